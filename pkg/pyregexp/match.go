@@ -1,0 +1,620 @@
+package pyregexp
+
+import (
+	"encoding/binary"
+	"fmt"
+	"unicode/utf8"
+)
+
+// The matcher searches depth first in Python's order, on a stack of its own,
+// and remembers every (instruction, state, position) that it entered. Such a
+// triple never needs a second visit: either it failed, or it is being tried
+// higher up the stack with a better priority, so the first success found is the
+// one that Python finds. The idea is that of Go's regexp/backtrack.go; here it
+// also carries look-around, atomic groups and conditionals.
+//
+// A look-around is a search of its own from one position. When it fails, what
+// it visited is known to fail. When it succeeds, the path of the success must
+// not be taken for failure by the next one that comes this way: for the first
+// few evaluations the marks of that path are taken back, later the path is
+// remembered with its outcome, so that the whole stays linear.
+
+// BudgetError says that a search was given up: only a pattern with back
+// references can need more steps than a multiple of the text's length.
+type BudgetError struct {
+	Pattern string
+	Steps   int // taken
+	Length  int // of the text, in bytes
+}
+
+func (e *BudgetError) Error() string {
+	return fmt.Sprintf("search with back references given up after %d steps on a text of %d bytes: %q", e.Steps, e.Length, e.Pattern)
+}
+
+// stepBudget is what a search with back references may cost: some 50 ms.
+const (
+	stepBudget        = 2_000_000
+	stepBudgetPerByte = 200
+)
+
+// rememberAfter is the number of steps after which a search with back references
+// begins to remember, together with what the referenced groups hold.
+const rememberAfter = 20_000
+
+// lookTrials is how many evaluations of one look-around in one search go
+// without a record of their success.
+const lookTrials = 8
+
+type frameKind uint8
+
+const (
+	frameAlt     frameKind = iota // go on at pc, pos
+	frameRestore                  // caps[pc] = pos
+	frameStar                     // give back one character of the star at pc, down to low
+)
+
+type frame struct {
+	kind  frameKind
+	pc    uint32
+	trail int32
+	pos   int
+	low   int
+	st    uint64
+}
+
+// success is what is known of a remembered triple on the path of a look-around
+// that succeeded.
+type success struct {
+	record int32
+	index  int32 // in the path
+}
+
+// record is the outcome of a look-around: where it ended, and for each slot
+// that its path set, the value and how long the path was by then.
+type record struct {
+	end   int
+	slots []recordSlot
+}
+
+type recordSlot struct {
+	slot, at int32
+	value    int
+}
+
+// A machine is the scratch memory of one search.
+type machine struct {
+	prog  *program
+	in    []byte
+	caps  []int
+	stack []frame
+
+	visited []uint64 // bitmap over marks × states × positions
+	pages   map[uint64]*[64]uint64
+	span    uint64 // positions: len(in)+1
+	paged   bool
+
+	depth   int      // look-arounds around us
+	trail   []uint64 // remembered triples on the present path, inside look-arounds
+	trials  []int32
+	known   map[uint64]success
+	records []record
+
+	steps  int // of a search with back references
+	budget int
+	seen   map[string]struct{} // triples with the spans of referenced groups
+	buf    []byte
+	visits int // triples remembered by this search
+}
+
+// maxBitmap is the size in bits up to which the marks are one flat bitmap.
+const maxBitmap = 1 << 27
+
+func (m *machine) reset(p *program, in []byte) {
+	m.prog, m.in = p, in
+	if cap(m.caps) < p.slots {
+		m.caps = make([]int, p.slots)
+	}
+	m.caps = m.caps[:p.slots]
+	for i := range m.caps {
+		m.caps[i] = -1
+	}
+	m.stack, m.trail = m.stack[:0], m.trail[:0]
+	m.depth, m.steps, m.visits = 0, 0, 0
+	m.budget = stepBudget + stepBudgetPerByte*len(in)
+	m.seen = nil
+	if p.looks > 0 {
+		if cap(m.trials) < p.looks {
+			m.trials = make([]int32, p.looks)
+		}
+		m.trials = m.trials[:p.looks]
+		clear(m.trials)
+		if len(m.known) > 0 {
+			clear(m.known)
+		}
+		m.records = m.records[:0]
+	}
+	m.span = uint64(len(in) + 1)
+	m.paged = p.bits > 20 || uint64(p.marks)<<p.bits > maxBitmap/m.span
+	if m.paged {
+		m.pages = map[uint64]*[64]uint64{}
+		return
+	}
+	words := int((uint64(p.marks)<<p.bits*m.span + 63) / 64)
+	if cap(m.visited) < words {
+		m.visited = make([]uint64, words)
+		return
+	}
+	m.visited = m.visited[:words]
+	clear(m.visited)
+}
+
+func (m *machine) key(mark int32, st uint64, pos int) uint64 {
+	return (uint64(mark)<<m.prog.bits|st)*m.span + uint64(pos)
+}
+
+// visit remembers a triple; it returns false if that was known already.
+func (m *machine) visit(key uint64) bool {
+	word := &m.page(key)[key>>6&m.mask()]
+	bit := uint64(1) << (key & 63)
+	if *word&bit != 0 {
+		return false
+	}
+	*word |= bit
+	m.visits++
+	return true
+}
+
+func (m *machine) mask() uint64 {
+	if m.paged {
+		return 63
+	}
+	return ^uint64(0)
+}
+
+func (m *machine) page(key uint64) []uint64 {
+	if !m.paged {
+		return m.visited
+	}
+	p := m.pages[key>>12]
+	if p == nil {
+		p = new([64]uint64)
+		m.pages[key>>12] = p
+	}
+	return p[:]
+}
+
+func (m *machine) forget(key uint64) {
+	m.page(key)[key>>6&m.mask()] &^= 1 << (key & 63)
+}
+
+func (m *machine) push(f frame) {
+	f.trail = int32(len(m.trail))
+	m.stack = append(m.stack, f)
+}
+
+// seenWithGroups does for instructions that can still reach a back reference
+// what the marks do for the others: the spans of all groups that are referred
+// to become part of what is remembered. It is slow, so it is for searches that
+// have got out of hand.
+func (m *machine) seenWithGroups(pc uint32, pos int, st uint64) bool {
+	if op := m.prog.insts[pc].op; op != opAlt && op != opStar && op != opRef {
+		return false // each way round a loop passes one of these
+	}
+	if m.seen == nil {
+		m.seen = map[string]struct{}{}
+	}
+	b := binary.AppendUvarint(m.buf[:0], uint64(pc))
+	b = binary.AppendUvarint(b, uint64(pos))
+	b = binary.AppendUvarint(b, st)
+	for _, g := range m.prog.refGroups {
+		b = binary.AppendVarint(b, int64(m.caps[2*g]))
+		b = binary.AppendVarint(b, int64(m.caps[2*g+1]))
+	}
+	m.buf = b
+	if _, ok := m.seen[string(b)]; ok {
+		return true
+	}
+	m.seen[string(b)] = struct{}{}
+	return false
+}
+
+// setCap sets a slot and leaves the way back on the stack. It returns the state
+// with the bit of a group that conditionals ask about.
+func (m *machine) setCap(slot uint32, pos int, st uint64) uint64 {
+	m.push(frame{kind: frameRestore, pc: slot, pos: m.caps[slot]})
+	m.caps[slot] = pos
+	return m.condState(int(slot>>1), st)
+}
+
+func (m *machine) condState(group int, st uint64) uint64 {
+	bit := m.prog.condBitOf[group]
+	if bit < 0 {
+		return st
+	}
+	start, end := m.caps[2*group], m.caps[2*group+1]
+	if start >= 0 && end >= start {
+		return st | 1<<bit
+	}
+	return st &^ (1 << bit)
+}
+
+// run searches from one instruction at one position. It returns the end of the
+// match; the frames of the way there stay on the stack. On failure the stack
+// and the captures are as they were.
+func (m *machine) run(pc uint32, pos int, st uint64) (int, bool) {
+	base := len(m.stack)
+	insts, in := m.prog.insts, m.in
+	moved := m.prog.moved
+	for {
+		i := &insts[pc]
+		if i.mark >= 0 && i.op != opStar {
+			key := m.key(i.mark, st, pos)
+			if !m.visit(key) {
+				if m.depth > 0 && len(m.known) > 0 {
+					if s, ok := m.known[key]; ok {
+						return m.recall(s), true
+					}
+				}
+				goto fail
+			}
+			if m.depth > 0 {
+				m.trail = append(m.trail, key)
+			}
+		}
+		if m.prog.refs {
+			if m.steps++; m.steps > m.budget {
+				panic(&BudgetError{Steps: m.steps, Length: len(in)})
+			}
+			if m.steps > rememberAfter && i.mark < 0 && m.depth == 0 && m.seenWithGroups(pc, pos, st) {
+				goto fail
+			}
+		}
+		switch i.op {
+		case opMatch:
+			return pos, true
+		case opFail:
+			goto fail
+		case opByte:
+			if pos >= len(in) || in[pos] != byte(i.arg) {
+				goto fail
+			}
+			pos++
+			st |= moved
+		case opString:
+			if len(in)-pos < len(i.str) || string(in[pos:pos+len(i.str)]) != i.str {
+				goto fail
+			}
+			pos += len(i.str)
+			st |= moved
+		case opSet:
+			if pos >= len(in) {
+				goto fail
+			}
+			set := &m.prog.sets[i.arg]
+			if c := in[pos]; c < 0x80 {
+				if set.ascii[c>>6]&(1<<(c&63)) == 0 {
+					goto fail
+				}
+				pos++
+			} else {
+				r, size := decode(in[pos:])
+				if !set.wide.contains(r) {
+					goto fail
+				}
+				pos += size
+			}
+			st |= moved
+		case opAny:
+			if pos >= len(in) {
+				goto fail
+			}
+			_, size := decode(in[pos:])
+			pos += size
+			st |= moved
+		case opAlt:
+			m.push(frame{kind: frameAlt, pc: i.arg, pos: pos, st: st})
+		case opStar:
+			end := m.star(i, pos, st)
+			if end < 0 {
+				goto fail
+			}
+			if end > pos {
+				m.push(frame{kind: frameStar, pc: pc, pos: end, low: pos, st: st})
+				pos = end
+				st |= moved
+			}
+		case opSave:
+			if m.prog.refs || len(m.prog.condBits) > 0 || i.arg != 1 {
+				st = m.setCap(i.arg, pos, st)
+			} else {
+				m.caps[1] = pos
+			}
+		case opAssert:
+			if !holds(assertKind(i.arg), in, pos) {
+				goto fail
+			}
+		case opRef:
+			end := m.reference(i, pos)
+			if end < 0 {
+				goto fail
+			}
+			if end > pos {
+				st |= moved
+			}
+			pos = end
+		case opCond:
+			if st&(1<<i.bit) == 0 {
+				pc = i.arg
+				continue
+			}
+		case opRound:
+			st &^= 1 << i.bit
+		case opMoved:
+			if st&(1<<i.bit) == 0 {
+				pc = i.arg
+				continue
+			}
+		case opLeave:
+			st |= 1 << i.bit
+		case opLook:
+			end, ok := m.look(i, pos, st)
+			if !ok {
+				goto fail
+			}
+			if i.look.saves && !i.look.not {
+				for _, g := range m.prog.condBits {
+					st = m.condState(g, st)
+				}
+			}
+			if end > pos {
+				st |= moved
+			}
+			pos = end
+		}
+		pc = i.out
+		continue
+
+	fail:
+		for {
+			if len(m.stack) == base {
+				return 0, false
+			}
+			f := &m.stack[len(m.stack)-1]
+			if f.kind == frameRestore {
+				m.caps[f.pc] = f.pos
+				m.stack = m.stack[:len(m.stack)-1]
+				continue
+			}
+			if m.depth > 0 {
+				m.trail = m.trail[:f.trail]
+			}
+			if f.kind == frameAlt {
+				pc, pos, st = f.pc, f.pos, f.st
+				m.stack = m.stack[:len(m.stack)-1]
+				break
+			}
+			f.pos -= lastSize(in[f.low:f.pos])
+			pc, pos, st = insts[f.pc].out, f.pos, f.st
+			if f.pos > f.low {
+				st |= moved
+			} else {
+				m.stack = m.stack[:len(m.stack)-1]
+			}
+			break
+		}
+	}
+}
+
+// star takes as many characters as it may, but none that it took before: what
+// comes after those is known to fail. It returns the end, or -1 if even pos was
+// seen already.
+func (m *machine) star(i *inst, pos int, st uint64) int {
+	set := &m.prog.sets[i.arg]
+	marked := i.mark >= 0
+	if marked && !m.visit(m.key(i.mark, st, pos)) {
+		return -1
+	}
+	st |= m.prog.moved
+	in := m.in
+	for pos < len(in) {
+		size := 1
+		if c := in[pos]; c < 0x80 {
+			if set.ascii[c>>6]&(1<<(c&63)) == 0 {
+				break
+			}
+		} else {
+			var r rune
+			if r, size = decode(in[pos:]); !set.wide.contains(r) {
+				break
+			}
+		}
+		if marked && !m.visit(m.key(i.mark, st, pos+size)) {
+			break
+		}
+		pos += size
+	}
+	return pos
+}
+
+// look evaluates a look-around or an atomic group at pos. It returns where the
+// search goes on.
+func (m *machine) look(i *inst, pos int, st uint64) (int, bool) {
+	info := i.look
+	from := pos
+	if info.behind {
+		for range info.width {
+			if from == 0 {
+				return pos, info.not
+			}
+			from -= lastSize(m.in[:from])
+		}
+	}
+	base, trail := len(m.stack), len(m.trail)
+	m.depth++
+	end, ok := m.run(i.arg, from, st|m.prog.moved)
+	m.depth--
+	if ok {
+		m.trials[info.id]++
+		if m.trials[info.id] <= lookTrials {
+			for _, key := range m.trail[trail:] {
+				m.forget(key)
+			}
+		} else {
+			m.remember(m.trail[trail:], int32(trail), m.stack[base:], end)
+		}
+		// The alternatives inside are gone for good. Captures stay, with the way
+		// back from them, unless the look-around is negative.
+		kept := m.stack[:base]
+		if info.not {
+			for k := len(m.stack) - 1; k >= base; k-- {
+				if f := &m.stack[k]; f.kind == frameRestore {
+					m.caps[f.pc] = f.pos
+				}
+			}
+		} else {
+			for k := base; k < len(m.stack); k++ {
+				if f := m.stack[k]; f.kind == frameRestore {
+					f.trail = int32(trail)
+					kept = append(kept, f)
+				}
+			}
+		}
+		m.stack = kept
+	}
+	m.trail = m.trail[:trail]
+	if !info.atomic {
+		end = pos
+	}
+	return end, ok != info.not
+}
+
+// remember notes the outcome for every triple on the path of a success. at is
+// the index of the path's first triple in the trail.
+func (m *machine) remember(path []uint64, at int32, frames []frame, end int) {
+	if m.known == nil {
+		m.known = map[uint64]success{}
+	}
+	rec := record{end: end}
+	for _, f := range frames {
+		if f.kind != frameRestore {
+			continue
+		}
+		s := recordSlot{slot: int32(f.pc), at: f.trail - at, value: m.caps[f.pc]}
+		found := false
+		for k := range rec.slots {
+			if rec.slots[k].slot == s.slot {
+				rec.slots[k], found = s, true
+			}
+		}
+		if !found {
+			rec.slots = append(rec.slots, s)
+		}
+	}
+	m.records = append(m.records, rec)
+	for k, key := range path {
+		m.known[key] = success{record: int32(len(m.records) - 1), index: int32(k)}
+	}
+}
+
+// recall applies a known success: the captures that its path set from there on.
+func (m *machine) recall(s success) int {
+	rec := &m.records[s.record]
+	for _, slot := range rec.slots {
+		if slot.at > s.index {
+			m.setCap(uint32(slot.slot), slot.value, 0)
+		}
+	}
+	return rec.end
+}
+
+// reference returns the end of the text at pos that repeats a group, or -1.
+func (m *machine) reference(i *inst, pos int) int {
+	start, end := m.caps[2*i.arg], m.caps[2*i.arg+1]
+	if start < 0 || end < start {
+		return -1
+	}
+	group, rest := m.in[start:end], m.in[pos:]
+	if i.fold == foldNone {
+		if len(rest) < len(group) || string(rest[:len(group)]) != string(group) {
+			return -1
+		}
+		return pos + len(group)
+	}
+	n := 0
+	for len(group) > 0 {
+		if n >= len(rest) {
+			return -1
+		}
+		a, sizeA := decode(group)
+		b, sizeB := decode(rest[n:])
+		if a == invalidByte && b == invalidByte && group[0] != rest[n] {
+			return -1
+		}
+		if toLower(a, i.fold == foldASCII) != toLower(b, i.fold == foldASCII) {
+			return -1
+		}
+		group, n = group[sizeA:], n+sizeB
+	}
+	return pos + n
+}
+
+// decode returns the first character of b, which is not empty. A byte that is
+// not valid UTF-8 is a character of its own.
+func decode(b []byte) (rune, int) {
+	if b[0] < 0x80 {
+		return rune(b[0]), 1
+	}
+	r, size := utf8.DecodeRune(b)
+	if r == utf8.RuneError && size == 1 {
+		return invalidByte, 1
+	}
+	return r, size
+}
+
+func lastSize(b []byte) int {
+	if b[len(b)-1] < 0x80 {
+		return 1
+	}
+	_, size := utf8.DecodeLastRune(b)
+	return size
+}
+
+func isWord(r rune, ascii bool) bool {
+	if r < 0x80 {
+		return r == '_' || '0' <= r && r <= '9' || 'a' <= r|0x20 && r|0x20 <= 'z'
+	}
+	return !ascii && wordSet.contains(r)
+}
+
+// holds tests a place in the text.
+func holds(at assertKind, in []byte, pos int) bool {
+	switch at {
+	case atTextStart:
+		return pos == 0
+	case atLineStart:
+		return pos == 0 || in[pos-1] == '\n'
+	case atTextEnd:
+		return pos == len(in)
+	case atEnd:
+		return pos == len(in) || pos == len(in)-1 && in[pos] == '\n'
+	case atLineEnd:
+		return pos == len(in) || in[pos] == '\n'
+	}
+	if len(in) == 0 {
+		return false // Python 3.11: not even \B is at home in an empty text
+	}
+	ascii := at == atASCIIWord || at == atNotASCIIWord
+	before, after := false, false
+	if pos > 0 {
+		if c := in[pos-1]; c < 0x80 {
+			before = isWord(rune(c), ascii)
+		} else if r, size := utf8.DecodeLastRune(in[:pos]); r != utf8.RuneError || size > 1 {
+			before = isWord(r, ascii)
+		}
+	}
+	if pos < len(in) {
+		r, _ := decode(in[pos:])
+		after = isWord(r, ascii)
+	}
+	return (before != after) == (at == atWord || at == atASCIIWord)
+}

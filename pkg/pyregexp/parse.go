@@ -1,0 +1,909 @@
+package pyregexp
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"golang.org/x/text/unicode/runenames"
+)
+
+// The parser reads a pattern as Python 3.11's re does for str: the same
+// patterns are accepted, and what is refused is refused with Python's words and
+// position. Flags are resolved here, so that what follows sees only sets of
+// characters and structure.
+
+// maxNesting bounds the depth of groups, since parser and compiler recurse on
+// the pattern (never on a text).
+const maxNesting = 500
+
+type parser struct {
+	pattern string
+	in      []rune
+	pos     int
+	flags   Flag // global ones
+	names   map[string]int
+	groups  []groupState // by number; [0] is the whole match
+	behind  int          // groups open before the outermost look-behind that we are in; -1 outside
+	condPos map[int]int  // position of the first (?(n) by number
+	sets    map[setKey]runeSet
+
+	variable bool // a look-behind has no fixed width
+}
+
+type setKey struct {
+	letter rune
+	flags  Flag
+}
+
+type groupState struct {
+	name   string
+	closed bool
+	width  [2]int
+}
+
+func parse(pattern string, flags Flag) (root *node, p *parser, err error) {
+	p = &parser{
+		pattern: pattern, in: []rune(pattern), flags: flags, names: map[string]int{},
+		groups: []groupState{{}}, behind: -1, condPos: map[int]int{}, sets: map[setKey]runeSet{},
+	}
+	defer func() {
+		if e, ok := recover().(*Error); ok { // only ours: anything else is a defect and goes on
+			root, err = nil, e
+		}
+	}()
+	n := p.alternatives(p.flags, 0)
+	if p.flags&ASCII != 0 && p.flags&unicodeFlag != 0 {
+		p.fail(-1, "ASCII and UNICODE flags are incompatible")
+	}
+	if p.pos < len(p.in) {
+		p.fail(p.pos, "unbalanced parenthesis")
+	}
+	for g, at := range p.condPos {
+		if g >= len(p.groups) {
+			p.fail(at, "invalid group reference %d", g)
+		}
+	}
+	if p.variable { // Python finds this only once the whole pattern is read
+		p.fail(-1, "look-behind requires fixed-width pattern")
+	}
+	return n, p, nil
+}
+
+func (p *parser) fail(pos int, format string, args ...any) {
+	panic(&Error{Pattern: p.pattern, Msg: fmt.Sprintf(format, args...), Pos: pos})
+}
+
+const none = rune(-1)
+
+// peek returns the next character, or none at the end. A backslash stands for
+// itself; its escape is read by the caller.
+func (p *parser) peek() rune {
+	if p.pos < len(p.in) {
+		return p.in[p.pos]
+	}
+	return none
+}
+
+func (p *parser) get() rune {
+	c := p.peek()
+	if c != none {
+		p.pos++
+	}
+	return c
+}
+
+// token returns the next character together with what a backslash escapes, as
+// Python's error messages quote it. There is one.
+func (p *parser) token() string {
+	start := p.pos
+	p.pos++
+	if p.in[start] == '\\' && p.pos < len(p.in) {
+		p.pos++
+	}
+	return string(p.in[start:p.pos])
+}
+
+func (p *parser) accept(c rune) bool {
+	if p.peek() == c {
+		p.pos++
+		return true
+	}
+	return false
+}
+
+func (p *parser) until(end rune, what string) string {
+	start := p.pos
+	for p.pos < len(p.in) && p.in[p.pos] != end {
+		p.token()
+	}
+	p.pos = min(p.pos, len(p.in))
+	name := string(p.in[start:p.pos])
+	if p.pos == len(p.in) {
+		if name == "" {
+			p.fail(p.pos, "missing %s", what)
+		}
+		p.fail(start, "missing %c, unterminated name", end)
+	}
+	p.pos++
+	if name == "" {
+		p.fail(p.pos-1, "missing %s", what)
+	}
+	return name
+}
+
+// alternatives reads a|b|c up to a closing parenthesis or the end.
+func (p *parser) alternatives(flags Flag, depth int) *node {
+	if depth > maxNesting {
+		p.fail(p.pos, "groups nested more than %d deep", maxNesting)
+	}
+	var subs []*node
+	for {
+		seq, global := p.sequence(flags, depth, depth == 0 && len(subs) == 0)
+		if depth == 0 {
+			flags = global
+		}
+		subs = append(subs, seq)
+		if !p.accept('|') {
+			break
+		}
+	}
+	if len(subs) == 1 {
+		return subs[0]
+	}
+	return &node{kind: nodeAlt, subs: subs}
+}
+
+// sequence reads one alternative. It returns the flags in force at its end,
+// since (?i) at the start of the pattern holds for all of it.
+func (p *parser) sequence(flags Flag, depth int, first bool) (*node, Flag) {
+	var subs []*node
+	for {
+		c := p.peek()
+		if c == none || c == '|' || c == ')' {
+			break
+		}
+		start := p.pos
+		p.pos++
+		if flags&VERBOSE != 0 {
+			if strings.ContainsRune(" \t\n\r\v\f", c) {
+				continue
+			}
+			if c == '#' {
+				for c := p.get(); c != none && c != '\n'; c = p.get() {
+				}
+				continue
+			}
+		}
+		switch c {
+		case '\\':
+			subs = append(subs, p.escape(start, flags))
+		case '[':
+			subs = append(subs, p.class(start, flags))
+		case '.':
+			set := runeSet{{'\n', '\n'}}.negate()
+			if flags&DOTALL != 0 {
+				set = runeSet{{0, invalidByte}}
+			}
+			subs = append(subs, &node{kind: nodeSet, set: set})
+		case '^':
+			at := atTextStart
+			if flags&MULTILINE != 0 {
+				at = atLineStart
+			}
+			subs = append(subs, &node{kind: nodeAssert, at: at})
+		case '$':
+			at := atEnd
+			if flags&MULTILINE != 0 {
+				at = atLineEnd
+			}
+			subs = append(subs, &node{kind: nodeAssert, at: at})
+		case '*', '+', '?', '{':
+			subs = p.quantifier(c, start, subs, flags)
+		case '(':
+			n, global := p.group(start, flags, depth, first && len(subs) == 0)
+			flags = global
+			if n != nil {
+				subs = append(subs, n)
+			}
+		default:
+			subs = append(subs, p.literal(c, flags))
+		}
+	}
+	switch len(subs) {
+	case 0:
+		return &node{kind: nodeEmpty}, flags
+	case 1:
+		return subs[0], flags
+	}
+	return &node{kind: nodeConcat, subs: subs}, flags
+}
+
+func (p *parser) literal(c rune, flags Flag) *node {
+	return &node{kind: nodeSet, set: p.folded(runeSet{{c, c}}, flags)}
+}
+
+// folded returns the set of characters that match one of s under flags.
+func (p *parser) folded(s runeSet, flags Flag) runeSet {
+	if flags&IGNORECASE == 0 {
+		return s
+	}
+	ascii := flags&ASCII != 0
+	if len(s) == 1 && s[0].lo == s[0].hi && s[0].lo < 0x80 {
+		// What nearly every literal is; only i, k and s have equivalents beyond ASCII.
+		key := setKey{s[0].lo, flags & ASCII}
+		set, ok := p.sets[key]
+		if !ok {
+			set = s.lowered(ascii).unlowered(ascii)
+			p.sets[key] = set
+		}
+		return set
+	}
+	return s.lowered(ascii).unlowered(ascii)
+}
+
+func (p *parser) quantifier(c rune, start int, subs []*node, flags Flag) []*node {
+	lo, hi := 0, unlimited
+	switch c {
+	case '?':
+		hi = 1
+	case '+':
+		lo = 1
+	case '{':
+		if p.peek() == '}' {
+			return append(subs, p.literal(c, flags))
+		}
+		here := p.pos
+		least := p.digits()
+		most := least
+		if p.accept(',') {
+			most = p.digits()
+		}
+		if !p.accept('}') {
+			p.pos = here
+			return append(subs, p.literal(c, flags))
+		}
+		if least != "" {
+			lo = p.count(least)
+		}
+		if most != "" {
+			hi = p.count(most)
+			if hi < lo {
+				p.fail(start+1, "min repeat greater than max repeat")
+			}
+		}
+	}
+	if len(subs) == 0 || subs[len(subs)-1].kind == nodeAssert {
+		p.fail(start, "nothing to repeat")
+	}
+	item := subs[len(subs)-1]
+	if item.kind == nodeRepeat {
+		p.fail(start, "multiple repeat")
+	}
+	mode := greedy
+	if p.accept('?') {
+		mode = lazy
+	} else if p.accept('+') {
+		mode = possessive
+	}
+	if item.kind == nodeConcat && len(item.subs) == 1 { // a (?:…) that was only a wrapper
+		item = item.subs[0]
+	}
+	subs[len(subs)-1] = &node{kind: nodeRepeat, min: lo, max: hi, mode: mode, subs: []*node{item}}
+	return subs
+}
+
+func (p *parser) digits() string {
+	start := p.pos
+	for c := p.peek(); '0' <= c && c <= '9'; c = p.peek() {
+		p.pos++
+	}
+	return string(p.in[start:p.pos])
+}
+
+func (p *parser) count(digits string) int {
+	n, err := strconv.ParseUint(digits, 10, 32)
+	if err != nil || n >= unlimited {
+		p.fail(-1, "the repetition number is too large")
+	}
+	return int(n)
+}
+
+// group reads what follows an opening parenthesis. It returns nil for a
+// comment or global flags, and the flags that hold after it.
+func (p *parser) group(start int, flags Flag, depth int, first bool) (*node, Flag) {
+	if !p.accept('?') {
+		return p.capture(start, "", flags, depth), flags
+	}
+	c := p.get()
+	switch c {
+	case none:
+		p.fail(p.pos, "unexpected end of pattern")
+	case 'P':
+		switch c := p.get(); c {
+		case '<':
+			name := p.until('>', "group name")
+			p.checkName(name, 1)
+			return p.capture(start, name, flags, depth), flags
+		case '=':
+			name := p.until(')', "group name")
+			p.checkName(name, 1)
+			g, ok := p.names[name]
+			if !ok {
+				p.fail(p.pos-len([]rune(name))-1, "unknown group name %s", pyRepr(name))
+			}
+			if !p.groups[g].closed {
+				p.fail(p.pos-len([]rune(name))-1, "cannot refer to an open group")
+			}
+			p.checkBehind(g)
+			return p.reference(g, flags), flags
+		case none:
+			p.fail(p.pos, "unexpected end of pattern")
+		default:
+			p.pos--
+			p.fail(start+1, "unknown extension ?P%s", p.token())
+		}
+	case ':':
+		return p.wrap(start, flags, depth), flags
+	case '>':
+		return &node{kind: nodeAtomic, subs: []*node{p.wrap(start, flags, depth)}}, flags
+	case '#':
+		for {
+			if p.peek() == none {
+				p.fail(start, "missing ), unterminated comment")
+			}
+			if p.get() == ')' {
+				return nil, flags
+			}
+		}
+	case '=', '!':
+		return p.look(start, c, false, flags, depth), flags
+	case '<':
+		c := p.get()
+		if c == none {
+			p.fail(p.pos, "unexpected end of pattern")
+		}
+		if c != '=' && c != '!' {
+			p.pos--
+			p.fail(start+1, "unknown extension ?<%s", p.token())
+		}
+		return p.look(start, c, true, flags, depth), flags
+	case '(':
+		return p.conditional(start, flags, depth), flags
+	}
+	if _, ok := flagLetters[c]; !ok && c != '-' {
+		p.pos--
+		p.fail(start+1, "unknown extension ?%s", p.token())
+	}
+	add, del, global := p.inlineFlags(c)
+	if global {
+		if !first {
+			p.fail(start, "global flags not at the start of the expression")
+		}
+		p.flags |= add
+		return nil, flags | add
+	}
+	n := p.wrap(start, combine(flags, add, del), depth)
+	return n, flags
+}
+
+func combine(flags, add, del Flag) Flag {
+	if add&typeFlags != 0 {
+		flags &^= typeFlags
+	}
+	return (flags | add) &^ del
+}
+
+// wrap reads a group that captures nothing. The node is never a bare repeat or
+// assertion, so that a quantifier after the parenthesis finds something to repeat.
+func (p *parser) wrap(start int, flags Flag, depth int) *node {
+	n := p.alternatives(flags, depth+1)
+	p.close(start)
+	if n.kind == nodeRepeat || n.kind == nodeAssert || n.kind == nodeConcat {
+		return &node{kind: nodeConcat, subs: []*node{n}}
+	}
+	return n
+}
+
+func (p *parser) close(start int) {
+	if !p.accept(')') {
+		p.fail(start, "missing ), unterminated subpattern")
+	}
+}
+
+func (p *parser) capture(start int, name string, flags Flag, depth int) *node {
+	g := len(p.groups)
+	if name != "" {
+		if old, ok := p.names[name]; ok {
+			p.fail(p.pos-len([]rune(name))-1, "redefinition of group name %s as group %d; was group %d", pyRepr(name), g, old)
+		}
+		p.names[name] = g
+	}
+	p.groups = append(p.groups, groupState{name: name})
+	n := p.alternatives(flags, depth+1)
+	p.close(start)
+	lo, hi := n.widths(p.groupWidths())
+	p.groups[g].closed = true
+	p.groups[g].width = [2]int{min(lo, unlimited-1), hi}
+	return &node{kind: nodeGroup, group: g, subs: []*node{n}}
+}
+
+func (p *parser) groupWidths() [][2]int {
+	w := make([][2]int, len(p.groups))
+	for i, g := range p.groups {
+		w[i] = g.width
+	}
+	return w
+}
+
+func (p *parser) reference(g int, flags Flag) *node {
+	fold := foldNone
+	if flags&IGNORECASE != 0 {
+		fold = foldUnicode
+		if flags&ASCII != 0 {
+			fold = foldASCII
+		}
+	}
+	return &node{kind: nodeRef, group: g, fold: fold}
+}
+
+func (p *parser) look(start int, kind rune, behind bool, flags Flag, depth int) *node {
+	outer := p.behind
+	if behind && outer < 0 {
+		p.behind = len(p.groups)
+	}
+	n := p.alternatives(flags, depth+1)
+	p.behind = outer
+	p.close(start)
+	look := &node{kind: nodeLook, behind: behind, not: kind == '!', subs: []*node{n}}
+	if behind {
+		lo, hi := n.widths(p.groupWidths())
+		if min(lo, unlimited-1) != hi {
+			p.variable = true
+		}
+		look.width = lo
+	}
+	return look
+}
+
+func (p *parser) conditional(start int, flags Flag, depth int) *node {
+	name := p.until(')', "group name")
+	width := len([]rune(name))
+	var g int
+	if isIdentifier(name) {
+		var ok bool
+		if g, ok = p.names[name]; !ok {
+			p.fail(p.pos-width-1, "unknown group name %s", pyRepr(name))
+		}
+	} else {
+		n, ok := pyInt(name)
+		if !ok || n < 0 {
+			p.fail(p.pos-width-1, "bad character in group name %s", pyRepr(name))
+		}
+		if n == 0 {
+			p.fail(p.pos-width-1, "bad group number")
+		}
+		if n >= 1<<30 {
+			p.fail(p.pos-width-1, "invalid group reference %d", n)
+		}
+		g = n
+		if _, ok := p.condPos[g]; !ok {
+			p.condPos[g] = p.pos - width - 1
+		}
+	}
+	p.checkBehind(g)
+	if depth+1 > maxNesting {
+		p.fail(p.pos, "groups nested more than %d deep", maxNesting)
+	}
+	n := &node{kind: nodeCond, group: g}
+	yes, _ := p.sequence(flags, depth+1, false)
+	n.subs = []*node{yes}
+	if p.accept('|') {
+		no, _ := p.sequence(flags, depth+1, false)
+		n.subs = append(n.subs, no)
+		if p.peek() == '|' {
+			p.fail(p.pos, "conditional backref with more than two branches")
+		}
+	}
+	p.close(start)
+	return n
+}
+
+// checkBehind refuses a reference to a group that the same look-behind defines.
+func (p *parser) checkBehind(g int) {
+	if p.behind < 0 {
+		return
+	}
+	if g >= len(p.groups) || !p.groups[g].closed {
+		p.fail(p.pos, "cannot refer to an open group")
+	}
+	if g >= p.behind {
+		p.fail(p.pos, "cannot refer to group defined in the same lookbehind subpattern")
+	}
+}
+
+func (p *parser) checkName(name string, offset int) {
+	if !isIdentifier(name) {
+		p.fail(p.pos-len([]rune(name))-offset, "bad character in group name %s", pyRepr(name))
+	}
+}
+
+var flagLetters = map[rune]Flag{
+	'i': IGNORECASE, 'm': MULTILINE, 's': DOTALL, 'x': VERBOSE, 'a': ASCII, 'u': unicodeFlag,
+	'L': 0, // known, and refused for text
+}
+
+// inlineFlags reads the letters after "(?"; c is the first.
+func (p *parser) inlineFlags(c rune) (add, del Flag, global bool) {
+	if c != '-' {
+		for {
+			if c == 'L' {
+				p.fail(p.pos, "bad inline flags: cannot use 'L' flag with a str pattern")
+			}
+			f := flagLetters[c]
+			add |= f
+			if f&typeFlags != 0 && add&typeFlags != f {
+				p.fail(p.pos, "bad inline flags: flags 'a', 'u' and 'L' are incompatible")
+			}
+			c = p.get()
+			if c == none {
+				p.fail(p.pos, "missing -, : or )")
+			}
+			if c == ')' || c == '-' || c == ':' {
+				break
+			}
+			if _, ok := flagLetters[c]; !ok {
+				if unicode.IsLetter(c) {
+					p.fail(p.pos-1, "unknown flag")
+				}
+				p.fail(p.pos-1, "missing -, : or )")
+			}
+		}
+	}
+	if c == ')' {
+		return add, 0, true
+	}
+	if c == '-' {
+		c = p.get()
+		if c == none {
+			p.fail(p.pos, "missing flag")
+		}
+		if _, ok := flagLetters[c]; !ok {
+			if unicode.IsLetter(c) {
+				p.fail(p.pos-1, "unknown flag")
+			}
+			p.fail(p.pos-1, "missing flag")
+		}
+		for {
+			f := flagLetters[c]
+			if f&typeFlags != 0 || c == 'L' {
+				p.fail(p.pos, "bad inline flags: cannot turn off flags 'a', 'u' and 'L'")
+			}
+			del |= f
+			c = p.get()
+			if c == none {
+				p.fail(p.pos, "missing :")
+			}
+			if c == ':' {
+				break
+			}
+			if _, ok := flagLetters[c]; !ok {
+				if unicode.IsLetter(c) {
+					p.fail(p.pos-1, "unknown flag")
+				}
+				p.fail(p.pos-1, "missing :")
+			}
+		}
+	}
+	if add&del != 0 {
+		p.fail(p.pos, "bad inline flags: flag turned on and off")
+	}
+	return add, del, false
+}
+
+// escape reads a backslash outside a class; start is the backslash.
+func (p *parser) escape(start int, flags Flag) *node {
+	ascii := flags&ASCII != 0
+	assert := func(at assertKind) *node { return &node{kind: nodeAssert, at: at} }
+	c := p.get()
+	switch c {
+	case none:
+		p.fail(start, "bad escape (end of pattern)")
+	case 'A':
+		return assert(atTextStart)
+	case 'Z':
+		return assert(atTextEnd)
+	case 'b':
+		if ascii {
+			return assert(atASCIIWord)
+		}
+		return assert(atWord)
+	case 'B':
+		if ascii {
+			return assert(atNotASCIIWord)
+		}
+		return assert(atNotWord)
+	case 'd', 'D', 's', 'S', 'w', 'W':
+		return &node{kind: nodeSet, set: category(c, ascii)}
+	case '0':
+		return p.literal(p.octal(0, 2), flags)
+	}
+	if '1' <= c && c <= '9' {
+		if isDigit(p.peek()) {
+			d := p.get()
+			if isOctal(c) && isOctal(d) && isOctal(p.peek()) {
+				n := (c-'0')<<6 | (d-'0')<<3 | (p.get() - '0')
+				if n > 0o377 {
+					p.fail(start, "octal escape value \\%c%c%c outside of range 0-0o377", c, d, n&7+'0')
+				}
+				return p.literal(n, flags)
+			}
+			return p.numbered(start, int(c-'0')*10+int(d-'0'), flags)
+		}
+		return p.numbered(start, int(c-'0'), flags)
+	}
+	return p.literal(p.char(start, c), flags)
+}
+
+func (p *parser) numbered(start, g int, flags Flag) *node {
+	if g >= len(p.groups) {
+		p.fail(start+1, "invalid group reference %d", g)
+	}
+	if !p.groups[g].closed {
+		p.fail(start, "cannot refer to an open group")
+	}
+	p.checkBehind(g)
+	return p.reference(g, flags)
+}
+
+func isDigit(c rune) bool { return '0' <= c && c <= '9' }
+func isOctal(c rune) bool { return '0' <= c && c <= '7' }
+
+// octal reads up to n more octal digits after v.
+func (p *parser) octal(v rune, n int) rune {
+	for ; n > 0 && isOctal(p.peek()); n-- {
+		v = v<<3 | (p.get() - '0')
+	}
+	return v
+}
+
+// char reads the escapes that are the same inside and outside a class; c
+// follows the backslash at start.
+func (p *parser) char(start int, c rune) rune {
+	switch c {
+	case 'a':
+		return '\a'
+	case 'f':
+		return '\f'
+	case 'n':
+		return '\n'
+	case 'r':
+		return '\r'
+	case 't':
+		return '\t'
+	case 'v':
+		return '\v'
+	case 'x':
+		return p.hex(start, 2)
+	case 'u':
+		return p.hex(start, 4)
+	case 'U':
+		return p.hex(start, 8)
+	case 'N':
+		if !p.accept('{') {
+			p.fail(p.pos, "missing {")
+		}
+		name := p.until('}', "character name")
+		r, ok := runeByName(name)
+		if !ok {
+			p.fail(p.pos-len([]rune(name))-len(`\N{}`), "undefined character name %s", pyRepr(name))
+		}
+		return r
+	}
+	if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' {
+		p.fail(start, "bad escape \\%c", c)
+	}
+	return c
+}
+
+func (p *parser) hex(start, digits int) rune {
+	v := int64(0)
+	for i := 0; i < digits; i++ {
+		d, err := strconv.ParseUint(string(p.peek()), 16, 8)
+		if p.peek() == none || err != nil {
+			p.fail(start, "incomplete escape %s", string(p.in[start:p.pos]))
+		}
+		p.pos++
+		v = v<<4 | int64(d)
+	}
+	if v > maxRune {
+		p.fail(start, "bad escape %s", string(p.in[start:p.pos]))
+	}
+	return rune(v)
+}
+
+// class reads a set up to its closing bracket; start is the opening one.
+func (p *parser) class(start int, flags Flag) *node {
+	negate := p.accept('^')
+	var set, categories runeSet // categories are not folded: \W stays what it is
+	items := 0
+	for {
+		at := p.pos
+		c := p.get()
+		if c == none {
+			p.fail(start, "unterminated character set")
+		}
+		if c == ']' && items > 0 {
+			break
+		}
+		items++
+		lo, many := p.classItem(at, c, flags)
+		hi, ranged, last := lo, false, false
+		if p.accept('-') {
+			to := p.pos
+			d := p.get()
+			switch d {
+			case none:
+				p.fail(start, "unterminated character set")
+			case ']':
+				set = append(set, runeRange{'-', '-'})
+				last = true
+			default:
+				var manyHi runeSet
+				hi, manyHi = p.classItem(to, d, flags)
+				if many != nil || manyHi != nil || hi < lo {
+					p.fail(at, "bad character range %s-%s", string(p.in[at:to-1]), string(p.in[to:p.pos]))
+				}
+				ranged = true
+			}
+		}
+		if many != nil && !ranged {
+			categories = append(categories, many...)
+		} else {
+			set = append(set, runeRange{lo, hi})
+		}
+		if last {
+			break
+		}
+	}
+	set = set.normal()
+	ascii := flags&ASCII != 0
+	if flags&IGNORECASE != 0 {
+		set = set.lowered(ascii)
+	}
+	set = append(set, categories...).normal()
+	if negate {
+		set = set.negate()
+	}
+	if flags&IGNORECASE != 0 {
+		set = set.unlowered(ascii)
+	}
+	return &node{kind: nodeSet, set: set}
+}
+
+// classItem reads one member of a class: a character, or a category's set.
+func (p *parser) classItem(at int, c rune, flags Flag) (rune, runeSet) {
+	if c != '\\' {
+		return c, nil
+	}
+	c = p.get()
+	switch {
+	case c == none:
+		p.fail(at, "bad escape (end of pattern)")
+	case strings.ContainsRune("dDsSwW", c):
+		return 0, category(c, flags&ASCII != 0)
+	case c == 'b':
+		return '\b', nil
+	case isOctal(c):
+		v := p.octal(c-'0', 2)
+		if v > 0o377 {
+			p.fail(at, "octal escape value %s outside of range 0-0o377", string(p.in[at:p.pos]))
+		}
+		return v, nil
+	case isDigit(c):
+		p.fail(at, "bad escape \\%c", c)
+	}
+	return p.char(at, c), nil
+}
+
+func isIdentifier(s string) bool {
+	for i, c := range s {
+		if c == '_' || unicode.IsLetter(c) || unicode.Is(unicode.Nl, c) || unicode.Is(unicode.Other_ID_Start, c) {
+			continue
+		}
+		if i > 0 && (unicode.In(c, unicode.Mn, unicode.Mc, unicode.Nd, unicode.Pc) || unicode.Is(unicode.Other_ID_Continue, c)) {
+			continue
+		}
+		return false
+	}
+	return s != ""
+}
+
+// pyInt reads a number as Python's int() does: blanks around it, a sign, single
+// underscores between digits.
+func pyInt(s string) (int, bool) {
+	s = strings.TrimSpace(s)
+	neg := strings.HasPrefix(s, "-")
+	s = strings.TrimPrefix(strings.TrimPrefix(s, "-"), "+")
+	if s == "" || s[0] == '_' || s[len(s)-1] == '_' || strings.Contains(s, "__") || s[0] == '+' || s[0] == '-' {
+		return 0, false
+	}
+	n := 0
+	for _, c := range s {
+		if c == '_' {
+			continue
+		}
+		if !digitSet.contains(c) {
+			return 0, false
+		}
+		n = min(n*10+digitValue(c), 1<<40)
+	}
+	if neg {
+		n = -n
+	}
+	return n, true
+}
+
+// digitValue: decimal digits come in tens, each from a zero on.
+func digitValue(c rune) int {
+	for _, r := range digitSet {
+		if r.lo <= c && c <= r.hi {
+			return int(c-r.lo) % 10
+		}
+	}
+	return 0
+}
+
+// pyRepr quotes a name as Python's %r does.
+func pyRepr(s string) string {
+	q := byte('\'')
+	if strings.Contains(s, "'") && !strings.Contains(s, `"`) {
+		q = '"'
+	}
+	var b strings.Builder
+	b.WriteByte(q)
+	for _, c := range s {
+		switch {
+		case c == rune(q) || c == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(c)
+		case c == '\n':
+			b.WriteString(`\n`)
+		case c == '\r':
+			b.WriteString(`\r`)
+		case c == '\t':
+			b.WriteString(`\t`)
+		case c < ' ' || c == 0x7f:
+			fmt.Fprintf(&b, `\x%02x`, c)
+		case !unicode.IsPrint(c) && c <= 0xff:
+			fmt.Fprintf(&b, `\x%02x`, c)
+		case !unicode.IsPrint(c) && c <= 0xffff:
+			fmt.Fprintf(&b, `\u%04x`, c)
+		case !unicode.IsPrint(c):
+			fmt.Fprintf(&b, `\U%08x`, c)
+		default:
+			b.WriteRune(c)
+		}
+	}
+	b.WriteByte(q)
+	return b.String()
+}
+
+// runeByName finds a character by its Unicode name, in any case.
+func runeByName(name string) (rune, bool) {
+	name = strings.ToUpper(name)
+	if hex, ok := strings.CutPrefix(name, "CJK UNIFIED IDEOGRAPH-"); ok {
+		c, err := strconv.ParseUint(hex, 16, 32)
+		return rune(c), err == nil && len(hex) >= 4 && unicode.Is(unicode.Unified_Ideograph, rune(c))
+	}
+	if strings.HasPrefix(name, "<") {
+		return 0, false
+	}
+	for c := rune(0); c <= maxRune; c++ {
+		if runenames.Name(c) == name {
+			return c, true
+		}
+	}
+	return 0, false
+}
