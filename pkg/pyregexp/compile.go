@@ -106,10 +106,15 @@ func newCharSet(s runeSet) charSet {
 // maxInsts bounds a program: 100,000 instructions, 5 MB.
 const maxInsts = 100_000
 
+type setID struct {
+	first *runeRange
+	n     int
+}
+
 type compiler struct {
 	prog     *program
 	pattern  string
-	setIndex map[string]uint32
+	setIndex map[setID]uint32
 	depth    int // loops around us whose body can match nothing
 	inLook   int
 	groups   [][2]int
@@ -119,7 +124,7 @@ func compile(root *node, p *parser) (prog *program, err error) {
 	c := &compiler{
 		prog:     &program{slots: 2 * len(p.groups)},
 		pattern:  p.pattern,
-		setIndex: map[string]uint32{},
+		setIndex: map[setID]uint32{},
 		groups:   p.groupWidths(),
 	}
 	defer func() {
@@ -270,7 +275,7 @@ func (c *compiler) set(s runeSet, next uint32) uint32 {
 }
 
 func (c *compiler) charSet(s runeSet) uint32 {
-	key := fmt.Sprint(s)
+	key := setID{&s[0], len(s)} // most sets are one of the shared categories
 	if i, ok := c.setIndex[key]; ok {
 		return i
 	}

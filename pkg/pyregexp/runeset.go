@@ -165,28 +165,20 @@ var (
 	asciiWords  = runeSet{{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}}
 )
 
+// categories holds \d, \s, \w and their negations, by letter.
+var categories, asciiCategories = categoryTable(digitSet, spaceSet, wordSet), categoryTable(asciiDigits, asciiSpaces, asciiWords)
+
+func categoryTable(digits, spaces, words runeSet) map[rune]runeSet {
+	return map[rune]runeSet{
+		'd': digits, 's': spaces, 'w': words,
+		'D': digits.negate(), 'S': spaces.negate(), 'W': words.negate(),
+	}
+}
+
 // category returns the set of \d, \s or \w, or of their negations.
 func category(letter rune, ascii bool) runeSet {
-	var s runeSet
-	switch letter {
-	case 'd', 'D':
-		s = digitSet
-		if ascii {
-			s = asciiDigits
-		}
-	case 's', 'S':
-		s = spaceSet
-		if ascii {
-			s = asciiSpaces
-		}
-	default:
-		s = wordSet
-		if ascii {
-			s = asciiWords
-		}
+	if ascii {
+		return asciiCategories[letter]
 	}
-	if letter < 'a' {
-		return s.negate()
-	}
-	return s
+	return categories[letter]
 }

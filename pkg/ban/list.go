@@ -1,0 +1,159 @@
+package ban
+
+import (
+	"container/heap"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Ban is one address or network that is shut out. A ban of an address holds
+// that address as a prefix of full length.
+type Ban struct {
+	ID    netip.Prefix
+	Start time.Time
+	End   time.Time // zero: permanent
+	// Failures is how many made the ban; 0 for one made by hand.
+	Failures int
+}
+
+// Permanent reports whether the ban never ends.
+func (b Ban) Permanent() bool { return b.End.IsZero() }
+
+// Left returns how long the ban still lasts; 0 for a permanent one, and at least
+// a millisecond for the others, so that 0 stays unmistakable.
+func (b Ban) Left(now time.Time) time.Duration {
+	if b.Permanent() {
+		return 0
+	}
+	return max(b.End.Sub(now), time.Millisecond)
+}
+
+// Name returns the address, or the network with its length.
+func Name(id netip.Prefix) string {
+	if id.IsSingleIP() {
+		return id.Addr().String()
+	}
+	return id.String()
+}
+
+// List holds the bans of one jail and knows which ends next.
+type List struct {
+	bans  map[netip.Prefix]*item
+	ends  endHeap
+	total int
+}
+
+type item struct {
+	Ban
+	index int // in the heap; -1 for a permanent ban
+}
+
+// NewList returns an empty list.
+func NewList() *List { return &List{bans: map[netip.Prefix]*item{}} }
+
+// Add puts a ban on the list. It returns the ban that was there before, if any;
+// a longer one is not shortened.
+func (l *List) Add(b Ban) (old Ban, held bool) {
+	if it := l.bans[b.ID]; it != nil {
+		old = it.Ban
+		if old.Permanent() || (!b.Permanent() && !b.End.After(old.End)) {
+			return old, true
+		}
+		l.Remove(b.ID)
+		held = true
+	} else {
+		l.total++
+	}
+	it := &item{Ban: b, index: -1}
+	l.bans[b.ID] = it
+	if !b.Permanent() {
+		heap.Push(&l.ends, it)
+	}
+	return old, held
+}
+
+// Get returns the ban of exactly that address or network.
+func (l *List) Get(id netip.Prefix) (Ban, bool) {
+	if it := l.bans[id]; it != nil {
+		return it.Ban, true
+	}
+	return Ban{}, false
+}
+
+// Remove takes a ban off the list.
+func (l *List) Remove(id netip.Prefix) (Ban, bool) {
+	it := l.bans[id]
+	if it == nil {
+		return Ban{}, false
+	}
+	delete(l.bans, id)
+	if it.index >= 0 {
+		heap.Remove(&l.ends, it.index)
+	}
+	return it.Ban, true
+}
+
+// Expire takes off and returns the bans that have ended by now.
+func (l *List) Expire(now time.Time) []Ban {
+	var out []Ban
+	for len(l.ends) > 0 && !l.ends[0].End.After(now) {
+		it := l.ends[0]
+		l.Remove(it.ID)
+		out = append(out, it.Ban)
+	}
+	return out
+}
+
+// NextEnd returns when the next ban ends; false if none will.
+func (l *List) NextEnd() (time.Time, bool) {
+	if len(l.ends) == 0 {
+		return time.Time{}, false
+	}
+	return l.ends[0].End, true
+}
+
+// All returns the bans in the order in which they were made.
+func (l *List) All() []Ban {
+	out := make([]Ban, 0, len(l.bans))
+	for _, it := range l.bans {
+		out = append(out, it.Ban)
+	}
+	slices.SortFunc(out, func(a, b Ban) int {
+		if c := a.Start.Compare(b.Start); c != 0 {
+			return c
+		}
+		return a.ID.Addr().Compare(b.ID.Addr())
+	})
+	return out
+}
+
+// Len returns the number of bans in force.
+func (l *List) Len() int { return len(l.bans) }
+
+// Total returns the number of bans ever made.
+func (l *List) Total() int { return l.total }
+
+type endHeap []*item
+
+func (h endHeap) Len() int           { return len(h) }
+func (h endHeap) Less(i, j int) bool { return h[i].End.Before(h[j].End) }
+func (h endHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+func (h *endHeap) Push(x any) {
+	it := x.(*item)
+	it.index = len(*h)
+	*h = append(*h, it)
+}
+
+func (h *endHeap) Pop() any {
+	old := *h
+	it := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	it.index = -1
+	return it
+}

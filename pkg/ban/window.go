@@ -1,0 +1,118 @@
+// Package ban decides who is banned and for how long: a sliding window of
+// failures, the list of bans, the addresses that are never banned. It is pure
+// state: the clock is an argument, and nothing here reads a log or talks to a
+// kernel. A value belongs to one goroutine.
+package ban
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Window counts failures: an address is due for a ban when maxretry of them lie
+// within findtime, by the lines' own times.
+type Window struct {
+	maxRetry int
+	findTime time.Duration
+	limit    int
+	entries  map[netip.Prefix]*entry
+	// entries in the order of their last failure, the oldest first, so that
+	// forgetting is cheap: a ring through root.
+	root entry
+
+	total int // failures ever counted
+}
+
+type entry struct {
+	id         netip.Prefix
+	times      []time.Time // ascending, at most maxRetry
+	prev, next *entry
+}
+
+// DefaultTracked is how many addresses a window holds before it forgets the one
+// that was quiet for longest: about 20 MB at maxretry 5.
+const DefaultTracked = 100_000
+
+// NewWindow makes an empty window. limit is the greatest number of addresses
+// that it keeps; 0 means DefaultTracked.
+func NewWindow(maxRetry int, findTime time.Duration, limit int) *Window {
+	if limit <= 0 {
+		limit = DefaultTracked
+	}
+	w := &Window{maxRetry: max(maxRetry, 1), findTime: findTime, limit: limit, entries: map[netip.Prefix]*entry{}}
+	w.root.prev, w.root.next = &w.root, &w.root
+	return w
+}
+
+// Add counts one failure. It reports how many now lie in the window that ends
+// with the latest of them, and whether the address is due; then its count
+// begins anew.
+func (w *Window) Add(id netip.Prefix, at time.Time) (count int, due bool) {
+	w.total++
+	e := w.entries[id]
+	if e == nil {
+		if len(w.entries) >= w.limit {
+			w.remove(w.root.next)
+		}
+		e = &entry{id: id}
+		w.entries[id] = e
+	} else {
+		e.prev.next, e.next.prev = e.next, e.prev
+	}
+	e.prev, e.next = w.root.prev, &w.root
+	e.prev.next, w.root.prev = e, e
+
+	// Lines may come out of order: put it where it belongs.
+	i := len(e.times)
+	for i > 0 && e.times[i-1].After(at) {
+		i--
+	}
+	e.times = slices.Insert(e.times, i, at)
+	if len(e.times) > w.maxRetry {
+		e.times = slices.Delete(e.times, 0, 1)
+	}
+	latest := e.times[len(e.times)-1]
+	for _, t := range e.times {
+		if latest.Sub(t) <= w.findTime {
+			count++
+		}
+	}
+	if count >= w.maxRetry {
+		w.remove(e)
+		return count, true
+	}
+	return count, false
+}
+
+func (w *Window) remove(e *entry) {
+	e.prev.next, e.next.prev = e.next, e.prev
+	delete(w.entries, e.id)
+}
+
+// Forget drops what is known of an address; it reports whether there was any.
+func (w *Window) Forget(id netip.Prefix) bool {
+	e := w.entries[id]
+	if e != nil {
+		w.remove(e)
+	}
+	return e != nil
+}
+
+// Expire forgets addresses whose last failure is older than findtime.
+func (w *Window) Expire(now time.Time) {
+	for e := w.root.next; e != &w.root; {
+		next := e.next
+		if now.Sub(e.times[len(e.times)-1]) <= w.findTime {
+			return // the ring is in the order of arrival: the rest is younger
+		}
+		w.remove(e)
+		e = next
+	}
+}
+
+// Len returns the number of addresses with failures in the window.
+func (w *Window) Len() int { return len(w.entries) }
+
+// Total returns the number of failures ever added.
+func (w *Window) Total() int { return w.total }

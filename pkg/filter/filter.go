@@ -1,0 +1,291 @@
+// Package filter turns a line of a log into failures. A filter is what
+// fail2ban's filter.d describes: expressions with tags like <HOST>, applied to
+// the line with its date cut out.
+//
+//	f, err := filter.Compile(filter.Definition{Name: "django-auth",
+//		Failregex: []filter.Expr{{Text: `Login failure <HOST>`}}}, time.Local)
+//	for _, failure := range f.Match(line, now).Failures { … }
+//
+// A Filter keeps state (which date form won last), so each log has its own; it
+// never asks the clock. Whether a failure counts is for others to decide.
+package filter
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"bailiff/pkg/logtime"
+	"bailiff/pkg/pyregexp"
+)
+
+// Expr is one expression as configured.
+type Expr struct {
+	Text string
+	File string // where it stands, if known
+	Line int
+}
+
+func (e Expr) where() string {
+	switch {
+	case e.File == "":
+		return ""
+	case e.Line == 0:
+		return e.File + ": "
+	}
+	return fmt.Sprintf("%s:%d: ", e.File, e.Line)
+}
+
+// UseDNS is fail2ban's usedns: what to do with host names in a log.
+type UseDNS string
+
+// The values of usedns.
+const (
+	DNSYes  UseDNS = "yes"  // resolve and ban the addresses
+	DNSWarn UseDNS = "warn" // the same, with a warning
+	DNSNo   UseDNS = "no"   // names are no hosts
+	DNSRaw  UseDNS = "raw"  // take the name as it is: for actions that want it
+)
+
+// Definition is a filter as configured, before its expressions are compiled.
+type Definition struct {
+	Name        string
+	Failregex   []Expr
+	Ignoreregex []Expr
+	DatePattern []string // empty: the default forms
+	UseDNS      UseDNS   // empty: warn
+}
+
+// Failure is what one line gave.
+type Failure struct {
+	ID     string            // the text that identifies the offender
+	Addr   netip.Prefix      // the ID as an address or network; not valid if it is none
+	Name   bool              // the ID is a host name that wants resolving
+	Time   time.Time         // the line's own
+	Regex  int               // index of the failregex that matched
+	Groups map[string]string // all named groups that took part
+}
+
+// Result is what a filter makes of one line.
+type Result struct {
+	Time     time.Time // of the line, or now if it has none
+	Dated    bool      // a date was found in the line
+	Failures []Failure
+	Ignored  int // index of the ignoreregex that matched, or -1
+	// Err says that an expression was given up on this line, which then counts
+	// as not matched: a *pyregexp.BudgetError.
+	Err error
+}
+
+type expression struct {
+	Expr
+	re    *pyregexp.Regexp
+	ids   []int // groups that identify, in order
+	named []int
+	cidr  int
+}
+
+// Filter is a compiled filter.
+type Filter struct {
+	Name   string
+	fail   []expression
+	ignore []expression
+	dates  *logtime.Detector
+	dns    UseDNS
+
+	last time.Time // of the last dated line
+	rest []byte    // the line without its date
+	caps []int
+}
+
+// Compile reads a definition. The error joins everything that is wrong with it,
+// each with its place.
+func Compile(d Definition, loc *time.Location) (*Filter, error) {
+	f := &Filter{Name: d.Name, dns: d.UseDNS}
+	if f.dns == "" {
+		f.dns = DNSWarn
+	}
+	var errs []error
+	if len(d.Failregex) == 0 {
+		errs = append(errs, errors.New("no failregex"))
+	}
+	for _, e := range d.Failregex {
+		x, err := compileExpr(e, f.dns != DNSNo)
+		if err == nil && len(x.ids) == 0 {
+			err = fmt.Errorf("%sno failure-id group in %q: mark the address with <HOST>, <ADDR> or <F-ID>…</F-ID>", e.where(), e.Text)
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		f.fail = append(f.fail, x)
+	}
+	for _, e := range d.Ignoreregex {
+		x, err := compileExpr(e, f.dns != DNSNo)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		f.ignore = append(f.ignore, x)
+	}
+	dates, err := logtime.NewDetector(d.DatePattern, loc)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	f.dates = dates
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return f, nil
+}
+
+func compileExpr(e Expr, hostNames bool) (expression, error) {
+	re, err := pyregexp.Compile(expandTags(e.Text, hostNames), 0)
+	if err != nil {
+		// The position counts in the expanded text, which its reader never wrote;
+		// give the one in his own where that is broken by itself.
+		var own *pyregexp.Error
+		if _, plain := pyregexp.Compile(e.Text, 0); errors.As(plain, &own) {
+			err = plain
+		}
+		return expression{}, fmt.Errorf("%sunable to compile regular expression %q: %w", e.where(), e.Text, err)
+	}
+	x := expression{Expr: e, re: re, cidr: re.SubexpIndex("cidr")}
+	for _, g := range idGroups {
+		if i := re.SubexpIndex(g); i > 0 {
+			x.ids = append(x.ids, i)
+		}
+	}
+	for i, n := range re.SubexpNames() {
+		if n != "" {
+			x.named = append(x.named, i)
+		}
+	}
+	return x, nil
+}
+
+// Failregex returns the expressions in order, as configured.
+func (f *Filter) Failregex() []Expr { return exprs(f.fail) }
+
+// Ignoreregex returns the expressions in order, as configured.
+func (f *Filter) Ignoreregex() []Expr { return exprs(f.ignore) }
+
+func exprs(list []expression) []Expr {
+	out := make([]Expr, len(list))
+	for i, x := range list {
+		out[i] = x.Expr
+	}
+	return out
+}
+
+// Dates returns the filter's date templates with their hits.
+func (f *Filter) Dates() []*logtime.Template { return f.dates.Templates() }
+
+// LineTime returns the date of a line without moving the filter's own state
+// otherwise: for finding a place in a log by time.
+func (f *Filter) LineTime(line []byte, now time.Time) (time.Time, bool) {
+	m, ok := f.dates.Find(line, now)
+	return m.Time, ok
+}
+
+// undatedAge is how long a line without a date takes that of the line before.
+const undatedAge = 60 * time.Second
+
+// Match applies the filter to one line, without its newline. now is the time by
+// which dates without a year are read, and that of a line without a date.
+func (f *Filter) Match(line []byte, now time.Time) Result {
+	r := Result{Time: now, Ignored: -1}
+	f.rest = f.rest[:0]
+	if m, ok := f.dates.Find(line, now); ok {
+		r.Time, r.Dated = m.Time, true
+		f.last = m.Time
+		f.rest = append(f.rest, line[:m.Start]...)
+		f.rest = append(f.rest, line[m.End:]...)
+	} else {
+		if !f.last.IsZero() && now.Sub(f.last) < undatedAge {
+			r.Time = f.last
+		}
+		f.rest = append(f.rest, line...)
+	}
+	f.rest = append(f.rest, '\n')
+	for i := range f.ignore {
+		if f.search(&f.ignore[i], &r) != nil {
+			r.Ignored = i
+			return r
+		}
+	}
+	for i := range f.fail {
+		if m := f.search(&f.fail[i], &r); m != nil {
+			if failure, ok := f.failure(i, m, r.Time); ok {
+				r.Failures = append(r.Failures, failure)
+				break // the first that matches wins
+			}
+		}
+	}
+	return r
+}
+
+func (f *Filter) search(x *expression, r *Result) []int {
+	m, err := x.re.Search(f.rest, f.caps)
+	if err != nil {
+		r.Err = fmt.Errorf("%s%w", x.where(), err)
+		return nil
+	}
+	if m != nil {
+		f.caps = m
+	}
+	return m
+}
+
+func (f *Filter) failure(i int, m []int, when time.Time) (Failure, bool) {
+	x := &f.fail[i]
+	text := func(g int) string { return string(f.rest[m[2*g]:m[2*g+1]]) }
+	out := Failure{Time: when, Regex: i, Groups: make(map[string]string, len(x.named))}
+	names := x.re.SubexpNames()
+	for _, g := range x.named {
+		if m[2*g] >= 0 {
+			out.Groups[names[g]] = text(g)
+		}
+	}
+	for _, g := range x.ids {
+		if m[2*g] < 0 {
+			continue
+		}
+		out.ID = text(g)
+		out.Name = names[g] == "dns"
+		break
+	}
+	if out.ID == "" {
+		return out, false
+	}
+	bits := -1
+	if x.cidr > 0 && m[2*x.cidr] >= 0 {
+		bits, _ = strconv.Atoi(text(x.cidr))
+		out.ID += "/" + text(x.cidr)
+	}
+	out.Addr = ParseID(out.ID, bits)
+	if out.Addr.IsValid() {
+		out.Name = false
+	}
+	return out, true
+}
+
+// ParseID reads an address, or a network if bits is not -1. IPv4 addresses
+// written as IPv6 are taken as IPv4. The result is not valid if it is none.
+func ParseID(id string, bits int) netip.Prefix {
+	if bits >= 0 {
+		p, err := netip.ParsePrefix(id)
+		if err != nil {
+			return netip.Prefix{}
+		}
+		return p.Masked()
+	}
+	a, err := netip.ParseAddr(id)
+	if err != nil || a.Zone() != "" {
+		return netip.Prefix{}
+	}
+	a = a.Unmap()
+	return netip.PrefixFrom(a, a.BitLen())
+}

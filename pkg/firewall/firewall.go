@@ -1,0 +1,540 @@
+// Package firewall holds bans as elements of nftables sets. Each element has its
+// own timeout, so the kernel ends a ban on time by itself, with or without the
+// daemon.
+//
+// Names are fail2ban's: table inet f2b-table, chain f2b-chain, and for each jail
+// the hash sets addr-set-JAIL and addr6-set-JAIL for single addresses. Networks
+// go into the interval sets net-set-JAIL and net6-set-JAIL, which are made when
+// the first one is banned: an interval set makes every later ban dearer.
+package firewall
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Hook is a place in the kernel's packet path where a chain is attached.
+type Hook struct {
+	Name     string // input, forward, prerouting
+	Priority int
+}
+
+// Options say where the rules live.
+type Options struct {
+	Table string // of family inet; empty: f2b-table
+	Chain string // empty: f2b-chain
+	Hooks []Hook // empty: input, priority -1. From the second on, the chain's name has the hook's appended
+}
+
+// PortRange is one port or several; both ends belong to it.
+type PortRange struct{ First, Last uint16 }
+
+// Rule is what a jail shuts its bans out of.
+type Rule struct {
+	Jail      string
+	Ports     []PortRange // empty: all
+	Protocols []string    // tcp, udp, sctp, dccp, icmp…; empty: all (and then all ports)
+	Drop      bool        // say nothing, instead of rejecting
+}
+
+// Element is one banned address or network in the kernel.
+type Element struct {
+	ID   netip.Prefix
+	Left time.Duration // 0: no timeout
+}
+
+// Change adds or removes one element.
+type Change struct {
+	Jail   string
+	ID     netip.Prefix
+	Left   time.Duration // how long it lasts; 0: for ever
+	Remove bool
+	// Replace: it is in the set already, and its timeout is to be another one.
+	Replace bool
+}
+
+// Firewall is the kernel's nftables as far as it is ours. It is safe for
+// concurrent use.
+type Firewall struct {
+	opts Options
+
+	mu     sync.Mutex
+	table  *nftables.Table
+	chains []*nftables.Chain
+	jails  map[string]*jailSets
+}
+
+type jailSets struct {
+	rule Rule
+	sets [4]*nftables.Set // addr, addr6, net, net6; the last two nil until needed
+}
+
+const (
+	setAddr4 = iota
+	setAddr6
+	setNet4
+	setNet6
+)
+
+var setPrefixes = [4]string{"addr-set-", "addr6-set-", "net-set-", "net6-set-"}
+
+// SetNames returns the names of the sets that a jail's bans are in.
+func SetNames(jail string) [4]string {
+	var out [4]string
+	for i, p := range setPrefixes {
+		out[i] = p + jail
+	}
+	return out
+}
+
+var hookNumbers = map[string]*nftables.ChainHook{
+	"input": nftables.ChainHookInput, "forward": nftables.ChainHookForward, "prerouting": nftables.ChainHookPrerouting,
+}
+
+// perMessage bounds the elements of one netlink message: the library loses those
+// beyond 64 KiB without an error.
+const perMessage = 1000
+
+func (f *Firewall) conn() (*nftables.Conn, error) {
+	return nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error {
+		// A large transaction does not fit into the default buffers. Without the
+		// right to go beyond the system's limit, take what it gives.
+		if err := c.SetWriteBuffer(16 << 20); err != nil && !errors.Is(err, os.ErrPermission) {
+			return err
+		}
+		if err := c.SetReadBuffer(16 << 20); err != nil && !errors.Is(err, os.ErrPermission) {
+			return err
+		}
+		return nil
+	}))
+}
+
+// Open makes the table and its chains, or finds them.
+func Open(opts Options) (*Firewall, error) {
+	if opts.Table == "" {
+		opts.Table = "f2b-table"
+	}
+	if opts.Chain == "" {
+		opts.Chain = "f2b-chain"
+	}
+	if len(opts.Hooks) == 0 {
+		opts.Hooks = []Hook{{"input", -1}}
+	}
+	f := &Firewall{opts: opts, jails: map[string]*jailSets{}}
+	c, err := f.conn()
+	if err != nil {
+		return nil, explain("open a netlink socket", err)
+	}
+	f.table = c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: opts.Table})
+	accept := nftables.ChainPolicyAccept
+	for i, h := range opts.Hooks {
+		hook, ok := hookNumbers[h.Name]
+		if !ok {
+			return nil, fmt.Errorf("nftables: unknown hook %q (input, forward, prerouting)", h.Name)
+		}
+		name := opts.Chain
+		if i > 0 {
+			name += "-" + h.Name
+		}
+		f.chains = append(f.chains, c.AddChain(&nftables.Chain{
+			Name: name, Table: f.table, Type: nftables.ChainTypeFilter,
+			Hooknum: hook, Priority: nftables.ChainPriorityRef(nftables.ChainPriority(h.Priority)), Policy: &accept,
+		}))
+	}
+	if err := c.Flush(); err != nil {
+		return nil, explain(fmt.Sprintf("make table inet %s and chain %s", opts.Table, opts.Chain), err)
+	}
+	return f, nil
+}
+
+// explain wraps a kernel error with what was asked and what to do about it.
+func explain(asked string, err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM) || errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("nftables: %s: %w: run as root or with CAP_NET_ADMIN, or use --dry-run", asked, err)
+	case errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP):
+		return fmt.Errorf("nftables: %s: %w: this kernel has no nftables, or lacks a module of it (nf_tables, nft_reject_inet)", asked, err)
+	case errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("nftables: %s: %w: it is there with other properties; see `nft list ruleset`", asked, err)
+	}
+	return fmt.Errorf("nftables: %s: %w", asked, err)
+}
+
+// AddJail makes the sets and rules of a jail, or brings those that are there in
+// line. It returns what the sets hold already: bans outlive the daemon.
+func (f *Firewall) AddJail(rule Rule) ([]Element, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, err := f.conn()
+	if err != nil {
+		return nil, explain("open a netlink socket", err)
+	}
+	j := &jailSets{rule: rule}
+	existing, err := c.GetSets(f.table)
+	if err != nil {
+		return nil, explain("list the sets of table "+f.table.Name, err)
+	}
+	names := SetNames(rule.Jail)
+	for i, name := range names {
+		if i < setNet4 || slices.ContainsFunc(existing, func(s *nftables.Set) bool { return s.Name == name }) {
+			j.sets[i] = f.newSet(i, rule.Jail)
+			if err := c.AddSet(j.sets[i], nil); err != nil {
+				return nil, explain("make set "+name, err)
+			}
+		}
+	}
+	if err := f.addRules(c, j); err != nil {
+		return nil, err
+	}
+	if err := c.Flush(); err != nil {
+		return nil, explain("make the sets and rules of jail "+rule.Jail, err)
+	}
+	f.jails[rule.Jail] = j
+	var held []Element
+	for i, set := range j.sets {
+		if set == nil {
+			continue
+		}
+		elements, err := f.elements(c, set, i >= setNet4)
+		if err != nil {
+			return nil, err
+		}
+		held = append(held, elements...)
+	}
+	return held, nil
+}
+
+func (f *Firewall) newSet(kind int, jail string) *nftables.Set {
+	key := nftables.TypeIPAddr
+	if kind == setAddr6 || kind == setNet6 {
+		key = nftables.TypeIP6Addr
+	}
+	return &nftables.Set{
+		Table: f.table, Name: setPrefixes[kind] + jail, KeyType: key,
+		HasTimeout: true, Interval: kind >= setNet4,
+	}
+}
+
+// addRules replaces the rules that look into the jail's sets, in one transaction.
+func (f *Firewall) addRules(c *nftables.Conn, j *jailSets) error {
+	names := SetNames(j.rule.Jail)
+	for _, chain := range f.chains {
+		rules, err := c.GetRules(f.table, chain)
+		if err != nil {
+			return explain("list chain "+chain.Name, err)
+		}
+		for _, r := range rules {
+			if looksInto(r, names[:]) {
+				if err := c.DelRule(r); err != nil {
+					return explain("replace a rule of chain "+chain.Name, err)
+				}
+			}
+		}
+		for _, set := range j.sets {
+			if set == nil {
+				continue
+			}
+			for _, exprs := range f.matches(c, j.rule) {
+				c.AddRule(&nftables.Rule{Table: f.table, Chain: chain, Exprs: append(exprs, verdict(set, j.rule.Drop)...)})
+			}
+		}
+	}
+	return nil
+}
+
+func looksInto(r *nftables.Rule, sets []string) bool {
+	for _, e := range r.Exprs {
+		if l, ok := e.(*expr.Lookup); ok && slices.Contains(sets, l.SetName) {
+			return true
+		}
+	}
+	return false
+}
+
+// RemoveJail takes the rules and sets of a jail out of the kernel, and its bans
+// with them.
+func (f *Firewall) RemoveJail(jail string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	j := f.jails[jail]
+	if j == nil {
+		return nil
+	}
+	delete(f.jails, jail)
+	c, err := f.conn()
+	if err != nil {
+		return explain("open a netlink socket", err)
+	}
+	names := SetNames(jail)
+	for _, chain := range f.chains {
+		rules, err := c.GetRules(f.table, chain)
+		if err != nil {
+			return explain("list chain "+chain.Name, err)
+		}
+		for _, r := range rules {
+			if looksInto(r, names[:]) {
+				if err := c.DelRule(r); err != nil {
+					return explain("remove a rule of jail "+jail, err)
+				}
+			}
+		}
+	}
+	for _, set := range j.sets {
+		if set != nil {
+			c.DelSet(set)
+		}
+	}
+	if err := c.Flush(); err != nil {
+		return explain("remove the sets and rules of jail "+jail, err)
+	}
+	return nil
+}
+
+// Apply makes changes in one transaction. Removing what is not there is no
+// error: the kernel may just have ended it.
+func (f *Firewall) Apply(changes []Change) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	err := f.apply(changes)
+	if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	// Some element ended by itself, or a set was flushed by another hand: look
+	// at what the kernel holds and ask only for the difference.
+	missing := f.missingSets(changes)
+	if len(missing) > 0 {
+		return fmt.Errorf("nftables: sets are gone (%s): something else removed them; `bailiff reload` makes them anew", strings.Join(missing, ", "))
+	}
+	var errs []error
+	for _, ch := range changes {
+		one := []Change{ch}
+		err := f.apply(one)
+		if errors.Is(err, unix.ENOENT) {
+			if ch.Remove {
+				continue
+			}
+			one[0].Replace = false
+			err = f.apply(one)
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (f *Firewall) missingSets(changes []Change) []string {
+	c, err := f.conn()
+	if err != nil {
+		return nil
+	}
+	existing, err := c.GetSets(f.table)
+	if err != nil && !errors.Is(err, unix.ENOENT) { // the table may be gone too
+		return nil
+	}
+	var missing []string
+	for _, ch := range changes {
+		j := f.jails[ch.Jail]
+		if j == nil || j.sets[kindOf(ch.ID)] == nil {
+			continue
+		}
+		name := j.sets[kindOf(ch.ID)].Name
+		if !slices.ContainsFunc(existing, func(s *nftables.Set) bool { return s.Name == name }) && !slices.Contains(missing, name) {
+			missing = append(missing, name)
+		}
+	}
+	return missing
+}
+
+func kindOf(id netip.Prefix) int {
+	kind := setAddr4
+	if id.Addr().Is6() {
+		kind = setAddr6
+	}
+	if !id.IsSingleIP() {
+		kind += setNet4
+	}
+	return kind
+}
+
+func (f *Firewall) apply(changes []Change) error {
+	c, err := f.conn()
+	if err != nil {
+		return explain("open a netlink socket", err)
+	}
+	type work struct{ del, add []nftables.SetElement }
+	todo := map[*nftables.Set]*work{}
+	var order []*nftables.Set
+	type place struct {
+		jail *jailSets
+		kind int
+	}
+	var grown []place // sets made by this transaction
+	for _, ch := range changes {
+		j := f.jails[ch.Jail]
+		if j == nil {
+			return fmt.Errorf("nftables: jail %s has no sets", ch.Jail)
+		}
+		kind := kindOf(ch.ID)
+		if j.sets[kind] == nil {
+			if ch.Remove {
+				continue
+			}
+			set := f.newSet(kind, ch.Jail)
+			if err := c.AddSet(set, nil); err != nil {
+				return explain("make set "+set.Name, err)
+			}
+			j.sets[kind] = set
+			grown = append(grown, place{j, kind})
+		}
+		set := j.sets[kind]
+		w := todo[set]
+		if w == nil {
+			w = &work{}
+			todo[set] = w
+			order = append(order, set)
+		}
+		if ch.Remove || ch.Replace {
+			w.del = append(w.del, elementsOf(ch.ID, 0)...)
+		}
+		if !ch.Remove {
+			w.add = append(w.add, elementsOf(ch.ID, ch.Left)...)
+		}
+	}
+	renewed := map[*jailSets]bool{}
+	for _, g := range grown {
+		if renewed[g.jail] {
+			continue
+		}
+		renewed[g.jail] = true
+		if err := f.addRules(c, g.jail); err != nil {
+			return err
+		}
+	}
+	for _, set := range order {
+		for chunk := range slices.Chunk(todo[set].del, perMessage) {
+			if err := c.SetDeleteElements(set, chunk); err != nil {
+				return explain("take elements out of set "+set.Name, err)
+			}
+		}
+		for chunk := range slices.Chunk(todo[set].add, perMessage) {
+			if err := c.SetAddElements(set, chunk); err != nil {
+				return explain("put elements into set "+set.Name, err)
+			}
+		}
+	}
+	if err := c.Flush(); err != nil {
+		for _, g := range grown { // the transaction failed: what it would have made is not there
+			g.jail.sets[g.kind] = nil
+		}
+		return explain(fmt.Sprintf("change %d elements", len(changes)), err)
+	}
+	return nil
+}
+
+// elementsOf returns the set elements of an address, or of a network: its first
+// address, and the one behind its last as an interval's end.
+func elementsOf(id netip.Prefix, left time.Duration) []nftables.SetElement {
+	first := id.Addr().AsSlice()
+	if id.IsSingleIP() {
+		return []nftables.SetElement{{Key: first, Timeout: left}}
+	}
+	out := []nftables.SetElement{{Key: first, Timeout: left}}
+	if end := behind(id); end.IsValid() {
+		out = append(out, nftables.SetElement{Key: end.AsSlice(), IntervalEnd: true})
+	}
+	return out
+}
+
+// behind returns the first address after a network; not valid after the last.
+func behind(id netip.Prefix) netip.Addr {
+	b := id.Masked().Addr().AsSlice()
+	for i := id.Bits(); i < len(b)*8; i++ {
+		b[i/8] |= 1 << (7 - i%8)
+	}
+	last, _ := netip.AddrFromSlice(b)
+	return last.Next()
+}
+
+// Elements returns what the kernel holds of a jail.
+func (f *Firewall) Elements(jail string) ([]Element, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	j := f.jails[jail]
+	if j == nil {
+		return nil, fmt.Errorf("nftables: jail %s has no sets", jail)
+	}
+	c, err := f.conn()
+	if err != nil {
+		return nil, explain("open a netlink socket", err)
+	}
+	var out []Element
+	for i, set := range j.sets {
+		if set == nil {
+			continue
+		}
+		e, err := f.elements(c, set, i >= setNet4)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, e...)
+	}
+	return out, nil
+}
+
+func (f *Firewall) elements(c *nftables.Conn, set *nftables.Set, interval bool) ([]Element, error) {
+	raw, err := c.GetSetElements(set)
+	if err != nil && !errors.Is(err, syscall.ENOENT) {
+		return nil, explain("read set "+set.Name, err)
+	}
+	if !interval {
+		out := make([]Element, 0, len(raw))
+		for _, e := range raw {
+			if a, ok := netip.AddrFromSlice(e.Key); ok {
+				out = append(out, Element{netip.PrefixFrom(a, a.BitLen()), left(e)})
+			}
+		}
+		return out, nil
+	}
+	// Beginnings and ends come as elements of their own: sort them and take pairs.
+	slices.SortFunc(raw, func(a, b nftables.SetElement) int {
+		return slices.Compare(a.Key, b.Key)
+	})
+	var out []Element
+	for i, e := range raw {
+		first, ok := netip.AddrFromSlice(e.Key)
+		if e.IntervalEnd || !ok {
+			continue
+		}
+		var end netip.Addr // not valid: up to the last address
+		if i+1 < len(raw) && raw[i+1].IntervalEnd {
+			end, _ = netip.AddrFromSlice(raw[i+1].Key)
+		}
+		for bits := 0; bits <= first.BitLen(); bits++ {
+			if p := netip.PrefixFrom(first, bits); p.Masked().Addr() == first && behind(p) == end {
+				out = append(out, Element{p, left(e)})
+				break
+			}
+		}
+	}
+	return out, nil
+}
+
+func left(e nftables.SetElement) time.Duration {
+	if e.Timeout == 0 {
+		return 0
+	}
+	return max(e.Expires, time.Millisecond)
+}

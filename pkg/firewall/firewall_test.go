@@ -1,0 +1,276 @@
+package firewall
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// inNamespace gives the test a network of its own: the thread is moved there and
+// thrown away with the test. Needs root.
+func inNamespace(t testing.TB) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Fatal("this test makes a network namespace: run it as root (make test says how)")
+	}
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func nft(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("nft", args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("nft %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func prefix(s string) netip.Prefix {
+	if p, err := netip.ParsePrefix(s); err == nil {
+		return p
+	}
+	a := netip.MustParseAddr(s)
+	return netip.PrefixFrom(a, a.BitLen())
+}
+
+func open(t testing.TB, rules ...Rule) *Firewall {
+	t.Helper()
+	f, err := Open(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rules {
+		if _, err := f.AddJail(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f
+}
+
+func contains(t *testing.T, text string, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		if !strings.Contains(text, w) {
+			t.Errorf("lacks %q:\n%s", w, text)
+		}
+	}
+}
+
+func TestRules(t *testing.T) {
+	inNamespace(t)
+	f := open(t,
+		Rule{Jail: "web", Ports: []PortRange{{80, 80}, {443, 443}}, Protocols: []string{"tcp"}},
+		Rule{Jail: "ranges", Ports: []PortRange{{5060, 5061}, {5061, 5070}, {22, 22}}, Protocols: []string{"tcp", "udp"}, Drop: true},
+		Rule{Jail: "one", Ports: []PortRange{{22, 22}}, Protocols: []string{"tcp"}},
+		Rule{Jail: "all", Protocols: []string{"tcp", "udp"}},
+		Rule{Jail: "everything"},
+	)
+	got := nft(t, "list", "table", "inet", "f2b-table")
+	contains(t, got,
+		"type filter hook input priority filter - 1; policy accept;",
+		"tcp dport { 80, 443 } ip saddr @addr-set-web reject with icmp port-unreachable",
+		"tcp dport { 80, 443 } ip6 saddr @addr6-set-web reject with icmpv6 port-unreachable",
+		"tcp dport { 22, 5060-5070 } ip saddr @addr-set-ranges drop",
+		"udp dport { 22, 5060-5070 } ip6 saddr @addr6-set-ranges drop",
+		"tcp dport 22 ip saddr @addr-set-one reject",
+		"meta l4proto { tcp, udp } ip saddr @addr-set-all reject",
+		"\t\tip saddr @addr-set-everything reject",
+	)
+	if strings.Contains(got, "net-set") {
+		t.Error("an interval set was made before it was needed")
+	}
+	// A jail that starts again leaves one rule of each kind.
+	if _, err := f.AddJail(Rule{Jail: "one", Ports: []PortRange{{2222, 2222}}, Protocols: []string{"tcp"}}); err != nil {
+		t.Fatal(err)
+	}
+	got = nft(t, "list", "table", "inet", "f2b-table")
+	contains(t, got, "tcp dport 2222 ip saddr @addr-set-one reject")
+	if strings.Contains(got, "dport 22 ") || strings.Count(got, "@addr-set-one") != 1 {
+		t.Errorf("the old rule stayed:\n%s", got)
+	}
+	if err := f.RemoveJail("one"); err != nil {
+		t.Fatal(err)
+	}
+	if got = nft(t, "list", "table", "inet", "f2b-table"); strings.Contains(got, "set-one") {
+		t.Errorf("the jail is still there:\n%s", got)
+	}
+}
+
+func TestHooks(t *testing.T) {
+	inNamespace(t)
+	f, err := Open(Options{Table: "x", Chain: "y", Hooks: []Hook{{"input", -5}, {"forward", -10}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.AddJail(Rule{Jail: "web", Ports: []PortRange{{80, 80}}, Protocols: []string{"tcp"}}); err != nil {
+		t.Fatal(err)
+	}
+	got := nft(t, "list", "table", "inet", "x")
+	contains(t, got, "chain y {", "hook input priority filter - 5", "chain y-forward {", "hook forward priority filter - 10")
+	if strings.Count(got, "ip saddr @addr-set-web") != 2 {
+		t.Errorf("not one rule a chain:\n%s", got)
+	}
+	if _, err := Open(Options{Hooks: []Hook{{"output", 0}}}); err == nil || !strings.Contains(err.Error(), "input, forward, prerouting") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestElements(t *testing.T) {
+	inNamespace(t)
+	rule := Rule{Jail: "web", Ports: []PortRange{{80, 80}}, Protocols: []string{"tcp"}}
+	f := open(t, rule)
+	ids := []string{"192.0.2.7", "2001:db8::7", "203.0.113.0/24", "255.255.255.0/24", "2001:db8:1::/48", "0.0.0.0/8"}
+	var add []Change
+	for _, id := range ids {
+		add = append(add, Change{Jail: "web", ID: prefix(id), Left: time.Hour})
+	}
+	add[1].Left = 0
+	if err := f.Apply(add); err != nil {
+		t.Fatal(err)
+	}
+	contains(t, nft(t, "list", "set", "inet", "f2b-table", "addr-set-web"), "192.0.2.7 timeout 1h")
+	contains(t, nft(t, "list", "set", "inet", "f2b-table", "net-set-web"), "203.0.113.0/24 timeout 1h", "0.0.0.0/8 timeout 1h")
+	contains(t, nft(t, "list", "chain", "inet", "f2b-table", "f2b-chain"), "ip saddr @net-set-web", "ip6 saddr @net6-set-web")
+
+	// Another daemon finds them, with what is left of their time.
+	held, err := open(t).AddJail(rule)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range held {
+		s := e.ID.String()
+		if e.ID.IsSingleIP() {
+			s = e.ID.Addr().String()
+		}
+		got = append(got, s)
+		permanent := s == "2001:db8::7"
+		if permanent != (e.Left == 0) || e.Left > time.Hour || !permanent && e.Left < 59*time.Minute {
+			t.Errorf("%s: %v left", s, e.Left)
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(ids)
+	if !slices.Equal(got, ids) {
+		t.Errorf("held %v, want %v", got, ids)
+	}
+
+	// Removing what ended by itself is no error, and the others still go.
+	nft(t, "delete", "element", "inet", "f2b-table", "addr-set-web", "{ 192.0.2.7 }")
+	var del []Change
+	for _, id := range ids {
+		del = append(del, Change{Jail: "web", ID: prefix(id), Remove: true})
+	}
+	if err := f.Apply(del); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := f.Elements("web"); err != nil || len(left) != 0 {
+		t.Errorf("left: %v %v", left, err)
+	}
+	// So is giving another time to what is gone.
+	if err := f.Apply([]Change{{Jail: "web", ID: prefix("192.0.2.7"), Left: 2 * time.Hour, Replace: true}}); err != nil {
+		t.Fatal(err)
+	}
+	contains(t, nft(t, "list", "set", "inet", "f2b-table", "addr-set-web"), "192.0.2.7 timeout 2h")
+	if err := f.Apply([]Change{{Jail: "web", ID: prefix("192.0.2.7"), Left: 3 * time.Hour, Replace: true}}); err != nil {
+		t.Fatal(err)
+	}
+	contains(t, nft(t, "list", "set", "inet", "f2b-table", "addr-set-web"), "192.0.2.7 timeout 3h")
+
+	nft(t, "flush", "ruleset")
+	err = f.Apply([]Change{{Jail: "web", ID: prefix("192.0.2.8"), Left: time.Hour}})
+	if err == nil || !strings.Contains(err.Error(), "addr-set-web") {
+		t.Errorf("after a flush: %v", err)
+	}
+}
+
+// The library loses elements of one message beyond 64 KiB; count what arrived.
+func TestMany(t *testing.T) {
+	inNamespace(t)
+	f := open(t, Rule{Jail: "web", Ports: []PortRange{{80, 80}}, Protocols: []string{"tcp"}})
+	const n = 20_000
+	var changes []Change
+	for i := range n {
+		changes = append(changes, Change{Jail: "web", ID: prefix(fmt.Sprintf("198.18.%d.%d", i>>8, i&255)), Left: time.Hour})
+	}
+	if err := f.Apply(changes); err != nil {
+		t.Fatal(err)
+	}
+	held, err := f.Elements("web")
+	if err != nil || len(held) != n {
+		t.Errorf("%d elements in the set, want %d (%v)", len(held), n, err)
+	}
+}
+
+func TestTimeout(t *testing.T) {
+	inNamespace(t)
+	f := open(t, Rule{Jail: "web"})
+	if err := f.Apply([]Change{{Jail: "web", ID: prefix("192.0.2.7"), Left: 50 * time.Millisecond}}); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		held, err := f.Elements("web")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(held) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the kernel did not end the ban")
+		}
+		runtime.Gosched()
+	}
+}
+
+type fakeApplier struct {
+	got   chan []Change
+	block chan struct{}
+}
+
+func (f *fakeApplier) Apply(c []Change) error {
+	f.got <- c
+	<-f.block
+	return nil
+}
+
+func TestQueueGathers(t *testing.T) {
+	fake := &fakeApplier{make(chan []Change, 10), make(chan struct{})}
+	q := NewQueue(fake, func([]Change, error) { t.Error("failed") }, nil)
+	a, b := prefix("192.0.2.1"), prefix("192.0.2.2")
+	q.Push(Change{Jail: "j", ID: a})
+	<-fake.got // under way
+	q.Push(Change{Jail: "j", ID: b, Left: 1}, Change{Jail: "j", ID: a, Remove: true})
+	q.Push(Change{Jail: "j", ID: b, Remove: true}, Change{Jail: "j", ID: b, Left: 2})
+	close(fake.block)
+	q.Sync()
+	got := <-fake.got
+	want := []Change{{Jail: "j", ID: b, Left: 2, Replace: true}, {Jail: "j", ID: a, Remove: true}}
+	if !slices.Equal(got, want) {
+		t.Errorf("second transaction %+v, want %+v", got, want)
+	}
+	q.Close()
+}
+
+func BenchmarkApplyOne(b *testing.B) {
+	inNamespace(b)
+	f := open(b, Rule{Jail: "web"})
+	for i := range b.N {
+		id := prefix(fmt.Sprintf("198.18.%d.%d", i>>8&255, i&255))
+		if err := f.Apply([]Change{{Jail: "web", ID: id, Left: time.Hour}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

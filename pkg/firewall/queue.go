@@ -1,0 +1,134 @@
+package firewall
+
+import (
+	"net/netip"
+	"sync"
+)
+
+// Applier is what a Queue needs of a firewall.
+type Applier interface {
+	Apply([]Change) error
+}
+
+// Queue sends changes to the kernel from a goroutine of its own. What arrives
+// while a transaction is under way makes up the next one, so a flood of bans
+// costs few transactions and a single ban waits for nobody.
+type Queue struct {
+	fw      Applier
+	failed  func([]Change, error)
+	cut     func(banned map[string][]netip.Prefix)
+	mu      sync.Mutex
+	wake    sync.Cond
+	waiting []Change
+	busy    bool
+	closed  bool
+	done    chan struct{}
+}
+
+// NewQueue starts a queue. failed is told of transactions that the kernel
+// refused; cut, if not nil, of bans by jail that are in force now.
+func NewQueue(fw Applier, failed func([]Change, error), cut func(map[string][]netip.Prefix)) *Queue {
+	q := &Queue{fw: fw, failed: failed, cut: cut, done: make(chan struct{})}
+	q.wake.L = &q.mu
+	go q.run()
+	return q
+}
+
+// Push hands changes over and returns at once.
+func (q *Queue) Push(changes ...Change) {
+	q.mu.Lock()
+	q.waiting = append(q.waiting, changes...)
+	q.mu.Unlock()
+	q.wake.Broadcast()
+}
+
+// Sync waits until everything pushed before is in the kernel or was refused.
+func (q *Queue) Sync() {
+	q.mu.Lock()
+	for len(q.waiting) > 0 || q.busy {
+		q.wake.Wait()
+	}
+	q.mu.Unlock()
+}
+
+// Close applies what is waiting and ends the queue.
+func (q *Queue) Close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.wake.Broadcast()
+	<-q.done
+}
+
+func (q *Queue) run() {
+	defer close(q.done)
+	for {
+		q.mu.Lock()
+		for len(q.waiting) == 0 && !q.closed {
+			q.wake.Wait()
+		}
+		if len(q.waiting) == 0 {
+			q.mu.Unlock()
+			return
+		}
+		changes := compact(q.waiting)
+		q.waiting = nil
+		q.busy = true
+		q.mu.Unlock()
+		if err := q.fw.Apply(changes); err != nil {
+			q.failed(changes, err)
+		} else if q.cut != nil {
+			banned := map[string][]netip.Prefix{}
+			for _, ch := range changes {
+				if !ch.Remove {
+					banned[ch.Jail] = append(banned[ch.Jail], ch.ID)
+				}
+			}
+			if len(banned) > 0 {
+				q.cut(banned)
+			}
+		}
+		q.mu.Lock()
+		q.busy = false
+		q.mu.Unlock()
+		q.wake.Broadcast()
+	}
+}
+
+// compact keeps the last word on each element: one transaction may neither name
+// an element twice nor add it before it removes it.
+func compact(changes []Change) []Change {
+	if len(changes) < 2 {
+		return changes
+	}
+	type key struct {
+		jail string
+		id   netip.Prefix
+	}
+	last := make(map[key]int, len(changes))
+	var out []Change
+	for _, ch := range changes {
+		k := key{ch.Jail, ch.ID}
+		i, seen := last[k]
+		if !seen {
+			last[k] = len(out)
+			out = append(out, ch)
+			continue
+		}
+		first := out[i]
+		// In the kernel before all of this: what was replaced or removed first.
+		present := first.Replace || first.Remove
+		switch {
+		case ch.Remove && !present:
+			// Added and removed: the kernel may have it from another time, so ask for
+			// the removal all the same.
+			out[i] = ch
+		case ch.Remove:
+			out[i] = ch
+		default:
+			ch.Replace = present
+			out[i] = ch
+		}
+	}
+	return out
+}

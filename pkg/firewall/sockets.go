@@ -1,0 +1,83 @@
+package firewall
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// CutOff closes the TCP connections that banned addresses have open to ports of
+// the jail on this host. The rules stop their packets in any case; this also
+// frees what the server holds for them, and tells the peer.
+// It returns how many were closed.
+func CutOff(rule Rule, banned []netip.Prefix) (int, error) {
+	single := make(map[netip.Addr]bool, len(banned))
+	var networks []netip.Prefix
+	for _, id := range banned {
+		if id.IsSingleIP() {
+			single[id.Addr()] = true
+		} else {
+			networks = append(networks, id)
+		}
+	}
+	hit := func(a netip.Addr) bool {
+		if single[a] {
+			return true
+		}
+		for _, n := range networks {
+			if n.Contains(a) {
+				return true
+			}
+		}
+		return false
+	}
+	closed := 0
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		sockets, err := netlink.SocketDiagTCP(family)
+		if err != nil {
+			return closed, fmt.Errorf("list TCP connections: %w", err)
+		}
+		for _, s := range sockets {
+			peer, ok := netip.AddrFromSlice(s.ID.Destination)
+			if !ok || s.ID.DestinationPort == 0 || !hit(peer.Unmap()) || !rule.covers("tcp", s.ID.SourcePort) {
+				continue
+			}
+			err := netlink.SocketDestroy(
+				&net.TCPAddr{IP: s.ID.Source, Port: int(s.ID.SourcePort)},
+				&net.TCPAddr{IP: s.ID.Destination, Port: int(s.ID.DestinationPort)})
+			if errors.Is(err, unix.ENOENT) {
+				continue // it closed by itself
+			}
+			if err != nil {
+				return closed, fmt.Errorf("close the connection of %s: %w", peer.Unmap(), err)
+			}
+			closed++
+		}
+	}
+	return closed, nil
+}
+
+// covers reports whether the rule is about a port.
+func (r Rule) covers(protocol string, port uint16) bool {
+	if len(r.Protocols) == 0 {
+		return true
+	}
+	for _, p := range r.Protocols {
+		if p != protocol {
+			continue
+		}
+		if len(r.Ports) == 0 {
+			return true
+		}
+		for _, q := range r.Ports {
+			if q.First <= port && port <= q.Last {
+				return true
+			}
+		}
+	}
+	return false
+}

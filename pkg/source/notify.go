@@ -1,0 +1,152 @@
+package source
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/nxadm/tail/watch"
+	"golang.org/x/sys/unix"
+)
+
+// notifier tells followers that something happened to their path. It uses the
+// watch package of nxadm/tail, and of that the watches on directories: they
+// report creation, writes and renames of a path, and survive its rotation. Its
+// watches on files don't, and its ChangeEvents ends the process when a path
+// can't be looked at, so neither is used.
+type notifier struct {
+	mu   sync.Mutex
+	dirs map[string]*watchedDir
+}
+
+type watchedDir struct {
+	id    FileID
+	paths map[string][]*subscription
+}
+
+// subscription is one follower's interest in a path.
+type subscription struct {
+	path string
+	wake chan<- struct{}
+	dead bool // the watch is gone: subscribe anew
+}
+
+var events = &notifier{dirs: map[string]*watchedDir{}}
+
+var inotify = sync.OnceValue(func() bool {
+	// The watch package ends the process if it can't have an inotify instance,
+	// so ask first.
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	return true
+})
+
+// subscribe makes wake receive a value when something happens to path. It
+// returns nil if that can't be had now; a later call may succeed.
+func (n *notifier) subscribe(path string, wake chan<- struct{}) *subscription {
+	if !inotify() {
+		return nil
+	}
+	path = filepath.Clean(path)
+	dir := filepath.Dir(path)
+	fi, err := os.Stat(dir)
+	if err != nil {
+		return nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	d := n.dirs[dir]
+	if d == nil {
+		d = &watchedDir{id: fileID(fi.Sys()), paths: map[string][]*subscription{}}
+	}
+	if len(d.paths[path]) == 0 {
+		if err := watch.WatchCreate(path); err != nil {
+			return nil
+		}
+		ch := watch.Events(path)
+		go func() {
+			for range ch { // until the watch is removed
+				n.wake(d, path)
+			}
+		}()
+	}
+	s := &subscription{path: path, wake: wake}
+	d.paths[path] = append(d.paths[path], s)
+	n.dirs[dir] = d
+	return s
+}
+
+func (n *notifier) wake(d *watchedDir, path string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range d.paths[path] {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// cancel ends a subscription.
+func (n *notifier) cancel(s *subscription) {
+	n.mu.Lock()
+	if s == nil || s.dead {
+		n.mu.Unlock()
+		return
+	}
+	s.dead = true
+	dir := filepath.Dir(s.path)
+	d := n.dirs[dir]
+	rest := slices.DeleteFunc(d.paths[s.path], func(o *subscription) bool { return o == s })
+	d.paths[s.path] = rest
+	last := len(rest) == 0
+	if last {
+		delete(d.paths, s.path)
+		if len(d.paths) == 0 {
+			delete(n.dirs, dir)
+		}
+	}
+	n.mu.Unlock()
+	if last {
+		// Not under the lock: it waits for the goroutine that delivers events.
+		_ = watch.RemoveWatchCreate(s.path)
+	}
+}
+
+// alive reports whether a subscription still hears of its path. When the
+// directory was replaced, all watches in it are given up at once, since the
+// watch package renews a directory only when nobody watches it any more.
+func (n *notifier) alive(s *subscription) bool {
+	if s == nil {
+		return false
+	}
+	dir := filepath.Dir(s.path)
+	fi, err := os.Stat(dir)
+	n.mu.Lock()
+	d := n.dirs[dir]
+	if s.dead || d == nil {
+		n.mu.Unlock()
+		return false
+	}
+	if err == nil && d.id == fileID(fi.Sys()) {
+		n.mu.Unlock()
+		return true
+	}
+	var gone []string
+	for path, subs := range d.paths {
+		for _, o := range subs {
+			o.dead = true
+		}
+		gone = append(gone, path)
+	}
+	delete(n.dirs, dir)
+	n.mu.Unlock()
+	for _, path := range gone {
+		_ = watch.RemoveWatchCreate(path)
+	}
+	return false
+}

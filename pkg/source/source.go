@@ -1,0 +1,59 @@
+// Package source follows logs. It delivers the lines of a file once each, in
+// order, across rotation, with the place where each batch ends.
+//
+// Events are hints: what is read next follows from the file's identity and the
+// offset, which are checked against the path at every event and four times a
+// second, so a lost or late event costs latency and never a line. A renamed
+// file is read to its end and a while longer, since its writer may still hold
+// it; the new one is read from its beginning.
+package source
+
+import (
+	"fmt"
+	"syscall"
+)
+
+// FileID tells files apart that bear the same name one after the other.
+type FileID struct {
+	Dev, Inode uint64
+}
+
+func fileID(sys any) FileID {
+	if st, ok := sys.(*syscall.Stat_t); ok {
+		return FileID{uint64(st.Dev), st.Ino}
+	}
+	return FileID{}
+}
+
+// Batch is some whole lines of one log.
+type Batch struct {
+	Path  string
+	File  FileID
+	End   int64    // offset behind the last line
+	Lines [][]byte // without their newlines; they stay valid
+}
+
+// Status is what is known of one log that is followed.
+type Status struct {
+	Path   string `json:"path"`
+	Offset int64  `json:"offset"`          // in bytes, accounted for
+	Error  string `json:"error,omitempty"` // why it can't be read now
+}
+
+// MaxLine is the length in bytes above which a line is cut: its beginning is
+// looked at, the rest is passed over.
+const MaxLine = 1 << 20
+
+// Event is something that the log of the daemon should tell about a source.
+type Event struct {
+	Path string
+	Err  error  // nil for news
+	Text string // news: "file rotated" and the like
+}
+
+func (e Event) String() string {
+	if e.Err != nil {
+		return fmt.Sprintf("%s: %v", e.Path, e.Err)
+	}
+	return e.Path + ": " + e.Text
+}
