@@ -340,9 +340,15 @@ func (f *Firewall) missingSets(changes []Change) []string {
 	if err != nil {
 		return nil
 	}
-	existing, err := c.GetSets(f.table)
-	if err != nil && !errors.Is(err, unix.ENOENT) { // the table may be gone too
+	tables, err := c.ListTablesOfFamily(nftables.TableFamilyINet)
+	if err != nil {
 		return nil
+	}
+	var existing []*nftables.Set // none, if the table is gone too
+	if slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == f.table.Name }) {
+		if existing, err = c.GetSets(f.table); err != nil {
+			return nil
+		}
 	}
 	var missing []string
 	for _, ch := range changes {
