@@ -39,9 +39,10 @@ func Name(id netip.Prefix) string {
 
 // List holds the bans of one jail and knows which ends next.
 type List struct {
-	bans  map[netip.Prefix]*item
-	ends  endHeap
-	total int
+	bans     map[netip.Prefix]*item
+	networks map[netip.Prefix]struct{} // those of more than one address
+	ends     endHeap
+	total    int
 }
 
 type item struct {
@@ -50,7 +51,9 @@ type item struct {
 }
 
 // NewList returns an empty list.
-func NewList() *List { return &List{bans: map[netip.Prefix]*item{}} }
+func NewList() *List {
+	return &List{bans: map[netip.Prefix]*item{}, networks: map[netip.Prefix]struct{}{}}
+}
 
 // Add puts a ban on the list. It returns the ban that was there before, if any;
 // a longer one is not shortened.
@@ -67,6 +70,9 @@ func (l *List) Add(b Ban) (old Ban, held bool) {
 	}
 	it := &item{Ban: b, index: -1}
 	l.bans[b.ID] = it
+	if !b.ID.IsSingleIP() {
+		l.networks[b.ID] = struct{}{}
+	}
 	if !b.Permanent() {
 		heap.Push(&l.ends, it)
 	}
@@ -81,6 +87,27 @@ func (l *List) Get(id netip.Prefix) (Ban, bool) {
 	return Ban{}, false
 }
 
+// Covering returns the ban of a network that holds id, if there is one.
+func (l *List) Covering(id netip.Prefix) (Ban, bool) {
+	for n := range l.networks {
+		if n.Bits() < id.Bits() && n.Contains(id.Addr()) {
+			return l.Get(n)
+		}
+	}
+	return Ban{}, false
+}
+
+// Networks returns the banned networks that lie inside of id.
+func (l *List) Networks(id netip.Prefix) []Ban {
+	var out []Ban
+	for n := range l.networks {
+		if n.Bits() > id.Bits() && id.Contains(n.Addr()) {
+			out = append(out, l.bans[n].Ban)
+		}
+	}
+	return out
+}
+
 // Remove takes a ban off the list.
 func (l *List) Remove(id netip.Prefix) (Ban, bool) {
 	it := l.bans[id]
@@ -88,6 +115,7 @@ func (l *List) Remove(id netip.Prefix) (Ban, bool) {
 		return Ban{}, false
 	}
 	delete(l.bans, id)
+	delete(l.networks, id)
 	if it.index >= 0 {
 		heap.Remove(&l.ends, it.index)
 	}

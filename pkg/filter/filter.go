@@ -89,7 +89,11 @@ type expression struct {
 
 // Filter is a compiled filter.
 type Filter struct {
-	Name   string
+	Name string
+	// CheckAll tries every failregex on a line even after one matched, as
+	// fail2ban-regex does to count the hits of each.
+	CheckAll bool
+
 	fail   []expression
 	ignore []expression
 	dates  *logtime.Detector
@@ -220,7 +224,9 @@ func (f *Filter) Match(line []byte, now time.Time) Result {
 		if m := f.search(&f.fail[i], &r); m != nil {
 			if failure, ok := f.failure(i, m, r.Time); ok {
 				r.Failures = append(r.Failures, failure)
-				break // the first that matches wins
+				if !f.CheckAll {
+					break // the first that matches wins
+				}
 			}
 		}
 	}

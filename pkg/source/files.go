@@ -124,7 +124,9 @@ type follower struct {
 	subs []*subscription
 	real string // what the path resolves to, watched too
 	err  string // last error told
-	cuts int
+
+	opened bool // some file was read under this path before
+	cuts   int
 }
 
 type oldFile struct {
@@ -215,10 +217,11 @@ func (f *follower) drain(ctx context.Context, r *lineReader) bool {
 			if err != nil {
 				f.fail(err)
 			}
+			r.catchUp = false
 			return true
 		}
 		select {
-		case f.out <- Batch{Path: f.path, File: r.id, End: r.offset, Lines: lines}:
+		case f.out <- Batch{Path: f.path, File: r.id, End: r.offset, Lines: lines, CatchUp: r.catchUp}:
 			f.setStatus(r.offset, "")
 		case <-ctx.Done():
 			return false
@@ -289,7 +292,8 @@ func (f *follower) checkPath() bool {
 		f.src.note(Event{Path: f.path, Text: "file rotated, reading the new one"})
 		f.fromStart = true
 	}
-	r := &lineReader{file: file, id: fileID(fi.Sys())}
+	r := &lineReader{file: file, id: fileID(fi.Sys()), catchUp: !f.opened}
+	f.opened = true
 	if !f.fromStart && f.src.Start != nil {
 		r.offset = f.src.Start(file, fi.Size())
 	}

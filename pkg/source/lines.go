@@ -12,13 +12,14 @@ const blockSize = 256 << 10
 
 // lineReader cuts a file into lines. A last line without its newline waits.
 type lineReader struct {
-	file   *os.File
-	id     FileID
-	offset int64  // behind the last line given out
-	part   []byte // of a line that is not complete yet
-	block  []byte
-	passed int64 // bytes of the present line beyond MaxLine, not kept
-	cut    int   // lines that were cut so far
+	file    *os.File
+	id      FileID
+	offset  int64  // behind the last line given out
+	part    []byte // of a line that is not complete yet
+	block   []byte
+	passed  int64 // bytes of the present line beyond MaxLine, not kept
+	catchUp bool  // not at the end of what was there at first
+	cut     int   // lines that were cut so far
 }
 
 // read returns the next lines, at most a block of them. No lines and no error

@@ -31,6 +31,9 @@ type Batch struct {
 	File  FileID
 	End   int64    // offset behind the last line
 	Lines [][]byte // without their newlines; they stay valid
+	// CatchUp: the lines were in the file when it was first seen, so their own
+	// times may be long past.
+	CatchUp bool
 }
 
 // Status is what is known of one log that is followed.

@@ -1,0 +1,153 @@
+// Package cli is the command line: it reads flags, calls the packages that do
+// the work, and prints. It decides nothing.
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/control"
+)
+
+// Version is set at build time, from git.
+var Version = "devel"
+
+// Exit codes: what was asked for did not happen, and the command was not
+// understood.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// exitError ends the program with a code; an empty text prints nothing more.
+type exitError struct {
+	code int
+	text string
+}
+
+func (e *exitError) Error() string { return e.text }
+
+func failed(format string, args ...any) error {
+	return &exitError{exitFailed, fmt.Sprintf(format, args...)}
+}
+
+// Main runs the program under the name by which it was called, and returns its
+// exit code.
+func Main(args []string) int {
+	name := filepath.Base(args[0])
+	switch name {
+	case "fail2ban-regex":
+		return fail2banRegex(args[1:], os.Stdin, os.Stdout, os.Stderr)
+	case "fail2ban-server", "fail2ban-client":
+		fmt.Fprintf(os.Stderr, "%s: not built yet: use `bailiff run`, `bailiff status`, `bailiff ban` and `bailiff unban`\n", name)
+		return exitUsage
+	}
+	root := newRoot()
+	root.SetArgs(args[1:])
+	return finish(root.Execute(), os.Stderr)
+}
+
+func finish(err error, stderr io.Writer) int {
+	if err == nil {
+		return 0
+	}
+	code := exitFailed
+	var exit *exitError
+	if errors.As(err, &exit) {
+		code = exit.code
+	}
+	if text := err.Error(); text != "" {
+		fmt.Fprintln(stderr, "bailiff: "+strings.ReplaceAll(text, "\n", "\nbailiff: "))
+	}
+	return code
+}
+
+// global holds the flags that every command has.
+type global struct {
+	socket string
+}
+
+func newRoot() *cobra.Command {
+	g := &global{}
+	root := &cobra.Command{
+		Use:   "bailiff",
+		Short: "Watch logs, ban what attacks",
+		Long: `bailiff follows the logs of applications, matches their lines with filters in
+the manner of fail2ban, and bans the addresses that fail too often, as elements
+of nftables sets.`,
+		Example: `  bailiff run --jail django-auth=/var/log/django/auth.log
+  bailiff status django-auth
+  bailiff unban 192.0.2.7`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       Version,
+	}
+	root.SetVersionTemplate("bailiff {{.Version}}\n")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &exitError{exitUsage, fmt.Sprintf("%v\nsee `%s --help`", err, c.CommandPath())}
+	})
+	root.PersistentFlags().StringVar(&g.socket, "socket", config.DefaultSocket, "the daemon's `path`")
+	root.AddCommand(
+		g.runCommand(), g.statusCommand(), g.banCommand(), g.unbanCommand(), g.reloadCommand(), g.stopCommand(),
+		checkCommand(), regexCommand(), filterCommand(),
+		&cobra.Command{Use: "version", Short: "Print the version", Args: noArgs, Run: func(c *cobra.Command, _ []string) {
+			fmt.Fprintln(c.OutOrStdout(), "bailiff", Version)
+		}},
+	)
+	root.Args = func(c *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return &exitError{exitUsage, fmt.Sprintf("unknown command %q\nsee `bailiff --help`", args[0])}
+		}
+		return nil
+	}
+	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	return root
+}
+
+// args checks the number of arguments; most < 0 is no limit.
+func args(least, most int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return &exitError{exitUsage, fmt.Sprintf("too few arguments\nusage: %s\nsee `%s --help`", c.UseLine(), c.CommandPath())}
+		case most >= 0 && len(args) > most:
+			return &exitError{exitUsage, fmt.Sprintf("too many arguments: %s\nusage: %s\nsee `%s --help`", strings.Join(args[most:], " "), c.UseLine(), c.CommandPath())}
+		}
+		return nil
+	}
+}
+
+var noArgs = args(0, 0)
+
+func (g *global) client() *control.Client { return control.NewClient(g.socket) }
+
+// completeJails offers the names of the running jails.
+func (g *global) completeJails(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	s, err := g.client().Status()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, j := range s.Jails {
+		names = append(names, j.Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}

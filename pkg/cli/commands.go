@@ -1,0 +1,371 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/control"
+	"bailiff/pkg/filter"
+	"bailiff/pkg/jail"
+)
+
+const timeLayout = "2006-01-02 15:04:05"
+
+func (g *global) statusCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "status [JAIL]",
+		Short: "Show what the daemon is doing, or one jail with its bans",
+		Example: `  bailiff status
+  bailiff status django-auth
+  bailiff status --json | jq '.jails[].currently_banned'`,
+		Args:              args(0, 1),
+		ValidArgsFunction: g.completeJails,
+		RunE: func(c *cobra.Command, args []string) error {
+			out := c.OutOrStdout()
+			if len(args) == 1 {
+				j, err := g.client().Jail(args[0])
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return printJSON(out, j)
+				}
+				printJail(out, j)
+				return nil
+			}
+			s, err := g.client().Status()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(out, s)
+			}
+			printStatus(out, s)
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func printStatus(w io.Writer, s control.Status) {
+	dry := ""
+	if s.DryRun {
+		dry = ", dry run: nothing is banned"
+	}
+	fmt.Fprintf(w, "bailiff %s, pid %d, running since %s%s\n", s.Version, s.PID, s.Started.Local().Format(timeLayout), dry)
+	if len(s.Jails) == 0 {
+		fmt.Fprintln(w, "no jails")
+		return
+	}
+	fmt.Fprintln(w)
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "JAIL\tFAILED\tBANNED\tTOTAL FAILED\tTOTAL BANNED\tLOG")
+	for _, j := range s.Jails {
+		if j.Error != "" {
+			fmt.Fprintf(t, "%s\t-\t-\t-\t-\tnot running: %s\n", j.Name, strings.ReplaceAll(j.Error, "\n", "; "))
+			continue
+		}
+		var logs []string
+		for _, f := range j.Files {
+			if f.Error != "" {
+				logs = append(logs, f.Path+" ("+f.Error+")")
+			} else {
+				logs = append(logs, f.Path)
+			}
+		}
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%s\n", j.Name, j.Failed, j.Banned, j.TotalFailed, j.TotalBanned, strings.Join(logs, " "))
+	}
+	t.Flush()
+}
+
+func printJail(w io.Writer, j jail.Status) {
+	forever := func(sec float64) string {
+		if sec < 0 {
+			return "for ever"
+		}
+		return (time.Duration(sec * 1e9)).String()
+	}
+	fmt.Fprintf(w, "jail %s: %d failures within %s ban for %s\n", j.Name, j.MaxRetry, forever(j.FindTime), forever(j.BanTime))
+	fmt.Fprintf(w, "failed: %d addresses now, %d failures in all\n", j.Failed, j.TotalFailed)
+	for _, f := range j.Files {
+		if f.Error != "" {
+			fmt.Fprintf(w, "log: %s: %s\n", f.Path, f.Error)
+		} else {
+			fmt.Fprintf(w, "log: %s, read up to byte %d\n", f.Path, f.Offset)
+		}
+	}
+	fmt.Fprintf(w, "banned: %d now, %d in all\n", j.Banned, j.TotalBanned)
+	if len(j.Bans) == 0 {
+		return
+	}
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "  IP\tSINCE\tUNTIL")
+	for _, b := range j.Bans {
+		until := "for ever"
+		if b.End != nil {
+			until = b.End.Local().Format(timeLayout)
+		}
+		fmt.Fprintf(t, "  %s\t%s\t%s\n", b.IP, b.Start.Local().Format(timeLayout), until)
+	}
+	t.Flush()
+}
+
+func (g *global) banCommand() *cobra.Command {
+	var asJSON, force bool
+	c := &cobra.Command{
+		Use:   "ban JAIL IP…",
+		Short: "Ban addresses or networks by hand",
+		Example: `  bailiff ban django-auth 192.0.2.7
+  bailiff ban sshd 203.0.113.0/24 2001:db8::/48`,
+		Args:              args(2, -1),
+		ValidArgsFunction: g.completeJails,
+		RunE: func(c *cobra.Command, args []string) error {
+			res, err := g.client().Ban(args[0], control.BanRequest{IPs: args[1:], Force: force})
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				if err := printJSON(c.OutOrStdout(), res); err != nil {
+					return err
+				}
+			}
+			bad := false
+			for _, r := range res {
+				switch {
+				case r.Error != "":
+					bad = true
+					fmt.Fprintln(c.ErrOrStderr(), "bailiff:", r.Error)
+				case asJSON:
+				case r.Added:
+					fmt.Fprintf(c.OutOrStdout(), "%s banned in %s\n", r.IP, args[0])
+				default:
+					fmt.Fprintf(c.OutOrStdout(), "%s was banned in %s already\n", r.IP, args[0])
+				}
+			}
+			if bad {
+				return &exitError{exitFailed, ""}
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&force, "force", false, "ban even an address of ignoreip or of this host")
+	return c
+}
+
+func (g *global) unbanCommand() *cobra.Command {
+	var req control.UnbanRequest
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "unban IP… | --all",
+		Short: "Lift bans, in the kernel and in the daemon's memory",
+		Long: `Lift the bans of addresses or networks, in all jails or in one. The failures
+that are counted of them are forgotten, too. An address that is not banned is
+said, and the exit status is 1.`,
+		Example: `  bailiff unban 192.0.2.7
+  bailiff unban 192.0.2.7 --jail django-auth
+  bailiff unban --all`,
+		Args: func(c *cobra.Command, given []string) error {
+			if req.All {
+				return noArgs(c, given)
+			}
+			return args(1, -1)(c, given)
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			req.IPs = args
+			res, err := g.client().Unban(req)
+			if err != nil {
+				return err
+			}
+			out := c.OutOrStdout()
+			if asJSON {
+				if err := printJSON(out, res); err != nil {
+					return err
+				}
+			}
+			bad := false
+			for _, r := range res {
+				switch {
+				case r.Error != "":
+					bad = true
+					fmt.Fprintln(c.ErrOrStderr(), "bailiff:", r.Error)
+				case req.All && !asJSON:
+					fmt.Fprintf(out, "%d bans lifted%s\n", r.Count, in(r.Jails))
+				case !req.All && len(r.Jails) == 0:
+					bad = true
+					where := ""
+					if req.Jail != "" {
+						where = " in " + req.Jail
+					}
+					fmt.Fprintf(c.ErrOrStderr(), "bailiff: %s is not banned%s\n", r.IP, where)
+				case !asJSON:
+					fmt.Fprintf(out, "%s unbanned%s\n", r.IP, in(r.Jails))
+				}
+			}
+			if bad {
+				return &exitError{exitFailed, ""}
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&req.All, "all", false, "lift all bans")
+	c.Flags().StringVarP(&req.Jail, "jail", "j", "", "only in this `jail`")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func in(jails []string) string {
+	if len(jails) == 0 {
+		return ""
+	}
+	return " in " + strings.Join(jails, ", ")
+}
+
+func (g *global) reloadCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "reload",
+		Short: "Have the daemon read its configuration anew",
+		Long: `Have the daemon read its configuration anew. Jails that did not change go on
+undisturbed; those that changed start again and keep their bans. If a jail's new
+settings are wrong it goes on with the old ones, and the exit status is 1.`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			r, err := g.client().Reload()
+			if err != nil {
+				return err
+			}
+			out := c.OutOrStdout()
+			if asJSON {
+				if err := printJSON(out, r); err != nil {
+					return err
+				}
+			} else {
+				for _, part := range []struct {
+					what  string
+					jails []string
+				}{{"started", r.Started}, {"changed", r.Changed}, {"stopped", r.Stopped}} {
+					if len(part.jails) > 0 {
+						fmt.Fprintf(out, "%s: %s\n", part.what, strings.Join(part.jails, ", "))
+					}
+				}
+				if len(r.Errors) == 0 {
+					fmt.Fprintln(out, "reloaded")
+				}
+			}
+			if len(r.Errors) > 0 {
+				return failed("%s", strings.Join(r.Errors, "\n"))
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func (g *global) stopCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "stop",
+		Short: "Stop the daemon; its bans stay in the kernel until they end",
+		Args:  noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := g.client().Stop(); err != nil {
+				return err
+			}
+			fmt.Fprintln(c.OutOrStdout(), "stopped")
+			return nil
+		},
+	}
+}
+
+func checkCommand() *cobra.Command {
+	var load config.Options
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Read the whole configuration and report every error; start nothing",
+		Example: `  bailiff check
+  bailiff check --config ./my-config`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := config.Load(load)
+			if err != nil {
+				return err
+			}
+			problems := cfg.Problems()
+			for _, name := range sortedFilters(cfg) {
+				f := cfg.Filters[name]
+				if f.Stock || len(f.Errors) > 0 {
+					continue
+				}
+				for _, mode := range append([]string{""}, f.Modes...) {
+					def, err := cfg.FilterDefinition(name, mode)
+					if err == nil {
+						_, err = filter.Compile(def, time.Local)
+					}
+					if err != nil {
+						problems = append(problems, fmt.Errorf("filter %s: %w", name, err))
+						break
+					}
+				}
+			}
+			names := []string{}
+			for _, j := range cfg.Jails {
+				names = append(names, j.Name)
+			}
+			texts := []string{}
+			for _, p := range problems {
+				for _, line := range strings.Split(p.Error(), "\n") {
+					if !slices.Contains(texts, line) {
+						texts = append(texts, line)
+					}
+				}
+			}
+			if asJSON {
+				if err := printJSON(c.OutOrStdout(), map[string]any{"jails": names, "errors": texts}); err != nil {
+					return err
+				}
+			} else {
+				for _, t := range texts {
+					fmt.Fprintln(c.ErrOrStderr(), "bailiff:", t)
+				}
+			}
+			if len(texts) > 0 {
+				return &exitError{exitFailed, ""}
+			}
+			if !asJSON {
+				fmt.Fprintf(c.OutOrStdout(), "no errors; %d jails enabled%s\n", len(names), enabledList(names))
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVarP(&load.Path, "config", "c", "", "a `path`: bailiff.toml, or the directory that holds it")
+	c.Flags().StringArrayVarP(&load.Jails, "jail", "j", nil, "as with run, `NAME=LOGPATH`")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func enabledList(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(names, ", ")
+}
+
+func sortedFilters(cfg *config.Config) []string {
+	names := make([]string, 0, len(cfg.Filters))
+	for n := range cfg.Filters {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}

@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/filter"
+)
+
+func filterCommand() *cobra.Command {
+	var load config.Options
+	c := &cobra.Command{
+		Use:   "filter",
+		Short: "List filters, and test them on their own samples",
+		Args:  args(0, 0),
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.PersistentFlags().StringVarP(&load.Path, "config", "c", "", "a `path`: bailiff.toml, or the directory that holds it")
+	var listJSON bool
+	list := &cobra.Command{
+		Use:   "list",
+		Short: "List the filters that are known",
+		Args:  noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := config.Load(load)
+			if err != nil {
+				return err
+			}
+			type row struct {
+				Name        string   `json:"name"`
+				Description string   `json:"description"`
+				Modes       []string `json:"modes"`
+				Samples     int      `json:"samples"`
+				Source      string   `json:"source"`
+			}
+			rows := []row{}
+			for _, n := range sortedFilters(cfg) {
+				f := cfg.Filters[n]
+				rows = append(rows, row{n, f.Description, append([]string{}, f.Modes...), len(f.Samples), f.Source})
+			}
+			if listJSON {
+				return printJSON(c.OutOrStdout(), rows)
+			}
+			t := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
+			for _, r := range rows {
+				fmt.Fprintf(t, "%s\t%s\n", r.Name, r.Description)
+			}
+			return t.Flush()
+		},
+	}
+	list.Flags().BoolVar(&listJSON, "json", false, "print JSON")
+	test := &cobra.Command{
+		Use:   "test [NAME…]",
+		Short: "Run the samples that filters carry",
+		Long: `Run the samples that filters carry, of all filters or of some: each [[sample]]
+must give the host and the time that it names, or nothing with match = false.`,
+		Args: args(0, -1),
+		RunE: func(c *cobra.Command, names []string) error {
+			cfg, err := config.Load(load)
+			if err != nil {
+				return err
+			}
+			if len(names) == 0 {
+				names = sortedFilters(cfg)
+			}
+			passed, bad := 0, 0
+			for _, name := range names {
+				p, b, err := testFilter(c.OutOrStdout(), cfg, name)
+				if err != nil {
+					fmt.Fprintf(c.ErrOrStderr(), "bailiff: filter %s: %v\n", name, err)
+					bad++
+				}
+				passed, bad = passed+p, bad+b
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%d filters, %d samples passed, %d failed\n", len(names), passed, bad)
+			if bad > 0 {
+				return &exitError{exitFailed, ""}
+			}
+			return nil
+		},
+	}
+	c.AddCommand(list, test)
+	return c
+}
+
+// testFilter runs the samples of one filter and tells of those that fail.
+func testFilter(w io.Writer, cfg *config.Config, name string) (passed, failed int, err error) {
+	if _, err := cfg.FilterDefinition(name, ""); err != nil {
+		return 0, 0, err
+	}
+	f := cfg.Filters[name]
+	if len(f.Samples) == 0 {
+		return 0, 0, fmt.Errorf("%s: no [[sample]] in it", f.Source)
+	}
+	for _, s := range f.Samples {
+		def, err := cfg.FilterDefinition(name, s.Mode)
+		if err != nil {
+			return passed, failed, err
+		}
+		compiled, err := filter.Compile(def, time.UTC)
+		if err != nil {
+			return passed, failed, err
+		}
+		if problem := checkSample(compiled, s); problem != "" {
+			failed++
+			fmt.Fprintf(w, "%s:%d: %s\n    %s\n", s.File, s.LineNo, problem, s.Line)
+			continue
+		}
+		passed++
+	}
+	return passed, failed, nil
+}
+
+func checkSample(f *filter.Filter, s config.Sample) string {
+	r := f.Match([]byte(s.Line), time.Now())
+	switch {
+	case r.Err != nil:
+		return r.Err.Error()
+	case !s.Match && len(r.Failures) > 0:
+		return fmt.Sprintf("matches with host %s, and should not", r.Failures[0].ID)
+	case !s.Match:
+		return ""
+	case len(r.Failures) == 0:
+		return "does not match, and should"
+	case s.Host == "":
+		return "the sample names no host"
+	case r.Failures[0].ID != s.Host:
+		return fmt.Sprintf("host %s, want %s", r.Failures[0].ID, s.Host)
+	case !r.Dated:
+		return "no time was found in the line"
+	case !s.Time.IsZero() && !r.Time.Equal(s.Time):
+		return fmt.Sprintf("time %s, want %s", r.Time.Format(time.RFC3339Nano), s.Time.Format(time.RFC3339Nano))
+	}
+	return ""
+}

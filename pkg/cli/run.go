@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/control"
+	"bailiff/pkg/daemon"
+	"bailiff/pkg/eventlog"
+)
+
+func (g *global) runCommand() *cobra.Command {
+	var load config.Options
+	var dryRun, flush bool
+	var level, target string
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Run the daemon",
+		Long: `Run the daemon in the foreground: follow the logs of all enabled jails and ban.
+
+Without --config, /etc/bailiff is read if it is there, over the stock filters and
+jails that the program carries. --jail enables a jail with a log of its own and
+needs no configuration at all.
+
+Bans stay in the kernel when the daemon stops, and end there on time; with
+--flush-on-stop they are taken out. SIGHUP reloads, SIGTERM and SIGINT stop.`,
+		Example: `  bailiff run --jail django-auth=/var/log/django/auth.log
+  bailiff run --config /etc/bailiff
+  bailiff run --jail sshd=/var/log/auth.log --dry-run`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := config.Load(load)
+			if err != nil {
+				return err
+			}
+			if level != "" {
+				if cfg.Log.Level, err = config.ParseLogLevel(level); err != nil {
+					return &exitError{exitUsage, "--log-level: " + err.Error()}
+				}
+			}
+			if target != "" {
+				cfg.Log.Target = target
+			}
+			handler, closeLog, err := eventlog.Open(cfg.Log.Target, cfg.Log.Level)
+			if err != nil {
+				return err
+			}
+			defer closeLog()
+			opts := daemon.Options{Config: load, DryRun: dryRun, FlushOnStop: flush, Version: Version, Log: slog.New(handler)}
+			if c.Flags().Changed("socket") {
+				opts.Socket = g.socket
+			}
+			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+			defer stop()
+			socket := opts.Socket
+			if socket == "" {
+				socket = cfg.Socket
+			}
+			hup := make(chan os.Signal, 1)
+			signal.Notify(hup, syscall.SIGHUP)
+			defer signal.Stop(hup)
+			go func() {
+				for range hup {
+					if _, err := control.NewClient(socket).Reload(); err != nil {
+						opts.Log.With("component", "server").Error(err.Error())
+					}
+				}
+			}()
+			return daemon.Run(ctx, cfg, opts, func() { notifySystemd("READY=1") })
+		},
+	}
+	f := c.Flags()
+	f.StringVarP(&load.Path, "config", "c", "", "a `path`: bailiff.toml, or the directory that holds it, jails/ and filters/")
+	f.StringArrayVarP(&load.Jails, "jail", "j", nil, "enable a jail with this log, `NAME=LOGPATH`; may be repeated")
+	f.BoolVar(&dryRun, "dry-run", false, "touch no firewall, only tell what would be banned")
+	f.BoolVar(&flush, "flush-on-stop", false, "take the bans out of the kernel when the daemon stops")
+	f.StringVar(&level, "log-level", "", "CRITICAL, ERROR, WARNING, NOTICE, INFO or DEBUG")
+	f.StringVar(&target, "log-target", "", "stderr, stdout, journal, or a `file`")
+	return c
+}
+
+// notifySystemd tells the service manager, if one asked (sd_notify(3)).
+func notifySystemd(state string) {
+	name := os.Getenv("NOTIFY_SOCKET")
+	if name == "" {
+		return
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bailiff: sd_notify: %v\n", err)
+		return
+	}
+	defer conn.Close()
+	_, _ = conn.Write([]byte(state))
+}

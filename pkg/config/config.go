@@ -1,0 +1,223 @@
+// Package config reads bailiff's configuration into one resolved, typed Config;
+// after it, nobody parses a string again.
+//
+// A configuration is TOML: bailiff.toml, jails/*.toml and filters/*.toml in one
+// directory, over the stock definitions that the program carries. Keys are
+// fail2ban's words. Every error is collected with file and line; what is wrong
+// with one jail or filter stays with it, so that the others can start.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/filters"
+	"bailiff/jails"
+	"bailiff/pkg/filter"
+	"bailiff/pkg/firewall"
+)
+
+// Config is everything resolved.
+type Config struct {
+	Log      Log
+	Socket   string // path of the control socket
+	Firewall firewall.Options
+	Jails    []*Jail            // the enabled ones, by name
+	Filters  map[string]*Filter // all that are known
+	Errors   []error            // what is wrong outside of jails
+}
+
+// Log says what the daemon tells and where.
+type Log struct {
+	Level  string // fail2ban's: CRITICAL … DEBUG
+	Target string // stderr, stdout, journal, or a file's path
+}
+
+// Jail is one jail, resolved.
+type Jail struct {
+	Name     string
+	Filter   filter.Definition
+	Mode     string
+	LogPath  []string // globs
+	MaxRetry int
+	FindTime time.Duration
+	BanTime  time.Duration // negative: permanent
+	Rule     firewall.Rule
+	Ignore   IgnoreList
+	// Errors are why the jail can't start.
+	Errors []error
+	// Sources names the files that the jail was read from, in order.
+	Sources []string
+}
+
+// Broken returns why the jail can't start, or nil.
+func (j *Jail) Broken() error { return errors.Join(j.Errors...) }
+
+// IgnoreList is ignoreip and ignoreself.
+type IgnoreList struct {
+	Prefixes []netip.Prefix
+	Names    []string // host names, resolved while the daemon runs
+	Self     bool
+}
+
+// Filter is a filter definition with its samples.
+type Filter struct {
+	Name        string
+	Description string
+	Source      string // file
+	Stock       bool
+	Modes       []string // in the order of the file; nil: the filter has none
+	Samples     []Sample
+	Errors      []error
+
+	raw rawFilter
+}
+
+// Sample is a line that a filter carries with what is expected of it.
+type Sample struct {
+	Line  string
+	Match bool
+	Host  string
+	Time  time.Time // zero: not tested
+	Mode  string
+	// File and LineNo say where it stands.
+	File   string
+	LineNo int
+}
+
+// Options of Load.
+type Options struct {
+	// Path is bailiff.toml or the directory that holds it; empty: DefaultDir if
+	// that is there.
+	Path string
+	// Jails are NAME=LOGPATH of the command line: these jails are enabled, with
+	// that log in place of their own.
+	Jails []string
+}
+
+// DefaultDir is where the configuration is looked for.
+const DefaultDir = "/etc/bailiff"
+
+// DefaultSocket is where the daemon listens.
+const DefaultSocket = "/run/bailiff/bailiff.sock"
+
+// Error is a mistake in a configuration file.
+type Error struct {
+	File string
+	Line int // from 1; 0: unknown
+	Msg  string
+}
+
+func (e *Error) Error() string {
+	if e.Line > 0 {
+		return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Msg)
+	}
+	return e.File + ": " + e.Msg
+}
+
+// Problems returns everything that is wrong, jails included.
+func (c *Config) Problems() []error {
+	out := slices.Clone(c.Errors)
+	for _, name := range sortedKeys(c.Filters) {
+		out = append(out, c.Filters[name].Errors...)
+	}
+	for _, j := range c.Jails {
+		for _, err := range j.Errors {
+			out = append(out, fmt.Errorf("jail %s: %w", j.Name, err))
+		}
+	}
+	return out
+}
+
+// Load reads a configuration. The error is for what makes all of it unusable (a
+// path that is not there, a bailiff.toml that is no TOML); everything else is in
+// the Config.
+func Load(opts Options) (*Config, error) {
+	l := &loader{
+		cfg: &Config{
+			Log: Log{Level: "INFO", Target: "stderr"}, Socket: DefaultSocket, Filters: map[string]*Filter{},
+		},
+		jails: map[string]*jailLayers{},
+	}
+	l.stock("filters", filters.FS, l.filter)
+	l.stock("jails", jails.FS, l.jailFile)
+	if err := l.user(opts.Path); err != nil {
+		return nil, err
+	}
+	for _, arg := range opts.Jails {
+		name, path, ok := strings.Cut(arg, "=")
+		if !ok || name == "" || path == "" {
+			return nil, fmt.Errorf("--jail %s: want NAME=LOGPATH", arg)
+		}
+		l.argument(name, path)
+	}
+	for _, name := range sortedKeys(l.jails) {
+		if j := l.resolve(name); j != nil {
+			l.cfg.Jails = append(l.cfg.Jails, j)
+		}
+	}
+	return l.cfg, nil
+}
+
+func (l *loader) stock(dir string, files fs.FS, read func(name, file string, data []byte, stock bool)) {
+	entries, _ := fs.Glob(files, "*.toml")
+	for _, name := range entries {
+		data, err := fs.ReadFile(files, name)
+		if err != nil {
+			l.cfg.Errors = append(l.cfg.Errors, err)
+			continue
+		}
+		read(strings.TrimSuffix(name, ".toml"), "(stock)/"+dir+"/"+name, data, true)
+	}
+}
+
+// FilterDefinition returns a filter in one of its modes; an empty mode is the
+// filter's first.
+func (c *Config) FilterDefinition(name, mode string) (filter.Definition, error) {
+	f, ok := c.Filters[name]
+	if !ok {
+		return filter.Definition{}, fmt.Errorf("unknown filter %q%s", name, closest(name, sortedKeys(c.Filters)))
+	}
+	if len(f.Errors) > 0 {
+		return filter.Definition{}, errors.Join(f.Errors...)
+	}
+	return f.definition(mode)
+}
+
+// closest suggests what may have been meant.
+func closest(name string, known []string) string {
+	best, distance := "", 3
+	for _, k := range known {
+		if d := editDistance(name, k); d < distance {
+			best, distance = k, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean %q?)", best)
+}
+
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}

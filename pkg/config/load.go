@@ -1,0 +1,530 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/pkg/filter"
+	"bailiff/pkg/firewall"
+)
+
+// rawMain is bailiff.toml.
+type rawMain struct {
+	LogLevel  string             `toml:"loglevel"`
+	LogTarget string             `toml:"logtarget"`
+	Socket    string             `toml:"socket"`
+	Firewall  rawFirewall        `toml:"firewall"`
+	Default   rawJail            `toml:"default"`
+	Jail      map[string]rawJail `toml:"jail"`
+}
+
+type rawFirewall struct {
+	Table    string     `toml:"table"`
+	Chain    string     `toml:"chain"`
+	Hook     stringList `toml:"hook"`
+	Priority *int       `toml:"priority"`
+}
+
+// rawJail is a jail as one file says it; nil is what the file leaves open.
+type rawJail struct {
+	Enabled     *bool      `toml:"enabled"`
+	Filter      *string    `toml:"filter"`
+	Mode        *string    `toml:"mode"`
+	Port        stringList `toml:"port"`
+	Protocol    stringList `toml:"protocol"`
+	LogPath     stringList `toml:"logpath"`
+	MaxRetry    *int       `toml:"maxretry"`
+	FindTime    *text      `toml:"findtime"`
+	BanTime     *text      `toml:"bantime"`
+	IgnoreIP    stringList `toml:"ignoreip"`
+	IgnoreSelf  *bool      `toml:"ignoreself"`
+	UseDNS      *string    `toml:"usedns"`
+	DatePattern stringList `toml:"datepattern"`
+	Failregex   stringList `toml:"failregex"`
+	Ignoreregex stringList `toml:"ignoreregex"`
+	BlockType   *string    `toml:"blocktype"`
+}
+
+type rawFilter struct {
+	Description string             `toml:"description"`
+	Failregex   stringList         `toml:"failregex"`
+	Ignoreregex stringList         `toml:"ignoreregex"`
+	DatePattern stringList         `toml:"datepattern"`
+	Mode        map[string]rawMode `toml:"mode"`
+	Sample      []rawSample        `toml:"sample"`
+}
+
+// rawMode adds expressions to the filter's own, and to those of other modes.
+type rawMode struct {
+	With      []string   `toml:"with"`
+	Failregex stringList `toml:"failregex"`
+}
+
+type rawSample struct {
+	Line  string `toml:"line"`
+	Host  string `toml:"host"`
+	Time  string `toml:"time"`
+	Match *bool  `toml:"match"`
+	Mode  string `toml:"mode"`
+}
+
+// layer is one file's word on a jail.
+type layer struct {
+	file string
+	data []byte
+	raw  rawJail
+	// table is where the jail's keys stand in the file: "" or "jail.NAME".
+	table []string
+}
+
+type jailLayers struct {
+	layers []layer
+	errs   []error
+}
+
+type loader struct {
+	cfg      *Config
+	defaults *layer
+	jails    map[string]*jailLayers
+}
+
+func (l *loader) jail(name string) *jailLayers {
+	j := l.jails[name]
+	if j == nil {
+		j = &jailLayers{}
+		l.jails[name] = j
+	}
+	return j
+}
+
+func (l *loader) jailFile(name, file string, data []byte, _ bool) {
+	j := l.jail(name)
+	var raw rawJail
+	j.errs = append(j.errs, decode(file, data, &raw)...)
+	j.layers = append(j.layers, layer{file: file, data: data, raw: raw})
+}
+
+func (l *loader) filter(name, file string, data []byte, stock bool) {
+	f := &Filter{Name: name, Source: file, Stock: stock}
+	f.Errors = decode(file, data, &f.raw)
+	f.Description = f.raw.Description
+	f.Modes = slices.Sorted(maps.Keys(f.raw.Mode))
+	if len(f.Modes) > 0 {
+		f.Modes = append([]string{"normal"}, slices.DeleteFunc(f.Modes, func(m string) bool { return m == "normal" })...)
+	}
+	lines := sampleLines(string(data))
+	for i, s := range f.raw.Sample {
+		out := Sample{Line: s.Line, Host: s.Host, Mode: s.Mode, Match: s.Match == nil || *s.Match, File: file}
+		if i < len(lines) {
+			out.LineNo = lines[i]
+		}
+		if s.Time != "" {
+			t, err := parseSampleTime(s.Time)
+			if err != nil {
+				f.Errors = append(f.Errors, &Error{file, out.LineNo, err.Error()})
+			}
+			out.Time = t
+		}
+		f.Samples = append(f.Samples, out)
+	}
+	l.cfg.Filters[name] = f
+}
+
+func parseSampleTime(s string) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999"} {
+		if t, err := time.ParseInLocation(layout, s, time.UTC); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("sample's time %q: want 2026-01-31T12:00:00, with or without a zone", s)
+}
+
+func sampleLines(text string) []int {
+	var out []int
+	for i, line := range strings.Split(text, "\n") {
+		if strings.HasPrefix(strings.TrimSpace(line), "[[sample]]") {
+			out = append(out, i+1)
+		}
+	}
+	return out
+}
+
+// user reads what the administrator wrote.
+func (l *loader) user(path string) error {
+	if path == "" {
+		if _, err := os.Stat(DefaultDir); err != nil {
+			return nil // stock definitions only
+		}
+		path = DefaultDir
+	}
+	fi, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	main, dir := path, filepath.Dir(path)
+	if fi.IsDir() {
+		main, dir = filepath.Join(path, "bailiff.toml"), path
+		if _, err := os.Stat(filepath.Join(path, "jail.conf")); err == nil {
+			if _, err := os.Stat(main); err != nil {
+				return fmt.Errorf("configuration: %s holds a configuration of fail2ban (jail.conf), which can't be read yet", path)
+			}
+		}
+	}
+	for _, part := range []struct {
+		dir  string
+		read func(name, file string, data []byte, stock bool)
+	}{{"filters", l.filter}, {"jails", l.jailFile}} {
+		files, _ := filepath.Glob(filepath.Join(dir, part.dir, "*.toml"))
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				l.cfg.Errors = append(l.cfg.Errors, err)
+				continue
+			}
+			part.read(strings.TrimSuffix(filepath.Base(file), ".toml"), file, data, false)
+		}
+	}
+	data, err := os.ReadFile(main)
+	if errors.Is(err, os.ErrNotExist) && fi.IsDir() {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	l.main(main, data)
+	return nil
+}
+
+var logLevels = []string{"CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG", "TRACEDEBUG", "HEAVYDEBUG"}
+
+func (l *loader) main(file string, data []byte) {
+	var raw rawMain
+	l.cfg.Errors = append(l.cfg.Errors, decode(file, data, &raw)...)
+	if raw.LogLevel != "" {
+		if level, err := ParseLogLevel(raw.LogLevel); err != nil {
+			l.cfg.Errors = append(l.cfg.Errors, &Error{file, lineOf(string(data), []string{"loglevel"}), err.Error()})
+		} else {
+			l.cfg.Log.Level = level
+		}
+	}
+	l.cfg.Log.Target = cmp.Or(raw.LogTarget, l.cfg.Log.Target)
+	l.cfg.Socket = cmp.Or(raw.Socket, l.cfg.Socket)
+	fw := &l.cfg.Firewall
+	fw.Table, fw.Chain = raw.Firewall.Table, raw.Firewall.Chain
+	priority := -1
+	if raw.Firewall.Priority != nil {
+		priority = *raw.Firewall.Priority
+	}
+	hooks := raw.Firewall.Hook
+	if len(hooks) == 0 {
+		hooks = stringList{"input"}
+	}
+	for _, h := range hooks {
+		if !slices.Contains([]string{"input", "forward", "prerouting"}, h) {
+			l.cfg.Errors = append(l.cfg.Errors, &Error{file, lineOf(string(data), []string{"firewall", "hook"}), fmt.Sprintf("hook %q: want input, forward or prerouting", h)})
+			continue
+		}
+		fw.Hooks = append(fw.Hooks, firewall.Hook{Name: h, Priority: priority})
+	}
+	l.defaults = &layer{file: file, data: data, raw: raw.Default, table: []string{"default"}}
+	for name, jail := range raw.Jail {
+		j := l.jail(name)
+		j.layers = append(j.layers, layer{file: file, data: data, raw: jail, table: []string{"jail", name}})
+	}
+}
+
+// ParseLogLevel reads one of fail2ban's levels, in any case.
+func ParseLogLevel(s string) (string, error) {
+	level := strings.ToUpper(s)
+	if !slices.Contains(logLevels, level) {
+		return "", fmt.Errorf("log level %q: want %s", s, strings.Join(logLevels, ", "))
+	}
+	return level, nil
+}
+
+// argument is --jail NAME=LOGPATH: the jail of that name, or one made from the
+// filter of that name.
+func (l *loader) argument(name, path string) {
+	yes := true
+	raw := rawJail{Enabled: &yes, LogPath: stringList{path}}
+	if l.jails[name] == nil {
+		raw.Filter = &name
+	}
+	j := l.jail(name)
+	j.layers = append(j.layers, layer{file: "--jail", raw: raw})
+}
+
+var jailName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}$`)
+
+// value is a setting with the layer that it comes from.
+type value[T any] struct {
+	v  T
+	at *layer
+}
+
+// resolver picks values: the last layer that says something wins.
+type resolver struct {
+	layers []*layer
+	errs   []error
+}
+
+func pick[T any](r *resolver, get func(*rawJail) *T, fallback T) value[T] {
+	for _, l := range slices.Backward(r.layers) {
+		if p := get(&l.raw); p != nil {
+			return value[T]{*p, l}
+		}
+	}
+	return value[T]{v: fallback}
+}
+
+func pickList(r *resolver, get func(*rawJail) stringList) value[stringList] {
+	for _, l := range slices.Backward(r.layers) {
+		if p := get(&l.raw); p != nil {
+			return value[stringList]{p, l}
+		}
+	}
+	return value[stringList]{}
+}
+
+func (r *resolver) fail(at *layer, key string, err error) {
+	if at == nil || at.data == nil {
+		r.errs = append(r.errs, err)
+		return
+	}
+	r.errs = append(r.errs, &Error{at.file, at.line(key), err.Error()})
+}
+
+func (l *layer) line(key string) int {
+	return lineOf(string(l.data), append(slices.Clone(l.table), key))
+}
+
+// resolve puts the layers of a jail together; nil for a jail that is not enabled.
+func (l *loader) resolve(name string) *Jail {
+	layers := l.jails[name]
+	r := &resolver{}
+	j := &Jail{Name: name, Errors: layers.errs}
+	if l.defaults != nil {
+		r.layers = append(r.layers, l.defaults)
+	}
+	for i := range layers.layers {
+		r.layers = append(r.layers, &layers.layers[i])
+		j.Sources = append(j.Sources, layers.layers[i].file)
+	}
+	if !pick(r, func(j *rawJail) *bool { return j.Enabled }, false).v {
+		return nil
+	}
+	if !jailName.MatchString(name) {
+		j.Errors = append(j.Errors, fmt.Errorf("jail name %q: want letters, digits, and . _ : - after the first", name))
+	}
+	duration := func(key string, get func(*rawJail) *text, fallback text) time.Duration {
+		v := pick(r, get, fallback)
+		d, err := ParseTime(string(v.v))
+		if err != nil {
+			r.fail(v.at, key, fmt.Errorf("%s: %w", key, err))
+		}
+		return d
+	}
+	j.FindTime = duration("findtime", func(j *rawJail) *text { return j.FindTime }, "10m")
+	j.BanTime = duration("bantime", func(j *rawJail) *text { return j.BanTime }, "10m")
+	retry := pick(r, func(j *rawJail) *int { return j.MaxRetry }, 5)
+	if j.MaxRetry = retry.v; retry.v < 1 {
+		r.fail(retry.at, "maxretry", fmt.Errorf("maxretry %d: want 1 or more", retry.v))
+	}
+	if j.FindTime <= 0 {
+		r.errs = append(r.errs, fmt.Errorf("findtime %v: want more than 0", j.FindTime))
+	}
+	if j.BanTime == 0 {
+		r.errs = append(r.errs, errors.New("bantime 0: want a time, or -1 for ever"))
+	}
+
+	j.Rule = firewall.Rule{Jail: name}
+	ports := pickList(r, func(j *rawJail) stringList { return j.Port })
+	var err error
+	if j.Rule.Ports, err = ParsePorts(ports.v); err != nil {
+		r.fail(ports.at, "port", err)
+	}
+	protocols := pickList(r, func(j *rawJail) stringList { return j.Protocol })
+	if protocols.v == nil {
+		protocols.v = stringList{"tcp"}
+	}
+	if j.Rule.Protocols, err = parseProtocols(protocols.v); err != nil {
+		r.fail(protocols.at, "protocol", err)
+	}
+	if len(j.Rule.Ports) > 0 && (len(j.Rule.Protocols) == 0 || slices.ContainsFunc(j.Rule.Protocols, func(p string) bool { return strings.HasPrefix(p, "icmp") })) {
+		r.fail(protocols.at, "protocol", errors.New("protocol: ports need tcp, udp, sctp, dccp or udplite; for everything set port = \"all\" too"))
+	}
+	block := pick(r, func(j *rawJail) *string { return j.BlockType }, "reject")
+	switch block.v {
+	case "reject":
+	case "drop":
+		j.Rule.Drop = true
+	default:
+		r.fail(block.at, "blocktype", fmt.Errorf("blocktype %q: want reject or drop", block.v))
+	}
+
+	logs := pickList(r, func(j *rawJail) stringList { return j.LogPath })
+	for _, p := range logs.v {
+		for _, g := range strings.Fields(p) {
+			if _, err := filepath.Match(g, ""); err != nil {
+				r.fail(logs.at, "logpath", fmt.Errorf("logpath %q: %w", g, err))
+				continue
+			}
+			j.LogPath = append(j.LogPath, g)
+		}
+	}
+	if len(j.LogPath) == 0 && len(r.errs) == 0 {
+		r.errs = append(r.errs, fmt.Errorf("no logpath: set it in jails/%s.toml or with --jail %s=FILE", name, name))
+	}
+	l.ignore(r, j)
+	l.resolveFilter(r, j)
+	j.Errors = append(j.Errors, r.errs...)
+	return j
+}
+
+func (l *loader) ignore(r *resolver, j *Jail) {
+	list := pickList(r, func(j *rawJail) stringList { return j.IgnoreIP })
+	j.Ignore.Self = pick(r, func(j *rawJail) *bool { return j.IgnoreSelf }, true).v
+	for _, item := range list.v {
+		for _, s := range strings.FieldsFunc(item, func(c rune) bool { return c == ',' || c == ' ' || c == '\t' || c == '\n' }) {
+			if p, err := netip.ParsePrefix(s); err == nil {
+				if p.Addr().Is4In6() && p.Bits() >= 96 {
+					p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+				}
+				j.Ignore.Prefixes = append(j.Ignore.Prefixes, p.Masked())
+			} else if p := filter.ParseID(s, -1); p.IsValid() {
+				j.Ignore.Prefixes = append(j.Ignore.Prefixes, p)
+			} else if hostName.MatchString(s) {
+				j.Ignore.Names = append(j.Ignore.Names, s)
+			} else {
+				r.fail(list.at, "ignoreip", fmt.Errorf("ignoreip %q is no address, network or host name", s))
+			}
+		}
+	}
+}
+
+// hostName is what may be resolved; all digits and dots would be an address.
+var hostName = regexp.MustCompile(`^(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.)*[A-Za-z_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.?$`)
+
+func (l *loader) resolveFilter(r *resolver, j *Jail) {
+	name := pick(r, func(j *rawJail) *string { return j.Filter }, "")
+	mode := pick(r, func(j *rawJail) *string { return j.Mode }, "")
+	j.Mode = mode.v
+	own := pickList(r, func(j *rawJail) stringList { return j.Failregex })
+	if name.v == "" && own.v == nil {
+		name.v = j.Name
+	}
+	def := filter.Definition{Name: j.Name}
+	if name.v != "" {
+		// name[mode=…] is fail2ban's form.
+		bare, options, hasOptions := strings.Cut(name.v, "[")
+		m := mode.v
+		if hasOptions {
+			option, ok := strings.CutPrefix(strings.TrimSuffix(options, "]"), "mode=")
+			if !ok || !strings.HasSuffix(options, "]") {
+				r.fail(name.at, "filter", fmt.Errorf("filter %q: want NAME or NAME[mode=MODE]", name.v))
+			}
+			m = strings.Trim(option, `"'`)
+			j.Mode = m
+		}
+		d, err := l.cfg.FilterDefinition(bare, m)
+		if err != nil && own.v == nil {
+			r.fail(name.at, "filter", fmt.Errorf("filter %q: %w", name.v, err))
+		}
+		if err == nil {
+			def = d
+		}
+	}
+	if own.v != nil {
+		def.Failregex = expressions(own.v, own.at, "failregex")
+	}
+	if ign := pickList(r, func(j *rawJail) stringList { return j.Ignoreregex }); ign.v != nil {
+		def.Ignoreregex = expressions(ign.v, ign.at, "ignoreregex")
+	}
+	if dates := pickList(r, func(j *rawJail) stringList { return j.DatePattern }); dates.v != nil {
+		def.DatePattern = dates.v
+	}
+	dns := pick(r, func(j *rawJail) *string { return j.UseDNS }, "warn")
+	def.UseDNS = filter.UseDNS(dns.v)
+	if !slices.Contains([]filter.UseDNS{filter.DNSYes, filter.DNSWarn, filter.DNSNo, filter.DNSRaw}, def.UseDNS) {
+		r.fail(dns.at, "usedns", fmt.Errorf("usedns %q: want yes, warn, no or raw", dns.v))
+	}
+	j.Filter = def
+	if len(r.errs) == 0 && len(j.Errors) == 0 {
+		if _, err := filter.Compile(def, time.UTC); err != nil {
+			r.errs = append(r.errs, fmt.Errorf("filter %q: %w", cmp.Or(name.v, j.Name), err))
+		}
+	}
+}
+
+func expressions(list []string, at *layer, key string) []filter.Expr {
+	if at == nil {
+		return exprList(list, "", 0)
+	}
+	return exprList(list, at.file, at.line(key))
+}
+
+// exprList splits what stands on several lines; each is an expression.
+func exprList(list []string, file string, line int) []filter.Expr {
+	var out []filter.Expr
+	for _, s := range list {
+		for _, e := range strings.Split(s, "\n") {
+			if e = strings.TrimSpace(e); e != "" {
+				out = append(out, filter.Expr{Text: e, File: file, Line: line})
+			}
+		}
+	}
+	return out
+}
+
+// definition returns the filter in one mode.
+func (f *Filter) definition(mode string) (filter.Definition, error) {
+	def := filter.Definition{
+		Name:        f.Name,
+		Failregex:   exprList(f.raw.Failregex, f.Source, 0),
+		Ignoreregex: exprList(f.raw.Ignoreregex, f.Source, 0),
+		DatePattern: f.raw.DatePattern,
+	}
+	if mode == "" || mode == "normal" && len(f.Modes) > 0 {
+		mode = "normal"
+		if _, ok := f.raw.Mode[mode]; !ok {
+			return def, nil
+		}
+	}
+	seen := map[string]bool{}
+	var add func(m string) error
+	add = func(m string) error {
+		raw, ok := f.raw.Mode[m]
+		if m == "normal" && !ok {
+			return nil
+		}
+		if !ok {
+			if len(f.Modes) == 0 {
+				return fmt.Errorf("unknown mode %q: this filter has none", m)
+			}
+			return fmt.Errorf("unknown mode %q (%s)", m, strings.Join(f.Modes, ", "))
+		}
+		if seen[m] {
+			return nil
+		}
+		seen[m] = true
+		for _, with := range raw.With {
+			if err := add(with); err != nil {
+				return err
+			}
+		}
+		def.Failregex = append(def.Failregex, exprList(raw.Failregex, f.Source, 0)...)
+		return nil
+	}
+	return def, add(mode)
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,128 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"syscall"
+	"time"
+
+	"bailiff/pkg/jail"
+)
+
+// Client speaks to a daemon.
+type Client struct {
+	socket string
+	http   http.Client
+}
+
+// NewClient makes a client for the daemon on a socket.
+func NewClient(socket string) *Client {
+	return &Client{socket: socket, http: http.Client{
+		Timeout: 60 * time.Second,
+		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", socket)
+		}},
+	}}
+}
+
+// NotRunningError says that no daemon answers on the socket.
+type NotRunningError struct {
+	Socket string
+	Err    error
+}
+
+func (e *NotRunningError) Error() string {
+	switch {
+	case errors.Is(e.Err, os.ErrPermission):
+		return fmt.Sprintf("no permission for the socket %s: be root, or the user that the daemon runs as", e.Socket)
+	case errors.Is(e.Err, os.ErrNotExist) || errors.Is(e.Err, syscall.ECONNREFUSED):
+		return fmt.Sprintf("no daemon is running at %s: start one with `bailiff run`, or name its --socket", e.Socket)
+	}
+	return fmt.Sprintf("the daemon at %s does not answer: %v", e.Socket, e.Err)
+}
+
+func (e *NotRunningError) Unwrap() error { return e.Err }
+
+func (c *Client) call(method, path string, body, into any) error {
+	var b bytes.Buffer
+	if body != nil {
+		if err := json.NewEncoder(&b).Encode(body); err != nil {
+			return err
+		}
+	}
+	req, err := http.NewRequest(method, "http://bailiff"+path, &b)
+	if err != nil {
+		return err
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return &NotRunningError{c.socket, err}
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		var f Failure
+		if err := json.NewDecoder(res.Body).Decode(&f); err != nil || f.Error == "" {
+			return fmt.Errorf("the daemon answered %s", res.Status)
+		}
+		return errors.New(f.Error)
+	}
+	if into == nil {
+		return nil
+	}
+	if err := json.NewDecoder(res.Body).Decode(into); err != nil {
+		return fmt.Errorf("the daemon's answer: %w", err)
+	}
+	return nil
+}
+
+// Ping asks whether a daemon answers.
+func (c *Client) Ping() error { return c.call("GET", "/v1/ping", nil, nil) }
+
+// Status returns the daemon's state.
+func (c *Client) Status() (s Status, err error) {
+	return s, c.call("GET", "/v1/status", nil, &s)
+}
+
+// Jail returns the state of one jail with its bans.
+func (c *Client) Jail(name string) (s jail.Status, err error) {
+	return s, c.call("GET", "/v1/jails/"+url.PathEscape(name), nil, &s)
+}
+
+// Ban bans addresses in a jail.
+func (c *Client) Ban(jail string, r BanRequest) (out []BanResult, err error) {
+	return out, c.call("POST", "/v1/jails/"+url.PathEscape(jail)+"/ban", r, &out)
+}
+
+// Unban lifts bans.
+func (c *Client) Unban(r UnbanRequest) (out []UnbanResult, err error) {
+	return out, c.call("POST", "/v1/unban", r, &out)
+}
+
+// Reload has the daemon read its configuration anew.
+func (c *Client) Reload() (r ReloadResult, err error) {
+	return r, c.call("POST", "/v1/reload", nil, &r)
+}
+
+// Stop ends the daemon. It returns when the socket is gone, or after a while.
+func (c *Client) Stop() error {
+	if err := c.call("POST", "/v1/stop", nil, nil); err != nil {
+		return err
+	}
+	deadline := time.Now().Add(15 * time.Second)
+	for time.Now().Before(deadline) {
+		c.http.CloseIdleConnections()
+		if _, err := os.Stat(c.socket); errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return errors.New("the daemon said that it stops, but is still there")
+}

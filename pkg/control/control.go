@@ -1,0 +1,75 @@
+// Package control is the local way to a running daemon: HTTP with JSON over a
+// Unix socket that only its owner may use. docs/api.md describes it.
+package control
+
+import (
+	"time"
+
+	"bailiff/pkg/jail"
+)
+
+// Status is the answer to GET /v1/status.
+type Status struct {
+	Version string        `json:"version"`
+	PID     int           `json:"pid"`
+	Started time.Time     `json:"started"`
+	Config  string        `json:"config"` // path, empty for stock definitions only
+	DryRun  bool          `json:"dry_run"`
+	Jails   []jail.Status `json:"jails"`
+}
+
+// BanRequest is the body of POST /v1/jails/NAME/ban.
+type BanRequest struct {
+	IPs   []string `json:"ips"`
+	Force bool     `json:"force"`
+}
+
+// BanResult says what became of one address.
+type BanResult struct {
+	IP    string `json:"ip"`
+	Added bool   `json:"added"` // false: was banned already
+	Error string `json:"error,omitempty"`
+}
+
+// UnbanRequest is the body of POST /v1/unban.
+type UnbanRequest struct {
+	IPs  []string `json:"ips"`
+	All  bool     `json:"all"`
+	Jail string   `json:"jail"` // empty: all jails
+}
+
+// UnbanResult says from which jails an address was taken.
+type UnbanResult struct {
+	IP    string   `json:"ip,omitempty"`
+	Jails []string `json:"jails"`
+	Count int      `json:"count"` // with All: how many bans
+	Error string   `json:"error,omitempty"`
+}
+
+// ReloadResult is the answer to POST /v1/reload.
+type ReloadResult struct {
+	Started []string `json:"started"`
+	Changed []string `json:"changed"`
+	Stopped []string `json:"stopped"`
+	Errors  []string `json:"errors"`
+}
+
+// Failure is the body of every answer that is not 200.
+type Failure struct {
+	Error string `json:"error"`
+}
+
+// Daemon is what the server asks of the daemon.
+type Daemon interface {
+	Status(jail string, bans bool) (Status, error)
+	Bans(jail string) ([]jail.BanStatus, error)
+	Ban(jail string, r BanRequest) ([]BanResult, error)
+	Unban(r UnbanRequest) ([]UnbanResult, error)
+	Reload() (ReloadResult, error)
+	Stop()
+}
+
+// NotFoundError is about a jail that is not there.
+type NotFoundError struct{ Jail string }
+
+func (e *NotFoundError) Error() string { return "no jail " + e.Jail }

@@ -1,0 +1,160 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxBody bounds a request.
+const maxBody = 4 << 20
+
+// Server answers on a Unix socket.
+type Server struct {
+	http     *http.Server
+	listener net.Listener
+	lock     *os.File
+	path     string
+}
+
+// Listen makes the socket, mode 0600. A socket that a killed daemon left behind
+// is replaced; one that a living daemon answers on is an error.
+func Listen(path string, d Daemon) (*Server, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	// The lock, not the socket file, says whether a daemon lives: it ends with its
+	// holder however that dies.
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("socket %s: another daemon is running here: stop it with `bailiff stop --socket %s`, or choose another --socket", path, path)
+	}
+	if fi, err := os.Lstat(path); err == nil {
+		if fi.Mode()&os.ModeSocket == 0 {
+			lock.Close()
+			return nil, fmt.Errorf("socket %s: there is a file of that name that is no socket", path)
+		}
+		if err := os.Remove(path); err != nil {
+			lock.Close()
+			return nil, fmt.Errorf("socket: %w", err)
+		}
+	}
+	old := unix.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	unix.Umask(old)
+	if err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	s := &Server{listener: l, lock: lock, path: path, http: &http.Server{
+		Handler:           routes(d),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+	}}
+	go func() { _ = s.http.Serve(l) }()
+	return s, nil
+}
+
+// Close ends the server once the answers under way are given, and removes the socket.
+func (s *Server) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	err := s.http.Shutdown(ctx)
+	os.Remove(s.path)
+	s.lock.Close()
+	os.Remove(s.path + ".lock")
+	return err
+}
+
+func routes(d Daemon) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/ping", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, "pong", nil)
+	})
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
+		s, err := d.Status("", false)
+		answer(w, s, err)
+	})
+	mux.HandleFunc("GET /v1/jails/{jail}", func(w http.ResponseWriter, r *http.Request) {
+		s, err := d.Status(r.PathValue("jail"), true)
+		if err != nil {
+			answer(w, nil, err)
+			return
+		}
+		answer(w, s.Jails[0], nil)
+	})
+	mux.HandleFunc("GET /v1/bans", func(w http.ResponseWriter, r *http.Request) {
+		b, err := d.Bans(r.URL.Query().Get("jail"))
+		answer(w, b, err)
+	})
+	mux.HandleFunc("POST /v1/jails/{jail}/ban", func(w http.ResponseWriter, r *http.Request) {
+		var req BanRequest
+		if !read(w, r, &req) {
+			return
+		}
+		res, err := d.Ban(r.PathValue("jail"), req)
+		answer(w, res, err)
+	})
+	mux.HandleFunc("POST /v1/unban", func(w http.ResponseWriter, r *http.Request) {
+		var req UnbanRequest
+		if !read(w, r, &req) {
+			return
+		}
+		res, err := d.Unban(req)
+		answer(w, res, err)
+	})
+	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, _ *http.Request) {
+		res, err := d.Reload()
+		answer(w, res, err)
+	})
+	mux.HandleFunc("POST /v1/stop", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, "stopping", nil)
+		go d.Stop()
+	})
+	return mux
+}
+
+func read(w http.ResponseWriter, r *http.Request, v any) bool {
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		fail(w, http.StatusBadRequest, fmt.Errorf("request: %w", err))
+		return false
+	}
+	return true
+}
+
+func answer(w http.ResponseWriter, v any, err error) {
+	if err != nil {
+		status := http.StatusInternalServerError
+		var missing *NotFoundError
+		if errors.As(err, &missing) {
+			status = http.StatusNotFound
+		}
+		fail(w, status, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // a client that has gone needs no answer
+}
+
+func fail(w http.ResponseWriter, status int, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(Failure{Error: err.Error()})
+}

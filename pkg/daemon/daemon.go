@@ -1,0 +1,503 @@
+// Package daemon owns the running jails: it starts, reloads and stops them,
+// answers on the control socket, and wires the real firewall, clock and resolver
+// to them.
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"bailiff/pkg/ban"
+	"bailiff/pkg/config"
+	"bailiff/pkg/control"
+	"bailiff/pkg/eventlog"
+	"bailiff/pkg/filter"
+	"bailiff/pkg/firewall"
+	"bailiff/pkg/jail"
+)
+
+// Options of Run.
+type Options struct {
+	Config      config.Options
+	Socket      string // empty: as configured
+	DryRun      bool   // touch no firewall
+	FlushOnStop bool   // take the bans out of the kernel at the end
+	Version     string
+	Log         *slog.Logger
+}
+
+// Daemon is a running daemon.
+type Daemon struct {
+	opts    Options
+	log     *slog.Logger
+	started time.Time
+
+	fw    *firewall.Firewall // nil with DryRun
+	queue *firewall.Queue
+
+	mu     sync.Mutex // guards what follows; held over a reload
+	cfg    *config.Config
+	jails  map[string]*jail.Jail
+	failed map[string]error // jails that could not start
+
+	stopping chan struct{}
+	stopOnce sync.Once
+	repair   chan string
+}
+
+// Run runs a daemon until ctx ends or it is told to stop. ready is called once
+// it answers and all jails are up. The error is why it could not start.
+func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) error {
+	d := &Daemon{
+		opts: opts, log: opts.Log, started: time.Now(), cfg: cfg,
+		jails: map[string]*jail.Jail{}, failed: map[string]error{},
+		stopping: make(chan struct{}), repair: make(chan string, 64),
+	}
+	server := d.log.With("component", "server")
+	if !opts.DryRun {
+		fw, err := firewall.Open(cfg.Firewall)
+		if err != nil {
+			return err
+		}
+		d.fw = fw
+		d.queue = firewall.NewQueue(fw, d.refused, d.cutOff)
+	}
+	control, err := control.Listen(cmp.Or(opts.Socket, cfg.Socket), d)
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	server.Info(strings.Repeat("-", 50))
+	server.Info("Starting bailiff " + opts.Version)
+	for _, err := range cfg.Errors {
+		server.Error(err.Error())
+	}
+	d.mu.Lock()
+	for _, j := range cfg.Jails {
+		d.start(j, nil)
+	}
+	none := len(d.jails) == 0 && len(d.failed) > 0
+	empty := len(cfg.Jails) == 0
+	d.mu.Unlock()
+	if none {
+		return errors.New("no jail could be started")
+	}
+	if empty {
+		server.Warn("no jail is enabled: set enabled = true in a jail, or use --jail NAME=LOGPATH")
+	}
+	ready()
+	repairing := time.NewTicker(time.Second)
+	defer repairing.Stop()
+	broken := map[string]bool{}
+	for {
+		select {
+		case <-ctx.Done():
+			d.shutdown()
+			return nil
+		case <-d.stopping:
+			d.shutdown()
+			return nil
+		case name := <-d.repair:
+			broken[name] = true
+		case <-repairing.C:
+			for name := range broken {
+				d.mu.Lock()
+				j := d.jails[name]
+				d.mu.Unlock()
+				if j != nil {
+					server.Warn(fmt.Sprintf("[%s] making its nftables sets anew", name))
+					if err := j.Repair(); err != nil {
+						server.Error(fmt.Sprintf("[%s] %v", name, err))
+						continue
+					}
+				}
+				delete(broken, name)
+			}
+		}
+	}
+}
+
+// start starts one jail; an error stays with it. The caller holds the lock.
+func (d *Daemon) start(c *config.Jail, bans []ban.Ban) {
+	log := d.log.With("component", "jail")
+	log.Info(fmt.Sprintf("Creating new jail '%s'", c.Name))
+	err := c.Broken()
+	var j *jail.Jail
+	if err == nil {
+		j, err = jail.Start(c, d.deps(), bans)
+	}
+	if err != nil {
+		d.failed[c.Name] = err
+		for _, line := range strings.Split(err.Error(), "\n") {
+			log.Error(fmt.Sprintf("[%s] not started: %s", c.Name, line))
+		}
+		return
+	}
+	delete(d.failed, c.Name)
+	d.jails[c.Name] = j
+	log.Info(fmt.Sprintf("Jail '%s' started", c.Name))
+}
+
+func (d *Daemon) deps() jail.Deps {
+	var fw jail.Firewall = &kernel{d}
+	if d.fw == nil {
+		fw = &dry{d.log}
+	}
+	return jail.Deps{
+		Firewall: fw, Log: d.log, Now: time.Now, Location: time.Local,
+		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+		},
+		Own: func() []netip.Addr {
+			addrs, err := net.InterfaceAddrs()
+			if err != nil {
+				d.log.With("component", "server").Warn(fmt.Sprintf("own addresses: %v", err))
+			}
+			var out []netip.Addr
+			for _, a := range addrs {
+				if n, ok := a.(*net.IPNet); ok {
+					if ip, ok := netip.AddrFromSlice(n.IP); ok {
+						out = append(out, ip.Unmap())
+					}
+				}
+			}
+			return out
+		},
+	}
+}
+
+// kernel is the real firewall as jails see it.
+type kernel struct{ d *Daemon }
+
+func (k *kernel) AddJail(r firewall.Rule) ([]firewall.Element, error) {
+	k.d.queue.Sync() // what was pushed before comes first
+	return k.d.fw.AddJail(r)
+}
+
+func (k *kernel) RemoveJail(name string) error {
+	k.d.queue.Sync()
+	return k.d.fw.RemoveJail(name)
+}
+
+func (k *kernel) Push(c ...firewall.Change) { k.d.queue.Push(c...) }
+
+// dry is the firewall of --dry-run.
+type dry struct{ log *slog.Logger }
+
+func (d *dry) AddJail(firewall.Rule) ([]firewall.Element, error) { return nil, nil }
+func (d *dry) RemoveJail(string) error                           { return nil }
+
+func (d *dry) Push(changes ...firewall.Change) {
+	for _, c := range changes {
+		what := "add to"
+		if c.Remove {
+			what = "remove from"
+		}
+		d.log.With("component", "actions").Log(context.Background(), eventlog.LevelNotice,
+			fmt.Sprintf("[%s] dry run: would %s the kernel's sets: %s", c.Jail, what, ban.Name(c.ID)))
+	}
+}
+
+// refused is told of changes that the kernel did not take.
+func (d *Daemon) refused(changes []firewall.Change, err error) {
+	log := d.log.With("component", "actions")
+	for _, line := range strings.Split(err.Error(), "\n") {
+		log.Error(line)
+	}
+	var names []string
+	for _, c := range changes {
+		if !slices.Contains(names, c.Jail) {
+			names = append(names, c.Jail)
+			select {
+			case d.repair <- c.Jail:
+			default:
+			}
+		}
+	}
+}
+
+// cutOff closes connections that banned addresses still have open. The bans are
+// in force already, so this may take its time.
+func (d *Daemon) cutOff(banned map[string][]netip.Prefix) {
+	go func() {
+		for name, ids := range banned {
+			d.mu.Lock()
+			j := d.jails[name]
+			d.mu.Unlock()
+			if j == nil {
+				continue
+			}
+			n, err := firewall.CutOff(j.Config.Rule, ids)
+			log := d.log.With("component", "actions")
+			if err != nil {
+				log.Debug(fmt.Sprintf("[%s] open connections: %v", name, err))
+			}
+			if n > 0 {
+				log.Info(fmt.Sprintf("[%s] closed %d open connections of banned addresses", name, n))
+			}
+		}
+	}()
+}
+
+func (d *Daemon) shutdown() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	server := d.log.With("component", "server")
+	server.Info("Shutdown in progress...")
+	for _, name := range sortedJails(d.jails) {
+		kept := d.jails[name].Stop(d.opts.FlushOnStop)
+		text := fmt.Sprintf("Jail '%s' stopped", name)
+		if len(kept) > 0 && d.fw != nil {
+			text += fmt.Sprintf("; %d bans stay in the kernel until they end", len(kept))
+		}
+		d.log.With("component", "jail").Info(text)
+	}
+	if d.queue != nil {
+		d.queue.Close()
+	}
+	server.Info("Exiting bailiff")
+}
+
+func sortedJails(m map[string]*jail.Jail) []string {
+	names := make([]string, 0, len(m))
+	for n := range m {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Stop ends the daemon.
+func (d *Daemon) Stop() { d.stopOnce.Do(func() { close(d.stopping) }) }
+
+// Reload reads the configuration anew. Jails that did not change go on
+// undisturbed, those that did are started again with their bans. When the
+// configuration can't be read, everything stays as it is.
+func (d *Daemon) Reload() (control.ReloadResult, error) {
+	res := control.ReloadResult{Started: []string{}, Changed: []string{}, Stopped: []string{}, Errors: []string{}}
+	cfg, err := config.Load(d.opts.Config)
+	if err != nil {
+		return res, fmt.Errorf("reload: %w; everything stays as it was", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	log := d.log.With("component", "server")
+	log.Info("Reload configuration")
+	for _, err := range cfg.Errors {
+		log.Error(err.Error())
+		res.Errors = append(res.Errors, err.Error())
+	}
+	if !reflect.DeepEqual(cfg.Firewall, d.cfg.Firewall) || cfg.Socket != d.cfg.Socket {
+		text := "changes of the socket and of [firewall] need a restart"
+		log.Warn(text)
+		res.Errors = append(res.Errors, text)
+	}
+	wanted := map[string]*config.Jail{}
+	for _, c := range cfg.Jails {
+		wanted[c.Name] = c
+	}
+	for _, name := range sortedJails(d.jails) {
+		if wanted[name] == nil {
+			d.jails[name].Stop(true)
+			delete(d.jails, name)
+			res.Stopped = append(res.Stopped, name)
+			d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
+		}
+	}
+	for name := range d.failed {
+		if wanted[name] == nil {
+			delete(d.failed, name)
+		}
+	}
+	for _, c := range cfg.Jails {
+		running := d.jails[c.Name]
+		if running != nil && reflect.DeepEqual(running.Config, c) {
+			continue
+		}
+		var bans []ban.Ban
+		if running != nil {
+			if err := c.Broken(); err != nil {
+				// Better the old rules than none.
+				text := fmt.Sprintf("jail %s: %v; it goes on with its old settings", c.Name, err)
+				log.Error(text)
+				res.Errors = append(res.Errors, text)
+				continue
+			}
+			bans = running.Stop(false)
+			delete(d.jails, c.Name)
+			res.Changed = append(res.Changed, c.Name)
+		} else {
+			res.Started = append(res.Started, c.Name)
+		}
+		d.start(c, bans)
+		if err := d.failed[c.Name]; err != nil {
+			res.Started = slices.DeleteFunc(res.Started, func(n string) bool { return n == c.Name })
+			res.Errors = append(res.Errors, fmt.Sprintf("jail %s: %v", c.Name, err))
+		}
+	}
+	d.cfg = cfg
+	return res, nil
+}
+
+func (d *Daemon) jail(name string) (*jail.Jail, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	j := d.jails[name]
+	if j == nil {
+		if err := d.failed[name]; err != nil {
+			return nil, fmt.Errorf("jail %s is not running: %w", name, err)
+		}
+		return nil, &control.NotFoundError{Jail: name}
+	}
+	return j, nil
+}
+
+// Status implements control.Daemon.
+func (d *Daemon) Status(name string, bans bool) (control.Status, error) {
+	s := control.Status{Version: d.opts.Version, PID: os.Getpid(), Started: d.started, Config: d.opts.Config.Path, DryRun: d.opts.DryRun, Jails: []jail.Status{}}
+	if name != "" {
+		j, err := d.jail(name)
+		if err != nil {
+			return s, err
+		}
+		s.Jails = append(s.Jails, j.Status(bans))
+		return s, nil
+	}
+	d.mu.Lock()
+	running := make([]*jail.Jail, 0, len(d.jails))
+	for _, n := range sortedJails(d.jails) {
+		running = append(running, d.jails[n])
+	}
+	for n, err := range d.failed {
+		s.Jails = append(s.Jails, jail.Status{Name: n, Error: err.Error()})
+	}
+	d.mu.Unlock()
+	for _, j := range running {
+		s.Jails = append(s.Jails, j.Status(bans))
+	}
+	slices.SortFunc(s.Jails, func(a, b jail.Status) int { return strings.Compare(a.Name, b.Name) })
+	return s, nil
+}
+
+// Bans implements control.Daemon.
+func (d *Daemon) Bans(name string) ([]jail.BanStatus, error) {
+	if name != "" {
+		j, err := d.jail(name)
+		if err != nil {
+			return nil, err
+		}
+		return j.Bans(), nil
+	}
+	out := []jail.BanStatus{}
+	for _, j := range d.running() {
+		out = append(out, j.Bans()...)
+	}
+	return out, nil
+}
+
+func (d *Daemon) running() []*jail.Jail {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []*jail.Jail
+	for _, n := range sortedJails(d.jails) {
+		out = append(out, d.jails[n])
+	}
+	return out
+}
+
+// ParseIP reads an address or a network as a person writes it.
+func ParseIP(s string) (netip.Prefix, error) {
+	bits := -1
+	if strings.Contains(s, "/") {
+		bits = 0
+	}
+	p := filter.ParseID(s, bits)
+	if !p.IsValid() {
+		return p, fmt.Errorf("%q is no address or network", s)
+	}
+	return p, nil
+}
+
+// Ban implements control.Daemon.
+func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, error) {
+	j, err := d.jail(name)
+	if err != nil {
+		return nil, err
+	}
+	out := []control.BanResult{}
+	for _, s := range r.IPs {
+		res := control.BanResult{IP: s}
+		id, err := ParseIP(s)
+		if err == nil {
+			res.IP = ban.Name(id)
+			res.Added, err = j.Ban(id, r.Force)
+		}
+		if err != nil {
+			res.Error = err.Error()
+		}
+		out = append(out, res)
+	}
+	d.settle()
+	return out, nil
+}
+
+// settle waits until the kernel has what was asked, so that a command's answer
+// is the truth.
+func (d *Daemon) settle() {
+	if d.queue != nil {
+		d.queue.Sync()
+	}
+}
+
+// Unban implements control.Daemon.
+func (d *Daemon) Unban(r control.UnbanRequest) ([]control.UnbanResult, error) {
+	jails := d.running()
+	if r.Jail != "" {
+		j, err := d.jail(r.Jail)
+		if err != nil {
+			return nil, err
+		}
+		jails = []*jail.Jail{j}
+	}
+	defer d.settle()
+	if r.All {
+		res := control.UnbanResult{Jails: []string{}}
+		for _, j := range jails {
+			if n := j.UnbanAll(); n > 0 {
+				res.Jails = append(res.Jails, j.Config.Name)
+				res.Count += n
+			}
+		}
+		return []control.UnbanResult{res}, nil
+	}
+	out := []control.UnbanResult{}
+	for _, s := range r.IPs {
+		res := control.UnbanResult{IP: s, Jails: []string{}}
+		id, err := ParseIP(s)
+		if err != nil {
+			res.Error = err.Error()
+			out = append(out, res)
+			continue
+		}
+		res.IP = ban.Name(id)
+		for _, j := range jails {
+			if j.Unban(id) {
+				res.Jails = append(res.Jails, j.Config.Name)
+				res.Count++
+			}
+		}
+		out = append(out, res)
+	}
+	return out, nil
+}

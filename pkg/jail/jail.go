@@ -1,0 +1,422 @@
+// Package jail is one jail at work: the only place where source, filter, window,
+// bans and firewall meet. A jail owns all of its state in one goroutine; what
+// others want of it, they ask through its methods, which that goroutine carries
+// out between two batches of lines.
+package jail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"bailiff/pkg/ban"
+	"bailiff/pkg/config"
+	"bailiff/pkg/eventlog"
+	"bailiff/pkg/filter"
+	"bailiff/pkg/firewall"
+	"bailiff/pkg/source"
+)
+
+// Firewall is what a jail asks of the kernel.
+type Firewall interface {
+	// AddJail makes the jail's sets and rules and returns the bans they hold.
+	AddJail(firewall.Rule) ([]firewall.Element, error)
+	RemoveJail(name string) error
+	// Push hands changes over; they are in force a moment later.
+	Push(...firewall.Change)
+}
+
+// Source delivers lines until its context ends.
+type Source interface {
+	Run(context.Context, chan<- source.Batch)
+	Status() []source.Status
+}
+
+// Deps is what a jail needs from outside.
+type Deps struct {
+	Firewall Firewall
+	Log      *slog.Logger
+	Now      func() time.Time
+	Location *time.Location // of dates that name no zone
+	// Lookup resolves a host name.
+	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
+	// Own returns this host's addresses.
+	Own func() []netip.Addr
+	// Source makes the source of a jail; nil: its log files.
+	Source func(*config.Jail, *filter.Filter) Source
+}
+
+// Jail is one running jail.
+type Jail struct {
+	Config *config.Jail
+	deps   Deps
+
+	filter *filter.Filter
+	window *ban.Window
+	bans   *ban.List
+	ignore ban.Ignore
+	source Source
+	names  *resolver
+
+	commands chan func()
+	stop     context.CancelFunc
+	done     chan struct{}
+
+	skewWarned  time.Time // when a line off the clock was last warned of
+	ownAt       time.Time // when own addresses were last asked
+	badIDs      int       // failures whose id is no address
+	lineErrWarn time.Time
+}
+
+// Status is what a jail tells of itself.
+type Status struct {
+	Name        string          `json:"name"`
+	Error       string          `json:"error,omitempty"` // why it is not running
+	Failed      int             `json:"currently_failed"`
+	TotalFailed int             `json:"total_failed"`
+	Banned      int             `json:"currently_banned"`
+	TotalBanned int             `json:"total_banned"`
+	MaxRetry    int             `json:"maxretry"`
+	FindTime    float64         `json:"findtime"` // seconds
+	BanTime     float64         `json:"bantime"`  // seconds; -1: for ever
+	Files       []source.Status `json:"files"`
+	Bans        []BanStatus     `json:"bans"`
+}
+
+// BanStatus is one ban as others see it.
+type BanStatus struct {
+	Jail  string     `json:"jail"`
+	IP    string     `json:"ip"` // address or network
+	Start time.Time  `json:"start"`
+	End   *time.Time `json:"end"` // null: for ever
+}
+
+// Start makes the jail's sets and rules and begins to read. bans are those to
+// carry over from the same jail before a reload; the kernel's are kept anyway.
+func Start(c *config.Jail, deps Deps, bans []ban.Ban) (*Jail, error) {
+	f, err := filter.Compile(c.Filter, deps.Location)
+	if err != nil {
+		return nil, err
+	}
+	j := &Jail{
+		Config: c, deps: deps, filter: f,
+		window:   ban.NewWindow(c.MaxRetry, c.FindTime, 0),
+		bans:     ban.NewList(),
+		commands: make(chan func()),
+		done:     make(chan struct{}),
+	}
+	held, err := deps.Firewall.AddJail(c.Rule)
+	if err != nil {
+		return nil, err
+	}
+	j.takeOver(held, bans)
+	ctx, stop := context.WithCancel(context.Background())
+	j.stop = stop
+	j.names = newResolver(ctx, deps.Lookup)
+	j.ignore.Prefixes = slices.Clone(c.Ignore.Prefixes)
+	j.refreshIgnore(ctx)
+	if deps.Source != nil {
+		j.source = deps.Source(c, f)
+	} else {
+		j.source = j.files()
+	}
+	go j.run(ctx)
+	return j, nil
+}
+
+// takeOver puts what the kernel holds on the list. A ban that the daemon knew
+// before a reload keeps its beginning.
+func (j *Jail) takeOver(held []firewall.Element, known []ban.Ban) {
+	now := j.deps.Now()
+	before := map[netip.Prefix]ban.Ban{}
+	for _, b := range known {
+		before[b.ID] = b
+	}
+	inKernel := map[netip.Prefix]bool{}
+	for _, e := range held {
+		inKernel[e.ID] = true
+		b := ban.Ban{ID: e.ID, Start: now}
+		if e.Left > 0 {
+			b.End = now.Add(e.Left)
+		}
+		if k, ok := before[e.ID]; ok {
+			b = k
+		} else {
+			j.notice("Restore Ban %s", ban.Name(e.ID))
+		}
+		j.bans.Add(b)
+	}
+	for _, b := range known {
+		if !inKernel[b.ID] && (b.Permanent() || b.End.After(now)) {
+			j.bans.Add(b)
+			j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now)})
+		}
+	}
+}
+
+// files is the source of a jail that reads logs.
+func (j *Jail) files() Source {
+	log := j.deps.Log.With("component", "filter")
+	return &source.Files{
+		Globs: j.Config.LogPath,
+		Start: func(f *os.File, size int64) int64 {
+			// A filter of its own: dates found here must not move the jail's.
+			seek, err := filter.Compile(j.Config.Filter, j.deps.Location)
+			if err != nil {
+				return 0
+			}
+			now := j.deps.Now()
+			since := now.Add(-j.Config.FindTime)
+			return source.SeekTime(f, size, func(line []byte) (older, dated bool) {
+				t, ok := seek.LineTime(line, now)
+				return t.Before(since), ok
+			})
+		},
+		Notify: func(e source.Event) {
+			if e.Err != nil {
+				log.Error(fmt.Sprintf("[%s] log %s: %v: %s", j.Config.Name, e.Path, e.Err, remedy(e.Err)))
+				return
+			}
+			log.Info(fmt.Sprintf("[%s] log %s: %s", j.Config.Name, e.Path, e.Text))
+		},
+	}
+}
+
+func remedy(err error) string {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return "waiting for it to appear; see logpath if it is the wrong name"
+	case errors.Is(err, os.ErrPermission):
+		return "let the daemon read it (CAP_DAC_READ_SEARCH, or the log's group); trying again"
+	}
+	return "trying again"
+}
+
+const (
+	// expireGrace lets the kernel end a ban before we say so, so that a new ban of
+	// the same address never meets the old element.
+	expireGrace  = 100 * time.Millisecond
+	housekeeping = 10 * time.Second
+)
+
+func (j *Jail) run(ctx context.Context) {
+	defer close(j.done)
+	batches := make(chan source.Batch, 4)
+	sourceDone := make(chan struct{})
+	go func() {
+		j.source.Run(ctx, batches)
+		close(sourceDone)
+	}()
+	tick := time.NewTicker(housekeeping)
+	defer tick.Stop()
+	ends := time.NewTimer(time.Hour)
+	defer ends.Stop()
+	for {
+		if end, ok := j.bans.NextEnd(); ok {
+			ends.Reset(max(end.Add(expireGrace).Sub(j.deps.Now()), time.Millisecond))
+		}
+		select {
+		case <-ctx.Done():
+			<-sourceDone
+			return
+		case b := <-batches:
+			for _, line := range b.Lines {
+				j.line(line, b.CatchUp)
+			}
+		case f := <-j.commands:
+			f()
+		case r := <-j.names.answers:
+			j.resolved(r)
+		case <-ends.C:
+			j.expire()
+		case <-tick.C:
+			j.window.Expire(j.deps.Now())
+			j.refreshIgnore(ctx)
+		}
+	}
+}
+
+// do has f carried out by the jail's goroutine; false if that has ended.
+func (j *Jail) do(f func()) bool {
+	ran := make(chan struct{})
+	select {
+	case j.commands <- func() { f(); close(ran) }:
+		<-ran
+		return true
+	case <-j.done:
+		return false
+	}
+}
+
+// Stop ends the jail and returns its bans, which stay in the kernel unless
+// flush is set.
+func (j *Jail) Stop(flush bool) []ban.Ban {
+	j.stop()
+	<-j.done
+	bans := j.bans.All()
+	if flush {
+		if err := j.deps.Firewall.RemoveJail(j.Config.Name); err != nil {
+			j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", j.Config.Name, err))
+			return bans
+		}
+		for _, b := range bans {
+			j.notice("Unban %s", ban.Name(b.ID))
+		}
+		return nil
+	}
+	return bans
+}
+
+func (j *Jail) notice(format string, args ...any) {
+	j.deps.Log.With("component", "actions").Log(context.Background(), eventlog.LevelNotice,
+		"["+j.Config.Name+"] "+fmt.Sprintf(format, args...))
+}
+
+// Lines off the clock by more than this are taken as of now.
+const skewAllowed = 60 * time.Second
+
+// line is the way of one line.
+func (j *Jail) line(line []byte, catchUp bool) {
+	now := j.deps.Now()
+	r := j.filter.Match(line, now)
+	if r.Err != nil && now.Sub(j.lineErrWarn) > time.Minute {
+		j.lineErrWarn = now
+		j.deps.Log.With("component", "filter").Warn(fmt.Sprintf("[%s] a line was given up: %v", j.Config.Name, r.Err))
+	}
+	for _, f := range r.Failures {
+		switch off := now.Sub(f.Time); {
+		case catchUp && off > j.Config.FindTime:
+			continue // too old to count
+		case off < -skewAllowed || !catchUp && off > skewAllowed:
+			if now.Sub(j.skewWarned) > 24*time.Hour {
+				j.skewWarned = now
+				j.deps.Log.With("component", "filter").Warn(fmt.Sprintf(
+					"[%s] the log's time is %v off the clock (%s): lines are taken as of now; is its time zone another one?",
+					j.Config.Name, off.Round(time.Second), f.Time.Format("2006-01-02 15:04:05")))
+			}
+			f.Time = now
+		}
+		j.failure(f, catchUp)
+	}
+}
+
+func (j *Jail) failure(f filter.Failure, catchUp bool) {
+	if f.Addr.IsValid() {
+		j.count(f.Addr, f.Time, catchUp)
+		return
+	}
+	if f.Name && (j.Config.Filter.UseDNS == filter.DNSYes || j.Config.Filter.UseDNS == filter.DNSWarn || j.Config.Filter.UseDNS == "") {
+		j.names.ask(question{f.ID, f.Time, catchUp}, j.resolved)
+		return
+	}
+	j.badIDs++
+	j.deps.Log.With("component", "actions").Warn(fmt.Sprintf("[%s] %q is no address: it matched, but can't be banned", j.Config.Name, f.ID))
+}
+
+func (j *Jail) resolved(r answer) {
+	log := j.deps.Log.With("component", "filter")
+	if r.err != nil || len(r.addrs) == 0 {
+		log.Warn(fmt.Sprintf("[%s] unable to find an address for %q: %v", j.Config.Name, r.name, r.err))
+		return
+	}
+	if j.Config.Filter.UseDNS != filter.DNSYes {
+		log.Warn(fmt.Sprintf("[%s] the address of %q was looked up: its owner decides what that is (usedns = no ignores names)", j.Config.Name, r.name))
+	}
+	for _, a := range r.addrs {
+		a = a.Unmap().WithZone("")
+		j.count(netip.PrefixFrom(a, a.BitLen()), r.at, r.catchUp)
+	}
+}
+
+// count adds a failure to the window, and bans when it is due.
+func (j *Jail) count(id netip.Prefix, at time.Time, catchUp bool) {
+	log := j.deps.Log.With("component", "filter")
+	if reason := j.ignored(id); reason != "" {
+		log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(id), reason))
+		return
+	}
+	if log.Enabled(context.Background(), slog.LevelInfo) {
+		log.Info(fmt.Sprintf("[%s] Found %s - %s", j.Config.Name, ban.Name(id), at.Format("2006-01-02 15:04:05")))
+	}
+	n, due := j.window.Add(id, at)
+	if !due {
+		return
+	}
+	if b, ok := j.covering(id); ok {
+		if !catchUp {
+			j.notice("%s already banned", ban.Name(b.ID))
+		}
+		return
+	}
+	now := j.deps.Now()
+	b := ban.Ban{ID: id, Start: at, Failures: n}
+	if at.After(now) {
+		b.Start = now
+	}
+	if j.Config.BanTime >= 0 {
+		if b.End = b.Start.Add(j.Config.BanTime); !b.End.After(now) {
+			return // it would be over by now
+		}
+	}
+	j.enforce(b)
+}
+
+// covering returns the ban in force that shuts id out.
+func (j *Jail) covering(id netip.Prefix) (ban.Ban, bool) {
+	if b, ok := j.bans.Get(id); ok {
+		return b, true
+	}
+	return j.bans.Covering(id)
+}
+
+// enforce puts a ban on the list and into the kernel.
+func (j *Jail) enforce(b ban.Ban) {
+	_, held := j.bans.Add(b)
+	j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(j.deps.Now()), Replace: held})
+	j.notice("Ban %s", ban.Name(b.ID))
+}
+
+func (j *Jail) expire() {
+	for _, b := range j.bans.Expire(j.deps.Now().Add(-expireGrace)) {
+		j.notice("Unban %s", ban.Name(b.ID))
+	}
+}
+
+func (j *Jail) ignored(id netip.Prefix) string { return j.ignore.Contains(id) }
+
+// refreshIgnore asks for own addresses and the names of ignoreip anew, every
+// minute.
+func (j *Jail) refreshIgnore(ctx context.Context) {
+	now := j.deps.Now()
+	if !j.ownAt.IsZero() && now.Sub(j.ownAt) < time.Minute {
+		return
+	}
+	j.ownAt = now
+	if j.Config.Ignore.Self {
+		j.ignore.Self = j.deps.Own()
+	}
+	if len(j.Config.Ignore.Names) == 0 {
+		return
+	}
+	go func() {
+		prefixes := slices.Clone(j.Config.Ignore.Prefixes)
+		for _, name := range j.Config.Ignore.Names {
+			ask, cancel := context.WithTimeout(ctx, lookupTimeout)
+			addrs, err := j.deps.Lookup(ask, name)
+			cancel()
+			if err != nil && ctx.Err() == nil {
+				j.deps.Log.With("component", "filter").Warn(fmt.Sprintf("[%s] ignoreip %s: %v", j.Config.Name, name, err))
+			}
+			for _, a := range addrs {
+				a = a.Unmap()
+				prefixes = append(prefixes, netip.PrefixFrom(a, a.BitLen()))
+			}
+		}
+		j.do(func() { j.ignore.Prefixes = prefixes })
+	}()
+}

@@ -1,0 +1,133 @@
+package jail
+
+import (
+	"fmt"
+	"net/netip"
+
+	"bailiff/pkg/ban"
+	"bailiff/pkg/firewall"
+)
+
+// What others ask of a running jail. Each method is safe for concurrent use; on
+// a jail that has ended it does nothing.
+
+// IgnoredError says that an address is never banned in a jail.
+type IgnoredError struct {
+	IP, Jail, Reason string
+}
+
+func (e *IgnoredError) Error() string {
+	return fmt.Sprintf("%s is never banned in jail %s: %s", e.IP, e.Jail, e.Reason)
+}
+
+// Ban bans by hand. It reports whether the ban is new: false if a ban of at
+// least the same length was there. force bans even what is ignored.
+func (j *Jail) Ban(id netip.Prefix, force bool) (added bool, err error) {
+	j.do(func() {
+		if reason := j.ignored(id); reason != "" && !force {
+			err = &IgnoredError{ban.Name(id), j.Config.Name, reason}
+			return
+		}
+		now := j.deps.Now()
+		b := ban.Ban{ID: id, Start: now}
+		if j.Config.BanTime >= 0 {
+			b.End = now.Add(j.Config.BanTime)
+		}
+		if wider, ok := j.covering(id); ok && wider.ID != id {
+			if wider.Permanent() || !b.Permanent() && !wider.End.Before(b.End) {
+				return
+			}
+			err = fmt.Errorf("jail %s: %s is part of %s, whose ban ends earlier: unban that first", j.Config.Name, ban.Name(id), ban.Name(wider.ID))
+			return
+		}
+		// Networks that the new one holds go: the kernel takes no overlap.
+		for _, inner := range j.bans.Networks(id) {
+			j.bans.Remove(inner.ID)
+			j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: inner.ID, Remove: true})
+			j.notice("Unban %s", ban.Name(inner.ID))
+		}
+		if _, held := j.bans.Get(id); !held {
+			added = true
+		}
+		j.enforce(b)
+	})
+	return added, err
+}
+
+// Unban lifts a ban and forgets the failures. It reports whether there was one.
+func (j *Jail) Unban(id netip.Prefix) (found bool) {
+	j.do(func() {
+		j.window.Forget(id)
+		if _, found = j.bans.Remove(id); found {
+			j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: id, Remove: true})
+			j.notice("Unban %s", ban.Name(id))
+		}
+	})
+	return found
+}
+
+// UnbanAll lifts every ban and returns how many there were.
+func (j *Jail) UnbanAll() (n int) {
+	j.do(func() {
+		all := j.bans.All()
+		n = len(all)
+		changes := make([]firewall.Change, 0, n)
+		for _, b := range all {
+			j.bans.Remove(b.ID)
+			j.window.Forget(b.ID)
+			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Remove: true})
+			j.notice("Unban %s", ban.Name(b.ID))
+		}
+		j.deps.Firewall.Push(changes...)
+	})
+	return n
+}
+
+// Status returns what the jail tells of itself. withBans adds the list of bans.
+func (j *Jail) Status(withBans bool) Status {
+	s := Status{Name: j.Config.Name, MaxRetry: j.Config.MaxRetry, FindTime: j.Config.FindTime.Seconds(), BanTime: max(j.Config.BanTime.Seconds(), -1)}
+	j.do(func() {
+		s.Failed, s.TotalFailed = j.window.Len(), j.window.Total()
+		s.Banned, s.TotalBanned = j.bans.Len(), j.bans.Total()
+		if withBans {
+			s.Bans = j.banStatus()
+		}
+	})
+	s.Files = j.source.Status()
+	return s
+}
+
+// Bans returns the bans in force.
+func (j *Jail) Bans() (out []BanStatus) {
+	j.do(func() { out = j.banStatus() })
+	return out
+}
+
+func (j *Jail) banStatus() []BanStatus {
+	out := make([]BanStatus, 0, j.bans.Len())
+	for _, b := range j.bans.All() {
+		s := BanStatus{Jail: j.Config.Name, IP: ban.Name(b.ID), Start: b.Start}
+		if !b.Permanent() {
+			end := b.End
+			s.End = &end
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// Repair makes the jail's sets anew and fills them: something else removed them.
+func (j *Jail) Repair() (err error) {
+	j.do(func() {
+		if _, err = j.deps.Firewall.AddJail(j.Config.Rule); err != nil {
+			return
+		}
+		now := j.deps.Now()
+		var changes []firewall.Change
+		for _, b := range j.bans.All() {
+			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now)})
+		}
+		j.deps.Firewall.Push(changes...)
+	})
+	return err
+}
