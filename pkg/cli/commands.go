@@ -92,7 +92,7 @@ func printJail(w io.Writer, j jail.Status) {
 		if sec < 0 {
 			return "for ever"
 		}
-		return (time.Duration(sec * 1e9)).String()
+		return time.Duration(sec * 1e9).String()
 	}
 	fmt.Fprintf(w, "jail %s: %d failures within %s ban for %s\n", j.Name, j.MaxRetry, forever(j.FindTime), forever(j.BanTime))
 	fmt.Fprintf(w, "failed: %d addresses now, %d failures in all\n", j.Failed, j.TotalFailed)

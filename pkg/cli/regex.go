@@ -31,9 +31,8 @@ type regexOptions struct {
 	allMatched, allMissed, allIgnored bool
 	noMissed, noIgnored               bool
 
-	basedir string // as named in the report
-	stdin   io.Reader
-	out     io.Writer
+	stdin io.Reader
+	out   io.Writer
 }
 
 // printable is how many missed or ignored lines are listed without being asked.
@@ -90,7 +89,7 @@ func fail2banRegex(given []string, stdin io.Reader, stdout, stderr io.Writer) in
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) < 2 || len(args) > 3 {
 				fmt.Fprintln(stdout, c.UsageString())
-				return errors.New("provide both <LOG> and <REGEX>.")
+				return &exitError{255, "provide both <LOG> and <REGEX>."}
 			}
 			return o.run(args)
 		},
@@ -101,10 +100,22 @@ func fail2banRegex(given []string, stdin io.Reader, stdout, stderr io.Writer) in
 	o.flags(c)
 	c.SetArgs(given)
 	if err := c.Execute(); err != nil {
-		fmt.Fprintln(stdout, "ERROR: "+err.Error())
+		fmt.Fprintln(stdout, "ERROR: "+fail2banText(err))
 		return 255
 	}
 	return 0
+}
+
+// fail2banText is an error in fail2ban's words, where it has some.
+func fail2banText(err error) string {
+	var x *filter.ExprError
+	switch {
+	case !errors.As(err, &x):
+		return err.Error()
+	case x.Err == nil:
+		return fmt.Sprintf("No failure-id group in '%s'", x.Text)
+	}
+	return fmt.Sprintf("Unable to compile regular expression '%s':\n%v", x.Expanded, x.Err)
 }
 
 var filterName = regexp.MustCompile(`^([\w.-]+)(?:\[mode=["']?([\w-]+)["']?\])?$`)

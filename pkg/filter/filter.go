@@ -118,7 +118,7 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 	for _, e := range d.Failregex {
 		x, err := compileExpr(e, f.dns != DNSNo)
 		if err == nil && len(x.ids) == 0 {
-			err = fmt.Errorf("%sno failure-id group in %q: mark the address with <HOST>, <ADDR> or <F-ID>…</F-ID>", e.where(), e.Text)
+			err = &ExprError{Expr: e}
 		}
 		if err != nil {
 			errs = append(errs, err)
@@ -145,8 +145,25 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 	return f, nil
 }
 
+// ExprError says what is wrong with one expression.
+type ExprError struct {
+	Expr
+	Expanded string // the expression with its tags written out
+	Err      error  // why it does not compile; nil: it names no host or other id
+}
+
+func (e *ExprError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("%sno failure-id group in %q: mark the address with <HOST>, <ADDR> or <F-ID>…</F-ID>", e.where(), e.Text)
+	}
+	return fmt.Sprintf("%sunable to compile regular expression %q: %v", e.where(), e.Text, e.Err)
+}
+
+func (e *ExprError) Unwrap() error { return e.Err }
+
 func compileExpr(e Expr, hostNames bool) (expression, error) {
-	re, err := pyregexp.Compile(expandTags(e.Text, hostNames), 0)
+	expanded := expandTags(e.Text, hostNames)
+	re, err := pyregexp.Compile(expanded, 0)
 	if err != nil {
 		// The position counts in the expanded text, which its reader never wrote;
 		// give the one in his own where that is broken by itself.
@@ -154,7 +171,7 @@ func compileExpr(e Expr, hostNames bool) (expression, error) {
 		if _, plain := pyregexp.Compile(e.Text, 0); errors.As(plain, &own) {
 			err = plain
 		}
-		return expression{}, fmt.Errorf("%sunable to compile regular expression %q: %w", e.where(), e.Text, err)
+		return expression{}, &ExprError{Expr: e, Expanded: expanded, Err: err}
 	}
 	x := expression{Expr: e, re: re, cidr: re.SubexpIndex("cidr")}
 	for _, g := range idGroups {

@@ -83,13 +83,6 @@ type charSet struct {
 	wide  runeSet
 }
 
-func (c *charSet) has(r rune) bool {
-	if r < 0x80 {
-		return c.ascii[r>>6]&(1<<(uint(r)&63)) != 0
-	}
-	return c.wide.contains(r)
-}
-
 func newCharSet(s runeSet) charSet {
 	var c charSet
 	for _, r := range s {

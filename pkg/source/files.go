@@ -122,7 +122,6 @@ type follower struct {
 	cur  *lineReader
 	old  []oldFile // renamed or deleted, maybe still written to
 	subs []*subscription
-	real string // what the path resolves to, watched too
 	err  string // last error told
 
 	opened bool // some file was read under this path before

@@ -1,0 +1,32 @@
+# make build   one static binary, bin/bailiff, and the links that make it fail2ban's programs
+# make demo    the whole way on this machine: Django, nginx, an attacker, a ban (Debian, root)
+# make test    every test (Debian, root: they use network namespaces and the real fail2ban)
+# make check   go vet, staticcheck, gofumpt
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+export CGO_ENABLED := 0
+# Network namespaces made by tests: a run of a few minutes, never a day.
+TIMEOUT ?= 12m
+
+.PHONY: build demo test check packages
+
+build:
+	go build -trimpath -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff ./cmd/bailiff
+	@for name in fail2ban-server fail2ban-client fail2ban-regex; do ln -sf bailiff bin/$$name; done
+
+# What tests and demo need of Debian. Nothing is installed that is there already.
+packages:
+	@scripts/packages nginx gunicorn python3-django nftables iproute2 curl fail2ban libpython3.11-testsuite
+
+demo: build packages
+	go run ./examples/django/demo
+
+test: build packages
+	bin/bailiff filter test
+	go test -timeout $(TIMEOUT) ./...
+
+check:
+	go vet ./...
+	go tool staticcheck ./...
+	@out=$$(go tool gofumpt -l cmd pkg filters jails examples); \
+	if [ -n "$$out" ]; then echo "gofumpt would change:"; echo "$$out"; exit 1; fi
