@@ -92,7 +92,14 @@ func printJail(w io.Writer, j jail.Status) {
 		if sec < 0 {
 			return "for ever"
 		}
-		return time.Duration(sec * 1e9).String()
+		text := time.Duration(sec * 1e9).String()
+		if strings.HasSuffix(text, "m0s") {
+			text = strings.TrimSuffix(text, "0s")
+		}
+		if strings.HasSuffix(text, "h0m") {
+			text = strings.TrimSuffix(text, "0m")
+		}
+		return text
 	}
 	fmt.Fprintf(w, "jail %s: %d failures within %s ban for %s\n", j.Name, j.MaxRetry, forever(j.FindTime), forever(j.BanTime))
 	fmt.Fprintf(w, "failed: %d addresses now, %d failures in all\n", j.Failed, j.TotalFailed)

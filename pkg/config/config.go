@@ -75,7 +75,8 @@ type Filter struct {
 	Samples     []Sample
 	Errors      []error
 
-	raw rawFilter
+	raw  rawFilter
+	text string // the file's
 }
 
 // Sample is a line that a filter carries with what is expected of it.

@@ -114,7 +114,7 @@ func (l *loader) jailFile(name, file string, data []byte, _ bool) {
 }
 
 func (l *loader) filter(name, file string, data []byte, stock bool) {
-	f := &Filter{Name: name, Source: file, Stock: stock}
+	f := &Filter{Name: name, Source: file, Stock: stock, text: string(data)}
 	f.Errors = decode(file, data, &f.raw)
 	f.Description = f.raw.Description
 	f.Modes = slices.Sorted(maps.Keys(f.raw.Mode))
@@ -320,6 +320,8 @@ func (l *loader) resolve(name string) *Jail {
 		j.Sources = append(j.Sources, layers.layers[i].file)
 	}
 	if !pick(r, func(j *rawJail) *bool { return j.Enabled }, false).v {
+		// Not enabled, maybe, because its file can't be read.
+		l.cfg.Errors = append(l.cfg.Errors, layers.errs...)
 		return nil
 	}
 	if !jailName.MatchString(name) {
@@ -339,10 +341,10 @@ func (l *loader) resolve(name string) *Jail {
 	if j.MaxRetry = retry.v; retry.v < 1 {
 		r.fail(retry.at, "maxretry", fmt.Errorf("maxretry %d: want 1 or more", retry.v))
 	}
-	if j.FindTime <= 0 {
+	if j.FindTime <= 0 && len(r.errs) == 0 {
 		r.errs = append(r.errs, fmt.Errorf("findtime %v: want more than 0", j.FindTime))
 	}
-	if j.BanTime == 0 {
+	if j.BanTime == 0 && len(r.errs) == 0 {
 		r.errs = append(r.errs, errors.New("bantime 0: want a time, or -1 for ever"))
 	}
 
@@ -467,30 +469,47 @@ func (l *loader) resolveFilter(r *resolver, j *Jail) {
 
 func expressions(list []string, at *layer, key string) []filter.Expr {
 	if at == nil {
-		return exprList(list, "", 0)
+		return exprList(list, "", "", 0)
 	}
-	return exprList(list, at.file, at.line(key))
+	return exprList(list, at.file, string(at.data), at.line(key))
 }
 
-// exprList splits what stands on several lines; each is an expression.
-func exprList(list []string, file string, line int) []filter.Expr {
+// exprList splits what stands on several lines; each is an expression. Its place
+// is looked for in the file's text from the line of its key on.
+func exprList(list []string, file, text string, line int) []filter.Expr {
 	var out []filter.Expr
+	lines := strings.Split(text, "\n")
+	place := func(e string) int {
+		for i := max(line, 1); i <= len(lines); i++ {
+			if strings.Contains(lines[i-1], e) {
+				return i
+			}
+		}
+		return line // it stands there with escapes
+	}
 	for _, s := range list {
 		for _, e := range strings.Split(s, "\n") {
 			if e = strings.TrimSpace(e); e != "" {
-				out = append(out, filter.Expr{Text: e, File: file, Line: line})
+				out = append(out, filter.Expr{Text: e, File: file, Line: place(e)})
 			}
 		}
 	}
 	return out
 }
 
+func (f *Filter) exprs(list []string, key ...string) []filter.Expr {
+	if len(list) == 0 {
+		return nil
+	}
+	return exprList(list, f.Source, f.text, lineOf(f.text, key))
+}
+
 // definition returns the filter in one mode.
 func (f *Filter) definition(mode string) (filter.Definition, error) {
 	def := filter.Definition{
 		Name:        f.Name,
-		Failregex:   exprList(f.raw.Failregex, f.Source, 0),
-		Ignoreregex: exprList(f.raw.Ignoreregex, f.Source, 0),
+		Failregex:   f.exprs(f.raw.Failregex, "failregex"),
+		Ignoreregex: f.exprs(f.raw.Ignoreregex, "ignoreregex"),
 		DatePattern: f.raw.DatePattern,
 	}
 	if mode == "" || mode == "normal" && len(f.Modes) > 0 {
@@ -521,7 +540,7 @@ func (f *Filter) definition(mode string) (filter.Definition, error) {
 				return err
 			}
 		}
-		def.Failregex = append(def.Failregex, exprList(raw.Failregex, f.Source, 0)...)
+		def.Failregex = append(def.Failregex, f.exprs(raw.Failregex, "mode", m, "failregex")...)
 		return nil
 	}
 	return def, add(mode)

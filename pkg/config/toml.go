@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -31,9 +32,24 @@ func decode(file string, data []byte, v any) []error {
 		if len(key) > 1 && undecodedParent(meta, key) {
 			continue // its table is reported already
 		}
-		errs = append(errs, &Error{file, lineOf(string(data), key), fmt.Sprintf("unknown key %q", key.String())})
+		errs = append(errs, &Error{file, lineOf(string(data), key), fmt.Sprintf("unknown key %q%s", key.String(), closest(key[len(key)-1], keysOf(reflect.TypeOf(v), nil)))})
 	}
 	return errs
+}
+
+// keysOf lists the keys that a type has, at any depth.
+func keysOf(t reflect.Type, keys []string) []string {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map:
+		return keysOf(t.Elem(), keys)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if tag := t.Field(i).Tag.Get("toml"); tag != "" {
+				keys = keysOf(t.Field(i).Type, append(keys, tag))
+			}
+		}
+	}
+	return keys
 }
 
 func undecodedParent(meta toml.MetaData, key toml.Key) bool {

@@ -398,7 +398,8 @@ func (j *Jail) refreshIgnore(ctx context.Context) {
 	}
 	j.ownAt = now
 	if j.Config.Ignore.Self {
-		j.ignore.Self = j.deps.Own()
+		// Loopback is ours even where its interface is down.
+		j.ignore.Self = append(j.deps.Own(), netip.AddrFrom4([4]byte{127, 0, 0, 1}))
 	}
 	if len(j.Config.Ignore.Names) == 0 {
 		return
