@@ -17,6 +17,7 @@ import (
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/logtime"
 )
 
 // regexOptions are those of `bailiff regex` and fail2ban-regex.
@@ -141,6 +142,13 @@ func (o *regexOptions) run(args []string) error {
 		report = io.Discard
 	}
 	fmt.Fprint(report, "\nRunning tests\n=============\n\n")
+	if o.datePattern != "" {
+		dates, err := logtime.NewDetector([]string{o.datePattern}, loc)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(report, "Use      datepattern : %s : %s\n", shorten(o.datePattern), dates.Templates()[0].Name)
+	}
 	def, err := o.filter(report, args[1])
 	if err != nil {
 		return err
@@ -151,7 +159,6 @@ func (o *regexOptions) run(args []string) error {
 		}
 	}
 	if o.datePattern != "" {
-		fmt.Fprintf(report, "Use      datepattern : %s\n", shorten(o.datePattern))
 		def.DatePattern = []string{o.datePattern}
 	}
 	if o.useDNS != "" {

@@ -4,10 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/BurntSushi/toml"
 )
+
+// wrongType is how the decoder says that a value has another type than its key.
+var wrongType = regexp.MustCompile(`^toml: line (\d+) \(last key "(.*?)"\): (.*)`)
 
 // decode reads TOML into v. Mistakes of syntax and type, and keys that v does
 // not have, come back with the file's name and their line.
@@ -24,6 +29,10 @@ func decode(file string, data []byte, v any) []error {
 				msg = pe.LastKey + ": " + msg
 			}
 			return []error{&Error{file, pe.Position.Line, msg}}
+		}
+		if m := wrongType.FindStringSubmatch(err.Error()); m != nil {
+			line, _ := strconv.Atoi(m[1])
+			return []error{&Error{file, line, m[2] + ": " + m[3]}}
 		}
 		return []error{&Error{file, 0, strings.TrimPrefix(err.Error(), "toml: ")}}
 	}

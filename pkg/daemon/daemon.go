@@ -99,6 +99,8 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	ready()
 	repairing := time.NewTicker(time.Second)
 	defer repairing.Stop()
+	looking := time.NewTicker(10 * time.Second)
+	defer looking.Stop()
 	broken := map[string]bool{}
 	for {
 		select {
@@ -110,6 +112,12 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 			return nil
 		case name := <-d.repair:
 			broken[name] = true
+		case <-looking.C:
+			if d.fw != nil {
+				for _, name := range d.fw.Gone() {
+					broken[name] = true
+				}
+			}
 		case <-repairing.C:
 			for name := range broken {
 				d.mu.Lock()

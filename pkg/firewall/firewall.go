@@ -133,11 +133,7 @@ func Open(opts Options) (*Firewall, error) {
 		opts.Hooks = []Hook{{"input", -1}}
 	}
 	f := &Firewall{opts: opts, jails: map[string]*jailSets{}}
-	c, err := f.conn()
-	if err != nil {
-		return nil, explain("open a netlink socket", err)
-	}
-	f.table = c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: opts.Table})
+	f.table = &nftables.Table{Family: nftables.TableFamilyINet, Name: opts.Table}
 	accept := nftables.ChainPolicyAccept
 	for i, h := range opts.Hooks {
 		hook, ok := hookNumbers[h.Name]
@@ -148,15 +144,31 @@ func Open(opts Options) (*Firewall, error) {
 		if i > 0 {
 			name += "-" + h.Name
 		}
-		f.chains = append(f.chains, c.AddChain(&nftables.Chain{
+		f.chains = append(f.chains, &nftables.Chain{
 			Name: name, Table: f.table, Type: nftables.ChainTypeFilter,
 			Hooknum: hook, Priority: nftables.ChainPriorityRef(nftables.ChainPriority(h.Priority)), Policy: &accept,
-		}))
+		})
 	}
-	if err := c.Flush(); err != nil {
-		return nil, explain(fmt.Sprintf("make table inet %s and chain %s", opts.Table, opts.Chain), err)
+	c, err := f.conn()
+	if err != nil {
+		return nil, explain("open a netlink socket", err)
+	}
+	if err := f.base(c); err != nil {
+		return nil, err
 	}
 	return f, nil
+}
+
+// base makes the table and its chains where they are missing.
+func (f *Firewall) base(c *nftables.Conn) error {
+	c.AddTable(f.table)
+	for _, chain := range f.chains {
+		c.AddChain(chain)
+	}
+	if err := c.Flush(); err != nil {
+		return explain(fmt.Sprintf("make table inet %s and chain %s", f.opts.Table, f.opts.Chain), err)
+	}
+	return nil
 }
 
 // explain wraps a kernel error with what was asked and what to do about it.
@@ -180,6 +192,9 @@ func (f *Firewall) AddJail(rule Rule) ([]Element, error) {
 	c, err := f.conn()
 	if err != nil {
 		return nil, explain("open a netlink socket", err)
+	}
+	if err := f.base(c); err != nil { // another hand may have removed them
+		return nil, err
 	}
 	j := &jailSets{rule: rule}
 	existing, err := c.GetSets(f.table)
@@ -315,7 +330,7 @@ func (f *Firewall) Apply(changes []Change) error {
 	// at what the kernel holds and ask only for the difference.
 	missing := f.missingSets(changes)
 	if len(missing) > 0 {
-		return fmt.Errorf("nftables: sets are gone (%s): something else removed them; `bailiff reload` makes them anew", strings.Join(missing, ", "))
+		return fmt.Errorf("nftables: sets are gone (%s): something else removed them", strings.Join(missing, ", "))
 	}
 	var errs []error
 	for _, ch := range changes {
@@ -335,20 +350,52 @@ func (f *Firewall) Apply(changes []Change) error {
 	return errors.Join(errs...)
 }
 
-func (f *Firewall) missingSets(changes []Change) []string {
+// Gone returns the jails of which a set is not in the kernel any more: another
+// hand has flushed the ruleset.
+func (f *Firewall) Gone() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	existing, ok := f.existingSets()
+	if !ok {
+		return nil
+	}
+	var gone []string
+	for name, j := range f.jails {
+		if slices.ContainsFunc(j.sets[:], func(s *nftables.Set) bool { return s != nil && !existing[s.Name] }) {
+			gone = append(gone, name)
+		}
+	}
+	return gone
+}
+
+// existingSets returns the names of the sets in the table; not ok if the kernel
+// does not say.
+func (f *Firewall) existingSets() (names map[string]bool, ok bool) {
 	c, err := f.conn()
 	if err != nil {
-		return nil
+		return nil, false
 	}
 	tables, err := c.ListTablesOfFamily(nftables.TableFamilyINet)
 	if err != nil {
-		return nil
+		return nil, false
 	}
-	var existing []*nftables.Set // none, if the table is gone too
+	names = map[string]bool{}
 	if slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == f.table.Name }) {
-		if existing, err = c.GetSets(f.table); err != nil {
-			return nil
+		sets, err := c.GetSets(f.table)
+		if err != nil {
+			return nil, false
 		}
+		for _, s := range sets {
+			names[s.Name] = true
+		}
+	} // else none: the table is gone, too
+	return names, true
+}
+
+func (f *Firewall) missingSets(changes []Change) []string {
+	existing, ok := f.existingSets()
+	if !ok {
+		return nil
 	}
 	var missing []string
 	for _, ch := range changes {
@@ -356,8 +403,7 @@ func (f *Firewall) missingSets(changes []Change) []string {
 		if j == nil || j.sets[kindOf(ch.ID)] == nil {
 			continue
 		}
-		name := j.sets[kindOf(ch.ID)].Name
-		if !slices.ContainsFunc(existing, func(s *nftables.Set) bool { return s.Name == name }) && !slices.Contains(missing, name) {
+		if name := j.sets[kindOf(ch.ID)].Name; !existing[name] && !slices.Contains(missing, name) {
 			missing = append(missing, name)
 		}
 	}

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"bailiff/pkg/netlab"
+)
+
+// network is a server with bailiff and a listener on port 80, an attacker and a
+// customer, each in a network namespace, joined by cables. Kernel and nftables
+// are the real ones. Needs root.
+type network struct {
+	t                          *testing.T
+	server, attacker, customer *netlab.Host
+	dir                        string
+	daemon                     *exec.Cmd
+	exited                     chan error
+}
+
+func newNetwork(t *testing.T) *network {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Fatal("this test makes network namespaces: run it as root (make test says how)")
+	}
+	lab := netlab.New(fmt.Sprintf("bailiff-test-%d", os.Getpid()))
+	n := &network{t: t, dir: t.TempDir()}
+	t.Cleanup(func() {
+		if err := lab.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	var err error
+	for name, host := range map[string]**netlab.Host{"server": &n.server, "attacker": &n.attacker, "customer": &n.customer} {
+		if *host, err = lab.Host(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := lab.Cable(n.server, n.attacker, []string{"192.0.2.1/24", "2001:db8:a::1/64"}, []string{"192.0.2.66/24", "192.0.2.67/24", "2001:db8:a::66/64", "2001:db8:a::67/64"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := lab.Cable(n.server, n.customer, []string{"198.51.100.1/24", "2001:db8:c::1/64"}, []string{"198.51.100.7/24", "2001:db8:c::7/64"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, port := range []string{"80", "8080"} {
+		l, err := n.server.Listen(":" + port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() { _, _ = io.Copy(c, c); c.Close() }() // an echo
+			}
+		}()
+	}
+	return n
+}
+
+func (n *network) path(name string) string { return filepath.Join(n.dir, name) }
+
+// start runs the daemon until the test's end.
+func (n *network) start(config string) {
+	n.t.Helper()
+	if err := os.WriteFile(n.path("bailiff.toml"), []byte(config), 0o644); err != nil {
+		n.t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	link := n.path("bailiff") // the test binary under this name is the program
+	_ = os.Symlink(self, link)
+	os.Remove(n.path("out"))
+	out, err := os.Create(n.path("out"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer out.Close()
+	n.daemon = n.server.Command(context.Background(), link, "run", "--config", n.path("bailiff.toml"), "--socket", n.path("sock"))
+	n.daemon.Stdout, n.daemon.Stderr = out, out
+	n.daemon.Env = append(os.Environ(), "TZ=UTC")
+	if err := n.daemon.Start(); err != nil {
+		n.t.Fatal(err)
+	}
+	d, exited := n.daemon, make(chan error, 1)
+	n.exited = exited
+	go func() { exited <- d.Wait() }()
+	n.t.Cleanup(func() { _ = d.Process.Kill() })
+	n.until("bailiff answers", func() bool { return n.ask("status") != "" })
+}
+
+// ask runs a command against the daemon; an empty answer is an error.
+func (n *network) ask(args ...string) string {
+	out, err := exec.Command(n.path("bailiff"), append(args, "--socket", n.path("sock"))...).Output()
+	if err != nil {
+		return ""
+	}
+	return string(out)
+}
+
+func (n *network) until(what string, f func() bool) {
+	n.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		if f() {
+			return
+		}
+	}
+	text, _ := os.ReadFile(n.path("out"))
+	n.t.Fatalf("not in 10 s: %s\n%s", what, text)
+}
+
+func (n *network) failures(count int, who string) {
+	n.t.Helper()
+	f, err := os.OpenFile(n.path("auth.log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer f.Close()
+	for range count {
+		fmt.Fprintf(f, "%s ERROR Login failure %s\n", time.Now().UTC().Format("2006-01-02 15:04:05,000"), who)
+	}
+}
+
+// set lists what the kernel holds.
+func (n *network) set(name string) string {
+	n.t.Helper()
+	out, err := n.server.Command(context.Background(), "nft", "list", "set", "inet", "f2b-table", name).CombinedOutput()
+	if err != nil {
+		n.t.Fatalf("nft list set %s: %v: %s", name, err, out)
+	}
+	return string(out)
+}
+
+func (n *network) banned(who string) {
+	n.t.Helper()
+	set := "addr-set-django-auth"
+	if strings.Contains(who, ":") {
+		set = "addr6-set-django-auth"
+	}
+	n.until(who+" in "+set, func() bool { return strings.Contains(n.set(set), " "+who+" ") })
+}
+
+// connects checks whether a connection is possible.
+func (n *network) connects(from *netlab.Host, local, to string, want bool) {
+	n.t.Helper()
+	c, err := from.Dial(local, to, 2*time.Second)
+	if err == nil {
+		c.Close()
+	}
+	switch {
+	case want && err != nil:
+		n.t.Errorf("%s to %s: %v, want a connection", local, to, err)
+	case !want && err == nil:
+		n.t.Errorf("%s to %s: connected, want none", local, to)
+	case !want && !errors.Is(err, syscall.ECONNREFUSED):
+		n.t.Errorf("%s to %s: %v, want it to be refused", local, to, err)
+	}
+}
+
+const endToEndConfig = `
+[jail.django-auth]
+enabled = true
+logpath = "auth.log"
+bantime = "%s"
+port = "http"
+`
+
+func TestEndToEnd(t *testing.T) {
+	n := newNetwork(t)
+	n.start(strings.Replace(fmt.Sprintf(endToEndConfig, "5m"), "auth.log", n.path("auth.log"), 1))
+	for _, c := range []struct{ attacker, other, server, customer, serverForCustomer string }{
+		{"192.0.2.66", "192.0.2.67", "192.0.2.1", "198.51.100.7", "198.51.100.1"},
+		{"2001:db8:a::66", "2001:db8:a::67", "2001:db8:a::1", "2001:db8:c::7", "2001:db8:c::1"},
+	} {
+		to, customerTo := net.JoinHostPort(c.server, "80"), net.JoinHostPort(c.serverForCustomer, "80")
+		n.connects(n.attacker, c.attacker, to, true)
+		open, err := n.attacker.Dial(c.attacker, to, time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.failures(4, c.attacker)
+		n.connects(n.attacker, c.attacker, to, true)
+		n.failures(1, c.attacker)
+		n.banned(c.attacker)
+
+		n.connects(n.attacker, c.attacker, to, false)
+		n.connects(n.attacker, c.other, to, true)
+		n.connects(n.customer, c.customer, customerTo, true)
+		n.connects(n.attacker, c.attacker, net.JoinHostPort(c.server, "8080"), true) // only the jail's ports
+		// The connection that was open is cut off.
+		_ = open.SetDeadline(time.Now().Add(5 * time.Second))
+		_, _ = open.Write([]byte("x"))
+		if _, err := io.ReadFull(open, make([]byte, 1)); err == nil {
+			t.Errorf("%s: the open connection goes on", c.attacker)
+		}
+		open.Close()
+
+		if out := n.ask("unban", c.attacker); !strings.Contains(out, "unbanned in django-auth") {
+			t.Errorf("unban says %q", out)
+		}
+		n.connects(n.attacker, c.attacker, to, true)
+	}
+
+	// A network by hand.
+	n.ask("ban", "django-auth", "192.0.2.64/28")
+	n.connects(n.attacker, "192.0.2.66", "192.0.2.1:80", false)
+	n.connects(n.attacker, "192.0.2.67", "192.0.2.1:80", false)
+	n.ask("unban", "192.0.2.64/28")
+	n.connects(n.attacker, "192.0.2.66", "192.0.2.1:80", true)
+
+	// Somebody flushes the ruleset; the bans come back with the next one.
+	n.failures(5, "192.0.2.66")
+	n.banned("192.0.2.66")
+	if out, err := n.server.Command(context.Background(), "nft", "flush", "ruleset").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	n.failures(5, "192.0.2.67")
+	n.until("all bans are back", func() bool {
+		out, err := n.server.Command(context.Background(), "nft", "list", "set", "inet", "f2b-table", "addr-set-django-auth").Output()
+		return err == nil && strings.Contains(string(out), "192.0.2.66 ") && strings.Contains(string(out), "192.0.2.67 ")
+	})
+	n.connects(n.attacker, "192.0.2.67", "192.0.2.1:80", false)
+}
+
+// TestRestart checks that bans outlive the daemon, however it ends, and are
+// taken over with their ends by the next one.
+func TestRestart(t *testing.T) {
+	n := newNetwork(t)
+	config := strings.Replace(fmt.Sprintf(endToEndConfig, "4s"), "auth.log", n.path("auth.log"), 1)
+	n.start(config)
+	n.failures(5, "192.0.2.66")
+	n.banned("192.0.2.66")
+	since := time.Now()
+	if err := n.daemon.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-n.exited
+	n.connects(n.attacker, "192.0.2.66", "192.0.2.1:80", false)
+	os.Remove(n.path("auth.log")) // else its failures would ban again
+	n.start(config)
+	if out := n.ask("status", "django-auth"); !strings.Contains(out, "192.0.2.66") {
+		t.Errorf("after a restart the ban is not known:\n%s", out)
+	}
+	if m := regexp.MustCompile(`192.0.2.66 timeout (\S+) expires`).FindStringSubmatch(n.set("addr-set-django-auth")); m == nil {
+		t.Error("the element was made anew, or is gone")
+	}
+	n.connects(n.attacker, "192.0.2.66", "192.0.2.1:80", false)
+	n.until("the ban ends", func() bool { return !strings.Contains(n.set("addr-set-django-auth"), "192.0.2.66") })
+	if took := time.Since(since); took < 3*time.Second || took > 5*time.Second {
+		t.Errorf("a ban of 4 s ended after %v", took)
+	}
+	n.connects(n.attacker, "192.0.2.66", "192.0.2.1:80", true)
+	n.until("the daemon says so", func() bool {
+		text, _ := os.ReadFile(n.path("out"))
+		return strings.Contains(string(text), "[django-auth] Unban 192.0.2.66\n")
+	})
+	// An orderly stop leaves the bans in the kernel, too.
+	n.failures(5, "192.0.2.67")
+	n.banned("192.0.2.67")
+	if out := n.ask("stop"); out != "stopped\n" {
+		t.Errorf("stop says %q", out)
+	}
+	if err := <-n.exited; err != nil {
+		t.Errorf("the daemon ended with %v", err)
+	}
+	n.connects(n.attacker, "192.0.2.67", "192.0.2.1:80", false)
+}

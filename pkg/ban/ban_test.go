@@ -1,0 +1,209 @@
+package ban
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+)
+
+var start = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+
+func at(seconds float64) time.Time { return start.Add(time.Duration(seconds * 1e9)) }
+
+func id(s string) netip.Prefix {
+	if p, err := netip.ParsePrefix(s); err == nil {
+		return p
+	}
+	a := netip.MustParseAddr(s)
+	return netip.PrefixFrom(a, a.BitLen())
+}
+
+// TestWindowDefinition compares the window with its definition: maxretry of an
+// address's failures lie within findtime, looking at all of them anew each time.
+func TestWindowDefinition(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for round := range 300 {
+		maxRetry := 1 + rng.IntN(5)
+		findTime := time.Duration(1+rng.IntN(30)) * time.Second
+		w := NewWindow(maxRetry, findTime, 0)
+		seen := map[netip.Prefix][]time.Time{}
+		now := 0.0
+		for step := range 200 {
+			now += rng.Float64() * 6
+			when := now
+			if rng.IntN(5) == 0 {
+				when -= rng.Float64() * 20 // a line that comes late
+			}
+			who := id(fmt.Sprintf("192.0.2.%d", rng.IntN(3)))
+			times := append(seen[who], at(when))
+			slices.SortFunc(times, time.Time.Compare)
+			want := false
+			for i := maxRetry - 1; i < len(times); i++ {
+				if times[i].Sub(times[i-maxRetry+1]) <= findTime {
+					want = true
+				}
+			}
+			// Only the newest can be due: earlier ones were, and began anew.
+			seen[who] = times
+			_, due := w.Add(who, at(when))
+			if due {
+				delete(seen, who)
+			}
+			if due && !want {
+				t.Fatalf("round %d step %d: due without %d failures in %v", round, step, maxRetry, findTime)
+			}
+			latest := times[len(times)-1]
+			inWindow := 0
+			for _, x := range times {
+				if latest.Sub(x) <= findTime {
+					inWindow++
+				}
+			}
+			if !due && inWindow >= maxRetry {
+				t.Fatalf("round %d step %d: %d failures within %v of the latest, and not due at %d", round, step, inWindow, findTime, maxRetry)
+			}
+		}
+	}
+}
+
+func TestWindowEdges(t *testing.T) {
+	a := id("192.0.2.7")
+	for _, c := range []struct {
+		name  string
+		times []float64
+		due   []bool // findtime 10 s, maxretry 3
+	}{
+		{"three at once", []float64{0, 0, 0}, []bool{false, false, true}},
+		{"the first is just within", []float64{0, 5, 10}, []bool{false, false, true}},
+		{"the first is just too old", []float64{0, 5, 10.001}, []bool{false, false, false}},
+		{"begins anew after a ban", []float64{0, 1, 2, 3, 4, 5}, []bool{false, false, true, false, false, true}},
+		{"a late line counts by its own time", []float64{10, 12, 5}, []bool{false, false, true}},
+		{"a very late line does not", []float64{20, 22, 5}, []bool{false, false, false}},
+	} {
+		w := NewWindow(3, 10*time.Second, 0)
+		for i, s := range c.times {
+			if _, due := w.Add(a, at(s)); due != c.due[i] {
+				t.Errorf("%s: failure %d at %v: due %v, want %v", c.name, i, s, due, c.due[i])
+			}
+		}
+	}
+}
+
+func TestWindowIsBounded(t *testing.T) {
+	w := NewWindow(3, time.Minute, 100)
+	victim := id("2001:db8::1")
+	w.Add(victim, at(0))
+	for i := range 1000 {
+		w.Add(id(fmt.Sprintf("192.0.%d.%d", i/250, i%250)), at(float64(i)/100))
+		if i%50 == 0 && w.Forget(id("198.51.100.1")) {
+			t.Fatal("forgot what was never added")
+		}
+	}
+	if w.Len() != 100 || w.Total() != 1001 {
+		t.Errorf("holds %d addresses of %d failures, want 100 of 1001", w.Len(), w.Total())
+	}
+	if w.Forget(victim) {
+		t.Error("the oldest was kept while younger ones went")
+	}
+	w.Expire(at(9.99 + 60))
+	if w.Len() != 1 {
+		t.Errorf("after expiry %d, want the last one only", w.Len())
+	}
+	if !w.Forget(id("192.0.3.249")) || w.Len() != 0 {
+		t.Error("the last could not be forgotten")
+	}
+}
+
+func TestList(t *testing.T) {
+	l := NewList()
+	add := func(name string, end float64) {
+		b := Ban{ID: id(name), Start: at(0)}
+		if end > 0 {
+			b.End = at(end)
+		}
+		l.Add(b)
+	}
+	add("192.0.2.1", 30)
+	add("192.0.2.2", 10)
+	add("198.51.100.0/24", 20)
+	add("192.0.2.3", 0)
+	add("192.0.2.1", 15) // shorter: stays at 30
+	if b, _ := l.Get(id("192.0.2.1")); !b.End.Equal(at(30)) {
+		t.Error("a ban was shortened")
+	}
+	add("192.0.2.2", 25)
+	if end, ok := l.NextEnd(); !ok || !end.Equal(at(20)) {
+		t.Errorf("next end %v", end)
+	}
+	if b, ok := l.Covering(id("198.51.100.9")); !ok || b.ID != id("198.51.100.0/24") {
+		t.Error("the network does not cover its address")
+	}
+	if _, ok := l.Covering(id("198.51.101.9")); ok {
+		t.Error("the network covers a foreign address")
+	}
+	if n := l.Networks(id("198.51.0.0/16")); len(n) != 1 {
+		t.Errorf("networks inside: %v", n)
+	}
+	var ended []string
+	for _, b := range l.Expire(at(25)) {
+		ended = append(ended, Name(b.ID))
+	}
+	if fmt.Sprint(ended) != "[198.51.100.0/24 192.0.2.2]" {
+		t.Errorf("ended: %v", ended)
+	}
+	if l.Len() != 2 || l.Total() != 4 {
+		t.Errorf("%d of %d", l.Len(), l.Total())
+	}
+	if _, ok := l.Remove(id("192.0.2.3")); !ok {
+		t.Error("the permanent ban is not there")
+	}
+	if _, ok := l.Covering(id("198.51.100.9")); ok {
+		t.Error("a ban that ended still covers")
+	}
+	if got := (Ban{}).Left(at(0)); got != 0 {
+		t.Errorf("a permanent ban has %v left", got)
+	}
+	if got := (Ban{End: at(1)}).Left(at(5)); got <= 0 {
+		t.Errorf("a ban at its end has %v left: 0 would mean for ever", got)
+	}
+}
+
+func TestIgnore(t *testing.T) {
+	g := Ignore{Prefixes: []netip.Prefix{id("198.51.100.0/24"), id("2001:db8:1::/48"), id("203.0.113.5")}, Self: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+	for _, c := range []struct {
+		id, reason string
+	}{
+		{"198.51.100.77", "ignoreip 198.51.100.0/24"},
+		{"198.51.101.77", ""},
+		{"2001:db8:1:2::3", "ignoreip 2001:db8:1::/48"},
+		{"203.0.113.5", "ignoreip 203.0.113.5"},
+		{"203.0.113.0/24", "ignoreip 203.0.113.5"}, // the network would hit it, too
+		{"192.0.2.1", "own address"},
+		{"192.0.2.0/24", "own address"},
+		{"192.0.2.2", ""},
+		{"127.0.0.53", "own address"},
+		{"::1", "own address"},
+	} {
+		if got := g.Contains(id(c.id)); got != c.reason {
+			t.Errorf("%s: %q, want %q", c.id, got, c.reason)
+		}
+	}
+	if got := (&Ignore{}).Contains(id("127.0.0.1")); got != "" {
+		t.Errorf("without ignoreself: %q", got)
+	}
+}
+
+func BenchmarkWindow(b *testing.B) {
+	w := NewWindow(5, 10*time.Minute, 0)
+	ids := make([]netip.Prefix, 50_000)
+	for i := range ids {
+		ids[i] = id(fmt.Sprintf("2001:db8::%x", i))
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		w.Add(ids[i%len(ids)], at(float64(i)/1000))
+	}
+}

@@ -1,0 +1,289 @@
+package jail
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/eventlog"
+	"bailiff/pkg/filter"
+	"bailiff/pkg/firewall"
+	"bailiff/pkg/source"
+)
+
+// lab runs a jail on lines, a clock and a firewall of the test's.
+type lab struct {
+	t    *testing.T
+	jail *Jail
+
+	mu      sync.Mutex
+	now     time.Time
+	changes []firewall.Change
+	held    []firewall.Element
+	log     bytes.Buffer
+	lookups map[string][]netip.Addr
+
+	catchUp bool // lines are from before the start
+	lines   chan []string
+	taken   chan struct{}
+}
+
+func (l *lab) AddJail(firewall.Rule) ([]firewall.Element, error) { return l.held, nil }
+func (l *lab) RemoveJail(string) error                           { return nil }
+
+func (l *lab) Push(c ...firewall.Change) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.changes = append(l.changes, c...)
+}
+
+func (l *lab) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.log.Write(p)
+}
+
+func (l *lab) clock() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.now
+}
+
+func (l *lab) Status() []source.Status { return nil }
+
+func (l *lab) Run(ctx context.Context, out chan<- source.Batch) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case lines := <-l.lines:
+			b := source.Batch{Path: "test.log", CatchUp: l.catchUp}
+			for _, s := range lines {
+				b.Lines = append(b.Lines, []byte(s))
+			}
+			out <- b
+			// A second one is taken only when the jail is through with the first.
+			out <- source.Batch{Path: "test.log"}
+			l.taken <- struct{}{}
+		}
+	}
+}
+
+// say has the jail read lines; %s in one is the time of now in Django's form.
+func (l *lab) say(lines ...string) {
+	for i := range lines {
+		lines[i] = strings.ReplaceAll(lines[i], "%s", l.clock().Format("2006-01-02 15:04:05,000"))
+	}
+	l.lines <- lines
+	<-l.taken
+	l.jail.do(func() {})
+}
+
+func (l *lab) sleep(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now = l.now.Add(d)
+}
+
+// asked returns what was asked of the kernel since the last time.
+func (l *lab) asked() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []string
+	for _, c := range l.changes {
+		if c.Remove {
+			out = append(out, "-"+c.ID.String())
+		} else {
+			out = append(out, fmt.Sprintf("+%v %v", c.ID, c.Left))
+		}
+	}
+	l.changes = nil
+	return strings.Join(out, ", ")
+}
+
+func (l *lab) logged(want string) {
+	l.t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !strings.Contains(l.log.String(), want) {
+		l.t.Errorf("log lacks %q:\n%s", want, l.log.String())
+	}
+}
+
+func (l *lab) want(what string) {
+	l.t.Helper()
+	if got := l.asked(); got != what {
+		l.t.Errorf("asked of the kernel: %q, want %q", got, what)
+	}
+}
+
+func start(t *testing.T, change func(*config.Jail, *lab)) *lab {
+	t.Helper()
+	l := &lab{t: t, now: time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC), lines: make(chan []string), taken: make(chan struct{}), lookups: map[string][]netip.Addr{}}
+	c := &config.Jail{
+		Name: "test", MaxRetry: 3, FindTime: 10 * time.Minute, BanTime: time.Hour,
+		Filter: filter.Definition{Name: "test", Failregex: []filter.Expr{{Text: `Login failure <HOST>$`}}},
+	}
+	c.Ignore.Self = true
+	if change != nil {
+		change(c, l)
+	}
+	j, err := Start(c, Deps{
+		Firewall: l, Log: slog.New(eventlog.New(l, "DEBUG")), Now: l.clock, Location: time.UTC,
+		Lookup: func(_ context.Context, name string) ([]netip.Addr, error) {
+			if a, ok := l.lookups[name]; ok {
+				return a, nil
+			}
+			return nil, fmt.Errorf("no such host")
+		},
+		Own:    func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.1")} },
+		Source: func(*config.Jail, *filter.Filter) Source { return l },
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.jail = j
+	t.Cleanup(func() { j.Stop(false) })
+	return l
+}
+
+func TestBan(t *testing.T) {
+	l := start(t, nil)
+	l.say("%s Login failure 192.0.2.7", "%s Login failure 192.0.2.7", "%s something else")
+	l.want("")
+	l.sleep(9 * time.Minute)
+	l.say("%s Login failure 192.0.2.7")
+	l.want("+192.0.2.7/32 1h0m0s")
+	l.logged("NOTICE  [test] Ban 192.0.2.7\n")
+	// Lines that come after the ban are said, not banned again.
+	l.say("%s Login failure 192.0.2.7", "%s Login failure 192.0.2.7", "%s Login failure 192.0.2.7")
+	l.want("")
+	l.logged("[test] 192.0.2.7 already banned")
+	// A ban ends on the list when the kernel has ended it.
+	l.sleep(2 * time.Hour)
+	l.jail.do(l.jail.expire)
+	l.logged("NOTICE  [test] Unban 192.0.2.7\n")
+	if s := l.jail.Status(true); s.Banned != 0 || s.TotalBanned != 1 || s.TotalFailed != 6 {
+		t.Errorf("status %+v", s)
+	}
+}
+
+// TestTimes checks that lines count by their own time, and what is done with
+// times off the clock.
+func TestTimes(t *testing.T) {
+	l := start(t, nil)
+	l.catchUp = true
+	old := "2026-01-31 11:00:00,000 Login failure 192.0.2.7"
+	l.say(old, old, old, old)
+	l.want("") // an hour ago: findtime is ten minutes, nobody is banned for it now
+	l.say("2026-01-31 11:51:00,000 Login failure 192.0.2.8", "2026-01-31 11:52:00,000 Login failure 192.0.2.8", "2026-01-31 11:53:00,000 Login failure 192.0.2.8")
+	l.want("+192.0.2.8/32 53m0s") // the ban counts from the failure that made it
+	// Lines written now with a time off the clock count as of now.
+	l.catchUp = false
+	l.say("2026-01-31 10:00:00,000 Login failure 192.0.2.9", "2026-01-31 14:00:00,000 Login failure 192.0.2.9", "2026-01-31 10:00:00,000 Login failure 192.0.2.9")
+	l.want("+192.0.2.9/32 1h0m0s")
+	l.logged("off the clock")
+}
+
+func TestWhoIsNot(t *testing.T) {
+	l := start(t, func(c *config.Jail, l *lab) {
+		c.Ignore.Prefixes = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+	})
+	three := func(who string) {
+		line := "%s Login failure " + who
+		l.say(line, line, line)
+		l.want("")
+	}
+	three("192.0.2.1")
+	l.logged("Ignore 192.0.2.1 by own address")
+	three("127.0.0.1")
+	three("198.51.100.9")
+	l.logged("Ignore 198.51.100.9 by ignoreip 198.51.100.0/24")
+	three("555.5.5.6")
+	l.logged("WARNING [test]")
+	three("::ffff:198.51.100.9")
+}
+
+func TestNames(t *testing.T) {
+	l := start(t, func(c *config.Jail, l *lab) {
+		l.lookups["bad.example"] = []netip.Addr{netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("2001:db8::9")}
+	})
+	line := "%s Login failure bad.example"
+	l.say(line, line, line)
+	for range 500 {
+		l.jail.do(func() {})
+		if s := l.jail.Status(true); s.Banned == 2 {
+			break
+		}
+		time.Sleep(2 * time.Millisecond) // the resolver is another goroutine
+	}
+	if got := l.asked(); !strings.Contains(got, "+203.0.113.9/32") || !strings.Contains(got, "+2001:db8::9/128") {
+		t.Errorf("asked of the kernel: %q", got)
+	}
+	l.say("%s Login failure nobody.example")
+}
+
+func TestByHand(t *testing.T) {
+	l := start(t, nil)
+	p := netip.MustParsePrefix
+	if added, err := l.jail.Ban(p("203.0.113.5/32"), false); !added || err != nil {
+		t.Error(added, err)
+	}
+	if added, err := l.jail.Ban(p("203.0.113.0/24"), false); !added || err != nil {
+		t.Error(added, err)
+	}
+	if added, err := l.jail.Ban(p("203.0.113.0/25"), false); added || err != nil {
+		t.Error("a network in a banned one:", added, err)
+	}
+	if _, err := l.jail.Ban(p("192.0.2.0/24"), false); err == nil {
+		t.Error("a network that holds an own address was banned")
+	}
+	l.want("+203.0.113.5/32 1h0m0s, +203.0.113.0/24 1h0m0s")
+	// An address in a banned network needs no ban of its own.
+	line := "%s Login failure 203.0.113.77"
+	l.say(line, line, line)
+	l.want("")
+	if _, err := l.jail.Ban(p("203.0.0.0/16"), false); err != nil {
+		t.Error(err)
+	}
+	l.want("-203.0.113.0/24, +203.0.0.0/16 1h0m0s") // the kernel takes no overlap
+	if !l.jail.Unban(p("203.0.0.0/16")) || l.jail.Unban(p("203.0.0.0/16")) {
+		t.Error("unban")
+	}
+	if n := l.jail.UnbanAll(); n != 1 {
+		t.Errorf("unban all: %d", n)
+	}
+}
+
+// TestKept checks that bans which the kernel holds at the start are kept, and
+// those that only the daemon knows are put back by Repair.
+func TestKept(t *testing.T) {
+	l := start(t, func(_ *config.Jail, l *lab) {
+		l.held = []firewall.Element{{ID: netip.MustParsePrefix("192.0.2.9/32"), Left: time.Minute}, {ID: netip.MustParsePrefix("192.0.2.10/32")}}
+	})
+	l.want("")
+	l.logged("Restore Ban 192.0.2.9")
+	s := l.jail.Status(true)
+	if s.Banned != 2 || s.Bans[0].End == nil || s.Bans[1].End != nil {
+		t.Errorf("status %+v", s)
+	}
+	if err := l.jail.Repair(); err != nil {
+		t.Fatal(err)
+	}
+	l.want("+192.0.2.9/32 1m0s, +192.0.2.10/32 0s")
+}
+
+// TestHostileLines runs a jail on what no log should hold.
+func TestHostileLines(t *testing.T) {
+	l := start(t, nil)
+	l.say("", "\x00\xff\xfe\x80", strings.Repeat("Login failure ", 60_000), strings.Repeat("a", 900_000)+" Login failure 192.0.2.66 x", "%s Login failure 192.0.2.7")
+	l.say("%s Login failure 192.0.2.7", "%s Login failure 192.0.2.7")
+	l.want("+192.0.2.7/32 1h0m0s")
+}
