@@ -29,7 +29,8 @@ func inNamespace(t testing.TB) {
 
 func nft(t testing.TB, args ...string) string {
 	t.Helper()
-	out, err := exec.Command("nft", args...).CombinedOutput()
+	// Numbers, not names: /etc/protocols may be missing.
+	out, err := exec.Command("nft", append([]string{"-p", "-y"}, args...)...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("nft %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
@@ -78,13 +79,13 @@ func TestRules(t *testing.T) {
 	)
 	got := nft(t, "list", "table", "inet", "f2b-table")
 	contains(t, got,
-		"type filter hook input priority filter - 1; policy accept;",
+		"type filter hook input priority -1; policy accept;",
 		"tcp dport { 80, 443 } ip saddr @addr-set-web reject with icmp port-unreachable",
 		"tcp dport { 80, 443 } ip6 saddr @addr6-set-web reject with icmpv6 port-unreachable",
 		"tcp dport { 22, 5060-5070 } ip saddr @addr-set-ranges drop",
 		"udp dport { 22, 5060-5070 } ip6 saddr @addr6-set-ranges drop",
 		"tcp dport 22 ip saddr @addr-set-one reject",
-		"meta l4proto { tcp, udp } ip saddr @addr-set-all reject",
+		"meta l4proto { 6, 17 } ip saddr @addr-set-all reject",
 		"\t\tip saddr @addr-set-everything reject",
 	)
 	if strings.Contains(got, "net-set") {
@@ -117,7 +118,7 @@ func TestHooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := nft(t, "list", "table", "inet", "x")
-	contains(t, got, "chain y {", "hook input priority filter - 5", "chain y-forward {", "hook forward priority filter - 10")
+	contains(t, got, "chain y {", "hook input priority -5", "chain y-forward {", "hook forward priority -10")
 	if strings.Count(got, "ip saddr @addr-set-web") != 2 {
 		t.Errorf("not one rule a chain:\n%s", got)
 	}
