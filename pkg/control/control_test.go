@@ -1,0 +1,147 @@
+package control
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"bailiff/pkg/jail"
+)
+
+// fake is a daemon with one jail, sshd.
+type fake struct{ bans, unbans, stops int }
+
+func (f *fake) Status(name string, _ bool) (Status, error) {
+	if name != "" && name != "sshd" {
+		return Status{}, &NotFoundError{Jail: name}
+	}
+	return Status{Version: "1", Jails: []jail.Status{{Name: "sshd"}}}, nil
+}
+func (f *fake) Bans(string) ([]jail.BanStatus, error) { return []jail.BanStatus{}, nil }
+
+func (f *fake) Ban(_ string, r BanRequest) ([]BanResult, error) {
+	f.bans += len(r.IPs)
+	return []BanResult{{IP: r.IPs[0], Added: true}}, nil
+}
+
+func (f *fake) Unban(r UnbanRequest) ([]UnbanResult, error) {
+	f.unbans++
+	return nil, errors.New("the kernel refused")
+}
+func (f *fake) Reload() (ReloadResult, error) { return ReloadResult{}, nil }
+func (f *fake) Stop()                         { f.stops++ }
+
+func listen(t *testing.T) (*fake, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "sock")
+	d := &fake{}
+	s, err := Listen(path, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return d, path
+}
+
+func TestClient(t *testing.T) {
+	d, path := listen(t)
+	fi, err := os.Stat(path)
+	if err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("socket %v, %v: want mode 0600", fi.Mode(), err)
+	}
+	c := NewClient(path)
+	if err := c.Ping(); err != nil {
+		t.Error(err)
+	}
+	if s, err := c.Status(); err != nil || len(s.Jails) != 1 {
+		t.Errorf("status %+v, %v", s, err)
+	}
+	if _, err := c.Jail("a/../b"); err == nil || err.Error() != "no jail a/../b" {
+		t.Errorf("a jail that is not there: %v", err)
+	}
+	if r, err := c.Ban("sshd", BanRequest{IPs: []string{"192.0.2.7"}}); err != nil || !r[0].Added || d.bans != 1 {
+		t.Errorf("ban %+v, %v", r, err)
+	}
+	if _, err := c.Unban(UnbanRequest{All: true}); err == nil || err.Error() != "the kernel refused" {
+		t.Errorf("unban: %v", err)
+	}
+	var gone *NotRunningError
+	if err := NewClient(path + "x").Ping(); !errors.As(err, &gone) {
+		t.Errorf("nobody there: %v", err)
+	}
+}
+
+// TestGarbage sends what no client sends; the server answers an error or hangs
+// up, and goes on.
+func TestGarbage(t *testing.T) {
+	d, path := listen(t)
+	post := func(body string) string {
+		return fmt.Sprintf("POST /v1/unban HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	}
+	for _, c := range []struct{ send, status string }{
+		{"\x80\x04\x95\x00garbage\xff\x00<F2B_END_COMMAND>\r\n\r\n", "400"},
+		{"GET /v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n", "404"},
+		{"DELETE /v1/status HTTP/1.1\r\nHost: x\r\n\r\n", "405"},
+		{post(""), "400"},
+		{post("{"), "400"},
+		{post(`{"ips": "192.0.2.7"}`), "400"},
+		{post(`{"ipz": []}`), "400"},
+		{post(strings.Repeat("[", 100_000)), "400"},
+		{post(`{"ips": ["` + strings.Repeat("a", 5<<20) + `"]}`), "400"},
+		{"GET /" + strings.Repeat("a", 100_000) + " HTTP/1.1\r\nHost: x\r\n\r\n", "431"},
+	} {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, _ = io.WriteString(conn, c.send) }()
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		switch {
+		case err != nil:
+			t.Errorf("%.40q: %v", c.send, err)
+		case !strings.HasPrefix(res.Status, c.status):
+			t.Errorf("%.40q: %s, want %s", c.send, res.Status, c.status)
+		}
+		conn.Close()
+	}
+	if d.unbans != 0 || d.stops != 0 {
+		t.Error("something was carried out")
+	}
+	if err := NewClient(path).Ping(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestListen(t *testing.T) {
+	_, path := listen(t)
+	if _, err := Listen(path, &fake{}); err == nil || !strings.Contains(err.Error(), "another daemon is running here") {
+		t.Errorf("a second daemon: %v", err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(file, &fake{}); err == nil || !strings.Contains(err.Error(), "no socket") {
+		t.Errorf("a plain file: %v", err)
+	}
+	// A socket left behind by a daemon that was killed is replaced.
+	stale := filepath.Join(t.TempDir(), "stale")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: stale, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	s, err := Listen(stale, &fake{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+}
