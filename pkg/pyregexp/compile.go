@@ -96,6 +96,21 @@ func newCharSet(s runeSet) charSet {
 	return c
 }
 
+// takes returns the length of the character at pos if it is in the set, else 0.
+func (c *charSet) takes(in []byte, pos int) int {
+	if pos >= len(in) {
+		return 0
+	}
+	if b := in[pos]; b < 0x80 {
+		return int(c.ascii[b>>6] >> (b & 63) & 1)
+	}
+	r, size := decode(in[pos:])
+	if !c.wide.contains(r) {
+		return 0
+	}
+	return size
+}
+
 // maxInsts bounds a program: 100,000 instructions, 5 MB.
 const maxInsts = 100_000
 
@@ -418,6 +433,7 @@ func (c *compiler) assignMarks() {
 	n := len(p.insts)
 	ways := make([]int, n)
 	forget := make([]bool, n)
+	ways[p.start]++ // every start of the search comes there
 	for i := range p.insts {
 		in := &p.insts[i]
 		for _, to := range in.next() {

@@ -99,8 +99,8 @@ type machine struct {
 	known   map[uint64]success
 	records []record
 
-	steps  int // of a search with back references
-	budget int
+	steps  int // instructions carried out
+	budget int // of a search with back references
 	seen   map[string]struct{} // triples with the spans of referenced groups
 	buf    []byte
 	visits int // triples remembered by this search
@@ -109,8 +109,8 @@ type machine struct {
 // maxBitmap is the size in bits up to which the marks are one flat bitmap.
 const maxBitmap = 1 << 27
 
-func (m *machine) reset(p *program, in []byte) {
-	m.prog, m.in = p, in
+// captures empties the captures.
+func (m *machine) captures(p *program) {
 	if cap(m.caps) < p.slots {
 		m.caps = make([]int, p.slots)
 	}
@@ -118,6 +118,11 @@ func (m *machine) reset(p *program, in []byte) {
 	for i := range m.caps {
 		m.caps[i] = -1
 	}
+}
+
+func (m *machine) reset(p *program, in []byte) {
+	m.prog, m.in = p, in
+	m.captures(p)
 	m.stack, m.trail = m.stack[:0], m.trail[:0]
 	m.depth, m.steps, m.visits = 0, 0, 0
 	m.budget = stepBudget + stepBudgetPerByte*len(in)
@@ -261,8 +266,9 @@ func (m *machine) run(pc uint32, pos int, st uint64) (int, bool) {
 				m.trail = append(m.trail, key)
 			}
 		}
+		m.steps++
 		if m.prog.refs {
-			if m.steps++; m.steps > m.budget {
+			if m.steps > m.budget {
 				panic(&BudgetError{Steps: m.steps, Length: len(in)})
 			}
 			if m.steps > rememberAfter && i.mark < 0 && m.depth == 0 && m.seenWithGroups(pc, pos, st) {

@@ -26,11 +26,31 @@ import (
 //go:generate sh -c "/usr/bin/python3 gentables.py | gofmt > tables.go"
 
 // Regexp is a compiled pattern.
+//
+// A search climbs a ladder, each rung dearer and surer than the one before:
+// required literals, the lazy DFA over an over-approximation, and for what
+// passes both, the one-pass matcher where the pattern allows, else the
+// remembering one.
 type Regexp struct {
 	pattern string
+	root    *node
 	prog    *program
 	starts  startInfo
+	lits    literals
+	one     *onePass // nil: not one-pass
+	dfa     lazyDFA
 	pool    sync.Pool
+}
+
+// lazyDFA is made when a text first needs it.
+type lazyDFA struct {
+	once sync.Once
+	d    *dfa // nil: too large
+}
+
+func (l *lazyDFA) get(roots ...*node) *dfa {
+	l.once.Do(func() { l.d = newDFA(roots) })
+	return l.d
 }
 
 // Compile reads a pattern of Python's re. The error is an *Error.
@@ -43,7 +63,8 @@ func Compile(pattern string, flags Flag) (*Regexp, error) {
 	if err != nil {
 		return nil, err
 	}
-	re := &Regexp{pattern: pattern, prog: prog, starts: findStarts(root)}
+	re := &Regexp{pattern: pattern, root: root, prog: prog, starts: findStarts(root), lits: required(root)}
+	re.one = newOnePass(prog, re.starts.anchored)
 	re.pool.New = func() any { return new(machine) }
 	return re, nil
 }
@@ -128,7 +149,42 @@ func (re *Regexp) Search(b []byte, dst []int) ([]int, error) {
 }
 
 func (re *Regexp) search(b []byte, dst []int) (ok bool, err error) {
+	if !re.mayMatch(b) {
+		return false, nil
+	}
+	return re.exact(b, dst)
+}
+
+// mayMatch is false only for texts without a match.
+func (re *Regexp) mayMatch(b []byte) bool {
+	if re.one != nil {
+		return true // it is as fast as what could turn the text away
+	}
+	if !re.lits.foundIn(b) {
+		return false
+	}
+	d := re.dfa.get(re.root)
+	if d == nil {
+		return true
+	}
+	c := d.take()
+	mask := d.run(c, b)
+	ok := mask == nil || mask[0] != 0
+	d.give(c)
+	return ok
+}
+
+// exact searches with the matchers that are never wrong.
+func (re *Regexp) exact(b []byte, dst []int) (ok bool, err error) {
 	m := re.pool.Get().(*machine)
+	if re.one != nil {
+		m.captures(re.prog)
+		if ok = re.one.match(re.prog, b, m.caps); ok {
+			copy(dst, m.caps)
+		}
+		re.pool.Put(m)
+		return ok, nil
+	}
 	if re.prog.refs {
 		defer func() {
 			if r := recover(); r != nil {
