@@ -2,13 +2,15 @@
 # make demo    the whole way on this machine: Django, nginx, an attacker, a ban (Debian, root)
 # make test    every test (Debian, root: they use network namespaces and the real fail2ban)
 # make check   go vet, staticcheck, gofumpt
+# make fuzz    100,000 random patterns against Python, then each fuzz target for FUZZTIME (1m)
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 export CGO_ENABLED := 0
 # Network namespaces made by tests: a run of a few minutes, never a day.
 TIMEOUT ?= 12m
+FUZZTIME ?= 1m
 
-.PHONY: build demo test check packages
+.PHONY: build demo test check fuzz packages
 
 build:
 	go build -trimpath -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff ./cmd/bailiff
@@ -30,3 +32,12 @@ check:
 	go tool staticcheck ./...
 	@out=$$(go tool gofumpt -l cmd pkg filters jails examples); \
 	if [ -n "$$out" ]; then echo "gofumpt would change:"; echo "$$out"; exit 1; fi
+
+fuzz: packages
+	go test ./pkg/pyregexp -run 'TestRandom|TestLadder' -v -random.cases 100000 -timeout 60m
+	@set -e; for target in $$(grep -rho --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' pkg | sed 's/func //' | sort -u); do \
+		for dir in $$(grep -rl --include='*_test.go' "^func $$target(" pkg | xargs -n1 dirname); do \
+			echo "$$dir $$target"; \
+			go test ./$$dir -run xxx -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x; \
+		done; \
+	done

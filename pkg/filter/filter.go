@@ -87,6 +87,21 @@ type expression struct {
 	cidr  int
 }
 
+// group is a list of expressions that are looked for at once.
+type group struct {
+	list  []expression
+	set   *pyregexp.Set
+	maybe []int
+}
+
+func (g *group) join() {
+	res := make([]*pyregexp.Regexp, len(g.list))
+	for i, x := range g.list {
+		res[i] = x.re
+	}
+	g.set = pyregexp.NewSet(res...)
+}
+
 // Filter is a compiled filter.
 type Filter struct {
 	Name string
@@ -94,8 +109,8 @@ type Filter struct {
 	// fail2ban-regex does to count the hits of each.
 	CheckAll bool
 
-	fail   []expression
-	ignore []expression
+	fail   group
+	ignore group
 	dates  *logtime.Detector
 	dns    UseDNS
 
@@ -124,7 +139,7 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 			errs = append(errs, err)
 			continue
 		}
-		f.fail = append(f.fail, x)
+		f.fail.list = append(f.fail.list, x)
 	}
 	for _, e := range d.Ignoreregex {
 		x, err := compileExpr(e, f.dns != DNSNo)
@@ -132,7 +147,7 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 			errs = append(errs, err)
 			continue
 		}
-		f.ignore = append(f.ignore, x)
+		f.ignore.list = append(f.ignore.list, x)
 	}
 	dates, err := logtime.NewDetector(d.DatePattern, loc)
 	if err != nil {
@@ -142,6 +157,8 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
+	f.fail.join()
+	f.ignore.join()
 	return f, nil
 }
 
@@ -188,10 +205,10 @@ func compileExpr(e Expr, hostNames bool) (expression, error) {
 }
 
 // Failregex returns the expressions in order, as configured.
-func (f *Filter) Failregex() []Expr { return exprs(f.fail) }
+func (f *Filter) Failregex() []Expr { return exprs(f.fail.list) }
 
 // Ignoreregex returns the expressions in order, as configured.
-func (f *Filter) Ignoreregex() []Expr { return exprs(f.ignore) }
+func (f *Filter) Ignoreregex() []Expr { return exprs(f.ignore.list) }
 
 func exprs(list []expression) []Expr {
 	out := make([]Expr, len(list))
@@ -231,14 +248,14 @@ func (f *Filter) Match(line []byte, now time.Time) Result {
 		f.rest = append(f.rest, line...)
 	}
 	f.rest = append(f.rest, '\n')
-	for i := range f.ignore {
-		if f.search(&f.ignore[i], &r) != nil {
+	for _, i := range f.ignore.candidates(f.rest) {
+		if f.search(&f.ignore, i, &r) != nil {
 			r.Ignored = i
 			return r
 		}
 	}
-	for i := range f.fail {
-		if m := f.search(&f.fail[i], &r); m != nil {
+	for _, i := range f.fail.candidates(f.rest) {
+		if m := f.search(&f.fail, i, &r); m != nil {
 			if failure, ok := f.failure(i, m, r.Time); ok {
 				r.Failures = append(r.Failures, failure)
 				if !f.CheckAll {
@@ -250,10 +267,19 @@ func (f *Filter) Match(line []byte, now time.Time) Result {
 	return r
 }
 
-func (f *Filter) search(x *expression, r *Result) []int {
-	m, err := x.re.Search(f.rest, f.caps)
+// candidates returns the expressions that may match.
+func (g *group) candidates(line []byte) []int {
+	if len(g.list) == 0 {
+		return nil
+	}
+	g.maybe = g.set.Match(line, g.maybe)
+	return g.maybe
+}
+
+func (f *Filter) search(g *group, i int, r *Result) []int {
+	m, err := g.set.Confirm(i, f.rest, f.caps)
 	if err != nil {
-		r.Err = fmt.Errorf("%s%w", x.where(), err)
+		r.Err = fmt.Errorf("%s%w", g.list[i].where(), err)
 		return nil
 	}
 	if m != nil {
@@ -263,7 +289,7 @@ func (f *Filter) search(x *expression, r *Result) []int {
 }
 
 func (f *Filter) failure(i int, m []int, when time.Time) (Failure, bool) {
-	x := &f.fail[i]
+	x := &f.fail.list[i]
 	text := func(g int) string { return string(f.rest[m[2*g]:m[2*g+1]]) }
 	out := Failure{Time: when, Regex: i, Groups: make(map[string]string, len(x.named))}
 	names := x.re.SubexpNames()

@@ -66,6 +66,7 @@ type inst struct {
 	arg  uint32
 	str  string
 	look *lookInfo
+	fork *fork // opAlt, opStar: nil if the next byte rules nothing out
 }
 
 type lookInfo struct {
@@ -154,6 +155,7 @@ func compile(root *node, p *parser) (prog *program, err error) {
 	c.prog.start = c.node(root, end)
 	c.prog.bits = len(c.prog.condBits) + moveBits(c.prog.moved)
 	c.assignMarks()
+	c.prog.findForks()
 	return c.prog, nil
 }
 

@@ -53,12 +53,13 @@ const (
 	frameStar                     // give back one character of the star at pc, down to low
 )
 
+// Positions are 32 bits wide here: frames are what the matcher moves most.
 type frame struct {
 	kind  frameKind
 	pc    uint32
 	trail int32
-	pos   int
-	low   int
+	pos   int32
+	low   int32
 	st    uint64
 }
 
@@ -226,7 +227,7 @@ func (m *machine) seenWithGroups(pc uint32, pos int, st uint64) bool {
 // setCap sets a slot and leaves the way back on the stack. It returns the state
 // with the bit of a group that conditionals ask about.
 func (m *machine) setCap(slot uint32, pos int, st uint64) uint64 {
-	m.push(frame{kind: frameRestore, pc: slot, pos: m.caps[slot]})
+	m.push(frame{kind: frameRestore, pc: slot, pos: int32(m.caps[slot])})
 	m.caps[slot] = pos
 	return m.condState(int(slot>>1), st)
 }
@@ -318,16 +319,31 @@ func (m *machine) run(pc uint32, pos int, st uint64) (int, bool) {
 			pos += size
 			st |= moved
 		case opAlt:
-			m.push(frame{kind: frameAlt, pc: i.arg, pos: pos, st: st})
+			if f := i.fork; f != nil {
+				if !f.arg.at(in, pos) {
+					if !f.out.at(in, pos) {
+						goto fail
+					}
+					break
+				}
+				if !f.out.at(in, pos) {
+					pc = i.arg
+					continue
+				}
+			}
+			m.push(frame{kind: frameAlt, pc: i.arg, pos: int32(pos), st: st})
 		case opStar:
 			end := m.star(i, pos, st)
 			if end < 0 {
 				goto fail
 			}
 			if end > pos {
-				m.push(frame{kind: frameStar, pc: pc, pos: end, low: pos, st: st})
+				m.push(frame{kind: frameStar, pc: pc, pos: int32(end), low: int32(pos), st: st})
 				pos = end
 				st |= moved
+			}
+			if i.fork != nil && !i.fork.out.at(in, pos) {
+				goto fail
 			}
 		case opSave:
 			if m.prog.refs || len(m.prog.condBits) > 0 || i.arg != 1 {
@@ -387,7 +403,7 @@ func (m *machine) run(pc uint32, pos int, st uint64) (int, bool) {
 			}
 			f := &m.stack[len(m.stack)-1]
 			if f.kind == frameRestore {
-				m.caps[f.pc] = f.pos
+				m.caps[f.pc] = int(f.pos)
 				m.stack = m.stack[:len(m.stack)-1]
 				continue
 			}
@@ -395,16 +411,27 @@ func (m *machine) run(pc uint32, pos int, st uint64) (int, bool) {
 				m.trail = m.trail[:f.trail]
 			}
 			if f.kind == frameAlt {
-				pc, pos, st = f.pc, f.pos, f.st
+				pc, pos, st = f.pc, int(f.pos), f.st
 				m.stack = m.stack[:len(m.stack)-1]
 				break
 			}
-			f.pos -= lastSize(in[f.low:f.pos])
-			pc, pos, st = insts[f.pc].out, f.pos, f.st
-			if f.pos > f.low {
+			star, low := &insts[f.pc], int(f.low)
+			pos = int(f.pos)
+			for {
+				pos -= lastSize(in[low:pos])
+				if pos == low || star.fork == nil || star.fork.out.at(in, pos) {
+					break
+				}
+			}
+			pc, st = star.out, f.st
+			if pos > low {
+				f.pos = int32(pos)
 				st |= moved
-			} else {
-				m.stack = m.stack[:len(m.stack)-1]
+				break
+			}
+			m.stack = m.stack[:len(m.stack)-1]
+			if star.fork != nil && !star.fork.out.at(in, pos) {
+				continue
 			}
 			break
 		}
@@ -474,7 +501,7 @@ func (m *machine) look(i *inst, pos int, st uint64) (int, bool) {
 		if info.not {
 			for k := len(m.stack) - 1; k >= base; k-- {
 				if f := &m.stack[k]; f.kind == frameRestore {
-					m.caps[f.pc] = f.pos
+					m.caps[f.pc] = int(f.pos)
 				}
 			}
 		} else {

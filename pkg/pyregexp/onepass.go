@@ -18,34 +18,12 @@ const (
 	other // inst.arg
 )
 
-// nextSet is the set of bytes that can come next, and the end of the text.
-type nextSet struct {
-	bytes byteSet
-	end   bool
-}
-
-func (s *nextSet) union(t nextSet) {
-	for i := range s.bytes {
-		s.bytes[i] |= t.bytes[i]
-	}
-	s.end = s.end || t.end
-}
-
-func (s *nextSet) has(c int) bool {
-	if c == 256 {
-		return s.end
-	}
-	return s.bytes.has(byte(c))
-}
-
-var anyNext = nextSet{byteSet{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)}, true}
-
 // newOnePass returns nil for a pattern that is not one-pass.
 func newOnePass(p *program, anchored bool) *onePass {
 	if !anchored || p.refs || p.looks > 0 || len(p.insts) > 2000 {
 		return nil
 	}
-	a := &analysis{p: p, known: map[uint32]nextSet{}, busy: map[uint32]bool{}}
+	a := p.analyse()
 	o := &onePass{choice: make([]*[257]branch, len(p.insts))}
 	for i := range p.insts {
 		in := &p.insts[i]
@@ -88,68 +66,6 @@ func (p *program) ends(pc uint32) bool {
 		pc = p.insts[pc].out
 	}
 	return p.insts[pc].op == opMatch
-}
-
-// analysis finds, for instructions, what can come next: never too little.
-type analysis struct {
-	p      *program
-	known  map[uint32]nextSet
-	busy   map[uint32]bool
-	failed bool
-}
-
-func (a *analysis) next(pc uint32) nextSet {
-	if s, ok := a.known[pc]; ok {
-		return s
-	}
-	if a.busy[pc] {
-		a.failed = true // a loop that takes nothing: not for us
-		return anyNext
-	}
-	a.busy[pc] = true
-	in := &a.p.insts[pc]
-	var s nextSet
-	switch in.op {
-	case opFail:
-	case opMatch:
-		s = anyNext
-	case opByte:
-		s.bytes.add(byte(in.arg))
-	case opString:
-		s.bytes.add(in.str[0])
-	case opSet:
-		s = setNext(&a.p.sets[in.arg])
-	case opAny:
-		s = nextSet{bytes: anyNext.bytes}
-	case opStar:
-		s = setNext(&a.p.sets[in.arg])
-		s.union(a.next(in.out))
-	case opAlt, opCond:
-		s = a.next(in.out)
-		s.union(a.next(in.arg))
-	case opAssert:
-		s = a.next(in.out)
-		switch kind := assertKind(in.arg); kind {
-		case atTextEnd, atEnd, atLineEnd:
-			s = nextSet{end: s.end}
-			if kind != atTextEnd {
-				s.bytes.add('\n')
-			}
-		}
-	default:
-		s = a.next(in.out)
-	}
-	a.busy[pc] = false
-	a.known[pc] = s
-	return s
-}
-
-func setNext(c *charSet) nextSet {
-	s := nextSet{bytes: byteSet{c.ascii[0], c.ascii[1]}}
-	if len(c.wide) > 0 {
-		s.bytes[2], s.bytes[3] = ^uint64(0), ^uint64(0)
-	}
-	return s
 }
 
 // match runs the pattern from the start of the text and fills caps, which are

@@ -9,7 +9,7 @@ import (
 )
 
 // table runs testdata/tables.py and calls each with every line of its output.
-func table(t *testing.T, name string, each func(line []byte)) {
+func table(t testing.TB, name string, each func(line []byte)) {
 	t.Helper()
 	cmd := exec.Command(python, "testdata/tables.py", name)
 	cmd.Stderr = os.Stderr
@@ -82,7 +82,7 @@ type filterExpr struct {
 	hits map[int]string // spans by line
 }
 
-func readFilters(t *testing.T) *filterTable {
+func readFilters(t testing.TB) *filterTable {
 	t.Helper()
 	f := &filterTable{}
 	table(t, "filters", func(line []byte) {
