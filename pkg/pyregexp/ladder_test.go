@@ -130,15 +130,15 @@ func TestLiterals(t *testing.T) {
 
 func TestOnePass(t *testing.T) {
 	for pattern, want := range map[string]bool{
-		`^(\d+)-(\d+)$`:                   true,
-		`^\s*(?:\w+:)? (\S+) x`:           false, // \s* and \w+ part, but a word may end in no colon
-		`^(?:a(b)|c(d))*e`:                true,
-		`^(a*)a`:                          false,
-		`(\d+)-(\d+)`:                     false, // not anchored
-		`^(a)?(?(1)b|c)$`:                 true,
-		`^(?:a|ab)c`:                      false,
-		`^(?=a)a`:                         false,
-		`^[^ ]* - (\S+) \[(.*)`:           true,
+		`^(\d+)-(\d+)$`:                  true,
+		`^\s*(?:\w+:)? (\S+) x`:          false, // \s* and \w+ part, but a word may end in no colon
+		`^(?:a(b)|c(d))*e`:               true,
+		`^(a*)a`:                         false,
+		`(\d+)-(\d+)`:                    false, // not anchored
+		`^(a)?(?(1)b|c)$`:                true,
+		`^(?:a|ab)c`:                     false,
+		`^(?=a)a`:                        false,
+		`^[^ ]* - (\S+) \[(.*)`:          true,
 		`^(?P<y>\d{4})-(\d\d)T(\d\d):.*`: true,
 	} {
 		if got := MustCompile(pattern, 0).one != nil; got != want {

@@ -100,8 +100,8 @@ type machine struct {
 	known   map[uint64]success
 	records []record
 
-	steps  int // instructions carried out
-	budget int // of a search with back references
+	steps  int                 // instructions carried out
+	budget int                 // of a search with back references
 	seen   map[string]struct{} // triples with the spans of referenced groups
 	buf    []byte
 	visits int // triples remembered by this search

@@ -100,7 +100,6 @@ func setNext(c *charSet) nextSet {
 	return s
 }
 
-
 // fork is what the matcher asks at a branch: which of its ways the next byte
 // leaves open.
 type fork struct {

@@ -14,8 +14,8 @@ type branch uint8
 
 const (
 	dead  branch = iota
-	first // inst.out
-	other // inst.arg
+	first        // inst.out
+	other        // inst.arg
 )
 
 // newOnePass returns nil for a pattern that is not one-pass.
