@@ -1,0 +1,208 @@
+package fail2ban
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sort"
+	"strings"
+)
+
+// Filter is a filter with everything filled in but the tags of expressions.
+type Filter struct {
+	Name         string
+	PrefRegex    string
+	FailRegex    []string
+	IgnoreRegex  []string
+	DatePattern  []string // nil: the default ones
+	MaxLines     string
+	JournalMatch []string
+	UseDNS       string
+	Options      *Options // all of [Definition] and [Init], resolved
+	Files        []string
+}
+
+// filterOptions are those of a filter's [Definition], in fail2ban's order.
+var filterOptions = []string{"usedns", "prefregex", "ignoreregex", "failregex", "maxlines", "datepattern", "journalmatch", "logtype", "mode"}
+
+// definition is a file with [Definition] and [Init], and the options given to it
+// from outside.
+type definition struct {
+	cfg  *Config
+	vars map[string]string // as given
+	opts *Options          // of [Definition], without those given from outside
+	init *Options          // given, and of [Init]
+	memo map[string]*string
+}
+
+// readDefinition resolves the options named. Those that stand in given are
+// taken from there; with all, every option of [Definition] is read.
+func readDefinition(c *Config, names []string, given *Options, all bool) (*definition, error) {
+	d := &definition{cfg: c, vars: map[string]string{}, opts: &Options{}, init: given.Clone(), memo: map[string]*string{}}
+	for _, n := range given.Names {
+		d.vars[n] = given.Values[n]
+	}
+	var errs []error
+	read := func(name string) {
+		v, err := c.Get("Definition", name, d.vars)
+		var none *NoOptionError
+		switch {
+		case errors.As(err, &none):
+		case err != nil:
+			errs = append(errs, err)
+		default:
+			d.opts.Set(name, v)
+		}
+	}
+	for _, name := range names {
+		if _, ok := given.Get(name); !ok {
+			read(name)
+		}
+	}
+	if s, ok := c.Sections["Init"]; ok {
+		for _, name := range sortedNames(s) {
+			v, err := c.Get("Init", name, nil)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			d.init.Set("known/"+name, v)
+			if _, ok := d.init.Get(name); ok {
+				continue
+			}
+			if m := conditional.FindStringSubmatch(name); m != nil {
+				if g, ok := given.Get(m[1]); ok {
+					v = g
+				}
+			}
+			d.init.Set(name, v)
+		}
+	}
+	if all {
+		s := Section{}
+		for k, v := range c.Defaults {
+			s[k] = v
+		}
+		for k, v := range c.Sections["Definition"] {
+			s[k] = v
+		}
+		for _, name := range sortedNames(s) {
+			if _, ok := d.opts.Get(name); !ok {
+				read(name)
+			}
+		}
+	}
+	return d, errors.Join(errs...)
+}
+
+// combined returns all options with their <tags> replaced.
+func (d *definition) combined(family string, ignore ...string) (*Options, error) {
+	all := d.opts.Clone()
+	for _, n := range d.init.Names {
+		all.Set(n, d.init.Values[n])
+	}
+	skip := map[string]bool{}
+	for _, n := range ignore {
+		skip[n] = true
+	}
+	if family == "" {
+		for _, n := range all.Names {
+			if m := conditional.FindStringSubmatch(n); m != nil {
+				skip[m[1]] = true
+			}
+		}
+	}
+	return SubstituteTags(all, family, skip, func(name string) (string, bool) {
+		if v, ok := d.memo[name]; ok {
+			if v == nil {
+				return "", false
+			}
+			return *v, true
+		}
+		section, option := "Definition", name
+		if other, o, ok := strings.Cut(name, "/"); ok && d.cfg.Sections[other] != nil {
+			section, option = other, o // <section/option>
+		}
+		v, err := d.cfg.Get(section, option, d.vars)
+		if err != nil {
+			d.memo[name] = nil
+			return "", false
+		}
+		d.memo[name] = &v
+		return v, true
+	})
+}
+
+// ReadFilter reads filter.d/NAME of a tree with options from outside.
+func ReadFilter(tree, name string, given *Options) (*Filter, error) {
+	base := filepath.Join(tree, "filter.d", name)
+	c, found, err := Read(base)
+	if !found {
+		return nil, fmt.Errorf("no filter %q: %s.conf is not there", name, base)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("filter %s: %w", name, err)
+	}
+	return NewFilter(c, name, given)
+}
+
+// ReadFilterFile reads a filter from a file anywhere.
+func ReadFilterFile(path string, given *Options) (*Filter, error) {
+	c, err := ReadFiles(path)
+	if err != nil {
+		return nil, err
+	}
+	return NewFilter(c, path, given)
+}
+
+// NewFilter resolves a filter.
+func NewFilter(c *Config, name string, given *Options) (*Filter, error) {
+	d, err := readDefinition(c, filterOptions, given, false)
+	if err != nil {
+		return nil, fmt.Errorf("filter %s: %w", name, err)
+	}
+	opts, err := d.combined("")
+	if err != nil {
+		return nil, fmt.Errorf("filter %s: %w", name, err)
+	}
+	f := &Filter{Name: name, Options: opts, Files: c.Files}
+	get := func(n string) string { v, _ := opts.Get(n); return v }
+	f.PrefRegex, f.MaxLines, f.UseDNS = get("prefregex"), get("maxlines"), get("usedns")
+	f.FailRegex, f.IgnoreRegex = lines(get("failregex")), lines(get("ignoreregex"))
+	if p, ok := opts.Get("datepattern"); ok && p != "" {
+		f.DatePattern = []string{p}
+	}
+	f.JournalMatch = lines(get("journalmatch"))
+	return f, nil
+}
+
+// lines parts a value of several lines; empty ones are dropped.
+func lines(s string) []string {
+	var out []string
+	for _, l := range strings.Split(s, "\n") {
+		if l != "" {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+func sortedNames(s Section) []string {
+	names := make([]string, 0, len(s))
+	for n := range s {
+		names = append(names, n)
+	}
+	// As they stand in their files, so that what refers to what reads naturally.
+	sort.Slice(names, func(i, j int) bool {
+		a, b := names[i], names[j]
+		x, y := s[a], s[b]
+		if x.File != y.File {
+			return x.File < y.File
+		}
+		if x.Line != y.Line {
+			return x.Line < y.Line
+		}
+		return a < b
+	})
+	return names
+}

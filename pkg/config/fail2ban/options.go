@@ -1,0 +1,160 @@
+package fail2ban
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// Options are name=value pairs in the order in which they were written.
+type Options struct {
+	Names  []string
+	Values map[string]string
+}
+
+// Set adds an option or replaces its value.
+func (o *Options) Set(name, value string) {
+	if o.Values == nil {
+		o.Values = map[string]string{}
+	}
+	if _, ok := o.Values[name]; !ok {
+		o.Names = append(o.Names, name)
+	}
+	o.Values[name] = value
+}
+
+// Get returns a value.
+func (o *Options) Get(name string) (string, bool) {
+	v, ok := o.Values[name]
+	return v, ok
+}
+
+// Clone copies the options.
+func (o *Options) Clone() *Options {
+	c := &Options{}
+	for _, n := range o.Names {
+		c.Set(n, o.Values[n])
+	}
+	return c
+}
+
+var (
+	nameWithOptions = regexp.MustCompile(`(?s)^([^\[]+)(?:\[(.*)\])?\s*$`)
+	oneOption       = regexp.MustCompile(`(?s)^\s*([\w\-.]+)=(?:"([^"]*)"|'([^']*)'|([^,\]]*))`)
+	afterOption     = regexp.MustCompile(`(?s)^(?:,|\]\s*\[|$)`)
+)
+
+// ExtractOptions parts NAME[a=1, b="x,y"][c=2].
+func ExtractOptions(text string) (name string, opts *Options, err error) {
+	opts = &Options{}
+	m := nameWithOptions.FindStringSubmatch(text)
+	if m == nil {
+		return "", opts, fmt.Errorf("%q: want NAME or NAME[option=value, …]", text)
+	}
+	rest := m[2]
+	for rest != "" {
+		if strings.TrimSpace(strings.TrimPrefix(rest, ",")) == "" {
+			break
+		}
+		o := oneOption.FindStringSubmatchIndex(rest)
+		if o == nil {
+			return "", opts, fmt.Errorf("%q: want option=value at %q", text, rest)
+		}
+		value := ""
+		for g := 2; g <= 4; g++ {
+			if o[2*g] >= 0 {
+				value = rest[o[2*g]:o[2*g+1]]
+				if g == 4 {
+					value = strings.TrimSpace(value)
+				}
+			}
+		}
+		key := rest[o[2]:o[3]]
+		rest = rest[o[1]:]
+		sep := afterOption.FindString(rest)
+		if sep == "" && rest != "" {
+			if strings.TrimSpace(rest) != "" && !strings.HasPrefix(strings.TrimSpace(rest), ",") && !strings.HasPrefix(strings.TrimSpace(rest), "]") {
+				return "", opts, fmt.Errorf("%q: want a comma at %q", text, rest)
+			}
+			rest = strings.TrimSpace(rest)
+			sep = afterOption.FindString(rest)
+		}
+		rest = rest[len(sep):]
+		opts.Set(strings.ToLower(key), value)
+	}
+	return m[1], opts, nil
+}
+
+var tag = regexp.MustCompile(`<([^ <>]+)>`)
+
+// maxTagUse is how often a tag may be replaced in one value.
+const maxTagUse = 25
+
+// SubstituteTags replaces <tags> in values by other values, until nothing
+// changes. What no value is known for stays as it is: it may be one of a regular
+// expression, or of an action at work. more, if not nil, is asked for names that
+// opts does not have; ignore names tags to leave alone.
+func SubstituteTags(opts *Options, family string, ignore map[string]bool, more func(string) (string, bool)) (*Options, error) {
+	out := opts.Clone()
+	done := map[string]bool{}
+	for again := true; again; {
+		again = false
+		for _, name := range out.Names {
+			if ignore[name] || done[name] {
+				continue
+			}
+			value, err := substitute(out, name, family, ignore, more)
+			if err != nil {
+				return nil, err
+			}
+			if value != out.Values[name] {
+				out.Values[name] = value
+				again = again || tag.MatchString(value)
+			}
+			if !strings.Contains(value, "<") {
+				done[name] = true
+			}
+		}
+	}
+	return out, nil
+}
+
+func substitute(opts *Options, name, family string, ignore map[string]bool, more func(string) (string, bool)) (string, error) {
+	value := opts.Values[name]
+	uses := map[string]int{}
+	for from := 0; ; {
+		m := tag.FindStringSubmatchIndex(value[from:])
+		if m == nil {
+			return value, nil
+		}
+		start, end := from+m[0], from+m[1]
+		t := value[from+m[2] : from+m[3]]
+		if ignore[t] {
+			from = end
+			continue
+		}
+		if t == name || uses[t] > maxTagUse {
+			return "", fmt.Errorf("%s: <%s> leads back to itself in %q", name, t, value)
+		}
+		replacement, ok := "", false
+		if family != "" {
+			replacement, ok = opts.Values[t+"?"+family]
+		}
+		if !ok {
+			replacement, ok = opts.Values[t]
+		}
+		if !ok && more != nil {
+			replacement, ok = more(t)
+		}
+		if !ok {
+			from = end
+			continue
+		}
+		if len(value)+len(replacement) > 1<<20 {
+			return "", fmt.Errorf("%s: <%s> makes it longer than 1 MiB", name, t)
+		}
+		value = strings.ReplaceAll(value, "<"+t+">", replacement)
+		uses[t]++
+		from = start
+	}
+}
