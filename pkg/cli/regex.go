@@ -143,7 +143,7 @@ func (o *regexOptions) run(args []string) error {
 	}
 	fmt.Fprint(report, "\nRunning tests\n=============\n\n")
 	if o.datePattern != "" {
-		dates, err := logtime.NewDetector([]string{o.datePattern}, loc)
+		dates, err := logtime.NewDetector([]string{o.datePattern}, logtime.Options{Location: loc})
 		if err != nil {
 			return err
 		}

@@ -55,6 +55,8 @@ type Definition struct {
 	Failregex   []Expr
 	Ignoreregex []Expr
 	DatePattern []string // empty: the default forms
+	LogTimezone string   // of dates that name none; empty: the location given to Compile
+	Year        int      // the present one, by which %ExY is bounded
 	UseDNS      UseDNS   // empty: warn
 }
 
@@ -149,7 +151,7 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 		}
 		f.ignore.list = append(f.ignore.list, x)
 	}
-	dates, err := logtime.NewDetector(d.DatePattern, loc)
+	dates, err := logtime.NewDetector(d.DatePattern, logtime.Options{Location: loc, Zone: d.LogTimezone, Year: d.Year})
 	if err != nil {
 		errs = append(errs, err)
 	}
@@ -225,7 +227,7 @@ func (f *Filter) Dates() []*logtime.Template { return f.dates.Templates() }
 // otherwise: for finding a place in a log by time.
 func (f *Filter) LineTime(line []byte, now time.Time) (time.Time, bool) {
 	m, ok := f.dates.Find(line, now)
-	return m.Time, ok
+	return m.Time, ok && m.Valid
 }
 
 // undatedAge is how long a line without a date takes that of the line before.
@@ -236,7 +238,7 @@ const undatedAge = 60 * time.Second
 func (f *Filter) Match(line []byte, now time.Time) Result {
 	r := Result{Time: now, Ignored: -1}
 	f.rest = f.rest[:0]
-	if m, ok := f.dates.Find(line, now); ok {
+	if m, ok := f.dates.Find(line, now); ok && m.Valid {
 		r.Time, r.Dated = m.Time, true
 		f.last = m.Time
 		f.rest = append(f.rest, line[:m.Start]...)

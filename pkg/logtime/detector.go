@@ -1,197 +1,351 @@
 package logtime
 
 import (
-	"errors"
-	"strconv"
+	"bytes"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"bailiff/pkg/pyregexp"
 )
 
-// Match is the time found in a line.
+// Match is the date found in a line.
 type Match struct {
+	// Time is the date read; not valid if the text is no date (31 February), or is
+	// empty, where a pattern allows that.
 	Time       time.Time
+	Valid      bool
 	Start, End int // of the date's own text, in bytes; what is left of the line is matched by filters
 	Template   *Template
 }
 
-// Detector finds dates. It remembers which template won last and tries that one
-// first, so it is not safe for concurrent use: one belongs to one log.
-type Detector struct {
-	templates []*Template
-	last      int // index of the winner, -1: none yet
-	loc       *time.Location
-	buf       []int
+// Options of a Detector.
+type Options struct {
+	Location *time.Location // of dates that name no zone; nil: UTC
+	Zone     string         // logtimezone: the zone of dates that name none, over Location
+	Year     int            // the present one, by which %ExY is bounded; 0: 2026
 }
 
-// NewDetector takes datepatterns, or nil for the default ones, and the zone of
-// dates that name none.
-func NewDetector(patterns []string, loc *time.Location) (*Detector, error) {
-	d := &Detector{last: -1, loc: loc}
-	if len(patterns) == 0 {
-		for _, p := range defaultPatterns {
-			patterns = append(patterns, lineBegin+p)
-		}
-		patterns = append(patterns, defaultPatterns...)
+// Detector finds dates. It remembers which templates win and where, and tries
+// those first, as fail2ban does; so it is not safe for concurrent use: one
+// belongs to one log.
+type Detector struct {
+	templates []*Template
+	loc       *time.Location
+	zone      int // minutes
+	hasZone   bool
+
+	set         *pyregexp.Set
+	order       []*Template // as joined in set
+	maybe       []int
+	last        *Template
+	lastAt      place
+	firstUnused int
+	bufs        [2][]int
+}
+
+// place is where the last date was: its ends, in characters, and what stood
+// there.
+type place struct {
+	start, end      int
+	before, first   string // the characters before and at the start
+	lastChar, after string // the last one of the date, and the one behind
+	known           bool
+}
+
+// NewDetector takes datepatterns, or nil for the default ones. The error names
+// the pattern that can't be used.
+func NewDetector(patterns []string, opts Options) (*Detector, error) {
+	d := &Detector{loc: opts.Location}
+	if d.loc == nil {
+		d.loc = time.UTC
 	}
-	for _, p := range patterns {
-		t, err := newTemplate(p)
+	if opts.Zone != "" {
+		minutes, err := zoneMinutes(opts.Zone)
 		if err != nil {
+			return nil, fmt.Errorf("logtimezone: %w", err)
+		}
+		d.zone, d.hasZone = minutes, true
+	}
+	year := opts.Year
+	if year == 0 {
+		year = 2026
+	}
+	var list []string
+	for _, p := range patterns {
+		for _, line := range strings.Split(p, "\n") {
+			if line = strings.TrimSpace(line); line != "" {
+				list = append(list, line)
+			}
+		}
+	}
+	if len(list) == 0 {
+		list = []string{"{DEFAULT}"}
+	}
+	for _, p := range list {
+		if err := d.add(p, year); err != nil {
 			return nil, err
 		}
-		d.templates = append(d.templates, t)
 	}
+	d.order = slices.Clone(d.templates)
+	res := make([]*pyregexp.Regexp, len(d.order))
+	for i, t := range d.order {
+		res[i] = t.re
+	}
+	d.set = pyregexp.NewSet(res...)
 	return d, nil
 }
 
-// Templates returns the templates with their hits, in order.
+func (d *Detector) add(pattern string, year int) error {
+	key := pattern
+	if !strings.Contains(pattern, "%") {
+		key = strings.ToUpper(pattern)
+	}
+	known := len(d.templates) > 0
+	var more []*Template
+	var err error
+	switch {
+	case key == lineBegin || key == "{DEFAULT}":
+		more, err = defaultTemplates(year)
+		if key == lineBegin {
+			more = slices.DeleteFunc(more, func(t *Template) bool { return !t.bound.lineBegin })
+		}
+	case strings.Contains(strings.ToUpper(key), "{DATE}"):
+		more, err = wrapped(pattern, year)
+	default:
+		var t *Template
+		t, err = newTemplate(pattern, year)
+		more, known = []*Template{t}, false
+	}
+	if err != nil {
+		return err
+	}
+	for _, t := range more {
+		if slices.ContainsFunc(d.templates, func(o *Template) bool { return o.Name == t.Name }) {
+			if known {
+				continue // a default one that is there already
+			}
+			return fmt.Errorf("datepattern %q: there is already a template with name %s", pattern, t.Name)
+		}
+		d.templates = append(d.templates, t)
+	}
+	return nil
+}
+
+// Templates returns the templates with their hits, in their present order.
 func (d *Detector) Templates() []*Template { return d.templates }
 
-// Find returns the first date of a line. now decides the year of a date without
-// one: this year's, or last year's if it would be more than a day ahead.
+// Find returns the date of a line. now decides the year of a date without one,
+// and the day of a time alone.
 func (d *Detector) Find(line []byte, now time.Time) (Match, bool) {
-	if d.last >= 0 {
-		if m, ok := d.try(d.last, line, now); ok {
-			m.Template.Hits++
-			return m, true
-		}
+	t, m := d.winner(line, now)
+	if t == nil {
+		return Match{}, false
 	}
-	best, found := -1, Match{}
-	for i := range d.templates {
-		if i == d.last {
-			continue
-		}
-		m, ok := d.try(i, line, now)
-		if ok && (best < 0 || m.Start < found.Start) {
-			best, found = i, m
-			if m.Start <= 2 { // at the line's beginning: no other can be nearer
+	out := Match{Template: t, Start: m[2*t.date], End: m[2*t.date+1]}
+	if out.End > out.Start {
+		out.Time, out.Valid = t.read(line, m, now, d)
+	}
+	return out, true
+}
+
+// search looks for one template; with a place, only there.
+func (d *Detector) search(t *Template, line []byte, buf int) []int {
+	m, err := t.re.Search(line, d.bufs[buf])
+	if err != nil || m == nil {
+		return nil // a line that costs too much has no date
+	}
+	d.bufs[buf] = m
+	t.matches++
+	return m
+}
+
+// winner finds the template that is right for a line: the last one where it
+// still fits, else the first that is anchored, or whose date is not further
+// from the line's begin than it used to be.
+func (d *Detector) winner(line []byte, now time.Time) (*Template, []int) {
+	var best *Template // what was found further off
+	var bestAt int
+	var bestMatch []int
+	skip := (*Template)(nil)
+	if t := d.last; t != nil {
+		var m []int
+		switch {
+		case t.anchored():
+			m = d.search(t, line, 0)
+			skip = t
+		default:
+			start, end := offset(line, d.lastAt.start), offset(line, d.lastAt.end)
+			if !d.lastAt.fits(line, start, end) {
+				m = d.search(t, line, 0)
+				skip = t
 				break
 			}
+			m, _ = t.re.SearchAt(line[:end], min(start, end), d.bufs[0])
+			if m != nil {
+				d.bufs[0] = m
+				t.matches++
+			}
+		}
+		if m != nil {
+			if len(d.templates) == 1 || t.anchored() || utf8.RuneCount(line[:m[0]]) == d.lastAt.start && utf8.RuneCount(line[:m[1]]) == d.lastAt.end {
+				d.won(t, m, line, now)
+				return t, m
+			}
+			best, bestAt, bestMatch = t, utf8.RuneCount(line[:m[0]]), slices.Clone(m)
 		}
 	}
-	if best < 0 {
-		return Match{}, false
-	}
-	d.last = best
-	found.Template.Hits++
-	return found, true
-}
-
-func (d *Detector) try(i int, line []byte, now time.Time) (Match, bool) {
-	t := d.templates[i]
-	m, err := t.re.Search(line, d.buf)
-	var budget *pyregexp.BudgetError
-	if errors.As(err, &budget) || m == nil {
-		return Match{}, false // a line that costs too much has no date
-	}
-	d.buf = m
-	when, ok := t.read(line, m, now, d.loc)
-	if !ok {
-		return Match{}, false
-	}
-	return Match{Time: when, Start: m[2*t.date], End: m[2*t.date+1], Template: t}, true
-}
-
-var monthNumbers = map[string]time.Month{
-	"jan": 1, "feb": 2, "mar": 3, "apr": 4, "may": 5, "jun": 6,
-	"jul": 7, "aug": 8, "sep": 9, "oct": 10, "nov": 11, "dec": 12,
-}
-
-// read turns the groups of a match into a time.
-func (t *Template) read(line []byte, m []int, now time.Time, loc *time.Location) (time.Time, bool) {
-	if t.epoch > 0 && m[2*t.epoch] >= 0 {
-		return readEpoch(string(line[m[2*t.epoch]:m[2*t.epoch+1]]))
-	}
-	now = now.In(loc)
-	year, month, day := 0, time.Month(0), 0
-	var hour, minute, second, nano int
-	pm, twelve := false, false
-	zone := loc
-	for _, g := range t.groups {
-		if m[2*g.index] < 0 {
+	d.maybe = d.set.Match(line, d.maybe)
+	for i := 0; i < len(d.templates); i++ {
+		t := d.templates[i]
+		if t == skip || !slices.Contains(d.maybe, slices.Index(d.order, t)) {
 			continue
 		}
-		s := strings.TrimSpace(string(line[m[2*g.index]:m[2*g.index+1]]))
-		n, _ := strconv.Atoi(s)
-		switch strings.TrimPrefix(g.code, "Ex") {
-		case "Y":
-			year = n
-		case "y":
-			year = 2000 + n
-			if n > 68 { // POSIX: 69 to 99 are of the last century
-				year = 1900 + n
-			}
-		case "m":
-			month = time.Month(n)
-		case "b", "B":
-			month = monthNumbers[strings.ToLower(s[:3])]
-		case "d":
-			day = n
-		case "H", "k":
-			hour = n
-		case "I":
-			hour, twelve = n%12, true
-		case "p":
-			pm = strings.EqualFold(s, "pm")
-		case "M":
-			minute = n
-		case "S":
-			second = n
-		case "f":
-			nano, _ = strconv.Atoi((s + "000000000")[:9])
-		case "z":
-			zone = readZone(s)
+		m := d.search(t, line, 1)
+		if m == nil {
+			continue
+		}
+		at := utf8.RuneCount(line[:m[0]])
+		if i+1 >= len(d.templates) || t.anchored() ||
+			at == 0 && t.Hits > 0 && d.templates[i+1].matches == 0 ||
+			at <= t.distance && at <= d.lastStart() {
+			d.won(t, m, line, now)
+			return t, m
+		}
+		// Maybe a date in the message, not that of the line: look further, too.
+		if best == nil || at < bestAt {
+			best, bestAt, bestMatch = t, at, slices.Clone(m)
 		}
 	}
-	if twelve && pm {
-		hour += 12
+	if best != nil {
+		d.won(best, bestMatch, line, now)
 	}
-	guessYear := year == 0
-	if guessYear {
-		year = now.Year()
+	return best, bestMatch
+}
+
+func (d *Detector) lastStart() int {
+	if !d.lastAt.known {
+		return 1
 	}
-	if month == 0 || day == 0 { // a time of day alone is today's, or yesterday's if ahead
-		when := time.Date(now.Year(), now.Month(), now.Day(), hour, minute, second, nano, zone)
-		if when.After(now) {
-			when = when.AddDate(0, 0, -1)
+	return d.lastAt.start
+}
+
+// won notes a winner, and moves it forward in the order of templates.
+func (d *Detector) won(t *Template, m []int, line []byte, now time.Time) {
+	t.Hits++
+	t.lastUsed = now.Unix()
+	t.distance = utf8.RuneCount(line[:m[0]])
+	i := 0
+	if t != d.templates[0] {
+		i = slices.Index(d.templates, t)
+	}
+	if d.firstUnused == i {
+		d.firstUnused++
+	}
+	d.lastAt = placeOf(line, m[0], m[1])
+	if i > 0 && t != d.last {
+		d.reorder(i)
+	}
+	d.last = t
+}
+
+// unusedTime is how long a template keeps its place without a hit, in seconds.
+const unusedTime = 300
+
+func (t *Template) rank() float64 {
+	return float64(t.Hits) * t.weight / float64(max(1, t.distance))
+}
+
+// reorder lets the template at i bubble up: to the first place that was never
+// used, or half way, or by one.
+func (d *Detector) reorder(i int) {
+	t := d.templates[i]
+	movable := func(to int) bool {
+		other := d.templates[to]
+		return t.rank() > other.rank() || t.lastUsed-unusedTime > other.lastUsed
+	}
+	to := i / 2
+	if d.firstUnused < i {
+		to = d.firstUnused
+	}
+	if !movable(to) {
+		if to == i-1 {
+			return
 		}
-		return when, true
+		if to = i - 1; !movable(to) {
+			return
+		}
 	}
-	when := time.Date(year, month, day, hour, minute, second, nano, zone)
-	if guessYear && when.After(now.Add(24*time.Hour)) {
-		year--
-		when = time.Date(year, month, day, hour, minute, second, nano, zone)
+	copy(d.templates[to+1:i+1], d.templates[to:i])
+	d.templates[to] = t
+	for d.firstUnused < len(d.templates) && d.templates[d.firstUnused].Hits > 0 {
+		d.firstUnused++
 	}
-	return when, when.Day() == day || second > 59 // 31 February is no date
 }
 
-func readEpoch(s string) (time.Time, bool) {
-	sec, frac, _ := strings.Cut(s, ".")
-	n, err := strconv.ParseInt(sec, 10, 64)
-	if err != nil {
-		return time.Time{}, false
+// char returns the character that begins at i, "" outside of the line.
+func char(line []byte, i int) string {
+	if i < 0 || i >= len(line) {
+		return ""
 	}
-	nano := 0
-	if frac != "" {
-		nano, _ = strconv.Atoi((frac + "000000000")[:9])
-	}
-	return time.Unix(n, int64(nano)), true
+	_, size := utf8.DecodeRune(line[i:])
+	return string(line[i : i+size])
 }
 
-func readZone(s string) *time.Location {
-	if s[0] != '+' && s[0] != '-' {
-		return time.UTC
+// charBefore returns the character that ends at i.
+func charBefore(line []byte, i int) string {
+	if i <= 0 || i > len(line) {
+		return ""
 	}
-	digits := strings.ReplaceAll(s[1:], ":", "")
-	h, _ := strconv.Atoi(digits[:2])
-	m := 0
-	if len(digits) >= 4 {
-		m, _ = strconv.Atoi(digits[2:4])
+	_, size := utf8.DecodeLastRune(line[:i])
+	return string(line[i-size : i])
+}
+
+func alnum(s string) bool {
+	r, _ := utf8.DecodeRuneInString(s)
+	return s != "" && (unicode.IsLetter(r) || unicode.IsNumber(r))
+}
+
+// offset is where the character with that number begins, in bytes.
+func offset(line []byte, chars int) int {
+	i := 0
+	for ; chars > 0 && i < len(line); chars-- {
+		if line[i] < utf8.RuneSelf {
+			i++
+			continue
+		}
+		_, size := utf8.DecodeRune(line[i:])
+		i += size
 	}
-	offset := h*3600 + m*60
-	if s[0] == '-' {
-		offset = -offset
+	return i
+}
+
+func placeOf(line []byte, start, end int) place {
+	return place{
+		start: utf8.RuneCount(line[:start]), end: utf8.RuneCount(line[:end]), known: true,
+		before: charBefore(line, start), first: char(line, start),
+		lastChar: charBefore(line, end), after: char(line, end),
 	}
-	return time.FixedZone(s, offset)
+}
+
+// fits reports whether a line has the same boundaries at the place, whose ends
+// are given in bytes: the same characters outside, or the same inside that are
+// no letters or digits.
+func (p *place) fits(line []byte, start, end int) bool {
+	begin := charBefore(line, start) == p.before || !alnum(p.first) && char(line, start) == p.first
+	if !begin {
+		return false
+	}
+	return char(line, end) == p.after || !alnum(p.lastChar) && charBefore(line, end) == p.lastChar
+}
+
+// text returns a group's text, trimmed.
+func text(line []byte, m []int, group int) (string, bool) {
+	if m[2*group] < 0 {
+		return "", false
+	}
+	return string(bytes.TrimSpace(line[m[2*group]:m[2*group+1]])), true
 }

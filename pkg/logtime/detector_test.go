@@ -21,19 +21,19 @@ func TestFind(t *testing.T) {
 		{"access log", `192.0.2.7 - - [31/Jan/2026:12:00:00 +0100] "GET / HTTP/1.1" 200 5`, "2026-01-31T12:00:00+01:00", `192.0.2.7 - - [] "GET / HTTP/1.1" 200 5`},
 		{"nginx error", "2026/01/31 12:00:00 [error] 41#41: x", "2026-01-31T12:00:00+01:00", " [error] 41#41: x"},
 		{"apache error", "[Sat Jan 31 12:00:00.123456 2026] [core:error] x", "2026-01-31T12:00:00.123456+01:00", "[] [core:error] x"},
-		{"epoch", "1769857200.5 failure", "2026-01-31T12:00:00.5+01:00", " failure"},
+		{"epoch", "1769857200.500 failure", "2026-01-31T12:00:00.5+01:00", " failure"},
 		{"audit", "type=USER_AUTH msg=audit(1769857200.500:41): x", "2026-01-31T12:00:00.5+01:00", "type=USER_AUTH msg=audit(:41): x"},
 		{"no such day", "2026-02-31 12:00:00 x", "", ""},
 		{"none", "no date at all 12", "", ""},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			d, err := NewDetector(nil, loc)
+			d, err := NewDetector(nil, Options{Location: loc})
 			if err != nil {
 				t.Fatal(err)
 			}
 			m, ok := d.Find([]byte(c.line), now)
-			if !ok {
+			if !ok || !m.Valid {
 				if c.want != "" {
 					t.Fatalf("no date found in %q", c.line)
 				}
@@ -54,7 +54,7 @@ func TestFind(t *testing.T) {
 }
 
 func TestPattern(t *testing.T) {
-	d, err := NewDetector([]string{`^%d\.%m\.%Y %H:%M:%S`}, time.UTC)
+	d, err := NewDetector([]string{`^%d\.%m\.%Y %H:%M:%S`}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,8 +65,8 @@ func TestPattern(t *testing.T) {
 	if m.Template.Name != `^Day\.Month\.Year 24hour:Minute:Second` {
 		t.Errorf("name %q", m.Template.Name)
 	}
-	for _, bad := range []string{"%Q", "no directive", "(%Y"} {
-		if _, err := NewDetector([]string{bad}, time.UTC); err == nil {
+	for _, bad := range []string{"%Q", "(%Y", "%Y %Y"} {
+		if _, err := NewDetector([]string{bad}, Options{}); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}
 	}
@@ -76,7 +76,7 @@ func FuzzFind(f *testing.F) {
 	f.Add("2015-03-10 21:31:23,899 ERROR")
 	f.Add("Dec 31 23:59:61 x")
 	f.Add("\xff\x00[31/Jan/2026:12:00:00 +0100]")
-	d, err := NewDetector(nil, time.UTC)
+	d, err := NewDetector(nil, Options{})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -2,161 +2,262 @@ package logtime
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"bailiff/pkg/pyregexp"
 )
 
-// directive is one %-code: the expression that takes its text, and the name by
-// which fail2ban's reports call it.
-type directive struct {
-	expr string
-	name string
-}
-
-const (
-	shortMonths = "[Jj]an|[Ff]eb|[Mm]ar|[Aa]pr|[Mm]ay|[Jj]un|[Jj]ul|[Aa]ug|[Ss]ep|[Oo]ct|[Nn]ov|[Dd]ec"
-	longMonths  = "[Jj]anuary|[Ff]ebruary|[Mm]arch|[Aa]pril|[Mm]ay|[Jj]une|[Jj]uly|[Aa]ugust|[Ss]eptember|[Oo]ctober|[Nn]ovember|[Dd]ecember"
-	shortDays   = "[Mm]on|[Tt]ue|[Ww]ed|[Tt]hu|[Ff]ri|[Ss]at|[Ss]un"
-	longDays    = "[Mm]onday|[Tt]uesday|[Ww]ednesday|[Tt]hursday|[Ff]riday|[Ss]aturday|[Ss]unday"
-)
-
-// directives by their letters after the percent sign. Each takes a group named
-// after itself, so a pattern may hold each once. The Ex forms want every digit.
-var directives = map[string]directive{
-	"Y":   {`\d{4}`, "Year"},
-	"ExY": {`(?:19|20|21)\d{2}`, "ExYear"},
-	"y":   {`\d{2}`, "Year2"},
-	"Exy": {`\d{2}`, "ExYear2"},
-	"m":   {`1[0-2]|0?[1-9]`, "Month"},
-	"Exm": {`1[0-2]|0[1-9]`, "ExMonth"},
-	"b":   {shortMonths, "MON"},
-	"B":   {longMonths, "Month"},
-	"d":   {`3[01]|[12]\d|[ 0]?[1-9]`, "Day"},
-	"Exd": {`3[01]|[12]\d|0[1-9]`, "ExDay"},
-	"a":   {shortDays, "DAY"},
-	"A":   {longDays, "DAYNAME"},
-	"H":   {`2[0-3]|[01]\d|\d`, "24hour"},
-	"ExH": {`2[0-3]|[01]\d`, "Ex24hour"},
-	"k":   {`2[0-3]|1\d|[ 0]?\d`, "%k"},
-	"I":   {`1[0-2]|0?[1-9]`, "12hour"},
-	"p":   {`[AaPp][Mm]`, "AMPM"},
-	"M":   {`[0-5]\d|\d`, "Minute"},
-	"ExM": {`[0-5]\d`, "ExMinute"},
-	"S":   {`6[01]|[0-5]\d|\d`, "Second"},
-	"ExS": {`6[01]|[0-5]\d`, "ExSecond"},
-	"f":   {`\d{1,6}`, "Microseconds"},
-	"z":   {`Z|UTC|GMT|[+-][01]\d(?::?\d{2})?`, "Zone offset"},
-}
-
-var percent = regexp.MustCompile(`%(Ex[A-Za-z]|[A-Za-z%])`)
-
-// epochExpr is EPOCH: seconds since 1970 with an optional fraction, at the
-// line's start or in brackets or after audit( as auditd writes it.
-const epochExpr = `(?P<epoch>\d{10,11}(?:\.\d{1,9})?)\b`
-
 // Template is one form of a date.
 type Template struct {
 	Pattern string // as configured
 	Name    string // as reports call it: {^LN-BEG}ExYear…
-	Hits    int
+	Hits    int    // lines that it won
 
+	kind   kind
 	re     *pyregexp.Regexp
-	groups []group
-	epoch  int // group of EPOCH, 0: none
-	date   int // group that holds the whole date
+	date   int // group of the date's text as a whole
+	value  int // group of EPOCH's digits
+	fields []fieldGroup
+	weight float64
+	bound  bound
+
+	matches  int   // lines on which it matched, won or not
+	lastUsed int64 // seconds since 1970
+	distance int   // from the line's begin to the date, when it last won
 }
 
-type group struct {
-	code  string
+type kind uint8
+
+const (
+	kindDate kind = iota
+	kindEpoch
+	kindLongEpoch
+	kindTAI64N
+)
+
+type fieldGroup struct {
+	code  byte
 	index int
 }
 
-const lineBegin = "{^LN-BEG}"
+// anchored reports whether the template can match at one place of a line only.
+func (t *Template) anchored() bool { return t.bound.lineBegin || t.bound.lineEnd }
 
-// newTemplate compiles a datepattern.
-func newTemplate(pattern string) (*Template, error) {
-	t := &Template{Pattern: pattern}
-	body, atBegin := strings.CutPrefix(pattern, lineBegin)
-	anchored := atBegin
-	if !atBegin {
-		var caret bool
-		if body, caret = strings.CutPrefix(body, "^"); caret {
-			anchored = true
+const (
+	lineBegin = "{^LN-BEG}"
+	unbound   = "{UNB}"
+	unused    = 1<<31 - 1 // distance of a template that never won
+)
+
+// Digits of EPOCH and LEPOCH: seconds with a fraction; the long form takes
+// milliseconds and microseconds, too.
+const (
+	epochDigits = `\d{10,11}\b(?:\.\d{3,6})?`
+	longDigits  = `\d{10,11}(?:\d{3}(?:\.\d{1,6}|\d{3})?)?`
+)
+
+func (t *Template) finish() (*Template, error) {
+	var err error
+	if t.re, err = t.bound.compile(t.Pattern); err != nil {
+		return nil, err
+	}
+	t.distance = unused
+	if t.weight == 0 {
+		t.weight = 1
+	}
+	if t.date == 0 {
+		t.date = 1
+	}
+	if t.value == 0 {
+		t.value = 1
+	}
+	for i, name := range t.re.SubexpNames() {
+		if len(name) == 1 {
+			t.fields = append(t.fields, fieldGroup{name[0], i})
 		}
-	}
-	var seen []string
-	var bad error
-	expr, name := body, body
-	if body == "EPOCH" || body == "Epoch" {
-		expr, name = epochExpr, "Epoch"
-	} else {
-		expr = percent.ReplaceAllStringFunc(body, func(m string) string {
-			code := m[1:]
-			if code == "%" {
-				return "%"
-			}
-			d, ok := directives[code]
-			if !ok {
-				bad = fmt.Errorf("datepattern %q: unknown directive %s", pattern, m)
-				return m
-			}
-			for _, s := range seen {
-				if s == code {
-					return "(?:" + d.expr + ")"
-				}
-			}
-			seen = append(seen, code)
-			return "(?P<" + code + ">" + d.expr + ")"
-		})
-		name = percent.ReplaceAllStringFunc(body, func(m string) string {
-			if d, ok := directives[m[1:]]; ok {
-				return d.name
-			}
-			return m
-		})
-	}
-	if bad != nil {
-		return nil, bad
-	}
-	if len(seen) == 0 && expr != epochExpr {
-		return nil, fmt.Errorf("datepattern %q: no %%-directive and not EPOCH: nothing says what is the date", pattern)
-	}
-	switch {
-	case atBegin:
-		expr = `^\W{0,2}(` + expr + `)(?=\b|\W|$)`
-		name = lineBegin + name
-	case anchored:
-		expr = `^(` + expr + `)`
-		name = "^" + name
-	default:
-		expr = `(?:^|\b|\W)(` + expr + `)(?=\b|\W|$)`
-	}
-	re, err := pyregexp.Compile(expr, 0)
-	if err != nil {
-		return nil, fmt.Errorf("datepattern %q: %w", pattern, err)
-	}
-	t.re, t.Name, t.date = re, name, 1
-	t.epoch = max(re.SubexpIndex("epoch"), 0)
-	for _, code := range seen {
-		t.groups = append(t.groups, group{code, re.SubexpIndex(code)})
 	}
 	return t, nil
 }
 
-// defaultPatterns are tried in this order where no datepattern is configured;
-// each at the line's beginning first.
+// newTemplate reads one datepattern.
+func newTemplate(pattern string, year int) (*Template, error) {
+	key := pattern
+	if !strings.Contains(pattern, "%") {
+		key = strings.ToUpper(pattern)
+	}
+	if key == "{NONE}" {
+		t, err := datePattern(unbound+"^", year)
+		if err == nil {
+			t.Pattern = pattern
+		}
+		return t, err
+	}
+	if strings.Contains(key, "EPOCH") {
+		if t, ok, err := epochTemplate(pattern, key); ok {
+			return t, err
+		}
+	}
+	switch key {
+	case "TAI64N":
+		return (&Template{Pattern: pattern, Name: "TAI64N", kind: kindTAI64N, bound: bind("@[0-9a-f]{24}", bindNever, true)}).finish()
+	case lineBegin + "TAI64N", "^TAI64N":
+		return (&Template{Pattern: pattern, Name: lineBegin + "TAI64N", kind: kindTAI64N, bound: bind("@[0-9a-f]{24}", bindLine, true)}).finish()
+	}
+	return datePattern(pattern, year)
+}
+
+func datePattern(pattern string, year int) (*Template, error) {
+	begin, end := bindWord, true
+	body := pattern
+	if rest, ok := strings.CutPrefix(body, unbound); ok {
+		body, begin, end = rest, bindNever, false
+	} else if rest, ok := strings.CutPrefix(body, lineBegin); ok {
+		body, begin = rest, bindLine
+	}
+	expr, name, err := writeOut(body, year)
+	if err != nil {
+		return nil, err
+	}
+	if folds(body) {
+		expr = "(?iu)" + expr
+	}
+	t := &Template{Pattern: pattern, Name: name, bound: bind(expr, begin, end)}
+	if t.bound.named && !strings.HasPrefix(name, lineBegin) {
+		t.Name = lineBegin + name
+	}
+	return t.finish()
+}
+
+// epochTemplate reads EPOCH, LEPOCH, and a pattern that holds {EPOCH}.
+func epochTemplate(pattern, key string) (t *Template, ok bool, err error) {
+	k, digits, name := kindEpoch, epochDigits, "Epoch"
+	if strings.Contains(key, "LEPOCH") {
+		k, digits, name = kindLongEpoch, longDigits, "LongEpoch"
+	}
+	if from, to := findEpoch(pattern); from >= 0 {
+		expr := "(" + pattern[:from] + "(" + digits + ")" + pattern[to:] + ")"
+		if next, _ := findEpoch(pattern[to:]); next >= 0 {
+			return nil, true, fmt.Errorf("datepattern %q: {EPOCH} is there twice", pattern)
+		}
+		t, err = (&Template{Pattern: pattern, Name: pattern, kind: k, value: 2, bound: bind(expr, bindWord, true)}).finish()
+		return t, true, err
+	}
+	switch strings.TrimPrefix(strings.TrimPrefix(key, lineBegin), "^") {
+	case "EPOCH", "LEPOCH":
+	default:
+		return nil, false, nil
+	}
+	if key == "EPOCH" || key == "LEPOCH" {
+		// At the line's begin, in brackets there, or where auditd writes it.
+		expr := `((?:^|(?P<square>(?<=^\[))|(?P<selinux>(?<=\baudit\()))` + digits + `)(?:(?(selinux)(?=:\d+\)))|(?(square)(?=\])))`
+		t, err = (&Template{Pattern: pattern, Name: name, kind: k, bound: bind(expr, bindNever, true)}).finish()
+		return t, true, err
+	}
+	expr := `((?P<square>(?<=^\[))?` + digits + `)(?(square)(?=\]))`
+	t, err = (&Template{Pattern: pattern, Name: lineBegin + name, kind: k, bound: bind(expr, bindLine, true)}).finish()
+	return t, true, err
+}
+
+// findEpoch finds {EPOCH} or {LEPOCH} that is not escaped.
+func findEpoch(pattern string) (from, to int) {
+	upper := strings.ToUpper(pattern)
+	for _, word := range []string{"{LEPOCH}", "{EPOCH}"} {
+		if i := strings.Index(upper, word); i >= 0 && (i == 0 || pattern[i-1] != '\\') {
+			return i, i + len(word)
+		}
+	}
+	return -1, -1
+}
+
+// defaultPatterns are tried where no datepattern is configured. Each that is not
+// bound to the line's begin has a twin that is, which is preferred.
 var defaultPatterns = []string{
-	// ISO 8601 and its kin; Django, syslog with RFC 3339 stamps, nginx's error log.
+	// 2026-01-31 21:59:59,123 +0100, 2026-01-31T21:59:59.981746Z, 2026/01/31 8:59:59
 	`%ExY(?P<_sep>[-/.])%m(?P=_sep)%d(?:T|  ?)%H:%M:%S(?:[.,]%f)?(?:\s*%z)?`,
-	// syslog, asctime, Apache's error log.
+	// Sat Jan 31 21:59:59.011 2026, Jan 31 21:59:59
 	`(?:%a )?%b %d %k:%M:%S(?:\.%f)?(?: %ExY)?`,
+	// Sat Jan 31 2026 21:59:59.011
 	`(?:%a )?%b %d %ExY %k:%M:%S(?:\.%f)?`,
+	// 31/01/2026 21:59:59, 31-01-26 21:59:59
 	`%d(?P<_sep>[-/])%m(?P=_sep)(?:%ExY|%Exy) %k:%M:%S`,
-	// Access logs of Apache and nginx.
+	// 31/Jan/2026:21:59:59 +0100, 31-Jan-2026 21:59:59.252
 	`%d(?P<_sep>[-/])%b(?P=_sep)%ExY[ :]?%H:%M:%S(?:\.%f)?(?: %z)?`,
+	// 01/31/2026:21:59:59
 	`%m/%d/%ExY:%H:%M:%S`,
+	// 01-31-2026 21:59:59.252
 	`%m-%d-%ExY %k:%M:%S(?:\.%f)?`,
 	`EPOCH`,
+	// 21:59:59
+	`{^LN-BEG}%H:%M:%S`,
+	// <01/31/26@21:59:59>
+	`^<%m/%d/%Exy@%H:%M:%S>`,
+	// 260131 21:59:59
+	`%Exy%Exm%Exd  ?%H:%M:%S`,
+	// Jan 31, 2026 9:59:59 PM
+	`%b %d, %ExY %I:%M:%S %p`,
+	// Jan-31-26 21:59:59
+	`^%b-%d-%Exy %k:%M:%S`,
+	// 20260131T215959, 20260131 215959
+	`%ExY%Exm%Exd(?:T|  ?)%ExH%ExM%ExS(?:[.,]%f)?(?:\s*%z)?`,
+	// CET Jan 31 21:59:59
+	`(?:%Z )?(?:%a )?%b %d %k:%M:%S(?:\.%f)?(?: %ExY)?`,
+	// +01:00 Jan 31 21:59:59
+	`(?:%z )?(?:%a )?%b %d %k:%M:%S(?:\.%f)?(?: %ExY)?`,
+	`TAI64N`,
+}
+
+// preferred is the weight of a default template that is bound to the line's
+// begin.
+const preferred = 100
+
+// defaultTemplates are the default ones, those bound to the line's begin first.
+func defaultTemplates(year int) ([]*Template, error) {
+	var begin, all []*Template
+	for _, p := range defaultPatterns {
+		t, err := newTemplate(p, year)
+		if err != nil {
+			return nil, err
+		}
+		if !strings.HasPrefix(t.Name, "^") && !strings.HasPrefix(t.Name, lineBegin) {
+			twin, err := newTemplate(lineBegin+p, year)
+			if err != nil {
+				return nil, err
+			}
+			twin.weight = preferred
+			begin = append(begin, twin)
+		}
+		all = append(all, t)
+	}
+	return append(begin, all...), nil
+}
+
+// wrapped are the default templates inside of a pattern that holds {DATE}.
+func wrapped(pattern string, year int) ([]*Template, error) {
+	at := strings.Index(strings.ToUpper(pattern), "{DATE}")
+	before, after := pattern[:at], pattern[at+len("{DATE}"):]
+	var out []*Template
+	for _, p := range defaultPatterns {
+		if p == "EPOCH" || p == "TAI64N" { // they have no pattern of their own to put in
+			plain, err := newTemplate(p, year)
+			if err != nil {
+				return nil, err
+			}
+			p = unboundPattern(plain.Name)
+		}
+		t, err := newTemplate(before+unboundPattern(p)+after, year)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, t)
+	}
+	return out, nil
+}
+
+// unboundPattern takes off what binds a pattern.
+func unboundPattern(p string) string {
+	p = strings.TrimPrefix(strings.TrimPrefix(p, unbound), lineBegin)
+	for _, head := range []string{`(^|\b|\W)`, `(?:^|\b|\W)`} {
+		p = strings.TrimPrefix(p, head)
+	}
+	return strings.TrimSuffix(p, `(?=\b|\W|$)`)
 }

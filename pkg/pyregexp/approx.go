@@ -117,6 +117,9 @@ func (b *approxBuilder) node(n *node, next uint32) uint32 {
 	case nodeRef:
 		return b.reference(n, next)
 	case nodeAssert:
+		if b.inRef > 0 {
+			return next // it held where the group matched, not where it is repeated
+		}
 		switch n.at {
 		case atTextStart:
 			return b.emit(approxInst{op: approxTextStart, out: next})

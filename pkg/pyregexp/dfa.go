@@ -20,7 +20,6 @@ type dfa struct {
 	entries []uint32
 	members int
 	words   int // of a member mask
-	never   []uint64
 
 	class   [256]uint8 // bytes that no part of the automaton tells apart
 	bytes   []byte     // by class: one of its bytes
@@ -247,7 +246,7 @@ func (d *dfa) step(c *dfaCache, s int32, class int) int32 {
 		c.generation()
 		c.next = c.next[:0]
 		for _, p := range places {
-			d.close(c, p, c.mask, false, true, atEnd)
+			d.close(c, p, c.mask, true, true, atEnd) // the text may be empty: both its begin and its end
 		}
 		places = slices.Clone(c.next)
 	}

@@ -14,7 +14,7 @@ func (re *Regexp) bare(b []byte) (spans []int, m *machine, err error) {
 			err = e
 		}
 	}()
-	if m.search(re.prog, &re.starts, b) {
+	if m.search(re.prog, &re.starts, b, 0) {
 		return slices.Clone(m.caps), m, nil
 	}
 	return nil, m, nil
@@ -144,6 +144,26 @@ func TestOnePass(t *testing.T) {
 		if got := MustCompile(pattern, 0).one != nil; got != want {
 			t.Errorf("%q: one-pass %v, want %v", pattern, got, want)
 		}
+	}
+}
+
+// TestEmptyText: where a text begins and ends at once, ^ may come after \Z.
+func TestEmptyText(t *testing.T) {
+	for _, p := range []string{`\Z^`, `$^`, `^\Z^$`, `\Z(?:|_)^`} {
+		if !MustCompile(p, 0).Match(nil) {
+			t.Errorf("%q does not match the empty text", p)
+		}
+	}
+}
+
+// TestReferenceToAnchor: what a group matched at the text's begin may come again
+// anywhere.
+func TestReferenceToAnchor(t *testing.T) {
+	if re := MustCompile(`(^a)b\1$`, 0); !re.Match([]byte("aba")) {
+		t.Errorf("%q does not match", re)
+	}
+	if re := MustCompile(`(a$\n)*b?(\Za|x)\2`, 0); !re.Match([]byte("xx")) {
+		t.Errorf("%q does not match", re)
 	}
 }
 

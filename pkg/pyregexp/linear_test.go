@@ -189,3 +189,28 @@ func (re *Regexp) bound(length int) int {
 	}
 	return all
 }
+
+// BenchmarkFilterAttacks times the whole ladder on the lines that stop fail2ban,
+// with all expressions of their filters.
+func BenchmarkFilterAttacks(b *testing.B) {
+	f := readFilters(b)
+	for _, a := range attacks {
+		var res []*Regexp
+		for _, e := range f.exprs {
+			if e.Filter == a.filter {
+				res = append(res, e.re)
+			}
+		}
+		for _, n := range []int{134, 1_000, 10_000, 100_000} {
+			line := []byte(a.line(n))
+			b.Run(fmt.Sprintf("%s/%d", a.filter, n), func(b *testing.B) {
+				b.SetBytes(int64(len(line)))
+				for b.Loop() {
+					for _, re := range res {
+						re.Match(line)
+					}
+				}
+			})
+		}
+	}
+}

@@ -72,6 +72,10 @@ func parse(pattern string, flags Flag) (root *node, p *parser, err error) {
 }
 
 func (p *parser) fail(pos int, format string, args ...any) {
+	if last := len(p.in) - 1; p.pos == last && p.in[last] == '\\' {
+		// Python reads one token ahead, so it has met this already.
+		panic(&Error{Pattern: p.pattern, Msg: "bad escape (end of pattern)", Pos: last})
+	}
 	panic(&Error{Pattern: p.pattern, Msg: fmt.Sprintf(format, args...), Pos: pos})
 }
 

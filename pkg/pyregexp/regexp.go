@@ -148,11 +148,26 @@ func (re *Regexp) Search(b []byte, dst []int) ([]int, error) {
 	return dst, nil
 }
 
+// SearchAt is Search for a match that begins at pos or later; as with the pos of
+// Python's search, what stands before is still there to look behind at, and ^
+// is not at home at pos.
+func (re *Regexp) SearchAt(b []byte, pos int, dst []int) ([]int, error) {
+	if cap(dst) < re.prog.slots {
+		dst = make([]int, re.prog.slots)
+	}
+	dst = dst[:re.prog.slots]
+	ok, err := re.exact(b, pos, dst)
+	if !ok {
+		return nil, err
+	}
+	return dst, nil
+}
+
 func (re *Regexp) search(b []byte, dst []int) (ok bool, err error) {
 	if !re.mayMatch(b) {
 		return false, nil
 	}
-	return re.exact(b, dst)
+	return re.exact(b, 0, dst)
 }
 
 // mayMatch is false only for texts without a match.
@@ -175,9 +190,13 @@ func (re *Regexp) mayMatch(b []byte) bool {
 }
 
 // exact searches with the matchers that are never wrong.
-func (re *Regexp) exact(b []byte, dst []int) (ok bool, err error) {
+func (re *Regexp) exact(b []byte, from int, dst []int) (ok bool, err error) {
 	m := re.pool.Get().(*machine)
 	if re.one != nil {
+		if from > 0 {
+			re.pool.Put(m)
+			return false, nil // it is anchored
+		}
 		m.captures(re.prog)
 		if ok = re.one.match(re.prog, b, m.caps); ok {
 			copy(dst, m.caps)
@@ -197,7 +216,7 @@ func (re *Regexp) exact(b []byte, dst []int) (ok bool, err error) {
 			}
 		}()
 	}
-	ok = m.search(re.prog, &re.starts, b)
+	ok = m.search(re.prog, &re.starts, b, from)
 	if ok {
 		copy(dst, m.caps)
 	}
@@ -210,9 +229,9 @@ func (re *Regexp) exact(b []byte, dst []int) (ok bool, err error) {
 
 // search tries the starts from left to right with the same marks: whether a
 // triple fails does not depend on where the search began.
-func (m *machine) search(p *program, starts *startInfo, in []byte) bool {
+func (m *machine) search(p *program, starts *startInfo, in []byte, from int) bool {
 	m.reset(p, in)
-	for pos := starts.next(in, 0); pos >= 0; {
+	for pos := starts.next(in, from); pos >= 0; {
 		m.caps[0] = pos
 		if _, ok := m.run(p.start, pos, p.moved); ok {
 			return true

@@ -73,7 +73,7 @@ func (s *Set) Confirm(i int, b []byte, dst []int) ([]int, error) {
 		dst = make([]int, re.prog.slots)
 	}
 	dst = dst[:re.prog.slots]
-	ok, err := re.exact(b, dst)
+	ok, err := re.exact(b, 0, dst)
 	if !ok {
 		return nil, err
 	}

@@ -1,0 +1,234 @@
+package logtime
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// How the fields of a date become a time, in fail2ban's way where a date leaves
+// something open: a date without a year is of this year, or of the last if it
+// would lie more than a day ahead; a time alone is today's, or yesterday's if it
+// would lie ahead.
+
+var (
+	monthNumbers = map[string]int{
+		"jan": 1, "feb": 2, "mar": 3, "apr": 4, "may": 5, "jun": 6,
+		"jul": 7, "aug": 8, "sep": 9, "oct": 10, "nov": 11, "dec": 12,
+	}
+	dayNumbers = map[string]int{"mon": 0, "tue": 1, "wed": 2, "thu": 3, "fri": 4, "sat": 5, "sun": 6}
+)
+
+// date is what the fields of a line say; -1 where they say nothing.
+type date struct {
+	year, month, day     int
+	yearday              int // of a week before the year's first: 0 or less
+	hasYearday           bool
+	weekday, week        int
+	monday               bool // weeks begin on Monday
+	hour, minute, second int
+	nano                 int
+	zone                 int // minutes
+	hasZone              bool
+}
+
+// read turns the groups of a match into a time; not ok if they are no date.
+func (t *Template) read(line []byte, m []int, now time.Time, d *Detector) (time.Time, bool) {
+	switch t.kind {
+	case kindEpoch, kindLongEpoch:
+		s, _ := text(line, m, t.value)
+		return readEpoch(s, t.kind == kindLongEpoch)
+	case kindTAI64N:
+		s, _ := text(line, m, 1)
+		if len(s) < 17 {
+			return time.Time{}, false
+		}
+		n, err := strconv.ParseInt(s[2:17], 16, 64)
+		return time.Unix(n, 0), err == nil
+	}
+	x := date{year: -1, month: -1, day: -1, weekday: -1, week: -1}
+	ampm, hour12 := "", -1
+	for _, f := range t.fields {
+		s, ok := text(line, m, f.index)
+		if !ok {
+			continue
+		}
+		n, _ := strconv.Atoi(s)
+		switch f.code {
+		case 'y':
+			if x.year = n; n <= 2000 {
+				x.year += 2000
+			}
+		case 'Y':
+			x.year = n
+		case 'm':
+			x.month = n
+		case 'b', 'B':
+			x.month = monthNumbers[strings.ToLower(s)[:3]]
+		case 'd':
+			x.day = n
+		case 'H':
+			x.hour = n
+		case 'I':
+			hour12 = n
+		case 'p':
+			ampm = strings.ToLower(s)
+		case 'M':
+			x.minute = n
+		case 'S':
+			x.second = n
+		case 'f':
+			x.nano, _ = strconv.Atoi((s + "000000000")[:9])
+		case 'a', 'A':
+			x.weekday = dayNumbers[strings.ToLower(s)[:3]]
+		case 'w':
+			x.weekday = (n + 6) % 7
+		case 'j':
+			x.yearday, x.hasYearday = n, true
+		case 'U', 'W':
+			x.week, x.monday = n, f.code == 'W'
+		case 'z', 'Z':
+			minutes, err := zoneMinutes(s)
+			if err != nil {
+				return time.Time{}, false
+			}
+			x.zone, x.hasZone = minutes, true
+		}
+	}
+	if hour12 >= 0 {
+		switch x.hour = hour12; {
+		case ampm == "pm" && hour12 != 12:
+			x.hour += 12
+		case ampm != "pm" && hour12 == 12:
+			x.hour = 0
+		}
+	}
+	return x.time(now.In(d.loc), d)
+}
+
+// utc is a date and time of day without a zone, on UTC's line.
+func utc(year, month, day, hour, minute, second, nano int) (time.Time, bool) {
+	t := time.Date(year, time.Month(month), day, hour, minute, second, nano, time.UTC)
+	ok := year >= 1 && year <= 9999 && t.Month() == time.Month(month) && t.Day() == day && hour < 24 && minute < 60 && second < 60
+	return t, ok
+}
+
+func (x *date) time(now time.Time, d *Detector) (time.Time, bool) {
+	// now as a clock on the wall shows it.
+	wall, _ := utc(now.Year(), int(now.Month()), now.Day(), now.Hour(), now.Minute(), now.Second(), now.Nanosecond())
+	thisYear := x.year < 0
+	if thisYear {
+		x.year = now.Year()
+	}
+	if x.month < 0 || x.day < 0 {
+		if !x.hasYearday && x.week >= 0 && x.weekday >= 0 {
+			x.yearday, x.hasYearday = yearday(x.year, x.week, x.weekday, x.monday), true
+		}
+		if x.hasYearday {
+			t := time.Date(x.year, 1, x.yearday, 0, 0, 0, 0, time.UTC)
+			x.year, x.month, x.day = t.Year(), int(t.Month()), t.Day()
+		}
+	}
+	today := x.month < 0 && x.day < 0
+	if today {
+		x.month, x.day = int(now.Month()), now.Day()
+	}
+	if x.month < 0 || x.day < 0 {
+		return time.Time{}, false
+	}
+	t, ok := utc(x.year, x.month, x.day, x.hour, x.minute, x.second, x.nano)
+	if !ok {
+		return time.Time{}, false
+	}
+	if !x.hasZone && d.hasZone {
+		x.zone, x.hasZone = d.zone, true
+	}
+	if x.hasZone {
+		t = t.Add(-time.Duration(x.zone) * time.Minute)
+	}
+	if today && t.After(wall) {
+		t = t.AddDate(0, 0, -1)
+	}
+	if thisYear && t.After(wall.Add(24*time.Hour)) {
+		if t, ok = utc(x.year-1, x.month, x.day, t.Hour(), t.Minute(), t.Second(), t.Nanosecond()); !ok {
+			return time.Time{}, false // 29 February, and the last year had none
+		}
+	}
+	if x.hasZone {
+		return t, true
+	}
+	return local(t, d.loc), true
+}
+
+// local is the moment at which clocks of a zone show what t shows in UTC. Of two
+// such moments, when clocks are set back, and for one that clocks skip, it is
+// the one that time.Date and mktime(3) agree on.
+func local(t time.Time, loc *time.Location) time.Time {
+	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), loc)
+}
+
+// yearday is the day of the year of a weekday (0: Monday) in a week of it.
+func yearday(year, week, weekday int, monday bool) int {
+	first := (int(time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC).Weekday()) + 6) % 7
+	if !monday {
+		first, weekday = (first+1)%7, (weekday+1)%7
+	}
+	toFirstWeek := (7 - first) % 7
+	if week == 0 {
+		return 1 + weekday - first
+	}
+	return 1 + toFirstWeek + 7*(week-1) + weekday
+}
+
+func readEpoch(s string, long bool) (time.Time, bool) {
+	digits, frac, _ := strings.Cut(s, ".")
+	scale := int64(1)
+	if long && len(s) >= 13 {
+		scale = 1000
+		if len(s) >= 16 && frac == "" {
+			scale = 1_000_000
+		}
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil {
+		return time.Time{}, false
+	}
+	nano := int64(0)
+	if frac != "" {
+		nano, _ = strconv.ParseInt((frac + "000000000")[:9], 10, 64)
+	}
+	sec := n / scale
+	nano = n%scale*(1e9/scale) + nano/scale
+	return time.Unix(sec, nano), true
+}
+
+// zoneMinutes reads a zone: Z, an abbreviation, an offset like +0100, +01:00 or
+// +01, or both together. Abbreviations are offsets of their own: CET knows no
+// summer.
+func zoneMinutes(s string) (int, error) {
+	name, rest := s, ""
+	if i := strings.IndexAny(s, "+-"); i >= 0 {
+		name, rest = s[:i], s[i:]
+	}
+	minutes, ok := zoneNames[name]
+	if !ok && name != "" {
+		return 0, fmt.Errorf("unknown zone %q: want UTC, an abbreviation like CET, or an offset like UTC+0100", s)
+	}
+	if rest == "" {
+		return minutes, nil
+	}
+	digits := strings.Replace(rest[1:], ":", "", 1)
+	n, err := strconv.Atoi(digits)
+	if err != nil || len(digits) != 2 && len(digits) != 4 || n < 0 {
+		return 0, fmt.Errorf("unknown zone %q: want an offset like +0100", s)
+	}
+	if len(digits) == 2 {
+		n *= 100
+	}
+	off := n/100*60 + n%100
+	if rest[0] == '-' {
+		off = -off
+	}
+	return minutes + off, nil
+}
