@@ -404,10 +404,10 @@ type lineResult struct {
 }
 
 type lineFailure struct {
-	ID     string            `json:"id"`
-	Time   int64             `json:"time"` // epoch seconds
-	Regex  int               `json:"regex"`
-	Groups map[string]string `json:"groups"`
+	ID     string        `json:"id"`
+	Time   *int64        `json:"time"` // epoch seconds; null if none is known
+	Regex  int           `json:"regex"`
+	Groups filter.Groups `json:"groups"`
 }
 
 func (o *regexOptions) jsonLines(f *filter.Filter, log io.Reader, now time.Time) error {
@@ -422,7 +422,12 @@ func (o *regexOptions) jsonLines(f *filter.Filter, log io.Reader, now time.Time)
 		}
 		res := lineResult{N: n, Line: strings.ToValidUTF8(string(line), "\uFFFD"), Failures: []lineFailure{}, Ignored: r.Ignored >= 0}
 		for _, x := range r.Failures {
-			res.Failures = append(res.Failures, lineFailure{x.ID, x.Time.Unix(), x.Regex, x.Groups})
+			f := lineFailure{ID: x.ID, Regex: x.Regex, Groups: x.Groups}
+			if !x.Time.IsZero() {
+				sec := x.Time.Unix()
+				f.Time = &sec
+			}
+			res.Failures = append(res.Failures, f)
 		}
 		return enc.Encode(res)
 	})

@@ -1,13 +1,15 @@
-// Package filter turns a line of a log into failures. A filter is what
-// fail2ban's filter.d describes: expressions with tags like <HOST>, applied to
-// the line with its date cut out.
+// Package filter turns lines of a log into failures. A filter is what fail2ban's
+// filter.d describes: expressions with tags like <HOST>, applied to the line with
+// its date cut out, to several lines at once where maxlines says so, and to the
+// lines of one connection together where F-MLFID ties them.
 //
 //	f, err := filter.Compile(filter.Definition{Name: "django-auth",
 //		Failregex: []filter.Expr{{Text: `Login failure <HOST>`}}}, time.Local)
 //	for _, failure := range f.Match(line, now).Failures { … }
 //
-// A Filter keeps state (which date form won last), so each log has its own; it
-// never asks the clock. Whether a failure counts is for others to decide.
+// A Filter keeps state (which date form won last, connections that are pending),
+// so each jail has its own; it never asks the clock. Whether a failure counts is
+// for others to decide.
 package filter
 
 import (
@@ -15,6 +17,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"bailiff/pkg/logtime"
@@ -52,30 +55,47 @@ const (
 // Definition is a filter as configured, before its expressions are compiled.
 type Definition struct {
 	Name        string
+	Prefregex   Expr // empty: none
 	Failregex   []Expr
 	Ignoreregex []Expr
 	DatePattern []string // empty: the default forms
 	LogTimezone string   // of dates that name none; empty: the location given to Compile
 	Year        int      // the present one, by which %ExY is bounded
 	UseDNS      UseDNS   // empty: warn
+	MaxLines    int      // lines looked at together; 0: 1
+	// Journal says that lines come with a time of their own and hold no date.
+	Journal bool
 }
 
 // Failure is what one line gave.
 type Failure struct {
-	ID     string            // the text that identifies the offender
-	Addr   netip.Prefix      // the ID as an address or network; not valid if it is none
-	Name   bool              // the ID is a host name that wants resolving
-	Time   time.Time         // the line's own
-	Regex  int               // index of the failregex that matched
-	Groups map[string]string // all named groups that took part
+	ID     string       // the text that identifies the offender; an address in its usual form
+	Addr   netip.Prefix // the ID as an address or network; not valid if it is none
+	IP     netip.Addr   // the address, where the ID is something else
+	Name   bool         // the ID is a host name that wants resolving
+	Time   time.Time    // the line's own; zero if none is known
+	Regex  int          // index of the failregex that matched
+	Groups Groups       // all named groups that took part
+	Lines  []string     // of the log that made it, as they are
+	// With CheckAll, matches that make no failure are told, too.
+	NoFail  bool // one of F-NOFAIL
+	Pending bool // of a connection whose address is not known yet
 }
+
+// Groups are the named groups of a match by name: strings, and []string for
+// those that TUPLE_ made.
+type Groups map[string]any
 
 // Result is what a filter makes of one line.
 type Result struct {
-	Time     time.Time // of the line, or now if it has none
-	Dated    bool      // a date was found in the line
+	Time     time.Time // of the line, or the last one's if that is near; zero if none is known
+	Dated    bool      // the time was found in the line
 	Failures []Failure
-	Ignored  int // index of the ignoreregex that matched, or -1
+	Ignored  int   // index of the ignoreregex that matched, or -1
+	Ignores  []int // every match of an ignoreregex, with CheckAll
+	// Rest is what the expressions saw: the line without its date. It is valid
+	// until the next Match.
+	Rest []byte
 	// Err says that an expression was given up on this line, which then counts
 	// as not matched: a *pyregexp.BudgetError.
 	Err error
@@ -83,10 +103,10 @@ type Result struct {
 
 type expression struct {
 	Expr
-	re    *pyregexp.Regexp
-	ids   []int // groups that identify, in order
-	named []int
-	cidr  int
+	re     *pyregexp.Regexp
+	names  []string
+	merged []merged
+	skips  []int // groups of <SKIPLINES>
 }
 
 // group is a list of expressions that are looked for at once.
@@ -110,21 +130,35 @@ type Filter struct {
 	// CheckAll tries every failregex on a line even after one matched, as
 	// fail2ban-regex does to count the hits of each.
 	CheckAll bool
+	// RawHosts takes what identifies as it is: nothing is resolved.
+	RawHosts bool
 
-	fail   group
-	ignore group
-	dates  *logtime.Detector
-	dns    UseDNS
+	pref     *expression
+	fail     group
+	ignore   group
+	dates    *logtime.Detector
+	dns      UseDNS
+	maxLines int
+	journal  bool
 
-	last time.Time // of the last dated line
-	rest []byte    // the line without its date
-	caps []int
+	last     time.Time // of the last dated line
+	lastText string
+	buffer   []textLine
+	buf      []byte
+	org      []textLine // the lines that buf was made from
+	caps     []int
+	conns    connections
 }
+
+// textLine is a line in three parts, of which the middle is its date.
+type textLine struct{ before, date, after string }
+
+func (l textLine) full() string { return l.before + l.date + l.after }
 
 // Compile reads a definition. The error joins everything that is wrong with it,
 // each with its place.
 func Compile(d Definition, loc *time.Location) (*Filter, error) {
-	f := &Filter{Name: d.Name, dns: d.UseDNS}
+	f := &Filter{Name: d.Name, dns: d.UseDNS, maxLines: max(d.MaxLines, 1), journal: d.Journal}
 	if f.dns == "" {
 		f.dns = DNSWarn
 	}
@@ -132,10 +166,23 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 	if len(d.Failregex) == 0 {
 		errs = append(errs, errors.New("no failregex"))
 	}
+	var flags pyregexp.Flag
+	if f.maxLines > 1 {
+		flags = pyregexp.MULTILINE
+	}
+	prefID := false
+	if d.Prefregex.Text != "" {
+		x, err := compileExpr(d.Prefregex, f.dns != DNSNo, 0)
+		if err != nil {
+			errs = append(errs, err)
+		} else {
+			f.pref, prefID = &x, x.identifies()
+		}
+	}
 	for _, e := range d.Failregex {
-		x, err := compileExpr(e, f.dns != DNSNo)
-		if err == nil && len(x.ids) == 0 {
-			err = &ExprError{Expr: e}
+		x, err := compileExpr(e, f.dns != DNSNo, flags)
+		if err == nil && !prefID && !x.identifies() {
+			err = &ExprError{Expr: e, Expanded: x.re.String()}
 		}
 		if err != nil {
 			errs = append(errs, err)
@@ -144,7 +191,7 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 		f.fail.list = append(f.fail.list, x)
 	}
 	for _, e := range d.Ignoreregex {
-		x, err := compileExpr(e, f.dns != DNSNo)
+		x, err := compileExpr(e, f.dns != DNSNo, 0)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -180,30 +227,38 @@ func (e *ExprError) Error() string {
 
 func (e *ExprError) Unwrap() error { return e.Err }
 
-func compileExpr(e Expr, hostNames bool) (expression, error) {
+func compileExpr(e Expr, hostNames bool, flags pyregexp.Flag) (expression, error) {
 	expanded := expandTags(e.Text, hostNames)
-	re, err := pyregexp.Compile(expanded, 0)
+	re, err := pyregexp.Compile(expanded, flags)
 	if err != nil {
 		// The position counts in the expanded text, which its reader never wrote;
 		// give the one in his own where that is broken by itself.
 		var own *pyregexp.Error
-		if _, plain := pyregexp.Compile(e.Text, 0); errors.As(plain, &own) {
+		if _, plain := pyregexp.Compile(e.Text, flags); errors.As(plain, &own) {
 			err = plain
 		}
 		return expression{}, &ExprError{Expr: e, Expanded: expanded, Err: err}
 	}
-	x := expression{Expr: e, re: re, cidr: re.SubexpIndex("cidr")}
-	for _, g := range idGroups {
-		if i := re.SubexpIndex(g); i > 0 {
-			x.ids = append(x.ids, i)
+	x := expression{Expr: e, re: re, names: re.SubexpNames(), merged: mergedGroups(re.SubexpNames())}
+	for n := 0; ; n++ {
+		g := re.SubexpIndex("skiplines" + strconv.Itoa(n))
+		if g < 0 {
+			break
 		}
-	}
-	for i, n := range re.SubexpNames() {
-		if n != "" {
-			x.named = append(x.named, i)
-		}
+		x.skips = append(x.skips, g)
 	}
 	return x, nil
+}
+
+// identifies reports whether some group says whose failure it is, or of which
+// connection.
+func (x *expression) identifies() bool {
+	for _, n := range append(idGroups, "mlfid") {
+		if x.re.SubexpIndex(n) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Failregex returns the expressions in order, as configured.
@@ -211,6 +266,15 @@ func (f *Filter) Failregex() []Expr { return exprs(f.fail.list) }
 
 // Ignoreregex returns the expressions in order, as configured.
 func (f *Filter) Ignoreregex() []Expr { return exprs(f.ignore.list) }
+
+// Expanded returns the failregexes with their tags written out.
+func (f *Filter) Expanded() []string {
+	out := make([]string, len(f.fail.list))
+	for i, x := range f.fail.list {
+		out[i] = x.re.String()
+	}
+	return out
+}
 
 func exprs(list []expression) []Expr {
 	out := make([]Expr, len(list))
@@ -234,52 +298,110 @@ func (f *Filter) LineTime(line []byte, now time.Time) (time.Time, bool) {
 const undatedAge = 60 * time.Second
 
 // Match applies the filter to one line, without its newline. now is the time by
-// which dates without a year are read, and that of a line without a date.
+// which dates without a year are read.
 func (f *Filter) Match(line []byte, now time.Time) Result {
-	r := Result{Time: now, Ignored: -1}
-	f.rest = f.rest[:0]
-	if m, ok := f.dates.Find(line, now); ok && m.Valid {
+	r := Result{Ignored: -1}
+	recent := func() bool { return !f.last.IsZero() && f.last.After(now.Add(-undatedAge)) }
+	before, date, after := line[:0], line[:0], line
+	m, found := f.dates.Find(line, now)
+	if found {
+		before, date, after = line[:m.Start], line[m.Start:m.End], line[m.End:]
+	}
+	switch {
+	case found && m.Valid:
 		r.Time, r.Dated = m.Time, true
-		f.last = m.Time
-		f.rest = append(f.rest, line[:m.Start]...)
-		f.rest = append(f.rest, line[m.End:]...)
-	} else {
-		if !f.last.IsZero() && now.Sub(f.last) < undatedAge {
-			r.Time = f.last
-		}
-		f.rest = append(f.rest, line...)
+		f.last, f.lastText = m.Time, string(date)
+	case found && m.Start == m.End && !recent():
+		r.Time = now // the pattern lets lines do without a date
+	case recent():
+		r.Time = f.last
+		before, date, after = nil, []byte(f.lastText), line
 	}
-	f.rest = append(f.rest, '\n')
-	for _, i := range f.ignore.candidates(f.rest) {
-		if f.search(&f.ignore, i, &r) != nil {
-			r.Ignored = i
-			return r
-		}
-	}
-	for _, i := range f.fail.candidates(f.rest) {
-		if m := f.search(&f.fail, i, &r); m != nil {
-			if failure, ok := f.failure(i, m, r.Time); ok {
-				r.Failures = append(r.Failures, failure)
-				if !f.CheckAll {
-					break // the first that matches wins
-				}
-			}
-		}
-	}
+	f.find(&r, before, date, after)
 	return r
 }
 
+// MatchAt applies the filter to a line that comes with its time, as from the
+// journal.
+func (f *Filter) MatchAt(line []byte, when time.Time) Result {
+	r := Result{Ignored: -1, Time: when, Dated: true}
+	f.last, f.lastText = when, ""
+	f.find(&r, nil, nil, line)
+	return r
+}
+
+// find looks for failures in a line whose date is cut out.
+func (f *Filter) find(r *Result, before, date, after []byte) {
+	f.buf = append(append(append(f.buf[:0], before...), after...), '\n')
+	single := f.maxLines == 1
+	if single {
+		// Strings are made only of lines that match.
+		f.org = f.org[:0]
+	} else {
+		f.buffer = append(f.buffer, textLine{string(before), string(date), string(after)})
+		if extra := len(f.buffer) - f.maxLines; extra > 0 {
+			f.buffer = append(f.buffer[:0:0], f.buffer[extra:]...)
+		}
+		f.org = f.buffer
+		f.rebuild(f.buffer)
+	}
+	r.Rest = f.buf[:len(f.buf)-1]
+	if len(f.ignore.list) > 0 && len(f.ignore.list) < len(f.fail.list)-2 && f.ignored(r, f.buf) {
+		return
+	}
+	var pre Groups
+	if f.pref != nil {
+		m := f.search(f.pref, f.buf, r)
+		if m == nil {
+			return
+		}
+		pre = f.groups(f.pref, m)
+		if content, _ := pre["content"].(string); content != "" {
+			f.buf = append(append(f.buf[:0], content...), '\n')
+		}
+		delete(pre, "content")
+	}
+	if single {
+		f.org = append(f.org, textLine{string(before), string(date), string(after)})
+	}
+	f.failures(r, pre)
+}
+
+// rebuild makes the text that expressions see of lines.
+func (f *Filter) rebuild(lines []textLine) {
+	f.buf = f.buf[:0]
+	for i, l := range lines {
+		if i > 0 {
+			f.buf = append(f.buf, '\n')
+		}
+		f.buf = append(append(f.buf, l.before...), l.after...)
+	}
+	f.buf = append(f.buf, '\n')
+}
+
 // candidates returns the expressions that may match.
-func (g *group) candidates(line []byte) []int {
+func (g *group) candidates(text []byte) []int {
 	if len(g.list) == 0 {
 		return nil
 	}
-	g.maybe = g.set.Match(line, g.maybe)
+	g.maybe = g.set.Match(text, g.maybe)
 	return g.maybe
 }
 
-func (f *Filter) search(g *group, i int, r *Result) []int {
-	m, err := g.set.Confirm(i, f.rest, f.caps)
+func (f *Filter) search(x *expression, text []byte, r *Result) []int {
+	m, err := x.re.Search(text, f.caps)
+	if err != nil {
+		r.Err = fmt.Errorf("%s%w", x.where(), err)
+		return nil
+	}
+	if m != nil {
+		f.caps = m
+	}
+	return m
+}
+
+func (f *Filter) confirm(g *group, i int, text []byte, r *Result) []int {
+	m, err := g.set.Confirm(i, text, f.caps)
 	if err != nil {
 		r.Err = fmt.Errorf("%s%w", g.list[i].where(), err)
 		return nil
@@ -290,37 +412,49 @@ func (f *Filter) search(g *group, i int, r *Result) []int {
 	return m
 }
 
-func (f *Filter) failure(i int, m []int, when time.Time) (Failure, bool) {
-	x := &f.fail.list[i]
-	text := func(g int) string { return string(f.rest[m[2*g]:m[2*g+1]]) }
-	out := Failure{Time: when, Regex: i, Groups: make(map[string]string, len(x.named))}
-	names := x.re.SubexpNames()
-	for _, g := range x.named {
-		if m[2*g] >= 0 {
-			out.Groups[names[g]] = text(g)
-		}
-	}
-	for _, g := range x.ids {
-		if m[2*g] < 0 {
+// ignored reports whether some ignoreregex matches.
+func (f *Filter) ignored(r *Result, text []byte) bool {
+	found := false
+	for _, i := range f.ignore.candidates(text) {
+		if f.confirm(&f.ignore, i, text, r) == nil {
 			continue
 		}
-		out.ID = text(g)
-		out.Name = names[g] == "dns"
-		break
+		found = true
+		r.Ignored = i
+		r.Ignores = append(r.Ignores, i)
+		if !f.CheckAll {
+			break
+		}
 	}
-	if out.ID == "" {
-		return out, false
+	return found
+}
+
+// groups returns the named groups that took part, with alternatives merged.
+func (f *Filter) groups(x *expression, m []int) Groups {
+	out := make(Groups, len(x.names))
+	for i, n := range x.names {
+		if n != "" && m[2*i] >= 0 {
+			out[n] = string(f.buf[m[2*i]:m[2*i+1]])
+		}
 	}
-	bits := -1
-	if x.cidr > 0 && m[2*x.cidr] >= 0 {
-		bits, _ = strconv.Atoi(text(x.cidr))
-		out.ID += "/" + text(x.cidr)
+	for _, a := range x.merged {
+		v, ok := out[a.from].(string)
+		if !a.tuple {
+			if have, _ := out[a.into].(string); ok && v != "" && have == "" {
+				out[a.into] = v
+			}
+			continue
+		}
+		switch have := out[a.into].(type) {
+		case []string:
+			out[a.into] = append(have, v)
+		case string:
+			out[a.into] = []string{have, v}
+		default:
+			out[a.into] = []string{"", v}
+		}
 	}
-	out.Addr = ParseID(out.ID, bits)
-	if out.Addr.IsValid() {
-		out.Name = false
-	}
-	return out, true
+	return out
 }
 
 // ParseID reads an address, or a network if bits is not -1. IPv4 addresses
@@ -339,4 +473,15 @@ func ParseID(id string, bits int) netip.Prefix {
 	}
 	a = a.Unmap()
 	return netip.PrefixFrom(a, a.BitLen())
+}
+
+// text returns a group as one string; a tuple as Python writes it.
+func (g Groups) text(name string) (string, bool) {
+	switch v := g[name].(type) {
+	case string:
+		return v, true
+	case []string:
+		return "('" + strings.Join(v, "', '") + "')", true
+	}
+	return "", false
 }

@@ -1,12 +1,13 @@
 package filter
 
 import (
-	"fmt"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 )
 
-// What the tags of a failregex stand for. The expressions are those that
+// What the tags of an expression stand for. The expressions are those that
 // fail2ban prints for `get JAIL failregex`, so that both see the same text.
 const (
 	exprIP4  = `(?:::f{4,6}:)?(?P<ip4>(?:\d{1,3}\.){3}\d{1,3})`
@@ -19,47 +20,97 @@ const (
 	exprNet  = `\[?` + exprBoth + `(?:/` + exprCIDR + `)?\]?`
 )
 
+var plainTags = map[string]string{
+	"IP4": exprIP4, "F-IP4/": exprIP4, "IP6": exprIP6, "F-IP6/": exprIP6,
+	"ADDR": exprAddr, "F-ADDR/": exprAddr, "CIDR": exprCIDR, "F-CIDR/": exprCIDR,
+	"SUBNET": exprNet, "F-SUBNET/": exprNet, "DNS": exprDNS, "F-DNS/": exprDNS,
+	"F-ID/": `(?P<fid>\S+)`, "F-PORT/": `(?P<fport>\w+)`,
+}
+
 // idGroups are the groups of which one must be in every failregex: what is
 // banned is the first of them that matched.
 var idGroups = []string{"fid", "ip4", "ip6", "dns"}
 
-var fTag = regexp.MustCompile(`<(/?)F-([A-Z0-9_]+)(/?)>`)
+var (
+	anyTag    = regexp.MustCompile(`</?[\pL\pN_\-]+/?>`)
+	customTag = regexp.MustCompile(`^(/?)F-([A-Z0-9_\-]+)$`)
+	// flags that stand first in a group: ((?i)x) is taken for (?i:x).
+	groupFlags = regexp.MustCompile(`(^|[^\\])\((?:\?:)?(\(\?[a-z]+)\)`)
+	complexTag = regexp.MustCompile(`^(alt_|tuple_)(.*?)(?:_\d+)?$`)
+)
 
 // expandTags writes the tags of an expression out. hostNames says whether
 // <HOST> may be a name (usedns = no forbids it).
 func expandTags(expr string, hostNames bool) string {
-	host := exprAddr
-	if hostNames {
-		host = exprHost
-	}
-	expr = strings.NewReplacer(
-		"<HOST>", host, "<ADDR>", exprAddr, "<IP4>", exprIP4, "<IP6>", exprIP6,
-		"<DNS>", exprDNS, "<CIDR>", exprCIDR, "<SUBNET>", exprNet,
-	).Replace(expr)
+	opened := map[string]bool{}
 	skips := 0
-	for strings.Contains(expr, "<SKIPLINES>") {
-		expr = strings.Replace(expr, "<SKIPLINES>", fmt.Sprintf(`\n(?P<skiplines%d>(?:(?:.*\n)*?))`, skips), 1)
-		skips++
-	}
-	return fTag.ReplaceAllStringFunc(expr, func(tag string) string {
-		m := fTag.FindStringSubmatch(tag)
-		name := strings.ToLower(m[2])
-		if name == "id" {
-			name = "fid"
+	expr = anyTag.ReplaceAllStringFunc(expr, func(tag string) string {
+		name := tag[1 : len(tag)-1]
+		switch name {
+		case "HOST":
+			if hostNames {
+				return exprHost
+			}
+			return exprAddr
+		case "SKIPLINES":
+			skips++
+			return `\n(?P<skiplines` + strconv.Itoa(skips-1) + `>(?:(?:.*\n)*?))`
 		}
-		if name == "port" {
-			name = "fport"
+		if e, ok := plainTags[name]; ok {
+			return e
 		}
+		m := customTag.FindStringSubmatch(name)
 		switch {
-		case m[1] == "/":
+		case m == nil:
+			return tag
+		case m[1] == "":
+			opened[m[2]] = true
+			return "(?P<" + groupName(m[2]) + ">"
+		case opened[m[2]]:
 			return ")"
-		case m[3] == "":
-			return "(?P<" + name + ">"
-		case name == "fid":
-			return `(?P<fid>\S+)`
-		case name == "fport":
-			return `(?P<fport>\w+)`
 		}
-		return tag
+		return tag // closes what was never opened
 	})
+	return groupFlags.ReplaceAllString(expr, "$1$2:")
+}
+
+// groupName is the name of the group that a tag <F-NAME> makes.
+func groupName(tag string) string {
+	switch tag = strings.ToLower(tag); tag {
+	case "id":
+		return "fid"
+	case "port":
+		return "fport"
+	}
+	return tag
+}
+
+// merged is a group whose value goes into another one: of ALT_ the first that
+// holds something, of TUPLE_ all, in order.
+type merged struct {
+	group int
+	from  string
+	into  string
+	tuple bool
+}
+
+// mergedGroups finds them by their names, in the order of these; alternatives
+// come first.
+func mergedGroups(names []string) []merged {
+	var out []merged
+	for i, n := range names {
+		if m := complexTag.FindStringSubmatch(n); m != nil && len(n) > len("alt_") {
+			out = append(out, merged{group: i, from: n, into: groupName(m[2]), tuple: m[1] == "tuple_"})
+		}
+	}
+	slices.SortFunc(out, func(a, b merged) int {
+		if a.tuple != b.tuple {
+			if b.tuple {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a.from, b.from)
+	})
+	return out
 }

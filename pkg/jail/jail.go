@@ -289,6 +289,9 @@ func (j *Jail) line(line []byte, catchUp bool) {
 		j.deps.Log.With("component", "filter").Warn(fmt.Sprintf("[%s] a line was given up: %v", j.Config.Name, r.Err))
 	}
 	for _, f := range r.Failures {
+		if f.Time.IsZero() {
+			f.Time = now
+		}
 		switch off := now.Sub(f.Time); {
 		case catchUp && off > j.Config.FindTime:
 			continue // too old to count

@@ -35,12 +35,18 @@ type definition struct {
 	memo map[string]*string
 }
 
-// readDefinition resolves the options named. Those that stand in given are
-// taken from there; with all, every option of [Definition] is read.
-func readDefinition(c *Config, names []string, given *Options, all bool) (*definition, error) {
+// readDefinition resolves the options named. Those that stand in outer (a jail's
+// options) or given (the ones in brackets, which win) are taken from there; with
+// all, every option of [Definition] is read.
+func readDefinition(c *Config, names []string, outer, given *Options, all bool) (*definition, error) {
 	d := &definition{cfg: c, vars: map[string]string{}, opts: &Options{}, init: given.Clone(), memo: map[string]*string{}}
+	if outer != nil {
+		for _, n := range outer.Names {
+			d.vars[strings.ToLower(n)] = outer.Values[n]
+		}
+	}
 	for _, n := range given.Names {
-		d.vars[n] = given.Values[n]
+		d.vars[strings.ToLower(n)] = given.Values[n]
 	}
 	var errs []error
 	read := func(name string) {
@@ -55,7 +61,7 @@ func readDefinition(c *Config, names []string, given *Options, all bool) (*defin
 		}
 	}
 	for _, name := range names {
-		if _, ok := given.Get(name); !ok {
+		if _, ok := d.vars[name]; !ok {
 			read(name)
 		}
 	}
@@ -69,11 +75,6 @@ func readDefinition(c *Config, names []string, given *Options, all bool) (*defin
 			d.init.Set("known/"+name, v)
 			if _, ok := d.init.Get(name); ok {
 				continue
-			}
-			if m := conditional.FindStringSubmatch(name); m != nil {
-				if g, ok := given.Get(m[1]); ok {
-					v = g
-				}
 			}
 			d.init.Set(name, v)
 		}
@@ -157,7 +158,11 @@ func ReadFilterFile(path string, given *Options) (*Filter, error) {
 
 // NewFilter resolves a filter.
 func NewFilter(c *Config, name string, given *Options) (*Filter, error) {
-	d, err := readDefinition(c, filterOptions, given, false)
+	return newFilter(c, name, nil, given, false)
+}
+
+func newFilter(c *Config, name string, outer, given *Options, all bool) (*Filter, error) {
+	d, err := readDefinition(c, filterOptions, outer, given, all)
 	if err != nil {
 		return nil, fmt.Errorf("filter %s: %w", name, err)
 	}

@@ -64,9 +64,6 @@ func ExtractOptions(text string) (name string, opts *Options, err error) {
 		for g := 2; g <= 4; g++ {
 			if o[2*g] >= 0 {
 				value = rest[o[2*g]:o[2*g+1]]
-				if g == 4 {
-					value = strings.TrimSpace(value)
-				}
 			}
 		}
 		key := rest[o[2]:o[3]]
@@ -80,7 +77,7 @@ func ExtractOptions(text string) (name string, opts *Options, err error) {
 			sep = afterOption.FindString(rest)
 		}
 		rest = rest[len(sep):]
-		opts.Set(strings.ToLower(key), value)
+		opts.Set(key, strings.TrimSpace(value))
 	}
 	return m[1], opts, nil
 }

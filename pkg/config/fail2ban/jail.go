@@ -1,0 +1,343 @@
+package fail2ban
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// Version is the fail2ban whose configuration this reads; %(fail2ban_version)s.
+const Version = "1.0.2"
+
+// Jail is a jail with everything filled in.
+type Jail struct {
+	Name    string
+	Enabled bool
+	// Options are those of the jail itself, by fail2ban's names.
+	Options *Options
+	Filter  *Filter // nil: the jail names none
+	Actions []Action
+	// Err is why the jail can't start.
+	Err error
+	// Warnings are what fail2ban only mentions.
+	Warnings []error
+
+	section string
+	cfg     *Config
+}
+
+// Action is one action of a jail.
+type Action struct {
+	Name string // unique within the jail
+	File string // of action.d, without directory and ending
+	// Options are actionban and its like, and all parameters, with what can be
+	// filled in before a ban filled in.
+	Options *Options
+	// Python is the path of an action that is a program of Python's; its
+	// parameters are Options.
+	Python string
+	Files  []string
+}
+
+// jailOptions are those of a jail, in fail2ban's order.
+var jailOptions = []string{
+	"enabled", "backend", "maxretry", "maxmatches", "findtime", "bantime",
+	"bantime.increment", "bantime.factor", "bantime.formula", "bantime.multipliers", "bantime.maxtime", "bantime.rndtime", "bantime.overalljails",
+	"ignorecommand", "ignoreself", "ignoreip", "ignorecache", "filter", "logtimezone", "logencoding", "logpath", "action",
+	"usedns", "prefregex", "ignoreregex", "failregex", "maxlines", "datepattern", "journalmatch", "logtype", "mode",
+}
+
+var jailDefaults = map[string]string{"enabled": "false", "backend": "auto", "filter": "", "action": ""}
+
+// actionOptions are those of an action's [Definition].
+var actionOptions = []string{
+	"actionstart", "actionstart_on_demand", "actionstop", "actionflush", "actionreload", "actioncheck", "actionrepair", "actionrepair_on_unban",
+	"actionban", "actionprolong", "actionreban", "actionunban", "norestored",
+}
+
+// actionLate are tags that are filled in at the ban.
+var actionLate = []string{"matches", "ipmatches", "ipjailmatches", "timeout", "bantime"}
+
+// Tree is a configuration directory, read.
+type Tree struct {
+	Dir   string
+	Jails []*Jail // all of them, in the order of their files; those that are not enabled have only a name
+	Jail  *Config // jail.conf with everything over it
+	// Server is fail2ban.conf with everything over it; nil: there is none.
+	Server *Config
+	// Errors are mistakes outside of jails.
+	Errors []error
+}
+
+// ReadTree reads fail2ban's configuration directory. The error is for a tree
+// without a jail.conf that can be read; what is wrong with one jail stays there.
+func ReadTree(dir string) (*Tree, error) {
+	dir = strings.TrimRight(dir, "/")
+	c, found, err := Read(filepath.Join(dir, "jail"))
+	if !found {
+		return nil, fmt.Errorf("%s: no jail.conf and no jail.local there", dir)
+	}
+	t := &Tree{Dir: dir, Jail: c}
+	if err != nil {
+		t.Errors = append(t.Errors, err)
+	}
+	t.Errors = append(t.Errors, c.Warnings...)
+	c.Defaults["fail2ban_version"] = Value{Text: Version}
+	c.Defaults["fail2ban_confpath"] = Value{Text: dir}
+	for _, name := range c.Order {
+		if name == "INCLUDES" {
+			continue
+		}
+		j := &Jail{Name: name, Options: &Options{}, section: name, cfg: c}
+		j.Err = j.read(dir)
+		t.Jails = append(t.Jails, j)
+	}
+	server, found, err := Read(filepath.Join(dir, "fail2ban"))
+	if err != nil {
+		t.Errors = append(t.Errors, err)
+	}
+	if found {
+		t.Server = server
+	}
+	return t, nil
+}
+
+// Where tells where an option of the jail stands.
+func (j *Jail) Where(option string) Value {
+	v, _ := j.cfg.Raw(j.section, option, nil)
+	return v
+}
+
+// truth reads a boolean as fail2ban does: everything else is false.
+func truth(s string) bool {
+	switch strings.ToLower(s) {
+	case "1", "on", "true", "yes":
+		return true
+	}
+	return false
+}
+
+func (j *Jail) options(names []string) error {
+	j.Options = &Options{}
+	var errs []error
+	for _, name := range names {
+		v, err := j.cfg.Get(j.section, name, nil)
+		var none *NoOptionError
+		switch {
+		case errors.As(err, &none):
+			if d, ok := jailDefaults[name]; ok {
+				j.Options.Set(name, d)
+			}
+		case err != nil:
+			errs = append(errs, err)
+		default:
+			j.Options.Set(name, v)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (j *Jail) read(dir string) error {
+	if err := j.options([]string{"enabled", "backend", "filter"}); err != nil {
+		j.Enabled = true // so that somebody is told
+		return err
+	}
+	if j.Enabled = truth(j.Options.Values["enabled"]); !j.Enabled {
+		return nil
+	}
+	var filterName string
+	var given *Options
+	var filterConf *Config
+	if text := j.Options.Values["filter"]; text != "" {
+		var err error
+		if filterName, given, err = ExtractOptions(text); err != nil {
+			return j.fail("filter", "Invalid filter definition: %v", err)
+		}
+		c, found, err := Read(filepath.Join(dir, "filter.d", filterName))
+		if !found {
+			return j.fail("filter", "Unable to read the filter '%s': %s is not there", filterName, filepath.Join(dir, "filter.d", filterName+".conf"))
+		}
+		if err != nil {
+			return err
+		}
+		filterConf = c
+		_, own := c.Raw("Definition", "logtype", nil)
+		if _, ok := given.Get("logtype"); !ok && !own {
+			kind := "file"
+			if strings.HasPrefix(j.Options.Values["backend"], "systemd") {
+				kind = "journal"
+			}
+			given.Set("logtype", kind)
+		}
+		// The filter's options are there as %(known/name)s.
+		f, err := newFilter(c, filterName, j.Options, given, true)
+		if err != nil {
+			return err
+		}
+		known := Section{}
+		for k, v := range j.cfg.Sections[j.section] {
+			known[k] = v
+		}
+		for _, n := range f.Options.Names {
+			if !strings.HasPrefix(n, "known/") {
+				known["known/"+strings.ToLower(n)] = Value{Text: f.Options.Values[n]}
+			}
+		}
+		j.cfg.Sections[j.section] = known
+	} else {
+		j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: no filter set", j.Name))
+	}
+	if err := j.options(jailOptions); err != nil {
+		return err
+	}
+	if filterConf != nil {
+		f, err := newFilter(filterConf, filterName, j.Options, given, false)
+		if err != nil {
+			return err
+		}
+		j.Filter = f
+	}
+	for _, text := range SplitActions(j.Options.Values["action"]) {
+		a, err := readAction(dir, text, j)
+		if err != nil {
+			return err
+		}
+		j.Actions = append(j.Actions, a)
+	}
+	if len(j.Actions) == 0 {
+		j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: no actions were defined", j.Name))
+	}
+	return nil
+}
+
+func (j *Jail) fail(option, format string, args ...any) error {
+	v := j.Where(option)
+	return &Error{v.File, v.Line, fmt.Sprintf(format, args...)}
+}
+
+var oneAction = regexp.MustCompile(`(?s)^(?:[^\[\s]+(?:\s*\[\s*(?:[\w\-.]+=(?:"[^"]*"|'[^']*'|[^,\]]*)\s*(?:,|\]\s*\[)?\s*)*\])?)`)
+
+// SplitActions parts several actions with their options, which may go over
+// several lines.
+func SplitActions(text string) []string {
+	var out []string
+	for {
+		text = strings.TrimLeft(text, " \t\r\n")
+		if text == "" {
+			return out
+		}
+		one := oneAction.FindString(text)
+		if rest := text[len(one):]; one == "" || rest != "" && !strings.ContainsAny(rest[:1], " \t\r\n") {
+			if one = text; strings.ContainsAny(text, " \t\r\n") {
+				one = text[:strings.IndexAny(text, " \t\r\n")]
+			}
+		}
+		out = append(out, one)
+		text = text[len(one):]
+	}
+}
+
+func readAction(dir, text string, j *Jail) (Action, error) {
+	file, given, err := ExtractOptions(text)
+	if err != nil {
+		return Action{}, j.fail("action", "Invalid action definition: %v", err)
+	}
+	if strings.HasSuffix(file, ".py") {
+		a := Action{Name: strings.TrimSuffix(file, ".py"), File: file, Python: filepath.Join(dir, "action.d", file), Options: &Options{}}
+		for _, n := range given.Names {
+			if n == "actname" {
+				a.Name = given.Values[n]
+				continue
+			}
+			a.Options.Set(n, given.Values[n])
+		}
+		return a, nil
+	}
+	name, ok := given.Get("name")
+	if !ok {
+		name = j.Name
+		given.Set("name", name)
+	}
+	unique, ok := given.Get("actname")
+	if !ok {
+		unique = file
+		if name != j.Name {
+			if rest, ok := strings.CutPrefix(name, j.Name); ok {
+				unique += rest
+			} else {
+				unique += "-" + name
+			}
+		}
+		given.Set("actname", unique)
+	}
+	base := filepath.Join(dir, "action.d", file)
+	c, found, err := Read(base)
+	if !found {
+		return Action{}, j.fail("action", "Unable to read action '%s': %s.conf is not there", file, base)
+	}
+	if err != nil {
+		return Action{}, err
+	}
+	d, err := readDefinition(c, actionOptions, j.Options, given, false)
+	if err != nil {
+		return Action{}, fmt.Errorf("action %s: %w", file, err)
+	}
+	opts, err := d.combined("", actionLate...)
+	if err != nil {
+		return Action{}, fmt.Errorf("action %s: %w", file, err)
+	}
+	a := Action{Name: unique, File: file, Options: &Options{}, Files: c.Files}
+	isOption := map[string]bool{}
+	for _, n := range actionOptions {
+		isOption[n] = true
+	}
+	for _, n := range opts.Names {
+		if isOption[n] {
+			a.Options.Set(n, opts.Values[n])
+		}
+	}
+	for _, n := range d.init.Names {
+		if !isOption[n] && !strings.HasPrefix(n, "known/") {
+			a.Options.Set(n, d.init.Values[n])
+		}
+	}
+	return a, nil
+}
+
+// LogFile is one file of a jail's logpath.
+type LogFile struct {
+	Glob string
+	Tail bool // only what is written from now on
+}
+
+// LogFiles parts logpath: a glob a line, with "tail" or "head" behind it.
+func (j *Jail) LogFiles() []LogFile {
+	text, ok := j.Options.Get("logpath")
+	if !ok {
+		return nil
+	}
+	var out []LogFile
+	for _, line := range strings.Split(text, "\n") {
+		f := LogFile{Glob: line}
+		if i := strings.LastIndexByte(line, ' '); i >= 0 {
+			f.Glob, f.Tail = line[:i], line[i+1:] == "tail"
+		}
+		if f.Glob != "" {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// Exists reports whether a tree of fail2ban's is in a directory.
+func Exists(dir string) bool {
+	for _, f := range []string{"jail.conf", "jail.local"} {
+		if _, err := os.Stat(filepath.Join(dir, f)); err == nil {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,135 @@
+package filter
+
+import (
+	"container/list"
+	"time"
+)
+
+// A connection writes several lines, which its id (F-MLFID) ties together: one
+// tells the address, another that a login failed, a third that it succeeded after
+// all. What is known of connections is kept for a while and merged line by line.
+//
+// The tags that decide: F-NOFAIL marks a line that is no failure by itself,
+// F-MLFGAINED one that tells of a success, F-MLFFORGET one after which the
+// connection is over.
+type connection struct {
+	groups        Groups
+	users         map[string]bool
+	matches       []string // lines that failures are made of
+	nofailMatches []string // lines that will be, if a failure comes
+	pending       bool     // failed, and nobody knows yet who
+}
+
+const (
+	maxConnections = 100
+	connectionAge  = 5 * time.Minute
+)
+
+// connections are the connections known, the oldest first.
+type connections struct {
+	byID  map[string]*list.Element
+	order list.List
+}
+
+type kept struct {
+	id   string
+	conn *connection
+	ends time.Time
+}
+
+func (c *connections) get(id string, now time.Time) *connection {
+	e := c.byID[id]
+	if e == nil {
+		return nil
+	}
+	k := e.Value.(*kept)
+	if !k.ends.After(now) {
+		c.forget(id)
+		return nil
+	}
+	return k.conn
+}
+
+func (c *connections) set(id string, conn *connection, now time.Time) {
+	if c.byID == nil {
+		c.byID = map[string]*list.Element{}
+	}
+	for len(c.byID) >= maxConnections {
+		c.forget(c.order.Front().Value.(*kept).id)
+	}
+	c.byID[id] = c.order.PushBack(&kept{id, conn, now.Add(connectionAge)})
+}
+
+func (c *connections) forget(id string) {
+	if e := c.byID[id]; e != nil {
+		c.order.Remove(e)
+		delete(c.byID, id)
+	}
+}
+
+// merge puts what a line says to what is known of its connection.
+func (c *connections) merge(id string, line *connection, lines []string, now time.Time) *connection {
+	gained := has(line.groups, "mlfgained")
+	nofail := has(line.groups, "nofail") || gained
+	forget := has(line.groups, "mlfforget")
+	delete(line.groups, "mlfforget")
+	if gained && !has(line.groups, "nofail") {
+		line.groups["nofail"] = line.groups["mlfgained"]
+	}
+	user, _ := line.groups.text("user")
+	conn := c.get(id, now)
+	switch {
+	case conn != nil:
+		conn.addUser(user)
+		wasNofail := has(conn.groups, "nofail") || has(conn.groups, "mlfgained")
+		delete(conn.groups, "nofail")
+		delete(conn.groups, "mlfgained")
+		if gained {
+			conn.pending = false
+		}
+		if !wasNofail && !conn.pending {
+			conn.matches = nil // they were told already
+		}
+		for k, v := range line.groups {
+			conn.groups[k] = v
+		}
+		if forget {
+			c.forget(id)
+		}
+	case forget:
+		conn = line
+	default:
+		conn = line
+		conn.addUser(user)
+		c.set(id, conn, now)
+	}
+	// Failures that wait for their address, and several users on one connection,
+	// count whatever this line says.
+	if conn.pending || len(conn.users) > 1 {
+		conn.pending = false
+		delete(conn.groups, "nofail")
+		delete(conn.groups, "mlfgained")
+		nofail, gained = false, false
+	}
+	switch {
+	case !nofail:
+		all := append(conn.nofailMatches, conn.matches...)
+		if !gained {
+			all = append(all, lines...)
+		}
+		conn.matches, conn.nofailMatches = all, nil
+	case !forget:
+		conn.nofailMatches = append(conn.nofailMatches, lines...)
+	}
+	return conn
+}
+
+func (c *connection) addUser(user string) {
+	if user == "" {
+		return
+	}
+	if c.users == nil {
+		c.users = map[string]bool{}
+	}
+	c.users[user] = true
+}
