@@ -1,5 +1,6 @@
 # make build   one static binary, bin/bailiff, and the links that make it fail2ban's programs
-# make demo    the whole way on this machine: Django, nginx, an attacker, a ban (Debian, root)
+# make demo    the whole way on this machine: Django, nginx, an attacker, a ban (Debian, root);
+#              with DEMO=-fail2ban from a configuration of fail2ban's
 # make test    every test (Debian, root: they use network namespaces and the real fail2ban)
 # make check   go vet, staticcheck, gofumpt
 # make fuzz    100,000 random patterns against Python, then each fuzz target for FUZZTIME (1m)
@@ -21,7 +22,7 @@ packages:
 	@scripts/packages nginx gunicorn python3-django nftables iproute2 curl fail2ban libpython3.11-testsuite
 
 demo: build packages
-	go run ./examples/django/demo
+	go run ./examples/django/demo $(DEMO)
 
 test: build packages
 	bin/bailiff filter test

@@ -18,6 +18,7 @@ import (
 
 	"bailiff/filters"
 	"bailiff/jails"
+	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
 )
@@ -30,6 +31,8 @@ type Config struct {
 	Jails    []*Jail            // the enabled ones, by name
 	Filters  map[string]*Filter // all that are known
 	Errors   []error            // what is wrong outside of jails
+	// Fail2ban is the tree that was read, if it is one of fail2ban's.
+	Fail2ban *fail2ban.Tree
 }
 
 // Log says what the daemon tells and where.
@@ -44,15 +47,26 @@ type Jail struct {
 	Filter   filter.Definition
 	Mode     string
 	LogPath  []string // globs
+	LogTail  []string // those of them that are read from their end on
 	MaxRetry int
 	FindTime time.Duration
 	BanTime  time.Duration // negative: permanent
 	Rule     firewall.Rule
 	Ignore   IgnoreList
-	// Errors are why the jail can't start.
-	Errors []error
+	// Errors are why the jail can't start; Warnings what it goes without.
+	Errors, Warnings []error
+	// Settings are its options with the places that they come from.
+	Settings []Setting
 	// Sources names the files that the jail was read from, in order.
 	Sources []string
+}
+
+// Setting is one option as it was resolved.
+type Setting struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+	File  string `json:"file,omitempty"` // empty: a default of the program's
+	Line  int    `json:"line,omitempty"`
 }
 
 // Broken returns why the jail can't start, or nil.
@@ -93,8 +107,8 @@ type Sample struct {
 
 // Options of Load.
 type Options struct {
-	// Path is bailiff.toml or the directory that holds it; empty: DefaultDir if
-	// that is there.
+	// Path is bailiff.toml, the directory that holds it, or one that holds a
+	// configuration of fail2ban's (jail.conf); empty: DefaultDir if that is there.
 	Path string
 	// Jails are NAME=LOGPATH of the command line: these jails are enabled, with
 	// that log in place of their own.

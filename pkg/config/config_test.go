@@ -135,8 +135,9 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%q:\n%s\nlacks %q", c.text, text, c.want)
 		}
 	}
-	if _, err := Load(Options{Path: directory(t, "jail.conf", "")}); err == nil {
-		t.Error("a tree of fail2ban's is taken for one of ours")
+	cfg := load(t, Options{Path: directory(t, "jail.conf", "enabled = 1\n[x]\n")})
+	if p := fmt.Sprint(cfg.Problems()); !strings.Contains(p, `jail.conf:1: "enabled = 1" stands before the first [section]`) {
+		t.Errorf("a jail.conf without a section: %s", p)
 	}
 }
 

@@ -173,10 +173,8 @@ func (l *loader) user(path string) error {
 	main, dir := path, filepath.Dir(path)
 	if fi.IsDir() {
 		main, dir = filepath.Join(path, "bailiff.toml"), path
-		if _, err := os.Stat(filepath.Join(path, "jail.conf")); err == nil {
-			if _, err := os.Stat(main); err != nil {
-				return fmt.Errorf("configuration: %s holds a configuration of fail2ban (jail.conf), which can't be read yet", path)
-			}
+		if isTree(path) {
+			return l.tree(path)
 		}
 	}
 	for _, part := range []struct {
@@ -254,6 +252,12 @@ func ParseLogLevel(s string) (string, error) {
 // argument is --jail NAME=LOGPATH: the jail of that name, or one made from the
 // filter of that name.
 func (l *loader) argument(name, path string) {
+	for _, j := range l.cfg.Jails { // of a tree of fail2ban's
+		if j.Name == name {
+			j.LogPath, j.LogTail = []string{path}, nil
+			return
+		}
+	}
 	yes := true
 	raw := rawJail{Enabled: &yes, LogPath: stringList{path}}
 	if l.jails[name] == nil {
@@ -397,20 +401,28 @@ func (l *loader) ignore(r *resolver, j *Jail) {
 	j.Ignore.Self = pick(r, func(j *rawJail) *bool { return j.IgnoreSelf }, true).v
 	for _, item := range list.v {
 		for _, s := range strings.FieldsFunc(item, func(c rune) bool { return c == ',' || c == ' ' || c == '\t' || c == '\n' }) {
-			if p, err := netip.ParsePrefix(s); err == nil {
-				if p.Addr().Is4In6() && p.Bits() >= 96 {
-					p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-				}
-				j.Ignore.Prefixes = append(j.Ignore.Prefixes, p.Masked())
-			} else if p := filter.ParseID(s, -1); p.IsValid() {
-				j.Ignore.Prefixes = append(j.Ignore.Prefixes, p)
-			} else if hostName.MatchString(s) {
-				j.Ignore.Names = append(j.Ignore.Names, s)
-			} else {
-				r.fail(list.at, "ignoreip", fmt.Errorf("ignoreip %q is no address, network or host name", s))
+			if err := j.Ignore.add(s); err != nil {
+				r.fail(list.at, "ignoreip", err)
 			}
 		}
 	}
+}
+
+// add takes an address, a network or a host name.
+func (g *IgnoreList) add(s string) error {
+	if p, err := netip.ParsePrefix(s); err == nil {
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		g.Prefixes = append(g.Prefixes, p.Masked())
+	} else if p := filter.ParseID(s, -1); p.IsValid() {
+		g.Prefixes = append(g.Prefixes, p)
+	} else if hostName.MatchString(s) {
+		g.Names = append(g.Names, s)
+	} else {
+		return fmt.Errorf("ignoreip %q is no address, network or host name", s)
+	}
+	return nil
 }
 
 // hostName is what may be resolved; all digits and dots would be an address.

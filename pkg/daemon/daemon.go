@@ -140,6 +140,9 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 func (d *Daemon) start(c *config.Jail, bans []ban.Ban) {
 	log := d.log.With("component", "jail")
 	log.Info(fmt.Sprintf("Creating new jail '%s'", c.Name))
+	for _, w := range c.Warnings {
+		log.Warn(w.Error())
+	}
 	err := c.Broken()
 	var j *jail.Jail
 	if err == nil {

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -165,6 +166,11 @@ func (j *Jail) files() Source {
 	return &source.Files{
 		Globs: j.Config.LogPath,
 		Start: func(f *os.File, size int64) int64 {
+			for _, glob := range j.Config.LogTail {
+				if ok, _ := filepath.Match(glob, f.Name()); ok {
+					return size
+				}
+			}
 			// A filter of its own: dates found here must not move the jail's.
 			seek, err := filter.Compile(j.Config.Filter, j.deps.Location)
 			if err != nil {

@@ -22,11 +22,12 @@ import (
 
 func main() {
 	root := flag.String("root", ".", "the project's `directory`")
+	tree := flag.Bool("fail2ban", false, "give bailiff a configuration of fail2ban's instead of its own")
 	wave := flag.Int("attackers", 24, "how many addresses attack in the second act")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	err := play(ctx, *root, *wave)
+	err := play(ctx, *root, *wave, *tree)
 	if ctx.Err() != nil {
 		fmt.Fprintln(os.Stderr, "demo: interrupted; everything is taken down")
 		os.Exit(130)
@@ -55,9 +56,9 @@ const (
 
 func told(format string, args ...any) { fmt.Printf("  ok  "+format+"\n", args...) }
 
-func play(ctx context.Context, root string, wave int) (err error) {
+func play(ctx context.Context, root string, wave int, tree bool) (err error) {
 	fmt.Println("Django's admin behind nginx, followed by bailiff; three network namespaces")
-	s, err := setUp(ctx, root, wave)
+	s, err := setUp(ctx, root, wave, tree)
 	if s != nil {
 		defer func() { err = errors.Join(err, s.tearDown()) }()
 	}

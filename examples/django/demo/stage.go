@@ -37,7 +37,7 @@ type stage struct {
 	kernel  *kernelWatch
 }
 
-func setUp(ctx context.Context, root string, wave int) (s *stage, err error) {
+func setUp(ctx context.Context, root string, wave int, tree bool) (s *stage, err error) {
 	if os.Getuid() != 0 {
 		return nil, errors.New("network namespaces need root")
 	}
@@ -65,7 +65,15 @@ func setUp(ctx context.Context, root string, wave int) (s *stage, err error) {
 	if s.kernel, err = watchKernel(s.server); err != nil {
 		return s, err
 	}
-	return s, s.startBailiff(filepath.Join(root, "examples/django/bailiff/bailiff.toml"))
+	if tree {
+		err = s.treeConfig()
+	} else {
+		err = s.ownConfig(filepath.Join(root, "examples/django/bailiff/bailiff.toml"))
+	}
+	if err != nil {
+		return s, err
+	}
+	return s, s.startBailiff()
 }
 
 func (s *stage) tearDown() error {
@@ -208,9 +216,9 @@ func (s *stage) authLog() string { return s.path("data/auth.log") }
 
 func (s *stage) socket() string { return s.path("bailiff.sock") }
 
-// startBailiff runs the daemon with the example's configuration: only the log is
-// another one, and the ban time is short.
-func (s *stage) startBailiff(config string) error {
+// ownConfig is the example's configuration: only the log is another one, and the
+// ban time is short.
+func (s *stage) ownConfig(config string) error {
 	text, err := os.ReadFile(config)
 	if err != nil {
 		return err
@@ -227,9 +235,29 @@ func (s *stage) startBailiff(config string) error {
 	if err := os.Mkdir(s.path("bailiff"), 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(s.path("bailiff/bailiff.toml"), text, 0o644); err != nil {
-		return err
+	return os.WriteFile(s.path("bailiff/bailiff.toml"), text, 0o644)
+}
+
+// treeConfig is Debian's /etc/fail2ban with a jail and a filter for Django's log
+// as people write them.
+func (s *stage) treeConfig() error {
+	if out, err := exec.Command("cp", "-r", "/etc/fail2ban", s.path("bailiff")).CombinedOutput(); err != nil {
+		return fmt.Errorf("the package fail2ban is needed for its configuration: %w: %s", err, out)
 	}
+	jail := fmt.Sprintf("[DEFAULT]\nbanaction = nftables-multiport\n\n[sshd]\nenabled = false\n\n[django-auth]\nenabled = true\nfilter = django-auth\nport = 80,443\nlogpath = %s\nmaxretry = %d\nbantime = %d\n", s.authLog(), maxRetry, int(banTime.Seconds()))
+	for name, text := range map[string]string{
+		"bailiff/jail.local":                jail,
+		"bailiff/filter.d/django-auth.conf": "[Definition]\nfailregex = Login failure <HOST>\n",
+		"bailiff/fail2ban.local":            "[Definition]\nlogtarget = STDERR\n",
+	} {
+		if err := os.WriteFile(s.path(name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *stage) startBailiff() (err error) {
 	if s.daemon, err = s.start("bailiff", nil, s.bailiff, "run", "--config", s.path("bailiff"), "--socket", s.socket()); err != nil {
 		return err
 	}

@@ -1,0 +1,255 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/filter"
+	"bailiff/pkg/firewall"
+)
+
+// tree reads a configuration directory of fail2ban's: its enabled jails, and
+// what fail2ban.conf says about the log. Its socket and database are not ours.
+func (l *loader) tree(dir string) error {
+	t, err := fail2ban.ReadTree(dir)
+	if err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	l.cfg.Errors = append(l.cfg.Errors, t.Errors...)
+	l.cfg.Fail2ban = t
+	if t.Server != nil {
+		get := func(name string) string { s, _ := t.Server.Get("Definition", name, nil); return s }
+		if s := get("loglevel"); s != "" {
+			level, err := ParseLogLevel(s)
+			if err != nil {
+				v, _ := t.Server.Raw("Definition", "loglevel", nil)
+				l.cfg.Errors = append(l.cfg.Errors, &Error{v.File, v.Line, err.Error()})
+			} else {
+				l.cfg.Log.Level = level
+			}
+		}
+		switch s := get("logtarget"); strings.ToUpper(s) {
+		case "", "SYSOUT", "STDERR":
+		case "STDOUT":
+			l.cfg.Log.Target = "stdout"
+		case "SYSLOG", "SYSTEMD-JOURNAL":
+			l.cfg.Log.Target = "journal"
+		default:
+			l.cfg.Log.Target = s
+		}
+	}
+	l.cfg.Firewall.Hooks = []firewall.Hook{{Name: "input", Priority: -1}}
+	for _, j := range t.Jails {
+		if j.Enabled {
+			l.cfg.Jails = append(l.cfg.Jails, l.treeJail(j))
+		}
+	}
+	return nil
+}
+
+// treeJail turns a jail of fail2ban's into one of ours.
+func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
+	j := &Jail{Name: f.Name, MaxRetry: 5, Sources: []string{}}
+	if f.Err != nil {
+		j.Errors = append(j.Errors, f.Err)
+		return j
+	}
+	get := func(name string) (string, bool) { return f.Options.Get(name) }
+	fail := func(option string, err error) {
+		if err == nil {
+			return
+		}
+		v := f.Where(option)
+		if v.File == "" {
+			j.Errors = append(j.Errors, err)
+			return
+		}
+		j.Errors = append(j.Errors, &Error{v.File, v.Line, err.Error()})
+	}
+	for _, name := range f.Options.Names {
+		v := f.Where(name)
+		j.Settings = append(j.Settings, Setting{name, f.Options.Values[name], v.File, v.Line})
+	}
+	if !jailName.MatchString(f.Name) {
+		j.Errors = append(j.Errors, fmt.Errorf("jail name %q: want letters, digits, and . _ : - after the first", f.Name))
+	}
+	duration := func(name string) time.Duration {
+		text, _ := get(name)
+		d, err := ParseTime(cmp.Or(text, "10m"))
+		if err != nil {
+			fail(name, fmt.Errorf("%s: %w", name, err))
+		}
+		return d
+	}
+	j.FindTime, j.BanTime = duration("findtime"), duration("bantime")
+	if text, ok := get("maxretry"); ok {
+		n, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil || n < 1 {
+			fail("maxretry", fmt.Errorf("maxretry %q: want a number from 1", text))
+		}
+		j.MaxRetry = n
+	}
+	if j.FindTime <= 0 && len(j.Errors) == 0 {
+		fail("findtime", fmt.Errorf("findtime %v: want more than 0", j.FindTime))
+	}
+	if backend, _ := get("backend"); strings.HasPrefix(backend, "systemd") {
+		fail("backend", errors.New("backend systemd: the journal can't be read yet: set backend = auto and a logpath"))
+	}
+	for _, log := range f.LogFiles() {
+		if _, err := filepath.Match(log.Glob, ""); err != nil {
+			fail("logpath", fmt.Errorf("logpath %q: %w", log.Glob, err))
+			continue
+		}
+		j.LogPath = append(j.LogPath, log.Glob)
+		if log.Tail {
+			j.LogTail = append(j.LogTail, log.Glob)
+		}
+	}
+	if len(j.LogPath) == 0 && len(j.Errors) == 0 {
+		j.Errors = append(j.Errors, fmt.Errorf("no logpath: set it in [%s]", f.Name))
+	}
+	if text, ok := get("ignoreip"); ok {
+		for _, s := range strings.FieldsFunc(text, isListSpace) {
+			fail("ignoreip", j.Ignore.add(s))
+		}
+	}
+	j.Ignore.Self = true
+	if text, ok := get("ignoreself"); ok {
+		j.Ignore.Self = truth(text)
+	}
+	if text, _ := get("ignorecommand"); text != "" {
+		fail("ignorecommand", errors.New("ignorecommand can't be run yet: use ignoreip"))
+	}
+	l.treeFilter(f, j, fail)
+	l.treeRule(f, j, fail)
+	return j
+}
+
+func isListSpace(r rune) bool { return strings.ContainsRune(", \t\n", r) }
+
+// truth reads a boolean as fail2ban does.
+func truth(s string) bool {
+	switch strings.ToLower(strings.TrimSpace(s)) {
+	case "1", "on", "true", "yes":
+		return true
+	}
+	return false
+}
+
+func (l *loader) treeFilter(f *fail2ban.Jail, j *Jail, fail func(string, error)) {
+	def := filter.Definition{Name: f.Name}
+	if f.Filter != nil {
+		var err error
+		if def, err = fromFail2ban(f.Filter); err != nil {
+			fail("filter", err)
+			return
+		}
+		j.Sources = append(j.Sources, f.Filter.Files...)
+	}
+	exprs := func(name string) ([]filter.Expr, bool) {
+		text, ok := f.Options.Get(name)
+		if !ok || strings.TrimSpace(text) == "" {
+			return nil, false
+		}
+		var out []filter.Expr
+		v := f.Where(name)
+		for i, line := range strings.Split(text, "\n") {
+			if line != "" {
+				out = append(out, filter.Expr{Text: line, File: v.File, Line: v.Line + i})
+			}
+		}
+		return out, true
+	}
+	if own, ok := exprs("failregex"); ok {
+		def.Failregex = own
+	}
+	if own, ok := exprs("ignoreregex"); ok {
+		def.Ignoreregex = own
+	}
+	if text, ok := f.Options.Get("prefregex"); ok {
+		def.Prefregex.Text = text
+	}
+	if text, ok := f.Options.Get("datepattern"); ok && text != "" {
+		def.DatePattern = []string{text}
+	}
+	if text, ok := f.Options.Get("usedns"); ok {
+		switch u := filter.UseDNS(strings.ToLower(text)); u {
+		case filter.DNSYes, filter.DNSWarn, filter.DNSNo, filter.DNSRaw:
+			def.UseDNS = u
+		default:
+			fail("usedns", fmt.Errorf("usedns %q: want yes, warn, no or raw", text))
+		}
+	}
+	def.LogTimezone, _ = f.Options.Get("logtimezone")
+	def.Year = time.Now().Year()
+	j.Filter = def
+	if len(j.Errors) == 0 {
+		if _, err := filter.Compile(def, time.UTC); err != nil {
+			fail("filter", fmt.Errorf("filter: %w", err))
+		}
+	}
+}
+
+// firewallActions begin the names of the actions whose work is ours: shutting an
+// address out of ports.
+var firewallActions = []string{"nftables", "iptables", "firewallcmd", "ufw", "shorewall", "pf", "ipfw", "ipset", "bsd-ipfw", "npf"}
+
+// treeRule takes ports and protocol from the jail's first action of a firewall.
+func (l *loader) treeRule(f *fail2ban.Jail, j *Jail, fail func(string, error)) {
+	j.Rule = firewall.Rule{Jail: f.Name}
+	found := false
+	for _, a := range f.Actions {
+		ours := false
+		for _, p := range firewallActions {
+			ours = ours || strings.HasPrefix(a.File, p)
+		}
+		if !ours || found {
+			if !ours {
+				j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: action %s can't be run yet: the ban is made without it", f.Name, a.Name))
+			}
+			continue
+		}
+		found = true
+		port, hasPort := a.Options.Get("port")
+		protocol, _ := a.Options.Get("protocol")
+		kind, _ := a.Options.Get("type")
+		if strings.Contains(a.File, "allports") || kind == "allports" || !hasPort {
+			port = ""
+		}
+		var err error
+		if j.Rule.Protocols, err = parseProtocols([]string{cmp.Or(protocol, "tcp")}); err != nil {
+			fail("protocol", err)
+		}
+		if port != "" {
+			if j.Rule.Ports, err = ParsePorts([]string{port}); err != nil {
+				fail("port", err)
+			}
+			if len(j.Rule.Ports) > 0 && len(j.Rule.Protocols) == 0 {
+				j.Rule.Ports = nil
+			}
+		}
+		if block, _ := a.Options.Get("blocktype"); strings.Contains(strings.ToLower(block), "drop") {
+			j.Rule.Drop = true
+		}
+		for _, file := range a.Files {
+			j.Sources = append(j.Sources, file)
+		}
+	}
+	if !found && len(f.Actions) > 0 {
+		fail("action", errors.New("none of its actions can be run yet: use banaction = nftables"))
+	}
+}
+
+// isTree reports whether a directory is a configuration of fail2ban's and not
+// one of ours.
+func isTree(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "bailiff.toml"))
+	return err != nil && fail2ban.Exists(dir)
+}
