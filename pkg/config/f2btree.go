@@ -238,9 +238,7 @@ func (l *loader) treeRule(f *fail2ban.Jail, j *Jail, fail func(string, error)) {
 		if block, _ := a.Options.Get("blocktype"); strings.Contains(strings.ToLower(block), "drop") {
 			j.Rule.Drop = true
 		}
-		for _, file := range a.Files {
-			j.Sources = append(j.Sources, file)
-		}
+		j.Sources = append(j.Sources, a.Files...)
 	}
 	if !found && len(f.Actions) > 0 {
 		fail("action", errors.New("none of its actions can be run yet: use banaction = nftables"))

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"container/list"
+	"slices"
 	"time"
 )
 
@@ -14,10 +15,11 @@ import (
 // connection is over.
 type connection struct {
 	groups        Groups
+	order         []string // names of the groups, as they came
 	users         map[string]bool
-	matches       []string // lines that failures are made of
-	nofailMatches []string // lines that will be, if a failure comes
-	pending       bool     // failed, and nobody knows yet who
+	matches       []Line // lines that failures are made of
+	nofailMatches []Line // lines that will be, if a failure comes
+	pending       bool   // failed, and nobody knows yet who
 }
 
 const (
@@ -68,13 +70,14 @@ func (c *connections) forget(id string) {
 }
 
 // merge puts what a line says to what is known of its connection.
-func (c *connections) merge(id string, line *connection, lines []string, now time.Time) *connection {
+func (c *connections) merge(id string, line *connection, lines []Line, now time.Time) *connection {
 	gained := has(line.groups, "mlfgained")
 	nofail := has(line.groups, "nofail") || gained
 	forget := has(line.groups, "mlfforget")
-	delete(line.groups, "mlfforget")
+	line.drop("mlfforget")
 	if gained && !has(line.groups, "nofail") {
 		line.groups["nofail"] = line.groups["mlfgained"]
+		line.order = append(slices.Clone(line.order), "nofail")
 	}
 	user, _ := line.groups.text("user")
 	conn := c.get(id, now)
@@ -82,16 +85,21 @@ func (c *connections) merge(id string, line *connection, lines []string, now tim
 	case conn != nil:
 		conn.addUser(user)
 		wasNofail := has(conn.groups, "nofail") || has(conn.groups, "mlfgained")
-		delete(conn.groups, "nofail")
-		delete(conn.groups, "mlfgained")
+		conn.drop("nofail")
+		conn.drop("mlfgained")
 		if gained {
 			conn.pending = false
 		}
 		if !wasNofail && !conn.pending {
 			conn.matches = nil // they were told already
 		}
-		for k, v := range line.groups {
-			conn.groups[k] = v
+		for _, k := range line.order {
+			if v, ok := line.groups[k]; ok {
+				conn.groups[k] = v
+				if !slices.Contains(conn.order, k) {
+					conn.order = append(conn.order, k)
+				}
+			}
 		}
 		if forget {
 			c.forget(id)
@@ -107,13 +115,13 @@ func (c *connections) merge(id string, line *connection, lines []string, now tim
 	// count whatever this line says.
 	if conn.pending || len(conn.users) > 1 {
 		conn.pending = false
-		delete(conn.groups, "nofail")
-		delete(conn.groups, "mlfgained")
+		conn.drop("nofail")
+		conn.drop("mlfgained")
 		nofail, gained = false, false
 	}
 	switch {
 	case !nofail:
-		all := append(conn.nofailMatches, conn.matches...)
+		all := append(slices.Clone(conn.nofailMatches), conn.matches...)
 		if !gained {
 			all = append(all, lines...)
 		}
@@ -122,6 +130,14 @@ func (c *connections) merge(id string, line *connection, lines []string, now tim
 		conn.nofailMatches = append(conn.nofailMatches, lines...)
 	}
 	return conn
+}
+
+// drop takes a group away.
+func (c *connection) drop(name string) {
+	delete(c.groups, name)
+	if i := slices.Index(c.order, name); i >= 0 {
+		c.order = slices.Delete(slices.Clone(c.order), i, i+1)
+	}
 }
 
 func (c *connection) addUser(user string) {

@@ -16,7 +16,7 @@ func (f *Filter) failures(r *Result, pre Groups) {
 	maybe := f.fail.candidates(f.buf)
 	// useUp takes the lines of a match out of the buffer; the expressions behind
 	// it see what is left.
-	useUp := func(rest []textLine) {
+	useUp := func(rest []Line) {
 		f.buffer = rest
 		f.rebuild(rest)
 		maybe = f.fail.candidates(f.buf)
@@ -52,12 +52,19 @@ func (f *Filter) failures(r *Result, pre Groups) {
 		if f.maxLines > 1 { // what matched is used up
 			useUp(rest)
 		}
+		order := x.order
 		if len(pre) > 0 {
+			order = slices.DeleteFunc(slices.Clone(f.pref.order), func(n string) bool { return n == "content" })
+			for _, n := range x.order {
+				if !slices.Contains(order, n) {
+					order = append(order, n)
+				}
+			}
 			all := maps.Clone(pre)
 			maps.Copy(all, groups)
 			groups = all
 		}
-		failure, ok := f.failure(i, groups, full(matched), r)
+		failure, ok := f.failure(i, groups, order, matched, r)
 		if ok {
 			r.Failures = append(r.Failures, failure)
 		}
@@ -67,28 +74,20 @@ func (f *Filter) failures(r *Result, pre Groups) {
 	}
 }
 
-func full(lines []textLine) []string {
-	out := make([]string, len(lines))
-	for i, l := range lines {
-		out[i] = l.full()
-	}
-	return out
-}
-
-func joined(lines []textLine) []byte {
+func joined(lines []Line) []byte {
 	var out []byte
 	for i, l := range lines {
 		if i > 0 {
 			out = append(out, '\n')
 		}
-		out = append(append(out, l.before...), l.after...)
+		out = append(append(out, l.Before...), l.After...)
 	}
 	return append(out, '\n')
 }
 
 // parts tells the lines that a match used from those that it did not: those
 // around it, and those that <SKIPLINES> passed over.
-func (f *Filter) parts(x *expression, m []int, org []textLine) (matched, rest []textLine) {
+func (f *Filter) parts(x *expression, m []int, org []Line) (matched, rest []Line) {
 	if len(org) <= 1 {
 		return org, nil
 	}
@@ -115,7 +114,7 @@ func (f *Filter) parts(x *expression, m []int, org []textLine) (matched, rest []
 	n := 0
 	for _, line := range splitLines(skipped) {
 		for k := n; k < len(matched); k++ {
-			if matched[k].before+matched[k].after == line {
+			if matched[k].Before+matched[k].After == line {
 				rest = append(rest, matched[k])
 				matched = append(matched[:k], matched[k+1:]...)
 				n = k
@@ -134,9 +133,9 @@ func splitLines(s string) []string {
 }
 
 // failure makes a failure of a match; not ok if it is none, or not yet.
-func (f *Filter) failure(i int, groups Groups, lines []string, r *Result) (Failure, bool) {
-	out := Failure{Regex: i, Time: r.Time}
-	conn := &connection{groups: groups, matches: lines}
+func (f *Filter) failure(i int, groups Groups, order []string, lines []Line, r *Result) (Failure, bool) {
+	out := Failure{Regex: i, Time: r.Time, Float: f.float}
+	conn := &connection{groups: groups, order: order, matches: lines}
 	mlfid, tied := groups.text("mlfid")
 	if tied {
 		conn.matches = nil
@@ -149,7 +148,7 @@ func (f *Filter) failure(i int, groups Groups, lines []string, r *Result) (Failu
 			out.NoFail = true
 		}
 	}
-	out.Groups, out.Lines = maps.Clone(groups), append([]string(nil), conn.matches...)
+	out.Groups, out.Order, out.Lines = maps.Clone(groups), slices.Clone(conn.order), slices.Clone(conn.matches)
 	if f.identify(&out, groups, tied) {
 		return out, true
 	}

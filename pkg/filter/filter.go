@@ -15,6 +15,7 @@ package filter
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -76,7 +77,9 @@ type Failure struct {
 	Time   time.Time    // the line's own; zero if none is known
 	Regex  int          // index of the failregex that matched
 	Groups Groups       // all named groups that took part
-	Lines  []string     // of the log that made it, as they are
+	Order  []string     // names of Groups as fail2ban has them, with those that took no part
+	Lines  []Line       // of the log that made it
+	Float  bool         // fail2ban has the time as a floating-point number
 	// With CheckAll, matches that make no failure are told, too.
 	NoFail  bool // one of F-NOFAIL
 	Pending bool // of a connection whose address is not known yet
@@ -93,6 +96,9 @@ type Result struct {
 	Failures []Failure
 	Ignored  int   // index of the ignoreregex that matched, or -1
 	Ignores  []int // every match of an ignoreregex, with CheckAll
+	// Pref is the groups of the prefregex, nil if it did not match or there is none.
+	Pref      Groups
+	PrefOrder []string
 	// Rest is what the expressions saw: the line without its date. It is valid
 	// until the next Match.
 	Rest []byte
@@ -107,6 +113,7 @@ type expression struct {
 	names  []string
 	merged []merged
 	skips  []int // groups of <SKIPLINES>
+	order  []string
 }
 
 // group is a list of expressions that are looked for at once.
@@ -143,17 +150,39 @@ type Filter struct {
 
 	last     time.Time // of the last dated line
 	lastText string
-	buffer   []textLine
+	buffer   []Line
 	buf      []byte
-	org      []textLine // the lines that buf was made from
+	org      []Line // the lines that buf was made from
 	caps     []int
 	conns    connections
+	float    bool // of the time of the line at work
 }
 
-// textLine is a line in three parts, of which the middle is its date.
-type textLine struct{ before, date, after string }
+// Buffered returns the lines that wait for more, where maxlines is not 1.
+func (f *Filter) Buffered() []Line {
+	if f.maxLines == 1 {
+		return nil
+	}
+	return f.buffer
+}
 
-func (l textLine) full() string { return l.before + l.date + l.after }
+// MaxLines is the number of lines looked at together.
+func (f *Filter) MaxLines() int { return f.maxLines }
+
+// Prefregex returns the prefregex with its tags written out, "" if there is none.
+func (f *Filter) Prefregex() string {
+	if f.pref == nil {
+		return ""
+	}
+	return f.pref.re.String()
+}
+
+// Line is a line of the log in three parts, of which the middle is its date; one
+// without a date may have that of the line before it.
+type Line struct{ Before, Date, After string }
+
+// String returns the line as it stands.
+func (l Line) String() string { return l.Before + l.Date + l.After }
 
 // Compile reads a definition. The error joins everything that is wrong with it,
 // each with its place.
@@ -240,6 +269,11 @@ func compileExpr(e Expr, hostNames bool, flags pyregexp.Flag) (expression, error
 		return expression{}, &ExprError{Expr: e, Expanded: expanded, Err: err}
 	}
 	x := expression{Expr: e, re: re, names: re.SubexpNames(), merged: mergedGroups(re.SubexpNames())}
+	for _, n := range x.names {
+		if n != "" {
+			x.order = append(x.order, n)
+		}
+	}
 	for n := 0; ; n++ {
 		g := re.SubexpIndex("skiplines" + strconv.Itoa(n))
 		if g < 0 {
@@ -307,8 +341,10 @@ func (f *Filter) Match(line []byte, now time.Time) Result {
 	if found {
 		before, date, after = line[:m.Start], line[m.Start:m.End], line[m.End:]
 	}
+	f.float = true
 	switch {
 	case found && m.Valid:
+		f.float = !m.Integer
 		r.Time, r.Dated = m.Time, true
 		f.last, f.lastText = m.Time, string(date)
 	case found && m.Start == m.End && !recent():
@@ -338,7 +374,7 @@ func (f *Filter) find(r *Result, before, date, after []byte) {
 		// Strings are made only of lines that match.
 		f.org = f.org[:0]
 	} else {
-		f.buffer = append(f.buffer, textLine{string(before), string(date), string(after)})
+		f.buffer = append(f.buffer, Line{string(before), string(date), string(after)})
 		if extra := len(f.buffer) - f.maxLines; extra > 0 {
 			f.buffer = append(f.buffer[:0:0], f.buffer[extra:]...)
 		}
@@ -356,25 +392,26 @@ func (f *Filter) find(r *Result, before, date, after []byte) {
 			return
 		}
 		pre = f.groups(f.pref, m)
+		r.Pref, r.PrefOrder = maps.Clone(pre), f.pref.order
 		if content, _ := pre["content"].(string); content != "" {
 			f.buf = append(append(f.buf[:0], content...), '\n')
 		}
 		delete(pre, "content")
 	}
 	if single {
-		f.org = append(f.org, textLine{string(before), string(date), string(after)})
+		f.org = append(f.org, Line{string(before), string(date), string(after)})
 	}
 	f.failures(r, pre)
 }
 
 // rebuild makes the text that expressions see of lines.
-func (f *Filter) rebuild(lines []textLine) {
+func (f *Filter) rebuild(lines []Line) {
 	f.buf = f.buf[:0]
 	for i, l := range lines {
 		if i > 0 {
 			f.buf = append(f.buf, '\n')
 		}
-		f.buf = append(append(f.buf, l.before...), l.after...)
+		f.buf = append(append(f.buf, l.Before...), l.After...)
 	}
 	f.buf = append(f.buf, '\n')
 }

@@ -68,7 +68,7 @@ func TestDateIsCut(t *testing.T) {
 	if r.Dated || !r.Time.Equal(time.Date(2026, 1, 31, 11, 59, 0, 250e6, time.UTC)) {
 		t.Errorf("%+v", r)
 	}
-	if r = f.Match([]byte(" ERROR failure 192.0.2.8"), now.Add(time.Hour)); !r.Time.Equal(now.Add(time.Hour)) {
+	if r = f.Match([]byte(" ERROR failure 192.0.2.8"), now.Add(time.Hour)); !r.Time.IsZero() {
 		t.Errorf("%+v", r)
 	}
 }

@@ -18,7 +18,8 @@ type Match struct {
 	// empty, where a pattern allows that.
 	Time       time.Time
 	Valid      bool
-	Start, End int // of the date's own text, in bytes; what is left of the line is matched by filters
+	Integer    bool // fail2ban has the time as an integer: it has a zone of its own
+	Start, End int  // of the date's own text, in bytes; what is left of the line is matched by filters
 	Template   *Template
 }
 
@@ -147,7 +148,7 @@ func (d *Detector) Find(line []byte, now time.Time) (Match, bool) {
 	}
 	out := Match{Template: t, Start: m[2*t.date], End: m[2*t.date+1]}
 	if out.End > out.Start {
-		out.Time, out.Valid = t.read(line, m, now, d)
+		out.Time, out.Integer, out.Valid = t.read(line, m, now, d)
 	}
 	return out, true
 }

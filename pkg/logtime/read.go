@@ -34,18 +34,19 @@ type date struct {
 }
 
 // read turns the groups of a match into a time; not ok if they are no date.
-func (t *Template) read(line []byte, m []int, now time.Time, d *Detector) (time.Time, bool) {
+func (t *Template) read(line []byte, m []int, now time.Time, d *Detector) (when time.Time, integer, ok bool) {
 	switch t.kind {
 	case kindEpoch, kindLongEpoch:
 		s, _ := text(line, m, t.value)
-		return readEpoch(s, t.kind == kindLongEpoch)
+		when, ok = readEpoch(s, t.kind == kindLongEpoch)
+		return when, false, ok
 	case kindTAI64N:
 		s, _ := text(line, m, 1)
 		if len(s) < 17 {
-			return time.Time{}, false
+			return time.Time{}, false, false
 		}
 		n, err := strconv.ParseInt(s[2:17], 16, 64)
-		return time.Unix(n, 0), err == nil
+		return time.Unix(n, 0), true, err == nil
 	}
 	x := date{year: -1, month: -1, day: -1, weekday: -1, week: -1}
 	ampm, hour12 := "", -1
@@ -91,7 +92,7 @@ func (t *Template) read(line []byte, m []int, now time.Time, d *Detector) (time.
 		case 'z', 'Z':
 			minutes, err := zoneMinutes(s)
 			if err != nil {
-				return time.Time{}, false
+				return time.Time{}, false, false
 			}
 			x.zone, x.hasZone = minutes, true
 		}
@@ -104,7 +105,8 @@ func (t *Template) read(line []byte, m []int, now time.Time, d *Detector) (time.
 			x.hour = 0
 		}
 	}
-	return x.time(now.In(d.loc), d)
+	when, ok = x.time(now.In(d.loc), d)
+	return when, x.hasZone, ok
 }
 
 // utc is a date and time of day without a zone, on UTC's line.

@@ -40,6 +40,19 @@ type fieldGroup struct {
 	index int
 }
 
+// Weight is how near a template is to the top: hits by preference and distance;
+// Preference is the second.
+func (t *Template) Weight() float64 { return t.rank() }
+
+// Preference is the weight of a single hit.
+func (t *Template) Preference() float64 { return t.weight }
+
+// Regex is the expression that finds the date.
+func (t *Template) Regex() string { return t.re.String() }
+
+// HasPattern reports whether the template is written with %-directives.
+func (t *Template) HasPattern() bool { return t.kind == kindDate }
+
 // anchored reports whether the template can match at one place of a line only.
 func (t *Template) anchored() bool { return t.bound.lineBegin || t.bound.lineEnd }
 

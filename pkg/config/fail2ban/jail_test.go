@@ -164,10 +164,8 @@ func theirJails(t *testing.T, a answer) []string {
 			add("addaction %s", c[3])
 		case c[2] == "action":
 			m := map[string]string{}
-			list := c[4:]
-			if l, ok := c[4].([]any); ok {
-				list = l
-			} else {
+			list, ok := c[4].([]any)
+			if !ok {
 				list = []any{[]any{c[4], c[5]}}
 			}
 			for _, kv := range list {
