@@ -45,7 +45,7 @@ func Main(args []string) int {
 	name := filepath.Base(args[0])
 	switch name {
 	case "fail2ban-regex":
-		return fail2banRegex(args[1:], os.Stdin, os.Stdout, os.Stderr)
+		return fail2banRegex(args[0], args[1:], os.Stdin, os.Stdout, os.Stderr)
 	case "fail2ban-server", "fail2ban-client":
 		fmt.Fprintf(os.Stderr, "%s: not built yet: use `bailiff run`, `bailiff status`, `bailiff ban` and `bailiff unban`\n", name)
 		return exitUsage

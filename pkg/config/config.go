@@ -21,6 +21,7 @@ import (
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/source"
 )
 
 // Config is everything resolved.
@@ -46,8 +47,9 @@ type Jail struct {
 	Name     string
 	Filter   filter.Definition
 	Mode     string
-	LogPath  []string // globs
-	LogTail  []string // those of them that are read from their end on
+	LogPath  []string         // globs
+	LogTail  []string         // those of them that are read from their end on
+	Encoding *source.Encoding // nil: UTF-8
 	MaxRetry int
 	FindTime time.Duration
 	BanTime  time.Duration // negative: permanent

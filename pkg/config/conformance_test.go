@@ -144,7 +144,7 @@ func sampleFilter(s sampleLine, loc *time.Location) (*filter.Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	def, err := fromFail2ban(read)
+	def, err := FromFail2ban(read)
 	if err != nil {
 		return nil, err
 	}

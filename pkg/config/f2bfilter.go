@@ -9,9 +9,9 @@ import (
 	"bailiff/pkg/filter"
 )
 
-// fromFail2ban makes a definition of a filter that was read from a tree of
+// FromFail2ban makes a definition of a filter that was read from a tree of
 // fail2ban's.
-func fromFail2ban(f *fail2ban.Filter) (filter.Definition, error) {
+func FromFail2ban(f *fail2ban.Filter) (filter.Definition, error) {
 	def := filter.Definition{Name: f.Name, Prefregex: filter.Expr{Text: f.PrefRegex}, DatePattern: f.DatePattern}
 	file := ""
 	if len(f.Files) > 0 {

@@ -147,7 +147,7 @@ func (l *loader) treeFilter(f *fail2ban.Jail, j *Jail, fail func(string, error))
 	def := filter.Definition{Name: f.Name}
 	if f.Filter != nil {
 		var err error
-		if def, err = fromFail2ban(f.Filter); err != nil {
+		if def, err = FromFail2ban(f.Filter); err != nil {
 			fail("filter", err)
 			return
 		}

@@ -15,8 +15,8 @@ import (
 // connection is over.
 type connection struct {
 	groups        Groups
-	order         []string // names of the groups, as they came
-	users         map[string]bool
+	order         []string // names of the groups, as they came, and of what else fail2ban keeps beside them
+	users         []string
 	matches       []Line // lines that failures are made of
 	nofailMatches []Line // lines that will be, if a failure comes
 	pending       bool   // failed, and nobody knows yet who
@@ -88,7 +88,7 @@ func (c *connections) merge(id string, line *connection, lines []Line, now time.
 		conn.drop("nofail")
 		conn.drop("mlfgained")
 		if gained {
-			conn.pending = false
+			conn.setPending(false)
 		}
 		if !wasNofail && !conn.pending {
 			conn.matches = nil // they were told already
@@ -114,7 +114,7 @@ func (c *connections) merge(id string, line *connection, lines []Line, now time.
 	// Failures that wait for their address, and several users on one connection,
 	// count whatever this line says.
 	if conn.pending || len(conn.users) > 1 {
-		conn.pending = false
+		conn.setPending(false)
 		conn.drop("nofail")
 		conn.drop("mlfgained")
 		nofail, gained = false, false
@@ -126,8 +126,10 @@ func (c *connections) merge(id string, line *connection, lines []Line, now time.
 			all = append(all, lines...)
 		}
 		conn.matches, conn.nofailMatches = all, nil
+		conn.drop(orderNofail)
 	case !forget:
 		conn.nofailMatches = append(conn.nofailMatches, lines...)
+		conn.note(orderNofail)
 	}
 	return conn
 }
@@ -144,8 +146,33 @@ func (c *connection) addUser(user string) {
 	if user == "" {
 		return
 	}
-	if c.users == nil {
-		c.users = map[string]bool{}
+	if !slices.Contains(c.users, user) {
+		c.users = append(c.users, user)
 	}
-	c.users[user] = true
+	c.note(orderUsers)
+}
+
+// Names in the order of groups that stand for what is no group: fail2ban keeps
+// them in one dict, and prints it.
+const (
+	orderUsers   = "users"
+	orderNofail  = "nofail-matches"
+	orderPending = "mlfpending"
+	orderIP      = "ip"
+)
+
+// note puts a name behind the others, if it is not there yet.
+func (c *connection) note(name string) {
+	if !slices.Contains(c.order, name) {
+		c.order = append(slices.Clone(c.order), name)
+	}
+}
+
+func (c *connection) setPending(pending bool) {
+	c.pending = pending
+	if pending {
+		c.note(orderPending)
+	} else {
+		c.drop(orderPending)
+	}
 }

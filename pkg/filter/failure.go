@@ -134,7 +134,7 @@ func splitLines(s string) []string {
 
 // failure makes a failure of a match; not ok if it is none, or not yet.
 func (f *Filter) failure(i int, groups Groups, order []string, lines []Line, r *Result) (Failure, bool) {
-	out := Failure{Regex: i, Time: r.Time, Float: f.float}
+	out := Failure{Regex: i, Time: r.Time, number: f.number}
 	conn := &connection{groups: groups, order: order, matches: lines}
 	mlfid, tied := groups.text("mlfid")
 	if tied {
@@ -148,16 +148,18 @@ func (f *Filter) failure(i int, groups Groups, order []string, lines []Line, r *
 			out.NoFail = true
 		}
 	}
-	out.Groups, out.Order, out.Lines = maps.Clone(groups), slices.Clone(conn.order), slices.Clone(conn.matches)
-	if f.identify(&out, groups, tied) {
-		return out, true
+	out.Groups, out.Lines = maps.Clone(groups), slices.Clone(conn.matches)
+	out.Users, out.NofailLines = slices.Clone(conn.users), slices.Clone(conn.nofailMatches)
+	identified := f.identify(&out, groups, tied)
+	switch {
+	case identified && out.IP.IsValid():
+		conn.note(orderIP)
+	case !identified && tied:
+		conn.setPending(true)
+		out.Pending = true
 	}
-	if !tied {
-		return out, false
-	}
-	conn.pending = true
-	out.Pending = true
-	return out, f.CheckAll
+	out.Order = slices.Clone(conn.order)
+	return out, identified || tied && f.CheckAll
 }
 
 // clock is the time by which connections are forgotten: that of the line.

@@ -56,8 +56,8 @@ const (
 // Definition is a filter as configured, before its expressions are compiled.
 type Definition struct {
 	Name        string
-	Prefregex   Expr // empty: none
-	Failregex   []Expr
+	Prefregex   Expr   // empty: none
+	Failregex   []Expr // nil is an error; of an empty list, nothing matches
 	Ignoreregex []Expr
 	DatePattern []string // empty: the default forms
 	LogTimezone string   // of dates that name none; empty: the location given to Compile
@@ -77,12 +77,39 @@ type Failure struct {
 	Time   time.Time    // the line's own; zero if none is known
 	Regex  int          // index of the failregex that matched
 	Groups Groups       // all named groups that took part
-	Order  []string     // names of Groups as fail2ban has them, with those that took no part
 	Lines  []Line       // of the log that made it
-	Float  bool         // fail2ban has the time as a floating-point number
+	// Order is the names of Groups as fail2ban has them, with those that took no
+	// part, and with users, nofail-matches, mlfpending and ip where it keeps them.
+	Order       []string
+	Users       []string // all that were tried on the connection
+	NofailLines []Line   // of the connection, that are no failure by themselves
+
+	number number
 	// With CheckAll, matches that make no failure are told, too.
 	NoFail  bool // one of F-NOFAIL
 	Pending bool // of a connection whose address is not known yet
+}
+
+// number is how fail2ban writes a time as a number.
+type number uint8
+
+const (
+	wholeFloat number = iota // 1426023083.0
+	fullFloat                // 1426023083.25, where the log counts seconds
+	integer                  // 1426023083, where the line names its zone
+)
+
+// Epoch returns the time in seconds since 1970 as fail2ban prints it.
+func (x *Failure) Epoch() string {
+	switch {
+	case x.Time.IsZero():
+		return "None"
+	case x.number == integer:
+		return strconv.FormatInt(x.Time.Unix(), 10)
+	case x.number == fullFloat && x.Time.Nanosecond() != 0:
+		return strconv.FormatFloat(float64(x.Time.Unix())+float64(x.Time.Nanosecond())/1e9, 'f', -1, 64)
+	}
+	return strconv.FormatInt(x.Time.Unix(), 10) + ".0"
 }
 
 // Groups are the named groups of a match by name: strings, and []string for
@@ -155,7 +182,7 @@ type Filter struct {
 	org      []Line // the lines that buf was made from
 	caps     []int
 	conns    connections
-	float    bool // of the time of the line at work
+	number   number // of the last time
 }
 
 // Buffered returns the lines that wait for more, where maxlines is not 1.
@@ -192,7 +219,7 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 		f.dns = DNSWarn
 	}
 	var errs []error
-	if len(d.Failregex) == 0 {
+	if d.Failregex == nil {
 		errs = append(errs, errors.New("no failregex"))
 	}
 	var flags pyregexp.Flag
@@ -310,6 +337,15 @@ func (f *Filter) Expanded() []string {
 	return out
 }
 
+// ExpandedIgnore returns the ignoreregexes with their tags written out.
+func (f *Filter) ExpandedIgnore() []string {
+	out := make([]string, len(f.ignore.list))
+	for i, x := range f.ignore.list {
+		out[i] = x.re.String()
+	}
+	return out
+}
+
 func exprs(list []expression) []Expr {
 	out := make([]Expr, len(list))
 	for i, x := range list {
@@ -341,13 +377,19 @@ func (f *Filter) Match(line []byte, now time.Time) Result {
 	if found {
 		before, date, after = line[:m.Start], line[m.Start:m.End], line[m.End:]
 	}
-	f.float = true
 	switch {
 	case found && m.Valid:
-		f.float = !m.Integer
+		f.number = wholeFloat
+		switch {
+		case m.Integer:
+			f.number = integer
+		case m.Template.Seconds():
+			f.number = fullFloat
+		}
 		r.Time, r.Dated = m.Time, true
 		f.last, f.lastText = m.Time, string(date)
 	case found && m.Start == m.End && !recent():
+		f.number = fullFloat
 		r.Time = now // the pattern lets lines do without a date
 	case recent():
 		r.Time = f.last
@@ -361,6 +403,7 @@ func (f *Filter) Match(line []byte, now time.Time) Result {
 // journal.
 func (f *Filter) MatchAt(line []byte, when time.Time) Result {
 	r := Result{Ignored: -1, Time: when, Dated: true}
+	f.number = fullFloat
 	f.last, f.lastText = when, ""
 	f.find(&r, nil, nil, line)
 	return r
@@ -395,6 +438,9 @@ func (f *Filter) find(r *Result, before, date, after []byte) {
 		r.Pref, r.PrefOrder = maps.Clone(pre), f.pref.order
 		if content, _ := pre["content"].(string); content != "" {
 			f.buf = append(append(f.buf[:0], content...), '\n')
+			if !single {
+				f.buffer = []Line{{After: content}}
+			}
 		}
 		delete(pre, "content")
 	}

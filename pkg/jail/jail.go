@@ -164,7 +164,8 @@ func (j *Jail) takeOver(held []firewall.Element, known []ban.Ban) {
 func (j *Jail) files() Source {
 	log := j.deps.Log.With("component", "filter")
 	return &source.Files{
-		Globs: j.Config.LogPath,
+		Globs:    j.Config.LogPath,
+		Encoding: j.Config.Encoding,
 		Start: func(f *os.File, size int64) int64 {
 			for _, glob := range j.Config.LogTail {
 				if ok, _ := filepath.Match(glob, f.Name()); ok {
@@ -178,7 +179,7 @@ func (j *Jail) files() Source {
 			}
 			now := j.deps.Now()
 			since := now.Add(-j.Config.FindTime)
-			return source.SeekTime(f, size, func(line []byte) (older, dated bool) {
+			return source.SeekTime(f, size, j.Config.Encoding, func(line []byte) (older, dated bool) {
 				t, ok := seek.LineTime(line, now)
 				return t.Before(since), ok
 			})

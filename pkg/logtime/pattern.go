@@ -96,6 +96,16 @@ func exactYear(year int) string {
 	return field("Y", "20["+set+`]\d`)
 }
 
+// DirectiveError says that a pattern holds a % that is no directive.
+type DirectiveError struct {
+	Pattern string
+	At      int // of the %, in bytes
+}
+
+func (e *DirectiveError) Error() string {
+	return fmt.Sprintf("datepattern %q: unknown directive at %q: write %%%% for a percent sign", e.Pattern, e.Pattern[e.At:])
+}
+
 // writeOut replaces the directives of a pattern by their expressions, and by
 // their names.
 func writeOut(pattern string, year int) (expr, name string, err error) {
@@ -117,7 +127,7 @@ func writeOut(pattern string, year int) (expr, name string, err error) {
 			}
 		}
 		if code == "" {
-			return "", "", fmt.Errorf("datepattern %q: unknown directive at %q: write %%%% for a percent sign", pattern, pattern[i:])
+			return "", "", &DirectiveError{Pattern: pattern, At: i}
 		}
 		d := directives[code]
 		if code == "ExY" {

@@ -50,6 +50,9 @@ func (t *Template) Preference() float64 { return t.weight }
 // Regex is the expression that finds the date.
 func (t *Template) Regex() string { return t.re.String() }
 
+// Seconds reports whether the date is a count of seconds since 1970.
+func (t *Template) Seconds() bool { return t.kind == kindEpoch || t.kind == kindLongEpoch }
+
 // HasPattern reports whether the template is written with %-directives.
 func (t *Template) HasPattern() bool { return t.kind == kindDate }
 

@@ -23,6 +23,8 @@ const (
 // Files follows the files that match some globs.
 type Files struct {
 	Globs []string
+	// Encoding of the files; nil: UTF-8.
+	Encoding *Encoding
 	// Start returns the offset from which a file that is there at the start is
 	// read; files that come later are read whole. nil: from the beginning.
 	Start func(f *os.File, size int64) int64
@@ -291,7 +293,7 @@ func (f *follower) checkPath() bool {
 		f.src.note(Event{Path: f.path, Text: "file rotated, reading the new one"})
 		f.fromStart = true
 	}
-	r := &lineReader{file: file, id: fileID(fi.Sys()), catchUp: !f.opened}
+	r := &lineReader{file: file, enc: f.src.Encoding, id: fileID(fi.Sys()), catchUp: !f.opened}
 	f.opened = true
 	if !f.fromStart && f.src.Start != nil {
 		r.offset = f.src.Start(file, fi.Size())
@@ -338,12 +340,13 @@ func (f *follower) setStatus(offset int64, problem string) {
 // what before says: before reports whether a line is older, and whether it has
 // a time at all. Logs are in the order of time, more or less; the search halves
 // the file until a block is left.
-func SeekTime(file io.ReaderAt, size int64, before func(line []byte) (older, dated bool)) int64 {
+func SeekTime(file io.ReaderAt, size int64, enc *Encoding, before func(line []byte) (older, dated bool)) int64 {
 	const near = 64 << 10
 	lo, hi := int64(0), size // the line begins in lo…hi
 	for hi-lo > near {
 		mid := lo + (hi-lo)/2
-		at, older, dated := firstDated(file, mid, hi, before)
+		mid -= mid % enc.width()
+		at, older, dated := firstDated(file, mid, hi, enc, before)
 		switch {
 		case !dated: // no line with a date between here and hi
 			hi = mid
@@ -358,8 +361,8 @@ func SeekTime(file io.ReaderAt, size int64, before func(line []byte) (older, dat
 
 // firstDated looks from offset on for a line that has a date and returns where
 // it begins.
-func firstDated(file io.ReaderAt, from, to int64, before func(line []byte) (older, dated bool)) (at int64, older, dated bool) {
-	r := &lineReader{offset: from}
+func firstDated(file io.ReaderAt, from, to int64, enc *Encoding, before func(line []byte) (older, dated bool)) (at int64, older, dated bool) {
+	r := &lineReader{offset: from, enc: enc}
 	buf := make([]byte, 64<<10)
 	partial := from > 0 // the first piece is the rest of a line
 	for pos := from; pos < to; {
@@ -367,16 +370,19 @@ func firstDated(file io.ReaderAt, from, to int64, before func(line []byte) (olde
 		if n == 0 {
 			return 0, false, false
 		}
+		if n -= n % int(enc.width()); n == 0 {
+			return 0, false, false
+		}
 		pos += int64(n)
 		start := r.offset
 		for _, line := range r.split(buf[:n]) {
 			if !partial {
-				if older, dated = before(line); dated {
+				if older, dated = before(enc.Decode(line)); dated {
 					return start, older, true
 				}
 			}
 			partial = false
-			start += int64(len(line)) + 1
+			start += int64(len(line)) + enc.width()
 		}
 	}
 	return 0, false, false

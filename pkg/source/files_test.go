@@ -188,7 +188,7 @@ func TestLongAndBinaryLines(t *testing.T) {
 	long := strings.Repeat("x", 10<<20)
 	appendTo(t, path, long+"\n\x00\xff\xfe\nlast\n")
 	c := start(t, &Files{Globs: []string{path}})
-	c.expect(long[:MaxLine], "\x00\xff\xfe", "last")
+	c.expect(long[:MaxLine], "\x00\uFFFD\uFFFD", "last")
 }
 
 func TestTwoFollowers(t *testing.T) {
@@ -220,7 +220,7 @@ func TestSeekTime(t *testing.T) {
 		fmt.Fprintf(&b, "%06d some text that follows\r\n", i)
 	}
 	for _, want := range []int{0, 1, 4711, 50_000, 99_999, 100_000} {
-		off := SeekTime(bytes.NewReader(b.Bytes()), int64(b.Len()), func(line []byte) (bool, bool) {
+		off := SeekTime(bytes.NewReader(b.Bytes()), int64(b.Len()), nil, func(line []byte) (bool, bool) {
 			var n int
 			if _, err := fmt.Sscanf(string(line), "%06d", &n); err != nil {
 				return false, false

@@ -13,6 +13,7 @@ const blockSize = 256 << 10
 // lineReader cuts a file into lines. A last line without its newline waits.
 type lineReader struct {
 	file    *os.File
+	enc     *Encoding
 	id      FileID
 	offset  int64  // behind the last line given out
 	part    []byte // of a line that is not complete yet
@@ -36,10 +37,13 @@ func (r *lineReader) read() ([][]byte, error) {
 			}
 			return nil, err
 		}
+		if n -= int((r.pending() + int64(n)) % r.enc.width()); n <= 0 {
+			return nil, nil // half a character
+		}
 		// The lines go to other goroutines: they get memory of their own.
 		if lines := r.split(bytes.Clone(r.block[:n])); len(lines) > 0 {
 			for i, line := range lines {
-				lines[i] = bytes.TrimSuffix(line, []byte{'\r'})
+				lines[i] = bytes.TrimRight(r.enc.Decode(line), "\r")
 			}
 			return lines, nil
 		}
@@ -54,14 +58,15 @@ func (r *lineReader) pending() int64 {
 func (r *lineReader) split(buf []byte) [][]byte {
 	var lines [][]byte
 	for {
-		i := bytes.IndexByte(buf, '\n')
+		i := r.enc.index(buf)
 		if i < 0 {
 			break
 		}
 		lines = append(lines, r.finish(buf[:i]))
-		r.offset += r.pending() + int64(i) + 1
+		next := i + int(r.enc.width())
+		r.offset += r.pending() + int64(next)
 		r.part, r.passed = nil, 0
-		buf = buf[i+1:]
+		buf = buf[next:]
 	}
 	room := MaxLine - len(r.part)
 	if len(buf) > room {

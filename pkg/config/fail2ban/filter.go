@@ -19,7 +19,10 @@ type Filter struct {
 	JournalMatch []string
 	UseDNS       string
 	Options      *Options // all of [Definition] and [Init], resolved
-	Files        []string
+	// Params are the names of the options that were given from outside or stand in
+	// [Init], in their order.
+	Params []string
+	Files  []string
 }
 
 // filterOptions are those of a filter's [Definition], in fail2ban's order.
@@ -156,6 +159,22 @@ func ReadFilterFile(path string, given *Options) (*Filter, error) {
 	return NewFilter(c, path, given)
 }
 
+// AutoOptions gives the option that tells a filter whether lines come from a file
+// or from the journal, if the filter does not say that itself.
+func (c *Config) AutoOptions(given *Options, backend string) {
+	if _, ok := given.Get("logtype"); ok {
+		return
+	}
+	if _, own := c.Raw("Definition", "logtype", nil); own {
+		return
+	}
+	kind := "file"
+	if strings.HasPrefix(backend, "systemd") {
+		kind = "journal"
+	}
+	given.Set("logtype", kind)
+}
+
 // NewFilter resolves a filter.
 func NewFilter(c *Config, name string, given *Options) (*Filter, error) {
 	return newFilter(c, name, nil, given, false)
@@ -170,7 +189,7 @@ func newFilter(c *Config, name string, outer, given *Options, all bool) (*Filter
 	if err != nil {
 		return nil, fmt.Errorf("filter %s: %w", name, err)
 	}
-	f := &Filter{Name: name, Options: opts, Files: c.Files}
+	f := &Filter{Name: name, Options: opts, Params: d.init.Names, Files: c.Files}
 	get := func(n string) string { v, _ := opts.Get(n); return v }
 	f.PrefRegex, f.MaxLines, f.UseDNS = get("prefregex"), get("maxlines"), get("usedns")
 	f.FailRegex, f.IgnoreRegex = lines(get("failregex")), lines(get("ignoreregex"))

@@ -410,3 +410,18 @@ func (c *Config) lookUp(section, name string, vars map[string]string) (Value, bo
 	v, ok := c.Defaults[option]
 	return v, ok
 }
+
+// HasSections reports whether a file has a [section], so that it can be one of
+// fail2ban's.
+func HasSections(path string) bool {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return true
+	}
+	for _, line := range strings.Split(string(data), "\n") {
+		if strings.HasPrefix(strings.TrimPrefix(line, "\ufeff"), "[") {
+			return true
+		}
+	}
+	return false
+}

@@ -164,14 +164,7 @@ func (j *Jail) read(dir string) error {
 			return err
 		}
 		filterConf = c
-		_, own := c.Raw("Definition", "logtype", nil)
-		if _, ok := given.Get("logtype"); !ok && !own {
-			kind := "file"
-			if strings.HasPrefix(j.Options.Values["backend"], "systemd") {
-				kind = "journal"
-			}
-			given.Set("logtype", kind)
-		}
+		c.AutoOptions(given, j.Options.Values["backend"])
 		// The filter's options are there as %(known/name)s.
 		f, err := newFilter(c, filterName, j.Options, given, true)
 		if err != nil {

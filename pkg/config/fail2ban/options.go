@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 )
 
 // Options are name=value pairs in the order in which they were written.
@@ -44,21 +45,55 @@ var (
 	afterOption     = regexp.MustCompile(`(?s)^(?:,|\]\s*\[|$)`)
 )
 
-// ExtractOptions parts NAME[a=1, b="x,y"][c=2].
+// OptionsError says what is wrong with options in brackets.
+type OptionsError struct {
+	Text string // NAME[…], as given
+	// At is where in the brackets what can't be read begins, in characters; -1: it
+	// is not even NAME[…].
+	At    int
+	Rest  string // from there on
+	After string // the option that it follows without a comma; empty: none
+}
+
+func (e *OptionsError) Error() string {
+	switch {
+	case e.At < 0:
+		return fmt.Sprintf("%q: want NAME or NAME[option=value, …]", e.Text)
+	case e.After != "":
+		return fmt.Sprintf("%q: want a comma after option %s, not %q", e.Text, e.After, e.Rest)
+	}
+	return fmt.Sprintf("%q: want option=value at %q", e.Text, e.Rest)
+}
+
+// Fail2ban returns the error in fail2ban's words.
+func (e *OptionsError) Fail2ban() string {
+	rest := []rune(e.Rest)
+	rest = rest[:min(len(rest), 25)]
+	switch {
+	case e.At < 0:
+		return "unexpected option syntax"
+	case e.After != "":
+		return fmt.Sprintf("unexpected syntax at %d after option '%s': %s", e.At, e.After, string(rest))
+	}
+	return fmt.Sprintf("expected option, wrong syntax at %d: %s", e.At, string(rest))
+}
+
+// ExtractOptions parts NAME[a=1, b="x,y"][c=2]. The error is an *OptionsError.
 func ExtractOptions(text string) (name string, opts *Options, err error) {
 	opts = &Options{}
 	m := nameWithOptions.FindStringSubmatch(text)
 	if m == nil {
-		return "", opts, fmt.Errorf("%q: want NAME or NAME[option=value, …]", text)
+		return "", opts, &OptionsError{Text: text, At: -1}
 	}
 	rest := m[2]
-	for rest != "" {
-		if strings.TrimSpace(strings.TrimPrefix(rest, ",")) == "" {
-			break
-		}
+	wrong := func(after string) (string, *Options, error) {
+		at := utf8.RuneCountInString(m[2][:len(m[2])-len(rest)])
+		return "", opts, &OptionsError{Text: text, At: at, Rest: rest, After: after}
+	}
+	for strings.TrimSpace(strings.TrimPrefix(rest, ",")) != "" {
 		o := oneOption.FindStringSubmatchIndex(rest)
 		if o == nil {
-			return "", opts, fmt.Errorf("%q: want option=value at %q", text, rest)
+			return wrong("")
 		}
 		value := ""
 		for g := 2; g <= 4; g++ {
@@ -70,11 +105,7 @@ func ExtractOptions(text string) (name string, opts *Options, err error) {
 		rest = rest[o[1]:]
 		sep := afterOption.FindString(rest)
 		if sep == "" && rest != "" {
-			if strings.TrimSpace(rest) != "" && !strings.HasPrefix(strings.TrimSpace(rest), ",") && !strings.HasPrefix(strings.TrimSpace(rest), "]") {
-				return "", opts, fmt.Errorf("%q: want a comma at %q", text, rest)
-			}
-			rest = strings.TrimSpace(rest)
-			sep = afterOption.FindString(rest)
+			return wrong(key)
 		}
 		rest = rest[len(sep):]
 		opts.Set(key, strings.TrimSpace(value))

@@ -1,0 +1,215 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+
+	"bailiff/pkg/source"
+)
+
+// logInput is what the first argument of `bailiff regex` names.
+type logInput struct {
+	lines    []string // given on the command line
+	from     io.Reader
+	size     int64 // of a file; 0: unknown
+	enc      *source.Encoding
+	closer   io.Closer
+	progress *progress
+}
+
+func (l *logInput) close() {
+	if l.closer != nil {
+		l.closer.Close()
+	}
+}
+
+// open finds out what the first argument is: a file, standard input, or lines.
+func (o *regexOptions) open(arg string, maxLines int) (*logInput, error) {
+	if strings.HasPrefix(arg, "systemd-journal") {
+		return nil, errors.New("the journal can't be read yet: give it as `journalctl … | bailiff regex -`")
+	}
+	if arg == "-" && !o.fail2ban {
+		enc, err := source.LookupEncoding(o.encoding)
+		if err != nil {
+			return nil, err
+		}
+		o.printf("Use         log file : -\nUse         encoding : %s\n\n", enc.Name)
+		return &logInput{from: o.stdin, enc: enc}, nil
+	}
+	fi, err := os.Stat(arg)
+	if err == nil && fi.IsDir() && !o.fail2ban {
+		return nil, fmt.Errorf("%s is a directory, not a log file", arg)
+	}
+	if err == nil && (fi.Mode().IsRegular() || !fi.IsDir() && !o.fail2ban) {
+		file, err := os.Open(arg)
+		if err != nil {
+			return nil, err
+		}
+		enc, err := source.LookupEncoding(o.encoding)
+		if err != nil {
+			file.Close()
+			return nil, err
+		}
+		o.printf("Use         log file : %s\nUse         encoding : %s\n\n", arg, enc.Name)
+		l := &logInput{from: file, enc: enc, closer: file, progress: o.progress}
+		if fi.Mode().IsRegular() {
+			l.size = fi.Size()
+		}
+		return l, nil
+	}
+	if maxLines <= 1 && !strings.Contains(arg, "\n") {
+		o.printf("Use      single line : %s\n\n", shorten(arg))
+		return &logInput{lines: []string{arg}}, nil
+	}
+	const shown = 5
+	lines := strings.Split(arg, "\n")
+	o.printf("Use      multi line : %d line(s)\n", len(lines))
+	for i, line := range lines {
+		if i == shown {
+			o.printf("| ...\n")
+			break
+		}
+		o.printf("| %2d: %s\n", i+1, shorten(line))
+	}
+	o.printf("`-\n\n")
+	return &logInput{lines: lines}, nil
+}
+
+// shorten cuts an argument for the report's head as fail2ban-regex does.
+func shorten(s string) string {
+	const most = 53
+	if utf8.RuneCountInString(s) <= most {
+		return s
+	}
+	return string([]rune(s)[:most-3]) + "..."
+}
+
+// each calls f for each line in UTF-8, without its end. Lines beyond
+// source.MaxLine bytes are cut.
+func (l *logInput) each(f func(line []byte) error) error {
+	for _, line := range l.lines {
+		if err := f([]byte(strings.ToValidUTF8(strings.TrimRight(line, "\r\n"), "\uFFFD"))); err != nil {
+			return err
+		}
+	}
+	if l.from == nil {
+		return nil
+	}
+	defer l.progress.end()
+	in := source.NewScanner(l.from, l.enc)
+	for {
+		line, err := in.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		l.progress.at(in.Read(), l.size)
+		if err := f(line); err != nil {
+			return err
+		}
+	}
+}
+
+// resolver looks host names up, each once.
+type resolver struct {
+	lookup func(ctx context.Context, network, name string) ([]netip.Addr, error) // nil: names are no hosts
+	warn   func(format string, args ...any)
+	tell   bool // of every name that was looked up
+	known  map[string][]netip.Addr
+}
+
+const lookupTimeout = 10 * time.Second
+
+func (r *resolver) addresses(name string) []netip.Addr {
+	if r.lookup == nil {
+		return nil
+	}
+	addrs, ok := r.known[name]
+	if !ok {
+		ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
+		defer cancel()
+		found, err := r.lookup(ctx, "ip", name)
+		if err != nil {
+			r.warn("Unable to find a corresponding IP address for %s: %v", name, err)
+		}
+		seen := map[netip.Addr]bool{}
+		for _, a := range found {
+			if a = a.Unmap().WithZone(""); !seen[a] {
+				seen[a] = true
+				addrs = append(addrs, a)
+			}
+		}
+		if len(r.known) >= 1000 || r.known == nil {
+			r.known = map[string][]netip.Addr{}
+		}
+		r.known[name] = addrs
+	}
+	if len(addrs) > 0 && r.tell {
+		r.warn("Determined IP using DNS Lookup: %s = %v", name, addrs)
+	}
+	return addrs
+}
+
+// progress is a bar on a terminal for work that takes a while; nil is none.
+type progress struct {
+	out     io.Writer
+	started time.Time
+	shown   time.Time
+	lines   int64
+	drawn   bool
+}
+
+const (
+	progressAfter = time.Second // work that is done by then shows no bar
+	progressEvery = 100 * time.Millisecond
+)
+
+// newProgress returns nil where the stream is no terminal.
+func newProgress(w io.Writer) *progress {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil
+	}
+	now := time.Now()
+	return &progress{out: w, started: now, shown: now.Add(progressAfter)}
+}
+
+func (p *progress) at(done, total int64) {
+	if p == nil {
+		return
+	}
+	if p.lines++; p.lines&0xff != 0 {
+		return
+	}
+	now := time.Now()
+	if now.Sub(p.shown) < progressEvery {
+		return
+	}
+	p.shown, p.drawn = now, true
+	rate := float64(done) / (1 << 20) / now.Sub(p.started).Seconds()
+	if total <= 0 {
+		fmt.Fprintf(p.out, "\r%d lines, %.0f MiB, %.1f MiB/s\x1b[K", p.lines, float64(done)/(1<<20), rate)
+		return
+	}
+	const width = 40
+	full := int(width * min(done, total) / total)
+	fmt.Fprintf(p.out, "\r[%s%s] %3d%%  %.1f MiB/s\x1b[K", strings.Repeat("#", full), strings.Repeat(".", width-full), 100*min(done, total)/total, rate)
+}
+
+// end takes the bar away.
+func (p *progress) end() {
+	if p != nil && p.drawn {
+		fmt.Fprint(p.out, "\r\x1b[K")
+	}
+}

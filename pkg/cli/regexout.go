@@ -1,0 +1,279 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/pkg/filter"
+)
+
+// failures prints what -o asks for.
+func (o *regexOptions) failures(f *filter.Filter, log *logInput, names *resolver) error {
+	w := bufio.NewWriter(o.out)
+	defer w.Flush()
+	return log.each(func(line []byte) error {
+		if len(line) == 0 || line[0] == '#' {
+			return nil
+		}
+		r := f.Match(line, o.clock())
+		if r.Err != nil {
+			return r.Err
+		}
+		var wrapped []func()
+		for i := range r.Failures {
+			x := &r.Failures[i]
+			for _, id := range failureIDs(x, names) {
+				if !strings.Contains(o.format, "<") {
+					printField(w, o.format, x, id)
+					continue
+				}
+				text, multi, err := fillIn(o.format, x, id)
+				if err != nil {
+					return err
+				}
+				if !multi && len(wrapped) == 0 {
+					fmt.Fprintln(w, text)
+					continue
+				}
+				wrapped = append(wrapped, func() {
+					for _, l := range x.Lines {
+						fmt.Fprintln(w, strings.ReplaceAll(text, msgMark, l.String()))
+					}
+				})
+			}
+		}
+		for _, print := range wrapped {
+			print()
+		}
+		return nil
+	})
+}
+
+// printField prints one thing of a failure: its id, ip, msg, row, or a group.
+func printField(w io.Writer, field string, x *filter.Failure, id string) {
+	switch field {
+	case "id", "fid":
+		fmt.Fprintln(w, id)
+	case "ip":
+		fmt.Fprintln(w, failureIP(x, id))
+	case "msg":
+		for _, l := range x.Lines {
+			fmt.Fprintln(w, l)
+		}
+	case "row":
+		dict := pyDict(slices.DeleteFunc(slices.Clone(x.Order), func(k string) bool { return k == "matches" }), func(k string) any { return dictValue(x, k) })
+		fmt.Fprintf(w, "[%s,\t%s,\t%s],\n", pyString(id), x.Epoch(), dict)
+	default:
+		switch v := dictValue(x, field).(type) {
+		case string:
+			fmt.Fprintln(w, v)
+		default:
+			fmt.Fprintln(w, pyValue(v))
+		}
+	}
+}
+
+func failureIP(x *filter.Failure, id string) string {
+	if x.IP.IsValid() {
+		return x.IP.String()
+	}
+	return id
+}
+
+// dictValue is what fail2ban keeps of a failure under a name.
+func dictValue(x *filter.Failure, name string) any {
+	switch {
+	case name == "matches":
+		return pyLines(x.Lines)
+	case name == "nofail-matches" && len(x.NofailLines) > 0:
+		return pyLines(x.NofailLines)
+	case name == "users" && len(x.Users) > 0:
+		return pySet(x.Users)
+	case name == "ip" && x.IP.IsValid():
+		return x.IP.String()
+	case name == "mlfpending" && x.Pending:
+		return 1
+	}
+	return x.Groups[name]
+}
+
+func pyLines(lines []filter.Line) pyRaw {
+	parts := make([]string, len(lines))
+	for i, l := range lines {
+		parts[i] = pyValue([]string{l.Before, l.Date, l.After})
+	}
+	return pyRaw("[" + strings.Join(parts, ", ") + "]")
+}
+
+var (
+	outTag   = regexp.MustCompile(`<([^ <>]+)>`)
+	groupTag = regexp.MustCompile(`<F-([A-Z0-9_\-]+)>`)
+)
+
+// msgMark stands for <msg> in a text that is printed for each line of a failure.
+const msgMark = "\x00msg\x00"
+
+// fillIn replaces tags like <ip> and <F-USER>. multi says that the text is to be
+// printed for each line of the failure.
+func fillIn(format string, x *filter.Failure, id string) (text string, multi bool, err error) {
+	ip := failureIP(x, id)
+	text = outTag.ReplaceAllStringFunc(format, func(tag string) string {
+		name := tag[1 : len(tag)-1]
+		if name == "msg" {
+			if !multi && len(x.Lines) <= 1 {
+				name = "matches"
+			} else {
+				multi = true
+				return msgMark
+			}
+		}
+		value, known := ticketTag(name, x, id, ip)
+		if !known {
+			if slices.Contains(jailTags, name) && err == nil {
+				err = fmt.Errorf("-o: %s is known of a ban in a jail only", tag)
+			}
+			return tag
+		}
+		return strings.ReplaceAll(value, "\x00", `\x00`)
+	})
+	text = groupTag.ReplaceAllStringFunc(text, func(tag string) string {
+		name := strings.ToLower(tag[3 : len(tag)-1])
+		switch name {
+		case "id":
+			name = "fid"
+		case "port":
+			name = "fport"
+		}
+		if !slices.Contains(x.Order, name) {
+			return ""
+		}
+		switch v := dictValue(x, name).(type) {
+		case string:
+			return strings.ReplaceAll(v, "\x00", `\x00`)
+		default:
+			return pyValue(v)
+		}
+	})
+	return text, multi, err
+}
+
+// jailTags need a jail or a database.
+var jailTags = []string{
+	"bantime", "ipmatches", "ipjailmatches", "ipfailures", "ipjailfailures", "raw-ticket",
+	"jail.banned", "jail.banned_total", "jail.found", "jail.found_total",
+}
+
+// ticketTag is the value of a tag of an action, as far as one line tells it.
+func ticketTag(name string, x *filter.Failure, id, ip string) (string, bool) {
+	addr := filter.ParseID(ip, -1)
+	switch name {
+	case "ip":
+		return ip, true
+	case "fid":
+		return id, true
+	case "family":
+		switch {
+		case !addr.IsValid():
+			return "None", true
+		case addr.Addr().Is4():
+			return "inet4", true
+		}
+		return "inet6", true
+	case "ip-rev":
+		if !addr.IsValid() {
+			return "", true
+		}
+		return reversed(addr.Addr().AsSlice()), true
+	case "ip-host":
+		ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
+		defer cancel()
+		names, err := net.DefaultResolver.LookupAddr(ctx, ip)
+		if err != nil || len(names) == 0 {
+			return "None", true
+		}
+		return strings.TrimSuffix(names[0], "."), true
+	case "failures", "bancount", "restored":
+		return "0", true
+	case "time":
+		return x.Epoch(), true
+	case "matches":
+		lines := make([]string, len(x.Lines))
+		for i, l := range x.Lines {
+			lines[i] = l.String()
+		}
+		return strings.Join(lines, "\n"), true
+	case "br":
+		return "\n", true
+	case "sp":
+		return " ", true
+	}
+	return "", false
+}
+
+// reversed is an address in the order of DNS, with a dot at its end: by bytes for
+// IPv4, by half bytes for IPv6.
+func reversed(addr []byte) string {
+	var b strings.Builder
+	for i := len(addr) - 1; i >= 0; i-- {
+		if len(addr) == 4 {
+			fmt.Fprintf(&b, "%d.", addr[i])
+		} else {
+			fmt.Fprintf(&b, "%x.%x.", addr[i]&15, addr[i]>>4)
+		}
+	}
+	return b.String()
+}
+
+// lineResult is what --json prints of a line.
+type lineResult struct {
+	N        int           `json:"n"`
+	Line     string        `json:"line"`
+	Failures []lineFailure `json:"failures"`
+	Ignored  bool          `json:"ignored"`
+}
+
+type lineFailure struct {
+	ID     string        `json:"id"`
+	Time   *int64        `json:"time"` // epoch seconds; null if none is known
+	Regex  int           `json:"regex"`
+	Groups filter.Groups `json:"groups"`
+}
+
+func (o *regexOptions) jsonLines(f *filter.Filter, log *logInput, names *resolver) error {
+	out := bufio.NewWriter(o.out)
+	defer out.Flush()
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	n := 0
+	return log.each(func(line []byte) error {
+		n++
+		r := f.Match(line, o.clock())
+		if r.Err != nil {
+			return fmt.Errorf("line %d: %w", n, r.Err)
+		}
+		res := lineResult{N: n, Line: string(line), Failures: []lineFailure{}, Ignored: r.Ignored >= 0}
+		for i := range r.Failures {
+			x := &r.Failures[i]
+			for _, id := range failureIDs(x, names) {
+				res.Failures = append(res.Failures, lineFailure{ID: id, Time: unixOrNil(x.Time), Regex: x.Regex, Groups: x.Groups})
+			}
+		}
+		return enc.Encode(res)
+	})
+}
+
+func unixOrNil(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	sec := t.Unix()
+	return &sec
+}

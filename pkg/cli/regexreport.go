@@ -1,0 +1,336 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/pkg/filter"
+)
+
+// listed is how many missed or ignored lines are listed without being asked;
+// --maxlines changes it, as with fail2ban-regex.
+const listed = 20
+
+// tally is the report's content.
+type tally struct {
+	o      *regexOptions
+	filter *filter.Filter
+	names  *resolver
+	listed int
+
+	fail         []hits
+	ignore       []hits
+	pref         int
+	prefMatched  bool
+	prefLast     string // its groups, as they are listed
+	prefGroups   []string
+	lines        int
+	matched      lineList
+	missed       lineList
+	ignored      lineList
+	prefixRegexp string
+}
+
+// hits are those of one expression.
+type hits struct {
+	n     int
+	found []string // with -v
+}
+
+// lineList is the lines of one kind; not all of them are kept.
+type lineList struct {
+	n    int
+	kept []string
+}
+
+func newTally(o *regexOptions, f *filter.Filter, names *resolver) *tally {
+	t := &tally{
+		o: o, filter: f, names: names, listed: listed, prefixRegexp: f.Prefregex(),
+		fail: make([]hits, len(f.Failregex())), ignore: make([]hits, len(f.Ignoreregex())),
+	}
+	if o.maxLines > 0 {
+		t.listed = o.maxLines
+	}
+	return t
+}
+
+func (t *tally) read(log *logInput) error {
+	return log.each(func(line []byte) error {
+		if len(line) == 0 || line[0] == '#' { // sample logs have comments
+			return nil
+		}
+		return t.line(line)
+	})
+}
+
+// line counts one line.
+func (t *tally) line(line []byte) error {
+	before := slices.Clone(t.filter.Buffered())
+	full := len(before) >= t.filter.MaxLines()
+	now := t.o.clock()
+	r := t.filter.Match(line, now)
+	if r.Err != nil {
+		return r.Err
+	}
+	for _, i := range r.Ignores {
+		t.ignore[i].n++
+	}
+	ignored := r.Ignored >= 0
+	found := 0
+	for i := range r.Failures {
+		x := &r.Failures[i]
+		if !r.Dated && x.Time.IsZero() {
+			t.o.warn("Found a match but no valid date/time found for %s: %s", pyString(linesDate(x)), line)
+		}
+		for _, id := range t.ids(x) {
+			h := &t.fail[x.Regex]
+			h.n++
+			if t.o.verbose > 0 {
+				h.found = append(h.found, t.hit(x, id, found > 1, now))
+			}
+			if x.NoFail {
+				ignored = true
+			} else {
+				found++
+			}
+		}
+	}
+	t.prefregex(&r)
+	text := string(line)
+	if t.filter.MaxLines() > 1 {
+		text = t.unbuffer(before, full, text, r.Rest)
+	}
+	switch {
+	case ignored:
+		t.ignored.add(text, t.o.allIgnored, t.o.noIgnored, t.listed)
+	case found > 0:
+		t.matched.n++
+		if t.o.allMatched {
+			t.matched.kept = append(t.matched.kept, text)
+		}
+	default:
+		t.missed.add(text, t.o.allMissed, t.o.noMissed, t.listed)
+	}
+	t.lines++
+	return nil
+}
+
+func linesDate(x *filter.Failure) string {
+	if len(x.Lines) == 0 {
+		return ""
+	}
+	return x.Lines[len(x.Lines)-1].Date
+}
+
+// ids returns what a failure is counted for: a host name gives each of its
+// addresses, and nothing if it has none.
+func (t *tally) ids(x *filter.Failure) []string { return failureIDs(x, t.names) }
+
+func failureIDs(x *filter.Failure, names *resolver) []string {
+	switch {
+	case x.Pending:
+		return []string{"None"}
+	case !x.Name:
+		return []string{x.ID}
+	}
+	var ids []string
+	for _, a := range names.addresses(x.ID) {
+		ids = append(ids, a.String())
+	}
+	return ids
+}
+
+func (t *tally) hit(x *filter.Failure, id string, multiple bool, now time.Time) string {
+	when := x.Time
+	if when.IsZero() {
+		when = now
+	}
+	note := ""
+	if multiple {
+		note = " (multiple regex matched)"
+	}
+	return fmt.Sprintf("    %s  %s%s", id, when.In(t.o.location).Format("Mon Jan 02 15:04:05 2006"), note)
+}
+
+// prefregex counts the matches of the prefregex. A line that an ignoreregex took
+// out before counts as the line before it did, as with fail2ban-regex.
+func (t *tally) prefregex(r *filter.Result) {
+	if t.prefixRegexp == "" {
+		return
+	}
+	if r.Pref != nil || r.Ignored < 0 {
+		t.prefMatched = r.Pref != nil
+	}
+	if !t.prefMatched {
+		return
+	}
+	t.pref++
+	if t.o.verbose == 0 {
+		return
+	}
+	if r.Pref != nil {
+		t.prefLast = "    " + pyDict(r.PrefOrder, func(k string) any { return r.Pref[k] })
+	}
+	switch n := len(t.prefGroups); {
+	case n < t.listed:
+		t.prefGroups = append(t.prefGroups, t.prefLast)
+	case n == t.listed:
+		t.prefGroups = append(t.prefGroups, "    ...")
+	}
+}
+
+// unbuffer moves the lines that a match over several of them used up from the
+// missed to the matched ones. It returns the text by which the present line is
+// listed: with --debuggex, that is all of them, without their dates.
+func (t *tally) unbuffer(before []filter.Line, full bool, text string, rest []byte) string {
+	if full {
+		before = before[1:]
+	}
+	after := t.filter.Buffered()
+	var joined []string
+	for _, l := range before {
+		if slices.Contains(after, l) {
+			continue
+		}
+		t.matched.n++
+		t.missed.n--
+		if t.o.debuggex {
+			if t.o.allMatched {
+				joined = append(joined, l.Before+l.After)
+			}
+			continue
+		}
+		if i := slices.Index(t.missed.kept, l.String()); i >= 0 {
+			t.missed.kept = slices.Delete(t.missed.kept, i, i+1)
+		}
+		if t.o.allMatched {
+			t.matched.kept = append(t.matched.kept, l.String())
+		}
+	}
+	if joined == nil {
+		return text
+	}
+	own := rest[bytes.LastIndexByte(rest, '\n')+1:]
+	return strings.Join(append(joined, string(own)), "\n")
+}
+
+func (l *lineList) add(line string, all, none bool, most int) {
+	l.n++
+	if !none && (all || l.n <= most+1) {
+		l.kept = append(l.kept, line)
+	}
+}
+
+func (t *tally) print(took time.Duration) {
+	w := bufio.NewWriter(t.o.out)
+	defer w.Flush()
+	fmt.Fprint(w, "\nResults\n=======\n")
+	if t.prefixRegexp != "" {
+		fmt.Fprintf(w, "\nPrefregex: %d total\n", t.pref)
+		printList(w, "", append([]string{t.prefixRegexp}, t.prefGroups...))
+	}
+	t.printHits(w, "Failregex", t.fail, t.filter.Failregex())
+	t.printHits(w, "Ignoreregex", t.ignore, t.filter.Ignoreregex())
+	t.printDates(w)
+	fmt.Fprintf(w, "\nLines: %d lines, %d ignored, %d matched, %d missed\n", t.lines, t.ignored.n, t.matched.n, t.missed.n)
+	fmt.Fprintf(w, "[processed in %.2f sec]\n\n", took.Seconds())
+	if t.o.allMatched {
+		t.printLines(w, "matched", &t.matched, true)
+	}
+	if !t.o.noIgnored {
+		t.printLines(w, "ignored", &t.ignored, t.o.allIgnored)
+	}
+	if !t.o.noMissed {
+		t.printLines(w, "missed", &t.missed, t.o.allMissed)
+	}
+}
+
+func printList(w io.Writer, header string, list []string) {
+	if len(list) == 0 {
+		return
+	}
+	if header != "" {
+		fmt.Fprintf(w, "|- %s\n", header)
+	}
+	fmt.Fprintf(w, "|  %s\n`-\n", strings.Join(list, "\n|  "))
+}
+
+func (t *tally) printHits(w io.Writer, title string, list []hits, exprs []filter.Expr) {
+	total := 0
+	var out []string
+	for i, h := range list {
+		total += h.n
+		if h.n > 0 || t.o.verbose > 0 {
+			out = append(out, fmt.Sprintf("%2d) [%d] %s", i+1, h.n, exprs[i].Text))
+		}
+		out = append(out, h.found...)
+	}
+	fmt.Fprintf(w, "\n%s: %d total\n", title, total)
+	printList(w, " #) [# of hits] regular expression", out)
+}
+
+func (t *tally) printDates(w io.Writer) {
+	fmt.Fprint(w, "\nDate template hits:\n")
+	var out []string
+	for _, d := range t.filter.Dates() {
+		if d.Hits == 0 && t.o.verbose == 0 {
+			continue
+		}
+		out = append(out, fmt.Sprintf("[%d] %s", d.Hits, d.Name))
+		if t.o.verboseDate {
+			pattern := ""
+			if d.HasPattern() {
+				pattern = d.Pattern
+			}
+			out = append(out,
+				fmt.Sprintf("    # weight: %.3f (%.3f), pattern: %s", d.Weight(), d.Preference(), pattern),
+				"    # regex:   "+d.Regex())
+		}
+	}
+	printList(w, "[# of hits] date format", out)
+}
+
+func (t *tally) printLines(w io.Writer, kind string, l *lineList, all bool) {
+	if l.n == 0 {
+		return
+	}
+	header := strings.ToUpper(kind[:1]) + kind[1:] + " line(s):"
+	if l.n >= t.listed && !all {
+		fmt.Fprintf(w, "%s too many to print.  Use --print-all-%s to print all %d lines\n", header, kind, l.n)
+		return
+	}
+	lines := l.kept
+	if t.o.debuggex {
+		lines = t.links(kind, lines)
+	}
+	out := make([]string, len(lines))
+	for i, s := range lines {
+		out[i] = strings.TrimRight(s, " \t\r\n\v\f")
+	}
+	printList(w, header, out)
+}
+
+// links are those to debuggex.com, for each line with each expression.
+func (t *tally) links(kind string, lines []string) []string {
+	exprs, expanded := t.filter.Failregex(), t.filter.Expanded()
+	if kind == "ignored" {
+		exprs, expanded = t.filter.Ignoreregex(), t.filter.ExpandedIgnore()
+	}
+	var out []string
+	for _, l := range lines {
+		for i, x := range exprs {
+			link := "https://www.debuggex.com/?re=" + url.QueryEscape(expanded[i]) + "&str=" + url.QueryEscape(l) + "&flavor=python"
+			if t.filter.MaxLines() > 1 {
+				link += "&flags=m"
+			}
+			out = append(out, l+" | "+x.Text+" |  "+link)
+		}
+	}
+	return out
+}
