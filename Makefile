@@ -2,6 +2,8 @@
 # make demo    the whole way on this machine: Django, nginx, an attacker, a ban (Debian, root);
 #              with DEMO=-fail2ban from a configuration of fail2ban's
 # make test    every test (Debian, root: they use network namespaces and the real fail2ban)
+# make conformance  fail2ban's filters on its sample logs, there and here, line by line;
+#              LIB=… CONFIG=… LOGS=… for another fail2ban than Debian's
 # make check   go vet, staticcheck, gofumpt
 # make fuzz    100,000 random patterns against Python, then each fuzz target for FUZZTIME (1m)
 
@@ -11,7 +13,7 @@ export CGO_ENABLED := 0
 TIMEOUT ?= 12m
 FUZZTIME ?= 1m
 
-.PHONY: build demo test check fuzz packages
+.PHONY: build demo test conformance check fuzz packages
 
 build:
 	go build -trimpath -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff ./cmd/bailiff
@@ -27,6 +29,9 @@ demo: build packages
 test: build packages
 	bin/bailiff filter test
 	go test -timeout $(TIMEOUT) ./...
+
+conformance:
+	@LIB="$(LIB)" CONFIG="$(CONFIG)" LOGS="$(LOGS)" scripts/conformance
 
 check:
 	go vet ./...

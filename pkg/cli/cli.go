@@ -97,7 +97,7 @@ of nftables sets.`,
 	root.PersistentFlags().StringVar(&g.socket, "socket", config.DefaultSocket, "the daemon's `path`")
 	root.AddCommand(
 		g.runCommand(), g.statusCommand(), g.banCommand(), g.unbanCommand(), g.reloadCommand(), g.stopCommand(),
-		checkCommand(), regexCommand(), filterCommand(),
+		checkCommand(), regexCommand(), explainCommand(), filterCommand(),
 		&cobra.Command{Use: "version", Short: "Print the version", Args: noArgs, Run: func(c *cobra.Command, _ []string) {
 			fmt.Fprintln(c.OutOrStdout(), "bailiff", Version)
 		}},

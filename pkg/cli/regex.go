@@ -68,17 +68,9 @@ the name of a group (user, host, ip4, …), or a text with tags, as '<ip> <F-USE
 		RunE: func(c *cobra.Command, args []string) error {
 			o.stdin, o.out = c.InOrStdin(), c.OutOrStdout()
 			o.progress = newProgress(c.ErrOrStderr())
-			o.location = time.Local
 			var err error
-			if zone != "" {
-				if o.location, err = time.LoadLocation(zone); err != nil {
-					return &exitError{exitUsage, fmt.Sprintf("--tz: %v", err)}
-				}
-			}
-			if now != "" {
-				if o.now, err = time.Parse(time.RFC3339Nano, now); err != nil {
-					return &exitError{exitUsage, fmt.Sprintf("--now %s: want RFC 3339, as 2026-01-31T12:00:00Z", now)}
-				}
+			if o.location, o.now, err = clockFlags(zone, now); err != nil {
+				return err
 			}
 			switch filter.UseDNS(o.useDNS) {
 			case "", filter.DNSYes, filter.DNSWarn, filter.DNSNo, filter.DNSRaw:

@@ -130,7 +130,7 @@ func TestConformance(t *testing.T) {
 		t.Fatalf("testdata/samples.py: %v (it needs Debian's package fail2ban; make test installs it)", err)
 	}
 	t.Logf("%d of %d lines equal; %d filters, %d with options", lines-bad, lines, len(names), len(compiled))
-	if tree == "/etc/fail2ban" && lines < 1375 {
+	if lines == 0 || tree == "/etc/fail2ban" && lines < 1375 {
 		t.Errorf("%d lines, want 1,375: is the package whole?", lines)
 	}
 }

@@ -179,10 +179,14 @@ type Filter struct {
 	lastText string
 	buffer   []Line
 	buf      []byte
+	spare    []byte
 	org      []Line // the lines that buf was made from
 	caps     []int
 	conns    connections
 	number   number // of the last time
+	explain  bool   // keep what the expressions saw, and the date that was found
+	seen     []byte
+	dated    *logtime.Match
 }
 
 // Buffered returns the lines that wait for more, where maxlines is not 1.
@@ -374,6 +378,9 @@ func (f *Filter) Match(line []byte, now time.Time) Result {
 	recent := func() bool { return !f.last.IsZero() && f.last.After(now.Add(-undatedAge)) }
 	before, date, after := line[:0], line[:0], line
 	m, found := f.dates.Find(line, now)
+	if f.explain && found {
+		f.dated = &m
+	}
 	if found {
 		before, date, after = line[:m.Start], line[m.Start:m.End], line[m.End:]
 	}
@@ -425,6 +432,9 @@ func (f *Filter) find(r *Result, before, date, after []byte) {
 		f.rebuild(f.buffer)
 	}
 	r.Rest = f.buf[:len(f.buf)-1]
+	if f.explain {
+		f.seen = append(f.seen[:0], f.buf...)
+	}
 	if len(f.ignore.list) > 0 && len(f.ignore.list) < len(f.fail.list)-2 && f.ignored(r, f.buf) {
 		return
 	}
@@ -437,12 +447,15 @@ func (f *Filter) find(r *Result, before, date, after []byte) {
 		pre = f.groups(f.pref, m)
 		r.Pref, r.PrefOrder = maps.Clone(pre), f.pref.order
 		if content, _ := pre["content"].(string); content != "" {
-			f.buf = append(append(f.buf[:0], content...), '\n')
+			f.buf, f.spare = append(append(f.spare[:0], content...), '\n'), f.buf // Rest stays as it is
 			if !single {
 				f.buffer = []Line{{After: content}}
 			}
 		}
 		delete(pre, "content")
+	}
+	if f.explain {
+		f.seen = append(f.seen[:0], f.buf...)
 	}
 	if single {
 		f.org = append(f.org, Line{string(before), string(date), string(after)})

@@ -144,3 +144,46 @@ func FuzzMatch(f *testing.F) {
 		}
 	})
 }
+
+// TestOwnSpan: what an expanded expression holds is found again in the one that
+// was configured.
+func TestOwnSpan(t *testing.T) {
+	expr := `^a <F-USER>\S+</F-USER> of <HOST> in <F-NOPE>x b$`
+	expanded, tags := expandTagsAt(expr, true)
+	for _, part := range []string{"^a ", `\S+`, " of ", " in ", "x b$"} {
+		at := strings.Index(expanded, part)
+		from, to := ownSpan(tags, at, at+len(part))
+		if expr[from:to] != part {
+			t.Errorf("%q is told as %q", part, expr[from:to])
+		}
+	}
+	at := strings.Index(expanded, "?P<ip4>")
+	if from, to := ownSpan(tags, at, at+1); expr[from:to] != "<HOST>" {
+		t.Errorf("a part of <HOST> is told as %q", expr[from:to])
+	}
+}
+
+func TestExplain(t *testing.T) {
+	now := time.Date(2026, 3, 10, 22, 0, 0, 0, time.UTC)
+	f, err := Compile(Definition{MaxLines: 2, Failregex: []Expr{{Text: `begin (\d+) from <HOST>\n.*failed \1`}}}, time.UTC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := f.Explain([]byte("Mar 10 21:31:24 h begin 7 from 192.0.2.7"), now)
+	if a := e.Failregex[0]; len(e.Failures) != 0 || a.Matched || a.Near < 0.6 || a.TextPos != len(" h begin 7 from 192.0.2.7\n") {
+		t.Errorf("the first line: %+v", e)
+	}
+	e = f.Explain([]byte("Mar 10 21:31:25 h failed 7"), now)
+	if a := e.Failregex[0]; len(e.Failures) != 1 || e.Failures[0].ID != "192.0.2.7" || !a.Matched || a.Groups["ip4"] != "192.0.2.7" {
+		t.Errorf("the second line: %+v", e)
+	}
+	// An expression that can't be judged in time says so.
+	f, err = Compile(Definition{Failregex: []Expr{{Text: `^(\w*)*x\1<HOST>$`}}}, time.UTC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e = f.Explain([]byte(strings.Repeat("a", 5000)), now)
+	if len(e.Failregex) != 1 || e.Failregex[0].Matched {
+		t.Errorf("a costly line: %+v", e)
+	}
+}

@@ -42,9 +42,18 @@ var (
 // expandTags writes the tags of an expression out. hostNames says whether
 // <HOST> may be a name (usedns = no forbids it).
 func expandTags(expr string, hostNames bool) string {
+	expanded, _ := expandTagsAt(expr, hostNames)
+	return expanded
+}
+
+// tagAt is where a tag stood, and where what it stands for came to stand.
+type tagAt struct{ from, to, expFrom, expTo int }
+
+// expandTagsAt also tells where each tag went; nil if that can't be told.
+func expandTagsAt(expr string, hostNames bool) (string, []tagAt) {
 	opened := map[string]bool{}
 	skips := 0
-	expr = anyTag.ReplaceAllStringFunc(expr, func(tag string) string {
+	replace := func(tag string) string {
 		name := tag[1 : len(tag)-1]
 		switch name {
 		case "HOST":
@@ -70,8 +79,40 @@ func expandTags(expr string, hostNames bool) string {
 			return ")"
 		}
 		return tag // closes what was never opened
-	})
-	return groupFlags.ReplaceAllString(expr, "$1$2:")
+	}
+	var b strings.Builder
+	var tags []tagAt
+	done := 0
+	for _, m := range anyTag.FindAllStringIndex(expr, -1) {
+		b.WriteString(expr[done:m[0]])
+		at := tagAt{from: m[0], to: m[1], expFrom: b.Len()}
+		b.WriteString(replace(expr[m[0]:m[1]]))
+		at.expTo = b.Len()
+		tags = append(tags, at)
+		done = m[1]
+	}
+	b.WriteString(expr[done:])
+	expanded := b.String()
+	if with := groupFlags.ReplaceAllString(expanded, "$1$2:"); with != expanded {
+		return with, nil
+	}
+	return expanded, tags
+}
+
+// ownSpan is the part of the expression as configured that a part of the expanded
+// one comes from.
+func ownSpan(tags []tagAt, from, to int) (int, int) {
+	shift := 0
+	for _, t := range tags {
+		if from < t.expFrom {
+			break
+		}
+		if from < t.expTo {
+			return t.from, t.to
+		}
+		shift = t.to - t.expTo
+	}
+	return from + shift, to + shift
 }
 
 // groupName is the name of the group that a tag <F-NAME> makes.

@@ -33,6 +33,8 @@ type program struct {
 	slots     int    // 2 * groups
 	names     []string
 	looks     int
+
+	src []span // of instructions, only where a search is to be explained
 }
 
 type opcode uint8
@@ -75,7 +77,9 @@ type lookInfo struct {
 	behind bool
 	not    bool
 	atomic bool
-	saves  bool // the body holds groups
+	saves  bool   // the body holds groups
+	end    uint32 // its opMatch
+	span   span
 }
 
 // charSet tests one character: a bitmap for ASCII, ranges above.
@@ -127,14 +131,17 @@ type compiler struct {
 	depth    int // loops around us whose body can match nothing
 	inLook   int
 	groups   [][2]int
+	plain    bool // every character an instruction of its own, with its span
+	at       span // of the node at work
 }
 
-func compile(root *node, p *parser) (prog *program, err error) {
+func compile(root *node, p *parser, plain bool) (prog *program, err error) {
 	c := &compiler{
 		prog:     &program{slots: 2 * len(p.groups)},
 		pattern:  p.pattern,
 		setIndex: map[setID]uint32{},
 		groups:   p.groupWidths(),
+		plain:    plain,
 	}
 	defer func() {
 		if e, ok := recover().(*Error); ok {
@@ -155,7 +162,9 @@ func compile(root *node, p *parser) (prog *program, err error) {
 	c.prog.start = c.node(root, end)
 	c.prog.bits = len(c.prog.condBits) + moveBits(c.prog.moved)
 	c.assignMarks()
-	c.prog.findForks()
+	if !plain {
+		c.prog.findForks()
+	}
 	return c.prog, nil
 }
 
@@ -177,6 +186,10 @@ func (c *compiler) emit(i inst) uint32 {
 	}
 	i.mark = -1
 	c.prog.insts = append(c.prog.insts, i)
+	if c.plain {
+		c.prog.src = append(c.prog.src, c.at)
+		c.at = span{}
+	}
 	return uint32(len(c.prog.insts) - 1)
 }
 
@@ -201,6 +214,7 @@ func (c *compiler) node(n *node, next uint32) uint32 {
 	case nodeEmpty:
 		return next
 	case nodeSet:
+		c.at = n.span
 		return c.set(n.set, next)
 	case nodeConcat:
 		return c.concat(n.subs, next)
@@ -218,7 +232,7 @@ func (c *compiler) node(n *node, next uint32) uint32 {
 		body := c.node(n.subs[0], end)
 		return c.emit(inst{op: opSave, arg: uint32(2 * n.group), out: body})
 	case nodeLook:
-		return c.look(n.subs[0], &lookInfo{width: n.width, behind: n.behind, not: n.not}, next)
+		return c.look(n.subs[0], &lookInfo{width: n.width, behind: n.behind, not: n.not, span: n.span}, next)
 	case nodeAtomic:
 		return c.look(n.subs[0], &lookInfo{atomic: true}, next)
 	case nodeRef:
@@ -226,6 +240,7 @@ func (c *compiler) node(n *node, next uint32) uint32 {
 		if !slices.Contains(c.prog.refGroups, n.group) {
 			c.prog.refGroups = append(c.prog.refGroups, n.group)
 		}
+		c.at = n.span
 		return c.emit(inst{op: opRef, arg: uint32(n.group), fold: n.fold, out: next})
 	case nodeCond:
 		yes := c.node(n.subs[0], next)
@@ -235,6 +250,7 @@ func (c *compiler) node(n *node, next uint32) uint32 {
 		}
 		return c.emit(inst{op: opCond, bit: uint8(c.prog.condBitOf[n.group]), out: yes, arg: no})
 	default:
+		c.at = n.span
 		return c.emit(inst{op: opAssert, arg: uint32(n.at), out: next})
 	}
 }
@@ -246,7 +262,7 @@ func (c *compiler) concat(subs []*node, next uint32) uint32 {
 		var str []byte
 		for j >= 0 {
 			r, ok := subs[j].single()
-			if !ok {
+			if !ok || c.plain {
 				break
 			}
 			str = append(utf8.AppendRune(nil, r), str...)
@@ -306,6 +322,7 @@ func (c *compiler) look(body *node, info *lookInfo, next uint32) uint32 {
 	start := c.node(body, end)
 	c.inLook--
 	c.depth = depth
+	info.end, c.at = end, info.span
 	return c.emit(inst{op: opLook, arg: start, out: next, look: info})
 }
 

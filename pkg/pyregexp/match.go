@@ -105,6 +105,7 @@ type machine struct {
 	seen   map[string]struct{} // triples with the spans of referenced groups
 	buf    []byte
 	visits int // triples remembered by this search
+	trace  *trace
 }
 
 // maxBitmap is the size in bits up to which the marks are one flat bitmap.
@@ -261,7 +262,7 @@ func (m *machine) run(pc uint32, pos int, st uint64) (int, bool) {
 						return m.recall(s), true
 					}
 				}
-				goto fail
+				goto back
 			}
 			if m.depth > 0 {
 				m.trail = append(m.trail, key)
@@ -273,7 +274,7 @@ func (m *machine) run(pc uint32, pos int, st uint64) (int, bool) {
 				panic(&BudgetError{Steps: m.steps, Length: len(in)})
 			}
 			if m.steps > rememberAfter && i.mark < 0 && m.depth == 0 && m.seenWithGroups(pc, pos, st) {
-				goto fail
+				goto back
 			}
 		}
 		switch i.op {
@@ -397,6 +398,10 @@ func (m *machine) run(pc uint32, pos int, st uint64) (int, bool) {
 		continue
 
 	fail:
+		if m.trace != nil {
+			m.trace.failed(pc, pos, m.caps[0])
+		}
+	back:
 		for {
 			if len(m.stack) == base {
 				return 0, false
@@ -484,7 +489,14 @@ func (m *machine) look(i *inst, pos int, st uint64) (int, bool) {
 	}
 	base, trail := len(m.stack), len(m.trail)
 	m.depth++
+	quiet := m.trace != nil && !info.atomic
+	if quiet {
+		m.trace.quiet++
+	}
 	end, ok := m.run(i.arg, from, st|m.prog.moved)
+	if quiet {
+		m.trace.quiet--
+	}
 	m.depth--
 	if ok {
 		m.trials[info.id]++

@@ -214,6 +214,11 @@ func (p *parser) sequence(flags Flag, depth int, first bool) (*node, Flag) {
 		default:
 			subs = append(subs, p.literal(c, flags))
 		}
+		if len(subs) > 0 {
+			if n := subs[len(subs)-1]; n.span.to == 0 {
+				n.span = span{int32(start), int32(p.pos)}
+			}
+		}
 	}
 	switch len(subs) {
 	case 0:

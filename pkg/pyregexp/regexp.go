@@ -33,6 +33,7 @@ import (
 // remembering one.
 type Regexp struct {
 	pattern string
+	flags   Flag
 	root    *node
 	prog    *program
 	starts  startInfo
@@ -59,11 +60,11 @@ func Compile(pattern string, flags Flag) (*Regexp, error) {
 	if err != nil {
 		return nil, err
 	}
-	prog, err := compile(root, p)
+	prog, err := compile(root, p, false)
 	if err != nil {
 		return nil, err
 	}
-	re := &Regexp{pattern: pattern, root: root, prog: prog, starts: findStarts(root), lits: required(root)}
+	re := &Regexp{pattern: pattern, flags: flags, root: root, prog: prog, starts: findStarts(root), lits: required(root)}
 	re.one = newOnePass(prog, re.starts.anchored)
 	re.pool.New = func() any { return new(machine) }
 	return re, nil

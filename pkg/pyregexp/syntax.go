@@ -65,7 +65,11 @@ type node struct {
 	not    bool       // nodeLook: negative
 	width  int        // nodeLook, behind: characters to step back
 	fold   foldKind   // nodeRef
+	span   span       // where the node stands in the pattern
 }
+
+// span is a part of a pattern, in characters.
+type span struct{ from, to int32 }
 
 type nodeKind uint8
 
