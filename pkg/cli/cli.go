@@ -46,7 +46,9 @@ func Main(args []string) int {
 	switch name {
 	case "fail2ban-regex":
 		return fail2banRegex(args[0], args[1:], os.Stdin, os.Stdout, os.Stderr)
-	case "fail2ban-server", "fail2ban-client":
+	case "fail2ban-server":
+		return fail2banServer(args[1:], os.Stdout, os.Stderr)
+	case "fail2ban-client":
 		fmt.Fprintf(os.Stderr, "%s: not built yet: use `bailiff run`, `bailiff status`, `bailiff ban` and `bailiff unban`\n", name)
 		return exitUsage
 	}
@@ -97,7 +99,7 @@ of nftables sets.`,
 	root.PersistentFlags().StringVar(&g.socket, "socket", config.DefaultSocket, "the daemon's `path`")
 	root.AddCommand(
 		g.runCommand(), g.statusCommand(), g.banCommand(), g.unbanCommand(), g.reloadCommand(), g.stopCommand(),
-		checkCommand(), regexCommand(), explainCommand(), filterCommand(),
+		checkCommand(), configCommand(), regexCommand(), explainCommand(), filterCommand(),
 		&cobra.Command{Use: "version", Short: "Print the version", Args: noArgs, Run: func(c *cobra.Command, _ []string) {
 			fmt.Fprintln(c.OutOrStdout(), "bailiff", Version)
 		}},

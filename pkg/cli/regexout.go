@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"bailiff/pkg/action"
 	"bailiff/pkg/filter"
 )
 
@@ -124,7 +126,7 @@ const msgMark = "\x00msg\x00"
 // fillIn replaces tags like <ip> and <F-USER>. multi says that the text is to be
 // printed for each line of the failure.
 func fillIn(format string, x *filter.Failure, id string) (text string, multi bool, err error) {
-	ip := failureIP(x, id)
+	t := ticket(x, id)
 	text = outTag.ReplaceAllStringFunc(format, func(tag string) string {
 		name := tag[1 : len(tag)-1]
 		if name == "msg" {
@@ -135,7 +137,15 @@ func fillIn(format string, x *filter.Failure, id string) (text string, multi boo
 				return msgMark
 			}
 		}
-		value, known := ticketTag(name, x, id, ip)
+		value, known := t.Tag(name)
+		switch name {
+		case "br":
+			return "\n"
+		case "sp":
+			return " "
+		case "bantime":
+			known = false
+		}
 		if !known {
 			if slices.Contains(jailTags, name) && err == nil {
 				err = fmt.Errorf("-o: %s is known of a ban in a jail only", tag)
@@ -145,13 +155,7 @@ func fillIn(format string, x *filter.Failure, id string) (text string, multi boo
 		return strings.ReplaceAll(value, "\x00", `\x00`)
 	})
 	text = groupTag.ReplaceAllStringFunc(text, func(tag string) string {
-		name := strings.ToLower(tag[3 : len(tag)-1])
-		switch name {
-		case "id":
-			name = "fid"
-		case "port":
-			name = "fport"
-		}
+		name := action.GroupName(tag[3 : len(tag)-1])
 		if !slices.Contains(x.Order, name) {
 			return ""
 		}
@@ -171,65 +175,22 @@ var jailTags = []string{
 	"jail.banned", "jail.banned_total", "jail.found", "jail.found_total",
 }
 
-// ticketTag is the value of a tag of an action, as far as one line tells it.
-func ticketTag(name string, x *filter.Failure, id, ip string) (string, bool) {
-	addr := filter.ParseID(ip, -1)
-	switch name {
-	case "ip":
-		return ip, true
-	case "fid":
-		return id, true
-	case "family":
-		switch {
-		case !addr.IsValid():
-			return "None", true
-		case addr.Addr().Is4():
-			return "inet4", true
-		}
-		return "inet6", true
-	case "ip-rev":
-		if !addr.IsValid() {
-			return "", true
-		}
-		return reversed(addr.Addr().AsSlice()), true
-	case "ip-host":
-		ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
-		defer cancel()
-		names, err := net.DefaultResolver.LookupAddr(ctx, ip)
+// ticket is a failure as tags tell of it.
+func ticket(x *filter.Failure, id string) *action.Ticket {
+	t := &action.Ticket{ID: id, Time: x.Epoch(), Groups: map[string]string{}, Host: func(ctx context.Context, a netip.Addr) string {
+		names, err := net.DefaultResolver.LookupAddr(ctx, a.String())
 		if err != nil || len(names) == 0 {
-			return "None", true
+			return ""
 		}
-		return strings.TrimSuffix(names[0], "."), true
-	case "failures", "bancount", "restored":
-		return "0", true
-	case "time":
-		return x.Epoch(), true
-	case "matches":
-		lines := make([]string, len(x.Lines))
-		for i, l := range x.Lines {
-			lines[i] = l.String()
-		}
-		return strings.Join(lines, "\n"), true
-	case "br":
-		return "\n", true
-	case "sp":
-		return " ", true
+		return strings.TrimSuffix(names[0], ".")
+	}}
+	if p := filter.ParseID(failureIP(x, id), -1); p.IsValid() {
+		t.IP = p.Addr()
 	}
-	return "", false
-}
-
-// reversed is an address in the order of DNS, with a dot at its end: by bytes for
-// IPv4, by half bytes for IPv6.
-func reversed(addr []byte) string {
-	var b strings.Builder
-	for i := len(addr) - 1; i >= 0; i-- {
-		if len(addr) == 4 {
-			fmt.Fprintf(&b, "%d.", addr[i])
-		} else {
-			fmt.Fprintf(&b, "%x.%x.", addr[i]&15, addr[i]>>4)
-		}
+	for _, l := range x.Lines {
+		t.Matches = append(t.Matches, l.String())
 	}
-	return b.String()
+	return t
 }
 
 // lineResult is what --json prints of a line.

@@ -32,6 +32,8 @@ type Config struct {
 	Jails    []*Jail            // the enabled ones, by name
 	Filters  map[string]*Filter // all that are known
 	Errors   []error            // what is wrong outside of jails
+	// Settings are those outside of jails, with the places that they come from.
+	Settings []Setting
 	// Fail2ban is the tree that was read, if it is one of fail2ban's.
 	Fail2ban *fail2ban.Tree
 }
@@ -55,12 +57,27 @@ type Jail struct {
 	BanTime  time.Duration // negative: permanent
 	Rule     firewall.Rule
 	Ignore   IgnoreList
+	// IgnoreCommand says of a failure whether it is ignored, by exit code 0; empty:
+	// none. IgnoreCache keeps its answers; nil: for no time.
+	IgnoreCommand string
+	IgnoreCache   *IgnoreCache
 	// Errors are why the jail can't start; Warnings what it goes without.
 	Errors, Warnings []error
-	// Settings are its options with the places that they come from.
+	// Settings are its options with the places that they come from, Parts those of
+	// its filter and its actions.
 	Settings []Setting
+	Parts    []Part
+	// Disabled says that it is here only because Options.All asked for it.
+	Disabled bool
 	// Sources names the files that the jail was read from, in order.
 	Sources []string
+}
+
+// Part is something that a jail is made of, with its own settings.
+type Part struct {
+	Kind     string    `json:"kind"` // filter or action
+	Name     string    `json:"name"`
+	Settings []Setting `json:"settings"`
 }
 
 // Setting is one option as it was resolved.
@@ -79,6 +96,13 @@ type IgnoreList struct {
 	Prefixes []netip.Prefix
 	Names    []string // host names, resolved while the daemon runs
 	Self     bool
+}
+
+// IgnoreCache says how long what ignorecommand answered holds, and for what.
+type IgnoreCache struct {
+	Key    string // with tags
+	Max    int
+	MaxAge time.Duration
 }
 
 // Filter is a filter definition with its samples.
@@ -115,6 +139,8 @@ type Options struct {
 	// Jails are NAME=LOGPATH of the command line: these jails are enabled, with
 	// that log in place of their own.
 	Jails []string
+	// All resolves jails that are not enabled, too.
+	All bool
 }
 
 // DefaultDir is where the configuration is looked for.
@@ -156,6 +182,7 @@ func (c *Config) Problems() []error {
 // the Config.
 func Load(opts Options) (*Config, error) {
 	l := &loader{
+		all: opts.All,
 		cfg: &Config{
 			Log: Log{Level: "INFO", Target: "stderr"}, Socket: DefaultSocket, Filters: map[string]*Filter{},
 		},
@@ -166,6 +193,7 @@ func Load(opts Options) (*Config, error) {
 	if err := l.user(opts.Path); err != nil {
 		return nil, err
 	}
+	l.all = l.all && l.cfg.Fail2ban == nil // beside one of fail2ban's, stock jails play no part
 	for _, arg := range opts.Jails {
 		name, path, ok := strings.Cut(arg, "=")
 		if !ok || name == "" || path == "" {

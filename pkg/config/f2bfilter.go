@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,18 +14,23 @@ import (
 // fail2ban's.
 func FromFail2ban(f *fail2ban.Filter) (filter.Definition, error) {
 	def := filter.Definition{Name: f.Name, Prefregex: filter.Expr{Text: f.PrefRegex}, DatePattern: f.DatePattern}
-	file := ""
-	if len(f.Files) > 0 {
-		file = f.Files[len(f.Files)-1]
+	exprs := func(option string, list []string) []filter.Expr {
+		at := f.Where(option)
+		whole := len(lines(at.Text)) == len(list) // a line each, where nothing was filled in that has several
+		var out []filter.Expr
+		for i, e := range list {
+			x := filter.Expr{Text: e, File: at.File, Line: at.Line}
+			if whole {
+				x.Line += lineOffset(at.Text, i)
+			}
+			out = append(out, x)
+		}
+		return out
 	}
-	for _, e := range f.FailRegex {
-		def.Failregex = append(def.Failregex, filter.Expr{Text: e, File: file})
-	}
-	for _, e := range f.IgnoreRegex {
-		def.Ignoreregex = append(def.Ignoreregex, filter.Expr{Text: e, File: file})
-	}
+	def.Failregex, def.Ignoreregex = exprs("failregex", f.FailRegex), exprs("ignoreregex", f.IgnoreRegex)
 	if def.Prefregex.Text != "" {
-		def.Prefregex.File = file
+		at := f.Where("prefregex")
+		def.Prefregex.File, def.Prefregex.Line = at.File, at.Line
 	}
 	if f.MaxLines != "" {
 		n, err := strconv.Atoi(strings.TrimSpace(f.MaxLines))
@@ -37,4 +43,22 @@ func FromFail2ban(f *fail2ban.Filter) (filter.Definition, error) {
 		def.UseDNS = filter.UseDNS(f.UseDNS)
 	}
 	return def, nil
+}
+
+// lines are those of a value that are not empty.
+func lines(s string) []string {
+	return slices.DeleteFunc(strings.Split(s, "\n"), func(l string) bool { return l == "" })
+}
+
+// lineOffset is where the n-th line that is not empty stands in a value.
+func lineOffset(s string, n int) int {
+	for i, l := range strings.Split(s, "\n") {
+		if l == "" {
+			continue
+		}
+		if n--; n < 0 {
+			return i
+		}
+	}
+	return 0
 }

@@ -13,6 +13,7 @@ import (
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/source"
 )
 
 // tree reads a configuration directory of fail2ban's: its enabled jails, and
@@ -25,7 +26,17 @@ func (l *loader) tree(dir string) error {
 	l.cfg.Errors = append(l.cfg.Errors, t.Errors...)
 	l.cfg.Fail2ban = t
 	if t.Server != nil {
-		get := func(name string) string { s, _ := t.Server.Get("Definition", name, nil); return s }
+		get := func(name string) string {
+			s, err := t.Server.Get("Definition", name, nil)
+			if err == nil {
+				v, _ := t.Server.Raw("Definition", name, nil)
+				l.cfg.Settings = append(l.cfg.Settings, Setting{name, s, v.File, v.Line})
+			}
+			return s
+		}
+		for _, other := range []string{"syslogsocket", "socket", "pidfile", "dbfile", "dbpurgeage", "dbmaxmatches", "allowipv6"} {
+			get(other)
+		}
 		if s := get("loglevel"); s != "" {
 			level, err := ParseLogLevel(s)
 			if err != nil {
@@ -47,8 +58,13 @@ func (l *loader) tree(dir string) error {
 	}
 	l.cfg.Firewall.Hooks = []firewall.Hook{{Name: "input", Priority: -1}}
 	for _, j := range t.Jails {
-		if j.Enabled {
+		switch {
+		case j.Enabled:
 			l.cfg.Jails = append(l.cfg.Jails, l.treeJail(j))
+		case l.all:
+			resolved := l.treeJail(t.Resolve(j.Name))
+			resolved.Disabled = true
+			l.cfg.Jails = append(l.cfg.Jails, resolved)
 		}
 	}
 	return nil
@@ -124,12 +140,56 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 	if text, ok := get("ignoreself"); ok {
 		j.Ignore.Self = truth(text)
 	}
-	if text, _ := get("ignorecommand"); text != "" {
-		fail("ignorecommand", errors.New("ignorecommand can't be run yet: use ignoreip"))
+	j.IgnoreCommand, _ = get("ignorecommand")
+	if text, _ := get("ignorecache"); strings.TrimSpace(text) != "" {
+		var err error
+		j.IgnoreCache, err = ParseIgnoreCache(text)
+		fail("ignorecache", err)
+	}
+	if text, _ := get("logencoding"); text != "" {
+		var err error
+		j.Encoding, err = source.LookupEncoding(text)
+		fail("logencoding", err)
 	}
 	l.treeFilter(f, j, fail)
 	l.treeRule(f, j, fail)
+	treeParts(f, j)
 	return j
+}
+
+// treeParts lists the options of the jail's filter and actions.
+func treeParts(f *fail2ban.Jail, j *Jail) {
+	if f.Filter != nil {
+		var more []Setting
+		for _, n := range f.Filter.Options.Names {
+			switch n {
+			case "prefregex", "failregex", "ignoreregex":
+				continue
+			}
+			if v := f.Filter.Options.Values[n]; v != "" && !strings.HasPrefix(n, "known/") && !strings.HasPrefix(n, "_") {
+				at := f.Filter.Where(n)
+				if at.File == "" {
+					at = f.Where("filter")
+				}
+				more = append(more, Setting{n, v, at.File, at.Line})
+			}
+		}
+		j.Parts = append(j.Parts, filterPart(f.Filter.Name, &j.Filter, more))
+	}
+	for i := range f.Actions {
+		a := &f.Actions[i]
+		p := Part{Kind: "action", Name: a.Name, Settings: []Setting{}}
+		for _, n := range a.Options.Names {
+			if v := a.Options.Values[n]; v != "" {
+				at := a.Where(n)
+				if at.File == "" {
+					at = f.Where("action")
+				}
+				p.Settings = append(p.Settings, Setting{n, v, at.File, at.Line})
+			}
+		}
+		j.Parts = append(j.Parts, p)
+	}
 }
 
 func isListSpace(r rune) bool { return strings.ContainsRune(", \t\n", r) }
@@ -192,7 +252,12 @@ func (l *loader) treeFilter(f *fail2ban.Jail, j *Jail, fail func(string, error))
 	j.Filter = def
 	if len(j.Errors) == 0 {
 		if _, err := filter.Compile(def, time.UTC); err != nil {
-			fail("filter", fmt.Errorf("filter: %w", err))
+			var placed *filter.ExprError
+			if errors.As(err, &placed) && placed.File != "" {
+				j.Errors = append(j.Errors, err)
+			} else {
+				fail("filter", fmt.Errorf("filter: %w", err))
+			}
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/source"
 )
 
 // rawMain is bailiff.toml.
@@ -49,13 +50,22 @@ type rawJail struct {
 	IgnoreSelf  *bool      `toml:"ignoreself"`
 	UseDNS      *string    `toml:"usedns"`
 	DatePattern stringList `toml:"datepattern"`
+	Prefregex   *string    `toml:"prefregex"`
 	Failregex   stringList `toml:"failregex"`
 	Ignoreregex stringList `toml:"ignoreregex"`
+	MaxLines    *int       `toml:"maxlines"`
 	BlockType   *string    `toml:"blocktype"`
+
+	IgnoreCommand *string `toml:"ignorecommand"`
+	IgnoreCache   *string `toml:"ignorecache"`
+	LogEncoding   *string `toml:"logencoding"`
+	LogTimezone   *string `toml:"logtimezone"`
 }
 
 type rawFilter struct {
 	Description string             `toml:"description"`
+	Prefregex   string             `toml:"prefregex"`
+	MaxLines    int                `toml:"maxlines"`
 	Failregex   stringList         `toml:"failregex"`
 	Ignoreregex stringList         `toml:"ignoreregex"`
 	DatePattern stringList         `toml:"datepattern"`
@@ -93,6 +103,7 @@ type jailLayers struct {
 
 type loader struct {
 	cfg      *Config
+	all      bool // jails that are not enabled, too
 	defaults *layer
 	jails    map[string]*jailLayers
 }
@@ -216,6 +227,15 @@ func (l *loader) main(file string, data []byte) {
 	}
 	l.cfg.Log.Target = cmp.Or(raw.LogTarget, l.cfg.Log.Target)
 	l.cfg.Socket = cmp.Or(raw.Socket, l.cfg.Socket)
+	for _, s := range []struct{ key, given, holds string }{
+		{"loglevel", raw.LogLevel, l.cfg.Log.Level}, {"logtarget", raw.LogTarget, l.cfg.Log.Target}, {"socket", raw.Socket, l.cfg.Socket},
+	} {
+		set := Setting{Name: s.key, Value: s.holds}
+		if s.given != "" {
+			set.File, set.Line = file, lineOf(string(data), []string{s.key})
+		}
+		l.cfg.Settings = append(l.cfg.Settings, set)
+	}
 	fw := &l.cfg.Firewall
 	fw.Table, fw.Chain = raw.Firewall.Table, raw.Firewall.Chain
 	priority := -1
@@ -326,7 +346,10 @@ func (l *loader) resolve(name string) *Jail {
 	if !pick(r, func(j *rawJail) *bool { return j.Enabled }, false).v {
 		// Not enabled, maybe, because its file can't be read.
 		l.cfg.Errors = append(l.cfg.Errors, layers.errs...)
-		return nil
+		if !l.all {
+			return nil
+		}
+		j.Disabled, j.Errors = true, nil
 	}
 	if !jailName.MatchString(name) {
 		j.Errors = append(j.Errors, fmt.Errorf("jail name %q: want letters, digits, and . _ : - after the first", name))
@@ -380,6 +403,12 @@ func (l *loader) resolve(name string) *Jail {
 	logs := pickList(r, func(j *rawJail) stringList { return j.LogPath })
 	for _, p := range logs.v {
 		for _, g := range strings.Fields(p) {
+			if n := len(j.LogPath); n > 0 && (g == "tail" || g == "head") { // as fail2ban: FILE tail
+				if g == "tail" {
+					j.LogTail = append(j.LogTail, j.LogPath[n-1])
+				}
+				continue
+			}
 			if _, err := filepath.Match(g, ""); err != nil {
 				r.fail(logs.at, "logpath", fmt.Errorf("logpath %q: %w", g, err))
 				continue
@@ -387,16 +416,30 @@ func (l *loader) resolve(name string) *Jail {
 			j.LogPath = append(j.LogPath, g)
 		}
 	}
-	if len(j.LogPath) == 0 && len(r.errs) == 0 {
+	if len(j.LogPath) == 0 && len(r.errs) == 0 && !j.Disabled {
 		r.errs = append(r.errs, fmt.Errorf("no logpath: set it in jails/%s.toml or with --jail %s=FILE", name, name))
 	}
 	l.ignore(r, j)
+	if enc := pick(r, func(j *rawJail) *string { return j.LogEncoding }, ""); enc.v != "" {
+		if j.Encoding, err = source.LookupEncoding(enc.v); err != nil {
+			r.fail(enc.at, "logencoding", err)
+		}
+	}
 	l.resolveFilter(r, j)
+	j.Settings = r.settings()
+	j.Parts = append(j.Parts, filterPart(cmp.Or(pick(r, func(j *rawJail) *string { return j.Filter }, "").v, j.Name), &j.Filter, nil))
 	j.Errors = append(j.Errors, r.errs...)
 	return j
 }
 
 func (l *loader) ignore(r *resolver, j *Jail) {
+	j.IgnoreCommand = pick(r, func(j *rawJail) *string { return j.IgnoreCommand }, "").v
+	if c := pick(r, func(j *rawJail) *string { return j.IgnoreCache }, ""); c.v != "" {
+		var err error
+		if j.IgnoreCache, err = ParseIgnoreCache(c.v); err != nil {
+			r.fail(c.at, "ignorecache", err)
+		}
+	}
 	list := pickList(r, func(j *rawJail) stringList { return j.IgnoreIP })
 	j.Ignore.Self = pick(r, func(j *rawJail) *bool { return j.IgnoreSelf }, true).v
 	for _, item := range list.v {
@@ -466,6 +509,19 @@ func (l *loader) resolveFilter(r *resolver, j *Jail) {
 	if dates := pickList(r, func(j *rawJail) stringList { return j.DatePattern }); dates.v != nil {
 		def.DatePattern = dates.v
 	}
+	if pre := pick(r, func(j *rawJail) *string { return j.Prefregex }, ""); pre.at != nil {
+		def.Prefregex = filter.Expr{Text: pre.v, File: pre.at.file}
+		if pre.at.data != nil {
+			def.Prefregex.Line = pre.at.line("prefregex")
+		}
+	}
+	if lines := pick(r, func(j *rawJail) *int { return j.MaxLines }, 0); lines.at != nil {
+		if def.MaxLines = lines.v; lines.v < 1 {
+			r.fail(lines.at, "maxlines", fmt.Errorf("maxlines %d: want 1 or more", lines.v))
+		}
+	}
+	zone := pick(r, func(j *rawJail) *string { return j.LogTimezone }, "")
+	def.LogTimezone, def.Year = zone.v, time.Now().Year()
 	dns := pick(r, func(j *rawJail) *string { return j.UseDNS }, "warn")
 	def.UseDNS = filter.UseDNS(dns.v)
 	if !slices.Contains([]filter.UseDNS{filter.DNSYes, filter.DNSWarn, filter.DNSNo, filter.DNSRaw}, def.UseDNS) {
@@ -523,6 +579,10 @@ func (f *Filter) definition(mode string) (filter.Definition, error) {
 		Failregex:   f.exprs(f.raw.Failregex, "failregex"),
 		Ignoreregex: f.exprs(f.raw.Ignoreregex, "ignoreregex"),
 		DatePattern: f.raw.DatePattern,
+		MaxLines:    f.raw.MaxLines,
+	}
+	if pre := f.exprs(stringList{f.raw.Prefregex}, "prefregex"); len(pre) > 0 {
+		def.Prefregex = pre[0]
 	}
 	if mode == "" || mode == "normal" && len(f.Modes) > 0 {
 		mode = "normal"

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"bailiff/pkg/config/fail2ban"
+
 	"bailiff/pkg/firewall"
 )
 
@@ -145,4 +147,35 @@ func parseProtocols(list []string) ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// ParseIgnoreCache reads fail2ban's ignorecache: key="<ip>", max-count=100,
+// max-time=5m.
+func ParseIgnoreCache(s string) (*IgnoreCache, error) {
+	_, opts, err := fail2ban.ExtractOptions("ignorecache[" + s + "]")
+	if err != nil {
+		return nil, err
+	}
+	c := &IgnoreCache{Max: 100, MaxAge: 5 * time.Minute}
+	for _, name := range opts.Names {
+		v := opts.Values[name]
+		switch name {
+		case "key":
+			c.Key = v
+		case "max-count":
+			if c.Max, err = strconv.Atoi(v); err != nil || c.Max < 1 {
+				return nil, fmt.Errorf("ignorecache: max-count %q: want a number from 1", v)
+			}
+		case "max-time":
+			if c.MaxAge, err = ParseTime(v); err != nil || c.MaxAge <= 0 {
+				return nil, fmt.Errorf("ignorecache: max-time %q: want a time", v)
+			}
+		default:
+			return nil, fmt.Errorf("ignorecache: unknown option %q (key, max-count, max-time)", name)
+		}
+	}
+	if c.Key == "" {
+		return nil, fmt.Errorf("ignorecache %q: want key=\"…\", as key=\"<ip>\"", s)
+	}
+	return c, nil
 }

@@ -170,6 +170,13 @@ func (d *Daemon) deps() jail.Deps {
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 		},
+		Host: func(ctx context.Context, a netip.Addr) string {
+			names, err := net.DefaultResolver.LookupAddr(ctx, a.String())
+			if err != nil || len(names) == 0 {
+				return ""
+			}
+			return strings.TrimSuffix(names[0], ".")
+		},
 		Own: func() []netip.Addr {
 			addrs, err := net.InterfaceAddrs()
 			if err != nil {

@@ -79,7 +79,7 @@ func (c *connections) merge(id string, line *connection, lines []Line, now time.
 		line.groups["nofail"] = line.groups["mlfgained"]
 		line.order = append(slices.Clone(line.order), "nofail")
 	}
-	user, _ := line.groups.text("user")
+	user, _ := line.groups.Text("user")
 	conn := c.get(id, now)
 	switch {
 	case conn != nil:

@@ -136,7 +136,7 @@ func splitLines(s string) []string {
 func (f *Filter) failure(i int, groups Groups, order []string, lines []Line, r *Result) (Failure, bool) {
 	out := Failure{Regex: i, Time: r.Time, number: f.number}
 	conn := &connection{groups: groups, order: order, matches: lines}
-	mlfid, tied := groups.text("mlfid")
+	mlfid, tied := groups.Text("mlfid")
 	if tied {
 		conn.matches = nil
 		conn = f.conns.merge(mlfid, conn, lines, f.clock(r))
@@ -171,21 +171,21 @@ func (f *Filter) clock(r *Result) time.Time {
 }
 
 func has(g Groups, name string) bool {
-	s, ok := g.text(name)
+	s, ok := g.Text(name)
 	return ok && s != ""
 }
 
 // identify finds whose failure it is.
 func (f *Filter) identify(out *Failure, groups Groups, tied bool) bool {
-	fid, hasFID := groups.text("fid")
+	fid, hasFID := groups.Text("fid")
 	raw := f.RawHosts || f.dns == DNSRaw
 	for _, g := range []string{"ip4", "ip6"} {
-		text, ok := groups.text(g)
+		text, ok := groups.Text(g)
 		if !ok {
 			continue
 		}
 		bits := -1
-		if c, ok := groups.text("cidr"); ok && c != "" {
+		if c, ok := groups.Text("cidr"); ok && c != "" {
 			bits, _ = strconv.Atoi(c)
 		}
 		addr := prefix(text, bits)
@@ -205,7 +205,7 @@ func (f *Filter) identify(out *Failure, groups Groups, tied bool) bool {
 		}
 		return true
 	}
-	if dns, ok := groups.text("dns"); ok {
+	if dns, ok := groups.Text("dns"); ok {
 		if !raw {
 			out.ID = dns
 			if out.Addr = ParseID(dns, -1); !out.Addr.IsValid() {

@@ -571,8 +571,8 @@ func ParseID(id string, bits int) netip.Prefix {
 	return netip.PrefixFrom(a, a.BitLen())
 }
 
-// text returns a group as one string; a tuple as Python writes it.
-func (g Groups) text(name string) (string, bool) {
+// Text returns a group as one string; a tuple as Python writes it.
+func (g Groups) Text(name string) (string, bool) {
 	switch v := g[name].(type) {
 	case string:
 		return v, true

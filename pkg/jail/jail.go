@@ -46,6 +46,8 @@ type Deps struct {
 	Location *time.Location // of dates that name no zone
 	// Lookup resolves a host name.
 	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
+	// Host returns the name of an address, "" if it has none; nil: none has.
+	Host func(ctx context.Context, addr netip.Addr) string
 	// Own returns this host's addresses.
 	Own func() []netip.Addr
 	// Source makes the source of a jail; nil: its log files.
@@ -62,7 +64,8 @@ type Jail struct {
 	bans   *ban.List
 	ignore ban.Ignore
 	source Source
-	names  *resolver
+	names  *pool[found, resolved]
+	checks *pool[found, checked]
 
 	commands chan func()
 	stop     context.CancelFunc
@@ -118,7 +121,11 @@ func Start(c *config.Jail, deps Deps, bans []ban.Ban) (*Jail, error) {
 	j.takeOver(held, bans)
 	ctx, stop := context.WithCancel(context.Background())
 	j.stop = stop
-	j.names = newResolver(ctx, deps.Lookup)
+	j.names = newPool(ctx, lookups, lookupWorker(deps.Lookup))
+	j.checks = &pool[found, checked]{}
+	if c.IgnoreCommand != "" {
+		j.checks = newPool(ctx, ignoreWorkers, j.ignoreWorker())
+	}
 	j.ignore.Prefixes = slices.Clone(c.Ignore.Prefixes)
 	j.refreshIgnore(ctx)
 	if deps.Source != nil {
@@ -239,6 +246,8 @@ func (j *Jail) run(ctx context.Context) {
 			f()
 		case r := <-j.names.answers:
 			j.resolved(r)
+		case r := <-j.checks.answers:
+			j.checked(r)
 		case <-ends.C:
 			j.expire()
 		case <-tick.C:
@@ -316,40 +325,54 @@ func (j *Jail) line(line []byte, catchUp bool) {
 }
 
 func (j *Jail) failure(f filter.Failure, catchUp bool) {
+	q := found{id: f.Addr, at: f.Time, catchUp: catchUp, failure: f}
 	if f.Addr.IsValid() {
-		j.count(f.Addr, f.Time, catchUp)
+		j.consider(q)
 		return
 	}
 	if f.Name && (j.Config.Filter.UseDNS == filter.DNSYes || j.Config.Filter.UseDNS == filter.DNSWarn || j.Config.Filter.UseDNS == "") {
-		j.names.ask(question{f.ID, f.Time, catchUp}, j.resolved)
+		j.names.ask(q, j.resolved)
 		return
 	}
 	j.badIDs++
 	j.deps.Log.With("component", "actions").Warn(fmt.Sprintf("[%s] %q is no address: it matched, but can't be banned", j.Config.Name, f.ID))
 }
 
-func (j *Jail) resolved(r answer) {
+func (j *Jail) resolved(r resolved) {
 	log := j.deps.Log.With("component", "filter")
+	name := r.failure.ID
 	if r.err != nil || len(r.addrs) == 0 {
-		log.Warn(fmt.Sprintf("[%s] unable to find an address for %q: %v", j.Config.Name, r.name, r.err))
+		log.Warn(fmt.Sprintf("[%s] unable to find an address for %q: %v", j.Config.Name, name, r.err))
 		return
 	}
 	if j.Config.Filter.UseDNS != filter.DNSYes {
-		log.Warn(fmt.Sprintf("[%s] the address of %q was looked up: its owner decides what that is (usedns = no ignores names)", j.Config.Name, r.name))
+		log.Warn(fmt.Sprintf("[%s] the address of %q was looked up: its owner decides what that is (usedns = no ignores names)", j.Config.Name, name))
 	}
 	for _, a := range r.addrs {
 		a = a.Unmap().WithZone("")
-		j.count(netip.PrefixFrom(a, a.BitLen()), r.at, r.catchUp)
+		q := r.found
+		q.id = netip.PrefixFrom(a, a.BitLen())
+		j.consider(q)
 	}
 }
 
-// count adds a failure to the window, and bans when it is due.
-func (j *Jail) count(id netip.Prefix, at time.Time, catchUp bool) {
-	log := j.deps.Log.With("component", "filter")
-	if reason := j.ignored(id); reason != "" {
-		log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(id), reason))
+// consider counts a failure unless it is ignored.
+func (j *Jail) consider(q found) {
+	if reason := j.ignored(q.id); reason != "" {
+		j.deps.Log.With("component", "filter").Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(q.id), reason))
 		return
 	}
+	if j.Config.IgnoreCommand != "" {
+		j.checks.ask(q, j.checked)
+		return
+	}
+	j.count(q)
+}
+
+// count adds a failure to the window, and bans when it is due.
+func (j *Jail) count(q found) {
+	id, at, catchUp := q.id, q.at, q.catchUp
+	log := j.deps.Log.With("component", "filter")
 	if log.Enabled(context.Background(), slog.LevelInfo) {
 		log.Info(fmt.Sprintf("[%s] Found %s - %s", j.Config.Name, ban.Name(id), at.Format("2006-01-02 15:04:05")))
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -29,6 +30,8 @@ type lab struct {
 	held    []firewall.Element
 	log     bytes.Buffer
 	lookups map[string][]netip.Addr
+	// resolver, if not nil, is asked in place of lookups.
+	resolver *net.Resolver
 
 	catchUp bool // lines are from before the start
 	lines   chan []string
@@ -117,6 +120,26 @@ func (l *lab) logged(want string) {
 	}
 }
 
+// until waits for what workers beside the jail bring about.
+func (l *lab) until(done func() bool) {
+	l.t.Helper()
+	for end := time.Now().Add(10 * time.Second); !done(); {
+		if time.Now().After(end) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.t.Fatalf("waited in vain; log:\n%s", l.log.String())
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// says reports how often the log has a text.
+func (l *lab) says(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.log.String(), text)
+}
+
 func (l *lab) want(what string) {
 	l.t.Helper()
 	if got := l.asked(); got != what {
@@ -137,7 +160,10 @@ func start(t *testing.T, change func(*config.Jail, *lab)) *lab {
 	}
 	j, err := Start(c, Deps{
 		Firewall: l, Log: slog.New(eventlog.New(l, "DEBUG")), Now: l.clock, Location: time.UTC,
-		Lookup: func(_ context.Context, name string) ([]netip.Addr, error) {
+		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
+			if l.resolver != nil {
+				return l.resolver.LookupNetIP(ctx, "ip", name)
+			}
 			if a, ok := l.lookups[name]; ok {
 				return a, nil
 			}
@@ -217,13 +243,7 @@ func TestNames(t *testing.T) {
 	})
 	line := "%s Login failure bad.example"
 	l.say(line, line, line)
-	for range 500 {
-		l.jail.do(func() {})
-		if s := l.jail.Status(true); s.Banned == 2 {
-			break
-		}
-		time.Sleep(2 * time.Millisecond) // the resolver is another goroutine
-	}
+	l.until(func() bool { return l.jail.Status(true).Banned == 2 })
 	if got := l.asked(); !strings.Contains(got, "+203.0.113.9/32") || !strings.Contains(got, "+2001:db8::9/128") {
 		t.Errorf("asked of the kernel: %q", got)
 	}

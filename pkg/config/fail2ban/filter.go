@@ -23,6 +23,30 @@ type Filter struct {
 	// [Init], in their order.
 	Params []string
 	Files  []string
+
+	cfg   *Config
+	given *Options
+}
+
+// Where tells where an option of the filter stands; the zero Value if it was given
+// from outside, or nowhere.
+func (f *Filter) Where(option string) Value { return f.cfg.definedAt(option, f.given) }
+
+func (c *Config) definedAt(option string, given *Options) Value {
+	if c == nil {
+		return Value{}
+	}
+	if _, ok := given.Get(option); ok {
+		return Value{}
+	}
+	for _, section := range []string{"Definition", "Init"} {
+		if s, ok := c.Sections[section]; ok {
+			if v, ok := s[strings.ToLower(option)]; ok {
+				return v
+			}
+		}
+	}
+	return c.Defaults[strings.ToLower(option)]
 }
 
 // filterOptions are those of a filter's [Definition], in fail2ban's order.
@@ -189,7 +213,7 @@ func newFilter(c *Config, name string, outer, given *Options, all bool) (*Filter
 	if err != nil {
 		return nil, fmt.Errorf("filter %s: %w", name, err)
 	}
-	f := &Filter{Name: name, Options: opts, Params: d.init.Names, Files: c.Files}
+	f := &Filter{Name: name, Options: opts, Params: d.init.Names, Files: c.Files, cfg: c, given: given}
 	get := func(n string) string { v, _ := opts.Get(n); return v }
 	f.PrefRegex, f.MaxLines, f.UseDNS = get("prefregex"), get("maxlines"), get("usedns")
 	f.FailRegex, f.IgnoreRegex = lines(get("failregex")), lines(get("ignoreregex"))

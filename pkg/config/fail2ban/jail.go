@@ -40,7 +40,14 @@ type Action struct {
 	// parameters are Options.
 	Python string
 	Files  []string
+
+	cfg   *Config
+	given *Options
 }
+
+// Where tells where an option of the action stands; the zero Value if it was given
+// from outside, or nowhere.
+func (a *Action) Where(option string) Value { return a.cfg.definedAt(option, a.given) }
 
 // jailOptions are those of a jail, in fail2ban's order.
 var jailOptions = []string{
@@ -92,7 +99,7 @@ func ReadTree(dir string) (*Tree, error) {
 			continue
 		}
 		j := &Jail{Name: name, Options: &Options{}, section: name, cfg: c}
-		j.Err = j.read(dir)
+		j.Err = j.read(dir, false)
 		t.Jails = append(t.Jails, j)
 	}
 	server, found, err := Read(filepath.Join(dir, "fail2ban"))
@@ -140,12 +147,30 @@ func (j *Jail) options(names []string) error {
 	return errors.Join(errs...)
 }
 
-func (j *Jail) read(dir string) error {
+// Resolve reads a jail whether it is enabled or not; nil: there is none of that
+// name.
+func (t *Tree) Resolve(name string) *Jail {
+	for _, known := range t.Jails {
+		if known.Name != name {
+			continue
+		}
+		if known.Enabled {
+			return known
+		}
+		j := &Jail{Name: name, Options: &Options{}, section: name, cfg: t.Jail}
+		j.Err = j.read(t.Dir, true)
+		j.Enabled = false
+		return j
+	}
+	return nil
+}
+
+func (j *Jail) read(dir string, disabled bool) error {
 	if err := j.options([]string{"enabled", "backend", "filter"}); err != nil {
 		j.Enabled = true // so that somebody is told
 		return err
 	}
-	if j.Enabled = truth(j.Options.Values["enabled"]); !j.Enabled {
+	if j.Enabled = truth(j.Options.Values["enabled"]); !j.Enabled && !disabled {
 		return nil
 	}
 	var filterName string
@@ -282,7 +307,7 @@ func readAction(dir, text string, j *Jail) (Action, error) {
 	if err != nil {
 		return Action{}, fmt.Errorf("action %s: %w", file, err)
 	}
-	a := Action{Name: unique, File: file, Options: &Options{}, Files: c.Files}
+	a := Action{Name: unique, File: file, Options: &Options{}, Files: c.Files, cfg: c, given: given}
 	isOption := map[string]bool{}
 	for _, n := range actionOptions {
 		isOption[n] = true

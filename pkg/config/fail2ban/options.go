@@ -24,8 +24,11 @@ func (o *Options) Set(name, value string) {
 	o.Values[name] = value
 }
 
-// Get returns a value.
+// Get returns a value. A nil Options has none.
 func (o *Options) Get(name string) (string, bool) {
+	if o == nil {
+		return "", false
+	}
 	v, ok := o.Values[name]
 	return v, ok
 }

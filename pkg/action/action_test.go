@@ -1,0 +1,88 @@
+package action
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestFill(t *testing.T) {
+	ticket := &Ticket{
+		ID: "192.0.2.7", IP: netip.MustParseAddr("192.0.2.7"), Time: "1.0", Failures: 3, BanTime: 600 * time.Second,
+		Matches: []string{"one", "two; rm -rf /"}, Groups: map[string]string{"user": "$(reboot)", "fid": "x", "plain": "me"},
+	}
+	c := Fill(`ban <ip> <family> <ip-rev> <failures> <bantime> <F-USER> <F-PLAIN>|<F-NONE>| <F-ID> <nope> <matches>`, ticket.Tag, ticket.Group)
+	want := `ban 192.0.2.7 inet4 7.2.0.192. 3 600 $f2bV_F_user me|| x <nope> $f2bV_matches`
+	if c.Text != want {
+		t.Errorf("got  %s\nwant %s", c.Text, want)
+	}
+	six := &Ticket{ID: "2001:db8::/64", IP: netip.MustParseAddr("2001:db8::1")}
+	if v, _ := six.Tag("ip-rev"); v != "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2." {
+		t.Errorf("ip-rev: %s", v)
+	}
+}
+
+// TestHostileValues: what an attacker wrote arrives as it is and runs nothing.
+func TestHostileValues(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	values := []string{
+		"$(touch ran)", "`touch ran`", "'; touch ran; '", "\"; touch ran; \"", "x\ntouch ran\n", "& touch ran &", "| touch ran",
+		"${IFS}touch ran", "> ran", "\\", "a\x00b", "*", "~", "-n", "$f2bV_x", "\r", "<matches>", strings.Repeat("'", 1000),
+	}
+	for _, v := range values {
+		ticket := &Ticket{ID: v, Groups: map[string]string{"user": v}}
+		c := Fill(`printf '%s|%s' "<fid>" "<F-USER>"`, ticket.Tag, ticket.Group)
+		r, err := c.Run(context.Background(), 10*time.Second)
+		if err != nil || r.Code != 0 {
+			t.Errorf("%q: exit code %d, %v: %s", v, r.Code, err, r.Output)
+		}
+		kept := strings.ReplaceAll(v, "\x00", "\uFFFD")
+		if got := string(r.Output); got != kept+"|"+kept {
+			t.Errorf("%q arrives as %q", v, got)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "ran")); err == nil {
+		t.Error("a value was run")
+	}
+}
+
+func TestRun(t *testing.T) {
+	run := func(text string, timeout time.Duration) (Result, error) {
+		return Command{Text: text}.Run(context.Background(), timeout)
+	}
+	if r, err := run("exit 3", time.Minute); err != nil || r.Code != 3 {
+		t.Errorf("exit 3: %+v, %v", r, err)
+	}
+	if r, err := run("kill -9 $$", time.Minute); err != nil || r.Code != 137 {
+		t.Errorf("kill -9: %+v, %v", r, err)
+	}
+	if r, err := run("echo out; echo err >&2", time.Minute); err != nil || string(r.Output) != "out\nerr\n" {
+		t.Errorf("output: %q, %v", r.Output, err)
+	}
+	start := time.Now()
+	_, err := run("sleep 100 & sleep 100; echo", 100*time.Millisecond)
+	var timeout *TimeoutError
+	if !errors.As(err, &timeout) || time.Since(start) > 10*time.Second {
+		t.Errorf("a command that hangs: %v after %v", err, time.Since(start))
+	}
+	if r, err := run("head -c 1000000 /dev/zero", time.Minute); err != nil || len(r.Output) != maxOutput {
+		t.Errorf("much output: %d bytes, %v", len(r.Output), err)
+	}
+}
+
+func FuzzFill(f *testing.F) {
+	f.Add("a <ip> <F-USER>", "v'")
+	f.Fuzz(func(t *testing.T, text, value string) {
+		ticket := &Ticket{ID: value, Groups: map[string]string{"user": value}}
+		c := Fill("<fid>"+text, ticket.Tag, ticket.Group)
+		if unsafe.MatchString(value) && !strings.HasPrefix(c.Text, "$f2bV_fid") {
+			t.Errorf("%q stands in %q", value, c.Text)
+		}
+	})
+}

@@ -1,0 +1,162 @@
+// Package action runs fail2ban's commands: texts with tags like <ip>, which are
+// filled in from a failure or a ban, given to the shell.
+//
+// What an attacker wrote never becomes part of the shell's text: a value that
+// holds any character that means something to a shell is handed over as an
+// argument, and only the name of a variable takes its place, as fail2ban does it.
+//
+//	c := action.Fill(`echo <ip> >>/run/list`, ticket.Tag, ticket.Group)
+//	res, err := c.Run(ctx, time.Minute)
+package action
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Command is a shell command with its tags filled in.
+type Command struct {
+	Text string
+	// Vars are the values that the text names as variables.
+	Vars []Var
+}
+
+// Var is one of them.
+type Var struct{ Name, Value string }
+
+var (
+	tag      = regexp.MustCompile(`<([^ <>]+)>`)
+	groupTag = regexp.MustCompile(`<F-([A-Z0-9_\-]+)>`)
+	// unsafe are the characters that mean something to a shell.
+	unsafe  = regexp.MustCompile("[\\\\#&;`|*?~<>^()\\[\\]{}$'\"\\n\\r]")
+	notWord = regexp.MustCompile(`[^\pL\pN_]`)
+)
+
+// Fill replaces the tags of a text, once: what a value holds is not looked at
+// again. <F-NAME> is a group of the filter, and nothing if that has no such group;
+// other tags that are not known stay as they are.
+func Fill(text string, value, group func(name string) (string, bool)) Command {
+	var c Command
+	put := func(name, value string) string {
+		value = strings.ReplaceAll(value, "\x00", "\uFFFD")
+		if !unsafe.MatchString(value) {
+			return value
+		}
+		name = "f2bV_" + notWord.ReplaceAllString(name, "_")
+		for _, v := range c.Vars {
+			if v.Name == name {
+				return "$" + name
+			}
+		}
+		c.Vars = append(c.Vars, Var{name, value})
+		return "$" + name
+	}
+	c.Text = tag.ReplaceAllStringFunc(text, func(t string) string {
+		name := t[1 : len(t)-1]
+		switch name {
+		case "br":
+			return "\n"
+		case "sp":
+			return " "
+		}
+		if v, ok := value(name); ok {
+			return put(name, v)
+		}
+		return t
+	})
+	c.Text = groupTag.ReplaceAllStringFunc(c.Text, func(t string) string {
+		name := GroupName(t[3 : len(t)-1])
+		v, _ := group(name)
+		return put("F_"+name, v)
+	})
+	return c
+}
+
+// GroupName is the name of the group that <F-NAME> stands for.
+func GroupName(tag string) string {
+	switch tag = strings.ToLower(tag); tag {
+	case "id":
+		return "fid"
+	case "port":
+		return "fport"
+	}
+	return tag
+}
+
+// Result is what a command did.
+type Result struct {
+	Code   int // exit code; 128 and the signal if one ended it
+	Output []byte
+}
+
+// TimeoutError says that a command took too long and was killed with all that it
+// had started.
+type TimeoutError struct {
+	Command string
+	After   time.Duration
+}
+
+func (e *TimeoutError) Error() string {
+	return fmt.Sprintf("command killed after %v: %s", e.After, e.Command)
+}
+
+// maxOutput is how much of a command's output is kept.
+const maxOutput = 64 << 10
+
+// Run runs the command with /bin/sh. The error is for one that could not be
+// started or took too long; a failure of the command itself is in the Result.
+func (c Command) Run(ctx context.Context, timeout time.Duration) (Result, error) {
+	var head strings.Builder
+	args := []string{"-c", ""}
+	for i, v := range c.Vars {
+		fmt.Fprintf(&head, "%s=${%d} ", v.Name, i)
+		args = append(args, v.Value)
+	}
+	args[1] = c.Text
+	if len(c.Vars) > 0 {
+		args[1] = head.String() + "\n" + c.Text
+	}
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	cmd := exec.CommandContext(limited, "/bin/sh", args...)
+	out := &limitedBuffer{}
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second // whatever still holds its output is not waited for
+	err := cmd.Run()
+	res := Result{Output: out.kept.Bytes()}
+	var exit *exec.ExitError
+	switch {
+	case limited.Err() == context.DeadlineExceeded && ctx.Err() == nil:
+		return res, &TimeoutError{c.Text, timeout}
+	case ctx.Err() != nil:
+		return res, ctx.Err()
+	case errors.As(err, &exit):
+		res.Code = exit.ExitCode()
+		if st, ok := exit.Sys().(syscall.WaitStatus); ok && st.Signaled() {
+			res.Code = 128 + int(st.Signal())
+		}
+		return res, nil
+	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
+		return res, fmt.Errorf("command %q: %w", c.Text, err)
+	}
+	return res, nil
+}
+
+type limitedBuffer struct{ kept bytes.Buffer }
+
+// Write keeps the beginning and takes the rest without complaint.
+func (b *limitedBuffer) Write(p []byte) (int, error) {
+	if room := maxOutput - b.kept.Len(); room > 0 {
+		b.kept.Write(p[:min(len(p), room)])
+	}
+	return len(p), nil
+}

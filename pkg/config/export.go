@@ -1,0 +1,254 @@
+package config
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+
+	"bailiff/pkg/filter"
+)
+
+// Export writes a configuration of fail2ban's that was loaded as one of ours: the
+// files by their names, and what could not be carried. Jails that can't start
+// are left out, and told.
+func Export(c *Config) (files map[string]string, notes []string) {
+	e := &exporter{files: map[string]string{}, filters: map[string]string{}}
+	e.main(c)
+	for _, j := range c.Jails {
+		if err := j.Broken(); err != nil {
+			for _, line := range strings.Split(err.Error(), "\n") {
+				e.note("jail %s is left out: %s", j.Name, line)
+			}
+			continue
+		}
+		e.jail(j)
+	}
+	return e.files, e.notes
+}
+
+type exporter struct {
+	files   map[string]string
+	filters map[string]string // text by name, as written
+	notes   []string
+}
+
+func (e *exporter) note(format string, args ...any) {
+	e.notes = append(e.notes, fmt.Sprintf(format, args...))
+}
+
+// tomlFile is a file at work.
+type tomlFile struct{ strings.Builder }
+
+func (f *tomlFile) comment(format string, args ...any) {
+	fmt.Fprintf(f, "# %s\n", strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " "))
+}
+
+func (f *tomlFile) set(key string, value any) {
+	switch v := value.(type) {
+	case string:
+		fmt.Fprintf(f, "%s = %s\n", key, tomlString(v))
+	case []string:
+		if len(v) == 1 {
+			fmt.Fprintf(f, "%s = %s\n", key, tomlString(v[0]))
+			return
+		}
+		fmt.Fprintf(f, "%s = [\n", key)
+		for _, s := range v {
+			fmt.Fprintf(f, "  %s,\n", tomlString(s))
+		}
+		fmt.Fprint(f, "]\n")
+	default:
+		fmt.Fprintf(f, "%s = %v\n", key, v)
+	}
+}
+
+// tomlString quotes a string: as it stands where that is possible.
+func tomlString(s string) string {
+	if strings.IndexFunc(s, func(r rune) bool { return r == '\'' || r < ' ' && r != '\t' || r == 0x7f || r == 0xfffd }) < 0 {
+		if !strings.ContainsAny(s, `"\`) {
+			return `"` + strings.ReplaceAll(s, "\t", `\t`) + `"`
+		}
+		return "'" + s + "'"
+	}
+	var b strings.Builder
+	if err := toml.NewEncoder(&b).Encode(map[string]string{"x": s}); err != nil {
+		return strconv.Quote(s)
+	}
+	return strings.TrimPrefix(strings.TrimSpace(b.String()), "x = ")
+}
+
+func (e *exporter) main(c *Config) {
+	f := &tomlFile{}
+	if c.Fail2ban != nil {
+		f.comment("Imported from %s", c.Fail2ban.Dir)
+	}
+	for _, s := range c.Settings {
+		switch {
+		case s.Name == "loglevel" && s.Value != "INFO":
+			f.set(s.Name, s.Value)
+		case s.Name == "logtarget" && c.Log.Target != "stderr":
+			f.set(s.Name, c.Log.Target)
+		}
+	}
+	e.files["bailiff.toml"] = f.String()
+}
+
+// carried are the options of a jail that Export writes, or that mean nothing here.
+var carried = []string{
+	"enabled", "filter", "logpath", "maxretry", "findtime", "bantime", "ignoreip", "ignoreself", "ignorecommand", "ignorecache",
+	"usedns", "logencoding", "logtimezone", "action", "failregex", "ignoreregex", "prefregex", "datepattern", "maxlines", "backend", "mode", "logtype",
+}
+
+func (e *exporter) jail(j *Jail) {
+	f := &tomlFile{}
+	f.comment("Imported from %s", strings.Join(unique(settingFiles(j.Settings)), ", "))
+	f.set("enabled", !j.Disabled)
+	f.set("filter", e.filter(j))
+	get := func(name string) string {
+		for _, s := range j.Settings {
+			if s.Name == name {
+				return s.Value
+			}
+		}
+		return ""
+	}
+	switch {
+	case len(j.Rule.Protocols) == 0:
+		f.set("port", "all")
+		f.set("protocol", "all")
+	default:
+		f.set("port", portText(j))
+		f.set("protocol", j.Rule.Protocols)
+	}
+	if j.Rule.Drop {
+		f.set("blocktype", "drop")
+	}
+	var logs []string
+	for _, g := range j.LogPath {
+		if slices.Contains(j.LogTail, g) {
+			g += " tail"
+		}
+		logs = append(logs, g)
+	}
+	f.set("logpath", logs)
+	f.set("maxretry", j.MaxRetry)
+	for _, key := range []string{"findtime", "bantime"} {
+		if v := get(key); v != "" {
+			f.set(key, v)
+		}
+	}
+	var ignore []string
+	for _, p := range j.Ignore.Prefixes {
+		if p.IsSingleIP() {
+			ignore = append(ignore, p.Addr().String())
+		} else {
+			ignore = append(ignore, p.String())
+		}
+	}
+	if ignore = append(ignore, j.Ignore.Names...); len(ignore) > 0 {
+		f.set("ignoreip", ignore)
+	}
+	if !j.Ignore.Self {
+		f.set("ignoreself", false)
+	}
+	if j.Filter.UseDNS != "" && j.Filter.UseDNS != filter.DNSWarn {
+		f.set("usedns", string(j.Filter.UseDNS))
+	}
+	for _, key := range []string{"ignorecommand", "ignorecache", "logencoding", "logtimezone"} {
+		if v := get(key); v != "" && !(key == "logencoding" && v == "auto") {
+			f.set(key, v)
+		}
+	}
+	e.files[path.Join("jails", j.Name+".toml")] = f.String()
+	for _, s := range j.Settings {
+		if s.Value != "" && !slices.Contains(carried, s.Name) {
+			e.note("jail %s: %s = %s is not carried", j.Name, s.Name, strings.ReplaceAll(s.Value, "\n", " "))
+		}
+	}
+	for _, w := range j.Warnings {
+		e.note("%v", w)
+	}
+}
+
+func settingFiles(list []Setting) []string {
+	var out []string
+	for _, s := range list {
+		if s.File != "" {
+			out = append(out, s.File)
+		}
+	}
+	return out
+}
+
+func unique(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+func portText(j *Jail) string {
+	if len(j.Rule.Ports) == 0 {
+		return "all"
+	}
+	var out []string
+	for _, p := range j.Rule.Ports {
+		if p.First == p.Last {
+			out = append(out, strconv.Itoa(int(p.First)))
+		} else {
+			out = append(out, fmt.Sprintf("%d:%d", p.First, p.Last))
+		}
+	}
+	return strings.Join(out, ",")
+}
+
+// filter writes the jail's filter and returns its name. Jails that use one filter
+// in the same way share a file.
+func (e *exporter) filter(j *Jail) string {
+	f := &tomlFile{}
+	from := []string{}
+	for _, p := range j.Parts {
+		if p.Kind == "filter" {
+			from = settingFiles(p.Settings)
+		}
+	}
+	d := &j.Filter
+	if len(from) > 0 {
+		f.comment("Imported from %s", strings.Join(unique(from), ", "))
+	}
+	if d.Prefregex.Text != "" {
+		f.set("prefregex", d.Prefregex.Text)
+	}
+	texts := func(list []filter.Expr) []string {
+		var out []string
+		for _, x := range list {
+			out = append(out, x.Text)
+		}
+		return out
+	}
+	f.set("failregex", texts(d.Failregex))
+	if len(d.Ignoreregex) > 0 {
+		f.set("ignoreregex", texts(d.Ignoreregex))
+	}
+	if len(d.DatePattern) > 0 {
+		f.set("datepattern", d.DatePattern)
+	}
+	if d.MaxLines > 1 {
+		f.set("maxlines", d.MaxLines)
+	}
+	name := d.Name
+	if !jailName.MatchString(name) {
+		name = j.Name
+	}
+	if text, ok := e.filters[name]; ok && text != f.String() {
+		name = j.Name
+		if text, ok := e.filters[name]; ok && text != f.String() {
+			name = j.Name + "-filter"
+		}
+	}
+	e.filters[name] = f.String()
+	e.files[path.Join("filters", name+".toml")] = f.String()
+	return name
+}

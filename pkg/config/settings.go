@@ -1,0 +1,86 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"bailiff/pkg/filter"
+)
+
+// jailDefaults is what holds where no file says anything, as in resolve.
+var jailDefaults = map[string]string{
+	"enabled": "false", "maxretry": "5", "findtime": "10m", "bantime": "10m", "protocol": "tcp",
+	"ignoreself": "true", "usedns": "warn", "blocktype": "reject",
+}
+
+// settings lists the keys of a jail that are set or have a default, each with the
+// place that decided.
+func (r *resolver) settings() []Setting {
+	var out []Setting
+	t := reflect.TypeFor[rawJail]()
+	for i := range t.NumField() {
+		key := t.Field(i).Tag.Get("toml")
+		s := Setting{Name: key, Value: jailDefaults[key]}
+		_, known := jailDefaults[key]
+		for _, l := range slices.Backward(r.layers) {
+			v := reflect.ValueOf(l.raw).Field(i)
+			if v.IsNil() {
+				continue
+			}
+			known = true
+			s.Value, s.File = settingText(v), l.file
+			if l.data != nil {
+				s.Line = l.line(key)
+			}
+			break
+		}
+		if known {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// filterPart lists what a filter is made of; more are options that are no part of
+// the definition.
+func filterPart(name string, def *filter.Definition, more []Setting) Part {
+	p := Part{Kind: "filter", Name: name, Settings: []Setting{}}
+	add := func(key string, e filter.Expr) {
+		if e.Text != "" {
+			p.Settings = append(p.Settings, Setting{key, e.Text, e.File, e.Line})
+		}
+	}
+	add("prefregex", def.Prefregex)
+	for _, e := range def.Failregex {
+		add("failregex", e)
+	}
+	for _, e := range def.Ignoreregex {
+		add("ignoreregex", e)
+	}
+	given := map[string]bool{}
+	for _, s := range more {
+		given[s.Name] = true
+	}
+	if len(def.DatePattern) > 0 && !given["datepattern"] {
+		p.Settings = append(p.Settings, Setting{Name: "datepattern", Value: strings.Join(def.DatePattern, "\n")})
+	}
+	if def.MaxLines > 1 && !given["maxlines"] {
+		p.Settings = append(p.Settings, Setting{Name: "maxlines", Value: strconv.Itoa(def.MaxLines)})
+	}
+	p.Settings = append(p.Settings, more...)
+	return p
+}
+
+func settingText(v reflect.Value) string {
+	if list, ok := v.Interface().(stringList); ok {
+		var lines []string
+		for _, s := range list {
+			lines = append(lines, strings.TrimSpace(s))
+		}
+		return strings.Join(lines, "\n")
+	}
+	return fmt.Sprint(v.Elem().Interface())
+}
