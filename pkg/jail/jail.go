@@ -196,7 +196,11 @@ func (j *Jail) files() Source {
 				log.Error(fmt.Sprintf("[%s] log %s: %v: %s", j.Config.Name, e.Path, e.Err, remedy(e.Err)))
 				return
 			}
-			log.Info(fmt.Sprintf("[%s] log %s: %s", j.Config.Name, e.Path, e.Text))
+			level := slog.LevelInfo
+			if e.Warn {
+				level = slog.LevelWarn
+			}
+			log.Log(context.Background(), level, fmt.Sprintf("[%s] log %s: %s", j.Config.Name, e.Path, e.Text))
 		},
 	}
 }

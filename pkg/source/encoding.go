@@ -176,6 +176,24 @@ func (e *Encoding) Decode(line []byte) []byte {
 	return bytes.TrimPrefix(out, []byte("\uFEFF"))
 }
 
+// damaged reports whether a line holds bytes that are no characters.
+func (e *Encoding) damaged(line []byte) bool {
+	if e == nil || e.kind == utf8Encoding {
+		return !utf8.Valid(line)
+	}
+	if e.kind == asciiEncoding {
+		return bytes.IndexFunc(line, func(r rune) bool { return r >= utf8.RuneSelf }) >= 0
+	}
+	return false
+}
+
+func (e *Encoding) name() string {
+	if e == nil {
+		return "UTF-8"
+	}
+	return e.Name
+}
+
 const replacement = "\uFFFD"
 
 func asciiOnly(line []byte) []byte {

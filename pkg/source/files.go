@@ -126,8 +126,9 @@ type follower struct {
 	subs []*subscription
 	err  string // last error told
 
-	opened bool // some file was read under this path before
-	cuts   int
+	opened  bool // some file was read under this path before
+	cuts    int
+	badTold bool
 }
 
 type oldFile struct {
@@ -213,6 +214,10 @@ func (f *follower) drain(ctx context.Context, r *lineReader) bool {
 		if r.cut > f.cuts {
 			f.cuts = r.cut
 			f.src.note(Event{Path: f.path, Err: fmt.Errorf("line ending at byte %d is longer than %d bytes: only its beginning is looked at", r.offset, MaxLine)})
+		}
+		if r.bad != nil && !f.badTold { // once a log, as fail2ban does
+			f.badTold = true
+			f.src.note(Event{Path: f.path, Text: fmt.Sprintf("a line is not %s: what can't be read counts as U+FFFD; set logencoding if it is another encoding: %q", f.src.Encoding.name(), r.bad), Warn: true})
 		}
 		if len(lines) == 0 {
 			if err != nil {

@@ -18,9 +18,10 @@ type lineReader struct {
 	offset  int64  // behind the last line given out
 	part    []byte // of a line that is not complete yet
 	block   []byte
-	passed  int64 // bytes of the present line beyond MaxLine, not kept
-	catchUp bool  // not at the end of what was there at first
-	cut     int   // lines that were cut so far
+	passed  int64  // bytes of the present line beyond MaxLine, not kept
+	catchUp bool   // not at the end of what was there at first
+	cut     int    // lines that were cut so far
+	bad     []byte // a line that the encoding does not allow, the first one
 }
 
 // read returns the next lines, at most a block of them. No lines and no error
@@ -43,6 +44,9 @@ func (r *lineReader) read() ([][]byte, error) {
 		// The lines go to other goroutines: they get memory of their own.
 		if lines := r.split(bytes.Clone(r.block[:n])); len(lines) > 0 {
 			for i, line := range lines {
+				if r.bad == nil && r.enc.damaged(line) {
+					r.bad = bytes.Clone(line[:min(len(line), 200)])
+				}
 				lines[i] = bytes.TrimRight(r.enc.Decode(line), "\r")
 			}
 			return lines, nil

@@ -52,6 +52,7 @@ type Event struct {
 	Path string
 	Err  error  // nil for news
 	Text string // news: "file rotated" and the like
+	Warn bool   // the news are worth a warning
 }
 
 func (e Event) String() string {
