@@ -186,6 +186,6 @@ func substitute(opts *Options, name, family string, ignore map[string]bool, more
 		}
 		value = strings.ReplaceAll(value, "<"+t+">", replacement)
 		uses[t]++
-		from = start
+		from = min(start, len(value)) // it may stand before, too, and be shorter now
 	}
 }
