@@ -94,7 +94,7 @@ func (n *network) start(config string) {
 	defer out.Close()
 	n.daemon = n.server.Command(context.Background(), link, "run", "--config", n.path("bailiff.toml"), "--socket", n.path("sock"))
 	n.daemon.Stdout, n.daemon.Stderr = out, out
-	n.daemon.Env = append(os.Environ(), "TZ=UTC")
+	n.daemon.Env = append(os.Environ(), "TZ=UTC", "STATE_DIRECTORY="+n.path("state"))
 	if err := n.daemon.Start(); err != nil {
 		n.t.Fatal(err)
 	}

@@ -31,6 +31,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TZ", "UTC")
+			e.Setenv("STATE_DIRECTORY", e.WorkDir+"/state")
 			e.Setenv("SOCK", e.WorkDir+"/sock")
 			e.Setenv("REAL_PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
 			return os.Chmod(e.WorkDir, 0o755)

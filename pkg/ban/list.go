@@ -13,6 +13,9 @@ type Ban struct {
 	ID    netip.Prefix
 	Start time.Time
 	End   time.Time // zero: permanent
+	// Count is how often the address was banned in the jail, with this time; 0 is
+	// taken for 1.
+	Count int
 	// Failures is how many made the ban; 0 for one made by hand.
 	Failures int
 }

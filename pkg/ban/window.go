@@ -22,6 +22,10 @@ type Window struct {
 	root entry
 
 	total int // failures ever counted
+
+	// Evicted, if not nil, is told of an address that is forgotten because there is
+	// no room.
+	Evicted func(netip.Prefix)
 }
 
 type entry struct {
@@ -53,6 +57,9 @@ func (w *Window) Add(id netip.Prefix, at time.Time) (count int, due bool) {
 	e := w.entries[id]
 	if e == nil {
 		if len(w.entries) >= w.limit {
+			if w.Evicted != nil {
+				w.Evicted(w.root.next.id)
+			}
 			w.remove(w.root.next)
 		}
 		e = &entry{id: id}
@@ -85,6 +92,32 @@ func (w *Window) Add(id netip.Prefix, at time.Time) (count int, due bool) {
 	return count, false
 }
 
+// Times returns the failures of an address that lie in the window, ascending.
+func (w *Window) Times(id netip.Prefix) []time.Time {
+	if e := w.entries[id]; e != nil {
+		return slices.Clone(e.times)
+	}
+	return nil
+}
+
+// Restore puts back what Times told before a restart. Addresses come in the order
+// of their last failures.
+func (w *Window) Restore(id netip.Prefix, times []time.Time) {
+	if len(times) == 0 || w.entries[id] != nil || len(w.entries) >= w.limit {
+		return
+	}
+	if extra := len(times) - (w.maxRetry - 1); extra > 0 {
+		times = times[extra:] // maxretry was lowered: the next failure is one too many
+	}
+	if len(times) == 0 {
+		return
+	}
+	e := &entry{id: id, times: slices.Clone(times)}
+	w.entries[id] = e
+	e.prev, e.next = w.root.prev, &w.root
+	e.prev.next, w.root.prev = e, e
+}
+
 func (w *Window) remove(e *entry) {
 	e.prev.next, e.next.prev = e.next, e.prev
 	delete(w.entries, e.id)
@@ -99,16 +132,19 @@ func (w *Window) Forget(id netip.Prefix) bool {
 	return e != nil
 }
 
-// Expire forgets addresses whose last failure is older than findtime.
-func (w *Window) Expire(now time.Time) {
+// Expire forgets the addresses whose last failure is older than findtime, and
+// returns them.
+func (w *Window) Expire(now time.Time) (forgotten []netip.Prefix) {
 	for e := w.root.next; e != &w.root; {
 		next := e.next
 		if now.Sub(e.times[len(e.times)-1]) <= w.findTime {
-			return // the ring is in the order of arrival: the rest is younger
+			break // the ring is in the order of arrival: the rest is younger
 		}
 		w.remove(e)
+		forgotten = append(forgotten, e.id)
 		e = next
 	}
+	return forgotten
 }
 
 // Len returns the number of addresses with failures in the window.

@@ -20,7 +20,7 @@ import (
 func (g *global) runCommand() *cobra.Command {
 	var load config.Options
 	var dryRun, flush bool
-	var level, target string
+	var level, target, database string
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Run the daemon",
@@ -54,7 +54,7 @@ Bans stay in the kernel when the daemon stops, and end there on time; with
 				return err
 			}
 			defer closeLog()
-			opts := daemon.Options{Config: load, DryRun: dryRun, FlushOnStop: flush, Version: Version, Log: slog.New(handler)}
+			opts := daemon.Options{Config: load, Database: database, DryRun: dryRun, FlushOnStop: flush, Version: Version, Log: slog.New(handler)}
 			if c.Flags().Changed("socket") {
 				opts.Socket = g.socket
 			}
@@ -82,6 +82,7 @@ Bans stay in the kernel when the daemon stops, and end there on time; with
 	f.StringArrayVarP(&load.Jails, "jail", "j", nil, "enable a jail with this log, `NAME=LOGPATH`; may be repeated")
 	f.BoolVar(&dryRun, "dry-run", false, "touch no firewall, only tell what would be banned")
 	f.BoolVar(&flush, "flush-on-stop", false, "take the bans out of the kernel when the daemon stops")
+	f.StringVar(&database, "database", "", "a `file` for bans and log positions, or none (default "+config.DefaultDatabase()+")")
 	f.StringVar(&level, "log-level", "", "CRITICAL, ERROR, WARNING, NOTICE, INFO or DEBUG")
 	f.StringVar(&target, "log-target", "", "stderr, stdout, journal, or a `file`")
 	return c

@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +30,7 @@ import (
 type Config struct {
 	Log      Log
 	Socket   string // path of the control socket
+	Database Database
 	Firewall firewall.Options
 	Jails    []*Jail            // the enabled ones, by name
 	Filters  map[string]*Filter // all that are known
@@ -42,6 +45,23 @@ type Config struct {
 type Log struct {
 	Level  string // fail2ban's: CRITICAL … DEBUG
 	Target string // stderr, stdout, journal, or a file's path
+}
+
+// Database says where bans and log positions are kept.
+type Database struct {
+	Path       string        // empty: nowhere
+	PurgeAge   time.Duration // how long ended bans are kept
+	MaxMatches int           // lines of the log kept with a ban
+}
+
+// DefaultDatabase is where bans and log positions are kept: under the directory
+// that systemd gives (StateDirectory=), else under /var/lib/bailiff.
+func DefaultDatabase() string {
+	dir, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":")
+	if dir == "" {
+		dir = "/var/lib/bailiff"
+	}
+	return filepath.Join(dir, "bailiff.sqlite3")
 }
 
 // Jail is one jail, resolved.
@@ -185,6 +205,7 @@ func Load(opts Options) (*Config, error) {
 		all: opts.All,
 		cfg: &Config{
 			Log: Log{Level: "INFO", Target: "stderr"}, Socket: DefaultSocket, Filters: map[string]*Filter{},
+			Database: Database{Path: DefaultDatabase(), PurgeAge: 24 * time.Hour, MaxMatches: 10},
 		},
 		jails: map[string]*jailLayers{},
 	}

@@ -34,9 +34,10 @@ func (l *loader) tree(dir string) error {
 			}
 			return s
 		}
-		for _, other := range []string{"syslogsocket", "socket", "pidfile", "dbfile", "dbpurgeage", "dbmaxmatches", "allowipv6"} {
+		for _, other := range []string{"syslogsocket", "socket", "pidfile", "allowipv6"} {
 			get(other)
 		}
+		l.treeDatabase(t.Server, get)
 		if s := get("loglevel"); s != "" {
 			level, err := ParseLogLevel(s)
 			if err != nil {
@@ -68,6 +69,34 @@ func (l *loader) tree(dir string) error {
 		}
 	}
 	return nil
+}
+
+// treeDatabase is fail2ban.conf's word on the database.
+func (l *loader) treeDatabase(server *fail2ban.Config, get func(string) string) {
+	db := &l.cfg.Database
+	fail := func(option, value, want string) {
+		v, _ := server.Raw("Definition", option, nil)
+		l.cfg.Errors = append(l.cfg.Errors, &Error{v.File, v.Line, fmt.Sprintf("%s %q: want %s", option, value, want)})
+	}
+	if s := get("dbfile"); s != "" {
+		db.Path = DatabasePath(s)
+	}
+	if s := get("dbpurgeage"); s != "" {
+		age, err := ParseTime(s)
+		if err != nil || age < 0 {
+			fail("dbpurgeage", s, "a time")
+		} else {
+			db.PurgeAge = age
+		}
+	}
+	if s := get("dbmaxmatches"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 0 {
+			fail("dbmaxmatches", s, "a number")
+		} else {
+			db.MaxMatches = n
+		}
+	}
 }
 
 // treeJail turns a jail of fail2ban's into one of ours.

@@ -23,9 +23,16 @@ type rawMain struct {
 	LogLevel  string             `toml:"loglevel"`
 	LogTarget string             `toml:"logtarget"`
 	Socket    string             `toml:"socket"`
+	Database  rawDatabase        `toml:"database"`
 	Firewall  rawFirewall        `toml:"firewall"`
 	Default   rawJail            `toml:"default"`
 	Jail      map[string]rawJail `toml:"jail"`
+}
+
+type rawDatabase struct {
+	Path       *string `toml:"path"`
+	PurgeAge   *text   `toml:"purgeage"`
+	MaxMatches *int    `toml:"maxmatches"`
 }
 
 type rawFirewall struct {
@@ -236,6 +243,7 @@ func (l *loader) main(file string, data []byte) {
 		}
 		l.cfg.Settings = append(l.cfg.Settings, set)
 	}
+	l.database(file, data, raw.Database)
 	fw := &l.cfg.Firewall
 	fw.Table, fw.Chain = raw.Firewall.Table, raw.Firewall.Chain
 	priority := -1
@@ -258,6 +266,38 @@ func (l *loader) main(file string, data []byte) {
 		j := l.jail(name)
 		j.layers = append(j.layers, layer{file: file, data: data, raw: jail, table: []string{"jail", name}})
 	}
+}
+
+func (l *loader) database(file string, data []byte, raw rawDatabase) {
+	db := &l.cfg.Database
+	fail := func(key string, err error) {
+		l.cfg.Errors = append(l.cfg.Errors, &Error{file, lineOf(string(data), []string{"database", key}), err.Error()})
+	}
+	if raw.Path != nil {
+		db.Path = DatabasePath(*raw.Path)
+	}
+	if raw.PurgeAge != nil {
+		age, err := ParseTime(string(*raw.PurgeAge))
+		if err != nil || age < 0 {
+			fail("purgeage", fmt.Errorf("purgeage %q: want a time", *raw.PurgeAge))
+		} else {
+			db.PurgeAge = age
+		}
+	}
+	if raw.MaxMatches != nil {
+		if db.MaxMatches = *raw.MaxMatches; db.MaxMatches < 0 {
+			fail("maxmatches", fmt.Errorf("maxmatches %d: want 0 or more", db.MaxMatches))
+		}
+	}
+}
+
+// DatabasePath reads fail2ban's dbfile: "None" and ":memory:" keep nothing.
+func DatabasePath(s string) string {
+	switch strings.ToLower(s) {
+	case "none", ":memory:", "":
+		return ""
+	}
+	return s
 }
 
 // ParseLogLevel reads one of fail2ban's levels, in any case.

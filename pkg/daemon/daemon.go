@@ -31,6 +31,7 @@ import (
 type Options struct {
 	Config      config.Options
 	Socket      string // empty: as configured
+	Database    string // empty: as configured; "none": nothing is kept
 	DryRun      bool   // touch no firewall
 	FlushOnStop bool   // take the bans out of the kernel at the end
 	Version     string
@@ -45,6 +46,7 @@ type Daemon struct {
 
 	fw    *firewall.Firewall // nil with DryRun
 	queue *firewall.Queue
+	store *keeper // nil: nothing is kept
 
 	mu     sync.Mutex // guards what follows; held over a reload
 	cfg    *config.Config
@@ -73,6 +75,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		d.fw = fw
 		d.queue = firewall.NewQueue(fw, d.refused, d.cutOff)
 	}
+	d.mu.Lock() // questions wait until the jails are there
 	control, err := control.Listen(cmp.Or(opts.Socket, cfg.Socket), d)
 	if err != nil {
 		return err
@@ -80,10 +83,10 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	defer control.Close()
 	server.Info(strings.Repeat("-", 50))
 	server.Info("Starting bailiff " + opts.Version)
+	d.store = d.keep()
 	for _, err := range cfg.Errors {
 		server.Error(err.Error())
 	}
-	d.mu.Lock()
 	for _, j := range cfg.Jails {
 		d.start(j, nil)
 	}
@@ -101,6 +104,8 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	defer repairing.Stop()
 	looking := time.NewTicker(10 * time.Second)
 	defer looking.Stop()
+	purging := time.NewTicker(time.Hour)
+	defer purging.Stop()
 	broken := map[string]bool{}
 	for {
 		select {
@@ -112,6 +117,8 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 			return nil
 		case name := <-d.repair:
 			broken[name] = true
+		case <-purging.C:
+			d.purge()
 		case <-looking.C:
 			if d.fw != nil {
 				for _, name := range d.fw.Gone() {
@@ -165,7 +172,7 @@ func (d *Daemon) deps() jail.Deps {
 	if d.fw == nil {
 		fw = &dry{d.log}
 	}
-	return jail.Deps{
+	deps := jail.Deps{
 		Firewall: fw, Log: d.log, Now: time.Now, Location: time.Local,
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
@@ -193,14 +200,23 @@ func (d *Daemon) deps() jail.Deps {
 			return out
 		},
 	}
+	if d.store != nil {
+		deps.Store, deps.MaxMatches = d.store, d.cfg.Database.MaxMatches
+	}
+	return deps
 }
 
 // kernel is the real firewall as jails see it.
 type kernel struct{ d *Daemon }
 
-func (k *kernel) AddJail(r firewall.Rule) ([]firewall.Element, error) {
+func (k *kernel) AddJail(r firewall.Rule) error {
 	k.d.queue.Sync() // what was pushed before comes first
 	return k.d.fw.AddJail(r)
+}
+
+func (k *kernel) Elements(name string) ([]firewall.Element, error) {
+	k.d.queue.Sync()
+	return k.d.fw.Elements(name)
 }
 
 func (k *kernel) RemoveJail(name string) error {
@@ -213,8 +229,9 @@ func (k *kernel) Push(c ...firewall.Change) { k.d.queue.Push(c...) }
 // dry is the firewall of --dry-run.
 type dry struct{ log *slog.Logger }
 
-func (d *dry) AddJail(firewall.Rule) ([]firewall.Element, error) { return nil, nil }
-func (d *dry) RemoveJail(string) error                           { return nil }
+func (d *dry) AddJail(firewall.Rule) error                 { return nil }
+func (d *dry) Elements(string) ([]firewall.Element, error) { return nil, nil }
+func (d *dry) RemoveJail(string) error                     { return nil }
 
 func (d *dry) Push(changes ...firewall.Change) {
 	for _, c := range changes {
@@ -284,6 +301,9 @@ func (d *Daemon) shutdown() {
 	if d.queue != nil {
 		d.queue.Close()
 	}
+	if d.store != nil {
+		d.store.close()
+	}
 	server.Info("Exiting bailiff")
 }
 
@@ -329,6 +349,9 @@ func (d *Daemon) Reload() (control.ReloadResult, error) {
 		if wanted[name] == nil {
 			d.jails[name].Stop(true)
 			delete(d.jails, name)
+			if d.store != nil {
+				d.store.disable(name)
+			}
 			res.Stopped = append(res.Stopped, name)
 			d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
 		}
@@ -475,6 +498,9 @@ func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, er
 func (d *Daemon) settle() {
 	if d.queue != nil {
 		d.queue.Sync()
+	}
+	if d.store != nil {
+		_ = d.store.queue.Sync() // that it can't be written was told
 	}
 }
 

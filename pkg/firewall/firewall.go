@@ -185,50 +185,39 @@ func explain(asked string, err error) error {
 }
 
 // AddJail makes the sets and rules of a jail, or brings those that are there in
-// line. It returns what the sets hold already: bans outlive the daemon.
-func (f *Firewall) AddJail(rule Rule) ([]Element, error) {
+// line. What sets hold stays there: bans outlive the daemon.
+func (f *Firewall) AddJail(rule Rule) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	c, err := f.conn()
 	if err != nil {
-		return nil, explain("open a netlink socket", err)
+		return explain("open a netlink socket", err)
 	}
 	if err := f.base(c); err != nil { // another hand may have removed them
-		return nil, err
+		return err
 	}
 	j := &jailSets{rule: rule}
 	existing, err := c.GetSets(f.table)
 	if err != nil {
-		return nil, explain("list the sets of table "+f.table.Name, err)
+		return explain("list the sets of table "+f.table.Name, err)
 	}
 	names := SetNames(rule.Jail)
 	for i, name := range names {
 		if i < setNet4 || slices.ContainsFunc(existing, func(s *nftables.Set) bool { return s.Name == name }) {
 			j.sets[i] = f.newSet(i, rule.Jail)
 			if err := c.AddSet(j.sets[i], nil); err != nil {
-				return nil, explain("make set "+name, err)
+				return explain("make set "+name, err)
 			}
 		}
 	}
 	if err := f.addRules(c, j); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.Flush(); err != nil {
-		return nil, explain("make the sets and rules of jail "+rule.Jail, err)
+		return explain("make the sets and rules of jail "+rule.Jail, err)
 	}
 	f.jails[rule.Jail] = j
-	var held []Element
-	for i, set := range j.sets {
-		if set == nil {
-			continue
-		}
-		elements, err := f.elements(c, set, i >= setNet4)
-		if err != nil {
-			return nil, err
-		}
-		held = append(held, elements...)
-	}
-	return held, nil
+	return nil
 }
 
 func (f *Firewall) newSet(kind int, jail string) *nftables.Set {

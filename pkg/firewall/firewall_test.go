@@ -52,7 +52,7 @@ func open(t testing.TB, rules ...Rule) *Firewall {
 		t.Fatal(err)
 	}
 	for _, r := range rules {
-		if _, err := f.AddJail(r); err != nil {
+		if err := f.AddJail(r); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -92,7 +92,7 @@ func TestRules(t *testing.T) {
 		t.Error("an interval set was made before it was needed")
 	}
 	// A jail that starts again leaves one rule of each kind.
-	if _, err := f.AddJail(Rule{Jail: "one", Ports: []PortRange{{2222, 2222}}, Protocols: []string{"tcp"}}); err != nil {
+	if err := f.AddJail(Rule{Jail: "one", Ports: []PortRange{{2222, 2222}}, Protocols: []string{"tcp"}}); err != nil {
 		t.Fatal(err)
 	}
 	got = nft(t, "list", "table", "inet", "f2b-table")
@@ -114,7 +114,7 @@ func TestHooks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.AddJail(Rule{Jail: "web", Ports: []PortRange{{80, 80}}, Protocols: []string{"tcp"}}); err != nil {
+	if err := f.AddJail(Rule{Jail: "web", Ports: []PortRange{{80, 80}}, Protocols: []string{"tcp"}}); err != nil {
 		t.Fatal(err)
 	}
 	got := nft(t, "list", "table", "inet", "x")
@@ -145,7 +145,7 @@ func TestElements(t *testing.T) {
 	contains(t, nft(t, "list", "chain", "inet", "f2b-table", "f2b-chain"), "ip saddr @net-set-web", "ip6 saddr @net6-set-web")
 
 	// Another daemon finds them, with what is left of their time.
-	held, err := open(t).AddJail(rule)
+	held, err := open(t, rule).Elements(rule.Jail)
 	if err != nil {
 		t.Fatal(err)
 	}

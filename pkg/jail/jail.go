@@ -21,15 +21,26 @@ import (
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/source"
+	"bailiff/pkg/store"
 )
 
 // Firewall is what a jail asks of the kernel.
 type Firewall interface {
-	// AddJail makes the jail's sets and rules and returns the bans they hold.
-	AddJail(firewall.Rule) ([]firewall.Element, error)
+	// AddJail makes the jail's sets and rules.
+	AddJail(firewall.Rule) error
+	// Elements returns what the sets hold.
+	Elements(name string) ([]firewall.Element, error)
 	RemoveJail(name string) error
 	// Push hands changes over; they are in force a moment later.
 	Push(...firewall.Change)
+}
+
+// Store is what a jail asks of the database.
+type Store interface {
+	// Load returns what is known of a jail.
+	Load(name string, now time.Time) (store.State, error)
+	// Push hands over what changed; it is written soon, in one transaction.
+	Push(*store.Delta)
 }
 
 // Source delivers lines until its context ends.
@@ -41,6 +52,7 @@ type Source interface {
 // Deps is what a jail needs from outside.
 type Deps struct {
 	Firewall Firewall
+	Store    Store // nil: nothing is kept
 	Log      *slog.Logger
 	Now      func() time.Time
 	Location *time.Location // of dates that name no zone
@@ -52,6 +64,8 @@ type Deps struct {
 	Own func() []netip.Addr
 	// Source makes the source of a jail; nil: its log files.
 	Source func(*config.Jail, *filter.Filter) Source
+	// MaxMatches is how many lines of the log are kept with a ban.
+	MaxMatches int
 }
 
 // Jail is one running jail.
@@ -66,6 +80,13 @@ type Jail struct {
 	source Source
 	names  *pool[found, resolved]
 	checks *pool[found, checked]
+
+	delta    *store.Delta // what changed since the last one was handed over
+	asked    int          // failures that workers have not answered yet
+	held     time.Time    // since when delta waits for those
+	flushing bool         // the timer runs
+	flush    *time.Timer
+	matches  map[netip.Prefix][]string
 
 	commands chan func()
 	stop     context.CancelFunc
@@ -114,11 +135,16 @@ func Start(c *config.Jail, deps Deps, bans []ban.Ban) (*Jail, error) {
 		commands: make(chan func()),
 		done:     make(chan struct{}),
 	}
-	held, err := deps.Firewall.AddJail(c.Rule)
+	state, err := j.load()
 	if err != nil {
 		return nil, err
 	}
-	j.takeOver(held, bans)
+	if err := deps.Firewall.AddJail(c.Rule); err != nil {
+		return nil, err
+	}
+	if err := j.takeOver(state, bans); err != nil {
+		return nil, err
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	j.stop = stop
 	j.names = newPool(ctx, lookups, lookupWorker(deps.Lookup))
@@ -131,48 +157,21 @@ func Start(c *config.Jail, deps Deps, bans []ban.Ban) (*Jail, error) {
 	if deps.Source != nil {
 		j.source = deps.Source(c, f)
 	} else {
-		j.source = j.files()
+		j.source = j.files(state.Logs)
 	}
 	go j.run(ctx)
+	if j.deps.Store != nil {
+		go j.reconcile(ctx)
+	}
 	return j, nil
 }
 
-// takeOver puts what the kernel holds on the list. A ban that the daemon knew
-// before a reload keeps its beginning.
-func (j *Jail) takeOver(held []firewall.Element, known []ban.Ban) {
-	now := j.deps.Now()
-	before := map[netip.Prefix]ban.Ban{}
-	for _, b := range known {
-		before[b.ID] = b
-	}
-	inKernel := map[netip.Prefix]bool{}
-	for _, e := range held {
-		inKernel[e.ID] = true
-		b := ban.Ban{ID: e.ID, Start: now}
-		if e.Left > 0 {
-			b.End = now.Add(e.Left)
-		}
-		if k, ok := before[e.ID]; ok {
-			b = k
-		} else {
-			j.notice("Restore Ban %s", ban.Name(e.ID))
-		}
-		j.bans.Add(b)
-	}
-	for _, b := range known {
-		if !inKernel[b.ID] && (b.Permanent() || b.End.After(now)) {
-			j.bans.Add(b)
-			j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now)})
-		}
-	}
-}
-
-// files is the source of a jail that reads logs.
-func (j *Jail) files() Source {
+func (j *Jail) files(known []store.Position) Source {
 	log := j.deps.Log.With("component", "filter")
 	return &source.Files{
 		Globs:    j.Config.LogPath,
 		Encoding: j.Config.Encoding,
+		Resume:   resume(known),
 		Start: func(f *os.File, size int64) int64 {
 			for _, glob := range j.Config.LogTail {
 				if ok, _ := filepath.Match(glob, f.Name()); ok {
@@ -234,6 +233,11 @@ func (j *Jail) run(ctx context.Context) {
 	defer tick.Stop()
 	ends := time.NewTimer(time.Hour)
 	defer ends.Stop()
+	j.flush = time.NewTimer(time.Hour)
+	defer j.flush.Stop()
+	if !j.delta.Empty() {
+		j.changed()
+	}
 	for {
 		if end, ok := j.bans.NextEnd(); ok {
 			ends.Reset(max(end.Add(expireGrace).Sub(j.deps.Now()), time.Millisecond))
@@ -241,21 +245,25 @@ func (j *Jail) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			<-sourceDone
+			j.push()
 			return
 		case b := <-batches:
-			for _, line := range b.Lines {
-				j.line(line, b.CatchUp)
-			}
+			j.batch(b)
+		case <-j.flush.C:
+			j.flushing = false
+			j.save()
 		case f := <-j.commands:
 			f()
 		case r := <-j.names.answers:
-			j.resolved(r)
+			j.answered(func() { j.resolved(r) })
 		case r := <-j.checks.answers:
-			j.checked(r)
+			j.answered(func() { j.checked(r) })
 		case <-ends.C:
 			j.expire()
 		case <-tick.C:
-			j.window.Expire(j.deps.Now())
+			for _, id := range j.window.Expire(j.deps.Now()) {
+				j.failuresChanged(id)
+			}
 			j.refreshIgnore(ctx)
 		}
 	}
@@ -335,7 +343,8 @@ func (j *Jail) failure(f filter.Failure, catchUp bool) {
 		return
 	}
 	if f.Name && (j.Config.Filter.UseDNS == filter.DNSYes || j.Config.Filter.UseDNS == filter.DNSWarn || j.Config.Filter.UseDNS == "") {
-		j.names.ask(q, j.resolved)
+		j.asked++
+		j.names.ask(q, func(r resolved) { j.answered(func() { j.resolved(r) }) })
 		return
 	}
 	j.badIDs++
@@ -367,7 +376,8 @@ func (j *Jail) consider(q found) {
 		return
 	}
 	if j.Config.IgnoreCommand != "" {
-		j.checks.ask(q, j.checked)
+		j.asked++
+		j.checks.ask(q, func(r checked) { j.answered(func() { j.checked(r) }) })
 		return
 	}
 	j.count(q)
@@ -381,6 +391,8 @@ func (j *Jail) count(q found) {
 		log.Info(fmt.Sprintf("[%s] Found %s - %s", j.Config.Name, ban.Name(id), at.Format("2006-01-02 15:04:05")))
 	}
 	n, due := j.window.Add(id, at)
+	j.failuresChanged(id)
+	j.keepLines(id, q.failure.Lines)
 	if !due {
 		return
 	}
@@ -415,6 +427,7 @@ func (j *Jail) covering(id netip.Prefix) (ban.Ban, bool) {
 func (j *Jail) enforce(b ban.Ban) {
 	_, held := j.bans.Add(b)
 	j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(j.deps.Now()), Replace: held})
+	j.banned(b)
 	j.notice("Ban %s", ban.Name(b.ID))
 }
 

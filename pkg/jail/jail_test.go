@@ -38,8 +38,9 @@ type lab struct {
 	taken   chan struct{}
 }
 
-func (l *lab) AddJail(firewall.Rule) ([]firewall.Element, error) { return l.held, nil }
-func (l *lab) RemoveJail(string) error                           { return nil }
+func (l *lab) AddJail(firewall.Rule) error                 { return nil }
+func (l *lab) Elements(string) ([]firewall.Element, error) { return l.held, nil }
+func (l *lab) RemoveJail(string) error                     { return nil }
 
 func (l *lab) Push(c ...firewall.Change) {
 	l.mu.Lock()

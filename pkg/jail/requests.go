@@ -44,12 +44,14 @@ func (j *Jail) Ban(id netip.Prefix, force bool) (added bool, err error) {
 		for _, inner := range j.bans.Networks(id) {
 			j.bans.Remove(inner.ID)
 			j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: inner.ID, Remove: true})
+			j.lifted(inner)
 			j.notice("Unban %s", ban.Name(inner.ID))
 		}
 		if _, held := j.bans.Get(id); !held {
 			added = true
 		}
 		j.enforce(b)
+		j.push()
 	})
 	return added, err
 }
@@ -57,11 +59,16 @@ func (j *Jail) Ban(id netip.Prefix, force bool) (added bool, err error) {
 // Unban lifts a ban and forgets the failures. It reports whether there was one.
 func (j *Jail) Unban(id netip.Prefix) (found bool) {
 	j.do(func() {
-		j.window.Forget(id)
-		if _, found = j.bans.Remove(id); found {
+		if j.window.Forget(id) {
+			j.failuresChanged(id)
+		}
+		var b ban.Ban
+		if b, found = j.bans.Remove(id); found {
+			j.lifted(b)
 			j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: id, Remove: true})
 			j.notice("Unban %s", ban.Name(id))
 		}
+		j.push()
 	})
 	return found
 }
@@ -74,11 +81,15 @@ func (j *Jail) UnbanAll() (n int) {
 		changes := make([]firewall.Change, 0, n)
 		for _, b := range all {
 			j.bans.Remove(b.ID)
-			j.window.Forget(b.ID)
+			if j.window.Forget(b.ID) {
+				j.failuresChanged(b.ID)
+			}
+			j.lifted(b)
 			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Remove: true})
 			j.notice("Unban %s", ban.Name(b.ID))
 		}
 		j.deps.Firewall.Push(changes...)
+		j.push()
 	})
 	return n
 }
@@ -119,7 +130,7 @@ func (j *Jail) banStatus() []BanStatus {
 // Repair makes the jail's sets anew and fills them: something else removed them.
 func (j *Jail) Repair() (err error) {
 	j.do(func() {
-		if _, err = j.deps.Firewall.AddJail(j.Config.Rule); err != nil {
+		if err = j.deps.Firewall.AddJail(j.Config.Rule); err != nil {
 			return
 		}
 		now := j.deps.Now()

@@ -28,6 +28,8 @@ type Files struct {
 	// Start returns the offset from which a file that is there at the start is
 	// read; files that come later are read whole. nil: from the beginning.
 	Start func(f *os.File, size int64) int64
+	// Resume is where reading goes on, by path; it has precedence over Start.
+	Resume map[string][]Position
 	// Notify tells of rotation and errors; each error once until it changes.
 	Notify func(Event)
 
@@ -141,6 +143,9 @@ func (f *follower) run(ctx context.Context) {
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
 	f.subscribe()
+	if !f.resume(ctx) {
+		return
+	}
 	for {
 		if !f.read(ctx) {
 			return
@@ -227,7 +232,7 @@ func (f *follower) drain(ctx context.Context, r *lineReader) bool {
 			return true
 		}
 		select {
-		case f.out <- Batch{Path: f.path, File: r.id, End: r.offset, Lines: lines, CatchUp: r.catchUp}:
+		case f.out <- Batch{Path: f.path, File: r.id, End: r.offset, Lines: lines, CatchUp: r.catchUp, FirstLine: r.firstLine()}:
 			f.setStatus(r.offset, "")
 		case <-ctx.Done():
 			return false
@@ -248,6 +253,11 @@ func (f *follower) drainOld(ctx context.Context) bool {
 		}
 		if now.After(o.until) {
 			o.file.Close()
+			select {
+			case f.out <- Batch{Path: f.path, File: o.id, End: o.offset, FirstLine: o.first, Done: true}:
+			case <-ctx.Done():
+				return false
+			}
 			continue
 		}
 		keep = append(keep, o)
@@ -273,7 +283,7 @@ func (f *follower) checkPath() bool {
 	if f.cur != nil && f.cur.id == fileID(fi.Sys()) {
 		if fi.Size() < f.cur.offset {
 			f.src.note(Event{Path: f.path, Text: "file truncated, reading from its beginning"})
-			f.cur.offset, f.cur.part, f.cur.passed = 0, nil, 0
+			f.cur.offset, f.cur.part, f.cur.passed, f.cur.first = 0, nil, 0, ""
 			return true
 		}
 		return false

@@ -21,6 +21,7 @@ type lineReader struct {
 	passed  int64  // bytes of the present line beyond MaxLine, not kept
 	catchUp bool   // not at the end of what was there at first
 	cut     int    // lines that were cut so far
+	first   string // MD5 of the first line, once it is known
 	bad     []byte // a line that the encoding does not allow, the first one
 }
 

@@ -34,6 +34,22 @@ type Batch struct {
 	// CatchUp: the lines were in the file when it was first seen, so their own
 	// times may be long past.
 	CatchUp bool
+	// FirstLine is the SHA-1 of the file's first line with its newline, in
+	// hexadecimal; empty as long as there is none.
+	FirstLine string
+	// Replay: the lines stand before the position at which reading goes on after a
+	// restart. They are accounted for, and only here so that what depends on lines
+	// before can be known again.
+	Replay bool
+	// Done: the file is read to its end and will not be read again.
+	Done bool
+}
+
+// Position is where reading a log goes on after a restart.
+type Position struct {
+	File      FileID // zero: not known
+	FirstLine string // as in Batch, or an MD5
+	Offset    int64
 }
 
 // Status is what is known of one log that is followed.

@@ -258,7 +258,7 @@ func (s *stage) treeConfig() error {
 }
 
 func (s *stage) startBailiff() (err error) {
-	if s.daemon, err = s.start("bailiff", nil, s.bailiff, "run", "--config", s.path("bailiff"), "--socket", s.socket()); err != nil {
+	if s.daemon, err = s.start("bailiff", []string{"STATE_DIRECTORY=" + s.path("state")}, s.bailiff, "run", "--config", s.path("bailiff"), "--socket", s.socket()); err != nil {
 		return err
 	}
 	for range 200 {

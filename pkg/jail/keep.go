@@ -1,0 +1,269 @@
+package jail
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"bailiff/pkg/ban"
+	"bailiff/pkg/filter"
+	"bailiff/pkg/firewall"
+	"bailiff/pkg/source"
+	"bailiff/pkg/store"
+)
+
+// What outlives the daemon. A jail gathers what changed in a store.Delta: bans,
+// the failures in its window, and how far its logs are accounted for. They are
+// handed over together, so that after a crash reading goes on at a place up to
+// which everything is known, and a line is neither lost nor counted twice.
+
+const (
+	// saveEvery is how long changes are gathered.
+	saveEvery = 100 * time.Millisecond
+	// saveAtLast is how long they wait for failures that workers still look at: a
+	// position must not be ahead of those.
+	saveAtLast = 15 * time.Second
+	// reconcileAfter is when elements of the kernel that nobody knows are taken out:
+	// by then, the lines that may have led to them are read again.
+	reconcileAfter = 3 * time.Second
+	// leftSlack is by how much the kernel's timeout of a ban may differ from ours.
+	leftSlack = 2 * time.Second
+)
+
+// load asks the store for what is known of the jail.
+func (j *Jail) load() (store.State, error) {
+	j.delta = &store.Delta{Jail: j.Config.Name}
+	j.matches = map[netip.Prefix][]string{}
+	j.window.Evicted = func(id netip.Prefix) { j.failuresChanged(id) }
+	if j.deps.Store == nil {
+		return store.State{}, nil
+	}
+	return j.deps.Store.Load(j.Config.Name, j.deps.Now())
+}
+
+// takeOver puts what is known on the list and into the window: bans of the store,
+// and those that the jail had before a reload. Without a store, what the kernel
+// holds is all that is known.
+func (j *Jail) takeOver(state store.State, before []ban.Ban) error {
+	now := j.deps.Now()
+	known := before
+	if j.deps.Store != nil {
+		have := map[netip.Prefix]bool{}
+		for _, b := range before {
+			have[b.ID] = true
+		}
+		for _, b := range state.Bans {
+			if !have[b.ID] {
+				known = append(known, b)
+				j.notice("Restore Ban %s", ban.Name(b.ID))
+			}
+		}
+	}
+	changes := make([]firewall.Change, 0, len(known))
+	for _, b := range known {
+		if b.Permanent() || b.End.After(now) {
+			j.bans.Add(b)
+			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now)})
+		}
+	}
+	if j.deps.Store == nil || state.New {
+		held, err := j.deps.Firewall.Elements(j.Config.Name)
+		if err != nil {
+			return err
+		}
+		inKernel := map[netip.Prefix]bool{}
+		for _, e := range held {
+			inKernel[e.ID] = true
+			if _, ok := j.bans.Get(e.ID); !ok {
+				b := j.banOf(e, now)
+				j.bans.Add(b)
+				j.banned(b)
+				j.notice("Restore Ban %s", ban.Name(e.ID))
+			}
+		}
+		changes = slices.DeleteFunc(changes, func(c firewall.Change) bool { return inKernel[c.ID] })
+	}
+	j.deps.Firewall.Push(changes...)
+	slices.SortFunc(state.Failures, func(a, b store.Failures) int { return a.Times[len(a.Times)-1].Compare(b.Times[len(b.Times)-1]) })
+	for _, f := range state.Failures {
+		if now.Sub(f.Times[len(f.Times)-1]) <= j.Config.FindTime {
+			j.window.Restore(f.ID, f.Times)
+		} else {
+			j.failuresChanged(f.ID) // over: it need not be kept
+		}
+	}
+	return nil
+}
+
+func (j *Jail) banOf(e firewall.Element, now time.Time) ban.Ban {
+	b := ban.Ban{ID: e.ID, Start: now}
+	if e.Left > 0 {
+		b.End = now.Add(e.Left)
+	}
+	return b
+}
+
+func resume(known []store.Position) map[string][]source.Position {
+	out := map[string][]source.Position{}
+	for _, p := range known {
+		out[p.Path] = append(out[p.Path], source.Position{
+			File: source.FileID{Dev: p.Dev, Inode: p.Inode}, FirstLine: p.FirstLine, Offset: p.Offset,
+		})
+	}
+	return out
+}
+
+// reconcile brings the kernel's sets in line with the list, once: what was there
+// from before may be missing there, end at another time, or be nobody's.
+func (j *Jail) reconcile(ctx context.Context) {
+	timer := time.NewTimer(reconcileAfter)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return
+	case <-timer.C:
+	}
+	held, err := j.deps.Firewall.Elements(j.Config.Name)
+	if err != nil {
+		j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", j.Config.Name, err))
+		return
+	}
+	j.do(func() { j.bringInLine(held) })
+}
+
+// bringInLine compares what the kernel holds with the list, and asks for the
+// difference.
+func (j *Jail) bringInLine(held []firewall.Element) (repaired int) {
+	now := j.deps.Now()
+	var changes []firewall.Change
+	inKernel := make(map[netip.Prefix]bool, len(held))
+	for _, e := range held {
+		inKernel[e.ID] = true
+		b, ok := j.bans.Get(e.ID)
+		left := b.Left(now)
+		switch {
+		case !ok:
+			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: e.ID, Remove: true})
+		case (left == 0) != (e.Left == 0) || (left-e.Left).Abs() > leftSlack && left > leftSlack:
+			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: e.ID, Left: left, Replace: true})
+		}
+	}
+	for _, b := range j.bans.All() {
+		if !inKernel[b.ID] && (b.Permanent() || b.End.After(now)) {
+			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now)})
+			repaired++
+		}
+	}
+	j.deps.Firewall.Push(changes...)
+	return repaired
+}
+
+// batch is the way of some lines of one log.
+func (j *Jail) batch(b source.Batch) {
+	if b.Replay {
+		now := j.deps.Now()
+		for _, line := range b.Lines {
+			j.filter.Match(line, now)
+		}
+		return
+	}
+	for _, line := range b.Lines {
+		j.line(line, b.CatchUp)
+	}
+	if b.File == (source.FileID{}) {
+		return
+	}
+	if j.delta.Logs == nil {
+		j.delta.Logs = map[store.LogKey]store.Position{}
+	}
+	j.delta.Logs[store.LogKey{Path: b.Path, Dev: b.File.Dev, Inode: b.File.Inode}] = store.Position{
+		Path: b.Path, Dev: b.File.Dev, Inode: b.File.Inode, FirstLine: b.FirstLine, Offset: b.End, Gone: b.Done,
+	}
+	j.changed()
+	if len(j.delta.Events) > 0 && j.asked == 0 {
+		j.push() // a ban is kept as soon as it is made
+	}
+}
+
+func (j *Jail) failuresChanged(id netip.Prefix) {
+	if j.delta.Failures == nil {
+		j.delta.Failures = map[netip.Prefix][]time.Time{}
+	}
+	j.delta.Failures[id] = nil // filled in when it is handed over
+	j.changed()
+}
+
+// keepLines remembers the lines of an address for its ban.
+func (j *Jail) keepLines(id netip.Prefix, lines []filter.Line) {
+	most := j.deps.MaxMatches
+	if most <= 0 || len(lines) == 0 {
+		return
+	}
+	list := j.matches[id]
+	for _, l := range lines {
+		list = append(list, l.String())
+	}
+	if extra := len(list) - most; extra > 0 {
+		list = slices.Clone(list[extra:])
+	}
+	j.matches[id] = list
+}
+
+func (j *Jail) banned(b ban.Ban) {
+	j.delta.Events = append(j.delta.Events, store.Event{Ban: b, Matches: j.matches[b.ID]})
+	delete(j.matches, b.ID)
+	j.changed()
+}
+
+func (j *Jail) lifted(b ban.Ban) {
+	j.delta.Events = append(j.delta.Events, store.Event{Ban: b, Lifted: true})
+	j.changed()
+}
+
+// changed sees to it that the delta is handed over soon.
+func (j *Jail) changed() {
+	if !j.flushing && j.flush != nil {
+		j.flushing = true
+		j.flush.Reset(saveEvery)
+	}
+}
+
+// answered is called with what a worker found out.
+func (j *Jail) answered(then func()) {
+	j.asked--
+	then()
+}
+
+// save hands the delta over, unless workers still look at failures before its
+// positions.
+func (j *Jail) save() {
+	if j.asked > 0 {
+		if j.held.IsZero() {
+			j.held = time.Now()
+		}
+		if time.Since(j.held) < saveAtLast {
+			j.changed()
+			return
+		}
+	}
+	j.push()
+}
+
+// push hands the delta over at once.
+func (j *Jail) push() {
+	j.held = time.Time{}
+	d := j.delta
+	j.delta = &store.Delta{Jail: j.Config.Name}
+	if j.deps.Store == nil || d.Empty() {
+		return
+	}
+	for id := range d.Failures {
+		d.Failures[id] = j.window.Times(id)
+		if d.Failures[id] == nil {
+			delete(j.matches, id)
+		}
+	}
+	j.deps.Store.Push(d)
+}

@@ -1,0 +1,133 @@
+package store
+
+import (
+	"sync"
+	"time"
+)
+
+// Queue writes deltas from a goroutine of its own. What arrives while a
+// transaction is under way makes up the next one. If the database can't be
+// written (the disk is full), everything is kept and tried again: the positions
+// of logs are not ahead of what is stored, so nothing is lost even then.
+type Queue struct {
+	write  func([]*Delta) error
+	failed func(error)
+
+	mu      sync.Mutex
+	wake    *sync.Cond
+	waiting []*Delta
+	byJail  map[string]*Delta
+	busy    bool
+	broken  error
+	closed  bool
+	done    chan struct{}
+	nudge   chan struct{}
+}
+
+// Times between tries to write what could not be written.
+const (
+	retryFirst = 50 * time.Millisecond
+	retryMost  = 2 * time.Second
+)
+
+// NewQueue starts a queue. failed is told when writing fails for the first time,
+// and, with nil, when it works again.
+func NewQueue(write func([]*Delta) error, failed func(error)) *Queue {
+	q := &Queue{write: write, failed: failed, byJail: map[string]*Delta{}, done: make(chan struct{}), nudge: make(chan struct{}, 1)}
+	q.wake = sync.NewCond(&q.mu)
+	go q.run()
+	return q
+}
+
+// Push hands a delta over; the caller does not touch it again.
+func (q *Queue) Push(d *Delta) {
+	q.mu.Lock()
+	if have := q.byJail[d.Jail]; have != nil {
+		have.merge(d)
+	} else {
+		q.byJail[d.Jail] = d
+		q.waiting = append(q.waiting, d)
+	}
+	q.mu.Unlock()
+	q.wake.Broadcast()
+}
+
+// Sync waits until everything pushed before is written, or can't be: then the
+// error says why.
+func (q *Queue) Sync() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for (len(q.waiting) > 0 || q.busy) && q.broken == nil {
+		q.wake.Wait()
+	}
+	return q.broken
+}
+
+// Close writes what is waiting, if that is possible, and ends the queue.
+func (q *Queue) Close() error {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.wake.Broadcast()
+	select {
+	case q.nudge <- struct{}{}:
+	default:
+	}
+	<-q.done
+	return q.broken
+}
+
+func (q *Queue) run() {
+	defer close(q.done)
+	wait := retryFirst
+	for {
+		q.mu.Lock()
+		for len(q.waiting) == 0 && !q.closed {
+			q.wake.Wait()
+		}
+		if len(q.waiting) == 0 {
+			q.mu.Unlock()
+			return
+		}
+		batch := q.waiting
+		q.waiting, q.byJail = nil, map[string]*Delta{}
+		q.busy = true
+		last := q.closed
+		q.mu.Unlock()
+		err := q.write(batch)
+		q.mu.Lock()
+		q.busy = false
+		was := q.broken
+		q.broken = err
+		if err != nil {
+			// Put it back before what came meanwhile.
+			for _, d := range batch {
+				if later := q.byJail[d.Jail]; later != nil {
+					d.merge(later)
+				}
+				q.byJail[d.Jail] = d
+			}
+			q.waiting = q.waiting[:0]
+			for _, d := range q.byJail {
+				q.waiting = append(q.waiting, d)
+			}
+		}
+		q.mu.Unlock()
+		q.wake.Broadcast()
+		if (err == nil) != (was == nil) {
+			q.failed(err)
+		}
+		if err == nil {
+			wait = retryFirst
+			continue
+		}
+		if last {
+			return // it was tried once more
+		}
+		select {
+		case <-time.After(wait):
+		case <-q.nudge:
+		}
+		wait = min(2*wait, retryMost)
+	}
+}

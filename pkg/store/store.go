@@ -1,0 +1,568 @@
+// Package store keeps bans, failures and log positions in an SQLite database in
+// fail2ban's form: the tables jails, logs, bans and bips are those of fail2ban's
+// database, version 4, so that one of a running installation is taken over, and
+// programs that read it go on working. What more is needed stands in tables of
+// our own, whose names begin with bailiff_.
+//
+// What is written together holds together: the position of a log, and what was
+// found up to it, are one transaction.
+package store
+
+import (
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver; no cgo
+
+	"bailiff/pkg/ban"
+	"bailiff/pkg/filter"
+)
+
+// version is that of fail2ban's schema.
+const version = 4
+
+// schema makes what is missing. The first five tables are fail2ban's.
+const schema = `
+CREATE TABLE IF NOT EXISTS fail2banDb(version INTEGER);
+CREATE TABLE IF NOT EXISTS jails(name TEXT NOT NULL UNIQUE, enabled INTEGER NOT NULL DEFAULT 1);
+CREATE INDEX IF NOT EXISTS jails_name ON jails(name);
+CREATE TABLE IF NOT EXISTS logs(
+	jail TEXT NOT NULL, path TEXT, firstlinemd5 TEXT, lastfilepos INTEGER DEFAULT 0,
+	FOREIGN KEY(jail) REFERENCES jails(name) ON DELETE CASCADE,
+	UNIQUE(jail, path), UNIQUE(jail, path, firstlinemd5));
+CREATE INDEX IF NOT EXISTS logs_path ON logs(path);
+CREATE INDEX IF NOT EXISTS logs_jail_path ON logs(jail, path);
+CREATE TABLE IF NOT EXISTS bans(
+	jail TEXT NOT NULL, ip TEXT, timeofban INTEGER NOT NULL, bantime INTEGER NOT NULL,
+	bancount INTEGER NOT NULL default 1, data JSON,
+	FOREIGN KEY(jail) REFERENCES jails(name));
+CREATE INDEX IF NOT EXISTS bans_jail_timeofban_ip ON bans(jail, timeofban);
+CREATE INDEX IF NOT EXISTS bans_jail_ip ON bans(jail, ip);
+CREATE INDEX IF NOT EXISTS bans_ip ON bans(ip);
+CREATE TABLE IF NOT EXISTS bips(
+	ip TEXT NOT NULL, jail TEXT NOT NULL, timeofban INTEGER NOT NULL, bantime INTEGER NOT NULL,
+	bancount INTEGER NOT NULL default 1, data JSON,
+	PRIMARY KEY(ip, jail), FOREIGN KEY(jail) REFERENCES jails(name));
+CREATE INDEX IF NOT EXISTS bips_timeofban ON bips(timeofban);
+CREATE INDEX IF NOT EXISTS bips_ip ON bips(ip);
+CREATE TABLE IF NOT EXISTS bailiff_logs(
+	jail TEXT NOT NULL, path TEXT NOT NULL, dev INTEGER NOT NULL, inode INTEGER NOT NULL,
+	firstlinemd5 TEXT NOT NULL, offset INTEGER NOT NULL, PRIMARY KEY(jail, path, dev, inode)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS bailiff_failures(
+	jail TEXT NOT NULL, ip TEXT NOT NULL, times TEXT NOT NULL, PRIMARY KEY(jail, ip)) WITHOUT ROWID;
+`
+
+// Store is an open database. It is safe for concurrent use.
+type Store struct {
+	path string
+	db   *sql.DB
+	lock *os.File
+}
+
+// State is what is known of a jail.
+type State struct {
+	New      bool      // the jail was not known
+	Bans     []ban.Ban // in force
+	Failures []Failures
+	Logs     []Position
+}
+
+// Failures are those of one address within the window.
+type Failures struct {
+	ID    netip.Prefix
+	Times []time.Time // ascending; empty: forgotten
+}
+
+// Position is how far a log is accounted for.
+type Position struct {
+	Path       string
+	Dev, Inode uint64 // 0: not known, the position was written by fail2ban
+	FirstLine  string // a sum of the first line (fail2ban's column says MD5, and holds SHA-1); empty: there was none yet
+	Offset     int64
+	// Gone says that the file is read to its end and will not be read again.
+	Gone bool
+}
+
+// Event is a ban that was made or lifted.
+type Event struct {
+	Ban     ban.Ban
+	Matches []string // lines of the log that led to it
+	Lifted  bool     // it was lifted by hand
+}
+
+// Delta is what changed in a jail since the last one.
+type Delta struct {
+	Jail     string
+	Events   []Event
+	Failures map[netip.Prefix][]time.Time
+	Logs     map[LogKey]Position
+}
+
+// LogKey tells the files of one path apart.
+type LogKey struct {
+	Path       string
+	Dev, Inode uint64
+}
+
+// Empty reports whether nothing changed.
+func (d *Delta) Empty() bool {
+	return len(d.Events) == 0 && len(d.Failures) == 0 && len(d.Logs) == 0
+}
+
+// merge puts a later delta of the same jail to this one.
+func (d *Delta) merge(later *Delta) {
+	d.Events = append(d.Events, later.Events...)
+	if d.Failures == nil {
+		d.Failures = map[netip.Prefix][]time.Time{}
+	}
+	for id, times := range later.Failures {
+		d.Failures[id] = times
+	}
+	if d.Logs == nil {
+		d.Logs = map[LogKey]Position{}
+	}
+	for k, p := range later.Logs {
+		d.Logs[k] = p
+	}
+}
+
+// Damaged says that a database could not be used and was set aside.
+type Damaged struct {
+	Path, Aside string
+	Err         error
+}
+
+func (e *Damaged) Error() string {
+	return fmt.Sprintf("database %s is damaged (%v): set aside as %s, a new one is begun", e.Path, e.Err, e.Aside)
+}
+
+func (e *Damaged) Unwrap() error { return e.Err }
+
+// Open opens a database or makes a new one. A *Damaged error comes with a Store
+// all the same: the damaged file was set aside.
+func Open(path string) (*Store, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("database: %w", err)
+	}
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("database: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("database %s: another daemon uses it (%s.lock is held): give this one its own with --database", path, path)
+	}
+	s := &Store{path: path, lock: lock}
+	err = s.open()
+	if err == nil {
+		return s, nil
+	}
+	if s.db != nil {
+		s.db.Close()
+	}
+	if !damage(err) {
+		lock.Close()
+		return nil, fmt.Errorf("database %s: %w", path, err)
+	}
+	aside := fmt.Sprintf("%s.damaged-%s", path, time.Now().Format("20060102-150405"))
+	if moveErr := os.Rename(path, aside); moveErr != nil {
+		lock.Close()
+		return nil, fmt.Errorf("database %s is damaged (%w), and can't be set aside: %w", path, err, moveErr)
+	}
+	for _, ending := range []string{"-wal", "-shm", "-journal"} {
+		if _, statErr := os.Stat(path + ending); statErr == nil {
+			_ = os.Rename(path+ending, aside+ending)
+		}
+	}
+	damaged := &Damaged{path, aside, err}
+	if err := s.open(); err != nil {
+		lock.Close()
+		return nil, errors.Join(damaged, fmt.Errorf("database %s: %w", path, err))
+	}
+	return s, damaged
+}
+
+// damage reports whether an error says that the file is no good.
+func damage(err error) bool {
+	text := err.Error()
+	for _, t := range []string{"malformed", "not a database", "corrupt", "disk image", "unknown schema"} {
+		if strings.Contains(text, t) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Store) open() error {
+	dsn := "file:" + (&pathEscaper{s.path}).String() + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=temp_store(MEMORY)"
+	var err error
+	if s.db, err = sql.Open("sqlite", dsn); err != nil {
+		return err
+	}
+	s.db.SetMaxOpenConns(4)
+	var check string
+	if err := s.db.QueryRow("PRAGMA quick_check(1)").Scan(&check); err != nil {
+		return err
+	}
+	if check != "ok" {
+		return fmt.Errorf("malformed: %s", check)
+	}
+	if err := os.Chmod(s.path, 0o600); err != nil {
+		return err
+	}
+	var v int
+	err = s.db.QueryRow("SELECT version FROM fail2banDb LIMIT 1").Scan(&v)
+	switch {
+	case err == nil && v > version:
+		return fmt.Errorf("its version is %d, and %d is the newest that is known: it was written by a newer fail2ban", v, version)
+	case err == nil && v < version:
+		if err := s.upgrade(v); err != nil {
+			return err
+		}
+	}
+	if _, err := s.db.Exec(schema); err != nil {
+		return err
+	}
+	_, err = s.db.Exec("INSERT INTO fail2banDb(version) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM fail2banDb)", version)
+	return err
+}
+
+// upgrade brings an older database of fail2ban's up to version 4: bans had no
+// times and no counts, and there was no bips.
+func (s *Store) upgrade(from int) error {
+	tx, err := s.db.Begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	steps := []string{}
+	if from < 2 {
+		steps = append(steps, "DROP TABLE IF EXISTS logs")
+	}
+	if from < 3 {
+		steps = append(steps,
+			"ALTER TABLE bans ADD COLUMN bantime INTEGER NOT NULL DEFAULT -2",
+			"ALTER TABLE bans ADD COLUMN bancount INTEGER NOT NULL DEFAULT 1")
+	}
+	for _, q := range steps {
+		if _, err := tx.Exec(q); err != nil {
+			return fmt.Errorf("upgrade from version %d: %w", from, err)
+		}
+	}
+	if _, err := tx.Exec(schema); err != nil {
+		return fmt.Errorf("upgrade from version %d: %w", from, err)
+	}
+	for _, q := range []string{
+		"INSERT OR REPLACE INTO bips(ip, jail, timeofban, bantime, bancount, data) SELECT ip, jail, timeofban, bantime, bancount, data FROM bans ORDER BY timeofban",
+		"UPDATE fail2banDb SET version = 4",
+	} {
+		if _, err := tx.Exec(q); err != nil {
+			return fmt.Errorf("upgrade from version %d: %w", from, err)
+		}
+	}
+	return tx.Commit()
+}
+
+// pathEscaper writes a path for SQLite's URI.
+type pathEscaper struct{ path string }
+
+func (p *pathEscaper) String() string {
+	return strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(p.path)
+}
+
+// Close closes the database; it is one plain file then, as fail2ban has it.
+func (s *Store) Close() error {
+	_, _ = s.db.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
+	s.db.SetMaxOpenConns(1)
+	_, _ = s.db.Exec("PRAGMA journal_mode = DELETE")
+	err := s.db.Close()
+	s.lock.Close()
+	return err
+}
+
+// Path returns the name of the file.
+func (s *Store) Path() string { return s.path }
+
+// Load returns what is known of a jail, and makes it known that the jail is
+// enabled.
+func (s *Store) Load(jail string, now time.Time) (State, error) {
+	var st State
+	wrap := func(err error) (State, error) {
+		return State{}, fmt.Errorf("database %s: jail %s: %w", s.path, jail, err)
+	}
+	var n int
+	if err := s.db.QueryRow("SELECT count(*) FROM jails WHERE name = ?", jail).Scan(&n); err != nil {
+		return wrap(err)
+	}
+	st.New = n == 0
+	if _, err := s.db.Exec("INSERT INTO jails(name, enabled) VALUES(?, 1) ON CONFLICT(name) DO UPDATE SET enabled = 1", jail); err != nil {
+		return wrap(err)
+	}
+	rows, err := s.db.Query("SELECT ip, timeofban, bantime, bancount FROM bips WHERE jail = ? AND (bantime < 0 OR timeofban + bantime > ?)", jail, now.Unix())
+	if err != nil {
+		return wrap(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var ip string
+		var at, lasts int64
+		var count int
+		if err := rows.Scan(&ip, &at, &lasts, &count); err != nil {
+			return wrap(err)
+		}
+		id := filter.ParseID(ip, cidr(ip))
+		if !id.IsValid() {
+			continue // an id of fail2ban's that is no address
+		}
+		b := ban.Ban{ID: id, Start: time.Unix(at, 0), Count: count}
+		switch {
+		case lasts == -2: // of an old database: how long is not known
+			continue
+		case lasts >= 0:
+			b.End = b.Start.Add(time.Duration(lasts) * time.Second)
+		}
+		st.Bans = append(st.Bans, b)
+	}
+	if err := rows.Err(); err != nil {
+		return wrap(err)
+	}
+	if st.Failures, err = s.failures(jail); err != nil {
+		return wrap(err)
+	}
+	if st.Logs, err = s.positions(jail); err != nil {
+		return wrap(err)
+	}
+	return st, nil
+}
+
+func cidr(ip string) int {
+	if strings.Contains(ip, "/") {
+		return 0
+	}
+	return -1
+}
+
+func (s *Store) failures(jail string) ([]Failures, error) {
+	rows, err := s.db.Query("SELECT ip, times FROM bailiff_failures WHERE jail = ?", jail)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []Failures
+	for rows.Next() {
+		var ip, times string
+		if err := rows.Scan(&ip, &times); err != nil {
+			return nil, err
+		}
+		f := Failures{ID: filter.ParseID(ip, cidr(ip))}
+		for _, t := range strings.Fields(times) {
+			if n, err := strconv.ParseInt(t, 10, 64); err == nil {
+				f.Times = append(f.Times, time.Unix(0, n))
+			}
+		}
+		if f.ID.IsValid() && len(f.Times) > 0 {
+			out = append(out, f)
+		}
+	}
+	return out, rows.Err()
+}
+
+func (s *Store) positions(jail string) ([]Position, error) {
+	rows, err := s.db.Query("SELECT path, dev, inode, firstlinemd5, offset FROM bailiff_logs WHERE jail = ?", jail)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []Position
+	own := map[string]bool{}
+	for rows.Next() {
+		var p Position
+		var dev, inode int64
+		if err := rows.Scan(&p.Path, &dev, &inode, &p.FirstLine, &p.Offset); err != nil {
+			return nil, err
+		}
+		p.Dev, p.Inode = uint64(dev), uint64(inode)
+		own[p.Path] = true
+		out = append(out, p)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	theirs, err := s.db.Query("SELECT path, coalesce(firstlinemd5, ''), lastfilepos FROM logs WHERE jail = ?", jail)
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	for theirs.Next() {
+		var p Position
+		if err := theirs.Scan(&p.Path, &p.FirstLine, &p.Offset); err != nil {
+			return nil, err
+		}
+		if !own[p.Path] {
+			out = append(out, p)
+		}
+	}
+	return out, theirs.Err()
+}
+
+// BanCount returns how often an address was banned, in one jail or, with overall,
+// in all, and for how long it was the last time.
+func (s *Store) BanCount(jail string, id netip.Prefix, overall bool) (count int, last time.Duration, err error) {
+	q, args := "SELECT bancount, bantime FROM bips WHERE ip = ? AND jail = ?", []any{ban.Name(id), jail}
+	if overall {
+		q, args = "SELECT coalesce(sum(bancount), 0), coalesce(max(bantime), 0) FROM bips WHERE ip = ?", []any{ban.Name(id)}
+	}
+	var seconds int64
+	err = s.db.QueryRow(q, args...).Scan(&count, &seconds)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, 0, nil
+	}
+	return count, time.Duration(seconds) * time.Second, err
+}
+
+// Disable notes that a jail is not there any more.
+func (s *Store) Disable(jail string) error {
+	_, err := s.db.Exec("UPDATE jails SET enabled = 0 WHERE name = ?", jail)
+	return err
+}
+
+// outdated is how long fail2ban keeps an ended ban for its count: three times the
+// purge age.
+const outdated = 3
+
+// Purge forgets what ended longer ago than age, as fail2ban does: single bans
+// after age, what is known of an address after three times that.
+func (s *Store) Purge(age time.Duration, now time.Time) error {
+	tx, err := s.db.Begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if _, err := tx.Exec("DELETE FROM bans WHERE timeofban < ? AND bantime >= 0 AND bantime + timeofban <= ?", now.Add(-age).Unix(), now.Unix()); err != nil {
+		return err
+	}
+	if _, err := tx.Exec("DELETE FROM bips WHERE bantime >= 0 AND bantime + timeofban <= ?", now.Add(-outdated*age).Unix()); err != nil {
+		return err
+	}
+	if _, err := tx.Exec("DELETE FROM jails WHERE enabled = 0 AND NOT EXISTS (SELECT 1 FROM bans WHERE jail = jails.name) AND NOT EXISTS (SELECT 1 FROM bips WHERE jail = jails.name)"); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// Write carries out deltas in one transaction.
+func (s *Store) Write(deltas []*Delta) error {
+	tx, err := s.db.Begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	w := &writer{tx: tx, prepared: map[string]*sql.Stmt{}}
+	for _, d := range deltas {
+		if err := w.delta(d); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+type writer struct {
+	tx       *sql.Tx
+	prepared map[string]*sql.Stmt
+}
+
+func (w *writer) exec(q string, args ...any) error {
+	st := w.prepared[q]
+	if st == nil {
+		var err error
+		if st, err = w.tx.Prepare(q); err != nil {
+			return err
+		}
+		w.prepared[q] = st
+	}
+	_, err := st.Exec(args...)
+	return err
+}
+
+func (w *writer) delta(d *Delta) error {
+	if err := w.exec("INSERT OR IGNORE INTO jails(name, enabled) VALUES(?, 1)", d.Jail); err != nil {
+		return err
+	}
+	for _, e := range d.Events {
+		name := ban.Name(e.Ban.ID)
+		if e.Lifted {
+			for _, q := range []string{"DELETE FROM bips WHERE jail = ? AND ip = ?", "DELETE FROM bans WHERE jail = ? AND ip = ?"} {
+				if err := w.exec(q, d.Jail, name); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		matches := e.Matches
+		if matches == nil {
+			matches = []string{}
+		}
+		data, err := json.Marshal(map[string]any{"matches": matches, "failures": e.Ban.Failures})
+		if err != nil {
+			return err
+		}
+		lasts := int64(-1)
+		if !e.Ban.Permanent() {
+			// Whole seconds: what is kept must not end before the ban does.
+			lasts = int64((e.Ban.End.Sub(e.Ban.Start) + time.Second - 1) / time.Second)
+		}
+		at, count := e.Ban.Start.Unix(), max(e.Ban.Count, 1)
+		if err := w.exec("INSERT INTO bans(jail, ip, timeofban, bantime, bancount, data) VALUES(?, ?, ?, ?, ?, ?)", d.Jail, name, at, lasts, count, data); err != nil {
+			return err
+		}
+		if err := w.exec("INSERT OR REPLACE INTO bips(ip, jail, timeofban, bantime, bancount, data) VALUES(?, ?, ?, ?, ?, ?)", name, d.Jail, at, lasts, count, data); err != nil {
+			return err
+		}
+	}
+	for id, times := range d.Failures {
+		if len(times) == 0 {
+			if err := w.exec("DELETE FROM bailiff_failures WHERE jail = ? AND ip = ?", d.Jail, ban.Name(id)); err != nil {
+				return err
+			}
+			continue
+		}
+		text := make([]byte, 0, 20*len(times))
+		for i, t := range times {
+			if i > 0 {
+				text = append(text, ' ')
+			}
+			text = strconv.AppendInt(text, t.UnixNano(), 10)
+		}
+		if err := w.exec("INSERT OR REPLACE INTO bailiff_failures(jail, ip, times) VALUES(?, ?, ?)", d.Jail, ban.Name(id), string(text)); err != nil {
+			return err
+		}
+	}
+	for _, p := range d.Logs {
+		if p.Gone {
+			if err := w.exec("DELETE FROM bailiff_logs WHERE jail = ? AND path = ? AND dev = ? AND inode = ?", d.Jail, p.Path, int64(p.Dev), int64(p.Inode)); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := w.exec("INSERT OR REPLACE INTO bailiff_logs(jail, path, dev, inode, firstlinemd5, offset) VALUES(?, ?, ?, ?, ?, ?)",
+			d.Jail, p.Path, int64(p.Dev), int64(p.Inode), p.FirstLine, p.Offset); err != nil {
+			return err
+		}
+		if p.FirstLine == "" {
+			continue // fail2ban's table needs it
+		}
+		if err := w.exec("INSERT OR REPLACE INTO logs(jail, path, firstlinemd5, lastfilepos) VALUES(?, ?, ?, ?)", d.Jail, p.Path, p.FirstLine, p.Offset); err != nil {
+			return err
+		}
+	}
+	return nil
+}
