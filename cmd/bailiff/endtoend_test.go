@@ -80,6 +80,13 @@ func (n *network) start(config string) {
 	if err := os.WriteFile(n.path("bailiff.toml"), []byte(config), 0o644); err != nil {
 		n.t.Fatal(err)
 	}
+	n.spawn()
+	n.until("bailiff answers", func() bool { return n.ask("status") != "" })
+}
+
+// spawn runs the daemon with the configuration that is there.
+func (n *network) spawn() {
+	n.t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		n.t.Fatal(err)
@@ -102,7 +109,6 @@ func (n *network) start(config string) {
 	n.exited = exited
 	go func() { exited <- d.Wait() }()
 	n.t.Cleanup(func() { _ = d.Process.Kill() })
-	n.until("bailiff answers", func() bool { return n.ask("status") != "" })
 }
 
 // ask runs a command against the daemon; an empty answer is an error.

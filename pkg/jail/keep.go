@@ -182,8 +182,8 @@ func (j *Jail) batch(b source.Batch) {
 		Path: b.Path, Dev: b.File.Dev, Inode: b.File.Inode, FirstLine: b.FirstLine, Offset: b.End, Gone: b.Done,
 	}
 	j.changed()
-	if len(j.delta.Events) > 0 && j.asked == 0 {
-		j.push() // a ban is kept as soon as it is made
+	if (b.Opened || len(j.delta.Events) > 0) && j.asked == 0 {
+		j.push() // a ban is kept as soon as it is made, and so is where a log begins
 	}
 }
 

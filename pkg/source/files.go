@@ -206,7 +206,16 @@ func (f *follower) read(ctx context.Context) bool {
 		if f.cur != nil && !f.drain(ctx, f.cur) {
 			return false
 		}
-		if !f.checkPath() {
+		opened := f.cur
+		again := f.checkPath()
+		if f.cur != nil && f.cur != opened {
+			select {
+			case f.out <- Batch{Path: f.path, File: f.cur.id, End: f.cur.offset, FirstLine: f.cur.firstLine(), Opened: true}:
+			case <-ctx.Done():
+				return false
+			}
+		}
+		if !again {
 			return true
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -58,6 +59,7 @@ func (f *follower) resume(ctx context.Context) bool {
 	if len(positions) == 0 {
 		return true
 	}
+	var newest time.Time // when the newest file that was renamed was last written to
 	for _, p := range positions {
 		if p.File == (FileID{}) { // of fail2ban: the file with the log's name or none
 			if r := f.reopen(f.path, p); r != nil {
@@ -89,8 +91,75 @@ func (f *follower) resume(ctx context.Context) bool {
 			return false
 		}
 		f.old = append(f.old, oldFile{r, time.Now().Add(holdOld)})
+		newest = maxTime(newest, modified(r.file))
+	}
+	if f.cur != nil || newest.IsZero() {
+		return true
+	}
+	// The log was rotated, maybe more than once: what came between was never seen.
+	for _, r := range f.unseen(positions, newest) {
+		f.src.note(Event{Path: f.path, Text: fmt.Sprintf("reading %s, which came and was renamed meanwhile", r.file.Name())})
+		if !f.drain(ctx, r) {
+			return false
+		}
+		f.old = append(f.old, oldFile{r, time.Now().Add(holdOld)})
 	}
 	return true
+}
+
+func modified(file *os.File) time.Time {
+	fi, err := file.Stat()
+	if err != nil {
+		return time.Time{}
+	}
+	return fi.ModTime()
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// rotated is what rotation puts behind a log's name: .1, -20260131, .2026-01-31.
+var rotated = regexp.MustCompile(`^[.\-_]\d[\d.\-_T]*$`)
+
+// unseen finds the files that were the log for a while after the newest known one
+// was renamed, the oldest first.
+func (f *follower) unseen(known []Position, newest time.Time) []*lineReader {
+	type candidate struct {
+		path string
+		at   time.Time
+	}
+	var found []candidate
+	dir, base := filepath.Dir(f.path), filepath.Base(f.path)
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		rest, ok := strings.CutPrefix(e.Name(), base)
+		fi, err := e.Info()
+		if !ok || !rotated.MatchString(rest) || err != nil || !fi.Mode().IsRegular() || fi.ModTime().Before(newest) {
+			continue
+		}
+		if slices.ContainsFunc(known, func(p Position) bool { return p.File == fileID(fi.Sys()) }) {
+			continue
+		}
+		found = append(found, candidate{filepath.Join(dir, e.Name()), fi.ModTime()})
+	}
+	slices.SortFunc(found, func(a, b candidate) int { return a.at.Compare(b.at) })
+	var out []*lineReader
+	for _, c := range found {
+		r := f.reopen(c.path, Position{})
+		if r == nil {
+			continue
+		}
+		if slices.ContainsFunc(known, func(p Position) bool { return p.FirstLine != "" && p.FirstLine == r.first }) {
+			r.file.Close() // a copy of one that is known
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
 }
 
 // goOn makes a file the present one.

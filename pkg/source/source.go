@@ -41,6 +41,8 @@ type Batch struct {
 	// restart. They are accounted for, and only here so that what depends on lines
 	// before can be known again.
 	Replay bool
+	// Opened: the file is new, and End is where reading it begins.
+	Opened bool
 	// Done: the file is read to its end and will not be read again.
 	Done bool
 }
