@@ -135,7 +135,9 @@ func FuzzMatch(f *testing.F) {
 			t.Fatal(r.Err)
 		}
 		for _, x := range r.Failures {
-			if id, _, _ := strings.Cut(x.ID, "/"); !strings.Contains(string(line), id) && r.Dated == false {
+			// A date is cut out of its line: what was on both its sides may be one
+			// address then, and isn't to be found again.
+			if id, _, _ := strings.Cut(x.ID, "/"); !r.Dated && !strings.Contains(string(line), id) && !holdsAddr(line, x.Addr.Addr()) {
 				t.Fatalf("id %q is not in %q", x.ID, line)
 			}
 			if x.Addr.IsValid() && x.Addr != x.Addr.Masked() && x.Addr.Addr() == (netip.Addr{}) {
@@ -143,6 +145,20 @@ func FuzzMatch(f *testing.F) {
 			}
 		}
 	})
+}
+
+// holdsAddr says whether the address is in the line, in any spelling: an id is
+// told in the one of RFC 5952.
+func holdsAddr(line []byte, want netip.Addr) bool {
+	const longest = len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255")
+	for i := range line {
+		for n := 2; n <= longest && i+n <= len(line); n++ {
+			if a, err := netip.ParseAddr(string(line[i : i+n])); err == nil && a.Unmap() == want {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // TestOwnSpan: what an expanded expression holds is found again in the one that
