@@ -40,7 +40,8 @@ check:
 	if [ -n "$$out" ]; then echo "gofumpt would change:"; echo "$$out"; exit 1; fi
 
 fuzz: packages
-	go test ./pkg/pyregexp -run 'TestRandom|TestLadder' -v -random.cases 100000 -timeout 60m
+	go test ./pkg/pyregexp -run 'TestRandom|TestLadder' -v -random.cases 100000 -random.seed 0 -timeout 60m
+	go test ./pkg/logtime -run TestOracle -v -oracle.seed 0
 	@set -e; for target in $$(grep -rho --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' pkg | sed 's/func //' | sort -u); do \
 		for dir in $$(grep -rl --include='*_test.go' "^func $$target(" pkg | xargs -n1 dirname); do \
 			echo "$$dir $$target"; \

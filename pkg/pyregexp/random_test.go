@@ -11,7 +11,7 @@ import (
 
 var (
 	randomCases = flag.Int("random.cases", 4000, "patterns that TestRandom compares with Python, each on several subjects")
-	randomSeed  = flag.Uint64("random.seed", 0, "seed of TestRandom; 0 takes the clock")
+	randomSeed  = flag.Uint64("random.seed", 1, "seed of TestRandom and TestLadder; 0 takes the clock, as make fuzz does")
 )
 
 // generator makes random patterns over the whole syntax, and subjects that have
@@ -253,7 +253,7 @@ func TestRandom(t *testing.T) {
 				if err == nil && showSpans(got) == showSpans(r.Spans) {
 					continue
 				}
-				if len(r.Stepwise) == 1 && showSpans(got) == showSpans(r.Stepwise[0]) || groupsUnderPossessive(c.Pattern, flags[i]) {
+				if len(r.Stepwise) == 1 && showSpans(got) == showSpans(r.Stepwise[0]) || possessiveRounds(c.Pattern, flags[i]) {
 					broken++
 					continue
 				}
@@ -268,19 +268,20 @@ func TestRandom(t *testing.T) {
 	t.Logf("%d pairs compared, %d patterns refused by both, %d timed out in Python, %d where Python contradicts itself", pairs, refused, late, broken)
 }
 
-// groupsUnderPossessive: CPython 3.11 lets a round of a possessive repetition
-// that failed leave its captures behind (and may even raise SystemError), so
-// that what such a group holds is not what its documentation says. There ours
-// is the documented meaning. (The other contradiction is found by asking: re's
-// search compiles the first class of (?a:[…\W]) as Unicode, its match does not.)
-func groupsUnderPossessive(pattern string, flags Flag) bool {
+// possessiveRounds: CPython before 3.11.5 lets a round of a possessive
+// repetition that failed leave its captures and its place behind (its issue
+// gh-106052; it may even raise SystemError, or tell of a match that ends before it
+// begins), so that what is found is not what its documentation says. There ours is the documented meaning. (The
+// other contradiction is found by asking: re's search compiles the first class of
+// (?a:[…\W]) as Unicode, its match does not.)
+func possessiveRounds(pattern string, flags Flag) bool {
 	root, _, err := parse(pattern, flags)
 	if err != nil {
 		return false
 	}
 	var under func(n *node) bool
 	under = func(n *node) bool {
-		if n.kind == nodeRepeat && n.mode == possessive && n.hasGroups() {
+		if n.kind == nodeRepeat && n.mode == possessive && n.subs[0].kind != nodeSet {
 			return true
 		}
 		for _, s := range n.subs {
