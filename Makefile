@@ -21,14 +21,18 @@ build:
 
 # What tests and demo need of Debian. Nothing is installed that is there already.
 packages:
-	@scripts/packages nginx gunicorn python3-django nftables iproute2 curl fail2ban libpython3.11-testsuite
+	@scripts/packages nginx gunicorn python3-django nftables iproute2 curl fail2ban libpython3.11-testsuite gcc libc6-dev
 
 demo: build packages
 	go run ./examples/django/demo $(DEMO)
 
+# Where goroutines meet: tested with the race detector, which needs cgo and gcc.
+RACED := ./pkg/jail ./pkg/source ./pkg/ban ./pkg/firewall ./pkg/store
+
 test: build packages
 	bin/bailiff filter test
 	go test -timeout $(TIMEOUT) ./...
+	CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) $(RACED)
 
 conformance:
 	@LIB="$(LIB)" CONFIG="$(CONFIG)" LOGS="$(LOGS)" scripts/conformance

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -55,7 +56,8 @@ type Daemon struct {
 
 	stopping chan struct{}
 	stopOnce sync.Once
-	repair   chan string
+	repair   chan string          // jails whose changes the kernel refused
+	damaged  chan firewall.Damage // what another hand removed
 }
 
 // Run runs a daemon until ctx ends or it is told to stop. ready is called once
@@ -64,7 +66,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	d := &Daemon{
 		opts: opts, log: opts.Log, started: time.Now(), cfg: cfg,
 		jails: map[string]*jail.Jail{}, failed: map[string]error{},
-		stopping: make(chan struct{}), repair: make(chan string, 64),
+		stopping: make(chan struct{}), repair: make(chan string, 64), damaged: make(chan firewall.Damage, 64),
 	}
 	server := d.log.With("component", "server")
 	if !opts.DryRun {
@@ -100,13 +102,19 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		server.Warn("no jail is enabled: set enabled = true in a jail, or use --jail NAME=LOGPATH")
 	}
 	ready()
-	repairing := time.NewTicker(time.Second)
-	defer repairing.Stop()
-	looking := time.NewTicker(10 * time.Second)
-	defer looking.Stop()
+	if d.fw != nil {
+		mending, stop := context.WithCancel(ctx)
+		var wg sync.WaitGroup
+		wg.Go(func() { d.watch(mending) })
+		wg.Go(func() { d.mending(mending) })
+		defer wg.Wait()
+		defer stop()
+	}
+	// What the start took is given back once logs and kernel are compared.
+	settled := time.AfterFunc(10*time.Second, debug.FreeOSMemory)
+	defer settled.Stop()
 	purging := time.NewTicker(time.Hour)
 	defer purging.Stop()
-	broken := map[string]bool{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -115,30 +123,8 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		case <-d.stopping:
 			d.shutdown()
 			return nil
-		case name := <-d.repair:
-			broken[name] = true
 		case <-purging.C:
 			d.purge()
-		case <-looking.C:
-			if d.fw != nil {
-				for _, name := range d.fw.Gone() {
-					broken[name] = true
-				}
-			}
-		case <-repairing.C:
-			for name := range broken {
-				d.mu.Lock()
-				j := d.jails[name]
-				d.mu.Unlock()
-				if j != nil {
-					server.Warn(fmt.Sprintf("[%s] making its nftables sets anew", name))
-					if err := j.Repair(); err != nil {
-						server.Error(fmt.Sprintf("[%s] %v", name, err))
-						continue
-					}
-				}
-				delete(broken, name)
-			}
 		}
 	}
 }
@@ -235,6 +221,10 @@ func (d *dry) RemoveJail(string) error                     { return nil }
 
 func (d *dry) Push(changes ...firewall.Change) {
 	for _, c := range changes {
+		if c.Clear {
+			d.log.With("component", "actions").Log(context.Background(), eventlog.LevelNotice, fmt.Sprintf("[%s] dry run: would empty the kernel's sets", c.Jail))
+			continue
+		}
 		what := "add to"
 		if c.Remove {
 			what = "remove from"

@@ -8,12 +8,12 @@
 package eventlog
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -54,16 +54,28 @@ type Handler struct {
 }
 
 type output struct {
-	mu      sync.Mutex
-	w       io.Writer
 	level   *slog.LevelVar
 	journal bool
 	pid     int
-	buf     bytes.Buffer
+
+	mu       sync.Mutex
+	w        io.Writer
+	buf      []byte // formatted, not yet written
+	writing  []byte // what the goroutine has in hand; reused
+	gather   bool   // a goroutine writes
+	stopping bool
+	changed  sync.Cond
+	done     chan struct{}
 }
 
+// gatherMost is how many bytes of lines wait for a slow disk before those who
+// log wait, too.
+const gatherMost = 1 << 20
+
 // Open returns a handler for a target: stderr, stdout, journal, or the path of
-// a file, to which is appended. close gives the file back.
+// a file, to which is appended. Lines are written by a goroutine of its own, as
+// many at a time as there are, so that a hundred thousand of them hold nobody up.
+// close writes what is left and gives the file back.
 func Open(target, level string) (h *Handler, close func() error, err error) {
 	o := &output{level: new(slog.LevelVar), pid: os.Getpid()}
 	o.level.Set(ParseLevel(level))
@@ -85,7 +97,44 @@ func Open(target, level string) (h *Handler, close func() error, err error) {
 		}
 		o.w, close = f, f.Close
 	}
-	return &Handler{out: o}, close, nil
+	if o.w == nil {
+		return &Handler{out: o}, close, nil
+	}
+	o.gather, o.changed.L, o.done = true, &o.mu, make(chan struct{})
+	go o.write()
+	closeFile := close
+	return &Handler{out: o}, func() error {
+		o.mu.Lock()
+		o.stopping = true
+		o.mu.Unlock()
+		o.changed.Broadcast()
+		<-o.done
+		return closeFile()
+	}, nil
+}
+
+// write writes lines until the handler is closed.
+func (o *output) write() {
+	defer close(o.done)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for {
+		for len(o.buf) == 0 && !o.stopping {
+			o.changed.Wait()
+		}
+		if len(o.buf) == 0 {
+			o.gather = false // later lines are written at once
+			return
+		}
+		o.buf, o.writing = o.writing[:0], o.buf
+		o.mu.Unlock()
+		_, _ = o.w.Write(o.writing) // a full disk: the line is lost, the work goes on
+		o.mu.Lock()
+		if cap(o.writing) > gatherMost/4 {
+			o.writing = nil
+		}
+		o.changed.Broadcast()
+	}
 }
 
 // New returns a handler that writes to w.
@@ -114,25 +163,52 @@ func (h *Handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 // WithGroup implements slog.Handler; there are no groups in this format.
 func (h *Handler) WithGroup(string) slog.Handler { return h }
 
-// Handle implements slog.Handler. A line that can't be written (a full disk) is
-// reported to the caller, who goes on.
+// Handle implements slog.Handler.
 func (h *Handler) Handle(_ context.Context, r slog.Record) error {
+	text := oneLine(r.Message)
+	o := h.out
+	if o.journal {
+		return journal.Send(text, priority(r.Level), map[string]string{"LOGGER": "fail2ban." + h.component})
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.gather && len(o.buf) > gatherMost {
+		o.changed.Wait()
+	}
+	o.buf = o.line(o.buf, r, h.component, text)
+	if o.gather {
+		o.changed.Broadcast()
+		return nil
+	}
+	_, err := o.w.Write(o.buf)
+	o.buf = o.buf[:0]
+	return err
+}
+
+// line appends a line in fail2ban's format to b.
+func (o *output) line(b []byte, r slog.Record, component, text string) []byte {
 	name := levelNames[r.Level]
 	if name == "" {
 		name = r.Level.String()
 	}
-	text := oneLine(r.Message)
-	o := h.out
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.journal {
-		return journal.Send(text, priority(r.Level), map[string]string{"LOGGER": "fail2ban." + h.component})
+	b = r.Time.AppendFormat(b, "2006-01-02 15:04:05,000")
+	b = append(b, ' ')
+	b = padded(b, "fail2ban."+component, 23)
+	b = append(b, " ["...)
+	b = strconv.AppendInt(b, int64(o.pid), 10)
+	b = append(b, "]: "...)
+	b = padded(b, name, 7)
+	b = append(b, ' ')
+	b = append(b, text...)
+	return append(b, '\n')
+}
+
+func padded(b []byte, s string, width int) []byte {
+	b = append(b, s...)
+	for n := len(s); n < width; n++ {
+		b = append(b, ' ')
 	}
-	o.buf.Reset()
-	o.buf.WriteString(r.Time.Format("2006-01-02 15:04:05,000"))
-	fmt.Fprintf(&o.buf, " %-23s [%d]: %-7s %s\n", "fail2ban."+h.component, o.pid, name, text)
-	_, err := o.w.Write(o.buf.Bytes())
-	return err
+	return b
 }
 
 // oneLine keeps what others wrote from forging lines of our log.

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"regexp"
+	"sync"
 	"testing"
 )
 
@@ -19,5 +22,48 @@ func TestFormat(t *testing.T) {
 $`
 	if !regexp.MustCompile(want).MatchString(b.String()) {
 		t.Errorf("got\n%s", b.String())
+	}
+}
+
+// TestGather: lines of many goroutines all arrive whole, and close waits for the
+// last.
+func TestGather(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	h, done, err := Open(path, "INFO")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(h).With("component", "actions")
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 5000 {
+				log.Info("[sshd] Ban 192.0.2.7")
+			}
+		})
+	}
+	wg.Wait()
+	if err := done(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(regexp.MustCompile(`(?m)^\d{4}.*: INFO    \[sshd\] Ban 192\.0\.2\.7$`).FindAll(text, -1)); n != 40000 {
+		t.Errorf("%d of 40000 lines", n)
+	}
+}
+
+func BenchmarkLine(b *testing.B) {
+	h, done, err := Open(filepath.Join(b.TempDir(), "log"), "INFO")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer done()
+	log := slog.New(h).With("component", "actions")
+	b.ReportAllocs()
+	for b.Loop() {
+		log.Info("[sshd] Ban 192.0.2.7")
 	}
 }

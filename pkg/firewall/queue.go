@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 )
 
@@ -60,6 +61,9 @@ func (q *Queue) Close() {
 	<-q.done
 }
 
+// perTransaction bounds the changes of one transaction.
+const perTransaction = 20_000
+
 func (q *Queue) run() {
 	defer close(q.done)
 	for {
@@ -71,8 +75,21 @@ func (q *Queue) run() {
 			q.mu.Unlock()
 			return
 		}
-		changes := compact(q.waiting)
-		q.waiting = nil
+		// In pieces, so that a hundred thousand changes don't stand in memory once
+		// more as messages. The next piece is compacted on its own.
+		changes := q.waiting
+		if len(changes) > perTransaction {
+			changes = changes[:perTransaction:perTransaction]
+		}
+		if i := slices.IndexFunc(changes, func(c Change) bool { return c.Clear }); i == 0 {
+			changes = changes[:1:1]
+		} else if i > 0 {
+			changes = changes[:i:i]
+		}
+		if q.waiting = q.waiting[len(changes):]; len(q.waiting) == 0 {
+			q.waiting = nil
+		}
+		changes = compact(changes)
 		q.busy = true
 		q.mu.Unlock()
 		if err := q.fw.Apply(changes); err != nil {
@@ -80,7 +97,7 @@ func (q *Queue) run() {
 		} else if q.cut != nil {
 			banned := map[string][]netip.Prefix{}
 			for _, ch := range changes {
-				if !ch.Remove {
+				if !ch.Remove && !ch.Clear {
 					banned[ch.Jail] = append(banned[ch.Jail], ch.ID)
 				}
 			}

@@ -295,7 +295,7 @@ func TestKept(t *testing.T) {
 	if s.Banned != 2 || s.Bans[0].End == nil || s.Bans[1].End != nil {
 		t.Errorf("status %+v", s)
 	}
-	if err := l.jail.Repair(); err != nil {
+	if _, err := l.jail.Repair(); err != nil {
 		t.Fatal(err)
 	}
 	l.want("+192.0.2.9/32 1m0s, +192.0.2.10/32 0s")

@@ -27,7 +27,7 @@ const (
 	saveAtLast = 15 * time.Second
 	// reconcileAfter is when elements of the kernel that nobody knows are taken out:
 	// by then, the lines that may have led to them are read again.
-	reconcileAfter = 3 * time.Second
+	reconcileAfter = 2 * time.Second
 	// leftSlack is by how much the kernel's timeout of a ban may differ from ours.
 	leftSlack = 2 * time.Second
 )
@@ -49,6 +49,7 @@ func (j *Jail) load() (store.State, error) {
 func (j *Jail) takeOver(state store.State, before []ban.Ban) error {
 	now := j.deps.Now()
 	known := before
+	var restored []netip.Prefix
 	if j.deps.Store != nil {
 		have := map[netip.Prefix]bool{}
 		for _, b := range before {
@@ -57,7 +58,7 @@ func (j *Jail) takeOver(state store.State, before []ban.Ban) error {
 		for _, b := range state.Bans {
 			if !have[b.ID] {
 				known = append(known, b)
-				j.notice("Restore Ban %s", ban.Name(b.ID))
+				restored = append(restored, b.ID)
 			}
 		}
 	}
@@ -80,12 +81,15 @@ func (j *Jail) takeOver(state store.State, before []ban.Ban) error {
 				b := j.banOf(e, now)
 				j.bans.Add(b)
 				j.banned(b)
-				j.notice("Restore Ban %s", ban.Name(e.ID))
+				restored = append(restored, b.ID)
 			}
 		}
 		changes = slices.DeleteFunc(changes, func(c firewall.Change) bool { return inKernel[c.ID] })
 	}
 	j.deps.Firewall.Push(changes...)
+	for _, id := range restored { // only now: the kernel comes first
+		j.notice("Restore Ban %s", ban.Name(id))
+	}
 	slices.SortFunc(state.Failures, func(a, b store.Failures) int { return a.Times[len(a.Times)-1].Compare(b.Times[len(b.Times)-1]) })
 	for _, f := range state.Failures {
 		if now.Sub(f.Times[len(f.Times)-1]) <= j.Config.FindTime {
@@ -125,39 +129,39 @@ func (j *Jail) reconcile(ctx context.Context) {
 		return
 	case <-timer.C:
 	}
+	began := j.deps.Now()
 	held, err := j.deps.Firewall.Elements(j.Config.Name)
 	if err != nil {
 		j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", j.Config.Name, err))
 		return
 	}
-	j.do(func() { j.bringInLine(held) })
+	ended := j.deps.Now()
+	j.do(func() { j.bringInLine(held, began, ended) })
 }
 
-// bringInLine compares what the kernel holds with the list, and asks for the
-// difference.
-func (j *Jail) bringInLine(held []firewall.Element) (repaired int) {
+// bringInLine compares what the kernel held between two moments with the list,
+// and asks for the difference.
+func (j *Jail) bringInLine(held []firewall.Element, began, ended time.Time) {
 	now := j.deps.Now()
 	var changes []firewall.Change
 	inKernel := make(map[netip.Prefix]bool, len(held))
 	for _, e := range held {
 		inKernel[e.ID] = true
 		b, ok := j.bans.Get(e.ID)
-		left := b.Left(now)
 		switch {
 		case !ok:
 			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: e.ID, Remove: true})
-		case (left == 0) != (e.Left == 0) || (left-e.Left).Abs() > leftSlack && left > leftSlack:
-			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: e.ID, Left: left, Replace: true})
+		case b.Permanent() != (e.Left == 0),
+			!b.Permanent() && b.Left(now) > leftSlack && (e.Left > b.Left(began)+leftSlack || e.Left < b.Left(ended)-leftSlack):
+			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: e.ID, Left: b.Left(now), Replace: true})
 		}
 	}
 	for _, b := range j.bans.All() {
 		if !inKernel[b.ID] && (b.Permanent() || b.End.After(now)) {
 			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now)})
-			repaired++
 		}
 	}
 	j.deps.Firewall.Push(changes...)
-	return repaired
 }
 
 // batch is the way of some lines of one log.
@@ -219,6 +223,12 @@ func (j *Jail) banned(b ban.Ban) {
 
 func (j *Jail) lifted(b ban.Ban) {
 	j.delta.Events = append(j.delta.Events, store.Event{Ban: b, Lifted: true})
+	j.changed()
+}
+
+func (j *Jail) allLifted() {
+	clear(j.matches)
+	j.delta.Events = append(j.delta.Events, store.Event{AllLifted: true})
 	j.changed()
 }
 

@@ -78,18 +78,18 @@ func (j *Jail) UnbanAll() (n int) {
 	j.do(func() {
 		all := j.bans.All()
 		n = len(all)
-		changes := make([]firewall.Change, 0, n)
 		for _, b := range all {
 			j.bans.Remove(b.ID)
 			if j.window.Forget(b.ID) {
 				j.failuresChanged(b.ID)
 			}
-			j.lifted(b)
-			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Remove: true})
+		}
+		j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, Clear: true})
+		j.allLifted()
+		j.push()
+		for _, b := range all {
 			j.notice("Unban %s", ban.Name(b.ID))
 		}
-		j.deps.Firewall.Push(changes...)
-		j.push()
 	})
 	return n
 }
@@ -127,8 +127,9 @@ func (j *Jail) banStatus() []BanStatus {
 	return out
 }
 
-// Repair makes the jail's sets anew and fills them: something else removed them.
-func (j *Jail) Repair() (err error) {
+// Repair makes the jail's sets anew where something else removed them, fills
+// them, and returns with how many bans.
+func (j *Jail) Repair() (n int, err error) {
 	j.do(func() {
 		if err = j.deps.Firewall.AddJail(j.Config.Rule); err != nil {
 			return
@@ -139,6 +140,7 @@ func (j *Jail) Repair() (err error) {
 			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now)})
 		}
 		j.deps.Firewall.Push(changes...)
+		n = len(changes)
 	})
-	return err
+	return n, err
 }

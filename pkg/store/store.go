@@ -97,6 +97,8 @@ type Event struct {
 	Ban     ban.Ban
 	Matches []string // lines of the log that led to it
 	Lifted  bool     // it was lifted by hand
+	// AllLifted: every ban of the jail was, whatever Ban says.
+	AllLifted bool
 }
 
 // Delta is what changed in a jail since the last one.
@@ -493,11 +495,33 @@ func (w *writer) exec(q string, args ...any) error {
 	return err
 }
 
+// clear removes a jail's rows. A table that holds no other's is emptied as a
+// whole, which SQLite does at once, and 100,000 rows with their indexes in a
+// second.
+func (w *writer) clear(table, jail string) error {
+	var others bool
+	if err := w.tx.QueryRow("SELECT EXISTS (SELECT 1 FROM "+table+" WHERE jail < ?1) OR EXISTS (SELECT 1 FROM "+table+" WHERE jail > ?1)", jail).Scan(&others); err != nil {
+		return err
+	}
+	if !others {
+		return w.exec("DELETE FROM " + table)
+	}
+	return w.exec("DELETE FROM "+table+" WHERE jail = ?", jail)
+}
+
 func (w *writer) delta(d *Delta) error {
 	if err := w.exec("INSERT OR IGNORE INTO jails(name, enabled) VALUES(?, 1)", d.Jail); err != nil {
 		return err
 	}
 	for _, e := range d.Events {
+		if e.AllLifted {
+			for _, table := range []string{"bips", "bans"} {
+				if err := w.clear(table, d.Jail); err != nil {
+					return err
+				}
+			}
+			continue
+		}
 		name := ban.Name(e.Ban.ID)
 		if e.Lifted {
 			for _, q := range []string{"DELETE FROM bips WHERE jail = ? AND ip = ?", "DELETE FROM bans WHERE jail = ? AND ip = ?"} {

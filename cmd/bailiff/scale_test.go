@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"bailiff/pkg/ban"
+	"bailiff/pkg/store"
+)
+
+const scaleConfig = `
+[database]
+path = "%s"
+[jail.django-auth]
+enabled = true
+logpath = "%s"
+maxretry = 3
+findtime = "1h"
+bantime = "1h"
+`
+
+// slack is how much longer than promised a step may take in a test, which shares
+// its machine with others; bench/README.md has what it takes on its own.
+const slack = 4
+
+// attackerAddr is the i-th of many addresses, from 198.18.0.0/15, which is for
+// measurements (RFC 2544), and behind it.
+func attackerAddr(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{198, byte(18 + i>>16), byte(i >> 8), byte(i)})
+}
+
+// storedBans writes a database with bans of the jail django-auth.
+func storedBans(t *testing.T, path string, count int) {
+	t.Helper()
+	s, err := store.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &store.Delta{Jail: "django-auth"}
+	now := time.Now()
+	for i := range count {
+		d.Events = append(d.Events, store.Event{Ban: ban.Ban{ID: netip.PrefixFrom(attackerAddr(i), 32), Start: now, End: now.Add(time.Hour)}})
+	}
+	if err := s.Write([]*store.Delta{d}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// count asks nft how many elements the jail's set for IPv4 addresses has. The
+// daemon stands still meanwhile, since to list 100,000 takes nft a second.
+func (n *network) count() int {
+	n.t.Helper()
+	_ = n.daemon.Process.Signal(syscall.SIGSTOP)
+	defer n.daemon.Process.Signal(syscall.SIGCONT)
+	out, err := n.server.Command(context.Background(), "nft", "-j", "list", "set", "inet", "f2b-table", "addr-set-django-auth").Output()
+	if err != nil {
+		return -1
+	}
+	return strings.Count(string(out), `{"elem": {"val"`)
+}
+
+// counts waits until the set has so many elements, and says how long after since
+// that is promised for; it must be so after slack times as long.
+func (n *network) counts(what string, want int, since time.Time, promised time.Duration) {
+	n.t.Helper()
+	time.Sleep(time.Until(since.Add(promised)))
+	got := n.count()
+	if got == want {
+		n.t.Logf("%s: %d elements after %v", what, got, promised)
+		return
+	}
+	n.t.Logf("%s: %d of %d elements after %v", what, got, want, promised)
+	time.Sleep((slack - 1) * promised)
+	if got = n.count(); got != want {
+		text, _ := os.ReadFile(n.path("out"))
+		n.t.Fatalf("%s: %d of %d elements after %v\n%.3000s", what, got, want, slack*promised, text)
+	}
+}
+
+func (n *network) nft(script string) {
+	n.t.Helper()
+	if out, err := n.server.Command(context.Background(), "nft", script).CombinedOutput(); err != nil {
+		n.t.Fatalf("nft %s: %v: %s", script, err, out)
+	}
+}
+
+// TestScale: 100,000 bans are back after a start, 2,000 more come in one write,
+// and all are lifted, each as quickly as promised.
+func TestScale(t *testing.T) {
+	const bans = 100_000
+	n := newNetwork(t)
+	db, log := n.path("db.sqlite3"), n.path("auth.log")
+	config := fmt.Sprintf(scaleConfig, db, log)
+	if err := os.WriteFile(log, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	storedBans(t, db, bans)
+	start := time.Now()
+	n.launch(config)
+	n.counts("a start with empty sets", bans, start, time.Second)
+
+	// Some are there, some are not, one is nobody's.
+	if err := n.daemon.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-n.exited
+	n.nft("delete element inet f2b-table addr-set-django-auth { " + attackerAddr(7).String() + ", " + attackerAddr(70_000).String() + " }; add element inet f2b-table addr-set-django-auth { 203.0.113.9 timeout 1h }")
+	start = time.Now()
+	n.launch(config)
+	n.counts("a start with most of them there", bans+1, start, time.Second)
+	n.counts("what nobody knows is gone", bans, time.Now().Add(-time.Second), 5*time.Second)
+	n.until("bailiff answers", func() bool { return n.ask("status") != "" })
+
+	const more = 2_000
+	var lines strings.Builder
+	for range 3 {
+		for i := range more {
+			fmt.Fprintf(&lines, "%s ERROR Login failure 203.0.%d.%d\n", time.Now().UTC().Format("2006-01-02 15:04:05,000"), 113+i/250, i%250)
+		}
+	}
+	f, err := os.OpenFile(log, os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start = time.Now()
+	if _, err := f.WriteString(lines.String()); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	n.counts("2,000 attackers in one write", bans+more, start, 200*time.Millisecond)
+
+	start = time.Now()
+	n.ask("unban", "--all")
+	took := time.Since(start)
+	t.Logf("all lifted in %v", took)
+	if took > slack*time.Second {
+		t.Errorf("to lift all bans took %v", took)
+	}
+	if got := n.count(); got != 0 {
+		t.Errorf("%d elements are left", got)
+	}
+}
+
+// TestFlushedFromOutside: what `nft flush ruleset` or a hand at nft removes is
+// back at once, and the log says so in a line, not one a ban.
+func TestFlushedFromOutside(t *testing.T) {
+	const bans = 10_000
+	n := newNetwork(t)
+	db, log := n.path("db.sqlite3"), n.path("auth.log")
+	if err := os.WriteFile(log, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	storedBans(t, db, bans)
+	start := time.Now()
+	n.launch(fmt.Sprintf(scaleConfig, db, log))
+	n.counts("a start", bans, start, time.Second)
+	n.until("bailiff answers", func() bool { return n.ask("status") != "" })
+	for _, script := range []string{
+		"flush ruleset",
+		"delete table inet f2b-table",
+		"flush set inet f2b-table addr-set-django-auth",
+		"delete element inet f2b-table addr-set-django-auth { " + attackerAddr(5).String() + " }",
+		"flush chain inet f2b-table f2b-chain",
+	} {
+		start = time.Now()
+		n.nft(script)
+		n.counts("after nft "+script, bans, start, time.Second)
+		rules, err := n.server.Command(context.Background(), "nft", "list", "chain", "inet", "f2b-table", "f2b-chain").Output()
+		if err != nil || !strings.Contains(string(rules), "@addr-set-django-auth") {
+			t.Errorf("after nft %s: %v: %s", script, err, rules)
+		}
+	}
+	text, err := os.ReadFile(n.path("out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(text), "] Ban ") {
+		t.Error("the log tells of bans that were not made")
+	}
+	if lines := strings.Count(string(text), "\n"); lines > bans+60 { // one a ban at the start
+		t.Errorf("the log has %d lines", lines)
+	}
+	if !strings.Contains(string(text), "nft changed") {
+		t.Errorf("the log does not say who it was: %.2000s", text[max(0, len(text)-2000):])
+	}
+}
