@@ -26,6 +26,7 @@ maxretry = 3
 findtime = "1h"
 bantime = "1h"
 port = "http"
+ban.prefix6 = 128
 `
 
 // TestCrash kills the daemon with -9 at random moments while a log is written,
@@ -199,6 +200,8 @@ func crash(t *testing.T, kills int, rotate func(string, int) error, full bool) {
 			}
 		}
 		text, _ := os.ReadFile(n.path("out"))
+		left, _ := exec.Command("ls", "-la", state).Output()
+		t.Logf("the database's disk:\n%s", left)
 		t.Logf("missing %q\n%s", missing, clipped(string(text), 4000))
 	}
 }

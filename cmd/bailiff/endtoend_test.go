@@ -185,6 +185,7 @@ enabled = true
 logpath = "auth.log"
 bantime = "%s"
 port = "http"
+ban.prefix6 = 128
 `
 
 func TestEndToEnd(t *testing.T) {
@@ -286,4 +287,42 @@ func TestRestart(t *testing.T) {
 		t.Errorf("the daemon ended with %v", err)
 	}
 	n.connects(n.attacker, "192.0.2.67", "192.0.2.1:80", false)
+}
+
+// TestNetworkBan: where a jail bans networks, addresses of one share their fate.
+func TestNetworkBan(t *testing.T) {
+	n := newNetwork(t)
+	n.start(fmt.Sprintf("[jail.django-auth]\nenabled = true\nlogpath = %q\nmaxretry = 2\nban.prefix4 = 31\n", n.path("auth.log")))
+	for _, c := range []struct{ a, b, server, customer, serverForCustomer, set string }{
+		{"192.0.2.66", "192.0.2.67", "192.0.2.1", "198.51.100.7", "198.51.100.1", "192.0.2.66/31"},
+		{"2001:db8:a::66", "2001:db8:a::67", "2001:db8:a::1", "2001:db8:c::7", "2001:db8:c::1", "2001:db8:a::/64"},
+	} {
+		to, customerTo := net.JoinHostPort(c.server, "80"), net.JoinHostPort(c.serverForCustomer, "80")
+		n.failures(1, c.a)
+		n.connects(n.attacker, c.a, to, true)
+		n.failures(1, c.b)
+		if strings.Contains(c.set, ":") {
+			// The server's own address is in that network: each is banned for itself.
+			n.failures(1, c.a)
+			n.until("the address is banned", func() bool { return strings.Contains(n.ask("status", "django-auth"), c.a) })
+			n.connects(n.attacker, c.a, to, false)
+			n.connects(n.attacker, c.b, to, true)
+			continue
+		}
+		n.until("the network is banned", func() bool { return strings.Contains(n.ask("status", "django-auth"), c.set) })
+		n.until("both are shut out", func() bool {
+			for _, who := range []string{c.a, c.b} {
+				if conn, err := n.attacker.Dial(who, to, time.Second); err == nil {
+					conn.Close()
+					return false
+				}
+			}
+			return true
+		})
+		n.connects(n.customer, c.customer, customerTo, true)
+		if out := n.ask("unban", c.b); !strings.Contains(out, "unbanned in django-auth") {
+			t.Errorf("unban says %q", out)
+		}
+		n.connects(n.attacker, c.a, to, true)
+	}
 }

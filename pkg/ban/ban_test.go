@@ -144,8 +144,8 @@ func TestList(t *testing.T) {
 	if _, ok := l.Covering(id("198.51.101.9")); ok {
 		t.Error("the network covers a foreign address")
 	}
-	if n := l.Networks(id("198.51.0.0/16")); len(n) != 1 {
-		t.Errorf("networks inside: %v", n)
+	if n := l.Inside(id("198.51.0.0/16")); len(n) != 1 {
+		t.Errorf("inside of the network: %v", n)
 	}
 	var ended []string
 	for _, b := range l.Expire(at(25)) {
@@ -168,6 +168,36 @@ func TestList(t *testing.T) {
 	}
 	if got := (Ban{End: at(1)}).Left(at(5)); got <= 0 {
 		t.Errorf("a ban at its end has %v left: 0 would mean for ever", got)
+	}
+}
+
+func TestGroups(t *testing.T) {
+	l := NewList()
+	l.Group(24, 48)
+	for i := range 5 {
+		l.Add(Ban{ID: id(fmt.Sprintf("198.51.100.%d", i))})
+		l.Add(Ban{ID: id(fmt.Sprintf("2001:db8:1:%x::/64", i))})
+	}
+	l.Add(Ban{ID: id("198.51.100.0")}) // once more
+	l.Add(Ban{ID: id("198.51.101.1")})
+	l.Add(Ban{ID: id("198.51.0.0/16")}) // wider than a group
+	for in, want := range map[string]int{"198.51.100.77": 5, "198.51.101.77": 1, "198.51.102.77": 0, "2001:db8:1:ffff::1": 5} {
+		if network, n := l.Grouped(id(in)); n != want || !network.Contains(id(in).Addr()) {
+			t.Errorf("%s: %d in %v, want %d", in, n, network, want)
+		}
+	}
+	l.Remove(id("198.51.100.3"))
+	if _, n := l.Grouped(id("198.51.100.3")); n != 4 {
+		t.Errorf("after one was lifted: %d", n)
+	}
+	if network, _ := l.Grouped(id("198.51.0.0/16")); network.IsValid() {
+		t.Errorf("a network in a narrower one: %v", network)
+	}
+	if b, ok := l.Covering(id("198.51.7.7")); !ok || b.ID != id("198.51.0.0/16") {
+		t.Error("the wide network does not cover")
+	}
+	if in := l.Inside(id("198.51.0.0/16")); len(in) != 5 {
+		t.Errorf("inside: %v", in)
 	}
 }
 

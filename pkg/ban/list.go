@@ -43,7 +43,9 @@ func Name(id netip.Prefix) string {
 // List holds the bans of one jail and knows which ends next.
 type List struct {
 	bans     map[netip.Prefix]*item
-	networks map[netip.Prefix]struct{} // those of more than one address
+	networks map[int]int          // how many bans of more than one address there are, by length
+	groups   map[netip.Prefix]int // how many bans lie in a network that may be banned as a whole
+	group    [2]int               // its length, for IPv4 and IPv6; 0: none
 	ends     endHeap
 	total    int
 }
@@ -55,7 +57,46 @@ type item struct {
 
 // NewList returns an empty list.
 func NewList() *List {
-	return &List{bans: map[netip.Prefix]*item{}, networks: map[netip.Prefix]struct{}{}}
+	return &List{bans: map[netip.Prefix]*item{}, networks: map[int]int{}}
+}
+
+// Group has bans counted by networks of these lengths; 0: not. The list is empty
+// yet.
+func (l *List) Group(bits4, bits6 int) {
+	l.group = [2]int{bits4, bits6}
+	l.groups = map[netip.Prefix]int{}
+}
+
+// Grouped returns the network of Group's length that id lies in, and how many
+// bans do; not valid if there is none.
+func (l *List) Grouped(id netip.Prefix) (network netip.Prefix, bans int) {
+	bits := l.group[0]
+	if id.Addr().Is6() {
+		bits = l.group[1]
+	}
+	if bits == 0 || id.Bits() <= bits {
+		return netip.Prefix{}, 0
+	}
+	network = netip.PrefixFrom(id.Addr(), bits).Masked()
+	return network, l.groups[network]
+}
+
+// counted keeps account of a ban that comes (1) or goes (-1).
+func (l *List) counted(id netip.Prefix, change int) {
+	if !id.IsSingleIP() {
+		key := id.Bits()
+		if id.Addr().Is4() {
+			key = -key
+		}
+		if l.networks[key] += change; l.networks[key] == 0 {
+			delete(l.networks, key)
+		}
+	}
+	if network, _ := l.Grouped(id); network.IsValid() {
+		if l.groups[network] += change; l.groups[network] == 0 {
+			delete(l.groups, network)
+		}
+	}
 }
 
 // Add puts a ban on the list. It returns the ban that was there before, if any;
@@ -73,9 +114,7 @@ func (l *List) Add(b Ban) (old Ban, held bool) {
 	}
 	it := &item{Ban: b, index: -1}
 	l.bans[b.ID] = it
-	if !b.ID.IsSingleIP() {
-		l.networks[b.ID] = struct{}{}
-	}
+	l.counted(b.ID, 1)
 	if !b.Permanent() {
 		heap.Push(&l.ends, it)
 	}
@@ -92,22 +131,30 @@ func (l *List) Get(id netip.Prefix) (Ban, bool) {
 
 // Covering returns the ban of a network that holds id, if there is one.
 func (l *List) Covering(id netip.Prefix) (Ban, bool) {
-	for n := range l.networks {
-		if n.Bits() < id.Bits() && n.Contains(id.Addr()) {
-			return l.Get(n)
+	for key := range l.networks {
+		bits := key
+		if id.Addr().Is4() {
+			bits = -key
+		}
+		if bits < 0 || bits >= id.Bits() {
+			continue
+		}
+		if b, ok := l.Get(netip.PrefixFrom(id.Addr(), bits).Masked()); ok {
+			return b, true
 		}
 	}
 	return Ban{}, false
 }
 
-// Networks returns the banned networks that lie inside of id.
-func (l *List) Networks(id netip.Prefix) []Ban {
+// Inside returns the bans that a network holds, itself left out.
+func (l *List) Inside(network netip.Prefix) []Ban {
 	var out []Ban
-	for n := range l.networks {
-		if n.Bits() > id.Bits() && id.Contains(n.Addr()) {
-			out = append(out, l.bans[n].Ban)
+	for id, it := range l.bans {
+		if id.Bits() > network.Bits() && network.Contains(id.Addr()) {
+			out = append(out, it.Ban)
 		}
 	}
+	slices.SortFunc(out, func(a, b Ban) int { return a.ID.Addr().Compare(b.ID.Addr()) })
 	return out
 }
 
@@ -118,7 +165,7 @@ func (l *List) Remove(id netip.Prefix) (Ban, bool) {
 		return Ban{}, false
 	}
 	delete(l.bans, id)
-	delete(l.networks, id)
+	l.counted(id, -1)
 	if it.index >= 0 {
 		heap.Remove(&l.ends, it.index)
 	}

@@ -20,6 +20,7 @@ import (
 
 	"bailiff/filters"
 	"bailiff/jails"
+	"bailiff/pkg/ban"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
@@ -75,8 +76,12 @@ type Jail struct {
 	MaxRetry int
 	FindTime time.Duration
 	BanTime  time.Duration // negative: permanent
-	Rule     firewall.Rule
-	Ignore   IgnoreList
+	Increase *ban.Increase // how ban times grow; nil: they don't
+	Networks Networks
+	// MaxMatches is how many lines of an address are remembered.
+	MaxMatches int
+	Rule       firewall.Rule
+	Ignore     IgnoreList
 	// IgnoreCommand says of a failure whether it is ignored, by exit code 0; empty:
 	// none. IgnoreCache keeps its answers; nil: for no time.
 	IgnoreCommand string
@@ -116,6 +121,7 @@ type IgnoreList struct {
 	Prefixes []netip.Prefix
 	Names    []string // host names, resolved while the daemon runs
 	Self     bool
+	SSH      bool // the peers of SSH sessions
 }
 
 // IgnoreCache says how long what ignorecommand answered holds, and for what.

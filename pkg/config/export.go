@@ -101,6 +101,8 @@ func (e *exporter) main(c *Config) {
 var carried = []string{
 	"enabled", "filter", "logpath", "maxretry", "findtime", "bantime", "ignoreip", "ignoreself", "ignorecommand", "ignorecache",
 	"usedns", "logencoding", "logtimezone", "action", "failregex", "ignoreregex", "prefregex", "datepattern", "maxlines", "backend", "mode", "logtype",
+	"bantime.increment", "bantime.factor", "bantime.formula", "bantime.multipliers", "bantime.maxtime", "bantime.rndtime", "bantime.overalljails",
+	"maxmatches", "ban.prefix4", "ban.prefix6", "ban.aggregate", "ignoressh",
 }
 
 func (e *exporter) jail(j *Jail) {
@@ -140,6 +142,34 @@ func (e *exporter) jail(j *Jail) {
 		if v := get(key); v != "" {
 			f.set(key, v)
 		}
+	}
+	if j.MaxMatches != j.MaxRetry {
+		f.set("maxmatches", j.MaxMatches)
+	}
+	if i := j.Increase; i != nil {
+		f.set(`"bantime.increment"`, true)
+		for _, key := range increaseKeys[1:] {
+			v := get(key)
+			switch {
+			case v == "":
+			case key == "bantime.overalljails":
+				f.set(`"`+key+`"`, i.OverallJails)
+			default:
+				f.set(`"`+key+`"`, v)
+			}
+		}
+	}
+	if j.Networks.Prefix4 != 32 {
+		f.set("ban.prefix4", j.Networks.Prefix4)
+	}
+	if j.Networks.Prefix6 != 64 {
+		f.set("ban.prefix6", j.Networks.Prefix6)
+	}
+	if j.Networks.Aggregate > 0 {
+		f.set("ban.aggregate", j.Networks.Aggregate)
+	}
+	if j.Ignore.SSH {
+		f.set("ignoressh", true)
 	}
 	var ignore []string
 	for _, p := range j.Ignore.Prefixes {

@@ -24,7 +24,9 @@ func allEnabled(t *testing.T) string {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	b.WriteString("[DEFAULT]\nbanaction = nftables\nbanaction_allports = nftables[type=allports]\n")
+	b.WriteString("[DEFAULT]\nbanaction = nftables\nbanaction_allports = nftables[type=allports]\n" +
+		"bantime.increment = true\nbantime.maxtime = 5w\nbantime.rndtime = 10m\nbantime.multipliers = 1 2 4\nbantime.factor = 2\nbantime.overalljails = true\n" +
+		"maxmatches = 7\nban.aggregate = 5\nignoressh = yes\n")
 	for _, j := range known.Jails {
 		fmt.Fprintf(&b, "[%s]\nenabled = true\n", j.Name)
 	}
@@ -89,7 +91,7 @@ func TestExport(t *testing.T) {
 		}
 		carried++
 		show := func(j *Jail) string {
-			return fmt.Sprintf("retry %d find %v ban %v rule %+v logs %q tail %q ignore %v self %v command %q cache %+v\n"+
+			return fmt.Sprintf("increase %+v networks %+v matches %d ssh %v ", j.Increase, j.Networks, j.MaxMatches, j.Ignore.SSH) + fmt.Sprintf("retry %d find %v ban %v rule %+v logs %q tail %q ignore %v self %v command %q cache %+v\n"+
 				"dns %s dates %q zone %q lines %d\npref %s\nfail %s\nignore %s",
 				j.MaxRetry, j.FindTime, j.BanTime, j.Rule, j.LogPath, j.LogTail, j.Ignore.Prefixes, j.Ignore.Self, j.IgnoreCommand, j.IgnoreCache,
 				j.Filter.UseDNS, j.Filter.DatePattern, j.Filter.LogTimezone, max(j.Filter.MaxLines, 1),

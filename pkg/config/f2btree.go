@@ -144,6 +144,24 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 	if j.FindTime <= 0 && len(j.Errors) == 0 {
 		fail("findtime", fmt.Errorf("findtime %v: want more than 0", j.FindTime))
 	}
+	value := func(key string) string { v, _ := get(key); return v }
+	j.Increase = parseIncrease(value, fail)
+	number := func(key string, fallback int) int {
+		text := strings.TrimSpace(value(key))
+		if text == "" {
+			return fallback
+		}
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			fail(key, fmt.Errorf("%s %q: want a number", key, text))
+			return fallback
+		}
+		return n
+	}
+	j.MaxMatches = max(number("maxmatches", j.MaxRetry), 0)
+	j.Networks = Networks{number("ban.prefix4", 32), number("ban.prefix6", 128), number("ban.aggregate", 0)}
+	j.Networks.check(fail)
+	j.Ignore.SSH = truth(value("ignoressh"))
 	if backend, _ := get("backend"); strings.HasPrefix(backend, "systemd") {
 		fail("backend", errors.New("backend systemd: the journal can't be read yet: set backend = auto and a logpath"))
 	}
@@ -297,7 +315,7 @@ var firewallActions = []string{"nftables", "iptables", "firewallcmd", "ufw", "sh
 
 // treeRule takes ports and protocol from the jail's first action of a firewall.
 func (l *loader) treeRule(f *fail2ban.Jail, j *Jail, fail func(string, error)) {
-	j.Rule = firewall.Rule{Jail: f.Name}
+	j.Rule = firewall.Rule{Jail: f.Name, Prefix4: j.Networks.Prefix4, Prefix6: j.Networks.Prefix6}
 	found := false
 	for _, a := range f.Actions {
 		ours := false

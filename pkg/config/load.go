@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -67,6 +68,24 @@ type rawJail struct {
 	IgnoreCache   *string `toml:"ignorecache"`
 	LogEncoding   *string `toml:"logencoding"`
 	LogTimezone   *string `toml:"logtimezone"`
+
+	MaxMatches  *int    `toml:"maxmatches"`
+	Ban         *rawBan `toml:"ban"`
+	IgnoreSSH   *bool   `toml:"ignoressh"`
+	Increment   *bool   `toml:"bantime.increment"`
+	Factor      *text   `toml:"bantime.factor"`
+	Formula     *string `toml:"bantime.formula"`
+	Multipliers *string `toml:"bantime.multipliers"`
+	MaxTime     *text   `toml:"bantime.maxtime"`
+	RndTime     *text   `toml:"bantime.rndtime"`
+	Overall     *bool   `toml:"bantime.overalljails"`
+}
+
+// rawBan is ban.prefix4 and its like.
+type rawBan struct {
+	Prefix4   *int `toml:"prefix4"`
+	Prefix6   *int `toml:"prefix6"`
+	Aggregate *int `toml:"aggregate"`
 }
 
 type rawFilter struct {
@@ -415,7 +434,9 @@ func (l *loader) resolve(name string) *Jail {
 		r.errs = append(r.errs, errors.New("bantime 0: want a time, or -1 for ever"))
 	}
 
-	j.Rule = firewall.Rule{Jail: name}
+	l.bans(r, j)
+
+	j.Rule = firewall.Rule{Jail: name, Prefix4: j.Networks.Prefix4, Prefix6: j.Networks.Prefix6}
 	ports := pickList(r, func(j *rawJail) stringList { return j.Port })
 	var err error
 	if j.Rule.Ports, err = ParsePorts(ports.v); err != nil {
@@ -472,6 +493,61 @@ func (l *loader) resolve(name string) *Jail {
 	return j
 }
 
+// bans is how bans grow, and what they are of.
+func (l *loader) bans(r *resolver, j *Jail) {
+	at := map[string]*layer{}
+	get := func(key string) string {
+		field := rawFields[key]
+		v := pick(r, func(j *rawJail) *reflect.Value {
+			f := reflect.ValueOf(j).Elem().Field(field)
+			if f.IsNil() {
+				return nil
+			}
+			f = f.Elem()
+			return &f
+		}, reflect.Value{})
+		at[key] = v.at
+		if v.at == nil {
+			return ""
+		}
+		return fmt.Sprint(v.v.Interface())
+	}
+	fail := func(key string, err error) { r.fail(at[key], key, err) }
+	j.Increase = parseIncrease(get, fail)
+	j.MaxMatches = j.MaxRetry
+	if most := pick(r, func(j *rawJail) *int { return j.MaxMatches }, 0); most.at != nil {
+		if j.MaxMatches = most.v; most.v < 0 {
+			r.fail(most.at, "maxmatches", fmt.Errorf("maxmatches %d: want 0 or more", most.v))
+		}
+	}
+	number := func(key string, get func(*rawBan) *int, fallback int) int {
+		v := pick(r, func(j *rawJail) *int {
+			if j.Ban == nil {
+				return nil
+			}
+			return get(j.Ban)
+		}, fallback)
+		at[key] = v.at
+		return v.v
+	}
+	j.Networks = Networks{
+		number("ban.prefix4", func(b *rawBan) *int { return b.Prefix4 }, 32),
+		number("ban.prefix6", func(b *rawBan) *int { return b.Prefix6 }, 64),
+		number("ban.aggregate", func(b *rawBan) *int { return b.Aggregate }, 0),
+	}
+	j.Networks.check(fail)
+}
+
+// rawFields are the fields of rawJail by their keys.
+var rawFields = func() map[string]int {
+	out := map[string]int{}
+	t := reflect.TypeFor[rawJail]()
+	for i := range t.NumField() {
+		out[t.Field(i).Tag.Get("toml")] = i
+	}
+	return out
+}()
+
 func (l *loader) ignore(r *resolver, j *Jail) {
 	j.IgnoreCommand = pick(r, func(j *rawJail) *string { return j.IgnoreCommand }, "").v
 	if c := pick(r, func(j *rawJail) *string { return j.IgnoreCache }, ""); c.v != "" {
@@ -482,6 +558,7 @@ func (l *loader) ignore(r *resolver, j *Jail) {
 	}
 	list := pickList(r, func(j *rawJail) stringList { return j.IgnoreIP })
 	j.Ignore.Self = pick(r, func(j *rawJail) *bool { return j.IgnoreSelf }, true).v
+	j.Ignore.SSH = pick(r, func(j *rawJail) *bool { return j.IgnoreSSH }, false).v
 	for _, item := range list.v {
 		for _, s := range strings.FieldsFunc(item, func(c rune) bool { return c == ',' || c == ' ' || c == '\t' || c == '\n' }) {
 			if err := j.Ignore.add(s); err != nil {

@@ -14,20 +14,20 @@ import (
 var jailDefaults = map[string]string{
 	"enabled": "false", "maxretry": "5", "findtime": "10m", "bantime": "10m", "protocol": "tcp",
 	"ignoreself": "true", "usedns": "warn", "blocktype": "reject",
+	"ban.prefix4": "32", "ban.prefix6": "64",
 }
 
 // settings lists the keys of a jail that are set or have a default, each with the
 // place that decided.
 func (r *resolver) settings() []Setting {
 	var out []Setting
-	t := reflect.TypeFor[rawJail]()
-	for i := range t.NumField() {
-		key := t.Field(i).Tag.Get("toml")
+	for _, f := range jailKeys() {
+		key := f.key
 		s := Setting{Name: key, Value: jailDefaults[key]}
 		_, known := jailDefaults[key]
 		for _, l := range slices.Backward(r.layers) {
-			v := reflect.ValueOf(l.raw).Field(i)
-			if v.IsNil() {
+			v, err := reflect.ValueOf(l.raw).FieldByIndexErr(f.index)
+			if err != nil || v.IsNil() {
 				continue
 			}
 			known = true
@@ -39,6 +39,27 @@ func (r *resolver) settings() []Setting {
 		}
 		if known {
 			out = append(out, s)
+		}
+	}
+	return out
+}
+
+type jailKey struct {
+	key   string
+	index []int
+}
+
+// jailKeys are the keys of a jail with their fields of rawJail.
+func jailKeys() []jailKey {
+	var out []jailKey
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[rawJail]()) {
+		key := f.Tag.Get("toml")
+		if f.Type != reflect.TypeFor[*rawBan]() {
+			out = append(out, jailKey{key, f.Index})
+			continue
+		}
+		for _, inner := range reflect.VisibleFields(reflect.TypeFor[rawBan]()) {
+			out = append(out, jailKey{key + "." + inner.Tag.Get("toml"), append(slices.Clone(f.Index), inner.Index...)})
 		}
 	}
 	return out

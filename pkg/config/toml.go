@@ -144,6 +144,10 @@ func (t *text) UnmarshalTOML(v any) error {
 		*t = text(v)
 	case int64, float64:
 		*t = text(fmt.Sprint(v))
+	case map[string]any:
+		for key := range v {
+			return fmt.Errorf("want a string or a number; write a key like bantime.%s in quotes: \"bantime.%s\" = …", key, key)
+		}
 	default:
 		return fmt.Errorf("want a string or a number, not %v", v)
 	}

@@ -186,6 +186,7 @@ func (d *Daemon) deps() jail.Deps {
 			return out
 		},
 	}
+	deps.Sessions = func() []netip.Addr { return sessions(sessionFiles, utmpFile) }
 	if d.store != nil {
 		deps.Store, deps.MaxMatches = d.store, d.cfg.Database.MaxMatches
 	}

@@ -5,12 +5,16 @@
 // Names are fail2ban's: table inet f2b-table, chain f2b-chain, and for each jail
 // the hash sets addr-set-JAIL and addr6-set-JAIL for single addresses. Networks
 // go into the interval sets net-set-JAIL and net6-set-JAIL, which are made when
-// the first one is banned: an interval set makes every later ban dearer.
+// the first one is banned: an interval set makes every later ban dearer. Where a
+// jail bans networks of one length (Rule.Prefix4, Rule.Prefix6), those go into the
+// hash sets prefix4-set-JAIL and prefix6-set-JAIL, in which the rule looks up the
+// packet's address under a mask, so that they cost no more than addresses do.
 package firewall
 
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -47,6 +51,9 @@ type Rule struct {
 	Ports     []PortRange // empty: all
 	Protocols []string    // tcp, udp, sctp, dccp, icmp…; empty: all (and then all ports)
 	Drop      bool        // say nothing, instead of rejecting
+	// Prefix4 and Prefix6 are the lengths of the networks that the jail bans in
+	// place of addresses; 0: it bans addresses.
+	Prefix4, Prefix6 int
 }
 
 // Element is one banned address or network in the kernel.
@@ -82,7 +89,7 @@ type Firewall struct {
 
 type jailSets struct {
 	rule Rule
-	sets [4]*nftables.Set // addr, addr6, net, net6; the last two nil until needed
+	sets [6]*nftables.Set // by kind; but for addresses, nil until needed
 }
 
 const (
@@ -90,13 +97,15 @@ const (
 	setAddr6
 	setNet4
 	setNet6
+	setPrefix4
+	setPrefix6
 )
 
-var setPrefixes = [4]string{"addr-set-", "addr6-set-", "net-set-", "net6-set-"}
+var setPrefixes = [6]string{"addr-set-", "addr6-set-", "net-set-", "net6-set-", "prefix4-set-", "prefix6-set-"}
 
 // SetNames returns the names of the sets that a jail's bans are in.
-func SetNames(jail string) [4]string {
-	var out [4]string
+func SetNames(jail string) [6]string {
+	var out [6]string
 	for i, p := range setPrefixes {
 		out[i] = p + jail
 	}
@@ -255,12 +264,12 @@ func (f *Firewall) AddJail(rule Rule) error {
 
 func (f *Firewall) newSet(kind int, jail string) *nftables.Set {
 	key := nftables.TypeIPAddr
-	if kind == setAddr6 || kind == setNet6 {
+	if kind%2 == 1 {
 		key = nftables.TypeIP6Addr
 	}
 	return &nftables.Set{
 		Table: f.table, Name: setPrefixes[kind] + jail, KeyType: key,
-		HasTimeout: true, Interval: kind >= setNet4,
+		HasTimeout: true, Interval: kind == setNet4 || kind == setNet6,
 	}
 }
 
@@ -279,12 +288,12 @@ func (f *Firewall) addRules(c *nftables.Conn, j *jailSets) error {
 				}
 			}
 		}
-		for _, set := range j.sets {
+		for kind, set := range j.sets {
 			if set == nil {
 				continue
 			}
 			for _, exprs := range f.matches(c, j.rule) {
-				c.AddRule(&nftables.Rule{Table: f.table, Chain: chain, Exprs: append(exprs, verdict(set, j.rule.Drop)...)})
+				c.AddRule(&nftables.Rule{Table: f.table, Chain: chain, Exprs: append(exprs, verdict(set, j.rule.maskOf(kind), j.rule.Drop)...)})
 			}
 		}
 	}
@@ -435,25 +444,41 @@ func (f *Firewall) missingSets(changes []Change) []string {
 	var missing []string
 	for _, ch := range changes {
 		j := f.jails[ch.Jail]
-		if j == nil || ch.Clear || j.sets[kindOf(ch.ID)] == nil {
+		if j == nil || ch.Clear || j.sets[j.rule.kindOf(ch.ID)] == nil {
 			continue
 		}
-		if name := j.sets[kindOf(ch.ID)].Name; !existing[name] && !slices.Contains(missing, name) {
+		if name := j.sets[j.rule.kindOf(ch.ID)].Name; !existing[name] && !slices.Contains(missing, name) {
 			missing = append(missing, name)
 		}
 	}
 	return missing
 }
 
-func kindOf(id netip.Prefix) int {
-	kind := setAddr4
+// kindOf says in which of the jail's sets an address or network belongs.
+func (r *Rule) kindOf(id netip.Prefix) int {
+	six := 0
 	if id.Addr().Is6() {
-		kind = setAddr6
+		six = 1
 	}
-	if !id.IsSingleIP() {
-		kind += setNet4
+	switch {
+	case id.IsSingleIP():
+		return setAddr4 + six
+	case id.Bits() == [2]int{r.Prefix4, r.Prefix6}[six]:
+		return setPrefix4 + six
 	}
-	return kind
+	return setNet4 + six
+}
+
+// maskOf returns the mask under which a packet's address is looked up in a set;
+// nil: as it is.
+func (r *Rule) maskOf(kind int) []byte {
+	switch {
+	case kind == setPrefix4:
+		return net.CIDRMask(r.Prefix4, 32)
+	case kind == setPrefix6:
+		return net.CIDRMask(r.Prefix6, 128)
+	}
+	return nil
 }
 
 func (f *Firewall) apply(changes []Change) error {
@@ -482,7 +507,7 @@ func (f *Firewall) apply(changes []Change) error {
 			}
 			continue
 		}
-		kind := kindOf(ch.ID)
+		kind := j.rule.kindOf(ch.ID)
 		if j.sets[kind] == nil {
 			if ch.Remove {
 				continue
@@ -502,10 +527,10 @@ func (f *Firewall) apply(changes []Change) error {
 			order = append(order, set)
 		}
 		if ch.Remove || ch.Replace {
-			w.del = append(w.del, elementsOf(ch.ID, 0)...)
+			w.del = append(w.del, elementsOf(ch.ID, 0, set.Interval)...)
 		}
 		if !ch.Remove {
-			w.add = append(w.add, elementsOf(ch.ID, ch.Left)...)
+			w.add = append(w.add, elementsOf(ch.ID, ch.Left, set.Interval)...)
 		}
 	}
 	renewed := map[*jailSets]bool{}
@@ -540,10 +565,10 @@ func (f *Firewall) apply(changes []Change) error {
 }
 
 // elementsOf returns the set elements of an address, or of a network: its first
-// address, and the one behind its last as an interval's end.
-func elementsOf(id netip.Prefix, left time.Duration) []nftables.SetElement {
+// address, and in an interval set the one behind its last as an end.
+func elementsOf(id netip.Prefix, left time.Duration, interval bool) []nftables.SetElement {
 	first := id.Addr().AsSlice()
-	if id.IsSingleIP() {
+	if !interval {
 		return []nftables.SetElement{{Key: first, Timeout: left}}
 	}
 	out := []nftables.SetElement{{Key: first, Timeout: left}}
@@ -583,7 +608,7 @@ func (f *Firewall) Elements(jail string) ([]Element, error) {
 		if set == nil {
 			continue
 		}
-		e, err := f.elements(c, set, i >= setNet4)
+		e, err := f.elements(c, set, j.rule.bitsOf(i))
 		if err != nil {
 			return nil, err
 		}
@@ -592,16 +617,21 @@ func (f *Firewall) Elements(jail string) ([]Element, error) {
 	return out, nil
 }
 
-func (f *Firewall) elements(c *nftables.Conn, set *nftables.Set, interval bool) ([]Element, error) {
+// bitsOf returns the length of what a set's elements stand for.
+func (r *Rule) bitsOf(kind int) int {
+	return [6]int{32, 128, 32, 128, r.Prefix4, r.Prefix6}[kind]
+}
+
+func (f *Firewall) elements(c *nftables.Conn, set *nftables.Set, bits int) ([]Element, error) {
 	raw, err := c.GetSetElements(set)
 	if err != nil && !errors.Is(err, syscall.ENOENT) {
 		return nil, explain("read set "+set.Name, err)
 	}
-	if !interval {
+	if !set.Interval {
 		out := make([]Element, 0, len(raw))
 		for _, e := range raw {
 			if a, ok := netip.AddrFromSlice(e.Key); ok {
-				out = append(out, Element{netip.PrefixFrom(a, a.BitLen()), left(e)})
+				out = append(out, Element{netip.PrefixFrom(a, bits), left(e)})
 			}
 		}
 		return out, nil

@@ -196,6 +196,50 @@ func TestElements(t *testing.T) {
 	}
 }
 
+// TestPrefixes: networks of the jail's own length are looked up in hash sets,
+// under a mask.
+func TestPrefixes(t *testing.T) {
+	inNamespace(t)
+	rule := Rule{Jail: "web", Ports: []PortRange{{80, 80}}, Protocols: []string{"tcp"}, Prefix4: 24, Prefix6: 64}
+	f := open(t, rule)
+	ids := []string{"192.0.2.7", "198.51.100.0/24", "203.0.0.0/16", "2001:db8::7", "2001:db8:1:2::/64", "2001:db8:3::/48"}
+	var add []Change
+	for _, id := range ids {
+		add = append(add, Change{Jail: "web", ID: prefix(id), Left: time.Hour})
+	}
+	if err := f.Apply(add); err != nil {
+		t.Fatal(err)
+	}
+	contains(t, nft(t, "list", "set", "inet", "f2b-table", "prefix4-set-web"), "198.51.100.0 timeout 1h")
+	contains(t, nft(t, "list", "set", "inet", "f2b-table", "prefix6-set-web"), "2001:db8:1:2:: timeout 1h")
+	contains(t, nft(t, "list", "set", "inet", "f2b-table", "net-set-web"), "203.0.0.0/16 timeout 1h")
+	contains(t, nft(t, "list", "chain", "inet", "f2b-table", "f2b-chain"),
+		"ip saddr & 255.255.255.0 == @prefix4-set-web", "ip6 saddr & ffff:ffff:ffff:ffff:: == @prefix6-set-web", "ip6 saddr @net6-set-web")
+	held, err := open(t, rule).Elements(rule.Jail)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range held {
+		s := e.ID.String()
+		if e.ID.IsSingleIP() {
+			s = e.ID.Addr().String()
+		}
+		got = append(got, s)
+	}
+	slices.Sort(got)
+	slices.Sort(ids)
+	if !slices.Equal(got, ids) {
+		t.Errorf("held %v, want %v", got, ids)
+	}
+	if err := f.Apply([]Change{{Jail: "web", Clear: true}}); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := f.Elements("web"); err != nil || len(held) != 0 {
+		t.Errorf("after Clear: %v %v", held, err)
+	}
+}
+
 // The library loses elements of one message beyond 64 KiB; count what arrived.
 func TestMany(t *testing.T) {
 	inNamespace(t)
@@ -263,15 +307,4 @@ func TestQueueGathers(t *testing.T) {
 		t.Errorf("second transaction %+v, want %+v", got, want)
 	}
 	q.Close()
-}
-
-func BenchmarkApplyOne(b *testing.B) {
-	inNamespace(b)
-	f := open(b, Rule{Jail: "web"})
-	for i := range b.N {
-		id := prefix(fmt.Sprintf("198.18.%d.%d", i>>8&255, i&255))
-		if err := f.Apply([]Change{{Jail: "web", ID: id, Left: time.Hour}}); err != nil {
-			b.Fatal(err)
-		}
-	}
 }

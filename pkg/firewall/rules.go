@@ -99,8 +99,9 @@ func mergePorts(ports []PortRange) []PortRange {
 	return out
 }
 
-// verdict looks the source address up and rejects or drops.
-func verdict(set *nftables.Set, drop bool) []expr.Any {
+// verdict looks the source address up, under a mask if there is one, and rejects
+// or drops.
+func verdict(set *nftables.Set, mask []byte, drop bool) []expr.Any {
 	family, offset, length, code := byte(unix.NFPROTO_IPV4), uint32(12), uint32(4), uint8(3) // ICMP port unreachable
 	if set.KeyType == nftables.TypeIP6Addr {
 		family, offset, length, code = unix.NFPROTO_IPV6, 8, 16, 4 // ICMPv6 port unreachable
@@ -109,8 +110,11 @@ func verdict(set *nftables.Set, drop bool) []expr.Any {
 		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{family}},
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: length},
-		&expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID},
 	}
+	if mask != nil {
+		out = append(out, &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: length, Mask: mask, Xor: make([]byte, length)})
+	}
+	out = append(out, &expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID})
 	if drop {
 		return append(out, &expr.Verdict{Kind: expr.VerdictDrop})
 	}

@@ -39,6 +39,9 @@ type Firewall interface {
 type Store interface {
 	// Load returns what is known of a jail.
 	Load(name string, now time.Time) (store.State, error)
+	// BanCount returns how often an address was banned, in one jail or in all, and
+	// when the last time.
+	BanCount(name string, id netip.Prefix, overall bool) (count int, last time.Time, err error)
 	// Push hands over what changed; it is written soon, in one transaction.
 	Push(*store.Delta)
 }
@@ -62,6 +65,8 @@ type Deps struct {
 	Host func(ctx context.Context, addr netip.Addr) string
 	// Own returns this host's addresses.
 	Own func() []netip.Addr
+	// Sessions returns the peers of SSH sessions; nil: nobody knows.
+	Sessions func() []netip.Addr
 	// Source makes the source of a jail; nil: its log files.
 	Source func(*config.Jail, *filter.Filter) Source
 	// MaxMatches is how many lines of the log are kept with a ban.
@@ -87,6 +92,9 @@ type Jail struct {
 	flushing bool         // the timer runs
 	flush    *time.Timer
 	matches  map[netip.Prefix][]string
+
+	growth  *ban.Growth // nil: ban times don't grow
+	history map[netip.Prefix]past
 
 	commands chan func()
 	stop     context.CancelFunc
@@ -135,25 +143,36 @@ func Start(c *config.Jail, deps Deps, bans []ban.Ban) (*Jail, error) {
 		commands: make(chan func()),
 		done:     make(chan struct{}),
 	}
+	if c.Networks.Aggregate > 0 {
+		j.bans.Group(config.AggregateBits4, config.AggregateBits6)
+	}
+	if c.Increase != nil {
+		if j.growth, err = c.Increase.Compile(); err != nil {
+			return nil, err
+		}
+		j.history = map[netip.Prefix]past{}
+	}
 	state, err := j.load()
 	if err != nil {
 		return nil, err
 	}
+	ctx, stop := context.WithCancel(context.Background())
+	j.stop = stop
+	j.ignore.Prefixes = slices.Clone(c.Ignore.Prefixes)
+	j.refreshIgnore(ctx) // before bans are taken over: who is ignored now is not
 	if err := deps.Firewall.AddJail(c.Rule); err != nil {
+		stop()
 		return nil, err
 	}
 	if err := j.takeOver(state, bans); err != nil {
+		stop()
 		return nil, err
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	j.stop = stop
 	j.names = newPool(ctx, lookups, lookupWorker(deps.Lookup))
 	j.checks = &pool[found, checked]{}
 	if c.IgnoreCommand != "" {
 		j.checks = newPool(ctx, ignoreWorkers, j.ignoreWorker())
 	}
-	j.ignore.Prefixes = slices.Clone(c.Ignore.Prefixes)
-	j.refreshIgnore(ctx)
 	if deps.Source != nil {
 		j.source = deps.Source(c, f)
 	} else {
@@ -390,7 +409,12 @@ func (j *Jail) count(q found) {
 	if log.Enabled(context.Background(), slog.LevelInfo) {
 		log.Info(fmt.Sprintf("[%s] Found %s - %s", j.Config.Name, ban.Name(id), at.Format("2006-01-02 15:04:05")))
 	}
+	id = j.widened(id)
+	q.id = id
 	n, due := j.window.Add(id, at)
+	for more := j.retries(q); more > 1 && !due; more-- {
+		n, due = j.window.Add(id, at)
+	}
 	j.failuresChanged(id)
 	j.keepLines(id, q.failure.Lines)
 	if !due {
@@ -407,12 +431,19 @@ func (j *Jail) count(q found) {
 	if at.After(now) {
 		b.Start = now
 	}
-	if j.Config.BanTime >= 0 {
-		if b.End = b.Start.Add(j.Config.BanTime); !b.End.After(now) {
-			return // it would be over by now
-		}
+	grown := j.sentence(&b)
+	if !b.Permanent() && !b.End.After(now) {
+		return // it would be over by now
+	}
+	if j.sshPeer(id) {
+		log.Info(fmt.Sprintf("[%s] Ignore %s by an open SSH session", j.Config.Name, ban.Name(id)))
+		return
 	}
 	j.enforce(b)
+	if grown {
+		j.increased(b)
+	}
+	j.aggregate(b.ID)
 }
 
 // covering returns the ban in force that shuts id out.
@@ -428,6 +459,7 @@ func (j *Jail) enforce(b ban.Ban) {
 	_, held := j.bans.Add(b)
 	j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(j.deps.Now()), Replace: held})
 	j.banned(b)
+	j.remember(b.ID, past{b.Count, b.Start})
 	j.notice("Ban %s", ban.Name(b.ID))
 }
 

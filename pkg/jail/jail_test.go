@@ -30,6 +30,8 @@ type lab struct {
 	held    []firewall.Element
 	log     bytes.Buffer
 	lookups map[string][]netip.Addr
+	store   Store // nil: none
+	peers   []netip.Addr
 	// resolver, if not nil, is asked in place of lookups.
 	resolver *net.Resolver
 
@@ -172,6 +174,8 @@ func start(t *testing.T, change func(*config.Jail, *lab)) *lab {
 		},
 		Own:    func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.1")} },
 		Source: func(*config.Jail, *filter.Filter) Source { return l },
+		Store:  l.store, MaxMatches: 10,
+		Sessions: func() []netip.Addr { return l.peers },
 	}, nil)
 	if err != nil {
 		t.Fatal(err)

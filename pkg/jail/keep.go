@@ -63,7 +63,14 @@ func (j *Jail) takeOver(state store.State, before []ban.Ban) error {
 		}
 	}
 	changes := make([]firewall.Change, 0, len(known))
+	restored = slices.DeleteFunc(restored, func(id netip.Prefix) bool { return j.ignored(id) != "" })
 	for _, b := range known {
+		if reason := j.ignored(b.ID); reason != "" {
+			j.deps.Log.With("component", "filter").Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(b.ID), reason))
+			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Remove: true})
+			continue
+		}
+		b = corrected(j.Config, b)
 		if b.Permanent() || b.End.After(now) {
 			j.bans.Add(b)
 			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now)})
@@ -77,6 +84,10 @@ func (j *Jail) takeOver(state store.State, before []ban.Ban) error {
 		inKernel := map[netip.Prefix]bool{}
 		for _, e := range held {
 			inKernel[e.ID] = true
+			if j.ignored(e.ID) != "" {
+				changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: e.ID, Remove: true})
+				continue
+			}
 			if _, ok := j.bans.Get(e.ID); !ok {
 				b := j.banOf(e, now)
 				j.bans.Add(b)
@@ -84,7 +95,7 @@ func (j *Jail) takeOver(state store.State, before []ban.Ban) error {
 				restored = append(restored, b.ID)
 			}
 		}
-		changes = slices.DeleteFunc(changes, func(c firewall.Change) bool { return inKernel[c.ID] })
+		changes = slices.DeleteFunc(changes, func(c firewall.Change) bool { return inKernel[c.ID] && !c.Remove })
 	}
 	j.deps.Firewall.Push(changes...)
 	for _, id := range restored { // only now: the kernel comes first
@@ -201,7 +212,7 @@ func (j *Jail) failuresChanged(id netip.Prefix) {
 
 // keepLines remembers the lines of an address for its ban.
 func (j *Jail) keepLines(id netip.Prefix, lines []filter.Line) {
-	most := j.deps.MaxMatches
+	most := min(j.deps.MaxMatches, j.Config.MaxMatches)
 	if most <= 0 || len(lines) == 0 {
 		return
 	}
@@ -222,12 +233,14 @@ func (j *Jail) banned(b ban.Ban) {
 }
 
 func (j *Jail) lifted(b ban.Ban) {
+	j.remember(b.ID, past{}) // the store forgets it, as fail2ban's does
 	j.delta.Events = append(j.delta.Events, store.Event{Ban: b, Lifted: true})
 	j.changed()
 }
 
 func (j *Jail) allLifted() {
 	clear(j.matches)
+	clear(j.history)
 	j.delta.Events = append(j.delta.Events, store.Event{AllLifted: true})
 	j.changed()
 }

@@ -28,11 +28,13 @@ func (j *Jail) Ban(id netip.Prefix, force bool) (added bool, err error) {
 			err = &IgnoredError{ban.Name(id), j.Config.Name, reason}
 			return
 		}
+		if !force && j.sshPeer(id) {
+			err = &IgnoredError{ban.Name(id), j.Config.Name, "an open SSH session"}
+			return
+		}
 		now := j.deps.Now()
 		b := ban.Ban{ID: id, Start: now}
-		if j.Config.BanTime >= 0 {
-			b.End = now.Add(j.Config.BanTime)
-		}
+		grown := j.sentence(&b)
 		if wider, ok := j.covering(id); ok && wider.ID != id {
 			if wider.Permanent() || !b.Permanent() && !wider.End.Before(b.End) {
 				return
@@ -41,7 +43,10 @@ func (j *Jail) Ban(id netip.Prefix, force bool) (added bool, err error) {
 			return
 		}
 		// Networks that the new one holds go: the kernel takes no overlap.
-		for _, inner := range j.bans.Networks(id) {
+		for _, inner := range j.bans.Inside(id) {
+			if inner.ID.IsSingleIP() {
+				continue
+			}
 			j.bans.Remove(inner.ID)
 			j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: inner.ID, Remove: true})
 			j.lifted(inner)
@@ -51,14 +56,26 @@ func (j *Jail) Ban(id netip.Prefix, force bool) (added bool, err error) {
 			added = true
 		}
 		j.enforce(b)
+		if grown {
+			j.increased(b)
+		}
 		j.push()
 	})
 	return added, err
 }
 
-// Unban lifts a ban and forgets the failures. It reports whether there was one.
+// Unban lifts a ban and forgets the failures. It reports whether there was one. An
+// address that is banned with its network, since the jail bans networks, is
+// unbanned with it.
 func (j *Jail) Unban(id netip.Prefix) (found bool) {
 	j.do(func() {
+		if _, ok := j.bans.Get(id); !ok {
+			for _, wider := range []netip.Prefix{j.widened(id), j.aggregated(id)} {
+				if _, ok := j.bans.Get(wider); ok {
+					id = wider
+				}
+			}
+		}
 		if j.window.Forget(id) {
 			j.failuresChanged(id)
 		}

@@ -97,6 +97,8 @@ type Event struct {
 	Ban     ban.Ban
 	Matches []string // lines of the log that led to it
 	Lifted  bool     // it was lifted by hand
+	// Shortened: it ends at Ban.End, since another one takes its place.
+	Shortened bool
 	// AllLifted: every ban of the jail was, whatever Ban says.
 	AllLifted bool
 }
@@ -205,7 +207,10 @@ func damage(err error) bool {
 }
 
 func (s *Store) open() error {
-	dsn := "file:" + (&pathEscaper{s.path}).String() + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=temp_store(MEMORY)"
+	dsn := "file:" + (&pathEscaper{s.path}).String() + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=temp_store(MEMORY)" +
+		// The log is carried into the file early, so that a small disk isn't filled by
+		// a log that there is no more room to carry over.
+		"&_pragma=wal_autocheckpoint(200)&_pragma=journal_size_limit(1048576)"
 	var err error
 	if s.db, err = sql.Open("sqlite", dsn); err != nil {
 		return err
@@ -417,18 +422,21 @@ func (s *Store) positions(jail string) ([]Position, error) {
 }
 
 // BanCount returns how often an address was banned, in one jail or, with overall,
-// in all, and for how long it was the last time.
-func (s *Store) BanCount(jail string, id netip.Prefix, overall bool) (count int, last time.Duration, err error) {
-	q, args := "SELECT bancount, bantime FROM bips WHERE ip = ? AND jail = ?", []any{ban.Name(id), jail}
+// in all, and when the last of these bans began.
+func (s *Store) BanCount(jail string, id netip.Prefix, overall bool) (count int, last time.Time, err error) {
+	q, args := "SELECT bancount, timeofban FROM bips WHERE ip = ? AND jail = ?", []any{ban.Name(id), jail}
 	if overall {
-		q, args = "SELECT coalesce(sum(bancount), 0), coalesce(max(bantime), 0) FROM bips WHERE ip = ?", []any{ban.Name(id)}
+		q, args = "SELECT coalesce(sum(bancount), 0), coalesce(max(timeofban), 0) FROM bips WHERE ip = ?", []any{ban.Name(id)}
 	}
-	var seconds int64
-	err = s.db.QueryRow(q, args...).Scan(&count, &seconds)
+	var at int64
+	err = s.db.QueryRow(q, args...).Scan(&count, &at)
 	if errors.Is(err, sql.ErrNoRows) {
-		return 0, 0, nil
+		return 0, time.Time{}, nil
 	}
-	return count, time.Duration(seconds) * time.Second, err
+	if err != nil {
+		return 0, time.Time{}, fmt.Errorf("database %s: %w", s.path, err)
+	}
+	return count, time.Unix(at, 0), nil
 }
 
 // Disable notes that a jail is not there any more.
@@ -523,6 +531,12 @@ func (w *writer) delta(d *Delta) error {
 			continue
 		}
 		name := ban.Name(e.Ban.ID)
+		if e.Shortened {
+			if err := w.exec("UPDATE bips SET bantime = max(? - timeofban, 0) WHERE jail = ? AND ip = ?", e.Ban.End.Unix(), d.Jail, name); err != nil {
+				return err
+			}
+			continue
+		}
 		if e.Lifted {
 			for _, q := range []string{"DELETE FROM bips WHERE jail = ? AND ip = ?", "DELETE FROM bans WHERE jail = ? AND ip = ?"} {
 				if err := w.exec(q, d.Jail, name); err != nil {

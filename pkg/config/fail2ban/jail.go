@@ -55,6 +55,8 @@ var jailOptions = []string{
 	"bantime.increment", "bantime.factor", "bantime.formula", "bantime.multipliers", "bantime.maxtime", "bantime.rndtime", "bantime.overalljails",
 	"ignorecommand", "ignoreself", "ignoreip", "ignorecache", "filter", "logtimezone", "logencoding", "logpath", "action",
 	"usedns", "prefregex", "ignoreregex", "failregex", "maxlines", "datepattern", "journalmatch", "logtype", "mode",
+	// Not fail2ban's, which reads over them.
+	"ban.prefix4", "ban.prefix6", "ban.aggregate", "ignoressh",
 }
 
 var jailDefaults = map[string]string{"enabled": "false", "backend": "auto", "filter": "", "action": ""}
