@@ -326,3 +326,35 @@ func TestNetworkBan(t *testing.T) {
 		n.connects(n.attacker, c.a, to, true)
 	}
 }
+
+// TestStandardInput: a jail reads what another program prints.
+func TestStandardInput(t *testing.T) {
+	n := newNetwork(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := n.path("bailiff")
+	if err := os.Symlink(self, link); err != nil {
+		t.Fatal(err)
+	}
+	n.daemon = n.server.Command(t.Context(), link, "run", "--jail", "django-auth=-", "--socket", n.path("sock"), "--database", "none")
+	in, err := n.daemon.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	n.until("bailiff answers", func() bool { return n.ask("status") != "" })
+	for range 5 {
+		fmt.Fprintf(in, "%s ERROR Login failure 192.0.2.66\n", time.Now().UTC().Format("2006-01-02 15:04:05,000"))
+	}
+	n.until("the address is banned", func() bool { return strings.Contains(n.ask("status", "django-auth"), "192.0.2.66") })
+	n.connects(n.attacker, "192.0.2.66", "192.0.2.1:80", false)
+	in.Close()
+	n.until("the end is told", func() bool { return strings.Contains(n.ask("status", "django-auth"), "ended") })
+	if out := n.ask("stop"); out != "stopped\n" {
+		t.Errorf("stop says %q", out)
+	}
+}

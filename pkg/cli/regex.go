@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +12,7 @@ import (
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/source"
 )
 
 // regexOptions are those of `bailiff regex` and fail2ban-regex.
@@ -23,6 +25,7 @@ type regexOptions struct {
 	useDNS       string
 	maxLines     int
 	journalMatch string
+	backend      string // that a filter is told of
 	logLevel     string
 	verbose      int
 	verboseDate  bool
@@ -36,6 +39,10 @@ type regexOptions struct {
 	// fail2ban says that the program was called as fail2ban-regex: what a filter's
 	// name means, and what goes wrong in which words, is as there.
 	fail2ban bool
+	// journalMatches are the filter's.
+	journalMatches []string
+	// undated: lines come with their time, and no date pattern was set.
+	undated  bool
 	json     bool
 	now      time.Time // by which dates without a year are read; zero: the clock
 	location *time.Location
@@ -52,8 +59,9 @@ func regexCommand() *cobra.Command {
 		Short: "Try a failregex or a filter on a log",
 		Long: `Try a failregex or a filter on a log, and report what matched.
 
-LOG is a file, - for standard input, or a line of a log itself (several, with
-newlines between them). REGEX is an expression with a tag like <HOST>, the name of
+LOG is a file, - for standard input, systemd-journal for the journal (options in
+brackets: systemd-journal[journalpath=DIR]), or a line of a log itself (several,
+with newlines between them). REGEX is an expression with a tag like <HOST>, the name of
 a filter, also with options as NAME[mode=MODE], or a filter's file. IGNOREREGEX is
 an expression for what to leave out. The report has the form of fail2ban-regex.
 
@@ -138,6 +146,9 @@ func (o *regexOptions) printf(format string, args ...any) {
 // fail2ban-regex.
 func (o *regexOptions) run(args []string) error {
 	o.printf("\nRunning tests\n=============\n\n")
+	if o.backend = "auto"; strings.HasPrefix(args[0], source.JournalName) {
+		o.backend = "systemd"
+	}
 	def, err := o.definition(args[1])
 	if err != nil {
 		return err
@@ -146,6 +157,7 @@ func (o *regexOptions) run(args []string) error {
 		o.printf("Use ignoreregex line : %s\n", shorten(args[2]))
 		def.Ignoreregex = append(def.Ignoreregex, filter.Expr{Text: args[2]})
 	}
+	o.undated = o.backend == "systemd" && len(def.DatePattern) == 0
 	f, err := filter.Compile(def, o.location)
 	if err != nil {
 		return err

@@ -264,7 +264,7 @@ func (o *regexOptions) fail2banFilter(given *fail2ban.Options, name string, read
 		return nil, err
 	}
 	with := given.Clone()
-	c.AutoOptions(with, "auto")
+	c.AutoOptions(with, o.backend)
 	f, err := fail2ban.NewFilter(c, name, with)
 	if err != nil {
 		return nil, err
@@ -283,6 +283,7 @@ func (o *regexOptions) fail2banFilter(given *fail2ban.Options, name string, read
 		return nil, err
 	}
 	def.UseDNS = ""
+	o.journalMatches = f.JournalMatch
 	return &def, nil
 }
 

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -13,6 +12,8 @@ import (
 
 	"golang.org/x/term"
 
+	"bailiff/pkg/config"
+	"bailiff/pkg/filter"
 	"bailiff/pkg/source"
 )
 
@@ -24,6 +25,27 @@ type logInput struct {
 	enc      *source.Encoding
 	closer   io.Closer
 	progress *progress
+
+	journal *source.JournalOptions
+	// date and time are those of the present line, which comes from the journal.
+	date string
+	time time.Time
+}
+
+// match applies a filter to the line that each has just given.
+func (l *logInput) match(f *filter.Filter, line []byte, now time.Time) filter.Result {
+	if l.journal == nil {
+		return f.Match(line, now)
+	}
+	return f.MatchAt(l.date, line, l.time)
+}
+
+// text is the line as it is shown.
+func (l *logInput) text(line []byte) string { return l.date + string(line) }
+
+// comment reports whether a line is left out: sample logs have comments.
+func (l *logInput) comment(line []byte) bool {
+	return l.journal == nil && (len(line) == 0 || line[0] == '#')
 }
 
 func (l *logInput) close() {
@@ -34,8 +56,8 @@ func (l *logInput) close() {
 
 // open finds out what the first argument is: a file, standard input, or lines.
 func (o *regexOptions) open(arg string, maxLines int) (*logInput, error) {
-	if strings.HasPrefix(arg, "systemd-journal") {
-		return nil, errors.New("the journal can't be read yet: give it as `journalctl … | bailiff regex -`")
+	if strings.HasPrefix(arg, source.JournalName) {
+		return o.openJournal(arg)
 	}
 	if arg == "-" && !o.fail2ban {
 		enc, err := source.LookupEncoding(o.encoding)
@@ -84,6 +106,70 @@ func (o *regexOptions) open(arg string, maxLines int) (*logInput, error) {
 	return &logInput{lines: lines}, nil
 }
 
+// openJournal is the journal, with options in brackets as in backend.
+func (o *regexOptions) openJournal(arg string) (*logInput, error) {
+	journal, _, err := config.ParseBackend(arg)
+	if err != nil {
+		return nil, err
+	}
+	enc, err := source.LookupEncoding(o.encoding)
+	if err != nil {
+		return nil, err
+	}
+	o.printf("Use         systemd journal\nUse         encoding : %s\n", enc.Name)
+	match := o.journalMatches
+	if o.journalMatch != "" {
+		match = []string{o.journalMatch}
+	}
+	if o.fail2ban && len(match) > 1 {
+		match = match[len(match)-1:] // the last one only
+	}
+	var shown []string
+	for _, m := range match {
+		lists, err := source.ParseJournalMatch(m)
+		if err != nil {
+			return nil, err
+		}
+		for i, list := range lists {
+			if i > 0 || len(shown) > 0 {
+				shown = append(shown, "+")
+			}
+			shown = append(shown, list...)
+		}
+		journal.Matches = append(journal.Matches, lists...)
+	}
+	if len(shown) > 0 {
+		o.printf("Use    journal match : %s\n", strings.Join(shown, " "))
+	}
+	o.printf("\n")
+	return &logInput{enc: enc, journal: journal, progress: o.progress}, nil
+}
+
+func (l *logInput) entries(f func(line []byte) error) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	entries, done, err := l.journal.Read(ctx, l.enc)
+	if err != nil {
+		return err
+	}
+	read := int64(0)
+	for {
+		e, err := entries.Next()
+		if err == io.EOF {
+			return done()
+		}
+		if err != nil {
+			return err
+		}
+		read += int64(len(e.Line))
+		l.progress.at(read, 0)
+		l.date, l.time = source.ISO(e.Time)+" ", e.Time
+		if err := f(e.Line); err != nil {
+			return err
+		}
+	}
+}
+
 // shorten cuts an argument for the report's head as fail2ban-regex does.
 func shorten(s string) string {
 	const most = 53
@@ -101,10 +187,13 @@ func (l *logInput) each(f func(line []byte) error) error {
 			return err
 		}
 	}
+	defer l.progress.end()
+	if l.journal != nil {
+		return l.entries(f)
+	}
 	if l.from == nil {
 		return nil
 	}
-	defer l.progress.end()
 	in := source.NewScanner(l.from, l.enc)
 	for {
 		line, err := in.Next()

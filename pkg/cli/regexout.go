@@ -22,10 +22,10 @@ func (o *regexOptions) failures(f *filter.Filter, log *logInput, names *resolver
 	w := bufio.NewWriter(o.out)
 	defer w.Flush()
 	return log.each(func(line []byte) error {
-		if len(line) == 0 || line[0] == '#' {
+		if log.comment(line) {
 			return nil
 		}
-		r := f.Match(line, o.clock())
+		r := log.match(f, line, o.clock())
 		if r.Err != nil {
 			return r.Err
 		}
@@ -216,11 +216,11 @@ func (o *regexOptions) jsonLines(f *filter.Filter, log *logInput, names *resolve
 	n := 0
 	return log.each(func(line []byte) error {
 		n++
-		r := f.Match(line, o.clock())
+		r := log.match(f, line, o.clock())
 		if r.Err != nil {
 			return fmt.Errorf("line %d: %w", n, r.Err)
 		}
-		res := lineResult{N: n, Line: string(line), Failures: []lineFailure{}, Ignored: r.Ignored >= 0}
+		res := lineResult{N: n, Line: log.text(line), Failures: []lineFailure{}, Ignored: r.Ignored >= 0}
 		for i := range r.Failures {
 			x := &r.Failures[i]
 			for _, id := range failureIDs(x, names) {

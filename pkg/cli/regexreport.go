@@ -62,19 +62,19 @@ func newTally(o *regexOptions, f *filter.Filter, names *resolver) *tally {
 
 func (t *tally) read(log *logInput) error {
 	return log.each(func(line []byte) error {
-		if len(line) == 0 || line[0] == '#' { // sample logs have comments
+		if log.comment(line) {
 			return nil
 		}
-		return t.line(line)
+		return t.line(log, line)
 	})
 }
 
 // line counts one line.
-func (t *tally) line(line []byte) error {
+func (t *tally) line(log *logInput, line []byte) error {
 	before := slices.Clone(t.filter.Buffered())
 	full := len(before) >= t.filter.MaxLines()
 	now := t.o.clock()
-	r := t.filter.Match(line, now)
+	r := log.match(t.filter, line, now)
 	if r.Err != nil {
 		return r.Err
 	}
@@ -102,7 +102,7 @@ func (t *tally) line(line []byte) error {
 		}
 	}
 	t.prefregex(&r)
-	text := string(line)
+	text := log.text(line)
 	if t.filter.MaxLines() > 1 {
 		text = t.unbuffer(before, full, text, r.Rest)
 	}
@@ -276,6 +276,9 @@ func (t *tally) printHits(w io.Writer, title string, list []hits, exprs []filter
 }
 
 func (t *tally) printDates(w io.Writer) {
+	if t.o.undated {
+		return
+	}
 	fmt.Fprint(w, "\nDate template hits:\n")
 	var out []string
 	for _, d := range t.filter.Dates() {

@@ -73,6 +73,10 @@ type Jail struct {
 	LogPath  []string         // globs
 	LogTail  []string         // those of them that are read from their end on
 	Encoding *source.Encoding // nil: UTF-8
+	// Journal is what is read in place of files; nil: files are.
+	Journal *source.JournalOptions
+	// Polling says that changes are looked for, and not waited for.
+	Polling  bool
 	MaxRetry int
 	FindTime time.Duration
 	BanTime  time.Duration // negative: permanent

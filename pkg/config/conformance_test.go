@@ -97,7 +97,7 @@ func TestConformance(t *testing.T) {
 		lines++
 		var r filter.Result
 		if s.Journal {
-			r = f.MatchAt([]byte(s.Line), now)
+			r = f.MatchAt("", []byte(s.Line), now)
 		} else {
 			r = f.Match([]byte(s.Line), now)
 		}

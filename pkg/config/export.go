@@ -102,7 +102,7 @@ var carried = []string{
 	"enabled", "filter", "logpath", "maxretry", "findtime", "bantime", "ignoreip", "ignoreself", "ignorecommand", "ignorecache",
 	"usedns", "logencoding", "logtimezone", "action", "failregex", "ignoreregex", "prefregex", "datepattern", "maxlines", "backend", "mode", "logtype",
 	"bantime.increment", "bantime.factor", "bantime.formula", "bantime.multipliers", "bantime.maxtime", "bantime.rndtime", "bantime.overalljails",
-	"maxmatches", "ban.prefix4", "ban.prefix6", "ban.aggregate", "ignoressh",
+	"journalmatch", "maxmatches", "ban.prefix4", "ban.prefix6", "ban.aggregate", "ignoressh",
 }
 
 func (e *exporter) jail(j *Jail) {
@@ -136,7 +136,20 @@ func (e *exporter) jail(j *Jail) {
 		}
 		logs = append(logs, g)
 	}
-	f.set("logpath", logs)
+	switch {
+	case j.Journal != nil:
+		f.set("backend", get("backend"))
+		var lines []string
+		for _, m := range j.Journal.Matches {
+			lines = append(lines, journalLine(m))
+		}
+		f.set("journalmatch", lines)
+	case j.Polling:
+		f.set("backend", "polling")
+	}
+	if len(logs) > 0 {
+		f.set("logpath", logs)
+	}
 	f.set("maxretry", j.MaxRetry)
 	for _, key := range []string{"findtime", "bantime"} {
 		if v := get(key); v != "" {
@@ -202,6 +215,18 @@ func (e *exporter) jail(j *Jail) {
 	for _, w := range j.Warnings {
 		e.note("%v", w)
 	}
+}
+
+// journalLine writes a list of matches so that it is read as the same.
+func journalLine(match []string) string {
+	var out []string
+	for _, m := range match {
+		if strings.ContainsAny(m, " \t'\"\\") {
+			m = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(m) + `"`
+		}
+		out = append(out, m)
+	}
+	return strings.Join(out, " ")
 }
 
 func settingFiles(list []Setting) []string {

@@ -162,8 +162,16 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 	j.Networks = Networks{number("ban.prefix4", 32), number("ban.prefix6", 128), number("ban.aggregate", 0)}
 	j.Networks.check(fail)
 	j.Ignore.SSH = truth(value("ignoressh"))
-	if backend, _ := get("backend"); strings.HasPrefix(backend, "systemd") {
-		fail("backend", errors.New("backend systemd: the journal can't be read yet: set backend = auto and a logpath"))
+	var err error
+	j.Journal, j.Polling, err = ParseBackend(value("backend"))
+	fail("backend", err)
+	if j.Journal != nil {
+		option, match := "journalmatch", strings.Split(value("journalmatch"), "\n")
+		if value("journalmatch") == "" && f.Filter != nil {
+			option, match = "filter", f.Filter.JournalMatch
+		}
+		j.Journal.Matches, err = journalMatches(match)
+		fail(option, err)
 	}
 	for _, log := range f.LogFiles() {
 		if _, err := filepath.Match(log.Glob, ""); err != nil {
@@ -175,7 +183,7 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 			j.LogTail = append(j.LogTail, log.Glob)
 		}
 	}
-	if len(j.LogPath) == 0 && len(j.Errors) == 0 {
+	if len(j.LogPath) == 0 && j.Journal == nil && len(j.Errors) == 0 {
 		j.Errors = append(j.Errors, fmt.Errorf("no logpath: set it in [%s]", f.Name))
 	}
 	if text, ok := get("ignoreip"); ok {

@@ -69,6 +69,9 @@ type rawJail struct {
 	LogEncoding   *string `toml:"logencoding"`
 	LogTimezone   *string `toml:"logtimezone"`
 
+	Backend      *string    `toml:"backend"`
+	JournalMatch stringList `toml:"journalmatch"`
+
 	MaxMatches  *int    `toml:"maxmatches"`
 	Ban         *rawBan `toml:"ban"`
 	IgnoreSSH   *bool   `toml:"ignoressh"`
@@ -92,6 +95,7 @@ type rawFilter struct {
 	Description string             `toml:"description"`
 	Prefregex   string             `toml:"prefregex"`
 	MaxLines    int                `toml:"maxlines"`
+	Journal     stringList         `toml:"journalmatch"`
 	Failregex   stringList         `toml:"failregex"`
 	Ignoreregex stringList         `toml:"ignoreregex"`
 	DatePattern stringList         `toml:"datepattern"`
@@ -333,7 +337,7 @@ func ParseLogLevel(s string) (string, error) {
 func (l *loader) argument(name, path string) {
 	for _, j := range l.cfg.Jails { // of a tree of fail2ban's
 		if j.Name == name {
-			j.LogPath, j.LogTail = []string{path}, nil
+			j.LogPath, j.LogTail, j.Journal = []string{path}, nil, nil
 			return
 		}
 	}
@@ -477,7 +481,26 @@ func (l *loader) resolve(name string) *Jail {
 			j.LogPath = append(j.LogPath, g)
 		}
 	}
-	if len(j.LogPath) == 0 && len(r.errs) == 0 && !j.Disabled {
+	backend := pick(r, func(j *rawJail) *string { return j.Backend }, "auto")
+	if j.Journal, j.Polling, err = ParseBackend(backend.v); err != nil {
+		r.fail(backend.at, "backend", err)
+	}
+	if j.Journal != nil {
+		match := pickList(r, func(j *rawJail) stringList { return j.JournalMatch })
+		if match.v == nil {
+			name, _, _ := strings.Cut(cmp.Or(pick(r, func(j *rawJail) *string { return j.Filter }, "").v, name), "[")
+			if f := l.cfg.Filters[name]; f != nil {
+				match.v = f.raw.Journal
+			}
+		}
+		if j.Journal.Matches, err = journalMatches(match.v); err != nil {
+			r.fail(match.at, "journalmatch", err)
+		}
+		if logs.at != nil && logs.at.file == "--jail" {
+			j.Journal = nil // a log was given on the command line
+		}
+	}
+	if len(j.LogPath) == 0 && j.Journal == nil && len(r.errs) == 0 && !j.Disabled {
 		r.errs = append(r.errs, fmt.Errorf("no logpath: set it in jails/%s.toml or with --jail %s=FILE", name, name))
 	}
 	l.ignore(r, j)

@@ -407,12 +407,12 @@ func (f *Filter) Match(line []byte, now time.Time) Result {
 }
 
 // MatchAt applies the filter to a line that comes with its time, as from the
-// journal.
-func (f *Filter) MatchAt(line []byte, when time.Time) Result {
+// journal. date is how the time is written where the line is shown.
+func (f *Filter) MatchAt(date string, line []byte, when time.Time) Result {
 	r := Result{Ignored: -1, Time: when, Dated: true}
 	f.number = fullFloat
 	f.last, f.lastText = when, ""
-	f.find(&r, nil, nil, line)
+	f.find(&r, nil, []byte(date), line)
 	return r
 }
 

@@ -173,9 +173,12 @@ func Start(c *config.Jail, deps Deps, bans []ban.Ban) (*Jail, error) {
 	if c.IgnoreCommand != "" {
 		j.checks = newPool(ctx, ignoreWorkers, j.ignoreWorker())
 	}
-	if deps.Source != nil {
+	switch {
+	case deps.Source != nil:
 		j.source = deps.Source(c, f)
-	} else {
+	case c.Journal != nil:
+		j.source = j.journal(state.Logs)
+	default:
 		j.source = j.files(state.Logs)
 	}
 	go j.run(ctx)
@@ -185,11 +188,20 @@ func Start(c *config.Jail, deps Deps, bans []ban.Ban) (*Jail, error) {
 	return j, nil
 }
 
+func (j *Jail) journal(known []store.Position) Source {
+	s := &source.Journal{
+		JournalOptions: *j.Config.Journal, Encoding: j.Config.Encoding,
+		Since: j.deps.Now().Add(-j.Config.FindTime), Notify: j.sourceEvent,
+	}
+	s.Resume = resume(known)[source.JournalName]
+	return s
+}
+
 func (j *Jail) files(known []store.Position) Source {
-	log := j.deps.Log.With("component", "filter")
 	return &source.Files{
 		Globs:    j.Config.LogPath,
 		Encoding: j.Config.Encoding,
+		Polling:  j.Config.Polling,
 		Resume:   resume(known),
 		Start: func(f *os.File, size int64) int64 {
 			for _, glob := range j.Config.LogTail {
@@ -209,18 +221,22 @@ func (j *Jail) files(known []store.Position) Source {
 				return t.Before(since), ok
 			})
 		},
-		Notify: func(e source.Event) {
-			if e.Err != nil {
-				log.Error(fmt.Sprintf("[%s] log %s: %v: %s", j.Config.Name, e.Path, e.Err, remedy(e.Err)))
-				return
-			}
-			level := slog.LevelInfo
-			if e.Warn {
-				level = slog.LevelWarn
-			}
-			log.Log(context.Background(), level, fmt.Sprintf("[%s] log %s: %s", j.Config.Name, e.Path, e.Text))
-		},
+		Notify: j.sourceEvent,
 	}
+}
+
+// sourceEvent logs what a source tells.
+func (j *Jail) sourceEvent(e source.Event) {
+	log := j.deps.Log.With("component", "filter")
+	if e.Err != nil {
+		log.Error(fmt.Sprintf("[%s] log %s: %v: %s", j.Config.Name, e.Path, e.Err, remedy(e.Err)))
+		return
+	}
+	level := slog.LevelInfo
+	if e.Warn {
+		level = slog.LevelWarn
+	}
+	log.Log(context.Background(), level, fmt.Sprintf("[%s] log %s: %s", j.Config.Name, e.Path, e.Text))
 }
 
 func remedy(err error) string {
@@ -327,10 +343,9 @@ func (j *Jail) notice(format string, args ...any) {
 // Lines off the clock by more than this are taken as of now.
 const skewAllowed = 60 * time.Second
 
-// line is the way of one line.
-func (j *Jail) line(line []byte, catchUp bool) {
+// line is the way of what the filter says of one line.
+func (j *Jail) line(r filter.Result, catchUp bool) {
 	now := j.deps.Now()
-	r := j.filter.Match(line, now)
 	if r.Err != nil && now.Sub(j.lineErrWarn) > time.Minute {
 		j.lineErrWarn = now
 		j.deps.Log.With("component", "filter").Warn(fmt.Sprintf("[%s] a line was given up: %v", j.Config.Name, r.Err))

@@ -125,6 +125,7 @@ func resume(known []store.Position) map[string][]source.Position {
 	for _, p := range known {
 		out[p.Path] = append(out[p.Path], source.Position{
 			File: source.FileID{Dev: p.Dev, Inode: p.Inode}, FirstLine: p.FirstLine, Offset: p.Offset,
+			Cursor: p.Cursor, Time: p.Time,
 		})
 	}
 	return out
@@ -177,25 +178,33 @@ func (j *Jail) bringInLine(held []firewall.Element, began, ended time.Time) {
 
 // batch is the way of some lines of one log.
 func (j *Jail) batch(b source.Batch) {
-	if b.Replay {
-		now := j.deps.Now()
-		for _, line := range b.Lines {
-			j.filter.Match(line, now)
+	now := j.deps.Now()
+	match := func(i int) filter.Result {
+		if b.Times == nil {
+			return j.filter.Match(b.Lines[i], now)
 		}
+		return j.filter.MatchAt(source.ISO(b.Times[i])+" ", b.Lines[i], b.Times[i])
+	}
+	for i := range b.Lines {
+		now = j.deps.Now()
+		if r := match(i); !b.Replay {
+			j.line(r, b.CatchUp)
+		}
+	}
+	if b.Replay {
 		return
 	}
-	for _, line := range b.Lines {
-		j.line(line, b.CatchUp)
+	p := store.Position{
+		Path: b.Path, Dev: b.File.Dev, Inode: b.File.Inode, FirstLine: b.FirstLine, Offset: b.End, Gone: b.Done,
+		Cursor: b.Cursor, Time: b.Stored,
 	}
-	if b.File == (source.FileID{}) {
-		return
+	if b.File == (source.FileID{}) && b.Cursor == "" {
+		return // what has no place can't be read again
 	}
 	if j.delta.Logs == nil {
 		j.delta.Logs = map[store.LogKey]store.Position{}
 	}
-	j.delta.Logs[store.LogKey{Path: b.Path, Dev: b.File.Dev, Inode: b.File.Inode}] = store.Position{
-		Path: b.Path, Dev: b.File.Dev, Inode: b.File.Inode, FirstLine: b.FirstLine, Offset: b.End, Gone: b.Done,
-	}
+	j.delta.Logs[store.LogKey{Path: b.Path, Dev: b.File.Dev, Inode: b.File.Inode}] = p
 	j.changed()
 	if (b.Opened || len(j.delta.Events) > 0) && j.asked == 0 {
 		j.push() // a ban is kept as soon as it is made, and so is where a log begins

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -16,7 +17,7 @@ import (
 // Timing of a follower. Events make it quick; these bound what a lost event costs.
 const (
 	checkEvery = 250 * time.Millisecond // how often a path is looked at
-	globEvery  = time.Second            // how often globs are expanded anew
+	globEvery  = 2 * time.Second        // how often globs are expanded anew in any case
 	holdOld    = 10 * time.Second       // how long a renamed file is read after its last line
 )
 
@@ -30,6 +31,8 @@ type Files struct {
 	Start func(f *os.File, size int64) int64
 	// Resume is where reading goes on, by path; it has precedence over Start.
 	Resume map[string][]Position
+	// Polling: changes are looked for four times a second and not waited for.
+	Polling bool
 	// Notify tells of rotation and errors; each error once until it changes.
 	Notify func(Event)
 
@@ -46,15 +49,31 @@ func (s *Files) Run(ctx context.Context, out chan<- Batch) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	first := true
-	tick := time.NewTicker(globEvery)
+	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
+	var dirs string // as they were when globs were expanded
+	var expanded time.Time
 	for {
+		now := s.directories()
+		if now == dirs && time.Since(expanded) < globEvery {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			continue
+		}
+		dirs, expanded = now, time.Now()
 		for _, path := range s.expand() {
 			if running[path] {
 				continue
 			}
 			running[path] = true
-			f := &follower{src: s, path: path, out: out, wake: make(chan struct{}, 1), fromStart: !first}
+			if path == Stdin {
+				wg.Go(func() { s.stdin(ctx, out) })
+				continue
+			}
+			f := &follower{src: s, path: path, out: out, fromStart: !first}
 			wg.Add(1)
 			go func() {
 				defer wg.Done()
@@ -70,11 +89,33 @@ func (s *Files) Run(ctx context.Context, out chan<- Batch) {
 	}
 }
 
+// directories tells the state of the directories that globs look into: another
+// state means that there may be new files.
+func (s *Files) directories() string {
+	var b strings.Builder
+	for _, g := range s.Globs {
+		dir := filepath.Dir(g)
+		for hasWildcard(dir) {
+			dir = filepath.Dir(dir)
+		}
+		if fi, err := os.Stat(dir); err == nil {
+			fmt.Fprintf(&b, "%d ", fi.ModTime().UnixNano())
+		} else {
+			b.WriteString("- ")
+		}
+	}
+	return b.String()
+}
+
 // expand returns the paths to follow: those that match, and those without
 // wildcards even while they don't exist.
 func (s *Files) expand() []string {
 	var paths []string
 	for _, g := range s.Globs {
+		if g == Stdin {
+			paths = append(paths, g)
+			continue
+		}
 		found, err := filepath.Glob(g)
 		if err != nil || len(found) == 0 {
 			if !hasWildcard(g) {
@@ -115,20 +156,20 @@ func (s *Files) note(e Event) {
 	}
 }
 
-// follower reads one path.
+// follower reads one path. A second goroutine, its lookout, opens what the path
+// names, file after file.
 type follower struct {
 	src       *Files
 	path      string
 	out       chan<- Batch
-	wake      chan struct{}
 	fromStart bool // the file came while we watch: read it whole
 
-	cur  *lineReader
-	old  []oldFile // renamed or deleted, maybe still written to
-	subs []*subscription
-	err  string // last error told
-
-	opened  bool // some file was read under this path before
+	look    lookout
+	cur     *lineReader
+	fifo    *fifo
+	old     []oldFile // renamed or deleted, maybe still written to
+	err     string    // last error told
+	opened  bool      // some file was read under this path before
 	cuts    int
 	badTold bool
 }
@@ -140,12 +181,26 @@ type oldFile struct {
 
 func (f *follower) run(ctx context.Context) {
 	defer f.close()
-	tick := time.NewTicker(checkEvery)
-	defer tick.Stop()
-	f.subscribe()
 	if !f.resume(ctx) {
 		return
 	}
+	f.look = lookout{path: f.path, polling: f.src.Polling, found: make(chan sighting, 256), kick: make(chan struct{}, 1)}
+	if f.cur != nil {
+		f.look.id = f.cur.id
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		f.look.run(ctx)
+	}()
+	defer func() {
+		cancel()
+		<-watching
+		f.look.close()
+	}()
+	tick := time.NewTicker(checkEvery)
+	defer tick.Stop()
 	for {
 		if !f.read(ctx) {
 			return
@@ -153,47 +208,23 @@ func (f *follower) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-f.wake:
+		case <-f.look.kick:
 		case <-tick.C:
-			f.subscribe()
+		case s := <-f.look.found:
+			if !f.sighted(ctx, s) {
+				return
+			}
 		}
 	}
 }
 
 func (f *follower) close() {
-	for _, s := range f.subs {
-		events.cancel(s)
-	}
+	f.closeFIFO()
 	if f.cur != nil {
-		f.cur.file.Close()
+		f.cur.close()
 	}
 	for _, o := range f.old {
-		o.file.Close()
-	}
-}
-
-// subscribe sees to it that changes of the path, and of the file behind a
-// symbolic link, wake the follower.
-func (f *follower) subscribe() {
-	paths := []string{f.path}
-	if real, err := filepath.EvalSymlinks(f.path); err == nil && real != f.path {
-		paths = append(paths, real)
-	}
-	keep := f.subs[:0]
-	for _, s := range f.subs {
-		if slices.Contains(paths, s.path) && events.alive(s) {
-			keep = append(keep, s)
-		} else {
-			events.cancel(s)
-		}
-	}
-	f.subs = keep
-	for _, p := range paths {
-		if !slices.ContainsFunc(f.subs, func(s *subscription) bool { return s.path == filepath.Clean(p) }) {
-			if s := events.subscribe(p, f.wake); s != nil {
-				f.subs = append(f.subs, s)
-			}
-		}
+		o.close()
 	}
 }
 
@@ -206,19 +237,61 @@ func (f *follower) read(ctx context.Context) bool {
 		if f.cur != nil && !f.drain(ctx, f.cur) {
 			return false
 		}
-		opened := f.cur
-		again := f.checkPath()
-		if f.cur != nil && f.cur != opened {
-			select {
-			case f.out <- Batch{Path: f.path, File: f.cur.id, End: f.cur.offset, FirstLine: f.cur.firstLine(), Opened: true}:
-			case <-ctx.Done():
+		select {
+		case s := <-f.look.found:
+			if !f.sighted(ctx, s) {
 				return false
 			}
-		}
-		if !again {
+		default:
 			return true
 		}
 	}
+}
+
+// sighted takes over what the lookout found. It returns false when ctx ended.
+func (f *follower) sighted(ctx context.Context, s sighting) bool {
+	if f.cur != nil && !f.drain(ctx, f.cur) {
+		return false
+	}
+	switch {
+	case s.gone:
+		// Moved away or deleted. Its writer may go on; the next file with this name is
+		// new.
+		f.closeFIFO()
+		f.retire()
+		f.fromStart = true
+	case s.err != nil:
+		f.fail(s.err)
+	case s.fifo:
+		f.closeFIFO()
+		f.retire()
+		if err := f.openFIFO(ctx, s.id); err != nil {
+			f.fail(err)
+		}
+	case s.file != nil:
+		f.closeFIFO()
+		if f.cur != nil {
+			f.retire()
+			f.src.note(Event{Path: f.path, Text: "file rotated, reading the new one"})
+			f.fromStart = true
+		}
+		r := &lineReader{file: s.file, enc: f.src.Encoding, id: s.id, catchUp: !f.opened}
+		shared.join(r.id)
+		f.opened = true
+		if !f.fromStart && f.src.Start != nil {
+			r.offset = f.src.Start(s.file, s.size)
+		}
+		f.cur = r
+		f.cuts = 0
+		f.setStatus(r.offset, "")
+		f.src.note(Event{Path: f.path, Text: fmt.Sprintf("following from byte %d", r.offset)})
+		select {
+		case f.out <- Batch{Path: f.path, File: r.id, End: r.offset, FirstLine: r.firstLine(), Opened: true}:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // drain reads one file to its present end.
@@ -231,7 +304,12 @@ func (f *follower) drain(ctx context.Context, r *lineReader) bool {
 		}
 		if r.bad != nil && !f.badTold { // once a log, as fail2ban does
 			f.badTold = true
-			f.src.note(Event{Path: f.path, Text: fmt.Sprintf("a line is not %s: what can't be read counts as U+FFFD; set logencoding if it is another encoding: %q", f.src.Encoding.name(), r.bad), Warn: true})
+			f.src.note(notReadable(f.path, f.src.Encoding, r.bad))
+		}
+		if errors.Is(err, errRewritten) {
+			f.src.note(Event{Path: f.path, Text: "file truncated, reading from its beginning"})
+			r.rewind()
+			continue
 		}
 		if len(lines) == 0 {
 			if err != nil {
@@ -249,6 +327,11 @@ func (f *follower) drain(ctx context.Context, r *lineReader) bool {
 	}
 }
 
+func notReadable(path string, enc *Encoding, line []byte) Event {
+	return Event{Path: path, Warn: true, Text: fmt.Sprintf(
+		"a line is not %s: what can't be read counts as U+FFFD; set logencoding if it is another encoding: %q", enc.name(), line[:min(len(line), 200)])}
+}
+
 func (f *follower) drainOld(ctx context.Context) bool {
 	now := time.Now()
 	keep := f.old[:0]
@@ -261,7 +344,7 @@ func (f *follower) drainOld(ctx context.Context) bool {
 			o.until = now.Add(holdOld)
 		}
 		if now.After(o.until) {
-			o.file.Close()
+			o.close()
 			select {
 			case f.out <- Batch{Path: f.path, File: o.id, End: o.offset, FirstLine: o.first, Done: true}:
 			case <-ctx.Done():
@@ -272,61 +355,6 @@ func (f *follower) drainOld(ctx context.Context) bool {
 		keep = append(keep, o)
 	}
 	f.old = keep
-	return true
-}
-
-// checkPath compares the path with what is read and reports whether there is
-// something new to read.
-func (f *follower) checkPath() bool {
-	fi, err := os.Stat(f.path)
-	if err != nil {
-		if f.cur != nil && errors.Is(err, os.ErrNotExist) {
-			// Moved away or deleted. Its writer may go on; the next file with this
-			// name is new.
-			f.retire()
-			f.fromStart = true
-		}
-		f.fail(err)
-		return false
-	}
-	if f.cur != nil && f.cur.id == fileID(fi.Sys()) {
-		if fi.Size() < f.cur.offset {
-			f.src.note(Event{Path: f.path, Text: "file truncated, reading from its beginning"})
-			f.cur.offset, f.cur.part, f.cur.passed, f.cur.first = 0, nil, 0, ""
-			return true
-		}
-		return false
-	}
-	if fi.IsDir() {
-		f.fail(errors.New("is a directory, not a log file"))
-		return false
-	}
-	file, err := os.Open(f.path)
-	if err != nil {
-		f.fail(err)
-		return false
-	}
-	fi, err = file.Stat()
-	if err != nil || !fi.Mode().IsRegular() {
-		file.Close()
-		f.fail(cmp.Or(err, errors.New("not a regular file")))
-		return false
-	}
-	if f.cur != nil {
-		f.retire()
-		f.src.note(Event{Path: f.path, Text: "file rotated, reading the new one"})
-		f.fromStart = true
-	}
-	r := &lineReader{file: file, enc: f.src.Encoding, id: fileID(fi.Sys()), catchUp: !f.opened}
-	f.opened = true
-	if !f.fromStart && f.src.Start != nil {
-		r.offset = f.src.Start(file, fi.Size())
-	}
-	f.cur = r
-	f.cuts = 0
-	f.setStatus(r.offset, "")
-	f.src.note(Event{Path: f.path, Text: fmt.Sprintf("following from byte %d", r.offset)})
-	f.subscribe()
 	return true
 }
 
@@ -352,12 +380,16 @@ func (f *follower) fail(err error) {
 }
 
 func (f *follower) setStatus(offset int64, problem string) {
-	f.src.mu.Lock()
-	defer f.src.mu.Unlock()
-	f.src.status[f.path] = &Status{Path: f.path, Offset: offset, Error: problem}
+	f.src.setStatus(f.path, offset, problem)
 	if problem == "" {
 		f.err = ""
 	}
+}
+
+func (s *Files) setStatus(path string, offset int64, problem string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status[path] = &Status{Path: path, Offset: offset, Error: problem}
 }
 
 // SeekTime finds the offset of the first line of a log that is not older than

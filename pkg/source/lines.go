@@ -23,17 +23,48 @@ type lineReader struct {
 	cut     int    // lines that were cut so far
 	first   string // MD5 of the first line, once it is known
 	bad     []byte // a line that the encoding does not allow, the first one
+	tail    []byte // what stands before offset
+}
+
+// errRewritten says that the file was emptied and has grown again: what stands
+// before the place of reading is not what was read there.
+var errRewritten = errors.New("file was emptied and written again")
+
+// tailSize is how many bytes before the place of reading are compared. Lines that
+// bear a time are not the same there by chance.
+const tailSize = 64
+
+// close gives the file back.
+func (r *lineReader) close() {
+	shared.leave(r.id)
+	r.file.Close()
 }
 
 // read returns the next lines, at most a block of them. No lines and no error
 // means that the file has nothing more for now.
 func (r *lineReader) read() ([][]byte, error) {
+	from, fresh := r.offset, r.pending() == 0
+	if fresh {
+		if b := shared.take(r.id, from, r.enc); b != nil {
+			r.offset, r.tail = b.next, b.tail
+			r.cut += b.cut
+			if r.bad == nil {
+				r.bad = b.bad
+			}
+			return b.lines, nil
+		}
+	}
 	if r.block == nil {
 		r.block = make([]byte, blockSize)
 	}
 	for {
-		n, err := r.file.ReadAt(r.block, r.offset+r.pending())
-		if n == 0 {
+		known := r.known()
+		n, err := r.file.ReadAt(r.block, r.offset+r.pending()-int64(len(known)))
+		if !bytes.Equal(known, r.block[:min(n, len(known))]) && (err == nil || errors.Is(err, io.EOF)) {
+			return nil, errRewritten
+		}
+		data := r.block[min(n, len(known)):n]
+		if n = len(data); n == 0 {
 			if errors.Is(err, io.EOF) {
 				err = nil
 			}
@@ -43,16 +74,39 @@ func (r *lineReader) read() ([][]byte, error) {
 			return nil, nil // half a character
 		}
 		// The lines go to other goroutines: they get memory of their own.
-		if lines := r.split(bytes.Clone(r.block[:n])); len(lines) > 0 {
+		cut := r.cut
+		if lines := r.split(bytes.Clone(data[:n])); len(lines) > 0 {
+			var bad []byte
 			for i, line := range lines {
 				if r.bad == nil && r.enc.damaged(line) {
-					r.bad = bytes.Clone(line[:min(len(line), 200)])
+					bad = bytes.Clone(line[:min(len(line), 200)])
+					r.bad = bad
 				}
 				lines[i] = bytes.TrimRight(r.enc.Decode(line), "\r")
+			}
+			if fresh {
+				shared.give(r.id, from, r.enc, block{lines: lines, next: r.offset, tail: r.tail, cut: r.cut - cut, bad: bad})
 			}
 			return lines, nil
 		}
 	}
+}
+
+// known is what stands before the place of reading.
+func (r *lineReader) known() []byte {
+	switch {
+	case r.passed > 0:
+		return nil
+	case len(r.part) > 0:
+		return r.part[max(0, len(r.part)-tailSize):]
+	}
+	return r.tail
+}
+
+// rewind goes back to the beginning: the file was emptied.
+func (r *lineReader) rewind() {
+	shared.forget(r.id)
+	r.offset, r.part, r.passed, r.first, r.tail = 0, nil, 0, "", nil
 }
 
 // pending is how much was read of the line that is not complete yet.
@@ -62,6 +116,7 @@ func (r *lineReader) pending() int64 {
 
 func (r *lineReader) split(buf []byte) [][]byte {
 	var lines [][]byte
+	all, used := buf, 0
 	for {
 		i := r.enc.index(buf)
 		if i < 0 {
@@ -69,9 +124,13 @@ func (r *lineReader) split(buf []byte) [][]byte {
 		}
 		lines = append(lines, r.finish(buf[:i]))
 		next := i + int(r.enc.width())
+		used += next
 		r.offset += r.pending() + int64(next)
 		r.part, r.passed = nil, 0
 		buf = buf[next:]
+	}
+	if used > 0 {
+		r.tail = bytes.Clone(all[max(0, used-tailSize):used])
 	}
 	room := MaxLine - len(r.part)
 	if len(buf) > room {

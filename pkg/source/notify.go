@@ -16,8 +16,11 @@ import (
 // watches on files don't, and its ChangeEvents ends the process when a path
 // can't be looked at, so neither is used.
 type notifier struct {
+	// mu is held while the watch package is asked for something. That waits for the
+	// goroutine which hands out events, so handing them out needs no more than subs.
 	mu   sync.Mutex
 	dirs map[string]*watchedDir
+	subs sync.Mutex // guards the subscriptions of all paths
 }
 
 type watchedDir struct {
@@ -75,14 +78,16 @@ func (n *notifier) subscribe(path string, wake chan<- struct{}) *subscription {
 		}()
 	}
 	s := &subscription{path: path, wake: wake}
+	n.subs.Lock()
 	d.paths[path] = append(d.paths[path], s)
+	n.subs.Unlock()
 	n.dirs[dir] = d
 	return s
 }
 
 func (n *notifier) wake(d *watchedDir, path string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	n.subs.Lock()
+	defer n.subs.Unlock()
 	for _, s := range d.paths[path] {
 		select {
 		case s.wake <- struct{}{}:
@@ -93,26 +98,29 @@ func (n *notifier) wake(d *watchedDir, path string) {
 
 // cancel ends a subscription.
 func (n *notifier) cancel(s *subscription) {
+	if s == nil {
+		return
+	}
 	n.mu.Lock()
-	if s == nil || s.dead {
-		n.mu.Unlock()
+	defer n.mu.Unlock()
+	if s.dead {
 		return
 	}
 	s.dead = true
 	dir := filepath.Dir(s.path)
 	d := n.dirs[dir]
+	n.subs.Lock()
 	rest := slices.DeleteFunc(d.paths[s.path], func(o *subscription) bool { return o == s })
 	d.paths[s.path] = rest
-	last := len(rest) == 0
-	if last {
+	if len(rest) == 0 {
 		delete(d.paths, s.path)
-		if len(d.paths) == 0 {
-			delete(n.dirs, dir)
-		}
 	}
-	n.mu.Unlock()
-	if last {
-		// Not under the lock: it waits for the goroutine that delivers events.
+	left := len(d.paths)
+	n.subs.Unlock()
+	if left == 0 {
+		delete(n.dirs, dir)
+	}
+	if len(rest) == 0 {
 		_ = watch.RemoveWatchCreate(s.path)
 	}
 }
@@ -127,24 +135,24 @@ func (n *notifier) alive(s *subscription) bool {
 	dir := filepath.Dir(s.path)
 	fi, err := os.Stat(dir)
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	d := n.dirs[dir]
 	if s.dead || d == nil {
-		n.mu.Unlock()
 		return false
 	}
 	if err == nil && d.id == fileID(fi.Sys()) {
-		n.mu.Unlock()
 		return true
 	}
 	var gone []string
+	n.subs.Lock()
 	for path, subs := range d.paths {
 		for _, o := range subs {
 			o.dead = true
 		}
 		gone = append(gone, path)
 	}
+	n.subs.Unlock()
 	delete(n.dirs, dir)
-	n.mu.Unlock()
 	for _, path := range gone {
 		_ = watch.RemoveWatchCreate(path)
 	}

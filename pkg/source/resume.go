@@ -154,7 +154,7 @@ func (f *follower) unseen(known []Position, newest time.Time) []*lineReader {
 			continue
 		}
 		if slices.ContainsFunc(known, func(p Position) bool { return p.FirstLine != "" && p.FirstLine == r.first }) {
-			r.file.Close() // a copy of one that is known
+			r.close() // a copy of one that is known
 			continue
 		}
 		out = append(out, r)
@@ -189,7 +189,9 @@ func (f *follower) reopen(path string, p Position) *lineReader {
 		file.Close()
 		return nil
 	}
-	return &lineReader{file: file, enc: f.src.Encoding, id: fileID(fi.Sys()), offset: p.Offset, first: sum, catchUp: true}
+	r := &lineReader{file: file, enc: f.src.Encoding, id: fileID(fi.Sys()), offset: p.Offset, first: sum, catchUp: true}
+	shared.join(r.id)
+	return r
 }
 
 // renamed looks beside the log for the file of a position.

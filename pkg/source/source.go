@@ -11,6 +11,7 @@ package source
 import (
 	"fmt"
 	"syscall"
+	"time"
 )
 
 // FileID tells files apart that bear the same name one after the other.
@@ -31,6 +32,13 @@ type Batch struct {
 	File  FileID
 	End   int64    // offset behind the last line
 	Lines [][]byte // without their newlines; they stay valid
+	// Times are those of the lines, where they come with the lines and are not in
+	// them: from the journal. nil: they are in the lines.
+	Times []time.Time
+	// Cursor and Stored are the journal's place of the last line, and when the
+	// journal took it.
+	Cursor string
+	Stored time.Time
 	// CatchUp: the lines were in the file when it was first seen, so their own
 	// times may be long past.
 	CatchUp bool
@@ -52,6 +60,9 @@ type Position struct {
 	File      FileID // zero: not known
 	FirstLine string // as in Batch, or an MD5
 	Offset    int64
+	// Cursor is the journal's place, Time when its entry was stored.
+	Cursor string
+	Time   time.Time
 }
 
 // Status is what is known of one log that is followed.

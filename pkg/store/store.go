@@ -88,9 +88,15 @@ type Position struct {
 	Dev, Inode uint64 // 0: not known, the position was written by fail2ban
 	FirstLine  string // a sum of the first line (fail2ban's column says MD5, and holds SHA-1); empty: there was none yet
 	Offset     int64
+	// Cursor is the journal's place instead, and Time when its entry was stored.
+	Cursor string
+	Time   time.Time
 	// Gone says that the file is read to its end and will not be read again.
 	Gone bool
 }
+
+// journal is the name of the journal among logs, as fail2ban has it.
+const journal = "systemd-journal"
 
 // Event is a ban that was made or lifted.
 type Event struct {
@@ -398,6 +404,9 @@ func (s *Store) positions(jail string) ([]Position, error) {
 			return nil, err
 		}
 		p.Dev, p.Inode = uint64(dev), uint64(inode)
+		if p.Path == journal {
+			p = Position{Path: p.Path, Cursor: p.FirstLine, Time: time.UnixMicro(p.Offset)}
+		}
 		own[p.Path] = true
 		out = append(out, p)
 	}
@@ -413,6 +422,9 @@ func (s *Store) positions(jail string) ([]Position, error) {
 		var p Position
 		if err := theirs.Scan(&p.Path, &p.FirstLine, &p.Offset); err != nil {
 			return nil, err
+		}
+		if p.Path == journal {
+			p = Position{Path: p.Path, Time: time.Unix(p.Offset, 0)}
 		}
 		if !own[p.Path] {
 			out = append(out, p)
@@ -585,6 +597,17 @@ func (w *writer) delta(d *Delta) error {
 		}
 	}
 	for _, p := range d.Logs {
+		if p.Cursor != "" {
+			if err := w.exec("INSERT OR REPLACE INTO bailiff_logs(jail, path, dev, inode, firstlinemd5, offset) VALUES(?, ?, 0, 0, ?, ?)",
+				d.Jail, p.Path, p.Cursor, p.Time.UnixMicro()); err != nil {
+				return err
+			}
+			if err := w.exec("INSERT OR REPLACE INTO logs(jail, path, firstlinemd5, lastfilepos) VALUES(?, ?, ?, ?)",
+				d.Jail, p.Path, p.Time.Local().Format("2006-01-02T15:04:05"), p.Time.Unix()); err != nil {
+				return err
+			}
+			continue
+		}
 		if p.Gone {
 			if err := w.exec("DELETE FROM bailiff_logs WHERE jail = ? AND path = ? AND dev = ? AND inode = ?", d.Jail, p.Path, int64(p.Dev), int64(p.Inode)); err != nil {
 				return err

@@ -189,7 +189,7 @@ func (c *Config) AutoOptions(given *Options, backend string) {
 	if _, ok := given.Get("logtype"); ok {
 		return
 	}
-	if _, own := c.Raw("Definition", "logtype", nil); own {
+	if _, own := c.Sections["Definition"]["logtype"]; own { // that of [DEFAULT] does not count
 		return
 	}
 	kind := "file"

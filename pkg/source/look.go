@@ -1,0 +1,160 @@
+package source
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// lookout opens what a path names, as soon as it names something new. It does so
+// while the reader is held back: a file that is open can be read even if it is
+// renamed or deleted before its turn comes.
+type lookout struct {
+	path    string
+	polling bool
+	// found is what the path named, in order; kick tells of everything else.
+	found chan sighting
+	kick  chan struct{}
+
+	id   FileID // of what it named last; zero: nothing
+	err  string
+	subs []*subscription
+}
+
+// sighting is something that a path named.
+type sighting struct {
+	file *os.File
+	id   FileID
+	size int64
+	fifo bool  // a named pipe, not opened
+	gone bool  // nothing, after something
+	err  error // it can't be followed
+}
+
+func (l *lookout) run(ctx context.Context) {
+	wake := make(chan struct{}, 1)
+	tick := time.NewTicker(checkEvery)
+	defer tick.Stop()
+	defer func() {
+		for _, s := range l.subs {
+			events.cancel(s)
+		}
+	}()
+	l.subscribe(wake)
+	for {
+		select {
+		case l.kick <- struct{}{}: // what was written comes first
+		default:
+		}
+		for _, s := range l.check() {
+			select {
+			case l.found <- s:
+			case <-ctx.Done():
+				if s.file != nil {
+					s.file.Close()
+				}
+				return
+			}
+			if s.file != nil {
+				l.subscribe(wake) // it may be behind another symbolic link now
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-wake:
+		case <-tick.C:
+			l.subscribe(wake)
+		}
+	}
+}
+
+// close gives back what nobody took.
+func (l *lookout) close() {
+	for {
+		select {
+		case s := <-l.found:
+			if s.file != nil {
+				s.file.Close()
+			}
+		default:
+			return
+		}
+	}
+}
+
+// check looks at the path.
+func (l *lookout) check() (out []sighting) {
+	fail := func(err error) []sighting {
+		if err.Error() == l.err {
+			return out
+		}
+		l.err = err.Error()
+		return append(out, sighting{err: err})
+	}
+	fi, err := os.Stat(l.path)
+	if err != nil {
+		if l.id != (FileID{}) && errors.Is(err, os.ErrNotExist) {
+			l.id, l.err = FileID{}, ""
+			out = append(out, sighting{gone: true})
+		}
+		return fail(err)
+	}
+	id := fileID(fi.Sys())
+	switch {
+	case id == l.id:
+		return nil
+	case fi.IsDir():
+		return fail(errors.New("is a directory, not a log file"))
+	case fi.Mode()&os.ModeNamedPipe != 0:
+		l.id, l.err = id, ""
+		return append(out, sighting{fifo: true, id: id})
+	}
+	file, err := os.Open(l.path)
+	if err != nil {
+		return fail(err)
+	}
+	fi, err = file.Stat()
+	if err != nil || !fi.Mode().IsRegular() {
+		file.Close()
+		return fail(cmp.Or(err, errors.New("not a regular file")))
+	}
+	if id = fileID(fi.Sys()); id == l.id {
+		file.Close()
+		return nil
+	}
+	l.id, l.err = id, ""
+	return append(out, sighting{file: file, id: id, size: fi.Size()})
+}
+
+// subscribe sees to it that changes of the path, and of the file behind a
+// symbolic link, wake the lookout.
+func (l *lookout) subscribe(wake chan struct{}) {
+	if l.polling {
+		return
+	}
+	paths := []string{l.path}
+	if real, err := filepath.EvalSymlinks(l.path); err == nil && real != l.path {
+		paths = append(paths, real)
+	}
+	keep := l.subs[:0]
+	for _, s := range l.subs {
+		if slices.Contains(paths, s.path) && events.alive(s) {
+			keep = append(keep, s)
+		} else {
+			events.cancel(s)
+		}
+	}
+	l.subs = keep
+	for _, p := range paths {
+		if !slices.ContainsFunc(l.subs, func(s *subscription) bool { return s.path == filepath.Clean(p) }) {
+			if s := events.subscribe(p, wake); s != nil {
+				l.subs = append(l.subs, s)
+			}
+		}
+	}
+}

@@ -1,0 +1,172 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Stdin is the path that stands for standard input.
+const Stdin = "-"
+
+// stream delivers the lines of a pipe as they come, until its end or ctx's. What
+// is read from a pipe can't be read again, so its batches have no place. next
+// returns some bytes that stay valid, or why there are no more.
+func (s *Files) stream(ctx context.Context, path string, next func() ([]byte, error), out chan<- Batch) error {
+	r := &lineReader{enc: s.Encoding}
+	var rest []byte // half a character
+	told := false
+	send := func(lines [][]byte) bool {
+		for i, line := range lines {
+			if !told && s.Encoding.damaged(line) {
+				told = true
+				s.note(notReadable(path, s.Encoding, line))
+			}
+			lines[i] = bytes.TrimRight(s.Encoding.Decode(line), "\r")
+		}
+		if len(lines) == 0 {
+			return true
+		}
+		select {
+		case out <- Batch{Path: path, Lines: lines}:
+			s.setStatus(path, r.offset, "")
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	for {
+		data, err := next()
+		if len(rest) > 0 {
+			data = append(rest, data...)
+		}
+		whole := len(data) - len(data)%int(s.Encoding.width())
+		rest = bytes.Clone(data[whole:])
+		if !send(r.split(data[:whole])) {
+			return nil
+		}
+		switch {
+		case err == nil:
+			continue
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, io.EOF):
+			if len(r.part) > 0 { // the last line may lack its newline
+				send([][]byte{r.part})
+			}
+			return io.EOF
+		}
+		return err
+	}
+}
+
+// standardInput reads standard input for whoever asks: a read of it can't be
+// broken off, so it must outlive the jail that waits for it.
+var standardInput = sync.OnceValue(func() <-chan []byte {
+	chunks := make(chan []byte)
+	go func() {
+		defer close(chunks)
+		for {
+			block := make([]byte, 64<<10)
+			n, err := os.Stdin.Read(block)
+			if n > 0 {
+				chunks <- block[:n]
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return chunks
+})
+
+// stdin follows standard input.
+func (s *Files) stdin(ctx context.Context, out chan<- Batch) {
+	s.setStatus(Stdin, 0, "")
+	s.note(Event{Path: Stdin, Text: "following standard input"})
+	chunks := standardInput()
+	err := s.stream(ctx, Stdin, func() ([]byte, error) {
+		select {
+		case chunk, ok := <-chunks:
+			if !ok {
+				return nil, io.EOF
+			}
+			return chunk, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}, out)
+	if err == nil {
+		return
+	}
+	s.setStatus(Stdin, 0, "ended")
+	s.note(Event{Path: Stdin, Text: "standard input has ended"})
+}
+
+// fifo is a named pipe that a follower reads.
+type fifo struct {
+	id   FileID
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// openFIFO begins to read the named pipe at the path. It is opened for writing,
+// too, so that it does not end when its writers go; without the right to do that,
+// it is opened anew at each end.
+func (f *follower) openFIFO(ctx context.Context, id FileID) error {
+	open := func() (*os.File, error) {
+		file, err := os.OpenFile(f.path, os.O_RDWR, 0)
+		if errors.Is(err, os.ErrPermission) {
+			return os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		}
+		return file, err
+	}
+	file, err := open()
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	p := &fifo{id: id, stop: stop, done: make(chan struct{})}
+	f.fifo = p
+	f.src.setStatus(f.path, 0, "")
+	f.src.note(Event{Path: f.path, Text: "following a named pipe"})
+	go func() {
+		defer close(p.done)
+		for {
+			closing := context.AfterFunc(ctx, func() { file.Close() }) // ends a read
+			err := f.src.stream(ctx, f.path, func() ([]byte, error) {
+				block := make([]byte, 64<<10)
+				n, err := file.Read(block)
+				return block[:n], err
+			}, f.out)
+			closing()
+			file.Close()
+			if err != nil && !errors.Is(err, io.EOF) {
+				f.src.note(Event{Path: f.path, Err: err})
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(checkEvery):
+			}
+			if file, err = open(); err != nil {
+				f.src.note(Event{Path: f.path, Err: err})
+				return
+			}
+		}
+	}()
+	return nil
+}
+
+func (f *follower) closeFIFO() {
+	if f.fifo != nil {
+		f.fifo.stop()
+		<-f.fifo.done
+		f.fifo = nil
+	}
+}
