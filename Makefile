@@ -4,6 +4,8 @@
 # make test    every test (Debian, root: they use network namespaces and the real fail2ban)
 # make conformance  fail2ban's filters on its sample logs, there and here, line by line;
 #              LIB=… CONFIG=… LOGS=… for another fail2ban than Debian's
+# make bench   bailiff and fail2ban side by side; writes bench/README.md (10 minutes)
+# make soak    rotation, kills and a million bans, for longer than make test
 # make check   go vet, staticcheck, gofumpt
 # make fuzz    100,000 random patterns against Python, then each fuzz target for FUZZTIME (1m)
 
@@ -13,7 +15,7 @@ export CGO_ENABLED := 0
 TIMEOUT ?= 12m
 FUZZTIME ?= 1m
 
-.PHONY: build demo test conformance check fuzz packages
+.PHONY: build demo test conformance bench soak check fuzz packages
 
 build:
 	go build -trimpath -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff ./cmd/bailiff
@@ -33,6 +35,14 @@ test: build packages
 	bin/bailiff filter test
 	go test -timeout $(TIMEOUT) ./...
 	CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) $(RACED)
+
+bench: build packages
+	go run ./bench/daemon --write bench/README.md
+
+soak: packages
+	go test -timeout 60m -count 1 ./pkg/source -run TestRotations -v -rotations 500
+	CGO_ENABLED=1 go test -race -timeout 60m -count 1 ./pkg/source -run TestRotations -v -rotations 100
+	go test -timeout 60m -count 1 ./cmd/bailiff -run 'TestCrash|TestScale' -v -kills 500 -bans 1000000
 
 conformance:
 	@LIB="$(LIB)" CONFIG="$(CONFIG)" LOGS="$(LOGS)" scripts/conformance

@@ -2,6 +2,7 @@ package main
 
 import (
 	"database/sql"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -29,14 +30,13 @@ port = "http"
 ban.prefix6 = 128
 `
 
+var soakKills = flag.Int("kills", 50, "how often TestCrash kills the daemon; make soak takes more")
+
 // TestCrash kills the daemon with -9 at random moments while a log is written,
 // and starts it again: every address that reached maxretry is banned once, no
 // other is, and failures from before a kill count after it.
 func TestCrash(t *testing.T) {
-	kills := 50
-	if testing.Short() {
-		kills = 10
-	}
+	kills := *soakKills
 	for _, c := range []struct {
 		name   string
 		rotate func(log string, n int) error

@@ -92,6 +92,24 @@ func (w *Window) Add(id netip.Prefix, at time.Time) (count int, due bool) {
 	return count, false
 }
 
+// Limit changes how many failures within what time are one too many.
+func (w *Window) Limit(maxRetry int, findTime time.Duration) {
+	w.maxRetry, w.findTime = max(maxRetry, 1), findTime
+	for _, e := range w.entries {
+		if extra := len(e.times) - (w.maxRetry - 1); extra > 0 && w.maxRetry > 1 {
+			e.times = e.times[extra:] // the next failure is one too many
+		}
+	}
+}
+
+// Count returns how many failures of an address are kept.
+func (w *Window) Count(id netip.Prefix) int {
+	if e := w.entries[id]; e != nil {
+		return len(e.times)
+	}
+	return 0
+}
+
 // Times returns the failures of an address that lie in the window, ascending.
 func (w *Window) Times(id netip.Prefix) []time.Time {
 	if e := w.entries[id]; e != nil {

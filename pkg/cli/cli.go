@@ -49,8 +49,7 @@ func Main(args []string) int {
 	case "fail2ban-server":
 		return fail2banServer(args[1:], os.Stdout, os.Stderr)
 	case "fail2ban-client":
-		fmt.Fprintf(os.Stderr, "%s: not built yet: use `bailiff run`, `bailiff status`, `bailiff ban` and `bailiff unban`\n", name)
-		return exitUsage
+		return fail2banClient(args[0], args[1:], os.Stdin, os.Stdout, os.Stderr)
 	}
 	root := newRoot()
 	root.SetArgs(args[1:])

@@ -3,20 +3,30 @@ package cli
 import (
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/pflag"
 
 	"bailiff/pkg/config/fail2ban"
 )
 
-// fail2banServer is the program of that name, as far as it is built: the daemon in
-// the foreground, on fail2ban's configuration.
+// fail2banServer is the program of that name: the daemon on fail2ban's
+// configuration, in the background unless -f says otherwise.
 func fail2banServer(given []string, stdout, stderr io.Writer) int {
 	f := pflag.NewFlagSet("fail2ban-server", pflag.ContinueOnError)
 	f.SortFlags = false
 	dir := f.StringP("conf", "c", fail2banDir, "`directory` of the configuration")
 	socket := f.StringP("socket", "s", "", "`path` of the socket")
 	level := f.String("loglevel", "", "`level` of the log, over that of fail2ban.conf")
+	pidFile := f.StringP("pidfile", "p", "", "`path` of the pid file")
+	background := f.BoolP("background", "b", false, "run in the background")
+	f.String("pname", "fail2ban-server", "`name` of the process")
+	f.String("syslogsocket", "auto", "auto or a `path`")
+	f.BoolP("force", "x", false, "start even if a socket is left over")
+	f.CountP("verbose", "v", "more messages")
+	f.BoolP("quiet", "q", false, "fewer messages")
+	f.Bool("async", false, "start the server and don't wait")
+	f.Float64("timeout", 30, "`seconds` to wait for the server")
 	target := f.String("logtarget", "", "`file`, STDOUT, STDERR or SYSLOG, over that of fail2ban.conf")
 	foreground := f.BoolP("foreground", "f", false, "run in the foreground")
 	test := f.BoolP("test", "t", false, "read the configuration, report every error, start nothing")
@@ -31,24 +41,33 @@ func fail2banServer(given []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	switch {
 	case *help:
-		fmt.Fprintf(stdout, "Usage: fail2ban-server [OPTIONS] -f|-t\n\nRun the daemon on fail2ban's configuration.\n\nOptions:\n%s", f.FlagUsages())
+		fmt.Fprintf(stdout, "Usage: fail2ban-server [OPTIONS] [start]\n\nRun the daemon on fail2ban's configuration.\n\nOptions:\n%s", f.FlagUsages())
 		return 0
 	case *version:
 		fmt.Fprintln(stdout, fail2ban.Version)
 		return 0
 	case *test:
 		root.SetArgs([]string{"check", "--config", *dir})
-	case *foreground && (f.NArg() == 0 || f.NArg() == 1 && f.Arg(0) == "start"):
+	case f.NArg() > 1 || f.NArg() == 1 && f.Arg(0) != "start":
+		// As fail2ban-server does with commands: they are the client's.
+		return fail2banClient("", given, os.Stdin, stdout, stderr)
+	case *background || !*foreground:
+		o := &clientOptions{dir: *dir, socket: *socket, pidFile: *pidFile, level: *level, target: *target, timeout: 30, out: stdout, err: stderr}
+		o.paths()
+		if !o.start() {
+			return exitFail2ban
+		}
+		return 0
+	default:
+		o := &clientOptions{dir: *dir, socket: *socket, pidFile: *pidFile}
+		o.paths()
 		args := []string{"run", "--config", *dir}
-		for _, o := range []struct{ name, value string }{{"--socket", *socket}, {"--log-level", *level}, {"--log-target", *target}} {
+		for _, o := range []struct{ name, value string }{{"--socket", o.socket}, {"--pid-file", o.pidFile}, {"--log-level", *level}, {"--log-target", *target}} {
 			if o.value != "" {
 				args = append(args, o.name, o.value)
 			}
 		}
 		root.SetArgs(args)
-	default:
-		fmt.Fprintln(stderr, "fail2ban-server: only the foreground is built yet: fail2ban-server -f, or `bailiff run --config /etc/fail2ban`")
-		return exitUsage
 	}
 	return finish(root.Execute(), stderr)
 }

@@ -20,7 +20,7 @@ import (
 func (g *global) runCommand() *cobra.Command {
 	var load config.Options
 	var dryRun, flush bool
-	var level, target, database string
+	var level, target, database, pidFile string
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Run the daemon",
@@ -74,6 +74,12 @@ Bans stay in the kernel when the daemon stops, and end there on time; with
 					}
 				}
 			}()
+			if pidFile != "" {
+				if err := os.WriteFile(pidFile, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o644); err != nil {
+					opts.Log.With("component", "server").Error(fmt.Sprintf("Unable to create PID file: %v", err))
+				}
+				defer os.Remove(pidFile)
+			}
 			return daemon.Run(ctx, cfg, opts, func() { notifySystemd("READY=1") })
 		},
 	}
@@ -84,6 +90,7 @@ Bans stay in the kernel when the daemon stops, and end there on time; with
 	f.BoolVar(&flush, "flush-on-stop", false, "take the bans out of the kernel when the daemon stops")
 	f.StringVar(&database, "database", "", "a `file` for bans and log positions, or none (default "+config.DefaultDatabase()+")")
 	f.StringVar(&level, "log-level", "", "CRITICAL, ERROR, WARNING, NOTICE, INFO or DEBUG")
+	f.StringVar(&pidFile, "pid-file", "", "write the process id to a `file` while the daemon runs")
 	f.StringVar(&target, "log-target", "", "stderr, stdout, journal, or a `file`")
 	return c
 }

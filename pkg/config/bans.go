@@ -32,12 +32,12 @@ var increaseKeys = []string{
 // parseIncrease reads the family of bantime.increment; nil if that is off. get
 // tells what is set, fail is told of mistakes.
 func parseIncrease(get func(key string) string, fail func(key string, err error)) *ban.Increase {
-	if !truth(get("bantime.increment")) {
+	if !Truth(get("bantime.increment")) {
 		return nil
 	}
 	i := &ban.Increase{
 		Factor: strings.TrimSpace(get("bantime.factor")), Formula: strings.TrimSpace(get("bantime.formula")),
-		OverallJails: truth(get("bantime.overalljails")),
+		OverallJails: Truth(get("bantime.overalljails")),
 	}
 	for _, e := range []struct{ key, text string }{{"bantime.factor", i.Factor}, {"bantime.formula", i.Formula}} {
 		if e.text == "" {

@@ -161,7 +161,7 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 	j.MaxMatches = max(number("maxmatches", j.MaxRetry), 0)
 	j.Networks = Networks{number("ban.prefix4", 32), number("ban.prefix6", 128), number("ban.aggregate", 0)}
 	j.Networks.check(fail)
-	j.Ignore.SSH = truth(value("ignoressh"))
+	j.Ignore.SSH = Truth(value("ignoressh"))
 	var err error
 	j.Journal, j.Polling, err = ParseBackend(value("backend"))
 	fail("backend", err)
@@ -188,12 +188,12 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 	}
 	if text, ok := get("ignoreip"); ok {
 		for _, s := range strings.FieldsFunc(text, isListSpace) {
-			fail("ignoreip", j.Ignore.add(s))
+			fail("ignoreip", j.Ignore.Add(s))
 		}
 	}
 	j.Ignore.Self = true
 	if text, ok := get("ignoreself"); ok {
-		j.Ignore.Self = truth(text)
+		j.Ignore.Self = Truth(text)
 	}
 	j.IgnoreCommand, _ = get("ignorecommand")
 	if text, _ := get("ignorecache"); strings.TrimSpace(text) != "" {
@@ -249,8 +249,8 @@ func treeParts(f *fail2ban.Jail, j *Jail) {
 
 func isListSpace(r rune) bool { return strings.ContainsRune(", \t\n", r) }
 
-// truth reads a boolean as fail2ban does.
-func truth(s string) bool {
+// Truth reads a boolean as fail2ban does.
+func Truth(s string) bool {
 	switch strings.ToLower(strings.TrimSpace(s)) {
 	case "1", "on", "true", "yes":
 		return true

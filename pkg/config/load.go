@@ -584,15 +584,15 @@ func (l *loader) ignore(r *resolver, j *Jail) {
 	j.Ignore.SSH = pick(r, func(j *rawJail) *bool { return j.IgnoreSSH }, false).v
 	for _, item := range list.v {
 		for _, s := range strings.FieldsFunc(item, func(c rune) bool { return c == ',' || c == ' ' || c == '\t' || c == '\n' }) {
-			if err := j.Ignore.add(s); err != nil {
+			if err := j.Ignore.Add(s); err != nil {
 				r.fail(list.at, "ignoreip", err)
 			}
 		}
 	}
 }
 
-// add takes an address, a network or a host name.
-func (g *IgnoreList) add(s string) error {
+// Add takes an address, a network or a host name.
+func (g *IgnoreList) Add(s string) error {
 	if p, err := netip.ParsePrefix(s); err == nil {
 		if p.Addr().Is4In6() && p.Bits() >= 96 {
 			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)

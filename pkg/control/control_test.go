@@ -42,7 +42,7 @@ func listen(t *testing.T) (*fake, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "sock")
 	d := &fake{}
-	s, err := Listen(path, d)
+	s, err := Listen(path, d, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,14 +121,14 @@ func TestGarbage(t *testing.T) {
 
 func TestListen(t *testing.T) {
 	_, path := listen(t)
-	if _, err := Listen(path, &fake{}); err == nil || !strings.Contains(err.Error(), "another daemon is running here") {
+	if _, err := Listen(path, &fake{}, Options{}); err == nil || !strings.Contains(err.Error(), "another daemon is running here") {
 		t.Errorf("a second daemon: %v", err)
 	}
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(file, &fake{}); err == nil || !strings.Contains(err.Error(), "no socket") {
+	if _, err := Listen(file, &fake{}, Options{}); err == nil || !strings.Contains(err.Error(), "no socket") {
 		t.Errorf("a plain file: %v", err)
 	}
 	// A socket left behind by a daemon that was killed is replaced.
@@ -139,7 +139,7 @@ func TestListen(t *testing.T) {
 	}
 	l.SetUnlinkOnClose(false)
 	l.Close()
-	s, err := Listen(stale, &fake{})
+	s, err := Listen(stale, &fake{}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -23,11 +24,22 @@ type Server struct {
 	listener net.Listener
 	lock     *os.File
 	path     string
+	wire     *wireServer
+	web      chan net.Conn // connections that speak HTTP
+	closed   chan struct{}
+}
+
+// Options of Listen.
+type Options struct {
+	// Commander answers fail2ban's protocol on the same socket; nil: nobody does.
+	Commander Commander
+	// Warn is told of clients that behave badly; nil: nobody is.
+	Warn func(string)
 }
 
 // Listen makes the socket, mode 0600. A socket that a killed daemon left behind
 // is replaced; one that a living daemon answers on is an error.
-func Listen(path string, d Daemon) (*Server, error) {
+func Listen(path string, d Daemon, opts Options) (*Server, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
@@ -45,6 +57,11 @@ func Listen(path string, d Daemon) (*Server, error) {
 		if fi.Mode()&os.ModeSocket == 0 {
 			lock.Close()
 			return nil, fmt.Errorf("socket %s: there is a file of that name that is no socket", path)
+		}
+		if c, err := net.DialTimeout("unix", path, time.Second); err == nil { // fail2ban's own server has no lock
+			c.Close()
+			lock.Close()
+			return nil, fmt.Errorf("socket %s: something else listens there, maybe fail2ban: stop it, or choose another --socket", path)
 		}
 		if err := os.Remove(path); err != nil {
 			lock.Close()
@@ -66,15 +83,101 @@ func Listen(path string, d Daemon) (*Server, error) {
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    16 << 10,
 	}}
-	go func() { _ = s.http.Serve(l) }()
+	s.web, s.closed = make(chan net.Conn), make(chan struct{})
+	if opts.Warn == nil {
+		opts.Warn = func(string) {}
+	}
+	if opts.Commander != nil {
+		s.wire = newWireServer(opts.Commander, opts.Warn)
+	}
+	go s.accept()
+	go func() { _ = s.http.Serve(&webListener{s}) }()
 	return s, nil
 }
+
+// accept takes connections until the listener is closed.
+func (s *Server) accept() {
+	for {
+		c, err := s.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil { // out of descriptors, for now
+			time.Sleep(50 * time.Millisecond)
+			continue
+		}
+		go s.hand(c)
+	}
+}
+
+// helloTimeout is how long a client may take to say its first byte.
+const helloTimeout = time.Minute
+
+// hand finds out which protocol a client speaks. No pickle of a list begins as a
+// method of HTTP does.
+func (s *Server) hand(c net.Conn) {
+	var first [1]byte
+	_ = c.SetReadDeadline(time.Now().Add(helloTimeout))
+	if _, err := io.ReadFull(c, first[:]); err != nil {
+		c.Close()
+		return
+	}
+	_ = c.SetReadDeadline(time.Time{})
+	begun := &begunConn{Conn: c, first: first[:]}
+	if s.wire != nil && (first[0] < 'A' || first[0] > 'Z' || first[0] == 'I' || first[0] == 'S' || first[0] == 'V') {
+		s.wire.serve(begun)
+		return
+	}
+	select {
+	case s.web <- begun:
+	case <-s.closed:
+		c.Close()
+	}
+}
+
+// begunConn is a connection of which something was read already.
+type begunConn struct {
+	net.Conn
+	first []byte
+}
+
+func (c *begunConn) Read(p []byte) (int, error) {
+	if len(c.first) > 0 && len(p) > 0 {
+		n := copy(p, c.first)
+		c.first = c.first[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// webListener hands over the connections that speak HTTP.
+type webListener struct{ s *Server }
+
+func (l *webListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.s.web:
+		return c, nil
+	case <-l.s.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *webListener) Close() error   { return l.s.listener.Close() }
+func (l *webListener) Addr() net.Addr { return l.s.listener.Addr() }
 
 // Close ends the server once the answers under way are given, and removes the socket.
 func (s *Server) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
+	_ = s.listener.Close()
+	close(s.closed)
+	if s.wire != nil {
+		s.wire.close()
+	}
 	err := s.http.Shutdown(ctx)
+	if errors.Is(err, net.ErrClosed) {
+		err = nil
+	}
 	os.Remove(s.path)
 	s.lock.Close()
 	os.Remove(s.path + ".lock")

@@ -78,7 +78,9 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		d.queue = firewall.NewQueue(fw, d.refused, d.cutOff)
 	}
 	d.mu.Lock() // questions wait until the jails are there
-	control, err := control.Listen(cmp.Or(opts.Socket, cfg.Socket), d)
+	control, err := control.Listen(cmp.Or(opts.Socket, cfg.Socket), d, control.Options{
+		Commander: d, Warn: func(text string) { server.Warn(text) },
+	})
 	if err != nil {
 		return err
 	}
@@ -264,7 +266,7 @@ func (d *Daemon) cutOff(banned map[string][]netip.Prefix) {
 			if j == nil {
 				continue
 			}
-			n, err := firewall.CutOff(j.Config.Rule, ids)
+			n, err := firewall.CutOff(j.Configured.Rule, ids)
 			log := d.log.With("component", "actions")
 			if err != nil {
 				log.Debug(fmt.Sprintf("[%s] open connections: %v", name, err))
@@ -354,7 +356,7 @@ func (d *Daemon) Reload() (control.ReloadResult, error) {
 	}
 	for _, c := range cfg.Jails {
 		running := d.jails[c.Name]
-		if running != nil && reflect.DeepEqual(running.Config, c) {
+		if running != nil && reflect.DeepEqual(running.Configured, c) && !running.Changed() {
 			continue
 		}
 		var bans []ban.Ban
@@ -510,7 +512,7 @@ func (d *Daemon) Unban(r control.UnbanRequest) ([]control.UnbanResult, error) {
 		res := control.UnbanResult{Jails: []string{}}
 		for _, j := range jails {
 			if n := j.UnbanAll(); n > 0 {
-				res.Jails = append(res.Jails, j.Config.Name)
+				res.Jails = append(res.Jails, j.Configured.Name)
 				res.Count += n
 			}
 		}
@@ -528,7 +530,7 @@ func (d *Daemon) Unban(r control.UnbanRequest) ([]control.UnbanResult, error) {
 		res.IP = ban.Name(id)
 		for _, j := range jails {
 			if j.Unban(id) {
-				res.Jails = append(res.Jails, j.Config.Name)
+				res.Jails = append(res.Jails, j.Configured.Name)
 				res.Count++
 			}
 		}

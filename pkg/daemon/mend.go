@@ -38,13 +38,17 @@ const mendPause = 200 * time.Millisecond
 // mending repairs until ctx ends.
 func (d *Daemon) mending(ctx context.Context) {
 	server := d.log.With("component", "server")
-	again := time.NewTicker(time.Second)
+	again := time.NewTimer(time.Hour)
 	defer again.Stop()
 	looking := time.NewTicker(10 * time.Second)
 	defer looking.Stop()
 	broken := map[string]bool{}
 	for {
 		at := false // at once
+		again.Stop()
+		if len(broken) > 0 {
+			again.Reset(time.Second)
+		}
 		select {
 		case <-ctx.Done():
 			return

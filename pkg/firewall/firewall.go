@@ -123,7 +123,6 @@ const perMessage = 1000
 func (f *Firewall) conn(more ...nftables.SockOption) (*nftables.Conn, error) {
 	return nftables.New(nftables.WithSockOptions(append([]nftables.SockOption{func(c *netlink.Conn) error {
 		f.ports.add(c.PID())
-		f.ports.add(c.PID())
 		// A large transaction does not fit into the default buffers. Without the
 		// right to go beyond the system's limit, take what it gives.
 		if err := c.SetWriteBuffer(16 << 20); err != nil && !errors.Is(err, os.ErrPermission) {

@@ -31,14 +31,14 @@ type found struct {
 
 // pool answers questions of one jail: ask is called by its goroutine only.
 type pool[Q, A any] struct {
-	questions chan Q
+	questions chan *Q // pointers: room for many, and mostly empty
 	answers   chan A
 	ctx       context.Context
 }
 
 // newPool starts workers, each with an answering function of its own.
 func newPool[Q, A any](ctx context.Context, workers int, worker func() func(context.Context, Q) A) *pool[Q, A] {
-	p := &pool[Q, A]{questions: make(chan Q, waiting), answers: make(chan A, workers), ctx: ctx}
+	p := &pool[Q, A]{questions: make(chan *Q, waiting), answers: make(chan A, workers), ctx: ctx}
 	for range workers {
 		go p.work(worker())
 	}
@@ -47,13 +47,13 @@ func newPool[Q, A any](ctx context.Context, workers int, worker func() func(cont
 
 func (p *pool[Q, A]) work(answer func(context.Context, Q) A) {
 	for {
-		var q Q
+		var q *Q
 		select {
 		case <-p.ctx.Done():
 			return
 		case q = <-p.questions:
 		}
-		a := answer(p.ctx, q)
+		a := answer(p.ctx, *q)
 		select {
 		case p.answers <- a:
 		case <-p.ctx.Done():
@@ -67,7 +67,7 @@ func (p *pool[Q, A]) work(answer func(context.Context, Q) A) {
 func (p *pool[Q, A]) ask(q Q, got func(A)) {
 	for {
 		select {
-		case p.questions <- q:
+		case p.questions <- &q:
 			return
 		case a := <-p.answers:
 			got(a)

@@ -75,6 +75,9 @@ type Deps struct {
 
 // Jail is one running jail.
 type Jail struct {
+	// Configured is what the jail was started with, and Rule that of it.
+	Configured *config.Jail
+	// Config is what holds now; it is the jail's goroutine's alone.
 	Config *config.Jail
 	deps   Deps
 
@@ -137,7 +140,7 @@ func Start(c *config.Jail, deps Deps, bans []ban.Ban) (*Jail, error) {
 		return nil, err
 	}
 	j := &Jail{
-		Config: c, deps: deps, filter: f,
+		Configured: c, Config: c, deps: deps, filter: f,
 		window:   ban.NewWindow(c.MaxRetry, c.FindTime, 0),
 		bans:     ban.NewList(),
 		commands: make(chan func()),
@@ -198,25 +201,26 @@ func (j *Jail) journal(known []store.Position) Source {
 }
 
 func (j *Jail) files(known []store.Position) Source {
+	c := j.Configured // settings may change while files are opened
 	return &source.Files{
-		Globs:    j.Config.LogPath,
-		Encoding: j.Config.Encoding,
-		Polling:  j.Config.Polling,
+		Globs:    c.LogPath,
+		Encoding: c.Encoding,
+		Polling:  c.Polling,
 		Resume:   resume(known),
 		Start: func(f *os.File, size int64) int64 {
-			for _, glob := range j.Config.LogTail {
+			for _, glob := range c.LogTail {
 				if ok, _ := filepath.Match(glob, f.Name()); ok {
 					return size
 				}
 			}
 			// A filter of its own: dates found here must not move the jail's.
-			seek, err := filter.Compile(j.Config.Filter, j.deps.Location)
+			seek, err := filter.Compile(c.Filter, j.deps.Location)
 			if err != nil {
 				return 0
 			}
 			now := j.deps.Now()
-			since := now.Add(-j.Config.FindTime)
-			return source.SeekTime(f, size, j.Config.Encoding, func(line []byte) (older, dated bool) {
+			since := now.Add(-c.FindTime)
+			return source.SeekTime(f, size, c.Encoding, func(line []byte) (older, dated bool) {
 				t, ok := seek.LineTime(line, now)
 				return t.Before(since), ok
 			})
@@ -225,18 +229,18 @@ func (j *Jail) files(known []store.Position) Source {
 	}
 }
 
-// sourceEvent logs what a source tells.
+// sourceEvent logs what a source tells; from its goroutine.
 func (j *Jail) sourceEvent(e source.Event) {
 	log := j.deps.Log.With("component", "filter")
 	if e.Err != nil {
-		log.Error(fmt.Sprintf("[%s] log %s: %v: %s", j.Config.Name, e.Path, e.Err, remedy(e.Err)))
+		log.Error(fmt.Sprintf("[%s] log %s: %v: %s", j.Configured.Name, e.Path, e.Err, remedy(e.Err)))
 		return
 	}
 	level := slog.LevelInfo
 	if e.Warn {
 		level = slog.LevelWarn
 	}
-	log.Log(context.Background(), level, fmt.Sprintf("[%s] log %s: %s", j.Config.Name, e.Path, e.Text))
+	log.Log(context.Background(), level, fmt.Sprintf("[%s] log %s: %s", j.Configured.Name, e.Path, e.Text))
 }
 
 func remedy(err error) string {

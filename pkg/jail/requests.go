@@ -113,8 +113,9 @@ func (j *Jail) UnbanAll() (n int) {
 
 // Status returns what the jail tells of itself. withBans adds the list of bans.
 func (j *Jail) Status(withBans bool) Status {
-	s := Status{Name: j.Config.Name, MaxRetry: j.Config.MaxRetry, FindTime: j.Config.FindTime.Seconds(), BanTime: max(j.Config.BanTime.Seconds(), -1)}
+	s := Status{Name: j.Configured.Name}
 	j.do(func() {
+		s.MaxRetry, s.FindTime, s.BanTime = j.Config.MaxRetry, j.Config.FindTime.Seconds(), max(j.Config.BanTime.Seconds(), -1)
 		s.Failed, s.TotalFailed = j.window.Len(), j.window.Total()
 		s.Banned, s.TotalBanned = j.bans.Len(), j.bans.Total()
 		if withBans {

@@ -3,6 +3,7 @@ package logtime
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"bailiff/pkg/pyregexp"
 )
@@ -305,9 +306,37 @@ func anchoredEnd(s string) bool {
 
 // compile makes the expression of a bound pattern; an error names the pattern.
 func (b bound) compile(pattern string) (*pyregexp.Regexp, error) {
-	re, err := pyregexp.Compile(b.expr, 0)
+	re, err := compiled(b.expr)
 	if err != nil {
 		return nil, fmt.Errorf("datepattern %q: %w", pattern, err)
 	}
+	return re, nil
+}
+
+// expressions are those that were compiled before. Every detector has the same
+// default templates, and a Regexp may be used by many at once.
+var expressions = struct {
+	sync.Mutex
+	byText map[string]*pyregexp.Regexp
+}{byText: map[string]*pyregexp.Regexp{}}
+
+// expressionsMost is far more than there are default templates and patterns of
+// one configuration.
+const expressionsMost = 500
+
+func compiled(text string) (*pyregexp.Regexp, error) {
+	expressions.Lock()
+	defer expressions.Unlock()
+	if re := expressions.byText[text]; re != nil {
+		return re, nil
+	}
+	re, err := pyregexp.Compile(text, 0)
+	if err != nil {
+		return nil, err
+	}
+	if len(expressions.byText) >= expressionsMost {
+		clear(expressions.byText)
+	}
+	expressions.byText[text] = re
 	return re, nil
 }

@@ -17,7 +17,8 @@ import (
 // Timing of a follower. Events make it quick; these bound what a lost event costs.
 const (
 	checkEvery = 250 * time.Millisecond // how often a path is looked at
-	globEvery  = 2 * time.Second        // how often globs are expanded anew in any case
+	globCheck  = 500 * time.Millisecond // how often the directories of globs are looked at
+	globEvery  = 5 * time.Second        // how often globs are expanded anew in any case
 	holdOld    = 10 * time.Second       // how long a renamed file is read after its last line
 )
 
@@ -49,8 +50,11 @@ func (s *Files) Run(ctx context.Context, out chan<- Batch) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	first := true
-	tick := time.NewTicker(checkEvery)
+	tick := time.NewTicker(globCheck)
 	defer tick.Stop()
+	if !slices.ContainsFunc(s.Globs, hasWildcard) {
+		tick.Stop() // each path has its lookout
+	}
 	var dirs string // as they were when globs were expanded
 	var expanded time.Time
 	for {
@@ -199,17 +203,22 @@ func (f *follower) run(ctx context.Context) {
 		<-watching
 		f.look.close()
 	}()
-	tick := time.NewTicker(checkEvery)
-	defer tick.Stop()
+	again := time.NewTimer(checkEvery)
+	defer again.Stop()
 	for {
 		if !f.read(ctx) {
 			return
+		}
+		// Nobody tells of what is written to a file that was renamed.
+		again.Stop()
+		if len(f.old) > 0 {
+			again.Reset(checkEvery)
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-f.look.kick:
-		case <-tick.C:
+		case <-again.C:
 		case s := <-f.look.found:
 			if !f.sighted(ctx, s) {
 				return

@@ -5,10 +5,17 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync"
 )
 
 // blockSize is how much is read at once.
 const blockSize = 256 << 10
+
+// blocks are what files are read into; few are needed at once.
+var blocks = sync.Pool{New: func() any {
+	b := make([]byte, blockSize)
+	return &b
+}}
 
 // lineReader cuts a file into lines. A last line without its newline waits.
 type lineReader struct {
@@ -17,7 +24,6 @@ type lineReader struct {
 	id      FileID
 	offset  int64  // behind the last line given out
 	part    []byte // of a line that is not complete yet
-	block   []byte
 	passed  int64  // bytes of the present line beyond MaxLine, not kept
 	catchUp bool   // not at the end of what was there at first
 	cut     int    // lines that were cut so far
@@ -54,16 +60,15 @@ func (r *lineReader) read() ([][]byte, error) {
 			return b.lines, nil
 		}
 	}
-	if r.block == nil {
-		r.block = make([]byte, blockSize)
-	}
+	buf := blocks.Get().(*[]byte)
+	defer blocks.Put(buf)
 	for {
 		known := r.known()
-		n, err := r.file.ReadAt(r.block, r.offset+r.pending()-int64(len(known)))
-		if !bytes.Equal(known, r.block[:min(n, len(known))]) && (err == nil || errors.Is(err, io.EOF)) {
+		n, err := r.file.ReadAt(*buf, r.offset+r.pending()-int64(len(known)))
+		if !bytes.Equal(known, (*buf)[:min(n, len(known))]) && (err == nil || errors.Is(err, io.EOF)) {
 			return nil, errRewritten
 		}
-		data := r.block[min(n, len(known)):n]
+		data := (*buf)[min(n, len(known)):n]
 		if n = len(data); n == 0 {
 			if errors.Is(err, io.EOF) {
 				err = nil

@@ -23,7 +23,16 @@ type lookout struct {
 	id   FileID // of what it named last; zero: nothing
 	err  string
 	subs []*subscription
+	size int64 // of that file when it was last looked at
+	at   time.Time
 }
+
+// How often a path is looked at: while something happens, and while nothing does
+// and events would tell of it.
+const (
+	checkQuiet = 10 * time.Second
+	quietAfter = 2 * time.Second
+)
 
 // sighting is something that a path named.
 type sighting struct {
@@ -37,20 +46,26 @@ type sighting struct {
 
 func (l *lookout) run(ctx context.Context) {
 	wake := make(chan struct{}, 1)
-	tick := time.NewTicker(checkEvery)
-	defer tick.Stop()
+	timer := time.NewTimer(checkEvery)
+	defer timer.Stop()
 	defer func() {
 		for _, s := range l.subs {
 			events.cancel(s)
 		}
 	}()
 	l.subscribe(wake)
-	for {
-		select {
-		case l.kick <- struct{}{}: // what was written comes first
-		default:
+	var busy time.Time // when something last happened
+	for woken := true; ; {
+		if woken {
+			busy = time.Now()
+			l.wakeReader() // what was written comes first
 		}
-		for _, s := range l.check() {
+		found, changed := l.check()
+		if changed && !woken {
+			busy = time.Now()
+			l.wakeReader()
+		}
+		for _, s := range found {
 			select {
 			case l.found <- s:
 			case <-ctx.Done():
@@ -63,13 +78,29 @@ func (l *lookout) run(ctx context.Context) {
 				l.subscribe(wake) // it may be behind another symbolic link now
 			}
 		}
+		wait := checkEvery
+		if len(l.subs) > 0 && time.Since(busy) > quietAfter {
+			// All at the same moment, so that the processor is woken once.
+			now := time.Now()
+			wait = now.Truncate(checkQuiet).Add(checkQuiet).Sub(now)
+		}
+		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
 			return
 		case <-wake:
-		case <-tick.C:
+			woken = true
+		case <-timer.C:
+			woken = false
 			l.subscribe(wake)
 		}
+	}
+}
+
+func (l *lookout) wakeReader() {
+	select {
+	case l.kick <- struct{}{}:
+	default:
 	}
 }
 
@@ -87,14 +118,15 @@ func (l *lookout) close() {
 	}
 }
 
-// check looks at the path.
-func (l *lookout) check() (out []sighting) {
-	fail := func(err error) []sighting {
+// check looks at the path. changed says that its file is not as it was the last
+// time.
+func (l *lookout) check() (out []sighting, changed bool) {
+	fail := func(err error) ([]sighting, bool) {
 		if err.Error() == l.err {
-			return out
+			return out, false
 		}
 		l.err = err.Error()
-		return append(out, sighting{err: err})
+		return append(out, sighting{err: err}), true
 	}
 	fi, err := os.Stat(l.path)
 	if err != nil {
@@ -107,12 +139,14 @@ func (l *lookout) check() (out []sighting) {
 	id := fileID(fi.Sys())
 	switch {
 	case id == l.id:
-		return nil
+		changed = fi.Size() != l.size || !fi.ModTime().Equal(l.at)
+		l.size, l.at = fi.Size(), fi.ModTime()
+		return nil, changed
 	case fi.IsDir():
 		return fail(errors.New("is a directory, not a log file"))
 	case fi.Mode()&os.ModeNamedPipe != 0:
 		l.id, l.err = id, ""
-		return append(out, sighting{fifo: true, id: id})
+		return append(out, sighting{fifo: true, id: id}), true
 	}
 	file, err := os.Open(l.path)
 	if err != nil {
@@ -125,10 +159,10 @@ func (l *lookout) check() (out []sighting) {
 	}
 	if id = fileID(fi.Sys()); id == l.id {
 		file.Close()
-		return nil
+		return nil, true
 	}
 	l.id, l.err = id, ""
-	return append(out, sighting{file: file, id: id, size: fi.Size()})
+	return append(out, sighting{file: file, id: id, size: fi.Size()}), true
 }
 
 // subscribe sees to it that changes of the path, and of the file behind a
@@ -138,8 +172,10 @@ func (l *lookout) subscribe(wake chan struct{}) {
 		return
 	}
 	paths := []string{l.path}
-	if real, err := filepath.EvalSymlinks(l.path); err == nil && real != l.path {
-		paths = append(paths, real)
+	if fi, err := os.Lstat(l.path); err == nil && fi.Mode()&os.ModeSymlink != 0 {
+		if real, err := filepath.EvalSymlinks(l.path); err == nil && real != l.path {
+			paths = append(paths, real)
+		}
 	}
 	keep := l.subs[:0]
 	for _, s := range l.subs {

@@ -1,0 +1,603 @@
+// Command daemon measures bailiff and the real fail2ban side by side, in one run,
+// in network namespaces of their own with the kernel's nftables: bans that come
+// back after a start, the time from a written line to the kernel, what an idle
+// daemon costs, and memory. It prints Markdown tables, and with --write puts them
+// into bench/README.md.
+//
+// Run it as root from the project's root: make bench.
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"bailiff/pkg/ban"
+	"bailiff/pkg/netlab"
+	"bailiff/pkg/store"
+)
+
+func main() {
+	bailiff := flag.String("bailiff", "bin/bailiff", "the `program`")
+	write := flag.String("write", "", "a `file` whose section is replaced")
+	million := flag.Bool("million", false, "bring a million bans back, too")
+	quick := flag.Bool("quick", false, "measure less: to try the program")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *bailiff, *write, *quick, *million); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+const jail = "django-auth"
+
+// bench is one run.
+type bench struct {
+	ctx   context.Context
+	dir   string
+	lab   *netlab.Lab
+	prog  string
+	out   bytes.Buffer
+	hosts int
+}
+
+func run(ctx context.Context, prog, write string, quick, million bool) (err error) {
+	prog, err = filepath.Abs(prog)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "bailiff-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	b := &bench{ctx: ctx, dir: dir, prog: prog, lab: netlab.New(fmt.Sprintf("bench-%d", os.Getpid()))}
+	defer func() { err = cmp.Or(err, b.lab.Close()) }()
+	bans, idle, latencies := 100_000, 60*time.Second, 200
+	if quick {
+		bans, idle, latencies = 10_000, 5*time.Second, 40
+	}
+	for _, part := range []func() error{
+		func() error { return b.restarts(bans, million) },
+		func() error { return b.latency(latencies) },
+		func() error { return b.idle(idle, bans) },
+	} {
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	os.Stdout.Write(b.out.Bytes())
+	if write == "" {
+		return nil
+	}
+	return replace(write, b.out.String())
+}
+
+// replace puts text between the marks of a file.
+func replace(path, text string) error {
+	const begin, end = "<!-- daemon: made by make bench -->\n", "<!-- end of daemon -->\n"
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	before, rest, ok := strings.Cut(string(data), begin)
+	if !ok {
+		return fmt.Errorf("%s lacks the mark %q", path, strings.TrimSpace(begin))
+	}
+	_, after, ok := strings.Cut(rest, end)
+	if !ok {
+		return fmt.Errorf("%s lacks the mark %q", path, strings.TrimSpace(end))
+	}
+	return os.WriteFile(path, []byte(before+begin+text+end+after), 0o644)
+}
+
+// daemon is a program under test with a network of its own.
+type daemon struct {
+	b    *bench
+	name string
+	host *netlab.Host
+	dir  string
+	cmd  *exec.Cmd
+	pid  int
+	make func(config string) *exec.Cmd
+	// stop ends it in an orderly way.
+	stop func() error
+	log  string
+}
+
+func (b *bench) host() (*netlab.Host, string, error) {
+	b.hosts++
+	h, err := b.lab.Host(fmt.Sprint("host", b.hosts))
+	if err != nil {
+		return nil, "", err
+	}
+	dir := filepath.Join(b.dir, fmt.Sprint(b.hosts))
+	return h, dir, os.MkdirAll(dir, 0o755)
+}
+
+// jails is how the jails of a measurement are told: as many as asked for, each
+// with two logs.
+func logsOf(dir string, n int) []string {
+	return []string{filepath.Join(dir, fmt.Sprintf("log-%d-a", n)), filepath.Join(dir, fmt.Sprintf("log-%d-b", n))}
+}
+
+func jailName(n int) string {
+	if n == 0 {
+		return jail
+	}
+	return fmt.Sprintf("%s-%d", jail, n)
+}
+
+func touch(paths ...string) error {
+	for _, p := range paths {
+		f, err := os.OpenFile(p, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+		if err != nil {
+			return err
+		}
+		f.Close()
+	}
+	return nil
+}
+
+func (b *bench) bailiff(jails, maxRetry int) (*daemon, error) {
+	h, dir, err := b.host()
+	if err != nil {
+		return nil, err
+	}
+	var c strings.Builder
+	fmt.Fprintf(&c, "[database]\npath = %q\n", filepath.Join(dir, "db.sqlite3"))
+	for n := range jails {
+		logs := logsOf(dir, n)
+		if err := touch(logs...); err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&c, "[jail.%s]\nenabled = true\nfilter = %q\nlogpath = [%q, %q]\nmaxretry = %d\nbantime = \"1h\"\n", jailName(n), jail, logs[0], logs[1], maxRetry)
+	}
+	config := filepath.Join(dir, "bailiff.toml")
+	if err := os.WriteFile(config, []byte(c.String()), 0o644); err != nil {
+		return nil, err
+	}
+	d := &daemon{b: b, name: "bailiff", host: h, dir: dir, log: filepath.Join(dir, "out")}
+	socket := filepath.Join(dir, "sock")
+	d.make = func(string) *exec.Cmd {
+		return h.Command(b.ctx, b.prog, "run", "--config", config, "--socket", socket, "--log-target", d.log)
+	}
+	d.stop = func() error { return exec.Command(b.prog, "stop", "--socket", socket).Run() }
+	return d, nil
+}
+
+func (b *bench) fail2ban(jails, maxRetry int) (*daemon, error) {
+	h, dir, err := b.host()
+	if err != nil {
+		return nil, err
+	}
+	conf := filepath.Join(dir, "conf")
+	if out, err := exec.Command("cp", "-a", "/etc/fail2ban", conf).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, out)
+	}
+	if err := os.RemoveAll(filepath.Join(conf, "jail.d")); err != nil {
+		return nil, err
+	}
+	var c strings.Builder
+	c.WriteString("[DEFAULT]\nbackend = auto\nbanaction = nftables\nbantime = 1h\nfindtime = 10m\n")
+	fmt.Fprintf(&c, "maxretry = %d\n", maxRetry)
+	for n := range jails {
+		logs := logsOf(dir, n)
+		if err := touch(logs...); err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&c, "[%s]\nenabled = true\nfilter =\nfailregex = Login failure <HOST>\nport = http,https\nlogpath = %s\n          %s\n", jailName(n), logs[0], logs[1])
+	}
+	for name, text := range map[string]string{
+		"jail.local":     c.String(),
+		"fail2ban.local": fmt.Sprintf("[Definition]\ndbfile = %s\nlogtarget = %s\n", filepath.Join(dir, "db.sqlite3"), filepath.Join(dir, "out")),
+	} {
+		if err := os.WriteFile(filepath.Join(conf, name), []byte(text), 0o644); err != nil {
+			return nil, err
+		}
+	}
+	d := &daemon{b: b, name: "fail2ban", host: h, dir: dir, log: filepath.Join(dir, "out")}
+	socket := filepath.Join(dir, "sock")
+	d.make = func(string) *exec.Cmd {
+		return h.Command(b.ctx, "/usr/bin/fail2ban-server", "-f", "-c", conf, "-s", socket, "-p", filepath.Join(dir, "pid"), "start")
+	}
+	d.stop = func() error { return exec.Command("/usr/bin/fail2ban-client", "-s", socket, "stop").Run() }
+	return d, nil
+}
+
+func (d *daemon) start() error {
+	d.cmd = d.make("")
+	var text bytes.Buffer
+	d.cmd.Stdout, d.cmd.Stderr = &text, &text
+	if err := d.cmd.Start(); err != nil {
+		return err
+	}
+	d.pid = d.cmd.Process.Pid
+	return nil
+}
+
+// ready waits until the first jail has its set and its log is followed.
+func (d *daemon) ready() error {
+	return d.until(30*time.Second, func() bool {
+		_, err := d.nft("list", "set", "inet", "f2b-table", "addr-set-"+jail)
+		if err == nil {
+			return true
+		}
+		// fail2ban makes sets with the first ban.
+		text, _ := os.ReadFile(d.log)
+		return strings.Contains(string(text), "Jail '"+jail+"' started") || strings.Contains(string(text), "Jail "+jail+" is JournalFilter")
+	})
+}
+
+func (d *daemon) until(most time.Duration, done func() bool) error {
+	for end := time.Now().Add(most); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if done() {
+			return nil
+		}
+		if d.b.ctx.Err() != nil {
+			return d.b.ctx.Err()
+		}
+	}
+	text, _ := os.ReadFile(d.log)
+	return fmt.Errorf("%s: waited %v in vain; log:\n%s", d.name, most, text[max(0, len(text)-2000):])
+}
+
+func (d *daemon) nft(args ...string) ([]byte, error) {
+	return d.host.Command(d.b.ctx, "nft", args...).Output()
+}
+
+func (d *daemon) has(a netip.Addr) bool {
+	_, err := d.nft("get", "element", "inet", "f2b-table", "addr-set-"+jail, "{ "+a.String()+" }")
+	return err == nil
+}
+
+func (d *daemon) count() (int, error) {
+	out, err := d.nft("-j", "list", "set", "inet", "f2b-table", "addr-set-"+jail)
+	if err != nil {
+		return 0, err
+	}
+	if n := bytes.Count(out, []byte(`{"elem": {"val"`)); n > 0 {
+		return n, nil
+	}
+	return bytes.Count(out, []byte(`"198.`)), nil
+}
+
+func (d *daemon) end() error {
+	err := d.stop()
+	_ = d.cmd.Wait()
+	return err
+}
+
+func addr(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{198, byte(18 + i>>16), byte(i >> 8), byte(i)})
+}
+
+// fill writes a database with bans; the last one is the last to be read.
+func fill(path string, count int) error {
+	s, err := store.Open(path)
+	if err != nil {
+		return err
+	}
+	d := &store.Delta{Jail: jail}
+	now := time.Now()
+	for i := range count {
+		d.Events = append(d.Events, store.Event{Ban: ban.Ban{ID: netip.PrefixFrom(addr(i), 32), Start: now, End: now.Add(time.Hour)}})
+	}
+	if err := s.Write([]*store.Delta{d}); err != nil {
+		return err
+	}
+	return s.Close()
+}
+
+// back measures how long it takes from the start of the program until the kernel
+// has all of so many stored bans.
+func (d *daemon) back(bans int) (time.Duration, error) {
+	begin := time.Now()
+	if err := d.start(); err != nil {
+		return 0, err
+	}
+	var took time.Duration
+	// Asking for one element costs little; the whole is counted afterwards.
+	last := addr(bans - 1)
+	err := d.until(10*time.Minute, func() bool {
+		if !d.has(last) {
+			return false
+		}
+		took = time.Since(begin)
+		n, err := d.count()
+		return err == nil && n == bans
+	})
+	return took, err
+}
+
+// backBy reports whether the kernel has all of so many stored bans when the program
+// has run for a time: it is stopped then, while nft counts, since to list many
+// elements takes nft seconds, and slows the kernel down.
+func (d *daemon) backBy(bans int, after time.Duration) (bool, error) {
+	if _, err := d.nft("flush", "ruleset"); err != nil {
+		return false, err
+	}
+	begin := time.Now()
+	if err := d.start(); err != nil {
+		return false, err
+	}
+	time.Sleep(time.Until(begin.Add(after)))
+	if err := d.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return false, err
+	}
+	n, _ := d.count() // no set yet: none
+	if err := d.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		return false, err
+	}
+	if err := d.until(time.Minute, func() bool {
+		text, _ := os.ReadFile(d.log)
+		return strings.Contains(string(text), "Jail '"+jail+"' started")
+	}); err != nil {
+		return false, err
+	}
+	if err := d.end(); err != nil {
+		return false, err
+	}
+	return n == bans, os.Remove(d.log)
+}
+
+func (b *bench) restarts(bans int, million bool) error {
+	const few = 2_000
+	type row struct {
+		name string
+		bans int
+		took time.Duration
+	}
+	var rows []row
+	measure := func(make func(int, int) (*daemon, error), bans int, rounds int, what string) error {
+		d, err := make(1, 5)
+		if err != nil {
+			return err
+		}
+		if err := fill(filepath.Join(d.dir, "db.sqlite3"), bans); err != nil {
+			return err
+		}
+		var all []time.Duration
+		if step := time.Duration(bans/1000) * time.Millisecond; bans > 10_000 {
+			for after := step; len(all) == 0; after += step {
+				for round := range rounds { // in all rounds
+					ok, err := d.backBy(bans, after)
+					if err != nil {
+						return err
+					}
+					if !ok {
+						break
+					}
+					if round == rounds-1 {
+						all = append(all, after)
+					}
+				}
+			}
+			rounds = 0
+		}
+		for range rounds {
+			if _, err := d.nft("flush", "ruleset"); err != nil {
+				return err
+			}
+			took, err := d.back(bans)
+			if err != nil {
+				return err
+			}
+			all = append(all, took)
+			if err := d.end(); err != nil {
+				return err
+			}
+		}
+		rows = append(rows, row{d.name + what, bans, median(all)})
+		fmt.Fprintf(os.Stderr, "%s%s: %d bans back in %v\n", d.name, what, bans, all)
+		return nil
+	}
+	if err := measure(b.fail2ban, few, 1, ""); err != nil {
+		return err
+	}
+	if err := measure(b.bailiff, few, 3, ""); err != nil {
+		return err
+	}
+	if err := measure(b.bailiff, bans, 3, ""); err != nil {
+		return err
+	}
+	if million {
+		if err := measure(b.bailiff, 1_000_000, 1, ""); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(&b.out, "Stored bans that are in the kernel's sets again after a start with empty sets\n(from the start of the program, counted by `nft`; the median of three, for 100,000\nand more the first tenth of a second and the first second by which all three, or the\none, were complete):\n\n| program | bans | time | a second |\n| --- | --- | --- | --- |\n")
+	for _, r := range rows {
+		fmt.Fprintf(&b.out, "| %s | %s | %s | %s |\n", r.name, thousands(r.bans), round(r.took), thousands(int(float64(r.bans)/r.took.Seconds())))
+	}
+	fmt.Fprintf(&b.out, "\nFor %s bans that is 1 : %.0f.\n\n", thousands(few), rows[0].took.Seconds()/rows[1].took.Seconds())
+	return nil
+}
+
+// latency measures from the write of a line to the element in the kernel.
+func (b *bench) latency(bans int) error {
+	fmt.Fprintf(&b.out, "From the write of a line to the element in the kernel, %d bans one after the other\n(told by the kernel's own events):\n\n| program | median | 90 %% | worst |\n| --- | --- | --- | --- |\n", bans)
+	for _, make := range []func(int, int) (*daemon, error){b.fail2ban, b.bailiff} {
+		d, err := make(1, 1)
+		if err != nil {
+			return err
+		}
+		if err := d.start(); err != nil {
+			return err
+		}
+		if err := d.ready(); err != nil {
+			return err
+		}
+		time.Sleep(3 * time.Second) // the start is over
+		all, err := d.latencies(bans)
+		if err != nil {
+			return err
+		}
+		if err := d.end(); err != nil {
+			return err
+		}
+		slices.Sort(all)
+		fmt.Fprintf(&b.out, "| %s | %s | %s | %s |\n", d.name, round(median(all)), round(all[len(all)*9/10]), round(all[len(all)-1]))
+		fmt.Fprintf(os.Stderr, "%s: from line to kernel %v, worst %v\n", d.name, median(all), all[len(all)-1])
+	}
+	fmt.Fprintln(&b.out)
+	return nil
+}
+
+func (d *daemon) latencies(bans int) ([]time.Duration, error) {
+	events, stop, err := watchElements(d.host)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	log, err := os.OpenFile(logsOf(d.dir, 0)[0], os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	var all []time.Duration
+	for i := range bans {
+		who := netip.AddrFrom4([4]byte{203, 0, 113, byte(i)})
+		if i >= 256 {
+			who = netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+		}
+		begin := time.Now()
+		if _, err := io.WriteString(log, begin.Format("2006-01-02 15:04:05,000")+" ERROR Login failure "+who.String()+"\n"); err != nil {
+			return nil, err
+		}
+		for {
+			select {
+			case e := <-events:
+				if e.addr != who {
+					continue
+				}
+				all = append(all, e.at.Sub(begin))
+			case <-time.After(20 * time.Second):
+				return nil, fmt.Errorf("%s: %v is not banned within 20 s", d.name, who)
+			case <-d.b.ctx.Done():
+				return nil, d.b.ctx.Err()
+			}
+			break
+		}
+		time.Sleep(time.Duration(5+i*7%40) * time.Millisecond)
+	}
+	return all, nil
+}
+
+// idle measures what a daemon costs that has nothing to do: 10 jails, 20 files.
+func (b *bench) idle(lasts time.Duration, bans int) error {
+	fmt.Fprintf(&b.out, "Nothing to do, with 10 jails and 20 files, over %v:\n\n| program | CPU | resident |\n| --- | --- | --- |\n", lasts)
+	for _, make := range []func(int, int) (*daemon, error){b.fail2ban, b.bailiff} {
+		d, err := make(10, 5)
+		if err != nil {
+			return err
+		}
+		if err := d.start(); err != nil {
+			return err
+		}
+		if err := d.ready(); err != nil {
+			return err
+		}
+		time.Sleep(15 * time.Second)
+		before, _, err := usage(d.pid)
+		if err != nil {
+			return err
+		}
+		time.Sleep(lasts)
+		after, rss, err := usage(d.pid)
+		if err != nil {
+			return err
+		}
+		if err := d.end(); err != nil {
+			return err
+		}
+		fmt.Fprintf(&b.out, "| %s | %.2f %% | %.1f MB |\n", d.name, 100*(after-before).Seconds()/lasts.Seconds(), float64(rss)/1e6)
+		fmt.Fprintf(os.Stderr, "%s idle: %v in %v, %d bytes\n", d.name, after-before, lasts, rss)
+	}
+	// What a ban costs in memory.
+	var sizes [2]int64
+	for i, n := range []int{1, bans} {
+		d, err := b.bailiff(1, 5)
+		if err != nil {
+			return err
+		}
+		if err := fill(filepath.Join(d.dir, "db.sqlite3"), n); err != nil {
+			return err
+		}
+		if _, err := d.back(n); err != nil {
+			return err
+		}
+		time.Sleep(15 * time.Second)
+		if _, sizes[i], err = usage(d.pid); err != nil {
+			return err
+		}
+		if err := d.end(); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(&b.out, "\nbailiff with %s bans is resident with %.1f MB, %d bytes a ban.\n", thousands(bans), float64(sizes[1])/1e6, (sizes[1]-sizes[0])/int64(bans))
+	return nil
+}
+
+// usage returns the CPU time that a process took, and its resident bytes.
+func usage(pid int) (cpu time.Duration, rss int64, err error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	const utime, stime, rssAt, ticks = 11, 12, 21, 100
+	u, err := strconv.ParseInt(fields[utime], 10, 64)
+	if err != nil {
+		return 0, 0, err
+	}
+	s, err := strconv.ParseInt(fields[stime], 10, 64)
+	if err != nil {
+		return 0, 0, err
+	}
+	pages, err := strconv.ParseInt(fields[rssAt], 10, 64)
+	if err != nil {
+		return 0, 0, err
+	}
+	return time.Duration(u+s) * time.Second / ticks, pages * int64(os.Getpagesize()), nil
+}
+
+func median(all []time.Duration) time.Duration {
+	sorted := slices.Sorted(slices.Values(all))
+	return sorted[len(sorted)/2]
+}
+
+func round(d time.Duration) string {
+	switch {
+	case d >= 10*time.Second:
+		return d.Round(100 * time.Millisecond).String()
+	case d >= time.Second:
+		return d.Round(10 * time.Millisecond).String()
+	case d >= 10*time.Millisecond:
+		return d.Round(time.Millisecond).String()
+	}
+	return d.Round(10 * time.Microsecond).String()
+}
+
+func thousands(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}

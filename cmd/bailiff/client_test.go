@@ -1,0 +1,240 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/pkg/netlab"
+)
+
+// side is a server, fail2ban's or ours, with a network and a folder of its own,
+// and the two clients.
+type side struct {
+	t      *testing.T
+	host   *netlab.Host
+	dir    string
+	server *exec.Cmd
+	ours   string // folder of our programs
+}
+
+const clientJails = `[DEFAULT]
+banaction = nftables-multiport
+backend = polling
+ignoreip = 127.0.0.1/8
+[sshd]
+enabled = true
+logpath = %[1]s/auth.log
+maxretry = 3
+findtime = 1h
+bantime = 1h
+[web]
+enabled = true
+filter =
+failregex = ^ failed <HOST>$
+            ^ refused <ADDR>$
+ignoreregex = ignored
+datepattern = ^%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%S
+logpath = %[1]s/web.log
+maxretry = 2
+bantime = -1
+usedns = no
+`
+
+func newSide(t *testing.T, lab *netlab.Lab, name, program string) *side {
+	t.Helper()
+	host, err := lab.Host(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &side{t: t, host: host, dir: t.TempDir(), ours: t.TempDir()}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []string{"fail2ban-server", "fail2ban-client"} {
+		if err := os.Symlink(self, filepath.Join(s.ours, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conf := filepath.Join(s.dir, "etc")
+	if out, err := exec.Command("cp", "-a", "/etc/fail2ban", conf).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s (make test installs Debian's fail2ban)", err, out)
+	}
+	if err := os.RemoveAll(filepath.Join(conf, "jail.d")); err != nil {
+		t.Fatal(err)
+	}
+	for file, text := range map[string]string{
+		"etc/jail.local":     fmt.Sprintf(clientJails, s.dir),
+		"etc/fail2ban.local": fmt.Sprintf("[Definition]\nlogtarget = %[1]s/f2b.log\ndbfile = %[1]s/f2b.sqlite3\nsocket = %[1]s/f2b.sock\npidfile = %[1]s/f2b.pid\nallowipv6 = auto\n", s.dir),
+		"auth.log":           "", "web.log": "",
+	} {
+		if err := os.WriteFile(filepath.Join(s.dir, file), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if program == "" {
+		program = filepath.Join(s.ours, "fail2ban-server")
+	}
+	s.server = host.Command(context.Background(), program, "-f", "-c", conf, "start")
+	s.server.Env = append(os.Environ(), "TZ=UTC")
+	var out bytes.Buffer
+	s.server.Stdout, s.server.Stderr = &out, &out
+	if err := s.server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.server.Process.Kill(); _ = s.server.Wait() })
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if got, _ := s.ask(true, "status", "web"); strings.HasPrefix(got, "Status for") {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s does not answer: %s", program, out.String())
+		}
+	}
+	return s
+}
+
+var (
+	clientTime = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (\S+) *\[\d+\]: `)
+	anyTime    = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`)
+)
+
+// ask runs a client, ours or Debian's, and returns what it printed and its exit
+// code, without what differs from run to run.
+func (s *side) ask(ours bool, args ...string) (string, int) {
+	s.t.Helper()
+	program := "/usr/bin/fail2ban-client"
+	if ours {
+		program = filepath.Join(s.ours, "fail2ban-client")
+	}
+	c := exec.Command(program, append([]string{"-c", filepath.Join(s.dir, "etc")}, args...)...)
+	c.Env = append(os.Environ(), "TZ=UTC")
+	var out, errs bytes.Buffer
+	c.Stdout, c.Stderr = &out, &errs
+	_ = c.Run()
+	text := out.String() + clientTime.ReplaceAllString(errs.String(), "$1: ")
+	text = strings.ReplaceAll(text, s.dir, "@D@")
+	return anyTime.ReplaceAllString(text, "TIME"), c.ProcessState.ExitCode()
+}
+
+func (s *side) log(name, text string) {
+	s.t.Helper()
+	f, err := os.OpenFile(filepath.Join(s.dir, name), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(text); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// TestClients plays the same on fail2ban's server and on ours, with fail2ban's
+// client and with ours: what they print is the same, all four ways.
+func TestClients(t *testing.T) {
+	lab := netlab.New(fmt.Sprintf("bailiff-clients-%d", os.Getpid()))
+	t.Cleanup(func() {
+		if err := lab.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	theirs := newSide(t, lab, "theirs", "/usr/bin/fail2ban-server")
+	ours := newSide(t, lab, "ours", "")
+	step := func(args ...string) {
+		t.Helper()
+		want, wantCode := theirs.ask(false, args...)
+		for _, way := range []struct {
+			name    string
+			side    *side
+			ourTool bool
+		}{{"our client, our server", ours, true}, {"fail2ban's client, our server", ours, false}, {"our client, fail2ban's server", theirs, true}} {
+			got, code := way.side.ask(way.ourTool, args...)
+			if got != want || code != wantCode {
+				t.Errorf("%q, %s: exit %d\n%s\nwant %d\n%s", args, way.name, code, got, wantCode, want)
+			}
+		}
+	}
+	// change carries out what changes something, once on each side.
+	change := func(args ...string) {
+		t.Helper()
+		want, wantCode := theirs.ask(false, args...)
+		got, code := ours.ask(true, args...)
+		if got != want || code != wantCode {
+			t.Errorf("%q: exit %d\n%s\nwant %d\n%s", args, code, got, wantCode, want)
+		}
+	}
+	for _, q := range []string{
+		"ping", "status", "status sshd", "status web", "status nosuch", "banned", "banned 192.0.2.7", "echo a b",
+		"get loglevel", "get logtarget", "get dbfile", "get dbpurgeage", "get dbmaxmatches", "get syslogsocket",
+		"get sshd maxretry", "get sshd maxlines", "get sshd bantime", "get web bantime", "get sshd findtime", "get sshd ignoreip", "get web ignoreip",
+		"get sshd ignoreself", "get sshd usedns", "get web usedns", "get sshd failregex", "get web failregex", "get web ignoreregex", "get sshd ignoreregex",
+		"get sshd prefregex", "get sshd datepattern", "get sshd logpath", "get web logpath", "get sshd logencoding", "get sshd journalmatch",
+		"get sshd actions", "get sshd banip", "get sshd banned", "get sshd banned 192.0.2.7 192.0.2.8", "get sshd banned 192.0.2.7",
+		"get sshd ignorecommand", "get sshd logtimezone", "get sshd bantime.increment",
+		"get nosuch maxretry", "set sshd maxretry many", "bogus", "get", "get sshd", "set sshd", "get sshd bogus", "set sshd bogus 1", "unban", "set nosuch maxretry 1",
+		"set sshd delfailregex 999", "set sshd unbanip 192.0.2.77", "set sshd unbanip --report-absent 192.0.2.77", "unban 192.0.2.77", "reload nosuch",
+	} {
+		step(strings.Fields(q)...)
+	}
+	for _, s := range []*side{theirs, ours} {
+		now := time.Now().UTC()
+		s.log("web.log", strings.Repeat(now.Format("2006-01-02 15:04:05")+" failed 192.0.2.7\n", 2))
+		s.log("auth.log", strings.Repeat(now.Format("Jan _2 15:04:05")+" host sshd[41]: Failed password for root from 2001:db8::7 port 4711 ssh2\n", 3))
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			a, _ := s.ask(true, "get", "web", "banip")
+			b, _ := s.ask(true, "get", "sshd", "banip")
+			if strings.TrimSpace(a+b) != "" && strings.Contains(a, "192.0.2.7") && strings.Contains(b, "2001:db8::7") {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("not banned: %s%s", a, b)
+			}
+		}
+	}
+	all := func() {
+		t.Helper()
+		for _, q := range []string{
+			"status", "status sshd", "status web", "get sshd banip", "get web banip", "get web banip --with-time", "banned", "banned 192.0.2.7 192.0.2.9",
+			"get web banned", "get web banned 192.0.2.7", "get sshd maxretry", "get sshd ignoreip", "get web failregex", "get sshd bantime", "get sshd findtime",
+		} {
+			step(strings.Fields(q)...)
+		}
+	}
+	all()
+	for _, q := range []string{
+		"set sshd banip 198.51.100.4", "set sshd banip 198.51.100.5 198.51.100.6 198.51.100.4", "set web unbanip 192.0.2.7", "set sshd maxretry 4",
+		"set sshd findtime 2h", "set sshd bantime 1d", "set sshd addignoreip 203.0.113.9", "set sshd addignoreip 198.51.100.0/24 2001:db8:9::/48",
+		"set sshd delignoreip 203.0.113.9", "set web addfailregex ^again:<HOST>$", "set web delfailregex 0", "set web addignoreregex nobody", "set web usedns warn",
+		"set sshd maxmatches 3", "set sshd ignoreself false", "unban 198.51.100.5", "set sshd unbanip 198.51.100.4 198.51.100.99",
+	} {
+		change(strings.Fields(q)...)
+	}
+	all()
+	change("reload")
+	change("status")
+	change("unban", "--all")
+	all()
+	change("stop", "web")
+	change("status")
+	change("stop")
+	for _, s := range []*side{theirs, ours} {
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			if _, err := os.Stat(filepath.Join(s.dir, "f2b.sock")); err != nil {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatal("the socket stays")
+			}
+		}
+	}
+	step("ping")
+	step("status")
+}

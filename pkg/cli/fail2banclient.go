@@ -1,0 +1,362 @@
+package cli
+
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/control"
+)
+
+// fail2banSocket is where fail2ban listens if its configuration doesn't say.
+const fail2banSocket = "/var/run/fail2ban/fail2ban.sock"
+
+// clientOptions are those of fail2ban-client.
+type clientOptions struct {
+	dir, socket, pidFile string
+	level, target        string
+	timeout              float64
+	self                 string // the program's own path
+	stdin                io.Reader
+	out, err             io.Writer
+}
+
+// fail2banClient is the program of that name.
+func fail2banClient(self string, given []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	o := &clientOptions{self: self, stdin: stdin, out: stdout, err: stderr}
+	f := pflag.NewFlagSet("fail2ban-client", pflag.ContinueOnError)
+	f.SortFlags = false
+	f.SetInterspersed(false)
+	f.StringVarP(&o.dir, "conf", "c", fail2banDir, "`directory` of the configuration")
+	f.StringVarP(&o.socket, "socket", "s", "", "`path` of the socket")
+	f.StringVarP(&o.pidFile, "pidfile", "p", "", "`path` of the pid file")
+	f.String("pname", "fail2ban-server", "`name` of the process")
+	f.StringVar(&o.level, "loglevel", "", "`level` of the log")
+	f.StringVar(&o.target, "logtarget", "", "`target` of the log")
+	f.String("syslogsocket", "auto", "auto or a `path`")
+	test := f.BoolP("test", "t", false, "test the configuration")
+	interactive := f.BoolP("interactive", "i", false, "read commands from standard input")
+	f.CountP("verbose", "v", "more messages")
+	f.BoolP("quiet", "q", false, "fewer messages")
+	f.BoolP("force", "x", false, "start even if a socket is left over")
+	f.BoolP("background", "b", true, "start the server in the background")
+	foreground := f.BoolP("foreground", "f", false, "start the server in the foreground")
+	f.Bool("async", false, "start the server and don't wait")
+	f.Float64Var(&o.timeout, "timeout", 30, "`seconds` to wait for the server")
+	span := f.String("str2sec", "", "print a `time` in seconds")
+	version := f.BoolP("version", "V", false, "print the version")
+	help := f.BoolP("help", "h", false, "print this help")
+	if err := f.Parse(given); err != nil {
+		fmt.Fprintln(stderr, "fail2ban-client:", optionError(err))
+		return exitFail2ban
+	}
+	switch {
+	case *help:
+		fmt.Fprintf(stdout, "Usage: fail2ban-client [OPTIONS] <COMMAND>\n\nAsk and steer a running server, bailiff's or fail2ban's.\n\nOptions:\n%s", f.FlagUsages())
+		return 0
+	case *version:
+		fmt.Fprintln(stdout, fail2ban.Version)
+		return 0
+	case f.Changed("str2sec"):
+		d, err := config.ParseTime(*span)
+		if err != nil {
+			fmt.Fprintln(stderr, "fail2ban-client:", err)
+			return exitFail2ban
+		}
+		fmt.Fprintln(stdout, int64(d/time.Second))
+		return 0
+	case *test:
+		return fail2banServer([]string{"-t", "-c", o.dir}, stdout, stderr)
+	}
+	o.paths()
+	if *interactive {
+		return o.interact()
+	}
+	cmd := f.Args()
+	if len(cmd) == 0 {
+		fmt.Fprintf(stdout, "Usage: fail2ban-client [OPTIONS] <COMMAND>\n\nOptions:\n%s", f.FlagUsages())
+		return exitFail2ban
+	}
+	if len(cmd) == 1 && cmd[0] == "start" && *foreground {
+		return fail2banServer([]string{"-f", "-c", o.dir, "-s", o.socket}, stdout, stderr)
+	}
+	if !o.command(cmd) {
+		return exitFail2ban
+	}
+	return 0
+}
+
+// paths takes socket and pid file from fail2ban.conf where they are not given.
+func (o *clientOptions) paths() {
+	server, found, err := fail2ban.Read(filepath.Join(o.dir, "fail2ban"))
+	get := func(name string) string {
+		if !found || err != nil {
+			return ""
+		}
+		s, err := server.Get("Definition", name, nil)
+		if err != nil {
+			return ""
+		}
+		return s
+	}
+	o.socket = cmp.Or(o.socket, get("socket"), fail2banSocket)
+	o.pidFile = cmp.Or(o.pidFile, get("pidfile"))
+}
+
+// complain prints an error as fail2ban-client's log does.
+func (o *clientOptions) complain(format string, args ...any) {
+	now := time.Now()
+	fmt.Fprintf(o.err, "%s,%03d %-24s[%d]: ERROR   %s\n", now.Format("2006-01-02 15:04:05"), now.Nanosecond()/1e6, "fail2ban", os.Getpid(), fmt.Sprintf(format, args...))
+}
+
+func (o *clientOptions) wait() time.Duration { return time.Duration(o.timeout * float64(time.Second)) }
+
+// command carries out one command line.
+func (o *clientOptions) command(cmd []string) bool {
+	switch cmd[0] {
+	case "start":
+		if len(cmd) == 1 {
+			return o.start()
+		}
+	case "restart":
+		if len(cmd) > 1 {
+			return o.command(append([]string{"reload", "--restart"}, cmd[1:]...))
+		}
+		o.send([]any{"stop"}, true)
+		if !o.waitFor(false) {
+			o.complain("Could not stop server")
+			return false
+		}
+		return o.start()
+	case "reload":
+		return o.reload(cmd[1:])
+	}
+	args := make([]any, len(cmd))
+	for i, w := range cmd {
+		args[i] = w
+	}
+	return o.send(args, true)
+}
+
+func (o *clientOptions) ping() bool {
+	c, err := control.DialFail2ban(o.socket, time.Second)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	v, err := c.Do([]any{"ping"}, time.Second)
+	return err == nil && v == "pong"
+}
+
+// waitFor waits until the server answers, or does no more.
+func (o *clientOptions) waitFor(alive bool) bool {
+	for end := time.Now().Add(o.wait()); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if o.ping() == alive {
+			return true
+		}
+	}
+	return false
+}
+
+// start starts the server in the background and waits until it is ready.
+func (o *clientOptions) start() bool {
+	if o.ping() {
+		o.complain("Server already running")
+		return false
+	}
+	cfg, err := config.Load(config.Options{Path: o.dir})
+	if err != nil {
+		o.complain("%v", err)
+		return false
+	}
+	for _, p := range cfg.Problems() {
+		o.complain("%v", p)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		o.complain("%v", err)
+		return false
+	}
+	args := []string{"fail2ban-server", "-f", "-c", o.dir, "-s", o.socket}
+	if o.pidFile != "" {
+		args = append(args, "-p", o.pidFile)
+	}
+	if o.level != "" {
+		args = append(args, "--loglevel", o.level)
+	}
+	if o.target != "" {
+		args = append(args, "--logtarget", o.target)
+	}
+	c := &exec.Cmd{Path: self, Args: args, SysProcAttr: &syscall.SysProcAttr{Setsid: true}}
+	if err := c.Start(); err != nil {
+		o.complain("%v", err)
+		return false
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	for end := time.Now().Add(o.wait()); time.Now().Before(end); {
+		if o.ping() {
+			return o.send([]any{"server-status"}, true)
+		}
+		select {
+		case err := <-ended:
+			o.complain("Could not start server: %v", err)
+			return false
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	o.complain("Could not start server: it does not answer on %s", o.socket)
+	return false
+}
+
+// reload has the server read its configuration anew.
+func (o *clientOptions) reload(args []string) bool {
+	var opts []any
+	for len(args) > 0 && (args[0] == "--restart" || args[0] == "--unban" || args[0] == "--if-exists") {
+		opts, args = append(opts, args[0]), args[1:]
+	}
+	if len(args) > 1 {
+		o.complain("Unexpected argument(s) for reload: %s", pyList(args))
+		return false
+	}
+	jail := "--all"
+	if len(args) == 1 {
+		jail = args[0]
+	}
+	if !o.ping() {
+		o.complain("Could not find server")
+		return false
+	}
+	// A server of fail2ban's own would take an empty list of commands for an empty
+	// configuration.
+	if !o.ours() {
+		o.complain("this is a server of fail2ban's own: reload it with its own client")
+		return false
+	}
+	return o.send([]any{"reload", jail, control.List(opts), control.List{}}, true)
+}
+
+// ours asks the server whether it is bailiff's.
+func (o *clientOptions) ours() bool {
+	c, err := control.DialFail2ban(o.socket, time.Second)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	_, err = c.Do([]any{"bailiff"}, time.Second)
+	return err == nil
+}
+
+// send sends a command and prints the answer.
+func (o *clientOptions) send(args []any, show bool) bool {
+	c, err := control.DialFail2ban(o.socket, o.wait())
+	if err != nil {
+		o.unreachable(err, args[0] == "ping")
+		return false
+	}
+	defer c.Close()
+	v, err := c.Do(args, 0)
+	var e *control.Exception
+	switch {
+	case errors.As(err, &e):
+		o.complain("NOK: %s", pyAny(control.Tuple(e.Args)))
+		fmt.Fprintln(o.out, errorText(e))
+		return false
+	case err != nil:
+		o.complain("%v", err)
+		return false
+	}
+	if show {
+		words := make([]string, len(args))
+		for i, a := range args {
+			words[i] = fmt.Sprint(a)
+		}
+		fmt.Fprintln(o.out, beautify(words, v))
+	}
+	return true
+}
+
+func (o *clientOptions) unreachable(err error, ping bool) {
+	if _, statErr := os.Lstat(o.socket); statErr != nil {
+		o.complain("Failed to access socket path: %s. Is fail2ban running?", o.socket)
+		return
+	}
+	if errors.Is(err, os.ErrPermission) {
+		o.complain("Permission denied to socket: %s, (you must be root)", o.socket)
+		return
+	}
+	var errno syscall.Errno
+	text := err.Error()
+	if errors.As(err, &errno) {
+		text = fmt.Sprintf("[Errno %d] %s", int(errno), strings.ToUpper(errno.Error()[:1])+errno.Error()[1:])
+	}
+	if ping {
+		o.complain("%s", text)
+		return
+	}
+	o.complain("[%s] Unable to contact server. Is it running?", text)
+}
+
+// interact reads commands line by line.
+func (o *clientOptions) interact() int {
+	in := bufio.NewScanner(o.stdin)
+	ok := true
+	fmt.Fprintf(o.out, "Fail2Ban v%s reads log file that contains password failure report\nand bans the corresponding IP addresses using firewall rules.\n\n", fail2ban.Version)
+	for {
+		fmt.Fprint(o.out, "fail2ban> ")
+		if !in.Scan() {
+			fmt.Fprintln(o.out)
+			break
+		}
+		words, err := shellSplit(in.Text())
+		switch {
+		case err != nil:
+			o.complain("%v", err)
+		case len(words) == 0:
+		case words[0] == "exit" || words[0] == "quit":
+			return 0
+		default:
+			ok = o.command(words) && ok
+		}
+	}
+	if !ok {
+		return exitFail2ban
+	}
+	return 0
+}
+
+// errorText is what fail2ban-client says of an error.
+func errorText(e *control.Exception) string {
+	first := ""
+	if len(e.Args) > 0 {
+		first = pyPrint(e.Args[0])
+	}
+	switch e.Class {
+	case "UnknownJailException":
+		return "Sorry but the jail '" + first + "' does not exist"
+	case "IndexError":
+		return "Sorry but the command is invalid"
+	case "DuplicateJailException":
+		return "The jail '" + first + "' already exists"
+	case "KeyError":
+		if len(e.Args) == 1 {
+			return pyAny(e.Args[0])
+		}
+	}
+	if len(e.Args) == 1 {
+		return first
+	}
+	return pyAny(control.Tuple(e.Args))
+}

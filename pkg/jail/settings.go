@@ -1,0 +1,91 @@
+package jail
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/filter"
+)
+
+// What can be asked of a running jail and changed while it runs. A reload takes
+// such changes back.
+
+// Settings returns what holds now. It is a copy; its lists are not to be changed.
+func (j *Jail) Settings() (c config.Jail) {
+	c = *j.Configured
+	j.do(func() { c = *j.Config })
+	return c
+}
+
+// Changed reports whether Change was called since the start.
+func (j *Jail) Changed() (changed bool) {
+	j.do(func() { changed = j.Config != j.Configured })
+	return changed
+}
+
+// Change has f change the jail's settings. f gets a copy, and sets new lists in
+// place of changing those that are there. Where it fails, everything stays as it
+// is.
+func (j *Jail) Change(f func(*config.Jail) error) (err error) {
+	j.do(func() {
+		c := *j.Config
+		if err = f(&c); err != nil {
+			return
+		}
+		if !reflect.DeepEqual(c.Filter, j.Config.Filter) {
+			var compiled *filter.Filter
+			if compiled, err = filter.Compile(c.Filter, j.deps.Location); err != nil {
+				return
+			}
+			j.filter = compiled
+		}
+		j.window.Limit(c.MaxRetry, c.FindTime)
+		j.growth = nil
+		if c.Increase != nil {
+			if j.growth, err = c.Increase.Compile(); err != nil {
+				return
+			}
+			if j.history == nil {
+				j.history = map[netip.Prefix]past{}
+			}
+		}
+		j.Config = &c
+		j.ignore.Prefixes = slices.Clone(c.Ignore.Prefixes)
+		if !c.Ignore.Self {
+			j.ignore.Self = nil
+		} else if j.ignore.Self == nil {
+			j.ignore.Self = append(j.deps.Own(), netip.AddrFrom4([4]byte{127, 0, 0, 1}))
+		}
+	})
+	return err
+}
+
+// Expressions returns the failregex and ignoreregex as they are searched, with
+// their tags filled in, and the names and patterns of the date templates.
+func (j *Jail) Expressions() (fail, ignore []string, dates [][2]string) {
+	j.do(func() {
+		fail, ignore = j.filter.Expanded(), j.filter.ExpandedIgnore()
+		for _, d := range j.filter.Dates() {
+			dates = append(dates, [2]string{d.Pattern, d.Name})
+		}
+	})
+	return fail, ignore, dates
+}
+
+// Attempt counts a failure by hand and returns how many there are now.
+func (j *Jail) Attempt(id netip.Prefix, lines []string) (n int) {
+	j.do(func() {
+		before := j.window.Count(j.widened(id))
+		f := filter.Failure{Addr: id}
+		for _, l := range lines {
+			f.Lines = append(f.Lines, filter.Line{After: l})
+		}
+		j.consider(found{id: id, at: j.deps.Now(), failure: f})
+		if n = j.window.Count(j.widened(id)); n <= before {
+			n = before + 1 // it was the last one, and the address is banned
+		}
+	})
+	return n
+}
