@@ -37,11 +37,7 @@ findtime = 1h
 bantime = 1h
 [web]
 enabled = true
-filter =
-failregex = ^ failed <HOST>$
-            ^ refused <ADDR>$
-ignoreregex = ignored
-datepattern = ^%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%S
+filter = web
 logpath = %[1]s/web.log
 maxretry = 2
 bantime = -1
@@ -72,9 +68,10 @@ func newSide(t *testing.T, lab *netlab.Lab, name, program string) *side {
 		t.Fatal(err)
 	}
 	for file, text := range map[string]string{
-		"etc/jail.local":     fmt.Sprintf(clientJails, s.dir),
-		"etc/fail2ban.local": fmt.Sprintf("[Definition]\nlogtarget = %[1]s/f2b.log\ndbfile = %[1]s/f2b.sqlite3\nsocket = %[1]s/f2b.sock\npidfile = %[1]s/f2b.pid\nallowipv6 = auto\n", s.dir),
-		"auth.log":           "", "web.log": "",
+		"etc/jail.local":        fmt.Sprintf(clientJails, s.dir),
+		"etc/fail2ban.local":    fmt.Sprintf("[Definition]\nlogtarget = %[1]s/f2b.log\ndbfile = %[1]s/f2b.sqlite3\nsocket = %[1]s/f2b.sock\npidfile = %[1]s/f2b.pid\nallowipv6 = auto\n", s.dir),
+		"etc/filter.d/web.conf": "[Definition]\nfailregex = ^ failed <HOST>$\n            ^ refused <ADDR>$\nignoreregex = ignored\ndatepattern = ^%%Y-%%m-%%d %%H:%%M:%%S\n",
+		"auth.log":              "", "web.log": "",
 	} {
 		if err := os.WriteFile(filepath.Join(s.dir, file), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -212,7 +209,7 @@ func TestClients(t *testing.T) {
 	for _, q := range []string{
 		"set sshd banip 198.51.100.4", "set sshd banip 198.51.100.5 198.51.100.6 198.51.100.4", "set web unbanip 192.0.2.7", "set sshd maxretry 4",
 		"set sshd findtime 2h", "set sshd bantime 1d", "set sshd addignoreip 203.0.113.9", "set sshd addignoreip 198.51.100.0/24 2001:db8:9::/48",
-		"set sshd delignoreip 203.0.113.9", "set web addfailregex ^again:<HOST>$", "set web delfailregex 0", "set web addignoreregex nobody", "set web usedns warn",
+		"set sshd delignoreip 203.0.113.9", "set web addfailregex ^again:<HOST>$", "set web delfailregex 0", "set web addignoreregex nobody",
 		"set sshd maxmatches 3", "set sshd ignoreself false", "unban 198.51.100.5", "set sshd unbanip 198.51.100.4 198.51.100.99",
 	} {
 		change(strings.Fields(q)...)

@@ -209,6 +209,10 @@ func (l *List) All() []Ban {
 // Len returns the number of bans in force.
 func (l *List) Len() int { return len(l.bans) }
 
+// Carry has bans counted that were made before this list: total in all, those that
+// are on it among them.
+func (l *List) Carry(total int) { l.total = max(l.total, total) }
+
 // Total returns the number of bans ever made.
 func (l *List) Total() int { return l.total }
 

@@ -168,5 +168,8 @@ func (w *Window) Expire(now time.Time) (forgotten []netip.Prefix) {
 // Len returns the number of addresses with failures in the window.
 func (w *Window) Len() int { return len(w.entries) }
 
+// Carry has failures counted that were added to the window before this one.
+func (w *Window) Carry(total int) { w.total += total }
+
 // Total returns the number of failures ever added.
 func (w *Window) Total() int { return w.total }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -238,6 +239,13 @@ func (o *clientOptions) reload(args []string) bool {
 	if !o.ping() {
 		o.complain("Could not find server")
 		return false
+	}
+	if jail != "--all" {
+		tree, err := fail2ban.ReadTree(o.dir)
+		if err == nil && !slices.ContainsFunc(tree.Jails, func(j *fail2ban.Jail) bool { return j.Name == jail }) {
+			o.complain("Failed during configuration: No section: %s", pyString(jail))
+			return false
+		}
 	}
 	// A server of fail2ban's own would take an empty list of commands for an empty
 	// configuration.

@@ -92,7 +92,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		server.Error(err.Error())
 	}
 	for _, j := range cfg.Jails {
-		d.start(j, nil)
+		d.start(j, jail.Carry{})
 	}
 	none := len(d.jails) == 0 && len(d.failed) > 0
 	empty := len(cfg.Jails) == 0
@@ -132,7 +132,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 }
 
 // start starts one jail; an error stays with it. The caller holds the lock.
-func (d *Daemon) start(c *config.Jail, bans []ban.Ban) {
+func (d *Daemon) start(c *config.Jail, before jail.Carry) {
 	log := d.log.With("component", "jail")
 	log.Info(fmt.Sprintf("Creating new jail '%s'", c.Name))
 	for _, w := range c.Warnings {
@@ -141,7 +141,7 @@ func (d *Daemon) start(c *config.Jail, bans []ban.Ban) {
 	err := c.Broken()
 	var j *jail.Jail
 	if err == nil {
-		j, err = jail.Start(c, d.deps(), bans)
+		j, err = jail.Start(c, d.deps(), before)
 	}
 	if err != nil {
 		d.failed[c.Name] = err
@@ -286,8 +286,8 @@ func (d *Daemon) shutdown() {
 	for _, name := range sortedJails(d.jails) {
 		kept := d.jails[name].Stop(d.opts.FlushOnStop)
 		text := fmt.Sprintf("Jail '%s' stopped", name)
-		if len(kept) > 0 && d.fw != nil {
-			text += fmt.Sprintf("; %d bans stay in the kernel until they end", len(kept))
+		if n := len(kept.Bans); n > 0 && d.fw != nil {
+			text += fmt.Sprintf("; %d bans stay in the kernel until they end", n)
 		}
 		d.log.With("component", "jail").Info(text)
 	}
@@ -359,7 +359,7 @@ func (d *Daemon) Reload() (control.ReloadResult, error) {
 		if running != nil && reflect.DeepEqual(running.Configured, c) && !running.Changed() {
 			continue
 		}
-		var bans []ban.Ban
+		var before jail.Carry
 		if running != nil {
 			if err := c.Broken(); err != nil {
 				// Better the old rules than none.
@@ -368,13 +368,13 @@ func (d *Daemon) Reload() (control.ReloadResult, error) {
 				res.Errors = append(res.Errors, text)
 				continue
 			}
-			bans = running.Stop(false)
+			before = running.Stop(false)
 			delete(d.jails, c.Name)
 			res.Changed = append(res.Changed, c.Name)
 		} else {
 			res.Started = append(res.Started, c.Name)
 		}
-		d.start(c, bans)
+		d.start(c, before)
 		if err := d.failed[c.Name]; err != nil {
 			res.Started = slices.DeleteFunc(res.Started, func(n string) bool { return n == c.Name })
 			res.Errors = append(res.Errors, fmt.Sprintf("jail %s: %v", c.Name, err))

@@ -52,6 +52,14 @@ func (d *Daemon) keep() *keeper {
 	return k
 }
 
+// Load implements jail.Store. What a jail of that name has left comes first.
+func (k *keeper) Load(name string, now time.Time) (store.State, error) {
+	if err := k.queue.Sync(); err != nil {
+		k.log.Warn(fmt.Sprintf("[%s] what is known may be older than the last changes: %v", name, err))
+	}
+	return k.Store.Load(name, now)
+}
+
 // Push implements jail.Store.
 func (k *keeper) Push(d *store.Delta) { k.queue.Push(d) }
 

@@ -139,6 +139,9 @@ func (d *Daemon) carryOut(c *command) (any, error) {
 	case "banned":
 		return d.banned("", c.rest(1))
 	case "unban":
+		if len(c.words) == 1 {
+			return nil, pyError("Exception", "Invalid command")
+		}
 		if c.word(1) == "--all" && len(c.words) == 2 {
 			return d.unbanAs("", nil, true, false)
 		}
@@ -533,9 +536,10 @@ func (d *Daemon) getOf(j *jail.Jail, what string, more []string) (any, error) {
 	case "ignorecache":
 		return setting(&s, "ignorecache"), nil
 	case "prefregex":
-		return s.Filter.Prefregex.Text, nil
+		pref, _, _, _ := j.Expressions()
+		return pref, nil
 	case "failregex", "ignoreregex":
-		fail, ignore, _ := j.Expressions()
+		_, fail, ignore, _ := j.Expressions()
 		if what == "failregex" {
 			return stringsList(fail), nil
 		}
@@ -561,7 +565,7 @@ func (d *Daemon) getOf(j *jail.Jail, what string, more []string) (any, error) {
 		}
 		return s.Filter.LogTimezone, nil
 	case "datepattern":
-		_, _, dates := j.Expressions()
+		_, _, _, dates := j.Expressions()
 		switch len(dates) {
 		case 0:
 			return nil, nil
@@ -609,6 +613,9 @@ func (d *Daemon) getOf(j *jail.Jail, what string, more []string) (any, error) {
 	}
 	if opt, ok := strings.CutPrefix(what, "bantime."); ok {
 		if opt == "increment" {
+			if setting(&s, what) == nil {
+				return nil, nil
+			}
 			return s.Increase != nil, nil
 		}
 		return setting(&s, what), nil
@@ -629,10 +636,16 @@ func actionPart(s *config.Jail, more []string) (*config.Part, error) {
 }
 
 func ignoreList(s *config.Jail) control.List {
-	out := control.List{}
+	// Networks come first, as fail2ban has them.
+	var networks, single control.List
 	for _, p := range s.Ignore.Prefixes {
-		out = append(out, ban.Name(p))
+		if p.IsSingleIP() {
+			single = append(single, ban.Name(p))
+		} else {
+			networks = append(networks, ban.Name(p))
+		}
 	}
+	out := append(append(control.List{}, networks...), single...)
 	for _, n := range s.Ignore.Names {
 		out = append(out, n)
 	}
@@ -729,7 +742,7 @@ func change(s *config.Jail, what string, c *command) error {
 			return err
 		}
 		if i >= len(*list) {
-			return pyError("IndexError", "list index out of range")
+			return nil // fail2ban passes over it
 		}
 		*list = slices.Delete(slices.Clone(*list), i, i+1)
 		return nil

@@ -132,9 +132,15 @@ type BanStatus struct {
 	End   *time.Time `json:"end"` // null: for ever
 }
 
-// Start makes the jail's sets and rules and begins to read. bans are those to
-// carry over from the same jail before a reload; the kernel's are kept anyway.
-func Start(c *config.Jail, deps Deps, bans []ban.Ban) (*Jail, error) {
+// Carry is what a jail leaves to the one that takes its place at a reload.
+type Carry struct {
+	Bans           []ban.Ban
+	Failed, Banned int // in all
+}
+
+// Start makes the jail's sets and rules and begins to read. before is what the same
+// jail left before a reload; the kernel's bans are kept anyway.
+func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 	f, err := filter.Compile(c.Filter, deps.Location)
 	if err != nil {
 		return nil, err
@@ -167,10 +173,12 @@ func Start(c *config.Jail, deps Deps, bans []ban.Ban) (*Jail, error) {
 		stop()
 		return nil, err
 	}
-	if err := j.takeOver(state, bans); err != nil {
+	if err := j.takeOver(state, before.Bans); err != nil {
 		stop()
 		return nil, err
 	}
+	j.window.Carry(before.Failed)
+	j.bans.Carry(before.Banned)
 	j.names = newPool(ctx, lookups, lookupWorker(deps.Lookup))
 	j.checks = &pool[found, checked]{}
 	if c.IgnoreCommand != "" {
@@ -320,23 +328,24 @@ func (j *Jail) do(f func()) bool {
 	}
 }
 
-// Stop ends the jail and returns its bans, which stay in the kernel unless
-// flush is set.
-func (j *Jail) Stop(flush bool) []ban.Ban {
+// Stop ends the jail and returns what it leaves. Its bans stay in the kernel
+// unless flush is set.
+func (j *Jail) Stop(flush bool) Carry {
 	j.stop()
 	<-j.done
 	bans := j.bans.All()
+	left := Carry{Bans: bans, Failed: j.window.Total(), Banned: j.bans.Total()}
 	if flush {
 		if err := j.deps.Firewall.RemoveJail(j.Config.Name); err != nil {
 			j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", j.Config.Name, err))
-			return bans
+			return left
 		}
 		for _, b := range bans {
 			j.notice("Unban %s", ban.Name(b.ID))
 		}
-		return nil
+		return Carry{}
 	}
-	return bans
+	return left
 }
 
 func (j *Jail) notice(format string, args ...any) {

@@ -176,7 +176,7 @@ func start(t *testing.T, change func(*config.Jail, *lab)) *lab {
 		Source: func(*config.Jail, *filter.Filter) Source { return l },
 		Store:  l.store, MaxMatches: 10,
 		Sessions: func() []netip.Addr { return l.peers },
-	}, nil)
+	}, Carry{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,16 +62,17 @@ func (j *Jail) Change(f func(*config.Jail) error) (err error) {
 	return err
 }
 
-// Expressions returns the failregex and ignoreregex as they are searched, with
-// their tags filled in, and the names and patterns of the date templates.
-func (j *Jail) Expressions() (fail, ignore []string, dates [][2]string) {
+// Expressions returns the prefregex, failregex and ignoreregex as they are
+// searched, with their tags filled in, and the patterns and names of the date
+// templates.
+func (j *Jail) Expressions() (pref string, fail, ignore []string, dates [][2]string) {
 	j.do(func() {
-		fail, ignore = j.filter.Expanded(), j.filter.ExpandedIgnore()
+		pref, fail, ignore = j.filter.Prefregex(), j.filter.Expanded(), j.filter.ExpandedIgnore()
 		for _, d := range j.filter.Dates() {
 			dates = append(dates, [2]string{d.Pattern, d.Name})
 		}
 	})
-	return fail, ignore, dates
+	return pref, fail, ignore, dates
 }
 
 // Attempt counts a failure by hand and returns how many there are now.
