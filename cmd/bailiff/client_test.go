@@ -134,6 +134,32 @@ func (s *side) log(name, text string) {
 	}
 }
 
+// exporter reads every jail's numbers as a Prometheus exporter does that uses
+// fail2ban's own client class, all over one connection.
+func (s *side) exporter() string {
+	s.t.Helper()
+	out, err := exec.Command("/usr/bin/python3", "-c", `
+import sys
+sys.path.insert(0, "/usr/lib/python3/dist-packages")
+from fail2ban.client.csocket import CSocket
+s = CSocket(sys.argv[1])
+code, status = s.send(["status"])
+print(code, status)
+for jail in dict(status)["Jail list"].split(", "):
+    code, value = s.send(["status", jail])
+    value = dict(value)
+    print(jail, value["Filter"][:2], value["Actions"][:2])
+    print(type(value["Actions"][2][1]).__name__, [type(x).__name__ for x in value["Actions"][2][1]])
+    code, bans = s.send(["get", jail, "banip", "--with-time"])
+    print(code, [len(b.split("\t")) for b in bans])
+s.close()
+`, filepath.Join(s.dir, "f2b.sock")).CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("%v: %s", err, out)
+	}
+	return string(out)
+}
+
 // TestClients plays the same on fail2ban's server and on ours, with fail2ban's
 // client and with ours: what they print is the same, all four ways.
 func TestClients(t *testing.T) {
@@ -206,6 +232,10 @@ func TestClients(t *testing.T) {
 		}
 	}
 	all()
+	theirNumbers, ourNumbers := theirs.exporter(), ours.exporter()
+	if theirNumbers != ourNumbers || !strings.Contains(ourNumbers, "sshd [('Currently failed', 0), ('Total failed', 3)] [('Currently banned', 1), ('Total banned', 1)]") {
+		t.Errorf("an exporter with fail2ban's own client class reads\n%s\nof fail2ban's server, and of ours\n%s", theirNumbers, ourNumbers)
+	}
 	for _, q := range []string{
 		"set sshd banip 198.51.100.4", "set sshd banip 198.51.100.5 198.51.100.6 198.51.100.4", "set web unbanip 192.0.2.7", "set sshd maxretry 4",
 		"set sshd findtime 2h", "set sshd bantime 1d", "set sshd addignoreip 203.0.113.9", "set sshd addignoreip 198.51.100.0/24 2001:db8:9::/48",
@@ -215,6 +245,7 @@ func TestClients(t *testing.T) {
 		change(strings.Fields(q)...)
 	}
 	all()
+	change("flushlogs")
 	change("reload")
 	change("status")
 	change("unban", "--all")

@@ -31,7 +31,8 @@ jails that the program carries. --jail enables a jail with a log of its own and
 needs no configuration at all.
 
 Bans stay in the kernel when the daemon stops, and end there on time; with
---flush-on-stop they are taken out. SIGHUP reloads, SIGTERM and SIGINT stop.`,
+--flush-on-stop they are taken out. SIGHUP reloads, SIGUSR1
+opens the log's file anew, SIGTERM and SIGINT stop.`,
 		Example: `  bailiff run --jail django-auth=/var/log/django/auth.log
   bailiff run --config /etc/bailiff
   bailiff run --jail sshd=/var/log/auth.log --dry-run`,
@@ -54,7 +55,7 @@ Bans stay in the kernel when the daemon stops, and end there on time; with
 				return err
 			}
 			defer closeLog()
-			opts := daemon.Options{Config: load, Database: database, DryRun: dryRun, FlushOnStop: flush, Version: Version, Log: slog.New(handler)}
+			opts := daemon.Options{Config: load, Database: database, DryRun: dryRun, FlushOnStop: flush, Version: Version, Log: slog.New(handler), Reopen: handler.Reopen}
 			if c.Flags().Changed("socket") {
 				opts.Socket = g.socket
 			}
@@ -70,6 +71,16 @@ Bans stay in the kernel when the daemon stops, and end there on time; with
 			go func() {
 				for range hup {
 					if _, err := control.NewClient(socket).Reload(); err != nil {
+						opts.Log.With("component", "server").Error(err.Error())
+					}
+				}
+			}()
+			usr1 := make(chan os.Signal, 1)
+			signal.Notify(usr1, syscall.SIGUSR1)
+			defer signal.Stop(usr1)
+			go func() {
+				for range usr1 {
+					if _, err := handler.Reopen(); err != nil {
 						opts.Log.With("component", "server").Error(err.Error())
 					}
 				}

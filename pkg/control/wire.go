@@ -29,10 +29,15 @@ const (
 	maxRequest  = 8 << 20 // a reload of fail2ban-client brings all jails at once
 	maxItems    = 200_000 // in one request
 	maxDepth    = 8
-	maxClients  = 100              // more push out who was quiet for longest
+	maxClients  = 100              // more wait until one of them has gone, or is pushed out
 	idleTimeout = 10 * time.Minute // exporters keep a connection between their rounds
 	readTimeout = 30 * time.Second // from the first byte of a request to its last
 	sendTimeout = 10 * time.Second
+	// Who may be pushed out for another: who does not read his answer, and who was
+	// quiet for a while.
+	stuckAfter = 200 * time.Millisecond
+	quietAfter = 5 * time.Second
+	waitInLine = 30 * time.Second
 )
 
 // List is a Python list, Tuple a tuple, Dict a dict with strings as keys, in the
@@ -104,16 +109,12 @@ func unpickle(data []byte) (v any, err error) {
 			err = fmt.Errorf("pickle: %v", r)
 		}
 	}()
-	in := bytes.NewReader(data)
-	d := pickle.NewDecoderWithConfig(in, &pickle.DecoderConfig{
+	d := pickle.NewDecoderWithConfig(bytes.NewReader(data), &pickle.DecoderConfig{
 		StrictUnicode:  true,
 		PersistentLoad: func(pickle.Ref) (any, error) { return nil, errors.New("a persistent reference is no data") },
 	})
 	if v, err = d.Decode(); err != nil {
 		return nil, fmt.Errorf("pickle: %w", err)
-	}
-	if in.Len() > 0 {
-		return nil, errors.New("pickle: there is more behind its end")
 	}
 	return v, nil
 }
@@ -222,35 +223,64 @@ type wireServer struct {
 	d     Commander
 	warn  func(string)
 	mu    sync.Mutex
-	conns map[net.Conn]time.Time // since when each is quiet
-	told  map[string]time.Time   // what was warned of
+	conns map[net.Conn]*clientState
+	told  map[string]time.Time // what was warned of
 	done  bool
 }
 
-func newWireServer(d Commander, warn func(string)) *wireServer {
-	return &wireServer{d: d, warn: warn, conns: map[net.Conn]time.Time{}, told: map[string]time.Time{}}
+// clientState is what a client does.
+type clientState struct {
+	since   time.Time // since when
+	sending bool      // an answer is on its way; else it is quiet, or asks
 }
 
-// enter counts a connection; where there are too many, the quietest has to go.
+func newWireServer(d Commander, warn func(string)) *wireServer {
+	return &wireServer{d: d, warn: warn, conns: map[net.Conn]*clientState{}, told: map[string]time.Time{}}
+}
+
+// enter counts a connection. Where there are too many, it waits for one that goes,
+// or that may be pushed out.
 func (s *wireServer) enter(c net.Conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.done {
-		return false
-	}
-	if len(s.conns) >= maxClients {
-		var quietest net.Conn
-		for other, since := range s.conns {
-			if quietest == nil || since.Before(s.conns[quietest]) {
-				quietest = other
-			}
+	for end := time.Now().Add(waitInLine); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		s.mu.Lock()
+		if s.done {
+			s.mu.Unlock()
+			return false
 		}
-		quietest.Close()
-		delete(s.conns, quietest)
-		s.complain("too many clients on the socket: the one that was quiet for longest is cut off")
+		if len(s.conns) >= maxClients {
+			s.pushOut()
+		}
+		room := len(s.conns) < maxClients
+		if room {
+			s.conns[c] = &clientState{since: time.Now()}
+		}
+		s.mu.Unlock()
+		if room {
+			return true
+		}
 	}
-	s.conns[c] = time.Now()
-	return true
+	return false
+}
+
+// pushOut closes the connection that is of least use. The caller holds the lock.
+func (s *wireServer) pushOut() {
+	var worst net.Conn
+	var over time.Duration // by how much it is over its time
+	for c, state := range s.conns {
+		allowed := quietAfter
+		if state.sending {
+			allowed = stuckAfter
+		}
+		if o := time.Since(state.since) - allowed; o > over {
+			worst, over = c, o
+		}
+	}
+	if worst == nil {
+		return
+	}
+	worst.Close()
+	delete(s.conns, worst)
+	s.complain("too many clients on the socket: those that don't read, or were quiet for long, are cut off")
 }
 
 func (s *wireServer) leave(c net.Conn) {
@@ -260,11 +290,11 @@ func (s *wireServer) leave(c net.Conn) {
 	delete(s.conns, c)
 }
 
-func (s *wireServer) touch(c net.Conn) {
+func (s *wireServer) note(c net.Conn, sending bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.conns[c]; ok {
-		s.conns[c] = time.Now()
+	if state := s.conns[c]; state != nil {
+		state.since, state.sending = time.Now(), sending
 	}
 }
 
@@ -305,7 +335,7 @@ func (s *wireServer) serve(c net.Conn) {
 		}
 		if ok {
 			buf = rest
-			s.touch(c)
+			s.note(c, false)
 			if !s.answer(c, request) {
 				return
 			}
@@ -371,7 +401,9 @@ func (s *wireServer) send(c net.Conn, v any, err error) bool {
 		return false
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(sendTimeout))
+	s.note(c, true)
 	_, err = c.Write(append(out, endCommand...))
+	s.note(c, false)
 	return err == nil
 }
 

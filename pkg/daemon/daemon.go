@@ -37,6 +37,9 @@ type Options struct {
 	FlushOnStop bool   // take the bans out of the kernel at the end
 	Version     string
 	Log         *slog.Logger
+	// Reopen opens the log's file anew; it reports whether there is one. nil: there
+	// is none.
+	Reopen func() (file bool, err error)
 }
 
 // Daemon is a running daemon.

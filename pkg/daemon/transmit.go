@@ -133,7 +133,17 @@ func (d *Daemon) carryOut(c *command) (any, error) {
 		time.Sleep(time.Duration(seconds * float64(time.Second)))
 		return nil, nil
 	case "flushlogs":
-		return "flushed", nil
+		if d.opts.Reopen == nil {
+			return "flushed", nil
+		}
+		file, err := d.opts.Reopen()
+		if err != nil {
+			return nil, err
+		}
+		if file {
+			return "rolled over", nil
+		}
+		return "flushed", nil // what goes elsewhere is not kept back
 	case "status":
 		return d.fail2banStatus(c)
 	case "banned":

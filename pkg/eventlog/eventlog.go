@@ -58,11 +58,14 @@ type output struct {
 	journal bool
 	pid     int
 
+	path string // of the file; empty: it is none
+
 	mu       sync.Mutex
 	w        io.Writer
-	buf      []byte // formatted, not yet written
-	writing  []byte // what the goroutine has in hand; reused
-	gather   bool   // a goroutine writes
+	swap     *os.File // takes the place of w with the next write
+	buf      []byte   // formatted, not yet written
+	writing  []byte   // what the goroutine has in hand; reused
+	gather   bool     // a goroutine writes
 	stopping bool
 	changed  sync.Cond
 	done     chan struct{}
@@ -95,7 +98,18 @@ func Open(target, level string) (h *Handler, close func() error, err error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("log target: %w", err)
 		}
-		o.w, close = f, f.Close
+		o.w, o.path = f, target
+		close = func() error {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			if o.swap != nil {
+				o.swap.Close()
+			}
+			if f, ok := o.w.(*os.File); ok {
+				return f.Close()
+			}
+			return nil
+		}
 	}
 	if o.w == nil {
 		return &Handler{out: o}, close, nil
@@ -113,6 +127,38 @@ func Open(target, level string) (h *Handler, close func() error, err error) {
 	}, nil
 }
 
+// Reopen opens the log's file anew, after a rotation. It reports whether the log
+// goes to a file.
+func (h *Handler) Reopen() (file bool, err error) {
+	o := h.out
+	if o.path == "" {
+		return false, nil
+	}
+	f, err := os.OpenFile(o.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+	if err != nil {
+		return true, fmt.Errorf("log target: %w", err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.swap != nil {
+		o.swap.Close()
+	}
+	o.swap = f
+	return true, nil
+}
+
+// reopened puts the new file in the place of the old one. The caller holds the
+// lock.
+func (o *output) reopened() {
+	if o.swap == nil {
+		return
+	}
+	if old, ok := o.w.(*os.File); ok {
+		old.Close()
+	}
+	o.w, o.swap = o.swap, nil
+}
+
 // write writes lines until the handler is closed.
 func (o *output) write() {
 	defer close(o.done)
@@ -126,9 +172,11 @@ func (o *output) write() {
 			o.gather = false // later lines are written at once
 			return
 		}
+		o.reopened()
 		o.buf, o.writing = o.writing[:0], o.buf
+		w := o.w
 		o.mu.Unlock()
-		_, _ = o.w.Write(o.writing) // a full disk: the line is lost, the work goes on
+		_, _ = w.Write(o.writing) // a full disk: the line is lost, the work goes on
 		o.mu.Lock()
 		if cap(o.writing) > gatherMost/4 {
 			o.writing = nil
@@ -180,6 +228,7 @@ func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 		o.changed.Broadcast()
 		return nil
 	}
+	o.reopened()
 	_, err := o.w.Write(o.buf)
 	o.buf = o.buf[:0]
 	return err

@@ -3,12 +3,15 @@ package eventlog
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func TestFormat(t *testing.T) {
@@ -52,6 +55,44 @@ func TestGather(t *testing.T) {
 	}
 	if n := len(regexp.MustCompile(`(?m)^\d{4}.*: INFO    \[sshd\] Ban 192\.0\.2\.7$`).FindAll(text, -1)); n != 40000 {
 		t.Errorf("%d of 40000 lines", n)
+	}
+}
+
+// TestReopen: after a rotation, lines go to the new file.
+func TestReopen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	h, done, err := Open(path, "INFO")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(h)
+	for i, name := range []string{".1", ".2", ""} {
+		if file, err := h.Reopen(); !file || err != nil {
+			t.Fatal(file, err)
+		}
+		log.Info(fmt.Sprint("line ", i))
+		if name == "" {
+			break
+		}
+		// Written before the file is renamed: nobody waits for the goroutine else.
+		for range 1000 {
+			if text, _ := os.ReadFile(path); len(text) > 0 {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if err := os.Rename(path, path+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := done(); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range []string{".1", ".2", ""} {
+		text, err := os.ReadFile(path + name)
+		if err != nil || strings.Count(string(text), "\n") != 1 || !strings.HasSuffix(string(text), fmt.Sprintf("line %d\n", i)) {
+			t.Errorf("%s: %q %v", name, text, err)
+		}
 	}
 }
 

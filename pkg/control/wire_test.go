@@ -1,0 +1,261 @@
+package control
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// echoCommander answers with what it was asked.
+type echoCommander struct{ asked atomic.Int64 }
+
+func (e *echoCommander) Command(args []any) (any, error) {
+	e.asked.Add(1)
+	switch args[0] {
+	case "fail":
+		return nil, &Exception{Module: "fail2ban.exceptions", Class: "UnknownJailException", Args: []any{"x"}}
+	case "shapes":
+		return List{nil, true, 7, 2.5, "text é", List{"a"}, Tuple{"b", 1}, Dict{Keys: []string{"k"}, Values: map[string]any{"k": List{}}}}, nil
+	}
+	return List(args), nil
+}
+
+func wireSocket(t *testing.T) (*echoCommander, string, func() string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "sock")
+	c := &echoCommander{}
+	var mu sync.Mutex
+	var warned []string
+	s, err := Listen(path, &fake{}, Options{Commander: c, Warn: func(text string) {
+		mu.Lock()
+		defer mu.Unlock()
+		warned = append(warned, text)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return c, path, func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return strings.Join(warned, "\n")
+	}
+}
+
+func TestWireRoundTrip(t *testing.T) {
+	_, path, _ := wireSocket(t)
+	c, err := DialFail2ban(path, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for range 3 { // many on one connection
+		v, err := c.Do([]any{"status", "sshd", 7, List{"a", List{"b"}}}, time.Second)
+		if got := fmt.Sprintf("%v %v", v, err); got != "[status sshd 7 [a [b]]] <nil>" {
+			t.Error(got)
+		}
+	}
+	v, err := c.Do([]any{"shapes"}, time.Second)
+	if got := fmt.Sprintf("%T %#v %v", v, v, err); !strings.Contains(got, `control.List{interface {}(nil), true, 7, 2.5, "text é", control.List{"a"}, control.Tuple{"b", 1}, control.Dict`) {
+		t.Error(got)
+	}
+	_, err = c.Do([]any{"fail"}, time.Second)
+	var e *Exception
+	if !errors.As(err, &e) || e.Class != "UnknownJailException" || e.Module != "fail2ban.exceptions" || fmt.Sprint(e.Args) != "[x]" {
+		t.Errorf("%#v", err)
+	}
+	// Our own API on the same socket.
+	if _, err := NewClient(path).Status(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWirePython asks with Python's own pickles, of every protocol, and looks at
+// the types that come back.
+func TestWirePython(t *testing.T) {
+	_, path, _ := wireSocket(t)
+	out, err := exec.Command("/usr/bin/python3", "-c", `
+import pickle, socket, sys
+END = b"<F2B_END_COMMAND>"
+s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])
+def ask(data):
+    s.sendall(data + END)
+    buf = b""
+    while END not in buf: buf += s.recv(4096)
+    return pickle.loads(buf.split(END)[0])
+for protocol in range(6):
+    print(protocol, ask(pickle.dumps(["status", "ssh\u00e9", 7, True, None, ["a", ("b",)]], protocol)))
+print([type(x).__name__ for x in ask(pickle.dumps(["shapes"]))[1]])
+sys.path.insert(0, "/usr/lib/python3/dist-packages")
+a, e = ask(pickle.dumps(["fail"]))
+print(a, type(e).__module__, type(e).__name__, e.args)
+s.sendall(b"<F2B_CLOSE_COMMAND>" + END)
+print(s.recv(10))
+`, path).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	want := ""
+	for p := range 6 {
+		want += fmt.Sprintf("%d (0, ['status', 'sshé', 7, True, None, ['a', ('b',)]])\n", p)
+	}
+	want += "['NoneType', 'bool', 'int', 'float', 'str', 'list', 'tuple', 'dict']\n1 fail2ban.exceptions UnknownJailException ('x',)\nb''\n"
+	if string(out) != want {
+		t.Errorf("got\n%s\nwant\n%s", out, want)
+	}
+}
+
+// hostile are requests that no client sends.
+var hostile = map[string]string{
+	"a pickle that names code":   "cos\nsystem\n(S'touch /tmp/bailiff-was-here'\ntR.",
+	"one that builds an object":  "\x80\x02cbuiltins\neval\nq\x00X\x04\x00\x00\x001+1\nq\x01\x85q\x02Rq\x03.",
+	"a class alone":              "(lp0\nccopy_reg\n_reconstructor\na.",
+	"a persistent reference":     "(lp0\nPsomething\na.",
+	"a length that lies":         "\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7fabc.",
+	"a string longer than there": "\x80\x02X\xff\xff\xff\x7fabc.",
+	"a million brackets":         strings.Repeat("]", 1_000_000) + ".",
+	"a million nested lists":     strings.Repeat("(l", 500_000) + strings.Repeat("a", 499_999) + ".",
+	"marks without end":          strings.Repeat("(", 1_000_000),
+	"no list":                    "I7\n.",
+	"an empty one":               "(lp0\n.",
+	"nothing":                    "",
+	"text":                       "status\n",
+	"a dict":                     "(dp0\nVa\nVb\ns.",
+	"bytes at random":            "\x80\x05\x95\x00\x01\x02\xff\xfe\xfd",
+}
+
+func TestWireHostile(t *testing.T) {
+	d, path, warned := wireSocket(t)
+	for name, request := range hostile {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		// What begins as HTTP does goes to HTTP; a byte in front keeps it here.
+		if len(request) == 0 || request[0] >= 'A' && request[0] <= 'Z' && request[0] != 'I' {
+			request = "(" + request
+		}
+		if _, err := c.Write(append([]byte(request), endCommand...)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		var answer []byte
+		chunk := make([]byte, 4096)
+		for !bytes.Contains(answer, endCommand) {
+			n, err := c.Read(chunk)
+			answer = append(answer, chunk[:n]...)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				break
+			}
+		}
+		if _, err := decodeAnswer(bytes.TrimSuffix(answer, endCommand)); err == nil || !strings.Contains(err.Error(), "request refused") {
+			t.Errorf("%s: answered %v", name, err)
+		}
+		c.Close()
+	}
+	if n := d.asked.Load(); n != 0 {
+		t.Errorf("%d of them were carried out", n)
+	}
+	if warned() == "" {
+		t.Error("nobody was told")
+	}
+	// A request without end, and one that is longer than any may be.
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	go func() {
+		block := bytes.Repeat([]byte("("), 1<<20)
+		for range 20 {
+			if _, err := c.Write(block); err != nil {
+				return
+			}
+		}
+	}()
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if all, _ := io.ReadAll(c); !bytes.Contains(all, []byte("is longer than")) {
+		t.Errorf("a request of 20 MiB: %.200q", all)
+	}
+}
+
+// TestWireCrowd: clients that never read, and never speak, keep nobody out.
+func TestWireCrowd(t *testing.T) {
+	_, path, warned := wireSocket(t)
+	request, err := pickled(asPickle(List{"echo", strings.Repeat("x", 100_000)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request = append(request, endCommand...)
+	var crowd []net.Conn
+	for range 1000 {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		crowd = append(crowd, c)
+		go func() {
+			for range 10 { // and not one answer is read
+				if _, err := c.Write(request); err != nil {
+					return
+				}
+			}
+		}()
+	}
+	defer func() {
+		for _, c := range crowd {
+			c.Close()
+		}
+	}()
+	for range 5 {
+		c, err := DialFail2ban(path, time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v, err := c.Do([]any{"ping"}, 25*time.Second); fmt.Sprint(v) != "[ping]" {
+			t.Errorf("beside the crowd: %v %v", v, err)
+		}
+		c.Close()
+	}
+	if !strings.Contains(warned(), "too many clients") {
+		t.Errorf("warned: %s", warned())
+	}
+	if n := strings.Count(warned(), "too many clients"); n != 1 {
+		t.Errorf("it was told %d times", n)
+	}
+}
+
+func FuzzDecodeRequest(f *testing.F) {
+	for _, h := range hostile {
+		if len(h) < 1000 {
+			f.Add([]byte(h))
+		}
+	}
+	ok, err := pickled(asPickle(List{"set", "sshd", "banip", "192.0.2.7", Tuple{1, nil, true}}))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(ok)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		args, err := DecodeRequest(data)
+		if err != nil {
+			return
+		}
+		if len(args) == 0 {
+			t.Error("an empty request was taken")
+		}
+		if _, err := EncodeAnswer(List(args), nil); err != nil {
+			t.Errorf("%q: what was decoded can't be encoded: %v", data, err)
+		}
+	})
+}
