@@ -75,8 +75,10 @@ func (l *lab) Run(ctx context.Context, out chan<- source.Batch) {
 				b.Lines = append(b.Lines, []byte(s))
 			}
 			out <- b
-			// A second one is taken only when the jail is through with the first.
-			out <- source.Batch{Path: "test.log"}
+			// When one more has left the channel, the jail is through with the first.
+			for range cap(out) + 1 {
+				out <- source.Batch{Path: "test.log"}
+			}
 			l.taken <- struct{}{}
 		}
 	}
