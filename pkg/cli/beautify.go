@@ -265,36 +265,3 @@ func pyAny(v any) string {
 }
 
 func pyList(list []string) string { return "[" + pyStrings(list) + "]" }
-
-// shellSplit parts a line of the interactive mode.
-func shellSplit(s string) ([]string, error) {
-	var out []string
-	var word strings.Builder
-	in, quote := false, rune(0)
-	for _, r := range s {
-		switch {
-		case quote != 0 && r == quote:
-			quote = 0
-		case quote != 0:
-			word.WriteRune(r)
-		case r == '\'' || r == '"':
-			quote, in = r, true
-		case r == ' ' || r == '\t':
-			if in {
-				out = append(out, word.String())
-				word.Reset()
-				in = false
-			}
-		default:
-			word.WriteRune(r)
-			in = true
-		}
-	}
-	if quote != 0 {
-		return nil, fmt.Errorf("no closing quotation")
-	}
-	if in {
-		out = append(out, word.String())
-	}
-	return out, nil
-}

@@ -19,6 +19,7 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/control"
+	"bailiff/pkg/source"
 )
 
 // fail2banSocket is where fail2ban listens if its configuration doesn't say.
@@ -328,7 +329,7 @@ func (o *clientOptions) interact() int {
 			fmt.Fprintln(o.out)
 			break
 		}
-		words, err := shellSplit(in.Text())
+		words, err := source.Words(in.Text())
 		switch {
 		case err != nil:
 			o.complain("%v", err)

@@ -129,7 +129,7 @@ func (o *JournalOptions) Args(more ...string) []string {
 
 // ParseJournalMatch parts a journalmatch into lists.
 func ParseJournalMatch(s string) ([][]string, error) {
-	words, err := shellWords(s)
+	words, err := Words(s)
 	if err != nil {
 		return nil, fmt.Errorf("journalmatch %q: %w", s, err)
 	}
@@ -153,8 +153,8 @@ func ParseJournalMatch(s string) ([][]string, error) {
 	return out, nil
 }
 
-// shellWords parts a text as a shell does, with quotes and backslashes.
-func shellWords(s string) ([]string, error) {
+// Words parts a text as a shell does, with quotes and backslashes.
+func Words(s string) ([]string, error) {
 	var out []string
 	var word strings.Builder
 	inWord := false
