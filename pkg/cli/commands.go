@@ -325,9 +325,12 @@ func checkCommand() *cobra.Command {
 					}
 				}
 			}
-			names := []string{}
+			names, warnings := []string{}, []string{}
 			for _, j := range cfg.Jails {
 				names = append(names, j.Name)
+				for _, w := range j.Warnings {
+					warnings = append(warnings, w.Error())
+				}
 			}
 			texts := []string{}
 			for _, p := range problems {
@@ -338,12 +341,15 @@ func checkCommand() *cobra.Command {
 				}
 			}
 			if asJSON {
-				if err := printJSON(c.OutOrStdout(), map[string]any{"jails": names, "errors": texts}); err != nil {
+				if err := printJSON(c.OutOrStdout(), map[string]any{"jails": names, "errors": texts, "warnings": warnings}); err != nil {
 					return err
 				}
 			} else {
 				for _, t := range texts {
 					fmt.Fprintln(c.ErrOrStderr(), "bailiff:", t)
+				}
+				for _, w := range warnings {
+					fmt.Fprintln(c.ErrOrStderr(), "bailiff: warning:", w)
 				}
 			}
 			if len(texts) > 0 {
