@@ -29,13 +29,15 @@ import (
 
 // Config is everything resolved.
 type Config struct {
-	Log      Log
-	Socket   string // path of the control socket
-	Database Database
-	Firewall firewall.Options
-	Jails    []*Jail            // the enabled ones, by name
-	Filters  map[string]*Filter // all that are known
-	Errors   []error            // what is wrong outside of jails
+	Log    Log
+	Socket string // path of the control socket
+	// ReadSocket is one for ReadGroup, over which can only be asked; empty: none.
+	ReadSocket, ReadGroup string
+	Database              Database
+	Firewall              firewall.Options
+	Jails                 []*Jail            // the enabled ones, by name
+	Filters               map[string]*Filter // all that are known
+	Errors                []error            // what is wrong outside of jails
 	// Settings are those outside of jails, with the places that they come from.
 	Settings []Setting
 	// Fail2ban is the tree that was read, if it is one of fail2ban's.

@@ -24,10 +24,17 @@ type rawMain struct {
 	LogLevel  string             `toml:"loglevel"`
 	LogTarget string             `toml:"logtarget"`
 	Socket    string             `toml:"socket"`
+	Read      rawRead            `toml:"read"`
 	Database  rawDatabase        `toml:"database"`
 	Firewall  rawFirewall        `toml:"firewall"`
 	Default   rawJail            `toml:"default"`
 	Jail      map[string]rawJail `toml:"jail"`
+}
+
+// rawRead is a socket over which can only be asked.
+type rawRead struct {
+	Socket string `toml:"socket"`
+	Group  string `toml:"group"`
 }
 
 type rawDatabase struct {
@@ -267,6 +274,11 @@ func (l *loader) main(file string, data []byte) {
 		l.cfg.Settings = append(l.cfg.Settings, set)
 	}
 	l.database(file, data, raw.Database)
+	l.cfg.ReadSocket, l.cfg.ReadGroup = raw.Read.Socket, raw.Read.Group
+	if (raw.Read.Socket == "") != (raw.Read.Group == "") {
+		l.cfg.Errors = append(l.cfg.Errors, &Error{file, lineOf(string(data), []string{"read"}), "[read] needs both: socket, a path, and group, who may ask there"})
+		l.cfg.ReadSocket = ""
+	}
 	fw := &l.cfg.Firewall
 	fw.Table, fw.Chain = raw.Firewall.Table, raw.Firewall.Chain
 	priority := -1

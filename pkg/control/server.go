@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,9 +37,62 @@ type Options struct {
 	Commander Commander
 	// Warn is told of clients that behave badly; nil: nobody is.
 	Warn func(string)
+	// ReadGroup makes the socket one for this group, over which can only be asked;
+	// empty: the socket is its owner's, who may do everything.
+	ReadGroup string
 }
 
-// Listen makes the socket, mode 0600. A socket that a killed daemon left behind
+// readOnly lets through what only asks.
+type readOnly struct{ Commander }
+
+// Command implements Commander.
+func (r readOnly) Command(args []any) (any, error) {
+	word := func(i int) string {
+		if i < len(args) {
+			s, _ := args[i].(string)
+			return s
+		}
+		return ""
+	}
+	switch word(0) {
+	case "ping", "version", "status", "banned", "bailiff":
+		return r.Commander.Command(args)
+	case "get":
+		if word(2) != "action" { // its parameters may hold a password
+			return r.Commander.Command(args)
+		}
+	}
+	return nil, &Exception{Class: "PermissionError", Args: []any{"this socket can only be asked: ping, version, status, banned, get"}}
+}
+
+// onlyGet refuses requests of HTTP that change something.
+func onlyGet(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet {
+			fail(w, http.StatusForbidden, errors.New("this socket can only be asked: use the daemon's own"))
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// share gives the socket to a group.
+func share(path, group string) error {
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		return fmt.Errorf("socket %s: %w", path, err)
+	}
+	gid, err := strconv.Atoi(g.Gid)
+	if err != nil {
+		return fmt.Errorf("socket %s: group %s: %w", path, group, err)
+	}
+	if err := os.Chown(path, -1, gid); err != nil {
+		return fmt.Errorf("socket %s: %w", path, err)
+	}
+	return os.Chmod(path, 0o660)
+}
+
+// Listen makes the socket, mode 0600, or 0660 with ReadGroup. A socket that a killed daemon left behind
 // is replaced; one that a living daemon answers on is an error.
 func Listen(path string, d Daemon, opts Options) (*Server, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -75,8 +130,20 @@ func Listen(path string, d Daemon, opts Options) (*Server, error) {
 		lock.Close()
 		return nil, fmt.Errorf("socket: %w", err)
 	}
+	handler := routes(d)
+	if opts.ReadGroup != "" {
+		if err := share(path, opts.ReadGroup); err != nil {
+			l.Close()
+			lock.Close()
+			return nil, err
+		}
+		handler = onlyGet(handler)
+		if opts.Commander != nil {
+			opts.Commander = readOnly{opts.Commander}
+		}
+	}
 	s := &Server{listener: l, lock: lock, path: path, http: &http.Server{
-		Handler:           routes(d),
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      60 * time.Second,

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -232,6 +235,65 @@ func TestWireCrowd(t *testing.T) {
 	}
 	if n := strings.Count(warned(), "too many clients"); n != 1 {
 		t.Errorf("it was told %d times", n)
+	}
+}
+
+// TestReadSocket: who may only ask can ask, and nothing else.
+func TestReadSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "read.sock")
+	d := &echoCommander{}
+	s, err := Listen(path, &fake{}, Options{Commander: d, ReadGroup: "nogroup"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	fi, err := os.Stat(path)
+	if err != nil || fi.Mode().Perm() != 0o660 {
+		t.Errorf("mode %v %v", fi.Mode(), err)
+	}
+	if g, err := user.LookupGroup("nogroup"); err != nil || fmt.Sprint(fi.Sys().(*syscall.Stat_t).Gid) != g.Gid {
+		t.Errorf("group %v %v", fi.Sys().(*syscall.Stat_t).Gid, err)
+	}
+	c, err := DialFail2ban(path, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, words := range []string{"ping", "version", "status", "status sshd", "banned", "banned 192.0.2.7", "get sshd banip", "get loglevel"} {
+		var args []any
+		for _, w := range strings.Fields(words) {
+			args = append(args, w)
+		}
+		if _, err := c.Do(args, time.Second); err != nil {
+			t.Errorf("%s: %v", words, err)
+		}
+	}
+	allowed := d.asked.Load()
+	for _, words := range []string{"stop", "unban --all", "set sshd banip 192.0.2.7", "reload", "get sshd action mail password", "multi-set x", "server-stream", "sleep 1", "flushlogs", "add x"} {
+		var args []any
+		for _, w := range strings.Fields(words) {
+			args = append(args, w)
+		}
+		var e *Exception
+		if _, err := c.Do(args, time.Second); !errors.As(err, &e) || e.Class != "PermissionError" {
+			t.Errorf("%s: %v", words, err)
+		}
+	}
+	if d.asked.Load() != allowed {
+		t.Error("something was carried out")
+	}
+	client := NewClient(path)
+	if _, err := client.Status(); err != nil {
+		t.Error(err)
+	}
+	if _, err := client.Unban(UnbanRequest{All: true}); err == nil || !strings.Contains(err.Error(), "can only be asked") {
+		t.Errorf("unban: %v", err)
+	}
+	if _, err := client.Reload(); err == nil {
+		t.Error("reload")
+	}
+	if _, err := Listen(filepath.Join(t.TempDir(), "x"), &fake{}, Options{ReadGroup: "no-such-group"}); err == nil {
+		t.Error("a group that is not there")
 	}
 }
 

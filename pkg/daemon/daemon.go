@@ -88,6 +88,9 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		return err
 	}
 	defer control.Close()
+	if read := d.readSocket(); read != nil {
+		defer read.Close()
+	}
 	server.Info(strings.Repeat("-", 50))
 	server.Info("Starting bailiff " + opts.Version)
 	d.store = d.keep()
@@ -132,6 +135,23 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 			d.purge()
 		}
 	}
+}
+
+// readSocket opens the socket over which can only be asked, where one is
+// configured. The daemon does its work without it, too.
+func (d *Daemon) readSocket() *control.Server {
+	if d.cfg.ReadSocket == "" {
+		return nil
+	}
+	log := d.log.With("component", "server")
+	s, err := control.Listen(d.cfg.ReadSocket, d, control.Options{
+		Commander: d, ReadGroup: d.cfg.ReadGroup, Warn: func(text string) { log.Warn(text) },
+	})
+	if err != nil {
+		log.Error(fmt.Sprintf("[read]: %v: nobody can ask there", err))
+		return nil
+	}
+	return s
 }
 
 // start starts one jail; an error stays with it. The caller holds the lock.
@@ -332,7 +352,7 @@ func (d *Daemon) Reload() (control.ReloadResult, error) {
 		log.Error(err.Error())
 		res.Errors = append(res.Errors, err.Error())
 	}
-	if !reflect.DeepEqual(cfg.Firewall, d.cfg.Firewall) || cfg.Socket != d.cfg.Socket {
+	if !reflect.DeepEqual(cfg.Firewall, d.cfg.Firewall) || cfg.Socket != d.cfg.Socket || cfg.ReadSocket != d.cfg.ReadSocket || cfg.ReadGroup != d.cfg.ReadGroup {
 		text := "changes of the socket and of [firewall] need a restart"
 		log.Warn(text)
 		res.Errors = append(res.Errors, text)
