@@ -240,7 +240,11 @@ func TestClients(t *testing.T) {
 		"set sshd banip 198.51.100.4", "set sshd banip 198.51.100.5 198.51.100.6 198.51.100.4", "set web unbanip 192.0.2.7", "set sshd maxretry 4",
 		"set sshd findtime 2h", "set sshd bantime 1d", "set sshd addignoreip 203.0.113.9", "set sshd addignoreip 198.51.100.0/24 2001:db8:9::/48",
 		"set sshd delignoreip 203.0.113.9", "set web addfailregex ^again:<HOST>$", "set web delfailregex 0", "set web addignoreregex nobody",
-		"set sshd maxmatches 3", "set sshd ignoreself false", "unban 198.51.100.5", "set sshd unbanip 198.51.100.4 198.51.100.99",
+		"set sshd maxmatches 3", "set sshd ignoreself false",
+		"set sshd bantime.increment true", "set sshd bantime.maxtime 5w", "set sshd bantime.rndtime 10m", "set sshd bantime.factor 2", "set sshd bantime.formula ban.Time*2",
+		"set sshd bantime.multipliers 1", "set sshd bantime.overalljails true", "get sshd bantime.maxtime", "get sshd bantime.increment", "get sshd bantime.factor",
+		"set sshd datepattern ^%Y-%m-%d", "get sshd datepattern", "set sshd logtimezone UTC+0100", "set web prefregex ^<F-CONTENT>.+</F-CONTENT>$", "set sshd maxlines 2",
+		"set sshd addignoreregex a<HOST>", "set sshd delignoreregex 0", "set sshd usedns no", "unban 198.51.100.5", "set sshd unbanip 198.51.100.4 198.51.100.99",
 	} {
 		change(strings.Fields(q)...)
 	}

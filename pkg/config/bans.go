@@ -24,14 +24,14 @@ const (
 	AggregateBits6 = 48
 )
 
-// increaseKeys are the family of bantime.increment.
-var increaseKeys = []string{
+// IncreaseKeys are the family of bantime.increment.
+var IncreaseKeys = []string{
 	"bantime.increment", "bantime.factor", "bantime.formula", "bantime.multipliers", "bantime.maxtime", "bantime.rndtime", "bantime.overalljails",
 }
 
-// parseIncrease reads the family of bantime.increment; nil if that is off. get
+// ParseIncrease reads the family of bantime.increment; nil if that is off. get
 // tells what is set, fail is told of mistakes.
-func parseIncrease(get func(key string) string, fail func(key string, err error)) *ban.Increase {
+func ParseIncrease(get func(key string) string, fail func(key string, err error)) *ban.Increase {
 	if !Truth(get("bantime.increment")) {
 		return nil
 	}

@@ -161,7 +161,7 @@ func (e *exporter) jail(j *Jail) {
 	}
 	if i := j.Increase; i != nil {
 		f.set(`"bantime.increment"`, true)
-		for _, key := range increaseKeys[1:] {
+		for _, key := range IncreaseKeys[1:] {
 			v := get(key)
 			switch {
 			case v == "":

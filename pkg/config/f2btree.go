@@ -145,7 +145,7 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 		fail("findtime", fmt.Errorf("findtime %v: want more than 0", j.FindTime))
 	}
 	value := func(key string) string { v, _ := get(key); return v }
-	j.Increase = parseIncrease(value, fail)
+	j.Increase = ParseIncrease(value, fail)
 	number := func(key string, fallback int) int {
 		text := strings.TrimSpace(value(key))
 		if text == "" {

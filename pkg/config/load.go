@@ -548,7 +548,7 @@ func (l *loader) bans(r *resolver, j *Jail) {
 		return fmt.Sprint(v.v.Interface())
 	}
 	fail := func(key string, err error) { r.fail(at[key], key, err) }
-	j.Increase = parseIncrease(get, fail)
+	j.Increase = ParseIncrease(get, fail)
 	j.MaxMatches = j.MaxRetry
 	if most := pick(r, func(j *rawJail) *int { return j.MaxMatches }, 0); most.at != nil {
 		if j.MaxMatches = most.v; most.v < 0 {

@@ -628,6 +628,13 @@ func (d *Daemon) getOf(j *jail.Jail, what string, more []string) (any, error) {
 			}
 			return s.Increase != nil, nil
 		}
+		if v := setting(&s, what); v != nil && (opt == "maxtime" || opt == "rndtime") {
+			t, err := config.ParseTime(fmt.Sprint(v))
+			if err != nil {
+				return nil, pyError("ValueError", err.Error())
+			}
+			return seconds(t), nil
+		}
 		return setting(&s, what), nil
 	}
 	return nil, pyError("Exception", "Invalid command (no get action or not yet implemented)")
@@ -803,7 +810,25 @@ func change(s *config.Jail, what string, c *command) error {
 	case "addignoreregex", "delignoreregex":
 		return expressions(&s.Filter.Ignoreregex, what == "addignoreregex")
 	default:
+		if slices.Contains(config.IncreaseKeys, what) {
+			return changeIncrease(s, what, value)
+		}
 		return pyError("Exception", fmt.Sprintf("Invalid command %s (no set action or not yet implemented)", pyString(what)))
 	}
 	return nil
+}
+
+// changeIncrease sets one of the family of bantime.increment.
+func changeIncrease(s *config.Jail, what, value string) (err error) {
+	s.Settings = slices.DeleteFunc(slices.Clone(s.Settings), func(x config.Setting) bool { return x.Name == what })
+	s.Settings = append(s.Settings, config.Setting{Name: what, Value: value})
+	s.Increase = config.ParseIncrease(func(key string) string {
+		v, _ := setting(s, key).(string)
+		return v
+	}, func(_ string, e error) {
+		if err == nil {
+			err = pyError("ValueError", e.Error())
+		}
+	})
+	return err
 }
