@@ -249,6 +249,23 @@ func TestClients(t *testing.T) {
 		change(strings.Fields(q)...)
 	}
 	all()
+	for _, s := range []*side{theirs, ours} {
+		if err := os.WriteFile(filepath.Join(s.dir, "more.log"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	logs := func(args ...string) {
+		t.Helper()
+		want, wantCode := theirs.ask(false, append(args[:3:3], strings.ReplaceAll(args[3], "@D@", theirs.dir))...)
+		got, code := ours.ask(true, append(args[:3:3], strings.ReplaceAll(args[3], "@D@", ours.dir))...)
+		if got != want || code != wantCode {
+			t.Errorf("%q: exit %d\n%s\nwant %d\n%s", args, code, got, wantCode, want)
+		}
+	}
+	logs("set", "web", "addlogpath", "@D@/more.log")
+	logs("get", "web", "logpath", "x")
+	logs("set", "web", "dellogpath", "@D@/more.log")
+	logs("set", "web", "dellogpath", "@D@/nobody.log")
 	change("flushlogs")
 	change("reload")
 	change("status")

@@ -3,6 +3,8 @@ package daemon
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -298,19 +300,21 @@ func jailStatus(j *jail.Jail, flavour string) (any, error) {
 			}
 			found = append(found, control.Tuple{"Journal matches", control.List{strings.Join(all, " + ")}})
 		} else {
-			found = append(found, control.Tuple{"File list", logPaths(s)})
+			found = append(found, control.Tuple{"File list", logPaths(j, s)})
 		}
 		banned = append(banned, control.Tuple{"Banned IP list", ids})
 	}
 	return control.List{control.Tuple{"Filter", found}, control.Tuple{"Actions", banned}}, nil
 }
 
-// logPaths are the logs that are there, as fail2ban lists them.
-func logPaths(s jail.Status) control.List {
+// logPaths are the logs that are there, in the order in which they are configured.
+func logPaths(j *jail.Jail, s jail.Status) control.List {
 	out := control.List{}
-	for _, f := range s.Files {
-		if f.Error == "" {
-			out = append(out, f.Path)
+	for _, glob := range j.Settings().LogPath {
+		for _, f := range s.Files {
+			if ok, _ := filepath.Match(glob, f.Path); (ok || f.Path == filepath.Clean(glob)) && f.Error == "" && !slices.Contains(out, any(f.Path)) {
+				out = append(out, f.Path)
+			}
 		}
 	}
 	return out
@@ -523,7 +527,7 @@ func (d *Daemon) getOf(j *jail.Jail, what string, more []string) (any, error) {
 		if s.Journal != nil {
 			return control.List{}, nil
 		}
-		return logPaths(j.Status(false)), nil
+		return logPaths(j, j.Status(false)), nil
 	case "logencoding":
 		if s.Encoding == nil {
 			return "UTF-8", nil
@@ -690,6 +694,8 @@ func (d *Daemon) set(c *command) (any, error) {
 			ips = c.rest(4)
 		}
 		return d.unbanAs(j.Configured.Name, ips, false, strict)
+	case "addlogpath", "dellogpath":
+		return d.setLog(j, what, c)
 	case "attempt":
 		id, err := ParseIP(c.word(3))
 		if err != nil {
@@ -707,6 +713,54 @@ func (d *Daemon) set(c *command) (any, error) {
 		return d.getOf(j, shownAs, nil)
 	}
 	return nil, nil
+}
+
+// setLog has a jail follow a log, or no longer. The answer names the logs.
+func (d *Daemon) setLog(j *jail.Jail, what string, c *command) (any, error) {
+	path := c.word(3)
+	if what == "dellogpath" {
+		j.RemoveLog(path)
+		return d.logsWithout(j, path)
+	}
+	tail := false
+	switch len(c.words) {
+	case 4:
+	case 5:
+		switch strings.ToLower(c.word(4)) {
+		case "tail":
+			tail = true
+		case "head":
+		default:
+			return nil, pyError("ValueError", "File option must be 'head' or 'tail'")
+		}
+	default:
+		return nil, pyError("ValueError", "Only one file can be added at a time")
+	}
+	if f, err := os.Open(path); err != nil {
+		return nil, &control.Exception{Class: "FileNotFoundError", Args: []any{2, "No such file or directory"}}
+	} else {
+		f.Close()
+	}
+	if !j.AddLog(path, tail) {
+		return control.List{}, nil
+	}
+	for range 100 { // until it is followed
+		if list, _ := d.getOf(j, "logpath", nil); slices.Contains(list.(control.List), any(path)) {
+			return list, nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return d.getOf(j, "logpath", nil)
+}
+
+func (d *Daemon) logsWithout(j *jail.Jail, path string) (any, error) {
+	for range 100 {
+		if list, _ := d.getOf(j, "logpath", nil); !slices.Contains(list.(control.List), any(path)) {
+			return list, nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return d.getOf(j, "logpath", nil)
 }
 
 func (d *Daemon) banAs(j *jail.Jail, ips []string) (any, error) {

@@ -7,6 +7,7 @@ import (
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/source"
 )
 
 // What can be asked of a running jail and changed while it runs. A reload takes
@@ -89,4 +90,34 @@ func (j *Jail) Attempt(id netip.Prefix, lines []string) (n int) {
 		}
 	})
 	return n
+}
+
+// AddLog follows another log, from findtime ago on or from its end. It returns
+// false if the jail reads no files.
+func (j *Jail) AddLog(path string, tail bool) bool {
+	files, ok := j.source.(*source.Files)
+	if !ok {
+		return false
+	}
+	_ = j.Change(func(c *config.Jail) error {
+		if !slices.Contains(c.LogPath, path) {
+			c.LogPath = append(slices.Clone(c.LogPath), path)
+		}
+		return nil
+	})
+	files.Add(path, tail)
+	return true
+}
+
+// RemoveLog follows a log no longer.
+func (j *Jail) RemoveLog(path string) bool {
+	files, ok := j.source.(*source.Files)
+	if !ok {
+		return false
+	}
+	_ = j.Change(func(c *config.Jail) error {
+		c.LogPath = slices.DeleteFunc(slices.Clone(c.LogPath), func(p string) bool { return p == path })
+		return nil
+	})
+	return files.Remove(path)
 }

@@ -39,65 +39,144 @@ type Files struct {
 
 	mu     sync.Mutex
 	status map[string]*Status
+	added  map[string]bool // while running, and whether from their end on
+	kick   chan struct{}   // nil before Run
+}
+
+// Add follows another log from now on: like one that is there at the start, or
+// from its end on.
+func (s *Files) Add(path string, tail bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Contains(s.Globs, path) {
+		return
+	}
+	s.Globs = append(slices.Clone(s.Globs), path)
+	if s.added == nil {
+		s.added = map[string]bool{}
+	}
+	s.added[path] = tail
+	s.again()
+}
+
+// Remove follows a log no longer. It reports whether it was followed.
+func (s *Files) Remove(path string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.Globs, path) {
+		return false
+	}
+	s.Globs = slices.DeleteFunc(slices.Clone(s.Globs), func(g string) bool { return g == path })
+	delete(s.added, path)
+	s.again()
+	return true
+}
+
+// again has the globs expanded anew. The caller holds the lock.
+func (s *Files) again() {
+	if s.kick != nil {
+		select {
+		case s.kick <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (s *Files) globs() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Globs
 }
 
 // Run delivers batches until ctx ends. A full channel holds the reader back.
 func (s *Files) Run(ctx context.Context, out chan<- Batch) {
 	s.mu.Lock()
-	s.status = map[string]*Status{}
+	s.status, s.kick = map[string]*Status{}, make(chan struct{}, 1)
+	kick := s.kick
 	s.mu.Unlock()
-	running := map[string]bool{}
+	running := map[string]*run{}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	first := true
 	tick := time.NewTicker(globCheck)
 	defer tick.Stop()
-	if !slices.ContainsFunc(s.Globs, hasWildcard) {
-		tick.Stop() // each path has its lookout
-	}
 	var dirs string // as they were when globs were expanded
 	var expanded time.Time
 	for {
-		now := s.directories()
-		if now == dirs && time.Since(expanded) < globEvery {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			continue
+		if slices.ContainsFunc(s.globs(), hasWildcard) {
+			tick.Reset(globCheck)
+		} else {
+			tick.Stop() // each path has its lookout
 		}
-		dirs, expanded = now, time.Now()
-		for _, path := range s.expand() {
-			if running[path] {
-				continue
+		if now := s.directories(); now != dirs || time.Since(expanded) >= globEvery {
+			dirs, expanded = now, time.Now()
+			for _, path := range s.expand() {
+				if running[path] != nil {
+					continue
+				}
+				r := &run{glob: s.globOf(path), done: make(chan struct{})}
+				running[path] = r
+				ctx, stop := context.WithCancel(ctx)
+				r.stop = stop
+				later := !first
+				wg.Go(func() {
+					defer close(r.done)
+					if path == Stdin {
+						s.stdin(ctx, out)
+						return
+					}
+					s.mu.Lock()
+					tail, added := s.added[path]
+					s.mu.Unlock()
+					f := &follower{src: s, path: path, out: out, fromStart: later && !added, tail: tail}
+					f.run(ctx)
+				})
 			}
-			running[path] = true
-			if path == Stdin {
-				wg.Go(func() { s.stdin(ctx, out) })
-				continue
-			}
-			f := &follower{src: s, path: path, out: out, fromStart: !first}
-			wg.Add(1)
-			go func() {
-				defer wg.Done()
-				f.run(ctx)
-			}()
+			first = false
 		}
-		first = false
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-kick:
+			dirs = ""
+			for path, r := range running {
+				if slices.Contains(s.globs(), r.glob) {
+					continue
+				}
+				r.stop()
+				<-r.done
+				delete(running, path)
+				s.mu.Lock()
+				delete(s.status, path)
+				s.mu.Unlock()
+			}
 		}
 	}
+}
+
+// run is a log that is followed.
+type run struct {
+	glob string
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// globOf returns the glob for which a path is followed.
+func (s *Files) globOf(path string) string {
+	for _, g := range s.globs() {
+		if ok, _ := filepath.Match(g, path); ok || filepath.Clean(g) == path {
+			return g
+		}
+	}
+	return path
 }
 
 // directories tells the state of the directories that globs look into: another
 // state means that there may be new files.
 func (s *Files) directories() string {
 	var b strings.Builder
-	for _, g := range s.Globs {
+	for _, g := range s.globs() {
 		dir := filepath.Dir(g)
 		for hasWildcard(dir) {
 			dir = filepath.Dir(dir)
@@ -115,7 +194,7 @@ func (s *Files) directories() string {
 // wildcards even while they don't exist.
 func (s *Files) expand() []string {
 	var paths []string
-	for _, g := range s.Globs {
+	for _, g := range s.globs() {
 		if g == Stdin {
 			paths = append(paths, g)
 			continue
@@ -167,6 +246,7 @@ type follower struct {
 	path      string
 	out       chan<- Batch
 	fromStart bool // the file came while we watch: read it whole
+	tail      bool // the first file is read from its end on
 
 	look    lookout
 	cur     *lineReader
@@ -287,7 +367,11 @@ func (f *follower) sighted(ctx context.Context, s sighting) bool {
 		r := &lineReader{file: s.file, enc: f.src.Encoding, id: s.id, catchUp: !f.opened}
 		shared.join(r.id)
 		f.opened = true
-		if !f.fromStart && f.src.Start != nil {
+		switch {
+		case f.fromStart:
+		case f.tail:
+			r.offset = s.size
+		case f.src.Start != nil:
 			r.offset = f.src.Start(s.file, s.size)
 		}
 		f.cur = r

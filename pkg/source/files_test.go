@@ -139,6 +139,35 @@ func TestRotation(t *testing.T) {
 	c.expect("1", "2", "3, by a writer that still holds the old file", "4", "5")
 }
 
+// TestAddAndRemove: logs that come and go while it runs.
+func TestAddAndRemove(t *testing.T) {
+	dir := t.TempDir()
+	a, b, c := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "c")
+	for _, path := range []string{a, b, c} {
+		appendTo(t, path, path+" before\n")
+	}
+	src := &Files{Globs: []string{a}}
+	got := start(t, src)
+	got.expect(a + " before")
+	src.Add(b, false)
+	got.expect(a+" before", b+" before")
+	src.Add(c, true)
+	got.until("the third", func() bool { return len(src.Status()) == 3 })
+	appendTo(t, c, "c\n")
+	got.expect(a+" before", b+" before", "c")
+	if !src.Remove(a) || src.Remove("nobody's") {
+		t.Error("Remove")
+	}
+	for end := time.Now().Add(10 * time.Second); len(src.Status()) != 2 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	appendTo(t, a, "not read\n")
+	appendTo(t, b, "b\n")
+	got.expect(a+" before", b+" before", "c", "b")
+	src.Add(a, false) // again, and as one that is there at the start
+	got.expect(a+" before", b+" before", "c", "b", a+" before", "not read")
+}
+
 func TestLater(t *testing.T) {
 	dir := t.TempDir()
 	sub := filepath.Join(dir, "later")
