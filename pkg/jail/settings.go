@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 
+	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/source"
@@ -35,23 +36,22 @@ func (j *Jail) Change(f func(*config.Jail) error) (err error) {
 		if err = f(&c); err != nil {
 			return
 		}
+		compiled, growth := j.filter, (*ban.Growth)(nil)
 		if !reflect.DeepEqual(c.Filter, j.Config.Filter) {
-			var compiled *filter.Filter
 			if compiled, err = filter.Compile(c.Filter, j.deps.Location); err != nil {
 				return
 			}
-			j.filter = compiled
 		}
-		j.window.Limit(c.MaxRetry, c.FindTime)
-		j.growth = nil
 		if c.Increase != nil {
-			if j.growth, err = c.Increase.Compile(); err != nil {
+			if growth, err = c.Increase.Compile(); err != nil {
 				return
 			}
 			if j.history == nil {
 				j.history = map[netip.Prefix]past{}
 			}
 		}
+		j.filter, j.growth = compiled, growth
+		j.window.Limit(c.MaxRetry, c.FindTime)
 		j.Config = &c
 		j.ignore.Prefixes = slices.Clone(c.Ignore.Prefixes)
 		if !c.Ignore.Self {
