@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"bailiff/pkg/control"
@@ -55,7 +54,7 @@ func beautify(cmd []string, v any) string {
 	case "logtarget":
 		return "Current logging target is:\n`- " + pyPrint(v)
 	case "loglevel":
-		return "Current logging level is " + pyAny(v)
+		return "Current logging level is " + control.Repr(v)
 	case "dbfile":
 		if none {
 			return "Database currently disabled"
@@ -217,51 +216,7 @@ func pyPrint(v any) string {
 	if s, ok := v.(string); ok {
 		return s
 	}
-	return pyAny(v)
-}
-
-// pyAny is the repr of an answer.
-func pyAny(v any) string {
-	join := func(items []any) string {
-		out := make([]string, len(items))
-		for i, x := range items {
-			out[i] = pyAny(x)
-		}
-		return strings.Join(out, ", ")
-	}
-	switch v := v.(type) {
-	case nil:
-		return "None"
-	case bool:
-		if v {
-			return "True"
-		}
-		return "False"
-	case int:
-		return strconv.Itoa(v)
-	case float64:
-		s := strconv.FormatFloat(v, 'g', -1, 64)
-		if !strings.ContainsAny(s, ".en") {
-			s += ".0"
-		}
-		return s
-	case string:
-		return pyString(v)
-	case control.List:
-		return "[" + join(v) + "]"
-	case control.Tuple:
-		if len(v) == 1 {
-			return "(" + pyAny(v[0]) + ",)"
-		}
-		return "(" + join(v) + ")"
-	case control.Dict:
-		out := make([]string, len(v.Keys))
-		for i, k := range v.Keys {
-			out[i] = pyString(k) + ": " + pyAny(v.Values[k])
-		}
-		return "{" + strings.Join(out, ", ") + "}"
-	}
-	return fmt.Sprint(v)
+	return control.Repr(v)
 }
 
 func pyList(list []string) string { return "[" + pyStrings(list) + "]" }

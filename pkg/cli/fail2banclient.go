@@ -244,7 +244,7 @@ func (o *clientOptions) reload(args []string) bool {
 	if jail != "--all" {
 		tree, err := fail2ban.ReadTree(o.dir)
 		if err == nil && !slices.ContainsFunc(tree.Jails, func(j *fail2ban.Jail) bool { return j.Name == jail }) {
-			o.complain("Failed during configuration: No section: %s", pyString(jail))
+			o.complain("Failed during configuration: No section: %s", control.ReprString(jail))
 			return false
 		}
 	}
@@ -280,7 +280,7 @@ func (o *clientOptions) send(args []any, show bool) bool {
 	var e *control.Exception
 	switch {
 	case errors.As(err, &e):
-		o.complain("NOK: %s", pyAny(control.Tuple(e.Args)))
+		o.complain("NOK: %s", control.Repr(control.Tuple(e.Args)))
 		fmt.Fprintln(o.out, errorText(e))
 		return false
 	case err != nil:
@@ -361,11 +361,11 @@ func errorText(e *control.Exception) string {
 		return "The jail '" + first + "' already exists"
 	case "KeyError":
 		if len(e.Args) == 1 {
-			return pyAny(e.Args[0])
+			return control.Repr(e.Args[0])
 		}
 	}
 	if len(e.Args) == 1 {
 		return first
 	}
-	return pyAny(control.Tuple(e.Args))
+	return control.Repr(control.Tuple(e.Args))
 }

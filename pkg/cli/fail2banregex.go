@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/control"
 	"bailiff/pkg/filter"
 )
 
@@ -182,7 +183,7 @@ func optionError(err error) string {
 		return dashed(value.GetSpecifiedShortnames(), value.GetSpecifiedName()) + " option requires 1 argument"
 	case errors.As(err, &invalid):
 		if _, numErr := strconv.Atoi(invalid.GetValue()); numErr != nil {
-			return fmt.Sprintf("option -%s: invalid integer value: %s", invalid.GetFlag().Shorthand, pyString(invalid.GetValue()))
+			return fmt.Sprintf("option -%s: invalid integer value: %s", invalid.GetFlag().Shorthand, control.ReprString(invalid.GetValue()))
 		}
 	}
 	return err.Error()

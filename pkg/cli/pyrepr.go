@@ -4,42 +4,11 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode"
+
+	"bailiff/pkg/control"
 )
 
 // What fail2ban prints of values is Python's repr of them. These write it.
-
-// pyString is the repr of a str.
-func pyString(s string) string {
-	quote := byte('\'')
-	if strings.Contains(s, "'") && !strings.Contains(s, `"`) {
-		quote = '"'
-	}
-	b := []byte{quote}
-	for _, r := range s {
-		switch {
-		case r == rune(quote) || r == '\\':
-			b = append(b, '\\', byte(r))
-		case r == '\n':
-			b = append(b, `\n`...)
-		case r == '\r':
-			b = append(b, `\r`...)
-		case r == '\t':
-			b = append(b, `\t`...)
-		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0x100 && !unicode.IsPrint(r):
-			b = fmt.Appendf(b, `\x%02x`, r)
-		case r >= 0x100 && !unicode.IsPrint(r):
-			if r > 0xffff {
-				b = fmt.Appendf(b, `\U%08x`, r)
-			} else {
-				b = fmt.Appendf(b, `\u%04x`, r)
-			}
-		default:
-			b = append(b, string(r)...)
-		}
-	}
-	return string(append(b, quote))
-}
 
 // pyValue is the repr of a value: nil, int, string, []string (a tuple), and
 // pySet.
@@ -50,10 +19,10 @@ func pyValue(v any) string {
 	case int:
 		return strconv.Itoa(v)
 	case string:
-		return pyString(v)
+		return control.ReprString(v)
 	case []string:
 		if len(v) == 1 {
-			return "(" + pyString(v[0]) + ",)"
+			return "(" + control.ReprString(v[0]) + ",)"
 		}
 		return "(" + pyStrings(v) + ")"
 	case pySet:
@@ -76,7 +45,7 @@ func pyStrings(list []string) string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		b.WriteString(pyString(s))
+		b.WriteString(control.ReprString(s))
 	}
 	return b.String()
 }
@@ -89,7 +58,7 @@ func pyDict(keys []string, value func(string) any) string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		b.WriteString(pyString(k) + ": " + pyValue(value(k)))
+		b.WriteString(control.ReprString(k) + ": " + pyValue(value(k)))
 	}
 	b.WriteByte('}')
 	return b.String()

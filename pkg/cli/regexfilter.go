@@ -11,6 +11,7 @@ import (
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/control"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/logtime"
 	"bailiff/pkg/pyregexp"
@@ -32,7 +33,7 @@ func (o *regexOptions) definition(arg string) (filter.Definition, error) {
 	}
 	if o.timezone != "" {
 		if _, err := logtime.NewDetector(nil, logtime.Options{Zone: o.timezone}); err != nil {
-			return def, &exitError{exitUsage, "Unknown or unsupported time zone: " + pyString(o.timezone)}
+			return def, &exitError{exitUsage, "Unknown or unsupported time zone: " + control.ReprString(o.timezone)}
 		}
 	}
 	if o.datePattern != "" {
@@ -83,7 +84,7 @@ func (o *regexOptions) setDatePattern(def *filter.Definition, patterns []string)
 		if !o.fail2ban || !errors.As(err, &wrong) {
 			return err
 		}
-		return &exitError{exitUsage, fmt.Sprintf("Failed to set datepattern %s (may be an invalid format or unescaped percent char): %s", pyString(text), pythonFormat(wrong))}
+		return &exitError{exitUsage, fmt.Sprintf("Failed to set datepattern %s (may be an invalid format or unescaped percent char): %s", control.ReprString(text), pythonFormat(wrong))}
 	}
 	name := "Default Detectors"
 	if t := dates.Templates(); len(t) == 1 || len(t) == 2 {

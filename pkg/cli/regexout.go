@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"bailiff/pkg/action"
+	"bailiff/pkg/control"
 	"bailiff/pkg/filter"
 )
 
@@ -72,7 +73,7 @@ func printField(w io.Writer, field string, x *filter.Failure, id string) {
 		}
 	case "row":
 		dict := pyDict(slices.DeleteFunc(slices.Clone(x.Order), func(k string) bool { return k == "matches" }), func(k string) any { return dictValue(x, k) })
-		fmt.Fprintf(w, "[%s,\t%s,\t%s],\n", pyString(id), x.Epoch(), dict)
+		fmt.Fprintf(w, "[%s,\t%s,\t%s],\n", control.ReprString(id), x.Epoch(), dict)
 	default:
 		switch v := dictValue(x, field).(type) {
 		case string:

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"bailiff/pkg/control"
 	"bailiff/pkg/filter"
 )
 
@@ -86,7 +87,7 @@ func (t *tally) line(log *logInput, line []byte) error {
 	for i := range r.Failures {
 		x := &r.Failures[i]
 		if !r.Dated && x.Time.IsZero() {
-			t.o.warn("Found a match but no valid date/time found for %s: %s", pyString(linesDate(x)), line)
+			t.o.warn("Found a match but no valid date/time found for %s: %s", control.ReprString(linesDate(x)), line)
 		}
 		for _, id := range t.ids(x) {
 			h := &t.fail[x.Regex]

@@ -1,9 +1,8 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
-	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -11,9 +10,7 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
-	"bailiff/pkg/config"
 	"bailiff/pkg/control"
-	"bailiff/pkg/filter"
 	"bailiff/pkg/jail"
 )
 
@@ -74,41 +71,23 @@ func (d *Daemon) Command(args []any) (v any, err error) {
 	return d.carryOut(c)
 }
 
-func shown(args []any) string {
-	var out []string
-	for _, a := range args {
-		if s, ok := a.(string); ok {
-			out = append(out, pyString(s))
-		} else {
-			out = append(out, fmt.Sprintf("%.100v", a))
-		}
-	}
-	return "[" + strings.Join(out, ", ") + "]"
-}
+// shownMost is how many bytes of a command the log tells.
+const shownMost = 1000
 
-func pyString(s string) string {
-	if len(s) > 500 {
-		s = s[:500] + "…"
+func shown(args []any) string {
+	s := control.Repr(control.List(args))
+	if len(s) > shownMost {
+		s = strings.ToValidUTF8(s[:shownMost], "") + "…"
 	}
-	if strings.Contains(s, "'") && !strings.Contains(s, `"`) {
-		return strconv.Quote(s)
-	}
-	return "'" + strings.NewReplacer(`\`, `\\`, "'", `\'`, "\n", `\n`).Replace(s) + "'"
+	return s
 }
 
 func pythonError(err error) string {
-	if e, ok := err.(*control.Exception); ok {
-		var args []string
-		for _, a := range e.Args {
-			if s, ok := a.(string); ok {
-				args = append(args, pyString(s))
-			} else {
-				args = append(args, fmt.Sprint(a))
-			}
-		}
-		return e.Class + "(" + strings.Join(args, ", ") + ")"
+	var e *control.Exception
+	if !errors.As(err, &e) {
+		e = &control.Exception{Class: "Exception", Args: []any{err.Error()}}
 	}
-	return "Exception(" + pyString(err.Error()) + ")"
+	return e.Class + strings.Replace(control.Repr(control.Tuple(e.Args)), ",)", ")", 1)
 }
 
 func (d *Daemon) carryOut(c *command) (any, error) {
@@ -130,7 +109,7 @@ func (d *Daemon) carryOut(c *command) (any, error) {
 	case "sleep":
 		seconds, err := strconv.ParseFloat(c.word(1), 64)
 		if err != nil || seconds < 0 || seconds > 60 {
-			return nil, pyError("ValueError", "could not convert string to float: "+pyString(c.word(1)))
+			return nil, pyError("ValueError", "could not convert string to float: "+control.ReprString(c.word(1)))
 		}
 		time.Sleep(time.Duration(seconds * float64(time.Second)))
 		return nil, nil
@@ -284,7 +263,7 @@ func jailStatus(j *jail.Jail, flavour string) (any, error) {
 		return control.List{backend, control.Tuple{s.Banned, s.TotalBanned}, control.Tuple{s.Failed, s.TotalFailed}}, nil
 	}
 	if flavour != "basic" && flavour != "short" {
-		return nil, pyError("ValueError", "unknown flavor "+pyString(flavour)+": basic, short or stats")
+		return nil, pyError("ValueError", "unknown flavor "+control.ReprString(flavour)+": basic, short or stats")
 	}
 	ids := control.List{}
 	for _, b := range byEnd(s.Bans) {
@@ -438,451 +417,9 @@ func (d *Daemon) unbanAs(name string, ips []string, all, strict bool) (any, erro
 	if strict && len(missed) > 0 {
 		quoted := make([]string, len(missed))
 		for i, m := range missed {
-			quoted[i] = pyString(m)
+			quoted[i] = control.ReprString(m)
 		}
 		return nil, pyError("ValueError", "not banned: ["+strings.Join(quoted, ", ")+"]")
 	}
 	return n, nil
-}
-
-func seconds(d time.Duration) any {
-	if d < 0 {
-		return -1
-	}
-	return int(d / time.Second)
-}
-
-func stringsList(list []string) control.List {
-	out := control.List{}
-	for _, s := range list {
-		out = append(out, s)
-	}
-	return out
-}
-
-// setting finds an option as it was configured.
-func setting(c *config.Jail, name string) any {
-	for _, s := range c.Settings {
-		if s.Name == name && s.Value != "" {
-			return s.Value
-		}
-	}
-	return nil
-}
-
-func (d *Daemon) get(c *command) (any, error) {
-	switch c.word(1) {
-	case "loglevel":
-		return d.cfg.Log.Level, nil
-	case "logtarget":
-		switch d.cfg.Log.Target {
-		case "stderr", "stdout":
-			return strings.ToUpper(d.cfg.Log.Target), nil
-		case "journal":
-			return "SYSTEMD-JOURNAL", nil
-		}
-		return d.cfg.Log.Target, nil
-	case "syslogsocket":
-		return "auto", nil
-	case "thread":
-		return control.Dict{Keys: []string{"stacksize"}, Values: map[string]any{"stacksize": 0}}, nil
-	case "dbfile":
-		if d.store == nil {
-			return nil, nil
-		}
-		return d.store.Path(), nil
-	case "dbmaxmatches":
-		return d.cfg.Database.MaxMatches, nil
-	case "dbpurgeage":
-		return seconds(d.cfg.Database.PurgeAge), nil
-	}
-	what := c.word(2)
-	j, err := d.known(c.word(1))
-	if err != nil {
-		return nil, err
-	}
-	return d.getOf(j, what, c.rest(3))
-}
-
-func (d *Daemon) getOf(j *jail.Jail, what string, more []string) (any, error) {
-	s := j.Settings()
-	switch what {
-	case "banned":
-		return d.banned(s.Name, more)
-	case "banip":
-		out := control.List{}
-		for _, b := range byEnd(j.Bans()) {
-			if len(more) == 0 || more[0] != "--with-time" {
-				out = append(out, b.IP)
-				continue
-			}
-			lasts, end := "-1", "9999-12-31 23:59:59"
-			if b.End != nil {
-				lasts, end = strconv.Itoa(int(b.End.Sub(b.Start).Round(time.Second)/time.Second)), b.End.Format(time.DateTime)
-			}
-			out = append(out, fmt.Sprintf("%s \t%s + %s = %s", b.IP, b.Start.Format(time.DateTime), lasts, end))
-		}
-		return out, nil
-	case "logpath":
-		if s.Journal != nil {
-			return control.List{}, nil
-		}
-		return logPaths(j, j.Status(false)), nil
-	case "logencoding":
-		if s.Encoding == nil {
-			return "UTF-8", nil
-		}
-		return s.Encoding.Name, nil
-	case "journalmatch":
-		out := control.List{}
-		if s.Journal != nil {
-			for _, m := range s.Journal.Matches {
-				out = append(out, stringsList(m))
-			}
-		}
-		return out, nil
-	case "ignoreself":
-		return s.Ignore.Self, nil
-	case "ignoreip":
-		return ignoreList(&s), nil
-	case "ignorecommand":
-		return s.IgnoreCommand, nil
-	case "ignorecache":
-		return setting(&s, "ignorecache"), nil
-	case "prefregex":
-		pref, _, _, _ := j.Expressions()
-		return pref, nil
-	case "failregex", "ignoreregex":
-		_, fail, ignore, _ := j.Expressions()
-		if what == "failregex" {
-			return stringsList(fail), nil
-		}
-		return stringsList(ignore), nil
-	case "usedns":
-		if s.Filter.UseDNS == "" {
-			return "warn", nil
-		}
-		return string(s.Filter.UseDNS), nil
-	case "findtime":
-		return seconds(s.FindTime), nil
-	case "bantime":
-		return seconds(s.BanTime), nil
-	case "maxretry":
-		return s.MaxRetry, nil
-	case "maxmatches":
-		return s.MaxMatches, nil
-	case "maxlines":
-		return max(s.Filter.MaxLines, 1), nil
-	case "logtimezone":
-		if s.Filter.LogTimezone == "" {
-			return nil, nil
-		}
-		return s.Filter.LogTimezone, nil
-	case "datepattern":
-		_, _, _, dates := j.Expressions()
-		switch len(dates) {
-		case 0:
-			return nil, nil
-		case 1:
-			return control.Tuple{dates[0][0], dates[0][1]}, nil
-		}
-		return control.Tuple{nil, "Default Detectors"}, nil
-	case "actions":
-		out := control.List{}
-		for _, p := range s.Parts {
-			if p.Kind == "action" {
-				out = append(out, p.Name)
-			}
-		}
-		return out, nil
-	case "actionproperties":
-		p, err := actionPart(&s, more)
-		if err != nil {
-			return nil, err
-		}
-		out := control.List{}
-		for _, x := range p.Settings {
-			out = append(out, x.Name)
-		}
-		return out, nil
-	case "actionmethods":
-		if _, err := actionPart(&s, more); err != nil {
-			return nil, err
-		}
-		return stringsList([]string{"ban", "flush", "start", "stop", "unban"}), nil
-	case "action":
-		p, err := actionPart(&s, more)
-		if err != nil {
-			return nil, err
-		}
-		if len(more) < 2 {
-			panic(missingWord{})
-		}
-		for _, x := range p.Settings {
-			if x.Name == more[1] {
-				return x.Value, nil
-			}
-		}
-		return nil, pyError("AttributeError", more[1])
-	}
-	if opt, ok := strings.CutPrefix(what, "bantime."); ok {
-		if opt == "increment" {
-			if setting(&s, what) == nil {
-				return nil, nil
-			}
-			return s.Increase != nil, nil
-		}
-		if v := setting(&s, what); v != nil && (opt == "maxtime" || opt == "rndtime") {
-			t, err := config.ParseTime(fmt.Sprint(v))
-			if err != nil {
-				return nil, pyError("ValueError", err.Error())
-			}
-			return seconds(t), nil
-		}
-		return setting(&s, what), nil
-	}
-	return nil, pyError("Exception", "Invalid command (no get action or not yet implemented)")
-}
-
-func actionPart(s *config.Jail, more []string) (*config.Part, error) {
-	if len(more) == 0 {
-		panic(missingWord{})
-	}
-	for i := range s.Parts {
-		if s.Parts[i].Kind == "action" && s.Parts[i].Name == more[0] {
-			return &s.Parts[i], nil
-		}
-	}
-	return nil, pyError("KeyError", "Invalid Action name: "+pyString(more[0]))
-}
-
-func ignoreList(s *config.Jail) control.List {
-	// Networks come first, as fail2ban has them.
-	var networks, single control.List
-	for _, p := range s.Ignore.Prefixes {
-		if p.IsSingleIP() {
-			single = append(single, ban.Name(p))
-		} else {
-			networks = append(networks, ban.Name(p))
-		}
-	}
-	out := append(append(control.List{}, networks...), single...)
-	for _, n := range s.Ignore.Names {
-		out = append(out, n)
-	}
-	return out
-}
-
-func (d *Daemon) set(c *command) (any, error) {
-	switch name := c.word(1); name {
-	case "loglevel", "logtarget", "syslogsocket", "dbfile", "dbmaxmatches", "dbpurgeage", "thread", "allowipv6":
-		c.word(2)
-		return nil, pyError("Exception", name+" can't be changed while the daemon runs: set it in the configuration and restart")
-	}
-	what := c.word(2)
-	j, err := d.known(c.word(1))
-	if err != nil {
-		return nil, err
-	}
-	switch what {
-	case "banip":
-		return d.banAs(j, c.rest(3))
-	case "unbanip":
-		ips := c.rest(3)
-		strict := c.word(3) == "--report-absent"
-		if strict {
-			ips = c.rest(4)
-		}
-		return d.unbanAs(j.Configured.Name, ips, false, strict)
-	case "addlogpath", "dellogpath":
-		return d.setLog(j, what, c)
-	case "attempt":
-		id, err := ParseIP(c.word(3))
-		if err != nil {
-			return nil, pyError("ValueError", err.Error())
-		}
-		n := j.Attempt(id, c.rest(4))
-		d.settle()
-		return n, nil
-	}
-	if err := j.Change(func(s *config.Jail) error { return change(s, what, c) }); err != nil {
-		return nil, err
-	}
-	shownAs := strings.TrimPrefix(strings.TrimPrefix(what, "add"), "del")
-	if shownAs == what || slices.Contains([]string{"ignoreip", "failregex", "ignoreregex"}, shownAs) {
-		return d.getOf(j, shownAs, nil)
-	}
-	return nil, nil
-}
-
-// setLog has a jail follow a log, or no longer. The answer names the logs.
-func (d *Daemon) setLog(j *jail.Jail, what string, c *command) (any, error) {
-	path := c.word(3)
-	if what == "dellogpath" {
-		j.RemoveLog(path)
-		return d.logsWithout(j, path)
-	}
-	tail := false
-	switch len(c.words) {
-	case 4:
-	case 5:
-		switch strings.ToLower(c.word(4)) {
-		case "tail":
-			tail = true
-		case "head":
-		default:
-			return nil, pyError("ValueError", "File option must be 'head' or 'tail'")
-		}
-	default:
-		return nil, pyError("ValueError", "Only one file can be added at a time")
-	}
-	if f, err := os.Open(path); err != nil {
-		return nil, &control.Exception{Class: "FileNotFoundError", Args: []any{2, "No such file or directory"}}
-	} else {
-		f.Close()
-	}
-	if !j.AddLog(path, tail) {
-		return control.List{}, nil
-	}
-	for range 100 { // until it is followed
-		if list, _ := d.getOf(j, "logpath", nil); slices.Contains(list.(control.List), any(path)) {
-			return list, nil
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	return d.getOf(j, "logpath", nil)
-}
-
-func (d *Daemon) logsWithout(j *jail.Jail, path string) (any, error) {
-	for range 100 {
-		if list, _ := d.getOf(j, "logpath", nil); !slices.Contains(list.(control.List), any(path)) {
-			return list, nil
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	return d.getOf(j, "logpath", nil)
-}
-
-func (d *Daemon) banAs(j *jail.Jail, ips []string) (any, error) {
-	n := 0
-	for _, ip := range ips {
-		id, err := ParseIP(ip)
-		if err != nil {
-			return nil, pyError("ValueError", err.Error())
-		}
-		added, err := j.Ban(id, false)
-		if err != nil {
-			d.log.With("component", "actions").Warn(err.Error())
-			continue
-		}
-		n += number(added)
-	}
-	d.settle()
-	return n, nil
-}
-
-// change sets one option of a jail.
-func change(s *config.Jail, what string, c *command) error {
-	value := c.word(3)
-	integer := func(to *int, least int) error {
-		n, err := strconv.Atoi(strings.TrimSpace(value))
-		if err != nil {
-			return pyError("ValueError", "invalid literal for int() with base 10: "+pyString(value))
-		}
-		if n < least {
-			return pyError("ValueError", fmt.Sprintf("%s %d: want %d or more", what, n, least))
-		}
-		*to = n
-		return nil
-	}
-	span := func(to *time.Duration) error {
-		t, err := config.ParseTime(value)
-		if err != nil {
-			return pyError("ValueError", err.Error())
-		}
-		*to = t
-		return nil
-	}
-	expressions := func(list *[]filter.Expr, add bool) error {
-		if add {
-			*list = append(slices.Clone(*list), filter.Expr{Text: value})
-			return nil
-		}
-		i := -1
-		if err := integer(&i, 0); err != nil {
-			return err
-		}
-		if i >= len(*list) {
-			return nil // fail2ban passes over it
-		}
-		*list = slices.Delete(slices.Clone(*list), i, i+1)
-		return nil
-	}
-	switch what {
-	case "maxretry":
-		return integer(&s.MaxRetry, 1)
-	case "maxmatches":
-		return integer(&s.MaxMatches, 0)
-	case "maxlines":
-		return integer(&s.Filter.MaxLines, 1)
-	case "findtime":
-		return span(&s.FindTime)
-	case "bantime":
-		return span(&s.BanTime)
-	case "addignoreip":
-		ignore := s.Ignore
-		ignore.Prefixes = slices.Clone(ignore.Prefixes)
-		for _, ip := range c.rest(3) {
-			if err := ignore.Add(ip); err != nil {
-				return pyError("ValueError", err.Error())
-			}
-		}
-		s.Ignore = ignore
-	case "delignoreip":
-		var gone config.IgnoreList
-		if err := gone.Add(value); err != nil {
-			return pyError("ValueError", err.Error())
-		}
-		s.Ignore.Prefixes = slices.DeleteFunc(slices.Clone(s.Ignore.Prefixes), func(p netip.Prefix) bool { return slices.Contains(gone.Prefixes, p) })
-		s.Ignore.Names = slices.DeleteFunc(slices.Clone(s.Ignore.Names), func(n string) bool { return slices.Contains(gone.Names, n) })
-	case "ignoreself":
-		s.Ignore.Self = config.Truth(value)
-	case "usedns":
-		u := filter.UseDNS(strings.ToLower(value))
-		if !slices.Contains([]filter.UseDNS{filter.DNSYes, filter.DNSWarn, filter.DNSNo, filter.DNSRaw}, u) {
-			return pyError("ValueError", "usedns "+pyString(value)+": want yes, warn, no or raw")
-		}
-		s.Filter.UseDNS = u
-	case "datepattern":
-		s.Filter.DatePattern = []string{value}
-	case "logtimezone":
-		s.Filter.LogTimezone = value
-	case "prefregex":
-		s.Filter.Prefregex = filter.Expr{Text: value}
-	case "addfailregex", "delfailregex":
-		return expressions(&s.Filter.Failregex, what == "addfailregex")
-	case "addignoreregex", "delignoreregex":
-		return expressions(&s.Filter.Ignoreregex, what == "addignoreregex")
-	default:
-		if slices.Contains(config.IncreaseKeys, what) {
-			return changeIncrease(s, what, value)
-		}
-		return pyError("Exception", fmt.Sprintf("Invalid command %s (no set action or not yet implemented)", pyString(what)))
-	}
-	return nil
-}
-
-// changeIncrease sets one of the family of bantime.increment.
-func changeIncrease(s *config.Jail, what, value string) (err error) {
-	s.Settings = slices.DeleteFunc(slices.Clone(s.Settings), func(x config.Setting) bool { return x.Name == what })
-	s.Settings = append(s.Settings, config.Setting{Name: what, Value: value})
-	s.Increase = config.ParseIncrease(func(key string) string {
-		v, _ := setting(s, key).(string)
-		return v
-	}, func(_ string, e error) {
-		if err == nil {
-			err = pyError("ValueError", e.Error())
-		}
-	})
-	return err
 }

@@ -1,0 +1,86 @@
+package control
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// What fail2ban prints and logs of values is Python's repr of them.
+
+// Repr is the repr of an answer.
+func Repr(v any) string {
+	join := func(items []any) string {
+		out := make([]string, len(items))
+		for i, x := range items {
+			out[i] = Repr(x)
+		}
+		return strings.Join(out, ", ")
+	}
+	switch v := v.(type) {
+	case nil:
+		return "None"
+	case bool:
+		if v {
+			return "True"
+		}
+		return "False"
+	case int:
+		return strconv.Itoa(v)
+	case float64:
+		s := strconv.FormatFloat(v, 'g', -1, 64)
+		if !strings.ContainsAny(s, ".en") {
+			s += ".0"
+		}
+		return s
+	case string:
+		return ReprString(v)
+	case List:
+		return "[" + join(v) + "]"
+	case Tuple:
+		if len(v) == 1 {
+			return "(" + Repr(v[0]) + ",)"
+		}
+		return "(" + join(v) + ")"
+	case Dict:
+		out := make([]string, len(v.Keys))
+		for i, k := range v.Keys {
+			out[i] = ReprString(k) + ": " + Repr(v.Values[k])
+		}
+		return "{" + strings.Join(out, ", ") + "}"
+	}
+	return fmt.Sprint(v)
+}
+
+// ReprString is the repr of a str.
+func ReprString(s string) string {
+	quote := byte('\'')
+	if strings.Contains(s, "'") && !strings.Contains(s, `"`) {
+		quote = '"'
+	}
+	b := []byte{quote}
+	for _, r := range s {
+		switch {
+		case r == rune(quote) || r == '\\':
+			b = append(b, '\\', byte(r))
+		case r == '\n':
+			b = append(b, `\n`...)
+		case r == '\r':
+			b = append(b, `\r`...)
+		case r == '\t':
+			b = append(b, `\t`...)
+		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0x100 && !unicode.IsPrint(r):
+			b = fmt.Appendf(b, `\x%02x`, r)
+		case r >= 0x100 && !unicode.IsPrint(r):
+			if r > 0xffff {
+				b = fmt.Appendf(b, `\U%08x`, r)
+			} else {
+				b = fmt.Appendf(b, `\u%04x`, r)
+			}
+		default:
+			b = append(b, string(r)...)
+		}
+	}
+	return string(append(b, quote))
+}

@@ -1,0 +1,243 @@
+package daemon
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"bailiff/pkg/ban"
+	"bailiff/pkg/config"
+	"bailiff/pkg/control"
+	"bailiff/pkg/jail"
+)
+
+// What `get` of fail2ban's commands answers.
+
+func seconds(d time.Duration) any {
+	if d < 0 {
+		return -1
+	}
+	return int(d / time.Second)
+}
+
+func stringsList(list []string) control.List {
+	out := control.List{}
+	for _, s := range list {
+		out = append(out, s)
+	}
+	return out
+}
+
+// setting finds an option as it was configured.
+func setting(c *config.Jail, name string) any {
+	for _, s := range c.Settings {
+		if s.Name == name && s.Value != "" {
+			return s.Value
+		}
+	}
+	return nil
+}
+
+func (d *Daemon) get(c *command) (any, error) {
+	switch c.word(1) {
+	case "loglevel":
+		return d.cfg.Log.Level, nil
+	case "logtarget":
+		switch d.cfg.Log.Target {
+		case "stderr", "stdout":
+			return strings.ToUpper(d.cfg.Log.Target), nil
+		case "journal":
+			return "SYSTEMD-JOURNAL", nil
+		}
+		return d.cfg.Log.Target, nil
+	case "syslogsocket":
+		return "auto", nil
+	case "thread":
+		return control.Dict{Keys: []string{"stacksize"}, Values: map[string]any{"stacksize": 0}}, nil
+	case "dbfile":
+		if d.store == nil {
+			return nil, nil
+		}
+		return d.store.Path(), nil
+	case "dbmaxmatches":
+		return d.cfg.Database.MaxMatches, nil
+	case "dbpurgeage":
+		return seconds(d.cfg.Database.PurgeAge), nil
+	}
+	what := c.word(2)
+	j, err := d.known(c.word(1))
+	if err != nil {
+		return nil, err
+	}
+	return d.getOf(j, what, c.rest(3))
+}
+
+func (d *Daemon) getOf(j *jail.Jail, what string, more []string) (any, error) {
+	s := j.Settings()
+	switch what {
+	case "banned":
+		return d.banned(s.Name, more)
+	case "banip":
+		out := control.List{}
+		for _, b := range byEnd(j.Bans()) {
+			if len(more) == 0 || more[0] != "--with-time" {
+				out = append(out, b.IP)
+				continue
+			}
+			lasts, end := "-1", "9999-12-31 23:59:59"
+			if b.End != nil {
+				lasts, end = strconv.Itoa(int(b.End.Sub(b.Start).Round(time.Second)/time.Second)), b.End.Format(time.DateTime)
+			}
+			out = append(out, fmt.Sprintf("%s \t%s + %s = %s", b.IP, b.Start.Format(time.DateTime), lasts, end))
+		}
+		return out, nil
+	case "logpath":
+		if s.Journal != nil {
+			return control.List{}, nil
+		}
+		return logPaths(j, j.Status(false)), nil
+	case "logencoding":
+		if s.Encoding == nil {
+			return "UTF-8", nil
+		}
+		return s.Encoding.Name, nil
+	case "journalmatch":
+		out := control.List{}
+		if s.Journal != nil {
+			for _, m := range s.Journal.Matches {
+				out = append(out, stringsList(m))
+			}
+		}
+		return out, nil
+	case "ignoreself":
+		return s.Ignore.Self, nil
+	case "ignoreip":
+		return ignoreList(&s), nil
+	case "ignorecommand":
+		return s.IgnoreCommand, nil
+	case "ignorecache":
+		return setting(&s, "ignorecache"), nil
+	case "prefregex":
+		pref, _, _, _ := j.Expressions()
+		return pref, nil
+	case "failregex", "ignoreregex":
+		_, fail, ignore, _ := j.Expressions()
+		if what == "failregex" {
+			return stringsList(fail), nil
+		}
+		return stringsList(ignore), nil
+	case "usedns":
+		if s.Filter.UseDNS == "" {
+			return "warn", nil
+		}
+		return string(s.Filter.UseDNS), nil
+	case "findtime":
+		return seconds(s.FindTime), nil
+	case "bantime":
+		return seconds(s.BanTime), nil
+	case "maxretry":
+		return s.MaxRetry, nil
+	case "maxmatches":
+		return s.MaxMatches, nil
+	case "maxlines":
+		return max(s.Filter.MaxLines, 1), nil
+	case "logtimezone":
+		if s.Filter.LogTimezone == "" {
+			return nil, nil
+		}
+		return s.Filter.LogTimezone, nil
+	case "datepattern":
+		_, _, _, dates := j.Expressions()
+		switch len(dates) {
+		case 0:
+			return nil, nil
+		case 1:
+			return control.Tuple{dates[0][0], dates[0][1]}, nil
+		}
+		return control.Tuple{nil, "Default Detectors"}, nil
+	case "actions":
+		out := control.List{}
+		for _, p := range s.Parts {
+			if p.Kind == "action" {
+				out = append(out, p.Name)
+			}
+		}
+		return out, nil
+	case "actionproperties":
+		p, err := actionPart(&s, more)
+		if err != nil {
+			return nil, err
+		}
+		out := control.List{}
+		for _, x := range p.Settings {
+			out = append(out, x.Name)
+		}
+		return out, nil
+	case "actionmethods":
+		if _, err := actionPart(&s, more); err != nil {
+			return nil, err
+		}
+		return stringsList([]string{"ban", "flush", "start", "stop", "unban"}), nil
+	case "action":
+		p, err := actionPart(&s, more)
+		if err != nil {
+			return nil, err
+		}
+		if len(more) < 2 {
+			panic(missingWord{})
+		}
+		for _, x := range p.Settings {
+			if x.Name == more[1] {
+				return x.Value, nil
+			}
+		}
+		return nil, pyError("AttributeError", more[1])
+	}
+	if opt, ok := strings.CutPrefix(what, "bantime."); ok {
+		if opt == "increment" {
+			if setting(&s, what) == nil {
+				return nil, nil
+			}
+			return s.Increase != nil, nil
+		}
+		if v := setting(&s, what); v != nil && (opt == "maxtime" || opt == "rndtime") {
+			t, err := config.ParseTime(fmt.Sprint(v))
+			if err != nil {
+				return nil, pyError("ValueError", err.Error())
+			}
+			return seconds(t), nil
+		}
+		return setting(&s, what), nil
+	}
+	return nil, pyError("Exception", "Invalid command (no get action or not yet implemented)")
+}
+
+func actionPart(s *config.Jail, more []string) (*config.Part, error) {
+	if len(more) == 0 {
+		panic(missingWord{})
+	}
+	for i := range s.Parts {
+		if s.Parts[i].Kind == "action" && s.Parts[i].Name == more[0] {
+			return &s.Parts[i], nil
+		}
+	}
+	return nil, pyError("KeyError", "Invalid Action name: "+control.ReprString(more[0]))
+}
+
+func ignoreList(s *config.Jail) control.List {
+	// Networks come first, as fail2ban has them.
+	var networks, single control.List
+	for _, p := range s.Ignore.Prefixes {
+		if p.IsSingleIP() {
+			single = append(single, ban.Name(p))
+		} else {
+			networks = append(networks, ban.Name(p))
+		}
+	}
+	out := append(append(control.List{}, networks...), single...)
+	for _, n := range s.Ignore.Names {
+		out = append(out, n)
+	}
+	return out
+}

@@ -1,0 +1,232 @@
+package daemon
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/control"
+	"bailiff/pkg/filter"
+	"bailiff/pkg/jail"
+)
+
+// What `set` of fail2ban's commands changes.
+
+func (d *Daemon) set(c *command) (any, error) {
+	switch name := c.word(1); name {
+	case "loglevel", "logtarget", "syslogsocket", "dbfile", "dbmaxmatches", "dbpurgeage", "thread", "allowipv6":
+		c.word(2)
+		return nil, pyError("Exception", name+" can't be changed while the daemon runs: set it in the configuration and restart")
+	}
+	what := c.word(2)
+	j, err := d.known(c.word(1))
+	if err != nil {
+		return nil, err
+	}
+	switch what {
+	case "banip":
+		return d.banAs(j, c.rest(3))
+	case "unbanip":
+		ips := c.rest(3)
+		strict := c.word(3) == "--report-absent"
+		if strict {
+			ips = c.rest(4)
+		}
+		return d.unbanAs(j.Configured.Name, ips, false, strict)
+	case "addlogpath", "dellogpath":
+		return d.setLog(j, what, c)
+	case "attempt":
+		id, err := ParseIP(c.word(3))
+		if err != nil {
+			return nil, pyError("ValueError", err.Error())
+		}
+		n := j.Attempt(id, c.rest(4))
+		d.settle()
+		return n, nil
+	}
+	if err := j.Change(func(s *config.Jail) error { return change(s, what, c) }); err != nil {
+		return nil, err
+	}
+	shownAs := strings.TrimPrefix(strings.TrimPrefix(what, "add"), "del")
+	if shownAs == what || slices.Contains([]string{"ignoreip", "failregex", "ignoreregex"}, shownAs) {
+		return d.getOf(j, shownAs, nil)
+	}
+	return nil, nil
+}
+
+// setLog has a jail follow a log, or no longer. The answer names the logs.
+func (d *Daemon) setLog(j *jail.Jail, what string, c *command) (any, error) {
+	path := c.word(3)
+	if what == "dellogpath" {
+		j.RemoveLog(path)
+		return d.logsWithout(j, path)
+	}
+	tail := false
+	switch len(c.words) {
+	case 4:
+	case 5:
+		switch strings.ToLower(c.word(4)) {
+		case "tail":
+			tail = true
+		case "head":
+		default:
+			return nil, pyError("ValueError", "File option must be 'head' or 'tail'")
+		}
+	default:
+		return nil, pyError("ValueError", "Only one file can be added at a time")
+	}
+	if f, err := os.Open(path); err != nil {
+		return nil, &control.Exception{Class: "FileNotFoundError", Args: []any{2, "No such file or directory"}}
+	} else {
+		f.Close()
+	}
+	if !j.AddLog(path, tail) {
+		return control.List{}, nil
+	}
+	for range 100 { // until it is followed
+		if list, _ := d.getOf(j, "logpath", nil); slices.Contains(list.(control.List), any(path)) {
+			return list, nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return d.getOf(j, "logpath", nil)
+}
+
+func (d *Daemon) logsWithout(j *jail.Jail, path string) (any, error) {
+	for range 100 {
+		if list, _ := d.getOf(j, "logpath", nil); !slices.Contains(list.(control.List), any(path)) {
+			return list, nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return d.getOf(j, "logpath", nil)
+}
+
+func (d *Daemon) banAs(j *jail.Jail, ips []string) (any, error) {
+	n := 0
+	for _, ip := range ips {
+		id, err := ParseIP(ip)
+		if err != nil {
+			return nil, pyError("ValueError", err.Error())
+		}
+		added, err := j.Ban(id, false)
+		if err != nil {
+			d.log.With("component", "actions").Warn(err.Error())
+			continue
+		}
+		n += number(added)
+	}
+	d.settle()
+	return n, nil
+}
+
+// change sets one option of a jail.
+func change(s *config.Jail, what string, c *command) error {
+	value := c.word(3)
+	integer := func(to *int, least int) error {
+		n, err := strconv.Atoi(strings.TrimSpace(value))
+		if err != nil {
+			return pyError("ValueError", "invalid literal for int() with base 10: "+control.ReprString(value))
+		}
+		if n < least {
+			return pyError("ValueError", fmt.Sprintf("%s %d: want %d or more", what, n, least))
+		}
+		*to = n
+		return nil
+	}
+	span := func(to *time.Duration) error {
+		t, err := config.ParseTime(value)
+		if err != nil {
+			return pyError("ValueError", err.Error())
+		}
+		*to = t
+		return nil
+	}
+	expressions := func(list *[]filter.Expr, add bool) error {
+		if add {
+			*list = append(slices.Clone(*list), filter.Expr{Text: value})
+			return nil
+		}
+		i := -1
+		if err := integer(&i, 0); err != nil {
+			return err
+		}
+		if i >= len(*list) {
+			return nil // fail2ban passes over it
+		}
+		*list = slices.Delete(slices.Clone(*list), i, i+1)
+		return nil
+	}
+	switch what {
+	case "maxretry":
+		return integer(&s.MaxRetry, 1)
+	case "maxmatches":
+		return integer(&s.MaxMatches, 0)
+	case "maxlines":
+		return integer(&s.Filter.MaxLines, 1)
+	case "findtime":
+		return span(&s.FindTime)
+	case "bantime":
+		return span(&s.BanTime)
+	case "addignoreip":
+		ignore := s.Ignore
+		ignore.Prefixes = slices.Clone(ignore.Prefixes)
+		for _, ip := range c.rest(3) {
+			if err := ignore.Add(ip); err != nil {
+				return pyError("ValueError", err.Error())
+			}
+		}
+		s.Ignore = ignore
+	case "delignoreip":
+		var gone config.IgnoreList
+		if err := gone.Add(value); err != nil {
+			return pyError("ValueError", err.Error())
+		}
+		s.Ignore.Prefixes = slices.DeleteFunc(slices.Clone(s.Ignore.Prefixes), func(p netip.Prefix) bool { return slices.Contains(gone.Prefixes, p) })
+		s.Ignore.Names = slices.DeleteFunc(slices.Clone(s.Ignore.Names), func(n string) bool { return slices.Contains(gone.Names, n) })
+	case "ignoreself":
+		s.Ignore.Self = config.Truth(value)
+	case "usedns":
+		u := filter.UseDNS(strings.ToLower(value))
+		if !slices.Contains([]filter.UseDNS{filter.DNSYes, filter.DNSWarn, filter.DNSNo, filter.DNSRaw}, u) {
+			return pyError("ValueError", "usedns "+control.ReprString(value)+": want yes, warn, no or raw")
+		}
+		s.Filter.UseDNS = u
+	case "datepattern":
+		s.Filter.DatePattern = []string{value}
+	case "logtimezone":
+		s.Filter.LogTimezone = value
+	case "prefregex":
+		s.Filter.Prefregex = filter.Expr{Text: value}
+	case "addfailregex", "delfailregex":
+		return expressions(&s.Filter.Failregex, what == "addfailregex")
+	case "addignoreregex", "delignoreregex":
+		return expressions(&s.Filter.Ignoreregex, what == "addignoreregex")
+	default:
+		if slices.Contains(config.IncreaseKeys, what) {
+			return changeIncrease(s, what, value)
+		}
+		return pyError("Exception", fmt.Sprintf("Invalid command %s (no set action or not yet implemented)", control.ReprString(what)))
+	}
+	return nil
+}
+
+// changeIncrease sets one of the family of bantime.increment.
+func changeIncrease(s *config.Jail, what, value string) (err error) {
+	s.Settings = slices.DeleteFunc(slices.Clone(s.Settings), func(x config.Setting) bool { return x.Name == what })
+	s.Settings = append(s.Settings, config.Setting{Name: what, Value: value})
+	s.Increase = config.ParseIncrease(func(key string) string {
+		v, _ := setting(s, key).(string)
+		return v
+	}, func(_ string, e error) {
+		if err == nil {
+			err = pyError("ValueError", e.Error())
+		}
+	})
+	return err
+}
