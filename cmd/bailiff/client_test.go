@@ -22,7 +22,7 @@ type side struct {
 	host   *netlab.Host
 	dir    string
 	server *exec.Cmd
-	ours   string // folder of our programs
+	ours   string // our client
 }
 
 const clientJails = `[DEFAULT]
@@ -44,22 +44,13 @@ bantime = -1
 usedns = no
 `
 
-func newSide(t *testing.T, lab *netlab.Lab, name, program string) *side {
+func newSide(t *testing.T, lab *netlab.Lab, name, server string) *side {
 	t.Helper()
 	host, err := lab.Host(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &side{t: t, host: host, dir: t.TempDir(), ours: t.TempDir()}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range []string{"fail2ban-server", "fail2ban-client"} {
-		if err := os.Symlink(self, filepath.Join(s.ours, n)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s := &side{t: t, host: host, dir: t.TempDir(), ours: program(t, "fail2ban-client")}
 	conf := filepath.Join(s.dir, "etc")
 	if out, err := exec.Command("cp", "-a", "/etc/fail2ban", conf).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s (make test installs Debian's fail2ban)", err, out)
@@ -77,10 +68,7 @@ func newSide(t *testing.T, lab *netlab.Lab, name, program string) *side {
 			t.Fatal(err)
 		}
 	}
-	if program == "" {
-		program = filepath.Join(s.ours, "fail2ban-server")
-	}
-	s.server = host.Command(context.Background(), program, "-f", "-c", conf, "start")
+	s.server = host.Command(context.Background(), server, "-f", "-c", conf, "start")
 	s.server.Env = append(os.Environ(), "TZ=UTC")
 	var out bytes.Buffer
 	s.server.Stdout, s.server.Stderr = &out, &out
@@ -93,7 +81,7 @@ func newSide(t *testing.T, lab *netlab.Lab, name, program string) *side {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatalf("%s does not answer: %s", program, out.String())
+			t.Fatalf("%s does not answer: %s", server, out.String())
 		}
 	}
 	return s
@@ -108,11 +96,11 @@ var (
 // code, without what differs from run to run.
 func (s *side) ask(ours bool, args ...string) (string, int) {
 	s.t.Helper()
-	program := "/usr/bin/fail2ban-client"
+	client := "/usr/bin/fail2ban-client"
 	if ours {
-		program = filepath.Join(s.ours, "fail2ban-client")
+		client = s.ours
 	}
-	c := exec.Command(program, append([]string{"-c", filepath.Join(s.dir, "etc")}, args...)...)
+	c := exec.Command(client, append([]string{"-c", filepath.Join(s.dir, "etc")}, args...)...)
 	c.Env = append(os.Environ(), "TZ=UTC")
 	var out, errs bytes.Buffer
 	c.Stdout, c.Stderr = &out, &errs
@@ -170,7 +158,7 @@ func TestClients(t *testing.T) {
 		}
 	})
 	theirs := newSide(t, lab, "theirs", "/usr/bin/fail2ban-server")
-	ours := newSide(t, lab, "ours", "")
+	ours := newSide(t, lab, "ours", program(t, "fail2ban-server"))
 	step := func(args ...string) {
 		t.Helper()
 		want, wantCode := theirs.ask(false, args...)

@@ -72,6 +72,20 @@ func newNetwork(t *testing.T) *network {
 	return n
 }
 
+// program returns a path under which the test binary is the program of a name.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.Symlink(self, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func (n *network) path(name string) string { return filepath.Join(n.dir, name) }
 
 // start runs the daemon until the test's end.

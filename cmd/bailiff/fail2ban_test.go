@@ -93,14 +93,7 @@ Mar 10 21:31:30 h CRON[6]: nothing
 	write("conf/filter.d/missing.conf", "[Definition]\nfailregex = %(nothing)s <HOST>\n")
 	write("conf/filter.d/id.conf", "[Definition]\nprefregex = ^\\S+ <F-CONTENT>.+</F-CONTENT>$\nfailregex = ^Login failure <F-ID><ADDR></F-ID> by <F-USER>\\S*</F-USER>\n  ^Login failure <ADDR> user <F-ID>\\S+</F-ID>\n")
 	write("id.log", "2015-03-10 21:31:24 h Login failure 192.0.2.7 by me\n2015-03-10 21:31:25 h Login failure 192.0.2.8 user x'y\n2015-03-10 21:31:26 h Login failure 192.0.2.8 by\nother\n")
-	ours, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	link := filepath.Join(t.TempDir(), "fail2ban-regex")
-	if err := os.Symlink(ours, link); err != nil {
-		t.Fatal(err)
-	}
+	link := program(t, "fail2ban-regex")
 	const dated = "2015-03-10 21:31:23 Login failure 192.0.2.7"
 	for _, args := range [][]string{
 		// Kinds of arguments.

@@ -45,14 +45,7 @@ func TestJournalAsFail2banRegex(t *testing.T) {
 		"MESSAGE=# no comment 192.0.2.11",
 		sshEntry("Accepted publickey for me from 192.0.2.12 port 22 ssh2"),
 	)
-	ours, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	link := filepath.Join(t.TempDir(), "fail2ban-regex")
-	if err := os.Symlink(ours, link); err != nil {
-		t.Fatal(err)
-	}
+	link := program(t, "fail2ban-regex")
 	journal := "systemd-journal[journalpath=" + dir + "]"
 	for _, args := range [][]string{
 		{journal, "sshd"},

@@ -1,0 +1,108 @@
+package config
+
+// What the TOML files hold, before it is resolved.
+
+// rawMain is bailiff.toml.
+type rawMain struct {
+	LogLevel  string             `toml:"loglevel"`
+	LogTarget string             `toml:"logtarget"`
+	Socket    string             `toml:"socket"`
+	Read      rawRead            `toml:"read"`
+	Database  rawDatabase        `toml:"database"`
+	Firewall  rawFirewall        `toml:"firewall"`
+	Default   rawJail            `toml:"default"`
+	Jail      map[string]rawJail `toml:"jail"`
+}
+
+// rawRead is a socket over which can only be asked.
+type rawRead struct {
+	Socket string `toml:"socket"`
+	Group  string `toml:"group"`
+}
+
+type rawDatabase struct {
+	Path       *string `toml:"path"`
+	PurgeAge   *text   `toml:"purgeage"`
+	MaxMatches *int    `toml:"maxmatches"`
+}
+
+type rawFirewall struct {
+	Table    string     `toml:"table"`
+	Chain    string     `toml:"chain"`
+	Hook     stringList `toml:"hook"`
+	Priority *int       `toml:"priority"`
+}
+
+// rawJail is a jail as one file says it; nil is what the file leaves open.
+type rawJail struct {
+	Enabled     *bool      `toml:"enabled"`
+	Filter      *string    `toml:"filter"`
+	Mode        *string    `toml:"mode"`
+	Port        stringList `toml:"port"`
+	Protocol    stringList `toml:"protocol"`
+	LogPath     stringList `toml:"logpath"`
+	MaxRetry    *int       `toml:"maxretry"`
+	FindTime    *text      `toml:"findtime"`
+	BanTime     *text      `toml:"bantime"`
+	IgnoreIP    stringList `toml:"ignoreip"`
+	IgnoreSelf  *bool      `toml:"ignoreself"`
+	UseDNS      *string    `toml:"usedns"`
+	DatePattern stringList `toml:"datepattern"`
+	Prefregex   *string    `toml:"prefregex"`
+	Failregex   stringList `toml:"failregex"`
+	Ignoreregex stringList `toml:"ignoreregex"`
+	MaxLines    *int       `toml:"maxlines"`
+	BlockType   *string    `toml:"blocktype"`
+
+	IgnoreCommand *string `toml:"ignorecommand"`
+	IgnoreCache   *string `toml:"ignorecache"`
+	LogEncoding   *string `toml:"logencoding"`
+	LogTimezone   *string `toml:"logtimezone"`
+
+	Backend      *string    `toml:"backend"`
+	JournalMatch stringList `toml:"journalmatch"`
+
+	MaxMatches  *int    `toml:"maxmatches"`
+	Ban         *rawBan `toml:"ban"`
+	IgnoreSSH   *bool   `toml:"ignoressh"`
+	Increment   *bool   `toml:"bantime.increment"`
+	Factor      *text   `toml:"bantime.factor"`
+	Formula     *string `toml:"bantime.formula"`
+	Multipliers *string `toml:"bantime.multipliers"`
+	MaxTime     *text   `toml:"bantime.maxtime"`
+	RndTime     *text   `toml:"bantime.rndtime"`
+	Overall     *bool   `toml:"bantime.overalljails"`
+}
+
+// rawBan is ban.prefix4 and its like.
+type rawBan struct {
+	Prefix4   *int `toml:"prefix4"`
+	Prefix6   *int `toml:"prefix6"`
+	Aggregate *int `toml:"aggregate"`
+}
+
+type rawFilter struct {
+	Description string             `toml:"description"`
+	Prefregex   string             `toml:"prefregex"`
+	MaxLines    int                `toml:"maxlines"`
+	Journal     stringList         `toml:"journalmatch"`
+	Failregex   stringList         `toml:"failregex"`
+	Ignoreregex stringList         `toml:"ignoreregex"`
+	DatePattern stringList         `toml:"datepattern"`
+	Mode        map[string]rawMode `toml:"mode"`
+	Sample      []rawSample        `toml:"sample"`
+}
+
+// rawMode adds expressions to the filter's own, and to those of other modes.
+type rawMode struct {
+	With      []string   `toml:"with"`
+	Failregex stringList `toml:"failregex"`
+}
+
+type rawSample struct {
+	Line  string `toml:"line"`
+	Host  string `toml:"host"`
+	Time  string `toml:"time"`
+	Match *bool  `toml:"match"`
+	Mode  string `toml:"mode"`
+}
