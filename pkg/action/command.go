@@ -39,6 +39,28 @@ var (
 	notWord = regexp.MustCompile(`[^\pL\pN_]`)
 )
 
+// String is the command as a person reads it: the text, and the values that it
+// names as variables.
+func (c Command) String() string {
+	var b strings.Builder
+	for _, v := range c.Vars {
+		fmt.Fprintf(&b, "%s=%q ", v.Name, v.Value)
+	}
+	if len(c.Vars) > 0 {
+		b.WriteByte('\n')
+	}
+	b.WriteString(c.Text)
+	return b.String()
+}
+
+// first is the word that the command begins with.
+func (c Command) first() string {
+	if words := strings.Fields(c.Text); len(words) > 0 {
+		return words[0]
+	}
+	return ""
+}
+
 // Fill replaces the tags of a text, once: what a value holds is not looked at
 // again. <F-NAME> is a group of the filter, and nothing if that has no such group;
 // other tags that are not known stay as they are.
@@ -60,17 +82,14 @@ func Fill(text string, value, group func(name string) (string, bool)) Command {
 	}
 	c.Text = tag.ReplaceAllStringFunc(text, func(t string) string {
 		name := t[1 : len(t)-1]
-		switch name {
-		case "br":
-			return "\n"
-		case "sp":
-			return " "
-		}
 		if v, ok := value(name); ok {
 			return put(name, v)
 		}
-		return t
+		return always(t)
 	})
+	if group == nil {
+		return c
+	}
 	c.Text = groupTag.ReplaceAllStringFunc(c.Text, func(t string) string {
 		name := GroupName(t[3 : len(t)-1])
 		v, _ := group(name)

@@ -1,6 +1,7 @@
 package action
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -16,12 +17,50 @@ type Ticket struct {
 	Time     string     // seconds since 1970, as fail2ban prints them
 	Failures int
 	BanTime  time.Duration
-	BanCount int
+	BanCount int // how many times it was banned with this one; 0 is taken for 1
 	Restored bool
 	Matches  []string          // lines of the log
 	Groups   map[string]string // of the filter, by name
 	// Host finds the name of an address; nil: none has one.
 	Host func(context.Context, netip.Addr) string
+	// Merged is what the database knows of the address, of this jail's bans or of
+	// all jails'; nil: nothing but this ticket.
+	Merged func(allJails bool) (failures int, matches []string, ok bool)
+	// Load fills in what is only asked for when a command is run; nil: all is there.
+	Load func(*Ticket)
+
+	numbers func() JailNumbers // the jail's; nil: not told
+}
+
+// JailNumbers are what <jail.…> tells of.
+type JailNumbers struct{ Banned, TotalBanned, Found, TotalFound int }
+
+// lean is the ticket without the lines of the log and what the filter found there.
+func (t *Ticket) lean() *Ticket {
+	l := *t
+	l.Matches, l.Groups = nil, nil
+	return &l
+}
+
+// family is that of the address, "" if there is none.
+func (t *Ticket) family() string {
+	switch {
+	case !t.IP.IsValid():
+		return ""
+	case t.IP.Is4():
+		return "inet4"
+	}
+	return "inet6"
+}
+
+// merged is what <ipmatches> and its like tell of.
+func (t *Ticket) merged(allJails bool) (failures int, matches []string) {
+	if t.Merged != nil {
+		if n, lines, ok := t.Merged(allJails); ok {
+			return n, lines
+		}
+	}
+	return t.Failures, t.Matches
 }
 
 // Tag returns the value of a tag.
@@ -35,13 +74,7 @@ func (t *Ticket) Tag(name string) (string, bool) {
 	case "fid":
 		return t.ID, true
 	case "family":
-		switch {
-		case !t.IP.IsValid():
-			return "None", true
-		case t.IP.Is4():
-			return "inet4", true
-		}
-		return "inet6", true
+		return cmp.Or(t.family(), "None"), true
 	case "ip-rev":
 		return ReverseName(t.IP), true
 	case "ip-host":
@@ -64,7 +97,7 @@ func (t *Ticket) Tag(name string) (string, bool) {
 		}
 		return strconv.FormatInt(int64(t.BanTime/time.Second), 10), true
 	case "bancount":
-		return strconv.Itoa(t.BanCount), true
+		return strconv.Itoa(max(t.BanCount, 1)), true
 	case "restored":
 		if t.Restored {
 			return "1", true
@@ -72,6 +105,20 @@ func (t *Ticket) Tag(name string) (string, bool) {
 		return "0", true
 	case "matches":
 		return strings.Join(t.Matches, "\n"), true
+	case "ipmatches", "ipjailmatches":
+		_, lines := t.merged(name == "ipmatches")
+		return strings.Join(lines, "\n"), true
+	case "ipfailures", "ipjailfailures":
+		n, _ := t.merged(name == "ipfailures")
+		return strconv.Itoa(n), true
+	case "jail.banned", "jail.banned_total", "jail.found", "jail.found_total":
+		if t.numbers == nil {
+			return "", false
+		}
+		n := t.numbers()
+		return strconv.Itoa(map[string]int{
+			"jail.banned": n.Banned, "jail.banned_total": n.TotalBanned, "jail.found": n.Found, "jail.found_total": n.TotalFound,
+		}[name]), true
 	}
 	return "", false
 }

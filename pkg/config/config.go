@@ -20,6 +20,7 @@ import (
 
 	"bailiff/filters"
 	"bailiff/jails"
+	"bailiff/pkg/action"
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
@@ -87,7 +88,11 @@ type Jail struct {
 	// MaxMatches is how many lines of an address are remembered.
 	MaxMatches int
 	Rule       firewall.Rule
-	Ignore     IgnoreList
+	// Unenforced: Rule is nothing's, what bans is among the actions.
+	Unenforced bool
+	// Actions are what is run for a ban, beside the kernel's sets.
+	Actions []action.Definition
+	Ignore  IgnoreList
 	// IgnoreCommand says of a failure whether it is ignored, by exit code 0; empty:
 	// none. IgnoreCache keeps its answers; nil: for no time.
 	IgnoreCommand string

@@ -207,7 +207,7 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 		fail("logencoding", err)
 	}
 	l.treeFilter(f, j, fail)
-	l.treeRule(f, j, fail)
+	l.treeActions(f, j, fail)
 	treeParts(f, j)
 	return j
 }
@@ -314,54 +314,6 @@ func (l *loader) treeFilter(f *fail2ban.Jail, j *Jail, fail func(string, error))
 				fail("filter", fmt.Errorf("filter: %w", err))
 			}
 		}
-	}
-}
-
-// firewallActions begin the names of the actions whose work is ours: shutting an
-// address out of ports.
-var firewallActions = []string{"nftables", "iptables", "firewallcmd", "ufw", "shorewall", "pf", "ipfw", "ipset", "bsd-ipfw", "npf"}
-
-// treeRule takes ports and protocol from the jail's first action of a firewall.
-func (l *loader) treeRule(f *fail2ban.Jail, j *Jail, fail func(string, error)) {
-	j.Rule = firewall.Rule{Jail: f.Name, Prefix4: j.Networks.Prefix4, Prefix6: j.Networks.Prefix6}
-	found := false
-	for _, a := range f.Actions {
-		ours := false
-		for _, p := range firewallActions {
-			ours = ours || strings.HasPrefix(a.File, p)
-		}
-		if !ours || found {
-			if !ours {
-				j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: action %s can't be run yet: the ban is made without it", f.Name, a.Name))
-			}
-			continue
-		}
-		found = true
-		port, hasPort := a.Options.Get("port")
-		protocol, _ := a.Options.Get("protocol")
-		kind, _ := a.Options.Get("type")
-		if strings.Contains(a.File, "allports") || kind == "allports" || !hasPort {
-			port = ""
-		}
-		var err error
-		if j.Rule.Protocols, err = parseProtocols([]string{cmp.Or(protocol, "tcp")}); err != nil {
-			fail("protocol", err)
-		}
-		if port != "" {
-			if j.Rule.Ports, err = ParsePorts([]string{port}); err != nil {
-				fail("port", err)
-			}
-			if len(j.Rule.Ports) > 0 && len(j.Rule.Protocols) == 0 {
-				j.Rule.Ports = nil
-			}
-		}
-		if block, _ := a.Options.Get("blocktype"); strings.Contains(strings.ToLower(block), "drop") {
-			j.Rule.Drop = true
-		}
-		j.Sources = append(j.Sources, a.Files...)
-	}
-	if !found && len(f.Actions) > 0 {
-		fail("action", errors.New("none of its actions can be run yet: use banaction = nftables"))
 	}
 }
 

@@ -32,11 +32,16 @@ type jailLayers struct {
 	errs   []error
 }
 
+// hookNames are the places where a chain can be attached.
+var hookNames = []string{"input", "forward", "prerouting"}
+
 type loader struct {
 	cfg      *Config
 	all      bool // jails that are not enabled, too
 	defaults *layer
-	jails    map[string]*jailLayers
+	// firewallSet: a jail of fail2ban's has said where the rules live.
+	firewallSet bool
+	jails       map[string]*jailLayers
 }
 
 func (l *loader) jail(name string) *jailLayers {
@@ -184,7 +189,7 @@ func (l *loader) main(file string, data []byte) {
 		hooks = stringList{"input"}
 	}
 	for _, h := range hooks {
-		if !slices.Contains([]string{"input", "forward", "prerouting"}, h) {
+		if !slices.Contains(hookNames, h) {
 			l.cfg.Errors = append(l.cfg.Errors, &Error{file, lineOf(string(data), []string{"firewall", "hook"}), fmt.Sprintf("hook %q: want input, forward or prerouting", h)})
 			continue
 		}

@@ -167,6 +167,7 @@ func (d *Daemon) start(c *config.Jail, before jail.Carry) {
 		j, err = jail.Start(c, d.deps(), before)
 	}
 	if err != nil {
+		before.Close()
 		d.failed[c.Name] = err
 		for _, line := range strings.Split(err.Error(), "\n") {
 			log.Error(fmt.Sprintf("[%s] not started: %s", c.Name, line))
@@ -306,14 +307,20 @@ func (d *Daemon) shutdown() {
 	defer d.mu.Unlock()
 	server := d.log.With("component", "server")
 	server.Info("Shutdown in progress...")
+	var stopping sync.WaitGroup // side by side: actions may take their time
 	for _, name := range sortedJails(d.jails) {
-		kept := d.jails[name].Stop(d.opts.FlushOnStop)
-		text := fmt.Sprintf("Jail '%s' stopped", name)
-		if n := len(kept.Bans); n > 0 && d.fw != nil {
-			text += fmt.Sprintf("; %d bans stay in the kernel until they end", n)
-		}
-		d.log.With("component", "jail").Info(text)
+		stopping.Go(func() {
+			j := d.jails[name]
+			kept := j.Stop(d.opts.FlushOnStop)
+			kept.Close()
+			text := fmt.Sprintf("Jail '%s' stopped", name)
+			if n := len(kept.Bans); n > 0 && d.fw != nil && !j.Configured.Unenforced {
+				text += fmt.Sprintf("; %d bans stay in the kernel until they end", n)
+			}
+			d.log.With("component", "jail").Info(text)
+		})
 	}
+	stopping.Wait()
 	if d.queue != nil {
 		d.queue.Close()
 	}
@@ -380,6 +387,7 @@ func (d *Daemon) Reload() (control.ReloadResult, error) {
 	for _, c := range cfg.Jails {
 		running := d.jails[c.Name]
 		if running != nil && reflect.DeepEqual(running.Configured, c) && !running.Changed() {
+			running.ReloadActions()
 			continue
 		}
 		var before jail.Carry
@@ -505,13 +513,19 @@ func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, er
 		}
 		out = append(out, res)
 	}
-	d.settle()
+	d.settle(j)
 	return out, nil
 }
 
+// actionsSettle is how long a command waits for what actions do of it.
+const actionsSettle = 10 * time.Second
+
 // settle waits until the kernel has what was asked, so that a command's answer
 // is the truth.
-func (d *Daemon) settle() {
+func (d *Daemon) settle(jails ...*jail.Jail) {
+	for _, j := range jails {
+		j.Actions().Sync(actionsSettle)
+	}
 	if d.queue != nil {
 		d.queue.Sync()
 	}
@@ -530,7 +544,7 @@ func (d *Daemon) Unban(r control.UnbanRequest) ([]control.UnbanResult, error) {
 		}
 		jails = []*jail.Jail{j}
 	}
-	defer d.settle()
+	defer d.settle(jails...)
 	if r.All {
 		res := control.UnbanResult{Jails: []string{}}
 		for _, j := range jails {

@@ -46,7 +46,7 @@ func (d *Daemon) set(c *command) (any, error) {
 			return nil, pyError("ValueError", err.Error())
 		}
 		n := j.Attempt(id, c.rest(4))
-		d.settle()
+		d.settle(j)
 		return n, nil
 	}
 	if err := j.Change(func(s *config.Jail) error { return change(s, what, c) }); err != nil {
@@ -121,7 +121,7 @@ func (d *Daemon) banAs(j *jail.Jail, ips []string) (any, error) {
 		}
 		n += number(added)
 	}
-	d.settle()
+	d.settle(j)
 	return n, nil
 }
 

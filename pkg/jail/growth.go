@@ -126,6 +126,7 @@ func (j *Jail) sentence(b *ban.Ban) (grown bool) {
 func (j *Jail) increased(b ban.Ban) {
 	j.deps.Log.With("component", "observer").Log(context.Background(), eventlog.LevelNotice, fmt.Sprintf("[%s] Increase Ban %s (%d # %s -> %s)",
 		j.Config.Name, ban.Name(b.ID), b.Count, Span(b.End.Sub(b.Start)), b.End.Format(time.DateTime)))
+	j.actions.Prolong(j.banTicket(b))
 }
 
 // Span writes a time as fail2ban's log does: at most three units, rounded to what
@@ -184,6 +185,7 @@ func (j *Jail) aggregate(id netip.Prefix) {
 	now := j.deps.Now()
 	whole := ban.Ban{ID: network, Start: now, End: now, Failures: n, Count: 1}
 	changes := make([]firewall.Change, 0, n+1)
+	gone := make([]string, 0, n)
 	for _, b := range j.bans.Inside(network) {
 		j.bans.Remove(b.ID)
 		changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Remove: true})
@@ -192,11 +194,17 @@ func (j *Jail) aggregate(id netip.Prefix) {
 		}
 		b.End = now
 		j.delta.Events = append(j.delta.Events, store.Event{Ban: b, Shortened: true})
+		gone = append(gone, ban.Name(b.ID))
 	}
 	j.bans.Add(whole)
 	j.deps.Firewall.Push(append(changes, firewall.Change{Jail: j.Config.Name, ID: network, Left: whole.Left(now)})...)
+	ticket := j.banTicket(whole)
 	j.banned(whole)
 	j.notice("Ban %s", ban.Name(network))
+	j.actions.Ban(ticket)
+	for _, id := range gone {
+		j.actions.Unban(id)
+	}
 	j.deps.Log.With("component", "actions").Info(fmt.Sprintf("[%s] %s takes the place of %d bans in it", j.Config.Name, ban.Name(network), n))
 }
 

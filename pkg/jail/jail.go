@@ -15,6 +15,7 @@ import (
 	"slices"
 	"time"
 
+	"bailiff/pkg/action"
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
 	"bailiff/pkg/eventlog"
@@ -42,6 +43,9 @@ type Store interface {
 	// BanCount returns how often an address was banned, in one jail or in all, and
 	// when the last time.
 	BanCount(name string, id netip.Prefix, overall bool) (count int, last time.Time, err error)
+	// Merged returns the failures and the last lines of all bans of an address, in
+	// one jail or in all, and when the last of them began.
+	Merged(name string, id netip.Prefix, overall bool, mostLines int) (failures int, lines []string, last time.Time, known bool, err error)
 	// Push hands over what changed; it is written soon, in one transaction.
 	Push(*store.Delta)
 }
@@ -71,6 +75,8 @@ type Deps struct {
 	Source func(*config.Jail, *filter.Filter) Source
 	// MaxMatches is how many lines of the log are kept with a ban.
 	MaxMatches int
+	// RunAction runs an action's command; nil: the shell does.
+	RunAction func(ctx context.Context, c action.Command, timeout time.Duration) bool
 }
 
 // Jail is one running jail.
@@ -95,6 +101,11 @@ type Jail struct {
 	flushing bool         // the timer runs
 	flush    *time.Timer
 	matches  map[netip.Prefix][]string
+	actions  *action.Group
+	// groups are those that the filter found with an address's first failure; kept
+	// if an action tells of them.
+	groups    map[netip.Prefix]map[string]string
+	checkedAt time.Time // when the actions' environments were last looked at
 
 	growth  *ban.Growth // nil: ban times don't grow
 	history map[netip.Prefix]past
@@ -135,8 +146,12 @@ type BanStatus struct {
 // Carry is what a jail leaves to the one that takes its place at a reload.
 type Carry struct {
 	Bans           []ban.Ban
-	Failed, Banned int // in all
+	Failed, Banned int           // in all
+	Actions        *action.Group // at work; nil: none are
 }
+
+// Close ends what is left to nobody.
+func (c *Carry) Close() { c.Actions.Close() }
 
 // Start makes the jail's sets and rules and begins to read. before is what the same
 // jail left before a reload; the kernel's bans are kept anyway.
@@ -161,6 +176,9 @@ func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 		}
 		j.history = map[netip.Prefix]past{}
 	}
+	if c.Unenforced {
+		j.deps.Firewall = unenforced{}
+	}
 	state, err := j.load()
 	if err != nil {
 		return nil, err
@@ -169,10 +187,11 @@ func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 	j.stop = stop
 	j.ignore.Prefixes = slices.Clone(c.Ignore.Prefixes)
 	j.refreshIgnore(ctx) // before bans are taken over: who is ignored now is not
-	if err := deps.Firewall.AddJail(c.Rule); err != nil {
+	if err := j.deps.Firewall.AddJail(c.Rule); err != nil {
 		stop()
 		return nil, err
 	}
+	j.startActions(before.Actions)
 	if err := j.takeOver(state, before.Bans); err != nil {
 		stop()
 		return nil, err
@@ -328,13 +347,14 @@ func (j *Jail) do(f func()) bool {
 	}
 }
 
-// Stop ends the jail and returns what it leaves. Its bans stay in the kernel
-// unless flush is set.
+// Stop ends the jail and returns what it leaves, its actions at work: they go to
+// the jail that takes its place, or are to be closed. Its bans stay in the kernel
+// unless flush is set; then nothing is left.
 func (j *Jail) Stop(flush bool) Carry {
 	j.stop()
 	<-j.done
 	bans := j.bans.All()
-	left := Carry{Bans: bans, Failed: j.window.Total(), Banned: j.bans.Total()}
+	left := Carry{Bans: bans, Failed: j.window.Total(), Banned: j.bans.Total(), Actions: j.actions}
 	if flush {
 		if err := j.deps.Firewall.RemoveJail(j.Config.Name); err != nil {
 			j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", j.Config.Name, err))
@@ -343,6 +363,7 @@ func (j *Jail) Stop(flush bool) Carry {
 		for _, b := range bans {
 			j.notice("Unban %s", ban.Name(b.ID))
 		}
+		left.Close()
 		return Carry{}
 	}
 	return left
@@ -445,12 +466,14 @@ func (j *Jail) count(q found) {
 	}
 	j.failuresChanged(id)
 	j.keepLines(id, q.failure.Lines)
+	j.keepGroups(q)
 	if !due {
 		return
 	}
 	if b, ok := j.covering(id); ok {
 		if !catchUp {
 			j.notice("%s already banned", ban.Name(b.ID))
+			j.checkActions(b)
 		}
 		return
 	}
@@ -485,15 +508,18 @@ func (j *Jail) covering(id netip.Prefix) (ban.Ban, bool) {
 // enforce puts a ban on the list and into the kernel.
 func (j *Jail) enforce(b ban.Ban) {
 	_, held := j.bans.Add(b)
+	ticket := j.banTicket(b)
 	j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(j.deps.Now()), Replace: held})
 	j.banned(b)
 	j.remember(b.ID, past{b.Count, b.Start})
 	j.notice("Ban %s", ban.Name(b.ID))
+	j.actions.Ban(ticket)
 }
 
 func (j *Jail) expire() {
 	for _, b := range j.bans.Expire(j.deps.Now().Add(-expireGrace)) {
 		j.notice("Unban %s", ban.Name(b.ID))
+		j.actions.Unban(ban.Name(b.ID))
 	}
 }
 

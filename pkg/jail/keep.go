@@ -100,7 +100,11 @@ func (j *Jail) takeOver(state store.State, before []ban.Ban) error {
 	j.deps.Firewall.Push(changes...)
 	for _, id := range restored { // only now: the kernel comes first
 		j.notice("Restore Ban %s", ban.Name(id))
+		if b, ok := j.bans.Get(id); ok {
+			j.actions.Ban(j.restoredTicket(b))
+		}
 	}
+	j.retain()
 	slices.SortFunc(state.Failures, func(a, b store.Failures) int { return a.Times[len(a.Times)-1].Compare(b.Times[len(b.Times)-1]) })
 	for _, f := range state.Failures {
 		if now.Sub(f.Times[len(f.Times)-1]) <= j.Config.FindTime {
@@ -238,6 +242,7 @@ func (j *Jail) keepLines(id netip.Prefix, lines []filter.Line) {
 func (j *Jail) banned(b ban.Ban) {
 	j.delta.Events = append(j.delta.Events, store.Event{Ban: b, Matches: j.matches[b.ID]})
 	delete(j.matches, b.ID)
+	delete(j.groups, b.ID)
 	j.changed()
 }
 
@@ -249,6 +254,7 @@ func (j *Jail) lifted(b ban.Ban) {
 
 func (j *Jail) allLifted() {
 	clear(j.matches)
+	clear(j.groups)
 	clear(j.history)
 	j.delta.Events = append(j.delta.Events, store.Event{AllLifted: true})
 	j.changed()
@@ -295,6 +301,7 @@ func (j *Jail) push() {
 		d.Failures[id] = j.window.Times(id)
 		if d.Failures[id] == nil {
 			delete(j.matches, id)
+			delete(j.groups, id)
 		}
 	}
 	j.deps.Store.Push(d)

@@ -51,6 +51,7 @@ func (j *Jail) Ban(id netip.Prefix, force bool) (added bool, err error) {
 			j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: inner.ID, Remove: true})
 			j.lifted(inner)
 			j.notice("Unban %s", ban.Name(inner.ID))
+			j.actions.Unban(ban.Name(inner.ID))
 		}
 		if _, held := j.bans.Get(id); !held {
 			added = true
@@ -84,6 +85,7 @@ func (j *Jail) Unban(id netip.Prefix) (found bool) {
 			j.lifted(b)
 			j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: id, Remove: true})
 			j.notice("Unban %s", ban.Name(id))
+			j.actions.Unban(ban.Name(id))
 		}
 		j.push()
 	})
@@ -102,6 +104,7 @@ func (j *Jail) UnbanAll() (n int) {
 			}
 		}
 		j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, Clear: true})
+		j.actions.Flush()
 		j.allLifted()
 		j.push()
 		for _, b := range all {

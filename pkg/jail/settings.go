@@ -23,8 +23,14 @@ func (j *Jail) Settings() (c config.Jail) {
 
 // Changed reports whether Change was called since the start.
 func (j *Jail) Changed() (changed bool) {
-	j.do(func() { changed = j.Config != j.Configured })
+	j.do(func() { changed = j.Config != j.Configured || !j.actions.Same(j.Configured.Actions) })
 	return changed
+}
+
+// ReloadActions tells the actions that the configuration was read anew, and did
+// not change.
+func (j *Jail) ReloadActions() {
+	j.do(func() { j.actions.Reload(j.Configured.Actions, nil) })
 }
 
 // Change has f change the jail's settings. f gets a copy, and sets new lists in

@@ -9,6 +9,7 @@
 package store
 
 import (
+	"cmp"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -449,6 +450,62 @@ func (s *Store) BanCount(jail string, id netip.Prefix, overall bool) (count int,
 		return 0, time.Time{}, fmt.Errorf("database %s: %w", s.path, err)
 	}
 	return count, time.Unix(at, 0), nil
+}
+
+// Merged returns what all bans of an address had, in one jail or, with overall, in
+// all: how many failures, and the last lines of the log that led to them, at most
+// so many. known is false if there was no ban.
+func (s *Store) Merged(jail string, id netip.Prefix, overall bool, mostLines int) (failures int, lines []string, last time.Time, known bool, err error) {
+	q, args := "SELECT timeofban, data FROM bans WHERE ip = ? AND jail = ? ORDER BY timeofban DESC, rowid DESC", []any{ban.Name(id), jail}
+	if overall {
+		q, args = "SELECT timeofban, data FROM bans WHERE ip = ? ORDER BY timeofban DESC, rowid DESC", args[:1]
+	}
+	rows, err := s.db.Query(q, args...)
+	if err != nil {
+		return 0, nil, last, false, fmt.Errorf("database %s: %w", s.path, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var at int64
+		var data []byte
+		if err := rows.Scan(&at, &data); err != nil {
+			return 0, nil, last, false, fmt.Errorf("database %s: %w", s.path, err)
+		}
+		of := struct {
+			Matches  []any
+			Failures *int
+		}{}
+		_ = json.Unmarshal(data, &of) // what another program wrote counts as one failure
+		if !known {
+			last, known = time.Unix(at, 0), true
+		}
+		one := 1
+		failures += *cmp.Or(of.Failures, &one)
+		var earlier []string
+		for _, m := range of.Matches {
+			earlier = append(earlier, matchText(m))
+		}
+		if room := mostLines - len(lines); room > 0 {
+			lines = append(earlier[max(len(earlier)-room, 0):], lines...)
+		}
+	}
+	return failures, lines, last, known, rows.Err()
+}
+
+// matchText is a line as fail2ban keeps it: a text, or one in three parts around
+// its date.
+func matchText(m any) string {
+	switch m := m.(type) {
+	case string:
+		return m
+	case []any:
+		var b strings.Builder
+		for _, part := range m {
+			b.WriteString(matchText(part))
+		}
+		return b.String()
+	}
+	return ""
 }
 
 // Disable notes that a jail is not there any more.

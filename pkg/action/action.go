@@ -1,0 +1,475 @@
+package action
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"bailiff/pkg/config/fail2ban"
+)
+
+// The life of one action, in fail2ban's order: started at once or, where it
+// depends on the address's family, with the first ban of each; ban and unban;
+// where a command fails, the environment is checked, repaired (by actionrepair,
+// else by stopping and starting) and the command tried once more.
+
+// Site is where an action works.
+type Site struct {
+	Jail string
+	Log  *slog.Logger
+	// Now is the time that tags tell outside of a ban, as fail2ban prints it; nil:
+	// nothing is told.
+	Now func() string
+	// Numbers are the jail's; nil: tags tell of none.
+	Numbers func() JailNumbers
+	// Run runs a command and reports whether it succeeded; nil: the shell does.
+	Run func(ctx context.Context, c Command, timeout time.Duration) bool
+}
+
+// state of a family.
+type state int
+
+const (
+	started state = 1 << iota
+	hasBans       // something was banned since it started or was flushed
+	oneOf   state = started | hasBans
+)
+
+// Action is one action at work. It belongs to one goroutine.
+type Action struct {
+	def      *Definition
+	site     *Site
+	ctx      context.Context
+	resolved map[string]*fail2ban.Options // by family
+
+	families []string // of states, in the order in which they came up
+	states   map[string]state
+	// done are the commands that were run for each kind, by family: what is the same
+	// for both families is not run twice.
+	done map[string]map[string]string
+	// repaired counts how often the environment was found broken: bans before that
+	// may be missing there.
+	repaired int
+}
+
+// New returns an action that has not started.
+func New(ctx context.Context, def *Definition, site *Site) *Action {
+	return &Action{def: def, site: site, ctx: ctx, resolved: map[string]*fail2ban.Options{}, states: map[string]state{}, done: map[string]map[string]string{}}
+}
+
+func (a *Action) log(level slog.Level, format string, args ...any) {
+	a.site.Log.With("component", "actions").Log(context.Background(), level, fmt.Sprintf(format, args...))
+}
+
+func (a *Action) setState(family string, s state) {
+	if !slices.Contains(a.families, family) {
+		a.families = append(a.families, family)
+	}
+	a.states[family] = s
+}
+
+// in returns the families whose state has all of s.
+func (a *Action) in(s state) []string {
+	var out []string
+	for _, f := range a.families {
+		if a.states[f]&s == s {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// text returns a command with its parameters filled in.
+func (a *Action) text(name, family string) (string, error) {
+	all, ok := a.resolved[family]
+	if !ok {
+		var err error
+		if all, err = a.def.Resolve(family); err != nil {
+			return "", err
+		}
+		a.resolved[family] = all
+	}
+	return always(all.Values[name]), nil
+}
+
+// changed has the commands filled in anew.
+func (a *Action) changed() {
+	a.resolved, a.done = map[string]*fail2ban.Options{}, map[string]map[string]string{}
+}
+
+func (a *Action) timeout() time.Duration {
+	return cmp.Or(a.def.Timeout, DefaultTimeout)
+}
+
+var commandNo atomic.Uint64
+
+// run runs a command and logs what went wrong, as fail2ban does.
+func (a *Action) run(c Command) bool {
+	if c.Text == "" {
+		return true
+	}
+	if a.site.Run != nil {
+		return a.site.Run(a.ctx, c, a.timeout())
+	}
+	log := a.site.Log.With("component", "utils")
+	no := fmt.Sprintf("%x", 0x10000+commandNo.Add(1))
+	res, err := c.Run(a.ctx, a.timeout())
+	say := func(level slog.Level, format string, args ...any) {
+		log.Log(context.Background(), level, no+" -- "+fmt.Sprintf(format, args...))
+	}
+	ok := err == nil && res.Code == 0
+	level := slog.LevelError
+	if ok {
+		level = slog.LevelDebug
+	}
+	if !log.Enabled(context.Background(), level) {
+		return ok
+	}
+	say(level, "exec: %s", c)
+	var late *TimeoutError
+	if errors.As(err, &late) {
+		say(level, "timed out after %d seconds.", int(late.After/time.Second))
+	}
+	for _, line := range strings.FieldsFunc(string(res.Output), func(r rune) bool { return r == '\n' }) {
+		say(level, "output: %q", line)
+	}
+	switch {
+	case late != nil:
+		say(level, "killed with SIGKILL (return code: -9)")
+	case err != nil:
+		say(level, "failed with %v", err)
+	case ok:
+		say(level, "returned successfully 0")
+	case res.Code > 128:
+		say(level, "killed with signal %d (return code: %d)", res.Code-128, res.Code)
+	default:
+		say(level, "returned %d", res.Code)
+		switch res.Code {
+		case 126:
+			log.Info(`HINT on 126: "Command is not executable": it is there, but may not be run`)
+		case 127:
+			log.Info(fmt.Sprintf(`HINT on 127: "Command not found".  Make sure that all commands in %s are in the PATH of bailiff (%s)`, c.first(), "see grep -a PATH= /proc/$(pidof -s bailiff)/environ"))
+		}
+	}
+	return ok
+}
+
+// FailedError says that one of an action's commands failed.
+type FailedError struct{ Doing, Jail, Action, Why string }
+
+func (e *FailedError) Error() string {
+	return fmt.Sprintf("Error %s action Jail('%s')/%s: '%s'", e.Doing, e.Jail, e.Action, e.Why)
+}
+
+// operate runs a command that is of no ban (actionstart and its like) for some
+// families; nil: for all that have started. after is told how it went.
+func (a *Action) operate(name, doing string, families []string, after func(family string, ok bool)) error {
+	if len(families) == 0 {
+		families = a.in(started)
+	}
+	failed, why := false, "Script error"
+	for _, family := range families {
+		text, err := a.text(name, family)
+		if err != nil {
+			failed, why = true, err.Error()
+			continue
+		}
+		if family != "" {
+			c := Fill(text, func(tag string) (string, bool) { return family, tag == "family" }, nil)
+			text = c.Text
+		}
+		ok := true
+		if text != "" && !a.ranFor(name, text, family) {
+			c := Command{Text: text}
+			if a.site.Now != nil {
+				t := &Ticket{Time: a.site.Now(), numbers: a.site.Numbers}
+				c = Fill(text, func(tag string) (string, bool) {
+					if tag == "family" {
+						return family, true
+					}
+					return t.Tag(tag)
+				}, t.Group)
+			}
+			ok = a.run(c)
+			failed = failed || !ok
+		}
+		if after != nil {
+			after(family, ok)
+		}
+		a.noteRun(name, family, text, ok)
+	}
+	if failed {
+		return &FailedError{doing, a.site.Jail, a.def.Name, why}
+	}
+	return nil
+}
+
+// ranFor reports whether the same command was run for another family.
+func (a *Action) ranFor(name, text, family string) bool {
+	for f, t := range a.done[name] {
+		if f != family && t == text {
+			return true
+		}
+	}
+	return false
+}
+
+// noteRun remembers that a command was run for a family, or, where it was not,
+// that it has to be for all for which it is the same.
+func (a *Action) noteRun(name, family, text string, ok bool) {
+	if ok && text != "" {
+		if a.done[name] == nil {
+			a.done[name] = map[string]string{}
+		}
+		a.done[name][family] = text
+		return
+	}
+	a.forget(name, family)
+}
+
+func (a *Action) forget(name, family string) {
+	was, ok := a.done[name][family]
+	if !ok {
+		return
+	}
+	for f, t := range a.done[name] {
+		if t == was {
+			delete(a.done[name], f)
+		}
+	}
+}
+
+// Start starts the action, unless it does with its first ban.
+func (a *Action) Start() error {
+	if a.def.Mail != nil {
+		return a.mail(a.def.Mail.started(a.site))
+	}
+	if a.def.onDemand() {
+		return nil
+	}
+	return a.start(a.def.families())
+}
+
+func (a *Action) start(families []string) error {
+	return a.operate("actionstart", "starting", families, func(family string, ok bool) {
+		if ok {
+			a.forget("actionstop", family)
+			a.setState(family, started)
+		}
+	})
+}
+
+// Ban bans; again says that it was banned before, and may be missing now.
+func (a *Action) Ban(t *Ticket, again bool) error {
+	if a.def.Mail != nil {
+		if t.Restored || again {
+			return nil
+		}
+		return a.mail(a.def.Mail.banned(a.site, t))
+	}
+	family := t.family()
+	if a.def.onDemand() && a.states[family] == 0 {
+		if err := a.start([]string{family}); err != nil {
+			return err
+		}
+	}
+	command := "actionban"
+	if again && a.def.get("actionreban") != "" {
+		command = "actionreban"
+	}
+	if !a.process(command, t) {
+		return fmt.Errorf("Error banning %s", t.ID)
+	}
+	a.setState(family, a.states[family]|oneOf)
+	return nil
+}
+
+// Unban lifts a ban.
+func (a *Action) Unban(t *Ticket) error {
+	if a.states[t.family()]&hasBans == 0 {
+		return nil
+	}
+	if !a.process("actionunban", t) {
+		return fmt.Errorf("Error unbanning %s", t.ID)
+	}
+	return nil
+}
+
+// Prolong tells of a ban that ends later than it did.
+func (a *Action) Prolong(t *Ticket) error {
+	if strings.TrimSpace(a.def.get("actionprolong")) == "" {
+		return nil
+	}
+	if !a.process("actionprolong", t) {
+		return fmt.Errorf("Error prolonging %s", t.ID)
+	}
+	return nil
+}
+
+// canFlush reports whether it can lift all bans at once.
+func (a *Action) canFlush() bool { return a.def.get("actionflush") != "" }
+
+// flush lifts all bans at once. It reports whether that is done: false if each has
+// to be lifted by itself.
+func (a *Action) flush(stopping bool) (done bool) {
+	if !a.canFlush() {
+		return false
+	}
+	a.site.Log.With("component", "actions").Log(context.Background(), slog.Level(2), fmt.Sprintf("[%s] Flush ticket(s) with %s", a.site.Jail, a.def.Name))
+	families := a.in(oneOf)
+	if len(families) == 0 {
+		return true
+	}
+	err := a.operate("actionflush", "flushing", families, func(family string, ok bool) {
+		if ok && a.states[family] != 0 {
+			a.states[family] &^= hasBans
+		}
+	})
+	if err == nil {
+		return true
+	}
+	a.log(slog.LevelError, "Failed to flush bans in jail '%s' action '%s': %v", a.site.Jail, a.def.Name, err)
+	a.log(slog.LevelInfo, "No flush occurred, do consistency check")
+	a.Check(func() bool {
+		if stopping && a.def.get("actionrepair_on_unban") == "" {
+			a.log(slog.LevelError, "Invariant check failed. Flush is impossible.")
+			return false
+		}
+		return true
+	})
+	return true // each by itself would fail, too
+}
+
+// Stop ends the action.
+func (a *Action) Stop() error {
+	if a.def.Mail != nil {
+		return a.mail(a.def.Mail.stopped(a.site))
+	}
+	families := a.in(started)
+	if len(families) == 0 {
+		return nil
+	}
+	a.families, a.states = nil, map[string]state{}
+	return a.stop(families)
+}
+
+func (a *Action) stop(families []string) error {
+	return a.operate("actionstop", "stopping", families, func(family string, ok bool) {
+		if ok {
+			a.forget("actionstart", family)
+		}
+	})
+}
+
+// Reload tells the action that the configuration was read anew.
+func (a *Action) Reload() error {
+	if a.def.Mail != nil {
+		return nil
+	}
+	return a.operate("actionreload", "reloading", nil, nil)
+}
+
+// Check checks the environment of each family that has started and repairs it.
+// mayRepair, if not nil, is asked before.
+func (a *Action) Check(mayRepair func() bool) {
+	if a.def.Mail != nil || a.def.get("actioncheck") == "" {
+		return
+	}
+	for _, family := range slices.Clone(a.families) {
+		if a.states[family] != 0 && a.sane(family, mayRepair, true) == broken {
+			a.states[family] = 0
+			a.forget("actionstart", family)
+		}
+	}
+}
+
+type sanity int
+
+const (
+	broken sanity = iota
+	sane
+	leftBroken // nobody wanted it repaired
+)
+
+func (a *Action) sane(family string, mayRepair func() bool, forceStart bool) sanity {
+	if !forceStart && family != "" && !slices.Contains(a.families, family) {
+		return sane
+	}
+	operation := func(name string) string {
+		text, err := a.text(name, family)
+		if err == nil && family != "" {
+			text = Fill(text, func(tag string) (string, bool) { return family, tag == "family" }, nil).Text
+		}
+		return text
+	}
+	check := Command{Text: operation("actioncheck")}
+	if check.Text == "" || a.run(check) {
+		return sane
+	}
+	if mayRepair != nil && !mayRepair() {
+		return leftBroken
+	}
+	a.log(slog.LevelError, "Invariant check failed. Trying to restore a sane environment")
+	a.repaired++
+	if repair := operation("actionrepair"); repair != "" {
+		if !a.run(Command{Text: repair}) {
+			a.setState(family, 0)
+			a.log(slog.Level(12), "Unable to restore environment")
+			return broken
+		}
+		a.setState(family, started)
+	} else {
+		if slices.Contains(a.families, family) {
+			a.states[family] = 0
+			_ = a.stop([]string{family}) // what is not there can't be stopped; the start tells
+		}
+		if forceStart || !a.def.onDemand() {
+			if err := a.start([]string{family}); err != nil {
+				a.log(slog.LevelError, "%v", err)
+			}
+		}
+	}
+	if a.states[family] != 0 && !a.run(check) {
+		a.log(slog.Level(12), "Unable to restore environment")
+		return broken
+	}
+	return sane
+}
+
+// process runs a command of a ban, and once more after a repair.
+func (a *Action) process(name string, t *Ticket) bool {
+	family := t.family()
+	of := *t
+	of.numbers = a.site.Numbers
+	if of.Load != nil {
+		of.Load(&of)
+	}
+	for try := 0; ; try++ {
+		if try > 0 && a.def.get("actioncheck") != "" {
+			s := a.sane(family, func() bool {
+				if name == "actionunban" && a.def.get("actionrepair_on_unban") == "" {
+					a.log(slog.LevelError, "Invariant check failed. Unban is impossible.")
+					return false
+				}
+				return true
+			}, name != "actionunban")
+			if s != sane {
+				return false
+			}
+		}
+		text, err := a.text(name, family)
+		if err != nil {
+			a.log(slog.LevelError, "%v", err)
+			return false
+		}
+		if ok := a.run(Fill(text, of.Tag, of.Group)); ok || try > 0 {
+			return ok
+		}
+	}
+}

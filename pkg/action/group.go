@@ -1,0 +1,716 @@
+package action
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"bailiff/pkg/config/fail2ban"
+)
+
+// A Group is a jail's actions. Each works in a goroutine of its own and in its own
+// time: what one does of a ban comes before what the next one does, as in
+// fail2ban, unless the former takes longer than orderGrace; then the others go on
+// without it. Nothing of this holds up the jail.
+
+const (
+	// orderGrace is how long an action waits for the one before it.
+	orderGrace = time.Second
+	// stopGrace is how long a stop waits for bans that are still to be told to an
+	// action that is behind.
+	stopGrace = 10 * time.Second
+	// leanFrom is how many waiting bans keep their lines; the rest does without.
+	leanFrom = 1000
+)
+
+// Group is a jail's actions at work. Its methods are safe for concurrent use.
+type Group struct {
+	site   *Site
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	workers []*worker
+	held    map[string]*heldTicket // bans in force, by ID
+	next    uint64
+	last    *turn // of the last job
+	closed  bool
+}
+
+type heldTicket struct {
+	*Ticket
+	no uint64 // in which order they came
+}
+
+// worker is one action with what it has to do.
+type worker struct {
+	group *Group
+	def   *Definition
+	act   *Action
+	keep  bool // what a ticket tells is needed after the ban
+
+	mu      sync.Mutex
+	todo    []*job
+	wake    sync.Cond
+	slow    bool // it holds up the others no longer
+	busy    bool
+	ended   bool
+	flushed bool      // the last flush lifted all bans at once
+	giveUp  time.Time // bans that are not told by then are not
+	gone    chan struct{}
+}
+
+type kind int
+
+const (
+	jobStart kind = iota
+	jobBan
+	jobReban
+	jobUnban
+	jobUnbanUnlessFlushed
+	jobProlong
+	jobFlush
+	jobStopping // a flush before a stop
+	jobCheck
+	jobReload
+	jobStop
+	jobCall
+)
+
+// job is something that all actions have to do, one after the other.
+type job struct {
+	kind   kind
+	ticket *Ticket
+	site   *Site               // of jobReload
+	call   func(*Action) error // of jobCall
+	err    error               // of jobCall
+	// turns are closed as one after the other is through with it.
+	turns map[*worker]*turn
+}
+
+// turn is one worker's place in a job.
+type turn struct {
+	worker *worker
+	after  *turn // nil: there is none before it
+	done   chan struct{}
+}
+
+// NewGroup starts a jail's actions.
+func NewGroup(defs []Definition, site *Site) *Group {
+	ctx, cancel := context.WithCancel(context.Background())
+	g := &Group{site: site, ctx: ctx, cancel: cancel, held: map[string]*heldTicket{}}
+	for i := range defs {
+		g.workers = append(g.workers, g.newWorker(&defs[i]))
+	}
+	g.submit(g.workers, &job{kind: jobStart})
+	return g
+}
+
+func (g *Group) newWorker(def *Definition) *worker {
+	w := &worker{group: g, def: def, act: New(g.ctx, def, g.site), keep: def.laterTags(), gone: make(chan struct{})}
+	w.wake.L = &w.mu
+	go w.run()
+	return w
+}
+
+// submit gives a job to workers, in their order, or from the last to the first.
+func (g *Group) submit(workers []*worker, j *job) {
+	order := workers
+	if j.kind == jobStop {
+		order = slices.Clone(workers)
+		slices.Reverse(order)
+	}
+	j.turns = map[*worker]*turn{}
+	for _, w := range order {
+		j.turns[w] = &turn{w, g.last, make(chan struct{})}
+		g.last = j.turns[w]
+	}
+	if j.ticket != nil && slices.ContainsFunc(order, func(w *worker) bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.todo) >= leanFrom
+	}) {
+		j.ticket = j.ticket.lean()
+	}
+	for _, w := range order {
+		w.mu.Lock()
+		if !w.cancels(j) {
+			w.todo = append(w.todo, j)
+		} else {
+			close(j.turns[w].done)
+		}
+		w.wake.Signal()
+		w.mu.Unlock()
+	}
+}
+
+// cancels takes a ban that the worker has not come to out of its list where it is
+// lifted already. It does so only when much is waiting: else everything is told.
+func (w *worker) cancels(j *job) bool {
+	if j.kind != jobUnban || len(w.todo) < leanFrom {
+		return false
+	}
+	for i := len(w.todo) - 1; i >= 0; i-- {
+		if t := w.todo[i]; t.kind == jobBan && t.ticket.ID == j.ticket.ID {
+			close(t.turns[w].done)
+			w.todo = slices.Delete(w.todo, i, i+1)
+			return true
+		}
+	}
+	return false
+}
+
+func (w *worker) run() {
+	defer close(w.gone)
+	for {
+		w.mu.Lock()
+		w.busy = false
+		for len(w.todo) == 0 && !w.ended {
+			w.slow = false
+			w.wake.Wait()
+		}
+		if len(w.todo) == 0 {
+			w.mu.Unlock()
+			return
+		}
+		j := w.todo[0]
+		w.todo[0] = nil
+		w.todo = w.todo[1:]
+		w.busy = true
+		late := !w.giveUp.IsZero() && time.Now().After(w.giveUp)
+		w.mu.Unlock()
+		w.await(j)
+		if !late || j.kind != jobBan && j.kind != jobReban && j.kind != jobProlong {
+			w.do(j)
+		}
+		close(j.turns[w].done)
+	}
+}
+
+// await waits for the action before this one to be through with a job; the first
+// one for the last one's of the job before.
+func (w *worker) await(j *job) {
+	turn := j.turns[w].after
+	j.turns[w].after = nil // so that what is through can be forgotten
+	if turn == nil || turn.worker == w {
+		return
+	}
+	before := turn.worker
+	before.mu.Lock()
+	slow := before.slow
+	before.mu.Unlock()
+	if slow {
+		return
+	}
+	timer := time.NewTimer(orderGrace)
+	defer timer.Stop()
+	select {
+	case <-turn.done:
+	case <-timer.C:
+		before.mu.Lock()
+		before.slow = true
+		before.mu.Unlock()
+	}
+}
+
+func (w *worker) log(level slog.Level, format string, args ...any) {
+	w.act.log(level, format, args...)
+}
+
+// do does a job, and logs what went wrong as fail2ban does.
+func (w *worker) do(j *job) {
+	jail, name := w.act.site.Jail, w.def.Name
+	failed := func(what string, err error) {
+		if err != nil && w.group.ctx.Err() == nil {
+			w.log(slog.LevelError, "Failed to execute %s jail '%s' action '%s' info '%s': %v", what, jail, name, j.ticket.ID, err)
+		}
+	}
+	repaired := w.act.repaired
+	var except *Ticket
+	switch j.kind {
+	case jobStart:
+		if err := w.act.Start(); err != nil {
+			w.log(slog.LevelError, "Failed to start jail '%s' action '%s': %v", jail, name, err)
+		}
+	case jobBan:
+		if j.ticket.Restored && w.def.NoRestored() {
+			break
+		}
+		failed("ban", w.act.Ban(j.ticket, false))
+		except = j.ticket
+	case jobReban:
+		if j.ticket.Restored && w.def.NoRestored() {
+			break
+		}
+		failed("reban", w.act.Ban(j.ticket, true))
+		except = j.ticket
+	case jobProlong:
+		if j.ticket.Restored && w.def.NoRestored() {
+			break
+		}
+		failed("prolong", w.act.Prolong(j.ticket))
+	case jobUnbanUnlessFlushed:
+		if !w.flushed {
+			failed("unban", w.act.Unban(j.ticket))
+		}
+	case jobUnban:
+		failed("unban", w.act.Unban(j.ticket))
+	case jobFlush, jobStopping:
+		w.flushed = w.act.flush(j.kind == jobStopping)
+	case jobCheck:
+		w.act.Check(nil)
+	case jobReload:
+		w.act.site = j.site
+		if err := w.act.Reload(); err != nil {
+			w.log(slog.LevelError, "Failed to reload jail '%s' action '%s': %v", jail, name, err)
+		}
+	case jobStop:
+		if err := w.act.Stop(); err != nil {
+			w.log(slog.LevelError, "Failed to stop jail '%s' action '%s': %v", jail, name, err)
+		}
+	case jobCall:
+		j.err = j.call(w.act)
+	}
+	if w.act.repaired != repaired && j.kind != jobStopping && j.kind != jobStop {
+		w.rebanAll(except)
+	}
+}
+
+// rebanAll makes the other bans in force again, in an environment that was found
+// broken: with it, they are gone. fail2ban waits for the next failure of each.
+func (w *worker) rebanAll(except *Ticket) {
+	for _, t := range w.group.tickets() {
+		if except != nil && t.ID == except.ID || t.Restored && w.def.NoRestored() {
+			continue
+		}
+		w.log(slog.Level(2), "[%s] Reban %s, action '%s'", w.act.site.Jail, t.ID, w.def.Name)
+		if err := w.act.Ban(t, true); err != nil {
+			w.log(slog.LevelError, "Failed to execute reban jail '%s' action '%s' info '%s': %v", w.act.site.Jail, w.def.Name, t.ID, err)
+			return
+		}
+	}
+}
+
+// tickets returns the bans in force, in the order in which they came.
+func (g *Group) tickets() []*Ticket {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.sorted()
+}
+
+func (g *Group) sorted() []*Ticket {
+	all := make([]*heldTicket, 0, len(g.held))
+	for _, t := range g.held {
+		all = append(all, t)
+	}
+	slices.SortFunc(all, func(a, b *heldTicket) int { return cmp.Compare(a.no, b.no) })
+	out := make([]*Ticket, len(all))
+	for i, t := range all {
+		out[i] = t.Ticket
+	}
+	return out
+}
+
+// Empty reports whether there are no actions. A nil Group has none.
+func (g *Group) Empty() bool {
+	if g == nil {
+		return true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.workers) == 0
+}
+
+// UsesGroups reports whether an action tells of groups of the filter.
+func (g *Group) UsesGroups() bool {
+	if g == nil {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.ContainsFunc(g.workers, func(w *worker) bool { return w.def.UsesGroups() })
+}
+
+// Ban tells of a ban, or, of one that is in force already, that it ends later.
+func (g *Group) Ban(t *Ticket) {
+	if g == nil || t == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed || len(g.workers) == 0 {
+		return
+	}
+	what := jobBan
+	no := g.next
+	if was, ok := g.held[t.ID]; ok {
+		what, no = jobProlong, was.no
+	} else {
+		g.next++
+	}
+	kept := t
+	if !slices.ContainsFunc(g.workers, func(w *worker) bool { return w.keep }) {
+		kept = t.lean()
+	}
+	g.held[t.ID] = &heldTicket{kept, no}
+	g.submit(g.workers, &job{kind: what, ticket: t})
+}
+
+// Prolong tells that a ban ends later than was told.
+func (g *Group) Prolong(t *Ticket) {
+	if g == nil || t == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed && g.held[t.ID] != nil {
+		g.submit(g.workers, &job{kind: jobProlong, ticket: t})
+	}
+}
+
+// Unban tells of a ban that is over.
+func (g *Group) Unban(id string) {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t := g.held[id]; t != nil && !g.closed {
+		delete(g.held, id)
+		g.submit(g.workers, &job{kind: jobUnban, ticket: t.Ticket})
+	}
+}
+
+// Retain lifts the bans that are in force no longer.
+func (g *Group) Retain(inForce func(id string) bool) {
+	if g == nil {
+		return
+	}
+	for _, t := range g.tickets() {
+		if !inForce(t.ID) {
+			g.Unban(t.ID)
+		}
+	}
+}
+
+// Flush tells that all bans are over.
+func (g *Group) Flush() {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.flush(g.workers, jobFlush)
+		clear(g.held)
+	}
+}
+
+func (g *Group) flush(workers []*worker, kind kind) {
+	if len(workers) == 0 {
+		return
+	}
+	g.submit(workers, &job{kind: kind})
+	for _, t := range g.sorted() {
+		g.submit(workers, &job{kind: jobUnbanUnlessFlushed, ticket: t})
+	}
+}
+
+// Check has the actions look whether their environment is in order.
+func (g *Group) Check() {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.submit(g.workers, &job{kind: jobCheck})
+	}
+}
+
+// Reload takes over the actions of a configuration that was read anew: those that
+// did not change are told so (actionreload), new ones start and are told of the
+// bans in force, those that are gone or changed lift theirs and stop.
+func (g *Group) Reload(defs []Definition, site *Site) {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return
+	}
+	if site == nil {
+		site = g.site
+	}
+	g.site = site
+	var all, same, added, old []*worker
+	for i := range defs {
+		at := slices.IndexFunc(g.workers, func(w *worker) bool { return w.def.Name == defs[i].Name && reflect.DeepEqual(*w.def, defs[i]) })
+		if at >= 0 {
+			all, same = append(all, g.workers[at]), append(same, g.workers[at])
+			continue
+		}
+		w := g.newWorker(&defs[i])
+		all, added = append(all, w), append(added, w)
+	}
+	for _, w := range g.workers {
+		if !slices.Contains(same, w) {
+			old = append(old, w)
+		}
+	}
+	g.submit(same, &job{kind: jobReload, site: site})
+	g.flush(old, jobStopping)
+	g.submit(old, &job{kind: jobStop})
+	for _, w := range old {
+		w.finish()
+	}
+	g.submit(added, &job{kind: jobStart})
+	if len(added) > 0 {
+		for _, t := range g.sorted() {
+			g.submit(added, &job{kind: jobBan, ticket: t})
+		}
+	}
+	g.workers = all
+}
+
+// Same reports whether these are the actions at work.
+func (g *Group) Same(defs []Definition) bool {
+	if g == nil {
+		return len(defs) == 0
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.EqualFunc(g.workers, defs, func(w *worker, d Definition) bool { return reflect.DeepEqual(*w.def, d) })
+}
+
+// finish has the worker end when it is through.
+func (w *worker) finish() {
+	w.mu.Lock()
+	w.ended = true
+	w.giveUp = time.Now().Add(stopGrace)
+	w.wake.Signal()
+	w.mu.Unlock()
+}
+
+// Close lifts all bans of the actions and stops them, the last one first. It
+// returns when they are through.
+func (g *Group) Close() {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	if g.closed {
+		g.mu.Unlock()
+		return
+	}
+	g.closed = true
+	for _, w := range g.workers {
+		w.mu.Lock()
+		w.giveUp = time.Now().Add(stopGrace)
+		w.mu.Unlock()
+	}
+	g.flush(g.workers, jobStopping)
+	g.submit(g.workers, &job{kind: jobStop})
+	workers := g.workers
+	g.mu.Unlock()
+	for _, w := range workers {
+		w.finish()
+		<-w.gone
+	}
+	g.cancel()
+}
+
+// Sync waits until everything that was told is done, at most so long.
+func (g *Group) Sync(most time.Duration) {
+	if g.Empty() {
+		return
+	}
+	end := time.After(most)
+	j := &job{kind: jobCall, call: func(*Action) error { return nil }}
+	g.mu.Lock()
+	workers := g.workers
+	if g.closed {
+		workers = nil
+	}
+	g.submit(workers, j)
+	g.mu.Unlock()
+	for _, w := range workers {
+		select {
+		case <-j.turns[w].done:
+		case <-end:
+			return
+		}
+	}
+}
+
+// UnknownError says that a jail has no action of that name.
+type UnknownError struct{ Name string }
+
+func (e *UnknownError) Error() string { return "Invalid Action name: " + e.Name }
+
+// call has one action do something, and waits for it.
+func (g *Group) call(name string, f func(*Action) error) error {
+	g.mu.Lock()
+	var only []*worker
+	if !g.closed {
+		for _, w := range g.workers {
+			if w.def.Name == name {
+				only = append(only, w)
+			}
+		}
+	}
+	if len(only) == 0 {
+		g.mu.Unlock()
+		return &UnknownError{name}
+	}
+	j := &job{kind: jobCall, call: f}
+	g.submit(only, j)
+	g.mu.Unlock()
+	<-j.turns[only[0]].done
+	return j.err
+}
+
+// Definition returns what an action holds now.
+func (g *Group) Definition(name string) (Definition, bool) {
+	if g == nil {
+		return Definition{}, false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, w := range g.workers {
+		if w.def.Name == name {
+			d := *w.def
+			d.Properties = d.Properties.Clone()
+			return d, true
+		}
+	}
+	return Definition{}, false
+}
+
+// Names returns the actions' names in their order.
+func (g *Group) Names() []string {
+	if g == nil {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var out []string
+	for _, w := range g.workers {
+		out = append(out, w.def.Name)
+	}
+	return out
+}
+
+// Set changes one property of an action. What is at work is not started anew.
+func (g *Group) Set(name string, change func(*Definition) error) error {
+	if g == nil {
+		return &UnknownError{name}
+	}
+	return g.call(name, func(a *Action) error {
+		d := *a.def
+		d.Properties = d.Properties.Clone()
+		if err := change(&d); err != nil {
+			return err
+		}
+		for _, family := range d.families() {
+			if _, err := d.Resolve(family); err != nil {
+				return err
+			}
+		}
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		for _, w := range g.workers {
+			if w.act == a {
+				w.def, w.keep = &d, d.laterTags()
+			}
+		}
+		a.def = &d
+		a.changed()
+		return nil
+	})
+}
+
+// errExists says that a jail has an action of that name.
+var errExists = errors.New("exists already")
+
+// Add adds an action, which starts and is told of the bans in force.
+func (g *Group) Add(d Definition) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if slices.ContainsFunc(g.workers, func(w *worker) bool { return w.def.Name == d.Name }) {
+		return fmt.Errorf("Action %s %w", d.Name, errExists)
+	}
+	if d.Properties == nil {
+		d.Properties = &fail2ban.Options{}
+	}
+	w := g.newWorker(&d)
+	g.workers = append(slices.Clone(g.workers), w)
+	g.submit([]*worker{w}, &job{kind: jobStart})
+	return nil
+}
+
+// Remove ends an action; its bans are lifted.
+func (g *Group) Remove(name string) error {
+	if g == nil {
+		return &UnknownError{name}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, w := range g.workers {
+		if w.def.Name != name {
+			continue
+		}
+		g.workers = slices.Delete(slices.Clone(g.workers), i, i+1)
+		old := []*worker{w}
+		g.flush(old, jobStopping)
+		g.submit(old, &job{kind: jobStop})
+		w.finish()
+		return nil
+	}
+	return &UnknownError{name}
+}
+
+// Call runs one method of an action by hand: start, stop, reload, flush,
+// ban, unban.
+func (g *Group) Call(name, method string, t *Ticket) error {
+	if g == nil {
+		return &UnknownError{name}
+	}
+	return g.call(name, func(a *Action) error {
+		switch method {
+		case "start":
+			return a.Start()
+		case "stop":
+			return a.Stop()
+		case "reload":
+			return a.Reload()
+		case "flush":
+			a.flush(false)
+			return nil
+		case "ban":
+			return a.Ban(t, false)
+		case "reban":
+			return a.Ban(t, true)
+		case "prolong":
+			return a.Prolong(t)
+		case "unban":
+			return a.Unban(t)
+		case "consistencyCheck":
+			a.Check(nil)
+			return nil
+		}
+		return fmt.Errorf("%w: %s", errMethod, method)
+	})
+}
+
+var errMethod = errors.New("no such method")
+
+// Methods are those that Call knows.
+var Methods = []string{"ban", "consistencyCheck", "flush", "prolong", "reban", "reload", "start", "stop", "unban"}
