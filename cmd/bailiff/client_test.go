@@ -256,7 +256,12 @@ func TestClients(t *testing.T) {
 	logs("set", "web", "dellogpath", "@D@/nobody.log")
 	change("flushlogs")
 	change("reload")
+	if out, code := theirs.ask(true, "reload"); out != "OK\n" || code != 0 {
+		t.Errorf("our client reloads fail2ban's server: exit %d, %s", code, out)
+	}
 	change("status")
+	change("-d")
+	change("--dp")
 	change("unban", "--all")
 	all()
 	change("stop", "web")

@@ -67,6 +67,11 @@ func (a *Action) log(level slog.Level, format string, args ...any) {
 	a.site.Log.With("component", "actions").Log(context.Background(), level, fmt.Sprintf(format, args...))
 }
 
+// fault tells of an environment that is not in order.
+func (a *Action) fault(level slog.Level, text string) {
+	a.site.Log.With("component", "action").Log(context.Background(), level, text)
+}
+
 func (a *Action) setState(family string, s state) {
 	if !slices.Contains(a.families, family) {
 		a.families = append(a.families, family)
@@ -338,7 +343,7 @@ func (a *Action) flush(stopping bool) (done bool) {
 	a.log(slog.LevelInfo, "No flush occurred, do consistency check")
 	a.Check(func() bool {
 		if stopping && a.def.get("actionrepair_on_unban") == "" {
-			a.log(slog.LevelError, "Invariant check failed. Flush is impossible.")
+			a.fault(slog.LevelError, "Invariant check failed. Flush is impossible.")
 			return false
 		}
 		return true
@@ -415,31 +420,59 @@ func (a *Action) sane(family string, mayRepair func() bool, forceStart bool) san
 	if mayRepair != nil && !mayRepair() {
 		return leftBroken
 	}
-	a.log(slog.LevelError, "Invariant check failed. Trying to restore a sane environment")
+	a.fault(slog.LevelError, "Invariant check failed. Trying to restore a sane environment")
 	a.repaired++
 	if repair := operation("actionrepair"); repair != "" {
 		if !a.run(Command{Text: repair}) {
 			a.setState(family, 0)
-			a.log(slog.Level(12), "Unable to restore environment")
+			a.fault(slog.Level(12), "Unable to restore environment")
 			return broken
 		}
 		a.setState(family, started)
 	} else {
-		if slices.Contains(a.families, family) {
-			a.states[family] = 0
-			_ = a.stop([]string{family}) // what is not there can't be stopped; the start tells
-		}
-		if forceStart || !a.def.onDemand() {
-			if err := a.start([]string{family}); err != nil {
-				a.log(slog.LevelError, "%v", err)
-			}
-		}
+		a.restart(family, forceStart || !a.def.onDemand())
 	}
 	if a.states[family] != 0 && !a.run(check) {
-		a.log(slog.Level(12), "Unable to restore environment")
+		a.fault(slog.Level(12), "Unable to restore environment")
 		return broken
 	}
 	return sane
+}
+
+// restart stops what has started for a family, and starts it again: with all
+// families for which that is the same command. fail2ban takes such a command for
+// run already, and does not start.
+func (a *Action) restart(family string, start bool) {
+	text, err := a.text("actionstart", family)
+	if err != nil {
+		return // told before
+	}
+	same := []string{family}
+	for _, f := range a.families {
+		if t, err := a.text("actionstart", f); err == nil && t == text && f != family && a.states[f] != 0 {
+			same = append(same, f)
+		}
+	}
+	for _, f := range same {
+		delete(a.done["actionstart"], f)
+		delete(a.done["actionstop"], f)
+	}
+	if slices.ContainsFunc(same, func(f string) bool { return a.states[f] != 0 }) {
+		_ = a.stop([]string{family}) // what is not there can't be stopped; the start tells
+	}
+	for _, f := range same {
+		a.setState(f, 0)
+	}
+	if !start {
+		return
+	}
+	if err := a.start([]string{family}); err != nil {
+		a.log(slog.LevelError, "%v", err)
+		return
+	}
+	for _, f := range same {
+		a.setState(f, started)
+	}
 }
 
 // process runs a command of a ban, and once more after a repair.
@@ -454,7 +487,7 @@ func (a *Action) process(name string, t *Ticket) bool {
 		if try > 0 && a.def.get("actioncheck") != "" {
 			s := a.sane(family, func() bool {
 				if name == "actionunban" && a.def.get("actionrepair_on_unban") == "" {
-					a.log(slog.LevelError, "Invariant check failed. Unban is impossible.")
+					a.fault(slog.LevelError, "Invariant check failed. Unban is impossible.")
 					return false
 				}
 				return true

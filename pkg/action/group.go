@@ -40,6 +40,7 @@ type Group struct {
 	held    map[string]*heldTicket // bans in force, by ID
 	next    uint64
 	last    *turn // of the last job
+	begun   bool
 	closed  bool
 }
 
@@ -101,15 +102,24 @@ type turn struct {
 	done   chan struct{}
 }
 
-// NewGroup starts a jail's actions.
+// NewGroup returns a jail's actions; Begin starts them.
 func NewGroup(defs []Definition, site *Site) *Group {
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &Group{site: site, ctx: ctx, cancel: cancel, held: map[string]*heldTicket{}}
 	for i := range defs {
 		g.workers = append(g.workers, g.newWorker(&defs[i]))
 	}
-	g.submit(g.workers, &job{kind: jobStart})
 	return g
+}
+
+// Begin starts the actions.
+func (g *Group) Begin() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.begun {
+		g.begun = true
+		g.submit(g.workers, &job{kind: jobStart})
+	}
 }
 
 func (g *Group) newWorker(def *Definition) *worker {
@@ -474,7 +484,9 @@ func (g *Group) Reload(defs []Definition, site *Site) {
 	g.submit(added, &job{kind: jobStart})
 	if len(added) > 0 {
 		for _, t := range g.sorted() {
-			g.submit(added, &job{kind: jobBan, ticket: t})
+			known := *t // to the new ones it is none of now
+			known.Restored = true
+			g.submit(added, &job{kind: jobBan, ticket: &known})
 		}
 	}
 	g.workers = all
@@ -640,7 +652,7 @@ func (g *Group) Set(name string, change func(*Definition) error) error {
 // errExists says that a jail has an action of that name.
 var errExists = errors.New("exists already")
 
-// Add adds an action, which starts and is told of the bans in force.
+// Add adds an action. It is told of later bans.
 func (g *Group) Add(d Definition) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -652,7 +664,9 @@ func (g *Group) Add(d Definition) error {
 	}
 	w := g.newWorker(&d)
 	g.workers = append(slices.Clone(g.workers), w)
-	g.submit([]*worker{w}, &job{kind: jobStart})
+	if g.begun {
+		g.submit([]*worker{w}, &job{kind: jobStart})
+	}
 	return nil
 }
 

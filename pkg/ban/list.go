@@ -1,6 +1,7 @@
 package ban
 
 import (
+	"cmp"
 	"container/heap"
 	"net/netip"
 	"slices"
@@ -48,11 +49,13 @@ type List struct {
 	group    [2]int               // its length, for IPv4 and IPv6; 0: none
 	ends     endHeap
 	total    int
+	added    uint64 // bans put on the list
 }
 
 type item struct {
 	Ban
-	index int // in the heap; -1 for a permanent ban
+	index int    // in the heap; -1 for a permanent ban
+	no    uint64 // in which order they were put on the list
 }
 
 // NewList returns an empty list.
@@ -112,7 +115,8 @@ func (l *List) Add(b Ban) (old Ban, held bool) {
 	} else {
 		l.total++
 	}
-	it := &item{Ban: b, index: -1}
+	l.added++
+	it := &item{Ban: b, index: -1, no: l.added}
 	l.bans[b.ID] = it
 	l.counted(b.ID, 1)
 	if !b.Permanent() {
@@ -193,16 +197,15 @@ func (l *List) NextEnd() (time.Time, bool) {
 
 // All returns the bans in the order in which they were made.
 func (l *List) All() []Ban {
-	out := make([]Ban, 0, len(l.bans))
+	items := make([]*item, 0, len(l.bans))
 	for _, it := range l.bans {
-		out = append(out, it.Ban)
+		items = append(items, it)
 	}
-	slices.SortFunc(out, func(a, b Ban) int {
-		if c := a.Start.Compare(b.Start); c != 0 {
-			return c
-		}
-		return a.ID.Addr().Compare(b.ID.Addr())
-	})
+	slices.SortFunc(items, func(a, b *item) int { return cmp.Compare(a.no, b.no) })
+	out := make([]Ban, len(items))
+	for i, it := range items {
+		out[i] = it.Ban
+	}
 	return out
 }
 

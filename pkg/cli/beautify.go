@@ -35,6 +35,10 @@ func beautify(cmd []string, v any) string {
 		return "logs: " + pyPrint(v)
 	case "echo":
 		return strings.Join(texts(list), " ")
+	case "stats", "statistic", "statistics":
+		if d, ok := v.(control.Dict); ok {
+			return statistics(d)
+		}
 	case "status":
 		if len(cmd) > 1 {
 			if d, ok := v.(control.Dict); ok {
@@ -194,6 +198,38 @@ func statusAll(d control.Dict) string {
 		out = append(out, statusOf(n, d.Values[n]))
 	}
 	return strings.Join(out, "\n\n")
+}
+
+// statistics is a table of all jails' numbers.
+func statistics(d control.Dict) string {
+	rows := [][6]string{{"Jail", "Backend", "failed now", "in all", "banned now", "in all"}}
+	for _, n := range slices.Sorted(slices.Values(d.Keys)) {
+		row := [6]string{n}
+		list, _ := d.Values[n].(control.List)
+		var cells []string
+		for _, v := range list {
+			if t, ok := v.(control.Tuple); ok {
+				for _, x := range t {
+					cells = append(cells, pyPrint(x))
+				}
+				continue
+			}
+			cells = append(cells, pyPrint(v))
+		}
+		copy(row[1:], cells)
+		rows = append(rows, row)
+	}
+	var width [6]int
+	for _, r := range rows {
+		for i, c := range r {
+			width[i] = max(width[i], len(c))
+		}
+	}
+	out := make([]string, len(rows))
+	for i, r := range rows {
+		out[i] = fmt.Sprintf("%-*s  %-*s  %*s  %*s  %*s  %*s", width[0], r[0], width[1], r[1], width[2], r[2], width[3], r[3], width[4], r[4], width[5], r[5])
+	}
+	return strings.Join(out, "\n")
 }
 
 func pair(v any) (name string, value any) {

@@ -48,6 +48,9 @@ func fail2banClient(self string, given []string, stdin io.Reader, stdout, stderr
 	f.StringVar(&o.level, "loglevel", "", "`level` of the log")
 	f.StringVar(&o.target, "logtarget", "", "`target` of the log")
 	f.String("syslogsocket", "auto", "auto or a `path`")
+	dump := f.BoolP("dump", "d", false, "print the configuration as commands")
+	pretty := f.Bool("dp", false, "the same, easier to read")
+	f.Bool("dump-pretty", false, "the same as --dp")
 	test := f.BoolP("test", "t", false, "test the configuration")
 	interactive := f.BoolP("interactive", "i", false, "read commands from standard input")
 	f.CountP("verbose", "v", "more messages")
@@ -79,6 +82,8 @@ func fail2banClient(self string, given []string, stdin io.Reader, stdout, stderr
 		}
 		fmt.Fprintln(stdout, int64(d/time.Second))
 		return 0
+	case *dump || *pretty || f.Changed("dump-pretty"):
+		return o.dump(!*dump)
 	case *test:
 		return fail2banServer([]string{"-t", "-c", o.dir}, stdout, stderr)
 	}
@@ -248,13 +253,22 @@ func (o *clientOptions) reload(args []string) bool {
 			return false
 		}
 	}
-	// A server of fail2ban's own would take an empty list of commands for an empty
-	// configuration.
-	if !o.ours() {
-		o.complain("this is a server of fail2ban's own: reload it with its own client")
-		return false
+	stream := control.List{}
+	if !o.ours() { // fail2ban's own server does not read the configuration itself
+		tree, err := fail2ban.ReadTree(o.dir)
+		if err != nil {
+			o.complain("Failed during configuration: %v", err)
+			return false
+		}
+		only := jail
+		if jail == "--all" {
+			only = ""
+		}
+		for _, c := range config.Fail2banCommands(tree, only) {
+			stream = append(stream, control.List(wireCommand(c)))
+		}
 	}
-	return o.send([]any{"reload", jail, control.List(opts), control.List{}}, true)
+	return o.send([]any{"reload", jail, control.List(opts), stream}, true)
 }
 
 // ours asks the server whether it is bailiff's.
@@ -280,7 +294,7 @@ func (o *clientOptions) send(args []any, show bool) bool {
 	var e *control.Exception
 	switch {
 	case errors.As(err, &e):
-		o.complain("NOK: %s", control.Repr(control.Tuple(e.Args)))
+		o.complain("NOK: %s", control.Repr(control.Tuple(e.Args[:min(len(e.Args), 2)])))
 		fmt.Fprintln(o.out, errorText(e))
 		return false
 	case err != nil:
@@ -359,6 +373,10 @@ func errorText(e *control.Exception) string {
 		return "Sorry but the command is invalid"
 	case "DuplicateJailException":
 		return "The jail '" + first + "' already exists"
+	case "FileNotFoundError", "PermissionError", "OSError":
+		if len(e.Args) == 3 {
+			return fmt.Sprintf("[Errno %s] %s: %s", pyPrint(e.Args[0]), pyPrint(e.Args[1]), control.Repr(e.Args[2]))
+		}
 	case "KeyError":
 		if len(e.Args) == 1 {
 			return control.Repr(e.Args[0])

@@ -48,14 +48,14 @@ opens the log's file anew, SIGTERM and SIGINT stop.`,
 				}
 			}
 			if target != "" {
-				cfg.Log.Target = target
+				cfg.Log.Target = config.LogTarget(target)
 			}
 			handler, closeLog, err := eventlog.Open(cfg.Log.Target, cfg.Log.Level)
 			if err != nil {
 				return err
 			}
 			defer closeLog()
-			opts := daemon.Options{Config: load, Database: database, DryRun: dryRun, FlushOnStop: flush, Version: Version, Log: slog.New(handler), Reopen: handler.Reopen}
+			opts := daemon.Options{Config: load, Database: database, DryRun: dryRun, FlushOnStop: flush, Version: Version, Log: slog.New(handler), Reopen: handler.Reopen, Logging: handler}
 			if c.Flags().Changed("socket") {
 				opts.Socket = g.socket
 			}
@@ -102,7 +102,7 @@ opens the log's file anew, SIGTERM and SIGINT stop.`,
 	f.StringVar(&database, "database", "", "a `file` for bans and log positions, or none (default "+config.DefaultDatabase()+")")
 	f.StringVar(&level, "log-level", "", "CRITICAL, ERROR, WARNING, NOTICE, INFO or DEBUG")
 	f.StringVar(&pidFile, "pid-file", "", "write the process id to a `file` while the daemon runs")
-	f.StringVar(&target, "log-target", "", "stderr, stdout, journal, or a `file`")
+	f.StringVar(&target, "log-target", "", "stderr, stdout, journal, syslog, or a `file`")
 	return c
 }
 

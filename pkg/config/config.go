@@ -48,7 +48,7 @@ type Config struct {
 // Log says what the daemon tells and where.
 type Log struct {
 	Level  string // fail2ban's: CRITICAL … DEBUG
-	Target string // stderr, stdout, journal, or a file's path
+	Target string // stderr, stdout, journal, syslog, or a file's path
 }
 
 // Database says where bans and log positions are kept.
@@ -90,6 +90,10 @@ type Jail struct {
 	Rule       firewall.Rule
 	// Unenforced: Rule is nothing's, what bans is among the actions.
 	Unenforced bool
+	// Native is the action of the tree whose work Rule does; nil: none is.
+	Native *action.Definition
+	// Held: the jail reads nothing, and its actions wait, until it is told to begin.
+	Held bool
 	// Actions are what is run for a ban, beside the kernel's sets.
 	Actions []action.Definition
 	Ignore  IgnoreList

@@ -212,6 +212,11 @@ func (e *exporter) jail(j *Jail) {
 			e.note("jail %s: %s = %s is not carried", j.Name, s.Name, strings.ReplaceAll(s.Value, "\n", " "))
 		}
 	}
+	for i := range j.Actions {
+		if a := &j.Actions[i]; !isFirewallAction(a.Name) {
+			e.note("jail %s: action %s is not carried", j.Name, a.Name)
+		}
+	}
 	for _, w := range j.Warnings {
 		e.note("%v", w)
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -45,10 +46,43 @@ func (l *loader) treeActions(f *fail2ban.Jail, j *Jail, fail func(string, error)
 		}
 		if ok && !allCommands && j.Unenforced && l.sameFirewall(n.options) {
 			n.rule.Prefix4, n.rule.Prefix6 = j.Rule.Prefix4, j.Rule.Prefix6
-			j.Rule, j.Unenforced = n.rule, false
+			j.Rule, j.Unenforced, j.Native = n.rule, false, &def
 			continue
 		}
 		j.Actions = append(j.Actions, def)
+		if j.Unenforced && len(j.Rule.Ports) == 0 {
+			commandRule(a, &j.Rule)
+		}
+	}
+}
+
+// firewallActions begin the names of actions that shut an address out of ports.
+var firewallActions = []string{"nftables", "iptables", "firewallcmd", "ufw", "shorewall", "pf", "ipfw", "ipset", "bsd-ipfw", "npf"}
+
+func isFirewallAction(name string) bool {
+	return slices.ContainsFunc(firewallActions, func(p string) bool { return strings.HasPrefix(name, p) })
+}
+
+// commandRule is what an action of a firewall does, as far as its parameters tell:
+// what a configuration of ours says in its place. Nothing is enforced by it.
+func commandRule(a *fail2ban.Action, r *firewall.Rule) {
+	if !isFirewallAction(a.File) {
+		return
+	}
+	protocol, _ := a.Options.Get("protocol")
+	protocols, err := parseProtocols([]string{cmp.Or(protocol, "tcp")})
+	if err != nil || len(protocols) == 0 {
+		return
+	}
+	r.Protocols = protocols
+	port, _ := a.Options.Get("port")
+	if kind, _ := a.Options.Get("type"); !strings.Contains(a.File, "allports") && kind != "allports" {
+		if ports, err := ParsePorts([]string{port}); err == nil {
+			r.Ports = ports
+		}
+	}
+	if block, _ := a.Options.Get("blocktype"); strings.Contains(strings.ToLower(block), "drop") {
+		r.Drop = true
 	}
 }
 

@@ -47,14 +47,8 @@ func (l *loader) tree(dir string) error {
 				l.cfg.Log.Level = level
 			}
 		}
-		switch s := get("logtarget"); strings.ToUpper(s) {
-		case "", "SYSOUT", "STDERR":
-		case "STDOUT":
-			l.cfg.Log.Target = "stdout"
-		case "SYSLOG", "SYSTEMD-JOURNAL":
-			l.cfg.Log.Target = "journal"
-		default:
-			l.cfg.Log.Target = s
+		if s := get("logtarget"); s != "" {
+			l.cfg.Log.Target = LogTarget(s)
 		}
 	}
 	l.cfg.Firewall.Hooks = []firewall.Hook{{Name: "input", Priority: -1}}
@@ -69,6 +63,20 @@ func (l *loader) tree(dir string) error {
 		}
 	}
 	return nil
+}
+
+// LogTarget is a log target in fail2ban's words as one of ours: stderr, stdout,
+// syslog, journal, or a file.
+func LogTarget(s string) string {
+	switch strings.ToUpper(s) {
+	case "STDERR", "STDOUT", "SYSLOG":
+		return strings.ToLower(s)
+	case "SYSOUT":
+		return "stdout"
+	case "SYSTEMD-JOURNAL", "JOURNAL":
+		return "journal"
+	}
+	return s
 }
 
 // treeDatabase is fail2ban.conf's word on the database.

@@ -232,6 +232,7 @@ type wireServer struct {
 type clientState struct {
 	since   time.Time // since when
 	sending bool      // an answer is on its way; else it is quiet, or asks
+	asked   bool      // a command of its is carried out, or answered
 }
 
 func newWireServer(d Commander, warn func(string)) *wireServer {
@@ -310,12 +311,38 @@ func (s *wireServer) complain(text string) {
 	s.warn(text)
 }
 
+// closeGrace is how long a server that ends waits for its last answers: the one to
+// "stop" is among them.
+const closeGrace = 2 * time.Second
+
 func (s *wireServer) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.done = true
-	for c := range s.conns {
-		c.Close()
+	for end := time.Now().Add(closeGrace); ; {
+		busy := false
+		for c, state := range s.conns {
+			if state.asked && time.Now().Before(end) {
+				busy = true
+				continue
+			}
+			c.Close()
+		}
+		if !busy {
+			return
+		}
+		s.mu.Unlock()
+		time.Sleep(2 * time.Millisecond)
+		s.mu.Lock()
+	}
+}
+
+// asked notes that a command of a client's is carried out, or is answered.
+func (s *wireServer) asked(c net.Conn, yes bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if state := s.conns[c]; state != nil {
+		state.asked = yes
 	}
 }
 
@@ -336,7 +363,10 @@ func (s *wireServer) serve(c net.Conn) {
 		if ok {
 			buf = rest
 			s.note(c, false)
-			if !s.answer(c, request) {
+			s.asked(c, true)
+			answered := s.answer(c, request)
+			s.asked(c, false)
+			if !answered {
 				return
 			}
 			continue

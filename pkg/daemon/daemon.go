@@ -40,6 +40,8 @@ type Options struct {
 	// Reopen opens the log's file anew; it reports whether there is one. nil: there
 	// is none.
 	Reopen func() (file bool, err error)
+	// Logging changes what the log tells, and where; nil: nobody does.
+	Logging Logging
 }
 
 // Daemon is a running daemon.
@@ -57,8 +59,11 @@ type Daemon struct {
 	jails  map[string]*jail.Jail
 	failed map[string]error // jails that could not start
 
+	syslogSocket string // empty: the usual one
+
 	stopping chan struct{}
 	stopOnce sync.Once
+	down     chan struct{}        // closed when the jails are stopped and everything is written
 	repair   chan string          // jails whose changes the kernel refused
 	damaged  chan firewall.Damage // what another hand removed
 }
@@ -69,7 +74,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	d := &Daemon{
 		opts: opts, log: opts.Log, started: time.Now(), cfg: cfg,
 		jails: map[string]*jail.Jail{}, failed: map[string]error{},
-		stopping: make(chan struct{}), repair: make(chan string, 64), damaged: make(chan firewall.Damage, 64),
+		stopping: make(chan struct{}), down: make(chan struct{}), repair: make(chan string, 64), damaged: make(chan firewall.Damage, 64),
 	}
 	server := d.log.With("component", "server")
 	if !opts.DryRun {
@@ -176,7 +181,9 @@ func (d *Daemon) start(c *config.Jail, before jail.Carry) {
 	}
 	delete(d.failed, c.Name)
 	d.jails[c.Name] = j
-	log.Info(fmt.Sprintf("Jail '%s' started", c.Name))
+	if !c.Held {
+		log.Info(fmt.Sprintf("Jail '%s' started", c.Name))
+	}
 }
 
 func (d *Daemon) deps() jail.Deps {
@@ -328,6 +335,7 @@ func (d *Daemon) shutdown() {
 		d.store.close()
 	}
 	server.Info("Exiting bailiff")
+	close(d.down)
 }
 
 func sortedJails(m map[string]*jail.Jail) []string {

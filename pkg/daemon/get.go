@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,33 +41,17 @@ func setting(c *config.Jail, name string) any {
 	return nil
 }
 
+// errNotServer says that a name is none of the daemon's own settings.
+var errNotServer = errors.New("not a setting of the daemon")
+
 func (d *Daemon) get(c *command) (any, error) {
-	switch c.word(1) {
-	case "loglevel":
-		return d.cfg.Log.Level, nil
-	case "logtarget":
-		switch d.cfg.Log.Target {
-		case "stderr", "stdout":
-			return strings.ToUpper(d.cfg.Log.Target), nil
-		case "journal":
-			return "SYSTEMD-JOURNAL", nil
-		}
-		return d.cfg.Log.Target, nil
-	case "syslogsocket":
-		return "auto", nil
-	case "thread":
-		return control.Dict{Keys: []string{"stacksize"}, Values: map[string]any{"stacksize": 0}}, nil
-	case "dbfile":
-		if d.store == nil {
-			return nil, nil
-		}
-		return d.store.Path(), nil
-	case "dbmaxmatches":
-		return d.cfg.Database.MaxMatches, nil
-	case "dbpurgeage":
-		return seconds(d.cfg.Database.PurgeAge), nil
+	if v, err := d.getServer(c.word(1)); err != errNotServer {
+		return v, err
 	}
 	what := c.word(2)
+	if !getWords[what] && !strings.HasPrefix(what, "bantime.") {
+		return nil, noGet()
+	}
 	j, err := d.known(c.word(1))
 	if err != nil {
 		return nil, err
@@ -117,7 +103,10 @@ func (d *Daemon) getOf(j *jail.Jail, what string, more []string) (any, error) {
 	case "ignorecommand":
 		return s.IgnoreCommand, nil
 	case "ignorecache":
-		return setting(&s, "ignorecache"), nil
+		if k := s.IgnoreCache; k != nil {
+			return control.List{k.Key, k.Max, seconds(k.MaxAge)}, nil
+		}
+		return nil, nil
 	case "prefregex":
 		pref, _, _, _ := j.Expressions()
 		return pref, nil
@@ -153,46 +142,16 @@ func (d *Daemon) getOf(j *jail.Jail, what string, more []string) (any, error) {
 		case 0:
 			return nil, nil
 		case 1:
+			if slices.Contains([]string{"Epoch", "LongEpoch", "TAI64N"}, strings.TrimPrefix(dates[0][1], "{^LN-BEG}")) {
+				return control.Tuple{nil, dates[0][1]}, nil
+			}
 			return control.Tuple{dates[0][0], dates[0][1]}, nil
 		}
 		return control.Tuple{nil, "Default Detectors"}, nil
 	case "actions":
-		out := control.List{}
-		for _, p := range s.Parts {
-			if p.Kind == "action" {
-				out = append(out, p.Name)
-			}
-		}
-		return out, nil
-	case "actionproperties":
-		p, err := actionPart(&s, more)
-		if err != nil {
-			return nil, err
-		}
-		out := control.List{}
-		for _, x := range p.Settings {
-			out = append(out, x.Name)
-		}
-		return out, nil
-	case "actionmethods":
-		if _, err := actionPart(&s, more); err != nil {
-			return nil, err
-		}
-		return stringsList([]string{"ban", "flush", "start", "stop", "unban"}), nil
-	case "action":
-		p, err := actionPart(&s, more)
-		if err != nil {
-			return nil, err
-		}
-		if len(more) < 2 {
-			panic(missingWord{})
-		}
-		for _, x := range p.Settings {
-			if x.Name == more[1] {
-				return x.Value, nil
-			}
-		}
-		return nil, pyError("AttributeError", more[1])
+		return stringsList(actionNames(j, &s)), nil
+	case "action", "actionproperties", "actionmethods":
+		return getAction(j, &s, what, more)
 	}
 	if opt, ok := strings.CutPrefix(what, "bantime."); ok {
 		if opt == "increment" {
@@ -210,19 +169,22 @@ func (d *Daemon) getOf(j *jail.Jail, what string, more []string) (any, error) {
 		}
 		return setting(&s, what), nil
 	}
-	return nil, pyError("Exception", "Invalid command (no get action or not yet implemented)")
+	return nil, noGet()
 }
 
-func actionPart(s *config.Jail, more []string) (*config.Part, error) {
-	if len(more) == 0 {
-		panic(missingWord{})
+func noGet() error {
+	return pyError("Exception", "Invalid command (no get action or not yet implemented)")
+}
+
+// getWords are what can be asked of a jail.
+var getWords = map[string]bool{}
+
+func init() {
+	for _, w := range strings.Fields(`banned logpath logencoding journalmatch ignoreself ignoreip ignorecommand ignorecache prefregex
+		failregex ignoreregex usedns findtime datepattern logtimezone maxmatches maxretry maxlines bantime banip actions action
+		actionproperties actionmethods`) {
+		getWords[w] = true
 	}
-	for i := range s.Parts {
-		if s.Parts[i].Kind == "action" && s.Parts[i].Name == more[0] {
-			return &s.Parts[i], nil
-		}
-	}
-	return nil, pyError("KeyError", "Invalid Action name: "+control.ReprString(more[0]))
 }
 
 func ignoreList(s *config.Jail) control.List {
@@ -235,9 +197,9 @@ func ignoreList(s *config.Jail) control.List {
 			networks = append(networks, ban.Name(p))
 		}
 	}
-	out := append(append(control.List{}, networks...), single...)
+	out := append(control.List{}, networks...)
 	for _, n := range s.Ignore.Names {
 		out = append(out, n)
 	}
-	return out
+	return append(out, single...)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"bailiff/pkg/config"
@@ -28,6 +29,7 @@ func (d *Daemon) keep() *keeper {
 	if path == "" || d.opts.DryRun {
 		return nil
 	}
+	_, statErr := os.Stat(path)
 	s, err := store.Open(path)
 	var damaged *store.Damaged
 	switch {
@@ -38,6 +40,9 @@ func (d *Daemon) keep() *keeper {
 		return nil
 	}
 	log.Info(fmt.Sprintf("Connected to fail2ban persistent database '%s'", path))
+	if statErr != nil {
+		log.Warn(fmt.Sprintf("New database created. Version '%d'", store.Version))
+	}
 	k := &keeper{Store: s, log: log}
 	k.queue = store.NewQueue(s.Write, func(err error) {
 		if err != nil {
@@ -84,7 +89,10 @@ func (d *Daemon) purge() {
 	if d.store == nil {
 		return
 	}
-	if err := d.store.Purge(d.cfg.Database.PurgeAge, time.Now()); err != nil {
+	d.mu.Lock()
+	age := d.cfg.Database.PurgeAge
+	d.mu.Unlock()
+	if err := d.store.Purge(age, time.Now()); err != nil {
 		d.store.log.Error(fmt.Sprintf("database %s: purge: %v", d.store.Path(), err))
 	}
 }

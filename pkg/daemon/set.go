@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -20,10 +21,12 @@ import (
 func (d *Daemon) set(c *command) (any, error) {
 	switch name := c.word(1); name {
 	case "loglevel", "logtarget", "syslogsocket", "dbfile", "dbmaxmatches", "dbpurgeage", "thread", "allowipv6":
-		c.word(2)
-		return nil, pyError("Exception", name+" can't be changed while the daemon runs: set it in the configuration and restart")
+		return d.setServer(name, c.word(2))
 	}
 	what := c.word(2)
+	if !setWords[what] && !strings.HasPrefix(what, "bantime.") {
+		return nil, noSet(what)
+	}
 	j, err := d.known(c.word(1))
 	if err != nil {
 		return nil, err
@@ -38,6 +41,16 @@ func (d *Daemon) set(c *command) (any, error) {
 			ips = c.rest(4)
 		}
 		return d.unbanAs(j.Configured.Name, ips, false, strict)
+	case "idle":
+		return setIdle(j, c.word(3))
+	case "action":
+		return d.setAction(j, c)
+	case "addaction":
+		return d.addAction(j, c)
+	case "delaction":
+		return d.delAction(j, c.word(3))
+	case "logencoding", "addjournalmatch", "deljournalmatch", "ignorecommand", "ignorecache":
+		return d.setSource(j, what, c)
 	case "addlogpath", "dellogpath":
 		return d.setLog(j, what, c)
 	case "attempt":
@@ -45,11 +58,18 @@ func (d *Daemon) set(c *command) (any, error) {
 		if err != nil {
 			return nil, pyError("ValueError", err.Error())
 		}
-		n := j.Attempt(id, c.rest(4))
+		j.Attempt(id, c.rest(4))
 		d.settle(j)
-		return n, nil
+		return 1, nil
+	}
+	if what != "addignoreip" {
+		c.word(3) // here, not in the jail's goroutine
 	}
 	if err := j.Change(func(s *config.Jail) error { return change(s, what, c) }); err != nil {
+		var e *control.Exception
+		if !errors.As(err, &e) {
+			err = compileError(err)
+		}
 		return nil, err
 	}
 	shownAs := strings.TrimPrefix(strings.TrimPrefix(what, "add"), "del")
@@ -57,6 +77,33 @@ func (d *Daemon) set(c *command) (any, error) {
 		return d.getOf(j, shownAs, nil)
 	}
 	return nil, nil
+}
+
+// setWords are what can be set of a jail.
+var setWords = map[string]bool{}
+
+func init() {
+	for _, w := range strings.Fields(`idle ignoreself addignoreip delignoreip ignorecommand ignorecache addlogpath dellogpath
+		logencoding addjournalmatch deljournalmatch prefregex addfailregex delfailregex addignoreregex delignoreregex usedns
+		findtime datepattern logtimezone maxmatches maxretry maxlines bantime attempt banip unbanip addaction delaction action`) {
+		setWords[w] = true
+	}
+}
+
+func noSet(what string) error {
+	return pyError("Exception", fmt.Sprintf("Invalid command %s (no set action or not yet implemented)", control.ReprString(what)))
+}
+
+// compileError is an error of expressions in fail2ban's words.
+func compileError(err error) error {
+	var x *filter.ExprError
+	switch {
+	case !errors.As(err, &x):
+		return pyError("ValueError", err.Error())
+	case x.Err == nil:
+		return pyError("RegexException", "No failure-id group in "+control.ReprString(x.Expanded))
+	}
+	return pyError("RegexException", fmt.Sprintf("Unable to compile regular expression '%s':\n%v", x.Expanded, x.Err))
 }
 
 // setLog has a jail follow a log, or no longer. The answer names the logs.
@@ -81,7 +128,7 @@ func (d *Daemon) setLog(j *jail.Jail, what string, c *command) (any, error) {
 		return nil, pyError("ValueError", "Only one file can be added at a time")
 	}
 	if f, err := os.Open(path); err != nil {
-		return nil, &control.Exception{Class: "FileNotFoundError", Args: []any{2, "No such file or directory"}}
+		return nil, &control.Exception{Class: "FileNotFoundError", Args: []any{2, "No such file or directory", path}}
 	} else {
 		f.Close()
 	}
@@ -127,7 +174,7 @@ func (d *Daemon) banAs(j *jail.Jail, ips []string) (any, error) {
 
 // change sets one option of a jail.
 func change(s *config.Jail, what string, c *command) error {
-	value := c.word(3)
+	value := strings.Join(c.rest(3)[:min(len(c.rest(3)), 1)], "")
 	integer := func(to *int, least int) error {
 		n, err := strconv.Atoi(strings.TrimSpace(value))
 		if err != nil {
@@ -187,6 +234,10 @@ func change(s *config.Jail, what string, c *command) error {
 		if err := gone.Add(value); err != nil {
 			return pyError("ValueError", err.Error())
 		}
+		if !slices.ContainsFunc(gone.Prefixes, func(p netip.Prefix) bool { return slices.Contains(s.Ignore.Prefixes, p) }) &&
+			!slices.ContainsFunc(gone.Names, func(n string) bool { return slices.Contains(s.Ignore.Names, n) }) {
+			return pyError("ValueError", "list.remove(x): x not in list")
+		}
 		s.Ignore.Prefixes = slices.DeleteFunc(slices.Clone(s.Ignore.Prefixes), func(p netip.Prefix) bool { return slices.Contains(gone.Prefixes, p) })
 		s.Ignore.Names = slices.DeleteFunc(slices.Clone(s.Ignore.Names), func(n string) bool { return slices.Contains(gone.Names, n) })
 	case "ignoreself":
@@ -211,7 +262,7 @@ func change(s *config.Jail, what string, c *command) error {
 		if slices.Contains(config.IncreaseKeys, what) {
 			return changeIncrease(s, what, value)
 		}
-		return pyError("Exception", fmt.Sprintf("Invalid command %s (no set action or not yet implemented)", control.ReprString(what)))
+		return noSet(what)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -64,8 +65,16 @@ func (d *Daemon) Command(args []any) (v any, err error) {
 			c.words = append(c.words, fmt.Sprint(a))
 		case nil:
 			c.words = append(c.words, "None")
-		default: // the commands of a reload, which we read from the files
-			c.words = append(c.words, "")
+		default: // options of a reload; its commands we read from the files ourselves
+			var words []string
+			if list, ok := a.(control.List); ok {
+				for _, w := range list {
+					if s, ok := w.(string); ok {
+						words = append(words, s)
+					}
+				}
+			}
+			c.words = append(c.words, strings.Join(words, " "))
 		}
 	}
 	return d.carryOut(c)
@@ -127,6 +136,8 @@ func (d *Daemon) carryOut(c *command) (any, error) {
 		return "flushed", nil // what goes elsewhere is not kept back
 	case "status":
 		return d.fail2banStatus(c)
+	case "stats", "statistic", "statistics":
+		return d.fail2banStatus(&command{[]string{"status", "--all", "stats"}})
 	case "banned":
 		return d.banned("", c.rest(1))
 	case "unban":
@@ -143,16 +154,15 @@ func (d *Daemon) carryOut(c *command) (any, error) {
 		return d.set(c)
 	case "stop":
 		if len(c.words) == 1 {
-			time.AfterFunc(100*time.Millisecond, d.Stop) // once this is answered
+			d.Stop()
+			<-d.down // the program ends once this is answered
 			return nil, nil
 		}
 		return nil, d.stopAs(c.word(1))
+	case "add":
+		return d.addJail(c)
 	case "start":
-		name := c.word(1)
-		if _, err := d.known(name); err != nil {
-			return nil, err
-		}
-		return nil, nil // it runs
+		return d.startAs(c.word(1))
 	case "reload":
 		return d.reloadAs(c)
 	case "server-stream", "config-error":
@@ -199,7 +209,10 @@ func (d *Daemon) reloadAs(c *command) (any, error) {
 	if len(c.words) > 1 {
 		name = c.word(1)
 	}
-	options := strings.Join(c.rest(2), " ")
+	options := ""
+	if len(c.words) > 2 {
+		options = c.word(2)
+	}
 	if name != "--all" {
 		if _, err := d.known(name); err != nil && !strings.Contains(options, "--if-exists") {
 			return nil, err
@@ -214,10 +227,29 @@ func (d *Daemon) reloadAs(c *command) (any, error) {
 			return nil, err
 		}
 	}
+	if strings.Contains(options, "--restart") {
+		for _, j := range d.running() {
+			if n := j.Configured.Name; name == "--all" || n == name {
+				d.forget(n)
+			}
+		}
+	}
 	if _, err := d.Reload(); err != nil {
 		return nil, err
 	}
 	return "OK", nil
+}
+
+// forget stops a jail, so that a reload starts it with what the database knows.
+func (d *Daemon) forget(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if j := d.jails[name]; j != nil {
+		left := j.Stop(false)
+		left.Close()
+		delete(d.jails, name)
+		d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
+	}
 }
 
 func (d *Daemon) fail2banStatus(c *command) (any, error) {
@@ -244,6 +276,9 @@ func (d *Daemon) fail2banStatus(c *command) (any, error) {
 		}
 		return out, nil
 	}
+	if len(c.words) > 3 {
+		return nil, pyError("Exception", "Invalid command (no status)")
+	}
 	j, err := d.known(c.word(1))
 	if err != nil {
 		return nil, err
@@ -262,26 +297,26 @@ func jailStatus(j *jail.Jail, flavour string) (any, error) {
 		}
 		return control.List{backend, control.Tuple{s.Banned, s.TotalBanned}, control.Tuple{s.Failed, s.TotalFailed}}, nil
 	}
-	if flavour != "basic" && flavour != "short" {
-		return nil, pyError("ValueError", "unknown flavor "+control.ReprString(flavour)+": basic, short or stats")
-	}
 	ids := control.List{}
 	for _, b := range byEnd(s.Bans) {
 		ids = append(ids, b.IP)
 	}
 	found := control.List{control.Tuple{"Currently failed", s.Failed}, control.Tuple{"Total failed", s.TotalFailed}}
 	banned := control.List{control.Tuple{"Currently banned", s.Banned}, control.Tuple{"Total banned", s.TotalBanned}}
-	if flavour == "basic" {
-		if journal := j.Configured.Journal; journal != nil {
-			var all []string
-			for _, m := range journal.Matches {
-				all = append(all, strings.Join(m, " "))
-			}
-			found = append(found, control.Tuple{"Journal matches", control.List{strings.Join(all, " + ")}})
-		} else {
-			found = append(found, control.Tuple{"File list", logPaths(j, s)})
+	if journal := j.Configured.Journal; journal != nil {
+		var all []string
+		for _, m := range journal.Matches {
+			all = append(all, strings.Join(m, " "))
 		}
+		found = append(found, control.Tuple{"Journal matches", control.List{strings.Join(all, " + ")}})
+	} else {
+		found = append(found, control.Tuple{"File list", logPaths(j, s)})
+	}
+	if flavour != "short" {
 		banned = append(banned, control.Tuple{"Banned IP list", ids})
+	}
+	if flavour == "cymru" {
+		banned = append(banned, cymru(s.Bans)...)
 	}
 	return control.List{control.Tuple{"Filter", found}, control.Tuple{"Actions", banned}}, nil
 }
@@ -289,6 +324,9 @@ func jailStatus(j *jail.Jail, flavour string) (any, error) {
 // logPaths are the logs that are there, in the order in which they are configured.
 func logPaths(j *jail.Jail, s jail.Status) control.List {
 	out := control.List{}
+	if !j.Begun() {
+		return stringsList(j.Settings().LogPath)
+	}
 	for _, glob := range j.Settings().LogPath {
 		for _, f := range s.Files {
 			if ok, _ := filepath.Match(glob, f.Path); (ok || f.Path == filepath.Clean(glob)) && f.Error == "" && !slices.Contains(out, any(f.Path)) {
@@ -348,14 +386,14 @@ func (d *Daemon) banned(name string, ids []string) (any, error) {
 	}
 	out := control.List{}
 	if len(ids) == 0 {
-		for _, j := range d.running() {
+		for _, j := range d.inOrder() {
 			out = append(out, control.Dict{Keys: []string{j.Configured.Name}, Values: map[string]any{j.Configured.Name: all(j)}})
 		}
 		return out, nil
 	}
 	for _, ip := range ids {
 		in := control.List{}
-		for _, j := range d.running() {
+		for _, j := range d.inOrder() {
 			if has(j, ip) {
 				in = append(in, j.Configured.Name)
 			}
@@ -363,6 +401,20 @@ func (d *Daemon) banned(name string, ids []string) (any, error) {
 		out = append(out, in)
 	}
 	return out, nil
+}
+
+// inOrder returns the running jails in the order in which they are configured.
+func (d *Daemon) inOrder() []*jail.Jail {
+	jails := d.running()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at := map[string]int{}
+	for i, c := range d.cfg.Jails {
+		at[c.Name] = i + 1
+	}
+	place := func(j *jail.Jail) int { return cmp.Or(at[j.Configured.Name], len(at)+1) }
+	slices.SortStableFunc(jails, func(a, b *jail.Jail) int { return place(a) - place(b) })
+	return jails
 }
 
 func number(b bool) int {

@@ -8,10 +8,12 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -54,76 +56,98 @@ type Handler struct {
 }
 
 type output struct {
-	level   *slog.LevelVar
-	journal bool
-	pid     int
-
-	path string // of the file; empty: it is none
+	level *slog.LevelVar
+	pid   int
 
 	mu       sync.Mutex
-	w        io.Writer
-	swap     *os.File // takes the place of w with the next write
-	buf      []byte   // formatted, not yet written
-	writing  []byte   // what the goroutine has in hand; reused
-	gather   bool     // a goroutine writes
+	to       sink
+	next     *sink  // takes the place of to with the next write
+	buf      []byte // formatted, not yet written
+	writing  []byte // what the goroutine has in hand; reused
+	gather   bool   // a goroutine writes
+	busy     bool   // it is at it
 	stopping bool
 	changed  sync.Cond
 	done     chan struct{}
+}
+
+// sink is where lines go.
+type sink struct {
+	target  string // as it was given
+	w       io.Writer
+	path    string // of the file; empty: it is none
+	journal bool
+	syslog  net.Conn
+}
+
+// open opens a target. syslogSocket is the path of the system log's socket; empty:
+// where it is on this system.
+func open(target, syslogSocket string) (sink, error) {
+	s := sink{target: target}
+	switch strings.ToLower(target) {
+	case "", "stderr":
+		s.w = os.Stderr
+	case "stdout", "sysout":
+		s.w = os.Stdout
+	case "journal", "systemd-journal", "systemd_journal":
+		if !journal.Enabled() {
+			return s, fmt.Errorf("log target journal: no journal is listening here: use stderr or a file")
+		}
+		s.journal = true
+	case "syslog":
+		path := cmp.Or(syslogSocket, "/dev/log")
+		conn, err := net.Dial("unixgram", path)
+		if err != nil {
+			return s, fmt.Errorf("log target SYSLOG: nobody listens at %s: %w", path, err)
+		}
+		s.syslog = conn
+	default:
+		f, err := os.OpenFile(target, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+		if err != nil {
+			return s, fmt.Errorf("log target: %w", err)
+		}
+		s.w, s.path = f, target
+	}
+	return s, nil
+}
+
+func (s *sink) close() error {
+	if s.syslog != nil {
+		return s.syslog.Close()
+	}
+	if f, ok := s.w.(*os.File); ok && s.path != "" {
+		return f.Close()
+	}
+	return nil
 }
 
 // gatherMost is how many bytes of lines wait for a slow disk before those who
 // log wait, too.
 const gatherMost = 1 << 20
 
-// Open returns a handler for a target: stderr, stdout, journal, or the path of
-// a file, to which is appended. Lines are written by a goroutine of its own, as
+// Open returns a handler for a target: stderr, stdout, journal, syslog, or the path
+// of a file, to which is appended. Lines are written by a goroutine of its own, as
 // many at a time as there are, so that a hundred thousand of them hold nobody up.
 // close writes what is left and gives the file back.
 func Open(target, level string) (h *Handler, close func() error, err error) {
-	o := &output{level: new(slog.LevelVar), pid: os.Getpid()}
+	to, err := open(target, "")
+	if err != nil {
+		return nil, nil, err
+	}
+	o := &output{level: new(slog.LevelVar), pid: os.Getpid(), to: to, gather: true, done: make(chan struct{})}
 	o.level.Set(ParseLevel(level))
-	close = func() error { return nil }
-	switch strings.ToLower(target) {
-	case "", "stderr":
-		o.w = os.Stderr
-	case "stdout":
-		o.w = os.Stdout
-	case "journal", "systemd-journal", "systemd_journal":
-		if !journal.Enabled() {
-			return nil, nil, fmt.Errorf("log target journal: no journal is listening here: use stderr or a file")
-		}
-		o.journal = true
-	default:
-		f, err := os.OpenFile(target, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
-		if err != nil {
-			return nil, nil, fmt.Errorf("log target: %w", err)
-		}
-		o.w, o.path = f, target
-		close = func() error {
-			o.mu.Lock()
-			defer o.mu.Unlock()
-			if o.swap != nil {
-				o.swap.Close()
-			}
-			if f, ok := o.w.(*os.File); ok {
-				return f.Close()
-			}
-			return nil
-		}
-	}
-	if o.w == nil {
-		return &Handler{out: o}, close, nil
-	}
-	o.gather, o.changed.L, o.done = true, &o.mu, make(chan struct{})
+	o.changed.L = &o.mu
 	go o.write()
-	closeFile := close
 	return &Handler{out: o}, func() error {
 		o.mu.Lock()
 		o.stopping = true
 		o.mu.Unlock()
 		o.changed.Broadcast()
 		<-o.done
-		return closeFile()
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.reopened()
+		return o.to.close()
 	}, nil
 }
 
@@ -131,32 +155,58 @@ func Open(target, level string) (h *Handler, close func() error, err error) {
 // goes to a file.
 func (h *Handler) Reopen() (file bool, err error) {
 	o := h.out
-	if o.path == "" {
+	o.mu.Lock()
+	path := o.current().path
+	o.mu.Unlock()
+	if path == "" {
 		return false, nil
 	}
-	f, err := os.OpenFile(o.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
-	if err != nil {
-		return true, fmt.Errorf("log target: %w", err)
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.swap != nil {
-		o.swap.Close()
-	}
-	o.swap = f
-	return true, nil
+	return true, h.SetTarget(path, "")
 }
 
-// reopened puts the new file in the place of the old one. The caller holds the
+// SetLevel changes how much is told. Unknown names are INFO.
+func (h *Handler) SetLevel(name string) { h.out.level.Set(ParseLevel(name)) }
+
+// SetTarget has later lines go elsewhere; see Open. Where that can't be opened,
+// everything stays as it is. syslogSocket is the path of the system log's socket;
+// empty: the usual one.
+func (h *Handler) SetTarget(target, syslogSocket string) error {
+	to, err := open(target, syslogSocket)
+	if err != nil {
+		return err
+	}
+	o := h.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.gather && len(o.buf) > 0 { // they belong to the old one
+		o.changed.Wait()
+	}
+	if o.next != nil {
+		_ = o.next.close()
+	}
+	o.next = &to
+	if !o.busy {
+		o.reopened()
+	}
+	return nil
+}
+
+// current is where the next line goes. The caller holds the lock.
+func (o *output) current() *sink {
+	if o.next != nil {
+		return o.next
+	}
+	return &o.to
+}
+
+// reopened puts the new target in the place of the old one. The caller holds the
 // lock.
 func (o *output) reopened() {
-	if o.swap == nil {
+	if o.next == nil {
 		return
 	}
-	if old, ok := o.w.(*os.File); ok {
-		old.Close()
-	}
-	o.w, o.swap = o.swap, nil
+	_ = o.to.close()
+	o.to, o.next = *o.next, nil
 }
 
 // write writes lines until the handler is closed.
@@ -174,10 +224,12 @@ func (o *output) write() {
 		}
 		o.reopened()
 		o.buf, o.writing = o.writing[:0], o.buf
-		w := o.w
+		w := o.to.w
+		o.busy = true
 		o.mu.Unlock()
 		_, _ = w.Write(o.writing) // a full disk: the line is lost, the work goes on
 		o.mu.Lock()
+		o.busy = false
 		if cap(o.writing) > gatherMost/4 {
 			o.writing = nil
 		}
@@ -187,7 +239,7 @@ func (o *output) write() {
 
 // New returns a handler that writes to w.
 func New(w io.Writer, level string) *Handler {
-	o := &output{w: w, level: new(slog.LevelVar), pid: os.Getpid()}
+	o := &output{to: sink{w: w}, level: new(slog.LevelVar), pid: os.Getpid()}
 	o.level.Set(ParseLevel(level))
 	return &Handler{out: o}
 }
@@ -215,11 +267,14 @@ func (h *Handler) WithGroup(string) slog.Handler { return h }
 func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	text := oneLine(r.Message)
 	o := h.out
-	if o.journal {
-		return journal.Send(text, priority(r.Level), map[string]string{"LOGGER": "fail2ban." + h.component})
-	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	switch to := o.current(); {
+	case to.journal:
+		return journal.Send(text, priority(r.Level), map[string]string{"LOGGER": "fail2ban." + h.component})
+	case to.syslog != nil:
+		return o.tell(to.syslog, r.Level, h.component, text)
+	}
 	for o.gather && len(o.buf) > gatherMost {
 		o.changed.Wait()
 	}
@@ -229,17 +284,28 @@ func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 		return nil
 	}
 	o.reopened()
-	_, err := o.w.Write(o.buf)
+	_, err := o.to.w.Write(o.buf)
 	o.buf = o.buf[:0]
 	return err
 }
 
+// tell sends a line to the system log in fail2ban's form, which has the part that
+// speaks as the program's name. The facility is daemon.
+func (o *output) tell(to net.Conn, level slog.Level, component, text string) error {
+	_, err := fmt.Fprintf(to, "<%d>fail2ban.%s[%d]: %s %s", 3<<3|int(priority(level)), component, o.pid, levelName(level), text)
+	return err
+}
+
+func levelName(level slog.Level) string {
+	if name := levelNames[level]; name != "" {
+		return name
+	}
+	return level.String()
+}
+
 // line appends a line in fail2ban's format to b.
 func (o *output) line(b []byte, r slog.Record, component, text string) []byte {
-	name := levelNames[r.Level]
-	if name == "" {
-		name = r.Level.String()
-	}
+	name := levelName(r.Level)
 	b = r.Time.AppendFormat(b, "2006-01-02 15:04:05,000")
 	b = append(b, ' ')
 	b = padded(b, "fail2ban."+component, 23)

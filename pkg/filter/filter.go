@@ -64,6 +64,8 @@ type Definition struct {
 	Year        int      // the present one, by which %ExY is bounded
 	UseDNS      UseDNS   // empty: warn
 	MaxLines    int      // lines looked at together; 0: 1
+	// Unwritten says that expressions come later, if at all: none is no mistake.
+	Unwritten bool
 	// Journal says that lines come with a time of their own and hold no date.
 	Journal bool
 }
@@ -223,7 +225,7 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 		f.dns = DNSWarn
 	}
 	var errs []error
-	if d.Failregex == nil {
+	if d.Failregex == nil && !d.Unwritten {
 		errs = append(errs, errors.New("no failregex"))
 	}
 	var flags pyregexp.Flag

@@ -37,6 +37,9 @@ func (j *Jail) startActions(before *action.Group) {
 		return
 	}
 	j.actions = action.NewGroup(j.Config.Actions, site)
+	if j.begun {
+		j.actions.Begin()
+	}
 }
 
 // Actions are the jail's actions at work.
@@ -58,7 +61,7 @@ func (j *Jail) banTicket(b ban.Ban) *action.Ticket {
 		return nil
 	}
 	t := &action.Ticket{
-		ID: ban.Name(b.ID), IP: b.ID.Addr(), Time: epoch(b.Start), Failures: b.Failures, BanTime: -1, BanCount: b.Count,
+		ID: ban.Name(b.ID), IP: b.ID.Addr(), Time: epoch(b.Start), Failures: b.Failures, BanTime: -1, BanCount: max(b.Count, 1),
 		Matches: j.matches[b.ID], Groups: j.groups[b.ID], Host: j.hostName,
 	}
 	if !b.Permanent() {
@@ -68,8 +71,8 @@ func (j *Jail) banTicket(b ban.Ban) *action.Ticket {
 		return t
 	}
 	id, lines, failures, since := b.ID, t.Matches, b.Failures, b.Start.Truncate(time.Second)
+	most := max(j.deps.MaxMatches, 1)
 	t.Merged = func(all bool) (int, []string, bool) {
-		most := max(j.deps.MaxMatches, 1)
 		n, merged, last, known, err := j.deps.Store.Merged(j.Configured.Name, id, all, most)
 		if err != nil {
 			j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] earlier bans of %s: %v", j.Configured.Name, ban.Name(id), err))
@@ -92,6 +95,7 @@ func (j *Jail) restoredTicket(b ban.Ban) *action.Ticket {
 		return t
 	}
 	t.Restored = true
+	t.BanCount++ // fail2ban counts the restoring as one
 	t.Time = strconv.FormatInt(b.Start.Unix(), 10)
 	store, name, most := j.deps.Store, j.Config.Name, max(j.deps.MaxMatches, 1)
 	t.Load = func(t *action.Ticket) {

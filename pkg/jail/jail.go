@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"bailiff/pkg/action"
@@ -110,6 +111,9 @@ type Jail struct {
 	growth  *ban.Growth // nil: ban times don't grow
 	history map[netip.Prefix]past
 
+	idle     bool          // nothing is read for the time being
+	begin    chan struct{} // closed when it is to begin
+	begun    bool
 	commands chan func()
 	stop     context.CancelFunc
 	done     chan struct{}
@@ -164,8 +168,8 @@ func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 		Configured: c, Config: c, deps: deps, filter: f,
 		window:   ban.NewWindow(c.MaxRetry, c.FindTime, 0),
 		bans:     ban.NewList(),
-		commands: make(chan func()),
-		done:     make(chan struct{}),
+		commands: make(chan func()), begin: make(chan struct{}), begun: !c.Held,
+		done: make(chan struct{}),
 	}
 	if c.Networks.Aggregate > 0 {
 		j.bans.Group(config.AggregateBits4, config.AggregateBits6)
@@ -210,6 +214,9 @@ func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 		j.source = j.journal(state.Logs)
 	default:
 		j.source = j.files(state.Logs)
+	}
+	if j.begun {
+		close(j.begin)
 	}
 	go j.run(ctx)
 	if j.deps.Store != nil {
@@ -292,8 +299,12 @@ func (j *Jail) run(ctx context.Context) {
 	batches := make(chan source.Batch, 4)
 	sourceDone := make(chan struct{})
 	go func() {
-		j.source.Run(ctx, batches)
-		close(sourceDone)
+		defer close(sourceDone)
+		select {
+		case <-j.begin:
+			j.source.Run(ctx, batches)
+		case <-ctx.Done():
+		}
 	}()
 	tick := time.NewTicker(housekeeping)
 	defer tick.Stop()
@@ -308,12 +319,16 @@ func (j *Jail) run(ctx context.Context) {
 		if end, ok := j.bans.NextEnd(); ok {
 			ends.Reset(max(end.Add(expireGrace).Sub(j.deps.Now()), time.Millisecond))
 		}
+		in := batches
+		if j.idle {
+			in = nil
+		}
 		select {
 		case <-ctx.Done():
 			<-sourceDone
 			j.push()
 			return
-		case b := <-batches:
+		case b := <-in:
 			j.batch(b)
 		case <-j.flush.C:
 			j.flushing = false
@@ -359,6 +374,9 @@ func (j *Jail) Stop(flush bool) Carry {
 		if err := j.deps.Firewall.RemoveJail(j.Config.Name); err != nil {
 			j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", j.Config.Name, err))
 			return left
+		}
+		if j.Config.Native != nil {
+			j.notice("Flush ticket(s) with %s", j.Config.Native.Name)
 		}
 		for _, b := range bans {
 			j.notice("Unban %s", ban.Name(b.ID))
@@ -440,7 +458,7 @@ func (j *Jail) resolved(r resolved) {
 // consider counts a failure unless it is ignored.
 func (j *Jail) consider(q found) {
 	if reason := j.ignored(q.id); reason != "" {
-		j.deps.Log.With("component", "filter").Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(q.id), reason))
+		j.deps.Log.With("component", "filter").Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(q.id), ignoreSource(reason)))
 		return
 	}
 	if j.Config.IgnoreCommand != "" {
@@ -521,6 +539,14 @@ func (j *Jail) expire() {
 		j.notice("Unban %s", ban.Name(b.ID))
 		j.actions.Unban(ban.Name(b.ID))
 	}
+}
+
+// ignoreSource is why an address is ignored in fail2ban's words, for the log.
+func ignoreSource(reason string) string {
+	if strings.HasPrefix(reason, "ignoreip ") {
+		return "ip"
+	}
+	return "ignoreself rule"
 }
 
 func (j *Jail) ignored(id netip.Prefix) string { return j.ignore.Contains(id) }

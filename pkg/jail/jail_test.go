@@ -235,10 +235,10 @@ func TestWhoIsNot(t *testing.T) {
 		l.want("")
 	}
 	three("192.0.2.1")
-	l.logged("Ignore 192.0.2.1 by own address")
+	l.logged("Ignore 192.0.2.1 by ignoreself rule")
 	three("127.0.0.1")
 	three("198.51.100.9")
-	l.logged("Ignore 198.51.100.9 by ignoreip 198.51.100.0/24")
+	l.logged("Ignore 198.51.100.9 by ip")
 	three("555.5.5.6")
 	l.logged("WARNING [test]")
 	three("::ffff:198.51.100.9")

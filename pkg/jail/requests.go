@@ -103,6 +103,9 @@ func (j *Jail) UnbanAll() (n int) {
 				j.failuresChanged(b.ID)
 			}
 		}
+		if j.Config.Native != nil {
+			j.notice("Flush ticket(s) with %s", j.Config.Native.Name)
+		}
 		j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, Clear: true})
 		j.actions.Flush()
 		j.allLifted()

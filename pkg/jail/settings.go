@@ -1,9 +1,11 @@
 package jail
 
 import (
+	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
+	"time"
 
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
@@ -26,6 +28,30 @@ func (j *Jail) Changed() (changed bool) {
 	j.do(func() { changed = j.Config != j.Configured || !j.actions.Same(j.Configured.Actions) })
 	return changed
 }
+
+// KeepMatches sets how many lines of the log are kept with a ban.
+func (j *Jail) KeepMatches(n int) { j.do(func() { j.deps.MaxMatches = n }) }
+
+// Begin has a jail that was held begin. It reports whether it was.
+func (j *Jail) Begin() (was bool) {
+	j.do(func() {
+		if was = !j.begun; was {
+			j.begun = true
+			j.actions.Begin()
+			close(j.begin)
+		}
+	})
+	return was
+}
+
+// Begun reports whether the jail is at work, or held.
+func (j *Jail) Begun() (yes bool) {
+	j.do(func() { yes = j.begun })
+	return yes
+}
+
+// Idle has the jail read nothing for the time being, or go on.
+func (j *Jail) Idle(on bool) { j.do(func() { j.idle = on }) }
 
 // ReloadActions tells the actions that the configuration was read anew, and did
 // not change.
@@ -82,20 +108,18 @@ func (j *Jail) Expressions() (pref string, fail, ignore []string, dates [][2]str
 	return pref, fail, ignore, dates
 }
 
-// Attempt counts a failure by hand and returns how many there are now.
-func (j *Jail) Attempt(id netip.Prefix, lines []string) (n int) {
+// Attempt counts failures by hand, one for each line, or one without lines.
+func (j *Jail) Attempt(id netip.Prefix, lines []string) {
 	j.do(func() {
-		before := j.window.Count(j.widened(id))
-		f := filter.Failure{Addr: id}
-		for _, l := range lines {
-			f.Lines = append(f.Lines, filter.Line{After: l})
+		at := j.deps.Now()
+		j.deps.Log.With("component", "filter").Info(fmt.Sprintf("[%s] Attempt %s - %s", j.Config.Name, ban.Name(id), at.Format(time.DateTime)))
+		if len(lines) == 0 {
+			j.consider(found{id: id, at: at})
 		}
-		j.consider(found{id: id, at: j.deps.Now(), failure: f})
-		if n = j.window.Count(j.widened(id)); n <= before {
-			n = before + 1 // it was the last one, and the address is banned
+		for _, l := range lines {
+			j.consider(found{id: id, at: at, failure: filter.Failure{Addr: id, Lines: []filter.Line{{After: l}}}})
 		}
 	})
-	return n
 }
 
 // AddLog follows another log, from findtime ago on or from its end. It returns

@@ -28,8 +28,8 @@ import (
 	"bailiff/pkg/filter"
 )
 
-// version is that of fail2ban's schema.
-const version = 4
+// Version is that of fail2ban's schema.
+const Version = 4
 
 // schema makes what is missing. The first five tables are fail2ban's.
 const schema = `
@@ -236,9 +236,9 @@ func (s *Store) open() error {
 	var v int
 	err = s.db.QueryRow("SELECT version FROM fail2banDb LIMIT 1").Scan(&v)
 	switch {
-	case err == nil && v > version:
-		return fmt.Errorf("its version is %d, and %d is the newest that is known: it was written by a newer fail2ban", v, version)
-	case err == nil && v < version:
+	case err == nil && v > Version:
+		return fmt.Errorf("its version is %d, and %d is the newest that is known: it was written by a newer fail2ban", v, Version)
+	case err == nil && v < Version:
 		if err := s.upgrade(v); err != nil {
 			return err
 		}
@@ -246,7 +246,7 @@ func (s *Store) open() error {
 	if _, err := s.db.Exec(schema); err != nil {
 		return err
 	}
-	_, err = s.db.Exec("INSERT INTO fail2banDb(version) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM fail2banDb)", version)
+	_, err = s.db.Exec("INSERT INTO fail2banDb(version) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM fail2banDb)", Version)
 	return err
 }
 

@@ -1,0 +1,339 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/pkg/netlab"
+	"bailiff/pkg/source"
+)
+
+// A play is a script of commands and log lines, played on the real fail2ban and on
+// ours; what a person sees is compared. Its verbs:
+//
+//	conf FILE, log FILE   the lines up to a lone dot are written, or appended, to etc/FILE, or FILE
+//	start, stop, kill     the server, in the foreground
+//	client ARGS           run the client, show its output and exit code
+//	quiet ARGS            the same, and show nothing
+//	until N ARGS          repeat a client's command until its output has N words
+//	settle WORDS FILE     wait until FILE has so many words, at most 20 s
+//	nft ARGS, sh COMMAND  show its output
+//	daemonlog REGEX       show the log's lines that match
+//	sleep SECONDS
+//
+// @D@ is the run's folder, @NOW@ and @ISO@ the time. Behind a line "-- differences
+// --" stand the lines that differ, fail2ban's with "-", ours with "+", each block
+// under a reason that begins with "#"; docs/differences.md has them all.
+type playRun struct {
+	t           *testing.T
+	dir, server string
+	client      string
+	host        *netlab.Host
+	running     *exec.Cmd
+	out         bytes.Buffer
+	errs        bytes.Buffer
+}
+
+func newPlayRun(t *testing.T, lab *netlab.Lab, name, server, client string) *playRun {
+	t.Helper()
+	host, err := lab.Host(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &playRun{t: t, dir: t.TempDir(), server: server, client: client, host: host}
+	etc := filepath.Join(r.dir, "etc")
+	if out, err := exec.Command("cp", "-a", "/etc/fail2ban", etc).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s (make test installs Debian's fail2ban)", err, out)
+	}
+	for _, f := range []string{"jail.d", "jail.local"} {
+		if err := os.RemoveAll(filepath.Join(etc, f)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.write("etc/fail2ban.local", strings.ReplaceAll("[Definition]\nlogtarget = @D@/f2b.log\ndbfile = @D@/f2b.sqlite3\nsocket = @D@/f2b.sock\npidfile = @D@/f2b.pid\nallowipv6 = yes\n", "@D@", r.dir), false)
+	t.Cleanup(func() {
+		if r.running != nil {
+			_ = r.running.Process.Kill()
+			_ = r.running.Wait()
+		}
+	})
+	return r
+}
+
+func (r *playRun) write(name, text string, appended bool) {
+	r.t.Helper()
+	flag := os.O_CREATE | os.O_WRONLY | os.O_TRUNC
+	if appended {
+		flag = os.O_CREATE | os.O_WRONLY | os.O_APPEND
+	}
+	path := filepath.Join(r.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		r.t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, flag, 0o644)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(text); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *playRun) command(name string, args ...string) (string, int) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c := r.host.Command(ctx, name, args...)
+	c.Dir = r.dir
+	c.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C.UTF-8")
+	out, _ := c.CombinedOutput()
+	return string(out), c.ProcessState.ExitCode()
+}
+
+func (r *playRun) ask(args ...string) (string, int) {
+	return r.command(r.client, append([]string{"-c", filepath.Join(r.dir, "etc")}, args...)...)
+}
+
+var (
+	playTime   = regexp.MustCompile(`\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d([,.]\d+)?`)
+	playPID    = regexp.MustCompile(`\[\d+\]: ([A-Z])`)
+	playExpire = regexp.MustCompile(` expires [0-9a-z]+`)
+	playEvent  = regexp.MustCompile(`^\S+ \S+ (\S+)\s+\[\d+\]: (\w+)\s+(.*)$`)
+	// What Python shows of a ban's info differs with each run; ours is its address.
+	playInfo  = regexp.MustCompile(`info '(ActionInfo\(\{.*?\}\)|[0-9a-f.:]+)'`)
+	playEpoch = regexp.MustCompile(`\b1[78]\d{8}(\.\d+)?\b`)
+)
+
+func (r *playRun) show(text string) {
+	text = strings.ReplaceAll(text, r.dir, "@D@")
+	text = playTime.ReplaceAllString(text, "<time>")
+	text = playEpoch.ReplaceAllString(text, "<epoch>")
+	text = playExpire.ReplaceAllString(text, "")
+	text = playInfo.ReplaceAllString(text, "info")
+	text = playPID.ReplaceAllString(text, "[pid]: $1")
+	r.out.WriteString(text)
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		r.out.WriteByte('\n')
+	}
+}
+
+func (r *playRun) start() {
+	r.t.Helper()
+	c := r.host.Command(context.Background(), r.server, "-f", "-c", filepath.Join(r.dir, "etc"), "start")
+	c.Dir = r.dir
+	c.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C.UTF-8")
+	c.Stdout, c.Stderr = &r.errs, &r.errs
+	if err := c.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.running = c
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if out, code := r.ask("status"); code == 0 && strings.HasPrefix(out, "Status") {
+			return
+		}
+		if time.Now().After(end) {
+			r.t.Fatalf("%s does not answer: %s", r.server, r.errs.String())
+		}
+	}
+}
+
+func (r *playRun) ended() {
+	r.t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- r.running.Wait() }()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		r.t.Fatalf("%s does not stop", r.server)
+	}
+	r.running = nil
+}
+
+func (r *playRun) play(script string) {
+	r.t.Helper()
+	lines := strings.Split(script, "\n")
+	for i := 0; i < len(lines); i++ {
+		line := strings.ReplaceAll(lines[i], "@D@", r.dir)
+		verb, rest, _ := strings.Cut(line, " ")
+		if verb != "sh" {
+			rest, _, _ = strings.Cut(rest, " # ")
+		}
+		if verb == "" || strings.HasPrefix(verb, "#") {
+			continue
+		}
+		switch verb {
+		case "conf", "log":
+			var body strings.Builder
+			for i++; i < len(lines) && lines[i] != "."; i++ {
+				now := time.Now().UTC()
+				body.WriteString(strings.NewReplacer("@D@", r.dir, "@NOW@", now.Format("Jan _2 15:04:05"), "@ISO@", now.Format(time.DateTime)).Replace(lines[i]) + "\n")
+			}
+			if verb == "conf" {
+				rest = "etc/" + rest
+			}
+			r.write(rest, body.String(), verb == "log")
+		case "start":
+			r.start()
+		case "stop":
+			_, _ = r.ask("stop")
+			r.ended()
+		case "kill":
+			_ = r.running.Process.Kill()
+			r.ended()
+		case "client", "quiet":
+			words, err := source.Words(rest)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			out, code := r.ask(words...)
+			if verb == "client" {
+				fmt.Fprintf(&r.out, "$ %s\n", strings.ReplaceAll(rest, r.dir, "@D@"))
+				r.show(out)
+				fmt.Fprintf(&r.out, "[exit %d]\n", code)
+			}
+		case "until":
+			n, args, _ := strings.Cut(rest, " ")
+			want, err := strconv.Atoi(n)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+				if out, _ := r.ask(strings.Fields(args)...); len(strings.Fields(out)) >= want {
+					break
+				}
+			}
+		case "settle":
+			n, file, _ := strings.Cut(rest, " ")
+			want, err := strconv.Atoi(n)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+				if data, _ := os.ReadFile(filepath.Join(r.dir, file)); len(strings.Fields(string(data))) >= want {
+					break
+				}
+			}
+		case "sleep":
+			s, err := strconv.ParseFloat(rest, 64)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			time.Sleep(time.Duration(s * float64(time.Second)))
+		case "nft", "sh":
+			fmt.Fprintf(&r.out, "$ %s\n", strings.ReplaceAll(line, r.dir, "@D@"))
+			if verb == "nft" {
+				rest = line
+			}
+			out, _ := r.command("/bin/sh", "-c", rest)
+			r.show(out)
+		case "daemonlog":
+			fmt.Fprintf(&r.out, "-- the log: %s\n", rest)
+			want := regexp.MustCompile(rest)
+			data, _ := os.ReadFile(filepath.Join(r.dir, "f2b.log"))
+			for _, l := range strings.Split(string(data), "\n") {
+				if m := playEvent.FindStringSubmatch(l); m != nil && want.MatchString(l) {
+					r.show(strings.Join(m[1:], " "))
+				}
+			}
+		default:
+			r.t.Fatalf("unknown verb: %s", line)
+		}
+	}
+}
+
+// lineDiff returns the lines of a and b that are not in both, in order, those of a
+// with "-", those of b with "+".
+func lineDiff(a, b []string) []string {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+	}
+	for i := len(a) - 1; i >= 0; i-- {
+		for j := len(b) - 1; j >= 0; j-- {
+			if a[i] == b[j] {
+				rows[i][j] = rows[i+1][j+1] + 1
+			} else {
+				rows[i][j] = max(rows[i+1][j], rows[i][j+1])
+			}
+		}
+	}
+	var out []string
+	i, j := 0, 0
+	for i < len(a) || j < len(b) {
+		switch {
+		case i < len(a) && j < len(b) && a[i] == b[j]:
+			i, j = i+1, j+1
+		case j == len(b) || i < len(a) && rows[i+1][j] >= rows[i][j+1]:
+			out = append(out, "-"+a[i])
+			i++
+		default:
+			out = append(out, "+"+b[j])
+			j++
+		}
+	}
+	return out
+}
+
+// TestPlays plays every script on both.
+func TestPlays(t *testing.T) {
+	plays, err := filepath.Glob("testdata/play/*.play")
+	if err != nil || len(plays) < 11 {
+		t.Fatalf("%d plays, %v", len(plays), err)
+	}
+	for _, path := range plays {
+		name := strings.TrimSuffix(filepath.Base(path), ".play")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			script, expected, _ := strings.Cut(string(data), "-- differences --\n")
+			var want []string
+			reason := false
+			for _, l := range strings.Split(expected, "\n") {
+				switch {
+				case strings.HasPrefix(l, "#"):
+					reason = true
+				case l != "":
+					if !reason {
+						t.Errorf("%s: a difference without a reason: %s", path, l)
+					}
+					want = append(want, l)
+				}
+			}
+			lab := netlab.New(fmt.Sprintf("bailiff-play-%s-%d", name, os.Getpid()))
+			t.Cleanup(func() {
+				if err := lab.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			theirs := newPlayRun(t, lab, "theirs", "/usr/bin/fail2ban-server", "/usr/bin/fail2ban-client")
+			ours := newPlayRun(t, lab, "ours", program(t, "fail2ban-server"), program(t, "fail2ban-client"))
+			done := make(chan struct{})
+			go func() { // beside the real one: both mostly wait
+				defer close(done)
+				ours.play(script)
+			}()
+			theirs.play(script)
+			<-done
+			got := lineDiff(strings.Split(theirs.out.String(), "\n"), strings.Split(ours.out.String(), "\n"))
+			if !slices.Equal(got, want) {
+				t.Errorf("%s differs:\n%s\n--- expected\n%s\n--- fail2ban's whole\n%s--- ours\n%s", path, strings.Join(got, "\n"), strings.Join(want, "\n"), theirs.out.String(), ours.out.String())
+			}
+			if n := strings.Count(script, "\nclient ") + strings.Count(script, "\nsh ") + strings.Count(script, "\ndaemonlog "); n < 5 {
+				t.Errorf("%s: only %d things are compared", path, n)
+			}
+		})
+	}
+}

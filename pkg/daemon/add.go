@@ -1,0 +1,188 @@
+package daemon
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/control"
+	"bailiff/pkg/filter"
+	"bailiff/pkg/jail"
+	"bailiff/pkg/source"
+)
+
+// Jails that are made over the socket: add NAME, set …, start NAME. They live until
+// the next reload or restart, as in fail2ban.
+
+// addJail carries out add NAME [BACKEND].
+func (d *Daemon) addJail(c *command) (any, error) {
+	name, backend := c.word(1), "auto"
+	if len(c.words) > 2 {
+		backend = c.word(2)
+	}
+	if name == "" || strings.ContainsAny(name, " \t\n/") || len(name) > 200 {
+		return nil, pyError("ValueError", "Invalid jail name "+control.ReprString(name))
+	}
+	s := &config.Jail{
+		Name: name, MaxRetry: 3, FindTime: 10 * time.Minute, BanTime: 10 * time.Minute, MaxMatches: 50, Unenforced: true, Held: true,
+		Filter: filter.Definition{Name: name, Year: time.Now().Year(), Unwritten: true}, Ignore: config.IgnoreList{Self: true},
+	}
+	var err error
+	if s.Journal, s.Polling, err = config.ParseBackend(backend); err != nil {
+		return nil, pyError("ValueError", "Unknown backend "+backend+". Must be among ['pyinotify', 'gamin', 'polling', 'systemd'] or 'auto'")
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.jails[name] != nil {
+		return nil, &control.Exception{Module: "fail2ban.exceptions", Class: "DuplicateJailException", Args: []any{name}}
+	}
+	d.start(s, jail.Carry{})
+	if err := d.failed[name]; err != nil {
+		delete(d.failed, name)
+		return nil, pyError("ValueError", err.Error())
+	}
+	return name, nil
+}
+
+// startAs carries out start NAME.
+func (d *Daemon) startAs(name string) (any, error) {
+	j, err := d.known(name)
+	if err != nil {
+		return nil, err
+	}
+	if j.Begin() {
+		d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' started", name))
+	}
+	return nil, nil
+}
+
+// setIdle carries out set JAIL idle on|off.
+func setIdle(j *jail.Jail, value string) (any, error) {
+	if value != "on" && value != "off" {
+		return nil, pyError("Exception", "Invalid idle option, must be 'on' or 'off'")
+	}
+	j.Idle(value == "on")
+	return value == "on", nil
+}
+
+// remake starts a jail anew with other settings, for what can't be changed while it
+// reads. Bans, failures and positions stay.
+func (d *Daemon) remake(name string, change func(*config.Jail) error) (*jail.Jail, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	j := d.jails[name]
+	if j == nil {
+		return nil, unknownJail(name)
+	}
+	s := j.Settings()
+	if err := change(&s); err != nil {
+		return nil, err
+	}
+	s.Held = s.Held && !j.Begun()
+	before := j.Stop(false)
+	delete(d.jails, name)
+	d.start(&s, before)
+	if err := d.failed[name]; err != nil {
+		return nil, pyError("ValueError", err.Error())
+	}
+	return d.jails[name], nil
+}
+
+// setSource changes what a jail's lines are made of.
+func (d *Daemon) setSource(j *jail.Jail, what string, c *command) (any, error) {
+	value := c.word(3)
+	changed, err := d.remake(j.Configured.Name, func(s *config.Jail) error {
+		switch what {
+		case "logencoding":
+			e, err := source.LookupEncoding(value)
+			if err != nil {
+				return pyError("LookupError", "unknown encoding: "+value)
+			}
+			s.Encoding = e
+		case "ignorecommand":
+			s.IgnoreCommand = value
+		case "ignorecache":
+			k, err := config.ParseIgnoreCache(value)
+			if err != nil {
+				return pyError("ValueError", err.Error())
+			}
+			s.IgnoreCache = k
+			s.Settings = withSetting(s.Settings, "ignorecache", value)
+		case "addjournalmatch", "deljournalmatch":
+			if s.Journal == nil {
+				return nil // fail2ban passes over it
+			}
+			journal := *s.Journal
+			var matches [][]string
+			for _, group := range splitAt(c.rest(3), "+") {
+				if len(group) > 0 {
+					matches = append(matches, group)
+				}
+			}
+			for _, m := range matches {
+				for _, field := range m {
+					if !strings.Contains(field, "=") {
+						return pyError("ValueError", "Error adding journal match for: "+control.ReprString(strings.Join(c.rest(3), " ")))
+					}
+				}
+			}
+			var err error
+			if journal.Matches, err = changedMatches(journal.Matches, matches, what == "addjournalmatch"); err != nil {
+				return err
+			}
+			s.Journal = &journal
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d.getOf(changed, strings.TrimPrefix(strings.TrimPrefix(what, "add"), "del"), nil)
+}
+
+// splitAt parts words at a separator.
+func splitAt(words []string, separator string) [][]string {
+	out := [][]string{nil}
+	for _, w := range words {
+		if w == separator {
+			out = append(out, nil)
+			continue
+		}
+		out[len(out)-1] = append(out[len(out)-1], w)
+	}
+	return out
+}
+
+func changedMatches(have, of [][]string, add bool) ([][]string, error) {
+	same := func(a, b []string) bool { return strings.Join(a, "\x00") == strings.Join(b, "\x00") }
+	out := append([][]string(nil), have...)
+	for _, m := range of {
+		at := -1
+		for i := range out {
+			if same(out[i], m) {
+				at = i
+			}
+		}
+		switch {
+		case add && at < 0:
+			out = append(out, m)
+		case !add && at >= 0:
+			out = append(out[:at], out[at+1:]...)
+		case !add:
+			return nil, pyError("ValueError", fmt.Sprintf("Match %q not found", strings.Join(m, " ")))
+		}
+	}
+	return out, nil
+}
+
+func withSetting(list []config.Setting, name, value string) []config.Setting {
+	out := append([]config.Setting(nil), list...)
+	for i := range out {
+		if out[i].Name == name {
+			out[i].Value = value
+			return out
+		}
+	}
+	return append(out, config.Setting{Name: name, Value: value})
+}

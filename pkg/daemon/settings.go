@@ -1,0 +1,134 @@
+package daemon
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/control"
+)
+
+// Logging is the daemon's log as far as commands can change it.
+type Logging interface {
+	SetLevel(name string)
+	SetTarget(target, syslogSocket string) error
+}
+
+// setServer changes settings of the daemon itself. Until the next start they hold,
+// as in fail2ban.
+func (d *Daemon) setServer(name, value string) (any, error) {
+	jails := d.running()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch name {
+	case "loglevel":
+		level, err := config.ParseLogLevel(value)
+		if err != nil {
+			return nil, pyError("ValueError", "Invalid log level "+control.ReprString(strings.ToUpper(value)))
+		}
+		if d.opts.Logging != nil {
+			d.opts.Logging.SetLevel(level)
+		}
+		d.cfg.Log.Level = level
+	case "logtarget":
+		target, _, _ := strings.Cut(value, "[")
+		if d.opts.Logging == nil {
+			return nil, pyError("Exception", "Failed to change log target")
+		}
+		if err := d.opts.Logging.SetTarget(config.LogTarget(target), d.syslogSocket); err != nil {
+			log := d.log.With("component", "server")
+			log.Error(err.Error())
+			log.Info(fmt.Sprintf("Logging to previous target %s", control.ReprString(d.cfg.Log.Target)))
+			return nil, pyError("Exception", "Failed to change log target")
+		}
+		d.cfg.Log.Target = config.LogTarget(target)
+		d.log.With("component", "server").Info(fmt.Sprintf("Changed logging target to %s for bailiff %s", target, d.opts.Version))
+	case "syslogsocket":
+		d.syslogSocket = value
+		if value == "auto" {
+			d.syslogSocket = ""
+		}
+		return value, nil
+	case "allowipv6": // nothing here depends on it
+		return value, nil
+	case "thread":
+		return control.Dict{Keys: []string{"stacksize"}, Values: map[string]any{"stacksize": 0}}, nil
+	case "dbfile":
+		if len(jails) > 0 {
+			return nil, pyError("RuntimeError", "Cannot change database when there are jails present")
+		}
+		return nil, pyError("Exception", "dbfile can't be changed while the daemon runs: set it in the configuration and restart")
+	case "dbmaxmatches":
+		if d.store == nil {
+			return nil, nil
+		}
+		n, err := strconv.Atoi(strings.TrimSpace(value))
+		if err != nil {
+			return nil, pyError("ValueError", "invalid literal for int() with base 10: "+control.ReprString(value))
+		}
+		d.cfg.Database.MaxMatches = n
+		for _, j := range jails {
+			j.KeepMatches(n)
+		}
+		return n, nil
+	case "dbpurgeage":
+		if d.store == nil {
+			return nil, nil
+		}
+		t, err := config.ParseTime(value)
+		if err != nil {
+			return nil, pyError("ValueError", err.Error())
+		}
+		d.cfg.Database.PurgeAge = t
+		return int(t / time.Second), nil
+	}
+	return d.serverSetting(name)
+}
+
+// getServer answers for settings of the daemon itself.
+func (d *Daemon) getServer(name string) (any, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.serverSetting(name)
+}
+
+// serverSetting is getServer; the caller holds the lock.
+func (d *Daemon) serverSetting(name string) (any, error) {
+	switch name {
+	case "loglevel":
+		return d.cfg.Log.Level, nil
+	case "logtarget":
+		switch d.cfg.Log.Target {
+		case "stderr", "stdout", "syslog":
+			return strings.ToUpper(d.cfg.Log.Target), nil
+		case "journal":
+			return "SYSTEMD-JOURNAL", nil
+		}
+		return d.cfg.Log.Target, nil
+	case "syslogsocket":
+		if d.syslogSocket == "" {
+			return "auto", nil
+		}
+		return d.syslogSocket, nil
+	case "thread":
+		return control.Dict{Keys: []string{"stacksize"}, Values: map[string]any{"stacksize": 0}}, nil
+	case "dbfile":
+		if d.store == nil {
+			return nil, nil
+		}
+		return d.store.Path(), nil
+	case "dbmaxmatches":
+		if d.store == nil {
+			return nil, nil
+		}
+		return d.cfg.Database.MaxMatches, nil
+	case "dbpurgeage":
+		if d.store == nil {
+			return nil, nil
+		}
+		return seconds(d.cfg.Database.PurgeAge), nil
+	}
+	return nil, errNotServer
+}

@@ -1,0 +1,68 @@
+package eventlog
+
+import (
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestSetTarget: lines go where they are to go at their time, and none is lost.
+func TestSetTarget(t *testing.T) {
+	dir := t.TempDir()
+	first, second, socket := filepath.Join(dir, "first"), filepath.Join(dir, "second"), filepath.Join(dir, "log")
+	system, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer system.Close()
+	h, closeLog, err := Open(first, "INFO")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(h).With("component", "actions")
+	for range 1000 {
+		log.Info("one")
+	}
+	if err := h.SetTarget(second, ""); err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		log.Info("two")
+	}
+	if err := h.SetTarget(filepath.Join(dir, "none", "log"), ""); err == nil {
+		t.Error("a target that can't be is taken")
+	}
+	log.Debug("not told")
+	h.SetLevel("DEBUG")
+	log.Debug("told")
+	if err := h.SetTarget("SYSLOG", socket); err != nil {
+		t.Fatal(err)
+	}
+	log.Log(t.Context(), LevelNotice, "[sshd] Ban 192.0.2.7")
+	buf := make([]byte, 1000)
+	_ = system.SetReadDeadline(time.Now().Add(10 * time.Second))
+	n, err := system.Read(buf)
+	if got := string(buf[:n]); err != nil || !strings.HasPrefix(got, "<29>fail2ban.actions[") || !strings.HasSuffix(got, "]: NOTICE [sshd] Ban 192.0.2.7") {
+		t.Errorf("%q, %v", got, err)
+	}
+	if err := closeLog(); err != nil {
+		t.Error(err)
+	}
+	for file, want := range map[string][2]int{first: {1000, 0}, second: {0, 1000}} {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if one, two := strings.Count(string(data), "] one\n")+strings.Count(string(data), "INFO    one\n"), strings.Count(string(data), "INFO    two\n"); one != want[0] || two != want[1] {
+			t.Errorf("%s: %d of the first, %d of the second, want %v", file, one, two, want)
+		}
+	}
+	data, _ := os.ReadFile(second)
+	if strings.Contains(string(data), "not told") || !strings.Contains(string(data), "DEBUG   told") {
+		t.Errorf("levels: %s", data[max(len(data)-300, 0):])
+	}
+}
