@@ -110,6 +110,33 @@ func (d *Definition) Resolve(family string) (*fail2ban.Options, error) {
 	return out, nil
 }
 
+// sameWork reports whether another definition bans in the same way, so that it can
+// go on with what this one has done.
+func (d *Definition) sameWork(other *Definition) bool {
+	if (d.Mail != nil) != (other.Mail != nil) {
+		return false
+	}
+	if d.Mail != nil || d.NoRestored() && other.NoRestored() {
+		return true // nothing of theirs lasts
+	}
+	if !slices.Equal(d.families(), other.families()) {
+		return false
+	}
+	for _, family := range d.families() {
+		mine, err := d.Resolve(family)
+		theirs, err2 := other.Resolve(family)
+		if err != nil || err2 != nil {
+			return false
+		}
+		for _, n := range []string{"actionstart", "actionban", "actionunban", "actionflush", "actionstop"} {
+			if mine.Values[n] != theirs.Values[n] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // laterTags reports whether a command that may be run after the ban tells of the
 // failures, so that they have to be kept.
 func (d *Definition) laterTags() bool {

@@ -16,18 +16,19 @@ import (
 
 // A Group is a jail's actions. Each works in a goroutine of its own and in its own
 // time: what one does of a ban comes before what the next one does, as in
-// fail2ban, unless the former takes longer than orderGrace; then the others go on
-// without it. Nothing of this holds up the jail.
+// fail2ban, unless it is told of it more than orderGrace later: then the others go
+// on without it. Nothing of this holds up the jail.
 
 const (
-	// orderGrace is how long an action waits for the one before it.
+	// orderGrace is how long a job may wait for its turn behind other actions.
 	orderGrace = time.Second
-	// stopGrace is how long a stop waits for bans that are still to be told to an
-	// action that is behind.
-	stopGrace = 10 * time.Second
 	// leanFrom is how many waiting bans keep their lines; the rest does without.
 	leanFrom = 1000
 )
+
+// stopGrace is how long a stop waits for bans that are still to be told to an
+// action that is behind. Tests make it shorter.
+var stopGrace = 10 * time.Second
 
 // Group is a jail's actions at work. Its methods are safe for concurrent use.
 type Group struct {
@@ -58,9 +59,8 @@ type worker struct {
 
 	mu      sync.Mutex
 	todo    []*job
+	bans    map[string]bool // those among todo that are not lifted again
 	wake    sync.Cond
-	slow    bool // it holds up the others no longer
-	busy    bool
 	ended   bool
 	flushed bool      // the last flush lifted all bans at once
 	giveUp  time.Time // bans that are not told by then are not
@@ -88,9 +88,11 @@ const (
 type job struct {
 	kind   kind
 	ticket *Ticket
-	site   *Site               // of jobReload
+	site   *Site // of jobReload
+	defs   map[*worker]*Definition
 	call   func(*Action) error // of jobCall
 	err    error               // of jobCall
+	given  time.Time           // when
 	// turns are closed as one after the other is through with it.
 	turns map[*worker]*turn
 }
@@ -123,7 +125,7 @@ func (g *Group) Begin() {
 }
 
 func (g *Group) newWorker(def *Definition) *worker {
-	w := &worker{group: g, def: def, act: New(g.ctx, def, g.site), keep: def.laterTags(), gone: make(chan struct{})}
+	w := &worker{group: g, def: def, act: New(g.ctx, def, g.site), bans: map[string]bool{}, keep: def.laterTags(), gone: make(chan struct{})}
 	w.wake.L = &w.mu
 	go w.run()
 	return w
@@ -136,7 +138,7 @@ func (g *Group) submit(workers []*worker, j *job) {
 		order = slices.Clone(workers)
 		slices.Reverse(order)
 	}
-	j.turns = map[*worker]*turn{}
+	j.turns, j.given = map[*worker]*turn{}, time.Now()
 	for _, w := range order {
 		j.turns[w] = &turn{w, g.last, make(chan struct{})}
 		g.last = j.turns[w]
@@ -150,39 +152,34 @@ func (g *Group) submit(workers []*worker, j *job) {
 	}
 	for _, w := range order {
 		w.mu.Lock()
-		if !w.cancels(j) {
-			w.todo = append(w.todo, j)
-		} else {
+		if w.cancels(j) {
 			close(j.turns[w].done)
+		} else {
+			w.todo = append(w.todo, j)
+			if j.kind == jobBan {
+				w.bans[j.ticket.ID] = true
+			}
 		}
 		w.wake.Signal()
 		w.mu.Unlock()
 	}
 }
 
-// cancels takes a ban that the worker has not come to out of its list where it is
-// lifted already. It does so only when much is waiting: else everything is told.
+// cancels has a ban that the worker has not come to passed over where it is lifted
+// already. It does so only when much is waiting: else everything is told.
 func (w *worker) cancels(j *job) bool {
-	if j.kind != jobUnban || len(w.todo) < leanFrom {
+	if j.kind != jobUnban || len(w.todo) < leanFrom || !w.bans[j.ticket.ID] {
 		return false
 	}
-	for i := len(w.todo) - 1; i >= 0; i-- {
-		if t := w.todo[i]; t.kind == jobBan && t.ticket.ID == j.ticket.ID {
-			close(t.turns[w].done)
-			w.todo = slices.Delete(w.todo, i, i+1)
-			return true
-		}
-	}
-	return false
+	delete(w.bans, j.ticket.ID)
+	return true
 }
 
 func (w *worker) run() {
 	defer close(w.gone)
 	for {
 		w.mu.Lock()
-		w.busy = false
 		for len(w.todo) == 0 && !w.ended {
-			w.slow = false
 			w.wake.Wait()
 		}
 		if len(w.todo) == 0 {
@@ -192,11 +189,16 @@ func (w *worker) run() {
 		j := w.todo[0]
 		w.todo[0] = nil
 		w.todo = w.todo[1:]
-		w.busy = true
 		late := !w.giveUp.IsZero() && time.Now().After(w.giveUp)
+		over := j.kind == jobBan && !w.bans[j.ticket.ID]
+		if j.kind == jobBan {
+			delete(w.bans, j.ticket.ID)
+		}
 		w.mu.Unlock()
-		w.await(j)
-		if !late || j.kind != jobBan && j.kind != jobReban && j.kind != jobProlong {
+		if !over {
+			w.await(j)
+		}
+		if !over && (!late || j.kind != jobBan && j.kind != jobReban && j.kind != jobProlong) {
 			w.do(j)
 		}
 		close(j.turns[w].done)
@@ -204,28 +206,20 @@ func (w *worker) run() {
 }
 
 // await waits for the action before this one to be through with a job; the first
-// one for the last one's of the job before.
+// one for the last one's of the job before. It does so at most until orderGrace is
+// over since the job was given.
 func (w *worker) await(j *job) {
 	turn := j.turns[w].after
 	j.turns[w].after = nil // so that what is through can be forgotten
-	if turn == nil || turn.worker == w {
+	left := time.Until(j.given.Add(orderGrace))
+	if turn == nil || turn.worker == w || left <= 0 {
 		return
 	}
-	before := turn.worker
-	before.mu.Lock()
-	slow := before.slow
-	before.mu.Unlock()
-	if slow {
-		return
-	}
-	timer := time.NewTimer(orderGrace)
+	timer := time.NewTimer(left)
 	defer timer.Stop()
 	select {
 	case <-turn.done:
 	case <-timer.C:
-		before.mu.Lock()
-		before.slow = true
-		before.mu.Unlock()
 	}
 }
 
@@ -235,7 +229,8 @@ func (w *worker) log(level slog.Level, format string, args ...any) {
 
 // do does a job, and logs what went wrong as fail2ban does.
 func (w *worker) do(j *job) {
-	jail, name := w.act.site.Jail, w.def.Name
+	def := w.act.def
+	jail, name := w.act.site.Jail, def.Name
 	failed := func(what string, err error) {
 		if err != nil && w.group.ctx.Err() == nil {
 			w.log(slog.LevelError, "Failed to execute %s jail '%s' action '%s' info '%s': %v", what, jail, name, j.ticket.ID, err)
@@ -249,19 +244,19 @@ func (w *worker) do(j *job) {
 			w.log(slog.LevelError, "Failed to start jail '%s' action '%s': %v", jail, name, err)
 		}
 	case jobBan:
-		if j.ticket.Restored && w.def.NoRestored() {
+		if j.ticket.Restored && w.act.def.NoRestored() {
 			break
 		}
 		failed("ban", w.act.Ban(j.ticket, false))
 		except = j.ticket
 	case jobReban:
-		if j.ticket.Restored && w.def.NoRestored() {
+		if j.ticket.Restored && w.act.def.NoRestored() {
 			break
 		}
 		failed("reban", w.act.Ban(j.ticket, true))
 		except = j.ticket
 	case jobProlong:
-		if j.ticket.Restored && w.def.NoRestored() {
+		if j.ticket.Restored && w.act.def.NoRestored() {
 			break
 		}
 		failed("prolong", w.act.Prolong(j.ticket))
@@ -277,6 +272,10 @@ func (w *worker) do(j *job) {
 		w.act.Check(nil)
 	case jobReload:
 		w.act.site = j.site
+		if w.act.def != j.defs[w] {
+			w.act.def = j.defs[w]
+			w.act.changed()
+		}
 		if err := w.act.Reload(); err != nil {
 			w.log(slog.LevelError, "Failed to reload jail '%s' action '%s': %v", jail, name, err)
 		}
@@ -296,12 +295,12 @@ func (w *worker) do(j *job) {
 // broken: with it, they are gone. fail2ban waits for the next failure of each.
 func (w *worker) rebanAll(except *Ticket) {
 	for _, t := range w.group.tickets() {
-		if except != nil && t.ID == except.ID || t.Restored && w.def.NoRestored() {
+		if except != nil && t.ID == except.ID || t.Restored && w.act.def.NoRestored() {
 			continue
 		}
-		w.log(slog.Level(2), "[%s] Reban %s, action '%s'", w.act.site.Jail, t.ID, w.def.Name)
+		w.log(slog.Level(2), "[%s] Reban %s, action '%s'", w.act.site.Jail, t.ID, w.act.def.Name)
 		if err := w.act.Ban(t, true); err != nil {
-			w.log(slog.LevelError, "Failed to execute reban jail '%s' action '%s' info '%s': %v", w.act.site.Jail, w.def.Name, t.ID, err)
+			w.log(slog.LevelError, "Failed to execute reban jail '%s' action '%s' info '%s': %v", w.act.site.Jail, w.act.def.Name, t.ID, err)
 			return
 		}
 	}
@@ -446,7 +445,7 @@ func (g *Group) Check() {
 
 // Reload takes over the actions of a configuration that was read anew: those that
 // did not change are told so (actionreload), new ones start and are told of the
-// bans in force, those that are gone or changed lift theirs and stop.
+// bans in force, those that are gone, or ban in another way, lift theirs and stop.
 func (g *Group) Reload(defs []Definition, site *Site) {
 	if g == nil {
 		return
@@ -462,9 +461,11 @@ func (g *Group) Reload(defs []Definition, site *Site) {
 	g.site = site
 	var all, same, added, old []*worker
 	for i := range defs {
-		at := slices.IndexFunc(g.workers, func(w *worker) bool { return w.def.Name == defs[i].Name && reflect.DeepEqual(*w.def, defs[i]) })
+		at := slices.IndexFunc(g.workers, func(w *worker) bool { return w.def.Name == defs[i].Name && w.def.sameWork(&defs[i]) })
 		if at >= 0 {
-			all, same = append(all, g.workers[at]), append(same, g.workers[at])
+			w := g.workers[at]
+			all, same = append(all, w), append(same, w)
+			w.def, w.keep = &defs[i], defs[i].laterTags()
 			continue
 		}
 		w := g.newWorker(&defs[i])
@@ -475,7 +476,11 @@ func (g *Group) Reload(defs []Definition, site *Site) {
 			old = append(old, w)
 		}
 	}
-	g.submit(same, &job{kind: jobReload, site: site})
+	changed := map[*worker]*Definition{}
+	for _, w := range same {
+		changed[w] = w.def
+	}
+	g.submit(same, &job{kind: jobReload, site: site, defs: changed})
 	g.flush(old, jobStopping)
 	g.submit(old, &job{kind: jobStop})
 	for _, w := range old {

@@ -14,8 +14,13 @@ import (
 // serverOptions are those of fail2ban.conf that a server is told, in fail2ban's
 // order, with their defaults.
 var serverOptions = []struct{ name, fallback string }{
-	{"syslogsocket", "auto"}, {"loglevel", "INFO"}, {"logtarget", "STDERR"}, {"allowipv6", "auto"},
-	{"dbfile", "/var/lib/fail2ban/fail2ban.sqlite3"}, {"dbmaxmatches", ""}, {"dbpurgeage", "1d"},
+	{"syslogsocket", "auto"},
+	{"loglevel", "INFO"},
+	{"logtarget", "STDERR"},
+	{"allowipv6", "auto"},
+	{"dbfile", "/var/lib/fail2ban/fail2ban.sqlite3"},
+	{"dbmaxmatches", ""},
+	{"dbpurgeage", "1d"},
 }
 
 // Fail2banCommands returns a configuration as the commands that fail2ban-client

@@ -353,7 +353,10 @@ func (d *Daemon) Stop() { d.stopOnce.Do(func() { close(d.stopping) }) }
 // Reload reads the configuration anew. Jails that did not change go on
 // undisturbed, those that did are started again with their bans. When the
 // configuration can't be read, everything stays as it is.
-func (d *Daemon) Reload() (control.ReloadResult, error) {
+func (d *Daemon) Reload() (control.ReloadResult, error) { return d.reload("") }
+
+// reload is Reload of one jail, or of all that there are where only is empty.
+func (d *Daemon) reload(only string) (control.ReloadResult, error) {
 	res := control.ReloadResult{Started: []string{}, Changed: []string{}, Stopped: []string{}, Errors: []string{}}
 	cfg, err := config.Load(d.opts.Config)
 	if err != nil {
@@ -372,12 +375,13 @@ func (d *Daemon) Reload() (control.ReloadResult, error) {
 		log.Warn(text)
 		res.Errors = append(res.Errors, text)
 	}
+	concerned := func(name string) bool { return only == "" || only == name }
 	wanted := map[string]*config.Jail{}
 	for _, c := range cfg.Jails {
 		wanted[c.Name] = c
 	}
 	for _, name := range sortedJails(d.jails) {
-		if wanted[name] == nil {
+		if wanted[name] == nil && concerned(name) {
 			d.jails[name].Stop(true)
 			delete(d.jails, name)
 			if d.store != nil {
@@ -388,11 +392,14 @@ func (d *Daemon) Reload() (control.ReloadResult, error) {
 		}
 	}
 	for name := range d.failed {
-		if wanted[name] == nil {
+		if wanted[name] == nil && concerned(name) {
 			delete(d.failed, name)
 		}
 	}
 	for _, c := range cfg.Jails {
+		if !concerned(c.Name) {
+			continue
+		}
 		running := d.jails[c.Name]
 		if running != nil && reflect.DeepEqual(running.Configured, c) && !running.Changed() {
 			running.ReloadActions()

@@ -234,9 +234,14 @@ func (d *Daemon) reloadAs(c *command) (any, error) {
 			}
 		}
 	}
-	if _, err := d.Reload(); err != nil {
+	only := name
+	if name == "--all" {
+		only = ""
+	}
+	if _, err := d.reload(only); err != nil {
 		return nil, err
 	}
+	d.settle(d.running()...)
 	return "OK", nil
 }
 
