@@ -49,6 +49,9 @@ type approxBuilder struct {
 	rounds int
 	groups map[int]*node // by number
 	inRef  int
+	// startHolds and endHolds: the pattern is searched for in a part of the text, and
+	// its begin and end hold where the part begins and ends.
+	startHolds, endHolds bool
 }
 
 // approximate appends the automaton of a pattern. It returns the entry; not ok
@@ -122,10 +125,19 @@ func (b *approxBuilder) node(n *node, next uint32) uint32 {
 		}
 		switch n.at {
 		case atTextStart:
+			if b.startHolds {
+				return next
+			}
 			return b.emit(approxInst{op: approxTextStart, out: next})
 		case atEnd, atLineEnd:
+			if b.endHolds {
+				return next
+			}
 			return b.emit(approxInst{op: approxEnd, out: next})
 		case atTextEnd:
+			if b.endHolds {
+				return next
+			}
 			return b.emit(approxInst{op: approxTextEnd, out: next})
 		}
 	}

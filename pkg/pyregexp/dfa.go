@@ -45,7 +45,7 @@ const (
 
 // dfaCache is a table with its states; one search at a time uses it.
 type dfaCache struct {
-	trans  []int32 // state*stride + class: the next state, or unknown
+	trans  []int32 // state*stride + class: the next state times stride, or unknown
 	states []dfaState
 	index  map[string]int32
 	bytes  int
@@ -67,11 +67,19 @@ type dfaState struct {
 
 const unknown = -1
 
-// newDFA joins patterns; nil if one of them is too large.
-func newDFA(roots []*node) *dfa {
+// newDFA joins patterns, which outer may stand around; nil if one of them is too
+// large.
+func newDFA(outer *outerPattern, roots []*node) *dfa {
 	d := &dfa{members: len(roots), words: (len(roots) + 63) / 64}
 	for i, root := range roots {
-		insts, entry, ok := approximate(d.insts, root, i)
+		var insts []approxInst
+		var entry uint32
+		var ok bool
+		if outer != nil {
+			insts, entry, ok = outer.approximate(d.insts, root, i)
+		} else {
+			insts, entry, ok = approximate(d.insts, root, i)
+		}
 		if !ok {
 			return nil
 		}
@@ -270,7 +278,7 @@ func (d *dfa) step(c *dfaCache, s int32, class int) int32 {
 		}
 	}
 	next := d.state(c, c.next, c.mask)
-	c.trans[int(s)*d.stride+class] = next
+	c.trans[int(s)*d.stride+class] = next * int32(d.stride)
 	return next
 }
 
@@ -317,16 +325,17 @@ func (d *dfa) run(c *dfaCache, parts ...[]byte) []uint64 {
 	for _, b := range parts {
 		for i := 0; i < len(b); {
 			// The loop that counts: nothing but known transitions.
-			trans, stride := c.trans, d.stride
-			next := s
+			trans, class := c.trans, &d.class
+			at, next := uint32(s)*uint32(d.stride), int32(0)
 			for i < len(b) {
-				next = trans[int(s)*stride+int(d.class[b[i]])]
+				next = trans[at+uint32(class[b[i]])]
 				if next < 0 {
 					break
 				}
-				s = next
+				at = uint32(next)
 				i++
 			}
+			s = int32(at / uint32(d.stride))
 			if i >= len(b) {
 				break
 			}
@@ -352,6 +361,8 @@ func (d *dfa) run(c *dfaCache, parts ...[]byte) []uint64 {
 	next := c.trans[int(s)*d.stride+d.stride-1]
 	if next < 0 {
 		next = d.step(c, s, d.stride-1)
+	} else {
+		next /= int32(d.stride)
 	}
 	return c.states[next].mask
 }

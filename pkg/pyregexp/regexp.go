@@ -49,8 +49,8 @@ type lazyDFA struct {
 	d    *dfa // nil: too large
 }
 
-func (l *lazyDFA) get(roots ...*node) *dfa {
-	l.once.Do(func() { l.d = newDFA(roots) })
+func (l *lazyDFA) get(outer *outerPattern, roots ...*node) *dfa {
+	l.once.Do(func() { l.d = newDFA(outer, roots) })
 	return l.d
 }
 
@@ -179,7 +179,7 @@ func (re *Regexp) mayMatch(b []byte) bool {
 	if !re.lits.foundIn(b) {
 		return false
 	}
-	d := re.dfa.get(re.root)
+	d := re.dfa.get(nil, re.root)
 	if d == nil {
 		return true
 	}

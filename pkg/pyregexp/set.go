@@ -9,6 +9,7 @@ type Set struct {
 	lits  literals // of which every member's match holds one
 	dfa   lazyDFA
 	roots []*node
+	outer *outerPattern // nil: the members are searched for in the whole text
 }
 
 // NewSet joins compiled patterns.
@@ -46,7 +47,7 @@ func (s *Set) MatchParts(dst []int, parts ...[]byte) []int {
 	if len(parts) == 1 && !s.lits.foundIn(parts[0]) {
 		return dst
 	}
-	if d := s.dfa.get(s.roots...); d != nil {
+	if d := s.dfa.get(s.outer, s.roots...); d != nil {
 		c := d.take()
 		mask := d.run(c, parts...)
 		for w, m := range mask {

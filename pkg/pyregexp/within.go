@@ -1,0 +1,149 @@
+package pyregexp
+
+// A set whose members are searched for in a part of the text that another pattern
+// cuts out: fail2ban's prefregex, and the failregexes in its <F-CONTENT>. One DFA
+// runs the outer pattern up to the group and goes on with the members, so that a
+// text in which none can match is turned away before anything is cut out.
+
+// NewSetWithin joins patterns that are searched for in what a named group of outer
+// takes, with a newline behind it. The Set is then asked about the whole text. It
+// returns nil where that can't be told beforehand: where outer can match without
+// the group, or the group can be empty.
+func NewSetWithin(outer *Regexp, group string, res ...*Regexp) *Set {
+	number := outer.SubexpIndex(group)
+	if number < 0 || !outer.starts.anchored || len(res) == 0 {
+		return nil
+	}
+	body, toEnd := outer.root.find(number, true)
+	if body == nil || !body.takes() {
+		return nil
+	}
+	s := NewSet(res...)
+	s.outer = &outerPattern{root: outer.root, group: number, toEnd: toEnd && body.restOfLine()}
+	return s
+}
+
+// outerPattern is what stands around a Set.
+type outerPattern struct {
+	root  *node
+	group int
+	toEnd bool // what the group takes goes on to the text's end
+}
+
+// find returns what a group holds, if n can't match without it, and whether n ends
+// with the group. last says whether n is the end itself.
+func (n *node) find(group int, last bool) (body *node, end bool) {
+	switch n.kind {
+	case nodeGroup:
+		if n.group == group {
+			return n.subs[0], last
+		}
+		return n.subs[0].find(group, last)
+	case nodeAtomic:
+		return n.subs[0].find(group, false)
+	case nodeConcat:
+		for i, s := range n.subs {
+			rest := last
+			for _, t := range n.subs[i+1:] {
+				rest = rest && t.kind == nodeAssert && (t.at == atEnd || t.at == atTextEnd)
+			}
+			if body, end = s.find(group, rest); body != nil {
+				return body, end
+			}
+		}
+	}
+	return nil, false
+}
+
+// takes reports whether n surely takes a character.
+func (n *node) takes() bool {
+	switch n.kind {
+	case nodeSet:
+		return true
+	case nodeConcat:
+		for _, s := range n.subs {
+			if s.takes() {
+				return true
+			}
+		}
+	case nodeAlt:
+		for _, s := range n.subs {
+			if !s.takes() {
+				return false
+			}
+		}
+		return len(n.subs) > 0
+	case nodeRepeat:
+		return n.min > 0 && n.subs[0].takes()
+	case nodeGroup, nodeAtomic:
+		return n.subs[0].takes()
+	}
+	return false
+}
+
+// restOfLine reports whether n is .+ or the like: it takes all up to a newline.
+func (n *node) restOfLine() bool {
+	if n.kind != nodeRepeat || n.max != unlimited || n.mode == lazy || n.subs[0].kind != nodeSet {
+		return false
+	}
+	set := n.subs[0].set
+	for _, c := range []rune{0, '\t', ' ', 'a', '~', 0x80, 0x7ff, 0xffff, 0x10ffff, invalidByte} {
+		if !set.contains(c) {
+			return false
+		}
+	}
+	inside := rune(0) // all of the ASCII characters but the newline
+	for c := rune(0); c < 0x80; c++ {
+		if set.contains(c) {
+			inside++
+		}
+	}
+	return inside >= 127
+}
+
+// approximate appends the automaton of a member inside of the outer pattern.
+func (o *outerPattern) approximate(insts []approxInst, inner *node, member int) (out []approxInst, entry uint32, ok bool) {
+	groups, outerGroups := map[int]*node{}, map[int]*node{}
+	inner.collectGroups(groups)
+	o.root.collectGroups(outerGroups)
+	for _, rounds := range []int{maxRounds, 1} {
+		b := &approxBuilder{insts: insts, member: int32(member), limit: len(insts) + maxApprox, rounds: rounds, groups: groups}
+		match := b.emit(approxInst{op: approxMatch})
+		b.startHolds, b.endHolds = true, !o.toEnd
+		entry = b.node(inner, match)
+		if !inner.anchored() {
+			entry = b.loopBytes(byteSet{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)}, entry)
+		}
+		b.startHolds, b.endHolds, b.groups = false, false, outerGroups
+		entry = b.upTo(o.root, o.group, entry)
+		if len(b.insts) < b.limit {
+			return b.insts, entry, true
+		}
+	}
+	return insts, 0, false
+}
+
+// upTo is the part of n that stands before a group, followed by content.
+func (b *approxBuilder) upTo(n *node, group int, content uint32) uint32 {
+	switch n.kind {
+	case nodeGroup:
+		if n.group == group {
+			return content
+		}
+		return b.upTo(n.subs[0], group, content)
+	case nodeAtomic:
+		return b.upTo(n.subs[0], group, content)
+	case nodeConcat:
+		for i, s := range n.subs {
+			if body, _ := s.find(group, false); body == nil {
+				continue
+			}
+			entry := b.upTo(s, group, content)
+			for k := i - 1; k >= 0; k-- {
+				entry = b.node(n.subs[k], entry)
+			}
+			return entry
+		}
+	}
+	return content
+}
