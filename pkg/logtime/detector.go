@@ -46,6 +46,15 @@ type Detector struct {
 	lastAt      place
 	firstUnused int
 	bufs        [2][]int
+
+	shape *shape // of the last date; nil: none that is sure
+	// The hour that was read last: times within it are counted from its begin.
+	hour                time.Time
+	hourKey             [4]int
+	hourOf              *shape
+	hourFrom, hourUntil time.Time // of now
+	hourKnown           bool
+	slow                bool // remember no forms; for tests
 }
 
 // place is where the last date was: its ends, in characters, and what stood
@@ -142,6 +151,11 @@ func (d *Detector) Templates() []*Template { return d.templates }
 // Find returns the date of a line. now decides the year of a date without one,
 // and the day of a time alone.
 func (d *Detector) Find(line []byte, now time.Time) (Match, bool) {
+	if q, ok := d.Quick(line, now); ok {
+		out := Match{Template: q.Template, Start: q.Start, End: q.End}
+		out.Time, out.Integer, out.Valid = d.Time(&q, now)
+		return out, true
+	}
 	t, m := d.winner(line, now)
 	if t == nil {
 		return Match{}, false
@@ -149,6 +163,11 @@ func (d *Detector) Find(line []byte, now time.Time) (Match, bool) {
 	out := Match{Template: t, Start: m[2*t.date], End: m[2*t.date+1]}
 	if out.End > out.Start {
 		out.Time, out.Integer, out.Valid = t.read(line, m, now, d)
+	}
+	if out.Valid {
+		d.learn(t, m, line)
+	} else {
+		d.shape = nil
 	}
 	return out, true
 }
