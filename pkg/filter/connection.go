@@ -1,9 +1,11 @@
 package filter
 
 import (
-	"container/list"
+	"maps"
 	"slices"
+	"strings"
 	"time"
+	"unsafe"
 )
 
 // A connection writes several lines, which its id (F-MLFID) ties together: one
@@ -14,12 +16,40 @@ import (
 // F-MLFGAINED one that tells of a success, F-MLFFORGET one after which the
 // connection is over.
 type connection struct {
-	groups        Groups
-	order         []string // names of the groups, as they came, and of what else fail2ban keeps beside them
-	users         []string
-	matches       []Line // lines that failures are made of
-	nofailMatches []Line // lines that will be, if a failure comes
-	pending       bool   // failed, and nobody knows yet who
+	id         string
+	ends       time.Time
+	prev, next *connection // in the order in which they came
+
+	who            identity
+	nofail, gained bool
+	users          []string
+	matches        []Line // lines that failures are made of
+	nofailMatches  []Line // lines that will be, if a failure comes
+	pending        bool   // failed, and nobody knows yet who
+
+	// With DetailAll.
+	groups Groups
+	order  []string // names of the groups, as they came, and of what else fail2ban keeps beside them
+}
+
+// value is the text of a group, and whether it took part.
+type value struct {
+	text string
+	ok   bool
+}
+
+// identity is what says whose failure it is.
+type identity struct{ fid, ip4, ip6, cidr, dns value }
+
+// found is what a line's groups say. Its texts are valid until the next line,
+// unless they are cloned.
+type found struct {
+	who                    identity
+	mlfid, user            value
+	nofail, gained, forget bool // hold something
+	// With DetailAll.
+	groups Groups
+	order  []string
 }
 
 const (
@@ -27,89 +57,115 @@ const (
 	connectionAge  = 5 * time.Minute
 )
 
-// connections are the connections known, the oldest first.
+// connections are the connections known, the oldest first. Those that are forgotten
+// are used again, so that a line of a new one costs little.
 type connections struct {
-	byID  map[string]*list.Element
-	order list.List
-}
-
-type kept struct {
-	id   string
-	conn *connection
-	ends time.Time
+	byID        map[string]*connection
+	first, last *connection
+	spare       []*connection
 }
 
 func (c *connections) get(id string, now time.Time) *connection {
-	e := c.byID[id]
-	if e == nil {
+	conn := c.byID[id]
+	if conn == nil {
 		return nil
 	}
-	k := e.Value.(*kept)
-	if !k.ends.After(now) {
-		c.forget(id)
+	if !conn.ends.After(now) {
+		c.forget(conn)
 		return nil
 	}
-	return k.conn
+	return conn
 }
 
-func (c *connections) set(id string, conn *connection, now time.Time) {
+func (c *connections) add(id string, now time.Time) *connection {
 	if c.byID == nil {
-		c.byID = map[string]*list.Element{}
+		c.byID = map[string]*connection{}
 	}
 	for len(c.byID) >= maxConnections {
-		c.forget(c.order.Front().Value.(*kept).id)
+		c.spare = append(c.spare, c.forget(c.first))
 	}
-	c.byID[id] = c.order.PushBack(&kept{id, conn, now.Add(connectionAge)})
+	conn := c.fresh()
+	conn.id, conn.ends = strings.Clone(id), now.Add(connectionAge)
+	c.byID[conn.id] = conn
+	if conn.prev = c.last; c.last != nil {
+		c.last.next = conn
+	} else {
+		c.first = conn
+	}
+	c.last = conn
+	return conn
 }
 
-func (c *connections) forget(id string) {
-	if e := c.byID[id]; e != nil {
-		c.order.Remove(e)
-		delete(c.byID, id)
+// fresh is a connection of which nothing is known.
+func (c *connections) fresh() *connection {
+	if n := len(c.spare); n > 0 {
+		conn := c.spare[n-1]
+		c.spare = c.spare[:n-1]
+		*conn = connection{users: conn.users[:0], matches: conn.matches[:0], nofailMatches: conn.nofailMatches[:0]}
+		return conn
 	}
+	return &connection{}
 }
 
-// merge puts what a line says to what is known of its connection.
-func (c *connections) merge(id string, line *connection, lines []Line, now time.Time) *connection {
-	gained := has(line.groups, "mlfgained")
-	nofail := has(line.groups, "nofail") || gained
-	forget := has(line.groups, "mlfforget")
+// forget takes a connection out and returns it.
+func (c *connections) forget(conn *connection) *connection {
+	if c.byID[conn.id] != conn {
+		return conn
+	}
+	delete(c.byID, conn.id)
+	if conn.prev != nil {
+		conn.prev.next = conn.next
+	} else {
+		c.first = conn.next
+	}
+	if conn.next != nil {
+		conn.next.prev = conn.prev
+	} else {
+		c.last = conn.prev
+	}
+	conn.prev, conn.next = nil, nil
+	return conn
+}
+
+// merge puts what a line says to what is known of its connection. kept is false if
+// the connection is over, and nobody holds it but the caller.
+func (c *connections) merge(line *found, lines []Line, now time.Time) (conn *connection, kept bool) {
+	gained := line.gained
+	nofail := line.nofail || gained
+	forget := line.forget
 	line.drop("mlfforget")
-	if gained && !has(line.groups, "nofail") {
+	if gained && !line.nofail && line.groups != nil {
 		line.groups["nofail"] = line.groups["mlfgained"]
 		line.order = append(slices.Clone(line.order), "nofail")
 	}
-	user, _ := line.groups.Text("user")
-	conn := c.get(id, now)
+	line.nofail = nofail
+	conn = c.get(line.mlfid.text, now)
+	kept = true
 	switch {
 	case conn != nil:
-		conn.addUser(user)
-		wasNofail := has(conn.groups, "nofail") || has(conn.groups, "mlfgained")
+		conn.addUser(line.user.text)
+		wasNofail := conn.nofail || conn.gained
 		conn.drop("nofail")
 		conn.drop("mlfgained")
+		conn.nofail, conn.gained = false, false
 		if gained {
 			conn.setPending(false)
 		}
 		if !wasNofail && !conn.pending {
-			conn.matches = nil // they were told already
+			conn.matches = conn.matches[:0] // they were told already
 		}
-		for _, k := range line.order {
-			if v, ok := line.groups[k]; ok {
-				conn.groups[k] = v
-				if !slices.Contains(conn.order, k) {
-					conn.order = append(conn.order, k)
-				}
-			}
-		}
+		conn.take(line)
 		if forget {
-			c.forget(id)
+			c.forget(conn)
+			kept = false
 		}
 	case forget:
-		conn = line
+		conn, kept = c.fresh(), false
+		conn.take(line)
 	default:
-		conn = line
-		conn.addUser(user)
-		c.set(id, conn, now)
+		conn = c.add(line.mlfid.text, now)
+		conn.take(line)
+		conn.addUser(line.user.text)
 	}
 	// Failures that wait for their address, and several users on one connection,
 	// count whatever this line says.
@@ -117,29 +173,70 @@ func (c *connections) merge(id string, line *connection, lines []Line, now time.
 		conn.setPending(false)
 		conn.drop("nofail")
 		conn.drop("mlfgained")
-		nofail, gained = false, false
+		conn.nofail, conn.gained = false, false
+		nofail = false
 	}
 	switch {
 	case !nofail:
-		all := append(slices.Clone(conn.nofailMatches), conn.matches...)
-		if !gained {
-			all = append(all, lines...)
+		if len(conn.nofailMatches) > 0 {
+			conn.matches = append(slices.Clone(conn.nofailMatches), conn.matches...)
+			conn.nofailMatches = conn.nofailMatches[:0]
 		}
-		conn.matches, conn.nofailMatches = all, nil
+		conn.matches = append(conn.matches, lines...)
 		conn.drop(orderNofail)
 	case !forget:
 		conn.nofailMatches = append(conn.nofailMatches, lines...)
 		conn.note(orderNofail)
 	}
-	return conn
+	return conn, kept
+}
+
+// take takes over the groups of a line.
+func (c *connection) take(line *found) {
+	c.who.take(&line.who)
+	c.nofail, c.gained = line.nofail, line.gained
+	if line.groups == nil {
+		return
+	}
+	if c.groups == nil {
+		c.groups, c.order = line.groups, line.order
+		return
+	}
+	for _, k := range line.order {
+		if v, ok := line.groups[k]; ok {
+			c.groups[k] = v
+			if !slices.Contains(c.order, k) {
+				c.order = append(c.order, k)
+			}
+		}
+	}
+}
+
+func (w *identity) take(line *identity) {
+	w.fid.take(&line.fid)
+	w.ip4.take(&line.ip4)
+	w.ip6.take(&line.ip6)
+	w.cidr.take(&line.cidr)
+	w.dns.take(&line.dns)
+}
+
+func (v *value) take(line *value) {
+	if line.ok && (!v.ok || v.text != line.text) {
+		v.ok, v.text = true, strings.Clone(line.text)
+	}
 }
 
 // drop takes a group away.
-func (c *connection) drop(name string) {
-	delete(c.groups, name)
-	if i := slices.Index(c.order, name); i >= 0 {
-		c.order = slices.Delete(slices.Clone(c.order), i, i+1)
+func (c *connection) drop(name string) { c.groups, c.order = dropped(c.groups, c.order, name) }
+
+func (f *found) drop(name string) { f.groups, f.order = dropped(f.groups, f.order, name) }
+
+func dropped(groups Groups, order []string, name string) (Groups, []string) {
+	delete(groups, name)
+	if i := slices.Index(order, name); i >= 0 {
+		order = slices.Delete(slices.Clone(order), i, i+1)
 	}
+	return groups, order
 }
 
 func (c *connection) addUser(user string) {
@@ -147,7 +244,7 @@ func (c *connection) addUser(user string) {
 		return
 	}
 	if !slices.Contains(c.users, user) {
-		c.users = append(c.users, user)
+		c.users = append(c.users, strings.Clone(user))
 	}
 	c.note(orderUsers)
 }
@@ -163,7 +260,7 @@ const (
 
 // note puts a name behind the others, if it is not there yet.
 func (c *connection) note(name string) {
-	if !slices.Contains(c.order, name) {
+	if c.groups != nil && !slices.Contains(c.order, name) {
 		c.order = append(slices.Clone(c.order), name)
 	}
 }
@@ -175,4 +272,62 @@ func (c *connection) setPending(pending bool) {
 	} else {
 		c.drop(orderPending)
 	}
+}
+
+// names are the groups that found asks for, in its order.
+var names = [...]string{"fid", "ip4", "ip6", "cidr", "dns", "mlfid", "user", "nofail", "mlfgained", "mlfforget"}
+
+// places are where an expression has these groups; 0: nowhere.
+type places [len(names)]int
+
+// look reads the groups of a match. pre is what the prefregex found around it, nil
+// if there is none; what the failregex found comes before that.
+func (f *Filter) look(x *expression, m []int, text []byte, pre *prefix) found {
+	var values [len(names)]value
+	for i := range names {
+		if g := x.places[i]; g > 0 && m[2*g] >= 0 {
+			values[i] = value{view(text[m[2*g]:m[2*g+1]]), true}
+		} else if pre != nil {
+			if g := f.pref.places[i]; g > 0 && pre.m[2*g] >= 0 {
+				values[i] = value{view(pre.text[pre.m[2*g]:pre.m[2*g+1]]), true}
+			}
+		}
+	}
+	return foundOf(&values)
+}
+
+func foundOf(v *[len(names)]value) found {
+	return found{
+		who:   identity{fid: v[0], ip4: v[1], ip6: v[2], cidr: v[3], dns: v[4]},
+		mlfid: v[5], user: v[6],
+		nofail: v[7].text != "", gained: v[8].text != "", forget: v[9].text != "",
+	}
+}
+
+// lookIn is look for groups that are written out already.
+func lookIn(groups Groups, order []string) found {
+	var values [len(names)]value
+	for i, n := range names {
+		values[i].text, values[i].ok = groups.Text(n)
+	}
+	out := foundOf(&values)
+	out.groups, out.order = groups, order
+	return out
+}
+
+// view is a text that is not copied.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// prefix is what a prefregex found.
+type prefix struct {
+	m      []int
+	text   []byte
+	groups Groups // with DetailAll
+}
+
+func cloneGroups(g Groups) Groups {
+	if g == nil {
+		return nil
+	}
+	return maps.Clone(g)
 }

@@ -10,10 +10,9 @@ import (
 )
 
 // failures tries the failregexes in order; without CheckAll, the first that
-// matches wins.
-func (f *Filter) failures(r *Result, pre Groups) {
+// matches wins. maybe are those that may match.
+func (f *Filter) failures(r *Result, pre *prefix, maybe []int) {
 	org := f.org
-	maybe := f.fail.candidates(f.buf)
 	// useUp takes the lines of a match out of the buffer; the expressions behind
 	// it see what is left.
 	useUp := func(rest []Line) {
@@ -22,8 +21,11 @@ func (f *Filter) failures(r *Result, pre Groups) {
 		maybe = f.fail.candidates(f.buf)
 	}
 	for i := -1; ; {
-		n := slices.IndexFunc(maybe, func(m int) bool { return m > i })
-		if n < 0 {
+		n := 0
+		for n < len(maybe) && maybe[n] <= i {
+			n++
+		}
+		if n == len(maybe) {
 			return
 		}
 		i = maybe[n]
@@ -32,7 +34,8 @@ func (f *Filter) failures(r *Result, pre Groups) {
 		if m == nil {
 			continue
 		}
-		groups := f.groups(x, m)
+		// Before the ignoreregexes, whose captures take the place of these.
+		line := f.found(x, m, pre)
 		matched, rest := f.parts(x, m, org)
 		if len(f.ignore.list) > 0 {
 			text := f.buf
@@ -52,26 +55,45 @@ func (f *Filter) failures(r *Result, pre Groups) {
 		if f.maxLines > 1 { // what matched is used up
 			useUp(rest)
 		}
-		order := x.order
-		if len(pre) > 0 {
+		f.failure(i, &line, matched, r)
+		if !f.CheckAll {
+			return
+		}
+	}
+}
+
+// found reads the groups of a match and of the prefregex around it.
+func (f *Filter) found(x *expression, m []int, pre *prefix) found {
+	merged := len(x.merged) > 0 || pre != nil && len(f.pref.merged) > 0
+	if f.brief() && !merged {
+		return f.look(x, m, f.buf, pre)
+	}
+	groups, order := f.groups(x, m), x.order
+	if pre != nil {
+		if pre.groups == nil { // only where this expression merges groups
+			buf := f.buf
+			f.buf = pre.text
+			pre.groups = f.groups(f.pref, pre.m)
+			f.buf = buf
+			delete(pre.groups, "content")
+		}
+		if len(pre.groups) > 0 {
 			order = slices.DeleteFunc(slices.Clone(f.pref.order), func(n string) bool { return n == "content" })
 			for _, n := range x.order {
 				if !slices.Contains(order, n) {
 					order = append(order, n)
 				}
 			}
-			all := maps.Clone(pre)
+			all := maps.Clone(pre.groups)
 			maps.Copy(all, groups)
 			groups = all
 		}
-		failure, ok := f.failure(i, groups, order, matched, r)
-		if ok {
-			r.Failures = append(r.Failures, failure)
-		}
-		if !f.CheckAll {
-			return
-		}
 	}
+	out := lookIn(groups, order)
+	if f.brief() {
+		out.groups, out.order = nil, nil
+	}
+	return out
 }
 
 func joined(lines []Line) []byte {
@@ -132,34 +154,56 @@ func splitLines(s string) []string {
 	return strings.Split(strings.TrimSuffix(s, "\n"), "\n")
 }
 
-// failure makes a failure of a match; not ok if it is none, or not yet.
-func (f *Filter) failure(i int, groups Groups, order []string, lines []Line, r *Result) (Failure, bool) {
+// failure makes a failure of a match and adds it, if it is one, and not only later.
+func (f *Filter) failure(i int, line *found, lines []Line, r *Result) {
 	out := Failure{Regex: i, Time: r.Time, number: f.number}
-	conn := &connection{groups: groups, order: order, matches: lines}
-	mlfid, tied := groups.Text("mlfid")
-	if tied {
-		conn.matches = nil
-		conn = f.conns.merge(mlfid, conn, lines, f.clock(r))
-		groups = conn.groups
-		if has(groups, "nofail") {
-			if !f.CheckAll {
-				return out, false
+	tied := line.mlfid.ok
+	if !tied {
+		if f.identify(&out, &line.who, false) {
+			out.Groups, out.Lines, out.Order = line.groups, slices.Clone(lines), slices.Clone(line.order)
+			if out.IP.IsValid() && out.Groups != nil && !slices.Contains(out.Order, orderIP) {
+				out.Order = append(out.Order, orderIP)
 			}
-			out.NoFail = true
+			r.Failures = append(r.Failures, out)
+		}
+		return
+	}
+	conn, kept := f.conns.merge(line, lines, f.clock(r))
+	defer func() {
+		if !kept {
+			f.conns.spare = append(f.conns.spare, conn)
+		}
+	}()
+	if conn.nofail {
+		if !f.CheckAll {
+			return
+		}
+		out.NoFail = true
+	}
+	identified := f.identify(&out, &conn.who, true)
+	if len(conn.matches) > 0 {
+		out.Lines = slices.Clone(conn.matches)
+	}
+	if conn.groups != nil {
+		out.Groups = cloneGroups(conn.groups)
+		if len(conn.users) > 0 {
+			out.Users = slices.Clone(conn.users)
+		}
+		if len(conn.nofailMatches) > 0 {
+			out.NofailLines = slices.Clone(conn.nofailMatches)
 		}
 	}
-	out.Groups, out.Lines = maps.Clone(groups), slices.Clone(conn.matches)
-	out.Users, out.NofailLines = slices.Clone(conn.users), slices.Clone(conn.nofailMatches)
-	identified := f.identify(&out, groups, tied)
 	switch {
 	case identified && out.IP.IsValid():
 		conn.note(orderIP)
-	case !identified && tied:
+	case !identified:
 		conn.setPending(true)
 		out.Pending = true
 	}
 	out.Order = slices.Clone(conn.order)
-	return out, identified || tied && f.CheckAll
+	if identified || f.CheckAll {
+		r.Failures = append(r.Failures, out)
+	}
 }
 
 // clock is the time by which connections are forgotten: that of the line.
@@ -170,42 +214,38 @@ func (f *Filter) clock(r *Result) time.Time {
 	return r.Time
 }
 
-func has(g Groups, name string) bool {
-	s, ok := g.Text(name)
-	return ok && s != ""
-}
-
 // identify finds whose failure it is.
-func (f *Filter) identify(out *Failure, groups Groups, tied bool) bool {
-	fid, hasFID := groups.Text("fid")
+func (f *Filter) identify(out *Failure, who *identity, tied bool) bool {
 	raw := f.RawHosts || f.dns == DNSRaw
-	for _, g := range []string{"ip4", "ip6"} {
-		text, ok := groups.Text(g)
-		if !ok {
+	for _, ip := range []*value{&who.ip4, &who.ip6} {
+		if !ip.ok {
 			continue
 		}
 		bits := -1
-		if c, ok := groups.Text("cidr"); ok && c != "" {
-			bits, _ = strconv.Atoi(c)
+		if who.cidr.text != "" {
+			bits, _ = strconv.Atoi(who.cidr.text)
 		}
-		addr := prefix(text, bits)
-		if hasFID && fid != text {
+		addr := prefixOf(ip.text, bits)
+		if who.fid.ok && who.fid.text != ip.text {
 			if addr.IsValid() {
 				out.IP = addr.Addr()
 			}
-			out.setID(fid, raw)
+			out.setID(who.fid.text, raw)
 			return true
 		}
-		out.ID, out.Addr = text, addr
+		out.Addr = addr
 		switch {
 		case addr.IsValid():
 			out.ID = name(addr)
 		case bits >= 0:
-			out.ID += "/" + strconv.Itoa(bits)
+			out.ID = ip.text + "/" + strconv.Itoa(bits)
+		default:
+			out.ID = strings.Clone(ip.text)
 		}
 		return true
 	}
-	if dns, ok := groups.Text("dns"); ok {
+	if who.dns.ok {
+		dns := strings.Clone(who.dns.text)
 		if !raw {
 			out.ID = dns
 			if out.Addr = ParseID(dns, -1); !out.Addr.IsValid() {
@@ -213,22 +253,22 @@ func (f *Filter) identify(out *Failure, groups Groups, tied bool) bool {
 			}
 			return true
 		}
-		if hasFID && fid != dns {
-			dns = fid
+		if who.fid.ok && who.fid.text != dns {
+			dns = strings.Clone(who.fid.text)
 		}
 		out.ID = dns
 		return true
 	}
-	if !hasFID || fid == "" && tied {
+	if !who.fid.ok || who.fid.text == "" && tied {
 		return false
 	}
-	out.setID(fid, raw)
+	out.setID(who.fid.text, raw)
 	return true
 }
 
 // setID takes a text that identifies; where it is an address, in its usual form.
 func (out *Failure) setID(id string, raw bool) {
-	out.ID = id
+	out.ID = strings.Clone(id)
 	if raw {
 		return
 	}
@@ -241,8 +281,8 @@ func (out *Failure) setID(id string, raw bool) {
 	}
 }
 
-// prefix reads an address with the length of its network, -1 for one address.
-func prefix(text string, bits int) netip.Prefix {
+// prefixOf reads an address with the length of its network, -1 for one address.
+func prefixOf(text string, bits int) netip.Prefix {
 	p := ParseID(text, -1)
 	if !p.IsValid() || bits < 0 {
 		return p

@@ -114,6 +114,19 @@ func (x *Failure) Epoch() string {
 	return strconv.FormatInt(x.Time.Unix(), 10) + ".0"
 }
 
+// Detail is how much a filter tells of a line.
+type Detail uint8
+
+const (
+	// DetailAll tells everything.
+	DetailAll Detail = iota
+	// DetailLines tells of failures, without groups and users: who, when, by which
+	// expression, on which lines. Of a line without one, nothing but Err is told.
+	DetailLines
+	// DetailIDs leaves out the lines, too.
+	DetailIDs
+)
+
 // Groups are the named groups of a match by name: strings, and []string for
 // those that TUPLE_ made.
 type Groups map[string]any
@@ -138,18 +151,21 @@ type Result struct {
 
 type expression struct {
 	Expr
-	re     *pyregexp.Regexp
-	names  []string
-	merged []merged
-	skips  []int // groups of <SKIPLINES>
-	order  []string
+	re      *pyregexp.Regexp
+	names   []string
+	merged  []merged
+	skips   []int // groups of <SKIPLINES>
+	order   []string
+	places  places
+	content int // group of that name; 0: none
 }
 
 // group is a list of expressions that are looked for at once.
 type group struct {
-	list  []expression
-	set   *pyregexp.Set
-	maybe []int
+	list    []expression
+	set     *pyregexp.Set
+	matcher *pyregexp.Matcher
+	maybe   []int
 }
 
 func (g *group) join() {
@@ -158,6 +174,7 @@ func (g *group) join() {
 		res[i] = x.re
 	}
 	g.set = pyregexp.NewSet(res...)
+	g.matcher = g.set.NewMatcher()
 }
 
 // Filter is a compiled filter.
@@ -166,11 +183,20 @@ type Filter struct {
 	// CheckAll tries every failregex on a line even after one matched, as
 	// fail2ban-regex does to count the hits of each.
 	CheckAll bool
+	// Detail is how much is told; what is not is not worked out, either. CheckAll and
+	// several lines looked at together want DetailAll.
+	Detail Detail
 	// RawHosts takes what identifies as it is: nothing is resolved.
 	RawHosts bool
 
 	pref     *expression
+	searcher *pyregexp.Searcher // of pref
+	preCaps  []int
+	prefix   prefix
 	fail     group
+	// whole says of a line, before the prefregex, which failregexes may match; nil:
+	// that is not known beforehand.
+	whole    *pyregexp.Matcher
 	ignore   group
 	dates    *logtime.Detector
 	dns      UseDNS
@@ -179,16 +205,21 @@ type Filter struct {
 
 	last     time.Time // of the last dated line
 	lastText string
-	buffer   []Line
-	buf      []byte
-	spare    []byte
-	org      []Line // the lines that buf was made from
-	caps     []int
-	conns    connections
-	number   number // of the last time
-	explain  bool   // keep what the expressions saw, and the date that was found
-	seen     []byte
-	dated    *logtime.Match
+	// lately is the date of the last line, if nobody needed its time yet.
+	lately     logtime.Date
+	latelyText []byte
+	latelyNow  time.Time
+	isLately   bool
+	buffer     []Line
+	buf        []byte
+	spare      []byte
+	org        []Line // the lines that buf was made from
+	caps       []int
+	conns      connections
+	number     number // of the last time
+	explain    bool   // keep what the expressions saw, and the date that was found
+	seen       []byte
+	dated      *logtime.Match
 }
 
 // Buffered returns the lines that wait for more, where maxlines is not 1.
@@ -270,6 +301,14 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 	}
 	f.fail.join()
 	f.ignore.join()
+	f.whole = f.fail.matcher
+	if f.pref != nil {
+		f.searcher = f.pref.re.NewSearcher()
+		f.whole = nil
+		if set := pyregexp.NewSetWithin(f.pref.re, "content", f.fail.set.Members()...); set != nil {
+			f.whole = set.NewMatcher()
+		}
+	}
 	return f, nil
 }
 
@@ -306,6 +345,10 @@ func compileExpr(e Expr, hostNames bool, flags pyregexp.Flag) (expression, error
 		if n != "" {
 			x.order = append(x.order, n)
 		}
+	}
+	x.content = max(re.SubexpIndex("content"), 0)
+	for i, n := range names {
+		x.places[i] = max(re.SubexpIndex(n), 0)
 	}
 	for n := 0; ; n++ {
 		g := re.SubexpIndex("skiplines" + strconv.Itoa(n))
@@ -377,6 +420,13 @@ const undatedAge = 60 * time.Second
 // which dates without a year are read.
 func (f *Filter) Match(line []byte, now time.Time) Result {
 	r := Result{Ignored: -1}
+	if f.brief() {
+		if q, ok := f.dates.Quick(line, now); ok {
+			f.quick(&r, &q, line, now)
+			return r
+		}
+		f.catchUp()
+	}
 	recent := func() bool { return !f.last.IsZero() && f.last.After(now.Add(-undatedAge)) }
 	before, date, after := line[:0], line[:0], line
 	m, found := f.dates.Find(line, now)
@@ -408,6 +458,50 @@ func (f *Filter) Match(line []byte, now time.Time) Result {
 	return r
 }
 
+// brief reports whether lines without a failure can be passed over.
+func (f *Filter) brief() bool {
+	return f.Detail != DetailAll && f.maxLines == 1 && !f.CheckAll && !f.explain
+}
+
+// quick is Match for a line whose date is known, but was not read yet: its time is
+// wanted only if the line tells of something, or a later line has none of its own.
+func (f *Filter) quick(r *Result, q *logtime.Date, line []byte, now time.Time) {
+	f.buf = append(append(append(f.buf[:0], line[:q.Start]...), line[q.End:]...), '\n')
+	f.lately, f.latelyNow, f.isLately = *q, now, true
+	f.latelyText = append(f.latelyText[:0], line[q.Start:q.End]...)
+	var maybe []int
+	if f.whole != nil {
+		if f.fail.maybe = f.whole.Match(f.buf, f.fail.maybe); len(f.fail.maybe) == 0 {
+			return
+		}
+		maybe = f.fail.maybe
+	}
+	f.catchUp()
+	r.Time, r.Dated = f.last, true
+	f.org = f.org[:0]
+	f.search1(r, line[:q.Start], f.latelyText, line[q.End:], maybe)
+}
+
+// catchUp reads the time of the last line's date.
+func (f *Filter) catchUp() {
+	if !f.isLately {
+		return
+	}
+	f.isLately = false
+	when, zoned, ok := f.dates.Time(&f.lately, f.latelyNow)
+	if !ok {
+		return
+	}
+	f.number = wholeFloat
+	if zoned {
+		f.number = integer
+	}
+	f.last = when
+	if f.lastText != view(f.latelyText) {
+		f.lastText = string(f.latelyText)
+	}
+}
+
 // MatchAt applies the filter to a line that comes with its time, as from the
 // journal. date is how the time is written where the line is shown.
 func (f *Filter) MatchAt(date string, line []byte, when time.Time) Result {
@@ -433,6 +527,19 @@ func (f *Filter) find(r *Result, before, date, after []byte) {
 		f.org = f.buffer
 		f.rebuild(f.buffer)
 	}
+	f.search1(r, before, date, after, nil)
+}
+
+// search1 looks for failures in buf. maybe are the failregexes that may match; nil:
+// it is not known.
+func (f *Filter) search1(r *Result, before, date, after []byte, maybe []int) {
+	single := f.maxLines == 1
+	if maybe == nil && f.whole != nil && f.brief() {
+		if f.fail.maybe = f.whole.Match(f.buf, f.fail.maybe); len(f.fail.maybe) == 0 {
+			return
+		}
+		maybe = f.fail.maybe
+	}
 	r.Rest = f.buf[:len(f.buf)-1]
 	if f.explain {
 		f.seen = append(f.seen[:0], f.buf...)
@@ -440,29 +547,57 @@ func (f *Filter) find(r *Result, before, date, after []byte) {
 	if len(f.ignore.list) > 0 && len(f.ignore.list) < len(f.fail.list)-2 && f.ignored(r, f.buf) {
 		return
 	}
-	var pre Groups
+	var pre *prefix
 	if f.pref != nil {
-		m := f.search(f.pref, f.buf, r)
+		m, err := f.searcher.Search(f.buf, f.preCaps)
+		if err != nil {
+			r.Err = fmt.Errorf("%s%w", f.pref.where(), err)
+		}
 		if m == nil {
 			return
 		}
-		pre = f.groups(f.pref, m)
-		r.Pref, r.PrefOrder = maps.Clone(pre), f.pref.order
-		if content, _ := pre["content"].(string); content != "" {
+		f.preCaps = m
+		pre = &f.prefix
+		*pre = prefix{m: m, text: f.buf}
+		var content []byte
+		if g := f.pref.content; g > 0 && m[2*g] >= 0 {
+			content = f.buf[m[2*g]:m[2*g+1]]
+		}
+		if !f.brief() || len(f.pref.merged) > 0 {
+			pre.groups = f.groups(f.pref, m)
+			r.Pref, r.PrefOrder = maps.Clone(pre.groups), f.pref.order
+			if len(f.pref.merged) > 0 { // another group may have become the content
+				text, _ := pre.groups["content"].(string)
+				content = []byte(text)
+			}
+			delete(pre.groups, "content")
+		}
+		if len(content) > 0 {
 			f.buf, f.spare = append(append(f.spare[:0], content...), '\n'), f.buf // Rest stays as it is
 			if !single {
-				f.buffer = []Line{{After: content}}
+				f.buffer = []Line{{After: string(content)}}
 			}
 		}
-		delete(pre, "content")
 	}
 	if f.explain {
 		f.seen = append(f.seen[:0], f.buf...)
 	}
-	if single {
-		f.org = append(f.org, Line{string(before), string(date), string(after)})
+	if single && f.Detail != DetailIDs {
+		f.org = append(f.org, lineOf(before, date, after))
 	}
-	f.failures(r, pre)
+	if maybe == nil {
+		maybe = f.fail.candidates(f.buf)
+	}
+	f.failures(r, pre, maybe)
+}
+
+// lineOf makes one text of a line's parts, and its parts of that.
+func lineOf(before, date, after []byte) Line {
+	text := make([]byte, 0, len(before)+len(date)+len(after))
+	text = append(append(append(text, before...), date...), after...)
+	s := view(text)
+	from, to := len(before), len(before)+len(date)
+	return Line{s[:from], s[from:to], s[to:]}
 }
 
 // rebuild makes the text that expressions see of lines.
@@ -482,24 +617,12 @@ func (g *group) candidates(text []byte) []int {
 	if len(g.list) == 0 {
 		return nil
 	}
-	g.maybe = g.set.Match(text, g.maybe)
+	g.maybe = g.matcher.Match(text, g.maybe)
 	return g.maybe
 }
 
-func (f *Filter) search(x *expression, text []byte, r *Result) []int {
-	m, err := x.re.Search(text, f.caps)
-	if err != nil {
-		r.Err = fmt.Errorf("%s%w", x.where(), err)
-		return nil
-	}
-	if m != nil {
-		f.caps = m
-	}
-	return m
-}
-
 func (f *Filter) confirm(g *group, i int, text []byte, r *Result) []int {
-	m, err := g.set.Confirm(i, text, f.caps)
+	m, err := g.matcher.Confirm(i, text, f.caps)
 	if err != nil {
 		r.Err = fmt.Errorf("%s%w", g.list[i].where(), err)
 		return nil

@@ -193,16 +193,23 @@ func (re *Regexp) mayMatch(b []byte) bool {
 // exact searches with the matchers that are never wrong.
 func (re *Regexp) exact(b []byte, from int, dst []int) (ok bool, err error) {
 	m := re.pool.Get().(*machine)
+	ok, err = re.exactWith(m, b, from, dst)
+	if err == nil && cap(m.visited) <= 1<<17 { // keep at most 1 MB for the next search
+		re.pool.Put(m)
+	}
+	return ok, err
+}
+
+// exactWith is exact with scratch memory of the caller's.
+func (re *Regexp) exactWith(m *machine, b []byte, from int, dst []int) (ok bool, err error) {
 	if re.one != nil {
 		if from > 0 {
-			re.pool.Put(m)
 			return false, nil // it is anchored
 		}
 		m.captures(re.prog)
 		if ok = re.one.match(re.prog, b, m.caps); ok {
 			copy(dst, m.caps)
 		}
-		re.pool.Put(m)
 		return ok, nil
 	}
 	if re.prog.refs {
@@ -222,9 +229,6 @@ func (re *Regexp) exact(b []byte, from int, dst []int) (ok bool, err error) {
 		copy(dst, m.caps)
 	}
 	m.in = nil
-	if cap(m.visited) <= 1<<17 { // keep at most 1 MB for the next search
-		re.pool.Put(m)
-	}
 	return ok, nil
 }
 

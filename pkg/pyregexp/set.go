@@ -31,6 +31,9 @@ func NewSet(res ...*Regexp) *Set {
 // Len returns the number of members.
 func (s *Set) Len() int { return len(s.res) }
 
+// Members returns the patterns.
+func (s *Set) Members() []*Regexp { return s.res }
+
 // Regexp returns a member.
 func (s *Set) Regexp(i int) *Regexp { return s.res[i] }
 

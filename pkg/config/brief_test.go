@@ -1,0 +1,154 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/bench/logs"
+	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/filter"
+)
+
+func compiled(t testing.TB, name string, options ...string) *filter.Filter {
+	t.Helper()
+	given := &fail2ban.Options{}
+	for i := 0; i < len(options); i += 2 {
+		given.Set(options[i], options[i+1])
+	}
+	f, err := fail2ban.ReadFilter("/etc/fail2ban", name, given)
+	if err != nil {
+		t.Fatalf("%v (make test installs Debian's fail2ban)", err)
+	}
+	def, err := FromFail2ban(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := filter.Compile(def, time.UTC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func generated(t testing.TB, kind string, lines int, share float64) [][]byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := logs.Write(&b, logs.Options{Kind: kind, Lines: lines, Share: share, Seed: 5, Start: time.Now().Add(-time.Hour), PerSecond: 30}); err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Split(bytes.TrimSuffix(b.Bytes(), []byte("\n")), []byte("\n"))
+}
+
+// TestBrief: a filter that tells less finds the same failures, whatever the filter
+// and the log.
+func TestBrief(t *testing.T) {
+	var lines [][]byte
+	samples, err := filepath.Glob("/usr/lib/python3/dist-packages/fail2ban/tests/files/logs/*")
+	if err != nil || len(samples) < 50 {
+		t.Fatalf("%d sample logs, %v: make test installs Debian's fail2ban", len(samples), err)
+	}
+	for _, s := range samples {
+		if fi, err := os.Stat(s); err != nil || fi.IsDir() {
+			continue
+		}
+		data, err := os.ReadFile(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range bytes.Split(data, []byte("\n")) {
+			if len(l) > 0 && l[0] != '#' {
+				lines = append(lines, bytes.ToValidUTF8(l, []byte("\uFFFD")))
+			}
+		}
+	}
+	for _, kind := range logs.Kinds() {
+		lines = append(lines, generated(t, kind, 400, 0.5)...)
+	}
+	conf, err := filepath.Glob("/etc/fail2ban/filter.d/*.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type with struct {
+		name    string
+		options []string
+	}
+	var filters []with
+	for _, c := range conf {
+		if name := strings.TrimSuffix(filepath.Base(c), ".conf"); !strings.HasSuffix(name, "-common") && name != "common" {
+			filters = append(filters, with{name: name})
+		}
+	}
+	for _, mode := range []string{"normal", "ddos", "extra", "aggressive"} {
+		filters = append(filters, with{"sshd", []string{"mode", mode}}, with{"postfix", []string{"mode", mode}})
+	}
+	for _, name := range []string{"dovecot", "exim"} {
+		filters = append(filters, with{name, []string{"mode", "aggressive"}})
+	}
+	// The same lines once more in reverse, for other neighbours.
+	back := slices.Clone(lines)
+	slices.Reverse(back)
+	lines = append(lines, back...)
+	now := time.Now()
+	total := 0
+	for _, w := range filters {
+		full, lean, ids := compiled(t, w.name, w.options...), compiled(t, w.name, w.options...), compiled(t, w.name, w.options...)
+		lean.Detail, ids.Detail = filter.DetailLines, filter.DetailIDs
+		for i, l := range lines {
+			a, b, c := full.Match(l, now), lean.Match(l, now), ids.Match(l, now)
+			total += len(a.Failures)
+			if x, y, z := told(a, true), told(b, true), told(c, false); x != y || told(a, false) != z {
+				t.Fatalf("%s %v, line %d: %s\nall   %s\nlines %s\nids   %s", w.name, w.options, i, l, x, y, z)
+			}
+		}
+	}
+	t.Logf("%d filters × %d lines, %d failures", len(filters), len(lines), total)
+	if total < 5000 {
+		t.Errorf("only %d failures", total)
+	}
+}
+
+func told(r filter.Result, lines bool) string {
+	var b strings.Builder
+	if r.Err != nil {
+		fmt.Fprint(&b, r.Err)
+	}
+	for _, f := range r.Failures {
+		fmt.Fprintf(&b, "%s %v %v %v %s %d", f.ID, f.Addr, f.IP, f.Name, f.Epoch(), f.Regex)
+		if lines {
+			fmt.Fprintf(&b, " %q", f.Lines)
+		}
+	}
+	return b.String()
+}
+
+// BenchmarkFilter is the whole way of a line through fail2ban's filters, by
+// detail, on a log with a tenth of failures.
+func BenchmarkFilter(b *testing.B) {
+	for _, of := range []struct{ filter, kind string }{
+		{"sshd", "auth"}, {"nginx-http-auth", "nginx-error"}, {"nginx-botsearch", "nginx-access"}, {"dovecot", "dovecot"},
+		{"postfix", "mail"}, {"apache-auth", "apache-error"}, {"recidive", "fail2ban"},
+	} {
+		lines := generated(b, of.kind, 50_000, 0.1)
+		for _, detail := range []filter.Detail{filter.DetailAll, filter.DetailLines, filter.DetailIDs} {
+			b.Run(fmt.Sprintf("%s/%s", of.filter, []string{"all", "lines", "ids"}[detail]), func(b *testing.B) {
+				f := compiled(b, of.filter)
+				f.Detail = detail
+				now := time.Now()
+				b.ReportAllocs()
+				bytes := 0
+				for i := 0; b.Loop(); i++ {
+					l := lines[i%len(lines)]
+					bytes += len(l)
+					f.Match(l, now)
+				}
+				b.SetBytes(int64(bytes / max(b.N, 1)))
+			})
+		}
+	}
+}
