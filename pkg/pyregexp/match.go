@@ -106,7 +106,20 @@ type machine struct {
 	buf    []byte
 	visits int // triples remembered by this search
 	trace  *trace
+
+	free bool // nothing is remembered, up to freeSteps
+	over bool // they are used up: what was found out counts for nothing
 }
+
+// Most searches are over before remembering pays. So the first try remembers
+// nothing, and is given up after freeSteps and freePerByte for each byte of the
+// text; then the search begins anew, with marks. It stays linear.
+const (
+	freeSteps   = 100
+	freePerByte = 4
+	// charsPerStep is how many characters of a run count as one step.
+	charsPerStep = 4
+)
 
 // maxBitmap is the size in bits up to which the marks are one flat bitmap.
 const maxBitmap = 1 << 27
@@ -139,6 +152,10 @@ func (m *machine) reset(p *program, in []byte) {
 			clear(m.known)
 		}
 		m.records = m.records[:0]
+	}
+	m.over = false
+	if m.free {
+		return
 	}
 	m.span = uint64(len(in) + 1)
 	m.paged = p.bits > 20 || uint64(p.marks)<<p.bits > maxBitmap/m.span
@@ -254,7 +271,12 @@ func (m *machine) run(pc uint32, pos int, st uint64) (int, bool) {
 	moved := m.prog.moved
 	for {
 		i := &insts[pc]
-		if i.mark >= 0 && i.op != opStar {
+		if m.free {
+			if m.steps > freeSteps+freePerByte*len(in) {
+				m.over = true
+				return 0, false
+			}
+		} else if i.mark >= 0 && i.op != opStar {
 			key := m.key(i.mark, st, pos)
 			if !m.visit(key) {
 				if m.depth > 0 && len(m.known) > 0 {
@@ -422,12 +444,14 @@ func (m *machine) run(pc uint32, pos int, st uint64) (int, bool) {
 			}
 			star, low := &insts[f.pc], int(f.low)
 			pos = int(f.pos)
+			from := pos
 			for {
 				pos -= lastSize(in[low:pos])
 				if pos == low || star.fork == nil || star.fork.out.at(in, pos) {
 					break
 				}
 			}
+			m.steps += (from - pos) / charsPerStep
 			pc, st = star.out, f.st
 			if pos > low {
 				f.pos = int32(pos)
@@ -448,8 +472,12 @@ func (m *machine) run(pc uint32, pos int, st uint64) (int, bool) {
 // seen already.
 func (m *machine) star(i *inst, pos int, st uint64) int {
 	set := &m.prog.sets[i.arg]
-	marked := i.mark >= 0
-	if marked && !m.visit(m.key(i.mark, st, pos)) {
+	if i.mark < 0 || m.free {
+		end := set.run(m.in, pos)
+		m.steps += (end - pos) / charsPerStep
+		return end
+	}
+	if !m.visit(m.key(i.mark, st, pos)) {
 		return -1
 	}
 	st |= m.prog.moved
@@ -466,7 +494,27 @@ func (m *machine) star(i *inst, pos int, st uint64) int {
 				break
 			}
 		}
-		if marked && !m.visit(m.key(i.mark, st, pos+size)) {
+		if !m.visit(m.key(i.mark, st, pos+size)) {
+			break
+		}
+		pos += size
+	}
+	return pos
+}
+
+// run returns the end of the characters of the set that stand at pos.
+func (c *charSet) run(in []byte, pos int) int {
+	for pos < len(in) {
+		b := in[pos]
+		if b < 0x80 {
+			if c.ascii[b>>6]&(1<<(b&63)) == 0 {
+				break
+			}
+			pos++
+			continue
+		}
+		r, size := decode(in[pos:])
+		if !c.wide.contains(r) {
 			break
 		}
 		pos += size
@@ -499,8 +547,12 @@ func (m *machine) look(i *inst, pos int, st uint64) (int, bool) {
 	}
 	m.depth--
 	if ok {
-		m.trials[info.id]++
-		if m.trials[info.id] <= lookTrials {
+		if !m.free {
+			m.trials[info.id]++
+		}
+		if m.free {
+			// nothing was remembered
+		} else if m.trials[info.id] <= lookTrials {
 			for _, key := range m.trail[trail:] {
 				m.forget(key)
 			}

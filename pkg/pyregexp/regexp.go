@@ -235,11 +235,23 @@ func (re *Regexp) exactWith(m *machine, b []byte, from int, dst []int) (ok bool,
 // search tries the starts from left to right with the same marks: whether a
 // triple fails does not depend on where the search began.
 func (m *machine) search(p *program, starts *startInfo, in []byte, from int) bool {
+	if !p.refs && m.trace == nil {
+		m.free = true
+		ok := m.trySearch(p, starts, in, from)
+		m.free = false
+		if !m.over {
+			return ok
+		}
+	}
+	return m.trySearch(p, starts, in, from)
+}
+
+func (m *machine) trySearch(p *program, starts *startInfo, in []byte, from int) bool {
 	m.reset(p, in)
 	for pos := starts.next(in, from); pos >= 0; {
 		m.caps[0] = pos
-		if _, ok := m.run(p.start, pos, p.moved); ok {
-			return true
+		if _, ok := m.run(p.start, pos, p.moved); ok || m.over {
+			return ok
 		}
 		if pos >= len(in) || starts.anchored {
 			return false
