@@ -164,6 +164,7 @@ func (o *regexOptions) run(args []string) error {
 	}
 	f.RawHosts = o.raw
 	f.CheckAll = !o.noCheckAll && o.format == "" && !o.json
+	f.Detail = o.detail()
 	log, err := o.open(args[0], f.MaxLines())
 	if err != nil {
 		return err
@@ -187,6 +188,17 @@ func (o *regexOptions) run(args []string) error {
 	}
 	t.print(time.Since(started))
 	return nil
+}
+
+// detail is how much of a failure is asked for.
+func (o *regexOptions) detail() filter.Detail {
+	switch {
+	case o.format == "id" || o.format == "fid" || o.format == "ip":
+		return filter.DetailIDs
+	case strings.Contains(o.format, "<") && !strings.Contains(o.format, "<F-"):
+		return filter.DetailLines
+	}
+	return filter.DetailAll
 }
 
 // warn prints a message if --log-level asks for warnings.
