@@ -280,20 +280,51 @@ var names = [...]string{"fid", "ip4", "ip6", "cidr", "dns", "mlfid", "user", "no
 // places are where an expression has these groups; 0: nowhere.
 type places [len(names)]int
 
+// alternative is a group (<F-ALT_NAME>) that stands for another one where that holds
+// nothing.
+type alternative struct{ name, group int }
+
 // look reads the groups of a match. pre is what the prefregex found around it, nil
 // if there is none; what the failregex found comes before that.
 func (f *Filter) look(x *expression, m []int, text []byte, pre *prefix) found {
 	var values [len(names)]value
-	for i := range names {
-		if g := x.places[i]; g > 0 && m[2*g] >= 0 {
+	if pre != nil {
+		f.pref.values(&values, pre.m, pre.text)
+	}
+	x.values(&values, m, text)
+	return foundOf(&values)
+}
+
+// values puts what took part in a match over what is there.
+func (x *expression) values(values *[len(names)]value, m []int, text []byte) {
+	for i, g := range x.places {
+		if g > 0 && m[2*g] >= 0 {
 			values[i] = value{view(text[m[2*g]:m[2*g+1]]), true}
-		} else if pre != nil {
-			if g := f.pref.places[i]; g > 0 && pre.m[2*g] >= 0 {
-				values[i] = value{view(pre.text[pre.m[2*g]:pre.m[2*g+1]]), true}
-			}
 		}
 	}
-	return foundOf(&values)
+	for _, a := range x.alternatives {
+		own := x.places[a.name]
+		if m[2*a.group] < 0 || m[2*a.group+1] == m[2*a.group] || own > 0 && m[2*own] >= 0 && m[2*own+1] > m[2*own] {
+			continue
+		}
+		if earlier := x.alternativeOf(a, m); earlier {
+			continue
+		}
+		values[a.name] = value{view(text[m[2*a.group]:m[2*a.group+1]]), true}
+	}
+}
+
+// alternativeOf reports whether an alternative before a one has given a value.
+func (x *expression) alternativeOf(a alternative, m []int) bool {
+	for _, b := range x.alternatives {
+		if b == a {
+			return false
+		}
+		if b.name == a.name && m[2*b.group] >= 0 && m[2*b.group+1] > m[2*b.group] {
+			return true
+		}
+	}
+	return false
 }
 
 func foundOf(v *[len(names)]value) found {

@@ -64,7 +64,7 @@ func (f *Filter) failures(r *Result, pre *prefix, maybe []int) {
 
 // found reads the groups of a match and of the prefregex around it.
 func (f *Filter) found(x *expression, m []int, pre *prefix) found {
-	merged := len(x.merged) > 0 || pre != nil && len(f.pref.merged) > 0
+	merged := x.tuples || pre != nil && f.pref.tuples
 	if f.brief() && !merged {
 		return f.look(x, m, f.buf, pre)
 	}

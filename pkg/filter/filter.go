@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -158,6 +159,10 @@ type expression struct {
 	order   []string
 	places  places
 	content int // group of that name; 0: none
+	// alternatives are those for what identifies; tuples: there is more to merge than
+	// alternatives.
+	alternatives []alternative
+	tuples       bool
 }
 
 // group is a list of expressions that are looked for at once.
@@ -192,8 +197,11 @@ type Filter struct {
 	pref     *expression
 	searcher *pyregexp.Searcher // of pref
 	preCaps  []int
-	prefix   prefix
-	fail     group
+	// lean and leanSearcher follow only the groups that identify.
+	lean         *pyregexp.Matcher
+	leanSearcher *pyregexp.Searcher
+	prefix       prefix
+	fail         group
 	// whole says of a line, before the prefregex, which failregexes may match; nil:
 	// that is not known beforehand.
 	whole    *pyregexp.Matcher
@@ -301,9 +309,11 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 	}
 	f.fail.join()
 	f.ignore.join()
-	f.whole = f.fail.matcher
+	f.lean = f.fail.set.NewMatcher(f.fail.captures()...)
+	f.whole = f.lean
 	if f.pref != nil {
 		f.searcher = f.pref.re.NewSearcher()
+		f.leanSearcher = f.pref.re.NewSearcher(append(f.pref.captures(), "content")...)
 		f.whole = nil
 		if set := pyregexp.NewSetWithin(f.pref.re, "content", f.fail.set.Members()...); set != nil {
 			f.whole = set.NewMatcher()
@@ -347,6 +357,12 @@ func compileExpr(e Expr, hostNames bool, flags pyregexp.Flag) (expression, error
 		}
 	}
 	x.content = max(re.SubexpIndex("content"), 0)
+	for _, a := range x.merged {
+		if i := slices.Index(names[:], a.into); i >= 0 && !a.tuple {
+			x.alternatives = append(x.alternatives, alternative{i, a.group})
+		}
+		x.tuples = x.tuples || a.tuple || a.into == "content"
+	}
 	for i, n := range names {
 		x.places[i] = max(re.SubexpIndex(n), 0)
 	}
@@ -549,7 +565,11 @@ func (f *Filter) search1(r *Result, before, date, after []byte, maybe []int) {
 	}
 	var pre *prefix
 	if f.pref != nil {
-		m, err := f.searcher.Search(f.buf, f.preCaps)
+		searcher := f.searcher
+		if f.brief() {
+			searcher = f.leanSearcher
+		}
+		m, err := searcher.Search(f.buf, f.preCaps)
 		if err != nil {
 			r.Err = fmt.Errorf("%s%w", f.pref.where(), err)
 		}
@@ -563,7 +583,7 @@ func (f *Filter) search1(r *Result, before, date, after []byte, maybe []int) {
 		if g := f.pref.content; g > 0 && m[2*g] >= 0 {
 			content = f.buf[m[2*g]:m[2*g+1]]
 		}
-		if !f.brief() || len(f.pref.merged) > 0 {
+		if !f.brief() || f.pref.tuples {
 			pre.groups = f.groups(f.pref, m)
 			r.Pref, r.PrefOrder = maps.Clone(pre.groups), f.pref.order
 			if len(f.pref.merged) > 0 { // another group may have become the content
@@ -612,6 +632,23 @@ func (f *Filter) rebuild(lines []Line) {
 	f.buf = append(f.buf, '\n')
 }
 
+// captures are the names of the groups that identify, and of what is merged into
+// them.
+func (x *expression) captures() []string {
+	out := slices.Clone(names[:])
+	for _, m := range x.merged {
+		out = append(out, m.from)
+	}
+	return out
+}
+
+func (g *group) captures() (out []string) {
+	for i := range g.list {
+		out = append(out, g.list[i].captures()...)
+	}
+	return out
+}
+
 // candidates returns the expressions that may match.
 func (g *group) candidates(text []byte) []int {
 	if len(g.list) == 0 {
@@ -622,7 +659,11 @@ func (g *group) candidates(text []byte) []int {
 }
 
 func (f *Filter) confirm(g *group, i int, text []byte, r *Result) []int {
-	m, err := g.matcher.Confirm(i, text, f.caps)
+	matcher := g.matcher
+	if g == &f.fail && f.brief() {
+		matcher = f.lean
+	}
+	m, err := matcher.Confirm(i, text, f.caps)
 	if err != nil {
 		r.Err = fmt.Errorf("%s%w", g.list[i].where(), err)
 		return nil

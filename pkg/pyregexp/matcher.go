@@ -1,17 +1,28 @@
 package pyregexp
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // Matcher is a Set for one goroutine: it keeps its tables and its scratch memory at
 // hand, where the Set's own methods ask for them at every call.
 type Matcher struct {
 	set     *Set
+	progs   []*program
 	cache   *dfaCache // nil: not begun
 	machine machine
 }
 
-// NewMatcher returns a matcher of the set.
-func (s *Set) NewMatcher() *Matcher { return &Matcher{set: s} }
+// NewMatcher returns a matcher of the set. With names of groups, Confirm tells of
+// these only; each that is not followed saves time.
+func (s *Set) NewMatcher(groups ...string) *Matcher {
+	m := &Matcher{set: s}
+	for _, re := range s.res {
+		m.progs = append(m.progs, re.prog.only(groups))
+	}
+	return m
+}
 
 // Match is the Set's.
 func (m *Matcher) Match(b []byte, dst []int) []int {
@@ -42,29 +53,33 @@ func (m *Matcher) Match(b []byte, dst []int) []int {
 
 // Confirm is the Set's.
 func (m *Matcher) Confirm(i int, b []byte, dst []int) ([]int, error) {
-	return m.set.res[i].searchWith(&m.machine, b, dst)
+	return m.set.res[i].searchWith(&m.machine, m.progs[i], b, dst)
 }
 
 // Searcher is a Regexp for one goroutine.
 type Searcher struct {
 	re      *Regexp
+	prog    *program
 	machine machine
 }
 
-// NewSearcher returns a searcher of the expression.
-func (re *Regexp) NewSearcher() *Searcher { return &Searcher{re: re} }
+// NewSearcher returns a searcher of the expression. With names of groups, it tells
+// of these only.
+func (re *Regexp) NewSearcher(groups ...string) *Searcher {
+	return &Searcher{re: re, prog: re.prog.only(groups)}
+}
 
 // Search is the Regexp's, but goes straight to the matchers that are never wrong.
 func (s *Searcher) Search(b []byte, dst []int) ([]int, error) {
-	return s.re.searchWith(&s.machine, b, dst)
+	return s.re.searchWith(&s.machine, s.prog, b, dst)
 }
 
-func (re *Regexp) searchWith(m *machine, b []byte, dst []int) ([]int, error) {
+func (re *Regexp) searchWith(m *machine, p *program, b []byte, dst []int) ([]int, error) {
 	if cap(dst) < re.prog.slots {
 		dst = make([]int, re.prog.slots)
 	}
 	dst = dst[:re.prog.slots]
-	ok, err := re.exactWith(m, b, 0, dst)
+	ok, err := re.exactWith(m, p, b, 0, dst)
 	if cap(m.visited) > 1<<17 {
 		m.visited = nil // a line that long is rare
 	}
@@ -72,4 +87,42 @@ func (re *Regexp) searchWith(m *machine, b []byte, dst []int) ([]int, error) {
 		return nil, err
 	}
 	return dst, nil
+}
+
+// only is the program without the captures of other groups than these, but for
+// those that the pattern itself asks about. Without names, it is the whole one.
+func (p *program) only(groups []string) *program {
+	if len(groups) == 0 {
+		return p
+	}
+	keep := map[int]bool{0: true}
+	for i, n := range p.names {
+		if n != "" && slices.Contains(groups, n) {
+			keep[i] = true
+		}
+	}
+	for _, g := range append(slices.Clone(p.condBits), p.refGroups...) {
+		keep[g] = true
+	}
+	q := *p
+	q.insts = slices.Clone(p.insts)
+	past := func(pc uint32) uint32 {
+		for {
+			i := &p.insts[pc]
+			if i.op != opNop && (i.op != opSave || keep[int(i.arg>>1)]) {
+				return pc
+			}
+			pc = i.out
+		}
+	}
+	q.start = past(p.start)
+	for k := range q.insts {
+		i := &q.insts[k]
+		i.out = past(i.out)
+		switch i.op {
+		case opAlt, opCond, opMoved, opLook:
+			i.arg = past(i.arg)
+		}
+	}
+	return &q
 }

@@ -193,7 +193,7 @@ func (re *Regexp) mayMatch(b []byte) bool {
 // exact searches with the matchers that are never wrong.
 func (re *Regexp) exact(b []byte, from int, dst []int) (ok bool, err error) {
 	m := re.pool.Get().(*machine)
-	ok, err = re.exactWith(m, b, from, dst)
+	ok, err = re.exactWith(m, re.prog, b, from, dst)
 	if err == nil && cap(m.visited) <= 1<<17 { // keep at most 1 MB for the next search
 		re.pool.Put(m)
 	}
@@ -201,18 +201,18 @@ func (re *Regexp) exact(b []byte, from int, dst []int) (ok bool, err error) {
 }
 
 // exactWith is exact with scratch memory of the caller's.
-func (re *Regexp) exactWith(m *machine, b []byte, from int, dst []int) (ok bool, err error) {
+func (re *Regexp) exactWith(m *machine, p *program, b []byte, from int, dst []int) (ok bool, err error) {
 	if re.one != nil {
 		if from > 0 {
 			return false, nil // it is anchored
 		}
-		m.captures(re.prog)
-		if ok = re.one.match(re.prog, b, m.caps); ok {
+		m.captures(p)
+		if ok = re.one.match(p, b, m.caps); ok {
 			copy(dst, m.caps)
 		}
 		return ok, nil
 	}
-	if re.prog.refs {
+	if p.refs {
 		defer func() {
 			if r := recover(); r != nil {
 				budget, is := r.(*BudgetError)
@@ -224,7 +224,7 @@ func (re *Regexp) exactWith(m *machine, b []byte, from int, dst []int) (ok bool,
 			}
 		}()
 	}
-	ok = m.search(re.prog, &re.starts, b, from)
+	ok = m.search(p, &re.starts, b, from)
 	if ok {
 		copy(dst, m.caps)
 	}
