@@ -441,8 +441,8 @@ func (f *Filter) Match(line []byte, now time.Time) Result {
 			f.quick(&r, &q, line, now)
 			return r
 		}
-		f.catchUp()
 	}
+	f.catchUp()
 	recent := func() bool { return !f.last.IsZero() && f.last.After(now.Add(-undatedAge)) }
 	before, date, after := line[:0], line[:0], line
 	m, found := f.dates.Find(line, now)

@@ -183,6 +183,10 @@ func (j *Jail) bringInLine(held []firewall.Element, began, ended time.Time) {
 // batch is the way of some lines of one log.
 func (j *Jail) batch(b source.Batch) {
 	now := j.deps.Now()
+	j.filter.Detail = filter.DetailLines
+	if j.Config.IgnoreCommand != "" || j.actions.UsesGroups() {
+		j.filter.Detail = filter.DetailAll
+	}
 	match := func(i int) filter.Result {
 		if b.Times == nil {
 			return j.filter.Match(b.Lines[i], now)
