@@ -4,7 +4,7 @@
 # make test    every test (Debian, root: they use network namespaces and the real fail2ban)
 # make conformance  fail2ban's filters on its sample logs, there and here, line by line;
 #              LIB=… CONFIG=… LOGS=… for another fail2ban than Debian's
-# make bench   bailiff and fail2ban side by side; writes bench/README.md (10 minutes)
+# make bench   bailiff and fail2ban side by side; writes bench/README.md (15 minutes)
 # make soak    rotation, kills and a million bans, for longer than make test
 # make check   go vet, staticcheck, gofumpt
 # make fuzz    100,000 random patterns against Python, then each fuzz target for FUZZTIME (1m)
@@ -37,6 +37,8 @@ test: build packages
 	CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) $(RACED)
 
 bench: build packages
+	@scripts/packages ripgrep
+	go run ./bench/read --write bench/README.md
 	go run ./bench/daemon --write bench/README.md
 
 soak: packages

@@ -25,6 +25,7 @@ import (
 	"syscall"
 	"time"
 
+	"bailiff/bench/section"
 	"bailiff/pkg/ban"
 	"bailiff/pkg/netlab"
 	"bailiff/pkg/store"
@@ -85,25 +86,7 @@ func run(ctx context.Context, prog, write string, quick, million bool) (err erro
 	if write == "" {
 		return nil
 	}
-	return replace(write, b.out.String())
-}
-
-// replace puts text between the marks of a file.
-func replace(path, text string) error {
-	const begin, end = "<!-- daemon: made by make bench -->\n", "<!-- end of daemon -->\n"
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	before, rest, ok := strings.Cut(string(data), begin)
-	if !ok {
-		return fmt.Errorf("%s lacks the mark %q", path, strings.TrimSpace(begin))
-	}
-	_, after, ok := strings.Cut(rest, end)
-	if !ok {
-		return fmt.Errorf("%s lacks the mark %q", path, strings.TrimSpace(end))
-	}
-	return os.WriteFile(path, []byte(before+begin+text+end+after), 0o644)
+	return section.Replace(write, "daemon", b.out.String())
 }
 
 // daemon is a program under test with a network of its own.

@@ -1,0 +1,228 @@
+// Command read measures how fast logs are read: bailiff and Debian's
+// fail2ban-regex with its fastest options and its unchanged filters, beside
+// sshguard's parser, ripgrep and wc, on the same generated logs, one after the
+// other in several rounds. A figure is told only where bailiff and fail2ban found
+// the same failures, line by line. It prints Markdown tables, and with --write puts
+// them into a document.
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"bailiff/bench/logs"
+	"bailiff/bench/section"
+)
+
+func main() {
+	lines := flag.Int("lines", 1_000_000, "of auth.log; other logs have a fifth")
+	rounds := flag.Int("rounds", 3, "of each program")
+	write := flag.String("write", "", "a `file` whose section is replaced")
+	flag.Parse()
+	if err := run(*lines, *rounds, *write); err != nil {
+		fmt.Fprintln(os.Stderr, "read:", err)
+		os.Exit(1)
+	}
+}
+
+type bench struct {
+	dir    string
+	rounds int
+	out    strings.Builder
+}
+
+func run(lines, rounds int, write string) error {
+	dir, err := os.MkdirTemp("", "bailiff-read-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	b := &bench{dir: dir, rounds: rounds}
+	if err := b.auth(lines); err != nil {
+		return err
+	}
+	if err := b.others(lines / 5); err != nil {
+		return err
+	}
+	if write == "" {
+		fmt.Print(b.out.String())
+		return nil
+	}
+	return section.Replace(write, "reading", b.out.String())
+}
+
+// log generates a log and returns its path.
+func (b *bench) log(kind string, lines int, share float64) (string, error) {
+	path := filepath.Join(b.dir, fmt.Sprintf("%s-%g.log", kind, share))
+	f, err := os.Create(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	// It ends now: fail2ban takes lines of the future for those of last year.
+	start := time.Now().Add(-time.Duration(lines/20) * time.Second)
+	if err := logs.Write(f, logs.Options{Kind: kind, Lines: lines, Share: share, Seed: 1, Start: start}); err != nil {
+		return "", err
+	}
+	return path, f.Close()
+}
+
+// program is one of those that are compared.
+type program struct {
+	name  string
+	args  []string
+	cores string // as taskset has them
+	stdin string // a file
+	rows  [][]byte
+	times []time.Duration
+	peak  int64 // KiB
+}
+
+func (p *program) run() error {
+	c := exec.Command("taskset", append([]string{"-c", p.cores}, p.args...)...)
+	var out, errs bytes.Buffer
+	c.Stdout, c.Stderr = &out, &errs
+	if p.stdin != "" {
+		f, err := os.Open(p.stdin)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		c.Stdin = f
+	}
+	began := time.Now()
+	if err := c.Run(); err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(p.args, " "), err, errs.String())
+	}
+	p.times = append(p.times, time.Since(began))
+	if usage, ok := c.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		p.peak = max(p.peak, usage.Maxrss)
+	}
+	p.rows = bytes.Split(out.Bytes(), []byte("\n"))
+	return nil
+}
+
+func (p *program) median() time.Duration {
+	t := slices.Clone(p.times)
+	slices.Sort(t)
+	return t[len(t)/2]
+}
+
+// compare runs programs in turns. The first two must print the same.
+func (b *bench) compare(programs []*program) error {
+	for range b.rounds {
+		for _, p := range programs {
+			if err := p.run(); err != nil {
+				return err
+			}
+		}
+		for i, row := range programs[0].rows {
+			if i >= len(programs[1].rows) || !bytes.Equal(row, programs[1].rows[i]) {
+				return fmt.Errorf("%s and %s find different failures, from the one with number %d on", programs[0].name, programs[1].name, i+1)
+			}
+		}
+		if len(programs[0].rows) != len(programs[1].rows) {
+			return fmt.Errorf("%s finds %d failures, %s %d", programs[0].name, len(programs[0].rows)-1, programs[1].name, len(programs[1].rows)-1)
+		}
+	}
+	return nil
+}
+
+func bailiff(cores, log, filter string) *program {
+	return &program{name: "bailiff", cores: cores, args: []string{"bin/bailiff", "regex", "--config", "/etc/fail2ban", "--out", "id", log, filter}}
+}
+
+func fail2ban(cores, log, filter string) *program {
+	return &program{name: "fail2ban-regex", cores: cores, args: []string{"/usr/bin/fail2ban-regex", "-o", "id", log, filter}}
+}
+
+// grep are the failures of sshd as alternatives for ripgrep, in full.
+const grep = `sshd\[\d+\]: (?:Failed (?:password|publickey) for (?:invalid user )?.* from \S+ port \d+ ssh2(?:: .*)?$|Invalid user .* from \S+ port \d+$|` +
+	`User .* from \S+ not allowed because not listed in AllowUsers$|error: maximum authentication attempts exceeded for .* from \S+ port \d+ ssh2 \[preauth\]$|` +
+	`(?:Connection closed by|Disconnected from|Disconnecting) (?:authenticating|invalid) user .* \S+ port \d+(?:: .*)? \[preauth\]$)`
+
+func (b *bench) auth(lines int) error {
+	fmt.Fprintf(&b.out, "auth.log with %d lines, fail2ban's own sshd filter, medians of %d rounds; the same failures were found:\n\n", lines, b.rounds)
+	fmt.Fprint(&b.out, "| lines of attacks | failures | fail2ban-regex, lines/s | bailiff, one core | | bailiff, two cores | | peak memory |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	var beside string
+	for _, share := range []float64{0.01, 0.1, 0.5} {
+		log, err := b.log("auth", lines, share)
+		if err != nil {
+			return err
+		}
+		ours, theirs, both := bailiff("0", log, "sshd"), fail2ban("0", log, "sshd"), bailiff("0,1", log, "sshd")
+		list := []*program{ours, theirs, both}
+		if share == 0.1 {
+			list = append(list, &program{name: "`rg -c`, the failures' full expressions", cores: "0", args: []string{"rg", "-c", "--no-unicode", grep, log}},
+				&program{name: "`wc -l`", cores: "0", args: []string{"wc", "-l", log}})
+			if parser := sshguard(b.dir); parser != "" {
+				list = append(list, &program{name: "sshguard's `sshg-parser`", cores: "0", args: []string{parser}, stdin: log})
+			}
+		}
+		if err := b.compare(list); err != nil {
+			return fmt.Errorf("auth.log, %g %%: %w", 100*share, err)
+		}
+		rate := func(p *program) float64 { return float64(lines) / p.median().Seconds() }
+		fmt.Fprintf(&b.out, "| %g %% | %d | %s | %s | 1 : %.0f | %s | 1 : %.0f | %d MB |\n", 100*share, len(ours.rows)-1, thousands(rate(theirs)),
+			thousands(rate(ours)), rate(ours)/rate(theirs), thousands(rate(both)), rate(both)/rate(theirs), max(ours.peak, both.peak)/1024)
+		if share == 0.1 {
+			for _, p := range append([]*program{ours}, list[3:]...) {
+				beside += fmt.Sprintf("| %s | %s | %.1f |\n", p.name, thousands(rate(p)), rate(p)/rate(ours))
+			}
+		}
+		if err := os.Remove(log); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(&b.out, "\nThe log with 10 %%, one core, beside programs that do less:\n\n| program | lines/s | bailiff is 1 |\n| --- | --- | --- |\n%s\n", beside)
+	return nil
+}
+
+func (b *bench) others(lines int) error {
+	fmt.Fprintf(&b.out, "Other filters of fail2ban's on logs of %d lines, 10 %% of attacks, one core:\n\n| filter | failures | fail2ban-regex, lines/s | bailiff | |\n| --- | --- | --- | --- | --- |\n", lines)
+	for _, of := range []struct{ filter, kind string }{
+		{"nginx-http-auth", "nginx-error"}, {"nginx-botsearch", "nginx-access"}, {"dovecot", "dovecot"}, {"postfix", "mail"}, {"apache-auth", "apache-error"}, {"recidive", "fail2ban"},
+	} {
+		log, err := b.log(of.kind, lines, 0.1)
+		if err != nil {
+			return err
+		}
+		ours, theirs := bailiff("0", log, of.filter), fail2ban("0", log, of.filter)
+		if err := b.compare([]*program{ours, theirs}); err != nil {
+			return fmt.Errorf("%s: %w", of.filter, err)
+		}
+		rate := func(p *program) float64 { return float64(lines) / p.median().Seconds() }
+		fmt.Fprintf(&b.out, "| %s | %d | %s | %s | 1 : %.0f |\n", of.filter, len(ours.rows)-1, thousands(rate(theirs)), thousands(rate(ours)), rate(ours)/rate(theirs))
+	}
+	b.out.WriteByte('\n')
+	return nil
+}
+
+// sshguard unpacks sshguard's parser from Debian's package; "" where that can't be
+// had.
+func sshguard(dir string) string {
+	c := exec.Command("sh", "-c", "apt-get download -qq sshguard && dpkg -x sshguard_*.deb sshguard")
+	c.Dir = dir
+	if out, err := c.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "read: sshguard is left out: %v: %s\n", err, out)
+		return ""
+	}
+	return filepath.Join(dir, "sshguard/usr/libexec/sshguard/sshg-parser")
+}
+
+// thousands writes a number with commas.
+func thousands(f float64) string {
+	s := fmt.Sprintf("%.0f", f)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
