@@ -52,7 +52,7 @@ conformance:
 check:
 	go vet ./...
 	go tool staticcheck ./...
-	@out=$$(go tool gofumpt -l cmd pkg filters jails examples); \
+	@out=$$(go tool gofumpt -l cmd pkg filters jails examples bench); \
 	if [ -n "$$out" ]; then echo "gofumpt would change:"; echo "$$out"; exit 1; fi
 
 fuzz: packages

@@ -131,8 +131,13 @@ func told(r filter.Result, lines bool) string {
 // detail, on a log with a tenth of failures.
 func BenchmarkFilter(b *testing.B) {
 	for _, of := range []struct{ filter, kind string }{
-		{"sshd", "auth"}, {"nginx-http-auth", "nginx-error"}, {"nginx-botsearch", "nginx-access"}, {"dovecot", "dovecot"},
-		{"postfix", "mail"}, {"apache-auth", "apache-error"}, {"recidive", "fail2ban"},
+		{"sshd", "auth"},
+		{"nginx-http-auth", "nginx-error"},
+		{"nginx-botsearch", "nginx-access"},
+		{"dovecot", "dovecot"},
+		{"postfix", "mail"},
+		{"apache-auth", "apache-error"},
+		{"recidive", "fail2ban"},
 	} {
 		lines := generated(b, of.kind, 50_000, 0.1)
 		for _, detail := range []filter.Detail{filter.DetailAll, filter.DetailLines, filter.DetailIDs} {

@@ -217,7 +217,7 @@ func fold3(b []byte) (n uint32, ok bool) {
 	return n, true
 }
 
-var monthByLetters, dayByLetters = lettersOf(monthNumbers), lettersOf(dayNumbers)
+var dayByLetters = lettersOf(dayNumbers)
 
 func lettersOf(names map[string]int) map[uint32]int {
 	out := map[uint32]int{}

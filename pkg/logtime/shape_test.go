@@ -21,8 +21,17 @@ func TestQuick(t *testing.T) {
 	before := []string{"", "", "", " ", "[", "192.0.2.7 - - [", "x ", "ä: ", "<14>", "level=info t=", "2001:db8::1 - bob [", "  ", "date "}
 	after := []string{"", " host x", " ubuntu x", " gw1 x", " UTC", " utc x", "Z", " Z x", ".5 x", ",12", " 2025 x", "] x", "]", ": y", "+0100 x", " +02:00 x", " CET x", " Web x", " ä", "ä", " -1", "x", "_", " PM", " pm x", " am", " \tx", " GMTx", " 7", "\u00a0Z"}
 	patterns := [][]string{
-		nil, {"{^LN-BEG}"}, {"{DEFAULT}"}, {`^[^\[]*\[({DATE})`, "{^LN-BEG}"}, {"^{DATE}"}, {`%%Y-%%m-%%d %%H:%%M:%%S`}, {"%Y-%m-%d %H:%M:%S"}, {`^[^-]+ -- [^-]+ -- - ({DATE})`, "{^LN-BEG}"},
-		{"{^LN-BEG}%ExY(?P<_sep>[-/.])%m(?P=_sep)%d[T ]%H:%M:%S(?:[.,]%f)?(?:\\s*%z)?", "{^LN-BEG}"}, {`%d/%b[^/]*/%Y:%H:%M:%S %z`}, {`{DATE}$`},
+		nil,
+		{"{^LN-BEG}"},
+		{"{DEFAULT}"},
+		{`^[^\[]*\[({DATE})`, "{^LN-BEG}"},
+		{"^{DATE}"},
+		{`%%Y-%%m-%%d %%H:%%M:%%S`},
+		{"%Y-%m-%d %H:%M:%S"},
+		{`^[^-]+ -- [^-]+ -- - ({DATE})`, "{^LN-BEG}"},
+		{"{^LN-BEG}%ExY(?P<_sep>[-/.])%m(?P=_sep)%d[T ]%H:%M:%S(?:[.,]%f)?(?:\\s*%z)?", "{^LN-BEG}"},
+		{`%d/%b[^/]*/%Y:%H:%M:%S %z`},
+		{`{DATE}$`},
 	}
 	zurich, err := time.LoadLocation("Europe/Zurich")
 	if err != nil {
