@@ -212,12 +212,8 @@ func (o *regexOptions) filterFile(path string, given *fail2ban.Options) (*filter
 // filterByName looks a filter up in our own configuration, or in one of
 // fail2ban's that --config names.
 func (o *regexOptions) filterByName(name string, given *fail2ban.Options) (*filter.Definition, error) {
-	cfg, err := config.Load(config.Options{Path: o.config})
-	if err != nil {
-		return nil, err
-	}
-	if cfg.Fail2ban != nil {
-		dir := cfg.Fail2ban.Dir
+	if config.IsTree(o.config) { // its jails need not be read
+		dir := strings.TrimRight(o.config, "/")
 		if !isFile(join(dir, "filter.d", name+".conf")) && !isFile(join(dir, "filter.d", name+".local")) {
 			return nil, nil
 		}
@@ -227,6 +223,10 @@ func (o *regexOptions) filterByName(name string, given *fail2ban.Options) (*filt
 			c, _, err := fail2ban.Read(join(dir, "filter.d", name))
 			return c, err
 		})
+	}
+	cfg, err := config.Load(config.Options{Path: o.config})
+	if err != nil {
+		return nil, err
 	}
 	known, ok := cfg.Filters[name]
 	if !ok {

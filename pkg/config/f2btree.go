@@ -325,9 +325,12 @@ func (l *loader) treeFilter(f *fail2ban.Jail, j *Jail, fail func(string, error))
 	}
 }
 
-// isTree reports whether a directory is a configuration of fail2ban's and not
+// IsTree reports whether a directory is a configuration of fail2ban's and not
 // one of ours.
-func isTree(dir string) bool {
+func IsTree(dir string) bool {
+	if fi, err := os.Stat(dir); err != nil || !fi.IsDir() {
+		return false
+	}
 	_, err := os.Stat(filepath.Join(dir, "bailiff.toml"))
 	return err != nil && fail2ban.Exists(dir)
 }

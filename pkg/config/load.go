@@ -120,7 +120,7 @@ func (l *loader) user(path string) error {
 	main, dir := path, filepath.Dir(path)
 	if fi.IsDir() {
 		main, dir = filepath.Join(path, "bailiff.toml"), path
-		if isTree(path) {
+		if IsTree(path) {
 			return l.tree(path)
 		}
 	}

@@ -53,7 +53,11 @@ func (s *Scanner) Next() ([]byte, error) {
 }
 
 func (s *Scanner) finish(line []byte) []byte {
-	return bytes.TrimRight(s.enc.Decode(line), "\r\n")
+	line = s.enc.Decode(line)
+	if n := len(line); n == 0 || line[n-1] != '\r' && line[n-1] != '\n' {
+		return line
+	}
+	return bytes.TrimRight(line, "\r\n")
 }
 
 // fill reads more. What is beyond MaxLine of a line is dropped.
