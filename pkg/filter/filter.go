@@ -19,7 +19,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"bailiff/pkg/logtime"
@@ -69,85 +68,6 @@ type Definition struct {
 	Unwritten bool
 	// Journal says that lines come with a time of their own and hold no date.
 	Journal bool
-}
-
-// Failure is what one line gave.
-type Failure struct {
-	ID     string       // the text that identifies the offender; an address in its usual form
-	Addr   netip.Prefix // the ID as an address or network; not valid if it is none
-	IP     netip.Addr   // the address, where the ID is something else
-	Name   bool         // the ID is a host name that wants resolving
-	Time   time.Time    // the line's own; zero if none is known
-	Regex  int          // index of the failregex that matched
-	Groups Groups       // all named groups that took part
-	Lines  []Line       // of the log that made it
-	// Order is the names of Groups as fail2ban has them, with those that took no
-	// part, and with users, nofail-matches, mlfpending and ip where it keeps them.
-	Order       []string
-	Users       []string // all that were tried on the connection
-	NofailLines []Line   // of the connection, that are no failure by themselves
-
-	number number
-	// With CheckAll, matches that make no failure are told, too.
-	NoFail  bool // one of F-NOFAIL
-	Pending bool // of a connection whose address is not known yet
-}
-
-// number is how fail2ban writes a time as a number.
-type number uint8
-
-const (
-	wholeFloat number = iota // 1426023083.0
-	fullFloat                // 1426023083.25, where the log counts seconds
-	integer                  // 1426023083, where the line names its zone
-)
-
-// Epoch returns the time in seconds since 1970 as fail2ban prints it.
-func (x *Failure) Epoch() string {
-	switch {
-	case x.Time.IsZero():
-		return "None"
-	case x.number == integer:
-		return strconv.FormatInt(x.Time.Unix(), 10)
-	case x.number == fullFloat && x.Time.Nanosecond() != 0:
-		return strconv.FormatFloat(float64(x.Time.Unix())+float64(x.Time.Nanosecond())/1e9, 'f', -1, 64)
-	}
-	return strconv.FormatInt(x.Time.Unix(), 10) + ".0"
-}
-
-// Detail is how much a filter tells of a line.
-type Detail uint8
-
-const (
-	// DetailAll tells everything.
-	DetailAll Detail = iota
-	// DetailLines tells of failures, without groups and users: who, when, by which
-	// expression, on which lines. Of a line without one, nothing but Err is told.
-	DetailLines
-	// DetailIDs leaves out the lines, too.
-	DetailIDs
-)
-
-// Groups are the named groups of a match by name: strings, and []string for
-// those that TUPLE_ made.
-type Groups map[string]any
-
-// Result is what a filter makes of one line.
-type Result struct {
-	Time     time.Time // of the line, or the last one's if that is near; zero if none is known
-	Dated    bool      // the time was found in the line
-	Failures []Failure
-	Ignored  int   // index of the ignoreregex that matched, or -1
-	Ignores  []int // every match of an ignoreregex, with CheckAll
-	// Pref is the groups of the prefregex, nil if it did not match or there is none.
-	Pref      Groups
-	PrefOrder []string
-	// Rest is what the expressions saw: the line without its date. It is valid
-	// until the next Match.
-	Rest []byte
-	// Err says that an expression was given up on this line, which then counts
-	// as not matched: a *pyregexp.BudgetError.
-	Err error
 }
 
 type expression struct {
@@ -248,13 +168,6 @@ func (f *Filter) Prefregex() string {
 	}
 	return f.pref.re.String()
 }
-
-// Line is a line of the log in three parts, of which the middle is its date; one
-// without a date may have that of the line before it.
-type Line struct{ Before, Date, After string }
-
-// String returns the line as it stands.
-func (l Line) String() string { return l.Before + l.Date + l.After }
 
 // Compile reads a definition. The error joins everything that is wrong with it,
 // each with its place.
@@ -495,7 +408,7 @@ func (f *Filter) quick(r *Result, q *logtime.Date, line []byte, now time.Time) {
 	f.catchUp()
 	r.Time, r.Dated = f.last, true
 	f.org = f.org[:0]
-	f.search1(r, line[:q.Start], f.latelyText, line[q.End:], maybe)
+	f.search(r, line[:q.Start], f.latelyText, line[q.End:], maybe)
 }
 
 // catchUp reads the time of the last line's date.
@@ -543,12 +456,12 @@ func (f *Filter) find(r *Result, before, date, after []byte) {
 		f.org = f.buffer
 		f.rebuild(f.buffer)
 	}
-	f.search1(r, before, date, after, nil)
+	f.search(r, before, date, after, nil)
 }
 
-// search1 looks for failures in buf. maybe are the failregexes that may match; nil:
+// search looks for failures in buf. maybe are the failregexes that may match; nil:
 // it is not known.
-func (f *Filter) search1(r *Result, before, date, after []byte, maybe []int) {
+func (f *Filter) search(r *Result, before, date, after []byte, maybe []int) {
 	single := f.maxLines == 1
 	if maybe == nil && f.whole != nil && f.brief() {
 		if f.fail.maybe = f.whole.Match(f.buf, f.fail.maybe); len(f.fail.maybe) == 0 {
@@ -735,15 +648,4 @@ func ParseID(id string, bits int) netip.Prefix {
 	}
 	a = a.Unmap()
 	return netip.PrefixFrom(a, a.BitLen())
-}
-
-// Text returns a group as one string; a tuple as Python writes it.
-func (g Groups) Text(name string) (string, bool) {
-	switch v := g[name].(type) {
-	case string:
-		return v, true
-	case []string:
-		return "('" + strings.Join(v, "', '") + "')", true
-	}
-	return "", false
 }
