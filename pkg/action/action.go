@@ -317,13 +317,10 @@ func (a *Action) Prolong(t *Ticket) error {
 	return nil
 }
 
-// canFlush reports whether it can lift all bans at once.
-func (a *Action) canFlush() bool { return a.def.get("actionflush") != "" }
-
 // flush lifts all bans at once. It reports whether that is done: false if each has
 // to be lifted by itself.
 func (a *Action) flush(stopping bool) (done bool) {
-	if !a.canFlush() {
+	if a.def.get("actionflush") == "" {
 		return false
 	}
 	a.site.Log.With("component", "actions").Log(context.Background(), slog.Level(2), fmt.Sprintf("[%s] Flush ticket(s) with %s", a.site.Jail, a.def.Name))

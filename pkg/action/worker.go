@@ -30,7 +30,6 @@ type kind int
 const (
 	jobStart kind = iota
 	jobBan
-	jobReban
 	jobUnban
 	jobUnbanUnlessFlushed
 	jobProlong
@@ -102,7 +101,7 @@ func (w *worker) run() {
 		if !over {
 			w.await(j)
 		}
-		if !over && (!late || j.kind != jobBan && j.kind != jobReban && j.kind != jobProlong) {
+		if !over && (!late || j.kind != jobBan && j.kind != jobProlong) {
 			w.do(j)
 		}
 		close(j.turns[w].done)
@@ -152,12 +151,6 @@ func (w *worker) do(j *job) {
 			break
 		}
 		failed("ban", w.act.Ban(j.ticket, false))
-		except = j.ticket
-	case jobReban:
-		if j.ticket.Restored && w.act.def.NoRestored() {
-			break
-		}
-		failed("reban", w.act.Ban(j.ticket, true))
 		except = j.ticket
 	case jobProlong:
 		if j.ticket.Restored && w.act.def.NoRestored() {

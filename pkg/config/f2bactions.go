@@ -26,7 +26,7 @@ func (l *loader) treeActions(f *fail2ban.Jail, j *Jail, fail func(string, error)
 		a := &f.Actions[i]
 		j.Sources = append(j.Sources, a.Files...)
 		if a.Python != "" {
-			def, err := pythonAction(a)
+			def, err := NativeAction(a.Name, a.Python, a.Options)
 			if err != nil {
 				j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: action %s: %w", f.Name, a.Name, err))
 				continue
@@ -104,13 +104,9 @@ func CommandAction(name string, options *fail2ban.Options) (action.Definition, e
 	return d, nil
 }
 
-// pythonAction is what is done in place of an action that is a program of
-// Python's: the mail of smtp.py is sent by us; there is no Python to run any other.
-func pythonAction(a *fail2ban.Action) (action.Definition, error) {
-	return NativeAction(a.Name, a.Python, a.Options)
-}
-
-// NativeAction returns the action that does what a stock action in Python does.
+// NativeAction returns the action that does what a stock action in Python does: the
+// mail of smtp.py is sent by us. The error is for any other; there is no Python to
+// run it.
 func NativeAction(name, python string, options *fail2ban.Options) (action.Definition, error) {
 	d := action.Definition{Name: name, Properties: &fail2ban.Options{}}
 	if filepath.Base(python) != "smtp.py" {

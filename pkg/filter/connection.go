@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -354,11 +353,4 @@ type prefix struct {
 	m      []int
 	text   []byte
 	groups Groups // with DetailAll
-}
-
-func cloneGroups(g Groups) Groups {
-	if g == nil {
-		return nil
-	}
-	return maps.Clone(g)
 }

@@ -185,7 +185,7 @@ func (f *Filter) failure(i int, line *found, lines []Line, r *Result) {
 		out.Lines = slices.Clone(conn.matches)
 	}
 	if conn.groups != nil {
-		out.Groups = cloneGroups(conn.groups)
+		out.Groups = maps.Clone(conn.groups)
 		if len(conn.users) > 0 {
 			out.Users = slices.Clone(conn.users)
 		}

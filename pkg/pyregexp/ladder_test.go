@@ -69,6 +69,7 @@ func TestLadder(t *testing.T) {
 		sets++
 		set := NewSet(members...)
 		small := NewSet(members...)
+		own := set.NewMatcher()
 		var dst []int
 		for _, s := range subjects {
 			cut := g.IntN(len(s) + 1)
@@ -76,7 +77,7 @@ func TestLadder(t *testing.T) {
 			if d := small.dfa.get(small.outer, small.roots...); d != nil && len(d.spare) > 0 {
 				d.spare[0].bytes = maxDFA + 1 // full: the next transition clears it
 			}
-			for _, got := range [][]int{whole, set.MatchParts(dst, s[:cut], s[cut:]), small.Match(s, nil)} {
+			for _, got := range [][]int{whole, set.MatchParts(dst, s[:cut], s[cut:]), small.Match(s, nil), own.Match(s, nil)} {
 				for m, re := range members {
 					if want, _, err := re.bare(s); want != nil && err == nil && !slices.Contains(got, m) {
 						t.Errorf("the set of %q leaves out %d on %q", members, m, s)
@@ -86,6 +87,9 @@ func TestLadder(t *testing.T) {
 			for _, m := range whole {
 				want, _, err := members[m].bare(s)
 				got, gotErr := set.Confirm(m, s, nil)
+				if same, sameErr := own.Confirm(m, s, nil); !slices.Equal(got, same) || (gotErr == nil) != (sameErr == nil) {
+					t.Errorf("%q on %q: the set confirms %v %v, its matcher %v %v", members[m], s, got, gotErr, same, sameErr)
+				}
 				if err == nil && (gotErr != nil || !slices.Equal(got, want)) {
 					t.Errorf("%q on %q: confirmed %v %v, want %v", members[m], s, got, gotErr, want)
 				}

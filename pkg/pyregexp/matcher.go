@@ -1,9 +1,6 @@
 package pyregexp
 
-import (
-	"math/bits"
-	"slices"
-)
+import "slices"
 
 // Matcher is a Set for one goroutine: it keeps its tables and its scratch memory at
 // hand, where the Set's own methods ask for them at every call.
@@ -26,29 +23,18 @@ func (s *Set) NewMatcher(groups ...string) *Matcher {
 
 // Match is the Set's.
 func (m *Matcher) Match(b []byte, dst []int) []int {
-	dst = dst[:0]
 	s := m.set
 	if !s.lits.foundIn(b) {
-		return dst
+		return dst[:0]
 	}
-	if d := s.dfa.get(s.outer, s.roots...); d != nil {
-		if m.cache == nil {
-			m.cache = d.newCache()
-		}
-		mask := d.run(m.cache, b)
-		for w, bit := range mask {
-			for ; bit != 0; bit &= bit - 1 {
-				dst = append(dst, w*64+bits.TrailingZeros64(bit))
-			}
-		}
-		if mask != nil {
-			return dst
-		}
+	d := s.dfa.get(s.outer, s.roots...)
+	if d == nil {
+		return s.members(nil, dst)
 	}
-	for i := range s.res {
-		dst = append(dst, i)
+	if m.cache == nil {
+		m.cache = d.newCache()
 	}
-	return dst
+	return s.members(d.run(m.cache, b), dst)
 }
 
 // Confirm is the Set's.

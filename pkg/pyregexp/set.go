@@ -46,25 +46,32 @@ func (s *Set) Match(b []byte, dst []int) []int {
 
 // MatchParts is Match for a text that is given in parts.
 func (s *Set) MatchParts(dst []int, parts ...[]byte) []int {
-	dst = dst[:0]
 	if len(parts) == 1 && !s.lits.foundIn(parts[0]) {
-		return dst
+		return dst[:0]
 	}
-	if d := s.dfa.get(s.outer, s.roots...); d != nil {
-		c := d.take()
-		mask := d.run(c, parts...)
-		for w, m := range mask {
-			for ; m != 0; m &= m - 1 {
-				dst = append(dst, w*64+bits.TrailingZeros64(m))
-			}
-		}
-		d.give(c)
-		if mask != nil {
-			return dst
+	d := s.dfa.get(s.outer, s.roots...)
+	if d == nil {
+		return s.members(nil, dst)
+	}
+	c := d.take()
+	dst = s.members(d.run(c, parts...), dst)
+	d.give(c)
+	return dst
+}
+
+// members appends to dst[:0] the members that a mask of the DFA's names; all, if it
+// is nil.
+func (s *Set) members(mask []uint64, dst []int) []int {
+	dst = dst[:0]
+	if mask == nil {
+		for i := range s.res {
+			dst = append(dst, i)
 		}
 	}
-	for i := range s.res {
-		dst = append(dst, i)
+	for w, m := range mask {
+		for ; m != 0; m &= m - 1 {
+			dst = append(dst, w*64+bits.TrailingZeros64(m))
+		}
 	}
 	return dst
 }
