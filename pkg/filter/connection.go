@@ -285,10 +285,10 @@ type alternative struct{ name, group int }
 
 // look reads the groups of a match. pre is what the prefregex found around it, nil
 // if there is none; what the failregex found comes before that.
-func (f *Filter) look(x *expression, m []int, text []byte, pre *prefix) found {
+func look(pref, x *expression, m []int, text []byte, pre *prefix) found {
 	var values [len(names)]value
 	if pre != nil {
-		f.pref.values(&values, pre.m, pre.text)
+		pref.values(&values, pre.m, pre.text)
 	}
 	x.values(&values, m, text)
 	return foundOf(&values)

@@ -110,10 +110,7 @@ func (f *Filter) attempt(x *expression, i int, text []byte) Attempt {
 		return a
 	}
 	if m != nil {
-		buf := f.buf
-		f.buf = text
-		a.Matched, a.Groups, a.Order = true, f.groups(x, m), x.order
-		f.buf = buf
+		a.Matched, a.Groups, a.Order = true, x.groups(m, text), x.order
 		return a
 	}
 	reach, ok, err := x.re.Furthest(text)

@@ -64,36 +64,28 @@ func (f *Filter) failures(r *Result, pre *prefix, maybe []int) {
 
 // found reads the groups of a match and of the prefregex around it.
 func (f *Filter) found(x *expression, m []int, pre *prefix) found {
-	merged := x.tuples || pre != nil && f.pref.tuples
-	if f.brief() && !merged {
-		return f.look(x, m, f.buf, pre)
-	}
-	groups, order := f.groups(x, m), x.order
+	groups, order := x.groups(m, f.buf), x.order
 	if pre != nil {
-		if pre.groups == nil { // only where this expression merges groups
-			buf := f.buf
-			f.buf = pre.text
-			pre.groups = f.groups(f.pref, pre.m)
-			f.buf = buf
-			delete(pre.groups, "content")
-		}
-		if len(pre.groups) > 0 {
-			order = slices.DeleteFunc(slices.Clone(f.pref.order), func(n string) bool { return n == "content" })
-			for _, n := range x.order {
-				if !slices.Contains(order, n) {
-					order = append(order, n)
-				}
-			}
-			all := maps.Clone(pre.groups)
-			maps.Copy(all, groups)
-			groups = all
+		groups, order = withPrefix(f.pref, pre, x, groups)
+	}
+	return lookIn(groups, order)
+}
+
+// withPrefix joins the groups of the prefregex and those of the failregex, which come
+// before them.
+func withPrefix(pref *expression, pre *prefix, x *expression, groups Groups) (Groups, []string) {
+	if len(pre.groups) == 0 {
+		return groups, x.order
+	}
+	order := slices.DeleteFunc(slices.Clone(pref.order), func(n string) bool { return n == "content" })
+	for _, n := range x.order {
+		if !slices.Contains(order, n) {
+			order = append(order, n)
 		}
 	}
-	out := lookIn(groups, order)
-	if f.brief() {
-		out.groups, out.order = nil, nil
-	}
-	return out
+	all := maps.Clone(pre.groups)
+	maps.Copy(all, groups)
+	return all, order
 }
 
 func joined(lines []Line) []byte {

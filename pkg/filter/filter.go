@@ -117,15 +117,13 @@ type Filter struct {
 	pref     *expression
 	searcher *pyregexp.Searcher // of pref
 	preCaps  []int
-	// lean and leanSearcher follow only the groups that identify.
-	lean         *pyregexp.Matcher
-	leanSearcher *pyregexp.Searcher
-	prefix       prefix
-	fail         group
-	// whole says of a line, before the prefregex, which failregexes may match; nil:
-	// that is not known beforehand.
-	whole    *pyregexp.Matcher
+	prefix   prefix
+	fail     group
 	ignore   group
+	// within is the failregexes in what the prefregex leaves of a line; nil: what may
+	// match in there is not known beforehand.
+	within   *pyregexp.Set
+	lines    *lineMatcher // for when only failures are asked for
 	dates    *logtime.Detector
 	dns      UseDNS
 	maxLines int
@@ -222,16 +220,11 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 	}
 	f.fail.join()
 	f.ignore.join()
-	f.lean = f.fail.set.NewMatcher(f.fail.captures()...)
-	f.whole = f.lean
 	if f.pref != nil {
 		f.searcher = f.pref.re.NewSearcher()
-		f.leanSearcher = f.pref.re.NewSearcher(append(f.pref.captures(), "content")...)
-		f.whole = nil
-		if set := pyregexp.NewSetWithin(f.pref.re, "content", f.fail.set.Members()...); set != nil {
-			f.whole = set.NewMatcher()
-		}
+		f.within = pyregexp.NewSetWithin(f.pref.re, "content", f.fail.set.Members()...)
 	}
+	f.lines = f.newLineMatcher()
 	return f, nil
 }
 
@@ -395,20 +388,25 @@ func (f *Filter) brief() bool {
 // quick is Match for a line whose date is known, but was not read yet: its time is
 // wanted only if the line tells of something, or a later line has none of its own.
 func (f *Filter) quick(r *Result, q *logtime.Date, line []byte, now time.Time) {
-	f.buf = append(append(append(f.buf[:0], line[:q.Start]...), line[q.End:]...), '\n')
 	f.lately, f.latelyNow, f.isLately = *q, now, true
 	f.latelyText = append(f.latelyText[:0], line[q.Start:q.End]...)
-	var maybe []int
-	if f.whole != nil {
-		if f.fail.maybe = f.whole.Match(f.buf, f.fail.maybe); len(f.fail.maybe) == 0 {
-			return
-		}
-		maybe = f.fail.maybe
+	before, after := line[:q.Start], line[q.End:]
+	regex, found, err := f.lines.match(before, after)
+	r.Err = err
+	if regex >= 0 {
+		f.catchUp()
+		r.Time, r.Dated = f.last, true
+		f.told(regex, &found, before, f.latelyText, after, r)
 	}
-	f.catchUp()
-	r.Time, r.Dated = f.last, true
+}
+
+// told is failure for a line in its parts.
+func (f *Filter) told(regex int, found *found, before, date, after []byte, r *Result) {
 	f.org = f.org[:0]
-	f.search(r, line[:q.Start], f.latelyText, line[q.End:], maybe)
+	if f.Detail != DetailIDs {
+		f.org = append(f.org, lineOf(before, date, after))
+	}
+	f.failure(regex, found, f.org, r)
 }
 
 // catchUp reads the time of the last line's date.
@@ -443,9 +441,16 @@ func (f *Filter) MatchAt(date string, line []byte, when time.Time) Result {
 
 // find looks for failures in a line whose date is cut out.
 func (f *Filter) find(r *Result, before, date, after []byte) {
+	if f.brief() {
+		regex, found, err := f.lines.match(before, after)
+		r.Err = err
+		if regex >= 0 {
+			f.told(regex, &found, before, date, after, r)
+		}
+		return
+	}
 	f.buf = append(append(append(f.buf[:0], before...), after...), '\n')
-	single := f.maxLines == 1
-	if single {
+	if f.maxLines == 1 {
 		// Strings are made only of lines that match.
 		f.org = f.org[:0]
 	} else {
@@ -456,19 +461,12 @@ func (f *Filter) find(r *Result, before, date, after []byte) {
 		f.org = f.buffer
 		f.rebuild(f.buffer)
 	}
-	f.search(r, before, date, after, nil)
+	f.search(r, before, date, after)
 }
 
-// search looks for failures in buf. maybe are the failregexes that may match; nil:
-// it is not known.
-func (f *Filter) search(r *Result, before, date, after []byte, maybe []int) {
+// search looks for failures in buf.
+func (f *Filter) search(r *Result, before, date, after []byte) {
 	single := f.maxLines == 1
-	if maybe == nil && f.whole != nil && f.brief() {
-		if f.fail.maybe = f.whole.Match(f.buf, f.fail.maybe); len(f.fail.maybe) == 0 {
-			return
-		}
-		maybe = f.fail.maybe
-	}
 	r.Rest = f.buf[:len(f.buf)-1]
 	if f.explain {
 		f.seen = append(f.seen[:0], f.buf...)
@@ -478,11 +476,7 @@ func (f *Filter) search(r *Result, before, date, after []byte, maybe []int) {
 	}
 	var pre *prefix
 	if f.pref != nil {
-		searcher := f.searcher
-		if f.brief() {
-			searcher = f.leanSearcher
-		}
-		m, err := searcher.Search(f.buf, f.preCaps)
+		m, err := f.searcher.Search(f.buf, f.preCaps)
 		if err != nil {
 			r.Err = fmt.Errorf("%s%w", f.pref.where(), err)
 		}
@@ -496,15 +490,13 @@ func (f *Filter) search(r *Result, before, date, after []byte, maybe []int) {
 		if g := f.pref.content; g > 0 && m[2*g] >= 0 {
 			content = f.buf[m[2*g]:m[2*g+1]]
 		}
-		if !f.brief() || f.pref.tuples {
-			pre.groups = f.groups(f.pref, m)
-			r.Pref, r.PrefOrder = maps.Clone(pre.groups), f.pref.order
-			if len(f.pref.merged) > 0 { // another group may have become the content
-				text, _ := pre.groups["content"].(string)
-				content = []byte(text)
-			}
-			delete(pre.groups, "content")
+		pre.groups = f.pref.groups(m, f.buf)
+		r.Pref, r.PrefOrder = maps.Clone(pre.groups), f.pref.order
+		if len(f.pref.merged) > 0 { // another group may have become the content
+			text, _ := pre.groups["content"].(string)
+			content = []byte(text)
 		}
+		delete(pre.groups, "content")
 		if len(content) > 0 {
 			f.buf, f.spare = append(append(f.spare[:0], content...), '\n'), f.buf // Rest stays as it is
 			if !single {
@@ -518,10 +510,7 @@ func (f *Filter) search(r *Result, before, date, after []byte, maybe []int) {
 	if single && f.Detail != DetailIDs {
 		f.org = append(f.org, lineOf(before, date, after))
 	}
-	if maybe == nil {
-		maybe = f.fail.candidates(f.buf)
-	}
-	f.failures(r, pre, maybe)
+	f.failures(r, pre, f.fail.candidates(f.buf))
 }
 
 // lineOf makes one text of a line's parts, and its parts of that.
@@ -545,23 +534,6 @@ func (f *Filter) rebuild(lines []Line) {
 	f.buf = append(f.buf, '\n')
 }
 
-// captures are the names of the groups that identify, and of what is merged into
-// them.
-func (x *expression) captures() []string {
-	out := slices.Clone(names[:])
-	for _, m := range x.merged {
-		out = append(out, m.from)
-	}
-	return out
-}
-
-func (g *group) captures() (out []string) {
-	for i := range g.list {
-		out = append(out, g.list[i].captures()...)
-	}
-	return out
-}
-
 // candidates returns the expressions that may match.
 func (g *group) candidates(text []byte) []int {
 	if len(g.list) == 0 {
@@ -572,11 +544,7 @@ func (g *group) candidates(text []byte) []int {
 }
 
 func (f *Filter) confirm(g *group, i int, text []byte, r *Result) []int {
-	matcher := g.matcher
-	if g == &f.fail && f.brief() {
-		matcher = f.lean
-	}
-	m, err := matcher.Confirm(i, text, f.caps)
+	m, err := g.matcher.Confirm(i, text, f.caps)
 	if err != nil {
 		r.Err = fmt.Errorf("%s%w", g.list[i].where(), err)
 		return nil
@@ -604,12 +572,12 @@ func (f *Filter) ignored(r *Result, text []byte) bool {
 	return found
 }
 
-// groups returns the named groups that took part, with alternatives merged.
-func (f *Filter) groups(x *expression, m []int) Groups {
+// groups returns the named groups that took part in a match, with alternatives merged.
+func (x *expression) groups(m []int, text []byte) Groups {
 	out := make(Groups, len(x.names))
 	for i, n := range x.names {
 		if n != "" && m[2*i] >= 0 {
-			out[n] = string(f.buf[m[2*i]:m[2*i+1]])
+			out[n] = string(text[m[2*i]:m[2*i+1]])
 		}
 	}
 	for _, a := range x.merged {

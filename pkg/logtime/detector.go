@@ -47,11 +47,14 @@ type Detector struct {
 	firstUnused int
 	bufs        [2][]int
 
-	shape *shape // of the last date; nil: none that is sure
+	shape  *shape    // of the last date; nil: none that is sure
+	shapes [4]*shape // lately
+	reader formReader
 	// The hour that was read last: times within it are counted from its begin.
 	hour                time.Time
 	hourKey             [4]int
-	hourOf              *shape
+	hourZone            int
+	hourHasZone         bool
 	hourFrom, hourUntil time.Time // of now
 	hourKnown           bool
 	slow                bool // remember no forms; for tests
@@ -61,8 +64,8 @@ type Detector struct {
 // there.
 type place struct {
 	start, end      int
-	before, first   string // the characters before and at the start
-	lastChar, after string // the last one of the date, and the one behind
+	before, first   rune // the characters before and at the start; noChar: none
+	lastChar, after rune // the last one of the date, and the one behind
 	known           bool
 }
 
@@ -152,7 +155,7 @@ func (d *Detector) Templates() []*Template { return d.templates }
 // and the day of a time alone.
 func (d *Detector) Find(line []byte, now time.Time) (Match, bool) {
 	if q, ok := d.Quick(line, now); ok {
-		out := Match{Template: q.Template, Start: q.Start, End: q.End}
+		out := Match{Template: q.Template(), Start: int(q.Start), End: int(q.End)}
 		out.Time, out.Integer, out.Valid = d.Time(&q, now)
 		return out, true
 	}
@@ -306,27 +309,35 @@ func (d *Detector) reorder(i int) {
 	}
 }
 
-// char returns the character that begins at i, "" outside of the line.
-func char(line []byte, i int) string {
+// noChar stands for the character outside of a line.
+const noChar rune = -1
+
+// char returns the character that begins at i.
+func char(line []byte, i int) rune {
 	if i < 0 || i >= len(line) {
-		return ""
+		return noChar
 	}
-	_, size := utf8.DecodeRune(line[i:])
-	return string(line[i : i+size])
+	if c := line[i]; c < utf8.RuneSelf {
+		return rune(c)
+	}
+	r, _ := utf8.DecodeRune(line[i:])
+	return r
 }
 
 // charBefore returns the character that ends at i.
-func charBefore(line []byte, i int) string {
+func charBefore(line []byte, i int) rune {
 	if i <= 0 || i > len(line) {
-		return ""
+		return noChar
 	}
-	_, size := utf8.DecodeLastRune(line[:i])
-	return string(line[i-size : i])
+	if c := line[i-1]; c < utf8.RuneSelf {
+		return rune(c)
+	}
+	r, _ := utf8.DecodeLastRune(line[:i])
+	return r
 }
 
-func alnum(s string) bool {
-	r, _ := utf8.DecodeRuneInString(s)
-	return s != "" && (unicode.IsLetter(r) || unicode.IsNumber(r))
+func alnum(r rune) bool {
+	return r != noChar && (unicode.IsLetter(r) || unicode.IsNumber(r))
 }
 
 // offset is where the character with that number begins, in bytes.

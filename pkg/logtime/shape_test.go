@@ -85,11 +85,11 @@ func TestQuick(t *testing.T) {
 				// Quick has moved the state on; the slow one does so, too.
 				m, found := slow.Find(line, now)
 				when, integer, valid := fast.Time(&q, now)
-				got := Match{when, valid, integer, q.Start, q.End, nil}
+				got := Match{when, valid, integer, int(q.Start), int(q.End), nil}
 				name := m.Template.Name
 				m.Template = nil
-				if !found || !got.Time.Equal(m.Time) || got.Valid != m.Valid || got.Integer != m.Integer || got.Start != m.Start || got.End != m.End || q.Template.Name != name {
-					t.Fatalf("seed %d, %q, pattern %q: quick %+v of %s, slow %+v of %s (form of %+v)", seed, line, pattern, got, q.Template.Name, m, name, was)
+				if !found || !got.Time.Equal(m.Time) || got.Valid != m.Valid || got.Integer != m.Integer || got.Start != m.Start || got.End != m.End || q.Template().Name != name {
+					t.Fatalf("seed %d, %q, pattern %q: quick %+v of %s, slow %+v of %s (form of %+v)", seed, line, pattern, got, q.Template().Name, m, name, was)
 				}
 			} else {
 				a, okA := fast.Find(line, now)
@@ -99,7 +99,7 @@ func TestQuick(t *testing.T) {
 				}
 			}
 			lines++
-			if !reflect.DeepEqual(states(fast), states(slow)) || fast.lastAt != slow.lastAt || fast.firstUnused != slow.firstUnused {
+			if !reflect.DeepEqual(states(fast), states(slow)) || !samePlace(fast, slow) || fast.firstUnused != slow.firstUnused {
 				t.Fatalf("seed %d, %q, pattern %q: after it the states differ:\n%v\n%v\n%+v\n%+v", seed, line, pattern, states(fast), states(slow), fast.lastAt, slow.lastAt)
 			}
 		}
@@ -108,6 +108,14 @@ func TestQuick(t *testing.T) {
 	if quick < lines/10 {
 		t.Errorf("only %d of %d lines", quick, lines)
 	}
+}
+
+// samePlace compares where the last date was: all of that which is asked for.
+func samePlace(a, b *Detector) bool {
+	if a.last != nil && a.last.anchored() {
+		return a.lastAt.start == b.lastAt.start && a.lastAt.known == b.lastAt.known
+	}
+	return a.lastAt == b.lastAt
 }
 
 func states(d *Detector) (out []string) {

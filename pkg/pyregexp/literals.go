@@ -2,6 +2,7 @@ package pyregexp
 
 import (
 	"bytes"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -24,6 +25,11 @@ func (l literals) foundIn(b []byte) bool {
 		}
 	}
 	return len(l) == 0
+}
+
+// hold reports whether one of them has this byte.
+func (l literals) hold(c byte) bool {
+	return slices.ContainsFunc(l, func(s []byte) bool { return bytes.IndexByte(s, c) >= 0 })
 }
 
 // better reports whether l turns more texts away than other: its shortest string

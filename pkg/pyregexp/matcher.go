@@ -37,6 +37,24 @@ func (m *Matcher) Match(b []byte, dst []int) []int {
 	return s.members(d.run(m.cache, b), dst)
 }
 
+// MatchLine is Match for a line without its newline, which is taken to be there.
+func (m *Matcher) MatchLine(b []byte, dst []int) []int {
+	s := m.set
+	if !s.lits.foundIn(b) {
+		return dst[:0]
+	}
+	d := s.dfa.get(s.outer, s.roots...)
+	if d == nil {
+		return s.members(nil, dst)
+	}
+	if m.cache == nil {
+		m.cache = d.newCache()
+	}
+	return s.members(d.run(m.cache, b, newline), dst)
+}
+
+var newline = []byte{'\n'}
+
 // Confirm is the Set's.
 func (m *Matcher) Confirm(i int, b []byte, dst []int) ([]int, error) {
 	return m.set.res[i].searchWith(&m.machine, m.progs[i], b, dst)

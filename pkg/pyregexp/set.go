@@ -22,7 +22,8 @@ func NewSet(res ...*Regexp) *Set {
 		all = all && len(re.lits) > 0
 		union = append(union, re.lits...)
 	}
-	if union = union.cut(); all && len(union) <= maxLiterals {
+	// A line may be given without its newline, which no literal needs then.
+	if union = union.cut(); all && len(union) <= maxLiterals && !union.hold('\n') {
 		s.lits = union
 	}
 	return s

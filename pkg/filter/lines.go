@@ -1,0 +1,189 @@
+package filter
+
+import (
+	"fmt"
+	"slices"
+
+	"bailiff/pkg/pyregexp"
+)
+
+// lineMatcher says which failregex matches a line, and whose failure that is, where
+// nothing more is asked for (Filter.brief). It remembers nothing from line to line,
+// so that lines may be looked at before it is their turn; one goroutine uses it.
+type lineMatcher struct {
+	pref         *expression
+	fail, ignore []expression
+
+	// whole says of a line, before the prefregex, which failregexes may match; nil:
+	// that is not known beforehand.
+	whole *pyregexp.Matcher
+	// These follow only the groups that identify.
+	failing  *pyregexp.Matcher
+	ignoring *pyregexp.Matcher
+	prefix   *pyregexp.Searcher
+
+	text, content       []byte
+	caps, prefCaps      []int
+	maybe, maybeIgnored []int
+	pre                 prefix
+}
+
+// newLineMatcher makes another one of a filter's.
+func (f *Filter) newLineMatcher() *lineMatcher {
+	m := &lineMatcher{pref: f.pref, fail: f.fail.list, ignore: f.ignore.list}
+	m.failing = f.fail.set.NewMatcher(f.fail.captures()...)
+	m.ignoring = f.ignore.set.NewMatcher()
+	switch {
+	case f.pref == nil:
+		m.whole = m.failing
+	default:
+		m.prefix = f.pref.re.NewSearcher(append(f.pref.captures(), "content")...)
+		if f.within != nil {
+			m.whole = f.within.NewMatcher()
+		}
+	}
+	return m
+}
+
+// match looks at a line whose date stood between before and after. regex is -1 if it
+// tells of nothing. The texts of line are valid until the next call. err says that
+// an expression was given up, which then counts as not matched.
+func (m *lineMatcher) match(before, after []byte) (regex int, line found, err error) {
+	joined := false
+	if m.whole != nil {
+		if len(before) == 0 {
+			m.maybe = m.whole.MatchLine(after, m.maybe)
+		} else {
+			m.join(before, after)
+			joined = true
+			m.maybe = m.whole.Match(m.text, m.maybe)
+		}
+		if len(m.maybe) == 0 {
+			return -1, line, nil
+		}
+	}
+	if !joined {
+		m.join(before, after)
+	}
+	return m.confirm()
+}
+
+func (m *lineMatcher) join(before, after []byte) {
+	m.text = append(append(append(m.text[:0], before...), after...), '\n')
+}
+
+// confirm is match for the line in text, of which maybe says what may match it.
+func (m *lineMatcher) confirm() (regex int, line found, err error) {
+	if len(m.ignore) > 0 && len(m.ignore) < len(m.fail)-2 {
+		ignored, e := m.ignored(m.text)
+		if err = e; ignored {
+			return -1, line, err
+		}
+	}
+	text := m.text
+	var pre *prefix
+	if m.pref != nil {
+		caps, e := m.prefix.Search(m.text, m.prefCaps)
+		if e != nil {
+			err = fmt.Errorf("%s%w", m.pref.where(), e)
+		}
+		if caps == nil {
+			return -1, line, err
+		}
+		m.prefCaps = caps
+		pre = &m.pre
+		*pre = prefix{m: caps, text: m.text}
+		var content []byte
+		if g := m.pref.content; g > 0 && caps[2*g] >= 0 {
+			content = m.text[caps[2*g]:caps[2*g+1]]
+		}
+		if m.pref.tuples {
+			pre.groups = m.pref.groups(caps, m.text)
+			if len(m.pref.merged) > 0 { // another group may have become the content
+				text, _ := pre.groups["content"].(string)
+				content = []byte(text)
+			}
+			delete(pre.groups, "content")
+		}
+		if len(content) > 0 {
+			m.content = append(append(m.content[:0], content...), '\n')
+			text = m.content
+		}
+	}
+	if m.whole == nil {
+		m.maybe = m.failing.Match(text, m.maybe)
+	}
+	for _, i := range m.maybe {
+		x := &m.fail[i]
+		caps, e := m.failing.Confirm(i, text, m.caps)
+		if e != nil {
+			err = fmt.Errorf("%s%w", x.where(), e)
+		}
+		if caps == nil {
+			continue
+		}
+		m.caps = caps
+		line = foundBy(m.pref, x, caps, text, pre)
+		line.groups, line.order = nil, nil
+		if len(m.ignore) > 0 {
+			ignored, e := m.ignored(text)
+			if e != nil {
+				err = e
+			}
+			if ignored {
+				return -1, line, err
+			}
+		}
+		return i, line, err
+	}
+	return -1, line, err
+}
+
+// ignored reports whether some ignoreregex matches.
+func (m *lineMatcher) ignored(text []byte) (found bool, err error) {
+	m.maybeIgnored = m.ignoring.Match(text, m.maybeIgnored)
+	var caps []int
+	for _, i := range m.maybeIgnored {
+		caps, e := m.ignoring.Confirm(i, text, caps)
+		if e != nil {
+			err = fmt.Errorf("%s%w", m.ignore[i].where(), e)
+		}
+		if caps != nil {
+			return true, err
+		}
+	}
+	return false, err
+}
+
+// foundBy reads the groups of a match of x and of the prefregex around it.
+func foundBy(pref, x *expression, caps []int, text []byte, pre *prefix) found {
+	if !x.tuples && (pre == nil || !pref.tuples) {
+		return look(pref, x, caps, text, pre)
+	}
+	groups, order := x.groups(caps, text), x.order
+	if pre != nil {
+		if pre.groups == nil { // only where this expression merges groups
+			pre.groups = pref.groups(pre.m, pre.text)
+			delete(pre.groups, "content")
+		}
+		groups, order = withPrefix(pref, pre, x, groups)
+	}
+	return lookIn(groups, order)
+}
+
+// captures are the names of the groups that identify, and of what is merged into
+// them.
+func (x *expression) captures() []string {
+	out := slices.Clone(names[:])
+	for _, m := range x.merged {
+		out = append(out, m.from)
+	}
+	return out
+}
+
+func (g *group) captures() (out []string) {
+	for i := range g.list {
+		out = append(out, g.list[i].captures()...)
+	}
+	return out
+}
