@@ -145,6 +145,7 @@ func (o *regexOptions) printf(format string, args ...any) {
 // found out, so that an error comes after what led to it, as with
 // fail2ban-regex.
 func (o *regexOptions) run(args []string) error {
+	collectLater()
 	o.printf("\nRunning tests\n=============\n\n")
 	if o.backend = "auto"; strings.HasPrefix(args[0], source.JournalName) {
 		o.backend = "systemd"

@@ -281,6 +281,18 @@ func (p *progress) at(done, total int64) {
 	if p.lines++; p.lines&0xff != 0 {
 		return
 	}
+	p.draw(done, total)
+}
+
+// block is at for many lines.
+func (p *progress) block(lines int, done, total int64) {
+	if p != nil {
+		p.lines += int64(lines)
+		p.draw(done, total)
+	}
+}
+
+func (p *progress) draw(done, total int64) {
 	now := time.Now()
 	if now.Sub(p.shown) < progressEvery {
 		return

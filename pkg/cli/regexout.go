@@ -18,22 +18,11 @@ import (
 	"bailiff/pkg/filter"
 )
 
-// clockEvery is after how many lines the clock is asked again.
-const clockEvery = 1000
-
 // failures prints what -o asks for.
 func (o *regexOptions) failures(f *filter.Filter, log *logInput, names *resolver) error {
 	w := bufio.NewWriterSize(o.out, 64<<10)
 	defer w.Flush()
-	now, read := o.clock(), 0
-	return log.each(func(line []byte) error {
-		if log.comment(line) {
-			return nil
-		}
-		if read++; read%clockEvery == 0 {
-			now = o.clock()
-		}
-		r := log.match(f, line, now)
+	one := func(_ []byte, r *filter.Result) error {
 		if r.Err != nil {
 			return r.Err
 		}
@@ -64,6 +53,16 @@ func (o *regexOptions) failures(f *filter.Filter, log *logInput, names *resolver
 			print()
 		}
 		return nil
+	}
+	if log.from != nil {
+		return log.inBlocks(f, o.clock, one)
+	}
+	return log.each(func(line []byte) error {
+		if log.comment(line) {
+			return nil
+		}
+		r := log.match(f, line, o.clock())
+		return one(line, &r)
 	})
 }
 

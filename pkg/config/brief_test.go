@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,7 +47,8 @@ func generated(t testing.TB, kind string, lines int, share float64) [][]byte {
 }
 
 // TestBrief: a filter that tells less finds the same failures, whatever the filter
-// and the log.
+// and the log; and so does one for which lines were looked at ahead, by a scout of
+// another filter that is like it.
 func TestBrief(t *testing.T) {
 	var lines [][]byte
 	samples, err := filepath.Glob("/usr/lib/python3/dist-packages/fail2ban/tests/files/logs/*")
@@ -95,19 +97,50 @@ func TestBrief(t *testing.T) {
 	slices.Reverse(back)
 	lines = append(lines, back...)
 	now := time.Now()
-	total := 0
+	total, without := 0, 0
+	r := rand.New(rand.NewPCG(1, 2))
 	for _, w := range filters {
 		full, lean, ids := compiled(t, w.name, w.options...), compiled(t, w.name, w.options...), compiled(t, w.name, w.options...)
 		lean.Detail, ids.Detail = filter.DetailLines, filter.DetailIDs
+		ahead, other := compiled(t, w.name, w.options...), compiled(t, w.name, w.options...)
+		ahead.Detail, other.Detail = filter.DetailLines, filter.DetailLines
+		scout := other.NewScout()
+		var seen filter.Sightings
+		seenAhead := map[int]string{}
+		form := ahead.Form()
+		for from := 0; from < len(lines); {
+			to := min(from+1+r.IntN(50), len(lines))
+			if r.IntN(3) > 0 { // else, by what was the form a while ago
+				form = ahead.Form()
+			}
+			given := &seen
+			if scout == nil {
+				given = nil
+				without++
+			} else {
+				scout.Look(lines[from:to], form, &seen)
+			}
+			err := ahead.MatchAll(lines[from:to], given, now, func(i int, r *filter.Result) error {
+				seenAhead[from+i] = told(*r, true)
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			from = to
+		}
 		for i, l := range lines {
 			a, b, c := full.Match(l, now), lean.Match(l, now), ids.Match(l, now)
 			total += len(a.Failures)
+			if x := told(b, true); x != seenAhead[i] {
+				t.Fatalf("%s %v, line %d: %s\nalone %s\nahead %s", w.name, w.options, i, l, x, seenAhead[i])
+			}
 			if x, y, z := told(a, true), told(b, true), told(c, false); x != y || told(a, false) != z {
 				t.Fatalf("%s %v, line %d: %s\nall   %s\nlines %s\nids   %s", w.name, w.options, i, l, x, y, z)
 			}
 		}
 	}
-	t.Logf("%d filters × %d lines, %d failures", len(filters), len(lines), total)
+	t.Logf("%d filters × %d lines, %d failures; %d blocks of lines without a scout", len(filters), len(lines), total, without)
 	if total < 5000 {
 		t.Errorf("only %d failures", total)
 	}

@@ -388,8 +388,7 @@ func (f *Filter) brief() bool {
 // quick is Match for a line whose date is known, but was not read yet: its time is
 // wanted only if the line tells of something, or a later line has none of its own.
 func (f *Filter) quick(r *Result, q *logtime.Date, line []byte, now time.Time) {
-	f.lately, f.latelyNow, f.isLately = *q, now, true
-	f.latelyText = append(f.latelyText[:0], line[q.Start:q.End]...)
+	f.note(q, line, now)
 	before, after := line[:q.Start], line[q.End:]
 	regex, found, err := f.lines.match(before, after)
 	r.Err = err
@@ -398,6 +397,12 @@ func (f *Filter) quick(r *Result, q *logtime.Date, line []byte, now time.Time) {
 		r.Time, r.Dated = f.last, true
 		f.told(regex, &found, before, f.latelyText, after, r)
 	}
+}
+
+// note keeps the date of the last line, whose time was not asked for yet.
+func (f *Filter) note(q *logtime.Date, line []byte, now time.Time) {
+	f.lately, f.latelyNow, f.isLately = *q, now, true
+	f.latelyText = append(f.latelyText[:0], line[q.Start:q.End]...)
 }
 
 // told is failure for a line in its parts.

@@ -167,10 +167,7 @@ func (d *Detector) Quick(line []byte, now time.Time) (date Date, ok bool) {
 	if s == nil || s.t != d.last {
 		return date, false
 	}
-	if d.reader.s != s {
-		d.reader = formReader{s: s, text: d.reader.text[:0]}
-	}
-	base, ok := d.reader.read(line)
+	base, ok := d.by(s).read(line)
 	if !ok || !s.anchored && !d.lastAt.fits(line, s.matchStart, base+s.matchEnd) {
 		return date, false
 	}
@@ -179,6 +176,14 @@ func (d *Detector) Quick(line []byte, now time.Time) (date Date, ok bool) {
 		d.lastAt = s.place(line, base)
 	}
 	return d.reader.date(base), true
+}
+
+// by returns the reader of a form.
+func (d *Detector) by(s *shape) *formReader {
+	if d.reader.s != s {
+		d.reader = formReader{s: s, text: d.reader.text[:0]}
+	}
+	return &d.reader
 }
 
 // Form is the form of a log's dates at some moment.
@@ -202,8 +207,8 @@ func (d *Detector) Has(f Form) bool {
 	return s != nil && f.s != nil && (s == f.s || s.key == f.s.key)
 }
 
-// Ahead finds dates ahead of the detector that they are for, which is then told with
-// Passed. It belongs to one goroutine.
+// Ahead finds dates ahead of the detector that they are for, which then takes them
+// over with Run. It belongs to one goroutine.
 type Ahead struct {
 	reader formReader
 	lastAt place
@@ -237,15 +242,31 @@ func (a *Ahead) Quick(line []byte) (Date, bool) {
 	return a.reader.date(base), true
 }
 
-// Follows reports whether a date that was found ahead, without what stood before,
-// is where the detector would have looked for it.
-func (d *Detector) Follows(line []byte, q *Date) bool {
-	s := q.shape
-	return s.anchored || d.lastAt.fits(line, s.matchStart, int(q.End)-s.end+s.matchEnd)
+// Follows reports whether a line's date, be it found ahead, is where the detector
+// would look for it, after the line that it was given last.
+func (d *Detector) Follows(line []byte) bool {
+	s := d.shape
+	if s.anchored {
+		return true
+	}
+	base, ok := d.by(s).read(line)
+	return ok && d.lastAt.fits(line, s.matchStart, base+s.matchEnd)
 }
 
-// Passed takes over that so many lines, of which this is the last, had dates that
-// were found ahead.
+// Run takes over that so many lines, of which this is the last, had dates that were
+// found ahead, and returns that of the last.
+func (d *Detector) Run(lines int, last []byte, now time.Time) (Date, bool) {
+	r := d.by(d.shape)
+	base, ok := r.read(last)
+	if !ok {
+		return Date{}, false
+	}
+	q := r.date(base)
+	d.Passed(lines, last, &q, now)
+	return q, true
+}
+
+// Passed is Run where the last date is known.
 func (d *Detector) Passed(lines int, last []byte, q *Date, now time.Time) {
 	s := d.shape
 	d.wonAgain(s, lines, now)

@@ -5,10 +5,11 @@ import "slices"
 // Matcher is a Set for one goroutine: it keeps its tables and its scratch memory at
 // hand, where the Set's own methods ask for them at every call.
 type Matcher struct {
-	set     *Set
-	progs   []*program
-	cache   *dfaCache // nil: not begun
-	machine machine
+	set      *Set
+	progs    []*program
+	cache    *dfaCache // nil: not begun
+	machine  machine
+	literals literalsUse
 }
 
 // NewMatcher returns a matcher of the set. With names of groups, Confirm tells of

@@ -1,0 +1,208 @@
+package filter
+
+import (
+	"math/bits"
+	"slices"
+	"time"
+
+	"bailiff/pkg/logtime"
+)
+
+// Most of what a line costs does not depend on the lines before it: its date, as long
+// as dates keep their form, which failregex matches, and what that captures. A Scout
+// finds that out for many lines ahead of the filter, on another core, or once for
+// several jails; the filter then takes it over line by line, and looks itself at
+// those of which the Scout was not sure.
+
+// Scout looks at lines ahead of a filter. It belongs to one goroutine.
+type Scout struct {
+	lines *lineMatcher
+	dates logtime.Ahead
+	// of the lines in one call of Look
+	text  [][]byte
+	at    []int // their numbers
+	date  []logtime.Date
+	join  []byte
+	masks []uint64
+}
+
+// NewScout makes a scout for a filter, or for others with the same definition; nil
+// if lines can't be looked at ahead of it.
+func (f *Filter) NewScout() *Scout {
+	if !f.brief() || f.journal || len(f.fail.list) == 0 || f.within == nil && f.pref != nil {
+		return nil
+	}
+	return &Scout{lines: f.newLineMatcher()}
+}
+
+// Form is that of the filter's dates now, by which a Scout is to go.
+func (f *Filter) Form() logtime.Form { return f.dates.Form() }
+
+// Sightings is what a Scout says of some lines.
+type Sightings struct {
+	form  logtime.Form
+	list  []sighting
+	texts []byte // of what was found, copied
+}
+
+// sighting is a line that the filter has to deal with; all between them have a date
+// and tell of nothing.
+type sighting struct {
+	line  int
+	sure  bool // else, the filter has to look for itself
+	date  logtime.Date
+	regex int // -1: none
+	found found
+	err   error
+}
+
+// Look looks at lines. What it says is put into out, whose memory is used again.
+func (s *Scout) Look(lines [][]byte, form logtime.Form, out *Sightings) {
+	out.form, out.list, out.texts = form, out.list[:0], out.texts[:0]
+	if !form.Known() {
+		return
+	}
+	s.text, s.at, s.date, s.join = s.text[:0], s.at[:0], s.date[:0], s.join[:0]
+	s.dates.Begin(form)
+	for i, line := range lines {
+		q, ok := s.dates.Quick(line)
+		if !ok {
+			s.dates.Lost()
+			s.at, s.text, s.date = append(s.at, i), append(s.text, nil), append(s.date, q)
+			continue
+		}
+		rest := line[q.End:]
+		if q.Start > 0 {
+			from := len(s.join)
+			s.join = append(append(s.join, line[:q.Start]...), rest...)
+			rest = s.join[from:]
+		}
+		s.at, s.text, s.date = append(s.at, i), append(s.text, rest), append(s.date, q)
+	}
+	s.masks = s.lines.whole.MatchLines(s.text, s.masks)
+	words := s.lines.whole.Words()
+	for k, i := range s.at {
+		switch rest := s.text[k]; {
+		case rest == nil:
+			out.list = append(out.list, sighting{line: i})
+		case slices.Max(s.masks[k*words:(k+1)*words]) != 0:
+			s.see(i, rest, s.masks[k*words:(k+1)*words], &s.date[k], out)
+		}
+	}
+}
+
+// see looks closer at a line.
+func (s *Scout) see(i int, rest []byte, mask []uint64, q *logtime.Date, out *Sightings) {
+	m := s.lines
+	m.text = append(append(m.text[:0], rest...), '\n')
+	m.maybe = m.maybe[:0]
+	for w, b := range mask {
+		for ; b != 0; b &= b - 1 {
+			m.maybe = append(m.maybe, w*64+bits.TrailingZeros64(b))
+		}
+	}
+	regex, line, err := m.confirm()
+	if regex < 0 && err == nil {
+		return
+	}
+	out.keep(&line)
+	out.list = append(out.list, sighting{line: i, sure: true, date: *q, regex: regex, found: line, err: err})
+}
+
+// keep copies the texts of what was found.
+func (s *Sightings) keep(line *found) {
+	need := 0
+	values := [...]*value{&line.who.fid, &line.who.ip4, &line.who.ip6, &line.who.cidr, &line.who.dns, &line.mlfid, &line.user}
+	for _, v := range values {
+		need += len(v.text)
+	}
+	if len(s.texts)+need > cap(s.texts) {
+		// What points into the old memory keeps that.
+		s.texts = make([]byte, 0, max(2*cap(s.texts), need, 4096))
+	}
+	for _, v := range values {
+		from := len(s.texts)
+		s.texts = append(s.texts, v.text...)
+		v.text = view(s.texts[from:])
+	}
+}
+
+// MatchAll is Match for many lines, of which a Scout may have told. each is called
+// for every line that has failures or an error, in order; an error of its own ends
+// it.
+func (f *Filter) MatchAll(lines [][]byte, seen *Sightings, now time.Time, each func(line int, r *Result) error) error {
+	next := 0 // the first line that was not dealt with
+	look := func() error {
+		r := f.Match(lines[next], now)
+		next++
+		if len(r.Failures) == 0 && r.Err == nil {
+			return nil
+		}
+		return each(next-1, &r)
+	}
+	if seen != nil && f.brief() && f.dates.Has(seen.form) {
+		passed := 0 // lines with dates, which tell of nothing
+		settle := func() {
+			if passed == 0 {
+				return
+			}
+			last := lines[next-1]
+			if q, ok := f.dates.Run(passed, last, now); ok {
+				f.note(&q, last, now)
+			}
+			passed = 0
+		}
+		list := seen.list
+		for follows := false; next < len(lines); {
+			switch {
+			case len(list) > 0 && list[0].line == next && !list[0].sure, !follows && !f.dates.Follows(lines[next]):
+				settle()
+				if len(list) > 0 && list[0].line == next {
+					list = list[1:]
+				}
+				if err := look(); err != nil {
+					return err
+				}
+				if follows = false; !f.dates.Has(seen.form) {
+					seen = &Sightings{}
+				}
+			case len(list) == 0:
+				passed += len(lines) - next
+				next, follows = len(lines), true
+			case list[0].line > next:
+				passed += list[0].line - next
+				next, follows = list[0].line, true
+			default:
+				x := &list[0]
+				line := lines[next]
+				f.dates.Passed(passed+1, line, &x.date, now)
+				f.note(&x.date, line, now)
+				passed, follows, list = 0, true, list[1:]
+				next++
+				r := Result{Ignored: -1, Err: x.err}
+				if x.regex >= 0 {
+					f.catchUp()
+					r.Time, r.Dated = f.last, true
+					// What is found is changed by what becomes of it, and others may want it.
+					found := x.found
+					f.told(x.regex, &found, line[:x.date.Start], f.latelyText, line[x.date.End:], &r)
+				}
+				if len(r.Failures) > 0 || r.Err != nil {
+					if err := each(next-1, &r); err != nil {
+						return err
+					}
+				}
+			}
+			if !seen.form.Known() {
+				break // dates look otherwise by now
+			}
+		}
+		settle()
+	}
+	for next < len(lines) {
+		if err := look(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

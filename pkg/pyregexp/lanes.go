@@ -1,0 +1,206 @@
+package pyregexp
+
+// Several lines at once. The DFA waits for each look-up before it can begin the
+// next, which is most of its time; with two lines side by side, one's look-up is
+// under way while the other waits.
+
+// lane is a line on its way through the DFA.
+type lane struct {
+	text  []byte
+	i     int
+	at    uint32 // the state, times stride
+	line  int    // its number; -1: the lane is empty
+	ended bool   // its newline is taken, too
+}
+
+// MatchLines is MatchLine for many lines. It appends to dst[:0], for each line in
+// turn, a mask of Words() words: bit i%64 of word i/64 stands for member i. What a
+// line's mask holds may differ from what MatchLine names, but never lacks a member
+// that matches.
+func (m *Matcher) MatchLines(lines [][]byte, dst []uint64) []uint64 {
+	s := m.set
+	words := s.Words()
+	if n := len(lines) * words; cap(dst) < n {
+		dst = make([]uint64, n)
+	} else {
+		dst = dst[:n]
+		clear(dst)
+	}
+	d := s.dfa.get(s.outer, s.roots...)
+	if d == nil {
+		for i, line := range lines {
+			if s.lits.foundIn(line) {
+				s.all(dst[i*words : (i+1)*words])
+			}
+		}
+		return dst
+	}
+	if m.cache == nil || m.cache.bytes > maxDFA {
+		m.cache = d.newCache()
+	}
+	use := m.literals.use(m, d, lines)
+	var a, b lane
+	next := 0
+	load := func(l *lane) bool {
+		for ; next < len(lines); next++ {
+			if use && !s.lits.foundIn(lines[next]) {
+				continue
+			}
+			*l = lane{text: lines[next], at: uint32(d.begun(m.cache)) * uint32(d.stride), line: next}
+			next++
+			return true
+		}
+		l.line = -1
+		return false
+	}
+	// pass takes a lane that stands at its end or at something new further. What it
+	// finds at a line's end goes to dst, and the lane is given the next line.
+	pass := func(l *lane) {
+		for {
+			done, known := d.further(m.cache, l)
+			if !done || !known {
+				return
+			}
+			copy(dst[l.line*words:], m.cache.states[l.at/uint32(d.stride)].mask)
+			if !load(l) || len(l.text) > 0 {
+				return
+			}
+		}
+	}
+	load(&a)
+	load(&b)
+	for a.line >= 0 && b.line >= 0 {
+		if m.cache.bytes > maxDFA {
+			break
+		}
+		d.both(m.cache, &a, &b)
+		if l := &a; l.i == len(l.text) || m.cache.trans[l.at+uint32(d.class[l.text[l.i]])] < 0 {
+			pass(l)
+		}
+		if l := &b; l.line >= 0 && (l.i == len(l.text) || m.cache.trans[l.at+uint32(d.class[l.text[l.i]])] < 0) {
+			pass(l)
+		}
+	}
+	// What is left is one lane, or lines for which the table is thrown away.
+	for _, l := range []*lane{&a, &b} {
+		for l.line >= 0 {
+			if mask := d.run(m.cache, l.text, newline); mask != nil {
+				copy(dst[l.line*words:], mask)
+			} else {
+				s.all(dst[l.line*words : (l.line+1)*words])
+			}
+			load(l)
+		}
+	}
+	return dst
+}
+
+// both takes two lanes as far as transitions are known to both.
+func (d *dfa) both(c *dfaCache, a, b *lane) {
+	trans, class := c.trans, &d.class
+	x, y := a.text[a.i:], b.text[b.i:]
+	n := min(len(x), len(y))
+	x, y = x[:n], y[:n]
+	at, bt := a.at, b.at
+	i := 0
+	for ; i < len(x) && i < len(y); i++ {
+		na, nb := trans[at+uint32(class[x[i]])], trans[bt+uint32(class[y[i]])]
+		if na|nb < 0 {
+			break
+		}
+		at, bt = uint32(na), uint32(nb)
+	}
+	a.i, b.i, a.at, b.at = a.i+i, b.i+i, at, bt
+}
+
+// further takes a lane over a transition that may be new, and at the text's end over
+// the last ones. done says that nothing more can come; not known, that the table is
+// full.
+func (d *dfa) further(c *dfaCache, l *lane) (done, known bool) {
+	for {
+		s := int32(l.at / uint32(d.stride))
+		if c.states[s].done {
+			return true, true
+		}
+		if c.bytes > maxDFA {
+			return false, false
+		}
+		class := d.stride - 1
+		switch {
+		case l.i < len(l.text):
+			class = int(d.class[l.text[l.i]])
+			l.i++
+		case !l.ended:
+			class = d.newline
+			l.ended = true
+		}
+		next := c.trans[int(l.at)+class]
+		if next < 0 {
+			next = d.step(c, s, class) * int32(d.stride)
+		}
+		l.at = uint32(next)
+		if class == d.stride-1 {
+			return true, true
+		}
+		if l.i < len(l.text) {
+			return false, true
+		}
+	}
+}
+
+// literalsUse says whether looking for literals first is worth while: it is not
+// where the DFA is through with most lines after a few characters, or where most
+// lines hold one. Both find the same, so it is asked now and then only.
+type literalsUse struct {
+	on    bool
+	again int // lines until it is asked
+}
+
+const (
+	literalsSample = 200    // lines that are looked at
+	literalsAgain  = 50_000 // lines until then
+	literalCost    = 8      // bytes of a line that a literal is looked for in, in the time of one of the DFA
+)
+
+func (u *literalsUse) use(m *Matcher, d *dfa, lines [][]byte) bool {
+	lits := m.set.lits
+	if len(lits) == 0 {
+		return false
+	}
+	if u.again -= len(lines); u.again > 0 {
+		return u.on
+	}
+	u.again = literalsAgain
+	if len(lines) < literalsSample/10 {
+		return u.on
+	}
+	size, passed, left := 0, 0, 0 // by the DFA, and of these what literals leave to it
+	for _, line := range lines[:min(len(lines), literalsSample)] {
+		l := lane{text: line, at: uint32(d.begun(m.cache)) * uint32(d.stride)}
+		for {
+			if done, known := d.further(m.cache, &l); done || !known {
+				break
+			}
+		}
+		size += len(line)
+		passed += l.i
+		if lits.foundIn(line) {
+			left += l.i
+		}
+	}
+	u.on = len(lits)*size/literalCost+left < passed
+	return u.on
+}
+
+// Words is the Set's.
+func (m *Matcher) Words() int { return m.set.Words() }
+
+// Words is how many words a mask of MatchLines has.
+func (s *Set) Words() int { return (len(s.res) + 63) / 64 }
+
+// all sets the bits of all members.
+func (s *Set) all(mask []uint64) {
+	for i := range s.res {
+		mask[i>>6] |= 1 << (i & 63)
+	}
+}
