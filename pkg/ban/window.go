@@ -79,12 +79,9 @@ func (w *Window) Add(id netip.Prefix, at time.Time) (count int, due bool) {
 	if len(e.times) > w.maxRetry {
 		e.times = slices.Delete(e.times, 0, 1)
 	}
-	latest := e.times[len(e.times)-1]
-	for _, t := range e.times {
-		if latest.Sub(t) <= w.findTime {
-			count++
-		}
-	}
+	oldest := e.times[len(e.times)-1].Add(-w.findTime)
+	first, _ := slices.BinarySearchFunc(e.times, oldest, time.Time.Compare)
+	count = len(e.times) - first
 	if count >= w.maxRetry {
 		w.remove(e)
 		return count, true

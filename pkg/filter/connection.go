@@ -25,6 +25,7 @@ type connection struct {
 	matches        []Line // lines that failures are made of
 	nofailMatches  []Line // lines that will be, if a failure comes
 	pending        bool   // failed, and nobody knows yet who
+	listed         bool   // it is in connections.byID
 
 	// With DetailAll.
 	groups Groups
@@ -40,9 +41,10 @@ type value struct {
 // identity is what says whose failure it is.
 type identity struct{ fid, ip4, ip6, cidr, dns value }
 
-// found is what a line's groups say. Its texts are valid until the next line,
-// unless they are cloned.
+// found is what a line's groups say. Its texts are valid until the next line, unless
+// they stay or are cloned.
 type found struct {
+	stays                  bool
 	who                    identity
 	mlfid, user            value
 	nofail, gained, forget bool // hold something
@@ -84,7 +86,7 @@ func (c *connections) add(id string, now time.Time) *connection {
 		c.spare = append(c.spare, c.forget(c.first))
 	}
 	conn := c.fresh()
-	conn.id, conn.ends = strings.Clone(id), now.Add(connectionAge)
+	conn.id, conn.ends, conn.listed = id, now.Add(connectionAge), true
 	c.byID[conn.id] = conn
 	if conn.prev = c.last; c.last != nil {
 		c.last.next = conn
@@ -108,9 +110,10 @@ func (c *connections) fresh() *connection {
 
 // forget takes a connection out and returns it.
 func (c *connections) forget(conn *connection) *connection {
-	if c.byID[conn.id] != conn {
+	if !conn.listed {
 		return conn
 	}
+	conn.listed = false
 	delete(c.byID, conn.id)
 	if conn.prev != nil {
 		conn.prev.next = conn.next
@@ -142,7 +145,7 @@ func (c *connections) merge(line *found, lines []Line, now time.Time) (conn *con
 	kept = true
 	switch {
 	case conn != nil:
-		conn.addUser(line.user.text)
+		conn.addUser(line)
 		wasNofail := conn.nofail || conn.gained
 		conn.drop("nofail")
 		conn.drop("mlfgained")
@@ -162,9 +165,9 @@ func (c *connections) merge(line *found, lines []Line, now time.Time) (conn *con
 		conn, kept = c.fresh(), false
 		conn.take(line)
 	default:
-		conn = c.add(line.mlfid.text, now)
+		conn = c.add(line.kept(line.mlfid.text), now)
 		conn.take(line)
-		conn.addUser(line.user.text)
+		conn.addUser(line)
 	}
 	// Failures that wait for their address, and several users on one connection,
 	// count whatever this line says.
@@ -192,7 +195,7 @@ func (c *connections) merge(line *found, lines []Line, now time.Time) (conn *con
 
 // take takes over the groups of a line.
 func (c *connection) take(line *found) {
-	c.who.take(&line.who)
+	c.who.take(line)
 	c.nofail, c.gained = line.nofail, line.gained
 	if line.groups == nil {
 		return
@@ -211,18 +214,26 @@ func (c *connection) take(line *found) {
 	}
 }
 
-func (w *identity) take(line *identity) {
-	w.fid.take(&line.fid)
-	w.ip4.take(&line.ip4)
-	w.ip6.take(&line.ip6)
-	w.cidr.take(&line.cidr)
-	w.dns.take(&line.dns)
+func (w *identity) take(line *found) {
+	w.fid.take(line, &line.who.fid)
+	w.ip4.take(line, &line.who.ip4)
+	w.ip6.take(line, &line.who.ip6)
+	w.cidr.take(line, &line.who.cidr)
+	w.dns.take(line, &line.who.dns)
 }
 
-func (v *value) take(line *value) {
-	if line.ok && (!v.ok || v.text != line.text) {
-		v.ok, v.text = true, strings.Clone(line.text)
+func (v *value) take(line *found, other *value) {
+	if other.ok && (!v.ok || v.text != other.text) {
+		v.ok, v.text = true, line.kept(other.text)
 	}
+}
+
+// kept is a text of the line that stays.
+func (f *found) kept(text string) string {
+	if f.stays {
+		return text
+	}
+	return strings.Clone(text)
 }
 
 // drop takes a group away.
@@ -238,12 +249,13 @@ func dropped(groups Groups, order []string, name string) (Groups, []string) {
 	return groups, order
 }
 
-func (c *connection) addUser(user string) {
+func (c *connection) addUser(line *found) {
+	user := line.user.text
 	if user == "" {
 		return
 	}
 	if !slices.Contains(c.users, user) {
-		c.users = append(c.users, strings.Clone(user))
+		c.users = append(c.users, line.kept(user))
 	}
 	c.note(orderUsers)
 }

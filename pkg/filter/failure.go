@@ -148,9 +148,8 @@ func splitLines(s string) []string {
 
 // failure makes a failure of a match and adds it, if it is one, and not only later.
 func (f *Filter) failure(i int, line *found, lines []Line, r *Result) {
-	out := Failure{Regex: i, Time: r.Time, number: f.number}
-	tied := line.mlfid.ok
-	if !tied {
+	if !line.mlfid.ok {
+		out := Failure{Regex: i, Time: r.Time, number: f.number}
 		if f.identify(&out, &line.who, false) {
 			out.Groups, out.Lines, out.Order = line.groups, slices.Clone(lines), slices.Clone(line.order)
 			if out.IP.IsValid() && out.Groups != nil && !slices.Contains(out.Order, orderIP) {
@@ -166,12 +165,10 @@ func (f *Filter) failure(i int, line *found, lines []Line, r *Result) {
 			f.conns.spare = append(f.conns.spare, conn)
 		}
 	}()
-	if conn.nofail {
-		if !f.CheckAll {
-			return
-		}
-		out.NoFail = true
+	if conn.nofail && !f.CheckAll {
+		return
 	}
+	out := Failure{Regex: i, Time: r.Time, number: f.number, NoFail: conn.nofail}
 	identified := f.identify(&out, &conn.who, true)
 	if len(conn.matches) > 0 {
 		out.Lines = slices.Clone(conn.matches)

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strconv"
 	"time"
+	"unique"
 
 	"bailiff/pkg/logtime"
 	"bailiff/pkg/pyregexp"
@@ -122,12 +123,18 @@ type Filter struct {
 	ignore   group
 	// within is the failregexes in what the prefregex leaves of a line; nil: what may
 	// match in there is not known beforehand.
-	within   *pyregexp.Set
-	lines    *lineMatcher // for when only failures are asked for
-	dates    *logtime.Detector
-	dns      UseDNS
-	maxLines int
-	journal  bool
+	within *pyregexp.Set
+	lines  *lineMatcher // for when only failures are asked for
+	// For many lines at once.
+	scout     *Scout
+	sightings Sightings
+	result    Result
+	unscouted bool // there is no scout for this filter
+	key       unique.Handle[string]
+	dates     *logtime.Detector
+	dns       UseDNS
+	maxLines  int
+	journal   bool
 
 	last     time.Time // of the last dated line
 	lastText string
@@ -170,7 +177,7 @@ func (f *Filter) Prefregex() string {
 // Compile reads a definition. The error joins everything that is wrong with it,
 // each with its place.
 func Compile(d Definition, loc *time.Location) (*Filter, error) {
-	f := &Filter{Name: d.Name, dns: d.UseDNS, maxLines: max(d.MaxLines, 1), journal: d.Journal}
+	f := &Filter{Name: d.Name, dns: d.UseDNS, maxLines: max(d.MaxLines, 1), journal: d.Journal, key: d.key(loc)}
 	if f.dns == "" {
 		f.dns = DNSWarn
 	}

@@ -1,9 +1,11 @@
 package filter
 
 import (
+	"fmt"
 	"math/bits"
 	"slices"
 	"time"
+	"unique"
 
 	"bailiff/pkg/logtime"
 )
@@ -16,6 +18,9 @@ import (
 
 // Scout looks at lines ahead of a filter. It belongs to one goroutine.
 type Scout struct {
+	// Keep has lines and texts stay where they are put, for all who get to see them,
+	// in place of a copy of each by everyone.
+	keep  bool
 	lines *lineMatcher
 	dates logtime.Ahead
 	// of the lines in one call of Look
@@ -45,6 +50,13 @@ type Sightings struct {
 	texts []byte // of what was found, copied
 }
 
+// key tells filters apart that find different things.
+func (d *Definition) key(loc *time.Location) unique.Handle[string] {
+	plain := *d
+	plain.Name = ""
+	return unique.Make(fmt.Sprintf("%#v %s", plain, loc))
+}
+
 // sighting is a line that the filter has to deal with; all between them have a date
 // and tell of nothing.
 type sighting struct {
@@ -53,12 +65,16 @@ type sighting struct {
 	date  logtime.Date
 	regex int // -1: none
 	found found
+	text  Line // with Scout.keep
 	err   error
 }
 
 // Look looks at lines. What it says is put into out, whose memory is used again.
 func (s *Scout) Look(lines [][]byte, form logtime.Form, out *Sightings) {
 	out.form, out.list, out.texts = form, out.list[:0], out.texts[:0]
+	if s.keep {
+		*out = Sightings{form: form}
+	}
 	if !form.Known() {
 		return
 	}
@@ -86,13 +102,13 @@ func (s *Scout) Look(lines [][]byte, form logtime.Form, out *Sightings) {
 		case rest == nil:
 			out.list = append(out.list, sighting{line: i})
 		case slices.Max(s.masks[k*words:(k+1)*words]) != 0:
-			s.see(i, rest, s.masks[k*words:(k+1)*words], &s.date[k], out)
+			s.see(i, lines[i], rest, s.masks[k*words:(k+1)*words], &s.date[k], out)
 		}
 	}
 }
 
 // see looks closer at a line.
-func (s *Scout) see(i int, rest []byte, mask []uint64, q *logtime.Date, out *Sightings) {
+func (s *Scout) see(i int, whole, rest []byte, mask []uint64, q *logtime.Date, out *Sightings) {
 	m := s.lines
 	m.text = append(append(m.text[:0], rest...), '\n')
 	m.maybe = m.maybe[:0]
@@ -106,30 +122,91 @@ func (s *Scout) see(i int, rest []byte, mask []uint64, q *logtime.Date, out *Sig
 		return
 	}
 	out.keep(&line)
-	out.list = append(out.list, sighting{line: i, sure: true, date: *q, regex: regex, found: line, err: err})
+	line.stays = s.keep
+	seen := sighting{line: i, sure: true, date: *q, regex: regex, found: line, err: err}
+	if s.keep && regex >= 0 {
+		text := view(out.copied(whole))
+		seen.text = Line{text[:q.Start], text[q.Start:q.End], text[q.End:]}
+	}
+	out.list = append(out.list, seen)
 }
 
 // keep copies the texts of what was found.
 func (s *Sightings) keep(line *found) {
-	need := 0
 	values := [...]*value{&line.who.fid, &line.who.ip4, &line.who.ip6, &line.who.cidr, &line.who.dns, &line.mlfid, &line.user}
 	for _, v := range values {
-		need += len(v.text)
+		if v.text != "" {
+			v.text = view(s.copied([]byte(v.text)))
+		}
 	}
-	if len(s.texts)+need > cap(s.texts) {
+}
+
+// copied puts a text to the others.
+func (s *Sightings) copied(text []byte) []byte {
+	if len(s.texts)+len(text) > cap(s.texts) {
 		// What points into the old memory keeps that.
-		s.texts = make([]byte, 0, max(2*cap(s.texts), need, 4096))
+		s.texts = make([]byte, 0, max(min(2*cap(s.texts), 64<<10), len(text), 512))
 	}
-	for _, v := range values {
-		from := len(s.texts)
-		s.texts = append(s.texts, v.text...)
-		v.text = view(s.texts[from:])
+	from := len(s.texts)
+	s.texts = append(s.texts, text...)
+	return s.texts[from:]
+}
+
+// Share gives what another scout of a filter with the same Key has said of the same
+// lines, or has look called, and gives that to the others. A nil Share does not.
+type Share func(key SharedKey, look func() *Sightings) *Sightings
+
+// SharedKey is what sightings depend on, besides the lines.
+type SharedKey struct {
+	filter, form unique.Handle[string]
+	from         int
+}
+
+// MatchBlock is Match for many lines that follow each other in a log. each is called
+// for every line that has failures or an error, in order.
+func (f *Filter) MatchBlock(lines [][]byte, share Share, now time.Time, each func(line int, r *Result)) {
+	n := 0
+	call := func(i int, r *Result) error {
+		each(n+i, r)
+		return nil
 	}
+	if f.brief() && f.scout == nil && !f.unscouted {
+		f.scout = f.NewScout()
+		f.unscouted = f.scout == nil
+	}
+	ahead := f.scout != nil && f.brief()
+	if ahead {
+		// What dates look like must be known to look ahead.
+		for n < len(lines) && !f.dates.Form().Known() {
+			_ = f.MatchAll(lines[n:n+1], nil, now, call)
+			n++
+		}
+	}
+	if n == len(lines) {
+		return
+	}
+	var seen *Sightings
+	if ahead {
+		seen = &f.sightings
+		form, rest := f.dates.Form(), lines[n:]
+		if share != nil {
+			seen = share(SharedKey{f.key, form.Key(), n}, func() *Sightings {
+				s := &Sightings{}
+				f.scout.keep = true
+				f.scout.Look(rest, form, s)
+				f.scout.keep = false
+				return s
+			})
+		} else {
+			f.scout.Look(rest, form, seen)
+		}
+	}
+	_ = f.MatchAll(lines[n:], seen, now, call)
 }
 
 // MatchAll is Match for many lines, of which a Scout may have told. each is called
 // for every line that has failures or an error, in order; an error of its own ends
-// it.
+// it. The result is valid until each returns.
 func (f *Filter) MatchAll(lines [][]byte, seen *Sightings, now time.Time, each func(line int, r *Result) error) error {
 	next := 0 // the first line that was not dealt with
 	look := func() error {
@@ -179,16 +256,22 @@ func (f *Filter) MatchAll(lines [][]byte, seen *Sightings, now time.Time, each f
 				f.note(&x.date, line, now)
 				passed, follows, list = 0, true, list[1:]
 				next++
-				r := Result{Ignored: -1, Err: x.err}
+				r := &f.result
+				*r = Result{Ignored: -1, Err: x.err, Failures: r.Failures[:0]}
 				if x.regex >= 0 {
 					f.catchUp()
 					r.Time, r.Dated = f.last, true
 					// What is found is changed by what becomes of it, and others may want it.
 					found := x.found
-					f.told(x.regex, &found, line[:x.date.Start], f.latelyText, line[x.date.End:], &r)
+					if found.stays {
+						f.org = append(f.org[:0], x.text)
+						f.failure(x.regex, &found, f.org, r)
+					} else {
+						f.told(x.regex, &found, line[:x.date.Start], f.latelyText, line[x.date.End:], r)
+					}
 				}
 				if len(r.Failures) > 0 || r.Err != nil {
-					if err := each(next-1, &r); err != nil {
+					if err := each(next-1, r); err != nil {
 						return err
 					}
 				}

@@ -91,7 +91,7 @@ func (j *Jail) hostName(ctx context.Context, a netip.Addr) string {
 }
 
 func (j *Jail) checked(a checked) {
-	log := j.deps.Log.With("component", "filter")
+	log := j.log
 	switch {
 	case a.err != nil:
 		log.Error(fmt.Sprintf("[%s] ignorecommand for %s: %v", j.Config.Name, ban.Name(a.id), a.err))

@@ -122,6 +122,7 @@ type Jail struct {
 	ownAt       time.Time // when own addresses were last asked
 	badIDs      int       // failures whose id is no address
 	lineErrWarn time.Time
+	log         *slog.Logger // of what is read
 }
 
 // Status is what a jail tells of itself.
@@ -169,7 +170,7 @@ func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 		window:   ban.NewWindow(c.MaxRetry, c.FindTime, 0),
 		bans:     ban.NewList(),
 		commands: make(chan func()), begin: make(chan struct{}), begun: !c.Held,
-		done: make(chan struct{}),
+		done: make(chan struct{}), log: deps.Log.With("component", "filter"),
 	}
 	if c.Networks.Aggregate > 0 {
 		j.bans.Group(config.AggregateBits4, config.AggregateBits6)
@@ -265,7 +266,7 @@ func (j *Jail) files(known []store.Position) Source {
 
 // sourceEvent logs what a source tells; from its goroutine.
 func (j *Jail) sourceEvent(e source.Event) {
-	log := j.deps.Log.With("component", "filter")
+	log := j.log
 	if e.Err != nil {
 		log.Error(fmt.Sprintf("[%s] log %s: %v: %s", j.Configured.Name, e.Path, e.Err, remedy(e.Err)))
 		return
@@ -396,11 +397,11 @@ func (j *Jail) notice(format string, args ...any) {
 const skewAllowed = 60 * time.Second
 
 // line is the way of what the filter says of one line.
-func (j *Jail) line(r filter.Result, catchUp bool) {
+func (j *Jail) line(r *filter.Result, catchUp bool) {
 	now := j.deps.Now()
 	if r.Err != nil && now.Sub(j.lineErrWarn) > time.Minute {
 		j.lineErrWarn = now
-		j.deps.Log.With("component", "filter").Warn(fmt.Sprintf("[%s] a line was given up: %v", j.Config.Name, r.Err))
+		j.log.Warn(fmt.Sprintf("[%s] a line was given up: %v", j.Config.Name, r.Err))
 	}
 	for _, f := range r.Failures {
 		if f.Time.IsZero() {
@@ -412,7 +413,7 @@ func (j *Jail) line(r filter.Result, catchUp bool) {
 		case off < -skewAllowed || !catchUp && off > skewAllowed:
 			if now.Sub(j.skewWarned) > 24*time.Hour {
 				j.skewWarned = now
-				j.deps.Log.With("component", "filter").Warn(fmt.Sprintf(
+				j.log.Warn(fmt.Sprintf(
 					"[%s] the log's time is %v off the clock (%s): lines are taken as of now; is its time zone another one?",
 					j.Config.Name, off.Round(time.Second), f.Time.Format("2006-01-02 15:04:05")))
 			}
@@ -438,7 +439,7 @@ func (j *Jail) failure(f filter.Failure, catchUp bool) {
 }
 
 func (j *Jail) resolved(r resolved) {
-	log := j.deps.Log.With("component", "filter")
+	log := j.log
 	name := r.failure.ID
 	if r.err != nil || len(r.addrs) == 0 {
 		log.Warn(fmt.Sprintf("[%s] unable to find an address for %q: %v", j.Config.Name, name, r.err))
@@ -458,7 +459,7 @@ func (j *Jail) resolved(r resolved) {
 // consider counts a failure unless it is ignored.
 func (j *Jail) consider(q found) {
 	if reason := j.ignored(q.id); reason != "" {
-		j.deps.Log.With("component", "filter").Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(q.id), ignoreSource(reason)))
+		j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(q.id), ignoreSource(reason)))
 		return
 	}
 	if j.Config.IgnoreCommand != "" {
@@ -472,7 +473,7 @@ func (j *Jail) consider(q found) {
 // count adds a failure to the window, and bans when it is due.
 func (j *Jail) count(q found) {
 	id, at, catchUp := q.id, q.at, q.catchUp
-	log := j.deps.Log.With("component", "filter")
+	log := j.log
 	if log.Enabled(context.Background(), slog.LevelInfo) {
 		log.Info(fmt.Sprintf("[%s] Found %s - %s", j.Config.Name, ban.Name(id), at.Format("2006-01-02 15:04:05")))
 	}
@@ -573,7 +574,7 @@ func (j *Jail) refreshIgnore(ctx context.Context) {
 			addrs, err := j.deps.Lookup(ask, name)
 			cancel()
 			if err != nil && ctx.Err() == nil {
-				j.deps.Log.With("component", "filter").Warn(fmt.Sprintf("[%s] ignoreip %s: %v", j.Config.Name, name, err))
+				j.log.Warn(fmt.Sprintf("[%s] ignoreip %s: %v", j.Config.Name, name, err))
 			}
 			for _, a := range addrs {
 				a = a.Unmap()

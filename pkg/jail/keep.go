@@ -66,7 +66,7 @@ func (j *Jail) takeOver(state store.State, before []ban.Ban) error {
 	restored = slices.DeleteFunc(restored, func(id netip.Prefix) bool { return j.ignored(id) != "" })
 	for _, b := range known {
 		if reason := j.ignored(b.ID); reason != "" {
-			j.deps.Log.With("component", "filter").Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(b.ID), reason))
+			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(b.ID), reason))
 			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Remove: true})
 			continue
 		}
@@ -182,22 +182,28 @@ func (j *Jail) bringInLine(held []firewall.Element, began, ended time.Time) {
 
 // batch is the way of some lines of one log.
 func (j *Jail) batch(b source.Batch) {
-	now := j.deps.Now()
 	j.filter.Detail = filter.DetailLines
 	if j.Config.IgnoreCommand != "" || j.actions.UsesGroups() {
 		j.filter.Detail = filter.DetailAll
 	}
-	match := func(i int) filter.Result {
-		if b.Times == nil {
-			return j.filter.Match(b.Lines[i], now)
-		}
-		return j.filter.MatchAt(source.ISO(b.Times[i])+" ", b.Lines[i], b.Times[i])
-	}
-	for i := range b.Lines {
-		now = j.deps.Now()
-		if r := match(i); !b.Replay {
+	told := func(_ int, r *filter.Result) {
+		if !b.Replay {
 			j.line(r, b.CatchUp)
 		}
+	}
+	if b.Times == nil {
+		var share filter.Share
+		if b.Notes != nil {
+			share = func(key filter.SharedKey, look func() *filter.Sightings) *filter.Sightings {
+				seen, _ := b.Notes.Get(key, func() any { return look() }).(*filter.Sightings)
+				return seen
+			}
+		}
+		j.filter.MatchBlock(b.Lines, share, j.deps.Now(), told)
+	}
+	for i, when := range b.Times {
+		r := j.filter.MatchAt(source.ISO(when)+" ", b.Lines[i], when)
+		told(i, &r)
 	}
 	if b.Replay {
 		return

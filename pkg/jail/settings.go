@@ -112,7 +112,7 @@ func (j *Jail) Expressions() (pref string, fail, ignore []string, dates [][2]str
 func (j *Jail) Attempt(id netip.Prefix, lines []string) {
 	j.do(func() {
 		at := j.deps.Now()
-		j.deps.Log.With("component", "filter").Info(fmt.Sprintf("[%s] Attempt %s - %s", j.Config.Name, ban.Name(id), at.Format(time.DateTime)))
+		j.log.Info(fmt.Sprintf("[%s] Attempt %s - %s", j.Config.Name, ban.Name(id), at.Format(time.DateTime)))
 		if len(lines) == 0 {
 			j.consider(found{id: id, at: at})
 		}

@@ -3,6 +3,7 @@ package logtime
 import (
 	"time"
 	"unicode/utf8"
+	"unique"
 )
 
 // fold3 is three letters as one number, in lower case; not ok if they are no ASCII
@@ -191,6 +192,14 @@ type Form struct{ s *shape }
 
 // Known reports whether there is one.
 func (f Form) Known() bool { return f.s != nil }
+
+// Key is equal for equal forms, also of several detectors.
+func (f Form) Key() unique.Handle[string] {
+	if f.s == nil {
+		return unique.Handle[string]{}
+	}
+	return f.s.key
+}
 
 // Form returns the form of the last date, if the next one may be found by it.
 func (d *Detector) Form() Form {

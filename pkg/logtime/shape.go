@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+	"unique"
 )
 
 // Most lines of a log have their date at the same place and in the same form as
@@ -29,7 +30,7 @@ type shape struct {
 	year       int // -1: the date has none
 	any        int // ops at the begin of which only the place counts
 	anchored   bool
-	key        string // equal for equal forms
+	key        unique.Handle[string] // equal for equal forms
 }
 
 type shapeKind uint8
@@ -137,7 +138,7 @@ func (d *Detector) learn(t *Template, m []int, line []byte) {
 // remember takes a form for that of the last date. One that was there lately is
 // taken again, so that who has read ahead by it knows it again.
 func (d *Detector) remember(s *shape) {
-	s.key = s.write()
+	s.key = unique.Make(s.write())
 	for i, old := range d.shapes {
 		if old != nil && old.t == s.t && old.key == s.key {
 			d.shapes[0], d.shapes[i] = old, d.shapes[0]

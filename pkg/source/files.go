@@ -268,7 +268,8 @@ func (f *follower) run(ctx context.Context) {
 	if !f.resume(ctx) {
 		return
 	}
-	f.look = lookout{path: f.path, polling: f.src.Polling, found: make(chan sighting, 256), kick: make(chan struct{}, 1)}
+	f.look.path, f.look.polling = f.path, f.src.Polling
+	f.look.found, f.look.kick = make(chan sighting, 256), make(chan struct{}, 1)
 	if f.cur != nil {
 		f.look.id = f.cur.id
 	}
@@ -412,10 +413,14 @@ func (f *follower) drain(ctx context.Context, r *lineReader) bool {
 			return true
 		}
 		select {
-		case f.out <- Batch{Path: f.path, File: r.id, End: r.offset, Lines: lines, CatchUp: r.catchUp, FirstLine: r.firstLine()}:
+		case f.out <- Batch{Path: f.path, File: r.id, End: r.offset, Lines: lines, Notes: r.notes, CatchUp: r.catchUp, FirstLine: r.firstLine()}:
 			f.setStatus(r.offset, "")
 		case <-ctx.Done():
 			return false
+		}
+		if !r.ended.IsZero() && f.look.settled(r.ended) {
+			r.catchUp = false
+			return true
 		}
 	}
 }

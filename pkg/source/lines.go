@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 )
 
 // blockSize is how much is read at once.
@@ -30,6 +31,9 @@ type lineReader struct {
 	first   string // MD5 of the first line, once it is known
 	bad     []byte // a line that the encoding does not allow, the first one
 	tail    []byte // what stands before offset
+	notes   *Notes // on the lines that were given out last; nil: nobody else has them
+	// ended is when these were read, if they were the last of the file then.
+	ended time.Time
 }
 
 // errRewritten says that the file was emptied and has grown again: what stands
@@ -50,9 +54,10 @@ func (r *lineReader) close() {
 // means that the file has nothing more for now.
 func (r *lineReader) read() ([][]byte, error) {
 	from, fresh := r.offset, r.pending() == 0
+	r.notes, r.ended = nil, time.Time{}
 	if fresh {
 		if b := shared.take(r.id, from, r.enc); b != nil {
-			r.offset, r.tail = b.next, b.tail
+			r.offset, r.tail, r.notes, r.ended = b.next, b.tail, b.notes, b.ended
 			r.cut += b.cut
 			if r.bad == nil {
 				r.bad = b.bad
@@ -63,7 +68,7 @@ func (r *lineReader) read() ([][]byte, error) {
 	buf := blocks.Get().(*[]byte)
 	defer blocks.Put(buf)
 	for {
-		known := r.known()
+		known, begun := r.known(), time.Now()
 		n, err := r.file.ReadAt(*buf, r.offset+r.pending()-int64(len(known)))
 		if !bytes.Equal(known, (*buf)[:min(n, len(known))]) && (err == nil || errors.Is(err, io.EOF)) {
 			return nil, errRewritten
@@ -80,6 +85,9 @@ func (r *lineReader) read() ([][]byte, error) {
 		}
 		// The lines go to other goroutines: they get memory of their own.
 		cut := r.cut
+		if errors.Is(err, io.EOF) {
+			r.ended = begun
+		}
 		if lines := r.split(bytes.Clone(data[:n])); len(lines) > 0 {
 			var bad []byte
 			for i, line := range lines {
@@ -90,7 +98,7 @@ func (r *lineReader) read() ([][]byte, error) {
 				lines[i] = bytes.TrimRight(r.enc.Decode(line), "\r")
 			}
 			if fresh {
-				shared.give(r.id, from, r.enc, block{lines: lines, next: r.offset, tail: r.tail, cut: r.cut - cut, bad: bad})
+				r.notes = shared.give(r.id, from, r.enc, block{lines: lines, next: r.offset, tail: r.tail, cut: r.cut - cut, bad: bad, ended: r.ended})
 			}
 			return lines, nil
 		}

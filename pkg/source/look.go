@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,8 +24,12 @@ type lookout struct {
 	id   FileID // of what it named last; zero: nothing
 	err  string
 	subs []*subscription
-	size int64 // of that file when it was last looked at
-	at   time.Time
+	// event is when an event last told of something, in nanoseconds since 1970; told,
+	// whether events do.
+	event atomic.Int64
+	told  atomic.Bool
+	size  int64 // of that file when it was last looked at
+	at    time.Time
 }
 
 // How often a path is looked at: while something happens, and while nothing does
@@ -78,6 +83,9 @@ func (l *lookout) run(ctx context.Context) {
 				l.subscribe(wake) // it may be behind another symbolic link now
 			}
 		}
+		if at := time.Unix(0, l.event.Load()); at.After(busy) {
+			busy = at
+		}
 		wait := checkEvery
 		if len(l.subs) > 0 && time.Since(busy) > quietAfter {
 			// All at the same moment, so that the processor is woken once.
@@ -97,12 +105,7 @@ func (l *lookout) run(ctx context.Context) {
 	}
 }
 
-func (l *lookout) wakeReader() {
-	select {
-	case l.kick <- struct{}{}:
-	default:
-	}
-}
+func (l *lookout) wakeReader() { signal(l.kick) }
 
 // close gives back what nobody took.
 func (l *lookout) close() {
@@ -165,12 +168,18 @@ func (l *lookout) check() (out []sighting, changed bool) {
 	return append(out, sighting{file: file, id: id, size: fi.Size()}), true
 }
 
+// settled reports whether whatever was written after a moment will be told of.
+func (l *lookout) settled(since time.Time) bool {
+	return l.told.Load() && l.event.Load() < since.UnixNano()
+}
+
 // subscribe sees to it that changes of the path, and of the file behind a
 // symbolic link, wake the lookout.
 func (l *lookout) subscribe(wake chan struct{}) {
 	if l.polling {
 		return
 	}
+	defer func() { l.told.Store(len(l.subs) > 0) }()
 	paths := []string{l.path}
 	if fi, err := os.Lstat(l.path); err == nil && fi.Mode()&os.ModeSymlink != 0 {
 		if real, err := filepath.EvalSymlinks(l.path); err == nil && real != l.path {
@@ -188,7 +197,7 @@ func (l *lookout) subscribe(wake chan struct{}) {
 	l.subs = keep
 	for _, p := range paths {
 		if !slices.ContainsFunc(l.subs, func(s *subscription) bool { return s.path == filepath.Clean(p) }) {
-			if s := events.subscribe(p, wake); s != nil {
+			if s := events.subscribe(p, wake, l.kick, &l.event); s != nil {
 				l.subs = append(l.subs, s)
 			}
 		}

@@ -5,7 +5,10 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
+	"github.com/fsnotify/fsnotify"
 	"github.com/nxadm/tail/watch"
 	"golang.org/x/sys/unix"
 )
@@ -30,9 +33,11 @@ type watchedDir struct {
 
 // subscription is one follower's interest in a path.
 type subscription struct {
-	path string
-	wake chan<- struct{}
-	dead bool // the watch is gone: subscribe anew
+	path  string
+	wake  chan<- struct{} // told of everything but writes
+	wrote chan<- struct{} // told of writes
+	at    *atomic.Int64   // of the last event, in nanoseconds since 1970
+	dead  bool            // the watch is gone: subscribe anew
 }
 
 var events = &notifier{dirs: map[string]*watchedDir{}}
@@ -48,9 +53,10 @@ var inotify = sync.OnceValue(func() bool {
 	return true
 })
 
-// subscribe makes wake receive a value when something happens to path. It
-// returns nil if that can't be had now; a later call may succeed.
-func (n *notifier) subscribe(path string, wake chan<- struct{}) *subscription {
+// subscribe makes wrote receive a value when path was written to, and wake when
+// something else happened to it, or it was not written to for a while. It returns
+// nil if that can't be had now; a later call may succeed.
+func (n *notifier) subscribe(path string, wake, wrote chan<- struct{}, at *atomic.Int64) *subscription {
 	if !inotify() {
 		return nil
 	}
@@ -72,12 +78,12 @@ func (n *notifier) subscribe(path string, wake chan<- struct{}) *subscription {
 		}
 		ch := watch.Events(path)
 		go func() {
-			for range ch { // until the watch is removed
-				n.wake(d, path)
+			for e := range ch { // until the watch is removed
+				n.wake(d, path, e.Op == fsnotify.Write)
 			}
 		}()
 	}
-	s := &subscription{path: path, wake: wake}
+	s := &subscription{path: path, wake: wake, wrote: wrote, at: at}
 	n.subs.Lock()
 	d.paths[path] = append(d.paths[path], s)
 	n.subs.Unlock()
@@ -85,14 +91,23 @@ func (n *notifier) subscribe(path string, wake chan<- struct{}) *subscription {
 	return s
 }
 
-func (n *notifier) wake(d *watchedDir, path string) {
+func (n *notifier) wake(d *watchedDir, path string, write bool) {
 	n.subs.Lock()
 	defer n.subs.Unlock()
+	now := time.Now().UnixNano()
 	for _, s := range d.paths[path] {
-		select {
-		case s.wake <- struct{}{}:
-		default:
+		before := s.at.Swap(now) // before it is told: who is told looks at it
+		signal(s.wrote)
+		if !write || now-before > int64(checkEvery) {
+			signal(s.wake)
 		}
+	}
+}
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 

@@ -16,6 +16,33 @@ const shareFor = time.Second
 // shareMost bounds the blocks of one file that are kept.
 const shareMost = 8
 
+// Notes is what those who got the same lines leave to each other.
+type Notes struct {
+	mu   sync.Mutex
+	list map[any]*note
+}
+
+type note struct {
+	once  sync.Once
+	value any
+}
+
+// Get returns what was noted under a key, which is made by the first who asks.
+func (n *Notes) Get(key any, first func() any) any {
+	n.mu.Lock()
+	if n.list == nil {
+		n.list = map[any]*note{}
+	}
+	x := n.list[key]
+	if x == nil {
+		x = &note{}
+		n.list[key] = x
+	}
+	n.mu.Unlock()
+	x.once.Do(func() { x.value = first() })
+	return x.value
+}
+
 type blockKey struct {
 	offset int64
 	enc    string
@@ -27,7 +54,9 @@ type block struct {
 	tail  []byte
 	cut   int
 	bad   []byte
-	left  int // readers that may still want it
+	notes *Notes
+	ended time.Time // as in lineReader
+	left  int       // readers that may still want it
 	until time.Time
 }
 
@@ -97,13 +126,13 @@ func (s *sharing) take(id FileID, offset int64, enc *Encoding) *block {
 	return b
 }
 
-// give keeps a block for the others, if there are any.
-func (s *sharing) give(id FileID, offset int64, enc *Encoding, b block) {
+// give keeps a block for the others, if there are any, and returns the notes on it.
+func (s *sharing) give(id FileID, offset int64, enc *Encoding, b block) *Notes {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.files[id]
 	if f == nil || f.readers < 2 {
-		return
+		return nil
 	}
 	now := time.Now()
 	if len(f.blocks) >= shareMost {
@@ -113,6 +142,7 @@ func (s *sharing) give(id FileID, offset int64, enc *Encoding, b block) {
 			}
 		}
 	}
-	b.left, b.until = f.readers-1, now.Add(shareFor)
+	b.left, b.until, b.notes = f.readers-1, now.Add(shareFor), &Notes{}
 	f.blocks[blockKey{offset, enc.name()}] = &b
+	return b.notes
 }

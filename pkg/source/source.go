@@ -32,6 +32,9 @@ type Batch struct {
 	File  FileID
 	End   int64    // offset behind the last line
 	Lines [][]byte // without their newlines; they stay valid
+	// Notes are shared by those who follow the same file and got these lines, too;
+	// nil: nobody did.
+	Notes *Notes
 	// Times are those of the lines, where they come with the lines and are not in
 	// them: from the journal. nil: they are in the lines.
 	Times []time.Time
