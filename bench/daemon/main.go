@@ -36,10 +36,11 @@ func main() {
 	write := flag.String("write", "", "a `file` whose section is replaced")
 	million := flag.Bool("million", false, "bring a million bans back, too")
 	quick := flag.Bool("quick", false, "measure less: to try the program")
+	only := flag.String("only", "", "measure one thing: busy")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *bailiff, *write, *quick, *million); err != nil {
+	if err := run(ctx, *bailiff, *write, *only, *quick, *million); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -57,7 +58,7 @@ type bench struct {
 	hosts int
 }
 
-func run(ctx context.Context, prog, write string, quick, million bool) (err error) {
+func run(ctx context.Context, prog, write, only string, quick, million bool) (err error) {
 	prog, err = filepath.Abs(prog)
 	if err != nil {
 		return err
@@ -69,14 +70,20 @@ func run(ctx context.Context, prog, write string, quick, million bool) (err erro
 	defer os.RemoveAll(dir)
 	b := &bench{ctx: ctx, dir: dir, prog: prog, lab: netlab.New(fmt.Sprintf("bench-%d", os.Getpid()))}
 	defer func() { err = cmp.Or(err, b.lab.Close()) }()
-	bans, idle, latencies := 100_000, 60*time.Second, 200
+	bans, idle, latencies, lines := 100_000, 60*time.Second, 200, 1_000_000
 	if quick {
-		bans, idle, latencies = 10_000, 5*time.Second, 40
+		bans, idle, latencies, lines = 10_000, 5*time.Second, 40, 20_000
+	}
+	if only == "busy" {
+		err := b.busy(lines)
+		os.Stdout.Write(b.out.Bytes())
+		return err
 	}
 	for _, part := range []func() error{
 		func() error { return b.restarts(bans, million) },
 		func() error { return b.latency(latencies) },
 		func() error { return b.idle(idle, bans) },
+		func() error { return b.busy(lines) },
 	} {
 		if err := part(); err != nil {
 			return err

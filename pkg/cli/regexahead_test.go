@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -70,6 +71,42 @@ func TestCollectLater(t *testing.T) {
 		if len(kept) > 60 {
 			kept = nil
 			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// BenchmarkRegex is a whole run of bailiff regex -o id, on one core and on all.
+func BenchmarkRegex(b *testing.B) {
+	for _, of := range []struct{ filter, kind string }{
+		{"sshd", "auth"},
+		{"nginx-http-auth", "nginx-error"},
+		{"nginx-botsearch", "nginx-access"},
+		{"dovecot", "dovecot"},
+		{"postfix", "mail"},
+		{"apache-auth", "apache-error"},
+		{"recidive", "fail2ban"},
+	} {
+		const lines = 100_000
+		var log bytes.Buffer
+		if err := logs.Write(&log, logs.Options{Kind: of.kind, Lines: lines, Share: 0.1, Seed: 1, Start: time.Now().Add(-2 * time.Hour)}); err != nil {
+			b.Fatal(err)
+		}
+		path := filepath.Join(b.TempDir(), "log")
+		if err := os.WriteFile(path, log.Bytes(), 0o600); err != nil {
+			b.Fatal(err)
+		}
+		for _, cores := range []int{1, runtime.NumCPU()} {
+			b.Run(fmt.Sprintf("%s/cores=%d", of.filter, cores), func(b *testing.B) {
+				defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(cores))
+				b.SetBytes(int64(log.Len()))
+				for b.Loop() {
+					o := regexOptions{out: io.Discard, format: "id", config: "/etc/fail2ban", location: time.UTC}
+					if err := o.run([]string{path, of.filter}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/lines, "ns/line")
+			})
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -32,12 +33,19 @@ needs no configuration at all.
 
 Bans stay in the kernel when the daemon stops, and end there on time; with
 --flush-on-stop they are taken out. SIGHUP reloads, SIGUSR1
-opens the log's file anew, SIGTERM and SIGINT stop.`,
+opens the log's file anew, SIGTERM and SIGINT stop.
+
+One core is used at a time; GOMAXPROCS in the environment says how many.`,
 		Example: `  bailiff run --jail django-auth=/var/log/django/auth.log
   bailiff run --config /etc/bailiff
   bailiff run --jail sshd=/var/log/auth.log --dry-run`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			// The daemon leaves the other cores to those whom it protects; and to wake one
+			// of them for every line costs more than the line.
+			if os.Getenv("GOMAXPROCS") == "" {
+				runtime.GOMAXPROCS(1)
+			}
 			cfg, err := config.Load(load)
 			if err != nil {
 				return err

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"bailiff/bench/logs"
+)
+
+// How a log that is written to all the time is written: line by line, as by a
+// syslog daemon, so many a second.
+const (
+	busyRate  = 20_000
+	busyBurst = 20 // lines that follow each other at once
+)
+
+// busyTree is a configuration of fail2ban's with so many jails on one log, which
+// find what they find and ban nobody.
+func busyTree(dir string, jails int) (conf string, err error) {
+	conf = filepath.Join(dir, "conf")
+	if out, err := exec.Command("cp", "-a", "/etc/fail2ban", conf).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	if err := os.RemoveAll(filepath.Join(conf, "jail.d")); err != nil {
+		return "", err
+	}
+	var c strings.Builder
+	c.WriteString("[DEFAULT]\nbackend = auto\nbanaction = nftables\nfindtime = 30d\nmaxretry = 1000000\n")
+	for n := range jails {
+		fmt.Fprintf(&c, "[%s]\nenabled = true\nfilter = sshd\nlogpath = %s\n", jailName(n), filepath.Join(dir, "auth.log"))
+	}
+	if err := os.WriteFile(filepath.Join(conf, "jail.local"), []byte(c.String()), 0o644); err != nil {
+		return "", err
+	}
+	own := fmt.Sprintf("[Definition]\ndbfile = None\nloglevel = WARNING\nlogtarget = %s\n", filepath.Join(dir, "out"))
+	if err := os.WriteFile(filepath.Join(conf, "fail2ban.local"), []byte(own), 0o644); err != nil {
+		return "", err
+	}
+	return conf, touch(filepath.Join(dir, "auth.log"))
+}
+
+// busy measures what lines cost a daemon with 1, 5 and 20 jails on their log.
+func (b *bench) busy(lines int) error {
+	var log bytes.Buffer
+	start := time.Now().Add(-time.Duration(lines/20) * time.Second)
+	if err := logs.Write(&log, logs.Options{Kind: "auth", Lines: lines, Share: 0.1, Seed: 1, Start: start}); err != nil {
+		return err
+	}
+	fmt.Fprintf(&b.out, "\n%s lines, written one by one to one auth.log, %s a second, all jails with fail2ban's\nsshd filter (CPU seconds, after the start; what one jail found):\n\n| program | 1 jail | 5 jails | 20 jails | 20 to 1 | failures |\n| --- | --- | --- | --- | --- | --- |\n",
+		thousands(lines), thousands(busyRate))
+	for _, name := range []string{"fail2ban", "bailiff"} {
+		var cells []string
+		var first, last time.Duration
+		found := ""
+		for _, jails := range []int{1, 5, 20} {
+			took, n, err := b.busyRun(name, jails, log.Bytes())
+			if err != nil {
+				return err
+			}
+			if jails == 1 {
+				first = took
+			}
+			last = took
+			if found != "" && found != n {
+				return fmt.Errorf("%s with %d jails found %s failures, with one %s", name, jails, n, found)
+			}
+			found = n
+			cells = append(cells, fmt.Sprintf("%.2f", took.Seconds()))
+			fmt.Fprintf(os.Stderr, "%s with %d jails: %v, %s failures\n", name, jails, took, n)
+		}
+		failures, err := strconv.Atoi(found)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&b.out, "| %s | %s | %.1f | %s |\n", name, strings.Join(cells, " | "), last.Seconds()/first.Seconds(), thousands(failures))
+	}
+	return nil
+}
+
+// busyRun returns the CPU time for the lines, and what a jail found.
+func (b *bench) busyRun(name string, jails int, log []byte) (took time.Duration, found string, err error) {
+	h, dir, err := b.host()
+	if err != nil {
+		return 0, "", err
+	}
+	conf, err := busyTree(dir, jails)
+	if err != nil {
+		return 0, "", err
+	}
+	socket := filepath.Join(dir, "sock")
+	d := &daemon{b: b, name: name, host: h, dir: dir, log: filepath.Join(dir, "out")}
+	d.make = func(string) *exec.Cmd {
+		if name == "bailiff" {
+			return h.Command(b.ctx, b.prog, "run", "--config", conf, "--socket", socket)
+		}
+		return h.Command(b.ctx, "/usr/bin/fail2ban-server", "-f", "-c", conf, "-s", socket, "-p", filepath.Join(dir, "pid"), "start")
+	}
+	client := func(args ...string) (string, error) {
+		out, err := exec.CommandContext(b.ctx, "/usr/bin/fail2ban-client", append([]string{"-s", socket}, args...)...).CombinedOutput()
+		return string(out), err
+	}
+	d.stop = func() error { _, err := client("stop"); return err }
+	if err := d.start(); err != nil {
+		return 0, "", err
+	}
+	if err := d.until(time.Minute, func() bool {
+		out, err := client("status", jailName(jails-1))
+		return err == nil && strings.Contains(out, "auth.log")
+	}); err != nil {
+		return 0, "", err
+	}
+	if err := d.quiet(); err != nil {
+		return 0, "", err
+	}
+	before, _, err := usage(d.pid)
+	if err != nil {
+		return 0, "", err
+	}
+	if err := writeSteadily(filepath.Join(dir, "auth.log"), log); err != nil {
+		return 0, "", err
+	}
+	if err := d.quiet(); err != nil {
+		return 0, "", err
+	}
+	after, _, err := usage(d.pid)
+	if err != nil {
+		return 0, "", err
+	}
+	out, err := client("status", jail)
+	if err != nil {
+		return 0, "", fmt.Errorf("%w: %s", err, out)
+	}
+	_, found, _ = strings.Cut(out, "Total failed:")
+	found, _, _ = strings.Cut(strings.TrimSpace(found), "\n")
+	return after - before, found, d.end()
+}
+
+// quiet waits until a daemon has nothing more to do.
+func (d *daemon) quiet() error {
+	last := time.Duration(-1)
+	for end := time.Now().Add(30 * time.Minute); time.Now().Before(end); time.Sleep(2 * time.Second) {
+		now, _, err := usage(d.pid)
+		if err != nil {
+			return err
+		}
+		if last >= 0 && now-last <= 40*time.Millisecond {
+			return d.b.ctx.Err()
+		}
+		last = now
+	}
+	return fmt.Errorf("%s is busy without an end", d.name)
+}
+
+func writeSteadily(path string, log []byte) error {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	begin := time.Now()
+	for n := 0; len(log) > 0; n++ {
+		end := bytes.IndexByte(log, '\n') + 1
+		if _, err := f.Write(log[:end]); err != nil {
+			return err
+		}
+		log = log[end:]
+		if n%busyBurst == busyBurst-1 {
+			time.Sleep(time.Until(begin.Add(time.Duration(n+1) * time.Second / busyRate)))
+		}
+	}
+	return f.Close()
+}
