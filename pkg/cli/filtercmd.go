@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -117,7 +118,10 @@ func testFilter(w io.Writer, cfg *config.Config, name string) (passed, failed in
 }
 
 func checkSample(f *filter.Filter, s config.Sample) string {
-	r := f.Match([]byte(s.Line), time.Now())
+	var r filter.Result
+	for _, line := range strings.Split(s.Line, "\n") {
+		r = f.Match([]byte(line), time.Now())
+	}
 	switch {
 	case r.Err != nil:
 		return r.Err.Error()

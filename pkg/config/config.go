@@ -162,11 +162,15 @@ type Filter struct {
 
 // Sample is a line that a filter carries with what is expected of it.
 type Sample struct {
+	// Line may be several lines, of one connection: what the last of them gives counts.
 	Line  string
 	Match bool
 	Host  string
 	Time  time.Time // zero: not tested
 	Mode  string
+	// Injection: the line holds an attempt to have another address taken for the
+	// offender's.
+	Injection bool
 	// File and LineNo say where it stands.
 	File   string
 	LineNo int

@@ -70,7 +70,7 @@ func (l *loader) filter(name, file string, data []byte, stock bool) {
 	}
 	lines := sampleLines(string(data))
 	for i, s := range f.raw.Sample {
-		out := Sample{Line: s.Line, Host: s.Host, Mode: s.Mode, Match: s.Match == nil || *s.Match, File: file}
+		out := Sample{Line: s.Line, Host: s.Host, Mode: s.Mode, Match: s.Match == nil || *s.Match, Injection: s.Injection, File: file}
 		if i < len(lines) {
 			out.LineNo = lines[i]
 		}
@@ -579,6 +579,12 @@ func (f *Filter) definition(mode string) (filter.Definition, error) {
 	}
 	if pre := f.exprs(stringList{f.raw.Prefregex}, "prefregex"); len(pre) > 0 {
 		def.Prefregex = pre[0]
+	}
+	if f.raw.JSON != nil {
+		var err error
+		if def.JSON, err = f.json(); err != nil {
+			return def, err
+		}
 	}
 	if mode == "" || mode == "normal" && len(f.Modes) > 0 {
 		mode = "normal"

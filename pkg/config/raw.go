@@ -91,6 +91,16 @@ type rawFilter struct {
 	DatePattern stringList         `toml:"datepattern"`
 	Mode        map[string]rawMode `toml:"mode"`
 	Sample      []rawSample        `toml:"sample"`
+	JSON        *rawJSON           `toml:"json"`
+}
+
+// rawJSON is a filter of a log that holds JSON.
+type rawJSON struct {
+	Host  string           `toml:"host"`
+	Hosts []string         `toml:"hosts"`
+	Time  string           `toml:"time"`
+	User  string           `toml:"user"`
+	Match []map[string]any `toml:"match"`
 }
 
 // rawMode adds expressions to the filter's own, and to those of other modes.
@@ -105,4 +115,6 @@ type rawSample struct {
 	Time  string `toml:"time"`
 	Match *bool  `toml:"match"`
 	Mode  string `toml:"mode"`
+	// Injection says that the line holds an attempt to have another address taken.
+	Injection bool `toml:"injection"`
 }

@@ -69,6 +69,8 @@ type Definition struct {
 	Unwritten bool
 	// Journal says that lines come with a time of their own and hold no date.
 	Journal bool
+	// JSON is what is looked at in place of expressions; nil: those are.
+	JSON *JSON
 }
 
 type expression struct {
@@ -135,6 +137,7 @@ type Filter struct {
 	dns       UseDNS
 	maxLines  int
 	journal   bool
+	json      *JSON
 
 	last     time.Time // of the last dated line
 	lastText string
@@ -177,12 +180,12 @@ func (f *Filter) Prefregex() string {
 // Compile reads a definition. The error joins everything that is wrong with it,
 // each with its place.
 func Compile(d Definition, loc *time.Location) (*Filter, error) {
-	f := &Filter{Name: d.Name, dns: d.UseDNS, maxLines: max(d.MaxLines, 1), journal: d.Journal, key: d.key(loc)}
+	f := &Filter{Name: d.Name, dns: d.UseDNS, maxLines: max(d.MaxLines, 1), journal: d.Journal, json: d.JSON, key: d.key(loc)}
 	if f.dns == "" {
 		f.dns = DNSWarn
 	}
 	var errs []error
-	if d.Failregex == nil && !d.Unwritten {
+	if d.Failregex == nil && !d.Unwritten && d.JSON == nil {
 		errs = append(errs, errors.New("no failregex"))
 	}
 	var flags pyregexp.Flag
@@ -301,13 +304,25 @@ func (x *expression) identifies() bool {
 }
 
 // Failregex returns the expressions in order, as configured.
-func (f *Filter) Failregex() []Expr { return exprs(f.fail.list) }
+func (f *Filter) Failregex() []Expr {
+	if f.json != nil {
+		return f.json.exprs()
+	}
+	return exprs(f.fail.list)
+}
 
 // Ignoreregex returns the expressions in order, as configured.
 func (f *Filter) Ignoreregex() []Expr { return exprs(f.ignore.list) }
 
 // Expanded returns the failregexes with their tags written out.
 func (f *Filter) Expanded() []string {
+	if f.json != nil {
+		var out []string
+		for _, x := range f.json.exprs() {
+			out = append(out, x.Text)
+		}
+		return out
+	}
 	out := make([]string, len(f.fail.list))
 	for i, x := range f.fail.list {
 		out[i] = x.re.String()
@@ -348,6 +363,9 @@ const undatedAge = 60 * time.Second
 // Match applies the filter to one line, without its newline. now is the time by
 // which dates without a year are read.
 func (f *Filter) Match(line []byte, now time.Time) Result {
+	if f.json != nil {
+		return f.matchJSON(line, now)
+	}
 	r := Result{Ignored: -1}
 	if f.brief() {
 		if q, ok := f.dates.Quick(line, now); ok {
@@ -389,7 +407,7 @@ func (f *Filter) Match(line []byte, now time.Time) Result {
 
 // brief reports whether lines without a failure can be passed over.
 func (f *Filter) brief() bool {
-	return f.Detail != DetailAll && f.maxLines == 1 && !f.CheckAll && !f.explain
+	return f.json == nil && f.Detail != DetailAll && f.maxLines == 1 && !f.CheckAll && !f.explain
 }
 
 // quick is Match for a line whose date is known, but was not read yet: its time is
@@ -444,6 +462,14 @@ func (f *Filter) catchUp() {
 // MatchAt applies the filter to a line that comes with its time, as from the
 // journal. date is how the time is written where the line is shown.
 func (f *Filter) MatchAt(date string, line []byte, when time.Time) Result {
+	if f.json != nil {
+		r := f.matchJSON(line, when)
+		r.Time, r.Dated = when, true
+		for i := range r.Failures {
+			r.Failures[i].Time = when
+		}
+		return r
+	}
 	r := Result{Ignored: -1, Time: when, Dated: true}
 	f.number = fullFloat
 	f.last, f.lastText = when, ""

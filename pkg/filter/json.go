@@ -1,0 +1,211 @@
+package filter
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"bailiff/pkg/pyregexp"
+)
+
+// Services that log JSON tell in fields what others write into a text. A filter for
+// them names the fields; no expression looks at the line, so that nothing which a
+// client writes into one field can be taken for another.
+
+// JSON is a filter of a log that holds one JSON object a line.
+type JSON struct {
+	// Host are the fields that may hold the address, with or without a port; the
+	// first that holds one is taken. A field within another is named with a dot.
+	Host []string
+	Time string // field with the time; empty: the lines have none
+	User string // field with the user's name; empty: none
+	// Match are the kinds of failures: a line is one if all conditions of one kind hold.
+	Match []JSONMatch
+}
+
+// JSONMatch is one kind of failure.
+type JSONMatch struct {
+	Conditions []Condition
+	File       string
+	Line       int
+}
+
+// Condition is what a field has to hold.
+type Condition struct {
+	Field  string
+	Values []string         // one of them, as the text of a string, a number or a boolean
+	Regexp *pyregexp.Regexp // over Values, searched for in the field's text
+}
+
+// String is the condition as it is configured.
+func (c Condition) String() string {
+	if c.Regexp != nil {
+		return fmt.Sprintf("%s = /%s/", c.Field, c.Regexp)
+	}
+	return c.Field + " = " + strings.Join(c.Values, " or ")
+}
+
+// String is the kind as it is configured.
+func (m JSONMatch) String() string {
+	parts := make([]string, len(m.Conditions))
+	for i, c := range m.Conditions {
+		parts[i] = c.String()
+	}
+	return "json: " + strings.Join(parts, ", ")
+}
+
+// field returns a field of an object by its name, or that of objects within it.
+func field(object map[string]any, path string) (any, bool) {
+	if v, ok := object[path]; ok {
+		return v, true
+	}
+	for i, c := range path {
+		if c != '.' {
+			continue
+		}
+		if inner, ok := object[path[:i]].(map[string]any); ok {
+			if v, ok := field(inner, path[i+1:]); ok {
+				return v, true
+			}
+		}
+	}
+	return nil, false
+}
+
+// plain is a field's text; not ok if it is an object, a list or null.
+func plain(object map[string]any, path string) (text string, ok bool) {
+	v, _ := field(object, path)
+	switch v := v.(type) {
+	case string:
+		return v, true
+	case json.Number:
+		return v.String(), true
+	case bool:
+		return strconv.FormatBool(v), true
+	}
+	return "", false
+}
+
+// holds reports whether a line's object fulfils a condition.
+func (c *Condition) holds(object map[string]any) bool {
+	text, ok := plain(object, c.Field)
+	switch {
+	case !ok:
+		return false
+	case c.Regexp != nil:
+		return c.Regexp.Match([]byte(text))
+	}
+	return slices.Contains(c.Values, text)
+}
+
+// object reads a line that is one JSON object and nothing else.
+func object(line []byte) (map[string]any, bool) {
+	line = bytes.TrimSpace(line)
+	if len(line) == 0 || line[0] != '{' {
+		return nil, false
+	}
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.UseNumber()
+	var out map[string]any
+	if err := d.Decode(&out); err != nil {
+		return nil, false
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, false
+	}
+	return out, true
+}
+
+// address reads what a field may hold: an address, or one with a port.
+func address(s string) netip.Prefix {
+	if p := ParseID(strings.Trim(s, "[]"), -1); p.IsValid() {
+		return p
+	}
+	if a, err := netip.ParseAddrPort(s); err == nil {
+		return ParseID(a.Addr().WithZone("").String(), -1)
+	}
+	return netip.Prefix{}
+}
+
+// matchJSON is Match for a filter of JSON.
+func (f *Filter) matchJSON(line []byte, now time.Time) Result {
+	r := Result{Ignored: -1, Rest: line}
+	in, ok := object(line)
+	if !ok {
+		return r
+	}
+	if text, ok := plain(in, f.json.Time); ok {
+		r.Time, r.Dated = f.jsonTime(text, now)
+	}
+	for i := range f.json.Match {
+		m := &f.json.Match[i]
+		if slices.ContainsFunc(m.Conditions, func(c Condition) bool { return !c.holds(in) }) {
+			continue
+		}
+		out := Failure{Regex: i, Time: r.Time, number: fullFloat}
+		for _, host := range f.json.Host {
+			text, _ := plain(in, host)
+			if out.Addr = address(text); out.Addr.IsValid() {
+				break
+			}
+		}
+		if !out.Addr.IsValid() {
+			continue
+		}
+		out.ID = name(out.Addr)
+		if f.Detail == DetailAll {
+			group := "ip4"
+			if out.Addr.Addr().Is6() {
+				group = "ip6"
+			}
+			out.Groups, out.Order = Groups{group: out.ID}, []string{group}
+			if user, ok := plain(in, f.json.User); ok {
+				out.Groups["user"] = user
+				out.Order = append(out.Order, "user")
+			}
+		}
+		if f.Detail != DetailIDs {
+			out.Lines = []Line{lineOf(nil, nil, line)}
+		}
+		r.Failures = append(r.Failures, out)
+		if !f.CheckAll {
+			break
+		}
+	}
+	return r
+}
+
+// jsonTime reads a time: seconds or smaller parts of them since 1970, or a date.
+func (f *Filter) jsonTime(text string, now time.Time) (time.Time, bool) {
+	if n, err := strconv.ParseFloat(text, 64); err == nil {
+		const year3000 = 32503680000 // what is beyond counts parts of seconds
+		for n > year3000 {
+			n /= 1000
+		}
+		if n < 0 || n != n {
+			return time.Time{}, false
+		}
+		sec := int64(n)
+		return time.Unix(sec, int64((n-float64(sec))*1e6)*1000), true
+	}
+	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
+		return t, true
+	}
+	m, ok := f.dates.Find([]byte(text), now)
+	return m.Time, ok && m.Valid
+}
+
+// exprs are the kinds of failures where others have expressions.
+func (j *JSON) exprs() []Expr {
+	out := make([]Expr, len(j.Match))
+	for i, m := range j.Match {
+		out[i] = Expr{Text: m.String(), File: m.File, Line: m.Line}
+	}
+	return out
+}
