@@ -3,14 +3,11 @@ package cli
 import (
 	"fmt"
 	"io"
-	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"bailiff/pkg/config"
-	"bailiff/pkg/filter"
 )
 
 func filterCommand() *cobra.Command {
@@ -99,15 +96,7 @@ func testFilter(w io.Writer, cfg *config.Config, name string) (passed, failed in
 		return 0, 0, fmt.Errorf("%s: no [[sample]] in it", f.Source)
 	}
 	for _, s := range f.Samples {
-		def, err := cfg.FilterDefinition(name, s.Mode)
-		if err != nil {
-			return passed, failed, err
-		}
-		compiled, err := filter.Compile(def, time.UTC)
-		if err != nil {
-			return passed, failed, err
-		}
-		if problem := checkSample(compiled, s); problem != "" {
+		if problem := f.Check(s); problem != "" {
 			failed++
 			fmt.Fprintf(w, "%s:%d: %s\n    %s\n", s.File, s.LineNo, problem, s.Line)
 			continue
@@ -115,30 +104,4 @@ func testFilter(w io.Writer, cfg *config.Config, name string) (passed, failed in
 		passed++
 	}
 	return passed, failed, nil
-}
-
-func checkSample(f *filter.Filter, s config.Sample) string {
-	var r filter.Result
-	for _, line := range strings.Split(s.Line, "\n") {
-		r = f.Match([]byte(line), time.Now())
-	}
-	switch {
-	case r.Err != nil:
-		return r.Err.Error()
-	case !s.Match && len(r.Failures) > 0:
-		return fmt.Sprintf("matches with host %s, and should not", r.Failures[0].ID)
-	case !s.Match:
-		return ""
-	case len(r.Failures) == 0:
-		return "does not match, and should"
-	case s.Host == "":
-		return "the sample names no host"
-	case r.Failures[0].ID != s.Host:
-		return fmt.Sprintf("host %s, want %s", r.Failures[0].ID, s.Host)
-	case !r.Dated:
-		return "no time was found in the line"
-	case !s.Time.IsZero() && !r.Time.Equal(s.Time):
-		return fmt.Sprintf("time %s, want %s", r.Time.Format(time.RFC3339Nano), s.Time.Format(time.RFC3339Nano))
-	}
-	return ""
 }

@@ -1,0 +1,285 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/pkg/filter"
+)
+
+var updateDocs = flag.Bool("update-docs", false, "write docs/filters.md anew")
+
+// fail2banLogs are sample logs of Debian's fail2ban, with what is expected of each line.
+const fail2banLogs = "/usr/lib/python3/dist-packages/fail2ban/tests/files/logs"
+
+// otherLog names the sample log of a filter that has another name there.
+var otherLog = map[string]string{
+	"pam": "pam-generic", "phpmyadmin": "phpmyadmin-syslog", "gitea": "",
+}
+
+// expected is a line of a sample log.
+type expected struct {
+	line  string
+	match bool
+	host  string
+	modes []string // with one of which it is to be read; "": none
+	other bool     // options that ours has not
+}
+
+// readExpected reads a sample log of fail2ban's.
+func readExpected(t *testing.T, path string) (out []expected) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v (make test installs Debian's fail2ban)", err)
+	}
+	modes, other := []string{""}, false
+	var next *expected
+	for _, line := range strings.Split(string(data), "\n") {
+		if text, ok := strings.CutPrefix(line, "# filterOptions:"); ok {
+			var list []map[string]string
+			if err := json.Unmarshal([]byte(text), &list); err != nil {
+				var one map[string]string
+				if err := json.Unmarshal([]byte(text), &one); err != nil {
+					t.Fatalf("%s: %q: %v", path, line, err)
+				}
+				list = []map[string]string{one}
+			}
+			modes, other = nil, true
+			for _, o := range list {
+				foreign := false
+				for k := range o {
+					foreign = foreign || k != "mode" && k != "logtype" && k != "test.prefix-line" || k == "logtype" && o[k] != "file" || k == "test.prefix-line"
+				}
+				if !foreign {
+					other = false
+					modes = append(modes, o["mode"])
+				}
+			}
+			continue
+		}
+		if text, ok := strings.CutPrefix(line, "# failJSON:"); ok {
+			var want struct {
+				Match bool   `json:"match"`
+				Host  string `json:"host"`
+			}
+			if err := json.Unmarshal([]byte(text), &want); err != nil {
+				t.Fatalf("%s: %q: %v", path, line, err)
+			}
+			next = &expected{match: want.Match, host: want.Host, modes: modes, other: other}
+			continue
+		}
+		if line == "" || strings.HasPrefix(line, "#") || next == nil {
+			continue
+		}
+		next.line = string(bytes.ToValidUTF8([]byte(line), []byte("\uFFFD")))
+		out = append(out, *next)
+		next = nil
+	}
+	return out
+}
+
+// exception is a line on which a filter of ours differs from fail2ban's, and why.
+type exception struct{ filter, text, reason string }
+
+// row is what docs/filters.md tells of a filter.
+type row struct {
+	name, description         string
+	modes                     []string
+	samples, others, attacks  int
+	theirs, same, differences int
+	reasons                   []string
+}
+
+// TestStockFilters runs the samples of all stock filters, and fail2ban's sample logs of the
+// same services through ours: each line that it expects to match does, with the same
+// address, and none that it expects not to.
+func TestStockFilters(t *testing.T) {
+	cfg, err := Load(Options{Path: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []row
+	used := make([]bool, len(exceptions))
+	now := time.Now()
+	for _, name := range sortedKeys(cfg.Filters) {
+		f := cfg.Filters[name]
+		r := row{name: name, description: f.Description, modes: f.Modes}
+		if len(f.Errors) > 0 {
+			t.Errorf("%s: %v", name, f.Errors)
+			continue
+		}
+		for _, s := range f.Samples {
+			switch {
+			case s.Injection:
+				r.attacks++
+			case s.Match:
+				r.samples++
+			default:
+				r.others++
+			}
+			if problem := f.Check(s); problem != "" {
+				t.Errorf("%s:%d: %s: %s", s.File, s.LineNo, problem, s.Line)
+			}
+		}
+		if r.samples == 0 || r.others == 0 || r.attacks == 0 {
+			t.Errorf("%s: %d samples that match, %d that don't, %d injections: want one of each at least", name, r.samples, r.others, r.attacks)
+		}
+		log, named := otherLog[name]
+		if !named {
+			log = name
+		}
+		if _, err := os.Stat(filepath.Join(fail2banLogs, log)); err == nil && log != "" {
+			crossCheck(t, f, log, now, &r, used)
+		}
+		rows = append(rows, r)
+	}
+	for i, u := range used {
+		if !u {
+			t.Errorf("an exception that is none: %+v", exceptions[i])
+		}
+	}
+	if t.Failed() {
+		return
+	}
+	compareDocs(t, filtersDoc(rows))
+}
+
+// crossCheck compares a filter with what fail2ban expects of its sample log.
+func crossCheck(t *testing.T, f *Filter, log string, now time.Time, r *row, used []bool) {
+	filters := map[string]*filter.Filter{}
+	for _, x := range readExpected(t, filepath.Join(fail2banLogs, log)) {
+		if x.other {
+			continue // read with options that ours has not
+		}
+		for _, mode := range x.modes {
+			if mode != "" && !slices.Contains(f.Modes, mode) {
+				continue
+			}
+			c := filters[mode]
+			if c == nil {
+				def, err := f.definition(mode)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if c, err = filter.Compile(def, time.UTC); err != nil {
+					t.Fatal(err)
+				}
+				filters[mode] = c
+			}
+			got := c.Match([]byte(x.line), now)
+			host := ""
+			if len(got.Failures) > 0 {
+				host = got.Failures[0].ID
+			}
+			want := ""
+			if x.match {
+				want = x.host
+				if a, err := netip.ParseAddr(want); err == nil {
+					want = a.Unmap().String()
+				}
+			}
+			r.theirs++
+			if host == want {
+				r.same++
+				continue
+			}
+			reason := ""
+			for i, e := range exceptions {
+				if e.filter == f.Name && strings.Contains(x.line, e.text) {
+					used[i], reason = true, e.reason
+				}
+			}
+			if _, err := netip.ParseAddr(want); reason == "" && err != nil && want != "" && host == "" {
+				reason = "host names are not taken: whoever owns an address decides what it is called"
+			}
+			if reason == "" {
+				t.Errorf("%s, mode %q: %q, want %q: %s", f.Name, mode, host, want, x.line)
+				continue
+			}
+			r.differences++
+			if !slices.Contains(r.reasons, reason) {
+				r.reasons = append(r.reasons, reason)
+			}
+		}
+	}
+}
+
+// filtersDoc is docs/filters.md.
+func filtersDoc(rows []row) string {
+	var b strings.Builder
+	samples, others, attacks, theirs, same := 0, 0, 0, 0, 0
+	for _, r := range rows {
+		samples, others, attacks, theirs, same = samples+r.samples, others+r.others, attacks+r.attacks, theirs+r.theirs, same+r.same
+	}
+	fmt.Fprintf(&b, `# The stock filters
+
+%d filters, each with lines that match (%d), lines that don't (%d), and lines in
+which a client tries to have another address taken for its own (%d; "injections").
+Where fail2ban has a filter of the same service, its sample log is run through
+ours: %d of %d lines give the same; the others are listed below with their reasons.
+`+"`bailiff filter test` runs the samples, `go test ./pkg/config -run TestStockFilters` all\nof it; `-update-docs` writes this page.\n\n", len(rows), samples, others, attacks, same, theirs)
+	b.WriteString("| filter | modes | match | don't | injections | fail2ban's lines, the same | |\n| --- | --- | --- | --- | --- | --- | --- |\n")
+	for _, r := range rows {
+		check := ""
+		if r.theirs > 0 {
+			check = fmt.Sprintf("%d of %d", r.same, r.theirs)
+		}
+		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %s | %s |\n", r.name, strings.Join(r.modes, ", "), r.samples, r.others, r.attacks, check, r.description)
+	}
+	b.WriteString("\n## Where they differ from fail2ban's\n\n")
+	for _, r := range rows {
+		if len(r.reasons) > 0 {
+			fmt.Fprintf(&b, "- **%s** (%d): %s.\n", r.name, r.differences, strings.Join(r.reasons, "; "))
+		}
+	}
+	return b.String()
+}
+
+func compareDocs(t *testing.T, text string) {
+	t.Helper()
+	const path = "../../docs/filters.md"
+	if *updateDocs {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if have, err := os.ReadFile(path); err != nil || string(have) != text {
+		t.Errorf("docs/filters.md is not as it would be written now (%v): go test ./pkg/config -run TestStockFilters -update-docs", err)
+	}
+}
+
+// exceptions are known, and wanted.
+var exceptions = []exception{
+	{"sshd", "Connection closed by", connection},
+	{"sshd", ": 11: ", connection},
+	{"sshd", ":11: ", connection},
+	{"sshd", "Disconnecting: Too many authentication failures", connection},
+	{"sshd", "Read from socket failed", connection},
+	{"sshd", "Unable to negotiate a key exchange method", connection},
+	{"sshd", "no matching mac found", connection},
+	{"sshd", "ssh1: ruser", twoWays},
+	{"sshd", "ssh2: from 10.10.1.2", twoWays},
+	{"pam", "rhost=192.0.2.151", twoWays},
+	{"pam", "rhost=192.0.2.152", twoWays},
+	{"freeswitch", "SIP auth challenge", "a challenge is how every call begins: it counts in mode ddos only"},
+	{"mongodb-auth", "end connection", "MongoDB logs JSON since 4.4; its older text is not read"},
+	{"postfix", "improper command pipelining", "a mode adds to what the filter finds in any case"},
+	{"sendmail-reject", "davaojk25", "a line of a connection that names the sender, and no reason"},
+	{"nginx-http-auth", `user "test": password mismatch, client: 127.0.0.1`, "a user name of basic authentication holds no colon: such a line can't come about, and the first address is nginx's own"},
+}
+
+const (
+	connection = "several lines of a connection are one failure there; here each line that names the address of a failure is"
+	twoWays    = "the client can write it so that it can be read in two ways; it is not taken"
+)
