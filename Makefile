@@ -33,6 +33,7 @@ RACED := ./pkg/action ./pkg/jail ./pkg/source ./pkg/ban ./pkg/firewall ./pkg/sto
 
 test: build packages
 	bin/bailiff filter test
+	bin/bailiff filter lint
 	go test -timeout $(TIMEOUT) ./...
 	CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) $(RACED)
 

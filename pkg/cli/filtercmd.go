@@ -14,7 +14,7 @@ func filterCommand() *cobra.Command {
 	var load config.Options
 	c := &cobra.Command{
 		Use:   "filter",
-		Short: "List filters, and test them on their own samples",
+		Short: "List, show, test and check filters, and make new ones",
 		Args:  args(0, 0),
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
@@ -82,7 +82,7 @@ must give the host and the time that it names, or nothing with match = false.`,
 			return nil
 		},
 	}
-	c.AddCommand(list, test)
+	c.AddCommand(list, filterShow(&load), test, filterLint(&load), filterNew())
 	return c
 }
 

@@ -1,7 +1,10 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -42,4 +45,31 @@ func (f *Filter) Check(s Sample) string {
 		return fmt.Sprintf("time %s, want %s", r.Time.Format(time.RFC3339Nano), s.Time.Format(time.RFC3339Nano))
 	}
 	return ""
+}
+
+// Text is the filter's file.
+func (f *Filter) Text() string { return f.text }
+
+// Definition returns the filter in one of its modes; an empty mode is the first.
+func (f *Filter) Definition(mode string) (filter.Definition, error) {
+	if len(f.Errors) > 0 {
+		return filter.Definition{}, errors.Join(f.Errors...)
+	}
+	return f.definition(mode)
+}
+
+// ReadFilter reads a filter from a TOML file anywhere.
+func ReadFilter(path string) (*Filter, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return ParseFilter(strings.TrimSuffix(filepath.Base(path), ".toml"), path, data), nil
+}
+
+// ParseFilter reads a filter; what is wrong with it is in its Errors.
+func ParseFilter(name, file string, data []byte) *Filter {
+	l := &loader{cfg: &Config{Filters: map[string]*Filter{}}}
+	l.filter(name, file, data, false)
+	return l.cfg.Filters[name]
 }

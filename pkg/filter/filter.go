@@ -295,7 +295,7 @@ func compileExpr(e Expr, hostNames bool, flags pyregexp.Flag) (expression, error
 // identifies reports whether some group says whose failure it is, or of which
 // connection.
 func (x *expression) identifies() bool {
-	for _, n := range append(idGroups, "mlfid") {
+	for _, n := range append(slices.Clone(idGroups), "mlfid") {
 		if x.re.SubexpIndex(n) > 0 {
 			return true
 		}

@@ -56,6 +56,9 @@ func (t *Template) Seconds() bool { return t.kind == kindEpoch || t.kind == kind
 // HasPattern reports whether the template is written with %-directives.
 func (t *Template) HasPattern() bool { return t.kind == kindDate }
 
+// Anchored reports whether the template finds a date at one place of a line only.
+func (t *Template) Anchored() bool { return t.anchored() }
+
 // anchored reports whether the template can match at one place of a line only.
 func (t *Template) anchored() bool { return t.bound.lineBegin || t.bound.lineEnd }
 

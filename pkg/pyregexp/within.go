@@ -86,19 +86,7 @@ func (n *node) restOfLine() bool {
 	if n.kind != nodeRepeat || n.max != unlimited || n.mode == lazy || n.subs[0].kind != nodeSet {
 		return false
 	}
-	set := n.subs[0].set
-	for _, c := range []rune{0, '\t', ' ', 'a', '~', 0x80, 0x7ff, 0xffff, 0x10ffff, invalidByte} {
-		if !set.contains(c) {
-			return false
-		}
-	}
-	inside := rune(0) // all of the ASCII characters but the newline
-	for c := rune(0); c < 0x80; c++ {
-		if set.contains(c) {
-			inside++
-		}
-	}
-	return inside >= 127
+	return n.subs[0].set.all()
 }
 
 // approximate appends the automaton of a member inside of the outer pattern.

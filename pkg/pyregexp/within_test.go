@@ -11,7 +11,7 @@ import (
 func TestWithin(t *testing.T) {
 	outers := []string{
 		`^(?P<id>\S+ sshd\[\d+\]:)\s+(?P<content>.+)$`, `^(?:\S+\s+)?(?P<content>.+)$`, `^(?P<content>[^,]+), end`, `^x*(?P<content>.+?)$`,
-		`^(?:error: )?(?P<content>.+?)(?: \[preauth\])?$`, `(?i)^HOST (?P<content>(?:a|b).*)$`,
+		`^(?:error: )?(?P<content>.+?)(?: \[preauth\])?$`, `(?i)^HOST (?P<content>(?:a|b).*)$`, `^(?P<content>[^,]+)`,
 	}
 	members := []string{`^Failed \S+ for (?P<user>\S+) from`, `^a`, `b$`, `\d+$`, `from (?P<ip>\S+)$`, `^(?:x|sshd)`, `end`, `(?!a)b`, `^\S+$`, `é`}
 	texts := []string{

@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/filter"
+)
+
+func filterNew() *cobra.Command {
+	var output string
+	c := &cobra.Command{
+		Use:   "new NAME [LINE…]",
+		Short: "Make a filter from lines of a log",
+		Long: `Make a filter from lines of a log, given as arguments or on standard input, one a
+line. The address is marked in each, <192.0.2.7>, unless it is the only one there is.
+Several lines of one kind show what differs between them: user names, for example.
+
+The filter is printed, or written to a file with --output, with the lines as its
+samples; what there is to say of it goes to standard error. Add lines that must not
+match, and one in which a client tries to have another address taken.`,
+		Example: `  grep 'login failed' app.log | head -3 | bailiff filter new my-app
+  bailiff filter new my-app 'Jan 31 12:00:00 web app[41]: login of bob failed: <192.0.2.7>' -o my-app.toml`,
+		Args: args(1, -1),
+		RunE: func(c *cobra.Command, given []string) error {
+			lines := given[1:]
+			if len(lines) == 0 {
+				in := bufio.NewScanner(c.InOrStdin())
+				in.Buffer(nil, 1<<20)
+				for in.Scan() {
+					if strings.TrimSpace(in.Text()) != "" {
+						lines = append(lines, in.Text())
+					}
+				}
+				if err := in.Err(); err != nil {
+					return err
+				}
+			}
+			text, err := newFilter(given[0], lines)
+			if err != nil {
+				return err
+			}
+			def, err := config.ParseFilter(given[0], output, []byte(text)).Definition("")
+			if err != nil {
+				return err
+			}
+			found, err := filter.Lint(def)
+			if err != nil {
+				return err
+			}
+			for _, f := range found {
+				f.Expr = filter.Expr{}
+				fmt.Fprintf(c.ErrOrStderr(), "bailiff: %s\n", f)
+			}
+			if output == "" {
+				_, err = io.WriteString(c.OutOrStdout(), text)
+				return err
+			}
+			file, err := os.OpenFile(output, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+			if err != nil {
+				return err
+			}
+			_, err = file.WriteString(text)
+			return errors.Join(err, file.Close())
+		},
+	}
+	c.Flags().StringVarP(&output, "output", "o", "", "write a new `file`")
+	return c
+}
+
+func newFilter(name string, lines []string) (string, error) {
+	var examples []filter.Example
+	for _, l := range lines {
+		e, err := filter.ParseExample(l)
+		if err != nil {
+			return "", err
+		}
+		examples = append(examples, e)
+	}
+	list, err := filter.Propose(examples)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "description = \"%s: failed logins\"\n\ndatepattern = '{^LN-BEG}'\nfailregex = '''\n%s\n'''\n", name, strings.Join(list, "\n"))
+	for _, e := range examples {
+		fmt.Fprintf(&b, "\n[[sample]]\nline = %s\nhost = %q\n", tomlString(e.Line), filter.ParseID(e.Host, -1).Addr())
+	}
+	return b.String(), nil
+}
+
+// tomlString writes a text as TOML, literally where that is possible.
+func tomlString(s string) string {
+	if !strings.ContainsAny(s, "'\t") && strings.IndexFunc(s, func(r rune) bool { return r < ' ' }) < 0 {
+		return "'" + s + "'"
+	}
+	return fmt.Sprintf("%q", s)
+}

@@ -1,0 +1,87 @@
+package filter
+
+import (
+	"fmt"
+	"time"
+
+	"bailiff/pkg/logtime"
+)
+
+// Finding is something about a filter that may let a client decide whose failure a
+// line tells of, or that costs time on every line.
+type Finding struct {
+	Expr Expr
+	Rule string // one of the Rule constants
+	Text string
+}
+
+// Rules of Lint.
+const (
+	RuleStart   = "unanchored-start"
+	RuleEnd     = "unanchored-end"
+	RuleMoved   = "movable-host"
+	RuleLiteral = "no-literal"
+	RuleTime    = "ambiguous-time"
+)
+
+// String is the finding in a line.
+func (f Finding) String() string {
+	return f.Expr.where() + f.Rule + ": " + f.Text
+}
+
+// Lint says what can be said of a definition by rule. The error is that of Compile.
+func Lint(d Definition) ([]Finding, error) {
+	f, err := Compile(d, time.UTC)
+	if err != nil || d.JSON != nil {
+		return nil, err
+	}
+	var out []Finding
+	add := func(x *expression, rule, format string, args ...any) {
+		out = append(out, Finding{x.Expr, rule, fmt.Sprintf(format, args...)})
+	}
+	if f.pref != nil {
+		if s, ok := f.pref.re.Around(idGroups...); ok {
+			switch {
+			case !s.Start:
+				add(f.pref, RuleStart, "begin it with ^: what a client writes may stand before")
+			case s.Before:
+				add(f.pref, RuleMoved, "something like .* stands before the address: a client can put another one there")
+			}
+		}
+	}
+	for i := range f.fail.list {
+		x := &f.fail.list[i]
+		literal := x.re.RequiresLiteral() || f.pref != nil && f.pref.re.RequiresLiteral()
+		s, ok := x.re.Around(idGroups...)
+		switch {
+		case !ok:
+		case !s.Start:
+			add(x, RuleStart, "begin it with ^: what a client writes may stand before")
+		case s.Before && s.After:
+			add(x, RuleMoved, "something like .* stands before and after the address: a client can have another one taken for it")
+		case s.Before && !s.End:
+			add(x, RuleEnd, "end it with $: behind something like .*, the address is not surely the last one")
+		}
+		if !literal {
+			add(x, RuleLiteral, "no text that every match holds: each line costs a try; and is it narrow enough?")
+		}
+	}
+	if d.Journal {
+		return out, nil
+	}
+	dates, err := logtime.NewDetector(d.DatePattern, logtime.Options{})
+	if err != nil {
+		return out, err
+	}
+	for _, t := range dates.Templates() {
+		if !t.Anchored() {
+			x := Expr{}
+			if len(d.Failregex) > 0 {
+				x.File = d.Failregex[0].File
+			}
+			out = append(out, Finding{x, RuleTime, "no datepattern that is bound to a place, as {^LN-BEG} is: a date that a client writes may be taken for the line's"})
+			break
+		}
+	}
+	return out, nil
+}
