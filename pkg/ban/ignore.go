@@ -6,6 +6,8 @@ import "net/netip"
 type Ignore struct {
 	Prefixes []netip.Prefix // ignoreip, and what its host names resolve to
 	Self     []netip.Addr   // this host's own addresses, where ignoreself is on
+	// List is what files of ignoreip hold; nil: there are none.
+	List interface{ Overlaps(netip.Prefix) bool }
 }
 
 // Contains returns why an address or a network may not be banned: a network
@@ -15,6 +17,9 @@ func (g *Ignore) Contains(id netip.Prefix) (reason string) {
 		if p.Overlaps(id) {
 			return "ignoreip " + Name(p)
 		}
+	}
+	if g.List != nil && g.List.Overlaps(id) {
+		return "ignoreip file"
 	}
 	if len(g.Self) > 0 && id.Addr().IsLoopback() {
 		return "own address"

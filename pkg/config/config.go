@@ -70,11 +70,14 @@ func DefaultDatabase() string {
 
 // Jail is one jail, resolved.
 type Jail struct {
-	Name     string
-	Filter   filter.Definition
-	Mode     string
-	LogPath  []string         // globs
-	LogTail  []string         // those of them that are read from their end on
+	Name    string
+	Filter  filter.Definition
+	Mode    string
+	LogPath []string // globs
+	LogTail []string // those of them that are read from their end on
+	// List are the files, as globs, of addresses that are shut out from the start; there
+	// is no filter and no log then.
+	List     []string
 	Encoding *source.Encoding // nil: UTF-8
 	// Journal is what is read in place of files; nil: files are.
 	Journal *source.JournalOptions
@@ -135,6 +138,7 @@ func (j *Jail) Broken() error { return errors.Join(j.Errors...) }
 type IgnoreList struct {
 	Prefixes []netip.Prefix
 	Names    []string // host names, resolved while the daemon runs
+	Files    []string // lists of addresses and networks (file:PATH), read while the daemon runs
 	Self     bool
 	SSH      bool // the peers of SSH sessions
 }

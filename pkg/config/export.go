@@ -192,6 +192,9 @@ func (e *exporter) jail(j *Jail) {
 			ignore = append(ignore, p.String())
 		}
 	}
+	for _, path := range j.Ignore.Files {
+		ignore = append(ignore, "file:"+path)
+	}
 	if ignore = append(ignore, j.Ignore.Names...); len(ignore) > 0 {
 		f.set("ignoreip", ignore)
 	}

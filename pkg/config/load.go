@@ -392,6 +392,24 @@ func (l *loader) resolve(name string) *Jail {
 			j.LogPath = append(j.LogPath, g)
 		}
 	}
+	if list := pickList(r, func(j *rawJail) stringList { return j.List }); list.v != nil {
+		for _, p := range list.v {
+			if _, err := filepath.Match(p, ""); err != nil || p == "" {
+				r.fail(list.at, "list", fmt.Errorf("list %q: want a file, or a pattern of some", p))
+			}
+			j.List = append(j.List, p)
+		}
+		if len(j.LogPath) > 0 {
+			r.fail(logs.at, "logpath", errors.New("a jail has a list or a log, not both"))
+		}
+		l.ignore(r, j)
+		if len(j.Ignore.Names) > 0 {
+			r.fail(list.at, "ignoreip", fmt.Errorf("a list takes no host names in ignoreip: %s", strings.Join(j.Ignore.Names, " ")))
+		}
+		j.Settings = r.settings()
+		j.Errors = append(j.Errors, r.errs...)
+		return j
+	}
 	backend := pick(r, func(j *rawJail) *string { return j.Backend }, "auto")
 	if j.Journal, j.Polling, err = ParseBackend(backend.v); err != nil {
 		r.fail(backend.at, "backend", err)
@@ -447,9 +465,15 @@ func (l *loader) ignore(r *resolver, j *Jail) {
 	}
 }
 
-// Add takes an address, a network or a host name.
+// Add takes an address, a network, a host name, or file:PATH, a list of addresses and
+// networks.
 func (g *IgnoreList) Add(s string) error {
-	if p, err := netip.ParsePrefix(s); err == nil {
+	if path, ok := strings.CutPrefix(s, "file:"); ok {
+		if !filepath.IsAbs(path) {
+			return fmt.Errorf("ignoreip %q: want a path from the root", s)
+		}
+		g.Files = append(g.Files, path)
+	} else if p, err := netip.ParsePrefix(s); err == nil {
 		if p.Addr().Is4In6() && p.Bits() >= 96 {
 			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 		}

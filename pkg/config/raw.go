@@ -41,6 +41,7 @@ type rawJail struct {
 	Port        stringList `toml:"port"`
 	Protocol    stringList `toml:"protocol"`
 	LogPath     stringList `toml:"logpath"`
+	List        stringList `toml:"list"`
 	MaxRetry    *int       `toml:"maxretry"`
 	FindTime    *text      `toml:"findtime"`
 	BanTime     *text      `toml:"bantime"`

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -57,6 +58,7 @@ type Daemon struct {
 	mu     sync.Mutex // guards what follows; held over a reload
 	cfg    *config.Config
 	jails  map[string]*jail.Jail
+	lists  map[string]*blocklist
 	failed map[string]error // jails that could not start
 
 	syslogSocket string // empty: the usual one
@@ -73,7 +75,7 @@ type Daemon struct {
 func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) error {
 	d := &Daemon{
 		opts: opts, log: opts.Log, started: time.Now(), cfg: cfg,
-		jails: map[string]*jail.Jail{}, failed: map[string]error{},
+		jails: map[string]*jail.Jail{}, lists: map[string]*blocklist{}, failed: map[string]error{},
 		stopping: make(chan struct{}), down: make(chan struct{}), repair: make(chan string, 64), damaged: make(chan firewall.Damage, 64),
 	}
 	server := d.log.With("component", "server")
@@ -103,9 +105,13 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		server.Error(err.Error())
 	}
 	for _, j := range cfg.Jails {
+		if j.List != nil {
+			_ = d.startList(j) // what is wrong with it is told, and kept
+			continue
+		}
 		d.start(j, jail.Carry{})
 	}
-	none := len(d.jails) == 0 && len(d.failed) > 0
+	none := len(d.jails)+len(d.lists) == 0 && len(d.failed) > 0
 	empty := len(cfg.Jails) == 0
 	d.mu.Unlock()
 	if none {
@@ -327,6 +333,9 @@ func (d *Daemon) shutdown() {
 			d.log.With("component", "jail").Info(text)
 		})
 	}
+	for _, l := range d.lists {
+		l.end(d.opts.FlushOnStop)
+	}
 	stopping.Wait()
 	if d.queue != nil {
 		d.queue.Close()
@@ -381,12 +390,20 @@ func (d *Daemon) reload(only string) (control.ReloadResult, error) {
 		wanted[c.Name] = c
 	}
 	for _, name := range sortedJails(d.jails) {
-		if wanted[name] == nil && concerned(name) {
+		if (wanted[name] == nil || wanted[name].List != nil) && concerned(name) {
 			d.jails[name].Stop(true)
 			delete(d.jails, name)
 			if d.store != nil {
 				d.store.disable(name)
 			}
+			res.Stopped = append(res.Stopped, name)
+			d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
+		}
+	}
+	for name, l := range d.lists {
+		if (wanted[name] == nil || wanted[name].List == nil) && concerned(name) {
+			l.end(true)
+			delete(d.lists, name)
 			res.Stopped = append(res.Stopped, name)
 			d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
 		}
@@ -398,6 +415,18 @@ func (d *Daemon) reload(only string) (control.ReloadResult, error) {
 	}
 	for _, c := range cfg.Jails {
 		if !concerned(c.Name) {
+			continue
+		}
+		if c.List != nil {
+			did, err := d.reloadList(c)
+			switch {
+			case err != nil:
+				res.Errors = append(res.Errors, fmt.Sprintf("jail %s: %v", c.Name, err))
+			case did == "started":
+				res.Started = append(res.Started, c.Name)
+			case did == "changed":
+				res.Changed = append(res.Changed, c.Name)
+			}
 			continue
 		}
 		running := d.jails[c.Name]
@@ -446,6 +475,13 @@ func (d *Daemon) jail(name string) (*jail.Jail, error) {
 // Status implements control.Daemon.
 func (d *Daemon) Status(name string, bans bool) (control.Status, error) {
 	s := control.Status{Version: d.opts.Version, PID: os.Getpid(), Started: d.started, Config: d.opts.Config.Path, DryRun: d.opts.DryRun, Jails: []jail.Status{}}
+	d.mu.Lock()
+	list := d.lists[name]
+	d.mu.Unlock()
+	if list != nil {
+		s.Jails = append(s.Jails, list.status())
+		return s, nil
+	}
 	if name != "" {
 		j, err := d.jail(name)
 		if err != nil {
@@ -459,12 +495,16 @@ func (d *Daemon) Status(name string, bans bool) (control.Status, error) {
 	for _, n := range sortedJails(d.jails) {
 		running = append(running, d.jails[n])
 	}
+	lists := slices.Collect(maps.Values(d.lists))
 	for n, err := range d.failed {
 		s.Jails = append(s.Jails, jail.Status{Name: n, Error: err.Error()})
 	}
 	d.mu.Unlock()
 	for _, j := range running {
 		s.Jails = append(s.Jails, j.Status(bans))
+	}
+	for _, l := range lists {
+		s.Jails = append(s.Jails, l.status())
 	}
 	slices.SortFunc(s.Jails, func(a, b jail.Status) int { return strings.Compare(a.Name, b.Name) })
 	return s, nil

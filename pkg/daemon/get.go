@@ -201,5 +201,8 @@ func ignoreList(s *config.Jail) control.List {
 	for _, n := range s.Ignore.Names {
 		out = append(out, n)
 	}
+	for _, path := range s.Ignore.Files {
+		out = append(out, "file:"+path)
+	}
 	return append(out, single...)
 }

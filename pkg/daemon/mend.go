@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"bailiff/pkg/firewall"
@@ -65,7 +67,7 @@ func (d *Daemon) mending(ctx context.Context) {
 				names := damage.Jails
 				if names == nil {
 					d.mu.Lock()
-					names = sortedJails(d.jails)
+					names = append(sortedJails(d.jails), slices.Collect(maps.Keys(d.lists))...)
 					d.mu.Unlock()
 				}
 				for _, name := range names {
@@ -85,10 +87,17 @@ func (d *Daemon) mending(ctx context.Context) {
 		}
 		for name := range broken {
 			d.mu.Lock()
-			j := d.jails[name]
+			j, l := d.jails[name], d.lists[name]
 			d.mu.Unlock()
-			if j != nil {
-				n, err := j.Repair()
+			repair := (func() (int, error))(nil)
+			switch {
+			case j != nil:
+				repair = j.Repair
+			case l != nil:
+				repair = l.repair
+			}
+			if repair != nil {
+				n, err := repair()
 				if err != nil {
 					server.Error(fmt.Sprintf("[%s] %v", name, err))
 					continue

@@ -222,7 +222,7 @@ func change(s *config.Jail, what string, c *command) error {
 		return span(&s.BanTime)
 	case "addignoreip":
 		ignore := s.Ignore
-		ignore.Prefixes = slices.Clone(ignore.Prefixes)
+		ignore.Prefixes, ignore.Files = slices.Clone(ignore.Prefixes), slices.Clone(ignore.Files)
 		for _, ip := range c.rest(3) {
 			if err := ignore.Add(ip); err != nil {
 				return pyError("ValueError", err.Error())
@@ -235,11 +235,13 @@ func change(s *config.Jail, what string, c *command) error {
 			return pyError("ValueError", err.Error())
 		}
 		if !slices.ContainsFunc(gone.Prefixes, func(p netip.Prefix) bool { return slices.Contains(s.Ignore.Prefixes, p) }) &&
-			!slices.ContainsFunc(gone.Names, func(n string) bool { return slices.Contains(s.Ignore.Names, n) }) {
+			!slices.ContainsFunc(gone.Names, func(n string) bool { return slices.Contains(s.Ignore.Names, n) }) &&
+			!slices.ContainsFunc(gone.Files, func(f string) bool { return slices.Contains(s.Ignore.Files, f) }) {
 			return pyError("ValueError", "list.remove(x): x not in list")
 		}
 		s.Ignore.Prefixes = slices.DeleteFunc(slices.Clone(s.Ignore.Prefixes), func(p netip.Prefix) bool { return slices.Contains(gone.Prefixes, p) })
 		s.Ignore.Names = slices.DeleteFunc(slices.Clone(s.Ignore.Names), func(n string) bool { return slices.Contains(gone.Names, n) })
+		s.Ignore.Files = slices.DeleteFunc(slices.Clone(s.Ignore.Files), func(f string) bool { return slices.Contains(gone.Files, f) })
 	case "ignoreself":
 		s.Ignore.Self = config.Truth(value)
 	case "usedns":

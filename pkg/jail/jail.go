@@ -118,6 +118,9 @@ type Jail struct {
 	stop     context.CancelFunc
 	done     chan struct{}
 
+	allowedSign string // of the files of ignoreip, as they were read
+	allowedTold string // what was told of them last
+
 	skewWarned  time.Time // when a line off the clock was last warned of
 	ownAt       time.Time // when own addresses were last asked
 	badIDs      int       // failures whose id is no address
@@ -134,8 +137,9 @@ type Status struct {
 	Banned      int             `json:"currently_banned"`
 	TotalBanned int             `json:"total_banned"`
 	MaxRetry    int             `json:"maxretry"`
-	FindTime    float64         `json:"findtime"` // seconds
-	BanTime     float64         `json:"bantime"`  // seconds; -1: for ever
+	FindTime    float64         `json:"findtime"`       // seconds
+	BanTime     float64         `json:"bantime"`        // seconds; -1: for ever
+	List        bool            `json:"list,omitempty"` // it is one of addresses; Banned are ranges of them
 	Files       []source.Status `json:"files"`
 	Bans        []BanStatus     `json:"bans"`
 }
@@ -191,6 +195,10 @@ func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	j.stop = stop
 	j.ignore.Prefixes = slices.Clone(c.Ignore.Prefixes)
+	if err := j.readAllowed(); err != nil {
+		stop()
+		return nil, err
+	}
 	j.refreshIgnore(ctx) // before bans are taken over: who is ignored now is not
 	if err := j.deps.Firewall.AddJail(c.Rule); err != nil {
 		stop()
@@ -347,6 +355,7 @@ func (j *Jail) run(ctx context.Context) {
 				j.failuresChanged(id)
 			}
 			j.refreshIgnore(ctx)
+			j.refreshAllowed()
 		}
 	}
 }

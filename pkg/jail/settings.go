@@ -86,6 +86,7 @@ func (j *Jail) Change(f func(*config.Jail) error) (err error) {
 		j.window.Limit(c.MaxRetry, c.FindTime)
 		j.Config = &c
 		j.ignore.Prefixes = slices.Clone(c.Ignore.Prefixes)
+		j.refreshAllowed()
 		if !c.Ignore.Self {
 			j.ignore.Self = nil
 		} else if j.ignore.Self == nil {
