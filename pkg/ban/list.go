@@ -50,6 +50,7 @@ type List struct {
 	ends     endHeap
 	total    int
 	added    uint64 // bans put on the list
+	removed  uint64 // and taken off it
 }
 
 type item struct {
@@ -162,6 +163,9 @@ func (l *List) Inside(network netip.Prefix) []Ban {
 	return out
 }
 
+// Version is another number when a ban was added or removed.
+func (l *List) Version() uint64 { return l.added + l.removed }
+
 // Remove takes a ban off the list.
 func (l *List) Remove(id netip.Prefix) (Ban, bool) {
 	it := l.bans[id]
@@ -169,6 +173,7 @@ func (l *List) Remove(id netip.Prefix) (Ban, bool) {
 		return Ban{}, false
 	}
 	delete(l.bans, id)
+	l.removed++
 	l.counted(id, -1)
 	if it.index >= 0 {
 		heap.Remove(&l.ends, it.index)

@@ -36,9 +36,13 @@ type Config struct {
 	ReadSocket, ReadGroup string
 	Database              Database
 	Firewall              firewall.Options
-	Jails                 []*Jail            // the enabled ones, by name
-	Filters               map[string]*Filter // all that are known
-	Errors                []error            // what is wrong outside of jails
+	// NoFirewall: there is none to command; who is banned is told by Exports, actions
+	// and the socket.
+	NoFirewall bool
+	Exports    []BanFile
+	Jails      []*Jail            // the enabled ones, by name
+	Filters    map[string]*Filter // all that are known
+	Errors     []error            // what is wrong outside of jails
 	// Settings are those outside of jails, with the places that they come from.
 	Settings []Setting
 	// Fail2ban is the tree that was read, if it is one of fail2ban's.
@@ -115,6 +119,23 @@ type Jail struct {
 	// Sources names the files that the jail was read from, in order.
 	Sources []string
 }
+
+// BanFile is a file that holds who is banned, for programs that shut out by
+// themselves.
+type BanFile struct {
+	Name   string
+	File   string
+	Format string   // ExportNginx, ExportDeny or ExportPlain
+	Jails  []string // nil: all
+	Reload string   // command of the shell that is run when the file was changed; empty: none
+}
+
+// Formats of exports.
+const (
+	ExportNginx = "nginx"      // lines for nginx's geo: ADDRESS 1;
+	ExportDeny  = "nginx-deny" // lines of nginx: deny ADDRESS;
+	ExportPlain = "plain"      // one address or network a line
+)
 
 // Part is something that a jail is made of, with its own settings.
 type Part struct {

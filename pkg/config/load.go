@@ -178,6 +178,8 @@ func (l *loader) main(file string, data []byte) {
 		l.cfg.Errors = append(l.cfg.Errors, &Error{file, lineOf(string(data), []string{"read"}), "[read] needs both: socket, a path, and group, who may ask there"})
 		l.cfg.ReadSocket = ""
 	}
+	l.cfg.NoFirewall = raw.Firewall.Enabled != nil && !*raw.Firewall.Enabled
+	l.exports(file, data, raw.Export)
 	fw := &l.cfg.Firewall
 	fw.Table, fw.Chain = raw.Firewall.Table, raw.Firewall.Chain
 	priority := -1
@@ -352,6 +354,8 @@ func (l *loader) resolve(name string) *Jail {
 	l.bans(r, j)
 
 	j.Rule = firewall.Rule{Jail: name, Prefix4: j.Networks.Prefix4, Prefix6: j.Networks.Prefix6}
+	j.Unenforced = l.cfg.NoFirewall
+	j.Actions = r.actions(name)
 	ports := pickList(r, func(j *rawJail) stringList { return j.Port })
 	var err error
 	if j.Rule.Ports, err = ParsePorts(ports.v); err != nil {
@@ -440,6 +444,13 @@ func (l *loader) resolve(name string) *Jail {
 	}
 	l.resolveFilter(r, j)
 	j.Settings = r.settings()
+	for _, a := range j.Actions {
+		p := Part{Kind: "action", Name: a.Name}
+		for _, n := range a.Properties.Names {
+			p.Settings = append(p.Settings, Setting{Name: n, Value: a.Properties.Values[n]})
+		}
+		j.Parts = append(j.Parts, p)
+	}
 	j.Parts = append(j.Parts, filterPart(cmp.Or(pick(r, func(j *rawJail) *string { return j.Filter }, "").v, j.Name), &j.Filter, nil))
 	j.Errors = append(j.Errors, r.errs...)
 	return j

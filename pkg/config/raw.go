@@ -4,14 +4,37 @@ package config
 
 // rawMain is bailiff.toml.
 type rawMain struct {
-	LogLevel  string             `toml:"loglevel"`
-	LogTarget string             `toml:"logtarget"`
-	Socket    string             `toml:"socket"`
-	Read      rawRead            `toml:"read"`
-	Database  rawDatabase        `toml:"database"`
-	Firewall  rawFirewall        `toml:"firewall"`
-	Default   rawJail            `toml:"default"`
-	Jail      map[string]rawJail `toml:"jail"`
+	LogLevel  string               `toml:"loglevel"`
+	LogTarget string               `toml:"logtarget"`
+	Socket    string               `toml:"socket"`
+	Read      rawRead              `toml:"read"`
+	Database  rawDatabase          `toml:"database"`
+	Firewall  rawFirewall          `toml:"firewall"`
+	Export    map[string]rawExport `toml:"export"`
+	Default   rawJail              `toml:"default"`
+	Jail      map[string]rawJail   `toml:"jail"`
+}
+
+// rawExport is a file that holds who is banned.
+type rawExport struct {
+	File   string     `toml:"file"`
+	Format string     `toml:"format"`
+	Jails  stringList `toml:"jails"`
+	Reload string     `toml:"reload"`
+}
+
+// rawAction is an action of a jail: what is run for its bans.
+type rawAction struct {
+	Start      string            `toml:"start"`
+	Stop       string            `toml:"stop"`
+	Check      string            `toml:"check"`
+	Repair     string            `toml:"repair"`
+	Ban        string            `toml:"ban"`
+	Unban      string            `toml:"unban"`
+	Flush      string            `toml:"flush"`
+	Timeout    *text             `toml:"timeout"`
+	NoRestored bool              `toml:"norestored"`
+	Param      map[string]string `toml:"param"`
 }
 
 // rawRead is a socket over which can only be asked.
@@ -27,6 +50,7 @@ type rawDatabase struct {
 }
 
 type rawFirewall struct {
+	Enabled  *bool      `toml:"enabled"`
 	Table    string     `toml:"table"`
 	Chain    string     `toml:"chain"`
 	Hook     stringList `toml:"hook"`
@@ -62,6 +86,8 @@ type rawJail struct {
 
 	Backend      *string    `toml:"backend"`
 	JournalMatch stringList `toml:"journalmatch"`
+
+	Action map[string]rawAction `toml:"action"`
 
 	MaxMatches  *int    `toml:"maxmatches"`
 	Ban         *rawBan `toml:"ban"`

@@ -54,6 +54,9 @@ func jailKeys() []jailKey {
 	var out []jailKey
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[rawJail]()) {
 		key := f.Tag.Get("toml")
+		if f.Type.Kind() == reflect.Map {
+			continue // actions are parts of their own
+		}
 		if f.Type != reflect.TypeFor[*rawBan]() {
 			out = append(out, jailKey{key, f.Index})
 			continue

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bailiff/pkg/jail"
 )
 
 // maxBody bounds a request.
@@ -251,6 +253,18 @@ func (s *Server) Close() error {
 	return err
 }
 
+// plain writes who is banned, one a line, each once.
+func plain(w http.ResponseWriter, bans []jail.BanStatus) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	seen := map[string]bool{}
+	for _, b := range bans {
+		if !seen[b.IP] {
+			seen[b.IP] = true
+			fmt.Fprintln(w, b.IP)
+		}
+	}
+}
+
 func routes(d Daemon) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/ping", func(w http.ResponseWriter, _ *http.Request) {
@@ -270,6 +284,10 @@ func routes(d Daemon) http.Handler {
 	})
 	mux.HandleFunc("GET /v1/bans", func(w http.ResponseWriter, r *http.Request) {
 		b, err := d.Bans(r.URL.Query().Get("jail"))
+		if r.URL.Query().Get("format") == "text" && err == nil {
+			plain(w, b)
+			return
+		}
 		answer(w, b, err)
 	})
 	mux.HandleFunc("POST /v1/jails/{jail}/ban", func(w http.ResponseWriter, r *http.Request) {

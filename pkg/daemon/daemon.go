@@ -63,6 +63,8 @@ type Daemon struct {
 
 	syslogSocket string // empty: the usual one
 
+	exporting chan struct{} // has a value when who is banned may have changed
+
 	stopping chan struct{}
 	stopOnce sync.Once
 	down     chan struct{}        // closed when the jails are stopped and everything is written
@@ -76,10 +78,10 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	d := &Daemon{
 		opts: opts, log: opts.Log, started: time.Now(), cfg: cfg,
 		jails: map[string]*jail.Jail{}, lists: map[string]*blocklist{}, failed: map[string]error{},
-		stopping: make(chan struct{}), down: make(chan struct{}), repair: make(chan string, 64), damaged: make(chan firewall.Damage, 64),
+		exporting: make(chan struct{}, 1), stopping: make(chan struct{}), down: make(chan struct{}), repair: make(chan string, 64), damaged: make(chan firewall.Damage, 64),
 	}
 	server := d.log.With("component", "server")
-	if !opts.DryRun {
+	if !opts.DryRun && !cfg.NoFirewall {
 		fw, err := firewall.Open(cfg.Firewall)
 		if err != nil {
 			return err
@@ -121,6 +123,8 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		server.Warn("no jail is enabled: set enabled = true in a jail, or use --jail NAME=LOGPATH")
 	}
 	ready()
+	exports := d.exports(ctx)
+	defer exports()
 	if d.fw != nil {
 		mending, stop := context.WithCancel(ctx)
 		var wg sync.WaitGroup
@@ -194,7 +198,7 @@ func (d *Daemon) start(c *config.Jail, before jail.Carry) {
 
 func (d *Daemon) deps() jail.Deps {
 	var fw jail.Firewall = &kernel{d}
-	if d.fw == nil {
+	if d.opts.DryRun {
 		fw = &dry{d.log}
 	}
 	deps := jail.Deps{
@@ -225,6 +229,7 @@ func (d *Daemon) deps() jail.Deps {
 			return out
 		},
 	}
+	deps.Changed = d.changed
 	deps.Sessions = func() []netip.Addr { return sessions(sessionFiles, utmpFile) }
 	if d.store != nil {
 		deps.Store, deps.MaxMatches = d.store, d.cfg.Database.MaxMatches

@@ -134,6 +134,7 @@ func (l *blocklist) load(anew bool) error {
 		}
 	}
 	l.set, l.sign = set, sign
+	l.d.changed()
 	log.Info(fmt.Sprintf("[%s] list loaded: %d entries in %d files, %d ranges, in %v", l.c.Name, entries, len(lists), len(set.Ranges()), time.Since(begun).Round(time.Millisecond)))
 	return nil
 }

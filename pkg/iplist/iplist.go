@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -267,4 +268,25 @@ func Signature(files []string) string {
 		fmt.Fprintf(&b, "%s %d %d\n", f, fi.Size(), fi.ModTime().UnixNano())
 	}
 	return b.String()
+}
+
+// Prefixes are the networks that a range is made of, the fewest.
+func Prefixes(r Range) iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		for first := r.First; first.IsValid() && first.Is4() == r.Last.Is4() && first.Compare(r.Last) <= 0; {
+			bits := first.BitLen()
+			for bits > 0 {
+				wider := netip.PrefixFrom(first, bits-1)
+				if wider.Masked().Addr() != first || r.Last.Less(ofPrefix(wider).Last) {
+					break
+				}
+				bits--
+			}
+			p := netip.PrefixFrom(first, bits)
+			if !yield(p) {
+				return
+			}
+			first = ofPrefix(p).Last.Next()
+		}
+	}
 }

@@ -83,6 +83,15 @@ func TestSets(t *testing.T) {
 				t.Fatalf("%d: %s without %s and %v is %s: %v", i, text(a), text(b), net, text(left), one)
 			}
 		}
+		var again []Range
+		for _, r := range left.Ranges() {
+			for p := range Prefixes(r) {
+				again = append(again, ofPrefix(p))
+			}
+		}
+		if back := New(again); text(back) != text(left) {
+			t.Fatalf("%d: %s in networks is %s", i, text(left), text(back))
+		}
 		for k := 1; k < len(left.Ranges()); k++ {
 			if !left.Ranges()[k-1].Last.Less(left.Ranges()[k].First) {
 				t.Fatalf("%d: out of order: %s", i, text(left))

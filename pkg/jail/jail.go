@@ -76,6 +76,8 @@ type Deps struct {
 	Source func(*config.Jail, *filter.Filter) Source
 	// MaxMatches is how many lines of the log are kept with a ban.
 	MaxMatches int
+	// Changed is called when bans came or went; nil: nobody asks.
+	Changed func()
 	// RunAction runs an action's command; nil: the shell does.
 	RunAction func(ctx context.Context, c action.Command, timeout time.Duration) bool
 }
@@ -324,7 +326,12 @@ func (j *Jail) run(ctx context.Context) {
 	if !j.delta.Empty() {
 		j.changed()
 	}
+	version := ^uint64(0)
 	for {
+		if now := j.bans.Version(); now != version && j.deps.Changed != nil {
+			version = now
+			j.deps.Changed()
+		}
 		if end, ok := j.bans.NextEnd(); ok {
 			ends.Reset(max(end.Add(expireGrace).Sub(j.deps.Now()), time.Millisecond))
 		}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestNoFirewall runs the daemon where there is no firewall to command: who is banned
+// is in files, which nginx understands, told by the socket, and by an action.
+func TestNoFirewall(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	for name, text := range map[string]string{
+		"log": "", "list.txt": "198.51.100.0-198.51.100.9\n",
+		"bailiff.toml": fmt.Sprintf(`
+[firewall]
+enabled = false
+
+[export.geo]
+file = %[1]q
+format = "nginx"
+reload = "echo reloaded >> %[4]s"
+
+[export.deny]
+file = %[2]q
+format = "nginx-deny"
+jails = ["app"]
+
+[export.plain]
+file = %[3]q
+format = "plain"
+jails = ["feed"]
+
+[jail.app]
+enabled = true
+failregex = '^\s*login failed from <ADDR>$'
+logpath = %[5]q
+maxretry = 2
+bantime = "6s"
+
+[jail.app.action.tell]
+ban = "echo ban <ip> <failures> <word> >> %[6]s"
+unban = "echo unban <ip> >> %[6]s"
+param = { word = "up" }
+
+[jail.feed]
+enabled = true
+list = %[7]q
+`, path("geo.conf"), path("deny.conf"), path("plain.txt"), path("reloads"), path("log"), path("told"), path("list.txt")),
+	} {
+		if err := os.WriteFile(path(name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	prog := program(t, "bailiff")
+	if out, err := exec.Command(prog, "check", "--config", dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	daemon := exec.Command(prog, "run", "--config", dir, "--socket", path("sock"), "--database", "none", "--log-target", path("out"))
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = daemon.Process.Signal(os.Interrupt)
+		_ = daemon.Wait()
+	})
+	until := func(name string, want ...string) {
+		t.Helper()
+		for end := time.Now().Add(15 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			data, _ := os.ReadFile(path(name))
+			lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+			if len(lines) > 0 && strings.HasPrefix(lines[0], "#") {
+				lines = lines[1:]
+			}
+			if slices.Equal(lines, want) {
+				return
+			}
+			if time.Now().After(end) {
+				log, _ := os.ReadFile(path("out"))
+				t.Fatalf("%s: %q, want %q\n%s", name, lines, want, log)
+			}
+		}
+	}
+	list := []string{"198.51.100.0/29 1;", "198.51.100.8/31 1;"}
+	until("geo.conf", list...)
+	until("plain.txt", "198.51.100.0/29", "198.51.100.8/31")
+	until("reloads", "reloaded")
+	log, err := os.OpenFile(path("log"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	for range 2 {
+		for _, a := range []string{"192.0.2.7", "2001:db8::7"} {
+			fmt.Fprintf(log, "%s login failed from %s\n", time.Now().Format("2006-01-02 15:04:05"), a)
+		}
+	}
+	until("told", "ban 192.0.2.7 2 up", "ban 2001:db8::/64 2 up")
+	until("geo.conf", append([]string{"192.0.2.7 1;"}, append(slices.Clone(list), "2001:db8::/64 1;")...)...)
+	until("deny.conf", "deny 192.0.2.7;", "deny 2001:db8::/64;")
+	until("reloads", "reloaded", "reloaded")
+	conf := fmt.Sprintf("pid %[1]s/pid; error_log stderr;\nevents {}\nhttp { access_log off; geo $banned { default 0; include %[1]s/geo.conf; }\n server { listen 127.0.0.1:1; include %[1]s/deny.conf; if ($banned) { return 403; } } }\n", dir)
+	if err := os.WriteFile(path("nginx.conf"), []byte(conf), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("nginx", "-t", "-q", "-c", path("nginx.conf")).CombinedOutput(); err != nil {
+		t.Errorf("nginx does not take what is written for it: %v: %s", err, out)
+	}
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", path("sock"))
+	}}}
+	res, err := client.Get("http://bailiff/v1/bans?format=text")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(res.Body)
+	res.Body.Close()
+	if got := strings.Fields(string(body)); !slices.Equal(got, []string{"192.0.2.7", "2001:db8::/64"}) {
+		t.Errorf("the socket tells %q", got)
+	}
+	// The bans end, and with them what was told.
+	until("told", "ban 192.0.2.7 2 up", "ban 2001:db8::/64 2 up", "unban 192.0.2.7", "unban 2001:db8::/64")
+	until("geo.conf", list...)
+	until("deny.conf", "")
+}

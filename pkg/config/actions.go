@@ -1,0 +1,83 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"bailiff/pkg/action"
+	"bailiff/pkg/config/fail2ban"
+)
+
+// What a configuration of ours says of actions and exports.
+
+// actions are those of a jail: [jail.NAME.action.ACTION]. A later layer replaces an
+// action of the same name.
+func (r *resolver) actions(jail string) (out []action.Definition) {
+	found := map[string]value[rawAction]{}
+	for _, l := range r.layers {
+		for name, a := range l.raw.Action {
+			found[name] = value[rawAction]{a, l}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		a := found[name]
+		o := &fail2ban.Options{}
+		o.Set("name", jail)
+		o.Set("actname", name)
+		for _, p := range sortedKeys(a.v.Param) {
+			o.Set(p, a.v.Param[p])
+		}
+		for _, c := range []struct{ name, text string }{
+			{"actionstart", a.v.Start},
+			{"actionstop", a.v.Stop},
+			{"actioncheck", a.v.Check},
+			{"actionrepair", a.v.Repair},
+			{"actionban", a.v.Ban},
+			{"actionunban", a.v.Unban},
+			{"actionflush", a.v.Flush},
+		} {
+			if c.text != "" {
+				o.Set(c.name, c.text)
+			}
+		}
+		if a.v.NoRestored {
+			o.Set("norestored", "1")
+		}
+		if a.v.Timeout != nil {
+			o.Set("timeout", string(*a.v.Timeout))
+		}
+		if a.v.Ban == "" && a.v.Unban == "" {
+			r.fail(a.at, "action", fmt.Errorf("action %s: want ban or unban: the command that is run", name))
+			continue
+		}
+		def, err := CommandAction(name, o)
+		if err != nil {
+			r.fail(a.at, "action", err)
+			continue
+		}
+		out = append(out, def)
+	}
+	return out
+}
+
+// exports reads [export.NAME].
+func (l *loader) exports(file string, data []byte, raw map[string]rawExport) {
+	for _, name := range sortedKeys(raw) {
+		x := raw[name]
+		fail := func(key, format string, args ...any) {
+			l.cfg.Errors = append(l.cfg.Errors, &Error{file, lineOf(string(data), []string{"export", name, key}), "export " + name + ": " + fmt.Sprintf(format, args...)})
+		}
+		switch {
+		case !filepath.IsAbs(x.File):
+			fail("file", "file %q: want a path from the root", x.File)
+			continue
+		case !slices.Contains([]string{ExportNginx, ExportDeny, ExportPlain}, x.Format):
+			fail("format", "format %q: want %s", x.Format, strings.Join([]string{ExportNginx, ExportDeny, ExportPlain}, ", "))
+			continue
+		}
+		l.cfg.Exports = append(l.cfg.Exports, BanFile{name, x.File, x.Format, x.Jails, x.Reload})
+	}
+}
