@@ -131,5 +131,5 @@ list = %[7]q
 	// The bans end, and with them what was told.
 	until("told", "ban 192.0.2.7 2 up", "ban 2001:db8::/64 2 up", "unban 192.0.2.7", "unban 2001:db8::/64")
 	until("geo.conf", list...)
-	until("deny.conf", "")
+	until("deny.conf")
 }

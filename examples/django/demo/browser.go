@@ -79,10 +79,23 @@ func (b *browser) loginForm() (token string, err error) {
 	return m[1], nil
 }
 
+// enter fetches the form and posts it with a second factor.
+func (b *browser) enter(user, password, token string) (status int, err error) {
+	csrf, err := b.loginForm()
+	if err != nil {
+		return 0, err
+	}
+	status, _, err = b.post(url.Values{"csrfmiddlewaretoken": {csrf}, "username": {user}, "password": {password}, "otp_token": {token}})
+	return status, err
+}
+
 // login posts the form, with a header that claims another address: nginx
 // replaces it, else that one would be banned.
 func (b *browser) login(token, user, password string) (status int, page string, err error) {
-	form := url.Values{"csrfmiddlewaretoken": {token}, "username": {user}, "password": {password}}
+	return b.post(url.Values{"csrfmiddlewaretoken": {token}, "username": {user}, "password": {password}})
+}
+
+func (b *browser) post(form url.Values) (status int, page string, err error) {
 	req, err := http.NewRequest("POST", b.url("/admin/login/"), strings.NewReader(form.Encode()))
 	if err != nil {
 		return 0, "", err

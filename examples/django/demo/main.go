@@ -149,6 +149,11 @@ func play(ctx context.Context, root string, wave int, tree bool) (err error) {
 		return fmt.Errorf("once the ban has ended the attacker should get 200: status %d, %w", status, err)
 	}
 	told("the kernel ended the ban of %v after %.1f s; the attacker gets 200", banTime, ended.Sub(since).Seconds())
+	if !tree {
+		if err := s.more(ctx); err != nil {
+			return err
+		}
+	}
 	fmt.Println("\nAll as told.")
 	return nil
 }

@@ -30,6 +30,8 @@ type stage struct {
 	lab                        *netlab.Lab
 	server, attacker, customer *netlab.Host
 	djangoVersion              string
+	project                    string   // Django's directory
+	env                        []string // of its programs
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -68,7 +70,9 @@ func setUp(ctx context.Context, root string, wave int, tree bool) (s *stage, err
 	if tree {
 		err = s.treeConfig()
 	} else {
-		err = s.ownConfig(filepath.Join(root, "examples/django/bailiff/bailiff.toml"))
+		if err = s.ownConfig(filepath.Join(root, "examples/django/bailiff/bailiff.toml")); err == nil {
+			err = s.axesConfig(filepath.Join(root, "examples/django/bailiff/jails"))
+		}
 	}
 	if err != nil {
 		return s, err
@@ -111,6 +115,9 @@ func (s *stage) network() (err error) {
 		}
 	}
 	theirs := []string{attacker + "/24", attacker6 + "/64"}
+	for _, a := range []string{locked, halfway, listed, allowed} {
+		theirs = append(theirs, a+"/24")
+	}
 	for _, a := range s.waveAddresses() {
 		if a != attacker6 {
 			theirs = append(theirs, a+"/24")
@@ -163,6 +170,15 @@ func (s *stage) site(project string) error {
 		"MYSITE_DATA=" + data, "MYSITE_AUTH_LOG=" + s.authLog(), "MYSITE_HOSTS=*",
 		"MYSITE_SECRET_KEY=of-this-run-only", "PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH=" + project, "LANG=C.UTF-8",
 	}
+	s.project, s.env = project, append(env, "MYSITE_AXES_LOG="+s.axesLog(), fmt.Sprintf("MYSITE_BANTIME=%.0f", banTime.Seconds()))
+	var file strings.Builder
+	for _, v := range append(s.env, "DJANGO_SETTINGS_MODULE=mysite.settings_axes") {
+		name, value, _ := strings.Cut(v, "=")
+		fmt.Fprintf(&file, "%s='%s'\n", name, value)
+	}
+	if err := os.WriteFile(s.path("mysite.env"), []byte(file.String()), 0o644); err != nil {
+		return err
+	}
 	python := func(args ...string) (string, error) {
 		c := s.server.Command(s.ctx, "/usr/bin/python3", append([]string{filepath.Join(project, "manage.py")}, args...)...)
 		c.Env = append(append(os.Environ(), env...), "DJANGO_SUPERUSER_PASSWORD=the-right-one")
@@ -181,7 +197,13 @@ func (s *stage) site(project string) error {
 	if _, err := python("createsuperuser", "--noinput", "--username", "admin", "--email", "admin@example.org"); err != nil {
 		return err
 	}
-	for _, f := range []string{data, filepath.Join(data, "db.sqlite3"), s.authLog()} {
+	if _, err := s.manage("migrate", "--verbosity", "0"); err != nil {
+		return err
+	}
+	if _, err := s.manage("shell", "-c", "from django.contrib.auth.models import User; User.objects.get().staticdevice_set.create(name='demo').token_set.create(token='"+token+"')"); err != nil {
+		return err
+	}
+	for _, f := range []string{data, filepath.Join(data, "db.sqlite3"), s.authLog(), s.axesLog()} {
 		if err := os.Chown(f, uid, gid); err != nil {
 			return err
 		}
@@ -190,8 +212,20 @@ func (s *stage) site(project string) error {
 		"--user", "www-data", "--group", "www-data", "mysite.wsgi"); err != nil {
 		return err
 	}
+	if _, err := s.start("gunicorn-axes", append(s.env, "DJANGO_SETTINGS_MODULE=mysite.settings_axes", "MYSITE_BAILIFF_SOCKET="+s.path("read.sock")),
+		"/usr/bin/python3", "-m", "gunicorn", "--workers", "2", "--bind", "127.0.0.1:8001", "--user", "www-data", "--group", "www-data", "mysite.wsgi"); err != nil {
+		return err
+	}
+	site, err := os.ReadFile(filepath.Join(project, "nginx.conf"))
+	if err != nil {
+		return err
+	}
+	other := strings.NewReplacer("listen 80;", "listen "+axesPort+";", "listen [::]:80;", "listen [::]:"+axesPort+";", "127.0.0.1:8000", "127.0.0.1:8001").Replace(string(site))
+	if err := os.WriteFile(s.path("nginx-axes.conf"), []byte(other), 0o644); err != nil {
+		return err
+	}
 	// What Debian's nginx.conf has around a site.
-	conf := fmt.Sprintf("user www-data; daemon off; pid %[1]s/nginx.pid; error_log stderr;\nevents {}\nhttp {\n access_log off;\n client_body_temp_path %[1]s/nginx-body;\n proxy_temp_path %[1]s/nginx-proxy;\n fastcgi_temp_path %[1]s/nginx-fastcgi;\n uwsgi_temp_path %[1]s/nginx-uwsgi;\n scgi_temp_path %[1]s/nginx-scgi;\n include %[2]s/nginx.conf;\n}\n", s.dir, project)
+	conf := fmt.Sprintf("user www-data; daemon off; pid %[1]s/nginx.pid; error_log stderr;\nevents {}\nhttp {\n access_log off;\n client_body_temp_path %[1]s/nginx-body;\n proxy_temp_path %[1]s/nginx-proxy;\n fastcgi_temp_path %[1]s/nginx-fastcgi;\n uwsgi_temp_path %[1]s/nginx-uwsgi;\n scgi_temp_path %[1]s/nginx-scgi;\n include %[2]s/nginx.conf;\n include %[1]s/nginx-axes.conf;\n}\n", s.dir, project)
 	if err := os.WriteFile(s.path("nginx.conf"), []byte(conf), 0o644); err != nil {
 		return err
 	}
@@ -199,7 +233,7 @@ func (s *stage) site(project string) error {
 		return err
 	}
 	c := s.browser(s.customer, customer, serverForCustomer)
-	status, err := 0, error(nil)
+	status := 0
 	for range 300 {
 		if status, err = c.get("/admin/login/"); err == nil && status == 200 {
 			return nil
@@ -226,6 +260,7 @@ func (s *stage) ownConfig(config string) error {
 	for old, replacement := range map[string]string{
 		`"/var/log/django/auth.log"`: strconv.Quote(s.authLog()),
 		`bantime = "1h"`:             fmt.Sprintf("bantime = %q", banTime),
+		`"127.0.0.0/8", "::1"`:       fmt.Sprintf(`"127.0.0.0/8", "::1", "file:%s"`, s.path("allow.txt")),
 	} {
 		if !bytes.Contains(text, []byte(old)) {
 			return fmt.Errorf("%s: %s is not in it", config, old)
@@ -235,6 +270,8 @@ func (s *stage) ownConfig(config string) error {
 	if err := os.Mkdir(s.path("bailiff"), 0o755); err != nil {
 		return err
 	}
+	// The site with Axes asks over a socket of its own.
+	text = bytes.Replace(text, []byte("\n[jail."), fmt.Appendf(nil, "\n[read]\nsocket = %q\ngroup = \"www-data\"\n\n[jail.", s.path("read.sock")), 1)
 	return os.WriteFile(s.path("bailiff/bailiff.toml"), text, 0o644)
 }
 

@@ -37,6 +37,11 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
+# Where there is no firewall to command: mysite/banned.py asks bailiff who is banned.
+BAILIFF_SOCKET = os.environ.get("MYSITE_BAILIFF_SOCKET")
+if BAILIFF_SOCKET:
+    MIDDLEWARE.insert(0, "mysite.banned.Banned")
+
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
