@@ -4,6 +4,7 @@ import (
 	"io"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,13 +56,9 @@ func (l *logInput) inBlocks(f *filter.Filter, clock func() time.Time, each func(
 // cut makes lines of a block, without those that are comments.
 func (in *reading) cut(b *source.Block) {
 	b.Cut()
-	keep := b.Lines[:0]
-	for _, line := range b.Lines {
-		if !in.log.comment(line) {
-			keep = append(keep, line)
-		}
+	if slices.ContainsFunc(b.Lines, in.log.comment) {
+		b.Lines = slices.DeleteFunc(b.Lines, in.log.comment)
 	}
-	b.Lines = keep
 }
 
 // begin deals with lines one by one until it is known what their dates look like, so

@@ -105,7 +105,11 @@ func (m *lineMatcher) confirm() (regex int, line found, err error) {
 			}
 			delete(pre.groups, "content")
 		}
-		if len(content) > 0 {
+		switch g := m.pref.content; {
+		case len(content) == 0:
+		case !m.pref.tuples && caps[2*g+1] == len(m.text)-1:
+			text = m.text[caps[2*g]:] // up to the newline that is there
+		default:
 			m.content = append(append(m.content[:0], content...), '\n')
 			text = m.content
 		}

@@ -24,9 +24,7 @@ type Scout struct {
 	lines *lineMatcher
 	dates logtime.Ahead
 	// of the lines in one call of Look
-	text  [][]byte
-	at    []int // their numbers
-	date  []logtime.Date
+	text  [][]byte // without dates; nil: the filter has to look for itself
 	join  []byte
 	masks []uint64
 }
@@ -78,13 +76,13 @@ func (s *Scout) Look(lines [][]byte, form logtime.Form, out *Sightings) {
 	if !form.Known() {
 		return
 	}
-	s.text, s.at, s.date, s.join = s.text[:0], s.at[:0], s.date[:0], s.join[:0]
+	s.text, s.join = s.text[:0], s.join[:0]
 	s.dates.Begin(form)
-	for i, line := range lines {
+	for _, line := range lines {
 		q, ok := s.dates.Quick(line)
 		if !ok {
 			s.dates.Lost()
-			s.at, s.text, s.date = append(s.at, i), append(s.text, nil), append(s.date, q)
+			s.text = append(s.text, nil)
 			continue
 		}
 		rest := line[q.End:]
@@ -93,16 +91,17 @@ func (s *Scout) Look(lines [][]byte, form logtime.Form, out *Sightings) {
 			s.join = append(append(s.join, line[:q.Start]...), rest...)
 			rest = s.join[from:]
 		}
-		s.at, s.text, s.date = append(s.at, i), append(s.text, rest), append(s.date, q)
+		s.text = append(s.text, rest)
 	}
 	s.masks = s.lines.whole.MatchLines(s.text, s.masks)
 	words := s.lines.whole.Words()
-	for k, i := range s.at {
-		switch rest := s.text[k]; {
+	for i, rest := range s.text {
+		switch mask := s.masks[i*words : (i+1)*words]; {
 		case rest == nil:
 			out.list = append(out.list, sighting{line: i})
-		case slices.Max(s.masks[k*words:(k+1)*words]) != 0:
-			s.see(i, lines[i], rest, s.masks[k*words:(k+1)*words], &s.date[k], out)
+		case slices.Max(mask) != 0:
+			q, _ := s.dates.Again(lines[i])
+			s.see(i, lines[i], rest, mask, &q, out)
 		}
 	}
 }

@@ -251,6 +251,15 @@ func (a *Ahead) Quick(line []byte) (Date, bool) {
 	return a.reader.date(base), true
 }
 
+// Again is Quick for a line of which Quick has found the date before.
+func (a *Ahead) Again(line []byte) (Date, bool) {
+	base, ok := a.reader.read(line)
+	if !ok {
+		return Date{}, false
+	}
+	return a.reader.date(base), true
+}
+
 // Follows reports whether a line's date, be it found ahead, is where the detector
 // would look for it, after the line that it was given last.
 func (d *Detector) Follows(line []byte) bool {

@@ -86,6 +86,7 @@ type lookInfo struct {
 type charSet struct {
 	ascii [2]uint64
 	wide  runeSet
+	line  bool // it has all characters but the newline
 }
 
 func newCharSet(s runeSet) charSet {
@@ -98,6 +99,14 @@ func newCharSet(s runeSet) charSet {
 			c.wide = append(c.wide, runeRange{max(r.lo, 0x80), r.hi})
 		}
 	}
+	c.line = c.ascii == [2]uint64{^uint64(1 << '\n'), ^uint64(0)} && c.wide.contains(invalidByte)
+	next := rune(0x80) // the first that is not known to be there
+	for _, r := range c.wide {
+		if r.lo <= next {
+			next = max(next, r.hi+1)
+		}
+	}
+	c.line = c.line && next > utf8.MaxRune
 	return c
 }
 

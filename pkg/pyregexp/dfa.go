@@ -45,7 +45,7 @@ const (
 
 // dfaCache is a table with its states; one search at a time uses it.
 type dfaCache struct {
-	trans  []int32 // state*stride + class: the next state times stride, or unknown
+	trans  []int32 // state*stride + class: the next state times stride; unknown; or doneAt
 	states []dfaState
 	index  map[string]int32
 	bytes  int
@@ -62,10 +62,14 @@ type dfaCache struct {
 type dfaState struct {
 	places []uint32
 	mask   []uint64 // members that have accepted
+	any    bool     // some have
 	done   bool     // nothing more can come: no places, and no new starts
 }
 
 const unknown = -1
+
+// doneAt stands for a transition to a state that is done; it is its own inverse.
+func doneAt(s int32) int32 { return -2 - s }
 
 // newDFA joins patterns, which outer may stand around; nil if one of them is too
 // large.
@@ -230,6 +234,7 @@ func (d *dfa) state(c *dfaCache, places []uint32, mask []uint64) int32 {
 	s := int32(len(c.states))
 	st := dfaState{places: slices.Clone(keep), mask: slices.Clone(mask)}
 	st.done = len(keep) == 0
+	st.any = slices.ContainsFunc(mask, func(w uint64) bool { return w != 0 })
 	for _, p := range d.again { // does a start further on still matter?
 		m := d.insts[p].member
 		st.done = st.done && mask[m>>6]&(1<<(m&63)) != 0
@@ -278,7 +283,11 @@ func (d *dfa) step(c *dfaCache, s int32, class int) int32 {
 		}
 	}
 	next := d.state(c, c.next, c.mask)
-	c.trans[int(s)*d.stride+class] = next * int32(d.stride)
+	if c.states[next].done {
+		c.trans[int(s)*d.stride+class] = doneAt(next)
+	} else {
+		c.trans[int(s)*d.stride+class] = next * int32(d.stride)
+	}
 	return next
 }
 
@@ -339,7 +348,10 @@ func (d *dfa) run(c *dfaCache, parts ...[]byte) []uint64 {
 			if i >= len(b) {
 				break
 			}
-			if c.states[s].done {
+			if next < unknown {
+				return c.states[doneAt(next)].mask
+			}
+			if c.states[s].done { // where the text begins
 				return c.states[s].mask
 			}
 			if c.bytes > maxDFA {
@@ -358,11 +370,17 @@ func (d *dfa) run(c *dfaCache, parts ...[]byte) []uint64 {
 			}
 		}
 	}
-	next := c.trans[int(s)*d.stride+d.stride-1]
-	if next < 0 {
-		next = d.step(c, s, d.stride-1)
-	} else {
-		next /= int32(d.stride)
+	return c.states[d.last(c, s)].mask
+}
+
+// last is the state after the text's end.
+func (d *dfa) last(c *dfaCache, s int32) int32 {
+	switch next := c.trans[int(s)*d.stride+d.stride-1]; {
+	case next == unknown:
+		return d.step(c, s, d.stride-1)
+	case next < unknown:
+		return doneAt(next)
+	default:
+		return next / int32(d.stride)
 	}
-	return c.states[next].mask
 }

@@ -39,6 +39,8 @@ func (m *Matcher) MatchLines(lines [][]byte, dst []uint64) []uint64 {
 		m.cache = d.newCache()
 	}
 	use := m.literals.use(m, d, lines)
+	c := m.cache
+	start := uint32(d.begun(c)) * uint32(d.stride)
 	var a, b lane
 	next := 0
 	load := func(l *lane) bool {
@@ -46,22 +48,41 @@ func (m *Matcher) MatchLines(lines [][]byte, dst []uint64) []uint64 {
 			if use && !s.lits.foundIn(lines[next]) {
 				continue
 			}
-			*l = lane{text: lines[next], at: uint32(d.begun(m.cache)) * uint32(d.stride), line: next}
+			l.text, l.i, l.at, l.line, l.ended = lines[next], 0, start, next, false
 			next++
 			return true
 		}
 		l.line = -1
 		return false
 	}
+	// found notes what a state says of a lane's line.
+	found := func(l *lane, s int32) {
+		if st := &c.states[s]; st.any {
+			copy(dst[l.line*words:], st.mask)
+		}
+	}
 	// pass takes a lane that stands at its end or at something new further. What it
-	// finds at a line's end goes to dst, and the lane is given the next line.
+	// finds at a line's end is noted, and the lane is given the next line.
 	pass := func(l *lane) {
 		for {
-			done, known := d.further(m.cache, l)
+			if l.i < len(l.text) {
+				next := c.trans[l.at+uint32(d.class[l.text[l.i]])]
+				if next >= 0 {
+					return // as far as both go
+				}
+				if next < unknown {
+					found(l, doneAt(next))
+					if !load(l) || len(l.text) > 0 {
+						return
+					}
+					continue
+				}
+			}
+			done, known := d.further(c, l)
 			if !done || !known {
 				return
 			}
-			copy(dst[l.line*words:], m.cache.states[l.at/uint32(d.stride)].mask)
+			found(l, int32(l.at/uint32(d.stride)))
 			if !load(l) || len(l.text) > 0 {
 				return
 			}
@@ -70,21 +91,17 @@ func (m *Matcher) MatchLines(lines [][]byte, dst []uint64) []uint64 {
 	load(&a)
 	load(&b)
 	for a.line >= 0 && b.line >= 0 {
-		if m.cache.bytes > maxDFA {
+		if c.bytes > maxDFA {
 			break
 		}
-		d.both(m.cache, &a, &b)
-		if l := &a; l.i == len(l.text) || m.cache.trans[l.at+uint32(d.class[l.text[l.i]])] < 0 {
-			pass(l)
-		}
-		if l := &b; l.line >= 0 && (l.i == len(l.text) || m.cache.trans[l.at+uint32(d.class[l.text[l.i]])] < 0) {
-			pass(l)
-		}
+		d.both(c, &a, &b)
+		pass(&a)
+		pass(&b)
 	}
 	// What is left is one lane, or lines for which the table is thrown away.
 	for _, l := range []*lane{&a, &b} {
 		for l.line >= 0 {
-			if mask := d.run(m.cache, l.text, newline); mask != nil {
+			if mask := d.run(c, l.text, newline); mask != nil {
 				copy(dst[l.line*words:], mask)
 			} else {
 				s.all(dst[l.line*words : (l.line+1)*words])
@@ -135,8 +152,11 @@ func (d *dfa) further(c *dfaCache, l *lane) (done, known bool) {
 			l.ended = true
 		}
 		next := c.trans[int(l.at)+class]
-		if next < 0 {
+		switch {
+		case next == unknown:
 			next = d.step(c, s, class) * int32(d.stride)
+		case next < unknown:
+			next = doneAt(next) * int32(d.stride)
 		}
 		l.at = uint32(next)
 		if class == d.stride-1 {

@@ -1,6 +1,7 @@
 package pyregexp
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"unicode/utf8"
@@ -504,6 +505,12 @@ func (m *machine) star(i *inst, pos int, st uint64) int {
 
 // run returns the end of the characters of the set that stand at pos.
 func (c *charSet) run(in []byte, pos int) int {
+	if c.line {
+		if i := bytes.IndexByte(in[pos:], '\n'); i >= 0 {
+			return pos + i
+		}
+		return len(in)
+	}
 	for pos < len(in) {
 		b := in[pos]
 		if b < 0x80 {

@@ -2,7 +2,9 @@ package source
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
+	"unicode/utf8"
 )
 
 // Blocks reads a log from its beginning to its end, once, in blocks of whole lines.
@@ -85,18 +87,45 @@ func (r *Blocks) Next(b *Block) error {
 // Cut cuts what was read into lines.
 func (b *Block) Cut() {
 	w := int(b.enc.width())
+	plain := b.enc.plain() && ascii(b.data)
 	for data := b.data; len(data) > 0; {
 		i, next := b.enc.index(data), 0
 		if next = i + w; i < 0 {
 			i, next = len(data), len(data)
 		}
-		line := b.enc.Decode(data[:min(i, MaxLine)])
+		line := data[:min(i, MaxLine)]
+		if !plain {
+			line = b.enc.Decode(line)
+		}
 		if n := len(line); n > 0 && (line[n-1] == '\r' || line[n-1] == '\n') {
 			line = bytes.TrimRight(line, "\r\n")
 		}
 		b.Lines = append(b.Lines, line)
 		data = data[next:]
 	}
+}
+
+// plain reports whether text in ASCII is what it is.
+func (e *Encoding) plain() bool {
+	return e == nil || e.kind == utf8Encoding || e.kind == asciiEncoding
+}
+
+// ascii reports whether a text is ASCII.
+func ascii(b []byte) bool {
+	const high = 0x8080808080808080
+	for len(b) >= 32 {
+		x := binary.LittleEndian.Uint64(b) | binary.LittleEndian.Uint64(b[8:]) | binary.LittleEndian.Uint64(b[16:]) | binary.LittleEndian.Uint64(b[24:])
+		if x&high != 0 {
+			return false
+		}
+		b = b[32:]
+	}
+	for _, c := range b {
+		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // lastIndex finds the last newline in a text that begins with a whole character.
