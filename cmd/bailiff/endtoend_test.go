@@ -72,6 +72,25 @@ func newNetwork(t *testing.T) *network {
 	return n
 }
 
+// server is a host in a network namespace of its own. Needs root.
+func server(t *testing.T) *netlab.Host {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Fatal("this test makes a network namespace: run it as root (make test says how)")
+	}
+	lab := netlab.New(fmt.Sprintf("bailiff-%s-%d", strings.ToLower(t.Name()), os.Getpid()))
+	t.Cleanup(func() {
+		if err := lab.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	host, err := lab.Host("server")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return host
+}
+
 // program returns a path under which the test binary is the program of a name.
 func program(t *testing.T, name string) string {
 	t.Helper()

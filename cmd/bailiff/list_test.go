@@ -13,26 +13,13 @@ import (
 	"time"
 
 	"bailiff/pkg/control"
-	"bailiff/pkg/netlab"
 )
 
 // TestList loads 200,000 networks into a real kernel, changes the list, an allow-list,
 // and takes the sets away, all while an address that is on both lists is tried: it gets
 // through at no moment. Needs root.
 func TestList(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Fatal("this test makes a network namespace: run it as root (make test says how)")
-	}
-	lab := netlab.New(fmt.Sprintf("bailiff-list-%d", os.Getpid()))
-	t.Cleanup(func() {
-		if err := lab.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	host, err := lab.Host("server")
-	if err != nil {
-		t.Fatal(err)
-	}
+	host := server(t)
 	dir := t.TempDir()
 	const networks = 200_000
 	write := func(name, text string) string {

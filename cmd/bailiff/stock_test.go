@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,25 +14,12 @@ import (
 
 	"bailiff/jails"
 	"bailiff/pkg/config"
-	"bailiff/pkg/netlab"
 )
 
 // TestStockJails starts all stock jails, as bailiff run --jail NAME=FILE does, and
 // writes to each log what its filter has as a sample: each bans the address.
 func TestStockJails(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Fatal("this test makes a network namespace: run it as root (make test says how)")
-	}
-	lab := netlab.New(fmt.Sprintf("bailiff-stock-%d", os.Getpid()))
-	t.Cleanup(func() {
-		if err := lab.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	host, err := lab.Host("server")
-	if err != nil {
-		t.Fatal(err)
-	}
+	host := server(t)
 	files, err := jails.FS.ReadDir(".")
 	if err != nil {
 		t.Fatal(err)

@@ -194,18 +194,17 @@ func (l *logInput) each(f func(line []byte) error) error {
 	if l.from == nil {
 		return nil
 	}
-	in := source.NewScanner(l.from, l.enc)
-	for {
-		line, err := in.Next()
-		if err == io.EOF {
-			return nil
+	in := source.NewBlocks(l.from, l.enc)
+	for b := (source.Block{}); ; {
+		if err := in.Next(&b); err != nil {
+			return ended(err)
 		}
-		if err != nil {
-			return err
-		}
-		l.progress.at(in.Read(), l.size)
-		if err := f(line); err != nil {
-			return err
+		b.Cut()
+		l.progress.block(len(b.Lines), b.Read, l.size)
+		for _, line := range b.Lines {
+			if err := f(line); err != nil {
+				return err
+			}
 		}
 	}
 }

@@ -23,23 +23,12 @@ func (s *Set) NewMatcher(groups ...string) *Matcher {
 }
 
 // Match is the Set's.
-func (m *Matcher) Match(b []byte, dst []int) []int {
-	s := m.set
-	if !s.lits.foundIn(b) {
-		return dst[:0]
-	}
-	d := s.dfa.get(s.outer, s.roots...)
-	if d == nil {
-		return s.members(nil, dst)
-	}
-	if m.cache == nil {
-		m.cache = d.newCache()
-	}
-	return s.members(d.run(m.cache, b), dst)
-}
+func (m *Matcher) Match(b []byte, dst []int) []int { return m.match(dst, b, nil) }
 
 // MatchLine is Match for a line without its newline, which is taken to be there.
-func (m *Matcher) MatchLine(b []byte, dst []int) []int {
+func (m *Matcher) MatchLine(b []byte, dst []int) []int { return m.match(dst, b, newline) }
+
+func (m *Matcher) match(dst []int, b, end []byte) []int {
 	s := m.set
 	if !s.lits.foundIn(b) {
 		return dst[:0]
@@ -51,7 +40,7 @@ func (m *Matcher) MatchLine(b []byte, dst []int) []int {
 	if m.cache == nil {
 		m.cache = d.newCache()
 	}
-	return s.members(d.run(m.cache, b, newline), dst)
+	return s.members(d.run(m.cache, b, end), dst)
 }
 
 var newline = []byte{'\n'}

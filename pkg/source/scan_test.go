@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// Scanner reads the lines of a log from its beginning to its end, once.
+// Scanner reads the lines of a log one by one: what Blocks is compared with.
 type Scanner struct {
 	in         io.Reader
 	enc        *Encoding
