@@ -91,15 +91,7 @@ func newFilter(name string, lines []string) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "description = \"%s: failed logins\"\n\ndatepattern = '{^LN-BEG}'\nfailregex = '''\n%s\n'''\n", name, strings.Join(list, "\n"))
 	for _, e := range examples {
-		fmt.Fprintf(&b, "\n[[sample]]\nline = %s\nhost = %q\n", tomlString(e.Line), filter.ParseID(e.Host, -1).Addr())
+		fmt.Fprintf(&b, "\n[[sample]]\nline = %s\nhost = %q\n", config.TOMLString(e.Line), filter.ParseID(e.Host, -1).Addr())
 	}
 	return b.String(), nil
-}
-
-// tomlString writes a text as TOML, literally where that is possible.
-func tomlString(s string) string {
-	if !strings.ContainsAny(s, "'\t") && strings.IndexFunc(s, func(r rune) bool { return r < ' ' }) < 0 {
-		return "'" + s + "'"
-	}
-	return fmt.Sprintf("%q", s)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"bailiff/pkg/action"
 	"bailiff/pkg/filter"
 )
 
@@ -50,15 +51,15 @@ func (f *tomlFile) comment(format string, args ...any) {
 func (f *tomlFile) set(key string, value any) {
 	switch v := value.(type) {
 	case string:
-		fmt.Fprintf(f, "%s = %s\n", key, tomlString(v))
+		fmt.Fprintf(f, "%s = %s\n", key, TOMLString(v))
 	case []string:
 		if len(v) == 1 {
-			fmt.Fprintf(f, "%s = %s\n", key, tomlString(v[0]))
+			fmt.Fprintf(f, "%s = %s\n", key, TOMLString(v[0]))
 			return
 		}
 		fmt.Fprintf(f, "%s = [\n", key)
 		for _, s := range v {
-			fmt.Fprintf(f, "  %s,\n", tomlString(s))
+			fmt.Fprintf(f, "  %s,\n", TOMLString(s))
 		}
 		fmt.Fprint(f, "]\n")
 	default:
@@ -66,8 +67,8 @@ func (f *tomlFile) set(key string, value any) {
 	}
 }
 
-// tomlString quotes a string: as it stands where that is possible.
-func tomlString(s string) string {
+// TOMLString quotes a string: as it stands where that is possible.
+func TOMLString(s string) string {
 	if strings.IndexFunc(s, func(r rune) bool { return r == '\'' || r < ' ' && r != '\t' || r == 0x7f || r == 0xfffd }) < 0 {
 		if !strings.ContainsAny(s, `"\`) {
 			return `"` + strings.ReplaceAll(s, "\t", `\t`) + `"`
@@ -209,19 +210,67 @@ func (e *exporter) jail(j *Jail) {
 			f.set(key, v)
 		}
 	}
+	for i := range j.Actions {
+		if !isFirewallAction(j.Actions[i].Name) {
+			e.action(f, j, &j.Actions[i])
+		}
+	}
 	e.files[path.Join("jails", j.Name+".toml")] = f.String()
 	for _, s := range j.Settings {
 		if s.Value != "" && !slices.Contains(carried, s.Name) {
 			e.note("jail %s: %s = %s is not carried", j.Name, s.Name, strings.ReplaceAll(s.Value, "\n", " "))
 		}
 	}
-	for i := range j.Actions {
-		if a := &j.Actions[i]; !isFirewallAction(a.Name) {
-			e.note("jail %s: action %s is not carried", j.Name, a.Name)
-		}
-	}
 	for _, w := range j.Warnings {
 		e.note("%v", w)
+	}
+}
+
+// actionKeys are the properties of an action that have a key of their own.
+var actionKeys = map[string]string{
+	"actionstart": "start", "actionstop": "stop", "actioncheck": "check", "actionrepair": "repair",
+	"actionban": "ban", "actionunban": "unban", "actionflush": "flush", "timeout": "timeout",
+}
+
+// action writes an action that runs commands, where ours can say all of it.
+func (e *exporter) action(f *tomlFile, j *Jail, a *action.Definition) {
+	why := ""
+	switch {
+	case a.Mail != nil:
+		why = "it sends mail without a command"
+	case !jailName.MatchString(a.Name):
+		why = "its name"
+	}
+	keys, params := &tomlFile{}, &tomlFile{}
+	runs := false
+	for _, n := range a.Properties.Names {
+		v := a.Properties.Values[n]
+		key, own := actionKeys[n]
+		switch {
+		case n == "name" || n == "actname" || v == "" && own:
+		case own:
+			keys.set(key, v)
+			runs = runs || key == "ban" || key == "unban"
+		case n == "norestored":
+			keys.set(n, Truth(v))
+		case strings.HasPrefix(n, "action") || strings.Contains(n, "?"):
+			if v != "" {
+				why = n
+			}
+		default:
+			params.set(TOMLString(n), v)
+		}
+	}
+	if why == "" && !runs {
+		why = "it bans and unbans nothing"
+	}
+	if why != "" {
+		e.note("jail %s: action %s is not carried: %s", j.Name, a.Name, why)
+		return
+	}
+	fmt.Fprintf(f, "\n[action.%s]\n%s", TOMLString(a.Name), keys.String())
+	if params.Len() > 0 {
+		fmt.Fprintf(f, "[action.%s.param]\n%s", TOMLString(a.Name), params.String())
 	}
 }
 
