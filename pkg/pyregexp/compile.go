@@ -60,15 +60,16 @@ const (
 )
 
 type inst struct {
-	op   opcode
-	bit  uint8
-	fold foldKind
-	mark int32 // number among marked instructions, -1: none
-	out  uint32
-	arg  uint32
-	str  string
-	look *lookInfo
-	fork *fork // opAlt, opStar: nil if the next byte rules nothing out
+	op    opcode
+	bit   uint8
+	fold  foldKind
+	mark  int32 // number among marked instructions, -1: none
+	out   uint32
+	arg   uint32
+	str   string
+	look  *lookInfo
+	fork  *fork // opAlt, opStar: nil if the next byte rules nothing out
+	keeps keeps // opStar
 }
 
 type lookInfo struct {

@@ -362,7 +362,9 @@ func (m *machine) run(pc uint32, pos int, st uint64) (int, bool) {
 				goto fail
 			}
 			if end > pos {
-				m.push(frame{kind: frameStar, pc: pc, pos: int32(end), low: int32(pos), st: st})
+				if i.keeps == keepsNothing || !i.keeps.of(in[pos:end]) {
+					m.push(frame{kind: frameStar, pc: pc, pos: int32(end), low: int32(pos), st: st})
+				}
 				pos = end
 				st |= moved
 			}
@@ -370,10 +372,10 @@ func (m *machine) run(pc uint32, pos int, st uint64) (int, bool) {
 				goto fail
 			}
 		case opSave:
-			if m.prog.refs || len(m.prog.condBits) > 0 || i.arg != 1 {
+			if m.prog.refs || len(m.prog.condBits) > 0 || i.arg != 1 && (len(m.stack) > 0 || m.depth > 0) {
 				st = m.setCap(i.arg, pos, st)
-			} else {
-				m.caps[1] = pos
+			} else { // there is no way back on which it would have to be put right
+				m.caps[i.arg] = pos
 			}
 		case opAssert:
 			if !holds(assertKind(i.arg), in, pos) {

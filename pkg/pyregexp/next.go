@@ -116,6 +116,7 @@ func (p *program) findForks() {
 			in.fork = &fork{out: a.next(in.out), arg: a.next(in.arg)}
 		case opStar:
 			in.fork = &fork{out: a.next(in.out)}
+			in.keeps = keeping(setNext(&p.sets[in.arg]).bytes, in.fork.out.bytes)
 		default:
 			continue
 		}
@@ -123,6 +124,38 @@ func (p *program) findForks() {
 			in.fork = nil // it rules nothing out
 		}
 	}
+}
+
+// keeps says of a star whether it may keep what it took: where what comes next can
+// begin with nothing that the star takes, giving some of it back is of no use.
+type keeps uint8
+
+const (
+	keepsNothing keeps = iota
+	keepsASCII         // if all of it is ASCII
+	keepsAll
+)
+
+func keeping(taken, next byteSet) keeps {
+	switch {
+	case taken[0]&next[0]|taken[1]&next[1] != 0:
+		return keepsNothing
+	case taken[2]&next[2]|taken[3]&next[3] != 0:
+		return keepsASCII
+	}
+	return keepsAll
+}
+
+// of reports whether it holds for a text that was taken.
+func (k keeps) of(taken []byte) bool {
+	if k == keepsASCII {
+		var all byte
+		for _, c := range taken {
+			all |= c
+		}
+		return all < 0x80
+	}
+	return k == keepsAll
 }
 
 // at reports whether the text may go on at pos.

@@ -256,6 +256,9 @@ func (m *machine) trySearch(p *program, starts *startInfo, in []byte, from int) 
 		if pos >= len(in) || starts.anchored {
 			return false
 		}
+		for i := 2; i < len(m.caps); i++ { // those that were set without a way back
+			m.caps[i] = -1
+		}
 		_, size := decode(in[pos:])
 		pos = starts.next(in, pos+size)
 	}
