@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 
 	"golang.org/x/text/unicode/runenames"
@@ -27,14 +28,8 @@ type parser struct {
 	groups  []groupState // by number; [0] is the whole match
 	behind  int          // groups open before the outermost look-behind that we are in; -1 outside
 	condPos map[int]int  // position of the first (?(n) by number
-	sets    map[setKey]runeSet
 
 	variable bool // a look-behind has no fixed width
-}
-
-type setKey struct {
-	letter rune
-	flags  Flag
 }
 
 type groupState struct {
@@ -46,7 +41,7 @@ type groupState struct {
 func parse(pattern string, flags Flag) (root *node, p *parser, err error) {
 	p = &parser{
 		pattern: pattern, in: []rune(pattern), flags: flags, names: map[string]int{},
-		groups: []groupState{{}}, behind: -1, condPos: map[int]int{}, sets: map[setKey]runeSet{},
+		groups: []groupState{{}}, behind: -1, condPos: map[int]int{},
 	}
 	defer func() {
 		if e, ok := recover().(*Error); ok { // only ours: anything else is a defect and goes on
@@ -241,15 +236,21 @@ func (p *parser) folded(s runeSet, flags Flag) runeSet {
 	ascii := flags&ASCII != 0
 	if len(s) == 1 && s[0].lo == s[0].hi && s[0].lo < 0x80 {
 		// What nearly every literal is; only i, k and s have equivalents beyond ASCII.
-		key := setKey{s[0].lo, flags & ASCII}
-		set, ok := p.sets[key]
-		if !ok {
-			set = s.lowered(ascii).unlowered(ascii)
-			p.sets[key] = set
+		one := &foldedOnes[s[0].lo]
+		if ascii {
+			one = &foldedASCII[s[0].lo]
 		}
-		return set
+		one.once.Do(func() { one.set = s.lowered(ascii).unlowered(ascii) })
+		return one.set
 	}
 	return s.lowered(ascii).unlowered(ascii)
+}
+
+// foldedOnes and foldedASCII are the characters of ASCII in both cases, as they were
+// worked out first.
+var foldedOnes, foldedASCII [0x80]struct {
+	once sync.Once
+	set  runeSet
 }
 
 func (p *parser) quantifier(c rune, start int, subs []*node, flags Flag) []*node {
