@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"bailiff/pkg/logtime"
@@ -52,7 +53,9 @@ type token struct {
 
 // pieces are quoted texts, addresses with their ports, numbers, words and single
 // characters.
-var pieces = regexp.MustCompile(`"[^"]*"|'[^']*'|\s+|[0-9A-Fa-f]{12,}|\d+|[\pL_][\pL\pN_.-]*|.`)
+var pieces = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`"[^"]*"|'[^']*'|\s+|[0-9A-Fa-f]{12,}|\d+|[\pL_][\pL\pN_.-]*|.`)
+})
 
 // Propose makes failregexes that find the addresses in lines: what differs between
 // lines of one kind is left open, and so are numbers and what stands in quotes. It
@@ -95,7 +98,7 @@ func tokenize(rest, host string) (out []token, err error) {
 		return nil, fmt.Errorf("%q: the address %s is not there behind the date", rest, host)
 	}
 	add := func(s string) {
-		for _, p := range pieces.FindAllString(s, -1) {
+		for _, p := range pieces().FindAllString(s, -1) {
 			out = append(out, token{text: p, space: strings.TrimSpace(p) == ""})
 		}
 	}
