@@ -41,12 +41,17 @@ file = %[3]q
 format = "plain"
 jails = ["feed"]
 
+[export.later]
+file = %[8]q
+format = "plain"
+reload = "test -e %[9]s && echo reloaded >> %[10]s"
+
 [jail.app]
 enabled = true
 failregex = '^\s*login failed from <ADDR>$'
 logpath = %[5]q
 maxretry = 2
-bantime = "6s"
+bantime = "20s"
 
 [jail.app.action.tell]
 ban = "echo ban <ip> <failures> <word> >> %[6]s"
@@ -56,7 +61,7 @@ param = { word = "up" }
 [jail.feed]
 enabled = true
 list = %[7]q
-`, path("geo.conf"), path("deny.conf"), path("plain.txt"), path("reloads"), path("log"), path("told"), path("list.txt")),
+`, path("geo.conf"), path("deny.conf"), path("plain.txt"), path("reloads"), path("log"), path("told"), path("list.txt"), path("later.txt"), path("go"), path("retried")),
 	} {
 		if err := os.WriteFile(path(name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -127,6 +132,23 @@ list = %[7]q
 	res.Body.Close()
 	if got := strings.Fields(string(body)); !slices.Equal(got, []string{"192.0.2.7", "2001:db8::/64"}) {
 		t.Errorf("the socket tells %q", got)
+	}
+	// A reader that could not be told is told later, and what it reads stays meanwhile.
+	until("later.txt", "192.0.2.7", "198.51.100.0/29", "198.51.100.8/31", "2001:db8::/64")
+	if err := os.WriteFile(path("go"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	until("retried", "reloaded")
+	// A firewall that is wanted while the daemon runs needs a restart, and harms nobody.
+	text, err := os.ReadFile(path("bailiff.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path("bailiff.toml"), []byte(strings.Replace(string(text), "enabled = false", "enabled = true", 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, _ := exec.Command(prog, "reload", "--socket", path("sock")).CombinedOutput(); !strings.Contains(string(out), "need a restart") {
+		t.Errorf("reload says %q", out)
 	}
 	// The bans end, and with them what was told.
 	until("told", "ban 192.0.2.7 2 up", "ban 2001:db8::/64 2 up", "unban 192.0.2.7", "unban 2001:db8::/64")

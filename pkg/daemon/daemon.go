@@ -198,8 +198,11 @@ func (d *Daemon) start(c *config.Jail, before jail.Carry) {
 
 func (d *Daemon) deps() jail.Deps {
 	var fw jail.Firewall = &kernel{d}
-	if d.opts.DryRun {
+	switch {
+	case d.opts.DryRun:
 		fw = &dry{d.log}
+	case d.fw == nil: // there was none at the start
+		fw = jail.NoFirewall{}
 	}
 	deps := jail.Deps{
 		Firewall: fw, Log: d.log, Now: time.Now, Location: time.Local,
@@ -384,7 +387,8 @@ func (d *Daemon) reload(only string) (control.ReloadResult, error) {
 		log.Error(err.Error())
 		res.Errors = append(res.Errors, err.Error())
 	}
-	if !reflect.DeepEqual(cfg.Firewall, d.cfg.Firewall) || cfg.Socket != d.cfg.Socket || cfg.ReadSocket != d.cfg.ReadSocket || cfg.ReadGroup != d.cfg.ReadGroup {
+	if !reflect.DeepEqual(cfg.Firewall, d.cfg.Firewall) || cfg.Socket != d.cfg.Socket || cfg.ReadSocket != d.cfg.ReadSocket || cfg.ReadGroup != d.cfg.ReadGroup ||
+		cfg.NoFirewall != d.cfg.NoFirewall {
 		text := "changes of the socket and of [firewall] need a restart"
 		log.Warn(text)
 		res.Errors = append(res.Errors, text)

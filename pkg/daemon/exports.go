@@ -26,6 +26,7 @@ const (
 	// exportPause is between two writes of a file, so that a flood of bans does not
 	// have a server reload for each.
 	exportPause   = time.Second
+	exportRetry   = 10 * time.Second // after one that failed
 	reloadTimeout = time.Minute
 )
 
@@ -45,19 +46,25 @@ func (d *Daemon) exports(ctx context.Context) (wait func()) {
 	d.changed()
 	wg.Go(func() {
 		told := map[string]string{}
+		failed := map[string]bool{} // whose reader was not told of what is written
+		retry := time.NewTimer(time.Hour)
+		defer retry.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-d.exporting:
+			case <-retry.C:
 			}
 			d.mu.Lock()
 			list := d.cfg.Exports
 			d.mu.Unlock()
 			for _, x := range list {
 				text := ""
-				if err := d.export(ctx, x); err != nil {
+				err := d.export(ctx, x, failed[x.Name])
+				if failed[x.Name] = err != nil; err != nil {
 					text = err.Error()
+					retry.Reset(exportRetry)
 				}
 				if told[x.Name] != text {
 					if told[x.Name] = text; text != "" {
@@ -81,8 +88,9 @@ func (d *Daemon) exports(ctx context.Context) (wait func()) {
 	}
 }
 
-// export writes a file, if what it holds changes, and has its reader told.
-func (d *Daemon) export(ctx context.Context, x config.BanFile) error {
+// export writes a file, if what it holds changes or again says so, and has its reader
+// told.
+func (d *Daemon) export(ctx context.Context, x config.BanFile, again bool) error {
 	var out bytes.Buffer
 	w := bufio.NewWriter(&out)
 	fmt.Fprintf(w, "# written by bailiff: who is banned; changes are lost\n")
@@ -97,7 +105,7 @@ func (d *Daemon) export(ctx context.Context, x config.BanFile) error {
 		}
 	}
 	w.Flush()
-	if have, err := os.ReadFile(x.File); err == nil && bytes.Equal(have, out.Bytes()) {
+	if have, err := os.ReadFile(x.File); !again && err == nil && bytes.Equal(have, out.Bytes()) {
 		return nil
 	}
 	if err := replaceFile(x.File, out.Bytes()); err != nil {
@@ -111,7 +119,6 @@ func (d *Daemon) export(ctx context.Context, x config.BanFile) error {
 		err = fmt.Errorf("exit code %d: %s", res.Code, bytes.TrimSpace(res.Output))
 	}
 	if err != nil && ctx.Err() == nil {
-		os.Remove(x.File) // the next change, or the next start, tries again
 		return fmt.Errorf("reload: %q: %w", x.Reload, err)
 	}
 	return nil

@@ -15,13 +15,14 @@ import (
 // The jail's actions: what is run for its bans beside the kernel's sets. They are
 // told of bans and do their work beside the way of the lines.
 
-// unenforced is the firewall of a jail whose actions do the banning.
-type unenforced struct{}
+// NoFirewall is the firewall of a jail whose actions do the banning, or where there is
+// none.
+type NoFirewall struct{}
 
-func (unenforced) AddJail(firewall.Rule) error                 { return nil }
-func (unenforced) Elements(string) ([]firewall.Element, error) { return nil, nil }
-func (unenforced) RemoveJail(string) error                     { return nil }
-func (unenforced) Push(...firewall.Change)                     {}
+func (NoFirewall) AddJail(firewall.Rule) error                 { return nil }
+func (NoFirewall) Elements(string) ([]firewall.Element, error) { return nil, nil }
+func (NoFirewall) RemoveJail(string) error                     { return nil }
+func (NoFirewall) Push(...firewall.Change)                     {}
 
 // startActions starts the jail's actions, or hands those that are at work what is
 // configured now.

@@ -188,7 +188,7 @@ func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 		j.history = map[netip.Prefix]past{}
 	}
 	if c.Unenforced {
-		j.deps.Firewall = unenforced{}
+		j.deps.Firewall = NoFirewall{}
 	}
 	state, err := j.load()
 	if err != nil {
