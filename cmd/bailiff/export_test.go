@@ -154,4 +154,16 @@ list = %[7]q
 	until("told", "ban 192.0.2.7 2 up", "ban 2001:db8::/64 2 up", "unban 192.0.2.7", "unban 2001:db8::/64")
 	until("geo.conf", list...)
 	until("deny.conf")
+	// Who is banned when the daemon stops stays so.
+	for range 2 {
+		fmt.Fprintf(log, "%s login failed from 192.0.2.8\n", time.Now().Format("2006-01-02 15:04:05"))
+	}
+	until("deny.conf", "deny 192.0.2.8;")
+	if out, err := exec.Command(prog, "stop", "--socket", path("sock")).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := daemon.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	until("deny.conf", "deny 192.0.2.8;")
 }

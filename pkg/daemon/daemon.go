@@ -141,9 +141,11 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	for {
 		select {
 		case <-ctx.Done():
+			exports() // before the jails end: bans stay in force
 			d.shutdown()
 			return nil
 		case <-d.stopping:
+			exports()
 			d.shutdown()
 			return nil
 		case <-purging.C:

@@ -56,6 +56,9 @@ func (d *Daemon) exports(ctx context.Context) (wait func()) {
 			case <-d.exporting:
 			case <-retry.C:
 			}
+			if ctx.Err() != nil {
+				return
+			}
 			d.mu.Lock()
 			list := d.cfg.Exports
 			d.mu.Unlock()
