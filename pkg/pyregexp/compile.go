@@ -126,6 +126,9 @@ func (c *charSet) takes(in []byte, pos int) int {
 	return size
 }
 
+// hasASCII reports whether b, which is ASCII, is in the set.
+func (c *charSet) hasASCII(b byte) bool { return c.ascii[b>>6]&(1<<(b&63)) != 0 }
+
 // maxInsts bounds a program: 100,000 instructions, 5 MB.
 const maxInsts = 100_000
 

@@ -7,6 +7,7 @@ import "slices"
 type Matcher struct {
 	set      *Set
 	progs    []*program
+	tags     []tagging
 	cache    *dfaCache // nil: not begun
 	machine  machine
 	literals literalsUse
@@ -19,6 +20,7 @@ func (s *Set) NewMatcher(groups ...string) *Matcher {
 	for _, re := range s.res {
 		m.progs = append(m.progs, re.prog.only(groups))
 	}
+	m.tags = make([]tagging, len(m.progs))
 	return m
 }
 
@@ -47,7 +49,7 @@ var newline = []byte{'\n'}
 
 // Confirm is the Set's.
 func (m *Matcher) Confirm(i int, b []byte, dst []int) ([]int, error) {
-	return m.set.res[i].searchWith(&m.machine, m.progs[i], b, dst)
+	return m.set.res[i].searchWith(&m.machine, &m.tags[i], m.progs[i], b, dst)
 }
 
 // Searcher is a Regexp for one goroutine.
@@ -55,6 +57,7 @@ type Searcher struct {
 	re      *Regexp
 	prog    *program
 	machine machine
+	tags    tagging
 }
 
 // NewSearcher returns a searcher of the expression. With names of groups, it tells
@@ -65,14 +68,47 @@ func (re *Regexp) NewSearcher(groups ...string) *Searcher {
 
 // Search is the Regexp's, but goes straight to the matchers that are never wrong.
 func (s *Searcher) Search(b []byte, dst []int) ([]int, error) {
-	return s.re.searchWith(&s.machine, s.prog, b, dst)
+	return s.re.searchWith(&s.machine, &s.tags, s.prog, b, dst)
 }
 
-func (re *Regexp) searchWith(m *machine, p *program, b []byte, dst []int) ([]int, error) {
+// tagging is the tagged DFA of an expression that is often asked for.
+type tagging struct {
+	uses  int
+	cache *taggedCache
+}
+
+// taggedAfter is how many searches are the matcher's, since making a table costs as
+// much as some hundred of them.
+const taggedAfter = 100
+
+// search is that of the tagged DFA; not known, if the matcher has to do it.
+func (t *tagging) search(re *Regexp, p *program, b []byte, caps []int) (ok, known bool) {
+	if t.cache == nil {
+		if t.uses++; t.uses != taggedAfter {
+			return false, false
+		}
+		tagged := newTagged(p, re.starts.anchored)
+		if tagged == nil {
+			return false, false
+		}
+		t.cache = newTaggedCache(tagged)
+	}
+	if t.cache.worn > maxWorn {
+		return false, false
+	}
+	return t.cache.match(b, caps)
+}
+
+func (re *Regexp) searchWith(m *machine, t *tagging, p *program, b []byte, dst []int) ([]int, error) {
 	if cap(dst) < re.prog.slots {
 		dst = make([]int, re.prog.slots)
 	}
 	dst = dst[:re.prog.slots]
+	if ok, known := t.search(re, p, b, dst); ok {
+		return dst, nil
+	} else if known {
+		return nil, nil
+	}
 	ok, err := re.exactWith(m, p, b, 0, dst)
 	if cap(m.visited) > 1<<17 {
 		m.visited = nil // a line that long is rare
