@@ -71,6 +71,12 @@ func checkRungs(t *testing.T, re *Regexp, text []byte) {
 	if err != nil || !slices.Equal(got, want) {
 		t.Fatalf("%q on %q: %v %v, the matcher alone %v", re, text, got, err, want)
 	}
+	if tagged := newTagged(re.prog, re.starts.anchored); tagged != nil {
+		caps := make([]int, re.prog.slots)
+		if ok, known := newTaggedCache(tagged).match(text, caps); known && (ok != (want != nil) || ok && !slices.Equal(caps, want)) {
+			t.Fatalf("%q on %q: the tagged DFA %v %v, the matcher alone %v", re, text, ok, caps, want)
+		}
+	}
 	for i := 0; i < len(got); i += 2 {
 		if a, b := got[i], got[i+1]; a > len(text) || b > len(text) || i == 0 && (a < 0 || b < a) {
 			t.Fatalf("%q on %q: spans %v", re, text, got)

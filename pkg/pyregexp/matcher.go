@@ -93,10 +93,11 @@ func (t *tagging) search(re *Regexp, p *program, b []byte, caps []int) (ok, know
 		}
 		t.cache = newTaggedCache(tagged)
 	}
-	if t.cache.worn > maxWorn {
-		return false, false
+	ok, known = t.cache.match(b, caps)
+	if t.cache.over {
+		t.cache = nil
 	}
-	return t.cache.match(b, caps)
+	return ok, known
 }
 
 func (re *Regexp) searchWith(m *machine, t *tagging, p *program, b []byte, dst []int) ([]int, error) {

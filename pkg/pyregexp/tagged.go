@@ -49,7 +49,8 @@ const (
 	maxTagged     = 2000    // places
 	maxTaggedBits = 1 << 16 // places × states
 	maxTaggedWays = 100     // in one state
-	maxRegisters  = 120
+	maxRegisters  = 128
+	nobody        = maxRegisters - 1 // the register that is never read
 	maxAsked      = 30
 	maxSequels    = 4 // questions of one transition at a time
 	maxLookSteps  = 100
@@ -286,7 +287,7 @@ type taggedState struct {
 // act is a transition that does more than to go on.
 type act struct {
 	next  int32 // the state times stride
-	write int8  // the register that the place in the text is written to, or -1
+	write uint8 // the register that the place in the text is written to
 	end   bool  // nothing more can come: next has the answer
 	skip  bool  // next takes all up to the newline
 	last  bool  // it counts only if the byte is the text's last
@@ -297,8 +298,11 @@ type act struct {
 	values uint64
 }
 
-// Entries of the table that are no states.
+// An entry of the table is a state times stride, and above writeShift the register that
+// the place in the text is written to. Entries that are no states are negative.
 const (
+	writeShift = 24
+
 	actUnknown = -1
 	actGivesUp = -2
 	firstAct   = -3 // and below: its number is firstAct-entry
@@ -311,12 +315,13 @@ type taggedCache struct {
 	states []taggedState
 	acts   []act
 	index  map[string]int32
-	regs   [maxRegisters]int
+	regs   [maxRegisters]int // the last is nobody's
 
 	bytes int
 	full  bool
-	read  int // bytes of texts since the table was empty
-	worn  int // how often it filled up too fast
+	read  int  // bytes of texts
+	steps int  // what making transitions has cost
+	over  bool // texts lead to ever new states: it does not pay
 
 	// of build
 	mark  []uint32 // by place and state: the generation in which a way was there
@@ -336,8 +341,10 @@ type step struct {
 
 const (
 	maxTaggedTable = 1 << 20 // bytes
-	taggedPatience = 100     // bytes of texts that each state must last for
-	maxWorn        = 3
+	// Making transitions may cost so many steps, and one more for each stepBytes of
+	// texts; who exceeds that is better off with the matcher.
+	taggedSteps = 100_000
+	stepBytes   = 8
 )
 
 func newTaggedCache(t *tagged) *taggedCache {
@@ -350,7 +357,7 @@ func newTaggedCache(t *tagged) *taggedCache {
 // empty makes the table anew, with the state in which a text begins.
 func (c *taggedCache) empty() {
 	c.trans, c.states, c.acts, c.index = c.trans[:0], c.states[:0], c.acts[:0], map[string]int32{}
-	c.bytes, c.read, c.full = 0, 0, false
+	c.bytes, c.full = 0, false
 	var s taggedState
 	if c.t.anchored {
 		s.ways = []way{{c.t.place[c.t.p.start], c.t.p.moved, slices.Repeat([]int8{-1}, len(c.t.slots))}}
@@ -370,21 +377,23 @@ func (c *taggedCache) add(s taggedState, key int) int32 {
 // match looks for a match and writes its captures to caps, which has room for all
 // slots. If it gives up, known is false.
 func (c *taggedCache) match(in []byte, caps []int) (ok, known bool) {
+	if c.over {
+		return false, false
+	}
 	if c.full {
-		if c.read < taggedPatience*len(c.states) {
-			c.worn++
-		}
 		c.empty()
 	}
 	t := c.t
+	c.read += len(in)
 	i, at := 0, uint32(0)
 	for {
-		trans, class, e := c.trans, &t.class, int32(0)
+		trans, class, regs, e := c.trans, &t.class, &c.regs, int32(0)
 		for i < len(in) {
 			if e = trans[at+uint32(class[in[i]])]; e < 0 {
 				break
 			}
-			at = uint32(e)
+			regs[e>>writeShift] = i // mostly that of nobody: sooner done than asked about
+			at = uint32(e & (1<<writeShift - 1))
 			i++
 		}
 		cl := t.stride - 1
@@ -422,7 +431,8 @@ func (c *taggedCache) match(in []byte, caps []int) (ok, known bool) {
 			return false, false
 		}
 		if e >= 0 {
-			at = uint32(e)
+			c.regs[e>>writeShift] = i
+			at = uint32(e & (1<<writeShift - 1))
 			i++
 			continue
 		}
@@ -430,11 +440,8 @@ func (c *taggedCache) match(in []byte, caps []int) (ok, known bool) {
 		if a.last && i+1 != len(in) {
 			return false, false
 		}
-		if a.write >= 0 {
-			c.regs[a.write] = i
-		}
+		c.regs[a.write] = i
 		if a.end {
-			c.read += i
 			return c.captured(a.next, caps), true
 		}
 		at = uint32(a.next)
@@ -471,7 +478,13 @@ func (c *taggedCache) captured(at int32, caps []int) bool {
 // about is known.
 func (c *taggedCache) build(s int32, class int, known, values uint64) int32 {
 	t := c.t
-	if class == t.wide || c.full {
+	if class == t.wide {
+		return actGivesUp
+	}
+	if c.steps > taggedSteps+c.read/stepBytes {
+		c.over, c.full = true, true
+	}
+	if c.full {
 		return actGivesUp
 	}
 	if c.bytes > maxTaggedTable {
@@ -514,7 +527,7 @@ func (c *taggedCache) build(s int32, class int, known, values uint64) int32 {
 		c.bytes += 80 + 4<<n
 		return c.act(act{ask: ask, known: known, values: values, sequel: slices.Repeat([]int32{actUnknown}, 1<<n)})
 	}
-	a := act{write: -1, last: class == t.newline}
+	a := act{write: nobody, last: class == t.newline}
 	if !c.register(&a) {
 		return actGivesUp
 	}
@@ -525,8 +538,8 @@ func (c *taggedCache) build(s int32, class int, known, values uint64) int32 {
 	if len(st.ways) == 1 && (t.anchored || st.found != nil) {
 		a.skip = t.rest[t.inst[st.ways[0].place]]
 	}
-	if a.write < 0 && !a.end && !a.skip && !a.last {
-		return a.next
+	if !a.end && !a.skip && !a.last {
+		return a.next | int32(a.write)<<writeShift
 	}
 	return c.act(a)
 }
@@ -547,6 +560,7 @@ func (c *taggedCache) follow(s int32, class int, regs []int8, known, values uint
 		next = int(t.bytes[class])
 	}
 	for len(c.stack) > 0 {
+		c.steps++
 		x := c.stack[len(c.stack)-1]
 		c.stack = c.stack[:len(c.stack)-1]
 		if m := &c.mark[uint64(x.place)<<t.p.bits|x.st]; *m == c.gen {
@@ -567,26 +581,26 @@ func (c *taggedCache) follow(s int32, class int, regs []int8, known, values uint
 			return true
 		case opByte:
 			if next == int(in.arg) {
-				c.over(on, regs)
+				c.take(on, regs)
 			}
 		case opString:
 			if next == int(in.str[inside]) {
 				if int(inside)+1 < len(in.str) {
 					on.place = x.place + 1
 				}
-				c.over(on, regs)
+				c.take(on, regs)
 			}
 		case opSet:
 			if !atEnd && t.p.sets[in.arg].hasASCII(byte(next)) {
-				c.over(on, regs)
+				c.take(on, regs)
 			}
 		case opAny:
 			if !atEnd {
-				c.over(on, regs)
+				c.take(on, regs)
 			}
 		case opStar:
 			if !atEnd && t.p.sets[in.arg].hasASCII(byte(next)) {
-				c.over(x, regs)
+				c.take(x, regs)
 				if t.ends[pc] {
 					continue // with more there is a match as well, and a better one
 				}
@@ -665,8 +679,8 @@ func (c *taggedCache) took(slot int, regs []int8, saved uint64) bool {
 	return saved&(1<<other) != 0 || regs[other] >= 0
 }
 
-// over adds a way that has taken the byte.
-func (c *taggedCache) over(x step, regs []int8) {
+// take adds a way that has taken the byte.
+func (c *taggedCache) take(x step, regs []int8) {
 	x.st |= c.t.p.moved
 	m := &c.after[uint64(x.place)<<c.t.p.bits|x.st]
 	if *m == c.gen {
@@ -708,11 +722,11 @@ func (c *taggedCache) register(a *act) bool {
 	if !writes {
 		return true
 	}
-	free := slices.Index(used[:], false)
+	free := slices.Index(used[:nobody], false)
 	if free < 0 {
 		return false
 	}
-	a.write = int8(free)
+	a.write = uint8(free)
 	put := func(regs []int8) {
 		for i, r := range regs {
 			if r == here {

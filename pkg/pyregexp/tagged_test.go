@@ -73,3 +73,80 @@ func TestTagged(t *testing.T) {
 		t.Error("too few to tell")
 	}
 }
+
+// TestTaggedFilters does the same for fail2ban's own expressions on the lines of
+// its own logs.
+func TestTaggedFilters(t *testing.T) {
+	f := readFilters(t)
+	known, gaveUp, found, refused := 0, 0, 0, 0
+	for _, e := range f.exprs {
+		tagged := newTagged(e.re.prog, e.re.starts.anchored)
+		if tagged == nil {
+			if !e.re.prog.refs {
+				t.Logf("refused, with %d instructions: %.200q", len(e.re.prog.insts), e.Pattern)
+				refused++
+			}
+			continue
+		}
+		c := newTaggedCache(tagged)
+		caps := make([]int, e.re.prog.slots)
+		for n, line := range f.lines {
+			ok, sure := c.match([]byte(line), caps)
+			if !sure {
+				gaveUp++
+				continue
+			}
+			known++
+			if ok {
+				found++
+			}
+			want, _, err := e.re.bare([]byte(line))
+			if _, hit := e.hits[n]; err != nil || ok != hit || ok && !slices.Equal(caps, want) {
+				t.Errorf("filter %s: %q on %q: %v %v, want %v", e.Filter, e.Pattern, line, ok, caps, want)
+			}
+		}
+		if c.over {
+			t.Logf("not worth while: %q", e.Pattern)
+		}
+	}
+	t.Logf("%d searches, %d found; %d given up; %d expressions refused", known, found, gaveUp, refused)
+	if found < 20_000 || gaveUp > known/20 || refused > 5 {
+		t.Error("the tagged DFA is left out too often")
+	}
+}
+
+// TestTaggedOver has a text lead to ever new states: that ends soon, and for good.
+func TestTaggedOver(t *testing.T) {
+	for _, pattern := range []string{`^[ab]*a[ab]{40}c`, `([ab]*)a(?:[ab]{0,30}x)*([ab]{60})$`, `^(?:(a|ab)(c|bcd)?(d*))+$`} {
+		re := MustCompile(pattern, 0)
+		s := re.NewSearcher()
+		c := newTaggedCache(newTagged(re.prog, re.starts.anchored))
+		x, read := uint32(7), 0
+		for n := range 300 {
+			line := []byte{}
+			for range 1000 {
+				x = x*1664525 + 1013904223
+				line = append(line, "ab"[x>>31])
+			}
+			if n%3 == 0 {
+				line = append(line, 'c')
+			}
+			read += len(line)
+			want, _, err := re.bare(line)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := s.Search(line, nil); err != nil || !slices.Equal(got, want) {
+				t.Fatalf("%q on %q: %v %v, want %v", pattern, line, got, err, want)
+			}
+			caps := make([]int, re.prog.slots)
+			if ok, known := c.match(line, caps); known && (ok != (want != nil) || ok && !slices.Equal(caps, want)) {
+				t.Fatalf("%q on %q: %v %v, want %v", pattern, line, ok, caps, want)
+			}
+			if most := taggedSteps + read/stepBytes + 1_000; c.steps > most || c.bytes > 2*maxTaggedTable {
+				t.Fatalf("%q: %d steps after %d bytes, table of %d bytes", pattern, c.steps, read, c.bytes)
+			}
+		}
+		t.Logf("%q: over %v after %d steps", pattern, c.over, c.steps)
+	}
+}
