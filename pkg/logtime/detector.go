@@ -39,8 +39,9 @@ type Detector struct {
 	zone      int // minutes
 	hasZone   bool
 
-	set         *pyregexp.Set
-	order       []*Template // as joined in set
+	searched    int           // lines that were looked at by expressions
+	set         *pyregexp.Set // nil: not made yet
+	order       []*Template   // as joined in set
 	maybe       []int
 	last        *Template
 	lastAt      place
@@ -103,13 +104,37 @@ func NewDetector(patterns []string, opts Options) (*Detector, error) {
 			return nil, err
 		}
 	}
-	d.order = slices.Clone(d.templates)
-	res := make([]*pyregexp.Regexp, len(d.order))
-	for i, t := range d.order {
-		res[i] = t.re
-	}
-	d.set = pyregexp.NewSet(res...)
 	return d, nil
+}
+
+// setAfter is how many lines have their dates looked for in one template after the
+// other, before a set of all is made: in most logs the first lines tell the form of
+// the others.
+const setAfter = 20
+
+// begin says which templates may find a date in a line.
+func (d *Detector) begin(line []byte) {
+	if d.searched++; d.searched < setAfter {
+		return
+	}
+	if d.set == nil {
+		d.order = slices.Clone(d.templates)
+		res := make([]*pyregexp.Regexp, 0, len(d.order))
+		for _, t := range d.order {
+			if err := t.compile(); err != nil {
+				return // never of those that come with us; and others are compiled by now
+			}
+			res = append(res, t.re)
+		}
+		d.set = pyregexp.NewSet(res...)
+	}
+	d.maybe = d.set.Match(line, d.maybe)
+}
+
+// mayFind reports whether a template may find a date in the line that begin was
+// given.
+func (d *Detector) mayFind(t *Template) bool {
+	return d.set == nil || slices.Contains(d.maybe, slices.Index(d.order, t))
 }
 
 func (d *Detector) add(pattern string, year int) error {
@@ -135,6 +160,13 @@ func (d *Detector) add(pattern string, year int) error {
 	}
 	if err != nil {
 		return err
+	}
+	if key != lineBegin && key != "{DEFAULT}" {
+		for _, t := range more {
+			if err := t.compile(); err != nil {
+				return err
+			}
+		}
 	}
 	for _, t := range more {
 		if slices.ContainsFunc(d.templates, func(o *Template) bool { return o.Name == t.Name }) {
@@ -177,6 +209,9 @@ func (d *Detector) Find(line []byte, now time.Time) (Match, bool) {
 
 // search looks for one template; with a place, only there.
 func (d *Detector) search(t *Template, line []byte, buf int) []int {
+	if t.compile() != nil {
+		return nil // not of those that come with us
+	}
 	m, err := t.re.Search(line, d.bufs[buf])
 	if err != nil || m == nil {
 		return nil // a line that costs too much has no date
@@ -221,10 +256,10 @@ func (d *Detector) winner(line []byte, now time.Time) (*Template, []int) {
 			best, bestAt, bestMatch = t, utf8.RuneCount(line[:m[0]]), slices.Clone(m)
 		}
 	}
-	d.maybe = d.set.Match(line, d.maybe)
+	d.begin(line)
 	for i := 0; i < len(d.templates); i++ {
 		t := d.templates[i]
-		if t == skip || !slices.Contains(d.maybe, slices.Index(d.order, t)) {
+		if t == skip || !d.mayFind(t) {
 			continue
 		}
 		m := d.search(t, line, 1)

@@ -87,3 +87,19 @@ func FuzzFind(f *testing.F) {
 		}
 	})
 }
+
+// TestDefaultTemplatesCompile: they are compiled when they are first asked for, where
+// an error would be too late.
+func TestDefaultTemplatesCompile(t *testing.T) {
+	for _, year := range []int{2000, 2026, 2099, 2150} {
+		list, err := defaultTemplates(year)
+		if err != nil || len(list) < 30 {
+			t.Fatalf("%d templates, %v", len(list), err)
+		}
+		for _, d := range list {
+			if err := d.compile(); err != nil || d.re.String() != d.Regex() {
+				t.Errorf("%s: %v", d.Name, err)
+			}
+		}
+	}
+}

@@ -89,7 +89,7 @@ func (d *Detector) learn(t *Template, m []int, line []byte) {
 	switch {
 	case t.bound.lineEnd:
 		return
-	case s.anchored && strings.HasPrefix(strings.TrimPrefix(t.re.String(), "(?iu)"), `^[^\[]*\[(`):
+	case s.anchored && strings.HasPrefix(strings.TrimPrefix(t.bound.expr, "(?iu)"), `^[^\[]*\[(`):
 		for line[base] != '[' {
 			base++
 		}
@@ -152,7 +152,7 @@ func (d *Detector) remember(s *shape) {
 
 // write is all that a form is, as text.
 func (s *shape) write() string {
-	b := fmt.Appendf(nil, "%q %d %d %d %d %d %d %v %d %d\n", s.t.re.String(), s.skipTo, s.start, s.end, s.matchStart, s.matchEnd, s.zone, s.hasZone, s.year, s.any)
+	b := fmt.Appendf(nil, "%q %d %d %d %d %d %d %v %d %d\n", s.t.bound.expr, s.skipTo, s.start, s.end, s.matchStart, s.matchEnd, s.zone, s.hasZone, s.year, s.any)
 	for _, op := range s.ops {
 		if op.kind != shapeByte {
 			op.c = 0

@@ -14,9 +14,9 @@ type Template struct {
 	Hits    int    // lines that it won
 
 	kind   kind
-	re     *pyregexp.Regexp
-	date   int // group of the date's text as a whole
-	value  int // group of EPOCH's digits
+	re     *pyregexp.Regexp // nil: not compiled yet
+	date   int              // group of the date's text as a whole
+	value  int              // group of EPOCH's digits
 	fields []fieldGroup
 	weight float64
 	bound  bound
@@ -48,7 +48,7 @@ func (t *Template) Weight() float64 { return t.rank() }
 func (t *Template) Preference() float64 { return t.weight }
 
 // Regex is the expression that finds the date.
-func (t *Template) Regex() string { return t.re.String() }
+func (t *Template) Regex() string { return t.bound.expr }
 
 // Seconds reports whether the date is a count of seconds since 1970.
 func (t *Template) Seconds() bool { return t.kind == kindEpoch || t.kind == kindLongEpoch }
@@ -76,10 +76,6 @@ const (
 )
 
 func (t *Template) finish() (*Template, error) {
-	var err error
-	if t.re, err = t.bound.compile(t.Pattern); err != nil {
-		return nil, err
-	}
 	t.distance = unused
 	if t.weight == 0 {
 		t.weight = 1
@@ -90,12 +86,26 @@ func (t *Template) finish() (*Template, error) {
 	if t.value == 0 {
 		t.value = 1
 	}
-	for i, name := range t.re.SubexpNames() {
+	return t, nil
+}
+
+// compile makes the template ready to search. Most of the default ones are never
+// asked for, since an earlier one finds the date; so they wait until they are.
+func (t *Template) compile() error {
+	if t.re != nil {
+		return nil
+	}
+	re, err := t.bound.compile(t.Pattern)
+	if err != nil {
+		return err
+	}
+	for i, name := range re.SubexpNames() {
 		if len(name) == 1 {
 			t.fields = append(t.fields, fieldGroup{name[0], i})
 		}
 	}
-	return t, nil
+	t.re = re
+	return nil
 }
 
 // newTemplate reads one datepattern.
