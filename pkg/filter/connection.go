@@ -293,24 +293,26 @@ type places [len(names)]int
 
 // alternative is a group (<F-ALT_NAME>) that stands for another one where that holds
 // nothing.
-type alternative struct{ name, group int }
+type alternative = named
+
+// named is a group by its number among names.
+type named struct{ name, group int }
 
 // look reads the groups of a match. pre is what the prefregex found around it, nil
 // if there is none; what the failregex found comes before that.
-func look(pref, x *expression, m []int, text []byte, pre *prefix) found {
-	var values [len(names)]value
+func (line *found) look(pref, x *expression, m []int, text []byte, pre *prefix) {
+	*line = found{}
 	if pre != nil {
-		pref.values(&values, pre.m, pre.text)
+		line.put(pref, pre.m, pre.text)
 	}
-	x.values(&values, m, text)
-	return foundOf(&values)
+	line.put(x, m, text)
 }
 
-// values puts what took part in a match over what is there.
-func (x *expression) values(values *[len(names)]value, m []int, text []byte) {
-	for i, g := range x.places {
-		if g > 0 && m[2*g] >= 0 {
-			values[i] = value{view(text[m[2*g]:m[2*g+1]]), true}
+// put puts what took part in a match over what is there.
+func (line *found) put(x *expression, m []int, text []byte) {
+	for _, p := range x.held {
+		if g := p.group; m[2*g] >= 0 {
+			line.set(p.name, view(text[m[2*g]:m[2*g+1]]))
 		}
 	}
 	for _, a := range x.alternatives {
@@ -321,7 +323,33 @@ func (x *expression) values(values *[len(names)]value, m []int, text []byte) {
 		if earlier := x.alternativeOf(a, m); earlier {
 			continue
 		}
-		values[a.name] = value{view(text[m[2*a.group]:m[2*a.group+1]]), true}
+		line.set(a.name, view(text[m[2*a.group]:m[2*a.group+1]]))
+	}
+}
+
+// set sets what a group holds, which has that number among names.
+func (line *found) set(name int, text string) {
+	switch name {
+	case 0:
+		line.who.fid = value{text, true}
+	case 1:
+		line.who.ip4 = value{text, true}
+	case 2:
+		line.who.ip6 = value{text, true}
+	case 3:
+		line.who.cidr = value{text, true}
+	case 4:
+		line.who.dns = value{text, true}
+	case 5:
+		line.mlfid = value{text, true}
+	case 6:
+		line.user = value{text, true}
+	case 7:
+		line.nofail = text != ""
+	case 8:
+		line.gained = text != ""
+	case 9:
+		line.forget = text != ""
 	}
 }
 
@@ -338,23 +366,16 @@ func (x *expression) alternativeOf(a alternative, m []int) bool {
 	return false
 }
 
-func foundOf(v *[len(names)]value) found {
-	return found{
-		who:   identity{fid: v[0], ip4: v[1], ip6: v[2], cidr: v[3], dns: v[4]},
-		mlfid: v[5], user: v[6],
-		nofail: v[7].text != "", gained: v[8].text != "", forget: v[9].text != "",
-	}
-}
-
 // lookIn is look for groups that are written out already.
 func lookIn(groups Groups, order []string) found {
-	var values [len(names)]value
+	var line found
 	for i, n := range names {
-		values[i].text, values[i].ok = groups.Text(n)
+		if text, ok := groups.Text(n); ok {
+			line.set(i, text)
+		}
 	}
-	out := foundOf(&values)
-	out.groups, out.order = groups, order
-	return out
+	line.groups, line.order = groups, order
+	return line
 }
 
 // view is a text that is not copied.

@@ -81,7 +81,8 @@ type expression struct {
 	skips   []int // groups of <SKIPLINES>
 	order   []string
 	places  places
-	content int // group of that name; 0: none
+	held    []named // the places that are somewhere
+	content int     // group of that name; 0: none
 	// alternatives are those for what identifies; tuples: there is more to merge than
 	// alternatives.
 	alternatives []alternative
@@ -127,6 +128,7 @@ type Filter struct {
 	// match in there is not known beforehand.
 	within *pyregexp.Set
 	lines  *lineMatcher // for when only failures are asked for
+	line   found        // by lines
 	// For many lines at once.
 	scout     *Scout
 	sightings Sightings
@@ -280,7 +282,9 @@ func compileExpr(e Expr, hostNames bool, flags pyregexp.Flag) (expression, error
 		x.tuples = x.tuples || a.tuple || a.into == "content"
 	}
 	for i, n := range names {
-		x.places[i] = max(re.SubexpIndex(n), 0)
+		if x.places[i] = max(re.SubexpIndex(n), 0); x.places[i] > 0 {
+			x.held = append(x.held, named{i, x.places[i]})
+		}
 	}
 	for n := 0; ; n++ {
 		g := re.SubexpIndex("skiplines" + strconv.Itoa(n))
@@ -415,12 +419,12 @@ func (f *Filter) brief() bool {
 func (f *Filter) quick(r *Result, q *logtime.Date, line []byte, now time.Time) {
 	f.note(q, line, now)
 	before, after := line[:q.Start], line[q.End:]
-	regex, found, err := f.lines.match(before, after)
+	regex, err := f.lines.match(before, after, &f.line)
 	r.Err = err
 	if regex >= 0 {
 		f.catchUp()
 		r.Time, r.Dated = f.last, true
-		f.told(regex, &found, before, f.latelyText, after, r)
+		f.told(regex, &f.line, before, f.latelyText, after, r)
 	}
 }
 
@@ -480,10 +484,10 @@ func (f *Filter) MatchAt(date string, line []byte, when time.Time) Result {
 // find looks for failures in a line whose date is cut out.
 func (f *Filter) find(r *Result, before, date, after []byte) {
 	if f.brief() {
-		regex, found, err := f.lines.match(before, after)
+		regex, err := f.lines.match(before, after, &f.line)
 		r.Err = err
 		if regex >= 0 {
-			f.told(regex, &found, before, date, after, r)
+			f.told(regex, &f.line, before, date, after, r)
 		}
 		return
 	}

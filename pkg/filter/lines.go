@@ -46,9 +46,9 @@ func (f *Filter) newLineMatcher() *lineMatcher {
 }
 
 // match looks at a line whose date stood between before and after. regex is -1 if it
-// tells of nothing. The texts of line are valid until the next call. err says that
-// an expression was given up, which then counts as not matched.
-func (m *lineMatcher) match(before, after []byte) (regex int, line found, err error) {
+// tells of nothing; else line is what it tells, whose texts are valid until the next
+// call. err says that an expression was given up, which then counts as not matched.
+func (m *lineMatcher) match(before, after []byte, line *found) (regex int, err error) {
 	joined := false
 	if m.whole != nil {
 		if len(before) == 0 {
@@ -59,13 +59,13 @@ func (m *lineMatcher) match(before, after []byte) (regex int, line found, err er
 			m.maybe = m.whole.Match(m.text, m.maybe)
 		}
 		if len(m.maybe) == 0 {
-			return -1, line, nil
+			return -1, nil
 		}
 	}
 	if !joined {
 		m.join(before, after)
 	}
-	return m.confirm()
+	return m.confirm(line)
 }
 
 func (m *lineMatcher) join(before, after []byte) {
@@ -73,11 +73,11 @@ func (m *lineMatcher) join(before, after []byte) {
 }
 
 // confirm is match for the line in text, of which maybe says what may match it.
-func (m *lineMatcher) confirm() (regex int, line found, err error) {
+func (m *lineMatcher) confirm(line *found) (regex int, err error) {
 	if len(m.ignore) > 0 && len(m.ignore) < len(m.fail)-2 {
 		ignored, e := m.ignored(m.text)
 		if err = e; ignored {
-			return -1, line, err
+			return -1, err
 		}
 	}
 	text := m.text
@@ -88,7 +88,7 @@ func (m *lineMatcher) confirm() (regex int, line found, err error) {
 			err = fmt.Errorf("%s%w", m.pref.where(), e)
 		}
 		if caps == nil {
-			return -1, line, err
+			return -1, err
 		}
 		m.prefCaps = caps
 		pre = &m.pre
@@ -127,7 +127,7 @@ func (m *lineMatcher) confirm() (regex int, line found, err error) {
 			continue
 		}
 		m.caps = caps
-		line = foundBy(m.pref, x, caps, text, pre)
+		line.by(m.pref, x, caps, text, pre)
 		line.groups, line.order = nil, nil
 		if len(m.ignore) > 0 {
 			ignored, e := m.ignored(text)
@@ -135,12 +135,12 @@ func (m *lineMatcher) confirm() (regex int, line found, err error) {
 				err = e
 			}
 			if ignored {
-				return -1, line, err
+				return -1, err
 			}
 		}
-		return i, line, err
+		return i, err
 	}
-	return -1, line, err
+	return -1, err
 }
 
 // ignored reports whether some ignoreregex matches.
@@ -159,10 +159,11 @@ func (m *lineMatcher) ignored(text []byte) (found bool, err error) {
 	return false, err
 }
 
-// foundBy reads the groups of a match of x and of the prefregex around it.
-func foundBy(pref, x *expression, caps []int, text []byte, pre *prefix) found {
+// by reads the groups of a match of x and of the prefregex around it.
+func (line *found) by(pref, x *expression, caps []int, text []byte, pre *prefix) {
 	if !x.tuples && (pre == nil || !pref.tuples) {
-		return look(pref, x, caps, text, pre)
+		line.look(pref, x, caps, text, pre)
+		return
 	}
 	groups, order := x.groups(caps, text), x.order
 	if pre != nil {
@@ -172,7 +173,7 @@ func foundBy(pref, x *expression, caps []int, text []byte, pre *prefix) found {
 		}
 		groups, order = withPrefix(pref, pre, x, groups)
 	}
-	return lookIn(groups, order)
+	*line = lookIn(groups, order)
 }
 
 // captures are the names of the groups that identify, and of what is merged into

@@ -79,16 +79,16 @@ func (s *Scout) Look(lines [][]byte, form logtime.Form, out *Sightings) {
 	s.text, s.join = s.text[:0], s.join[:0]
 	s.dates.Begin(form)
 	for _, line := range lines {
-		q, ok := s.dates.Quick(line)
+		start, end, ok := s.dates.Where(line)
 		if !ok {
 			s.dates.Lost()
 			s.text = append(s.text, nil)
 			continue
 		}
-		rest := line[q.End:]
-		if q.Start > 0 {
+		rest := line[end:]
+		if start > 0 {
 			from := len(s.join)
-			s.join = append(append(s.join, line[:q.Start]...), rest...)
+			s.join = append(append(s.join, line[:start]...), rest...)
 			rest = s.join[from:]
 		}
 		s.text = append(s.text, rest)
@@ -100,14 +100,13 @@ func (s *Scout) Look(lines [][]byte, form logtime.Form, out *Sightings) {
 		case rest == nil:
 			out.list = append(out.list, sighting{line: i})
 		case slices.Max(mask) != 0:
-			q, _ := s.dates.Again(lines[i])
-			s.see(i, lines[i], rest, mask, &q, out)
+			s.see(i, lines[i], rest, mask, out)
 		}
 	}
 }
 
 // see looks closer at a line.
-func (s *Scout) see(i int, whole, rest []byte, mask []uint64, q *logtime.Date, out *Sightings) {
+func (s *Scout) see(i int, whole, rest []byte, mask []uint64, out *Sightings) {
 	m := s.lines
 	m.text = append(append(m.text[:0], rest...), '\n')
 	m.maybe = m.maybe[:0]
@@ -116,18 +115,26 @@ func (s *Scout) see(i int, whole, rest []byte, mask []uint64, q *logtime.Date, o
 			m.maybe = append(m.maybe, w*64+bits.TrailingZeros64(b))
 		}
 	}
-	regex, line, err := m.confirm()
+	if len(out.list) == cap(out.list) {
+		out.list = slices.Grow(out.list, 1)
+	}
+	list := out.list[:len(out.list)+1]
+	seen := &list[len(out.list)] // written where it stays: it is large
+	regex, err := m.confirm(&seen.found)
 	if regex < 0 && err == nil {
 		return
 	}
-	out.keep(&line)
-	line.stays = s.keep
-	seen := sighting{line: i, sure: true, date: *q, regex: regex, found: line, err: err}
-	if s.keep && regex >= 0 {
-		text := view(out.copied(whole))
-		seen.text = Line{text[:q.Start], text[q.Start:q.End], text[q.End:]}
+	seen.line, seen.sure, seen.regex, seen.err, seen.text = i, true, regex, err, Line{}
+	seen.date, _ = s.dates.Again(whole)
+	if regex >= 0 {
+		out.keep(&seen.found)
+		seen.found.stays = s.keep
+		if q := &seen.date; s.keep {
+			text := view(out.copied(whole))
+			seen.text = Line{text[:q.Start], text[q.Start:q.End], text[q.End:]}
+		}
 	}
-	out.list = append(out.list, seen)
+	out.list = list
 }
 
 // keep copies the texts of what was found.
@@ -260,13 +267,13 @@ func (f *Filter) MatchAll(lines [][]byte, seen *Sightings, now time.Time, each f
 				if x.regex >= 0 {
 					f.catchUp()
 					r.Time, r.Dated = f.last, true
-					// What is found is changed by what becomes of it, and others may want it.
-					found := x.found
-					if found.stays {
+					if x.found.stays {
+						// What is found is changed by what becomes of it, and others want it, too.
+						f.line = x.found
 						f.org = append(f.org[:0], x.text)
-						f.failure(x.regex, &found, f.org, r)
+						f.failure(x.regex, &f.line, f.org, r)
 					} else {
-						f.told(x.regex, &found, line[:x.date.Start], f.latelyText, line[x.date.End:], r)
+						f.told(x.regex, &x.found, line[:x.date.Start], f.latelyText, line[x.date.End:], r)
 					}
 				}
 				if len(r.Failures) > 0 || r.Err != nil {

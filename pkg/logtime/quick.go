@@ -235,23 +235,23 @@ func (a *Ahead) Begin(f Form) {
 // next one is then for the detector to judge: Follows.
 func (a *Ahead) Lost() { a.lastAt.known = false }
 
-// Quick is the detector's, but for what it does to that.
-func (a *Ahead) Quick(line []byte) (Date, bool) {
+// Where tells where the date of a line is that has the form.
+func (a *Ahead) Where(line []byte) (start, end int, ok bool) {
 	s := a.reader.s
 	base, ok := a.reader.read(line)
 	if !ok {
-		return Date{}, false
+		return 0, 0, false
 	}
 	if !s.anchored {
 		if a.lastAt.known && !a.lastAt.fits(line, s.matchStart, base+s.matchEnd) {
-			return Date{}, false
+			return 0, 0, false
 		}
 		a.lastAt = s.place(line, base)
 	}
-	return a.reader.date(base), true
+	return base + s.start, base + s.end, true
 }
 
-// Again is Quick for a line of which Quick has found the date before.
+// Again is the date of a line of which Where has found it before.
 func (a *Ahead) Again(line []byte) (Date, bool) {
 	base, ok := a.reader.read(line)
 	if !ok {
