@@ -50,6 +50,7 @@ type dfaCache struct {
 	index  map[string]int32
 	bytes  int
 	start  int32
+	heads  heads
 
 	mark  []uint32 // by inst: generation in which it was added
 	gen   uint32
@@ -322,6 +323,7 @@ func (d *dfa) clear(c *dfaCache, s int32) int32 {
 	places, mask := c.states[s].places, c.states[s].mask
 	c.trans, c.states, c.bytes, c.start = c.trans[:0], c.states[:0], 0, unknown
 	clear(c.index)
+	c.heads.forget()
 	return d.state(c, slices.Clone(places), mask)
 }
 

@@ -43,23 +43,31 @@ func (m *Matcher) MatchLines(lines [][]byte, dst []uint64) []uint64 {
 	start := uint32(d.begun(c)) * uint32(d.stride)
 	var a, b lane
 	next := 0
+	// found notes what a state says of a line.
+	found := func(line int, s int32) {
+		if st := &c.states[s]; st.any {
+			copy(dst[line*words:], st.mask)
+		}
+	}
+	ahead := true // with states as they are numbered now
 	load := func(l *lane) bool {
 		for ; next < len(lines); next++ {
 			if use && !s.lits.foundIn(lines[next]) {
 				continue
 			}
-			l.text, l.i, l.at, l.line, l.ended = lines[next], 0, start, next, false
+			i, at := 0, int32(start)
+			if ahead {
+				if i, at = c.heads.pass(d, c, lines[next], start); at < unknown {
+					found(next, doneAt(at))
+					continue
+				}
+			}
+			l.text, l.i, l.at, l.line, l.ended = lines[next], i, uint32(at), next, false
 			next++
 			return true
 		}
 		l.line = -1
 		return false
-	}
-	// found notes what a state says of a lane's line.
-	found := func(l *lane, s int32) {
-		if st := &c.states[s]; st.any {
-			copy(dst[l.line*words:], st.mask)
-		}
 	}
 	// pass takes a lane that stands at its end or at something new further. What it
 	// finds at a line's end is noted, and the lane is given the next line.
@@ -71,7 +79,7 @@ func (m *Matcher) MatchLines(lines [][]byte, dst []uint64) []uint64 {
 					return // as far as both go
 				}
 				if next < unknown {
-					found(l, doneAt(next))
+					found(l.line, doneAt(next))
 					if !load(l) || len(l.text) > 0 {
 						return
 					}
@@ -82,7 +90,7 @@ func (m *Matcher) MatchLines(lines [][]byte, dst []uint64) []uint64 {
 			if !done || !known {
 				return
 			}
-			found(l, int32(l.at/uint32(d.stride)))
+			found(l.line, int32(l.at/uint32(d.stride)))
 			if !load(l) || len(l.text) > 0 {
 				return
 			}
@@ -99,6 +107,7 @@ func (m *Matcher) MatchLines(lines [][]byte, dst []uint64) []uint64 {
 		pass(&b)
 	}
 	// What is left is one lane, or lines for which the table is thrown away.
+	ahead = false
 	for _, l := range []*lane{&a, &b} {
 		for l.line >= 0 {
 			if mask := d.run(c, l.text, newline); mask != nil {
