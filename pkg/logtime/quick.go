@@ -1,6 +1,8 @@
 package logtime
 
 import (
+	"encoding/binary"
+	"math/bits"
 	"time"
 	"unicode/utf8"
 	"unique"
@@ -110,7 +112,14 @@ func (r *formReader) read(line []byte) (base int, ok bool) {
 func (r *formReader) fresh(b []byte) bool {
 	s := r.s
 	var f [shapeFields]int32
-	for i := s.any; i < len(s.ops); i++ {
+	// What is as in the last date was read then.
+	from := s.any
+	if len(r.text) == len(s.ops)-s.any {
+		if from = max(from, int(s.resume[s.any+common(r.text, b[s.any:])])); from > s.any {
+			f = r.fields
+		}
+	}
+	for i := from; i < len(s.ops); i++ {
 		op := s.ops[i]
 		c := b[i]
 		switch op.kind {
@@ -120,12 +129,18 @@ func (r *formReader) fresh(b []byte) bool {
 			}
 		case shapePad:
 			if c == ' ' {
+				if int(s.resume[i]) == i {
+					f[op.field] = 0
+				}
 				break // a zero
 			}
 			fallthrough
 		case shapeDigit:
 			if !isDigit(c) {
 				return false
+			}
+			if int(s.resume[i]) == i {
+				f[op.field] = 0
 			}
 			f[op.field] = f[op.field]*10 + int32(c-'0')
 		case shapeMonth:
@@ -154,6 +169,21 @@ func (r *formReader) fresh(b []byte) bool {
 	}
 	r.fields = f
 	return true
+}
+
+// common is how many bytes are the same at the begin of two texts, of which the
+// first is the shorter one.
+func common(a, b []byte) int {
+	i := 0
+	for ; i+8 <= len(a); i += 8 {
+		if x := binary.LittleEndian.Uint64(a[i:]) ^ binary.LittleEndian.Uint64(b[i:]); x != 0 {
+			return i + bits.TrailingZeros64(x)/8
+		}
+	}
+	for i < len(a) && a[i] == b[i] {
+		i++
+	}
+	return i
 }
 
 // date is what was read last, of a line in which the ops begin at base.

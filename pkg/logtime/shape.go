@@ -30,6 +30,7 @@ type shape struct {
 	year       int // -1: the date has none
 	any        int // ops at the begin of which only the place counts
 	anchored   bool
+	resume     []uint8               // by op: where what it belongs to begins, so that what stands before need not be read again
 	key        unique.Handle[string] // equal for equal forms
 }
 
@@ -146,8 +147,47 @@ func (d *Detector) remember(s *shape) {
 			return
 		}
 	}
+	s.findResume()
 	copy(d.shapes[1:], d.shapes[:])
 	d.shapes[0], d.shape = s, s
+}
+
+// findResume fills resume. Where a field's digits stand in two places, all is read
+// again.
+func (s *shape) findResume() {
+	s.resume = make([]uint8, len(s.ops)+1)
+	ended := [shapeFields]bool{}
+	for i := 0; i < len(s.ops); i++ {
+		op, from := s.ops[i], i
+		digit := func(o shapeOp) bool { return (o.kind == shapeDigit || o.kind == shapePad) && o.field == op.field }
+		switch {
+		case op.kind == shapeMonth || op.kind == shapeDay:
+			for k := i; k < min(i+3, len(s.ops)); k++ {
+				s.resume[k] = uint8(from)
+			}
+			i += 2
+			if op.kind == shapeDay {
+				continue
+			}
+			op.field = fieldMonth
+		case digit(op):
+			for ; i < len(s.ops) && digit(s.ops[i]); i++ {
+				s.resume[i] = uint8(from)
+			}
+			i--
+		default:
+			s.resume[i] = uint8(from)
+			continue
+		}
+		if ended[op.field] {
+			clear(s.resume)
+			for i := range s.resume {
+				s.resume[i] = uint8(s.any)
+			}
+			return
+		}
+		ended[op.field] = true
+	}
 }
 
 // write is all that a form is, as text.

@@ -68,7 +68,7 @@ func TestQuick(t *testing.T) {
 			case 3:
 				now = now.Add(time.Duration(r.IntN(100)) * time.Hour)
 			}
-			at = at.Add(time.Duration(r.IntN(4000)) * time.Second)
+			at = at.Add(time.Duration(r.IntN(4000)) * []time.Duration{time.Second, time.Millisecond, time.Microsecond}[r.IntN(3)])
 			text := at.Format(layout)
 			if r.IntN(15) == 0 {
 				b := []byte(text)
