@@ -54,6 +54,7 @@ type taggedCache struct {
 	states []taggedState
 	acts   []act
 	index  map[string]int32
+	heads  taggedHeads
 	regs   [maxRegisters]int // the last is nobody's
 
 	bytes int
@@ -96,7 +97,7 @@ func newTaggedCache(t *tagged) *taggedCache {
 // empty makes the table anew, with the state in which a text begins.
 func (c *taggedCache) empty() {
 	c.trans, c.states, c.acts, c.index = c.trans[:0], c.states[:0], c.acts[:0], map[string]int32{}
-	c.bytes, c.full = 0, false
+	c.bytes, c.full, c.heads = 0, false, taggedHeads{}
 	var s taggedState
 	if c.t.anchored {
 		s.ways = []way{{c.t.place[c.t.p.start], c.t.p.moved, slices.Repeat([]int8{-1}, len(c.t.slots))}}
@@ -124,7 +125,8 @@ func (c *taggedCache) match(in []byte, caps []int) (ok, known bool) {
 	}
 	t := c.t
 	c.read += len(in)
-	i, at, steps := 0, uint32(0), lookSteps+lookStepsPerByte*len(in)
+	i, at := c.heads.pass(c, in)
+	steps := lookSteps + lookStepsPerByte*len(in)
 	for {
 		trans, class, regs, e := c.trans, &t.class, &c.regs, int32(0)
 		for i < len(in) {
