@@ -12,29 +12,33 @@ const (
 	headsDeep = 4 // so many times eight bytes
 	headsSize = 1 << headsBits
 	headsBits = 7
-	// A miss costs about as much as four hits are worth.
+	// A miss costs about as much as four hits are worth; after that many more misses
+	// than that, they are left alone for a while.
 	headMiss = 4
 	headMost = 200
+	headLow  = -100
 	headRest = -5000
 )
 
 // headsPace says how well it goes with the first eight bytes, the next, and so on;
-// below 0 they are left alone for so many texts.
+// below headLow they are left alone for so many texts as it is below.
 type headsPace [headsDeep]int
 
 // tries reports whether to look at so many times eight bytes.
 func (p *headsPace) tries(deep int) bool {
-	if p[deep] < 0 {
-		p[deep]++
-		return false
+	if p[deep] >= headLow {
+		return true
 	}
-	return true
+	if p[deep]++; p[deep] == headLow {
+		p[deep] = 0
+	}
+	return false
 }
 
 func (p *headsPace) hit(deep int) { p[deep] = min(p[deep]+1, headMost) }
 
 func (p *headsPace) miss(deep int) {
-	if p[deep] -= headMiss; p[deep] < 0 {
+	if p[deep] -= headMiss; p[deep] < headLow {
 		p[deep] = headRest
 	}
 }

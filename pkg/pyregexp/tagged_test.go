@@ -38,12 +38,11 @@ func TestTagged(t *testing.T) {
 		}
 		c := newTaggedCache(tagged)
 		caps := make([]int, prog.slots)
-		var s []byte
+		head := g.subject() + g.subject() + g.subject()
 		for k := range 12 {
-			if k%3 == 2 && len(s) > 0 { // begins like the one before
-				s = append(slices.Clone(s[:g.IntN(len(s)+1)]), g.subject()...)
-			} else {
-				s = []byte(g.subject())
+			s := []byte(g.subject())
+			if k > 5 { // which begin alike
+				s = append([]byte(head[:len(head)-g.IntN(min(len(head), 10)+1)]), s...)
 			}
 			if k%4 == 0 && len(s) > 0 {
 				s[g.IntN(len(s))] = byte(g.IntN(256)) // invalid UTF-8, too
