@@ -2,6 +2,7 @@ package pyregexp
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"slices"
 	"sync"
 )
@@ -76,20 +77,21 @@ func doneAt(s int32) int32 { return -2 - s }
 // large.
 func newDFA(outer *outerPattern, roots []*node) *dfa {
 	d := &dfa{members: len(roots), words: (len(roots) + 63) / 64}
-	for i, root := range roots {
-		var insts []approxInst
-		var entry uint32
-		var ok bool
-		if outer != nil {
-			insts, entry, ok = outer.approximate(d.insts, root, i)
-		} else {
-			insts, entry, ok = approximate(d.insts, root, i)
-		}
+	if outer != nil {
+		insts, entry, ok := outer.approximate(roots)
 		if !ok {
 			return nil
 		}
-		d.insts = insts
-		d.entries = append(d.entries, entry)
+		d.insts, d.entries = insts, []uint32{entry}
+	} else {
+		for i, root := range roots {
+			insts, entry, ok := approximate(d.insts, root, i)
+			if !ok {
+				return nil
+			}
+			d.insts = insts
+			d.entries = append(d.entries, entry)
+		}
 	}
 	d.classes()
 	c := d.newCache()
@@ -183,8 +185,8 @@ func (d *dfa) close(c *dfaCache, at uint32, mask []uint64, start, end, textEnd b
 		}
 		c.mark[i] = c.gen
 		in := &d.insts[i]
-		if m := in.member; mask[m>>6]&(1<<(m&63)) != 0 {
-			continue // it has accepted
+		if d.accepted(in.member, mask) {
+			continue
 		}
 		switch in.op {
 		case approxBytes:
@@ -213,11 +215,24 @@ func (d *dfa) close(c *dfaCache, at uint32, mask []uint64, start, end, textEnd b
 	}
 }
 
+// accepted reports whether a member is among those of a mask; every one, where the
+// place is everyMember's.
+func (d *dfa) accepted(m int32, mask []uint64) bool {
+	if m == everyMember {
+		n := 0
+		for _, w := range mask {
+			n += bits.OnesCount64(w)
+		}
+		return n == d.members
+	}
+	return mask[m>>6]&(1<<(m&63)) != 0
+}
+
 // state returns the number of the state with these places, making it if needed.
 func (d *dfa) state(c *dfaCache, places []uint32, mask []uint64) int32 {
 	keep := places[:0]
 	for _, p := range places {
-		if m := d.insts[p].member; mask[m>>6]&(1<<(m&63)) == 0 {
+		if !d.accepted(d.insts[p].member, mask) {
 			keep = append(keep, p)
 		}
 	}
@@ -237,8 +252,7 @@ func (d *dfa) state(c *dfaCache, places []uint32, mask []uint64) int32 {
 	st.done = len(keep) == 0
 	st.any = slices.ContainsFunc(mask, func(w uint64) bool { return w != 0 })
 	for _, p := range d.again { // does a start further on still matter?
-		m := d.insts[p].member
-		st.done = st.done && mask[m>>6]&(1<<(m&63)) != 0
+		st.done = st.done && d.accepted(d.insts[p].member, mask)
 	}
 	c.states = append(c.states, st)
 	for range d.stride {

@@ -89,21 +89,47 @@ func (n *node) restOfLine() bool {
 	return n.subs[0].set.all()
 }
 
-// approximate appends the automaton of a member inside of the outer pattern.
-func (o *outerPattern) approximate(insts []approxInst, inner *node, member int) (out []approxInst, entry uint32, ok bool) {
-	groups, outerGroups := map[int]*node{}, map[int]*node{}
-	inner.collectGroups(groups)
-	o.root.collectGroups(outerGroups)
+// everyMember is whose the places in the outer pattern are.
+const everyMember = -1
+
+// approximate makes the automaton of the outer pattern up to the group, and of the
+// members behind that.
+func (o *outerPattern) approximate(members []*node) (insts []approxInst, entry uint32, ok bool) {
+	var content uint32
+	for i, n := range members {
+		if insts, entry, ok = o.inner(insts, n, i); !ok {
+			return nil, 0, false
+		}
+		if i > 0 {
+			insts = append(insts, approxInst{op: approxSplit, member: everyMember, out: content, arg: entry})
+			entry = uint32(len(insts) - 1)
+		}
+		content = entry
+	}
+	groups := map[int]*node{}
+	o.root.collectGroups(groups)
 	for _, rounds := range []int{maxRounds, 1} {
-		b := &approxBuilder{insts: insts, member: int32(member), limit: len(insts) + maxApprox, rounds: rounds, groups: groups}
-		match := b.emit(approxInst{op: approxMatch})
-		b.startHolds, b.endHolds = true, !o.toEnd
-		entry = b.node(inner, match)
-		if !inner.anchored() {
+		b := &approxBuilder{insts: insts, member: everyMember, limit: len(insts) + maxApprox, rounds: rounds, groups: groups}
+		if entry = b.upTo(o.root, o.group, content); len(b.insts) < b.limit {
+			return b.insts, entry, true
+		}
+	}
+	return nil, 0, false
+}
+
+// inner appends the automaton of a member, from where the group begins.
+func (o *outerPattern) inner(insts []approxInst, n *node, member int) (out []approxInst, entry uint32, ok bool) {
+	groups := map[int]*node{}
+	n.collectGroups(groups)
+	for _, rounds := range []int{maxRounds, 1} {
+		b := &approxBuilder{
+			insts: insts, member: int32(member), limit: len(insts) + maxApprox, rounds: rounds, groups: groups,
+			startHolds: true, endHolds: !o.toEnd,
+		}
+		entry = b.node(n, b.emit(approxInst{op: approxMatch}))
+		if !n.anchored() {
 			entry = b.loopBytes(byteSet{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)}, entry)
 		}
-		b.startHolds, b.endHolds, b.groups = false, false, outerGroups
-		entry = b.upTo(o.root, o.group, entry)
 		if len(b.insts) < b.limit {
 			return b.insts, entry, true
 		}
