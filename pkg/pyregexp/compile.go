@@ -83,7 +83,8 @@ type lookInfo struct {
 	span   span
 }
 
-// charSet tests one character: a bitmap for ASCII, ranges above.
+// charSet tests one character: a bitmap for ASCII, ranges for what is above, the first
+// of which may begin below.
 type charSet struct {
 	ascii [2]uint64
 	wide  runeSet
@@ -92,12 +93,12 @@ type charSet struct {
 
 func newCharSet(s runeSet) charSet {
 	var c charSet
-	for _, r := range s {
+	for i, r := range s {
 		for x := r.lo; x <= r.hi && x < 0x80; x++ {
 			c.ascii[x>>6] |= 1 << (uint(x) & 63)
 		}
-		if r.hi >= 0x80 {
-			c.wide = append(c.wide, runeRange{max(r.lo, 0x80), r.hi})
+		if r.hi >= 0x80 && c.wide == nil {
+			c.wide = s[i:] // the first may begin below
 		}
 	}
 	c.line = c.ascii == [2]uint64{^uint64(1 << '\n'), ^uint64(0)} && c.wide.contains(invalidByte)

@@ -6,7 +6,8 @@ import "slices"
 // hand, where the Set's own methods ask for them at every call.
 type Matcher struct {
 	set      *Set
-	progs    []*program
+	groups   []string
+	progs    []*program // nil: nobody asked for its member yet
 	tags     []tagging
 	cache    *dfaCache // nil: not begun
 	machine  machine
@@ -16,12 +17,7 @@ type Matcher struct {
 // NewMatcher returns a matcher of the set. With names of groups, Confirm tells of
 // these only; each that is not followed saves time.
 func (s *Set) NewMatcher(groups ...string) *Matcher {
-	m := &Matcher{set: s}
-	for _, re := range s.res {
-		m.progs = append(m.progs, re.prog.only(groups))
-	}
-	m.tags = make([]tagging, len(m.progs))
-	return m
+	return &Matcher{set: s, groups: groups, progs: make([]*program, len(s.res)), tags: make([]tagging, len(s.res))}
 }
 
 // Match is the Set's.
@@ -49,7 +45,11 @@ var newline = []byte{'\n'}
 
 // Confirm is the Set's.
 func (m *Matcher) Confirm(i int, b []byte, dst []int) ([]int, error) {
-	return m.set.res[i].searchWith(&m.machine, &m.tags[i], m.progs[i], b, dst)
+	re := m.set.res[i]
+	if m.progs[i] == nil {
+		m.progs[i] = re.prog.only(m.groups)
+	}
+	return re.searchWith(&m.machine, &m.tags[i], m.progs[i], b, dst)
 }
 
 // Searcher is a Regexp for one goroutine.
