@@ -89,6 +89,7 @@ type program struct {
 	stdin string // a file
 	rows  [][]byte
 	times []time.Duration
+	peak  int64 // resident, in bytes
 }
 
 func (p *program) run() error {
@@ -104,10 +105,18 @@ func (p *program) run() error {
 		c.Stdin = f
 	}
 	began := time.Now()
-	if err := c.Run(); err != nil {
+	err := c.Start()
+	if err == nil {
+		done, peak := make(chan struct{}), make(chan int64)
+		go func() { peak <- watch(c.Process.Pid, done) }()
+		err = c.Wait()
+		p.times = append(p.times, time.Since(began))
+		close(done)
+		p.peak = max(p.peak, <-peak)
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w: %s", strings.Join(p.args, " "), err, errs.String())
 	}
-	p.times = append(p.times, time.Since(began))
 	p.rows = bytes.Split(out.Bytes(), []byte("\n"))
 	return nil
 }
@@ -198,7 +207,7 @@ func (b *bench) ripgrep(lines int) error {
 		return err
 	}
 	fmt.Fprint(&b.out, "One core, with all expressions of sshd's mode aggressive; `rg -c` has them in its syntax, and counts lines\nwhere bailiff captures, and follows connections:\n\n| lines of attacks | `rg -c`, lines/s | bailiff | |\n| --- | --- | --- | --- |\n")
-	for _, share := range []float64{0.01, 0.1} {
+	for _, share := range []float64{0, 0.01, 0.1} {
 		log, err := b.log("auth", lines, share)
 		if err != nil {
 			return err
@@ -225,12 +234,13 @@ func (b *bench) auth(lines int) error {
 	fmt.Fprintf(&b.out, "auth.log with %d lines, fail2ban's own sshd filter, medians of %d rounds; the same failures were found:\n\n", lines, b.rounds)
 	fmt.Fprint(&b.out, "| lines of attacks | failures | fail2ban-regex, lines/s | bailiff, one core | | bailiff, two cores | |\n| --- | --- | --- | --- | --- | --- | --- |\n")
 	var beside string
-	for _, share := range []float64{0.01, 0.1, 0.5} {
+	for _, share := range []float64{0, 0.01, 0.1, 0.5, 1} {
 		log, err := b.log("auth", lines, share)
 		if err != nil {
 			return err
 		}
 		ours, theirs, both := bailiff("0", log, "sshd"), fail2ban("0", log, "sshd"), bailiff("0,1", log, "sshd")
+		both.name = "bailiff, two cores"
 		list := []*program{ours, theirs, both}
 		if share == 0.1 {
 			list = append(list, &program{name: "`rg -c`, the failures' full expressions", cores: "0", args: []string{"rg", "-c", "--no-unicode", grep, log}},
@@ -246,15 +256,15 @@ func (b *bench) auth(lines int) error {
 		fmt.Fprintf(&b.out, "| %g %% | %d | %s | %s | 1 : %.0f | %s | 1 : %.0f |\n", 100*share, len(ours.rows)-1, thousands(rate(theirs)),
 			thousands(rate(ours)), rate(ours)/rate(theirs), thousands(rate(both)), rate(both)/rate(theirs))
 		if share == 0.1 {
-			for _, p := range append([]*program{ours}, list[3:]...) {
-				beside += fmt.Sprintf("| %s | %s | %.1f |\n", p.name, thousands(rate(p)), rate(p)/rate(ours))
+			for _, p := range append([]*program{ours, both, theirs}, list[3:]...) {
+				beside += fmt.Sprintf("| %s | %s | %.2f | %s |\n", p.name, thousands(rate(p)), rate(p)/rate(ours), fmt.Sprintf("%.0f MB", float64(p.peak)/1e6))
 			}
 		}
 		if err := os.Remove(log); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintf(&b.out, "\nThe log with 10 %%, one core, beside programs that do less:\n\n| program | lines/s | bailiff is 1 |\n| --- | --- | --- |\n%s\n", beside)
+	fmt.Fprintf(&b.out, "\nThe log with 10 %%, on one core, and programs that do less:\n\n| program | lines/s | bailiff is 1 | peak memory |\n| --- | --- | --- | --- |\n%s\n", beside)
 	return nil
 }
 
@@ -288,6 +298,27 @@ func sshguard(dir string) string {
 		return ""
 	}
 	return filepath.Join(dir, "sshguard/usr/libexec/sshguard/sshg-parser")
+}
+
+// watch returns how much memory a process has had, in bytes, as it was told last: what
+// wait4 tells is also that of this program, of which the process was a copy at first.
+func watch(pid int, done <-chan struct{}) (peak int64) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return peak
+		case <-tick.C:
+		}
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if _, rest, ok := strings.Cut(string(status), "VmHWM:"); err == nil && ok {
+			var kib int64
+			if n, _ := fmt.Sscan(rest, &kib); n == 1 {
+				peak = kib << 10
+			}
+		}
+	}
 }
 
 // thousands writes a number with commas.
