@@ -36,11 +36,12 @@ func main() {
 	write := flag.String("write", "", "a `file` whose section is replaced")
 	million := flag.Bool("million", false, "bring a million bans back, too")
 	quick := flag.Bool("quick", false, "measure less: to try the program")
-	only := flag.String("only", "", "measure one thing: busy")
+	only := flag.String("only", "", "measure one thing: busy, for bailiff alone busy-bailiff")
+	burst := flag.Int("burst", 1, "lines of a busy log that are written at once")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *bailiff, *write, *only, *quick, *million); err != nil {
+	if err := run(ctx, *bailiff, *write, *only, *burst, *quick, *million); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -56,9 +57,10 @@ type bench struct {
 	prog  string
 	out   bytes.Buffer
 	hosts int
+	burst int // lines of a busy log that are written at once
 }
 
-func run(ctx context.Context, prog, write, only string, quick, million bool) (err error) {
+func run(ctx context.Context, prog, write, only string, burst int, quick, million bool) (err error) {
 	prog, err = filepath.Abs(prog)
 	if err != nil {
 		return err
@@ -68,14 +70,18 @@ func run(ctx context.Context, prog, write, only string, quick, million bool) (er
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{ctx: ctx, dir: dir, prog: prog, lab: netlab.New(fmt.Sprintf("bench-%d", os.Getpid()))}
+	b := &bench{ctx: ctx, burst: burst, dir: dir, prog: prog, lab: netlab.New(fmt.Sprintf("bench-%d", os.Getpid()))}
 	defer func() { err = cmp.Or(err, b.lab.Close()) }()
 	bans, idle, latencies, lines := 100_000, 60*time.Second, 200, 1_000_000
 	if quick {
 		bans, idle, latencies, lines = 10_000, 5*time.Second, 40, 20_000
 	}
-	if only == "busy" {
-		err := b.busy(lines)
+	if only == "busy" || only == "busy-bailiff" {
+		names := []string{"fail2ban", "bailiff"}
+		if only == "busy-bailiff" {
+			names = names[1:]
+		}
+		err := b.busy(lines, names)
 		os.Stdout.Write(b.out.Bytes())
 		return err
 	}
@@ -83,7 +89,7 @@ func run(ctx context.Context, prog, write, only string, quick, million bool) (er
 		func() error { return b.restarts(bans, million) },
 		func() error { return b.latency(latencies) },
 		func() error { return b.idle(idle, bans) },
-		func() error { return b.busy(lines) },
+		func() error { return b.busy(lines, []string{"fail2ban", "bailiff"}) },
 	} {
 		if err := part(); err != nil {
 			return err
