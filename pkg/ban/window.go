@@ -80,7 +80,10 @@ func (w *Window) Add(id netip.Prefix, at time.Time) (count int, due bool) {
 		e.times = slices.Delete(e.times, 0, 1)
 	}
 	oldest := e.times[len(e.times)-1].Add(-w.findTime)
-	first, _ := slices.BinarySearchFunc(e.times, oldest, time.Time.Compare)
+	first := 0
+	if e.times[0].Before(oldest) {
+		first, _ = slices.BinarySearchFunc(e.times, oldest, time.Time.Compare)
+	}
 	count = len(e.times) - first
 	if count >= w.maxRetry {
 		w.remove(e)

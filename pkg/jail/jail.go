@@ -102,7 +102,7 @@ type Jail struct {
 	asked    int          // failures that workers have not answered yet
 	held     time.Time    // since when delta waits for those
 	flushing bool         // the timer runs
-	flush    *time.Timer
+	flush    *alarm
 	matches  map[netip.Prefix][]string
 	actions  *action.Group
 	// groups are those that the filter found with an address's first failure; kept
@@ -317,27 +317,33 @@ func (j *Jail) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}()
-	tick := time.NewTicker(housekeeping)
+	tick, ends := newAlarm(), newAlarm()
 	defer tick.Stop()
-	ends := time.NewTimer(time.Hour)
 	defer ends.Stop()
-	j.flush = time.NewTimer(time.Hour)
+	tick.Reset(housekeeping)
+	j.flush = newAlarm()
 	defer j.flush.Stop()
 	if !j.delta.Empty() {
 		j.changed()
 	}
 	version := ^uint64(0)
+	var armed time.Time // the end that ends is set for
 	for {
 		if now := j.bans.Version(); now != version && j.deps.Changed != nil {
 			version = now
 			j.deps.Changed()
 		}
-		if end, ok := j.bans.NextEnd(); ok {
+		if end, ok := j.bans.NextEnd(); ok && !end.Equal(armed) {
+			armed = end
 			ends.Reset(max(end.Add(expireGrace).Sub(j.deps.Now()), time.Millisecond))
 		}
-		in := batches
+		// Each channel that is waited for costs every batch a little.
+		in, resolved, checked := batches, j.names.answers, j.checks.answers
 		if j.idle {
 			in = nil
+		}
+		if j.asked == 0 {
+			resolved, checked = nil, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -346,18 +352,21 @@ func (j *Jail) run(ctx context.Context) {
 			return
 		case b := <-in:
 			j.batch(b)
-		case <-j.flush.C:
+		case <-j.flush.rings:
 			j.flushing = false
 			j.save()
 		case f := <-j.commands:
 			f()
-		case r := <-j.names.answers:
+		case r := <-resolved:
 			j.answered(func() { j.resolved(r) })
-		case r := <-j.checks.answers:
+		case r := <-checked:
 			j.answered(func() { j.checked(r) })
-		case <-ends.C:
+		case <-ends.rings:
+			armed = time.Time{}
 			j.expire()
-		case <-tick.C:
+		case <-tick.rings:
+			tick.Reset(housekeeping)
+			armed = time.Time{} // the clock may have been set
 			for _, id := range j.window.Expire(j.deps.Now()) {
 				j.failuresChanged(id)
 			}
@@ -365,6 +374,27 @@ func (j *Jail) run(ctx context.Context) {
 			j.refreshAllowed()
 		}
 	}
+}
+
+// alarm is a timer that rings through a plain channel: waiting for that together with
+// others costs much less than for a timer's own, which is put on the clock and taken
+// off it each time.
+type alarm struct {
+	*time.Timer
+	rings chan struct{}
+}
+
+// newAlarm makes one that is not set.
+func newAlarm() *alarm {
+	a := &alarm{rings: make(chan struct{}, 1)}
+	a.Timer = time.AfterFunc(time.Hour, func() {
+		select {
+		case a.rings <- struct{}{}:
+		default:
+		}
+	})
+	a.Stop()
+	return a
 }
 
 // do has f carried out by the jail's goroutine; false if that has ended.

@@ -291,15 +291,16 @@ func (f *follower) run(ctx context.Context) {
 			return
 		}
 		// Nobody tells of what is written to a file that was renamed.
-		again.Stop()
+		var old <-chan time.Time
 		if len(f.old) > 0 {
 			again.Reset(checkEvery)
+			old = again.C
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-f.look.kick:
-		case <-again.C:
+		case <-old:
 		case s := <-f.look.found:
 			if !f.sighted(ctx, s) {
 				return
@@ -412,12 +413,17 @@ func (f *follower) drain(ctx context.Context, r *lineReader) bool {
 			r.catchUp = false
 			return true
 		}
+		b := Batch{Path: f.path, File: r.id, End: r.offset, Lines: lines, Notes: r.notes, CatchUp: r.catchUp, FirstLine: r.firstLine()}
 		select {
-		case f.out <- Batch{Path: f.path, File: r.id, End: r.offset, Lines: lines, Notes: r.notes, CatchUp: r.catchUp, FirstLine: r.firstLine()}:
-			f.setStatus(r.offset, "")
-		case <-ctx.Done():
-			return false
+		case f.out <- b: // mostly there is room, and to ask for one thing is cheaper
+		default:
+			select {
+			case f.out <- b:
+			case <-ctx.Done():
+				return false
+			}
 		}
+		f.setStatus(r.offset, "")
 		if !r.ended.IsZero() && f.look.settled(r.ended) {
 			r.catchUp = false
 			return true
@@ -487,6 +493,10 @@ func (f *follower) setStatus(offset int64, problem string) {
 func (s *Files) setStatus(path string, offset int64, problem string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if st := s.status[path]; st != nil {
+		*st = Status{Path: path, Offset: offset, Error: problem}
+		return
+	}
 	s.status[path] = &Status{Path: path, Offset: offset, Error: problem}
 }
 
