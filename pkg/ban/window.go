@@ -30,7 +30,7 @@ type Window struct {
 
 type entry struct {
 	id         netip.Prefix
-	times      []time.Time // ascending, at most maxRetry
+	times      []int64 // ascending, at most maxRetry; in microseconds since 1970
 	prev, next *entry
 }
 
@@ -64,25 +64,25 @@ func (w *Window) Add(id netip.Prefix, at time.Time) (count int, due bool) {
 		}
 		e = &entry{id: id}
 		w.entries[id] = e
-	} else {
+		w.append(e)
+	} else if e.next != &w.root {
 		e.prev.next, e.next.prev = e.next, e.prev
+		w.append(e)
 	}
-	e.prev, e.next = w.root.prev, &w.root
-	e.prev.next, w.root.prev = e, e
 
 	// Lines may come out of order: put it where it belongs.
-	i := len(e.times)
-	for i > 0 && e.times[i-1].After(at) {
+	i, when := len(e.times), at.UnixMicro()
+	for i > 0 && e.times[i-1] > when {
 		i--
 	}
-	e.times = slices.Insert(e.times, i, at)
+	e.times = slices.Insert(e.times, i, when)
 	if len(e.times) > w.maxRetry {
 		e.times = slices.Delete(e.times, 0, 1)
 	}
-	oldest := e.times[len(e.times)-1].Add(-w.findTime)
+	oldest := e.times[len(e.times)-1] - w.findTime.Microseconds()
 	first := 0
-	if e.times[0].Before(oldest) {
-		first, _ = slices.BinarySearchFunc(e.times, oldest, time.Time.Compare)
+	if e.times[0] < oldest {
+		first, _ = slices.BinarySearch(e.times, oldest)
 	}
 	count = len(e.times) - first
 	if count >= w.maxRetry {
@@ -90,6 +90,12 @@ func (w *Window) Add(id netip.Prefix, at time.Time) (count int, due bool) {
 		return count, true
 	}
 	return count, false
+}
+
+// append puts an entry at the end of the ring.
+func (w *Window) append(e *entry) {
+	e.prev, e.next = w.root.prev, &w.root
+	e.prev.next, w.root.prev = e, e
 }
 
 // Limit changes how many failures within what time are one too many.
@@ -112,10 +118,15 @@ func (w *Window) Count(id netip.Prefix) int {
 
 // Times returns the failures of an address that lie in the window, ascending.
 func (w *Window) Times(id netip.Prefix) []time.Time {
-	if e := w.entries[id]; e != nil {
-		return slices.Clone(e.times)
+	e := w.entries[id]
+	if e == nil {
+		return nil
 	}
-	return nil
+	out := make([]time.Time, len(e.times))
+	for i, t := range e.times {
+		out[i] = time.UnixMicro(t).UTC()
+	}
+	return out
 }
 
 // Restore puts back what Times told before a restart. Addresses come in the order
@@ -130,10 +141,12 @@ func (w *Window) Restore(id netip.Prefix, times []time.Time) {
 	if len(times) == 0 {
 		return
 	}
-	e := &entry{id: id, times: slices.Clone(times)}
+	e := &entry{id: id, times: make([]int64, len(times))}
+	for i, t := range times {
+		e.times[i] = t.UnixMicro()
+	}
 	w.entries[id] = e
-	e.prev, e.next = w.root.prev, &w.root
-	e.prev.next, w.root.prev = e, e
+	w.append(e)
 }
 
 func (w *Window) remove(e *entry) {
@@ -155,7 +168,7 @@ func (w *Window) Forget(id netip.Prefix) bool {
 func (w *Window) Expire(now time.Time) (forgotten []netip.Prefix) {
 	for e := w.root.next; e != &w.root; {
 		next := e.next
-		if now.Sub(e.times[len(e.times)-1]) <= w.findTime {
+		if now.UnixMicro()-e.times[len(e.times)-1] <= w.findTime.Microseconds() {
 			break // the ring is in the order of arrival: the rest is younger
 		}
 		w.remove(e)

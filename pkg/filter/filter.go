@@ -97,13 +97,8 @@ type group struct {
 	maybe   []int
 }
 
-func (g *group) join() {
-	res := make([]*pyregexp.Regexp, len(g.list))
-	for i, x := range g.list {
-		res[i] = x.re
-	}
-	g.set = pyregexp.NewSet(res...)
-	g.matcher = g.set.NewMatcher()
+func newGroup(list []expression, set *pyregexp.Set) group {
+	return group{list: list, set: set, matcher: set.NewMatcher()}
 }
 
 // Filter is a compiled filter.
@@ -130,10 +125,9 @@ type Filter struct {
 	lines  *lineMatcher // for when only failures are asked for
 	line   found        // by lines
 	// For many lines at once.
-	scout     *Scout
 	sightings Sightings
 	result    Result
-	unscouted bool // there is no scout for this filter
+	compiled  *compiled
 	key       unique.Handle[string]
 	dates     *logtime.Detector
 	dns       UseDNS
@@ -186,25 +180,49 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 	if f.dns == "" {
 		f.dns = DNSWarn
 	}
+	var err error
+	if f.compiled = compiledBefore(f.key); f.compiled == nil {
+		f.compiled, err = compileDefinition(&d, f.dns != DNSNo, f.maxLines > 1)
+	}
+	var datesErr error
+	if f.dates, datesErr = logtime.NewDetector(d.DatePattern, logtime.Options{Location: loc, Zone: d.LogTimezone, Year: d.Year}); err != nil || datesErr != nil {
+		return nil, errors.Join(err, datesErr)
+	}
+	if f.compiled.failSet == nil {
+		f.compiled.join(f.key)
+	}
+	f.pref, f.within = f.compiled.pref, f.compiled.within
+	f.fail, f.ignore = newGroup(f.compiled.fail, f.compiled.failSet), newGroup(f.compiled.ignore, f.compiled.ignoreSet)
+	if f.pref != nil {
+		f.searcher = f.pref.re.NewSearcher()
+	}
+	f.lines = f.newLineMatcher()
+	return f, nil
+}
+
+// compileDefinition compiles the expressions of a definition. The error names all that are
+// wrong.
+func compileDefinition(d *Definition, hostNames, multiline bool) (*compiled, error) {
+	c := &compiled{}
 	var errs []error
 	if d.Failregex == nil && !d.Unwritten && d.JSON == nil {
 		errs = append(errs, errors.New("no failregex"))
 	}
 	var flags pyregexp.Flag
-	if f.maxLines > 1 {
+	if multiline {
 		flags = pyregexp.MULTILINE
 	}
 	prefID := false
 	if d.Prefregex.Text != "" {
-		x, err := compileExpr(d.Prefregex, f.dns != DNSNo, 0)
+		x, err := compileExpr(d.Prefregex, hostNames, 0)
 		if err != nil {
 			errs = append(errs, err)
 		} else {
-			f.pref, prefID = &x, x.identifies()
+			c.pref, prefID = &x, x.identifies()
 		}
 	}
 	for _, e := range d.Failregex {
-		x, err := compileExpr(e, f.dns != DNSNo, flags)
+		x, err := compileExpr(e, hostNames, flags)
 		if err == nil && !prefID && !x.identifies() {
 			err = &ExprError{Expr: e, Expanded: x.re.String()}
 		}
@@ -212,32 +230,17 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 			errs = append(errs, err)
 			continue
 		}
-		f.fail.list = append(f.fail.list, x)
+		c.fail = append(c.fail, x)
 	}
 	for _, e := range d.Ignoreregex {
-		x, err := compileExpr(e, f.dns != DNSNo, 0)
+		x, err := compileExpr(e, hostNames, 0)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		f.ignore.list = append(f.ignore.list, x)
+		c.ignore = append(c.ignore, x)
 	}
-	dates, err := logtime.NewDetector(d.DatePattern, logtime.Options{Location: loc, Zone: d.LogTimezone, Year: d.Year})
-	if err != nil {
-		errs = append(errs, err)
-	}
-	f.dates = dates
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	f.fail.join()
-	f.ignore.join()
-	if f.pref != nil {
-		f.searcher = f.pref.re.NewSearcher()
-		f.within = pyregexp.NewSetWithin(f.pref.re, "content", f.fail.set.Members()...)
-	}
-	f.lines = f.newLineMatcher()
-	return f, nil
+	return c, errors.Join(errs...)
 }
 
 // ExprError says what is wrong with one expression.

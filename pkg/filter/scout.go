@@ -32,10 +32,15 @@ type Scout struct {
 // NewScout makes a scout for a filter, or for others with the same definition; nil
 // if lines can't be looked at ahead of it.
 func (f *Filter) NewScout() *Scout {
-	if !f.brief() || f.journal || len(f.fail.list) == 0 || f.within == nil && f.pref != nil {
+	if !f.scouted() {
 		return nil
 	}
 	return &Scout{lines: f.newLineMatcher()}
+}
+
+// scouted reports whether a scout can look at lines ahead of the filter.
+func (f *Filter) scouted() bool {
+	return f.brief() && !f.journal && len(f.fail.list) > 0 && (f.within != nil || f.pref == nil)
 }
 
 // Form is that of the filter's dates now, by which a Scout is to go.
@@ -176,11 +181,7 @@ func (f *Filter) MatchBlock(lines [][]byte, share Share, now time.Time, each fun
 		each(n+i, r)
 		return nil
 	}
-	if f.brief() && f.scout == nil && !f.unscouted {
-		f.scout = f.NewScout()
-		f.unscouted = f.scout == nil
-	}
-	ahead := f.scout != nil && f.brief()
+	ahead := f.scouted()
 	if ahead {
 		// What dates look like must be known to look ahead.
 		for n < len(lines) && !f.dates.Form().Known() {
@@ -197,14 +198,17 @@ func (f *Filter) MatchBlock(lines [][]byte, share Share, now time.Time, each fun
 		form, rest := f.dates.Form(), lines[n:]
 		if share != nil {
 			seen = share(SharedKey{f.key, form.Key(), n}, func() *Sightings {
-				s := &Sightings{}
-				f.scout.keep = true
-				f.scout.Look(rest, form, s)
-				f.scout.keep = false
+				s, scout := &Sightings{}, f.compiled.take(f)
+				scout.keep = true
+				scout.Look(rest, form, s)
+				scout.keep = false
+				f.compiled.give(scout)
 				return s
 			})
 		} else {
-			f.scout.Look(rest, form, seen)
+			scout := f.compiled.take(f)
+			scout.Look(rest, form, seen)
+			f.compiled.give(scout)
 		}
 	}
 	_ = f.MatchAll(lines[n:], seen, now, call)

@@ -244,7 +244,7 @@ func (j *Jail) keepLines(id netip.Prefix, lines []filter.Line) {
 		list = append(list, l.String())
 	}
 	if extra := len(list) - most; extra > 0 {
-		list = slices.Clone(list[extra:])
+		list = slices.Delete(list, 0, extra)
 	}
 	j.matches[id] = list
 }
