@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"bailiff/pkg/action"
@@ -317,11 +318,15 @@ func (j *Jail) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}()
-	tick, ends := newAlarm(), newAlarm()
+	// Each channel that is waited for costs every batch a little, and a timer's own costs
+	// more; so timers ring, and ring is the only one.
+	ring := make(chan struct{}, 1)
+	defer context.AfterFunc(ctx, func() { signal(ring) })()
+	tick, ends := newAlarm(ring), newAlarm(ring)
 	defer tick.Stop()
 	defer ends.Stop()
 	tick.Reset(housekeeping)
-	j.flush = newAlarm()
+	j.flush = newAlarm(ring)
 	defer j.flush.Stop()
 	if !j.delta.Empty() {
 		j.changed()
@@ -337,7 +342,6 @@ func (j *Jail) run(ctx context.Context) {
 			armed = end
 			ends.Reset(max(end.Add(expireGrace).Sub(j.deps.Now()), time.Millisecond))
 		}
-		// Each channel that is waited for costs every batch a little.
 		in, resolved, checked := batches, j.names.answers, j.checks.answers
 		if j.idle {
 			in = nil
@@ -346,55 +350,66 @@ func (j *Jail) run(ctx context.Context) {
 			resolved, checked = nil, nil
 		}
 		select {
-		case <-ctx.Done():
-			<-sourceDone
-			j.push()
-			return
 		case b := <-in:
 			j.batch(b)
-		case <-j.flush.rings:
-			j.flushing = false
-			j.save()
 		case f := <-j.commands:
 			f()
 		case r := <-resolved:
 			j.answered(func() { j.resolved(r) })
 		case r := <-checked:
 			j.answered(func() { j.checked(r) })
-		case <-ends.rings:
-			armed = time.Time{}
-			j.expire()
-		case <-tick.rings:
-			tick.Reset(housekeeping)
-			armed = time.Time{} // the clock may have been set
-			for _, id := range j.window.Expire(j.deps.Now()) {
-				j.failuresChanged(id)
+		case <-ring:
+			if ctx.Err() != nil {
+				<-sourceDone
+				j.push()
+				return
 			}
-			j.refreshIgnore(ctx)
-			j.refreshAllowed()
+			if j.flush.rang() {
+				j.flushing = false
+				j.save()
+			}
+			if ends.rang() {
+				armed = time.Time{}
+				j.expire()
+			}
+			if tick.rang() {
+				tick.Reset(housekeeping)
+				armed = time.Time{} // the clock may have been set
+				for _, id := range j.window.Expire(j.deps.Now()) {
+					j.failuresChanged(id)
+				}
+				j.refreshIgnore(ctx)
+				j.refreshAllowed()
+			}
 		}
 	}
 }
 
-// alarm is a timer that rings through a plain channel: waiting for that together with
-// others costs much less than for a timer's own, which is put on the clock and taken
-// off it each time.
+// alarm is a timer that rings through a channel of several.
 type alarm struct {
 	*time.Timer
-	rings chan struct{}
+	due atomic.Bool
 }
 
 // newAlarm makes one that is not set.
-func newAlarm() *alarm {
-	a := &alarm{rings: make(chan struct{}, 1)}
+func newAlarm(ring chan<- struct{}) *alarm {
+	a := &alarm{}
 	a.Timer = time.AfterFunc(time.Hour, func() {
-		select {
-		case a.rings <- struct{}{}:
-		default:
-		}
+		a.due.Store(true)
+		signal(ring)
 	})
 	a.Stop()
 	return a
+}
+
+// rang reports whether it rang since it was asked the last time.
+func (a *alarm) rang() bool { return a.due.Swap(false) }
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // do has f carried out by the jail's goroutine; false if that has ended.

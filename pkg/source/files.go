@@ -284,27 +284,23 @@ func (f *follower) run(ctx context.Context) {
 		<-watching
 		f.look.close()
 	}()
-	again := time.NewTimer(checkEvery)
+	// What there is to do is told by kick alone: to wait for one channel is much cheaper
+	// than for several, and a busy log has its followers wait all the time.
+	kick := func() { signal(f.look.kick) }
+	defer context.AfterFunc(ctx, kick)()
+	again := time.AfterFunc(time.Hour, kick)
 	defer again.Stop()
 	for {
 		if !f.read(ctx) {
 			return
 		}
 		// Nobody tells of what is written to a file that was renamed.
-		var old <-chan time.Time
 		if len(f.old) > 0 {
 			again.Reset(checkEvery)
-			old = again.C
 		}
-		select {
-		case <-ctx.Done():
+		<-f.look.kick
+		if ctx.Err() != nil {
 			return
-		case <-f.look.kick:
-		case <-old:
-		case s := <-f.look.found:
-			if !f.sighted(ctx, s) {
-				return
-			}
 		}
 	}
 }

@@ -73,6 +73,7 @@ func (l *lookout) run(ctx context.Context) {
 		for _, s := range found {
 			select {
 			case l.found <- s:
+				l.wakeReader()
 			case <-ctx.Done():
 				if s.file != nil {
 					s.file.Close()
