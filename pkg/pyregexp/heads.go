@@ -140,7 +140,7 @@ func (h *taggedHeads) pass(c *taggedCache, in []byte) (i int, at uint32) {
 		}
 		h.pace.hit(deep)
 		for _, w := range x.writes[:x.n] {
-			c.regs[w.register&nobody] = i + int(w.at)
+			c.regs[w.register&nobody] = i + int(w.at) // & says that it is in range
 		}
 		at = x.to
 		i += headSize

@@ -3,7 +3,6 @@ package pyregexp
 import (
 	"slices"
 	"testing"
-	"time"
 )
 
 // bare searches with the remembering matcher alone.
@@ -24,11 +23,7 @@ func (re *Regexp) bare(b []byte) (spans []int, m *machine, err error) {
 // alone finds, that a Set leaves out no member that matches, and that a small
 // table, cleared again and again, does not change that.
 func TestLadder(t *testing.T) {
-	seed := *randomSeed
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("seed %d (repeat with -random.seed %d)", seed, seed)
+	seed := seeded(t)
 	var members []*Regexp
 	onePass, literal, sets := 0, 0, 0
 	for i := range *randomCases {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"unicode/utf8"
 )
 
 // The matcher searches depth first in Python's order, on a stack of its own,
@@ -42,10 +41,6 @@ const (
 // begins to remember, together with what the referenced groups hold.
 const rememberAfter = 20_000
 
-// lookTrials is how many evaluations of one look-around in one search go
-// without a record of their success.
-const lookTrials = 8
-
 type frameKind uint8
 
 const (
@@ -62,25 +57,6 @@ type frame struct {
 	pos   int32
 	low   int32
 	st    uint64
-}
-
-// success is what is known of a remembered triple on the path of a look-around
-// that succeeded.
-type success struct {
-	record int32
-	index  int32 // in the path
-}
-
-// record is the outcome of a look-around: where it ended, and for each slot
-// that its path set, the value and how long the path was by then.
-type record struct {
-	end   int
-	slots []recordSlot
-}
-
-type recordSlot struct {
-	slot, at int32
-	value    int
 }
 
 // A machine is the scratch memory of one search.
@@ -531,108 +507,6 @@ func (c *charSet) run(in []byte, pos int) int {
 	return pos
 }
 
-// look evaluates a look-around or an atomic group at pos. It returns where the
-// search goes on.
-func (m *machine) look(i *inst, pos int, st uint64) (int, bool) {
-	info := i.look
-	from := pos
-	if info.behind {
-		for range info.width {
-			if from == 0 {
-				return pos, info.not
-			}
-			from -= lastSize(m.in[:from])
-		}
-	}
-	base, trail := len(m.stack), len(m.trail)
-	m.depth++
-	quiet := m.trace != nil && !info.atomic
-	if quiet {
-		m.trace.quiet++
-	}
-	end, ok := m.run(i.arg, from, st|m.prog.moved)
-	if quiet {
-		m.trace.quiet--
-	}
-	m.depth--
-	if ok {
-		if !m.free {
-			m.trials[info.id]++
-		}
-		if m.free {
-			// nothing was remembered
-		} else if m.trials[info.id] <= lookTrials {
-			for _, key := range m.trail[trail:] {
-				m.forget(key)
-			}
-		} else {
-			m.remember(m.trail[trail:], int32(trail), m.stack[base:], end)
-		}
-		// The alternatives inside are gone for good. Captures stay, with the way
-		// back from them, unless the look-around is negative.
-		kept := m.stack[:base]
-		if info.not {
-			for k := len(m.stack) - 1; k >= base; k-- {
-				if f := &m.stack[k]; f.kind == frameRestore {
-					m.caps[f.pc] = int(f.pos)
-				}
-			}
-		} else {
-			for k := base; k < len(m.stack); k++ {
-				if f := m.stack[k]; f.kind == frameRestore {
-					f.trail = int32(trail)
-					kept = append(kept, f)
-				}
-			}
-		}
-		m.stack = kept
-	}
-	m.trail = m.trail[:trail]
-	if !info.atomic {
-		end = pos
-	}
-	return end, ok != info.not
-}
-
-// remember notes the outcome for every triple on the path of a success. at is
-// the index of the path's first triple in the trail.
-func (m *machine) remember(path []uint64, at int32, frames []frame, end int) {
-	if m.known == nil {
-		m.known = map[uint64]success{}
-	}
-	rec := record{end: end}
-	for _, f := range frames {
-		if f.kind != frameRestore {
-			continue
-		}
-		s := recordSlot{slot: int32(f.pc), at: f.trail - at, value: m.caps[f.pc]}
-		found := false
-		for k := range rec.slots {
-			if rec.slots[k].slot == s.slot {
-				rec.slots[k], found = s, true
-			}
-		}
-		if !found {
-			rec.slots = append(rec.slots, s)
-		}
-	}
-	m.records = append(m.records, rec)
-	for k, key := range path {
-		m.known[key] = success{record: int32(len(m.records) - 1), index: int32(k)}
-	}
-}
-
-// recall applies a known success: the captures that its path set from there on.
-func (m *machine) recall(s success) int {
-	rec := &m.records[s.record]
-	for _, slot := range rec.slots {
-		if slot.at > s.index {
-			m.setCap(uint32(slot.slot), slot.value, 0)
-		}
-	}
-	return rec.end
-}
-
 // reference returns the end of the text at pos that repeats a group, or -1.
 func (m *machine) reference(i *inst, pos int) int {
 	start, end := m.caps[2*i.arg], m.caps[2*i.arg+1]
@@ -662,65 +536,4 @@ func (m *machine) reference(i *inst, pos int) int {
 		group, n = group[sizeA:], n+sizeB
 	}
 	return pos + n
-}
-
-// decode returns the first character of b, which is not empty. A byte that is
-// not valid UTF-8 is a character of its own.
-func decode(b []byte) (rune, int) {
-	if b[0] < 0x80 {
-		return rune(b[0]), 1
-	}
-	r, size := utf8.DecodeRune(b)
-	if r == utf8.RuneError && size == 1 {
-		return invalidByte, 1
-	}
-	return r, size
-}
-
-func lastSize(b []byte) int {
-	if b[len(b)-1] < 0x80 {
-		return 1
-	}
-	_, size := utf8.DecodeLastRune(b)
-	return size
-}
-
-func isWord(r rune, ascii bool) bool {
-	if r < 0x80 {
-		return r == '_' || '0' <= r && r <= '9' || 'a' <= r|0x20 && r|0x20 <= 'z'
-	}
-	return !ascii && wordSet.contains(r)
-}
-
-// holds tests a place in the text.
-func holds(at assertKind, in []byte, pos int) bool {
-	switch at {
-	case atTextStart:
-		return pos == 0
-	case atLineStart:
-		return pos == 0 || in[pos-1] == '\n'
-	case atTextEnd:
-		return pos == len(in)
-	case atEnd:
-		return pos == len(in) || pos == len(in)-1 && in[pos] == '\n'
-	case atLineEnd:
-		return pos == len(in) || in[pos] == '\n'
-	}
-	if len(in) == 0 {
-		return false // Python 3.11: not even \B is at home in an empty text
-	}
-	ascii := at == atASCIIWord || at == atNotASCIIWord
-	before, after := false, false
-	if pos > 0 {
-		if c := in[pos-1]; c < 0x80 {
-			before = isWord(rune(c), ascii)
-		} else if r, size := utf8.DecodeLastRune(in[:pos]); r != utf8.RuneError || size > 1 {
-			before = isWord(r, ascii)
-		}
-	}
-	if pos < len(in) {
-		r, _ := decode(in[pos:])
-		after = isWord(r, ascii)
-	}
-	return (before != after) == (at == atWord || at == atASCIIWord)
 }

@@ -195,15 +195,21 @@ func (g *generator) subject() string {
 	return b.String()
 }
 
-// TestRandom compares with Python on random patterns and subjects: what is
-// accepted, and the span of every group. -random.cases and -random.seed make it
-// longer and repeat a run.
-func TestRandom(t *testing.T) {
+// seeded returns the seed of a run, and tells how to repeat it.
+func seeded(t *testing.T) uint64 {
 	seed := *randomSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
-	t.Logf("seed %d, %d patterns (repeat with -random.seed %d)", seed, *randomCases, seed)
+	t.Logf("%d patterns (repeat with -random.seed %d)", *randomCases, seed)
+	return seed
+}
+
+// TestRandom compares with Python on random patterns and subjects: what is
+// accepted, and the span of every group. -random.cases and -random.seed make it
+// longer and repeat a run.
+func TestRandom(t *testing.T) {
+	seed := seeded(t)
 	py := startPython(t)
 	const batch = 2000
 	pairs, refused, late, broken, bad := 0, 0, 0, 0, 0

@@ -231,28 +231,10 @@ func (p *program) ahead(pc uint32, in []byte, pos int, steps *int) bool {
 		switch i.op {
 		case opMatch:
 			return true
-		case opByte:
-			if pos >= len(in) || in[pos] != byte(i.arg) {
+		case opByte, opString, opSet, opAny:
+			if pos = p.takes(i, in, pos); pos < 0 {
 				return false
 			}
-			pos++
-		case opString:
-			if len(in)-pos < len(i.str) || string(in[pos:pos+len(i.str)]) != i.str {
-				return false
-			}
-			pos += len(i.str)
-		case opSet:
-			size := p.sets[i.arg].takes(in, pos)
-			if size == 0 {
-				return false
-			}
-			pos += size
-		case opAny:
-			if pos >= len(in) {
-				return false
-			}
-			_, size := decode(in[pos:])
-			pos += size
 		case opAlt:
 			if p.ahead(i.out, in, pos, steps) {
 				return true

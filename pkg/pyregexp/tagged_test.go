@@ -3,18 +3,29 @@ package pyregexp
 import (
 	"slices"
 	"testing"
-	"time"
 )
+
+// tally counts searches by how they end.
+type tally struct{ known, gaveUp, found int }
+
+// count reports whether the outcome is known.
+func (n *tally) count(ok, known bool) bool {
+	switch {
+	case !known:
+		n.gaveUp++
+		return false
+	case ok:
+		n.found++
+	}
+	n.known++
+	return true
+}
 
 // TestTagged checks on random patterns that the tagged DFA, where it does not give
 // up, finds what the matcher does.
 func TestTagged(t *testing.T) {
-	seed := *randomSeed
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("seed %d (repeat with -random.seed %d)", seed, seed)
-	refused, known, gaveUp, found := 0, 0, 0, 0
+	seed := seeded(t)
+	refused, n := 0, tally{}
 	for i := range *randomCases {
 		g := newGenerator(seed, uint64(i))
 		p, flags := g.pattern()
@@ -59,21 +70,16 @@ func TestTagged(t *testing.T) {
 				c.full = true
 			}
 			ok, sure := c.match(s, caps)
-			if !sure {
-				gaveUp++
+			if !n.count(ok, sure) {
 				continue
-			}
-			known++
-			if ok {
-				found++
 			}
 			if ok != (want != nil) || ok && !slices.Equal(caps, want) {
 				t.Fatalf("%q flags %d, groups %q, on %q: %v %v, want %v", p, flags, groups, s, ok, caps, want)
 			}
 		}
 	}
-	t.Logf("%d searches, %d found; %d given up; %d patterns refused", known, found, gaveUp, refused)
-	if found < known/20 || known < gaveUp {
+	t.Logf("%d searches, %d found; %d given up; %d patterns refused", n.known, n.found, n.gaveUp, refused)
+	if n.found < n.known/20 || n.known < n.gaveUp {
 		t.Error("too few to tell")
 	}
 }
@@ -82,7 +88,7 @@ func TestTagged(t *testing.T) {
 // its own logs.
 func TestTaggedFilters(t *testing.T) {
 	f := readFilters(t)
-	known, gaveUp, found, refused := 0, 0, 0, 0
+	refused, n := 0, tally{}
 	for _, e := range f.exprs {
 		tagged := newTagged(e.re.prog, e.re.starts.anchored)
 		if tagged == nil {
@@ -94,18 +100,13 @@ func TestTaggedFilters(t *testing.T) {
 		}
 		c := newTaggedCache(tagged)
 		caps := make([]int, e.re.prog.slots)
-		for n, line := range f.lines {
+		for number, line := range f.lines {
 			ok, sure := c.match([]byte(line), caps)
-			if !sure {
-				gaveUp++
+			if !n.count(ok, sure) {
 				continue
 			}
-			known++
-			if ok {
-				found++
-			}
 			want, _, err := e.re.bare([]byte(line))
-			if _, hit := e.hits[n]; err != nil || ok != hit || ok && !slices.Equal(caps, want) {
+			if _, hit := e.hits[number]; err != nil || ok != hit || ok && !slices.Equal(caps, want) {
 				t.Errorf("filter %s: %q on %q: %v %v, want %v", e.Filter, e.Pattern, line, ok, caps, want)
 			}
 		}
@@ -113,8 +114,8 @@ func TestTaggedFilters(t *testing.T) {
 			t.Logf("not worth while: %q", e.Pattern)
 		}
 	}
-	t.Logf("%d searches, %d found; %d given up; %d expressions refused", known, found, gaveUp, refused)
-	if found < 20_000 || gaveUp > known/20 || refused > 5 {
+	t.Logf("%d searches, %d found; %d given up; %d expressions refused", n.known, n.found, n.gaveUp, refused)
+	if n.found < 20_000 || n.gaveUp > n.known/20 || refused > 5 {
 		t.Error("the tagged DFA is left out too often")
 	}
 }

@@ -12,17 +12,9 @@ import (
 // about is known.
 func (c *taggedCache) build(s int32, class int, known, values uint64) int32 {
 	t := c.t
-	if class == t.wide {
-		return actGivesUp
-	}
-	if c.steps > taggedSteps+c.read/stepBytes {
-		c.over, c.full = true, true
-	}
-	if c.full {
-		return actGivesUp
-	}
-	if c.bytes > maxTaggedTable {
-		c.full = true
+	c.over = c.steps > taggedSteps+c.read/stepBytes
+	c.full = c.bytes > maxTaggedTable
+	if class == t.wide || c.over || c.full {
 		return actGivesUp
 	}
 	if c.gen++; c.gen == 0 {
