@@ -17,8 +17,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"slices"
-	"strconv"
 	"time"
 	"unique"
 
@@ -198,116 +196,6 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 	}
 	f.lines = f.newLineMatcher()
 	return f, nil
-}
-
-// compileDefinition compiles the expressions of a definition. The error names all that are
-// wrong.
-func compileDefinition(d *Definition, hostNames, multiline bool) (*compiled, error) {
-	c := &compiled{}
-	var errs []error
-	if d.Failregex == nil && !d.Unwritten && d.JSON == nil {
-		errs = append(errs, errors.New("no failregex"))
-	}
-	var flags pyregexp.Flag
-	if multiline {
-		flags = pyregexp.MULTILINE
-	}
-	prefID := false
-	if d.Prefregex.Text != "" {
-		x, err := compileExpr(d.Prefregex, hostNames, 0)
-		if err != nil {
-			errs = append(errs, err)
-		} else {
-			c.pref, prefID = &x, x.identifies()
-		}
-	}
-	for _, e := range d.Failregex {
-		x, err := compileExpr(e, hostNames, flags)
-		if err == nil && !prefID && !x.identifies() {
-			err = &ExprError{Expr: e, Expanded: x.re.String()}
-		}
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		c.fail = append(c.fail, x)
-	}
-	for _, e := range d.Ignoreregex {
-		x, err := compileExpr(e, hostNames, 0)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		c.ignore = append(c.ignore, x)
-	}
-	return c, errors.Join(errs...)
-}
-
-// ExprError says what is wrong with one expression.
-type ExprError struct {
-	Expr
-	Expanded string // the expression with its tags written out
-	Err      error  // why it does not compile; nil: it names no host or other id
-}
-
-func (e *ExprError) Error() string {
-	if e.Err == nil {
-		return fmt.Sprintf("%sno failure-id group in %q: mark the address with <HOST>, <ADDR> or <F-ID>…</F-ID>", e.where(), e.Text)
-	}
-	return fmt.Sprintf("%sunable to compile regular expression %q: %v", e.where(), e.Text, e.Err)
-}
-
-func (e *ExprError) Unwrap() error { return e.Err }
-
-func compileExpr(e Expr, hostNames bool, flags pyregexp.Flag) (expression, error) {
-	expanded := expandTags(e.Text, hostNames)
-	re, err := pyregexp.Compile(expanded, flags)
-	if err != nil {
-		// The position counts in the expanded text, which its reader never wrote;
-		// give the one in his own where that is broken by itself.
-		var own *pyregexp.Error
-		if _, plain := pyregexp.Compile(e.Text, flags); errors.As(plain, &own) {
-			err = plain
-		}
-		return expression{}, &ExprError{Expr: e, Expanded: expanded, Err: err}
-	}
-	x := expression{Expr: e, re: re, names: re.SubexpNames(), merged: mergedGroups(re.SubexpNames())}
-	for _, n := range x.names {
-		if n != "" {
-			x.order = append(x.order, n)
-		}
-	}
-	x.content = max(re.SubexpIndex("content"), 0)
-	for _, a := range x.merged {
-		if i := slices.Index(names[:], a.into); i >= 0 && !a.tuple {
-			x.alternatives = append(x.alternatives, alternative{i, a.group})
-		}
-		x.tuples = x.tuples || a.tuple || a.into == "content"
-	}
-	for i, n := range names {
-		if x.places[i] = max(re.SubexpIndex(n), 0); x.places[i] > 0 {
-			x.held = append(x.held, named{i, x.places[i]})
-		}
-	}
-	for n := 0; ; n++ {
-		g := re.SubexpIndex("skiplines" + strconv.Itoa(n))
-		if g < 0 {
-			break
-		}
-		x.skips = append(x.skips, g)
-	}
-	return x, nil
-}
-
-// identifies reports whether some group says whose failure it is, or of which
-// connection.
-func (x *expression) identifies() bool {
-	for _, n := range append(slices.Clone(idGroups), "mlfid") {
-		if x.re.SubexpIndex(n) > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // Failregex returns the expressions in order, as configured.
