@@ -1,0 +1,409 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/pkg/filter"
+	"bailiff/pkg/firewall"
+	"bailiff/pkg/source"
+)
+
+// What a jail is, from all layers that say something of it.
+
+// value is a setting with the layer that it comes from.
+type value[T any] struct {
+	v  T
+	at *layer
+}
+
+// resolver picks values: the last layer that says something wins.
+type resolver struct {
+	layers []*layer
+	errs   []error
+}
+
+func pick[T any](r *resolver, get func(*rawJail) *T, fallback T) value[T] {
+	for _, l := range slices.Backward(r.layers) {
+		if p := get(&l.raw); p != nil {
+			return value[T]{*p, l}
+		}
+	}
+	return value[T]{v: fallback}
+}
+
+func pickList(r *resolver, get func(*rawJail) stringList) value[stringList] {
+	for _, l := range slices.Backward(r.layers) {
+		if p := get(&l.raw); p != nil {
+			return value[stringList]{p, l}
+		}
+	}
+	return value[stringList]{}
+}
+
+func (r *resolver) fail(at *layer, key string, err error) {
+	if at == nil || at.data == nil {
+		r.errs = append(r.errs, err)
+		return
+	}
+	r.errs = append(r.errs, &Error{at.file, at.line(key), err.Error()})
+}
+
+func (l *layer) line(key string) int {
+	return lineOf(string(l.data), append(slices.Clone(l.table), key))
+}
+
+// resolve puts the layers of a jail together; nil for a jail that is not enabled.
+func (l *loader) resolve(name string) *Jail {
+	layers := l.jails[name]
+	r := &resolver{}
+	j := &Jail{Name: name, Errors: layers.errs}
+	if l.defaults != nil {
+		r.layers = append(r.layers, l.defaults)
+	}
+	for i := range layers.layers {
+		r.layers = append(r.layers, &layers.layers[i])
+		j.Sources = append(j.Sources, layers.layers[i].file)
+	}
+	if !pick(r, func(j *rawJail) *bool { return j.Enabled }, false).v {
+		// Not enabled, maybe, because its file can't be read.
+		l.cfg.Errors = append(l.cfg.Errors, layers.errs...)
+		if !l.all {
+			return nil
+		}
+		j.Disabled, j.Errors = true, nil
+	}
+	if !jailName.MatchString(name) {
+		j.Errors = append(j.Errors, fmt.Errorf("jail name %q: want letters, digits, and . _ : - after the first", name))
+	}
+	duration := func(key string, get func(*rawJail) *text, fallback text) time.Duration {
+		v := pick(r, get, fallback)
+		d, err := ParseTime(string(v.v))
+		if err != nil {
+			r.fail(v.at, key, fmt.Errorf("%s: %w", key, err))
+		}
+		return d
+	}
+	j.FindTime = duration("findtime", func(j *rawJail) *text { return j.FindTime }, "10m")
+	j.BanTime = duration("bantime", func(j *rawJail) *text { return j.BanTime }, "10m")
+	retry := pick(r, func(j *rawJail) *int { return j.MaxRetry }, 5)
+	if j.MaxRetry = retry.v; retry.v < 1 {
+		r.fail(retry.at, "maxretry", fmt.Errorf("maxretry %d: want 1 or more", retry.v))
+	}
+	if j.FindTime <= 0 && len(r.errs) == 0 {
+		r.errs = append(r.errs, fmt.Errorf("findtime %v: want more than 0", j.FindTime))
+	}
+	if j.BanTime == 0 && len(r.errs) == 0 {
+		r.errs = append(r.errs, errors.New("bantime 0: want a time, or -1 for ever"))
+	}
+
+	l.bans(r, j)
+
+	j.Rule = firewall.Rule{Jail: name, Prefix4: j.Networks.Prefix4, Prefix6: j.Networks.Prefix6}
+	j.Unenforced = l.cfg.NoFirewall
+	j.Actions = r.actions(name)
+	ports := pickList(r, func(j *rawJail) stringList { return j.Port })
+	var err error
+	if j.Rule.Ports, err = ParsePorts(ports.v); err != nil {
+		r.fail(ports.at, "port", err)
+	}
+	protocols := pickList(r, func(j *rawJail) stringList { return j.Protocol })
+	if protocols.v == nil {
+		protocols.v = stringList{"tcp"}
+	}
+	if j.Rule.Protocols, err = parseProtocols(protocols.v); err != nil {
+		r.fail(protocols.at, "protocol", err)
+	}
+	if len(j.Rule.Ports) > 0 && (len(j.Rule.Protocols) == 0 || slices.ContainsFunc(j.Rule.Protocols, func(p string) bool { return strings.HasPrefix(p, "icmp") })) {
+		r.fail(protocols.at, "protocol", errors.New("protocol: ports need tcp, udp, sctp, dccp or udplite; for everything set port = \"all\" too"))
+	}
+	block := pick(r, func(j *rawJail) *string { return j.BlockType }, "reject")
+	switch block.v {
+	case "reject":
+	case "drop":
+		j.Rule.Drop = true
+	default:
+		r.fail(block.at, "blocktype", fmt.Errorf("blocktype %q: want reject or drop", block.v))
+	}
+
+	logs := pickList(r, func(j *rawJail) stringList { return j.LogPath })
+	for _, p := range logs.v {
+		for _, g := range strings.Fields(p) {
+			if n := len(j.LogPath); n > 0 && (g == "tail" || g == "head") { // as fail2ban: FILE tail
+				if g == "tail" {
+					j.LogTail = append(j.LogTail, j.LogPath[n-1])
+				}
+				continue
+			}
+			if _, err := filepath.Match(g, ""); err != nil {
+				r.fail(logs.at, "logpath", fmt.Errorf("logpath %q: %w", g, err))
+				continue
+			}
+			j.LogPath = append(j.LogPath, g)
+		}
+	}
+	if list := pickList(r, func(j *rawJail) stringList { return j.List }); list.v != nil {
+		for _, p := range list.v {
+			if _, err := filepath.Match(p, ""); err != nil || p == "" {
+				r.fail(list.at, "list", fmt.Errorf("list %q: want a file, or a pattern of some", p))
+			}
+			j.List = append(j.List, p)
+		}
+		if len(j.LogPath) > 0 {
+			r.fail(logs.at, "logpath", errors.New("a jail has a list or a log, not both"))
+		}
+		l.ignore(r, j)
+		if len(j.Ignore.Names) > 0 {
+			r.fail(list.at, "ignoreip", fmt.Errorf("a list takes no host names in ignoreip: %s", strings.Join(j.Ignore.Names, " ")))
+		}
+		j.Settings = r.settings()
+		j.Errors = append(j.Errors, r.errs...)
+		return j
+	}
+	backend := pick(r, func(j *rawJail) *string { return j.Backend }, "auto")
+	if j.Journal, j.Polling, err = ParseBackend(backend.v); err != nil {
+		r.fail(backend.at, "backend", err)
+	}
+	if j.Journal != nil {
+		match := pickList(r, func(j *rawJail) stringList { return j.JournalMatch })
+		if match.v == nil {
+			name, _, _ := strings.Cut(cmp.Or(pick(r, func(j *rawJail) *string { return j.Filter }, "").v, name), "[")
+			if f := l.cfg.Filters[name]; f != nil {
+				match.v = f.raw.Journal
+			}
+		}
+		if j.Journal.Matches, err = journalMatches(match.v); err != nil {
+			r.fail(match.at, "journalmatch", err)
+		}
+		if logs.at != nil && logs.at.file == "--jail" {
+			j.Journal = nil // a log was given on the command line
+		}
+	}
+	if len(j.LogPath) == 0 && j.Journal == nil && len(r.errs) == 0 && !j.Disabled {
+		r.errs = append(r.errs, fmt.Errorf("no logpath: set it in jails/%s.toml or with --jail %s=FILE", name, name))
+	}
+	l.ignore(r, j)
+	if enc := pick(r, func(j *rawJail) *string { return j.LogEncoding }, ""); enc.v != "" {
+		if j.Encoding, err = source.LookupEncoding(enc.v); err != nil {
+			r.fail(enc.at, "logencoding", err)
+		}
+	}
+	l.resolveFilter(r, j)
+	j.Settings = r.settings()
+	for _, a := range j.Actions {
+		p := Part{Kind: "action", Name: a.Name}
+		for _, n := range a.Properties.Names {
+			p.Settings = append(p.Settings, Setting{Name: n, Value: a.Properties.Values[n]})
+		}
+		j.Parts = append(j.Parts, p)
+	}
+	j.Parts = append(j.Parts, filterPart(cmp.Or(pick(r, func(j *rawJail) *string { return j.Filter }, "").v, j.Name), &j.Filter, nil))
+	j.Errors = append(j.Errors, r.errs...)
+	return j
+}
+
+func (l *loader) ignore(r *resolver, j *Jail) {
+	j.IgnoreCommand = pick(r, func(j *rawJail) *string { return j.IgnoreCommand }, "").v
+	if c := pick(r, func(j *rawJail) *string { return j.IgnoreCache }, ""); c.v != "" {
+		var err error
+		if j.IgnoreCache, err = ParseIgnoreCache(c.v); err != nil {
+			r.fail(c.at, "ignorecache", err)
+		}
+	}
+	list := pickList(r, func(j *rawJail) stringList { return j.IgnoreIP })
+	j.Ignore.Self = pick(r, func(j *rawJail) *bool { return j.IgnoreSelf }, true).v
+	j.Ignore.SSH = pick(r, func(j *rawJail) *bool { return j.IgnoreSSH }, false).v
+	for _, item := range list.v {
+		for _, s := range strings.FieldsFunc(item, func(c rune) bool { return c == ',' || c == ' ' || c == '\t' || c == '\n' }) {
+			if err := j.Ignore.Add(s); err != nil {
+				r.fail(list.at, "ignoreip", err)
+			}
+		}
+	}
+}
+
+// Add takes an address, a network, a host name, or file:PATH, a list of addresses and
+// networks.
+func (g *IgnoreList) Add(s string) error {
+	if path, ok := strings.CutPrefix(s, "file:"); ok {
+		if !filepath.IsAbs(path) {
+			return fmt.Errorf("ignoreip %q: want a path from the root", s)
+		}
+		g.Files = append(g.Files, path)
+	} else if p, err := netip.ParsePrefix(s); err == nil {
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		g.Prefixes = append(g.Prefixes, p.Masked())
+	} else if p := filter.ParseID(s, -1); p.IsValid() {
+		g.Prefixes = append(g.Prefixes, p)
+	} else if hostName.MatchString(s) {
+		g.Names = append(g.Names, s)
+	} else {
+		return fmt.Errorf("ignoreip %q is no address, network or host name", s)
+	}
+	return nil
+}
+
+// hostName is what may be resolved; all digits and dots would be an address.
+var hostName = regexp.MustCompile(`^(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.)*[A-Za-z_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.?$`)
+
+func (l *loader) resolveFilter(r *resolver, j *Jail) {
+	name := pick(r, func(j *rawJail) *string { return j.Filter }, "")
+	mode := pick(r, func(j *rawJail) *string { return j.Mode }, "")
+	j.Mode = mode.v
+	own := pickList(r, func(j *rawJail) stringList { return j.Failregex })
+	if name.v == "" && own.v == nil {
+		name.v = j.Name
+	}
+	def := filter.Definition{Name: j.Name}
+	if name.v != "" {
+		// name[mode=…] is fail2ban's form.
+		bare, options, hasOptions := strings.Cut(name.v, "[")
+		m := mode.v
+		if hasOptions {
+			option, ok := strings.CutPrefix(strings.TrimSuffix(options, "]"), "mode=")
+			if !ok || !strings.HasSuffix(options, "]") {
+				r.fail(name.at, "filter", fmt.Errorf("filter %q: want NAME or NAME[mode=MODE]", name.v))
+			}
+			m = strings.Trim(option, `"'`)
+			j.Mode = m
+		}
+		d, err := l.cfg.FilterDefinition(bare, m)
+		if err != nil && own.v == nil {
+			r.fail(name.at, "filter", fmt.Errorf("filter %q: %w", name.v, err))
+		}
+		if err == nil {
+			def = d
+		}
+	}
+	if own.v != nil {
+		def.Failregex = expressions(own.v, own.at, "failregex")
+	}
+	if ign := pickList(r, func(j *rawJail) stringList { return j.Ignoreregex }); ign.v != nil {
+		def.Ignoreregex = expressions(ign.v, ign.at, "ignoreregex")
+	}
+	if dates := pickList(r, func(j *rawJail) stringList { return j.DatePattern }); dates.v != nil {
+		def.DatePattern = dates.v
+	}
+	if pre := pick(r, func(j *rawJail) *string { return j.Prefregex }, ""); pre.at != nil {
+		def.Prefregex = filter.Expr{Text: pre.v, File: pre.at.file}
+		if pre.at.data != nil {
+			def.Prefregex.Line = pre.at.line("prefregex")
+		}
+	}
+	if lines := pick(r, func(j *rawJail) *int { return j.MaxLines }, 0); lines.at != nil {
+		if def.MaxLines = lines.v; lines.v < 1 {
+			r.fail(lines.at, "maxlines", fmt.Errorf("maxlines %d: want 1 or more", lines.v))
+		}
+	}
+	zone := pick(r, func(j *rawJail) *string { return j.LogTimezone }, "")
+	def.LogTimezone, def.Year = zone.v, time.Now().Year()
+	dns := pick(r, func(j *rawJail) *string { return j.UseDNS }, "warn")
+	def.UseDNS = filter.UseDNS(dns.v)
+	if !slices.Contains([]filter.UseDNS{filter.DNSYes, filter.DNSWarn, filter.DNSNo, filter.DNSRaw}, def.UseDNS) {
+		r.fail(dns.at, "usedns", fmt.Errorf("usedns %q: want yes, warn, no or raw", dns.v))
+	}
+	j.Filter = def
+	if len(r.errs) == 0 && len(j.Errors) == 0 {
+		if _, err := filter.Compile(def, time.UTC); err != nil {
+			r.errs = append(r.errs, fmt.Errorf("filter %q: %w", cmp.Or(name.v, j.Name), err))
+		}
+	}
+}
+
+func expressions(list []string, at *layer, key string) []filter.Expr {
+	if at == nil {
+		return exprList(list, "", "", 0)
+	}
+	return exprList(list, at.file, string(at.data), at.line(key))
+}
+
+// exprList splits what stands on several lines; each is an expression. Its place
+// is looked for in the file's text from the line of its key on.
+func exprList(list []string, file, text string, line int) []filter.Expr {
+	var out []filter.Expr
+	lines := strings.Split(text, "\n")
+	place := func(e string) int {
+		for i := max(line, 1); i <= len(lines); i++ {
+			if strings.Contains(lines[i-1], e) {
+				return i
+			}
+		}
+		return line // it stands there with escapes
+	}
+	for _, s := range list {
+		for _, e := range strings.Split(s, "\n") {
+			if e = strings.TrimSpace(e); e != "" {
+				out = append(out, filter.Expr{Text: e, File: file, Line: place(e)})
+			}
+		}
+	}
+	return out
+}
+
+func (f *Filter) exprs(list []string, key ...string) []filter.Expr {
+	if len(list) == 0 {
+		return nil
+	}
+	return exprList(list, f.Source, f.text, lineOf(f.text, key))
+}
+
+// definition returns the filter in one mode.
+func (f *Filter) definition(mode string) (filter.Definition, error) {
+	def := filter.Definition{
+		Name:        f.Name,
+		Failregex:   f.exprs(f.raw.Failregex, "failregex"),
+		Ignoreregex: f.exprs(f.raw.Ignoreregex, "ignoreregex"),
+		DatePattern: f.raw.DatePattern,
+		MaxLines:    f.raw.MaxLines,
+	}
+	if pre := f.exprs(stringList{f.raw.Prefregex}, "prefregex"); len(pre) > 0 {
+		def.Prefregex = pre[0]
+	}
+	if f.raw.JSON != nil {
+		var err error
+		if def.JSON, err = f.json(); err != nil {
+			return def, err
+		}
+	}
+	if mode == "" || mode == "normal" && len(f.Modes) > 0 {
+		mode = "normal"
+		if _, ok := f.raw.Mode[mode]; !ok {
+			return def, nil
+		}
+	}
+	seen := map[string]bool{}
+	var add func(m string) error
+	add = func(m string) error {
+		raw, ok := f.raw.Mode[m]
+		if m == "normal" && !ok {
+			return nil
+		}
+		if !ok {
+			if len(f.Modes) == 0 {
+				return fmt.Errorf("unknown mode %q: this filter has none", m)
+			}
+			return fmt.Errorf("unknown mode %q (%s)", m, strings.Join(f.Modes, ", "))
+		}
+		if seen[m] {
+			return nil
+		}
+		seen[m] = true
+		for _, with := range raw.With {
+			if err := add(with); err != nil {
+				return err
+			}
+		}
+		def.Failregex = append(def.Failregex, f.exprs(raw.Failregex, "mode", m, "failregex")...)
+		return nil
+	}
+	return def, add(mode)
+}
