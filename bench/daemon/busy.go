@@ -52,8 +52,12 @@ func (b *bench) busy(lines int, names []string) error {
 	if err := logs.Write(&log, logs.Options{Kind: "auth", Lines: lines, Share: 0.1, Seed: 1, Start: start}); err != nil {
 		return err
 	}
-	fmt.Fprintf(&b.out, "\n%s lines, written one by one to one auth.log, %s a second, all jails with fail2ban's\nsshd filter (CPU seconds, after the start; what one jail found):\n\n| program | 1 jail | 5 jails | 20 jails | 20 to 1 | failures |\n| --- | --- | --- | --- | --- | --- |\n",
-		thousands(lines), thousands(busyRate))
+	written := "one by one"
+	if b.burst > 1 {
+		written = fmt.Sprintf("%d at a time", b.burst)
+	}
+	fmt.Fprintf(&b.out, "\n%s lines, written %s to one auth.log, %s a second, all jails with fail2ban's\nsshd filter (CPU seconds, after the start; what one jail found):\n\n| program | 1 jail | 5 jails | 20 jails | 20 to 1 | failures |\n| --- | --- | --- | --- | --- | --- |\n",
+		thousands(lines), written, thousands(busyRate))
 	for _, name := range names {
 		var cells []string
 		var first, last time.Duration

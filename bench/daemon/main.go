@@ -49,6 +49,9 @@ func main() {
 
 const jail = "django-auth"
 
+// both are the programs that are compared.
+var both = []string{"fail2ban", "bailiff"}
+
 // bench is one run.
 type bench struct {
 	ctx   context.Context
@@ -77,9 +80,9 @@ func run(ctx context.Context, prog, write, only string, burst int, quick, millio
 		bans, idle, latencies, lines = 10_000, 5*time.Second, 40, 20_000
 	}
 	if only == "busy" || only == "busy-bailiff" {
-		names := []string{"fail2ban", "bailiff"}
+		names := both
 		if only == "busy-bailiff" {
-			names = names[1:]
+			names = both[1:]
 		}
 		err := b.busy(lines, names)
 		os.Stdout.Write(b.out.Bytes())
@@ -89,7 +92,7 @@ func run(ctx context.Context, prog, write, only string, burst int, quick, millio
 		func() error { return b.restarts(bans, million) },
 		func() error { return b.latency(latencies) },
 		func() error { return b.idle(idle, bans) },
-		func() error { return b.busy(lines, []string{"fail2ban", "bailiff"}) },
+		func() error { return b.busy(lines, both) },
 	} {
 		if err := part(); err != nil {
 			return err

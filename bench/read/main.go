@@ -257,7 +257,7 @@ func (b *bench) auth(lines int) error {
 			thousands(rate(ours)), rate(ours)/rate(theirs), thousands(rate(both)), rate(both)/rate(theirs))
 		if share == 0.1 {
 			for _, p := range append([]*program{ours, both, theirs}, list[3:]...) {
-				beside += fmt.Sprintf("| %s | %s | %.2f | %s |\n", p.name, thousands(rate(p)), rate(p)/rate(ours), fmt.Sprintf("%.0f MB", float64(p.peak)/1e6))
+				beside += fmt.Sprintf("| %s | %s | %.2f | %.0f MB |\n", p.name, thousands(rate(p)), rate(p)/rate(ours), float64(p.peak)/1e6)
 			}
 		}
 		if err := os.Remove(log); err != nil {
