@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/eventlog"
@@ -49,7 +50,8 @@ type Options struct {
 type Daemon struct {
 	opts    Options
 	log     *slog.Logger
-	started time.Time
+	clock   *clock.Clock
+	started time.Time // steady
 
 	fw    *firewall.Firewall // nil with DryRun
 	queue *firewall.Queue
@@ -76,7 +78,7 @@ type Daemon struct {
 // it answers and all jails are up. The error is why it could not start.
 func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) error {
 	d := &Daemon{
-		opts: opts, log: opts.Log, started: time.Now(), cfg: cfg,
+		opts: opts, log: opts.Log, clock: clock.System(), started: clock.System().Now(), cfg: cfg,
 		jails: map[string]*jail.Jail{}, lists: map[string]*blocklist{}, failed: map[string]error{},
 		exporting: make(chan struct{}, 1), stopping: make(chan struct{}), down: make(chan struct{}), repair: make(chan string, 64), damaged: make(chan firewall.Damage, 64),
 	}
@@ -207,7 +209,7 @@ func (d *Daemon) deps() jail.Deps {
 		fw = jail.NoFirewall{}
 	}
 	deps := jail.Deps{
-		Firewall: fw, Log: d.log, Now: time.Now, Location: time.Local,
+		Firewall: fw, Log: d.log, Clock: d.clock, Location: time.Local,
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 		},
@@ -485,7 +487,7 @@ func (d *Daemon) jail(name string) (*jail.Jail, error) {
 
 // Status implements control.Daemon.
 func (d *Daemon) Status(name string, bans bool) (control.Status, error) {
-	s := control.Status{Version: d.opts.Version, PID: os.Getpid(), Started: d.started, Config: d.opts.Config.Path, DryRun: d.opts.DryRun, Jails: []jail.Status{}}
+	s := control.Status{Version: d.opts.Version, PID: os.Getpid(), Started: d.clock.ToWall(d.started), Config: d.opts.Config.Path, DryRun: d.opts.DryRun, Jails: []jail.Status{}}
 	d.mu.Lock()
 	list := d.lists[name]
 	d.mu.Unlock()

@@ -30,7 +30,7 @@ func (j *Jail) startActions(before *action.Group) {
 	j.groups = map[netip.Prefix]map[string]string{}
 	site := &action.Site{
 		Jail: j.Config.Name, Log: j.deps.Log, Run: j.deps.RunAction,
-		Now: func() string { return epoch(j.deps.Now()) }, Numbers: j.numbers,
+		Now: func() string { return epoch(j.deps.Clock.Wall()) }, Numbers: j.numbers,
 	}
 	if before != nil {
 		before.Reload(j.Config.Actions, site)
@@ -62,7 +62,7 @@ func (j *Jail) banTicket(b ban.Ban) *action.Ticket {
 		return nil
 	}
 	t := &action.Ticket{
-		ID: ban.Name(b.ID), IP: b.ID.Addr(), Time: epoch(b.Start), Failures: b.Failures, BanTime: -1, BanCount: max(b.Count, 1),
+		ID: ban.Name(b.ID), IP: b.ID.Addr(), Time: epoch(j.deps.Clock.ToWall(b.Start)), Failures: b.Failures, BanTime: -1, BanCount: max(b.Count, 1),
 		Matches: j.matches[b.ID], Groups: j.groups[b.ID], Host: j.hostName,
 	}
 	if !b.Permanent() {
@@ -97,7 +97,7 @@ func (j *Jail) restoredTicket(b ban.Ban) *action.Ticket {
 	}
 	t.Restored = true
 	t.BanCount++ // fail2ban counts the restoring as one
-	t.Time = strconv.FormatInt(b.Start.Unix(), 10)
+	t.Time = strconv.FormatInt(j.deps.Clock.ToWall(b.Start).Unix(), 10)
 	store, name, most := j.deps.Store, j.Config.Name, max(j.deps.MaxMatches, 1)
 	t.Load = func(t *action.Ticket) {
 		if n, lines, _, known, err := store.Merged(name, b.ID, false, most); err == nil && known {
@@ -134,7 +134,7 @@ func (j *Jail) keepGroups(q found) {
 const checkEvery = 3 * time.Second
 
 func (j *Jail) checkActions(b ban.Ban) {
-	now := j.deps.Now()
+	now := j.deps.Clock.Now()
 	if now.Sub(b.Start) > checkEvery && now.Sub(j.checkedAt) > checkEvery {
 		j.checkedAt = now
 		j.actions.Check()

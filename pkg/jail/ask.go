@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"bailiff/pkg/clock"
 	"bailiff/pkg/filter"
 )
 
@@ -24,9 +25,17 @@ const (
 // found is a failure on its way to be counted.
 type found struct {
 	id      netip.Prefix
-	at      time.Time
+	at      time.Time // steady
 	catchUp bool
 	failure filter.Failure
+}
+
+// told is when it was, as it is said to people: what its line says, if it has one.
+func (q *found) told(c *clock.Clock) time.Time {
+	if q.failure.Time.IsZero() {
+		return c.ToWall(q.at)
+	}
+	return q.failure.Time
 }
 
 // pool answers questions of one jail: ask is called by its goroutine only.

@@ -23,7 +23,7 @@ import (
 // past is what is known of bans before.
 type past struct {
 	count int
-	last  time.Time // when the last one began
+	last  time.Time // when the last one began, steady
 }
 
 // historyMost is how many addresses' pasts are kept at hand; the store has all.
@@ -89,7 +89,7 @@ func (j *Jail) retries(q found) int {
 			end = ", Ban"
 		}
 		j.deps.Log.With("component", "observer").Info(fmt.Sprintf("[%s] Found %s, bad - %s, %d # -> %d%s",
-			j.Config.Name, ban.Name(q.id), q.at.Format(time.DateTime), p.count, n, end))
+			j.Config.Name, ban.Name(q.id), q.told(j.deps.Clock).Format(time.DateTime), p.count, n, end))
 	}
 	return n
 }
@@ -115,7 +115,7 @@ func (j *Jail) sentence(b *ban.Ban) (grown bool) {
 		}
 		if p.count > 0 {
 			j.deps.Log.With("component", "observer").Info(fmt.Sprintf("[%s] IP %s is bad: %d # last %s - incr %s to %s",
-				j.Config.Name, ban.Name(b.ID), p.count, p.last.Format(time.DateTime), Span(j.Config.BanTime), Span(lasts)))
+				j.Config.Name, ban.Name(b.ID), p.count, j.deps.Clock.ToWall(p.last).Format(time.DateTime), Span(j.Config.BanTime), Span(lasts)))
 		}
 	}
 	b.End = b.Start.Add(lasts)
@@ -125,7 +125,7 @@ func (j *Jail) sentence(b *ban.Ban) (grown bool) {
 // increased tells of a ban that lasts longer than bantime, as fail2ban does.
 func (j *Jail) increased(b ban.Ban) {
 	j.deps.Log.With("component", "observer").Log(context.Background(), eventlog.LevelNotice, fmt.Sprintf("[%s] Increase Ban %s (%d # %s -> %s)",
-		j.Config.Name, ban.Name(b.ID), b.Count, Span(b.End.Sub(b.Start)), b.End.Format(time.DateTime)))
+		j.Config.Name, ban.Name(b.ID), b.Count, Span(b.End.Sub(b.Start)), j.deps.Clock.ToWall(b.End).Format(time.DateTime)))
 	j.actions.Prolong(j.banTicket(b))
 }
 
@@ -182,7 +182,7 @@ func (j *Jail) aggregate(id netip.Prefix) {
 	if j.sshPeer(network) {
 		return
 	}
-	now := j.deps.Now()
+	now := j.deps.Clock.Now()
 	whole := ban.Ban{ID: network, Start: now, End: now, Failures: n, Count: 1}
 	changes := make([]firewall.Change, 0, n+1)
 	gone := make([]string, 0, n)

@@ -75,8 +75,9 @@ func TestGrowth(t *testing.T) {
 	l.want("+192.0.2.7/32 4h0m0s")
 	l.jail.Stop(false)
 
-	now := l.clock()
-	l = start(t, func(c *config.Jail, l *lab) { setup(c, l); l.now = now.Add(6 * time.Hour) })
+	later := l.clock
+	later.Advance(6 * time.Hour)
+	l = start(t, func(c *config.Jail, l *lab) { setup(c, l); l.clock = later })
 	failures(l, 1, "192.0.2.7")
 	l.want("+192.0.2.7/32 5h0m0s") // eight would be more than maxtime; one failure is enough
 	l.logged(", 3 # -> 4, Ban\n")
@@ -168,8 +169,8 @@ func TestAggregate(t *testing.T) {
 		t.Errorf("asked %s", got)
 	}
 	l.jail.Stop(false)
-	now := l.clock()
-	l = start(t, func(c *config.Jail, l *lab) { setup(c, l); l.now = now })
+	before := l.clock
+	l = start(t, func(c *config.Jail, l *lab) { setup(c, l); l.clock = before })
 	var names []string
 	for _, b := range l.jail.Bans() {
 		names = append(names, b.IP)

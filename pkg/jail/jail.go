@@ -19,6 +19,7 @@ import (
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/ban"
+	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
 	"bailiff/pkg/eventlog"
 	"bailiff/pkg/filter"
@@ -63,7 +64,9 @@ type Deps struct {
 	Firewall Firewall
 	Store    Store // nil: nothing is kept
 	Log      *slog.Logger
-	Now      func() time.Time
+	// Clock has the two times: lines tell the wall clock's, windows and bans run by the
+	// steady one.
+	Clock    *clock.Clock
 	Location *time.Location // of dates that name no zone
 	// Lookup resolves a host name.
 	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
@@ -124,9 +127,10 @@ type Jail struct {
 	allowedSign string // of the files of ignoreip, as they were read
 	allowedTold string // what was told of them last
 
-	skewWarned  time.Time // when a line off the clock was last warned of
-	ownAt       time.Time // when own addresses were last asked
-	badIDs      int       // failures whose id is no address
+	read        clock.Reading // when the lines at work were read
+	skewWarned  time.Time     // when a line off the clock was last warned of, by the steady time
+	ownAt       time.Time     // when own addresses were last asked
+	badIDs      int           // failures whose id is no address
 	lineErrWarn time.Time
 	log         *slog.Logger // of what is read
 }
@@ -240,7 +244,7 @@ func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 func (j *Jail) journal(known []store.Position) Source {
 	s := &source.Journal{
 		JournalOptions: *j.Config.Journal, Encoding: j.Config.Encoding,
-		Since: j.deps.Now().Add(-j.Config.FindTime), Notify: j.sourceEvent,
+		Since: j.deps.Clock.Wall().Add(-j.Config.FindTime), Notify: j.sourceEvent,
 	}
 	s.Resume = resume(known)[source.JournalName]
 	return s
@@ -264,7 +268,7 @@ func (j *Jail) files(known []store.Position) Source {
 			if err != nil {
 				return 0
 			}
-			now := j.deps.Now()
+			now := j.deps.Clock.Wall()
 			since := now.Add(-c.FindTime)
 			return source.SeekTime(f, size, c.Encoding, func(line []byte) (older, dated bool) {
 				t, ok := seek.LineTime(line, now)
@@ -340,7 +344,7 @@ func (j *Jail) run(ctx context.Context) {
 		}
 		if end, ok := j.bans.NextEnd(); ok && !end.Equal(armed) {
 			armed = end
-			ends.Reset(max(end.Add(expireGrace).Sub(j.deps.Now()), time.Millisecond))
+			ends.Reset(max(end.Add(expireGrace).Sub(j.deps.Clock.Now()), time.Millisecond))
 		}
 		in, resolved, checked := batches, j.names.answers, j.checks.answers
 		if j.idle {
@@ -375,7 +379,7 @@ func (j *Jail) run(ctx context.Context) {
 			if tick.rang() {
 				tick.Reset(housekeeping)
 				armed = time.Time{} // the clock may have been set
-				for _, id := range j.window.Expire(j.deps.Now()) {
+				for _, id := range j.window.Expire(j.deps.Clock.Now()) {
 					j.failuresChanged(id)
 				}
 				j.refreshIgnore(ctx)
@@ -459,9 +463,9 @@ const skewAllowed = 60 * time.Second
 
 // line is the way of what the filter says of one line.
 func (j *Jail) line(r *filter.Result, catchUp bool) {
-	now := j.deps.Now()
-	if r.Err != nil && now.Sub(j.lineErrWarn) > time.Minute {
-		j.lineErrWarn = now
+	now := j.read.Wall
+	if r.Err != nil && j.read.Steady.Sub(j.lineErrWarn) > time.Minute {
+		j.lineErrWarn = j.read.Steady
 		j.log.Warn(fmt.Sprintf("[%s] a line was given up: %v", j.Config.Name, r.Err))
 	}
 	for _, f := range r.Failures {
@@ -472,8 +476,8 @@ func (j *Jail) line(r *filter.Result, catchUp bool) {
 		case catchUp && off > j.Config.FindTime:
 			continue // too old to count
 		case off < -skewAllowed || !catchUp && off > skewAllowed:
-			if now.Sub(j.skewWarned) > 24*time.Hour {
-				j.skewWarned = now
+			if j.read.Steady.Sub(j.skewWarned) > 24*time.Hour {
+				j.skewWarned = j.read.Steady
 				j.log.Warn(fmt.Sprintf(
 					"[%s] the log's time is %v off the clock (%s): lines are taken as of now; is its time zone another one?",
 					j.Config.Name, off.Round(time.Second), f.Time.Format("2006-01-02 15:04:05")))
@@ -485,7 +489,7 @@ func (j *Jail) line(r *filter.Result, catchUp bool) {
 }
 
 func (j *Jail) failure(f filter.Failure, catchUp bool) {
-	q := found{id: f.Addr, at: f.Time, catchUp: catchUp, failure: f}
+	q := found{id: f.Addr, at: j.read.At(f.Time), catchUp: catchUp, failure: f}
 	if f.Addr.IsValid() {
 		j.consider(q)
 		return
@@ -536,7 +540,7 @@ func (j *Jail) count(q found) {
 	id, at, catchUp := q.id, q.at, q.catchUp
 	log := j.log
 	if log.Enabled(context.Background(), slog.LevelInfo) {
-		log.Info(fmt.Sprintf("[%s] Found %s - %s", j.Config.Name, ban.Name(id), at.Format("2006-01-02 15:04:05")))
+		log.Info(fmt.Sprintf("[%s] Found %s - %s", j.Config.Name, ban.Name(id), q.told(j.deps.Clock).Format(time.DateTime)))
 	}
 	id = j.widened(id)
 	q.id = id
@@ -557,11 +561,8 @@ func (j *Jail) count(q found) {
 		}
 		return
 	}
-	now := j.deps.Now()
+	now := j.deps.Clock.Now()
 	b := ban.Ban{ID: id, Start: at, Failures: n}
-	if at.After(now) {
-		b.Start = now
-	}
 	grown := j.sentence(&b)
 	if !b.Permanent() && !b.End.After(now) {
 		return // it would be over by now
@@ -589,7 +590,7 @@ func (j *Jail) covering(id netip.Prefix) (ban.Ban, bool) {
 func (j *Jail) enforce(b ban.Ban) {
 	_, held := j.bans.Add(b)
 	ticket := j.banTicket(b)
-	j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(j.deps.Now()), Replace: held})
+	j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(j.deps.Clock.Now()), Replace: held})
 	j.banned(b)
 	j.remember(b.ID, past{b.Count, b.Start})
 	j.notice("Ban %s", ban.Name(b.ID))
@@ -597,7 +598,7 @@ func (j *Jail) enforce(b ban.Ban) {
 }
 
 func (j *Jail) expire() {
-	for _, b := range j.bans.Expire(j.deps.Now().Add(-expireGrace)) {
+	for _, b := range j.bans.Expire(j.deps.Clock.Now().Add(-expireGrace)) {
 		j.notice("Unban %s", ban.Name(b.ID))
 		j.actions.Unban(ban.Name(b.ID))
 	}
@@ -616,7 +617,7 @@ func (j *Jail) ignored(id netip.Prefix) string { return j.ignore.Contains(id) }
 // refreshIgnore asks for own addresses and the names of ignoreip anew, every
 // minute.
 func (j *Jail) refreshIgnore(ctx context.Context) {
-	now := j.deps.Now()
+	now := j.deps.Clock.Now()
 	if !j.ownAt.IsZero() && now.Sub(j.ownAt) < time.Minute {
 		return
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
 	"bailiff/pkg/eventlog"
 	"bailiff/pkg/filter"
@@ -25,7 +26,7 @@ type lab struct {
 	jail *Jail
 
 	mu      sync.Mutex
-	now     time.Time
+	clock   *clock.Manual
 	changes []firewall.Change
 	held    []firewall.Element
 	log     bytes.Buffer
@@ -56,12 +57,6 @@ func (l *lab) Write(p []byte) (int, error) {
 	return l.log.Write(p)
 }
 
-func (l *lab) clock() time.Time {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.now
-}
-
 func (l *lab) Status() []source.Status { return nil }
 
 func (l *lab) Run(ctx context.Context, out chan<- source.Batch) {
@@ -87,18 +82,14 @@ func (l *lab) Run(ctx context.Context, out chan<- source.Batch) {
 // say has the jail read lines; %s in one is the time of now in Django's form.
 func (l *lab) say(lines ...string) {
 	for i := range lines {
-		lines[i] = strings.ReplaceAll(lines[i], "%s", l.clock().Format("2006-01-02 15:04:05,000"))
+		lines[i] = strings.ReplaceAll(lines[i], "%s", l.clock.Wall().Format("2006-01-02 15:04:05,000"))
 	}
 	l.lines <- lines
 	<-l.taken
 	l.jail.do(func() {})
 }
 
-func (l *lab) sleep(d time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.now = l.now.Add(d)
-}
+func (l *lab) sleep(d time.Duration) { l.clock.Advance(d) }
 
 // asked returns what was asked of the kernel since the last time.
 func (l *lab) asked() string {
@@ -154,7 +145,7 @@ func (l *lab) want(what string) {
 
 func start(t *testing.T, change func(*config.Jail, *lab)) *lab {
 	t.Helper()
-	l := &lab{t: t, now: time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC), lines: make(chan []string), taken: make(chan struct{}), lookups: map[string][]netip.Addr{}}
+	l := &lab{t: t, clock: clock.NewManual(time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)), lines: make(chan []string), taken: make(chan struct{}), lookups: map[string][]netip.Addr{}}
 	c := &config.Jail{
 		Name: "test", MaxRetry: 3, FindTime: 10 * time.Minute, BanTime: time.Hour,
 		Filter: filter.Definition{Name: "test", Failregex: []filter.Expr{{Text: `Login failure <HOST>$`}}},
@@ -164,7 +155,7 @@ func start(t *testing.T, change func(*config.Jail, *lab)) *lab {
 		change(c, l)
 	}
 	j, err := Start(c, Deps{
-		Firewall: l, Log: slog.New(eventlog.New(l, "DEBUG")), Now: l.clock, Location: time.UTC,
+		Firewall: l, Log: slog.New(eventlog.New(l, "DEBUG")), Clock: l.clock.Clock, Location: time.UTC,
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			if l.resolver != nil {
 				return l.resolver.LookupNetIP(ctx, "ip", name)

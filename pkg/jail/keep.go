@@ -40,14 +40,14 @@ func (j *Jail) load() (store.State, error) {
 	if j.deps.Store == nil {
 		return store.State{}, nil
 	}
-	return j.deps.Store.Load(j.Config.Name, j.deps.Now())
+	return j.deps.Store.Load(j.Config.Name, j.deps.Clock.Now())
 }
 
 // takeOver puts what is known on the list and into the window: bans of the store,
 // and those that the jail had before a reload. Without a store, what the kernel
 // holds is all that is known.
 func (j *Jail) takeOver(state store.State, before []ban.Ban) error {
-	now := j.deps.Now()
+	now := j.deps.Clock.Now()
 	known := before
 	var restored []netip.Prefix
 	if j.deps.Store != nil {
@@ -145,20 +145,20 @@ func (j *Jail) reconcile(ctx context.Context) {
 		return
 	case <-timer.C:
 	}
-	began := j.deps.Now()
+	began := j.deps.Clock.Now()
 	held, err := j.deps.Firewall.Elements(j.Config.Name)
 	if err != nil {
 		j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", j.Config.Name, err))
 		return
 	}
-	ended := j.deps.Now()
+	ended := j.deps.Clock.Now()
 	j.do(func() { j.bringInLine(held, began, ended) })
 }
 
 // bringInLine compares what the kernel held between two moments with the list,
 // and asks for the difference.
 func (j *Jail) bringInLine(held []firewall.Element, began, ended time.Time) {
-	now := j.deps.Now()
+	now := j.deps.Clock.Now()
 	var changes []firewall.Change
 	inKernel := make(map[netip.Prefix]bool, len(held))
 	for _, e := range held {
@@ -186,6 +186,7 @@ func (j *Jail) batch(b source.Batch) {
 	if j.Config.IgnoreCommand != "" || j.actions.UsesGroups() {
 		j.filter.Detail = filter.DetailAll
 	}
+	j.read = j.deps.Clock.Read()
 	told := func(_ int, r *filter.Result) {
 		if !b.Replay {
 			j.line(r, b.CatchUp)
@@ -199,7 +200,7 @@ func (j *Jail) batch(b source.Batch) {
 				return seen
 			}
 		}
-		j.filter.MatchBlock(b.Lines, share, j.deps.Now(), told)
+		j.filter.MatchBlock(b.Lines, share, j.read.Wall, told)
 	}
 	for i, when := range b.Times {
 		r := j.filter.MatchAt(source.ISO(when)+" ", b.Lines[i], when)

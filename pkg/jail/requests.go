@@ -32,7 +32,7 @@ func (j *Jail) Ban(id netip.Prefix, force bool) (added bool, err error) {
 			err = &IgnoredError{ban.Name(id), j.Config.Name, "an open SSH session"}
 			return
 		}
-		now := j.deps.Now()
+		now := j.deps.Clock.Now()
 		b := ban.Ban{ID: id, Start: now}
 		grown := j.sentence(&b)
 		if wider, ok := j.covering(id); ok && wider.ID != id {
@@ -141,9 +141,9 @@ func (j *Jail) Bans() (out []BanStatus) {
 func (j *Jail) banStatus() []BanStatus {
 	out := make([]BanStatus, 0, j.bans.Len())
 	for _, b := range j.bans.All() {
-		s := BanStatus{Jail: j.Config.Name, IP: ban.Name(b.ID), Start: b.Start}
+		s := BanStatus{Jail: j.Config.Name, IP: ban.Name(b.ID), Start: j.deps.Clock.ToWall(b.Start)}
 		if !b.Permanent() {
-			end := b.End
+			end := s.Start.Add(b.End.Sub(b.Start))
 			s.End = &end
 		}
 		out = append(out, s)
@@ -158,7 +158,7 @@ func (j *Jail) Repair() (n int, err error) {
 		if err = j.deps.Firewall.AddJail(j.Config.Rule); err != nil {
 			return
 		}
-		now := j.deps.Now()
+		now := j.deps.Clock.Now()
 		var changes []firewall.Change
 		for _, b := range j.bans.All() {
 			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now)})

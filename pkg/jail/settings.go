@@ -112,8 +112,8 @@ func (j *Jail) Expressions() (pref string, fail, ignore []string, dates [][2]str
 // Attempt counts failures by hand, one for each line, or one without lines.
 func (j *Jail) Attempt(id netip.Prefix, lines []string) {
 	j.do(func() {
-		at := j.deps.Now()
-		j.log.Info(fmt.Sprintf("[%s] Attempt %s - %s", j.Config.Name, ban.Name(id), at.Format(time.DateTime)))
+		at := j.deps.Clock.Now()
+		j.log.Info(fmt.Sprintf("[%s] Attempt %s - %s", j.Config.Name, ban.Name(id), j.deps.Clock.ToWall(at).Format(time.DateTime)))
 		if len(lines) == 0 {
 			j.consider(found{id: id, at: at})
 		}
