@@ -238,8 +238,9 @@ func (d *Daemon) deps() jail.Deps {
 	}
 	deps.Changed = d.changed
 	deps.Sessions = func() []netip.Addr { return sessions(sessionFiles, utmpFile) }
+	deps.MaxMatches = d.cfg.Database.MaxMatches // with a database or without
 	if d.store != nil {
-		deps.Store, deps.MaxMatches = d.store, d.cfg.Database.MaxMatches
+		deps.Store = d.store
 	}
 	return deps
 }

@@ -2,7 +2,6 @@ package jail
 
 import (
 	"fmt"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +26,6 @@ func (NoFirewall) Push(...firewall.Change)                     {}
 // startActions starts the jail's actions, or hands those that are at work what is
 // configured now.
 func (j *Jail) startActions(before *action.Group) {
-	j.groups = map[netip.Prefix]map[string]string{}
 	site := &action.Site{
 		Jail: j.Config.Name, Log: j.deps.Log, Run: j.deps.RunAction,
 		Now: func() string { return epoch(j.deps.Clock.Wall()) }, Numbers: j.numbers,
@@ -63,7 +61,7 @@ func (j *Jail) banTicket(b ban.Ban) *action.Ticket {
 	}
 	t := &action.Ticket{
 		ID: ban.Name(b.ID), IP: b.ID.Addr(), Time: epoch(j.deps.Clock.ToWall(b.Start)), Failures: b.Failures, BanTime: -1, BanCount: max(b.Count, 1),
-		Matches: j.matches[b.ID], Groups: j.groups[b.ID], Host: j.hostName,
+		Matches: j.kept.lines(b.ID), Groups: j.kept.groups(b.ID), Host: j.hostName,
 	}
 	if !b.Permanent() {
 		t.BanTime = b.End.Sub(b.Start).Round(time.Second)
@@ -113,20 +111,6 @@ func (j *Jail) numbers() (n action.JailNumbers) {
 		n = action.JailNumbers{Banned: j.bans.Len(), TotalBanned: j.bans.Total(), Found: j.window.Len(), TotalFound: j.window.Total()}
 	})
 	return n
-}
-
-// keepGroups remembers what the filter found with an address's first failure.
-func (j *Jail) keepGroups(q found) {
-	if _, ok := j.groups[q.id]; ok || !j.actions.UsesGroups() {
-		return
-	}
-	groups := map[string]string{}
-	for name := range q.failure.Groups {
-		if text, ok := q.failure.Groups.Text(name); ok {
-			groups[name] = text
-		}
-	}
-	j.groups[q.id] = groups
 }
 
 // checkEvery is how often a failure of a banned address has the actions look

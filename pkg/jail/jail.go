@@ -102,16 +102,13 @@ type Jail struct {
 	names  *pool[found, resolved]
 	checks *pool[found, checked]
 
-	delta    *store.Delta // what changed since the last one was handed over
-	asked    int          // failures that workers have not answered yet
-	held     time.Time    // since when delta waits for those
-	flushing bool         // the timer runs
-	flush    *alarm
-	matches  map[netip.Prefix][]string
-	actions  *action.Group
-	// groups are those that the filter found with an address's first failure; kept
-	// if an action tells of them.
-	groups    map[netip.Prefix]map[string]string
+	delta     *store.Delta // what changed since the last one was handed over
+	asked     int          // failures that workers have not answered yet
+	held      time.Time    // since when delta waits for those
+	flushing  bool         // the timer runs
+	flush     *alarm
+	kept      *keptLines
+	actions   *action.Group
 	checkedAt time.Time // when the actions' environments were last looked at
 
 	growth  *ban.Growth // nil: ban times don't grow

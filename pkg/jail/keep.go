@@ -35,7 +35,7 @@ const (
 // load asks the store for what is known of the jail.
 func (j *Jail) load() (store.State, error) {
 	j.delta = &store.Delta{Jail: j.Config.Name}
-	j.matches = map[netip.Prefix][]string{}
+	j.kept = newKeptLines(linesBudget)
 	j.window.Evicted = func(id netip.Prefix) { j.failuresChanged(id) }
 	if j.deps.Store == nil {
 		return store.State{}, nil
@@ -234,26 +234,9 @@ func (j *Jail) failuresChanged(id netip.Prefix) {
 	j.changed()
 }
 
-// keepLines remembers the lines of an address for its ban.
-func (j *Jail) keepLines(id netip.Prefix, lines []filter.Line) {
-	most := min(j.deps.MaxMatches, j.Config.MaxMatches)
-	if most <= 0 || len(lines) == 0 {
-		return
-	}
-	list := j.matches[id]
-	for _, l := range lines {
-		list = append(list, l.String())
-	}
-	if extra := len(list) - most; extra > 0 {
-		list = slices.Delete(list, 0, extra)
-	}
-	j.matches[id] = list
-}
-
 func (j *Jail) banned(b ban.Ban) {
-	j.delta.Events = append(j.delta.Events, store.Event{Ban: b, Matches: j.matches[b.ID]})
-	delete(j.matches, b.ID)
-	delete(j.groups, b.ID)
+	j.delta.Events = append(j.delta.Events, store.Event{Ban: b, Matches: j.kept.lines(b.ID)})
+	j.kept.drop(b.ID)
 	j.changed()
 }
 
@@ -264,8 +247,7 @@ func (j *Jail) lifted(b ban.Ban) {
 }
 
 func (j *Jail) allLifted() {
-	clear(j.matches)
-	clear(j.groups)
+	j.kept.clear()
 	clear(j.history)
 	j.delta.Events = append(j.delta.Events, store.Event{AllLifted: true})
 	j.changed()
@@ -305,15 +287,14 @@ func (j *Jail) push() {
 	j.held = time.Time{}
 	d := j.delta
 	j.delta = &store.Delta{Jail: j.Config.Name}
-	if j.deps.Store == nil || d.Empty() {
-		return
-	}
 	for id := range d.Failures {
 		d.Failures[id] = j.window.Times(id)
 		if d.Failures[id] == nil {
-			delete(j.matches, id)
-			delete(j.groups, id)
+			j.kept.drop(id)
 		}
+	}
+	if j.deps.Store == nil || d.Empty() {
+		return
 	}
 	j.deps.Store.Push(d)
 }

@@ -1,0 +1,199 @@
+package jail
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"unicode/utf8"
+
+	"bailiff/pkg/filter"
+)
+
+// The lines of the log that led to a failure are kept for the ban they may lead to:
+// actions and the database tell of them. How long a line is, and of how many addresses
+// there are lines, an attacker chooses; so each is cut, and all of a jail's together
+// have a budget: who was quiet for longest loses his.
+
+const (
+	// lineMost is how many bytes of one line, or of one group of the filter, are kept.
+	lineMost = 4 << 10
+	// linesBudget is how many bytes all that a jail keeps for addresses that are not
+	// banned yet may take. With lines of 110 bytes and maxretry 5, it is that of 10,000
+	// addresses.
+	linesBudget = 8 << 20
+	// What keeping costs beside the text, in bytes: an address, and a line of it.
+	keptCost, lineCost = 200, 24
+)
+
+// cut returns a text with at most most bytes; what is cut off stands behind it.
+// Between two characters only: what is cut stays UTF-8, if it was.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	mark := fmt.Sprintf(" [cut: %d bytes]", len(text))
+	end := max(most-len(mark), 0)
+	for i := 0; i < utf8.UTFMax && end > 0 && !utf8.RuneStart(text[end]); i++ {
+		end--
+	}
+	return text[:end] + mark
+}
+
+// keptLines is what a jail keeps of addresses' failures, within a budget.
+type keptLines struct {
+	budget         int // bytes
+	used           int
+	byID           map[netip.Prefix]*kept
+	oldest, newest *kept // by their last failure
+}
+
+// kept is what is kept of one address.
+type kept struct {
+	id     netip.Prefix
+	lines  []string
+	groups map[string]string // of the first failure
+	size   int
+	older  *kept
+	newer  *kept
+}
+
+func newKeptLines(budget int) *keptLines {
+	return &keptLines{budget: budget, byID: map[netip.Prefix]*kept{}}
+}
+
+// of returns what is kept of an address, nil if nothing is.
+func (k *keptLines) of(id netip.Prefix) *kept { return k.byID[id] }
+
+// lines returns the lines of an address. They are not to be changed.
+func (k *keptLines) lines(id netip.Prefix) []string {
+	if one := k.byID[id]; one != nil {
+		return one.lines
+	}
+	return nil
+}
+
+// groups returns the groups of an address. They are not to be changed.
+func (k *keptLines) groups(id netip.Prefix) map[string]string {
+	if one := k.byID[id]; one != nil {
+		return one.groups
+	}
+	return nil
+}
+
+// add keeps lines of an address, the last ones, at most so many.
+func (k *keptLines) add(id netip.Prefix, lines []filter.Line, most int) {
+	if most <= 0 || len(lines) == 0 {
+		return
+	}
+	one := k.touch(id)
+	if extra := len(lines) - most; extra > 0 {
+		lines = lines[extra:]
+	}
+	// A list of its own: what the ban took over is read by others.
+	list := make([]string, 0, min(len(one.lines)+len(lines), most))
+	if extra := len(one.lines) + len(lines) - most; extra > 0 {
+		list = append(list, one.lines[extra:]...)
+	} else {
+		list = append(list, one.lines...)
+	}
+	for _, l := range lines {
+		text := cut(l.String(), lineMost)
+		if len(l.Before)+len(l.Date) == 0 {
+			text = strings.Clone(text) // not the block that it may be a part of
+		}
+		list = append(list, text)
+	}
+	one.lines = list
+	k.weigh(one)
+}
+
+// setGroups keeps the groups of an address.
+func (k *keptLines) setGroups(id netip.Prefix, groups map[string]string) {
+	one := k.touch(id)
+	one.groups = groups
+	k.weigh(one)
+}
+
+// touch returns what is kept of an address, as that which was in use last.
+func (k *keptLines) touch(id netip.Prefix) *kept {
+	one := k.byID[id]
+	if one == nil {
+		one = &kept{id: id}
+		k.byID[id] = one
+	} else {
+		k.unlink(one)
+	}
+	one.older, one.newer = k.newest, nil
+	if k.newest != nil {
+		k.newest.newer = one
+	} else {
+		k.oldest = one
+	}
+	k.newest = one
+	return one
+}
+
+func (k *keptLines) unlink(one *kept) {
+	if one.older != nil {
+		one.older.newer = one.newer
+	} else {
+		k.oldest = one.newer
+	}
+	if one.newer != nil {
+		one.newer.older = one.older
+	} else {
+		k.newest = one.older
+	}
+}
+
+// weigh takes account of what an address has now, and makes room.
+func (k *keptLines) weigh(one *kept) {
+	size := keptCost
+	for _, l := range one.lines {
+		size += len(l) + lineCost
+	}
+	for name, text := range one.groups {
+		size += len(name) + len(text) + 2*lineCost
+	}
+	k.used += size - one.size
+	one.size = size
+	for k.used > k.budget && k.oldest != nil {
+		k.drop(k.oldest.id)
+	}
+}
+
+// drop forgets what is kept of an address.
+func (k *keptLines) drop(id netip.Prefix) {
+	one := k.byID[id]
+	if one == nil {
+		return
+	}
+	delete(k.byID, id)
+	k.unlink(one)
+	k.used -= one.size
+}
+
+// clear forgets everything.
+func (k *keptLines) clear() {
+	clear(k.byID)
+	k.used, k.oldest, k.newest = 0, nil, nil
+}
+
+// keepLines remembers the lines of an address for its ban.
+func (j *Jail) keepLines(id netip.Prefix, lines []filter.Line) {
+	j.kept.add(id, lines, min(j.deps.MaxMatches, j.Config.MaxMatches))
+}
+
+// keepGroups remembers what the filter found with an address's first failure.
+func (j *Jail) keepGroups(q found) {
+	if j.kept.groups(q.id) != nil || !j.actions.UsesGroups() {
+		return
+	}
+	groups := map[string]string{}
+	for name := range q.failure.Groups {
+		if text, ok := q.failure.Groups.Text(name); ok {
+			groups[name] = strings.Clone(cut(text, lineMost))
+		}
+	}
+	j.kept.setGroups(q.id, groups)
+}

@@ -1,0 +1,113 @@
+package jail
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"bailiff/pkg/action"
+	"bailiff/pkg/config"
+	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/filter"
+)
+
+func TestCut(t *testing.T) {
+	for _, text := range []string{
+		strings.Repeat("x", lineMost), strings.Repeat("x", lineMost+1), strings.Repeat("ü", lineMost), "a" + strings.Repeat("\U0001f600", lineMost),
+		strings.Repeat("\x80", 3*lineMost), strings.Repeat("x", 1<<20), "",
+	} {
+		got := cut(text, lineMost)
+		if len(text) <= lineMost {
+			if got != text {
+				t.Errorf("%d bytes were changed", len(text))
+			}
+			continue
+		}
+		mark := fmt.Sprintf(" [cut: %d bytes]", len(text))
+		kept, marked := strings.CutSuffix(got, mark)
+		if !marked || len(got) > lineMost || len(got) < lineMost-utf8.UTFMax || !strings.HasPrefix(text, kept) {
+			t.Errorf("%.20q… of %d bytes: %d are left, with %q behind", text, len(text), len(got), got[len(got)-40:])
+		}
+		if utf8.ValidString(text) != utf8.ValidString(got) {
+			t.Errorf("%.20q… is cut within a character", text)
+		}
+	}
+}
+
+// TestKeptLines: each address has its last lines, all together have a budget, and who
+// was quiet for longest loses his.
+func TestKeptLines(t *testing.T) {
+	const budget = 100_000
+	k := newKeptLines(budget)
+	id := func(n int) netip.Prefix {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 51, byte(n >> 8), byte(n)}), 32)
+	}
+	line := func(n int) []filter.Line { return []filter.Line{{After: fmt.Sprintf("%05d", n)}} }
+	for n := range 12 {
+		k.add(id(1), line(n), 5)
+	}
+	if got := strings.Join(k.lines(id(1)), " "); got != "00007 00008 00009 00010 00011" {
+		t.Errorf("kept: %q", got)
+	}
+	long := []filter.Line{{After: strings.Repeat("x", 16<<10)}}
+	for n := range 5000 {
+		k.add(id(n+2), long, 5)
+		k.setGroups(id(n+2), map[string]string{"user": "u"})
+		k.add(id(2), line(n), 5) // is not quiet
+		size, count := 0, 0
+		for one := k.oldest; one != nil; one = one.newer {
+			size += one.size
+			count++
+		}
+		if size != k.used || count != len(k.byID) || size > budget {
+			t.Fatalf("%d bytes of %d addresses, %d of %d counted, at most %d", size, count, k.used, len(k.byID), budget)
+		}
+	}
+	if len(k.lines(id(1))) != 0 || len(k.lines(id(2))) != 5 || len(k.lines(id(5001))) != 1 || len(k.byID) < 10 {
+		t.Errorf("%d lines of the quiet one, %d of the busy one, %d of the last, %d addresses", len(k.lines(id(1))), len(k.lines(id(2))), len(k.lines(id(5001))), len(k.byID))
+	}
+	for n := range 5002 {
+		k.drop(id(n))
+	}
+	if k.used != 0 || k.oldest != nil || k.newest != nil {
+		t.Errorf("%d bytes when all is dropped", k.used)
+	}
+}
+
+// TestForgotten: with or without a database, the lines and groups of an address go
+// when its failures do.
+func TestForgotten(t *testing.T) {
+	l := start(t, func(c *config.Jail, _ *lab) {
+		c.MaxMatches = 3
+		c.Actions = noting("<F-USER>")
+		c.Filter.Failregex = []filter.Expr{{Text: `Login failure <HOST> user <F-USER>\S+</F-USER>$`}}
+	})
+	for n := range 50 {
+		l.say(fmt.Sprintf("%%s Login failure 198.51.100.%d user u%d", n, n))
+	}
+	kept := func() (n int) {
+		l.jail.do(func() { n = len(l.jail.kept.byID) })
+		return n
+	}
+	if n := kept(); n != 50 {
+		t.Fatalf("lines of %d addresses are kept, want 50", n)
+	}
+	l.sleep(11 * time.Minute)
+	l.jail.do(func() {
+		for _, id := range l.jail.window.Expire(l.jail.deps.Clock.Now()) {
+			l.jail.failuresChanged(id)
+		}
+	})
+	l.until(func() bool { return kept() == 0 })
+}
+
+// noting are actions that tell of a ban with some tags, by a command that is not run.
+func noting(tags string) []action.Definition {
+	d := action.Definition{Name: "notes", Properties: &fail2ban.Options{}}
+	d.Properties.Set("actionban", "ban <ip> "+tags)
+	d.Properties.Set("actionunban", "unban <ip>")
+	return []action.Definition{d}
+}
