@@ -73,9 +73,9 @@ func (d *Daemon) getOf(j *jail.Jail, what string, more []string) (any, error) {
 			}
 			lasts, end := "-1", "9999-12-31 23:59:59"
 			if b.End != nil {
-				lasts, end = strconv.Itoa(int(b.End.Sub(b.Start).Round(time.Second)/time.Second)), b.End.Format(time.DateTime)
+				lasts, end = strconv.Itoa(int(b.End.Sub(b.Start).Round(time.Second)/time.Second)), b.End.Local().Format(time.DateTime)
 			}
-			out = append(out, fmt.Sprintf("%s \t%s + %s = %s", b.IP, b.Start.Format(time.DateTime), lasts, end))
+			out = append(out, fmt.Sprintf("%s \t%s + %s = %s", b.IP, b.Start.Local().Format(time.DateTime), lasts, end))
 		}
 		return out, nil
 	case "logpath":

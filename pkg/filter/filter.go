@@ -132,6 +132,8 @@ type Filter struct {
 	maxLines  int
 	journal   bool
 	json      *JSON
+	// jsonFields are those that json looks at.
+	jsonFields []string
 
 	last     time.Time // of the last dated line
 	lastText string
@@ -177,6 +179,9 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 	f := &Filter{Name: d.Name, dns: d.UseDNS, maxLines: max(d.MaxLines, 1), journal: d.Journal, json: d.JSON, key: d.key(loc)}
 	if f.dns == "" {
 		f.dns = DNSWarn
+	}
+	if f.json != nil {
+		f.jsonFields = f.json.fields()
 	}
 	var err error
 	if f.compiled = compiledBefore(f.key); f.compiled == nil {

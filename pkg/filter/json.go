@@ -1,10 +1,10 @@
 package filter
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -27,6 +27,18 @@ type JSON struct {
 	User string // field with the user's name; empty: none
 	// Match are the kinds of failures: a line is one if all conditions of one kind hold.
 	Match []JSONMatch
+}
+
+// fields are the names of the fields that are looked at.
+func (j *JSON) fields() []string {
+	out := append(slices.Clone(j.Host), j.Time, j.User)
+	for _, m := range j.Match {
+		for _, c := range m.Conditions {
+			out = append(out, c.Field)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // JSONMatch is one kind of failure.
@@ -104,24 +116,6 @@ func (c *Condition) holds(object map[string]any) bool {
 	return slices.Contains(c.Values, text)
 }
 
-// object reads a line that is one JSON object and nothing else.
-func object(line []byte) (map[string]any, bool) {
-	line = bytes.TrimSpace(line)
-	if len(line) == 0 || line[0] != '{' {
-		return nil, false
-	}
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.UseNumber()
-	var out map[string]any
-	if err := d.Decode(&out); err != nil {
-		return nil, false
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, false
-	}
-	return out, true
-}
-
 // address reads what a field may hold: an address, or one with a port.
 func address(s string) netip.Prefix {
 	if p := ParseID(strings.Trim(s, "[]"), -1); p.IsValid() {
@@ -136,7 +130,7 @@ func address(s string) netip.Prefix {
 // matchJSON is Match for a filter of JSON.
 func (f *Filter) matchJSON(line []byte, now time.Time) Result {
 	r := Result{Ignored: -1, Rest: line}
-	in, ok := object(line)
+	in, ok := readObject(line, f.jsonFields)
 	if !ok {
 		return r
 	}
@@ -183,22 +177,58 @@ func (f *Filter) matchJSON(line []byte, now time.Time) Result {
 
 // jsonTime reads a time: seconds or smaller parts of them since 1970, or a date.
 func (f *Filter) jsonTime(text string, now time.Time) (time.Time, bool) {
-	if n, err := strconv.ParseFloat(text, 64); err == nil {
-		const year3000 = 32503680000 // what is beyond counts parts of seconds
-		for n > year3000 {
-			n /= 1000
-		}
-		if n < 0 || n != n {
-			return time.Time{}, false
-		}
-		sec := int64(n)
-		return time.Unix(sec, int64((n-float64(sec))*1e6)*1000), true
+	if len(text) > maxTimeText {
+		return time.Time{}, false
+	}
+	text = strings.TrimSpace(text)
+	if t, ok, number := sinceEpoch(text); number {
+		return t, ok
 	}
 	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
 		return t, true
 	}
 	m, ok := f.dates.Find([]byte(text), now)
 	return m.Time, ok && m.Valid
+}
+
+// maxTimeText is the length in bytes beyond which a field holds no time.
+const maxTimeText = 128
+
+// sinceEpoch reads a number of seconds since 1970 or, where that would be beyond the
+// year 3000, of milliseconds, microseconds or nanoseconds. number says that it is one;
+// not ok if it is no time that a log can have: below zero, or beyond all of that.
+func sinceEpoch(text string) (t time.Time, ok, number bool) {
+	for _, c := range []byte(text) {
+		if c-'0' > 9 && !strings.ContainsRune("+-.eE", rune(c)) {
+			return t, false, false // also Infinity, NaN and hexadecimal, which Go reads
+		}
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return t, false, true
+	case err != nil:
+		return t, false, false // a date has such characters, too
+	case math.Signbit(n) && n != 0:
+		return t, false, true
+	}
+	const year3000 = 32503680000
+	// As a whole number, where it is one: a float has no room for nanoseconds.
+	if whole, err := strconv.ParseInt(text, 10, 64); err == nil {
+		for unit := int64(1); unit <= 1e9; unit *= 1000 {
+			if whole/unit <= year3000 {
+				return time.Unix(whole/unit, whole%unit*(1e9/unit)), true, true
+			}
+		}
+		return t, false, true
+	}
+	for unit := float64(1); unit <= 1e9; unit *= 1000 {
+		if s := n / unit; s <= year3000 {
+			sec := math.Floor(s)
+			return time.Unix(int64(sec), int64(math.Round((s-sec)*1e6))*1000), true, true
+		}
+	}
+	return t, false, true
 }
 
 // exprs are the kinds of failures where others have expressions.

@@ -91,20 +91,3 @@ func FuzzPropose(f *testing.F) {
 		}
 	})
 }
-
-func FuzzJSON(f *testing.F) {
-	filter, err := Compile(Definition{JSON: &JSON{Host: []string{"a.b", "c"}, Time: "t", Match: []JSONMatch{{Conditions: []Condition{{Field: "x.y", Values: []string{"1"}}}}}}}, nil)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(`{"a":{"b":"192.0.2.7"},"t":1769860800,"x":{"y":1}}`)
-	f.Add(`{"a.b":"[2001:db8::7]:1","t":"Jan 31 12:00:00","x.y":"1"}`)
-	f.Fuzz(func(t *testing.T, line string) {
-		r := filter.Match([]byte(line), now)
-		for _, x := range r.Failures {
-			if !x.Addr.IsValid() {
-				t.Errorf("%q: %+v", line, x)
-			}
-		}
-	})
-}

@@ -89,7 +89,7 @@ func (j *Jail) retries(q found) int {
 			end = ", Ban"
 		}
 		j.deps.Log.With("component", "observer").Info(fmt.Sprintf("[%s] Found %s, bad - %s, %d # -> %d%s",
-			j.Config.Name, ban.Name(q.id), q.told(j.deps.Clock).Format(time.DateTime), p.count, n, end))
+			j.Config.Name, ban.Name(q.id), wall(q.told(j.deps.Clock)), p.count, n, end))
 	}
 	return n
 }
@@ -115,7 +115,7 @@ func (j *Jail) sentence(b *ban.Ban) (grown bool) {
 		}
 		if p.count > 0 {
 			j.deps.Log.With("component", "observer").Info(fmt.Sprintf("[%s] IP %s is bad: %d # last %s - incr %s to %s",
-				j.Config.Name, ban.Name(b.ID), p.count, j.deps.Clock.ToWall(p.last).Format(time.DateTime), Span(j.Config.BanTime), Span(lasts)))
+				j.Config.Name, ban.Name(b.ID), p.count, wall(j.deps.Clock.ToWall(p.last)), Span(j.Config.BanTime), Span(lasts)))
 		}
 	}
 	b.End = b.Start.Add(lasts)

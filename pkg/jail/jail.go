@@ -477,7 +477,7 @@ func (j *Jail) line(r *filter.Result, catchUp bool) {
 				j.skewWarned = j.read.Steady
 				j.log.Warn(fmt.Sprintf(
 					"[%s] the log's time is %v off the clock (%s): lines are taken as of now; is its time zone another one?",
-					j.Config.Name, off.Round(time.Second), f.Time.Format("2006-01-02 15:04:05")))
+					j.Config.Name, off.Round(time.Second), wall(f.Time)))
 			}
 			f.Time = now
 		}
@@ -537,7 +537,7 @@ func (j *Jail) count(q found) {
 	id, at, catchUp := q.id, q.at, q.catchUp
 	log := j.log
 	if log.Enabled(context.Background(), slog.LevelInfo) {
-		log.Info(fmt.Sprintf("[%s] Found %s - %s", j.Config.Name, ban.Name(id), q.told(j.deps.Clock).Format(time.DateTime)))
+		log.Info(fmt.Sprintf("[%s] Found %s - %s", j.Config.Name, ban.Name(id), wall(q.told(j.deps.Clock))))
 	}
 	id = j.widened(id)
 	q.id = id

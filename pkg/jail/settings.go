@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
-	"time"
 
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
@@ -113,7 +112,7 @@ func (j *Jail) Expressions() (pref string, fail, ignore []string, dates [][2]str
 func (j *Jail) Attempt(id netip.Prefix, lines []string) {
 	j.do(func() {
 		at := j.deps.Clock.Now()
-		j.log.Info(fmt.Sprintf("[%s] Attempt %s - %s", j.Config.Name, ban.Name(id), j.deps.Clock.ToWall(at).Format(time.DateTime)))
+		j.log.Info(fmt.Sprintf("[%s] Attempt %s - %s", j.Config.Name, ban.Name(id), wall(j.deps.Clock.ToWall(at))))
 		if len(lines) == 0 {
 			j.consider(found{id: id, at: at})
 		}

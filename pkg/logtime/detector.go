@@ -58,6 +58,8 @@ type Detector struct {
 	hourHasZone         bool
 	hourFrom, hourUntil time.Time // of now
 	hourKnown           bool
+	fixed               *time.Location // the zone, in minutes, that was asked for last
+	fixedMinutes        int
 	slow                bool // remember no forms; for tests
 }
 

@@ -36,7 +36,7 @@ var directives = map[string]directive{
 	"b": {field("b", "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"), "MON"},
 	"B": {field("B", words("september", "february", "november", "december", "january", "october", "august", "march", "april", "june", "july", "may")), "MONTH"},
 	"d": {field("d", `[1-2]\d|[0 ]?[1-9]|3[0-1]`), "Day"},
-	"f": {field("f", `[0-9]{1,6}`), "Microseconds"},
+	"f": {field("f", `[0-9]+`), "Microseconds"}, // of any length: what stands behind it, a zone, must not be lost
 	"G": {field("G", `\d\d\d\d`), "%G"},
 	"H": {field("H", hour24), "24hour"},
 	"I": {field("I", `1[0-2]|0[1-9]|[1-9]`), "12hour"},

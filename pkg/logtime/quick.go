@@ -407,7 +407,7 @@ func (d *Detector) Time(q *Date, now time.Time) (when time.Time, integer, ok boo
 	}
 	read := func(minute, second, nano int) (time.Time, bool) {
 		x := date{year: s.year, month: key[0], day: key[1], weekday: -1, week: -1, hour: key[2], minute: minute, second: second, nano: nano, zone: s.zone, hasZone: s.hasZone}
-		return x.time(now.In(d.loc), d)
+		return x.time(now, d)
 	}
 	// Within an hour, times follow each other as clocks go, if they do so from its
 	// begin to its end: no clock was set, and the year is the same.
@@ -417,9 +417,10 @@ func (d *Detector) Time(q *Date, now time.Time) (when time.Time, integer, ok boo
 	d.hourUntil = now.AddDate(1, 0, 0)
 	if d.hourKnown && s.year < 0 {
 		// It is of this year, or of the last one as long as it would be ahead.
-		this := now.In(d.loc).Year()
-		a, b := first.In(d.loc).Year(), last.In(d.loc).Year()
-		d.hourUntil = time.Date(this+1, 1, 1, 0, 0, 0, 0, d.loc)
+		zone := d.zoneOf(s.zone, s.hasZone)
+		this := now.In(zone).Year()
+		a, b := first.In(zone).Year(), last.In(zone).Year()
+		d.hourUntil = time.Date(this+1, 1, 1, 0, 0, 0, 0, zone)
 		if a == this-1 {
 			d.hourUntil = first.AddDate(1, 0, 0).Add(-26 * time.Hour)
 		}

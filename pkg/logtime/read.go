@@ -20,6 +20,9 @@ var (
 	dayNumbers = map[string]int{"mon": 0, "tue": 1, "wed": 2, "thu": 3, "fri": 4, "sat": 5, "sun": 6}
 )
 
+// year10000 is when years have five digits, in seconds since 1970: no log knows it.
+const year10000 = 253402300800
+
 // date is what the fields of a line say; -1 where they say nothing.
 type date struct {
 	year, month, day     int
@@ -46,7 +49,7 @@ func (t *Template) read(line []byte, m []int, now time.Time, d *Detector) (when 
 			return time.Time{}, false, false
 		}
 		n, err := strconv.ParseInt(s[2:17], 16, 64)
-		return time.Unix(n, 0), true, err == nil
+		return time.Unix(n, 0), true, err == nil && n < year10000
 	}
 	x := date{year: -1, month: -1, day: -1, weekday: -1, week: -1}
 	ampm, hour12 := "", -1
@@ -105,7 +108,7 @@ func (t *Template) read(line []byte, m []int, now time.Time, d *Detector) (when 
 			x.hour = 0
 		}
 	}
-	when, ok = x.time(now.In(d.loc), d)
+	when, ok = x.time(now, d)
 	return when, x.hasZone, ok
 }
 
@@ -116,8 +119,13 @@ func utc(year, month, day, hour, minute, second, nano int) (time.Time, bool) {
 	return t, ok
 }
 
+// time is the moment of a date. What it leaves open, the year or the day, is that of a
+// clock on the wall where the line was written.
 func (x *date) time(now time.Time, d *Detector) (time.Time, bool) {
-	// now as a clock on the wall shows it.
+	if !x.hasZone && d.hasZone {
+		x.zone, x.hasZone = d.zone, true
+	}
+	now = now.In(d.zoneOf(x.zone, x.hasZone))
 	wall, _ := utc(now.Year(), int(now.Month()), now.Day(), now.Hour(), now.Minute(), now.Second(), now.Nanosecond())
 	thisYear := x.year < 0
 	if thisYear {
@@ -143,24 +151,33 @@ func (x *date) time(now time.Time, d *Detector) (time.Time, bool) {
 	if !ok {
 		return time.Time{}, false
 	}
-	if !x.hasZone && d.hasZone {
-		x.zone, x.hasZone = d.zone, true
-	}
-	if x.hasZone {
-		t = t.Add(-time.Duration(x.zone) * time.Minute)
-	}
 	if today && t.After(wall) {
 		t = t.AddDate(0, 0, -1)
 	}
 	if thisYear && t.After(wall.Add(24*time.Hour)) {
-		if t, ok = utc(x.year-1, x.month, x.day, t.Hour(), t.Minute(), t.Second(), t.Nanosecond()); !ok {
+		if t, ok = utc(x.year-1, x.month, x.day, x.hour, x.minute, x.second, x.nano); !ok {
 			return time.Time{}, false // 29 February, and the last year had none
 		}
 	}
 	if x.hasZone {
-		return t, true
+		return t.Add(-time.Duration(x.zone) * time.Minute), true
 	}
 	return local(t, d.loc), true
+}
+
+// zoneOf is the zone of a date: one that is so many minutes ahead of UTC, or, if it
+// names none, the detector's.
+func (d *Detector) zoneOf(minutes int, has bool) *time.Location {
+	switch {
+	case !has && !d.hasZone:
+		return d.loc
+	case !has:
+		minutes = d.zone
+	}
+	if d.fixed == nil || d.fixedMinutes != minutes {
+		d.fixed, d.fixedMinutes = time.FixedZone("", minutes*60), minutes
+	}
+	return d.fixed
 }
 
 // local is the moment at which clocks of a zone show what t shows in UTC. Of two

@@ -254,7 +254,7 @@ func (s *shape) field(code byte, from, to int) bool {
 	case 'S':
 		return digits(fieldSecond, 2, 2)
 	case 'f':
-		return digits(fieldFraction, 1, 6)
+		return digits(fieldFraction, 1, 9) // more don't fit into a field
 	case 'Y':
 		n := 0
 		for _, c := range text {

@@ -1,0 +1,143 @@
+package filter
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+)
+
+// Who writes into a log may fill a line with a million empty lists. So of an object only
+// the fields that are asked for are made values of; the rest is checked, and passed over
+// where it stands.
+
+// readObject reads a line that is one JSON object and nothing else. Of what it holds,
+// only what is one of the wanted fields, or leads to one, is there in the result; in
+// place of a list, or an object that leads to none, stands nil. Of two members of the
+// same name, the last one counts.
+func readObject(line []byte, wanted []string) (map[string]any, bool) {
+	line = bytes.TrimSpace(line)
+	if len(line) == 0 || line[0] != '{' || !json.Valid(line) {
+		return nil, false
+	}
+	r := objectReader{text: line, wanted: wanted}
+	return r.object(""), true
+}
+
+// objectReader reads an object that is known to be valid.
+type objectReader struct {
+	text   []byte
+	at     int
+	wanted []string
+}
+
+func (r *objectReader) space() {
+	for r.text[r.at] <= ' ' {
+		r.at++
+	}
+}
+
+// object reads one from its brace on. path is where it stands, with a dot behind it.
+func (r *objectReader) object(path string) map[string]any {
+	out := map[string]any{}
+	r.at++
+	for {
+		if r.space(); r.text[r.at] == ',' {
+			r.at++
+			r.space()
+		}
+		if r.text[r.at] == '}' {
+			r.at++
+			return out
+		}
+		key := r.string()
+		r.space()
+		r.at++ // the colon
+		r.space()
+		is, leads := r.asked(path, key)
+		switch c := r.text[r.at]; {
+		case !is && !leads:
+			r.pass()
+		case c == '{' && leads:
+			name := string(key)
+			out[name] = r.object(path + name + ".")
+		case c == '{' || c == '[' || c == 'n' || !is:
+			r.pass()
+			out[string(key)] = nil
+		case c == '"':
+			out[string(key)] = string(r.string())
+		default:
+			from := r.at
+			switch r.pass(); c {
+			case 't', 'f':
+				out[string(key)] = c == 't'
+			default:
+				out[string(key)] = json.Number(r.text[from:r.at])
+			}
+		}
+	}
+}
+
+// asked reports whether a member is a wanted field, and whether one is in it.
+func (r *objectReader) asked(path string, key []byte) (is, leads bool) {
+	for _, w := range r.wanted {
+		rest, ok := strings.CutPrefix(w, path)
+		if !ok || len(rest) < len(key) || rest[:len(key)] != view(key) {
+			continue
+		}
+		is = is || len(rest) == len(key)
+		leads = leads || len(rest) > len(key) && rest[len(key)] == '.'
+	}
+	return is, leads
+}
+
+// string reads a string; what it returns may be part of the line.
+func (r *objectReader) string() []byte {
+	from := r.at
+	plain := true
+	for r.at++; r.text[r.at] != '"'; r.at++ {
+		switch c := r.text[r.at]; {
+		case c == '\\':
+			r.at++
+			plain = false
+		case c >= 0x80:
+			plain = false
+		}
+	}
+	r.at++
+	if plain {
+		return r.text[from+1 : r.at-1]
+	}
+	var s string
+	_ = json.Unmarshal(r.text[from:r.at], &s) // it is valid
+	return []byte(s)
+}
+
+// pass passes over a value.
+func (r *objectReader) pass() {
+	for depth := 0; ; {
+		switch r.text[r.at] {
+		case '"':
+			for r.at++; r.text[r.at] != '"'; r.at++ {
+				if r.text[r.at] == '\\' {
+					r.at++
+				}
+			}
+			r.at++
+		case '{', '[':
+			depth++
+			r.at++
+		case '}', ']':
+			depth--
+			r.at++
+		case ',', ':', ' ', '\t', '\n', '\r':
+			r.at++ // within a list or an object
+		default:
+			for r.at < len(r.text) && !bytes.ContainsRune([]byte(",]} \t\n\r:"), rune(r.text[r.at])) {
+				r.at++
+			}
+		}
+		if depth == 0 {
+			return
+		}
+	}
+}
