@@ -85,6 +85,11 @@ func printStatus(w io.Writer, s control.Status) {
 		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%s\n", j.Name, j.Failed, j.Banned, j.TotalFailed, j.TotalBanned, strings.Join(logs, " "))
 	}
 	t.Flush()
+	for _, j := range s.Jails {
+		for _, p := range j.Problems {
+			fmt.Fprintf(w, "%s: %s\n", j.Name, p)
+		}
+	}
 }
 
 func printJail(w io.Writer, j jail.Status) {
@@ -109,6 +114,9 @@ func printJail(w io.Writer, j jail.Status) {
 		} else {
 			fmt.Fprintf(w, "log: %s, read up to byte %d\n", f.Path, f.Offset)
 		}
+	}
+	for _, p := range j.Problems {
+		fmt.Fprintln(w, "problem:", p)
 	}
 	fmt.Fprintf(w, "banned: %d now, %d in all\n", j.Banned, j.TotalBanned)
 	if len(j.Bans) == 0 {
@@ -165,7 +173,7 @@ func (g *global) banCommand() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().BoolVar(&force, "force", false, "ban even an address of ignoreip or of this host")
+	c.Flags().BoolVar(&force, "force", false, "ban even an address of ignoreip or of this host, and networks wider than /8 (IPv6: /19)")
 	return c
 }
 

@@ -66,7 +66,7 @@ filters and actions.`,
 				if len(names) == 0 || slices.Contains(names, j.Name) {
 					out.Jails = append(out.Jails, shownJail{
 						j.Name, !j.Disabled, append([]config.Setting{}, j.Settings...), append([]config.Part{}, j.Parts...),
-						errorTexts(j.Errors), errorTexts(j.Warnings),
+						errorTexts(slices.Concat(j.Errors, j.Faults)), errorTexts(j.Warnings),
 					})
 				}
 			}

@@ -108,8 +108,10 @@ type Jail struct {
 	// none. IgnoreCache keeps its answers; nil: for no time.
 	IgnoreCommand string
 	IgnoreCache   *IgnoreCache
-	// Errors are why the jail can't start; Warnings what it goes without.
-	Errors, Warnings []error
+	// Errors are why the jail can't start; Faults are mistakes that cost no more than
+	// themselves, such as an entry of ignoreip that is none; Warnings are what it goes
+	// without.
+	Errors, Faults, Warnings []error
 	// Settings are its options with the places that they come from, Parts those of
 	// its filter and its actions.
 	Settings []Setting
@@ -160,8 +162,11 @@ type IgnoreList struct {
 	Prefixes []netip.Prefix
 	Names    []string // host names, resolved while the daemon runs
 	Files    []string // lists of addresses and networks (file:PATH), read while the daemon runs
-	Self     bool
-	SSH      bool // the peers of SSH sessions
+	Self     bool     // the host's own addresses
+	// Host: with Self, what the host needs is ignored, too: link-local addresses,
+	// gateways and name servers. fail2ban has no such thing.
+	Host bool
+	SSH  bool // the peers of SSH sessions
 }
 
 // IgnoreCache says how long what ignorecommand answered holds, and for what.
@@ -240,7 +245,7 @@ func (c *Config) Problems() []error {
 		out = append(out, c.Filters[name].Errors...)
 	}
 	for _, j := range c.Jails {
-		for _, err := range j.Errors {
+		for _, err := range slices.Concat(j.Errors, j.Faults) {
 			out = append(out, fmt.Errorf("jail %s: %w", j.Name, err))
 		}
 	}

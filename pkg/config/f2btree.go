@@ -196,7 +196,13 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 	}
 	if text, ok := get("ignoreip"); ok {
 		for _, s := range strings.FieldsFunc(text, isListSpace) {
-			fail("ignoreip", j.Ignore.Add(s))
+			if err := j.Ignore.Add(s); err != nil {
+				err = fmt.Errorf("%w: left out, the others hold", err)
+				if v := f.Where("ignoreip"); v.File != "" {
+					err = &Error{v.File, v.Line, err.Error()}
+				}
+				j.Faults = append(j.Faults, err)
+			}
 		}
 	}
 	j.Ignore.Self = true

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net/netip"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -220,40 +218,19 @@ func (l *loader) ignore(r *resolver, j *Jail) {
 	list := pickList(r, func(j *rawJail) stringList { return j.IgnoreIP })
 	j.Ignore.Self = pick(r, func(j *rawJail) *bool { return j.IgnoreSelf }, true).v
 	j.Ignore.SSH = pick(r, func(j *rawJail) *bool { return j.IgnoreSSH }, false).v
+	j.Ignore.Host = true
 	for _, item := range list.v {
-		for _, s := range strings.FieldsFunc(item, func(c rune) bool { return c == ',' || c == ' ' || c == '\t' || c == '\n' }) {
+		for _, s := range strings.FieldsFunc(item, isListSpace) {
 			if err := j.Ignore.Add(s); err != nil {
-				r.fail(list.at, "ignoreip", err)
+				err = fmt.Errorf("%w: left out, the others hold", err)
+				if list.at != nil && list.at.data != nil {
+					err = &Error{list.at.file, lineWith(string(list.at.data), list.at.line("ignoreip"), s), err.Error()}
+				}
+				j.Faults = append(j.Faults, err)
 			}
 		}
 	}
 }
-
-// Add takes an address, a network, a host name, or file:PATH, a list of addresses and
-// networks.
-func (g *IgnoreList) Add(s string) error {
-	if path, ok := strings.CutPrefix(s, "file:"); ok {
-		if !filepath.IsAbs(path) {
-			return fmt.Errorf("ignoreip %q: want a path from the root", s)
-		}
-		g.Files = append(g.Files, path)
-	} else if p, err := netip.ParsePrefix(s); err == nil {
-		if p.Addr().Is4In6() && p.Bits() >= 96 {
-			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-		}
-		g.Prefixes = append(g.Prefixes, p.Masked())
-	} else if p := filter.ParseID(s, -1); p.IsValid() {
-		g.Prefixes = append(g.Prefixes, p)
-	} else if hostName.MatchString(s) {
-		g.Names = append(g.Names, s)
-	} else {
-		return fmt.Errorf("ignoreip %q is no address, network or host name", s)
-	}
-	return nil
-}
-
-// hostName is what may be resolved; all digits and dots would be an address.
-var hostName = regexp.MustCompile(`^(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.)*[A-Za-z_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.?$`)
 
 func (l *loader) resolveFilter(r *resolver, j *Jail) {
 	name := pick(r, func(j *rawJail) *string { return j.Filter }, "")

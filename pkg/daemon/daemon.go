@@ -25,8 +25,8 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/eventlog"
-	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
 )
 
@@ -179,6 +179,9 @@ func (d *Daemon) start(c *config.Jail, before jail.Carry) {
 	log.Info(fmt.Sprintf("Creating new jail '%s'", c.Name))
 	for _, w := range c.Warnings {
 		log.Warn(w.Error())
+	}
+	for _, e := range c.Faults {
+		log.Error(fmt.Sprintf("[%s] %v", c.Name, e))
 	}
 	err := c.Broken()
 	var j *jail.Jail
@@ -431,6 +434,9 @@ func (d *Daemon) reload(only string) (control.ReloadResult, error) {
 		if !concerned(c.Name) {
 			continue
 		}
+		for _, e := range c.Faults {
+			res.Errors = append(res.Errors, fmt.Sprintf("jail %s: %v", c.Name, e))
+		}
 		if c.List != nil {
 			did, err := d.reloadList(c)
 			switch {
@@ -552,15 +558,7 @@ func (d *Daemon) running() []*jail.Jail {
 
 // ParseIP reads an address or a network as a person writes it.
 func ParseIP(s string) (netip.Prefix, error) {
-	bits := -1
-	if strings.Contains(s, "/") {
-		bits = 0
-	}
-	p := filter.ParseID(s, bits)
-	if !p.IsValid() {
-		return p, fmt.Errorf("%q is no address or network", s)
-	}
-	return p, nil
+	return iplist.Parse(s)
 }
 
 // Ban implements control.Daemon.

@@ -38,6 +38,9 @@ type blocklist struct {
 
 // startList starts a list; an error stays with it. The caller holds the lock.
 func (d *Daemon) startList(c *config.Jail) error {
+	for _, e := range c.Faults {
+		d.log.With("component", "jail").Error(fmt.Sprintf("[%s] %v", c.Name, e))
+	}
 	err := c.Broken()
 	l := &blocklist{d: d, c: c, done: make(chan struct{})}
 	if err == nil && d.fw != nil {

@@ -10,9 +10,11 @@ import (
 	"strings"
 	"time"
 
+	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
 )
 
@@ -57,6 +59,9 @@ func (d *Daemon) set(c *command) (any, error) {
 		id, err := ParseIP(c.word(3))
 		if err != nil {
 			return nil, pyError("ValueError", err.Error())
+		}
+		if iplist.TooWide(id) {
+			return nil, pyError("ValueError", (&jail.TooWideError{IP: ban.Name(id), Jail: c.word(1)}).Error())
 		}
 		j.Attempt(id, c.rest(4))
 		d.settle(j)
@@ -162,6 +167,11 @@ func (d *Daemon) banAs(j *jail.Jail, ips []string) (any, error) {
 			return nil, pyError("ValueError", err.Error())
 		}
 		added, err := j.Ban(id, false)
+		var wide *jail.TooWideError
+		if errors.As(err, &wide) { // there is no --force in these commands
+			d.settle(j)
+			return nil, pyError("ValueError", err.Error())
+		}
 		if err != nil {
 			d.log.With("component", "actions").Warn(err.Error())
 			continue

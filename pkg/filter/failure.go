@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"bailiff/pkg/iplist"
 )
 
 // failures tries the failregexes in order; without CheckAll, the first that
@@ -219,7 +221,8 @@ func (f *Filter) identify(out *Failure, who *identity, tied bool) bool {
 			if addr.IsValid() {
 				out.IP = addr.Addr()
 			}
-			out.setID(who.fid.text, raw)
+			// A network, if the expression names one and this is it.
+			out.setID(who.fid.text, raw, who.cidr.text != "" && who.fid.text == ip.text+"/"+who.cidr.text)
 			return true
 		}
 		out.Addr = addr
@@ -251,12 +254,14 @@ func (f *Filter) identify(out *Failure, who *identity, tied bool) bool {
 	if !who.fid.ok || who.fid.text == "" && tied {
 		return false
 	}
-	out.setID(who.fid.text, raw)
+	out.setID(who.fid.text, raw, false)
 	return true
 }
 
-// setID takes a text that identifies; where it is an address, in its usual form.
-func (out *Failure) setID(id string, raw bool) {
+// setID takes a text that identifies; where it is an address, in its usual form. It is
+// a network only where the expression says so: else whoever may choose the text (a user
+// name) would choose who is banned.
+func (out *Failure) setID(id string, raw, network bool) {
 	out.ID = strings.Clone(id)
 	if raw {
 		return
@@ -265,21 +270,30 @@ func (out *Failure) setID(id string, raw bool) {
 	if strings.Contains(id, "/") {
 		bits = 0
 	}
-	if out.Addr = ParseID(id, bits); out.Addr.IsValid() {
-		out.ID = name(out.Addr)
+	p := ParseID(id, bits)
+	if !p.IsValid() {
+		return
+	}
+	out.ID = name(p)
+	if bits < 0 || network && !iplist.TooWide(p) {
+		out.Addr = p
 	}
 }
 
-// prefixOf reads an address with the length of its network, -1 for one address.
+// prefixOf reads an address with the length of its network, -1 for one address. A
+// network that is too wide to be banned by a line is none.
 func prefixOf(text string, bits int) netip.Prefix {
-	p := ParseID(text, -1)
-	if !p.IsValid() || bits < 0 {
-		return p
+	if bits < 0 {
+		return ParseID(text, -1)
 	}
-	if bits > p.Addr().BitLen() {
+	if bits > 32 && !strings.Contains(text, ":") {
+		bits -= 96 // of IPv4 written as IPv6; the tags leave its beginning out
+	}
+	p := ParseID(text+"/"+strconv.Itoa(bits), 0)
+	if p.IsValid() && iplist.TooWide(p) {
 		return netip.Prefix{}
 	}
-	return netip.PrefixFrom(p.Addr(), bits).Masked()
+	return p
 }
 
 func name(p netip.Prefix) string {

@@ -17,9 +17,11 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"strings"
 	"time"
 	"unique"
 
+	"bailiff/pkg/iplist"
 	"bailiff/pkg/logtime"
 	"bailiff/pkg/pyregexp"
 )
@@ -541,17 +543,12 @@ func (x *expression) groups(m []int, text []byte) Groups {
 // ParseID reads an address, or a network if bits is not -1. IPv4 addresses
 // written as IPv6 are taken as IPv4. The result is not valid if it is none.
 func ParseID(id string, bits int) netip.Prefix {
-	if bits >= 0 {
-		p, err := netip.ParsePrefix(id)
-		if err != nil {
-			return netip.Prefix{}
-		}
-		return p.Masked()
-	}
-	a, err := netip.ParseAddr(id)
-	if err != nil || a.Zone() != "" {
+	if bits < 0 && strings.Contains(id, "/") {
 		return netip.Prefix{}
 	}
-	a = a.Unmap()
-	return netip.PrefixFrom(a, a.BitLen())
+	p, err := iplist.Parse(id)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
 }

@@ -5,19 +5,17 @@
 // (192.0.2.1-192.0.2.9). What follows an entry behind white space, a comma or a
 // semicolon is left out; so are empty lines and comments, which begin with #, ; or //.
 // The forms of ipset save (add SET ENTRY), of PeerGuardian (NAME:FIRST-LAST) and of
-// lines in JSON with a cidr field (Spamhaus' DROP) are read, too.
+// lines in JSON with a cidr field (Spamhaus' DROP) are read, too. In a list of those
+// who are never banned (ReadAllowed), a line may have several entries.
+//
+// Files are read when they were left alone for a moment (Follow), so that one that is
+// being written isn't taken for what it will be.
 package iplist
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
-	"encoding/json"
-	"fmt"
-	"io"
 	"iter"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -32,21 +30,6 @@ type Set struct {
 	// Entries is how many entries the lists had.
 	Entries int
 }
-
-// LineError is a line that is no entry.
-type LineError struct {
-	File string
-	Line int
-	Text string
-}
-
-func (e *LineError) Error() string {
-	return fmt.Sprintf("%s:%d: %.80q is no address, network or range", e.File, e.Line, e.Text)
-}
-
-// MaxErrors is how many lines that are no entries are told of; the others are passed
-// over.
-const MaxErrors = 10
 
 // Ranges returns the ranges.
 func (s *Set) Ranges() []Range { return s.ranges }
@@ -67,7 +50,10 @@ func (s *Set) Overlaps(p netip.Prefix) bool {
 	if s == nil || !p.IsValid() {
 		return false
 	}
-	r := ofPrefix(p)
+	return s.overlaps(ofPrefix(p))
+}
+
+func (s *Set) overlaps(r Range) bool {
 	i, _ := slices.BinarySearchFunc(s.ranges, r.First, func(x Range, a netip.Addr) int { return x.Last.Compare(a) })
 	return i < len(s.ranges) && s.ranges[i].First.Compare(r.Last) <= 0
 }
@@ -89,6 +75,39 @@ func New(ranges []Range) *Set {
 		s.ranges = append(s.ranges, r)
 	}
 	return s
+}
+
+// Holds reports whether all addresses of a network are in the set.
+func (s *Set) Holds(p netip.Prefix) bool {
+	if s == nil || !p.IsValid() {
+		return false
+	}
+	r := ofPrefix(p)
+	i, _ := slices.BinarySearchFunc(s.ranges, r.First, func(x Range, a netip.Addr) int { return x.Last.Compare(a) })
+	return i < len(s.ranges) && s.ranges[i].First.Compare(r.First) <= 0 && r.Last.Compare(s.ranges[i].Last) <= 0
+}
+
+// Within returns what the set and some networks have in common.
+func (s *Set) Within(networks []netip.Prefix) *Set {
+	all := make([]Range, 0, len(networks))
+	for _, p := range networks {
+		all = append(all, ofPrefix(p))
+	}
+	var out []Range
+	for _, n := range New(all).ranges {
+		i, _ := slices.BinarySearchFunc(s.ranges, n.First, func(x Range, a netip.Addr) int { return x.Last.Compare(a) })
+		for ; i < len(s.ranges) && s.ranges[i].First.Compare(n.Last) <= 0; i++ {
+			r := s.ranges[i]
+			if r.First.Less(n.First) {
+				r.First = n.First
+			}
+			if n.Last.Less(r.Last) {
+				r.Last = n.Last
+			}
+			out = append(out, r)
+		}
+	}
+	return New(out)
 }
 
 // Without returns the set without what another one and some networks hold.
@@ -146,128 +165,6 @@ func Files(patterns []string) []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
-}
-
-// ReadFiles reads lists into one set. lines are those that are no entries, the first
-// MaxErrors of them; the error is for a file that can't be read.
-func ReadFiles(files []string) (s *Set, lines []error, err error) {
-	var all []Range
-	for _, name := range files {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, lines, err
-		}
-		ranges, bad, err := Read(f, name)
-		f.Close()
-		if err != nil {
-			return nil, lines, fmt.Errorf("%s: %w", name, err)
-		}
-		all = append(all, ranges...)
-		lines = append(lines, bad[:min(len(bad), MaxErrors-len(lines))]...)
-	}
-	return New(all), lines, nil
-}
-
-// Read reads a list. bad are the lines that are no entries, the first MaxErrors of
-// them.
-func Read(r io.Reader, name string) (ranges []Range, bad []error, err error) {
-	in := bufio.NewScanner(r)
-	in.Buffer(make([]byte, 64<<10), 1<<20)
-	for n := 1; in.Scan(); n++ {
-		line := bytes.TrimSpace(bytes.TrimPrefix(in.Bytes(), []byte("\uFEFF")))
-		if len(line) == 0 || line[0] == '#' || line[0] == ';' || bytes.HasPrefix(line, []byte("//")) {
-			continue
-		}
-		x, skip, ok := parse(line)
-		switch {
-		case ok:
-			ranges = append(ranges, x)
-		case !skip && len(bad) < MaxErrors:
-			bad = append(bad, &LineError{name, n, string(line)})
-		}
-	}
-	return ranges, bad, in.Err()
-}
-
-// parse reads an entry; skip says that the line is none, and need not be.
-func parse(line []byte) (r Range, skip, ok bool) {
-	if line[0] == '{' {
-		var entry struct {
-			CIDR string `json:"cidr"`
-		}
-		if err := json.Unmarshal(line, &entry); err != nil {
-			return r, false, false
-		}
-		if entry.CIDR == "" {
-			return r, true, false // the list's own name and date
-		}
-		line = []byte(entry.CIDR)
-	}
-	s := string(line)
-	if rest, is := strings.CutPrefix(s, "add "); is {
-		_, s, _ = strings.Cut(strings.TrimSpace(rest), " ")
-	} else if strings.HasPrefix(s, "create ") || strings.HasPrefix(s, "flush ") {
-		return r, true, false
-	}
-	if i := strings.IndexAny(s, " \t,;#"); i >= 0 {
-		if rest := strings.TrimSpace(s[i:]); strings.HasPrefix(rest, "- ") { // FIRST - LAST
-			s = s[:i] + "-" + strings.TrimSpace(rest[1:])
-		}
-		if i = strings.IndexAny(s, " \t,;#"); i >= 0 {
-			s = s[:i]
-		}
-	}
-	s = strings.Trim(s, `"'`)
-	if r, ok = entry(s); ok {
-		return r, false, true
-	}
-	// NAME:FIRST-LAST; the name may hold anything.
-	whole := string(line)
-	if i := strings.LastIndexByte(whole, ':'); i >= 0 && strings.Contains(whole[i:], "-") {
-		r, ok = entry(strings.TrimSpace(whole[i+1:]))
-	}
-	return r, false, ok
-}
-
-func entry(s string) (Range, bool) {
-	if first, last, is := strings.Cut(s, "-"); is {
-		a, err1 := netip.ParseAddr(strings.TrimSpace(first))
-		b, err2 := netip.ParseAddr(strings.TrimSpace(last))
-		a, b = a.Unmap(), b.Unmap()
-		if err1 != nil || err2 != nil || a.Zone() != "" || b.Zone() != "" || a.Is4() != b.Is4() || b.Less(a) {
-			return Range{}, false
-		}
-		return Range{a, b}, true
-	}
-	if p, err := netip.ParsePrefix(s); err == nil {
-		if p.Addr().Is4In6() {
-			if p.Bits() < 96 {
-				return Range{}, false
-			}
-			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-		}
-		return ofPrefix(p), true
-	}
-	a, err := netip.ParseAddr(s)
-	if err != nil || a.Zone() != "" {
-		return Range{}, false
-	}
-	a = a.Unmap()
-	return Range{a, a}, true
-}
-
-// Signature is another one when a file was changed, replaced, made or removed.
-func Signature(files []string) string {
-	var b strings.Builder
-	for _, f := range files {
-		fi, err := os.Stat(f)
-		if err != nil {
-			fmt.Fprintf(&b, "%s gone\n", f)
-			continue
-		}
-		fmt.Fprintf(&b, "%s %d %d\n", f, fi.Size(), fi.ModTime().UnixNano())
-	}
-	return b.String()
 }
 
 // Prefixes are the networks that a range is made of, the fewest.

@@ -24,6 +24,7 @@ import (
 	"bailiff/pkg/eventlog"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/iplist"
 	"bailiff/pkg/source"
 	"bailiff/pkg/store"
 )
@@ -146,6 +147,8 @@ type Status struct {
 	List        bool            `json:"list,omitempty"` // it is one of addresses; Banned are ranges of them
 	Files       []source.Status `json:"files"`
 	Bans        []BanStatus     `json:"bans"`
+	// Problems are what is wrong in parts, and what the jail waits for, while it runs.
+	Problems []string `json:"problems,omitempty"`
 }
 
 // BanStatus is one ban as others see it.
@@ -497,6 +500,11 @@ func (j *Jail) failure(f filter.Failure, catchUp bool) {
 		return
 	}
 	j.badIDs++
+	if strings.Contains(f.ID, "/") && filter.ParseID(f.ID, 0).IsValid() {
+		j.deps.Log.With("component", "actions").Warn(fmt.Sprintf("[%s] %q is a network: it matched, but is not banned (only what <SUBNET> or <CIDR> matches is, from /%d, IPv6 /%d, on)",
+			j.Config.Name, f.ID, iplist.Shortest4, iplist.Shortest6))
+		return
+	}
 	j.deps.Log.With("component", "actions").Warn(fmt.Sprintf("[%s] %q is no address: it matched, but can't be banned", j.Config.Name, f.ID))
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"bailiff/pkg/ban"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/iplist"
 )
 
 // What others ask of a running jail. Each method is safe for concurrent use; on
@@ -20,9 +21,21 @@ func (e *IgnoredError) Error() string {
 	return fmt.Sprintf("%s is never banned in jail %s: %s", e.IP, e.Jail, e.Reason)
 }
 
+// TooWideError says that a network is wider than what is banned without force.
+type TooWideError struct{ IP, Jail string }
+
+func (e *TooWideError) Error() string {
+	return fmt.Sprintf("%s is wider than /%d (IPv6: /%d): if you mean it, bailiff ban --force %s %s",
+		e.IP, iplist.Shortest4, iplist.Shortest6, e.Jail, e.IP)
+}
+
 // Ban bans by hand. It reports whether the ban is new: false if a ban of at
-// least the same length was there. force bans even what is ignored.
+// least the same length was there. force bans even what is ignored, and networks of
+// any width.
 func (j *Jail) Ban(id netip.Prefix, force bool) (added bool, err error) {
+	if iplist.TooWide(id) && !force {
+		return false, &TooWideError{ban.Name(id), j.Configured.Name}
+	}
 	j.do(func() {
 		if reason := j.ignored(id); reason != "" && !force {
 			err = &IgnoredError{ban.Name(id), j.Config.Name, reason}
@@ -129,6 +142,9 @@ func (j *Jail) Status(withBans bool) Status {
 		}
 	})
 	s.Files = j.source.Status()
+	for _, e := range j.Configured.Faults {
+		s.Problems = append(s.Problems, e.Error())
+	}
 	return s
 }
 

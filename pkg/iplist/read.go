@@ -1,0 +1,301 @@
+package iplist
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"regexp"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Bounds of what is read. Beyond MaxBytes and MaxEntries a file is refused as a whole:
+// half a list would be another one. MaxLine is told of as a line that is no entry, and
+// so are the first MaxErrors lines that are none.
+const (
+	MaxBytes   = 64 << 20  // of a file
+	MaxEntries = 2_000_000 // of a list, in all of its files
+	MaxLine    = 64 << 10  // bytes
+	MaxErrors  = 10
+	MaxNames   = 1000 // host names in a list of those who are never banned
+)
+
+// LineError is a line that is no entry.
+type LineError struct {
+	File string
+	Line int
+	Text string
+}
+
+func (e *LineError) Error() string {
+	return fmt.Sprintf("%s:%d: %.80q is no address, network or range", e.File, e.Line, e.Text)
+}
+
+// Entry is an entry of a list with its place.
+type Entry struct {
+	Range
+	File string
+	Line int
+	Text string // as it stands there, at most 80 bytes
+}
+
+// ReadFiles reads lists into one set. lines are those that are no entries, the first
+// MaxErrors of them; the error is for a file that can't be read.
+func ReadFiles(files []string) (s *Set, lines []error, err error) {
+	var all []Range
+	for _, name := range files {
+		err := readFile(name, func(f io.Reader) error {
+			ranges, bad, err := Read(f, name)
+			all = append(all, ranges...)
+			lines = append(lines, bad[:min(len(bad), MaxErrors-len(lines))]...)
+			if err == nil && len(all) > MaxEntries {
+				err = fmt.Errorf("the list has more than %d entries", MaxEntries)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, lines, err
+		}
+	}
+	return New(all), lines, nil
+}
+
+// Find returns the entries of lists that have an address in common with a set, in the
+// order of the files, at most so many. What can't be read is passed over.
+func Find(files []string, in *Set, most int) (found []Entry) {
+	enough := errors.New("enough")
+	for _, name := range files {
+		_ = readFile(name, func(f io.Reader) error {
+			return eachLine(f, func(n int, line []byte) error {
+				r, _, ok := parse(line)
+				if !ok || !in.overlaps(r) {
+					return nil
+				}
+				found = append(found, Entry{r, name, n, strings.ToValidUTF8(string(line[:min(len(line), 80)]), "")})
+				if len(found) >= most {
+					return enough
+				}
+				return nil
+			})
+		})
+		if len(found) >= most {
+			break
+		}
+	}
+	return found
+}
+
+// openRegular opens a file without waiting for anybody; anything but a regular file is
+// an error.
+func openRegular(name string) (*os.File, os.FileInfo, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	fi, err := f.Stat()
+	switch {
+	case err != nil:
+	case !fi.Mode().IsRegular():
+		err = fmt.Errorf("%s is no regular file", name)
+	case fi.Size() > MaxBytes:
+		err = fmt.Errorf("%s has %d bytes: more than %d are not read", name, fi.Size(), MaxBytes)
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, fi, nil
+}
+
+// readFile has a file read, at most MaxBytes of it.
+func readFile(name string, read func(io.Reader) error) error {
+	f, _, err := openRegular(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	limited := &io.LimitedReader{R: f, N: MaxBytes + 1}
+	if err = read(limited); err == nil && limited.N == 0 {
+		err = fmt.Errorf("more than %d bytes are not read", MaxBytes)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return err
+}
+
+// eachLine hands over what is neither empty nor a comment, with its number. A line that
+// is longer than MaxLine is cut there.
+func eachLine(r io.Reader, f func(n int, line []byte) error) error {
+	in := bufio.NewReaderSize(r, MaxLine)
+	for n := 1; ; n++ {
+		line, err := in.ReadSlice('\n')
+		long := errors.Is(err, bufio.ErrBufferFull)
+		line = bytes.TrimSpace(bytes.TrimPrefix(line, []byte("\uFEFF")))
+		if len(line) > 0 && line[0] != '#' && line[0] != ';' && !bytes.HasPrefix(line, []byte("//")) {
+			if err := f(n, line); err != nil {
+				return err
+			}
+		}
+		for long {
+			_, err = in.ReadSlice('\n')
+			long = errors.Is(err, bufio.ErrBufferFull)
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// Read reads a list. bad are the lines that are no entries, the first MaxErrors of
+// them.
+func Read(r io.Reader, name string) (ranges []Range, bad []error, err error) {
+	err = eachLine(r, func(n int, line []byte) error {
+		x, skip, ok := parse(line)
+		switch {
+		case ok:
+			if ranges = append(ranges, x); len(ranges) > MaxEntries {
+				return fmt.Errorf("the list has more than %d entries", MaxEntries)
+			}
+		case !skip && len(bad) < MaxErrors:
+			bad = append(bad, &LineError{name, n, string(line[:min(len(line), 200)])})
+		}
+		return nil
+	})
+	return ranges, bad, err
+}
+
+// parse reads an entry; skip says that the line is none, and need not be.
+func parse(line []byte) (r Range, skip, ok bool) {
+	if line[0] == '{' {
+		var entry struct {
+			CIDR string `json:"cidr"`
+		}
+		if err := json.Unmarshal(line, &entry); err != nil {
+			return r, false, false
+		}
+		if entry.CIDR == "" {
+			return r, true, false // the list's own name and date
+		}
+		line = []byte(entry.CIDR)
+	}
+	s := string(line)
+	if rest, is := strings.CutPrefix(s, "add "); is {
+		_, s, _ = strings.Cut(strings.TrimSpace(rest), " ")
+	} else if strings.HasPrefix(s, "create ") || strings.HasPrefix(s, "flush ") {
+		return r, true, false
+	}
+	if i := strings.IndexAny(s, " \t,;#"); i >= 0 {
+		if rest := strings.TrimSpace(s[i:]); strings.HasPrefix(rest, "- ") { // FIRST - LAST
+			s = s[:i] + "-" + strings.TrimSpace(rest[1:])
+		}
+		if i = strings.IndexAny(s, " \t,;#"); i >= 0 {
+			s = s[:i]
+		}
+	}
+	s = strings.Trim(s, `"'`)
+	if r, ok = entry(s); ok {
+		return r, false, true
+	}
+	// NAME:FIRST-LAST; the name may hold anything.
+	whole := string(line)
+	if i := strings.LastIndexByte(whole, ':'); i >= 0 && strings.Contains(whole[i:], "-") {
+		r, ok = entry(strings.TrimSpace(whole[i+1:]))
+	}
+	return r, false, ok
+}
+
+// entry is ParseRange without the price of its errors for what is written as usual.
+func entry(s string) (Range, bool) {
+	if p, err := netip.ParsePrefix(s); err == nil && !p.Addr().Is4In6() {
+		return ofPrefix(p), true
+	}
+	r, err := ParseRange(s)
+	return r, err == nil
+}
+
+// Allowed is what a list of those who are never banned holds.
+type Allowed struct {
+	*Set
+	Names []string // host names, to be resolved
+}
+
+// ReadAllowed reads a file of addresses, networks, ranges and host names that are never
+// banned. Entries are apart by commas, blanks and line ends; # and ; begin a comment,
+// which goes on to the end of the line. A line of the other forms of lists may be there,
+// too. bad are the words that are no entries, the first MaxErrors of them.
+func ReadAllowed(name string) (a Allowed, bad []error, err error) {
+	err = readFile(name, func(f io.Reader) (err error) {
+		a, bad, err = readAllowed(f, name)
+		return err
+	})
+	return a, bad, err
+}
+
+func readAllowed(r io.Reader, name string) (a Allowed, bad []error, err error) {
+	var ranges []Range
+	wrong := func(n int, text string) {
+		if len(bad) < MaxErrors {
+			bad = append(bad, &LineError{name, n, text})
+		}
+	}
+	err = eachLine(r, func(n int, line []byte) error {
+		if i := bytes.IndexAny(line, "#;"); i >= 0 && line[0] != '{' {
+			if line = bytes.TrimSpace(line[:i]); len(line) == 0 {
+				return nil
+			}
+		}
+		words := strings.FieldsFunc(string(line), func(c rune) bool { return c == ',' || c == ' ' || c == '\t' || c == '\r' || c == '\v' || c == '\f' })
+		if len(words) == 0 {
+			return nil
+		}
+		if _, err := ParseRange(strings.Trim(words[0], `"'`)); err != nil {
+			if one, skip, ok := parse(line); ok || skip { // one of the other forms
+				if ok {
+					ranges = append(ranges, one)
+				}
+				return nil
+			}
+		}
+		for i := 0; i < len(words); i++ {
+			w := strings.Trim(words[i], `"'`)
+			if i+2 < len(words) && words[i+1] == "-" { // FIRST - LAST
+				if r, err := ParseRange(w + "-" + words[i+2]); err == nil {
+					ranges = append(ranges, r)
+					i += 2
+					continue
+				}
+			}
+			r, err := ParseRange(w)
+			switch {
+			case err == nil:
+				ranges = append(ranges, r)
+			case HostName.MatchString(w) && strings.Contains(w, "."):
+				if len(a.Names) >= MaxNames {
+					return fmt.Errorf("more than %d host names", MaxNames)
+				}
+				a.Names = append(a.Names, w)
+			default:
+				wrong(n, w)
+			}
+		}
+		if len(ranges) > MaxEntries {
+			return fmt.Errorf("the list has more than %d entries", MaxEntries)
+		}
+		return nil
+	})
+	a.Set = New(ranges)
+	return a, bad, err
+}
+
+// HostName is what may be resolved; all digits and dots would be an address.
+var HostName = regexp.MustCompile(`^(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.)*[A-Za-z_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.?$`)
