@@ -6,6 +6,7 @@
 #              LIB=… CONFIG=… LOGS=… for another fail2ban than Debian's
 # make bench   bailiff and fail2ban side by side; writes bench/README.md (15 minutes)
 # make soak    rotation, kills and a million bans, for longer than make test
+# make vm      clocks set and a machine switched off and on, in a virtual machine (Debian, root; 5 minutes)
 # make check   go vet, staticcheck, gofumpt
 # make fuzz    100,000 random patterns against Python, then each fuzz target for FUZZTIME (1m)
 
@@ -15,7 +16,7 @@ export CGO_ENABLED := 0
 TIMEOUT ?= 12m
 FUZZTIME ?= 1m
 
-.PHONY: build demo test conformance bench soak check fuzz packages
+.PHONY: build demo test conformance bench soak vm check fuzz packages
 
 build:
 	go build -trimpath -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff ./cmd/bailiff
@@ -46,6 +47,10 @@ soak: packages
 	go test -timeout 60m -count 1 ./pkg/source -run TestRotations -v -rotations 500
 	CGO_ENABLED=1 go test -race -timeout 60m -count 1 ./pkg/source -run TestRotations -v -rotations 100
 	go test -timeout 60m -count 1 ./cmd/bailiff -run 'TestCrash|TestScale' -v -kills 500 -bans 1000000
+
+vm: build
+	@scripts/packages debootstrap qemu-system-x86 e2fsprogs
+	scripts/vm/run bin/bailiff
 
 conformance:
 	@LIB="$(LIB)" CONFIG="$(CONFIG)" LOGS="$(LOGS)" scripts/conformance
