@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/clock"
 	"bailiff/pkg/store"
 )
 
@@ -39,7 +40,7 @@ func attackerAddr(i int) netip.Addr {
 // storedBans writes a database with bans of the jail django-auth.
 func storedBans(t *testing.T, path string, count int) {
 	t.Helper()
-	s, err := store.Open(path)
+	s, err := store.Open(path, clock.System())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,7 +77,15 @@ var system = sync.OnceValue(func() *Clock {
 	if err != nil {
 		id = nil // another boot each time: the wall clock counts then
 	}
-	return New(systemSource(), strings.TrimSpace(string(id)))
+	boot := strings.TrimSpace(string(id))
+	// In a time namespace boottime begins elsewhere.
+	offsets, _ := os.ReadFile("/proc/self/timens_offsets")
+	for line := range strings.Lines(string(offsets)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "boottime" && boot != "" && (f[1] != "0" || f[2] != "0") {
+			boot += " " + f[1] + "." + f[2]
+		}
+	}
+	return New(systemSource(), boot)
 })
 
 // System is the machine's clock, the same one at each call.

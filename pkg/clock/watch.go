@@ -18,6 +18,19 @@ type Step struct {
 	Suspended time.Duration
 }
 
+// Told says by how much a clock was set, as in "the clock was …".
+func Told(by time.Duration) string {
+	how := "set forward"
+	if by < 0 {
+		how = "set back"
+	}
+	exact := time.Millisecond
+	if by.Abs() >= time.Minute {
+		exact = time.Second
+	}
+	return how + " by " + by.Abs().Round(exact).String()
+}
+
 // lookEvery is how often the clocks are compared where the kernel does not tell.
 const lookEvery = 2 * time.Second
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
 	"bailiff/pkg/store"
 )
@@ -30,7 +31,7 @@ func (d *Daemon) keep() *keeper {
 		return nil
 	}
 	_, statErr := os.Stat(path)
-	s, err := store.Open(path)
+	s, err := store.Open(path, d.clock)
 	var damaged *store.Damaged
 	switch {
 	case errors.As(err, &damaged) && s != nil:
@@ -43,6 +44,9 @@ func (d *Daemon) keep() *keeper {
 	if statErr != nil {
 		log.Warn(fmt.Sprintf("New database created. Version '%d'", store.Version))
 	}
+	if by := s.Moved(); by != 0 {
+		log.Warn(fmt.Sprintf("the clock is %s since the database was written: its times are moved by as much, so bans last as long as they should", clock.Told(by)))
+	}
 	k := &keeper{Store: s, log: log}
 	k.queue = store.NewQueue(s.Write, func(err error) {
 		if err != nil {
@@ -51,7 +55,7 @@ func (d *Daemon) keep() *keeper {
 			log.Info(fmt.Sprintf("database %s can be written again", path))
 		}
 	})
-	if err := s.Purge(d.cfg.Database.PurgeAge, time.Now()); err != nil {
+	if err := s.Purge(d.cfg.Database.PurgeAge, d.clock.Now()); err != nil {
 		log.Error(fmt.Sprintf("database %s: purge: %v", path, err))
 	}
 	return k
@@ -92,7 +96,7 @@ func (d *Daemon) purge() {
 	d.mu.Lock()
 	age := d.cfg.Database.PurgeAge
 	d.mu.Unlock()
-	if err := d.store.Purge(age, time.Now()); err != nil {
+	if err := d.store.Purge(age, d.clock.Now()); err != nil {
 		d.store.log.Error(fmt.Sprintf("database %s: purge: %v", d.store.Path(), err))
 	}
 }

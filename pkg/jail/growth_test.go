@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
 	"bailiff/pkg/store"
 )
@@ -17,7 +18,8 @@ import (
 // direct is a store that writes at once.
 type direct struct {
 	*store.Store
-	t *testing.T
+	t     *testing.T
+	clock *clock.Manual // the store's, and of the jails that use it
 }
 
 func (d *direct) Push(delta *store.Delta) {
@@ -28,12 +30,13 @@ func (d *direct) Push(delta *store.Delta) {
 
 func openStore(t *testing.T) *direct {
 	t.Helper()
-	s, err := store.Open(filepath.Join(t.TempDir(), "db.sqlite3"))
+	c := clock.NewManual(begin)
+	s, err := store.Open(filepath.Join(t.TempDir(), "db.sqlite3"), c.Clock)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	return &direct{s, t}
+	return &direct{s, t, c}
 }
 
 func failures(l *lab, n int, who string) {
@@ -50,7 +53,7 @@ func failures(l *lab, n int, who string) {
 func TestGrowth(t *testing.T) {
 	db := openStore(t)
 	setup := func(c *config.Jail, l *lab) {
-		l.store = db
+		l.store, l.clock = db, db.clock
 		c.MaxRetry, c.MaxMatches = 4, 4
 		c.Increase = &ban.Increase{MaxTime: 5 * time.Hour}
 	}
@@ -75,9 +78,8 @@ func TestGrowth(t *testing.T) {
 	l.want("+192.0.2.7/32 4h0m0s")
 	l.jail.Stop(false)
 
-	later := l.clock
-	later.Advance(6 * time.Hour)
-	l = start(t, func(c *config.Jail, l *lab) { setup(c, l); l.clock = later })
+	l.sleep(6 * time.Hour)
+	l = start(t, setup)
 	failures(l, 1, "192.0.2.7")
 	l.want("+192.0.2.7/32 5h0m0s") // eight would be more than maxtime; one failure is enough
 	l.logged(", 3 # -> 4, Ban\n")
@@ -141,7 +143,7 @@ func TestPrefix(t *testing.T) {
 func TestAggregate(t *testing.T) {
 	db := openStore(t)
 	setup := func(c *config.Jail, l *lab) {
-		l.store = db
+		l.store, l.clock = db, db.clock
 		c.MaxRetry = 1
 		c.Networks = config.Networks{Prefix4: 32, Prefix6: 64, Aggregate: 3}
 		c.Ignore.Prefixes = []netip.Prefix{netip.MustParsePrefix("198.51.100.9/32")}
@@ -169,8 +171,7 @@ func TestAggregate(t *testing.T) {
 		t.Errorf("asked %s", got)
 	}
 	l.jail.Stop(false)
-	before := l.clock
-	l = start(t, func(c *config.Jail, l *lab) { setup(c, l); l.clock = before })
+	l = start(t, setup)
 	var names []string
 	for _, b := range l.jail.Bans() {
 		names = append(names, b.IP)
@@ -212,7 +213,7 @@ func TestIgnoredNow(t *testing.T) {
 	}
 	db.Push(d)
 	l := start(t, func(c *config.Jail, l *lab) {
-		l.store = db
+		l.store, l.clock = db, db.clock
 		c.Ignore.Prefixes = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
 	})
 	got := strings.Split(l.asked(), ", ")

@@ -143,9 +143,12 @@ func (l *lab) want(what string) {
 	}
 }
 
+// begin is when labs begin.
+var begin = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+
 func start(t *testing.T, change func(*config.Jail, *lab)) *lab {
 	t.Helper()
-	l := &lab{t: t, clock: clock.NewManual(time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)), lines: make(chan []string), taken: make(chan struct{}), lookups: map[string][]netip.Addr{}}
+	l := &lab{t: t, clock: clock.NewManual(begin), lines: make(chan []string), taken: make(chan struct{}), lookups: map[string][]netip.Addr{}}
 	c := &config.Jail{
 		Name: "test", MaxRetry: 3, FindTime: 10 * time.Minute, BanTime: time.Hour,
 		Filter: filter.Definition{Name: "test", Failregex: []filter.Expr{{Text: `Login failure <HOST>$`}}},

@@ -32,7 +32,9 @@ func (s *Store) Load(jail string, now time.Time) (State, error) {
 	if _, err := s.db.Exec("INSERT INTO jails(name, enabled) VALUES(?, 1) ON CONFLICT(name) DO UPDATE SET enabled = 1", jail); err != nil {
 		return wrap(err)
 	}
-	rows, err := s.db.Query("SELECT ip, timeofban, bantime, bancount FROM bips WHERE jail = ? AND (bantime < 0 OR timeofban + bantime > ?)", jail, now.Unix())
+	offset, done := s.reading()
+	defer done()
+	rows, err := s.db.Query("SELECT ip, timeofban, bantime, bancount FROM bips WHERE jail = ? AND (bantime < 0 OR timeofban + bantime > ?)", jail, now.Add(offset).Unix())
 	if err != nil {
 		return wrap(err)
 	}
@@ -48,7 +50,7 @@ func (s *Store) Load(jail string, now time.Time) (State, error) {
 		if !id.IsValid() {
 			continue // an id of fail2ban's that is no address
 		}
-		b := ban.Ban{ID: id, Start: time.Unix(at, 0), Count: count}
+		b := ban.Ban{ID: id, Start: time.Unix(at, 0).Add(-offset), Count: count}
 		switch {
 		case lasts == -2: // of an old database: how long is not known
 			continue
@@ -60,7 +62,7 @@ func (s *Store) Load(jail string, now time.Time) (State, error) {
 	if err := rows.Err(); err != nil {
 		return wrap(err)
 	}
-	if st.Failures, err = s.failures(jail); err != nil {
+	if st.Failures, err = s.failures(jail, offset); err != nil {
 		return wrap(err)
 	}
 	if st.Logs, err = s.positions(jail); err != nil {
@@ -76,7 +78,7 @@ func cidr(ip string) int {
 	return -1
 }
 
-func (s *Store) failures(jail string) ([]Failures, error) {
+func (s *Store) failures(jail string, offset time.Duration) ([]Failures, error) {
 	rows, err := s.db.Query("SELECT ip, times FROM bailiff_failures WHERE jail = ?", jail)
 	if err != nil {
 		return nil, err
@@ -91,7 +93,7 @@ func (s *Store) failures(jail string) ([]Failures, error) {
 		f := Failures{ID: filter.ParseID(ip, cidr(ip))}
 		for _, t := range strings.Fields(times) {
 			if n, err := strconv.ParseInt(t, 10, 64); err == nil {
-				f.Times = append(f.Times, time.Unix(0, n))
+				f.Times = append(f.Times, time.Unix(0, n).Add(-offset))
 			}
 		}
 		if f.ID.IsValid() && len(f.Times) > 0 {
@@ -152,6 +154,8 @@ func (s *Store) BanCount(jail string, id netip.Prefix, overall bool) (count int,
 	if overall {
 		q, args = "SELECT coalesce(sum(bancount), 0), coalesce(max(timeofban), 0) FROM bips WHERE ip = ?", []any{ban.Name(id)}
 	}
+	offset, done := s.reading()
+	defer done()
 	var at int64
 	err = s.db.QueryRow(q, args...).Scan(&count, &at)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -160,7 +164,7 @@ func (s *Store) BanCount(jail string, id netip.Prefix, overall bool) (count int,
 	if err != nil {
 		return 0, time.Time{}, fmt.Errorf("database %s: %w", s.path, err)
 	}
-	return count, time.Unix(at, 0), nil
+	return count, time.Unix(at, 0).Add(-offset), nil
 }
 
 // Merged returns what all bans of an address had, in one jail or, with overall, in
@@ -171,6 +175,8 @@ func (s *Store) Merged(jail string, id netip.Prefix, overall bool, mostLines int
 	if overall {
 		q, args = "SELECT timeofban, data FROM bans WHERE ip = ? ORDER BY timeofban DESC, rowid DESC", args[:1]
 	}
+	offset, done := s.reading()
+	defer done()
 	rows, err := s.db.Query(q, args...)
 	if err != nil {
 		return 0, nil, last, false, fmt.Errorf("database %s: %w", s.path, err)
@@ -188,7 +194,7 @@ func (s *Store) Merged(jail string, id netip.Prefix, overall bool, mostLines int
 		}{}
 		_ = json.Unmarshal(data, &of) // what another program wrote counts as one failure
 		if !known {
-			last, known = time.Unix(at, 0), true
+			last, known = time.Unix(at, 0).Add(-offset), true
 		}
 		one := 1
 		failures += *cmp.Or(of.Failures, &one)

@@ -18,12 +18,14 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver; no cgo
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/clock"
 )
 
 // Version is that of fail2ban's schema.
@@ -65,6 +67,11 @@ type Store struct {
 	path string
 	db   *sql.DB
 	lock *os.File
+
+	clock   *clock.Clock
+	moved   time.Duration
+	settled sync.RWMutex  // held while rows and offset change together
+	offset  time.Duration // of the rows' times from the steady ones; Write's alone to change
 }
 
 // State is what is known of a jail.
@@ -158,7 +165,7 @@ func (e *Damaged) Unwrap() error { return e.Err }
 
 // Open opens a database or makes a new one. A *Damaged error comes with a Store
 // all the same: the damaged file was set aside.
-func Open(path string) (*Store, error) {
+func Open(path string, c *clock.Clock) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("database: %w", err)
 	}
@@ -170,7 +177,7 @@ func Open(path string) (*Store, error) {
 		lock.Close()
 		return nil, fmt.Errorf("database %s: another daemon uses it (%s.lock is held): give this one its own with --database", path, path)
 	}
-	s := &Store{path: path, lock: lock}
+	s := &Store{path: path, lock: lock, clock: c}
 	err = s.open()
 	if err == nil {
 		return s, nil
@@ -241,11 +248,13 @@ func (s *Store) open() error {
 			return err
 		}
 	}
-	if _, err := s.db.Exec(schema); err != nil {
+	if _, err := s.db.Exec(schema + clockSchema); err != nil {
 		return err
 	}
-	_, err = s.db.Exec("INSERT INTO fail2banDb(version) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM fail2banDb)", Version)
-	return err
+	if _, err = s.db.Exec("INSERT INTO fail2banDb(version) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM fail2banDb)", Version); err != nil {
+		return err
+	}
+	return s.catchUp()
 }
 
 // upgrade brings an older database of fail2ban's up to version 4: bans had no
@@ -314,9 +323,12 @@ func (s *Store) Disable(jail string) error {
 // purge age.
 const outdated = 3
 
-// Purge forgets what ended longer ago than age, as fail2ban does: single bans
+// Purge forgets what ended longer before a steady time than age, as fail2ban does: single bans
 // after age, what is known of an address after three times that.
 func (s *Store) Purge(age time.Duration, now time.Time) error {
+	offset, done := s.reading()
+	now = now.Add(offset)
+	done()
 	tx, err := s.db.Begin()
 	if err != nil {
 		return err
@@ -341,17 +353,22 @@ func (s *Store) Write(deltas []*Delta) error {
 		return err
 	}
 	defer tx.Rollback()
-	w := &writer{tx: tx, prepared: map[string]*sql.Stmt{}}
+	offset, err := s.follow(tx)
+	if err != nil {
+		return err
+	}
+	w := &writer{tx: tx, offset: offset, prepared: map[string]*sql.Stmt{}}
 	for _, d := range deltas {
 		if err := w.delta(d); err != nil {
 			return err
 		}
 	}
-	return tx.Commit()
+	return s.commit(tx, offset)
 }
 
 type writer struct {
 	tx       *sql.Tx
+	offset   time.Duration // of what is written from the steady time
 	prepared map[string]*sql.Stmt
 }
 
@@ -397,7 +414,7 @@ func (w *writer) delta(d *Delta) error {
 		}
 		name := ban.Name(e.Ban.ID)
 		if e.Shortened {
-			if err := w.exec("UPDATE bips SET bantime = max(? - timeofban, 0) WHERE jail = ? AND ip = ?", e.Ban.End.Unix(), d.Jail, name); err != nil {
+			if err := w.exec("UPDATE bips SET bantime = max(? - timeofban, 0) WHERE jail = ? AND ip = ?", e.Ban.End.Add(w.offset).Unix(), d.Jail, name); err != nil {
 				return err
 			}
 			continue
@@ -423,7 +440,7 @@ func (w *writer) delta(d *Delta) error {
 			// Whole seconds: what is kept must not end before the ban does.
 			lasts = int64((e.Ban.End.Sub(e.Ban.Start) + time.Second - 1) / time.Second)
 		}
-		at, count := e.Ban.Start.Unix(), max(e.Ban.Count, 1)
+		at, count := e.Ban.Start.Add(w.offset).Unix(), max(e.Ban.Count, 1)
 		if err := w.exec("INSERT INTO bans(jail, ip, timeofban, bantime, bancount, data) VALUES(?, ?, ?, ?, ?, ?)", d.Jail, name, at, lasts, count, data); err != nil {
 			return err
 		}
@@ -443,7 +460,7 @@ func (w *writer) delta(d *Delta) error {
 			if i > 0 {
 				text = append(text, ' ')
 			}
-			text = strconv.AppendInt(text, t.UnixNano(), 10)
+			text = strconv.AppendInt(text, t.Add(w.offset).UnixNano(), 10)
 		}
 		if err := w.exec("INSERT OR REPLACE INTO bailiff_failures(jail, ip, times) VALUES(?, ?, ?)", d.Jail, ban.Name(id), string(text)); err != nil {
 			return err

@@ -19,11 +19,12 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/clock"
 )
 
 func open(t *testing.T, path string) *Store {
 	t.Helper()
-	s, err := Open(path)
+	s, err := Open(path, clock.System())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +120,7 @@ func TestKeeps(t *testing.T) {
 	if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", fi.Mode(), err)
 	}
-	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "another daemon uses it") {
+	if _, err := Open(path, clock.System()); err == nil || !strings.Contains(err.Error(), "another daemon uses it") {
 		t.Errorf("a second daemon: %v", err)
 	}
 }
@@ -225,7 +226,7 @@ func TestDamage(t *testing.T) {
 			if err := os.WriteFile(path, spoil(data), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			s, err = Open(path)
+			s, err = Open(path, clock.System())
 			var damaged *Damaged
 			if !errors.As(err, &damaged) || s == nil {
 				t.Fatalf("got %v, %v", s, err)
@@ -246,7 +247,7 @@ func TestDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Close()
-	if s, err := Open(path); s != nil || err == nil || !strings.Contains(err.Error(), "newer fail2ban") {
+	if s, err := Open(path, clock.System()); s != nil || err == nil || !strings.Contains(err.Error(), "newer fail2ban") {
 		t.Errorf("got %v, %v", s, err)
 	}
 }
@@ -305,7 +306,7 @@ func TestQueueKeeps(t *testing.T) {
 func BenchmarkWrite(b *testing.B) {
 	for _, n := range []int{1, 1000} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
-			s, err := Open(filepath.Join(b.TempDir(), "db"))
+			s, err := Open(filepath.Join(b.TempDir(), "db"), clock.System())
 			if err != nil {
 				b.Fatal(err)
 			}
