@@ -27,6 +27,7 @@ import (
 
 	"bailiff/bench/section"
 	"bailiff/pkg/ban"
+	"bailiff/pkg/clock"
 	"bailiff/pkg/netlab"
 	"bailiff/pkg/store"
 )
@@ -288,7 +289,7 @@ func addr(i int) netip.Addr {
 
 // fill writes a database with bans; the last one is the last to be read.
 func fill(path string, count int) error {
-	s, err := store.Open(path)
+	s, err := store.Open(path, clock.System())
 	if err != nil {
 		return err
 	}

@@ -127,6 +127,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	ready()
 	exports := d.exports(ctx)
 	defer exports()
+	defer d.watchClock(ctx)()
 	if d.fw != nil {
 		mending, stop := context.WithCancel(ctx)
 		var wg sync.WaitGroup
@@ -266,6 +267,11 @@ func (k *kernel) RemoveJail(name string) error {
 	return k.d.fw.RemoveJail(name)
 }
 
+func (k *kernel) Lift(name string, id netip.Prefix) (bool, error) {
+	k.d.queue.Sync()
+	return k.d.fw.Lift(name, id)
+}
+
 func (k *kernel) Push(c ...firewall.Change) { k.d.queue.Push(c...) }
 
 // dry is the firewall of --dry-run.
@@ -274,6 +280,7 @@ type dry struct{ log *slog.Logger }
 func (d *dry) AddJail(firewall.Rule) error                 { return nil }
 func (d *dry) Elements(string) ([]firewall.Element, error) { return nil, nil }
 func (d *dry) RemoveJail(string) error                     { return nil }
+func (d *dry) Lift(string, netip.Prefix) (bool, error)     { return false, nil }
 
 func (d *dry) Push(changes ...firewall.Change) {
 	for _, c := range changes {

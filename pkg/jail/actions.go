@@ -2,6 +2,7 @@ package jail
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ type NoFirewall struct{}
 func (NoFirewall) AddJail(firewall.Rule) error                 { return nil }
 func (NoFirewall) Elements(string) ([]firewall.Element, error) { return nil, nil }
 func (NoFirewall) RemoveJail(string) error                     { return nil }
+func (NoFirewall) Lift(string, netip.Prefix) (bool, error)     { return false, nil }
 func (NoFirewall) Push(...firewall.Change)                     {}
 
 // startActions starts the jail's actions, or hands those that are at work what is

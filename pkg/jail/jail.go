@@ -36,6 +36,8 @@ type Firewall interface {
 	// Elements returns what the sets hold.
 	Elements(name string) ([]firewall.Element, error)
 	RemoveJail(name string) error
+	// Lift takes one element out of the jail's sets and reports whether it was there.
+	Lift(name string, id netip.Prefix) (bool, error)
 	// Push hands changes over; they are in force a moment later.
 	Push(...firewall.Change)
 }
@@ -124,6 +126,9 @@ type Jail struct {
 
 	allowedSign string // of the files of ignoreip, as they were read
 	allowedTold string // what was told of them last
+
+	armed time.Time     // the end of a ban that a timer is set for
+	slept time.Duration // by how much the kernel's timers were behind when it had the bans last
 
 	read        clock.Reading // when the lines at work were read
 	skewWarned  time.Time     // when a line off the clock was last warned of, by the steady time
@@ -234,6 +239,7 @@ func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 	if j.begun {
 		close(j.begin)
 	}
+	j.slept = deps.Clock.Suspended()
 	go j.run(ctx)
 	if j.deps.Store != nil {
 		go j.reconcile(ctx)
@@ -336,14 +342,13 @@ func (j *Jail) run(ctx context.Context) {
 		j.changed()
 	}
 	version := ^uint64(0)
-	var armed time.Time // the end that ends is set for
 	for {
 		if now := j.bans.Version(); now != version && j.deps.Changed != nil {
 			version = now
 			j.deps.Changed()
 		}
-		if end, ok := j.bans.NextEnd(); ok && !end.Equal(armed) {
-			armed = end
+		if end, ok := j.bans.NextEnd(); ok && !end.Equal(j.armed) {
+			j.armed = end
 			ends.Reset(max(end.Add(expireGrace).Sub(j.deps.Clock.Now()), time.Millisecond))
 		}
 		in, resolved, checked := batches, j.names.answers, j.checks.answers
@@ -373,12 +378,12 @@ func (j *Jail) run(ctx context.Context) {
 				j.save()
 			}
 			if ends.rang() {
-				armed = time.Time{}
+				j.armed = time.Time{}
 				j.expire()
 			}
 			if tick.rang() {
 				tick.Reset(housekeeping)
-				armed = time.Time{} // the clock may have been set
+				j.armed = time.Time{} // a timer stands still in suspend
 				for _, id := range j.window.Expire(j.deps.Clock.Now()) {
 					j.failuresChanged(id)
 				}
@@ -600,13 +605,6 @@ func (j *Jail) enforce(b ban.Ban) {
 	j.remember(b.ID, past{b.Count, b.Start})
 	j.notice("Ban %s", ban.Name(b.ID))
 	j.actions.Ban(ticket)
-}
-
-func (j *Jail) expire() {
-	for _, b := range j.bans.Expire(j.deps.Clock.Now().Add(-expireGrace)) {
-		j.notice("Unban %s", ban.Name(b.ID))
-		j.actions.Unban(ban.Name(b.ID))
-	}
 }
 
 // ignoreSource is why an address is ignored in fail2ban's words, for the log.

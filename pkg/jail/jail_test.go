@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -44,6 +45,15 @@ type lab struct {
 func (l *lab) AddJail(firewall.Rule) error                 { return nil }
 func (l *lab) Elements(string) ([]firewall.Element, error) { return l.held, nil }
 func (l *lab) RemoveJail(string) error                     { return nil }
+
+// Lift says of what Elements tells that it was there.
+func (l *lab) Lift(_ string, id netip.Prefix) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := len(l.held)
+	l.held = slices.DeleteFunc(l.held, func(e firewall.Element) bool { return e.ID == id })
+	return len(l.held) < n, nil
+}
 
 func (l *lab) Push(c ...firewall.Change) {
 	l.mu.Lock()

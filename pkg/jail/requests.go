@@ -82,7 +82,8 @@ func (j *Jail) Ban(id netip.Prefix, force bool) (added bool, err error) {
 // address that is banned with its network, since the jail bans networks, is
 // unbanned with it.
 func (j *Jail) Unban(id netip.Prefix) (found bool) {
-	j.do(func() {
+	var also []netip.Prefix
+	running := j.do(func() {
 		if _, ok := j.bans.Get(id); !ok {
 			for _, wider := range []netip.Prefix{j.widened(id), j.aggregated(id)} {
 				if _, ok := j.bans.Get(wider); ok {
@@ -100,8 +101,26 @@ func (j *Jail) Unban(id netip.Prefix) (found bool) {
 			j.notice("Unban %s", ban.Name(id))
 			j.actions.Unban(ban.Name(id))
 		}
+		if also = []netip.Prefix{id}; !found && j.widened(id) != id {
+			also = append(also, j.widened(id))
+		}
 		j.push()
 	})
+	if found || !running {
+		return found
+	}
+	// Nobody knows of it; but if the kernel has it, from wherever, it is what shuts them
+	// out.
+	for _, id := range also {
+		was, err := j.deps.Firewall.Lift(j.Configured.Name, id)
+		if err != nil {
+			j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", j.Configured.Name, err))
+		}
+		if was {
+			found = true
+			j.notice("Unban %s", ban.Name(id))
+		}
+	}
 	return found
 }
 

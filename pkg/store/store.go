@@ -346,7 +346,8 @@ func (s *Store) Purge(age time.Duration, now time.Time) error {
 	return tx.Commit()
 }
 
-// Write carries out deltas in one transaction.
+// Write carries out deltas in one transaction. One of no jail changes nothing but has
+// the rows follow the clock.
 func (s *Store) Write(deltas []*Delta) error {
 	tx, err := s.db.Begin()
 	if err != nil {
@@ -359,6 +360,9 @@ func (s *Store) Write(deltas []*Delta) error {
 	}
 	w := &writer{tx: tx, offset: offset, prepared: map[string]*sql.Stmt{}}
 	for _, d := range deltas {
+		if d.Jail == "" {
+			continue
+		}
 		if err := w.delta(d); err != nil {
 			return err
 		}

@@ -1,0 +1,39 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"bailiff/pkg/clock"
+	"bailiff/pkg/store"
+)
+
+// watchClock has jails and database told when the clock is set or the machine wakes
+// up. The function that it returns ends that.
+func (d *Daemon) watchClock(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { d.clock.Watch(ctx, d.stepped) })
+	return func() {
+		cancel()
+		wg.Wait()
+	}
+}
+
+func (d *Daemon) stepped(s clock.Step) {
+	server := d.log.With("component", "server")
+	if s.By != 0 {
+		server.Warn(fmt.Sprintf("the clock was %s: bans and findtime go on by the time that passes", clock.Told(s.By)))
+	}
+	if s.Suspended != 0 {
+		server.Info(fmt.Sprintf("the machine was suspended for %v: bans end when they should, and the kernel is told anew", s.Suspended.Round(time.Second)))
+	}
+	for _, j := range d.running() {
+		go j.Stepped(s) // one that is busy holds up no other
+	}
+	if d.store != nil {
+		d.store.queue.Push(&store.Delta{}) // the rows follow the clock with what is written
+	}
+}

@@ -1,0 +1,55 @@
+package jail
+
+import (
+	"time"
+
+	"bailiff/pkg/ban"
+	"bailiff/pkg/clock"
+	"bailiff/pkg/firewall"
+)
+
+// Bans end by the steady time, whatever is done to the wall clock. The kernel ends them
+// by timers of its own, which stand still while the machine is suspended.
+
+// sleptSlack is how much of a suspend goes unnoticed; clocks are read one after the
+// other.
+const sleptSlack = 100 * time.Millisecond
+
+// Stepped is told that the clock was set or the machine was suspended.
+func (j *Jail) Stepped(s clock.Step) {
+	j.do(func() {
+		j.expire()
+		j.armed = time.Time{} // a timer of ours stood still, too
+	})
+}
+
+// expire takes bans off the list that have ended.
+func (j *Jail) expire() {
+	over := j.bans.Expire(j.deps.Clock.Now().Add(-expireGrace))
+	j.awake(over)
+	for _, b := range over {
+		j.notice("Unban %s", ban.Name(b.ID))
+		j.actions.Unban(ban.Name(b.ID))
+	}
+}
+
+// awake puts right what the kernel holds if the machine was suspended since: what is
+// over goes, and the rest ends when the list says.
+func (j *Jail) awake(over []ban.Ban) {
+	slept := j.deps.Clock.Suspended()
+	if slept < j.slept+sleptSlack {
+		return
+	}
+	j.slept = slept
+	now := j.deps.Clock.Now()
+	changes := make([]firewall.Change, 0, len(over)+j.bans.Len())
+	for _, b := range over {
+		changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Remove: true})
+	}
+	for _, b := range j.bans.All() {
+		if !b.Permanent() {
+			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now), Replace: true})
+		}
+	}
+	j.deps.Firewall.Push(changes...)
+}

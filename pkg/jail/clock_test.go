@@ -1,0 +1,130 @@
+package jail
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"bailiff/pkg/clock"
+	"bailiff/pkg/config"
+	"bailiff/pkg/firewall"
+)
+
+const day = 24 * time.Hour
+
+var steps = []time.Duration{time.Second, -time.Second, time.Hour, -time.Hour, day, -day, 3650 * day, -3650 * day}
+
+// set sets the wall clock as the daemon is told of it.
+func (l *lab) set(d time.Duration) {
+	l.clock.Set(d)
+	l.jail.Stepped(clock.Step{By: d})
+}
+
+// TestStepBetweenFailures: failures before and after the clock was set count together.
+func TestStepBetweenFailures(t *testing.T) {
+	for _, step := range steps {
+		l := start(t, nil)
+		l.say("%s Login failure 192.0.2.7", "%s Login failure 192.0.2.7")
+		l.sleep(9 * time.Minute)
+		l.set(step)
+		l.want("")
+		l.say("%s Login failure 192.0.2.7")
+		l.want("+192.0.2.7/32 1h0m0s")
+		// What lies longer ago than findtime does not count, whatever the clock says.
+		l.say("%s Login failure 192.0.2.8", "%s Login failure 192.0.2.8")
+		l.sleep(11 * time.Minute)
+		l.set(-step)
+		l.say("%s Login failure 192.0.2.8")
+		l.want("")
+	}
+}
+
+// TestStepDuringBan: a ban lasts as long as it should, and then there can be another.
+func TestStepDuringBan(t *testing.T) {
+	for _, step := range steps {
+		l := start(t, nil)
+		three := func() {
+			l.say("%s Login failure 192.0.2.7", "%s Login failure 192.0.2.7", "%s Login failure 192.0.2.7")
+		}
+		three()
+		l.want("+192.0.2.7/32 1h0m0s")
+		l.set(step)
+		l.sleep(59 * time.Minute)
+		l.jail.do(l.jail.expire)
+		s := l.jail.Status(true)
+		if s.Banned != 1 {
+			t.Fatalf("step %v: the ban is over after 59 minutes", step)
+		}
+		if left := s.Bans[0].End.Sub(l.clock.Wall()); left != time.Minute {
+			t.Errorf("step %v: the list says that it lasts %v more, want a minute", step, left)
+		}
+		l.sleep(time.Minute + expireGrace)
+		l.jail.do(l.jail.expire)
+		if s := l.jail.Status(true); s.Banned != 0 {
+			t.Fatalf("step %v: the ban lasts on: %+v", step, s.Bans)
+		}
+		l.want("")
+		three()
+		l.want("+192.0.2.7/32 1h0m0s")
+	}
+}
+
+// TestSuspend: the kernel's timers stood still; it is told anew when bans end, and what
+// is over goes.
+func TestSuspend(t *testing.T) {
+	for _, told := range []bool{true, false} {
+		l := start(t, nil)
+		p := netip.MustParsePrefix
+		for _, s := range []string{"192.0.2.7/32", "192.0.2.8/32"} {
+			if _, err := l.jail.Ban(p(s), false); err != nil {
+				t.Fatal(err)
+			}
+			l.sleep(30 * time.Minute)
+		}
+		l.want("+192.0.2.7/32 1h0m0s, +192.0.2.8/32 1h0m0s")
+		l.clock.Suspend(10 * time.Minute)
+		if told {
+			l.jail.Stepped(clock.Step{Suspended: 10 * time.Minute})
+		} else {
+			l.jail.do(l.jail.expire) // it ended before that was noticed
+		}
+		l.want("-192.0.2.7/32, +192.0.2.8/32 20m0s")
+		l.jail.Stepped(clock.Step{Suspended: 10 * time.Minute})
+		l.want("") // once is enough
+	}
+}
+
+// TestUnbanUnlisted: what the kernel holds and no list has can be lifted.
+func TestUnbanUnlisted(t *testing.T) {
+	l := start(t, nil)
+	id := netip.MustParsePrefix("192.0.2.9/32")
+	l.mu.Lock()
+	l.held = []firewall.Element{{ID: id, Left: time.Hour}}
+	l.mu.Unlock()
+	if !l.jail.Unban(id) {
+		t.Error("it can't be lifted")
+	}
+	l.logged("NOTICE  [test] Unban 192.0.2.9\n")
+	if l.jail.Unban(id) {
+		t.Error("it was lifted, and is again")
+	}
+}
+
+// TestStepOverRestart: the same where the jail ends and another one goes on from the
+// database.
+func TestStepOverRestart(t *testing.T) {
+	for _, step := range steps {
+		db := openStore(t)
+		l := start(t, func(_ *config.Jail, l *lab) { l.store, l.clock = db, db.clock })
+		l.say("%s Login failure 192.0.2.7", "%s Login failure 192.0.2.7", "%s Login failure 192.0.2.7")
+		l.say("%s Login failure 192.0.2.8", "%s Login failure 192.0.2.8")
+		l.want("+192.0.2.7/32 1h0m0s")
+		l.jail.Stop(false)
+		db.clock.Advance(9 * time.Minute)
+		db.clock.Set(step)
+		l = start(t, func(_ *config.Jail, l *lab) { l.store, l.clock = db, db.clock })
+		l.want("+192.0.2.7/32 51m0s")
+		l.say("%s Login failure 192.0.2.8")
+		l.want("+192.0.2.8/32 1h0m0s")
+	}
+}
