@@ -95,6 +95,8 @@ type Jail struct {
 	// MaxMatches is how many lines of an address are remembered.
 	MaxMatches int
 	Rule       firewall.Rule
+	// Fail2ban: it is one of fail2ban's, whose rules hold where ours are others.
+	Fail2ban bool
 	// Unenforced: Rule is nothing's, what bans is among the actions.
 	Unenforced bool
 	// Native is the action of the tree whose work Rule does; nil: none is.

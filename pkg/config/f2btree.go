@@ -109,7 +109,7 @@ func (l *loader) treeDatabase(server *fail2ban.Config, get func(string) string) 
 
 // treeJail turns a jail of fail2ban's into one of ours.
 func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
-	j := &Jail{Name: f.Name, MaxRetry: 5, Sources: []string{}}
+	j := &Jail{Name: f.Name, MaxRetry: 5, Sources: []string{}, Fail2ban: true}
 	if f.Err != nil {
 		j.Errors = append(j.Errors, f.Err)
 		return j

@@ -25,7 +25,7 @@ func (d *Daemon) addJail(c *command) (any, error) {
 		return nil, pyError("ValueError", "Invalid jail name "+control.ReprString(name))
 	}
 	s := &config.Jail{
-		Name: name, MaxRetry: 3, FindTime: 10 * time.Minute, BanTime: 10 * time.Minute, MaxMatches: 50, Unenforced: true, Held: true,
+		Name: name, MaxRetry: 3, FindTime: 10 * time.Minute, BanTime: 10 * time.Minute, MaxMatches: 50, Unenforced: true, Held: true, Fail2ban: true,
 		Filter: filter.Definition{Name: name, Year: time.Now().Year(), Unwritten: true}, Ignore: config.IgnoreList{Self: true},
 	}
 	var err error

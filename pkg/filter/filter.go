@@ -255,6 +255,14 @@ func (f *Filter) Dates() []*logtime.Template { return f.dates.Templates() }
 // LineTime returns the date of a line without moving the filter's own state
 // otherwise: for finding a place in a log by time.
 func (f *Filter) LineTime(line []byte, now time.Time) (time.Time, bool) {
+	if f.json != nil {
+		if in, ok := readObject(line, f.jsonFields); ok {
+			if text, ok := plain(in, f.json.Time); ok {
+				return f.jsonTime(text, now)
+			}
+		}
+		return time.Time{}, false
+	}
 	m, ok := f.dates.Find(line, now)
 	return m.Time, ok && m.Valid
 }

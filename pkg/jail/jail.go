@@ -130,12 +130,15 @@ type Jail struct {
 	armed time.Time     // the end of a ban that a timer is set for
 	slept time.Duration // by how much the kernel's timers were behind when it had the bans last
 
-	read        clock.Reading // when the lines at work were read
-	skewWarned  time.Time     // when a line off the clock was last warned of, by the steady time
-	ownAt       time.Time     // when own addresses were last asked
-	badIDs      int           // failures whose id is no address
-	lineErrWarn time.Time
-	log         *slog.Logger // of what is read
+	read  clock.Reading // when the lines at work were read
+	times lineTimes
+	// When lines off the clock were last warned of, by the steady time: those taken as
+	// of now, and those taken as old.
+	skewWarned, oldWarned time.Time
+	ownAt                 time.Time // when own addresses were last asked
+	badIDs                int       // failures whose id is no address
+	lineErrWarn           time.Time
+	log                   *slog.Logger // of what is read
 }
 
 // Status is what a jail tells of itself.
@@ -275,11 +278,16 @@ func (j *Jail) files(known []store.Position) Source {
 				return 0
 			}
 			now := j.deps.Clock.Wall()
-			since := now.Add(-c.FindTime)
+			since := now.Add(-c.FindTime).Add(j.old(f, seek)) // as the log writes it
 			return source.SeekTime(f, size, c.Encoding, func(line []byte) (older, dated bool) {
 				t, ok := seek.LineTime(line, now)
 				return t.Before(since), ok
 			})
+		},
+		Resumed: func(f *os.File) {
+			if dates, err := filter.Compile(c.Filter, j.deps.Location); err == nil {
+				j.old(f, dates)
+			}
 		},
 		Notify: j.sourceEvent,
 	}
@@ -463,33 +471,24 @@ func (j *Jail) notice(format string, args ...any) {
 		"["+j.Config.Name+"] "+fmt.Sprintf(format, args...))
 }
 
-// Lines off the clock by more than this are taken as of now.
-const skewAllowed = 60 * time.Second
-
-// line is the way of what the filter says of one line.
-func (j *Jail) line(r *filter.Result, catchUp bool) {
-	now := j.read.Wall
+// line is the way of what the filter says of the i-th line of a batch.
+func (j *Jail) line(r *filter.Result, b *batchTimes, i int) {
 	if r.Err != nil && j.read.Steady.Sub(j.lineErrWarn) > time.Minute {
 		j.lineErrWarn = j.read.Steady
 		j.log.Warn(fmt.Sprintf("[%s] a line was given up: %v", j.Config.Name, r.Err))
 	}
 	for _, f := range r.Failures {
-		if f.Time.IsZero() {
-			f.Time = now
+		age, is := j.lineAge(b, i, f.Time)
+		if is != onTime && (b.how == following || age == 0) {
+			j.offWarned(b.Path, f.Time, is)
 		}
-		switch off := now.Sub(f.Time); {
-		case catchUp && off > j.Config.FindTime:
+		switch {
+		case age > j.Config.FindTime:
 			continue // too old to count
-		case off < -skewAllowed || !catchUp && off > skewAllowed:
-			if j.read.Steady.Sub(j.skewWarned) > 24*time.Hour {
-				j.skewWarned = j.read.Steady
-				j.log.Warn(fmt.Sprintf(
-					"[%s] the log's time is %v off the clock (%s): lines are taken as of now; is its time zone another one?",
-					j.Config.Name, off.Round(time.Second), wall(f.Time)))
-			}
-			f.Time = now
+		case is != onTime || f.Time.IsZero():
+			f.Time = j.read.Wall.Add(-age)
 		}
-		j.failure(f, catchUp)
+		j.failure(f, b.CatchUp)
 	}
 }
 

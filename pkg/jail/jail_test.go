@@ -37,9 +37,11 @@ type lab struct {
 	// resolver, if not nil, is asked in place of lookups.
 	resolver *net.Resolver
 
-	catchUp bool // lines are from before the start
-	lines   chan []string
-	taken   chan struct{}
+	catchUp   bool // lines are from before the start
+	rewritten bool // they stand in a file that was written anew
+	files     bool // the jail's own are read
+	lines     chan []string
+	taken     chan struct{}
 }
 
 func (l *lab) AddJail(firewall.Rule) error                 { return nil }
@@ -75,7 +77,7 @@ func (l *lab) Run(ctx context.Context, out chan<- source.Batch) {
 		case <-ctx.Done():
 			return
 		case lines := <-l.lines:
-			b := source.Batch{Path: "test.log", CatchUp: l.catchUp}
+			b := source.Batch{Path: "test.log", CatchUp: l.catchUp, Rewritten: l.rewritten}
 			for _, s := range lines {
 				b.Lines = append(b.Lines, []byte(s))
 			}
@@ -167,6 +169,10 @@ func start(t *testing.T, change func(*config.Jail, *lab)) *lab {
 	if change != nil {
 		change(c, l)
 	}
+	lines := func(*config.Jail, *filter.Filter) Source { return l }
+	if l.files {
+		lines = nil
+	}
 	j, err := Start(c, Deps{
 		Firewall: l, Log: slog.New(eventlog.New(l, "DEBUG")), Clock: l.clock.Clock, Location: time.UTC,
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
@@ -179,7 +185,7 @@ func start(t *testing.T, change func(*config.Jail, *lab)) *lab {
 			return nil, fmt.Errorf("no such host")
 		},
 		Own:    func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.1")} },
-		Source: func(*config.Jail, *filter.Filter) Source { return l },
+		Source: lines,
 		Store:  l.store, MaxMatches: 10,
 		Sessions: func() []netip.Addr { return l.peers },
 	}, Carry{})

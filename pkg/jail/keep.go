@@ -187,9 +187,10 @@ func (j *Jail) batch(b source.Batch) {
 		j.filter.Detail = filter.DetailAll
 	}
 	j.read = j.deps.Clock.Read()
-	told := func(_ int, r *filter.Result) {
+	times := j.batchTimes(&b)
+	told := func(i int, r *filter.Result) {
 		if !b.Replay {
-			j.line(r, b.CatchUp)
+			j.line(r, &times, i)
 		}
 	}
 	if b.Times == nil {
@@ -209,6 +210,7 @@ func (j *Jail) batch(b source.Batch) {
 	if b.Replay {
 		return
 	}
+	times.upTo(j, len(b.Lines))
 	p := store.Position{
 		Path: b.Path, Dev: b.File.Dev, Inode: b.File.Inode, FirstLine: b.FirstLine, Offset: b.End, Gone: b.Done,
 		Cursor: b.Cursor, Time: b.Stored,

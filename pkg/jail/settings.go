@@ -82,6 +82,7 @@ func (j *Jail) Change(f func(*config.Jail) error) (err error) {
 			}
 		}
 		j.filter, j.growth = compiled, growth
+		j.times.dates = nil
 		j.window.Limit(c.MaxRetry, c.FindTime)
 		j.Config = &c
 		j.ignore.Prefixes = slices.Clone(c.Ignore.Prefixes)

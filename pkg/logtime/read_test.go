@@ -13,8 +13,15 @@ var fractionsBehind = []struct {
 	zone  string
 	ahead time.Duration
 }{
-	{"Z", 0}, {" Z", 0}, {"UTC", 0}, {"+0200", 2 * time.Hour}, {"+02:00", 2 * time.Hour}, {" +0200", 2 * time.Hour},
-	{"-0930", -9*time.Hour - 30*time.Minute}, {"+02", 2 * time.Hour}, {"", -1},
+	{"Z", 0},
+	{" Z", 0},
+	{"UTC", 0},
+	{"+0200", 2 * time.Hour},
+	{"+02:00", 2 * time.Hour},
+	{" +0200", 2 * time.Hour},
+	{"-0930", -9*time.Hour - 30*time.Minute},
+	{"+02", 2 * time.Hour},
+	{"", -1},
 }
 
 // TestFractions: a fraction of a second may have any number of digits; what stands
@@ -26,8 +33,13 @@ func TestFractions(t *testing.T) {
 	}
 	digits := "467434244123987"
 	for _, patterns := range [][]string{
-		nil, {"{^LN-BEG}"}, {"^{DATE}"}, {`^\[?({DATE})`, "{^LN-BEG}"}, {`{UNB}%ExY-%m-%d[T ]%H:%M:%S(?:[.,]%f)?(?:\s*%z)?`},
-		{`^%Y-%m-%dT%H:%M:%S(?:[.,]%f\d*)?%Exz`, "{^LN-BEG}"}, {`%ExY(?P<_sep>[-/.])%m(?P=_sep)%d[T ]%H:%M:%S(?:[.,]%f)?(?:\s*%z)?`},
+		nil,
+		{"{^LN-BEG}"},
+		{"^{DATE}"},
+		{`^\[?({DATE})`, "{^LN-BEG}"},
+		{`{UNB}%ExY-%m-%d[T ]%H:%M:%S(?:[.,]%f)?(?:\s*%z)?`},
+		{`^%Y-%m-%dT%H:%M:%S(?:[.,]%f\d*)?%Exz`, "{^LN-BEG}"},
+		{`%ExY(?P<_sep>[-/.])%m(?P=_sep)%d[T ]%H:%M:%S(?:[.,]%f)?(?:\s*%z)?`},
 	} {
 		for _, behind := range fractionsBehind {
 			for _, sep := range []string{".", ","} {

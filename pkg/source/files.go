@@ -30,6 +30,9 @@ type Files struct {
 	// Start returns the offset from which a file that is there at the start is
 	// read; files that come later are read whole. nil: from the beginning.
 	Start func(f *os.File, size int64) int64
+	// Resumed, if not nil, is told of a file that is read on from where it was left,
+	// before its lines come.
+	Resumed func(f *os.File)
 	// Resume is where reading goes on, by path; it has precedence over Start.
 	Resume map[string][]Position
 	// Polling: changes are looked for four times a second and not waited for.

@@ -191,6 +191,9 @@ func (f *follower) reopen(path string, p Position) *lineReader {
 	}
 	r := &lineReader{file: file, enc: f.src.Encoding, id: fileID(fi.Sys()), offset: p.Offset, first: sum, catchUp: true}
 	shared.join(r.id)
+	if f.src.Resumed != nil {
+		f.src.Resumed(file)
+	}
 	return r
 }
 

@@ -52,6 +52,9 @@ type Batch struct {
 	// restart. They are accounted for, and only here so that what depends on lines
 	// before can be known again.
 	Replay bool
+	// Rewritten: the lines stand in a file that is known, or was, and was written anew:
+	// they are as old as they say.
+	Rewritten bool
 	// Opened: the file is new, and End is where reading it begins.
 	Opened bool
 	// Done: the file is read to its end and will not be read again.
