@@ -175,6 +175,10 @@ func (f *Filter) Prefregex() string {
 	return f.pref.re.String()
 }
 
+// SameYears reports whether a filter that was compiled with one Definition.Year finds
+// the same dates as with another.
+func SameYears(a, b int) bool { return logtime.SameYears(a, b) }
+
 // Compile reads a definition. The error joins everything that is wrong with it,
 // each with its place.
 func Compile(d Definition, loc *time.Location) (*Filter, error) {

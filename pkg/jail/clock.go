@@ -1,10 +1,12 @@
 package jail
 
 import (
+	"fmt"
 	"time"
 
 	"bailiff/pkg/ban"
 	"bailiff/pkg/clock"
+	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
 )
 
@@ -20,7 +22,31 @@ func (j *Jail) Stepped(s clock.Step) {
 	j.do(func() {
 		j.expire()
 		j.armed = time.Time{} // a timer of ours stood still, too
+		j.newYears()
 	})
+}
+
+// compile compiles a filter for the years that the clock says are near: templates of
+// dates take only some, so that other numbers are not taken for a year.
+func compile(d filter.Definition, deps *Deps) (*filter.Filter, error) {
+	d.Year = deps.Clock.Wall().Year()
+	return filter.Compile(d, deps.Location)
+}
+
+// newYears has the filter compiled anew when the clock has come to years that it does
+// not take: that happens on one day in ten years, and to a machine that was booted with
+// a wrong clock.
+func (j *Jail) newYears() {
+	year := j.deps.Clock.Wall().Year()
+	if filter.SameYears(year, j.year) {
+		return
+	}
+	f, err := compile(j.Config.Filter, &j.deps)
+	if err != nil {
+		j.log.Error(fmt.Sprintf("[%s] filter for the year %d: %v", j.Config.Name, year, err))
+		return
+	}
+	j.filter, j.year = f, year
 }
 
 // expire takes bans off the list that have ended.

@@ -128,3 +128,24 @@ func TestStepOverRestart(t *testing.T) {
 		l.want("+192.0.2.8/32 1h0m0s")
 	}
 }
+
+// TestYears: a daemon that was started with a clock years off reads dates when that was
+// set right, and the other way round.
+func TestYears(t *testing.T) {
+	for _, off := range []time.Duration{-3650 * day, -56 * 365 * day, 3650 * day, 20000 * day} {
+		m := clock.NewManual(begin.Add(max(-off, 0))) // from 2026 or back to it
+		l := start(t, func(_ *config.Jail, l *lab) { l.clock = m })
+		l.catchUp = true // a line without a date that is known is of now else
+		three := func(old time.Duration, who string) {
+			at := l.clock.Wall().Add(-old).Format("2006-01-02 15:04:05,000")
+			l.say(at+" Login failure "+who, at+" Login failure "+who, at+" Login failure "+who)
+		}
+		three(0, "192.0.2.7")
+		l.want("+192.0.2.7/32 1h0m0s")
+		l.set(off)
+		three(15*time.Minute, "192.0.2.8") // too old
+		l.want("")
+		three(5*time.Minute, "192.0.2.9")
+		l.want("+192.0.2.9/32 55m0s")
+	}
+}

@@ -127,6 +127,7 @@ type Jail struct {
 	allowedSign string // of the files of ignoreip, as they were read
 	allowedTold string // what was told of them last
 
+	year  int           // by which the filter was compiled
 	armed time.Time     // the end of a ban that a timer is set for
 	slept time.Duration // by how much the kernel's timers were behind when it had the bans last
 
@@ -180,7 +181,7 @@ func (c *Carry) Close() { c.Actions.Close() }
 // Start makes the jail's sets and rules and begins to read. before is what the same
 // jail left before a reload; the kernel's bans are kept anyway.
 func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
-	f, err := filter.Compile(c.Filter, deps.Location)
+	f, err := compile(c.Filter, &deps)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +243,7 @@ func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 	if j.begun {
 		close(j.begin)
 	}
-	j.slept = deps.Clock.Suspended()
+	j.slept, j.year = deps.Clock.Suspended(), deps.Clock.Wall().Year()
 	go j.run(ctx)
 	if j.deps.Store != nil {
 		go j.reconcile(ctx)
@@ -273,7 +274,7 @@ func (j *Jail) files(known []store.Position) Source {
 				}
 			}
 			// A filter of its own: dates found here must not move the jail's.
-			seek, err := filter.Compile(c.Filter, j.deps.Location)
+			seek, err := compile(c.Filter, &j.deps)
 			if err != nil {
 				return 0
 			}
@@ -392,6 +393,7 @@ func (j *Jail) run(ctx context.Context) {
 			if tick.rang() {
 				tick.Reset(housekeeping)
 				j.armed = time.Time{} // a timer stands still in suspend
+				j.newYears()
 				for _, id := range j.window.Expire(j.deps.Clock.Now()) {
 					j.failuresChanged(id)
 				}

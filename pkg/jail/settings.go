@@ -69,7 +69,7 @@ func (j *Jail) Change(f func(*config.Jail) error) (err error) {
 		}
 		compiled, growth := j.filter, (*ban.Growth)(nil)
 		if !reflect.DeepEqual(c.Filter, j.Config.Filter) {
-			if compiled, err = filter.Compile(c.Filter, j.deps.Location); err != nil {
+			if compiled, err = compile(c.Filter, &j.deps); err != nil {
 				return
 			}
 		}
@@ -80,6 +80,9 @@ func (j *Jail) Change(f func(*config.Jail) error) (err error) {
 			if j.history == nil {
 				j.history = map[netip.Prefix]past{}
 			}
+		}
+		if compiled != j.filter {
+			j.year = j.deps.Clock.Wall().Year()
 		}
 		j.filter, j.growth = compiled, growth
 		j.times.dates = nil

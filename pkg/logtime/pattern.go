@@ -83,6 +83,11 @@ func init() {
 	directives["X"] = directive{clock, "%X"}
 }
 
+// SameYears reports whether the default templates take the same years in one year as in
+// another: those of a detector that was made before the clock was set, or ten years
+// ago, may not know this one.
+func SameYears(a, b int) bool { return exactYear(a) == exactYear(b) }
+
 // exactYear takes the years from 2000 to the end of the decade in which the next
 // three years lie.
 func exactYear(year int) string {

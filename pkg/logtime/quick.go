@@ -414,6 +414,12 @@ func (d *Detector) Time(q *Date, now time.Time) (when time.Time, integer, ok boo
 	first, ok1 := read(0, 0, 0)
 	last, ok2 := read(59, 59, 0)
 	d.hourKnown = ok1 && ok2 && last.Sub(first) == 3599*time.Second
+	if d.hourKnown && !s.hasZone && !d.hasZone {
+		// Nor is it one of those that clocks show twice: which is meant changes with now.
+		_, before := first.Add(-12 * time.Hour).Zone()
+		_, after := first.Add(12 * time.Hour).Zone()
+		d.hourKnown = before <= after
+	}
 	d.hourUntil = now.AddDate(1, 0, 0)
 	if d.hourKnown && s.year < 0 {
 		// It is of this year, or of the last one as long as it would be ahead.

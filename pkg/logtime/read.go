@@ -162,7 +162,7 @@ func (x *date) time(now time.Time, d *Detector) (time.Time, bool) {
 	if x.hasZone {
 		return t.Add(-time.Duration(x.zone) * time.Minute), true
 	}
-	return local(t, d.loc), true
+	return local(t, d.loc, now), true
 }
 
 // zoneOf is the zone of a date: one that is so many minutes ahead of UTC, or, if it
@@ -180,11 +180,34 @@ func (d *Detector) zoneOf(minutes int, has bool) *time.Location {
 	return d.fixed
 }
 
-// local is the moment at which clocks of a zone show what t shows in UTC. Of two
-// such moments, when clocks are set back, and for one that clocks skip, it is
-// the one that time.Date and mktime(3) agree on.
-func local(t time.Time, loc *time.Location) time.Time {
-	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), loc)
+// ahead is how far a line may be ahead of the clock that it is read by.
+const ahead = time.Minute
+
+// local is the moment at which clocks of a zone show what t shows in UTC. When clocks
+// are set back, they show a time twice: then it is the second unless that is ahead of
+// now, so a line that was just written is not an hour old. For a time that clocks skip
+// it is what time.Date and mktime(3) agree on.
+func local(t time.Time, loc *time.Location, now time.Time) time.Time {
+	at := time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), loc)
+	if loc == time.UTC {
+		return at
+	}
+	_, before := at.Add(-12 * time.Hour).Zone()
+	_, after := at.Add(12 * time.Hour).Zone()
+	if after >= before {
+		return at
+	}
+	first, second := t.Add(-time.Duration(before)*time.Second).In(loc), t.Add(-time.Duration(after)*time.Second).In(loc)
+	if _, o := first.Zone(); o != before {
+		return at
+	}
+	if _, o := second.Zone(); o != after {
+		return at
+	}
+	if second.After(now.Add(ahead)) {
+		return first
+	}
+	return second
 }
 
 // yearday is the day of the year of a weekday (0: Monday) in a week of it.
