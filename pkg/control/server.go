@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,12 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"bailiff/pkg/jail"
 )
-
-// maxBody bounds a request.
-const maxBody = 4 << 20
 
 // Server answers on a Unix socket.
 type Server struct {
@@ -28,6 +22,7 @@ type Server struct {
 	listener net.Listener
 	lock     *os.File
 	path     string
+	crowd    *crowd
 	wire     *wireServer
 	web      chan net.Conn // connections that speak HTTP
 	closed   chan struct{}
@@ -42,40 +37,6 @@ type Options struct {
 	// ReadGroup makes the socket one for this group, over which can only be asked;
 	// empty: the socket is its owner's, who may do everything.
 	ReadGroup string
-}
-
-// readOnly lets through what only asks.
-type readOnly struct{ Commander }
-
-// Command implements Commander.
-func (r readOnly) Command(args []any) (any, error) {
-	word := func(i int) string {
-		if i < len(args) {
-			s, _ := args[i].(string)
-			return s
-		}
-		return ""
-	}
-	switch word(0) {
-	case "ping", "version", "status", "banned", "bailiff":
-		return r.Commander.Command(args)
-	case "get":
-		if word(2) != "action" { // its parameters may hold a password
-			return r.Commander.Command(args)
-		}
-	}
-	return nil, &Exception{Class: "PermissionError", Args: []any{"this socket can only be asked: ping, version, status, banned, get"}}
-}
-
-// onlyGet refuses requests of HTTP that change something.
-func onlyGet(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet {
-			fail(w, http.StatusForbidden, errors.New("this socket can only be asked: use the daemon's own"))
-			return
-		}
-		h.ServeHTTP(w, r)
-	})
 }
 
 // share gives the socket to a group.
@@ -132,32 +93,23 @@ func Listen(path string, d Daemon, opts Options) (*Server, error) {
 		lock.Close()
 		return nil, fmt.Errorf("socket: %w", err)
 	}
-	handler := routes(d)
+	role := Owner
 	if opts.ReadGroup != "" {
+		role = Reader
 		if err := share(path, opts.ReadGroup); err != nil {
 			l.Close()
 			lock.Close()
 			return nil, err
 		}
-		handler = onlyGet(handler)
-		if opts.Commander != nil {
-			opts.Commander = readOnly{opts.Commander}
-		}
 	}
-	s := &Server{listener: l, lock: lock, path: path, http: &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      60 * time.Second,
-		IdleTimeout:       60 * time.Second,
-		MaxHeaderBytes:    16 << 10,
-	}}
-	s.web, s.closed = make(chan net.Conn), make(chan struct{})
 	if opts.Warn == nil {
 		opts.Warn = func(string) {}
 	}
+	turns := newTurns(role)
+	s := &Server{listener: l, lock: lock, path: path, crowd: newCrowd(role, opts.Warn), web: make(chan net.Conn), closed: make(chan struct{})}
+	s.http = newWebServer(d, role, turns)
 	if opts.Commander != nil {
-		s.wire = newWireServer(opts.Commander, opts.Warn)
+		s.wire = &wireServer{d: opts.Commander, crowd: s.crowd, turns: turns}
 	}
 	go s.accept()
 	go func() { _ = s.http.Serve(&webListener{s}) }()
@@ -172,51 +124,44 @@ func (s *Server) accept() {
 			return
 		}
 		if err != nil { // out of descriptors, for now
-			time.Sleep(50 * time.Millisecond)
+			s.crowd.relieve()
+			time.Sleep(20 * time.Millisecond)
 			continue
 		}
-		go s.hand(c)
+		k := s.crowd.enter(c, peer(c))
+		if k == nil {
+			c.Close()
+			continue
+		}
+		go s.hand(k)
 	}
 }
 
-// helloTimeout is how long a client may take to say its first byte.
-const helloTimeout = time.Minute
+// helloTimeout is how long a client may take to say its first byte where nobody else
+// wants its place.
+const helloTimeout = 30 * time.Second
 
 // hand finds out which protocol a client speaks. No pickle of a list begins as a
 // method of HTTP does.
-func (s *Server) hand(c net.Conn) {
-	var first [1]byte
+func (s *Server) hand(c *conn) {
+	first := make([]byte, 1)
 	_ = c.SetReadDeadline(time.Now().Add(helloTimeout))
-	if _, err := io.ReadFull(c, first[:]); err != nil {
+	if _, err := io.ReadFull(c, first); err != nil {
 		c.Close()
 		return
 	}
 	_ = c.SetReadDeadline(time.Time{})
-	begun := &begunConn{Conn: c, first: first[:]}
+	c.note(asking)
+	c.first = first
 	if s.wire != nil && (first[0] < 'A' || first[0] > 'Z' || first[0] == 'I' || first[0] == 'S' || first[0] == 'V') {
-		s.wire.serve(begun)
+		s.wire.serve(c)
 		return
 	}
 	select {
-	case s.web <- begun:
+	case s.web <- c:
 	case <-s.closed:
 		c.Close()
 	}
-}
-
-// begunConn is a connection of which something was read already.
-type begunConn struct {
-	net.Conn
-	first []byte
-}
-
-func (c *begunConn) Read(p []byte) (int, error) {
-	if len(c.first) > 0 && len(p) > 0 {
-		n := copy(p, c.first)
-		c.first = c.first[n:]
-		return n, nil
-	}
-	return c.Conn.Read(p)
 }
 
 // webListener hands over the connections that speak HTTP.
@@ -234,15 +179,17 @@ func (l *webListener) Accept() (net.Conn, error) {
 func (l *webListener) Close() error   { return l.s.listener.Close() }
 func (l *webListener) Addr() net.Addr { return l.s.listener.Addr() }
 
+// closeGrace is how long a server that ends waits for its last answers: the one to
+// "stop" is among them.
+const closeGrace = 2 * time.Second
+
 // Close ends the server once the answers under way are given, and removes the socket.
 func (s *Server) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	_ = s.listener.Close()
 	close(s.closed)
-	if s.wire != nil {
-		s.wire.close()
-	}
+	s.crowd.finish(closeGrace)
 	err := s.http.Shutdown(ctx)
 	if errors.Is(err, net.ErrClosed) {
 		err = nil
@@ -251,98 +198,4 @@ func (s *Server) Close() error {
 	s.lock.Close()
 	os.Remove(s.path + ".lock")
 	return err
-}
-
-// plain writes who is banned, one a line, each once.
-func plain(w http.ResponseWriter, bans []jail.BanStatus) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	seen := map[string]bool{}
-	for _, b := range bans {
-		if !seen[b.IP] {
-			seen[b.IP] = true
-			fmt.Fprintln(w, b.IP)
-		}
-	}
-}
-
-func routes(d Daemon) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/ping", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, "pong", nil)
-	})
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
-		s, err := d.Status("", false)
-		answer(w, s, err)
-	})
-	mux.HandleFunc("GET /v1/jails/{jail}", func(w http.ResponseWriter, r *http.Request) {
-		s, err := d.Status(r.PathValue("jail"), true)
-		if err != nil {
-			answer(w, nil, err)
-			return
-		}
-		answer(w, s.Jails[0], nil)
-	})
-	mux.HandleFunc("GET /v1/bans", func(w http.ResponseWriter, r *http.Request) {
-		b, err := d.Bans(r.URL.Query().Get("jail"))
-		if r.URL.Query().Get("format") == "text" && err == nil {
-			plain(w, b)
-			return
-		}
-		answer(w, b, err)
-	})
-	mux.HandleFunc("POST /v1/jails/{jail}/ban", func(w http.ResponseWriter, r *http.Request) {
-		var req BanRequest
-		if !read(w, r, &req) {
-			return
-		}
-		res, err := d.Ban(r.PathValue("jail"), req)
-		answer(w, res, err)
-	})
-	mux.HandleFunc("POST /v1/unban", func(w http.ResponseWriter, r *http.Request) {
-		var req UnbanRequest
-		if !read(w, r, &req) {
-			return
-		}
-		res, err := d.Unban(req)
-		answer(w, res, err)
-	})
-	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, _ *http.Request) {
-		res, err := d.Reload()
-		answer(w, res, err)
-	})
-	mux.HandleFunc("POST /v1/stop", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, "stopping", nil)
-		go d.Stop()
-	})
-	return mux
-}
-
-func read(w http.ResponseWriter, r *http.Request, v any) bool {
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		fail(w, http.StatusBadRequest, fmt.Errorf("request: %w", err))
-		return false
-	}
-	return true
-}
-
-func answer(w http.ResponseWriter, v any, err error) {
-	if err != nil {
-		status := http.StatusInternalServerError
-		var missing *NotFoundError
-		if errors.As(err, &missing) {
-			status = http.StatusNotFound
-		}
-		fail(w, status, err)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // a client that has gone needs no answer
-}
-
-func fail(w http.ResponseWriter, status int, err error) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(Failure{Error: err.Error()})
 }

@@ -5,545 +5,323 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"sync"
 	"time"
-
-	pickle "github.com/kisielk/og-rek"
 )
 
 // fail2ban's protocol: a request is a pickled list of strings, then
 // <F2B_END_COMMAND>; the answer is a pickled pair, (0, value) or (1, exception),
 // and then the same. A connection may bring many; <F2B_CLOSE_COMMAND> ends it.
-// Pickles are read as data: one that names a class or a function is refused, and
-// nothing that it names is ever looked up.
 
 var (
 	endCommand   = []byte("<F2B_END_COMMAND>")
 	closeCommand = []byte("<F2B_CLOSE_COMMAND>")
 )
 
-// Bounds of what a client may do.
+// How long a client may take.
 const (
-	maxRequest  = 8 << 20 // a reload of fail2ban-client brings all jails at once
-	maxItems    = 200_000 // in one request
-	maxDepth    = 8
-	maxClients  = 100              // more wait until one of them has gone, or is pushed out
 	idleTimeout = 10 * time.Minute // exporters keep a connection between their rounds
 	readTimeout = 30 * time.Second // from the first byte of a request to its last
 	sendTimeout = 10 * time.Second
-	// Who may be pushed out for another: who does not read his answer, and who was
-	// quiet for a while.
-	stuckAfter = 200 * time.Millisecond
-	quietAfter = 5 * time.Second
-	waitInLine = 30 * time.Second
+	turnTimeout = 10 * time.Second // for a turn
+	// maxRefused is how much more of a refused request is passed over for its answer's
+	// sake, before its connection is closed.
+	maxRefused = 16 << 20
 )
-
-// List is a Python list, Tuple a tuple, Dict a dict with strings as keys, in the
-// order given.
-type (
-	List  []any
-	Tuple []any
-)
-
-// Dict is a Python dict of few entries.
-type Dict struct {
-	Keys   []string
-	Values map[string]any
-}
-
-// Exception is an error as fail2ban's clients expect it.
-type Exception struct {
-	Module string // empty: Python's own
-	Class  string
-	Args   []any
-}
-
-func (e *Exception) Error() string {
-	if len(e.Args) == 1 {
-		if s, ok := e.Args[0].(string); ok {
-			return s
-		}
-	}
-	return fmt.Sprint(e.Args...)
-}
 
 // Commander carries out a command of fail2ban's. The answer is made of nil, bool,
 // int, float64, string, List, Tuple and Dict; an error that is no *Exception
 // becomes a plain one.
 type Commander interface {
-	Command(args []any) (any, error)
+	Command(r *Request) (any, error)
 }
 
-// DecodeRequest reads a pickled request. Nothing but lists, tuples, strings,
-// numbers, booleans and None is taken.
-func DecodeRequest(data []byte) (args []any, err error) {
-	v, err := unpickle(data)
-	if err != nil {
-		return nil, err
-	}
-	n := 0
-	plain, err := asData(v, 0, &n)
-	if err != nil {
-		return nil, err
-	}
-	switch v := plain.(type) {
-	case List:
-		args = v
-	case Tuple:
-		args = v
-	default:
-		return nil, errors.New("the request is no list")
-	}
-	if len(args) == 0 {
-		return nil, errors.New("the request is empty")
-	}
-	return args, nil
+// requestReader gives out the bytes of one request after the other: a request ends
+// at the first <F2B_END_COMMAND>, whatever stands around it.
+type requestReader struct {
+	from io.Reader
+	buf  []byte
+	at   int // what was given out
+	safe int // up to here there is no end of a request, nor the beginning of one
+	end  bool
+	// grow is asked before bytes are taken in; nil: nobody.
+	grow func(n int) error
 }
 
-func unpickle(data []byte) (v any, err error) {
-	// The library is a good one; a request is still nothing to die of.
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("pickle: %v", r)
+func newRequestReader(from io.Reader) *requestReader {
+	return &requestReader{from: from, buf: make([]byte, 0, 4<<10)}
+}
+
+// ReadByte implements io.ByteReader. io.EOF is the request's end.
+func (r *requestReader) ReadByte() (byte, error) {
+	for r.at >= r.safe {
+		if r.end {
+			return 0, io.EOF
 		}
-	}()
-	d := pickle.NewDecoderWithConfig(bytes.NewReader(data), &pickle.DecoderConfig{
-		StrictUnicode:  true,
-		PersistentLoad: func(pickle.Ref) (any, error) { return nil, errors.New("a persistent reference is no data") },
-	})
-	if v, err = d.Decode(); err != nil {
-		return nil, fmt.Errorf("pickle: %w", err)
+		if err := r.fill(); err != nil {
+			return 0, err
+		}
 	}
-	return v, nil
+	b := r.buf[r.at]
+	r.at++
+	return b, nil
 }
 
-// asData takes over plain data and refuses everything else.
-func asData(v any, depth int, n *int) (any, error) {
-	if *n++; *n > maxItems || depth > maxDepth {
-		return nil, errors.New("the request is too large or too deep")
+// fill reads on.
+func (r *requestReader) fill() error {
+	r.buf = r.buf[:copy(r.buf, r.buf[r.at:])]
+	r.at, r.safe = 0, 0
+	if r.look(); r.end || r.safe > 0 {
+		return nil
 	}
-	list := func(items []any) ([]any, error) {
-		out := make([]any, len(items))
-		for i, x := range items {
-			var err error
-			if out[i], err = asData(x, depth+1, n); err != nil {
-				return nil, err
+	n, err := r.from.Read(r.buf[len(r.buf):cap(r.buf)])
+	r.buf = r.buf[:len(r.buf)+n]
+	if n > 0 {
+		if r.grow != nil {
+			if err := r.grow(n); err != nil {
+				return err
 			}
 		}
-		return out, nil
+		r.look()
+		return nil
 	}
-	switch v := v.(type) {
-	case nil, pickle.None:
-		return nil, nil
-	case string, bool, float64:
-		return v, nil
-	case int64:
-		return int(v), nil
-	case *big.Int:
-		return v.String(), nil
-	case pickle.ByteString: // a str of Python 2
-		return string(v), nil
-	case pickle.Bytes:
-		return string(v), nil
-	case []any:
-		out, err := list(v)
-		return List(out), err
-	case pickle.Tuple:
-		out, err := list(v)
-		return Tuple(out), err
+	if err == nil {
+		return nil
 	}
-	return nil, fmt.Errorf("the request holds something that is no data (%T)", v)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
 }
 
-// EncodeAnswer pickles an answer.
-func EncodeAnswer(v any, err error) ([]byte, error) {
-	message := pickle.Tuple{0, asPickle(v)}
+// look finds the request's end in what is there.
+func (r *requestReader) look() {
+	if i := bytes.Index(r.buf, endCommand); i >= 0 {
+		r.safe, r.end = i, true
+		return
+	}
+	r.safe = len(r.buf)
+	for n := min(len(endCommand)-1, len(r.buf)); n > 0; n-- {
+		if bytes.HasSuffix(r.buf, endCommand[:n]) {
+			r.safe -= n
+			return
+		}
+	}
+}
+
+// skip passes over the rest of a request, of at most so many bytes, and its end.
+func (r *requestReader) skip(most int) error {
+	for {
+		most -= r.safe - r.at
+		r.at = r.safe
+		switch {
+		case r.end:
+			r.at += len(endCommand)
+			r.safe, r.end = r.at, false
+			r.grow = nil
+			return nil
+		case most < 0:
+			return errors.New("a request without end")
+		}
+		if err := r.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+// DecodeRequest reads one request of fail2ban's protocol, without its end.
+// Nothing but lists, tuples, texts, numbers, booleans and None is taken.
+func DecodeRequest(data []byte, role Role) (*Request, error) {
+	words, err := readPickle(bytes.NewReader(data), limitsOf(role))
 	if err != nil {
-		var e *Exception
-		if !errors.As(err, &e) {
-			e = &Exception{Class: "Exception", Args: []any{err.Error()}}
-		}
-		module := e.Module
-		if module == "" {
-			module = "builtins"
-		}
-		args := pickle.Tuple{}
-		for _, a := range e.Args {
-			args = append(args, asPickle(a))
-		}
-		message = pickle.Tuple{1, pickle.Call{Callable: pickle.Class{Module: module, Name: e.Class}, Args: args}}
-	}
-	return pickled(message)
-}
-
-// pickled writes protocol 3: the oldest that every Python 3 reads as str.
-func pickled(v any) ([]byte, error) {
-	var b bytes.Buffer
-	if err := pickle.NewEncoderWithConfig(&b, &pickle.EncoderConfig{Protocol: 3, StrictUnicode: true}).Encode(v); err != nil {
 		return nil, err
 	}
-	return b.Bytes(), nil
+	return &Request{Words: words, Role: role}, nil
 }
 
-func asPickle(v any) any {
-	list := func(items []any) []any {
-		out := make([]any, len(items))
-		for i, x := range items {
-			out[i] = asPickle(x)
-		}
-		return out
+func limitsOf(role Role) *limits {
+	if role == Owner {
+		return &ownerLimits
 	}
-	switch v := v.(type) {
-	case nil:
-		return pickle.None{}
-	case List:
-		return list(v)
-	case []string:
-		out := make([]any, len(v))
-		for i, s := range v {
-			out[i] = s
-		}
-		return out
-	case Tuple:
-		return pickle.Tuple(list(v))
-	case Dict:
-		out := map[any]any{}
-		for k, x := range v.Values {
-			out[k] = asPickle(x)
-		}
-		return out
-	}
-	return v
+	return &readerLimits
 }
 
 // wireServer answers fail2ban's protocol.
 type wireServer struct {
 	d     Commander
-	warn  func(string)
-	mu    sync.Mutex
-	conns map[net.Conn]*clientState
-	told  map[string]time.Time // what was warned of
-	done  bool
+	crowd *crowd
+	turns *turns
 }
 
-// clientState is what a client does.
-type clientState struct {
-	since   time.Time // since when
-	sending bool      // an answer is on its way; else it is quiet, or asks
-	asked   bool      // a command of its is carried out, or answered
+var (
+	errTooMuch = errors.New("too many bytes of requests and answers are on their way for this user: read your answers")
+	errBusy    = errors.New("the daemon is busy with what others ask: try again")
+)
+
+// serve answers one client.
+func (s *wireServer) serve(c *conn) {
+	defer c.Close()
+	in := newRequestReader(c)
+	for {
+		if !s.next(c, in) {
+			return
+		}
+	}
 }
 
-func newWireServer(d Commander, warn func(string)) *wireServer {
-	return &wireServer{d: d, warn: warn, conns: map[net.Conn]*clientState{}, told: map[string]time.Time{}}
+// next reads a request and answers it. It returns false where there will be no more.
+func (s *wireServer) next(c *conn, in *requestReader) bool {
+	_ = c.SetReadDeadline(time.Now().Add(idleTimeout))
+	first, err := in.ReadByte()
+	if err != nil && err != io.EOF {
+		return false
+	}
+	c.note(asking)
+	defer c.release()
+	_ = c.SetReadDeadline(time.Now().Add(readTimeout))
+	in.grow = func(n int) error {
+		if !c.hold(n) {
+			return errTooMuch
+		}
+		return nil
+	}
+	if first == closeCommand[0] && err == nil {
+		return s.closing(c, in)
+	}
+	words, err := readPickle(&unread{in, first, err == nil}, limitsOf(s.crowd.role))
+	if err != nil {
+		return s.refuse(c, in, err)
+	}
+	if err := in.skip(limitsOf(s.crowd.role).bytes); err != nil {
+		return s.broken(err)
+	}
+	r := &Request{Words: words, Role: s.crowd.role}
+	c.note(waiting)
+	if err := r.permit(); err != nil {
+		return s.send(c, nil, err, func() {})
+	}
+	done := s.turns.take()
+	if done == nil {
+		return s.send(c, nil, errBusy, func() {})
+	}
+	defer done()
+	v, err := s.d.Command(r)
+	return s.send(c, v, err, done)
 }
 
-// enter counts a connection. Where there are too many, it waits for one that goes,
-// or that may be pushed out.
-func (s *wireServer) enter(c net.Conn) bool {
-	for end := time.Now().Add(waitInLine); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		s.mu.Lock()
-		if s.done {
-			s.mu.Unlock()
-			return false
+// unread gives out a byte that was read already.
+type unread struct {
+	in    io.ByteReader
+	first byte
+	have  bool
+}
+
+func (u *unread) ReadByte() (byte, error) {
+	if u.have {
+		u.have = false
+		return u.first, nil
+	}
+	return u.in.ReadByte()
+}
+
+// closing reads <F2B_CLOSE_COMMAND>, which ends a connection, or something that only
+// begins so.
+func (s *wireServer) closing(c *conn, in *requestReader) bool {
+	for _, want := range closeCommand[1:] {
+		b, err := in.ReadByte()
+		if err != nil && err != io.EOF {
+			return s.broken(err)
 		}
-		if len(s.conns) >= maxClients {
-			s.pushOut()
-		}
-		room := len(s.conns) < maxClients
-		if room {
-			s.conns[c] = &clientState{since: time.Now()}
-		}
-		s.mu.Unlock()
-		if room {
-			return true
+		if b != want || err != nil {
+			return s.refuse(c, in, errStack)
 		}
 	}
 	return false
 }
 
-// pushOut closes the connection that is of least use. The caller holds the lock.
-func (s *wireServer) pushOut() {
-	var worst net.Conn
-	var over time.Duration // by how much it is over its time
-	for c, state := range s.conns {
-		allowed := quietAfter
-		if state.sending {
-			allowed = stuckAfter
-		}
-		if o := time.Since(state.since) - allowed; o > over {
-			worst, over = c, o
-		}
+// broken is told why a request has no end.
+func (s *wireServer) broken(err error) bool {
+	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
+		s.complain("a client on the socket began a request and did not end it", "")
 	}
-	if worst == nil {
-		return
-	}
-	worst.Close()
-	delete(s.conns, worst)
-	s.complain("too many clients on the socket: those that don't read, or were quiet for long, are cut off")
+	return false
 }
 
-func (s *wireServer) leave(c net.Conn) {
-	c.Close()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
+func (s *wireServer) complain(kind, detail string) {
+	s.crowd.mu.Lock()
+	defer s.crowd.mu.Unlock()
+	s.crowd.complain(kind, detail)
 }
 
-func (s *wireServer) note(c net.Conn, sending bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if state := s.conns[c]; state != nil {
-		state.since, state.sending = time.Now(), sending
+// refuse answers a request that is none; its answer comes at once, and what is still
+// on its way is passed over.
+func (s *wireServer) refuse(c *conn, in *requestReader, err error) bool {
+	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, io.ErrUnexpectedEOF) {
+		return s.broken(err)
 	}
+	s.complain("a request on the socket was refused", err.Error())
+	c.release()
+	in.grow = nil
+	if !s.send(c, nil, &Exception{Class: "ValueError", Args: []any{"request refused: " + err.Error()}}, func() {}) {
+		return false
+	}
+	c.note(asking)
+	if err := in.skip(maxRefused); err != nil {
+		return s.broken(err)
+	}
+	c.note(quiet)
+	return true
 }
 
-// complain logs each kind of complaint once a minute. The caller holds the lock.
-func (s *wireServer) complain(text string) {
-	if time.Since(s.told[text]) < time.Minute {
-		return
-	}
-	if len(s.told) > 100 {
-		clear(s.told)
-	}
-	s.told[text] = time.Now()
-	s.warn(text)
-}
-
-// closeGrace is how long a server that ends waits for its last answers: the one to
-// "stop" is among them.
-const closeGrace = 2 * time.Second
-
-func (s *wireServer) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.done = true
-	for end := time.Now().Add(closeGrace); ; {
-		busy := false
-		for c, state := range s.conns {
-			if state.asked && time.Now().Before(end) {
-				busy = true
-				continue
-			}
-			c.Close()
-		}
-		if !busy {
-			return
-		}
-		s.mu.Unlock()
-		time.Sleep(2 * time.Millisecond)
-		s.mu.Lock()
-	}
-}
-
-// asked notes that a command of a client's is carried out, or is answered.
-func (s *wireServer) asked(c net.Conn, yes bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if state := s.conns[c]; state != nil {
-		state.asked = yes
-	}
-}
-
-// serve answers one client.
-func (s *wireServer) serve(c net.Conn) {
-	if !s.enter(c) {
-		c.Close()
-		return
-	}
-	defer s.leave(c)
-	var buf []byte
-	chunk := make([]byte, 16<<10)
-	for {
-		request, rest, closed, ok := nextRequest(buf)
-		if closed {
-			return
-		}
-		if ok {
-			buf = rest
-			s.note(c, false)
-			s.asked(c, true)
-			answered := s.answer(c, request)
-			s.asked(c, false)
-			if !answered {
-				return
-			}
-			continue
-		}
-		if len(buf) > maxRequest {
-			s.refuse(c, fmt.Errorf("a request is longer than %d bytes", maxRequest))
-			return
-		}
-		wait := idleTimeout
-		if len(buf) > 0 {
-			wait = readTimeout
-		}
-		_ = c.SetReadDeadline(time.Now().Add(wait))
-		n, err := c.Read(chunk)
-		buf = append(buf, chunk[:n]...)
-		if err != nil && n == 0 {
-			if len(buf) > 0 && !errors.Is(err, io.EOF) {
-				s.mu.Lock()
-				s.complain("a client on the socket began a request and did not end it")
-				s.mu.Unlock()
-			}
-			return
-		}
-	}
-}
-
-// nextRequest cuts the first request off.
-func nextRequest(buf []byte) (request, rest []byte, closed, ok bool) {
-	end, shut := bytes.Index(buf, endCommand), bytes.Index(buf, closeCommand)
-	if shut >= 0 && (end < 0 || shut < end) {
-		return nil, nil, true, false
-	}
-	if end < 0 {
-		return nil, buf, false, false
-	}
-	return buf[:end], buf[end+len(endCommand):], false, true
-}
-
-func (s *wireServer) answer(c net.Conn, request []byte) bool {
-	args, err := DecodeRequest(request)
-	if err != nil {
-		s.refuse(c, err)
-		return true
-	}
-	v, err := s.d.Command(args)
-	return s.send(c, v, err)
-}
-
-func (s *wireServer) refuse(c net.Conn, err error) {
-	s.mu.Lock()
-	s.complain(fmt.Sprintf("a request on the socket was refused: %v", err))
-	s.mu.Unlock()
-	s.send(c, nil, &Exception{Class: "ValueError", Args: []any{"request refused: " + err.Error()}})
-}
-
-func (s *wireServer) send(c net.Conn, v any, err error) bool {
+// send answers. encoded is called when the answer is bytes.
+func (s *wireServer) send(c *conn, v any, err error, encoded func()) bool {
 	out, err := EncodeAnswer(v, err)
 	if err != nil {
 		out, err = EncodeAnswer(nil, fmt.Errorf("the answer can't be told: %w", err))
 	}
-	if err != nil {
+	c.release() // the request
+	held := err == nil && c.holdAnswer(len(out))
+	encoded()
+	if !held {
 		return false
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(sendTimeout))
-	s.note(c, true)
 	_, err = c.Write(append(out, endCommand...))
-	s.note(c, false)
+	c.release()
+	c.note(quiet)
 	return err == nil
 }
 
-// Call sends commands of fail2ban's to a server and returns its answers, on one
-// connection.
-type Call struct {
-	conn net.Conn
-	buf  []byte
+// turns bounds how many commands are carried out, and their answers made, at a time.
+type turns struct{ free chan struct{} }
+
+// readersAtOnce are the commands of readers that are carried out at a time: the
+// daemon's other work goes on beside them.
+const readersAtOnce = 2
+
+func newTurns(role Role) *turns {
+	if role == Owner {
+		return &turns{} // a reload that takes long keeps no "status" waiting
+	}
+	return &turns{free: make(chan struct{}, readersAtOnce)}
 }
 
-// DialFail2ban connects to a server's socket.
-func DialFail2ban(path string, timeout time.Duration) (*Call, error) {
-	c, err := net.DialTimeout("unix", path, timeout)
-	if err != nil {
-		return nil, err
+// take waits for a turn; what it returns gives it back. nil: none came.
+func (t *turns) take() (done func()) {
+	if t.free == nil {
+		return func() {}
 	}
-	return &Call{conn: c}, nil
-}
-
-// Close ends the connection as fail2ban's client does.
-func (c *Call) Close() error {
-	_, _ = c.conn.Write(append([]byte(closeCommand), endCommand...))
-	return c.conn.Close()
-}
-
-// Do sends one command. An *Exception is the server's error.
-func (c *Call) Do(args []any, timeout time.Duration) (any, error) {
-	out, err := pickled(asPickle(List(args)))
-	if err != nil {
-		return nil, err
-	}
-	if timeout > 0 {
-		_ = c.conn.SetDeadline(time.Now().Add(timeout))
-	}
-	if _, err := c.conn.Write(append(out, endCommand...)); err != nil {
-		return nil, err
-	}
-	chunk := make([]byte, 64<<10)
-	for {
-		if i := bytes.Index(c.buf, endCommand); i >= 0 {
-			answer := c.buf[:i]
-			c.buf = c.buf[i+len(endCommand):]
-			return decodeAnswer(answer)
-		}
-		n, err := c.conn.Read(chunk)
-		c.buf = append(c.buf, chunk[:n]...)
-		if err != nil && n == 0 {
-			return nil, err
+	select {
+	case t.free <- struct{}{}:
+	default:
+		late := time.NewTimer(turnTimeout)
+		defer late.Stop()
+		select {
+		case t.free <- struct{}{}:
+		case <-late.C:
+			return nil
 		}
 	}
-}
-
-func decodeAnswer(data []byte) (any, error) {
-	v, err := unpickle(data)
-	if err != nil {
-		return nil, err
-	}
-	pair, ok := v.(pickle.Tuple)
-	if !ok || len(pair) != 2 {
-		return nil, errors.New("the answer is no pair")
-	}
-	value := fromAnswer(pair[1])
-	if code, _ := pair[0].(int64); code == 0 {
-		return value, nil
-	}
-	if e, ok := value.(*Exception); ok {
-		return nil, e
-	}
-	return nil, &Exception{Class: "Exception", Args: []any{value}}
-}
-
-// fromAnswer takes over what a server says. Of the classes that it may name, str
-// is its text, and the others are exceptions; none is ever called.
-func fromAnswer(v any) any {
-	list := func(items []any) []any {
-		out := make([]any, len(items))
-		for i, x := range items {
-			out[i] = fromAnswer(x)
-		}
-		return out
-	}
-	switch v := v.(type) {
-	case pickle.None:
-		return nil
-	case int64:
-		return int(v)
-	case pickle.ByteString:
-		return string(v)
-	case pickle.Bytes:
-		return string(v)
-	case *big.Int:
-		return v.String()
-	case []any:
-		return List(list(v))
-	case pickle.Tuple:
-		return Tuple(list(v))
-	case map[any]any:
-		d := Dict{Values: map[string]any{}}
-		for k, x := range v {
-			key := fmt.Sprint(fromAnswer(k))
-			d.Keys = append(d.Keys, key)
-			d.Values[key] = fromAnswer(x)
-		}
-		return d
-	case pickle.Call:
-		args := list(v.Args)
-		if v.Callable.Name == "str" && len(args) == 1 {
-			return fmt.Sprint(args[0])
-		}
-		return &Exception{Module: v.Callable.Module, Class: v.Callable.Name, Args: args}
-	}
-	return v
+	return sync.OnceFunc(func() { <-t.free })
 }

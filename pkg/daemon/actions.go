@@ -109,7 +109,7 @@ func sortedNames(m map[string]any) control.List {
 // actionmethods NAME.
 func getAction(j *jail.Jail, s *config.Jail, what string, more []string) (any, error) {
 	if len(more) == 0 {
-		panic(missingWord{})
+		return nil, pyError("IndexError", "list index out of range")
 	}
 	d, err := definition(j, s, more[0])
 	if err != nil {
@@ -122,7 +122,7 @@ func getAction(j *jail.Jail, s *config.Jail, what string, more []string) (any, e
 		return stringsList(action.Methods), nil
 	}
 	if len(more) < 2 {
-		panic(missingWord{})
+		return nil, pyError("IndexError", "list index out of range")
 	}
 	if v, ok := properties(&d)[more[1]]; ok {
 		return v, nil
@@ -154,6 +154,9 @@ func (d *Daemon) setAction(j *jail.Jail, c *command) (any, error) {
 			return nil, pyError("RuntimeError", err.Error())
 		}
 		return nil, nil
+	}
+	if err := c.least(6); err != nil {
+		return nil, err
 	}
 	value := c.word(5)
 	err := j.Actions().Set(name, func(d *action.Definition) error { return setProperty(d, what, value) })
@@ -226,6 +229,9 @@ func (d *Daemon) addAction(j *jail.Jail, c *command) (any, error) {
 	}
 	def := action.Definition{Name: name, Properties: &fail2ban.Options{}}
 	if len(c.words) > 4 {
+		if err := c.least(6); err != nil {
+			return nil, err
+		}
 		var given map[string]any
 		if err := json.Unmarshal([]byte(c.word(5)), &given); err != nil {
 			return nil, pyError("ValueError", err.Error())

@@ -65,6 +65,8 @@ type Daemon struct {
 
 	syslogSocket string // empty: the usual one
 
+	failures failureLog // of readers' commands
+
 	exporting chan struct{} // has a value when who is banned may have changed
 
 	stopping chan struct{}

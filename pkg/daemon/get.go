@@ -48,6 +48,9 @@ func (d *Daemon) get(c *command) (any, error) {
 	if v, err := d.getServer(c.word(1)); err != errNotServer {
 		return v, err
 	}
+	if err := c.least(3); err != nil {
+		return nil, err
+	}
 	what := c.word(2)
 	if !getWords[what] && !strings.HasPrefix(what, "bantime.") {
 		return nil, noGet()

@@ -23,7 +23,13 @@ import (
 func (d *Daemon) set(c *command) (any, error) {
 	switch name := c.word(1); name {
 	case "loglevel", "logtarget", "syslogsocket", "dbfile", "dbmaxmatches", "dbpurgeage", "thread", "allowipv6":
+		if err := c.least(3); err != nil {
+			return nil, err
+		}
 		return d.setServer(name, c.word(2))
+	}
+	if err := c.least(3); err != nil {
+		return nil, err
 	}
 	what := c.word(2)
 	if !setWords[what] && !strings.HasPrefix(what, "bantime.") {
@@ -31,6 +37,9 @@ func (d *Daemon) set(c *command) (any, error) {
 	}
 	j, err := d.known(c.word(1))
 	if err != nil {
+		return nil, err
+	}
+	if err := c.least(leastToSet(what)); err != nil {
 		return nil, err
 	}
 	switch what {
@@ -67,9 +76,6 @@ func (d *Daemon) set(c *command) (any, error) {
 		d.settle(j)
 		return 1, nil
 	}
-	if what != "addignoreip" {
-		c.word(3) // here, not in the jail's goroutine
-	}
 	if err := j.Change(func(s *config.Jail) error { return change(s, what, c) }); err != nil {
 		var e *control.Exception
 		if !errors.As(err, &e) {
@@ -82,6 +88,34 @@ func (d *Daemon) set(c *command) (any, error) {
 		return d.getOf(j, shownAs, nil)
 	}
 	return nil, nil
+}
+
+// leastToSet is how many words it takes to set something of a jail.
+func leastToSet(what string) int {
+	switch what {
+	case "banip", "addignoreip":
+		return 3
+	case "action":
+		return 5
+	}
+	return 4
+}
+
+// multiSet carries out multi-set JAIL WHAT LIST, which is set for each of them.
+func (d *Daemon) multiSet(c *command) (any, error) {
+	if err := c.least(4); err != nil {
+		return nil, err
+	}
+	what := c.word(2)
+	if what != "addfailregex" && what != "addignoreregex" {
+		return d.set(c)
+	}
+	for _, value := range c.list(3) {
+		if _, err := d.set(&command{words: []string{"set", c.word(1), what, value}}); err != nil {
+			return nil, err
+		}
+	}
+	return true, nil
 }
 
 // setWords are what can be set of a jail.

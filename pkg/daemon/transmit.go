@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"bailiff/pkg/ban"
@@ -28,67 +29,84 @@ func unknownJail(name string) error {
 	return &control.Exception{Module: "fail2ban.exceptions", Class: "UnknownJailException", Args: []any{name}}
 }
 
-// command is the words of a command. Looking for one that is not there is an
-// IndexError, which clients print as "Sorry but the command is invalid".
-type command struct{ words []string }
+// command is the words of a command, as control read and judged them; a list that
+// stands where it may is an empty word.
+type command struct {
+	words []string
+	of    *control.Request
+}
 
-type missingWord struct{}
-
+// word is a word, or empty where there is none: least says so before.
 func (c *command) word(i int) string {
 	if i >= len(c.words) {
-		panic(missingWord{})
+		return ""
 	}
 	return c.words[i]
 }
 
 func (c *command) rest(i int) []string { return c.words[min(i, len(c.words)):] }
 
-// Command implements control.Commander.
-func (d *Daemon) Command(args []any) (v any, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			if _, ok := r.(missingWord); !ok {
-				panic(r)
-			}
-			v, err = nil, pyError("IndexError", "list index out of range")
-		}
-		if err != nil {
-			d.log.With("component", "transmitter").Error(fmt.Sprintf("Command %s has failed. Received %s", shown(args), pythonError(err)))
-		}
-	}()
-	c := &command{}
-	for _, a := range args {
-		switch a := a.(type) {
-		case string:
-			c.words = append(c.words, a)
-		case int, float64, bool:
-			c.words = append(c.words, fmt.Sprint(a))
-		case nil:
-			c.words = append(c.words, "None")
-		default: // options of a reload; its commands we read from the files ourselves
-			var words []string
-			if list, ok := a.(control.List); ok {
-				for _, w := range list {
-					if s, ok := w.(string); ok {
-						words = append(words, s)
-					}
-				}
-			}
-			c.words = append(c.words, strings.Join(words, " "))
-		}
+// least is an error if there are fewer words. Clients print it as "Sorry but the
+// command is invalid".
+func (c *command) least(n int) error {
+	if len(c.words) < n {
+		return pyError("IndexError", "list index out of range")
 	}
-	return d.carryOut(c)
+	return nil
+}
+
+// list are the texts of a word that is a list, or the word alone.
+func (c *command) list(i int) []string {
+	if c.of == nil || i >= len(c.of.Words) {
+		return nil
+	}
+	if w := c.of.Words[i]; w.IsList() {
+		var out []string
+		for _, x := range w.Items() {
+			out = append(out, x.Text())
+		}
+		return out
+	}
+	return c.words[i : i+1]
+}
+
+// Command implements control.Commander.
+func (d *Daemon) Command(r *control.Request) (v any, err error) {
+	c := &command{of: r, words: make([]string, len(r.Words))}
+	for i, w := range r.Words {
+		c.words[i] = w.Text()
+	}
+	v, err = d.carryOut(c)
+	if err != nil && d.failures.allow(r.Role) {
+		d.log.With("component", "transmitter").Error(fmt.Sprintf("Command %s has failed. Received %s", r.Shown(shownMost), pythonError(err)))
+	}
+	return v, err
 }
 
 // shownMost is how many bytes of a command the log tells.
 const shownMost = 1000
 
-func shown(args []any) string {
-	s := control.Repr(control.List(args))
-	if len(s) > shownMost {
-		s = strings.ToValidUTF8(s[:shownMost], "") + "…"
+// failureLog bounds how often it is told that a reader's command failed: who may only
+// ask can't fill the log.
+type failureLog struct {
+	mu    sync.Mutex
+	since time.Time
+	told  int
+}
+
+const failuresAMinute = 30
+
+func (f *failureLog) allow(role control.Role) bool {
+	if role == control.Owner {
+		return true
 	}
-	return s
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if time.Since(f.since) > time.Minute {
+		f.since, f.told = time.Now(), 0
+	}
+	f.told++
+	return f.told <= failuresAMinute
 }
 
 func pythonError(err error) string {
@@ -99,7 +117,18 @@ func pythonError(err error) string {
 	return e.Class + strings.Replace(control.Repr(control.Tuple(e.Args)), ",)", ")", 1)
 }
 
+// leastWords is how many words a command has at least.
+var leastWords = map[string]int{"sleep": 2, "add": 2, "start": 2, "get": 2, "set": 2, "multi-set": 2}
+
 func (d *Daemon) carryOut(c *command) (any, error) {
+	if err := c.least(1); err != nil {
+		return nil, err
+	}
+	if n := leastWords[c.word(0)]; n > 0 {
+		if err := c.least(n); err != nil {
+			return nil, err
+		}
+	}
 	switch name := c.word(0); name {
 	case "ping":
 		return "pong", nil
@@ -109,18 +138,23 @@ func (d *Daemon) carryOut(c *command) (any, error) {
 		return d.opts.Version, nil
 	case "echo":
 		out := control.List{}
-		for _, w := range c.rest(1) {
-			out = append(out, w)
+		for _, w := range c.of.Words[1:] {
+			out = append(out, w.Value())
 		}
 		return out, nil
 	case "server-status":
 		return "Server ready", nil
 	case "sleep":
 		seconds, err := strconv.ParseFloat(c.word(1), 64)
-		if err != nil || seconds < 0 || seconds > 60 {
+		if err != nil || !(seconds >= 0 && seconds <= 60) { // NaN, too
 			return nil, pyError("ValueError", "could not convert string to float: "+control.ReprString(c.word(1)))
 		}
-		time.Sleep(time.Duration(seconds * float64(time.Second)))
+		awake := time.NewTimer(time.Duration(seconds * float64(time.Second)))
+		defer awake.Stop()
+		select {
+		case <-awake.C:
+		case <-d.stopping:
+		}
 		return nil, nil
 	case "flushlogs":
 		if d.opts.Reopen == nil {
@@ -137,7 +171,7 @@ func (d *Daemon) carryOut(c *command) (any, error) {
 	case "status":
 		return d.fail2banStatus(c)
 	case "stats", "statistic", "statistics":
-		return d.fail2banStatus(&command{[]string{"status", "--all", "stats"}})
+		return d.fail2banStatus(&command{words: []string{"status", "--all", "stats"}})
 	case "banned":
 		return d.banned("", c.rest(1))
 	case "unban":
@@ -150,8 +184,10 @@ func (d *Daemon) carryOut(c *command) (any, error) {
 		return d.unbanAs("", c.rest(1), false, false)
 	case "get":
 		return d.get(c)
-	case "set", "multi-set":
+	case "set":
 		return d.set(c)
+	case "multi-set":
+		return d.multiSet(c)
 	case "stop":
 		if len(c.words) == 1 {
 			d.Stop()
@@ -211,7 +247,7 @@ func (d *Daemon) reloadAs(c *command) (any, error) {
 	}
 	options := ""
 	if len(c.words) > 2 {
-		options = c.word(2)
+		options = strings.Join(c.list(2), " ")
 	}
 	if name != "--all" {
 		if _, err := d.known(name); err != nil && !strings.Contains(options, "--if-exists") {

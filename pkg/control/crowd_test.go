@@ -1,0 +1,208 @@
+package control
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// crowdOf is a crowd whose users are chosen by the test.
+type crowdOf struct {
+	*crowd
+	t    *testing.T
+	mu   sync.Mutex
+	told []string
+}
+
+func newTestCrowd(t *testing.T, role Role, b bounds) *crowdOf {
+	out := &crowdOf{t: t}
+	out.crowd = newCrowd(role, func(s string) {
+		out.mu.Lock()
+		defer out.mu.Unlock()
+		out.told = append(out.told, s)
+	})
+	out.bounds = b
+	return out
+}
+
+// come is a client of a user id, who says nothing.
+func (c *crowdOf) come(uid uint32) *conn {
+	a, b := net.Pipe()
+	c.t.Cleanup(func() { a.Close(); b.Close() })
+	return c.enter(a, uid)
+}
+
+// been lets a client do something since a while ago.
+func (k *conn) been(doing activity, since time.Duration) *conn {
+	k.note(doing)
+	k.crowd.mu.Lock()
+	defer k.crowd.mu.Unlock()
+	k.since = time.Now().Add(-since)
+	return k
+}
+
+func (k *conn) in() bool {
+	if k == nil {
+		return false
+	}
+	k.crowd.mu.Lock()
+	defer k.crowd.mu.Unlock()
+	return !k.gone
+}
+
+// Two users who are nobody that the daemon trusts.
+const alice, bob, root = 64001, 64002, 0
+
+func TestCrowdPerUser(t *testing.T) {
+	c := newTestCrowd(t, Reader, bounds{clients: 10, perUser: 4, reserved: 2})
+	var all []*conn
+	for range 4 {
+		all = append(all, c.come(alice).been(waiting, time.Hour))
+	}
+	if c.come(alice) != nil {
+		t.Error("a fifth of alice was let in, though four have commands carried out")
+	}
+	if !c.come(bob).in() {
+		t.Error("bob was not let in beside alice")
+	}
+	all[2].been(silent, time.Second)
+	if k := c.come(alice); !k.in() || all[2].in() || !all[1].in() {
+		t.Error("the silent one of alice did not go for a new one")
+	}
+}
+
+func TestCrowdOrder(t *testing.T) {
+	for _, x := range []struct {
+		doing activity
+		since time.Duration
+		goes  bool
+	}{
+		{silent, 50 * time.Millisecond, false},
+		{silent, time.Second, true},
+		{asking, 500 * time.Millisecond, false},
+		{asking, 5 * time.Second, true},
+		{reading, 100 * time.Millisecond, false},
+		{reading, time.Second, true},
+		{quiet, time.Second, false},
+		{quiet, 10 * time.Second, true},
+		{waiting, time.Hour, false},
+	} {
+		c := newTestCrowd(t, Reader, bounds{clients: 2, perUser: 2})
+		c.come(alice).been(waiting, time.Hour)
+		k := c.come(alice).been(x.doing, x.since)
+		next := c.come(alice)
+		if next.in() != x.goes || k.in() == x.goes {
+			t.Errorf("activity %d since %v: the next was let in: %v, want %v", x.doing, x.since, next.in(), x.goes)
+		}
+	}
+}
+
+func TestCrowdShares(t *testing.T) {
+	c := newTestCrowd(t, Reader, bounds{clients: 8, perUser: 8, reserved: 2})
+	for range 6 {
+		c.come(alice).been(quiet, time.Millisecond)
+	}
+	if k := c.come(alice); k != nil {
+		t.Error("alice got the places that are kept for root")
+	}
+	for i := range 3 { // a fair share: three each
+		if k := c.come(bob).been(quiet, time.Millisecond); !k.in() {
+			t.Fatalf("bob's place %d", i)
+		}
+	}
+	if c.come(bob) != nil {
+		t.Error("bob got more than alice has")
+	}
+	for i := range 8 { // and root as many as there are
+		if k := c.come(root).been(waiting, 0); !k.in() {
+			t.Fatalf("root's place %d", i)
+		}
+	}
+	if n := c.strangers(); n != 0 {
+		t.Errorf("%d of others are in beside eight of root", n)
+	}
+}
+
+func TestCrowdBytes(t *testing.T) {
+	c := newTestCrowd(t, Reader, bounds{clients: 8, perUser: 4, bytes: 150, userBytes: 100})
+	a, b, o := c.come(alice), c.come(alice), c.come(bob)
+	for _, x := range []struct {
+		k    *conn
+		n    int
+		want bool
+	}{{a, 60, true}, {b, 60, false}, {b, 40, true}, {o, 60, false}, {o, 50, true}} {
+		if got := x.k.hold(x.n); got != x.want {
+			t.Errorf("%d bytes for %d: %v", x.n, x.k.uid, got)
+		}
+	}
+	b.been(reading, time.Hour) // doesn't read: goes for a's answer
+	a.release()
+	o.release()
+	if !a.holdAnswer(90) || b.in() {
+		t.Error("an answer waited for a client that doesn't read his")
+	}
+	if a.Close(); c.crowd.bytes != 0 || len(c.users) != 1 {
+		t.Errorf("%d bytes are left over, %d users", c.crowd.bytes, len(c.users))
+	}
+	if !o.holdAnswer(5000) {
+		t.Error("one answer alone is not told")
+	}
+}
+
+// TestComplaints: each kind is told once a minute, whatever its details.
+func TestComplaints(t *testing.T) {
+	c := newTestCrowd(t, Reader, bounds{})
+	for i := range 1000 {
+		c.complain("refused", fmt.Sprint(i))
+	}
+	if len(c.told) != 1 || c.told[0] != "refused: 0" {
+		t.Error(c.told)
+	}
+	c.crowd.told["refused"].at = time.Now().Add(-2 * time.Minute)
+	c.complain("refused", "again")
+	if len(c.told) != 2 || !strings.Contains(c.told[1], "refused: again (and 999 times more") {
+		t.Error(c.told)
+	}
+}
+
+// TestSilentClients: five hundred that say nothing keep nobody out of either socket,
+// and each is bounded from the moment that he is there.
+func TestSilentClients(t *testing.T) {
+	owner := filepath.Join(t.TempDir(), "sock")
+	s, err := Listen(owner, &fake{}, Options{Commander: &echoCommander{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	read, r := readSocketFor(t, &echoCommander{})
+	for _, x := range []struct {
+		path string
+		s    *Server
+	}{{owner, s}, {read, r}} {
+		most := 0
+		for range 500 {
+			dial(t, x.path)
+			x.s.crowd.mu.Lock()
+			most = max(most, len(x.s.crowd.conns))
+			x.s.crowd.mu.Unlock()
+		}
+		c, err := DialFail2ban(x.path, 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v, err := c.Do([]any{"ping"}, 20*time.Second); fmt.Sprint(v) != "[ping]" {
+			t.Errorf("beside the silent ones: %v %v", v, err)
+		}
+		c.Close()
+		if _, err := NewClient(x.path).Status(); err != nil {
+			t.Error(err)
+		}
+		if most > x.s.crowd.clients {
+			t.Errorf("%d of at most %d", most, x.s.crowd.clients)
+		}
+	}
+}

@@ -1,0 +1,572 @@
+package control
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/big"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Requests are pickles, and a pickle is a program. Of its instructions (protocols 0
+// to 5) this reader knows those that make text, numbers, booleans, None, lists and
+// tuples, and carries them out while they come in: a request that is no data, too
+// deep, too large, or that lies about a length is refused at that byte, and what it
+// took until then is proportional to what was sent. There is no second look at the
+// bytes by somebody else, who could read them otherwise.
+
+// limits of one request.
+type limits struct {
+	bytes int // as sent, and of its texts written out
+	items int // words, lists, marks and notes
+}
+
+var (
+	readerLimits = limits{bytes: 1 << 20, items: 10_000}
+	ownerLimits  = limits{bytes: 8 << 20, items: 200_000} // a reload of fail2ban-client brings all jails at once
+)
+
+func (l *limits) tooLong() error {
+	return fmt.Errorf("it is longer than %d bytes", l.bytes)
+}
+
+func (l *limits) tooMany() error {
+	return fmt.Errorf("it has more than %d items", l.items)
+}
+
+const (
+	maxDepth  = 8
+	maxDigits = 64 // of a number written in digits; also what a float takes
+	maxLong   = 32 // bytes of a binary integer
+)
+
+var (
+	errNoList   = errors.New("it is no list")
+	errEmpty    = errors.New("it is empty")
+	errStack    = errors.New("it is no pickle: an instruction has nothing to work on")
+	errCut      = errors.New("it ends too early")
+	errFrame    = errors.New("a frame in it lies about its length")
+	errLength   = errors.New("a text in it lies about its length")
+	errNumber   = errors.New("a number in it is none, or longer than any that is of use")
+	errNote     = errors.New("it refers to something that is not there")
+	errText     = errors.New("a text in it is badly written")
+	errProtocol = errors.New("its pickle protocol is unknown")
+)
+
+// Values that need no memory of their own.
+var (
+	none   = &Word{kind: aNone, text: "None"}
+	truth  = &Word{kind: aBool, text: "True"}
+	untrue = &Word{kind: aBool, text: "False"}
+	unit   = &Word{kind: aTuple}
+	small  [256]*Word
+)
+
+func init() {
+	for i := range small {
+		small[i] = &Word{kind: anInt, text: strconv.Itoa(i)}
+	}
+}
+
+// unpickler carries out one pickle.
+type unpickler struct {
+	in       io.ByteReader
+	limits   *limits
+	read     int // bytes
+	items    int
+	text     int // bytes of texts
+	frameEnd int // position at which a frame ends; 0: none
+	stack    []*Word
+	marks    []int
+	memo     map[uint32]*Word
+	scratch  [maxDigits + 1]byte
+}
+
+// readPickle reads one request's words. in ends with io.EOF where the request does.
+func readPickle(in io.ByteReader, l *limits) ([]*Word, error) {
+	u := &unpickler{in: in, limits: l}
+	for {
+		op, err := u.byte()
+		if err != nil {
+			return nil, err
+		}
+		if op == '.' {
+			break
+		}
+		if err := u.step(op); err != nil {
+			return nil, err
+		}
+	}
+	if u.read < u.frameEnd {
+		return nil, errFrame
+	}
+	if len(u.stack) != 1 || len(u.marks) != 0 {
+		return nil, errStack
+	}
+	top := u.stack[0]
+	switch {
+	case !top.IsList():
+		return nil, errNoList
+	case len(top.items) == 0:
+		return nil, errEmpty
+	}
+	var items, bytes int
+	if err := top.weigh(0, l, &items, &bytes); err != nil {
+		return nil, err
+	}
+	return top.items, nil
+}
+
+// byte is the next byte.
+func (u *unpickler) byte() (byte, error) {
+	if u.read >= u.limits.bytes {
+		return 0, u.limits.tooLong()
+	}
+	b, err := u.in.ReadByte()
+	if err == io.EOF {
+		return 0, errCut
+	}
+	u.read++
+	return b, err
+}
+
+// number reads n bytes, lowest first.
+func (u *unpickler) number(n int) (uint64, error) {
+	var v uint64
+	for i := range n {
+		b, err := u.byte()
+		if err != nil {
+			return 0, err
+		}
+		v |= uint64(b) << (8 * i)
+	}
+	return v, nil
+}
+
+// bytes reads so many. No more memory is taken than what has come allows for.
+func (u *unpickler) bytes(n uint64) ([]byte, error) {
+	if n > uint64(u.limits.bytes-u.read) {
+		return nil, u.limits.tooLong()
+	}
+	out := make([]byte, 0, min(n, 512))
+	for range n {
+		b, err := u.byte()
+		if err != nil {
+			if err == errCut {
+				err = errLength
+			}
+			return nil, err
+		}
+		out = append(out, b)
+	}
+	return out, nil
+}
+
+// line reads up to the end of a line, of at most so many bytes.
+func (u *unpickler) line(most int, tooLong error) ([]byte, error) {
+	out := u.scratch[:0]
+	for {
+		b, err := u.byte()
+		if err != nil {
+			return nil, err
+		}
+		if b == '\n' {
+			return out, nil
+		}
+		if len(out) >= most {
+			return nil, tooLong
+		}
+		out = append(out, b)
+	}
+}
+
+// count counts something that takes memory.
+func (u *unpickler) count() error {
+	if u.items++; u.items > u.limits.items {
+		return u.limits.tooMany()
+	}
+	return nil
+}
+
+func (u *unpickler) push(w *Word) error {
+	u.stack = append(u.stack, w)
+	return u.count()
+}
+
+func (u *unpickler) pushText(s string) error { return u.push(&Word{kind: aText, text: s}) }
+
+// least is how much of the stack belongs to what is outside of the last mark.
+func (u *unpickler) least() int {
+	if n := len(u.marks); n > 0 {
+		return u.marks[n-1]
+	}
+	return 0
+}
+
+// toMark takes what stands above the last mark off the stack. What it returns is
+// overwritten by what comes next.
+func (u *unpickler) toMark() ([]*Word, error) {
+	n := len(u.marks)
+	if n == 0 {
+		return nil, errStack
+	}
+	at := u.marks[n-1]
+	u.marks = u.marks[:n-1]
+	items := u.stack[at:]
+	u.stack = u.stack[:at]
+	return items, nil
+}
+
+func (u *unpickler) pop(n int) ([]*Word, error) {
+	at := len(u.stack) - n
+	if at < u.least() {
+		return nil, errStack
+	}
+	items := u.stack[at:]
+	u.stack = u.stack[:at]
+	return items, nil
+}
+
+// container pushes a list or tuple of its own copy of items.
+func (u *unpickler) container(k kind, items []*Word) error {
+	return u.push(&Word{kind: k, items: append(make([]*Word, 0, len(items)), items...)})
+}
+
+// lastList is the list on top of the stack.
+func (u *unpickler) lastList() (*Word, error) {
+	n := len(u.stack)
+	if n <= u.least() || u.stack[n-1].kind != aList {
+		return nil, errStack
+	}
+	return u.stack[n-1], nil
+}
+
+// step carries out one instruction.
+func (u *unpickler) step(op byte) error {
+	if u.frameEnd > 0 && u.read > u.frameEnd { // this instruction is the first behind it
+		u.frameEnd = 0
+	}
+	err := u.carryOut(op)
+	if err == nil && u.frameEnd > 0 && u.read > u.frameEnd {
+		return errFrame // one that begins in a frame ends in it
+	}
+	return err
+}
+
+func (u *unpickler) carryOut(op byte) error {
+	switch op {
+	case 0x80: // PROTO
+		v, err := u.byte()
+		if err == nil && v > 5 {
+			return errProtocol
+		}
+		return err
+	case 0x95: // FRAME
+		n, err := u.number(8)
+		if err != nil {
+			return err
+		}
+		if u.frameEnd > 0 && u.read-9 < u.frameEnd || n > uint64(u.limits.bytes-u.read) {
+			return errFrame
+		}
+		u.frameEnd = u.read + int(n)
+		return nil
+	case '(': // MARK
+		if len(u.marks) >= 2*maxDepth {
+			return errTooDeep
+		}
+		u.marks = append(u.marks, len(u.stack))
+		return u.count()
+	case 'N':
+		return u.push(none)
+	case 0x88:
+		return u.push(truth)
+	case 0x89:
+		return u.push(untrue)
+	case 'I', 'L', 'J', 'K', 'M', 0x8a, 0x8b:
+		return u.integer(op)
+	case 'F':
+		text, err := u.line(maxDigits, errNumber)
+		if err != nil {
+			return err
+		}
+		f, err := strconv.ParseFloat(string(text), 64)
+		if err != nil {
+			return errNumber
+		}
+		return u.push(&Word{kind: aFloat, text: Repr(f)})
+	case 'G':
+		data, err := u.bytes(8)
+		if err != nil {
+			return err
+		}
+		return u.push(&Word{kind: aFloat, text: Repr(math.Float64frombits(binary.BigEndian.Uint64(data)))})
+	case 'S', 'V':
+		return u.lineText(op)
+	case 'U', 'C', 0x8c: // SHORT_BINSTRING, SHORT_BINBYTES, SHORT_BINUNICODE
+		return u.countedText(1, op == 0x8c)
+	case 'T', 'B', 'X': // BINSTRING, BINBYTES, BINUNICODE
+		return u.countedText(4, op == 'X')
+	case 0x8d, 0x8e: // BINUNICODE8, BINBYTES8
+		return u.countedText(8, op == 0x8d)
+	case ']':
+		return u.push(&Word{kind: aList})
+	case ')':
+		return u.push(unit)
+	case 'l', 't': // LIST, TUPLE
+		items, err := u.toMark()
+		if err != nil {
+			return err
+		}
+		if op == 'l' {
+			return u.container(aList, items)
+		}
+		return u.container(aTuple, items)
+	case 0x85, 0x86, 0x87: // TUPLE1 to TUPLE3
+		items, err := u.pop(int(op) - 0x84)
+		if err != nil {
+			return err
+		}
+		return u.container(aTuple, items)
+	case 'a', 'e': // APPEND, APPENDS
+		var items []*Word
+		var err error
+		if op == 'a' {
+			items, err = u.pop(1)
+		} else {
+			items, err = u.toMark()
+		}
+		if err != nil {
+			return err
+		}
+		list, err := u.lastList()
+		if err != nil {
+			return err
+		}
+		list.items = append(list.items, items...)
+		return nil
+	case 'p', 'q', 'r', 0x94, 'g', 'h', 'j':
+		return u.note(op)
+	}
+	return fmt.Errorf("it holds something that is no data (pickle instruction 0x%02x)", op)
+}
+
+// note keeps what is on top of the stack, or takes what was kept.
+func (u *unpickler) note(op byte) error {
+	var at uint64
+	var err error
+	switch op {
+	case 'q', 'h':
+		at, err = u.number(1)
+	case 'r', 'j':
+		at, err = u.number(4)
+	case 0x94:
+		at = uint64(len(u.memo))
+	default: // in digits
+		var text []byte
+		if text, err = u.line(10, errNote); err == nil {
+			if at, err = strconv.ParseUint(string(text), 10, 32); err != nil {
+				return errNote
+			}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	switch op {
+	case 'g', 'h', 'j':
+		w := u.memo[uint32(at)]
+		if w == nil {
+			return errNote
+		}
+		return u.push(w)
+	}
+	if len(u.stack) <= u.least() {
+		return errStack
+	}
+	if u.memo == nil {
+		u.memo = map[uint32]*Word{}
+	}
+	u.memo[uint32(at)] = u.stack[len(u.stack)-1]
+	return u.count()
+}
+
+// integer reads a number in one of seven forms.
+func (u *unpickler) integer(op byte) error {
+	switch op {
+	case 'I', 'L':
+		line, err := u.line(maxDigits, errNumber)
+		if err != nil {
+			return err
+		}
+		text := string(line)
+		switch {
+		case op == 'I' && text == "00":
+			return u.push(untrue)
+		case op == 'I' && text == "01":
+			return u.push(truth)
+		case op == 'L':
+			text = strings.TrimSuffix(text, "L")
+		}
+		n, ok := new(big.Int).SetString(text, 10)
+		if !ok || strings.Contains(text, "_") {
+			return errNumber
+		}
+		return u.push(&Word{kind: anInt, text: n.String()})
+	case 'K':
+		n, err := u.number(1)
+		if err != nil {
+			return err
+		}
+		return u.push(small[n])
+	case 'M':
+		n, err := u.number(2)
+		if err != nil {
+			return err
+		}
+		return u.push(&Word{kind: anInt, text: strconv.FormatUint(n, 10)})
+	case 'J':
+		n, err := u.number(4)
+		if err != nil {
+			return err
+		}
+		return u.push(&Word{kind: anInt, text: strconv.Itoa(int(int32(n)))})
+	}
+	size := 1
+	if op == 0x8b {
+		size = 4
+	}
+	n, err := u.number(size)
+	if err != nil {
+		return err
+	}
+	if n > maxLong {
+		return errNumber
+	}
+	data, err := u.bytes(n)
+	if err != nil {
+		return err
+	}
+	// Two's complement, lowest byte first.
+	var v big.Int
+	negative := n > 0 && data[n-1]&0x80 != 0
+	for i, j := 0, len(data)-1; i < j; i, j = i+1, j-1 {
+		data[i], data[j] = data[j], data[i]
+	}
+	v.SetBytes(data)
+	if negative {
+		v.Sub(&v, new(big.Int).Lsh(big.NewInt(1), uint(8*n)))
+	}
+	return u.push(&Word{kind: anInt, text: v.String()})
+}
+
+// countedText reads a text behind its length.
+func (u *unpickler) countedText(size int, unicode bool) error {
+	n, err := u.number(size)
+	if err != nil {
+		return err
+	}
+	data, err := u.bytes(n)
+	if err != nil {
+		return err
+	}
+	if unicode && !utf8.Valid(data) {
+		if data = unescapeBytes(data); data == nil {
+			return errText
+		}
+	}
+	return u.pushText(string(data))
+}
+
+// unescapeBytes turns what Python makes of bytes that are no UTF-8 (in a path, say:
+// the surrogates U+DC80 to U+DCFF) into those bytes. nil: there are others.
+func unescapeBytes(data []byte) []byte {
+	out := data[:0]
+	for len(data) > 0 {
+		r, n := utf8.DecodeRune(data)
+		switch {
+		case r != utf8.RuneError || n > 1:
+			out = append(out, data[:n]...)
+		case len(data) > 2 && data[0] == 0xed && (data[1] == 0xb2 || data[1] == 0xb3) && data[2]&0xc0 == 0x80:
+			out, n = append(out, 0x80|data[1]&1<<6|data[2]&0x3f), 3
+		default:
+			return nil
+		}
+		data = data[n:]
+	}
+	return out
+}
+
+// lineText reads a text that ends with its line: a quoted str of Python 2 with its
+// escapes, or Unicode with \u escapes.
+func (u *unpickler) lineText(op byte) error {
+	var raw []byte
+	for {
+		b, err := u.byte()
+		if err != nil {
+			return err
+		}
+		if b == '\n' {
+			break
+		}
+		raw = append(raw, b)
+	}
+	if op == 'V' {
+		return u.rawUnicode(raw)
+	}
+	n := len(raw)
+	if n < 2 || raw[0] != raw[n-1] || raw[0] != '\'' && raw[0] != '"' {
+		return errText
+	}
+	out := make([]byte, 0, n-2)
+	for s := string(raw[1 : n-1]); s != ""; {
+		if s[0] != '\\' {
+			out, s = append(out, s[0]), s[1:]
+			continue
+		}
+		if len(s) > 1 && (s[1] == '\'' || s[1] == '"') {
+			out, s = append(out, s[1]), s[2:]
+			continue
+		}
+		if len(s) > 1 && (s[1] == 'u' || s[1] == 'U' || s[1] == 'N') { // bytes know no characters
+			return errText
+		}
+		v, _, rest, err := strconv.UnquoteChar(s, 0)
+		if err != nil || v > 0xff {
+			return errText
+		}
+		out, s = append(out, byte(v)), rest
+	}
+	return u.pushText(string(out))
+}
+
+// rawUnicode reads Python's raw-unicode-escape: bytes are Latin-1, \uXXXX and
+// \UXXXXXXXX are characters, every other backslash is one.
+func (u *unpickler) rawUnicode(raw []byte) error {
+	var b strings.Builder
+	b.Grow(len(raw))
+	for i := 0; i < len(raw); i++ {
+		if raw[i] == '\\' && i+1 < len(raw) && (raw[i+1] == 'u' || raw[i+1] == 'U') {
+			digits := 4
+			if raw[i+1] == 'U' {
+				digits = 8
+			}
+			if i+2+digits > len(raw) {
+				return errText
+			}
+			v, err := strconv.ParseUint(string(raw[i+2:i+2+digits]), 16, 32)
+			if err != nil || !utf8.ValidRune(rune(v)) {
+				return errText
+			}
+			b.WriteRune(rune(v))
+			i += 1 + digits
+			continue
+		}
+		b.WriteRune(rune(raw[i]))
+	}
+	return u.pushText(b.String())
+}

@@ -1,0 +1,271 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"time"
+
+	"bailiff/pkg/jail"
+)
+
+// HTTP on the socket. As with fail2ban's protocol, a table says who may do what.
+
+// route is a request, and who may make it.
+type route struct {
+	pattern string
+	role    Role
+	// do carries it out; body reads the request's body.
+	do func(d Daemon, r *http.Request, body func(into any) error) (any, error)
+}
+
+// plain is an answer of lines of text.
+type plain []string
+
+var routes = []route{
+	{"GET /v1/ping", Reader, func(Daemon, *http.Request, func(any) error) (any, error) {
+		return "pong", nil
+	}},
+	{"GET /v1/status", Reader, func(d Daemon, _ *http.Request, _ func(any) error) (any, error) {
+		return d.Status("", false)
+	}},
+	{"GET /v1/jails/{jail}", Reader, func(d Daemon, r *http.Request, _ func(any) error) (any, error) {
+		s, err := d.Status(r.PathValue("jail"), true)
+		if err != nil {
+			return nil, err
+		}
+		return s.Jails[0], nil
+	}},
+	{"GET /v1/bans", Reader, func(d Daemon, r *http.Request, _ func(any) error) (any, error) {
+		b, err := d.Bans(r.URL.Query().Get("jail"))
+		if r.URL.Query().Get("format") == "text" && err == nil {
+			return ids(b), nil
+		}
+		return b, err
+	}},
+	{"POST /v1/jails/{jail}/ban", Owner, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
+		var req BanRequest
+		if err := body(&req); err != nil {
+			return nil, err
+		}
+		return d.Ban(r.PathValue("jail"), req)
+	}},
+	{"POST /v1/unban", Owner, func(d Daemon, _ *http.Request, body func(any) error) (any, error) {
+		var req UnbanRequest
+		if err := body(&req); err != nil {
+			return nil, err
+		}
+		return d.Unban(req)
+	}},
+	{"POST /v1/reload", Owner, func(d Daemon, _ *http.Request, _ func(any) error) (any, error) {
+		return d.Reload()
+	}},
+	{"POST /v1/stop", Owner, func(d Daemon, _ *http.Request, _ func(any) error) (any, error) {
+		go d.Stop() // this answer is waited for
+		return "stopping", nil
+	}},
+}
+
+// ids are who is banned, each once.
+func ids(bans []jail.BanStatus) plain {
+	out := plain{}
+	seen := map[string]bool{}
+	for _, b := range bans {
+		if !seen[b.IP] {
+			seen[b.IP] = true
+			out = append(out, b.IP)
+		}
+	}
+	return out
+}
+
+// Bounds of a request of HTTP.
+const (
+	maxHeader = 16 << 10
+	maxBody   = 4 << 20
+	maxValues = 200_000 // in a body: an address is one
+	maxNested = 8       // arrays and objects in one another
+)
+
+type connKey struct{}
+
+func newWebServer(d Daemon, role Role, turns *turns) *http.Server {
+	mux := http.NewServeMux()
+	for _, rt := range routes {
+		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) {
+			c, ok := r.Context().Value(connKey{}).(*conn)
+			if !ok || role < rt.role {
+				fail(w, http.StatusForbidden, errors.New("this socket can only be asked: use the daemon's own"))
+				return
+			}
+			c.note(waiting)
+			done := turns.take()
+			if done == nil {
+				fail(w, http.StatusServiceUnavailable, errBusy)
+				return
+			}
+			defer done()
+			v, err := rt.do(d, r, func(into any) error { return readBody(c, r, into) })
+			c.release()
+			answer(w, c, v, err, done)
+		})
+	}
+	return &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          log.New(io.Discard, "", 0), // what clients do wrong they are told
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, c)
+		},
+		ConnState: func(c net.Conn, state http.ConnState) {
+			if k, ok := c.(*conn); ok {
+				switch state {
+				case http.StateActive:
+					k.note(asking) // its header is still read
+				case http.StateIdle:
+					k.note(quiet)
+				}
+			}
+		},
+	}
+}
+
+// badRequest is an error of who asks.
+type badRequest struct{ error }
+
+// readBody reads a body of JSON into a value, once it is known to be small when read.
+func readBody(c *conn, r *http.Request, into any) error {
+	bad := func(err error) error { return badRequest{fmt.Errorf("request: %w", err)} }
+	if r.ContentLength > maxBody {
+		return bad(fmt.Errorf("it is longer than %d bytes", maxBody))
+	}
+	c.note(asking)
+	defer c.note(waiting)
+	var body []byte
+	if n := r.ContentLength; n > 0 {
+		body = make([]byte, 0, min(n, 64<<10))
+	}
+	chunk := make([]byte, 16<<10)
+	for {
+		n, err := r.Body.Read(chunk)
+		if n > 0 && !c.hold(n) {
+			return bad(errTooMuch)
+		}
+		if body = append(body, chunk[:n]...); len(body) > maxBody {
+			return bad(fmt.Errorf("it is longer than %d bytes", maxBody))
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return bad(err)
+		}
+	}
+	if err := weighJSON(body); err != nil {
+		return bad(err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return bad(err)
+	}
+	return nil
+}
+
+// weighJSON looks whether a text, be it JSON or not, would become more than is good
+// for anybody.
+func weighJSON(body []byte) error {
+	depth, values, digits := 0, 0, 0
+	inText, escaped := false, false
+	for _, b := range body {
+		if inText {
+			switch {
+			case escaped:
+				escaped = false
+			case b == '\\':
+				escaped = true
+			case b == '"':
+				inText = false
+			}
+			continue
+		}
+		if b >= '0' && b <= '9' {
+			if digits++; digits > maxDigits {
+				return errors.New("a number in it is longer than any that is of use")
+			}
+			continue
+		}
+		digits = 0
+		switch b {
+		case '"':
+			inText = true
+		case '[', '{':
+			depth++
+			values++
+		case ']', '}':
+			depth--
+		case ',':
+			values++
+		}
+		switch {
+		case depth > maxNested:
+			return errTooDeep
+		case values > maxValues:
+			return fmt.Errorf("it has more than %d values", maxValues)
+		}
+	}
+	return nil
+}
+
+// answer encodes an answer, and then sends it: what it takes until the client has it
+// is accounted for. encoded is called in between.
+func answer(w http.ResponseWriter, c *conn, v any, err error, encoded func()) {
+	if err != nil {
+		encoded()
+		status := http.StatusInternalServerError
+		if _, ok := errors.AsType[*NotFoundError](err); ok {
+			status = http.StatusNotFound
+		}
+		if _, ok := errors.AsType[badRequest](err); ok {
+			status = http.StatusBadRequest
+		}
+		fail(w, status, err)
+		return
+	}
+	kind := "application/json"
+	var b bytes.Buffer
+	if lines, ok := v.(plain); ok {
+		kind = "text/plain; charset=utf-8"
+		for _, l := range lines {
+			b.WriteString(l + "\n")
+		}
+	} else if err := json.NewEncoder(&b).Encode(v); err != nil {
+		encoded()
+		fail(w, http.StatusInternalServerError, fmt.Errorf("the answer can't be told: %w", err))
+		return
+	}
+	held := c.holdAnswer(b.Len())
+	encoded()
+	if !held {
+		panic(http.ErrAbortHandler) // closes the connection without a word
+	}
+	defer c.release()
+	w.Header().Set("Content-Type", kind)
+	_, _ = w.Write(b.Bytes()) // a client that has gone needs no answer
+}
+
+func fail(w http.ResponseWriter, status int, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(Failure{Error: err.Error()})
+}
