@@ -5,6 +5,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bailiff/pkg/action"
@@ -26,12 +27,12 @@ func cymru(bans []jail.BanStatus) control.List {
 	defer cancel()
 	found := make([][3]string, len(bans))
 	var wg sync.WaitGroup
-	turn := make(chan struct{}, cymruAtOnce)
-	for i, b := range bans {
+	var next atomic.Int64
+	for range min(cymruAtOnce, len(bans)) {
 		wg.Go(func() {
-			turn <- struct{}{}
-			defer func() { <-turn }()
-			found[i] = cymruOf(ctx, b.IP)
+			for i := int(next.Add(1)) - 1; i < len(bans); i = int(next.Add(1)) - 1 {
+				found[i] = cymruOf(ctx, bans[i].IP)
+			}
 		})
 	}
 	wg.Wait()
@@ -58,6 +59,9 @@ func cymruOf(ctx context.Context, ip string) [3]string {
 	zone := "origin.asn.cymru.com"
 	if p.Addr().Is6() {
 		zone = "origin6.asn.cymru.com"
+	}
+	if ctx.Err() != nil {
+		return all("error")
 	}
 	answers, err := net.DefaultResolver.LookupTXT(ctx, action.ReverseName(p.Addr())+zone)
 	if dns, ok := err.(*net.DNSError); ok && dns.IsNotFound {

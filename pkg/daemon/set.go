@@ -3,8 +3,8 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +16,7 @@ import (
 	"bailiff/pkg/filter"
 	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
+	"bailiff/pkg/safefile"
 )
 
 // What `set` of fail2ban's commands changes.
@@ -166,10 +167,8 @@ func (d *Daemon) setLog(j *jail.Jail, what string, c *command) (any, error) {
 	default:
 		return nil, pyError("ValueError", "Only one file can be added at a time")
 	}
-	if f, err := os.Open(path); err != nil {
-		return nil, &control.Exception{Class: "FileNotFoundError", Args: []any{2, "No such file or directory", path}}
-	} else {
-		f.Close()
+	if err := canRead(path); err != nil {
+		return nil, err
 	}
 	if !j.AddLog(path, tail) {
 		return control.List{}, nil
@@ -181,6 +180,37 @@ func (d *Daemon) setLog(j *jail.Jail, what string, c *command) (any, error) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	return d.getOf(j, "logpath", nil)
+}
+
+// openTimeout is how long a file system may take to open a log that is to be added.
+const openTimeout = 5 * time.Second
+
+// canRead looks whether a log is there and can be read.
+func canRead(path string) error {
+	opened := make(chan error, 1)
+	go func() {
+		f, err := safefile.OpenLog(path)
+		if err == nil {
+			f.Close()
+		}
+		opened <- err
+	}()
+	late := time.NewTimer(openTimeout)
+	defer late.Stop()
+	select {
+	case err := <-opened:
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, fs.ErrNotExist):
+			return &control.Exception{Class: "FileNotFoundError", Args: []any{2, "No such file or directory", path}}
+		case errors.Is(err, fs.ErrPermission):
+			return &control.Exception{Class: "PermissionError", Args: []any{13, "Permission denied", path}}
+		}
+		return pyError("ValueError", err.Error())
+	case <-late.C:
+		return pyError("TimeoutError", fmt.Sprintf("%s: its file system does not answer within %v", path, openTimeout))
+	}
 }
 
 func (d *Daemon) logsWithout(j *jail.Jail, path string) (any, error) {
