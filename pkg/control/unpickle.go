@@ -78,7 +78,6 @@ type unpickler struct {
 	limits   *limits
 	read     int // bytes
 	items    int
-	text     int // bytes of texts
 	frameEnd int // position at which a frame ends; 0: none
 	stack    []*Word
 	marks    []int
