@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -95,7 +96,7 @@ of nftables sets.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &exitError{exitUsage, fmt.Sprintf("%v\nsee `%s --help`", err, c.CommandPath())}
 	})
-	root.PersistentFlags().StringVar(&g.socket, "socket", config.DefaultSocket, "the daemon's `path`")
+	root.PersistentFlags().StringVar(&g.socket, "socket", "", "the daemon's `path` (default as in "+config.DefaultDir+"/bailiff.toml, else "+config.DefaultSocket+")")
 	root.AddCommand(
 		g.runCommand(), g.statusCommand(), g.banCommand(), g.unbanCommand(), g.reloadCommand(), g.stopCommand(),
 		checkCommand(), configCommand(), regexCommand(), explainCommand(), filterCommand(),
@@ -128,7 +129,9 @@ func args(least, most int) cobra.PositionalArgs {
 
 var noArgs = args(0, 0)
 
-func (g *global) client() *control.Client { return control.NewClient(g.socket) }
+func (g *global) client() *control.Client {
+	return control.NewClient(cmp.Or(g.socket, config.ConfiguredSocket(config.DefaultDir)))
+}
 
 // completeJails offers the names of the running jails.
 func (g *global) completeJails(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
