@@ -46,6 +46,7 @@ One core is used at a time; GOMAXPROCS in the environment says how many.`,
 			if os.Getenv("GOMAXPROCS") == "" {
 				runtime.GOMAXPROCS(1)
 			}
+			daemon.LimitMemory()
 			cfg, err := config.Load(load)
 			if err != nil {
 				return err
