@@ -28,6 +28,9 @@ func (f *fake) Bans(string) ([]jail.BanStatus, error) { return []jail.BanStatus{
 
 func (f *fake) Ban(_ string, r BanRequest) ([]BanResult, error) {
 	f.bans += len(r.IPs)
+	if len(r.IPs) == 0 {
+		return nil, nil
+	}
 	return []BanResult{{IP: r.IPs[0], Added: true}}, nil
 }
 

@@ -91,6 +91,7 @@ const (
 	maxBody   = 4 << 20
 	maxValues = 200_000 // in a body: an address is one
 	maxNested = 8       // arrays and objects in one another
+	maxText   = 1 << 10 // bytes of a text in it
 )
 
 type connKey struct{}
@@ -185,10 +186,13 @@ func readBody(c *conn, r *http.Request, into any) error {
 // weighJSON looks whether a text, be it JSON or not, would become more than is good
 // for anybody.
 func weighJSON(body []byte) error {
-	depth, values, digits := 0, 0, 0
+	depth, values, digits, text := 0, 0, 0, 0
 	inText, escaped := false, false
 	for _, b := range body {
 		if inText {
+			if text++; text > maxText {
+				return fmt.Errorf("a text in it is longer than %d bytes", maxText)
+			}
 			switch {
 			case escaped:
 				escaped = false
@@ -208,7 +212,7 @@ func weighJSON(body []byte) error {
 		digits = 0
 		switch b {
 		case '"':
-			inText = true
+			inText, text = true, 0
 		case '[', '{':
 			depth++
 			values++
