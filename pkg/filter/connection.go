@@ -17,13 +17,16 @@ import (
 type connection struct {
 	id         string
 	ends       time.Time
-	prev, next *connection // in the order in which they came
+	prev, next *connection // in the order of their last lines
+	size       int         // bytes, as far as others choose them
+	counted    int         // of those, what connections has counted
 
 	who            identity
 	nofail, gained bool
 	users          []string
 	matches        []Line // lines that failures are made of
 	nofailMatches  []Line // lines that will be, if a failure comes
+	fresh          int    // the last ones of matches, which are not the connection's own yet
 	pending        bool   // failed, and nobody knows yet who
 	listed         bool   // it is in connections.byID
 
@@ -53,85 +56,9 @@ type found struct {
 	order  []string
 }
 
-const (
-	maxConnections = 100
-	connectionAge  = 5 * time.Minute
-)
-
-// connections are the connections known, the oldest first. Those that are forgotten
-// are used again, so that a line of a new one costs little.
-type connections struct {
-	byID        map[string]*connection
-	first, last *connection
-	spare       []*connection
-}
-
-func (c *connections) get(id string, now time.Time) *connection {
-	conn := c.byID[id]
-	if conn == nil {
-		return nil
-	}
-	if !conn.ends.After(now) {
-		c.forget(conn)
-		return nil
-	}
-	return conn
-}
-
-func (c *connections) add(id string, now time.Time) *connection {
-	if c.byID == nil {
-		c.byID = map[string]*connection{}
-	}
-	for len(c.byID) >= maxConnections {
-		c.spare = append(c.spare, c.forget(c.first))
-	}
-	conn := c.fresh()
-	conn.id, conn.ends, conn.listed = id, now.Add(connectionAge), true
-	c.byID[conn.id] = conn
-	if conn.prev = c.last; c.last != nil {
-		c.last.next = conn
-	} else {
-		c.first = conn
-	}
-	c.last = conn
-	return conn
-}
-
-// fresh is a connection of which nothing is known.
-func (c *connections) fresh() *connection {
-	if n := len(c.spare); n > 0 {
-		conn := c.spare[n-1]
-		c.spare = c.spare[:n-1]
-		*conn = connection{users: conn.users[:0], matches: conn.matches[:0], nofailMatches: conn.nofailMatches[:0]}
-		return conn
-	}
-	return &connection{}
-}
-
-// forget takes a connection out and returns it.
-func (c *connections) forget(conn *connection) *connection {
-	if !conn.listed {
-		return conn
-	}
-	conn.listed = false
-	delete(c.byID, conn.id)
-	if conn.prev != nil {
-		conn.prev.next = conn.next
-	} else {
-		c.first = conn.next
-	}
-	if conn.next != nil {
-		conn.next.prev = conn.prev
-	} else {
-		c.last = conn.prev
-	}
-	conn.prev, conn.next = nil, nil
-	return conn
-}
-
-// merge puts what a line says to what is known of its connection. kept is false if
-// the connection is over, and nobody holds it but the caller.
-func (c *connections) merge(line *found, lines []Line, now time.Time) (conn *connection, kept bool) {
+// merge puts what a line says to what is known of its connection. One that is over is
+// not known any more when it is settled.
+func (c *connections) merge(line *found, lines []Line, now time.Time) (conn *connection) {
 	gained := line.gained
 	nofail := line.nofail || gained
 	forget := line.forget
@@ -142,9 +69,9 @@ func (c *connections) merge(line *found, lines []Line, now time.Time) (conn *con
 	}
 	line.nofail = nofail
 	conn = c.get(line.mlfid.text, now)
-	kept = true
 	switch {
 	case conn != nil:
+		c.renew(conn, now)
 		conn.addUser(line)
 		wasNofail := conn.nofail || conn.gained
 		conn.drop("nofail")
@@ -154,15 +81,14 @@ func (c *connections) merge(line *found, lines []Line, now time.Time) (conn *con
 			conn.setPending(false)
 		}
 		if !wasNofail && !conn.pending {
-			conn.matches = conn.matches[:0] // they were told already
+			conn.told()
 		}
 		conn.take(line)
 		if forget {
 			c.forget(conn)
-			kept = false
 		}
 	case forget:
-		conn, kept = c.fresh(), false
+		conn = c.fresh()
 		conn.take(line)
 	default:
 		conn = c.add(line.kept(line.mlfid.text), now)
@@ -182,30 +108,34 @@ func (c *connections) merge(line *found, lines []Line, now time.Time) (conn *con
 	case !nofail:
 		if len(conn.nofailMatches) > 0 {
 			conn.matches = append(slices.Clone(conn.nofailMatches), conn.matches...)
-			conn.nofailMatches = conn.nofailMatches[:0]
+			conn.nofailMatches = emptied(conn.nofailMatches)
 		}
-		conn.matches = append(conn.matches, lines...)
+		conn.matches, conn.fresh = append(conn.matches, lines...), len(lines)
 		conn.drop(orderNofail)
 	case !forget:
-		conn.nofailMatches = append(conn.nofailMatches, lines...)
+		conn.nofailMatches = conn.keep(conn.nofailMatches, lines)
 		conn.note(orderNofail)
 	}
-	return conn, kept
+	return conn
 }
 
 // take takes over the groups of a line.
 func (c *connection) take(line *found) {
-	c.who.take(line)
+	c.size += c.who.take(line)
 	c.nofail, c.gained = line.nofail, line.gained
 	if line.groups == nil {
 		return
 	}
 	if c.groups == nil {
 		c.groups, c.order = line.groups, line.order
+		for _, v := range c.groups {
+			c.size += groupSize(v)
+		}
 		return
 	}
 	for _, k := range line.order {
 		if v, ok := line.groups[k]; ok {
+			c.size += groupSize(v) - groupSize(c.groups[k])
 			c.groups[k] = v
 			if !slices.Contains(c.order, k) {
 				c.order = append(c.order, k)
@@ -214,18 +144,18 @@ func (c *connection) take(line *found) {
 	}
 }
 
-func (w *identity) take(line *found) {
-	w.fid.take(line, &line.who.fid)
-	w.ip4.take(line, &line.who.ip4)
-	w.ip6.take(line, &line.who.ip6)
-	w.cidr.take(line, &line.who.cidr)
-	w.dns.take(line, &line.who.dns)
+// take takes over what a line says, and returns how many bytes that makes more.
+func (w *identity) take(line *found) (more int) {
+	return w.fid.take(line, &line.who.fid) + w.ip4.take(line, &line.who.ip4) + w.ip6.take(line, &line.who.ip6) +
+		w.cidr.take(line, &line.who.cidr) + w.dns.take(line, &line.who.dns)
 }
 
-func (v *value) take(line *found, other *value) {
+func (v *value) take(line *found, other *value) (more int) {
 	if other.ok && (!v.ok || v.text != other.text) {
+		more = len(other.text) - len(v.text)
 		v.ok, v.text = true, line.kept(other.text)
 	}
+	return more
 }
 
 // kept is a text of the line that stays.
@@ -237,7 +167,10 @@ func (f *found) kept(text string) string {
 }
 
 // drop takes a group away.
-func (c *connection) drop(name string) { c.groups, c.order = dropped(c.groups, c.order, name) }
+func (c *connection) drop(name string) {
+	c.size -= groupSize(c.groups[name])
+	c.groups, c.order = dropped(c.groups, c.order, name)
+}
 
 func (f *found) drop(name string) { f.groups, f.order = dropped(f.groups, f.order, name) }
 
@@ -254,8 +187,11 @@ func (c *connection) addUser(line *found) {
 	if user == "" {
 		return
 	}
-	if !slices.Contains(c.users, user) {
+	// That there are several is what counts; who they were, is told as far as it goes.
+	user = user[:min(len(user), userMost)]
+	if len(c.users) < usersMost && !slices.Contains(c.users, user) {
 		c.users = append(c.users, line.kept(user))
+		c.size += len(user)
 	}
 	c.note(orderUsers)
 }

@@ -161,39 +161,40 @@ func (f *Filter) failure(i int, line *found, lines []Line, r *Result) {
 		}
 		return
 	}
-	conn, kept := f.conns.merge(line, lines, f.clock(r))
-	defer func() {
-		if !kept {
-			f.conns.spare = append(f.conns.spare, conn)
-		}
-	}()
+	conn := f.conns.merge(line, lines, f.clock(r))
+	defer f.conns.settle(conn)
 	if conn.nofail && !f.CheckAll {
 		return
 	}
 	out := Failure{Regex: i, Time: r.Time, number: f.number, NoFail: conn.nofail}
 	identified := f.identify(&out, &conn.who, true)
-	if len(conn.matches) > 0 {
-		out.Lines = slices.Clone(conn.matches)
-	}
-	if conn.groups != nil {
-		out.Groups = maps.Clone(conn.groups)
-		if len(conn.users) > 0 {
-			out.Users = slices.Clone(conn.users)
-		}
-		if len(conn.nofailMatches) > 0 {
-			out.NofailLines = slices.Clone(conn.nofailMatches)
-		}
-	}
-	switch {
-	case identified && out.IP.IsValid():
-		conn.note(orderIP)
-	case !identified:
+	if !identified {
 		conn.setPending(true)
 		out.Pending = true
 	}
-	out.Order = slices.Clone(conn.order)
 	if identified || f.CheckAll {
+		if len(conn.matches) > 0 {
+			out.Lines = slices.Clone(conn.matches)
+		}
+		if conn.groups != nil {
+			if identified && out.IP.IsValid() {
+				conn.note(orderIP)
+			}
+			out.Groups, out.Order = maps.Clone(conn.groups), slices.Clone(conn.order)
+			if len(conn.users) > 0 {
+				out.Users = slices.Clone(conn.users)
+			}
+			if len(conn.nofailMatches) > 0 {
+				out.NofailLines = slices.Clone(conn.nofailMatches)
+			}
+		}
 		r.Failures = append(r.Failures, out)
+	}
+	switch {
+	case !identified:
+		conn.waits()
+	case !conn.nofail:
+		conn.told()
 	}
 }
 
