@@ -51,7 +51,11 @@ func (d *Daemon) startAs(name string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if j.Begin() {
+	was, err := j.Begin()
+	if err != nil {
+		return nil, err
+	}
+	if was {
 		d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' started", name))
 	}
 	return nil, nil
@@ -62,8 +66,7 @@ func setIdle(j *jail.Jail, value string) (any, error) {
 	if value != "on" && value != "off" {
 		return nil, pyError("Exception", "Invalid idle option, must be 'on' or 'off'")
 	}
-	j.Idle(value == "on")
-	return value == "on", nil
+	return value == "on", j.Idle(value == "on")
 }
 
 // remake starts a jail anew with other settings, for what can't be changed while it

@@ -28,6 +28,7 @@ import (
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
+	"bailiff/pkg/resolve"
 )
 
 // Options of Run.
@@ -53,6 +54,7 @@ type Daemon struct {
 	clock   *clock.Clock
 	started time.Time // steady
 
+	names *resolve.Names
 	fw    *firewall.Firewall // nil with DryRun
 	queue *firewall.Queue
 	store *keeper // nil: nothing is kept
@@ -85,6 +87,8 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		exporting: make(chan struct{}, 1), stopping: make(chan struct{}), down: make(chan struct{}), repair: make(chan string, 64), damaged: make(chan firewall.Damage, 64),
 	}
 	server := d.log.With("component", "server")
+	d.names = resolve.New(lookup, d.nameServer)
+	defer d.names.Close()
 	if !opts.DryRun && !cfg.NoFirewall {
 		fw, err := firewall.Open(cfg.Firewall)
 		if err != nil {
@@ -206,6 +210,20 @@ func (d *Daemon) start(c *config.Jail, before jail.Carry) {
 	}
 }
 
+func lookup(ctx context.Context, name string) ([]netip.Addr, error) {
+	return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+}
+
+// nameServer tells that the name server has become silent, or answers again.
+func (d *Daemon) nameServer(silent bool, waiting int) {
+	log := d.log.With("component", "filter")
+	if !silent {
+		log.Warn("the name server answers again")
+		return
+	}
+	log.Warn(fmt.Sprintf("the name server does not answer: failures of host names wait for it, %d names now, %d at the most; nothing else does (usedns = no ignores names)", waiting, resolve.Waiting))
+}
+
 func (d *Daemon) deps() jail.Deps {
 	var fw jail.Firewall = &kernel{d}
 	switch {
@@ -216,9 +234,7 @@ func (d *Daemon) deps() jail.Deps {
 	}
 	deps := jail.Deps{
 		Firewall: fw, Log: d.log, Clock: d.clock, Location: time.Local,
-		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
-		},
+		Lookup: lookup, Names: d.names,
 		Host: func(ctx context.Context, a netip.Addr) string {
 			names, err := net.DefaultResolver.LookupAddr(ctx, a.String())
 			if err != nil || len(names) == 0 {
@@ -546,11 +562,15 @@ func (d *Daemon) Bans(name string) ([]jail.BanStatus, error) {
 		if err != nil {
 			return nil, err
 		}
-		return j.Bans(), nil
+		return j.Bans()
 	}
 	out := []jail.BanStatus{}
 	for _, j := range d.running() {
-		out = append(out, j.Bans()...)
+		bans, err := j.Bans()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, bans...)
 	}
 	return out, nil
 }
@@ -624,7 +644,11 @@ func (d *Daemon) Unban(r control.UnbanRequest) ([]control.UnbanResult, error) {
 	if r.All {
 		res := control.UnbanResult{Jails: []string{}}
 		for _, j := range jails {
-			if n := j.UnbanAll(); n > 0 {
+			n, err := j.UnbanAll()
+			if err != nil {
+				res.Error = err.Error()
+			}
+			if n > 0 {
 				res.Jails = append(res.Jails, j.Configured.Name)
 				res.Count += n
 			}
@@ -642,7 +666,11 @@ func (d *Daemon) Unban(r control.UnbanRequest) ([]control.UnbanResult, error) {
 		}
 		res.IP = ban.Name(id)
 		for _, j := range jails {
-			if j.Unban(id) {
+			found, err := j.Unban(id)
+			if err != nil {
+				res.Error = err.Error()
+			}
+			if found {
 				res.Jails = append(res.Jails, j.Configured.Name)
 				res.Count++
 			}

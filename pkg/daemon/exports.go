@@ -97,7 +97,11 @@ func (d *Daemon) export(ctx context.Context, x config.BanFile, again bool) error
 	var out bytes.Buffer
 	w := bufio.NewWriter(&out)
 	fmt.Fprintf(w, "# written by bailiff: who is banned; changes are lost\n")
-	for _, who := range d.shutOut(x.Jails) {
+	banned, err := d.shutOut(x.Jails)
+	if err != nil {
+		return err
+	}
+	for _, who := range banned {
 		switch x.Format {
 		case config.ExportNginx:
 			fmt.Fprintf(w, "%s 1;\n", who)
@@ -128,7 +132,7 @@ func (d *Daemon) export(ctx context.Context, x config.BanFile, again bool) error
 }
 
 // shutOut returns who is banned in some jails, or in all, each once.
-func (d *Daemon) shutOut(jails []string) []string {
+func (d *Daemon) shutOut(jails []string) ([]string, error) {
 	seen := map[string]bool{}
 	var out []string
 	add := func(who string) {
@@ -139,7 +143,11 @@ func (d *Daemon) shutOut(jails []string) []string {
 	}
 	for _, j := range d.running() {
 		if jails == nil || slices.Contains(jails, j.Configured.Name) {
-			for _, b := range j.Bans() {
+			bans, err := j.Bans()
+			if err != nil {
+				return nil, err
+			}
+			for _, b := range bans {
 				add(b.IP)
 			}
 		}
@@ -167,7 +175,7 @@ func (d *Daemon) shutOut(jails []string) []string {
 		}
 	}
 	slices.Sort(out)
-	return out
+	return out, nil
 }
 
 // replaceFile puts a file in the place of another one at once; its mode stays.

@@ -69,7 +69,11 @@ func (d *Daemon) getOf(j *jail.Jail, what string, more []string) (any, error) {
 		return d.banned(s.Name, more)
 	case "banip":
 		out := control.List{}
-		for _, b := range byEnd(j.Bans()) {
+		bans, err := j.Bans()
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range byEnd(bans) {
 			if len(more) == 0 || more[0] != "--with-time" {
 				out = append(out, b.IP)
 				continue
@@ -111,14 +115,17 @@ func (d *Daemon) getOf(j *jail.Jail, what string, more []string) (any, error) {
 		}
 		return nil, nil
 	case "prefregex":
-		pref, _, _, _ := j.Expressions()
-		return pref, nil
+		x, err := j.Expressions()
+		return x.Pref, err
 	case "failregex", "ignoreregex":
-		_, fail, ignore, _ := j.Expressions()
-		if what == "failregex" {
-			return stringsList(fail), nil
+		x, err := j.Expressions()
+		if err != nil {
+			return nil, err
 		}
-		return stringsList(ignore), nil
+		if what == "failregex" {
+			return stringsList(x.Fail), nil
+		}
+		return stringsList(x.Ignore), nil
 	case "usedns":
 		if s.Filter.UseDNS == "" {
 			return "warn", nil
@@ -140,7 +147,11 @@ func (d *Daemon) getOf(j *jail.Jail, what string, more []string) (any, error) {
 		}
 		return s.Filter.LogTimezone, nil
 	case "datepattern":
-		_, _, _, dates := j.Expressions()
+		x, err := j.Expressions()
+		if err != nil {
+			return nil, err
+		}
+		dates := x.Dates
 		switch len(dates) {
 		case 0:
 			return nil, nil

@@ -73,7 +73,9 @@ func (d *Daemon) set(c *command) (any, error) {
 		if iplist.TooWide(id) {
 			return nil, pyError("ValueError", (&jail.TooWideError{IP: ban.Name(id), Jail: c.word(1)}).Error())
 		}
-		j.Attempt(id, c.rest(4))
+		if err := j.Attempt(id, c.rest(4)); err != nil {
+			return nil, err
+		}
 		d.settle(j)
 		return 1, nil
 	}

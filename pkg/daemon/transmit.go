@@ -395,47 +395,66 @@ func byEnd(bans []jail.BanStatus) []jail.BanStatus {
 	return out
 }
 
+// bansOf asks jails for their bans, side by side.
+func bansOf(jails []*jail.Jail) ([][]jail.BanStatus, error) {
+	out, errs := make([][]jail.BanStatus, len(jails)), make([]error, len(jails))
+	var wg sync.WaitGroup
+	for i, j := range jails {
+		wg.Go(func() { out[i], errs[i] = j.Bans() })
+	}
+	wg.Wait()
+	return out, errors.Join(errs...)
+}
+
 // banned answers `banned` and `get JAIL banned`.
 func (d *Daemon) banned(name string, ids []string) (any, error) {
-	has := func(j *jail.Jail, ip string) bool {
-		id, err := ParseIP(ip)
-		return err == nil && slices.ContainsFunc(j.Bans(), func(b jail.BanStatus) bool { return b.IP == ban.Name(id) })
-	}
-	all := func(j *jail.Jail) control.List {
-		out := control.List{}
-		for _, b := range j.Bans() {
-			out = append(out, b.IP)
-		}
-		return out
-	}
+	jails := d.inOrder()
 	if name != "" {
 		j, err := d.known(name)
 		if err != nil {
 			return nil, err
 		}
+		jails = []*jail.Jail{j}
+	}
+	bans, err := bansOf(jails)
+	if err != nil {
+		return nil, err
+	}
+	has := func(i int, ip string) bool {
+		id, err := ParseIP(ip)
+		return err == nil && slices.ContainsFunc(bans[i], func(b jail.BanStatus) bool { return b.IP == ban.Name(id) })
+	}
+	all := func(i int) control.List {
+		out := control.List{}
+		for _, b := range bans[i] {
+			out = append(out, b.IP)
+		}
+		return out
+	}
+	if name != "" {
 		switch len(ids) {
 		case 0:
-			return all(j), nil
+			return all(0), nil
 		case 1:
-			return number(has(j, ids[0])), nil
+			return number(has(0, ids[0])), nil
 		}
 		out := control.List{}
 		for _, ip := range ids {
-			out = append(out, number(has(j, ip)))
+			out = append(out, number(has(0, ip)))
 		}
 		return out, nil
 	}
 	out := control.List{}
 	if len(ids) == 0 {
-		for _, j := range d.inOrder() {
-			out = append(out, control.Dict{Keys: []string{j.Configured.Name}, Values: map[string]any{j.Configured.Name: all(j)}})
+		for i, j := range jails {
+			out = append(out, control.Dict{Keys: []string{j.Configured.Name}, Values: map[string]any{j.Configured.Name: all(i)}})
 		}
 		return out, nil
 	}
 	for _, ip := range ids {
 		in := control.List{}
-		for _, j := range d.inOrder() {
-			if has(j, ip) {
+		for i, j := range jails {
+			if has(i, ip) {
 				in = append(in, j.Configured.Name)
 			}
 		}

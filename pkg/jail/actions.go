@@ -108,11 +108,11 @@ func (j *Jail) restoredTicket(b ban.Ban) *action.Ticket {
 }
 
 // numbers is what <jail.…> tells; asked by the actions' goroutines.
-func (j *Jail) numbers() (n action.JailNumbers) {
-	j.do(func() {
-		n = action.JailNumbers{Banned: j.bans.Len(), TotalBanned: j.bans.Total(), Found: j.window.Len(), TotalFound: j.window.Total()}
-	})
-	return n
+func (j *Jail) numbers() action.JailNumbers {
+	return action.JailNumbers{
+		Banned: int(j.shown.banned.Load()), TotalBanned: int(j.shown.totalBanned.Load()),
+		Found: int(j.shown.failed.Load()), TotalFound: int(j.shown.totalFailed.Load()),
+	}
 }
 
 // checkEvery is how often a failure of a banned address has the actions look

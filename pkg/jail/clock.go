@@ -19,7 +19,7 @@ const sleptSlack = 100 * time.Millisecond
 
 // Stepped is told that the clock was set or the machine was suspended.
 func (j *Jail) Stepped(s clock.Step) {
-	j.do(func() {
+	j.inbox.tell(func(j *Jail) {
 		j.expire()
 		j.armed = time.Time{} // a timer of ours stood still, too
 		j.newYears()

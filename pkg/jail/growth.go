@@ -24,6 +24,11 @@ import (
 type past struct {
 	count int
 	last  time.Time // when the last one began, steady
+	// overall is the same for all jails, where that is asked for, and how long that is
+	// taken for true.
+	overall int
+	lastOf  time.Time
+	until   time.Time
 }
 
 // historyMost is how many addresses' pasts are kept at hand; the store has all.
@@ -47,20 +52,8 @@ func (j *Jail) widened(id netip.Prefix) netip.Prefix {
 	return network
 }
 
-// before returns how often an address was banned in this jail.
-func (j *Jail) before(id netip.Prefix) past {
-	if p, ok := j.history[id]; ok || j.deps.Store == nil {
-		return p
-	}
-	count, last, err := j.deps.Store.BanCount(j.Config.Name, id, false)
-	if err != nil {
-		j.deps.Log.With("component", "database").Error(fmt.Sprintf("[%s] %v: %s is taken for new", j.Config.Name, err, ban.Name(id)))
-		return past{}
-	}
-	p := past{count, last}
-	j.remember(id, p)
-	return p
-}
+// before returns how often an address was banned in this jail, as far as it is known.
+func (j *Jail) before(id netip.Prefix) past { return j.history[id] }
 
 func (j *Jail) remember(id netip.Prefix, p past) {
 	if j.growth == nil {
@@ -103,10 +96,8 @@ func (j *Jail) sentence(b *ban.Ban) (grown bool) {
 	}
 	if j.growth != nil {
 		p := j.before(b.ID)
-		if j.growth.OverallJails && j.deps.Store != nil {
-			if count, last, err := j.deps.Store.BanCount(j.Config.Name, b.ID, true); err == nil && count > p.count {
-				p = past{count, last}
-			}
+		if j.growth.OverallJails && p.overall > p.count {
+			p.count, p.last = p.overall, p.lastOf
 		}
 		b.Count = p.count + 1
 		var err error

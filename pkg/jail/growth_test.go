@@ -60,7 +60,7 @@ func TestGrowth(t *testing.T) {
 	l := start(t, setup)
 	ended := func() {
 		l.sleep(6 * time.Hour)
-		l.jail.do(l.jail.expire)
+		l.expire()
 		l.asked()
 	}
 	failures(l, 4, "192.0.2.7")
@@ -87,7 +87,7 @@ func TestGrowth(t *testing.T) {
 	l.want("+192.0.2.8/32 1h0m0s")
 
 	// A pardon forgets.
-	l.jail.Unban(netip.MustParsePrefix("192.0.2.7/32"))
+	_, _ = l.jail.Unban(netip.MustParsePrefix("192.0.2.7/32"))
 	l.asked()
 	failures(l, 3, "192.0.2.7")
 	l.want("")
@@ -132,7 +132,7 @@ func TestPrefix(t *testing.T) {
 	failures(l, 1, "198.51.100.1")
 	l.want("+198.51.100.1/32 1h0m0s")
 	// An address is unbanned with its network.
-	if !l.jail.Unban(netip.MustParsePrefix("203.0.113.5/32")) {
+	if found, err := l.jail.Unban(netip.MustParsePrefix("203.0.113.5/32")); !found || err != nil {
 		t.Error("not unbanned")
 	}
 	l.want("-203.0.113.0/24")
@@ -173,13 +173,17 @@ func TestAggregate(t *testing.T) {
 	l.jail.Stop(false)
 	l = start(t, setup)
 	var names []string
-	for _, b := range l.jail.Bans() {
+	bans, err := l.jail.Bans()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range bans {
 		names = append(names, b.IP)
 	}
 	if got, want := strings.Join(names, " "), "198.51.100.1 198.51.100.2 198.51.100.3 198.51.100.4 203.0.113.0/24 2001:db8:7::/48"; got != want {
 		t.Errorf("after a restart: %s, want %s", got, want)
 	}
-	if !l.jail.Unban(netip.MustParsePrefix("203.0.113.2/32")) {
+	if found, err := l.jail.Unban(netip.MustParsePrefix("203.0.113.2/32")); !found || err != nil {
 		t.Error("not unbanned with its network")
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/iplist"
+	"bailiff/pkg/resolve"
 	"bailiff/pkg/source"
 	"bailiff/pkg/store"
 )
@@ -71,8 +73,11 @@ type Deps struct {
 	// steady one.
 	Clock    *clock.Clock
 	Location *time.Location // of dates that name no zone
-	// Lookup resolves a host name.
+	// Lookup resolves a host name of ignoreip.
 	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
+	// Names resolves those of logs, for all jails; nil: the jail has one of its own,
+	// which asks Lookup.
+	Names *resolve.Names
 	// Host returns the name of an address, "" if it has none; nil: none has.
 	Host func(ctx context.Context, addr netip.Addr) string
 	// Own returns this host's addresses.
@@ -102,13 +107,20 @@ type Jail struct {
 	bans   *ban.List
 	ignore ban.Ignore
 	source Source
-	names  *pool[found, resolved]
-	checks *pool[found, checked]
+	// Failures that wait for something to be said of them; and what of that is told.
+	names                     waitlist[string]
+	checks                    checks
+	pasts                     pasts
+	gaveUp, unasked, takenNew given
+	waits                     *alarm    // when the next of them has waited for long enough
+	waitsAt                   time.Time // that; zero: none
 
 	delta     *store.Delta // what changed since the last one was handed over
-	asked     int          // failures that workers have not answered yet
-	held      time.Time    // since when delta waits for those
-	flushing  bool         // the timer runs
+	logs      map[store.LogKey]store.Position
+	held      time.Time // since when delta waits for failures that wait
+	midway    bool      // in the middle of a batch
+	pace      pace
+	flushing  bool // the timer runs
 	flush     *alarm
 	kept      *keptLines
 	actions   *action.Group
@@ -117,12 +129,20 @@ type Jail struct {
 	growth  *ban.Growth // nil: ban times don't grow
 	history map[netip.Prefix]past
 
-	idle     bool          // nothing is read for the time being
-	begin    chan struct{} // closed when it is to begin
-	begun    bool
-	commands chan func()
-	stop     context.CancelFunc
-	done     chan struct{}
+	idle   bool          // nothing is read for the time being
+	begin  chan struct{} // closed when it is to begin
+	begun  bool
+	inbox  *inbox
+	over   atomic.Bool // the goroutine has ended
+	handed sync.Once   // then: what is to be stored was handed over
+	ctx    context.Context
+	stop   context.CancelFunc
+	done   chan struct{}
+	// What others may look at at any time; the rest is the jail's goroutine's alone.
+	settings  atomic.Pointer[config.Jail]
+	shown     numbers
+	hasBegun  atomic.Bool
+	busySince atomic.Int64 // when the piece of a log that is being read was begun; 0: none is
 
 	allowedSign string // of the files of ignoreip, as they were read
 	allowedTold string // what was told of them last
@@ -146,6 +166,7 @@ type Jail struct {
 type Status struct {
 	Name        string          `json:"name"`
 	Error       string          `json:"error,omitempty"` // why it is not running
+	Busy        string          `json:"busy,omitempty"`  // why something is not told
 	Failed      int             `json:"currently_failed"`
 	TotalFailed int             `json:"total_failed"`
 	Banned      int             `json:"currently_banned"`
@@ -168,18 +189,28 @@ type BanStatus struct {
 	End   *time.Time `json:"end"` // null: for ever
 }
 
-// Carry is what a jail leaves to the one that takes its place at a reload.
+// Carry is what a jail leaves to the one that takes its place at a reload. The database
+// is not asked for any of it.
 type Carry struct {
-	Bans           []ban.Ban
-	Failed, Banned int           // in all
-	Actions        *action.Group // at work; nil: none are
+	Bans    []ban.Ban
+	Banned  int           // in all
+	Actions *action.Group // at work; nil: none are
+	left    *Jail         // nil: there was none
 }
 
 // Close ends what is left to nobody.
-func (c *Carry) Close() { c.Actions.Close() }
+func (c *Carry) Close() {
+	if j := c.left; j != nil {
+		c.left = nil
+		j.inbox.close()
+		j.deps.Names.Forget(j.inbox)
+	}
+	c.Actions.Close()
+}
 
 // Start makes the jail's sets and rules and begins to read. before is what the same
-// jail left before a reload; the kernel's bans are kept anyway.
+// jail left before a reload; the kernel's bans are kept anyway. If it fails, before is
+// as it was.
 func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 	f, err := compile(c.Filter, &deps)
 	if err != nil {
@@ -187,10 +218,13 @@ func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 	}
 	j := &Jail{
 		Configured: c, Config: c, deps: deps, filter: f,
-		window:   ban.NewWindow(c.MaxRetry, c.FindTime, 0),
-		bans:     ban.NewList(),
-		commands: make(chan func()), begin: make(chan struct{}), begun: !c.Held,
+		window: ban.NewWindow(c.MaxRetry, c.FindTime, 0),
+		bans:   ban.NewList(),
+		inbox:  &inbox{}, begin: make(chan struct{}), begun: !c.Held,
 		done: make(chan struct{}), log: deps.Log.With("component", "filter"),
+	}
+	if j.deps.Names == nil {
+		j.deps.Names = resolve.New(deps.Lookup, nil)
 	}
 	if c.Networks.Aggregate > 0 {
 		j.bans.Group(config.AggregateBits4, config.AggregateBits6)
@@ -204,33 +238,32 @@ func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 	if c.Unenforced {
 		j.deps.Firewall = NoFirewall{}
 	}
-	state, err := j.load()
+	state, err := j.load(before.left)
 	if err != nil {
 		return nil, err
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	j.stop = stop
+	j.ctx, j.stop = context.WithCancel(context.Background())
 	j.ignore.Prefixes = slices.Clone(c.Ignore.Prefixes)
 	if err := j.readAllowed(); err != nil {
-		stop()
+		j.stop()
 		return nil, err
 	}
-	j.refreshIgnore(ctx) // before bans are taken over: who is ignored now is not
+	j.refreshIgnore(j.ctx) // before bans are taken over: who is ignored now is not
 	if err := j.deps.Firewall.AddJail(c.Rule); err != nil {
-		stop()
+		j.stop()
 		return nil, err
 	}
 	j.startActions(before.Actions)
-	if err := j.takeOver(state, before.Bans); err != nil {
-		stop()
+	if before.left != nil {
+		j.inherit(before.left)
+	}
+	if err := j.takeOver(state, before); err != nil {
+		j.stop()
 		return nil, err
 	}
-	j.window.Carry(before.Failed)
 	j.bans.Carry(before.Banned)
-	j.names = newPool(ctx, lookups, lookupWorker(deps.Lookup))
-	j.checks = &pool[found, checked]{}
-	if c.IgnoreCommand != "" {
-		j.checks = newPool(ctx, ignoreWorkers, j.ignoreWorker())
+	if k := c.IgnoreCache; k != nil {
+		j.checks.answers = &cache{most: k.Max, ttl: k.MaxAge}
 	}
 	switch {
 	case deps.Source != nil:
@@ -244,9 +277,10 @@ func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 		close(j.begin)
 	}
 	j.slept, j.year = deps.Clock.Suspended(), deps.Clock.Wall().Year()
-	go j.run(ctx)
+	j.publish()
+	go j.run(j.ctx)
 	if j.deps.Store != nil {
-		go j.reconcile(ctx)
+		go j.reconcile(j.ctx)
 	}
 	return j, nil
 }
@@ -350,8 +384,21 @@ func (j *Jail) run(ctx context.Context) {
 	if !j.delta.Empty() {
 		j.changed()
 	}
+	j.waits = newAlarm(ring)
+	defer j.waits.Stop()
+	for _, g := range []*given{&j.gaveUp, &j.unasked, &j.takenNew} {
+		g.alarm = newAlarm(ring)
+		defer g.alarm.Stop()
+	}
+	j.inbox.rings(ring)
+	defer func() {
+		j.over.Store(true)
+		j.inbox.rings(nil)
+	}()
+	j.resume()
 	version := ^uint64(0)
 	for {
+		j.publish()
 		if now := j.bans.Version(); now != version && j.deps.Changed != nil {
 			version = now
 			j.deps.Changed()
@@ -360,28 +407,19 @@ func (j *Jail) run(ctx context.Context) {
 			j.armed = end
 			ends.Reset(max(end.Add(expireGrace).Sub(j.deps.Clock.Now()), time.Millisecond))
 		}
-		in, resolved, checked := batches, j.names.answers, j.checks.answers
+		in := batches
 		if j.idle {
 			in = nil
-		}
-		if j.asked == 0 {
-			resolved, checked = nil, nil
 		}
 		select {
 		case b := <-in:
 			j.batch(b)
-		case f := <-j.commands:
-			f()
-		case r := <-resolved:
-			j.answered(func() { j.resolved(r) })
-		case r := <-checked:
-			j.answered(func() { j.checked(r) })
 		case <-ring:
-			if ctx.Err() != nil {
+			if j.ending() {
 				<-sourceDone
-				j.push()
 				return
 			}
+			j.serve()
 			if j.flush.rang() {
 				j.flushing = false
 				j.save()
@@ -389,6 +427,15 @@ func (j *Jail) run(ctx context.Context) {
 			if ends.rang() {
 				j.armed = time.Time{}
 				j.expire()
+			}
+			if j.waits.rang() {
+				j.waitsAt = time.Time{}
+				now := time.Now()
+				j.lateChecks(now)
+				j.latePasts(now)
+			}
+			if j.gaveUp.alarm.rang() || j.unasked.alarm.rang() || j.takenNew.alarm.rang() {
+				j.tellGivenUp()
 			}
 			if tick.rang() {
 				tick.Reset(housekeeping)
@@ -401,6 +448,35 @@ func (j *Jail) run(ctx context.Context) {
 				j.refreshAllowed()
 			}
 		}
+	}
+}
+
+// ending reports whether the jail is told to stop.
+func (j *Jail) ending() bool { return j.ctx.Err() != nil }
+
+// wakeAt has the jail look at what waits at a time, or before.
+func (j *Jail) wakeAt(t time.Time) {
+	if j.waits == nil { // not at work yet
+		return
+	}
+	if j.waitsAt.IsZero() || t.Before(j.waitsAt) {
+		j.waitsAt = t
+		j.waits.Reset(max(time.Until(t), time.Millisecond))
+	}
+}
+
+// inFlight is how many failures wait for something to be said of them.
+func (j *Jail) inFlight() int { return j.names.n + j.checks.n + j.pasts.n }
+
+// resume goes on with failures that waited in the jail before this one.
+func (j *Jail) resume() {
+	j.recheck()
+	j.pumpPasts()
+	if w := j.checks.first; w != nil {
+		j.wakeAt(w.until)
+	}
+	if w := j.pasts.first; w != nil {
+		j.wakeAt(w.until)
 	}
 }
 
@@ -431,26 +507,15 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-// do has f carried out by the jail's goroutine; false if that has ended.
-func (j *Jail) do(f func()) bool {
-	ran := make(chan struct{})
-	select {
-	case j.commands <- func() { f(); close(ran) }:
-		<-ran
-		return true
-	case <-j.done:
-		return false
-	}
-}
-
 // Stop ends the jail and returns what it leaves, its actions at work: they go to
 // the jail that takes its place, or are to be closed. Its bans stay in the kernel
 // unless flush is set; then nothing is left.
 func (j *Jail) Stop(flush bool) Carry {
 	j.stop()
 	<-j.done
+	j.handed.Do(j.pushKept)
 	bans := j.bans.All()
-	left := Carry{Bans: bans, Failed: j.window.Total(), Banned: j.bans.Total(), Actions: j.actions}
+	left := Carry{Bans: bans, Banned: j.bans.Total(), Actions: j.actions, left: j}
 	if flush {
 		if err := j.deps.Firewall.RemoveJail(j.Config.Name); err != nil {
 			j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", j.Config.Name, err))
@@ -501,8 +566,7 @@ func (j *Jail) failure(f filter.Failure, catchUp bool) {
 		return
 	}
 	if f.Name && (j.Config.Filter.UseDNS == filter.DNSYes || j.Config.Filter.UseDNS == filter.DNSWarn || j.Config.Filter.UseDNS == "") {
-		j.asked++
-		j.names.ask(q, func(r resolved) { j.answered(func() { j.resolved(r) }) })
+		j.named(q)
 		return
 	}
 	j.badIDs++
@@ -514,47 +578,41 @@ func (j *Jail) failure(f filter.Failure, catchUp bool) {
 	j.deps.Log.With("component", "actions").Warn(fmt.Sprintf("[%s] %q is no address: it matched, but can't be banned", j.Config.Name, f.ID))
 }
 
-func (j *Jail) resolved(r resolved) {
-	log := j.log
-	name := r.failure.ID
-	if r.err != nil || len(r.addrs) == 0 {
-		log.Warn(fmt.Sprintf("[%s] unable to find an address for %q: %v", j.Config.Name, name, r.err))
-		return
-	}
-	if j.Config.Filter.UseDNS != filter.DNSYes {
-		log.Warn(fmt.Sprintf("[%s] the address of %q was looked up: its owner decides what that is (usedns = no ignores names)", j.Config.Name, name))
-	}
-	for _, a := range r.addrs {
-		a = a.Unmap().WithZone("")
-		q := r.found
-		q.id = netip.PrefixFrom(a, a.BitLen())
-		j.consider(q)
-	}
-}
-
 // consider counts a failure unless it is ignored.
 func (j *Jail) consider(q found) {
 	if reason := j.ignored(q.id); reason != "" {
 		j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(q.id), ignoreSource(reason)))
 		return
 	}
+	j.judge(q)
+}
+
+// judge counts a failure unless ignorecommand ignores it.
+func (j *Jail) judge(q found) {
 	if j.Config.IgnoreCommand != "" {
-		j.asked++
-		j.checks.ask(q, func(r checked) { j.answered(func() { j.checked(r) }) })
+		j.check(q)
 		return
 	}
 	j.count(q)
 }
 
-// count adds a failure to the window, and bans when it is due.
+// count tells of a failure that counts.
 func (j *Jail) count(q found) {
+	if j.log.Enabled(context.Background(), slog.LevelInfo) {
+		j.log.Info(fmt.Sprintf("[%s] Found %s - %s", j.Config.Name, ban.Name(q.id), wall(q.told(j.deps.Clock))))
+	}
+	q.id = j.widened(q.id)
+	if !j.knowsPast(q.id) {
+		j.awaitPast(q)
+		return
+	}
+	j.counted(q)
+}
+
+// counted adds a failure to the window, and bans when it is due.
+func (j *Jail) counted(q found) {
 	id, at, catchUp := q.id, q.at, q.catchUp
 	log := j.log
-	if log.Enabled(context.Background(), slog.LevelInfo) {
-		log.Info(fmt.Sprintf("[%s] Found %s - %s", j.Config.Name, ban.Name(id), wall(q.told(j.deps.Clock))))
-	}
-	id = j.widened(id)
-	q.id = id
 	n, due := j.window.Add(id, at)
 	for more := j.retries(q); more > 1 && !due; more-- {
 		n, due = j.window.Add(id, at)
@@ -603,8 +661,9 @@ func (j *Jail) enforce(b ban.Ban) {
 	ticket := j.banTicket(b)
 	j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(j.deps.Clock.Now()), Replace: held})
 	j.banned(b)
-	j.remember(b.ID, past{b.Count, b.Start})
+	j.remember(b.ID, past{count: b.Count, last: b.Start})
 	j.notice("Ban %s", ban.Name(b.ID))
+	j.publish() // actions tell of it
 	j.actions.Ban(ticket)
 }
 
@@ -617,6 +676,9 @@ func ignoreSource(reason string) string {
 }
 
 func (j *Jail) ignored(id netip.Prefix) string { return j.ignore.Contains(id) }
+
+// lookupTimeout is that of a name of ignoreip.
+const lookupTimeout = 5 * time.Second
 
 // refreshIgnore asks for own addresses and the names of ignoreip anew, every
 // minute.
@@ -647,6 +709,6 @@ func (j *Jail) refreshIgnore(ctx context.Context) {
 				prefixes = append(prefixes, netip.PrefixFrom(a, a.BitLen()))
 			}
 		}
-		j.do(func() { j.ignore.Prefixes = prefixes })
+		j.inbox.tell(func(j *Jail) { j.ignore.Prefixes = prefixes })
 	}()
 }

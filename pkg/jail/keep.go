@@ -22,8 +22,9 @@ import (
 const (
 	// saveEvery is how long changes are gathered.
 	saveEvery = 100 * time.Millisecond
-	// saveAtLast is how long they wait for failures that workers still look at: a
-	// position must not be ahead of those.
+	// saveAtLast is how long they wait for failures that wait themselves (for the address
+	// of a name, for ignorecommand): a position must not be ahead of those. With failures
+	// that wait for longer, it is, and those are lost if the daemon ends.
 	saveAtLast = 15 * time.Second
 	// reconcileAfter is when elements of the kernel that nobody knows are taken out:
 	// by then, the lines that may have led to them are read again.
@@ -32,34 +33,56 @@ const (
 	leftSlack = 2 * time.Second
 )
 
-// load asks the store for what is known of the jail.
-func (j *Jail) load() (store.State, error) {
+// load asks the store for what is known of the jail, or the jail that it takes the place
+// of; nil: there is none.
+func (j *Jail) load(before *Jail) (state store.State, err error) {
 	j.delta = &store.Delta{Jail: j.Config.Name}
 	j.kept = newKeptLines(linesBudget)
+	j.logs = map[store.LogKey]store.Position{}
 	j.window.Evicted = func(id netip.Prefix) { j.failuresChanged(id) }
-	if j.deps.Store == nil {
-		return store.State{}, nil
+	switch {
+	case before != nil:
+		for _, p := range before.logs {
+			state.Logs = append(state.Logs, p)
+		}
+	case j.deps.Store != nil:
+		if state, err = j.deps.Store.Load(j.Config.Name, j.deps.Clock.Now()); err != nil {
+			return state, err
+		}
 	}
-	return j.deps.Store.Load(j.Config.Name, j.deps.Clock.Now())
+	for _, p := range state.Logs {
+		j.logs[store.LogKey{Path: p.Path, Dev: p.Dev, Inode: p.Inode}] = p
+	}
+	return state, nil
+}
+
+// inherit takes over what the jail before this one had, and goes on with it: failures
+// and their lines, those that wait, what was not handed to the store yet.
+func (j *Jail) inherit(before *Jail) {
+	j.delta, j.held = before.delta, before.held
+	j.window = before.window
+	j.window.Limit(j.Config.MaxRetry, j.Config.FindTime)
+	j.window.Evicted = func(id netip.Prefix) { j.failuresChanged(id) }
+	j.kept = before.kept
+	j.names, j.checks, j.pasts = before.names, before.checks, before.pasts
+	j.gaveUp, j.unasked, j.takenNew = before.gaveUp, before.unasked, before.takenNew
+	if j.growth != nil && before.history != nil {
+		j.history = before.history
+	}
+	j.inbox = before.inbox
 }
 
 // takeOver puts what is known on the list and into the window: bans of the store,
 // and those that the jail had before a reload. Without a store, what the kernel
 // holds is all that is known.
-func (j *Jail) takeOver(state store.State, before []ban.Ban) error {
+func (j *Jail) takeOver(state store.State, before Carry) error {
 	now := j.deps.Clock.Now()
-	known := before
+	known := before.Bans
 	var restored []netip.Prefix
-	if j.deps.Store != nil {
-		have := map[netip.Prefix]bool{}
-		for _, b := range before {
-			have[b.ID] = true
-		}
+	if before.left == nil {
 		for _, b := range state.Bans {
-			if !have[b.ID] {
-				known = append(known, b)
-				restored = append(restored, b.ID)
-			}
+			known = append(known, b)
+			restored = append(restored, b.ID)
 		}
 	}
 	changes := make([]firewall.Change, 0, len(known))
@@ -152,7 +175,7 @@ func (j *Jail) reconcile(ctx context.Context) {
 		return
 	}
 	ended := j.deps.Clock.Now()
-	j.do(func() { j.bringInLine(held, began, ended) })
+	j.inbox.tell(func(j *Jail) { j.bringInLine(held, began, ended) })
 }
 
 // bringInLine compares what the kernel held between two moments with the list,
@@ -180,32 +203,41 @@ func (j *Jail) bringInLine(held []firewall.Element, began, ended time.Time) {
 	j.deps.Firewall.Push(changes...)
 }
 
-// batch is the way of some lines of one log.
+// batch is the way of some lines of one log. Between its pieces, others have their say.
 func (j *Jail) batch(b source.Batch) {
-	j.filter.Detail = filter.DetailLines
-	if j.Config.IgnoreCommand != "" || j.actions.UsesGroups() {
-		j.filter.Detail = filter.DetailAll
-	}
 	j.read = j.deps.Clock.Read()
 	times := j.batchTimes(&b)
+	first := 0 // line of the piece
 	told := func(i int, r *filter.Result) {
 		if !b.Replay {
-			j.line(r, &times, i)
+			j.line(r, &times, first+i)
 		}
 	}
-	if b.Times == nil {
-		var share filter.Share
-		if b.Notes != nil {
-			share = func(key filter.SharedKey, look func() *filter.Sightings) *filter.Sightings {
-				seen, _ := b.Notes.Get(key, func() any { return look() }).(*filter.Sightings)
-				return seen
+	for from := 0; from < len(b.Lines); {
+		first = from
+		to := j.pace.piece(b.Lines, from)
+		j.filter.Detail = filter.DetailLines
+		if j.Config.IgnoreCommand != "" || j.actions.UsesGroups() {
+			j.filter.Detail = filter.DetailAll
+		}
+		begun := time.Now()
+		j.busySince.Store(begun.UnixNano())
+		if b.Times == nil {
+			j.filter.MatchBlock(b.Lines[from:to], shareOf(b.Notes, from, to), j.read.Wall, told)
+		} else {
+			for i, when := range b.Times[from:to] {
+				r := j.filter.MatchAt(source.ISO(when)+" ", b.Lines[from+i], when)
+				told(i, &r)
 			}
 		}
-		j.filter.MatchBlock(b.Lines, share, j.read.Wall, told)
-	}
-	for i, when := range b.Times {
-		r := j.filter.MatchAt(source.ISO(when)+" ", b.Lines[i], when)
-		told(i, &r)
+		j.busySince.Store(0)
+		j.pace.took(time.Since(begun))
+		if from = to; from < len(b.Lines) {
+			j.midway = true
+			j.publish()
+			j.serve()
+			j.midway = false
+		}
 	}
 	if b.Replay {
 		return
@@ -221,10 +253,32 @@ func (j *Jail) batch(b source.Batch) {
 	if j.delta.Logs == nil {
 		j.delta.Logs = map[store.LogKey]store.Position{}
 	}
-	j.delta.Logs[store.LogKey{Path: b.Path, Dev: b.File.Dev, Inode: b.File.Inode}] = p
+	key := store.LogKey{Path: b.Path, Dev: b.File.Dev, Inode: b.File.Inode}
+	j.delta.Logs[key] = p
+	if j.logs[key] = p; b.Done {
+		delete(j.logs, key)
+	}
 	j.changed()
-	if (b.Opened || len(j.delta.Events) > 0) && j.asked == 0 {
+	switch {
+	case j.inFlight() > 0 && len(j.delta.Events) > 0:
+		j.pushEvents()
+	case b.Opened || len(j.delta.Events) > 0:
 		j.push() // a ban is kept as soon as it is made, and so is where a log begins
+	}
+}
+
+// shareOf has what is found in a piece of a block shared with other jails.
+func shareOf(notes *source.Notes, from, to int) filter.Share {
+	if notes == nil {
+		return nil
+	}
+	type piece struct {
+		filter.SharedKey
+		from, to int
+	}
+	return func(key filter.SharedKey, look func() *filter.Sightings) *filter.Sightings {
+		seen, _ := notes.Get(piece{key, from, to}, func() any { return look() }).(*filter.Sightings)
+		return seen
 	}
 }
 
@@ -263,16 +317,10 @@ func (j *Jail) changed() {
 	}
 }
 
-// answered is called with what a worker found out.
-func (j *Jail) answered(then func()) {
-	j.asked--
-	then()
-}
-
-// save hands the delta over, unless workers still look at failures before its
-// positions.
+// save hands the delta over, unless failures before its positions wait for something to
+// be said of them.
 func (j *Jail) save() {
-	if j.asked > 0 {
+	if j.inFlight() > 0 {
 		if j.held.IsZero() {
 			j.held = time.Now()
 		}
@@ -284,8 +332,13 @@ func (j *Jail) save() {
 	j.push()
 }
 
-// push hands the delta over at once.
+// push hands the delta over at once; in the middle of a batch, bans alone: what was
+// counted is ahead of the position there.
 func (j *Jail) push() {
+	if j.midway {
+		j.pushEvents()
+		return
+	}
 	j.held = time.Time{}
 	d := j.delta
 	j.delta = &store.Delta{Jail: j.Config.Name}
@@ -299,4 +352,27 @@ func (j *Jail) push() {
 		return
 	}
 	j.deps.Store.Push(d)
+}
+
+// pushEvents hands bans over, and not how far the log is accounted for.
+func (j *Jail) pushEvents() {
+	if len(j.delta.Events) == 0 {
+		return
+	}
+	d := &store.Delta{Jail: j.Config.Name, Events: j.delta.Events}
+	j.delta.Events = nil
+	if j.deps.Store != nil {
+		j.deps.Store.Push(d)
+	}
+}
+
+// pushKept hands over what is left when nobody takes the place of the jail. Failures
+// that nothing was said of in time are read again after the next start, with what
+// stands behind them; but no more than saveAtLast of them.
+func (j *Jail) pushKept() {
+	if j.inFlight() > 0 && (j.held.IsZero() || time.Since(j.held) < saveAtLast) {
+		j.pushEvents()
+		return
+	}
+	j.push()
 }

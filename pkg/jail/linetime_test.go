@@ -176,7 +176,7 @@ func TestZoneAtFirstStart(t *testing.T) {
 					l.files = true
 				})
 				l.until(func() bool { return l.says("Found 198.51.100.8") == 2 })
-				l.jail.do(func() {})
+				l.jail.do(func(*Jail) {})
 				l.want("+198.51.100.7/32 54m0s")
 				if (l.says("set logtimezone") > 0) != (zone != 0) {
 					l.logged("set logtimezone")

@@ -3,6 +3,7 @@ package jail
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"bailiff/pkg/ban"
 	"bailiff/pkg/firewall"
@@ -31,29 +32,31 @@ func (e *TooWideError) Error() string {
 
 // Ban bans by hand. It reports whether the ban is new: false if a ban of at
 // least the same length was there. force bans even what is ignored, and networks of
-// any width.
+// any width. The error is a *BusyError if the jail has not come to it: it bans as soon
+// as it does.
 func (j *Jail) Ban(id netip.Prefix, force bool) (added bool, err error) {
 	if iplist.TooWide(id) && !force {
 		return false, &TooWideError{ban.Name(id), j.Configured.Name}
 	}
-	j.do(func() {
+	was := j.pastOf(id)
+	return command(j, func(j *Jail) (added bool, err error) {
 		if reason := j.ignored(id); reason != "" && !force {
-			err = &IgnoredError{ban.Name(id), j.Config.Name, reason}
-			return
+			return false, &IgnoredError{ban.Name(id), j.Config.Name, reason}
 		}
 		if !force && j.sshPeer(id) {
-			err = &IgnoredError{ban.Name(id), j.Config.Name, "an open SSH session"}
-			return
+			return false, &IgnoredError{ban.Name(id), j.Config.Name, "an open SSH session"}
+		}
+		if was != nil {
+			j.pastKnown(*was)
 		}
 		now := j.deps.Clock.Now()
 		b := ban.Ban{ID: id, Start: now}
 		grown := j.sentence(&b)
 		if wider, ok := j.covering(id); ok && wider.ID != id {
 			if wider.Permanent() || !b.Permanent() && !wider.End.Before(b.End) {
-				return
+				return false, nil
 			}
-			err = fmt.Errorf("jail %s: %s is part of %s, whose ban ends earlier: unban that first", j.Config.Name, ban.Name(id), ban.Name(wider.ID))
-			return
+			return false, fmt.Errorf("jail %s: %s is part of %s, whose ban ends earlier: unban that first", j.Config.Name, ban.Name(id), ban.Name(wider.ID))
 		}
 		// Networks that the new one holds go: the kernel takes no overlap.
 		for _, inner := range j.bans.Inside(id) {
@@ -74,61 +77,137 @@ func (j *Jail) Ban(id netip.Prefix, force bool) (added bool, err error) {
 			j.increased(b)
 		}
 		j.push()
+		return added, nil
 	})
-	return added, err
+}
+
+// pastOf asks for earlier bans of an address that is banned by hand; nil: nothing is to
+// be asked, or nobody told in time. The jail does not wait for it.
+func (j *Jail) pastOf(id netip.Prefix) *pastAnswer {
+	settings := j.settings.Load()
+	if j.deps.Store == nil || settings.Increase == nil {
+		return nil
+	}
+	if known, err := ask(j, patience, func(j *Jail) bool { return j.knowsPast(id) }); known || err != nil {
+		return nil
+	}
+	got := make(chan pastAnswer, 1)
+	go func() { got <- askPast(j.deps.Store, settings.Name, id, settings.Increase.OverallJails) }()
+	timer := time.NewTimer(pastByHand)
+	defer timer.Stop()
+	select {
+	case a := <-got:
+		return &a
+	case <-timer.C:
+		j.inbox.tell(func(j *Jail) { j.takenNew.add(ban.Name(id)) })
+		return nil
+	}
 }
 
 // Unban lifts a ban and forgets the failures. It reports whether there was one. An
 // address that is banned with its network, since the jail bans networks, is
-// unbanned with it.
-func (j *Jail) Unban(id netip.Prefix) (found bool) {
-	var also []netip.Prefix
-	running := j.do(func() {
-		if _, ok := j.bans.Get(id); !ok {
-			for _, wider := range []netip.Prefix{j.widened(id), j.aggregated(id)} {
-				if _, ok := j.bans.Get(wider); ok {
-					id = wider
-				}
-			}
-		}
-		if j.window.Forget(id) {
-			j.failuresChanged(id)
-		}
-		var b ban.Ban
-		if b, found = j.bans.Remove(id); found {
-			j.lifted(b)
-			j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: id, Remove: true})
-			j.notice("Unban %s", ban.Name(id))
-			j.actions.Unban(ban.Name(id))
-		}
-		if also = []netip.Prefix{id}; !found && j.widened(id) != id {
-			also = append(also, j.widened(id))
-		}
-		j.push()
-	})
-	if found || !running {
-		return found
-	}
-	// Nobody knows of it; but if the kernel has it, from wherever, it is what shuts them
-	// out.
-	for _, id := range also {
-		was, err := j.deps.Firewall.Lift(j.Configured.Name, id)
-		if err != nil {
-			j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", j.Configured.Name, err))
-		}
-		if was {
-			found = true
-			j.notice("Unban %s", ban.Name(id))
-		}
-	}
-	return found
+// unbanned with it. The error is a *BusyError if the jail has not come to it: it lifts
+// the ban as soon as it does.
+func (j *Jail) Unban(id netip.Prefix) (found bool, err error) {
+	each, err := j.UnbanEach([]netip.Prefix{id})
+	return err == nil && each[0], err
 }
 
-// UnbanAll lifts every ban and returns how many there were.
-func (j *Jail) UnbanAll() (n int) {
-	j.do(func() {
+// UnbanEach is Unban of several, in one go. It returns which were banned.
+func (j *Jail) UnbanEach(ids []netip.Prefix) (found []bool, err error) {
+	type unbanned struct {
+		found bool
+		also  []netip.Prefix // where else to look
+	}
+	done, err := command(j, func(j *Jail) ([]unbanned, error) {
+		out := make([]unbanned, len(ids))
+		for i, id := range ids {
+			out[i].found, out[i].also = j.unban(id)
+		}
+		j.push()
+		return out, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	found = make([]bool, len(ids))
+	var unknown []int
+	for i := range done {
+		if found[i] = done[i].found; !found[i] {
+			unknown = append(unknown, i)
+		}
+	}
+	if len(unknown) == 0 {
+		return found, nil
+	}
+	// Nobody knows of it; but if the kernel has it, from wherever, it is what shuts them
+	// out. If that takes its time, it is done all the same.
+	lifted := make(chan []bool, 1)
+	go func() {
+		was := make([]bool, len(ids))
+		for _, i := range unknown {
+			for _, id := range done[i].also {
+				was[i] = j.lift(id) || was[i]
+			}
+		}
+		lifted <- was
+	}()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case was := <-lifted:
+		for i := range found {
+			found[i] = found[i] || was[i]
+		}
+		return found, nil
+	case <-timer.C:
+		return found, &BusyError{j.Configured.Name, "the kernel is still asked for what is on no list", true}
+	}
+}
+
+// lift takes what no list knows of out of the kernel.
+func (j *Jail) lift(id netip.Prefix) bool {
+	was, err := j.deps.Firewall.Lift(j.Configured.Name, id)
+	if err != nil {
+		j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", j.Configured.Name, err))
+	}
+	if was {
+		j.notice("Unban %s", ban.Name(id))
+	}
+	return was
+}
+
+// unban takes a ban off the list. If there is none, also are those that the kernel may
+// have all the same.
+func (j *Jail) unban(id netip.Prefix) (found bool, also []netip.Prefix) {
+	if _, ok := j.bans.Get(id); !ok {
+		for _, wider := range []netip.Prefix{j.widened(id), j.aggregated(id)} {
+			if _, ok := j.bans.Get(wider); ok {
+				id = wider
+			}
+		}
+	}
+	if j.window.Forget(id) {
+		j.failuresChanged(id)
+	}
+	b, found := j.bans.Remove(id)
+	if !found {
+		if also = []netip.Prefix{id}; j.widened(id) != id {
+			also = append(also, j.widened(id))
+		}
+		return false, also
+	}
+	j.lifted(b)
+	j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: id, Remove: true})
+	j.notice("Unban %s", ban.Name(id))
+	j.actions.Unban(ban.Name(id))
+	return true, nil
+}
+
+// UnbanAll lifts every ban and returns how many there were. The error is as with Unban.
+func (j *Jail) UnbanAll() (n int, err error) {
+	return command(j, func(j *Jail) (int, error) {
 		all := j.bans.All()
-		n = len(all)
 		for _, b := range all {
 			j.bans.Remove(b.ID)
 			if j.window.Forget(b.ID) {
@@ -145,21 +224,25 @@ func (j *Jail) UnbanAll() (n int) {
 		for _, b := range all {
 			j.notice("Unban %s", ban.Name(b.ID))
 		}
+		return len(all), nil
 	})
-	return n
 }
 
-// Status returns what the jail tells of itself. withBans adds the list of bans.
+// Status returns what the jail tells of itself. withBans adds the list of bans. It does
+// not wait for a jail that is busy: Busy says what is missing then.
 func (j *Jail) Status(withBans bool) Status {
-	s := Status{Name: j.Configured.Name}
-	j.do(func() {
-		s.MaxRetry, s.FindTime, s.BanTime = j.Config.MaxRetry, j.Config.FindTime.Seconds(), max(j.Config.BanTime.Seconds(), -1)
-		s.Failed, s.TotalFailed = j.window.Len(), j.window.Total()
-		s.Banned, s.TotalBanned = j.bans.Len(), j.bans.Total()
-		if withBans {
-			s.Bans = j.banStatus()
+	c := j.settings.Load()
+	s := Status{
+		Name: j.Configured.Name, MaxRetry: c.MaxRetry, FindTime: c.FindTime.Seconds(), BanTime: max(c.BanTime.Seconds(), -1),
+		Failed: int(j.shown.failed.Load()), TotalFailed: int(j.shown.totalFailed.Load()),
+		Banned: int(j.shown.banned.Load()), TotalBanned: int(j.shown.totalBanned.Load()),
+	}
+	if withBans {
+		var err error
+		if s.Bans, err = j.Bans(); err != nil {
+			s.Busy = err.Error() + ": its bans are not told"
 		}
-	})
+	}
 	s.Files = j.source.Status()
 	for _, e := range j.Configured.Faults {
 		s.Problems = append(s.Problems, e.Error())
@@ -167,31 +250,37 @@ func (j *Jail) Status(withBans bool) Status {
 	return s
 }
 
-// Bans returns the bans in force.
-func (j *Jail) Bans() (out []BanStatus) {
-	j.do(func() { out = j.banStatus() })
-	return out
-}
-
-func (j *Jail) banStatus() []BanStatus {
-	out := make([]BanStatus, 0, j.bans.Len())
-	for _, b := range j.bans.All() {
-		s := BanStatus{Jail: j.Config.Name, IP: ban.Name(b.ID), Start: j.deps.Clock.ToWall(b.Start)}
+// Bans returns the bans in force. The error says that the jail is busy, or has ended.
+func (j *Jail) Bans() ([]BanStatus, error) {
+	bans, err := ask(j, patience, func(j *Jail) []ban.Ban { return j.bans.All() })
+	if err != nil {
+		return nil, err
+	}
+	out := make([]BanStatus, 0, len(bans))
+	for _, b := range bans {
+		s := BanStatus{Jail: j.Configured.Name, IP: ban.Name(b.ID), Start: j.deps.Clock.ToWall(b.Start)}
 		if !b.Permanent() {
 			end := s.Start.Add(b.End.Sub(b.Start))
 			s.End = &end
 		}
 		out = append(out, s)
 	}
-	return out
+	return out, nil
 }
+
+// repairPatience is how long a repair waits for a jail: it is tried again.
+const repairPatience = 10 * time.Second
 
 // Repair makes the jail's sets anew where something else removed them, fills
 // them, and returns with how many bans.
 func (j *Jail) Repair() (n int, err error) {
-	j.do(func() {
-		if err = j.deps.Firewall.AddJail(j.Config.Rule); err != nil {
-			return
+	type repaired struct {
+		n   int
+		err error
+	}
+	r, err := ask(j, repairPatience, func(j *Jail) (r repaired) {
+		if r.err = j.deps.Firewall.AddJail(j.Config.Rule); r.err != nil {
+			return r
 		}
 		now := j.deps.Clock.Now()
 		var changes []firewall.Change
@@ -199,7 +288,11 @@ func (j *Jail) Repair() (n int, err error) {
 			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now)})
 		}
 		j.deps.Firewall.Push(changes...)
-		n = len(changes)
+		r.n = len(changes)
+		return r
 	})
-	return n, err
+	if err != nil {
+		return 0, err
+	}
+	return r.n, r.err
 }

@@ -16,66 +16,57 @@ import (
 // such changes back.
 
 // Settings returns what holds now. It is a copy; its lists are not to be changed.
-func (j *Jail) Settings() (c config.Jail) {
-	c = *j.Configured
-	j.do(func() { c = *j.Config })
-	return c
-}
+func (j *Jail) Settings() config.Jail { return *j.settings.Load() }
 
 // Changed reports whether Change was called since the start.
-func (j *Jail) Changed() (changed bool) {
-	j.do(func() { changed = j.Config != j.Configured || !j.actions.Same(j.Configured.Actions) })
-	return changed
+func (j *Jail) Changed() bool {
+	return j.settings.Load() != j.Configured || !j.actions.Same(j.Configured.Actions)
 }
 
 // KeepMatches sets how many lines of the log are kept with a ban.
-func (j *Jail) KeepMatches(n int) { j.do(func() { j.deps.MaxMatches = n }) }
+func (j *Jail) KeepMatches(n int) { j.inbox.tell(func(j *Jail) { j.deps.MaxMatches = n }) }
 
 // Begin has a jail that was held begin. It reports whether it was.
-func (j *Jail) Begin() (was bool) {
-	j.do(func() {
-		if was = !j.begun; was {
+func (j *Jail) Begin() (was bool, err error) {
+	return command(j, func(j *Jail) (bool, error) {
+		was := !j.begun
+		if was {
 			j.begun = true
 			j.actions.Begin()
 			close(j.begin)
 		}
+		return was, nil
 	})
-	return was
 }
 
 // Begun reports whether the jail is at work, or held.
-func (j *Jail) Begun() (yes bool) {
-	j.do(func() { yes = j.begun })
-	return yes
-}
+func (j *Jail) Begun() bool { return j.hasBegun.Load() }
 
 // Idle has the jail read nothing for the time being, or go on.
-func (j *Jail) Idle(on bool) { j.do(func() { j.idle = on }) }
+func (j *Jail) Idle(on bool) error { return j.do(func(j *Jail) { j.idle = on }) }
 
 // ReloadActions tells the actions that the configuration was read anew, and did
 // not change.
-func (j *Jail) ReloadActions() {
-	j.do(func() { j.actions.Reload(j.Configured.Actions, nil) })
-}
+func (j *Jail) ReloadActions() { j.actions.Reload(j.Configured.Actions, nil) }
 
 // Change has f change the jail's settings. f gets a copy, and sets new lists in
 // place of changing those that are there. Where it fails, everything stays as it
 // is.
-func (j *Jail) Change(f func(*config.Jail) error) (err error) {
-	j.do(func() {
+func (j *Jail) Change(f func(*config.Jail) error) error {
+	_, err := command(j, func(j *Jail) (none struct{}, err error) {
 		c := *j.Config
 		if err = f(&c); err != nil {
-			return
+			return none, err
 		}
 		compiled, growth := j.filter, (*ban.Growth)(nil)
 		if !reflect.DeepEqual(c.Filter, j.Config.Filter) {
 			if compiled, err = compile(c.Filter, &j.deps); err != nil {
-				return
+				return none, err
 			}
 		}
 		if c.Increase != nil {
 			if growth, err = c.Increase.Compile(); err != nil {
-				return
+				return none, err
 			}
 			if j.history == nil {
 				j.history = map[netip.Prefix]past{}
@@ -95,26 +86,34 @@ func (j *Jail) Change(f func(*config.Jail) error) (err error) {
 		} else if j.ignore.Self == nil {
 			j.ignore.Self = append(j.deps.Own(), netip.AddrFrom4([4]byte{127, 0, 0, 1}))
 		}
+		return none, nil
 	})
 	return err
 }
 
-// Expressions returns the prefregex, failregex and ignoreregex as they are
-// searched, with their tags filled in, and the patterns and names of the date
-// templates.
-func (j *Jail) Expressions() (pref string, fail, ignore []string, dates [][2]string) {
-	j.do(func() {
-		pref, fail, ignore = j.filter.Prefregex(), j.filter.Expanded(), j.filter.ExpandedIgnore()
+// Expressions are what a jail searches for.
+type Expressions struct {
+	// Pref, Fail and Ignore are the prefregex, failregex and ignoreregex as they are
+	// searched, with their tags filled in.
+	Pref         string
+	Fail, Ignore []string
+	Dates        [][2]string // patterns and names of the date templates
+}
+
+// Expressions returns what the jail searches for.
+func (j *Jail) Expressions() (Expressions, error) {
+	return ask(j, patience, func(j *Jail) Expressions {
+		x := Expressions{Pref: j.filter.Prefregex(), Fail: j.filter.Expanded(), Ignore: j.filter.ExpandedIgnore()}
 		for _, d := range j.filter.Dates() {
-			dates = append(dates, [2]string{d.Pattern, d.Name})
+			x.Dates = append(x.Dates, [2]string{d.Pattern, d.Name})
 		}
+		return x
 	})
-	return pref, fail, ignore, dates
 }
 
 // Attempt counts failures by hand, one for each line, or one without lines.
-func (j *Jail) Attempt(id netip.Prefix, lines []string) {
-	j.do(func() {
+func (j *Jail) Attempt(id netip.Prefix, lines []string) error {
+	return j.do(func(j *Jail) {
 		at := j.deps.Clock.Now()
 		j.log.Info(fmt.Sprintf("[%s] Attempt %s - %s", j.Config.Name, ban.Name(id), wall(j.deps.Clock.ToWall(at))))
 		if len(lines) == 0 {

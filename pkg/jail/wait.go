@@ -1,0 +1,138 @@
+package jail
+
+import (
+	"net/netip"
+	"time"
+
+	"bailiff/pkg/clock"
+	"bailiff/pkg/filter"
+)
+
+// Failures that wait for something outside the jail to be said of them: the address of
+// a name, the word of ignorecommand, how often an address was banned before. They are
+// the jail's goroutine's; who finds it out only knows the key. How many wait is
+// bounded, and what is over the bound is handed on without an answer, the oldest first.
+
+const (
+	// waitingMost is how many failures wait in one jail, for each kind of answer.
+	waitingMost = 10_000
+	// waitingBytes is how many bytes of lines, and of what was found in them, wait.
+	waitingBytes = 8 << 20
+)
+
+// found is a failure on its way to be counted.
+type found struct {
+	id      netip.Prefix
+	at      time.Time // steady
+	catchUp bool
+	failure filter.Failure
+}
+
+// told is when it was, as it is said to people: what its line says, if it has one.
+func (q *found) told(c *clock.Clock) time.Time {
+	if q.failure.Time.IsZero() {
+		return c.ToWall(q.at)
+	}
+	return q.failure.Time
+}
+
+// waitlist holds failures by what they wait for.
+type waitlist[K comparable] struct {
+	by    map[K]*waiting[K]
+	first *waiting[K] // the one that waits for longest; a list
+	last  *waiting[K]
+	n     int // failures
+	bytes int // of waitingBytes
+}
+
+type waiting[K comparable] struct {
+	key        K
+	failures   []found
+	bytes      int
+	until      time.Time // then it waits no longer; zero: whoever answers says so
+	asked      bool
+	prev, next *waiting[K]
+}
+
+// add has a failure wait. It returns what waits for the same key with it, and, if there
+// is no room, what must wait no longer: the one that has waited for longest, or of
+// these perKey that wait for the same key, the oldest.
+func (l *waitlist[K]) add(key K, q found, perKey int) (w *waiting[K], over []found) {
+	if l.by == nil {
+		l.by = map[K]*waiting[K]{}
+	}
+	w = l.by[key]
+	if w == nil {
+		w = &waiting[K]{key: key, prev: l.last}
+		if l.last != nil {
+			l.last.next = w
+		} else {
+			l.first = w
+		}
+		l.last, l.by[key] = w, w
+	}
+	size := sizeOf(&q.failure)
+	w.failures = append(w.failures, q)
+	w.bytes += size
+	l.bytes += size
+	l.n++
+	if len(w.failures) > perKey {
+		size := sizeOf(&w.failures[0].failure)
+		over = append(over, w.failures[0])
+		w.failures = append(w.failures[:0], w.failures[1:]...)
+		w.bytes -= size
+		l.bytes -= size
+		l.n--
+	}
+	for (l.n > waitingMost || l.bytes > waitingBytes) && l.first != w {
+		over = append(over, l.take(l.first.key)...)
+	}
+	return w, over
+}
+
+// sizeOf is about how many bytes a failure holds.
+func sizeOf(f *filter.Failure) (n int) {
+	for _, lines := range [][]filter.Line{f.Lines, f.NofailLines} {
+		for _, l := range lines {
+			n += len(l.Before) + len(l.Date) + len(l.After)
+		}
+	}
+	for name := range f.Groups {
+		text, _ := f.Groups.Text(name)
+		n += len(text)
+	}
+	for _, u := range f.Users {
+		n += len(u)
+	}
+	return n
+}
+
+// take takes out what waits for a key.
+func (l *waitlist[K]) take(key K) []found {
+	w := l.by[key]
+	if w == nil {
+		return nil
+	}
+	delete(l.by, key)
+	if w.prev != nil {
+		w.prev.next = w.next
+	} else {
+		l.first = w.next
+	}
+	if w.next != nil {
+		w.next.prev = w.prev
+	} else {
+		l.last = w.prev
+	}
+	l.n -= len(w.failures)
+	l.bytes -= w.bytes
+	return w.failures
+}
+
+// late takes out what has waited for as long as it may.
+func (l *waitlist[K]) late(now time.Time) (out []found) {
+	for l.first != nil && !l.first.until.IsZero() && !now.Before(l.first.until) {
+		out = append(out, l.take(l.first.key)...)
+	}
+	return out
+}
