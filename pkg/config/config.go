@@ -79,6 +79,7 @@ type Jail struct {
 	Mode    string
 	LogPath []string // globs
 	LogTail []string // those of them that are read from their end on
+	LogFIFO []string // those of them that are named pipes; others are not read
 	// List are the files, as globs, of addresses that are shut out from the start; there
 	// is no filter and no log then.
 	List     []string

@@ -132,8 +132,11 @@ func (e *exporter) jail(j *Jail) {
 	}
 	var logs []string
 	for _, g := range j.LogPath {
-		if slices.Contains(j.LogTail, g) {
+		switch {
+		case slices.Contains(j.LogTail, g):
 			g += " tail"
+		case slices.Contains(j.LogFIFO, g):
+			g += " fifo"
 		}
 		logs = append(logs, g)
 	}

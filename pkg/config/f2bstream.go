@@ -109,6 +109,9 @@ func logCommands(j *fail2ban.Jail) (out [][]any) {
 		if log.Tail {
 			where = "tail"
 		}
+		if log.FIFO {
+			where = "fifo"
+		}
 		for _, p := range paths {
 			out = append(out, []any{"set", j.Name, "addlogpath", p, where})
 		}

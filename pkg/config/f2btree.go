@@ -190,6 +190,9 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 		if log.Tail {
 			j.LogTail = append(j.LogTail, log.Glob)
 		}
+		if log.FIFO {
+			j.LogFIFO = append(j.LogFIFO, log.Glob)
+		}
 	}
 	if len(j.LogPath) == 0 && j.Journal == nil && len(j.Errors) == 0 {
 		j.Errors = append(j.Errors, fmt.Errorf("no logpath: set it in [%s]", f.Name))

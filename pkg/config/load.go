@@ -247,7 +247,11 @@ func ParseLogLevel(s string) (string, error) {
 func (l *loader) argument(name, path string) {
 	for _, j := range l.cfg.Jails { // of a tree of fail2ban's
 		if j.Name == name {
-			j.LogPath, j.LogTail, j.Journal = []string{path}, nil, nil
+			j.LogPath, j.LogTail, j.LogFIFO, j.Journal = []string{path}, nil, nil, nil
+			if fifo, ok := strings.CutSuffix(path, " fifo"); ok {
+				j.LogPath = []string{fifo}
+				j.LogFIFO = j.LogPath
+			}
 			return
 		}
 	}

@@ -134,9 +134,12 @@ func (l *loader) resolve(name string) *Jail {
 	logs := pickList(r, func(j *rawJail) stringList { return j.LogPath })
 	for _, p := range logs.v {
 		for _, g := range strings.Fields(p) {
-			if n := len(j.LogPath); n > 0 && (g == "tail" || g == "head") { // as fail2ban: FILE tail
-				if g == "tail" {
+			if n := len(j.LogPath); n > 0 && (g == "tail" || g == "head" || g == "fifo") { // as fail2ban: FILE tail
+				switch g {
+				case "tail":
 					j.LogTail = append(j.LogTail, j.LogPath[n-1])
+				case "fifo":
+					j.LogFIFO = append(j.LogFIFO, j.LogPath[n-1])
 				}
 				continue
 			}

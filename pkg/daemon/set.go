@@ -155,13 +155,15 @@ func (d *Daemon) setLog(j *jail.Jail, what string, c *command) (any, error) {
 		j.RemoveLog(path)
 		return d.logsWithout(j, path)
 	}
-	tail := false
+	tail, fifo := false, false
 	switch len(c.words) {
 	case 4:
 	case 5:
 		switch strings.ToLower(c.word(4)) {
 		case "tail":
 			tail = true
+		case "fifo": // fail2ban reads none
+			fifo = true
 		case "head":
 		default:
 			return nil, pyError("ValueError", "File option must be 'head' or 'tail'")
@@ -172,7 +174,11 @@ func (d *Daemon) setLog(j *jail.Jail, what string, c *command) (any, error) {
 	if err := canRead(path); err != nil {
 		return nil, err
 	}
-	if !j.AddLog(path, tail) {
+	add := func() bool { return j.AddLog(path, tail) }
+	if fifo {
+		add = func() bool { return j.AddFIFO(path) }
+	}
+	if !add() {
 		return control.List{}, nil
 	}
 	for range 100 { // until it is followed

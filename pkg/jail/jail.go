@@ -27,6 +27,7 @@ import (
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/iplist"
 	"bailiff/pkg/resolve"
+	"bailiff/pkg/safefile"
 	"bailiff/pkg/source"
 	"bailiff/pkg/store"
 )
@@ -298,6 +299,7 @@ func (j *Jail) files(known []store.Position) Source {
 	c := j.Configured // settings may change while files are opened
 	return &source.Files{
 		Globs:    c.LogPath,
+		FIFOs:    c.LogFIFO,
 		Encoding: c.Encoding,
 		Polling:  c.Polling,
 		Resume:   resume(known),
@@ -346,6 +348,8 @@ func remedy(err error) string {
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return "waiting for it to appear; see logpath if it is the wrong name"
+	case errors.As(err, new(*safefile.LinkError)), errors.Is(err, source.ErrFIFO):
+		return "not read until then"
 	case errors.Is(err, os.ErrPermission):
 		return "let the daemon read it (CAP_DAC_READ_SEARCH, or the log's group); trying again"
 	}

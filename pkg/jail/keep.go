@@ -152,7 +152,7 @@ func resume(known []store.Position) map[string][]source.Position {
 	for _, p := range known {
 		out[p.Path] = append(out[p.Path], source.Position{
 			File: source.FileID{Dev: p.Dev, Inode: p.Inode}, FirstLine: p.FirstLine, Offset: p.Offset,
-			Cursor: p.Cursor, Time: p.Time,
+			Before: p.Before, Cursor: p.Cursor, Time: p.Time,
 		})
 	}
 	return out
@@ -244,8 +244,11 @@ func (j *Jail) batch(b source.Batch) {
 	}
 	times.upTo(j, len(b.Lines))
 	p := store.Position{
-		Path: b.Path, Dev: b.File.Dev, Inode: b.File.Inode, FirstLine: b.FirstLine, Offset: b.End, Gone: b.Done,
+		Path: b.Path, Dev: b.File.Dev, Inode: b.File.Inode, FirstLine: b.FirstLine, Offset: b.End, Before: b.Before, Gone: b.Done,
 		Cursor: b.Cursor, Time: b.Stored,
+	}
+	if b.Cursor == "" {
+		p.Time = j.read.Wall
 	}
 	if b.File == (source.FileID{}) && b.Cursor == "" {
 		return // what has no place can't be read again

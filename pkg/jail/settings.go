@@ -142,6 +142,19 @@ func (j *Jail) AddLog(path string, tail bool) bool {
 	return true
 }
 
+// AddFIFO follows a named pipe from now on. It returns false if the jail reads no
+// files.
+func (j *Jail) AddFIFO(path string) bool {
+	if files, ok := j.source.(*source.Files); ok {
+		files.NameFIFO(path)
+	}
+	_ = j.Change(func(c *config.Jail) error {
+		c.LogFIFO = append(slices.Clone(c.LogFIFO), path)
+		return nil
+	})
+	return j.AddLog(path, false)
+}
+
 // RemoveLog follows a log no longer.
 func (j *Jail) RemoveLog(path string) bool {
 	files, ok := j.source.(*source.Files)

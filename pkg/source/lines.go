@@ -28,12 +28,22 @@ type lineReader struct {
 	passed  int64  // bytes of the present line beyond MaxLine, not kept
 	catchUp bool   // not at the end of what was there at first
 	cut     int    // lines that were cut so far
-	first   string // MD5 of the first line, once it is known
+	first   string // sum of the first line, once it is known
 	bad     []byte // a line that the encoding does not allow, the first one
-	tail    []byte // what stands before offset
+	before  string // what stands before offset, up to tailSize bytes
+	head    []byte // the file's beginning, up to pastSize bytes, as it was read
+	past    []byte // what was read last, with what waits; from pastSize bytes on
 	notes   *Notes // on the lines that were given out last; nil: nobody else has them
 	// ended is when these were read, if they were the last of the file then.
 	ended time.Time
+	// was is what was read before the file was written anew, as long as lines may
+	// repeat it; until, up to where they do in any case; anew, whether they began to.
+	was    *memory
+	until  int64
+	anew   bool
+	wasAt  time.Time
+	shown  place // as it was last told; guarded by the lock of Files
+	closed bool
 }
 
 // errRewritten says that the file was emptied and has grown again: what stands
@@ -44,10 +54,52 @@ var errRewritten = errors.New("file was emptied and written again")
 // bear a time are not the same there by chance.
 const tailSize = 64
 
+// newReader makes a reader of a file that is read from an offset on.
+func newReader(file *os.File, enc *Encoding, id FileID, offset int64) *lineReader {
+	r := &lineReader{file: file, enc: enc, id: id, offset: offset}
+	shared.join(id)
+	r.recall()
+	return r
+}
+
+// recall reads what stands before the place of reading, and the file's beginning.
+func (r *lineReader) recall() {
+	if r.offset == 0 {
+		return
+	}
+	r.past = make([]byte, min(r.offset, pastSize))
+	n, _ := r.file.ReadAt(r.past, r.offset-int64(len(r.past)))
+	if n < len(r.past) { // the file is shorter by now: nothing is known to stand there
+		r.past = bytes.Repeat([]byte{0}, len(r.past))
+	}
+	r.before = string(r.past[max(0, len(r.past)-tailSize):])
+	r.head = make([]byte, min(r.offset, pastSize))
+	n, _ = r.file.ReadAt(r.head, 0)
+	r.head = r.head[:n]
+}
+
 // close gives the file back.
 func (r *lineReader) close() {
+	if r.closed {
+		return
+	}
+	r.closed = true
 	shared.leave(r.id)
 	r.file.Close()
+}
+
+// place is how far the file was read.
+func (r *lineReader) place() place {
+	return place{r.firstLine(), r.offset, r.before}
+}
+
+// firstLine returns the sum of the file's first line with its newline; empty if
+// it is not complete yet.
+func (r *lineReader) firstLine() string {
+	if r.first == "" {
+		r.first, _ = firstLineSums(r.file)
+	}
+	return r.first
 }
 
 // read returns the next lines, at most a block of them. No lines and no error
@@ -56,8 +108,10 @@ func (r *lineReader) read() ([][]byte, error) {
 	from, fresh := r.offset, r.pending() == 0
 	r.notes, r.ended = nil, time.Time{}
 	if fresh {
-		if b := shared.take(r.id, from, r.enc); b != nil {
-			r.offset, r.tail, r.notes, r.ended = b.next, b.tail, b.notes, b.ended
+		if b := shared.take(r.id, from, r.enc); b != nil && r.continues(b) {
+			r.before = after(r.past, b.raw)
+			r.remember(b.raw)
+			r.offset, r.notes, r.ended = b.next, b.notes, b.ended
 			r.cut += b.cut
 			if r.bad == nil {
 				r.bad = b.bad
@@ -88,7 +142,8 @@ func (r *lineReader) read() ([][]byte, error) {
 		if errors.Is(err, io.EOF) {
 			r.ended = begun
 		}
-		if lines := r.split(bytes.Clone(data[:n])); len(lines) > 0 {
+		before, raw, begins := r.before, bytes.Clone(data[:n]), r.pending() == 0
+		if lines := r.split(raw); len(lines) > 0 {
 			var bad []byte
 			for i, line := range lines {
 				if r.bad == nil && r.enc.damaged(line) {
@@ -97,29 +152,45 @@ func (r *lineReader) read() ([][]byte, error) {
 				}
 				lines[i] = bytes.TrimRight(r.enc.Decode(line), "\r")
 			}
-			if fresh {
-				r.notes = shared.give(r.id, from, r.enc, block{lines: lines, next: r.offset, tail: r.tail, cut: r.cut - cut, bad: bad, ended: r.ended})
+			if fresh && begins { // else it is not all in raw
+				r.notes = shared.give(r.id, from, r.enc, block{
+					lines: lines, raw: raw[:r.offset-from], before: before, next: r.offset,
+					cut: r.cut - cut, bad: bad, ended: r.ended,
+				})
 			}
 			return lines, nil
 		}
 	}
 }
 
+// continues reports whether a block that another reader found at the place of reading
+// is of what this one reads: the file may have been emptied and written again.
+func (r *lineReader) continues(b *block) bool {
+	if r.offset > 0 {
+		n := min(len(b.before), len(r.before))
+		return b.before[len(b.before)-n:] == r.before[len(r.before)-n:]
+	}
+	var have [tailSize]byte
+	n, _ := r.file.ReadAt(have[:], 0)
+	m := min(len(b.raw), tailSize)
+	return n >= m && bytes.Equal(have[:m], b.raw[:m])
+}
+
 // known is what stands before the place of reading.
 func (r *lineReader) known() []byte {
-	switch {
-	case r.passed > 0:
-		return nil
-	case len(r.part) > 0:
-		return r.part[max(0, len(r.part)-tailSize):]
-	}
-	return r.tail
+	return r.past[max(0, len(r.past)-tailSize):]
+}
+
+// memory is what was read of the file, as far as it is known.
+func (r *lineReader) memory() *memory {
+	return newMemory(r.head, r.past[:max(0, len(r.past)-int(min(r.pending(), pastSize)))], r.offset)
 }
 
 // rewind goes back to the beginning: the file was emptied.
 func (r *lineReader) rewind() {
 	shared.forget(r.id)
-	r.offset, r.part, r.passed, r.first, r.tail = 0, nil, 0, "", nil
+	r.offset, r.part, r.passed, r.first, r.before = 0, nil, 0, "", ""
+	r.head, r.past, r.until, r.anew = nil, nil, 0, false
 }
 
 // pending is how much was read of the line that is not complete yet.
@@ -127,9 +198,39 @@ func (r *lineReader) pending() int64 {
 	return int64(len(r.part)) + r.passed
 }
 
+// after returns what stands last when more is read behind what was read.
+func after(past, more []byte) string {
+	if len(more) >= tailSize {
+		return string(more[len(more)-tailSize:])
+	}
+	n := min(len(past), tailSize-len(more))
+	var b [tailSize]byte
+	n = copy(b[:], past[len(past)-n:])
+	n += copy(b[n:], more)
+	return string(b[:n])
+}
+
+// remember keeps the end of what was read.
+func (r *lineReader) remember(b []byte) {
+	if at := r.offset + r.pending(); at < pastSize && int64(len(r.head)) == at {
+		r.head = append(r.head, b[:min(len(b), pastSize-len(r.head))]...)
+	}
+	if len(b) >= pastSize {
+		r.past = append(r.past[:0], b[len(b)-pastSize:]...)
+		return
+	}
+	if len(r.past)+len(b) > 4*pastSize {
+		r.past = append(r.past[:0], r.past[len(r.past)-pastSize:]...)
+	}
+	r.past = append(r.past, b...)
+}
+
 func (r *lineReader) split(buf []byte) [][]byte {
 	var lines [][]byte
 	all, used := buf, 0
+	var prior [tailSize]byte
+	past := prior[:copy(prior[:], r.known())]
+	r.remember(buf)
 	for {
 		i := r.enc.index(buf)
 		if i < 0 {
@@ -143,7 +244,7 @@ func (r *lineReader) split(buf []byte) [][]byte {
 		buf = buf[next:]
 	}
 	if used > 0 {
-		r.tail = bytes.Clone(all[max(0, used-tailSize):used])
+		r.before = after(past, all[:used])
 	}
 	room := MaxLine - len(r.part)
 	if len(buf) > room {

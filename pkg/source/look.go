@@ -1,7 +1,6 @@
 package source
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -9,14 +8,19 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"bailiff/pkg/safefile"
 )
 
 // lookout opens what a path names, as soon as it names something new. It does so
 // while the reader is held back: a file that is open can be read even if it is
-// renamed or deleted before its turn comes.
+// renamed or deleted before its turn comes. Files that it missed (it was held back
+// itself, or the whole process was) are looked for beside the log.
 type lookout struct {
 	path    string
 	polling bool
+	fifos   bool // the path is named as a FIFO
+	waits   *waits
 	// found is what the path named, in order; kick tells of everything else.
 	found chan sighting
 	kick  chan struct{}
@@ -24,29 +28,47 @@ type lookout struct {
 	id   FileID // of what it named last; zero: nothing
 	err  string
 	subs []*subscription
+	// had are the files beside the log that aren't new.
+	had map[node]bool
 	// event is when an event last told of something, in nanoseconds since 1970; told,
 	// whether events do.
 	event atomic.Int64
 	told  atomic.Bool
-	size  int64 // of that file when it was last looked at
+	size  int64        // of that file when it was last looked at
+	most  atomic.Int64 // the most that it ever was; the reader sets it back
 	at    time.Time
+	// proved: events have told of this file's changes. They don't where it is written
+	// to by another name or from another host.
+	proved bool
+	opened time.Time
 }
 
-// How often a path is looked at: while something happens, and while nothing does
-// and events would tell of it.
+// How often a path is looked at: while something happens; while nothing does and
+// events would tell of it; and where it isn't known yet whether they would, later.
 const (
 	checkQuiet = 10 * time.Second
 	quietAfter = 2 * time.Second
+	checkIdle  = time.Second
+	idleAfter  = 10 * time.Minute
 )
 
 // sighting is something that a path named.
 type sighting struct {
-	file *os.File
-	id   FileID
-	size int64
-	fifo bool  // a named pipe, not opened
-	gone bool  // nothing, after something
-	err  error // it can't be followed
+	file    *os.File
+	id      FileID
+	size    int64
+	fifo    bool // it is a named pipe
+	between bool // it was there between two others, and has another name now
+	gone    bool // nothing, after something
+	again   bool // what it named before, after an error
+	err     error
+}
+
+func (s *sighting) close() {
+	if s.file != nil {
+		s.file.Close()
+		s.file = nil
+	}
 }
 
 func (l *lookout) run(ctx context.Context) {
@@ -58,40 +80,56 @@ func (l *lookout) run(ctx context.Context) {
 			events.cancel(s)
 		}
 	}()
+	l.opened = time.Now()
 	l.subscribe(wake)
 	var busy time.Time // when something last happened
-	for woken := true; ; {
+	for woken := true; ctx.Err() == nil; {
 		if woken {
 			busy = time.Now()
 			l.wakeReader() // what was written comes first
 		}
+		l.waits.begin(1)
 		found, changed := l.check()
+		l.waits.end(1)
 		if changed && !woken {
 			busy = time.Now()
 			l.wakeReader()
 		}
-		for _, s := range found {
+		for i, s := range found {
 			select {
 			case l.found <- s:
 				l.wakeReader()
 			case <-ctx.Done():
-				if s.file != nil {
-					s.file.Close()
+				for _, s := range found[i:] {
+					s.close()
 				}
 				return
 			}
-			if s.file != nil {
+			if s.file != nil && !s.between {
+				l.waits.begin(1)
 				l.subscribe(wake) // it may be behind another symbolic link now
+				l.waits.end(1)
 			}
 		}
-		if at := time.Unix(0, l.event.Load()); at.After(busy) {
+		at := time.Unix(0, l.event.Load())
+		if at.After(busy) {
 			busy = at
 		}
+		if at.After(l.opened) {
+			l.proved = true
+		}
+		if changed && !woken && len(found) == 0 && time.Since(at) > 2*checkEvery {
+			l.proved, l.opened = false, time.Now()
+		}
+		// All at the same moment, so that the processor is woken once.
 		wait := checkEvery
-		if len(l.subs) > 0 && time.Since(busy) > quietAfter {
-			// All at the same moment, so that the processor is woken once.
-			now := time.Now()
-			wait = now.Truncate(checkQuiet).Add(checkQuiet).Sub(now)
+		switch quiet := time.Since(busy); {
+		case len(l.subs) > 0 && l.proved && quiet > quietAfter:
+			wait = untilNext(checkQuiet)
+		case quiet > idleAfter:
+			wait = untilNext(checkIdle)
+		case quiet > quietAfter:
+			wait = untilNext(checkEvery)
 		}
 		timer.Reset(wait)
 		select {
@@ -101,9 +139,16 @@ func (l *lookout) run(ctx context.Context) {
 			woken = true
 		case <-timer.C:
 			woken = false
+			l.waits.begin(1)
 			l.subscribe(wake)
+			l.waits.end(1)
 		}
 	}
+}
+
+func untilNext(d time.Duration) time.Duration {
+	now := time.Now()
+	return now.Truncate(d).Add(d).Sub(now)
 }
 
 func (l *lookout) wakeReader() { signal(l.kick) }
@@ -113,60 +158,138 @@ func (l *lookout) close() {
 	for {
 		select {
 		case s := <-l.found:
-			if s.file != nil {
-				s.file.Close()
-			}
+			s.close()
 		default:
 			return
 		}
 	}
 }
 
+// ErrFIFO says that a path leads to a FIFO, and isn't named as one.
+var ErrFIFO = errors.New("is a FIFO: name it as one in logpath (PATH fifo)")
+
 // check looks at the path. changed says that its file is not as it was the last
-// time.
+// time. The first time, it finds something in any case.
 func (l *lookout) check() (out []sighting, changed bool) {
+	first := l.had == nil
 	fail := func(err error) ([]sighting, bool) {
-		if err.Error() == l.err {
-			return out, false
+		if first {
+			l.had = l.beside(0)
+			out = append(out, sighting{err: err})
+		} else if err.Error() != l.err {
+			out = append(out, sighting{err: err})
 		}
+		changed = err.Error() != l.err
 		l.err = err.Error()
-		return append(out, sighting{err: err}), true
+		return out, changed
+	}
+	// vanish: the path doesn't name its file any more.
+	vanish := func() {
+		if l.id != (FileID{}) {
+			l.id, l.err = FileID{}, ""
+			out = append(l.between(0), sighting{gone: true})
+		}
 	}
 	fi, err := os.Stat(l.path)
 	if err != nil {
-		if l.id != (FileID{}) && errors.Is(err, os.ErrNotExist) {
-			l.id, l.err = FileID{}, ""
-			out = append(out, sighting{gone: true})
+		if errors.Is(err, os.ErrNotExist) {
+			vanish()
 		}
 		return fail(err)
 	}
-	id := fileID(fi.Sys())
-	switch {
-	case id == l.id:
+	if id := fileID(fi.Sys()); id == l.id {
 		changed = fi.Size() != l.size || !fi.ModTime().Equal(l.at)
 		l.size, l.at = fi.Size(), fi.ModTime()
-		return nil, changed
-	case fi.IsDir():
-		return fail(errors.New("is a directory, not a log file"))
-	case fi.Mode()&os.ModeNamedPipe != 0:
-		l.id, l.err = id, ""
-		return append(out, sighting{fifo: true, id: id}), true
+		if changed && l.size > l.most.Load() {
+			l.most.Store(l.size)
+		}
+		if l.err != "" {
+			l.err = ""
+			out = append(out, sighting{again: true})
+		}
+		return out, changed
 	}
-	file, err := os.Open(l.path)
+	open := safefile.Open
+	if l.fifos {
+		open = safefile.OpenLog
+	}
+	file, err := open(l.path)
+	var kind *safefile.KindError
+	if errors.As(err, &kind) {
+		vanish()
+		switch {
+		case kind.Mode&os.ModeNamedPipe != 0:
+			err = ErrFIFO
+		case kind.Mode.IsDir():
+			err = errors.New("is a directory, not a log file")
+		default:
+			err = kind
+		}
+	}
 	if err != nil {
 		return fail(err)
 	}
 	fi, err = file.Stat()
-	if err != nil || !fi.Mode().IsRegular() {
+	if err != nil {
 		file.Close()
-		return fail(cmp.Or(err, errors.New("not a regular file")))
+		return fail(err)
 	}
-	if id = fileID(fi.Sys()); id == l.id {
+	s := sighting{file: file, id: fileID(fi.Sys()), size: fi.Size(), fifo: fi.Mode()&os.ModeNamedPipe != 0}
+	if s.id == l.id {
 		file.Close()
 		return nil, true
 	}
-	l.id, l.err = id, ""
-	return append(out, sighting{file: file, id: id, size: fi.Size()}), true
+	var born int64
+	if x, err := lookAt(file); err == nil {
+		born = x.born
+		if !first {
+			out = l.between(born, x.node)
+		}
+	}
+	if first {
+		l.had = l.beside(born)
+	}
+	l.id, l.err, l.size, l.at = s.id, "", s.size, fi.ModTime()
+	l.most.Store(s.size)
+	l.proved, l.opened = false, time.Now()
+	return append(out, s), true
+}
+
+// beside returns the files beside the log that came before a moment, 0 for any.
+func (l *lookout) beside(born int64) map[node]bool {
+	had := map[node]bool{}
+	for _, n := range neighbours(l.path, false) {
+		if born == 0 || n.born <= born {
+			had[n.node] = true
+		}
+	}
+	return had
+}
+
+// between finds the files that came since it last looked, and have another name by
+// now. What came after the moment born is left for the next time. known are not among
+// them.
+func (l *lookout) between(born int64, known ...node) (out []sighting) {
+	had := map[node]bool{}
+	files, of := openNeighbours(l.path, false, func(n neighbour) bool {
+		switch {
+		case born != 0 && n.born > born:
+			return false
+		case l.had[n.node] || slices.Contains(known, n.node) || n.id == l.id:
+			had[n.node] = true
+			return false
+		}
+		return true
+	})
+	for i, file := range files {
+		had[of[i].node] = true
+		out = append(out, sighting{file: file, id: of[i].id, size: of[i].size, between: true})
+	}
+	for _, n := range known {
+		had[n] = true
+	}
+	l.had = had
+	return out
 }
 
 // settled reports whether whatever was written after a moment will be told of.

@@ -63,7 +63,7 @@ func (n *notifier) subscribe(path string, wake, wrote chan<- struct{}, at *atomi
 	path = filepath.Clean(path)
 	dir := filepath.Dir(path)
 	fi, err := os.Stat(dir)
-	if err != nil {
+	if err != nil || remote(dir) {
 		return nil
 	}
 	n.mu.Lock()
@@ -102,6 +102,21 @@ func (n *notifier) wake(d *watchedDir, path string, write bool) {
 			signal(s.wake)
 		}
 	}
+}
+
+// remote reports whether a directory is in a file system that does not tell of what
+// others write, and may keep who asks for a watch waiting: all logs would wait with it.
+func remote(dir string) bool {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return true
+	}
+	switch int64(st.Type) {
+	case unix.FUSE_SUPER_MAGIC, unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.V9FS_MAGIC,
+		unix.CEPH_SUPER_MAGIC, unix.AFS_SUPER_MAGIC, unix.AFS_FS_MAGIC, unix.CODA_SUPER_MAGIC, unix.NCP_SUPER_MAGIC, unix.AUTOFS_SUPER_MAGIC:
+		return true
+	}
+	return false
 }
 
 func signal(c chan<- struct{}) {

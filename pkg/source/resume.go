@@ -2,159 +2,251 @@ package source
 
 import (
 	"bytes"
-	"context"
-	"crypto/md5"
-	"crypto/sha1"
-	"encoding/hex"
 	"fmt"
 	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
-	"strings"
 	"time"
 )
 
 // After a restart, reading goes on where it had come to. What was written since
 // may stand in the file with the log's name, or in one that was renamed
-// meanwhile: files are known by inode and first line, and renamed ones are looked
-// for beside the log.
+// meanwhile: files are known by inode and by what they hold, and renamed ones are
+// looked for beside the log. All that is to be read is opened first, while the
+// lookout watches the path: rotation goes on meanwhile.
 
 // replayed is how many bytes before the position are read once more, for what
 // depends on lines before: which form dates have, whose connection is whose.
 const replayed = 64 << 10
 
-// firstLineMost is how much of a first line counts.
-const firstLineMost = 64 << 10
-
-// firstLine returns the sum of the file's first line with its newline; empty if
-// it is not complete yet.
-func (r *lineReader) firstLine() string {
-	if r.first == "" {
-		r.first, _ = firstLineSums(r.file)
-	}
-	return r.first
+// rest is a file of which something is left to read.
+type rest struct {
+	looked
+	file   *os.File
+	at     place
+	unseen bool // nothing was read of it
 }
 
-// firstLineSums returns the sums by which fail2ban knows a file. It says MD5, but
-// on Python 3 asks for it in a way that fails, and takes SHA-1 in its place.
-func firstLineSums(file *os.File) (sha, md string) {
-	buf := make([]byte, 4<<10)
-	for {
-		n, _ := file.ReadAt(buf, 0)
-		if i := bytes.IndexByte(buf[:n], '\n'); i >= 0 {
-			a, b := sha1.Sum(buf[:i+1]), md5.Sum(buf[:i+1])
-			return hex.EncodeToString(a[:]), hex.EncodeToString(b[:])
-		}
-		if n < len(buf) || len(buf) >= firstLineMost {
-			return "", ""
-		}
-		buf = make([]byte, 4*len(buf))
-	}
-}
-
-// resume opens the files that the positions name. It returns false when ctx ended.
-func (f *follower) resume(ctx context.Context) bool {
+// resume reads what is left of the files that the positions name, and of those that
+// came between; first is what the path names, and is taken over if reading goes on in
+// it. It returns false when ctx ended.
+func (f *follower) resume(first *sighting) bool {
+	f.src.mu.Lock()
 	positions := f.src.Resume[f.path]
-	if len(positions) == 0 {
+	delete(f.src.Resume, f.path)
+	f.src.mu.Unlock()
+	defer f.src.settle(f.path)
+	if len(positions) == 0 || f.tail {
 		return true
 	}
-	var newest time.Time // when the newest file that was renamed was last written to
+	var todo []rest
+	var gone []Position
+	var present *Position // of the file that the path names
+	foreign := true       // all positions are fail2ban's, who knows the log by its first line only
 	for _, p := range positions {
-		if p.File == (FileID{}) { // of fail2ban: the file with the log's name or none
-			if r := f.reopen(f.path, p); r != nil {
-				return f.goOn(ctx, r)
+		at := place{p.FirstLine, p.Offset, p.Before}
+		if p.File == (FileID{}) {
+			if first.regular() && at.in(first.file) {
+				present = &p
 			}
 			continue
 		}
-		r := f.reopen(f.path, p)
-		if r != nil {
-			if !f.goOn(ctx, r) {
-				return false
+		foreign = false
+		switch {
+		case first.regular() && first.id == p.File && at.in(first.file):
+			present = &p
+		default:
+			if r, ok := f.find(p, at); ok {
+				todo = append(todo, r)
+			} else if first.regular() && f.foundAt(first, p) > 0 {
+				p.Offset = f.foundAt(first, p)
+				present = &p
+			} else {
+				gone = append(gone, p)
 			}
-			continue
 		}
-		if r = f.renamed(p); r == nil {
-			f.src.note(Event{Path: f.path, Warn: true, Text: fmt.Sprintf(
-				"the file that was followed until byte %d is gone or compressed: what was written to it while nobody read is lost", p.Offset)})
-			select {
-			case f.out <- Batch{Path: f.path, File: p.File, End: p.Offset, FirstLine: p.FirstLine, Done: true}:
-			case <-ctx.Done():
-				return false
-			}
-			f.fromStart = true
-			continue
-		}
-		f.src.note(Event{Path: f.path, Text: fmt.Sprintf("reading the rest of %s from byte %d", r.file.Name(), p.Offset)})
+	}
+	if !foreign && present == nil {
 		f.fromStart = true // the one that has the name now is new
-		if !f.replay(ctx, r) || !f.drain(ctx, r) {
+		todo = append(todo, f.unseen(positions, todo, first)...)
+	}
+	slices.SortStableFunc(todo, func(a, b rest) int { return younger(a.looked, b.looked) })
+	var readers []*lineReader
+	unseen := map[*lineReader]bool{}
+	for _, x := range todo {
+		if !f.src.claim(x.id, f.path) || f.reading(x.id) {
+			x.file.Close()
+			continue
+		}
+		r := newReader(x.file, f.src.Encoding, x.id, x.at.offset)
+		r.first, r.catchUp = x.at.first, true
+		f.resumed(r)
+		readers, unseen[r] = append(readers, r), x.unseen
+		f.old = append(f.old, oldFile{r, time.Now().Add(holdOld)})
+		if x.unseen {
+			f.note(Event{Text: fmt.Sprintf("reading %s, which came and was renamed meanwhile", x.file.Name())})
+		} else {
+			f.note(Event{Text: fmt.Sprintf("reading the rest of %s from byte %d", x.file.Name(), x.at.offset)})
+		}
+	}
+	for _, p := range gone {
+		f.note(Event{Warn: true, Text: fmt.Sprintf(
+			"the file that was followed until byte %d is gone or compressed: what was written to it while nobody read is lost", p.Offset)})
+		if first.regular() && first.id == p.File || slices.ContainsFunc(f.old, func(o oldFile) bool { return o.id == p.File }) {
+			continue // its inode has another content now
+		}
+		if !f.send(Batch{File: p.File, End: p.Offset, FirstLine: p.FirstLine, Before: p.Before, Done: true}) {
 			return false
 		}
-		f.old = append(f.old, oldFile{r, time.Now().Add(holdOld)})
-		newest = maxTime(newest, modified(r.file))
 	}
-	if f.cur != nil || newest.IsZero() {
+	for _, r := range readers { // first that they are known, whatever happens while one is read
+		if unseen[r] && !f.send(Batch{File: r.id, End: r.offset, FirstLine: r.firstLine(), Before: r.before, Opened: true}) {
+			return false
+		}
+	}
+	for _, r := range readers {
+		if !f.replay(r) || !f.drain(r) {
+			return false
+		}
+	}
+	if present == nil {
 		return true
 	}
-	// The log was rotated, maybe more than once: what came between was never seen.
-	for _, r := range f.unseen(positions, newest) {
-		f.src.note(Event{Path: f.path, Text: fmt.Sprintf("reading %s, which came and was renamed meanwhile", r.file.Name())})
-		if !f.drain(ctx, r) {
-			return false
+	return f.goOn(first, *present)
+}
+
+// regular reports whether a sighting is of a regular file.
+func (s *sighting) regular() bool { return s.file != nil && !s.fifo }
+
+// goOn makes the file that the path names the present one.
+func (f *follower) goOn(first *sighting, p Position) bool {
+	if !f.src.claim(first.id, f.path) {
+		return true
+	}
+	r := newReader(first.file, f.src.Encoding, first.id, p.Offset)
+	r.catchUp = true
+	first.file = nil
+	f.cur, f.opened = r, true
+	f.resumed(r)
+	f.setStatus(r, "")
+	f.note(Event{Text: fmt.Sprintf("following from byte %d, where it was left", r.offset)})
+	return f.replay(r)
+}
+
+func (f *follower) resumed(r *lineReader) {
+	f.src.reads(r)
+	if f.src.Resumed != nil {
+		f.src.Resumed(r.file)
+	}
+}
+
+// find looks beside the log for the file of a position: first the file itself; then,
+// where the log was emptied after it was copied, the copy.
+func (f *follower) find(p Position, at place) (rest, bool) {
+	is := func(copied bool) func(neighbour) bool {
+		return func(n neighbour) bool { return copied != (n.id == p.File) && n.size >= p.Offset }
+	}
+	for _, copied := range []bool{false, true} {
+		if copied && (p.FirstLine == "" || p.Offset == 0) {
+			break
 		}
-		f.old = append(f.old, oldFile{r, time.Now().Add(holdOld)})
+		var out rest
+		found := false
+		files, of := openNeighbours(f.path, !copied, is(copied))
+		for i, file := range files {
+			if found || !at.in(file) || f.named(of[i].id) {
+				file.Close()
+				continue
+			}
+			out, found = rest{looked: of[i].looked, file: file, at: at}, true
+		}
+		if found {
+			return out, true
+		}
 	}
-	return true
+	return rest{}, false
 }
 
-func modified(file *os.File) time.Time {
-	fi, err := file.Stat()
-	if err != nil {
-		return time.Time{}
-	}
-	return fi.ModTime()
+// named reports whether the path names a file now.
+func (f *follower) named(id FileID) bool {
+	fi, err := os.Stat(f.path)
+	return err == nil && fileID(fi.Sys()) == id
 }
 
-func maxTime(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
+// searched is how much of a file is looked through for what was read last.
+const searched = 64 << 20
 
-// rotated is what rotation puts behind a log's name: .1, -20260131, .2026-01-31.
-var rotated = regexp.MustCompile(`^[.\-_]\d[\d.\-_T]*$`)
+// foundAt returns where reading goes on in a file that was written anew, under another
+// inode or in its place: where what was read last stands in it, once. 0: it isn't one.
+func (f *follower) foundAt(first *sighting, p Position) int64 {
+	if len(p.Before) < tailSize/2 || first.size < p.Offset/2 {
+		return 0
+	}
+	if sha, md := firstLineSums(first.file); p.FirstLine != sha && p.FirstLine != md {
+		return 0
+	}
+	want := []byte(p.Before)
+	buf := make([]byte, 1<<20+len(want))
+	at := int64(0)
+	for from := max(0, first.size-searched); from < first.size; from += 1 << 20 {
+		n, _ := first.file.ReadAt(buf, from)
+		for i := 0; ; {
+			k := bytes.Index(buf[i:n], want)
+			if k < 0 {
+				break
+			}
+			if end := from + int64(i+k+len(want)); end != at {
+				if at > 0 {
+					return 0 // twice: it may have been written again
+				}
+				at = end
+			}
+			i += k + 1
+		}
+	}
+	return at
+}
 
 // unseen finds the files that were the log for a while after the newest known one
-// was renamed, the oldest first.
-func (f *follower) unseen(known []Position, newest time.Time) []*lineReader {
-	type candidate struct {
-		path string
-		at   time.Time
+// was renamed.
+func (f *follower) unseen(positions []Position, known []rest, first *sighting) []rest {
+	var newest looked // of those that are known, the one that came last
+	var left time.Time
+	for _, r := range known {
+		if newest.id == (FileID{}) || younger(newest, r.looked) < 0 {
+			newest = r.looked
+		}
 	}
-	var found []candidate
-	dir, base := filepath.Dir(f.path), filepath.Base(f.path)
-	entries, _ := os.ReadDir(dir)
-	for _, e := range entries {
-		rest, ok := strings.CutPrefix(e.Name(), base)
-		fi, err := e.Info()
-		if !ok || !rotated.MatchString(rest) || err != nil || !fi.Mode().IsRegular() || fi.ModTime().Before(newest) {
-			continue
+	for _, p := range positions {
+		if p.Time.After(left) {
+			left = p.Time
 		}
-		if slices.ContainsFunc(known, func(p Position) bool { return p.File == fileID(fi.Sys()) }) {
-			continue
-		}
-		found = append(found, candidate{filepath.Join(dir, e.Name()), fi.ModTime()})
 	}
-	slices.SortFunc(found, func(a, b candidate) int { return a.at.Compare(b.at) })
-	var out []*lineReader
-	for _, c := range found {
-		r := f.reopen(c.path, Position{})
-		if r == nil {
-			continue
+	if newest.id == (FileID{}) && left.IsZero() {
+		return nil
+	}
+	var present looked
+	if first.file != nil {
+		present, _ = lookAt(first.file)
+	}
+	files, of := openNeighbours(f.path, false, func(n neighbour) bool {
+		switch {
+		case n.id == present.id && present.id != (FileID{}),
+			slices.ContainsFunc(known, func(r rest) bool { return r.node == n.node }),
+			present.born != 0 && n.born > present.born: // the lookout finds it
+			return false
+		case newest.id == (FileID{}):
+			return n.modified.After(left)
 		}
-		if slices.ContainsFunc(known, func(p Position) bool { return p.FirstLine != "" && p.FirstLine == r.first }) {
-			r.close() // a copy of one that is known
+		return younger(newest, n.looked) <= 0
+	})
+	var out []rest
+	for i, file := range files {
+		r := rest{looked: of[i].looked, file: file, unseen: true}
+		copied := slices.ContainsFunc(positions, func(p Position) bool {
+			return p.Offset > 0 && p.Offset <= r.size && (place{p.FirstLine, p.Offset, p.Before}).in(file)
+		}) || slices.ContainsFunc(known, func(k rest) bool { return prefixOf(file, r.size, k.file) })
+		if copied {
+			file.Close()
 			continue
 		}
 		out = append(out, r)
@@ -162,79 +254,8 @@ func (f *follower) unseen(known []Position, newest time.Time) []*lineReader {
 	return out
 }
 
-// goOn makes a file the present one.
-func (f *follower) goOn(ctx context.Context, r *lineReader) bool {
-	f.cur, f.opened = r, true
-	f.setStatus(r.offset, "")
-	f.src.note(Event{Path: f.path, Text: fmt.Sprintf("following from byte %d, where it was left", r.offset)})
-	return f.replay(ctx, r)
-}
-
-// reopen opens a file if it is the one that a position is of.
-func (f *follower) reopen(path string, p Position) *lineReader {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil
-	}
-	fi, err := file.Stat()
-	same := err == nil && fi.Mode().IsRegular() && fi.Size() >= p.Offset && (p.File == FileID{} || fileID(fi.Sys()) == p.File)
-	sum, md := "", ""
-	if same {
-		// A file that was emptied and grew again has the inode, but another first
-		// line.
-		sum, md = firstLineSums(file)
-		same = p.FirstLine != "" && (p.FirstLine == sum || p.FirstLine == md) || p.FirstLine == "" && p.Offset == 0
-	}
-	if !same {
-		file.Close()
-		return nil
-	}
-	r := &lineReader{file: file, enc: f.src.Encoding, id: fileID(fi.Sys()), offset: p.Offset, first: sum, catchUp: true}
-	shared.join(r.id)
-	if f.src.Resumed != nil {
-		f.src.Resumed(file)
-	}
-	return r
-}
-
-// renamed looks beside the log for the file of a position.
-func (f *follower) renamed(p Position) *lineReader {
-	real, err := filepath.EvalSymlinks(f.path)
-	if err != nil {
-		real = f.path
-	}
-	dirs := slices.Compact([]string{filepath.Dir(f.path), filepath.Dir(real)})
-	// First the file itself; then, where the log was emptied after it was copied, the
-	// copy, which begins with the same line.
-	for _, copied := range []bool{false, true} {
-		for _, dir := range dirs {
-			entries, err := os.ReadDir(dir)
-			if err != nil {
-				continue
-			}
-			for _, e := range entries {
-				fi, err := e.Info()
-				if err != nil || !fi.Mode().IsRegular() || copied == (fileID(fi.Sys()) == p.File) {
-					continue
-				}
-				at := p
-				if copied {
-					if p.FirstLine == "" || !strings.HasPrefix(e.Name(), filepath.Base(real)) {
-						continue
-					}
-					at.File = fileID(fi.Sys())
-				}
-				if r := f.reopen(filepath.Join(dir, e.Name()), at); r != nil {
-					return r
-				}
-			}
-		}
-	}
-	return nil
-}
-
 // replay delivers the lines before the position.
-func (f *follower) replay(ctx context.Context, r *lineReader) bool {
+func (f *follower) replay(r *lineReader) bool {
 	from := max(r.offset-replayed, 0)
 	from -= from % r.enc.width()
 	buf := make([]byte, r.offset-from)
@@ -252,10 +273,5 @@ func (f *follower) replay(ctx context.Context, r *lineReader) bool {
 	if len(lines) == 0 {
 		return true
 	}
-	select {
-	case f.out <- Batch{Path: f.path, File: r.id, End: r.offset, Lines: lines, Replay: true}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return f.send(Batch{File: r.id, End: r.offset, Lines: lines, Replay: true})
 }

@@ -49,15 +49,16 @@ type blockKey struct {
 }
 
 type block struct {
-	lines [][]byte
-	next  int64 // offset behind the last line
-	tail  []byte
-	cut   int
-	bad   []byte
-	notes *Notes
-	ended time.Time // as in lineReader
-	left  int       // readers that may still want it
-	until time.Time
+	lines  [][]byte
+	raw    []byte // as they stand in the file
+	before string // what stands before them, as in lineReader
+	next   int64  // offset behind the last line
+	cut    int
+	bad    []byte
+	notes  *Notes
+	ended  time.Time // as in lineReader
+	left   int       // readers that may still want it
+	until  time.Time
 }
 
 // sharedFile is what is known of a file that is followed more than once.

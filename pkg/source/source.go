@@ -5,7 +5,15 @@
 // offset, which are checked against the path at every event and four times a
 // second, so a lost or late event costs latency and never a line. A renamed
 // file is read to its end and a while longer, since its writer may still hold
-// it; the new one is read from its beginning.
+// it; the new one is read from its beginning. Whenever the path names another file
+// than before, its neighbours are looked through for files that came in between.
+//
+// A file is known by what it holds. Identity, position and the bytes before the
+// position belong together, and are compared before what is read is believed: a file
+// that was emptied, copied or written anew is noticed by that.
+//
+// Nobody waits for the file system: a follower whose open or read hangs holds up
+// itself alone, and is left behind if it hasn't come back when it is to end.
 package source
 
 import (
@@ -52,11 +60,15 @@ type Batch struct {
 	// restart. They are accounted for, and only here so that what depends on lines
 	// before can be known again.
 	Replay bool
-	// Rewritten: the lines stand in a file that is known, or was, and was written anew:
-	// they are as old as they say.
-	Rewritten bool
 	// Opened: the file is new, and End is where reading it begins.
 	Opened bool
+	// Rewritten: the lines were in a file that was written anew in place of the one
+	// that was followed, and begins or ends as that did (sed -i): some or all of them
+	// were read before, and each is as old as it says.
+	Rewritten bool
+	// Before is what stands in the file before End, up to 64 bytes; by it the place is
+	// known again.
+	Before string
 	// Done: the file is read to its end and will not be read again.
 	Done bool
 }
@@ -66,7 +78,9 @@ type Position struct {
 	File      FileID // zero: not known
 	FirstLine string // as in Batch, or an MD5
 	Offset    int64
-	// Cursor is the journal's place, Time when its entry was stored.
+	Before    string // as in Batch; empty: not known
+	// Cursor is the journal's place. Time is when its entry was stored; of a file, when
+	// the position was written down, or zero.
 	Cursor string
 	Time   time.Time
 }

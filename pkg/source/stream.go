@@ -7,8 +7,9 @@ import (
 	"io"
 	"os"
 	"sync"
-	"syscall"
 	"time"
+
+	"bailiff/pkg/safefile"
 )
 
 // Stdin is the path that stands for standard input.
@@ -110,34 +111,22 @@ func (s *Files) stdin(ctx context.Context, out chan<- Batch) {
 
 // fifo is a named pipe that a follower reads.
 type fifo struct {
-	id   FileID
 	stop context.CancelFunc
 	done chan struct{}
 }
 
-// openFIFO begins to read the named pipe at the path. It is opened for writing,
-// too, so that it does not end when its writers go; without the right to do that,
-// it is opened anew at each end.
-func (f *follower) openFIFO(ctx context.Context, id FileID) error {
-	open := func() (*os.File, error) {
-		file, err := os.OpenFile(f.path, os.O_RDWR, 0)
-		if errors.Is(err, os.ErrPermission) {
-			return os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-		}
-		return file, err
-	}
-	file, err := open()
-	if err != nil {
-		return err
-	}
-	ctx, stop := context.WithCancel(ctx)
-	p := &fifo{id: id, stop: stop, done: make(chan struct{})}
+// openFIFO begins to read a named pipe. It is open for writing, too, so that it does
+// not end when its writers go; without the right to do that, it is opened anew at
+// each end.
+func (f *follower) openFIFO(s sighting) {
+	ctx, stop := context.WithCancel(f.ctx)
+	p := &fifo{stop: stop, done: make(chan struct{})}
 	f.fifo = p
 	f.src.setStatus(f.path, 0, "")
-	f.src.note(Event{Path: f.path, Text: "following a named pipe"})
+	f.note(Event{Text: "following a named pipe"})
 	go func() {
 		defer close(p.done)
-		for {
+		for file := s.file; file != nil; file = f.openAgain(ctx, s.id) {
 			closing := context.AfterFunc(ctx, func() { file.Close() }) // ends a read
 			err := f.src.stream(ctx, f.path, func() ([]byte, error) {
 				block := make([]byte, 64<<10)
@@ -147,20 +136,31 @@ func (f *follower) openFIFO(ctx context.Context, id FileID) error {
 			closing()
 			file.Close()
 			if err != nil && !errors.Is(err, io.EOF) {
-				f.src.note(Event{Path: f.path, Err: err})
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(checkEvery):
-			}
-			if file, err = open(); err != nil {
-				f.src.note(Event{Path: f.path, Err: err})
-				return
+				f.note(Event{Err: err})
 			}
 		}
 	}()
-	return nil
+}
+
+// openAgain opens the same pipe once more; nil if the path names something else, of
+// which the lookout tells.
+func (f *follower) openAgain(ctx context.Context, id FileID) *os.File {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-time.After(checkEvery):
+	}
+	file, err := safefile.OpenLog(f.path)
+	if err != nil {
+		f.note(Event{Err: err})
+		return nil
+	}
+	fi, err := file.Stat()
+	if err != nil || fi.Mode()&os.ModeNamedPipe == 0 || fileID(fi.Sys()) != id {
+		file.Close()
+		return nil
+	}
+	return file
 }
 
 func (f *follower) closeFIFO() {

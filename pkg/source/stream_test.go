@@ -17,7 +17,7 @@ func TestFIFO(t *testing.T) {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := start(t, &Files{Globs: []string{path}})
+	c := start(t, &Files{Globs: []string{path}, FIFOs: []string{path}})
 	for i := range 3 { // writers come and go
 		appendTo(t, path, fmt.Sprintf("%d\nhalf", i))
 		appendTo(t, path, fmt.Sprintf(" of %d\n", i))

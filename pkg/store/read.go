@@ -104,7 +104,7 @@ func (s *Store) failures(jail string, offset time.Duration) ([]Failures, error) 
 }
 
 func (s *Store) positions(jail string) ([]Position, error) {
-	rows, err := s.db.Query("SELECT path, dev, inode, firstlinemd5, offset FROM bailiff_logs WHERE jail = ?", jail)
+	rows, err := s.db.Query("SELECT path, dev, inode, firstlinemd5, offset, before, at FROM bailiff_logs WHERE jail = ?", jail)
 	if err != nil {
 		return nil, err
 	}
@@ -113,11 +113,15 @@ func (s *Store) positions(jail string) ([]Position, error) {
 	own := map[string]bool{}
 	for rows.Next() {
 		var p Position
-		var dev, inode int64
-		if err := rows.Scan(&p.Path, &dev, &inode, &p.FirstLine, &p.Offset); err != nil {
+		var dev, inode, at int64
+		var before []byte
+		if err := rows.Scan(&p.Path, &dev, &inode, &p.FirstLine, &p.Offset, &before, &at); err != nil {
 			return nil, err
 		}
-		p.Dev, p.Inode = uint64(dev), uint64(inode)
+		p.Dev, p.Inode, p.Before = uint64(dev), uint64(inode), string(before)
+		if at != 0 {
+			p.Time = time.Unix(0, at)
+		}
 		if p.Path == journal {
 			p = Position{Path: p.Path, Cursor: p.FirstLine, Time: time.UnixMicro(p.Offset)}
 		}

@@ -57,7 +57,8 @@ CREATE INDEX IF NOT EXISTS bips_timeofban ON bips(timeofban);
 CREATE INDEX IF NOT EXISTS bips_ip ON bips(ip);
 CREATE TABLE IF NOT EXISTS bailiff_logs(
 	jail TEXT NOT NULL, path TEXT NOT NULL, dev INTEGER NOT NULL, inode INTEGER NOT NULL,
-	firstlinemd5 TEXT NOT NULL, offset INTEGER NOT NULL, PRIMARY KEY(jail, path, dev, inode)) WITHOUT ROWID;
+	firstlinemd5 TEXT NOT NULL, offset INTEGER NOT NULL, before BLOB NOT NULL DEFAULT x'', at INTEGER NOT NULL DEFAULT 0,
+	PRIMARY KEY(jail, path, dev, inode)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS bailiff_failures(
 	jail TEXT NOT NULL, ip TEXT NOT NULL, times TEXT NOT NULL, PRIMARY KEY(jail, ip)) WITHOUT ROWID;
 `
@@ -94,7 +95,9 @@ type Position struct {
 	Dev, Inode uint64 // 0: not known, the position was written by fail2ban
 	FirstLine  string // a sum of the first line (fail2ban's column says MD5, and holds SHA-1); empty: there was none yet
 	Offset     int64
-	// Cursor is the journal's place instead, and Time when its entry was stored.
+	Before     string // what stands in the file before Offset, some bytes; empty: not known
+	// Cursor is the journal's place instead, and Time when its entry was stored; of a
+	// file, when it was read so far.
 	Cursor string
 	Time   time.Time
 	// Gone says that the file is read to its end and will not be read again.
@@ -251,10 +254,29 @@ func (s *Store) open() error {
 	if _, err := s.db.Exec(schema + clockSchema); err != nil {
 		return err
 	}
+	if err := s.addColumns(); err != nil {
+		return err
+	}
 	if _, err = s.db.Exec("INSERT INTO fail2banDb(version) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM fail2banDb)", Version); err != nil {
 		return err
 	}
 	return s.catchUp()
+}
+
+// addColumns brings our own tables of an earlier version up to this one.
+func (s *Store) addColumns() error {
+	for _, c := range []struct{ name, form string }{{"before", "BLOB NOT NULL DEFAULT x''"}, {"at", "INTEGER NOT NULL DEFAULT 0"}} {
+		var have bool
+		if err := s.db.QueryRow("SELECT EXISTS (SELECT 1 FROM pragma_table_info('bailiff_logs') WHERE name = ?)", c.name).Scan(&have); err != nil {
+			return err
+		}
+		if !have {
+			if _, err := s.db.Exec("ALTER TABLE bailiff_logs ADD COLUMN " + c.name + " " + c.form); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // upgrade brings an older database of fail2ban's up to version 4: bans had no
@@ -488,8 +510,12 @@ func (w *writer) delta(d *Delta) error {
 			}
 			continue
 		}
-		if err := w.exec("INSERT OR REPLACE INTO bailiff_logs(jail, path, dev, inode, firstlinemd5, offset) VALUES(?, ?, ?, ?, ?, ?)",
-			d.Jail, p.Path, int64(p.Dev), int64(p.Inode), p.FirstLine, p.Offset); err != nil {
+		var at int64
+		if !p.Time.IsZero() {
+			at = p.Time.UnixNano()
+		}
+		if err := w.exec("INSERT OR REPLACE INTO bailiff_logs(jail, path, dev, inode, firstlinemd5, offset, before, at) VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+			d.Jail, p.Path, int64(p.Dev), int64(p.Inode), p.FirstLine, p.Offset, []byte(p.Before), at); err != nil {
 			return err
 		}
 		if p.FirstLine == "" {

@@ -331,9 +331,11 @@ func readAction(dir, text string, j *Jail) (Action, error) {
 type LogFile struct {
 	Glob string
 	Tail bool // only what is written from now on
+	FIFO bool // it is a named pipe: our own, fail2ban reads none
 }
 
-// LogFiles parts logpath: a glob a line, with "tail" or "head" behind it.
+// LogFiles parts logpath: a glob a line, with "tail", "head" or "fifo"
+// behind it.
 func (j *Jail) LogFiles() []LogFile {
 	text, ok := j.Options.Get("logpath")
 	if !ok {
@@ -343,7 +345,7 @@ func (j *Jail) LogFiles() []LogFile {
 	for _, line := range strings.Split(text, "\n") {
 		f := LogFile{Glob: line}
 		if i := strings.LastIndexByte(line, ' '); i >= 0 {
-			f.Glob, f.Tail = line[:i], line[i+1:] == "tail"
+			f.Glob, f.Tail, f.FIFO = line[:i], line[i+1:] == "tail", line[i+1:] == "fifo"
 		}
 		if f.Glob != "" {
 			out = append(out, f)

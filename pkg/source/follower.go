@@ -1,0 +1,545 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// follower reads one path. A second goroutine, its lookout, opens what the path
+// names, file after file.
+type follower struct {
+	src       *Files
+	path      string
+	out       chan<- Batch
+	ctx       context.Context
+	waits     *waits
+	fromStart bool // the file came while we watch: read it whole
+	tail      bool // the first file is read from its end on
+
+	look    lookout
+	cur     *lineReader
+	fifo    *fifo
+	old     []oldFile // renamed or deleted, maybe still written to
+	held    *sighting // not read for now: another path's follower does, or it is being copied
+	heldAt  time.Time // when it was last seen to change
+	err     string    // last error told
+	opened  bool      // some file was read under this path before
+	cuts    int
+	badTold bool
+}
+
+type oldFile struct {
+	*lineReader
+	until time.Time
+}
+
+func (f *follower) run() {
+	ctx, cancel := context.WithCancel(f.ctx)
+	f.ctx = ctx
+	f.look.path, f.look.polling, f.look.waits, f.look.fifos = f.path, f.src.Polling, f.waits, f.src.fifo(f.path)
+	f.look.found, f.look.kick = make(chan sighting, mostBetween), make(chan struct{}, 1)
+	f.src.activate(f.path, true)
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		f.look.run(ctx)
+	}()
+	defer func() {
+		cancel()
+		f.close()
+		<-watching
+		f.look.close()
+	}()
+	// What there is to do is told by kick alone: to wait for one channel is much cheaper
+	// than for several, and a busy log has its followers wait all the time.
+	kick := func() { signal(f.look.kick) }
+	defer context.AfterFunc(ctx, kick)()
+	again := time.AfterFunc(time.Hour, kick)
+	defer again.Stop()
+	// Whatever the path names is open before anything is read.
+	select {
+	case first := <-f.look.found:
+		f.waits.begin(0)
+		ok := f.resume(&first) && f.sighted(first)
+		f.waits.end(0)
+		if !ok {
+			return
+		}
+	case <-ctx.Done():
+		return
+	}
+	for {
+		if !f.read() {
+			return
+		}
+		switch {
+		case f.held != nil:
+			again.Reset(time.Second)
+		case len(f.old) > 0: // nobody tells of what is written to a file that was renamed
+			again.Reset(checkEvery)
+		}
+		<-f.look.kick
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// close gives back what is open, and keeps where it was left for the next who
+// follows the path.
+func (f *follower) close() {
+	f.closeFIFO()
+	var left []Position
+	for _, o := range f.old {
+		left = append(left, o.position())
+		f.drop(o.lineReader)
+	}
+	if f.cur != nil {
+		left = append(left, f.cur.position())
+		f.drop(f.cur)
+	}
+	f.old, f.cur = nil, nil
+	if f.held != nil {
+		f.held.close()
+	}
+	f.src.settle(f.path)
+	f.src.activate(f.path, false)
+	if len(left) > 0 {
+		f.src.mu.Lock()
+		if f.src.Resume == nil {
+			f.src.Resume = map[string][]Position{}
+		}
+		f.src.Resume[f.path] = left
+		f.src.mu.Unlock()
+	}
+}
+
+// position is where reading the file goes on.
+func (r *lineReader) position() Position {
+	return Position{File: r.id, FirstLine: r.first, Offset: r.offset, Before: r.before, Time: time.Now()}
+}
+
+func (f *follower) drop(r *lineReader) {
+	f.src.release(r, f.path)
+	r.close()
+}
+
+// send delivers a batch. It returns false when ctx ended.
+func (f *follower) send(b Batch) bool {
+	if f.ctx.Err() != nil {
+		return false
+	}
+	b.Path = f.path
+	select {
+	case f.out <- b: // mostly there is room, and to ask for one thing is cheaper
+		return true
+	default:
+	}
+	f.waits.end(0) // it waits for who takes the lines now
+	defer f.waits.begin(0)
+	select {
+	case f.out <- b:
+		return true
+	case <-f.ctx.Done():
+		return false
+	}
+}
+
+// note tells of something, unless ctx ended.
+func (f *follower) note(e Event) {
+	if f.ctx.Err() == nil {
+		e.Path = f.path
+		f.src.note(e)
+	}
+}
+
+// read delivers all that there is. It returns false when ctx ended.
+func (f *follower) read() bool {
+	f.waits.begin(0)
+	defer f.waits.end(0)
+	for {
+		if !f.drainOld() {
+			return false
+		}
+		if f.cur != nil && !f.drain(f.cur) {
+			return false
+		}
+		select {
+		case s := <-f.look.found:
+			if !f.sighted(s) {
+				return false
+			}
+		default:
+			if f.held == nil {
+				return true
+			}
+			s := *f.held
+			f.held = nil
+			if !f.sighted(s) {
+				return false
+			}
+			if f.held != nil || f.cur == nil {
+				return true
+			}
+		}
+	}
+}
+
+// sighted takes over what the lookout found. It returns false when ctx ended.
+func (f *follower) sighted(s sighting) bool {
+	if f.cur != nil && !f.drain(f.cur) {
+		s.close()
+		return false
+	}
+	if !s.again && s.err == nil && f.held != nil {
+		f.held.close()
+		f.held = nil
+	}
+	switch {
+	case s.gone:
+		// Moved away or deleted. Its writer may go on; the next file with this name is
+		// new.
+		f.closeFIFO()
+		f.retire()
+		f.fromStart = true
+	case s.again:
+		if f.cur != nil {
+			f.setStatus(f.cur, "")
+		}
+	case s.err != nil:
+		f.fail(s.err)
+	case s.fifo:
+		f.closeFIFO()
+		f.retire()
+		f.openFIFO(s)
+	case s.file != nil:
+		return f.take(s)
+	}
+	return true
+}
+
+// take begins to read a file that the path named.
+func (f *follower) take(s sighting) bool {
+	f.closeFIFO()
+	if f.cur != nil && f.cur.id == s.id {
+		s.close()
+		return true
+	}
+	if i := slices.IndexFunc(f.old, func(o oldFile) bool { return o.id == s.id }); i >= 0 { // it is back
+		s.close()
+		if !s.between {
+			r := f.old[i].lineReader
+			f.old = slices.Delete(f.old, i, i+1)
+			f.retire()
+			f.cur = r
+			f.setStatus(r, "")
+		}
+		return true
+	}
+	before := f.cur
+	if before == nil && len(f.old) > 0 {
+		before = f.old[len(f.old)-1].lineReader
+	}
+	rotated := f.cur != nil
+	f.retire()
+	if !f.src.claim(s.id, f.path) { // by another name it is read already
+		if s.between {
+			s.close()
+			return true
+		}
+		f.held = &s
+		f.src.setStatus(f.path, 0, "")
+		return true
+	}
+	at, wait := f.src.wasRead(s.file, s.id, s.size)
+	if wait && !s.between && f.growing(&s) {
+		f.held = &s
+		return true
+	}
+	if rotated && !s.between {
+		f.note(Event{Text: "file rotated, reading the new one"})
+		f.fromStart = true
+	}
+	fresh := at == 0
+	switch {
+	case !fresh, f.fromStart, s.between:
+	case f.tail:
+		at = s.size
+	case f.src.Start != nil:
+		at = f.src.Start(s.file, s.size)
+	}
+	r := newReader(s.file, f.src.Encoding, s.id, at)
+	r.catchUp = !f.opened
+	if fresh && before != nil {
+		f.rewritten(r, before, s.size)
+	}
+	f.opened = true
+	f.cuts = 0
+	f.src.reads(r)
+	if s.between {
+		f.note(Event{Text: fmt.Sprintf("reading %s, which came and was renamed meanwhile", s.file.Name())})
+		f.old = append(f.old, oldFile{r, time.Now().Add(holdOld)})
+	} else {
+		f.cur = r
+		f.setStatus(r, "")
+		f.note(Event{Text: fmt.Sprintf("following from byte %d", r.offset)})
+	}
+	if !f.send(Batch{File: r.id, End: r.offset, FirstLine: r.firstLine(), Before: r.before, Opened: true}) {
+		return false
+	}
+	if s.between {
+		return f.drain(r)
+	}
+	return true
+}
+
+// growing reports whether a copy of another file grew within a second.
+func (f *follower) growing(s *sighting) bool {
+	fi, err := s.file.Stat()
+	if err != nil {
+		return false
+	}
+	if fi.Size() != s.size || f.heldAt.IsZero() {
+		s.size, f.heldAt = fi.Size(), time.Now()
+	}
+	if time.Since(f.heldAt) < 3*time.Second/2 {
+		return true
+	}
+	f.heldAt = time.Time{}
+	return false
+}
+
+// rewritten looks whether a new file is the former one, written anew: then what was
+// read is not read again, as far as that can be told, and else it is as old as it says.
+func (f *follower) rewritten(r, before *lineReader, size int64) {
+	if size == 0 || before.offset == 0 {
+		return
+	}
+	head, past := make([]byte, min(before.offset, compareSize)), make([]byte, min(before.offset, compareSize))
+	n, _ := before.file.ReadAt(head, 0)
+	m, _ := before.file.ReadAt(past, before.offset-int64(len(past)))
+	was := newMemory(head[:n], past[:m], before.offset)
+	yes, at, known := was.repeated(r.file, size)
+	if !yes {
+		return
+	}
+	if l, err := lookAt(before.file); err != nil || l.links > 0 {
+		known = false // it is there still: it may as well be a log that repeats itself
+	}
+	r.until = size
+	if known {
+		r.offset = at
+		r.recall()
+		f.note(Event{Text: fmt.Sprintf("file was rewritten: going on at byte %d, behind what was read of it", at)})
+		return
+	}
+	f.note(Event{Text: "file was rewritten: its lines are as old as they say"})
+}
+
+// drain reads one file to its present end.
+func (f *follower) drain(r *lineReader) bool {
+	for {
+		begins := r.offset
+		lines, err := r.read()
+		if f.ctx.Err() != nil {
+			return false
+		}
+		if r.cut > f.cuts {
+			f.cuts = r.cut
+			f.note(Event{Err: fmt.Errorf("line ending at byte %d is longer than %d bytes: only its beginning is looked at", r.offset, MaxLine)})
+		}
+		if r.bad != nil && !f.badTold { // once a log, as fail2ban does
+			f.badTold = true
+			f.note(notReadable(f.path, f.src.Encoding, r.bad))
+		}
+		if errors.Is(err, errRewritten) {
+			if !f.emptied(r) {
+				return false
+			}
+			continue
+		}
+		if len(lines) == 0 {
+			if err != nil {
+				f.fail(err)
+			}
+			r.catchUp = false
+			return true
+		}
+		again := begins < r.until || r.was != nil && r.repeats(lines)
+		b := Batch{
+			File: r.id, End: r.offset, Lines: lines, Notes: r.notes, CatchUp: r.catchUp || again, Rewritten: again,
+			FirstLine: r.firstLine(), Before: r.before,
+		}
+		if !f.send(b) {
+			return false
+		}
+		f.setStatus(r, "")
+		f.waits.begin(0)
+		if !r.ended.IsZero() && f.look.settled(r.ended) {
+			r.catchUp = false
+			return true
+		}
+	}
+}
+
+// repeats reports whether lines of a file that was emptied are those that were read
+// of it before.
+func (r *lineReader) repeats(lines [][]byte) bool {
+	if !r.anew {
+		if yes, _ := r.was.begins(lines[:min(len(lines), sampled)]); !yes && !r.was.ends(lines[max(0, len(lines)-sampled):]) {
+			r.was = nil
+			return false
+		}
+		r.anew = true
+	}
+	if time.Since(r.wasAt) > quietAfter && !r.ended.IsZero() || r.was.last(lines[len(lines)-1]) {
+		r.was = nil // that was the last of them
+	}
+	return true
+}
+
+// emptied goes back to the beginning of a file that was emptied, and may have been
+// written to since. What was not read of it yet may stand in a copy.
+func (f *follower) emptied(r *lineReader) bool {
+	was, p := r.memory(), r.place()
+	p.first = r.first // as it was
+	size := int64(0)
+	if fi, err := r.file.Stat(); err == nil {
+		size = fi.Size()
+	}
+	unread := int64(0)
+	if r == f.cur {
+		unread = max(0, f.look.most.Swap(0)-r.offset)
+	}
+	f.src.emptied(p)
+	if yes, at, known := was.repeated(r.file, size); yes && known {
+		r.rewind()
+		r.offset, r.until = at, size
+		r.recall()
+		f.note(Event{Text: fmt.Sprintf("file was rewritten: going on at byte %d, behind what was read of it", at)})
+		return true
+	}
+	r.rewind()
+	if p.offset > 0 {
+		if c := f.copied(p, r.id); c != nil {
+			fi, err := c.file.Stat()
+			if left := err == nil && fi.Size() > p.offset; left {
+				f.note(Event{Text: fmt.Sprintf("file truncated, reading the rest of its copy %s from byte %d", c.file.Name(), p.offset)})
+				f.old = append(f.old, oldFile{c, time.Now().Add(holdOld)})
+				if !f.drain(c) {
+					return false
+				}
+			} else {
+				f.drop(c)
+			}
+			unread = 0
+		}
+		r.was, r.wasAt = was, time.Now()
+	}
+	if unread > 0 {
+		f.note(Event{Warn: true, Text: fmt.Sprintf("file truncated: %d bytes that were not read yet are lost", unread)})
+	}
+	f.note(Event{Text: "file truncated, reading from its beginning"})
+	return true
+}
+
+// copied looks beside the log for the copy of a content, and opens it where that was
+// left.
+func (f *follower) copied(p place, of FileID) *lineReader {
+	var found *lineReader
+	for _, n := range neighbours(f.path, false) {
+		if n.id == of || n.size < p.offset || f.reading(n.id) {
+			continue
+		}
+		file, err := n.open()
+		if err != nil {
+			continue
+		}
+		if found != nil || p.before == "" || !p.in(file) || !f.src.claim(n.id, f.path) {
+			file.Close()
+			continue
+		}
+		found = newReader(file, f.src.Encoding, n.id, p.offset)
+		found.catchUp = true
+		f.src.reads(found)
+	}
+	return found
+}
+
+func (f *follower) reading(id FileID) bool {
+	return f.cur != nil && f.cur.id == id || slices.ContainsFunc(f.old, func(o oldFile) bool { return o.id == id })
+}
+
+func notReadable(path string, enc *Encoding, line []byte) Event {
+	return Event{Path: path, Warn: true, Text: fmt.Sprintf(
+		"a line is not %s: what can't be read counts as U+FFFD; set logencoding if it is another encoding: %q", enc.name(), line[:min(len(line), 200)])}
+}
+
+func (f *follower) drainOld() bool {
+	now := time.Now()
+	for i := 0; i < len(f.old); {
+		o := f.old[i]
+		before := o.offset
+		if !f.drain(o.lineReader) {
+			return false
+		}
+		if o.offset > before {
+			f.old[i].until = now.Add(holdOld)
+		}
+		if now.Before(f.old[i].until) && len(f.old) <= mostOld {
+			i++
+			continue
+		}
+		f.old = slices.Delete(f.old, i, i+1)
+		f.drop(o.lineReader)
+		if !f.send(Batch{File: o.id, End: o.offset, FirstLine: o.first, Done: true}) {
+			return false
+		}
+	}
+	return true
+}
+
+// retire keeps the present file for a while, since its writer may still hold it.
+func (f *follower) retire() {
+	if f.cur != nil {
+		f.old = append(f.old, oldFile{f.cur, time.Now().Add(holdOld)})
+		f.cur = nil
+	}
+}
+
+func (f *follower) fail(err error) {
+	if f.ctx.Err() != nil {
+		return
+	}
+	offset := int64(0)
+	if f.cur != nil {
+		offset = f.cur.offset
+	}
+	f.src.setStatus(f.path, offset, err.Error())
+	if err.Error() == f.err {
+		return
+	}
+	f.err = err.Error()
+	f.note(Event{Err: err})
+}
+
+func (f *follower) setStatus(r *lineReader, problem string) {
+	if f.ctx.Err() != nil {
+		return
+	}
+	s := f.src
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.shown = place{r.first, r.offset, r.before}
+	if st := s.status[f.path]; st != nil {
+		*st = Status{Path: f.path, Offset: r.offset, Error: problem}
+	} else {
+		s.status[f.path] = &Status{Path: f.path, Offset: r.offset, Error: problem}
+	}
+	if problem == "" {
+		f.err = ""
+	}
+}

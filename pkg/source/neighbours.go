@@ -1,0 +1,173 @@
+package source
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"bailiff/pkg/safefile"
+)
+
+// Rotation gives the log another name beside its old one. Files that had the log's
+// name and lost it before anybody looked are found there.
+
+const (
+	// mostNames bounds how many names of a directory are looked at.
+	mostNames = 100_000
+	// mostNeighbours bounds how many files beside a log are looked at.
+	mostNeighbours = 4096
+	// mostBetween bounds how many of them are opened at once: in one gap, more
+	// rotations than that lose files.
+	mostBetween = 256
+)
+
+// renamedTo is what rotation puts behind a log's name, or before its ending: .1,
+// -20260131, .2026-01-31T00:00, .r1, .old.
+var renamedTo = regexp.MustCompile(`^[.\-_~]?(?:[A-Za-z]{0,8}[.\-_]?\d[\d.\-_T:+Z]*|old|bak|prev|previous|last|orig|save|saved|backup|rotated)(?:[.\-_]\d+)?~?$`)
+
+// neighbour is a file beside a log.
+type neighbour struct {
+	looked
+	path string
+}
+
+// neighbours returns the regular files beside a log whose names make them former
+// files of it, or with all set every one.
+func neighbours(path string, all bool) []neighbour {
+	paths := []string{path}
+	if real, err := filepath.EvalSymlinks(path); err == nil && real != path {
+		paths = append(paths, real)
+	} else if to, err := os.Readlink(path); err == nil { // to nothing, for now
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path), to)
+		}
+		paths = append(paths, to)
+	}
+	var out []neighbour
+	seen := map[string]bool{}
+	for _, p := range paths {
+		dir, base := filepath.Split(p)
+		if dir == "" {
+			dir = "."
+		}
+		names(dir, func(name string) bool {
+			if full := filepath.Join(dir, name); !seen[full] && (all || formerName(base, name)) {
+				seen[full] = true
+				if l, err := statx(unix.AT_FDCWD, full, unix.AT_SYMLINK_NOFOLLOW); err == nil && l.regular {
+					out = append(out, neighbour{l, full})
+				}
+			}
+			return all || len(out) < mostNeighbours
+		})
+	}
+	return out
+}
+
+func names(dir string, each func(string) bool) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return
+	}
+	defer d.Close()
+	for n := 0; n < mostNames; {
+		some, err := d.Readdirnames(1024)
+		for _, name := range some {
+			if !each(name) {
+				return
+			}
+		}
+		if n += len(some); err != nil {
+			return
+		}
+	}
+}
+
+// formerName reports whether a name is one that rotation gives.
+func formerName(base, name string) bool {
+	if rest, ok := strings.CutPrefix(name, base); ok {
+		return rest == "" || renamedTo.MatchString(rest)
+	}
+	// logrotate's option extension: app.log becomes app-20260131.log.
+	ext := filepath.Ext(base)
+	stem := strings.TrimSuffix(base, ext)
+	rest, ok := strings.CutPrefix(name, stem)
+	if !ok || ext == "" || stem == "" {
+		return false
+	}
+	rest, ok = strings.CutSuffix(rest, ext)
+	return ok && renamedTo.MatchString(rest)
+}
+
+// open opens a neighbour, if its path still names it.
+func (n *neighbour) open() (*os.File, error) {
+	file, err := safefile.Open(n.path)
+	if err != nil {
+		return nil, err
+	}
+	if l, err := lookAt(file); err != nil || l.node != n.node {
+		file.Close()
+		return nil, errors.Join(err, errors.New("was renamed meanwhile"))
+	}
+	return file, nil
+}
+
+// openNeighbours opens those that want says, at most mostBetween, the oldest first.
+// Names change while they are looked through, so it looks again until nothing is
+// missed.
+func openNeighbours(path string, all bool, want func(neighbour) bool) (files []*os.File, of []neighbour) {
+	have := map[node]*os.File{}
+	for range 10 {
+		of = slices.DeleteFunc(neighbours(path, all), func(n neighbour) bool { return have[n.node] == nil && !want(n) })
+		slices.SortStableFunc(of, func(a, b neighbour) int { return younger(a.looked, b.looked) })
+		of = of[:min(len(of), mostBetween)]
+		again := false
+		for _, n := range of {
+			if have[n.node] != nil {
+				continue
+			}
+			if file, err := n.open(); err == nil {
+				have[n.node] = file
+			} else {
+				again = true
+			}
+		}
+		if !again {
+			break
+		}
+	}
+	of = slices.DeleteFunc(of, func(n neighbour) bool {
+		file := have[n.node]
+		if file != nil {
+			delete(have, n.node)
+			files = append(files, file)
+		}
+		return file == nil
+	})
+	for _, file := range have { // deleted meanwhile
+		file.Close()
+	}
+	return files, of
+}
+
+// prefixOf reports whether a file of some size is the beginning of another one.
+func prefixOf(file io.ReaderAt, size int64, of io.ReaderAt) bool {
+	if size == 0 {
+		return false
+	}
+	n := min(size, tailSize)
+	a, b := make([]byte, n), make([]byte, n)
+	for _, at := range []int64{0, size - n} {
+		i, _ := file.ReadAt(a, at)
+		j, _ := of.ReadAt(b, at)
+		if i < len(a) || j < len(b) || string(a) != string(b) {
+			return false
+		}
+	}
+	return true
+}

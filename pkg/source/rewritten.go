@@ -1,0 +1,172 @@
+package source
+
+import (
+	"bytes"
+	"hash/maphash"
+	"io"
+)
+
+// A log that is written anew in its place (by sed -i, by an editor, by a program that
+// takes lines out) isn't rotated: most of its lines were read before. It is known by
+// its beginning or its end, also where something was changed in every line: by the
+// digits in the lines then, which are times, addresses and process ids.
+
+const (
+	pastSize    = 4 << 10  // how much is remembered of what was read: of its beginning, and of its end
+	compareSize = 64 << 10 // how much is compared where what was read can be read again
+	mapSize     = 1 << 20  // how far from the end of the new file the last line is looked for
+	sampled     = 20       // lines that are compared
+)
+
+// memory is what is known of lines that were read.
+type memory struct {
+	head, past map[uint64]bool // of the file's beginning, and of what was read last
+	first      []uint64        // of the first lines: what stands up to the 14th digit
+	end        [][]byte        // the lines that were read last
+	offset     int64           // how far was read
+}
+
+var printSeed = maphash.MakeSeed()
+
+// prints are by what a line is known again: by itself and by its digits, 0 if these
+// are too few.
+func prints(line []byte) (whole, digits, begin uint64) {
+	var d []byte
+	for i, c := range line {
+		if c >= '0' && c <= '9' {
+			if d = append(d, c); len(d) == 14 {
+				begin = maphash.Bytes(printSeed, line[:i+1])
+			}
+		}
+	}
+	if len(d) >= 10 {
+		digits = maphash.Bytes(printSeed, append(d, '#')) // never the same as a line
+	}
+	return maphash.Bytes(printSeed, line), digits, begin
+}
+
+// newMemory takes the beginning of a file and what was read of it last, before offset.
+func newMemory(head, past []byte, offset int64) *memory {
+	m := &memory{head: map[uint64]bool{}, past: map[uint64]bool{}, offset: offset}
+	for _, line := range wholeLines(head, true) {
+		whole, digits, begin := prints(line)
+		m.head[whole], m.head[digits] = true, true
+		m.first = append(m.first, begin)
+	}
+	m.end = wholeLines(past, int64(len(past)) == offset)
+	for _, line := range m.end {
+		whole, digits, _ := prints(line)
+		m.past[whole], m.past[digits] = true, true
+	}
+	delete(m.head, 0)
+	delete(m.past, 0)
+	return m
+}
+
+// wholeLines returns the lines of a piece of a file that are whole in it.
+func wholeLines(b []byte, begins bool) [][]byte {
+	i := bytes.LastIndexByte(b, '\n')
+	if i < 0 {
+		return nil
+	}
+	lines := bytes.Split(b[:i], []byte{'\n'})
+	if !begins {
+		lines = lines[1:]
+	}
+	return lines
+}
+
+// begins reports whether most of some lines are the first ones that were read, and
+// how many different ones are. Lines without a time, headers, tell nothing.
+func (m *memory) begins(lines [][]byte) (yes bool, different int) {
+	same, n, all := map[uint64]bool{}, 0, 0
+	for i, line := range lines {
+		whole, digits, begin := prints(line)
+		if digits == 0 {
+			continue
+		}
+		all++
+		if m.head[whole] || m.head[digits] || begin != 0 && i < len(m.first) && m.first[i] == begin {
+			n++
+			same[whole] = true
+		}
+	}
+	return 2*n > all, len(same)
+}
+
+// ends reports whether most of some lines are among those that were read last.
+func (m *memory) ends(lines [][]byte) bool {
+	n, all := 0, 0
+	for _, line := range lines {
+		whole, digits, _ := prints(line)
+		if digits == 0 {
+			continue
+		}
+		if all++; m.past[whole] || m.past[digits] {
+			n++
+		}
+	}
+	return 2*n > all
+}
+
+// last reports whether a line is the one that was read last.
+func (m *memory) last(line []byte) bool {
+	if len(m.end) == 0 {
+		return false
+	}
+	a, b, _ := prints(m.end[len(m.end)-1])
+	whole, digits, _ := prints(line)
+	return a == whole || b != 0 && b == digits
+}
+
+// repeated reports whether a file repeats what was read. If known is true, what was
+// not read yet stands behind at.
+func (m *memory) repeated(file io.ReaderAt, size int64) (yes bool, at int64, known bool) {
+	head := make([]byte, min(size, compareSize))
+	n, _ := file.ReadAt(head, 0)
+	lines := wholeLines(head[:n], true)
+	if len(lines) == 0 {
+		return false, 0, false
+	}
+	from := max(0, size-mapSize)
+	tail := make([]byte, size-from)
+	n, _ = file.ReadAt(tail, from)
+	end := wholeLines(tail[:n], from == 0)
+	begins, different := m.begins(lines[:min(len(lines), sampled)])
+	if !begins && !m.ends(end[max(0, len(end)-sampled):]) {
+		return false, 0, false
+	}
+	if !begins || different < 3 || size < m.offset/2 {
+		return true, 0, false
+	}
+	// Behind the last line that was read, if it is there once: one that stands there
+	// twice may have been written again.
+	type found struct {
+		at    int64
+		times int
+	}
+	places := map[uint64]found{}
+	pos := from + int64(n) // of the end of the line
+	if i := bytes.LastIndexByte(tail[:n], '\n'); i >= 0 {
+		pos = from + int64(i) + 1
+	}
+	for i := len(end) - 1; i >= 0; i-- {
+		whole, digits, _ := prints(end[i])
+		for _, p := range []uint64{whole, digits} {
+			if p != 0 {
+				f := places[p]
+				places[p] = found{pos, f.times + 1}
+			}
+		}
+		pos -= int64(len(end[i])) + 1
+	}
+	for i := len(m.end) - 1; i >= 0; i-- {
+		whole, digits, _ := prints(m.end[i])
+		for _, p := range []uint64{whole, digits} {
+			if f := places[p]; p != 0 && f.times == 1 && len(m.end[i]) >= 16 {
+				return true, f.at, true
+			}
+		}
+	}
+	return true, 0, false
+}
