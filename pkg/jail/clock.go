@@ -22,7 +22,6 @@ func (j *Jail) Stepped(s clock.Step) {
 	j.inbox.tell(func(j *Jail) {
 		j.expire()
 		j.armed = time.Time{} // a timer of ours stood still, too
-		j.newYears()
 	})
 }
 
@@ -36,9 +35,8 @@ func compile(d filter.Definition, deps *Deps) (*filter.Filter, error) {
 // newYears has the filter compiled anew when the clock has come to years that it does
 // not take: that happens on one day in ten years, and to a machine that was booted with
 // a wrong clock.
-func (j *Jail) newYears() {
-	year := j.deps.Clock.Wall().Year()
-	if filter.SameYears(year, j.year) {
+func (j *Jail) newYears(year int) {
+	if year == j.year || filter.SameYears(year, j.year) {
 		return
 	}
 	f, err := compile(j.Config.Filter, &j.deps)

@@ -444,7 +444,6 @@ func (j *Jail) run(ctx context.Context) {
 			if tick.rang() {
 				tick.Reset(housekeeping)
 				j.armed = time.Time{} // a timer stands still in suspend
-				j.newYears()
 				for _, id := range j.window.Expire(j.deps.Clock.Now()) {
 					j.failuresChanged(id)
 				}
