@@ -71,6 +71,9 @@ func (r *Request) permit() error {
 	if known {
 		for i, w := range r.Words {
 			if w.IsList() && (k.lists == nil || !k.lists(i)) {
+				if r.Role < Owner {
+					return errAskOnly
+				}
 				return &Exception{Class: "TypeError", Args: []any{"a list stands where " + name + " wants a word"}}
 			}
 		}
