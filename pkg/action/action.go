@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -28,6 +29,16 @@ type Site struct {
 	Now func() string
 	// Numbers are the jail's; nil: tags tell of none.
 	Numbers func() JailNumbers
+	// Host finds the name of an address; nil: none has one.
+	Host func(context.Context, netip.Addr) string
+	// Merged is what is known of all bans of a ticket's address, of this jail or of
+	// all; nil, or not ok: nothing but the ticket.
+	Merged func(t *Ticket, allJails bool) (failures int, matches []string, ok bool)
+	// Known fills in the lines of a ban whose own were let go, and of one of before the
+	// failures, too; nil: nobody knows.
+	Known func(*Ticket)
+	// After is what has to end before the actions begin: those that had their work.
+	After []<-chan struct{}
 	// Run runs a command and reports whether it succeeded; nil: the shell does.
 	Run func(ctx context.Context, c Command, timeout time.Duration) bool
 }
@@ -193,7 +204,7 @@ func (a *Action) operate(name, doing string, families []string, after func(famil
 		if text != "" && !a.ranFor(name, text, family) {
 			c := Command{Text: text}
 			if a.site.Now != nil {
-				t := &Ticket{Time: a.site.Now(), numbers: a.site.Numbers}
+				t := &Ticket{Time: a.site.Now(), site: a.site}
 				c = Fill(text, func(tag string) (string, bool) {
 					if tag == "family" {
 						return family, true
@@ -336,6 +347,9 @@ func (a *Action) flush(stopping bool) (done bool) {
 	if err == nil {
 		return true
 	}
+	if a.ctx.Err() != nil {
+		return false // the time for it was over
+	}
 	a.log(slog.LevelError, "Failed to flush bans in jail '%s' action '%s': %v", a.site.Jail, a.def.Name, err)
 	a.log(slog.LevelInfo, "No flush occurred, do consistency check")
 	a.Check(func() bool {
@@ -391,6 +405,24 @@ func (a *Action) Check(mayRepair func() bool) {
 	}
 }
 
+// CheckAll is Check, and starts anew what could not be brought in order before.
+func (a *Action) CheckAll() {
+	if a.def.Mail != nil || a.def.get("actioncheck") == "" {
+		return
+	}
+	for _, family := range slices.Clone(a.families) {
+		if a.states[family] != 0 {
+			continue
+		}
+		if err := a.start([]string{family}); err != nil {
+			a.log(slog.LevelError, "%v", err)
+			continue
+		}
+		a.repaired++
+	}
+	a.Check(nil)
+}
+
 type sanity int
 
 const (
@@ -413,6 +445,9 @@ func (a *Action) sane(family string, mayRepair func() bool, forceStart bool) san
 	check := Command{Text: operation("actioncheck")}
 	if check.Text == "" || a.run(check) {
 		return sane
+	}
+	if a.ctx.Err() != nil {
+		return leftBroken // it was ended, and says nothing
 	}
 	if mayRepair != nil && !mayRepair() {
 		return leftBroken
@@ -476,10 +511,7 @@ func (a *Action) restart(family string, start bool) {
 func (a *Action) process(name string, t *Ticket) bool {
 	family := t.family()
 	of := *t
-	of.numbers = a.site.Numbers
-	if of.Load != nil {
-		of.Load(&of)
-	}
+	of.site, of.ctx = a.site, a.ctx
 	for try := 0; ; try++ {
 		if try > 0 && a.def.get("actioncheck") != "" {
 			s := a.sane(family, func() bool {
@@ -498,7 +530,7 @@ func (a *Action) process(name string, t *Ticket) bool {
 			a.log(slog.LevelError, "%v", err)
 			return false
 		}
-		if ok := a.run(Fill(text, of.Tag, of.Group)); ok || try > 0 {
+		if ok := a.run(Fill(text, of.Tag, of.Group)); ok || try > 0 || a.ctx.Err() != nil {
 			return ok
 		}
 	}

@@ -16,111 +16,89 @@ import (
 // A Group is a jail's actions. Each works in a goroutine of its own and in its own
 // time: what one does of a ban comes before what the next one does, as in
 // fail2ban, unless it is told of it more than orderGrace later: then the others go
-// on without it. Nothing of this holds up the jail.
-
-const (
-	// orderGrace is how long a job may wait for its turn behind other actions.
-	orderGrace = time.Second
-	// leanFrom is how many waiting bans keep their lines; the rest does without.
-	leanFrom = 1000
-)
-
-// stopGrace is how long a stop waits for bans that are still to be told to an
-// action that is behind. Tests make it shorter.
-var stopGrace = 10 * time.Second
+// on without it. Nothing of this holds up the jail, and no method but Call and Set
+// waits for a command.
 
 // Group is a jail's actions at work. Its methods are safe for concurrent use.
 type Group struct {
-	site   *Site
-	ctx    context.Context
-	cancel context.CancelFunc
+	made time.Time
 
 	mu      sync.Mutex
+	site    *Site
 	workers []*worker
-	held    map[string]*heldTicket // bans in force, by ID
-	next    uint64
-	last    *turn // of the last job
+	leaving []*worker         // those that were taken out and are still at work
+	held    map[string]*entry // bans in force, by ID
+	next    uint64            // number of the next ban
+	jobs    uint64            // number of the last job
+	last    *worker           // whose turn came last
+	lastNo  uint64            // in which job
+	keep    bool              // an action asks for lines after the ban
 	begun   bool
 	closed  bool
-}
+	ended   chan struct{} // closed when all is over
 
-type heldTicket struct {
-	*Ticket
-	no uint64 // in which order they came
+	texts     []keptText // in the order in which they came
+	textBytes int
+	textCount int
 }
 
 // NewGroup returns a jail's actions; Begin starts them.
 func NewGroup(defs []Definition, site *Site) *Group {
-	ctx, cancel := context.WithCancel(context.Background())
-	g := &Group{site: site, ctx: ctx, cancel: cancel, held: map[string]*heldTicket{}}
+	g := &Group{site: site, made: time.Now(), held: map[string]*entry{}, ended: make(chan struct{})}
 	for i := range defs {
-		g.workers = append(g.workers, g.newWorker(&defs[i]))
+		g.workers = append(g.workers, g.newWorker(&defs[i], site.After))
 	}
+	g.keeping()
 	return g
+}
+
+// keeping looks whether an action asks for lines after the ban.
+func (g *Group) keeping() {
+	g.keep = slices.ContainsFunc(g.workers, func(w *worker) bool { return w.def.laterTags() })
 }
 
 // Begin starts the actions.
 func (g *Group) Begin() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.begun {
+	if !g.begun && !g.closed {
 		g.begun = true
-		g.submit(g.workers, &job{kind: jobStart})
+		g.submit(g.workers, job{kind: jobStart})
 	}
 }
 
 // submit gives a job to workers, in their order, or from the last to the first.
-func (g *Group) submit(workers []*worker, j *job) {
+func (g *Group) submit(workers []*worker, j job) {
 	order := workers
 	if j.kind == jobStop {
 		order = slices.Clone(workers)
 		slices.Reverse(order)
 	}
-	j.turns, j.given = map[*worker]*turn{}, time.Now()
-	for _, w := range order {
-		j.turns[w] = &turn{w, g.last, make(chan struct{})}
-		g.last = j.turns[w]
-	}
-	if j.ticket != nil && slices.ContainsFunc(order, func(w *worker) bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return len(w.todo) >= leanFrom
-	}) {
-		j.ticket = j.ticket.lean()
+	g.jobs++
+	j.no, j.given = g.jobs, time.Since(g.made)
+	if j.entry != nil {
+		j.facts = j.entry.facts
 	}
 	for _, w := range order {
-		w.mu.Lock()
-		if w.cancels(j) {
-			close(j.turns[w].done)
-		} else {
-			w.todo = append(w.todo, j)
-			if j.kind == jobBan {
-				w.bans[j.ticket.ID] = true
-			}
+		j.after, j.afterNo = g.last, g.lastNo
+		if !w.give(j) {
+			continue
 		}
-		w.wake.Signal()
-		w.mu.Unlock()
+		g.last, g.lastNo = w, j.no
+		if j.entry != nil && j.kind != jobProlong {
+			j.entry.ahead++
+		}
 	}
 }
 
-// tickets returns the bans in force, in the order in which they came.
-func (g *Group) tickets() []*Ticket {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.sorted()
-}
-
-func (g *Group) sorted() []*Ticket {
-	all := make([]*heldTicket, 0, len(g.held))
-	for _, t := range g.held {
-		all = append(all, t)
+// sorted returns the bans in force, in the order in which they came.
+func (g *Group) sorted() []*entry {
+	all := make([]*entry, 0, len(g.held))
+	for _, e := range g.held {
+		all = append(all, e)
 	}
-	slices.SortFunc(all, func(a, b *heldTicket) int { return cmp.Compare(a.no, b.no) })
-	out := make([]*Ticket, len(all))
-	for i, t := range all {
-		out[i] = t.Ticket
-	}
-	return out
+	slices.SortFunc(all, func(a, b *entry) int { return cmp.Compare(a.no, b.no) })
+	return all
 }
 
 // Empty reports whether there are no actions. A nil Group has none.
@@ -140,10 +118,11 @@ func (g *Group) UsesGroups() bool {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.ContainsFunc(g.workers, func(w *worker) bool { return w.def.UsesGroups() })
+	return slices.ContainsFunc(g.workers, func(w *worker) bool { return w.usesGroups })
 }
 
-// Ban tells of a ban, or, of one that is in force already, that it ends later.
+// Ban tells of a ban, or, of one that is in force already, that it ends later. The
+// ticket's lines and groups are not to be changed afterwards.
 func (g *Group) Ban(t *Ticket) {
 	if g == nil || t == nil {
 		return
@@ -153,19 +132,15 @@ func (g *Group) Ban(t *Ticket) {
 	if g.closed || len(g.workers) == 0 {
 		return
 	}
-	what := jobBan
-	no := g.next
-	if was, ok := g.held[t.ID]; ok {
-		what, no = jobProlong, was.no
-	} else {
+	e, what := g.held[t.ID], jobProlong
+	if e == nil {
+		e, what = &entry{id: t.ID, ip: t.IP, no: g.next}, jobBan
 		g.next++
+		g.held[t.ID] = e
 	}
-	kept := t
-	if !slices.ContainsFunc(g.workers, func(w *worker) bool { return w.keep }) {
-		kept = t.lean()
-	}
-	g.held[t.ID] = &heldTicket{kept, no}
-	g.submit(g.workers, &job{kind: what, ticket: t})
+	e.take(t)
+	g.keepText(e, t)
+	g.submit(g.workers, job{kind: what, entry: e})
 }
 
 // Prolong tells that a ban ends later than was told.
@@ -175,8 +150,9 @@ func (g *Group) Prolong(t *Ticket) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.closed && g.held[t.ID] != nil {
-		g.submit(g.workers, &job{kind: jobProlong, ticket: t})
+	if e := g.held[t.ID]; e != nil && !g.closed {
+		e.take(t)
+		g.submit(g.workers, job{kind: jobProlong, entry: e})
 	}
 }
 
@@ -187,9 +163,11 @@ func (g *Group) Unban(id string) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if t := g.held[id]; t != nil && !g.closed {
+	if e := g.held[id]; e != nil && !g.closed {
 		delete(g.held, id)
-		g.submit(g.workers, &job{kind: jobUnban, ticket: t.Ticket})
+		e.over = true
+		g.submit(g.workers, job{kind: jobUnban, entry: e})
+		g.tidy(e)
 	}
 }
 
@@ -198,9 +176,12 @@ func (g *Group) Retain(inForce func(id string) bool) {
 	if g == nil {
 		return
 	}
-	for _, t := range g.tickets() {
-		if !inForce(t.ID) {
-			g.Unban(t.ID)
+	g.mu.Lock()
+	all := g.sorted()
+	g.mu.Unlock()
+	for _, e := range all {
+		if !inForce(e.id) {
+			g.Unban(e.id)
 		}
 	}
 }
@@ -214,6 +195,10 @@ func (g *Group) Flush() {
 	defer g.mu.Unlock()
 	if !g.closed {
 		g.flush(g.workers, jobFlush)
+		for _, e := range g.held {
+			e.over = true
+			g.tidy(e)
+		}
 		clear(g.held)
 	}
 }
@@ -222,13 +207,17 @@ func (g *Group) flush(workers []*worker, kind kind) {
 	if len(workers) == 0 {
 		return
 	}
-	g.submit(workers, &job{kind: kind})
-	for _, t := range g.sorted() {
-		g.submit(workers, &job{kind: jobUnbanUnlessFlushed, ticket: t})
+	g.submit(workers, job{kind: kind})
+	for _, w := range workers {
+		w.dropLater()
+	}
+	for _, e := range g.sorted() {
+		g.submit(workers, job{kind: jobUnbanUnlessFlushed, entry: e})
 	}
 }
 
-// Check has the actions look whether their environment is in order.
+// Check has the actions look whether their environment is in order, and bring it in
+// order where it is not; where it was not, the bans in force are made again.
 func (g *Group) Check() {
 	if g == nil {
 		return
@@ -236,13 +225,14 @@ func (g *Group) Check() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.closed {
-		g.submit(g.workers, &job{kind: jobCheck})
+		g.submit(g.workers, job{kind: jobCheck})
 	}
 }
 
 // Reload takes over the actions of a configuration that was read anew: those that
 // did not change are told so (actionreload), new ones start and are told of the
 // bans in force, those that are gone, or ban in another way, lift theirs and stop.
+// It waits for nothing; new ones begin when the old ones are through.
 func (g *Group) Reload(defs []Definition, site *Site) {
 	if g == nil {
 		return
@@ -257,41 +247,59 @@ func (g *Group) Reload(defs []Definition, site *Site) {
 	}
 	g.site = site
 	var all, same, added, old []*worker
-	for i := range defs {
-		at := slices.IndexFunc(g.workers, func(w *worker) bool { return w.def.Name == defs[i].Name && w.def.sameWork(&defs[i]) })
-		if at >= 0 {
-			w := g.workers[at]
-			all, same = append(all, w), append(same, w)
-			w.def, w.keep = &defs[i], defs[i].laterTags()
-			continue
-		}
-		w := g.newWorker(&defs[i])
-		all, added = append(all, w), append(added, w)
+	kept := func(d *Definition) int {
+		return slices.IndexFunc(g.workers, func(w *worker) bool { return w.def.Name == d.Name && w.def.sameWork(d) })
 	}
 	for _, w := range g.workers {
-		if !slices.Contains(same, w) {
+		if !slices.ContainsFunc(defs, func(d Definition) bool { return w.def.Name == d.Name && w.def.sameWork(&d) }) {
 			old = append(old, w)
 		}
+	}
+	for i := range defs {
+		if at := kept(&defs[i]); at >= 0 {
+			w := g.workers[at]
+			all, same = append(all, w), append(same, w)
+			w.define(&defs[i])
+			continue
+		}
+		var after []<-chan struct{}
+		for _, w := range append(slices.Clone(g.leaving), old...) {
+			after = append(after, w.gone)
+		}
+		w := g.newWorker(&defs[i], after)
+		all, added = append(all, w), append(added, w)
 	}
 	changed := map[*worker]*Definition{}
 	for _, w := range same {
 		changed[w] = w.def
 	}
-	g.submit(same, &job{kind: jobReload, site: site, defs: changed})
-	g.flush(old, jobStopping)
-	g.submit(old, &job{kind: jobStop})
-	for _, w := range old {
-		w.finish()
+	g.submit(same, job{kind: jobReload, more: &more{site: site, defs: changed}})
+	g.leave(old)
+	g.workers = all
+	g.keeping()
+	if g.begun {
+		g.submit(added, job{kind: jobStart})
 	}
-	g.submit(added, &job{kind: jobStart})
 	if len(added) > 0 {
-		for _, t := range g.sorted() {
-			known := *t // to the new ones it is none of now
-			known.Restored = true
-			g.submit(added, &job{kind: jobBan, ticket: &known})
+		for _, e := range g.sorted() {
+			g.submit(added, job{kind: jobBan, entry: e, known: true})
 		}
 	}
-	g.workers = all
+}
+
+// leave has actions lift their bans and stop, beside whatever else goes on.
+func (g *Group) leave(old []*worker) {
+	if len(old) == 0 {
+		return
+	}
+	g.flush(old, jobStopping)
+	g.submit(old, job{kind: jobStop})
+	g.leaving = slices.DeleteFunc(g.leaving, (*worker).isGone)
+	by := time.Now().Add(StopTime)
+	for _, w := range old {
+		w.finish(by)
+		g.leaving = append(g.leaving, w)
+	}
 }
 
 // Same reports whether these are the actions at work.
@@ -304,61 +312,96 @@ func (g *Group) Same(defs []Definition) bool {
 	return slices.EqualFunc(g.workers, defs, func(w *worker, d Definition) bool { return reflect.DeepEqual(*w.def, d) })
 }
 
-// Close lifts all bans of the actions and stops them, the last one first. It
-// returns when they are through.
-func (g *Group) Close() {
+// Close has the actions lift their bans and stop, the last one first, and what was
+// taken out before end, too. It waits for nothing: what it returns is closed when they
+// are through, at the latest a moment after by, when whatever is still running is
+// killed; the zero time is StopTime from now. What was not lifted by then is told. To
+// close again with an earlier end shortens the time.
+func (g *Group) Close(by time.Time) <-chan struct{} {
 	if g == nil {
-		return
+		return closedChan
+	}
+	if by.IsZero() {
+		by = time.Now().Add(StopTime)
 	}
 	g.mu.Lock()
-	if g.closed {
-		g.mu.Unlock()
-		return
-	}
+	defer g.mu.Unlock()
+	first := !g.closed
 	g.closed = true
-	for _, w := range g.workers {
-		w.mu.Lock()
-		w.giveUp = time.Now().Add(stopGrace)
-		w.mu.Unlock()
+	if first {
+		g.flush(g.workers, jobStopping)
+		g.submit(g.workers, job{kind: jobStop})
+		g.leaving = append(g.leaving, g.workers...)
 	}
-	g.flush(g.workers, jobStopping)
-	g.submit(g.workers, &job{kind: jobStop})
-	workers := g.workers
-	g.mu.Unlock()
-	for _, w := range workers {
-		w.finish()
-		<-w.gone
+	for _, w := range g.leaving {
+		w.finish(by)
 	}
-	g.cancel()
+	if first {
+		go g.end(slices.Clone(g.leaving), time.Until(by)+killGrace)
+	}
+	return g.ended
 }
 
-// Sync waits until everything that was told is done, at most so long.
-func (g *Group) Sync(most time.Duration) {
-	if g.Empty() {
-		return
-	}
-	end := time.After(most)
-	j := &job{kind: jobCall, call: func(*Action) error { return nil }}
-	g.mu.Lock()
-	workers := g.workers
-	if g.closed {
-		workers = nil
-	}
-	g.submit(workers, j)
-	g.mu.Unlock()
+var closedChan = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// end waits until all are gone, at most so long: a process can be in a state in which
+// it can't be killed.
+func (g *Group) end(workers []*worker, most time.Duration) {
+	defer close(g.ended)
+	timer := time.NewTimer(most)
+	defer timer.Stop()
 	for _, w := range workers {
 		select {
-		case <-j.turns[w].done:
-		case <-end:
+		case <-w.gone:
+		case <-timer.C:
+			for _, w := range workers {
+				w.sayStuck()
+			}
 			return
 		}
 	}
+}
+
+// Sync waits until everything that was told is done, or ctx ends. It returns the names
+// of actions that are not through by then.
+func (g *Group) Sync(ctx context.Context) (behind []string) {
+	if g == nil {
+		return nil
+	}
+	g.mu.Lock()
+	workers, upTo := g.workers, g.jobs
+	if g.closed {
+		workers = nil
+	}
+	g.mu.Unlock()
+	for _, w := range workers {
+		if !w.wait(ctx, upTo) {
+			behind = append(behind, w.title)
+		}
+	}
+	return behind
 }
 
 // UnknownError says that a jail has no action of that name.
 type UnknownError struct{ Name string }
 
 func (e *UnknownError) Error() string { return "Invalid Action name: " + e.Name }
+
+// BusyError says that an action does what was asked when it is through with what came
+// before.
+type BusyError struct{ Name string }
+
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("action %s is busy; it does this when it is through with what came before", e.Name)
+}
+
+// callMost is how long who asks an action for something by hand waits for it. Tests
+// make it shorter.
+var callMost = 10 * time.Second
 
 // call has one action do something, and waits for it.
 func (g *Group) call(name string, f func(*Action) error) error {
@@ -375,11 +418,17 @@ func (g *Group) call(name string, f func(*Action) error) error {
 		g.mu.Unlock()
 		return &UnknownError{name}
 	}
-	j := &job{kind: jobCall, call: f}
-	g.submit(only, j)
+	m := &more{call: f, done: make(chan struct{})}
+	g.submit(only[:1], job{kind: jobCall, more: m})
 	g.mu.Unlock()
-	<-j.turns[only[0]].done
-	return j.err
+	timer := time.NewTimer(callMost)
+	defer timer.Stop()
+	select {
+	case <-m.done:
+		return m.err
+	case <-timer.C:
+		return &BusyError{name}
+	}
 }
 
 // Definition returns what an action holds now.
@@ -433,9 +482,10 @@ func (g *Group) Set(name string, change func(*Definition) error) error {
 		defer g.mu.Unlock()
 		for _, w := range g.workers {
 			if w.act == a {
-				w.def, w.keep = &d, d.laterTags()
+				w.define(&d)
 			}
 		}
+		g.keeping()
 		a.def = &d
 		a.changed()
 		return nil
@@ -455,10 +505,15 @@ func (g *Group) Add(d Definition) error {
 	if d.Properties == nil {
 		d.Properties = &fail2ban.Options{}
 	}
-	w := g.newWorker(&d)
+	var after []<-chan struct{} // one that was taken out with the same work ends first
+	for _, w := range g.leaving {
+		after = append(after, w.gone)
+	}
+	w := g.newWorker(&d, after)
 	g.workers = append(slices.Clone(g.workers), w)
+	g.keeping()
 	if g.begun {
-		g.submit([]*worker{w}, &job{kind: jobStart})
+		g.submit([]*worker{w}, job{kind: jobStart})
 	}
 	return nil
 }
@@ -475,10 +530,8 @@ func (g *Group) Remove(name string) error {
 			continue
 		}
 		g.workers = slices.Delete(slices.Clone(g.workers), i, i+1)
-		old := []*worker{w}
-		g.flush(old, jobStopping)
-		g.submit(old, &job{kind: jobStop})
-		w.finish()
+		g.keeping()
+		g.leave([]*worker{w})
 		return nil
 	}
 	return &UnknownError{name}

@@ -69,8 +69,6 @@ func eventually(t *testing.T, what string, within time.Duration, ok func() bool)
 // TestSlowAction: an action that hangs holds up neither the next action nor the next
 // bans, is killed with all that it started, and is given up at a stop.
 func TestSlowAction(t *testing.T) {
-	defer func(d time.Duration) { stopGrace = d }(stopGrace)
-	stopGrace = 500 * time.Millisecond
 	dir := t.TempDir()
 	notes, pids := filepath.Join(dir, "notes"), filepath.Join(dir, "pids")
 	g, log := working(t,
@@ -87,7 +85,7 @@ func TestSlowAction(t *testing.T) {
 	}
 	eventually(t, "the second action has all bans", 5*time.Second, func() bool { return count() == bans })
 	t.Logf("%d bans beside an action that hangs: %v", bans, time.Since(begun).Round(time.Millisecond))
-	g.Close()
+	<-g.Close(time.Time{})
 	if took := time.Since(begun); took > bans*300*time.Millisecond {
 		t.Errorf("the stop came after %v: it waited for an action that hangs", took)
 	}
@@ -124,7 +122,7 @@ func TestFloodAndFailure(t *testing.T) {
 		data, _ := os.ReadFile(notes)
 		return strings.Count(string(data), "\n") == 3
 	})
-	g.Close()
+	<-g.Close(time.Time{})
 	out := log.String()
 	for _, want := range []string{
 		"Failed to start jail 'web' action 'fails': Error starting action Jail('web')/fails: 'Script error'",
@@ -156,28 +154,22 @@ func TestBehind(t *testing.T) {
 		ticket.Matches = []string{strings.Repeat("x", 1000)}
 		g.Ban(ticket)
 	}
-	w := g.workers[0]
 	for i := range bans {
 		g.Unban(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}).String())
 	}
+	w := g.workers[0]
 	w.mu.Lock()
-	left := len(w.todo)
-	kept := 0
-	for _, j := range w.todo {
-		if j.ticket != nil {
-			kept += len(j.ticket.Matches)
-		}
-		if j.kind == jobBan && !w.bans[j.ticket.ID] {
-			left-- // passed over
-		}
-	}
+	left := len(w.todo) - w.dead
 	w.mu.Unlock()
-	if left > 3*leanFrom || kept > 2*leanFrom {
-		t.Errorf("%d jobs wait, with %d lines", left, kept)
+	g.mu.Lock()
+	kept := g.textBytes
+	g.mu.Unlock()
+	if left > 3*leanFrom || kept > linesBudget {
+		t.Errorf("%d jobs wait, with %d bytes of lines", left, kept)
 	}
 	close(free)
-	g.Sync(time.Minute)
-	g.Close()
+	g.Sync(context.Background())
+	<-g.Close(time.Time{})
 	if told > 3*leanFrom || told == 0 {
 		t.Errorf("%d commands were run", told)
 	}
@@ -209,7 +201,7 @@ func TestMail(t *testing.T) {
 	restored := banOf("192.0.2.8")
 	restored.Restored = true
 	g.Ban(restored)
-	g.Close()
+	<-g.Close(time.Time{})
 	want := []string{"started on", "banned 192.0.2.7 from", "stopped on"}
 	for _, subject := range want {
 		select {

@@ -21,25 +21,25 @@ type Ticket struct {
 	Restored bool
 	Matches  []string          // lines of the log
 	Groups   map[string]string // of the filter, by name
-	// Host finds the name of an address; nil: none has one.
+	// Host finds the name of an address; nil: the Site does.
 	Host func(context.Context, netip.Addr) string
-	// Merged is what the database knows of the address, of this jail's bans or of
-	// all jails'; nil: nothing but this ticket.
-	Merged func(allJails bool) (failures int, matches []string, ok bool)
-	// Load fills in what is only asked for when a command is run; nil: all is there.
-	Load func(*Ticket)
+	// Began is when it began, in seconds, by the clock of the Site's.
+	Began int64
 
-	numbers func() JailNumbers // the jail's; nil: not told
+	site *Site           // nil: nobody knows more
+	ctx  context.Context // of looking up; nil: none
+	load bool            // some of it is only asked for when a command tells of it
 }
 
 // JailNumbers are what <jail.…> tells of.
 type JailNumbers struct{ Banned, TotalBanned, Found, TotalFound int }
 
-// lean is the ticket without the lines of the log and what the filter found there.
-func (t *Ticket) lean() *Ticket {
-	l := *t
-	l.Matches, l.Groups = nil, nil
-	return &l
+// all fills in what is only asked for when a command tells of it.
+func (t *Ticket) all() {
+	if t.load && t.site != nil && t.site.Known != nil {
+		t.load = false
+		t.site.Known(t)
+	}
 }
 
 // family is that of the address, "" if there is none.
@@ -55,12 +55,31 @@ func (t *Ticket) family() string {
 
 // merged is what <ipmatches> and its like tell of.
 func (t *Ticket) merged(allJails bool) (failures int, matches []string) {
-	if t.Merged != nil {
-		if n, lines, ok := t.Merged(allJails); ok {
+	if t.site != nil && t.site.Merged != nil {
+		if n, lines, ok := t.site.Merged(t, allJails); ok {
 			return n, lines
 		}
 	}
+	t.all()
 	return t.Failures, t.Matches
+}
+
+// hostName is the name of the address, "" if it has none or nobody answers.
+func (t *Ticket) hostName() string {
+	find := t.Host
+	if find == nil && t.site != nil {
+		find = t.site.Host
+	}
+	if find == nil || !t.IP.IsValid() {
+		return ""
+	}
+	ctx := t.ctx
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return find(ctx, t.IP)
 }
 
 // Tag returns the value of a tag.
@@ -78,16 +97,9 @@ func (t *Ticket) Tag(name string) (string, bool) {
 	case "ip-rev":
 		return ReverseName(t.IP), true
 	case "ip-host":
-		if t.Host == nil || !t.IP.IsValid() {
-			return "None", true
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		if host := t.Host(ctx, t.IP); host != "" {
-			return host, true
-		}
-		return "None", true
+		return cmp.Or(t.hostName(), "None"), true
 	case "failures":
+		t.all()
 		return strconv.Itoa(t.Failures), true
 	case "time":
 		return t.Time, true
@@ -104,6 +116,7 @@ func (t *Ticket) Tag(name string) (string, bool) {
 		}
 		return "0", true
 	case "matches":
+		t.all()
 		return strings.Join(t.Matches, "\n"), true
 	case "ipmatches", "ipjailmatches":
 		_, lines := t.merged(name == "ipmatches")
@@ -112,10 +125,10 @@ func (t *Ticket) Tag(name string) (string, bool) {
 		n, _ := t.merged(name == "ipfailures")
 		return strconv.Itoa(n), true
 	case "jail.banned", "jail.banned_total", "jail.found", "jail.found_total":
-		if t.numbers == nil {
+		if t.site == nil || t.site.Numbers == nil {
 			return "", false
 		}
-		n := t.numbers()
+		n := t.site.Numbers()
 		return strconv.Itoa(map[string]int{
 			"jail.banned": n.Banned, "jail.banned_total": n.TotalBanned, "jail.found": n.Found, "jail.found_total": n.TotalFound,
 		}[name]), true

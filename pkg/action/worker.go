@@ -1,6 +1,8 @@
 package action
 
 import (
+	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -8,206 +10,442 @@ import (
 
 // One action of a Group at work: what it has to do, and in whose turn.
 
-// worker is one action with what it has to do.
-type worker struct {
-	group *Group
-	def   *Definition
-	act   *Action
-	keep  bool // what a ticket tells is needed after the ban
-
-	mu      sync.Mutex
-	todo    []*job
-	bans    map[string]bool // those among todo that are not lifted again
-	wake    sync.Cond
-	ended   bool
-	flushed bool      // the last flush lifted all bans at once
-	giveUp  time.Time // bans that are not told by then are not
-	gone    chan struct{}
-}
-
-type kind int
-
 const (
-	jobStart kind = iota
-	jobBan
-	jobUnban
-	jobUnbanUnlessFlushed
-	jobProlong
-	jobFlush
-	jobStopping // a flush before a stop
-	jobCheck
-	jobReload
-	jobStop
-	jobCall
+	// StopTime is how long an action has for lifting its bans and stopping, when
+	// nothing else is said.
+	StopTime = 12 * time.Second
+	// killGrace is how much later everything has ended, if it can be killed at all.
+	killGrace = 1200 * time.Millisecond
 )
 
-// job is something that all actions have to do, one after the other.
-type job struct {
-	kind   kind
-	ticket *Ticket
-	site   *Site // of jobReload
-	defs   map[*worker]*Definition
-	call   func(*Action) error // of jobCall
-	err    error               // of jobCall
-	given  time.Time           // when
-	// turns are closed as one after the other is through with it.
-	turns map[*worker]*turn
+// stopReserve is what of the time for a stop is kept for actionflush and actionstop:
+// when only that is left, bans are not lifted one by one any more. Tests make it
+// shorter.
+var stopReserve = 2 * time.Second
+
+// worker is one action with what it has to do. Where both are needed, the group's lock
+// is taken before the worker's.
+type worker struct {
+	group  *Group
+	act    *Action // its goroutine's alone
+	title  string  // the action's name
+	jail   string
+	log    *slog.Logger
+	before []<-chan struct{} // what has to end before it begins
+	ctx    context.Context   // ended when its time is over
+	cancel context.CancelFunc
+	gone   chan struct{} // closed when it has ended
+
+	// The group's lock guards these.
+	def        *Definition
+	usesGroups bool
+
+	mu      sync.Mutex // guards what follows
+	wake    sync.Cond
+	todo    []job
+	dead    int                 // how many of todo are to be passed over
+	waiting map[*entry]struct{} // bans that it has not come to
+	told    map[*entry]struct{} // bans that it was told of and that are not lifted
+	joined  uint64              // bans before this number are none of its business
+	skipped int                 // bans that were not given, since too much waited
+	behind  bool                // that was said
+	running uint64              // number of the job that it does; 0: none
+	step    chan struct{}       // closed when it is through with a job; nil: nobody waits
+	checks  bool                // a check waits
+	flushed bool                // the last flush lifted all bans at once
+
+	ended     bool // nothing more will come
+	by        time.Time
+	timers    [2]*time.Timer
+	late      bool               // bans are not lifted one by one any more
+	interrupt context.CancelFunc // of what it does; nil: nothing, or it stops
+	dropUpTo  uint64             // bans given up to this job …
+	dropAfter time.Time          // … are not told after this
+	dropped   count              // those
+	left      count              // bans that were not lifted
+
+	// Its goroutine's alone:
+	missing map[*entry]struct{} // bans that could not be made again
+	checked time.Time           // when it last looked at its environment
+	recheck *time.Timer         // rings for the next look; nil: none was asked for too soon
 }
 
-// turn is one worker's place in a job.
-type turn struct {
-	worker *worker
-	after  *turn // nil: there is none before it
-	done   chan struct{}
+// count is a number of bans, with one of them.
+type count struct {
+	n  int
+	of string
 }
 
-func (g *Group) newWorker(def *Definition) *worker {
-	w := &worker{group: g, def: def, act: New(g.ctx, def, g.site), bans: map[string]bool{}, keep: def.laterTags(), gone: make(chan struct{})}
+func (c *count) add(id string) {
+	if c.n == 0 {
+		c.of = id
+	}
+	c.n++
+}
+
+func (g *Group) newWorker(def *Definition, before []<-chan struct{}) *worker {
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &worker{
+		group: g, act: New(ctx, def, g.site), title: def.Name, jail: g.site.Jail, log: g.site.Log, before: before, ctx: ctx, cancel: cancel, gone: make(chan struct{}),
+		waiting: map[*entry]struct{}{}, told: map[*entry]struct{}{},
+	}
+	w.define(def)
 	w.wake.L = &w.mu
 	go w.run()
 	return w
 }
 
-// cancels has a ban that the worker has not come to passed over where it is lifted
-// already. It does so only when much is waiting: else everything is told.
-func (w *worker) cancels(j *job) bool {
-	if j.kind != jobUnban || len(w.todo) < leanFrom || !w.bans[j.ticket.ID] {
+// define says how it does its work from now on.
+func (w *worker) define(def *Definition) {
+	w.def, w.usesGroups = def, def.UsesGroups()
+}
+
+func (w *worker) isGone() bool {
+	select {
+	case <-w.gone:
+		return true
+	default:
 		return false
 	}
-	delete(w.bans, j.ticket.ID)
+}
+
+// give adds a job to what it has to do; false if there is no need. The caller holds the
+// group's lock.
+func (w *worker) give(j job) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	behind := len(w.todo) - w.dead
+	e := j.entry
+	switch j.kind {
+	case jobBan:
+		if behind >= behindMost {
+			if w.skipped++; !w.behind {
+				w.behind = true
+				w.say(slog.LevelWarn, "%d jobs wait for it: it is told of later bans when it has caught up by half", behind)
+			}
+			return false
+		}
+		w.waiting[e] = struct{}{}
+	case jobUnban, jobUnbanUnlessFlushed:
+		if w.isWaiting(e) {
+			if behind < leanFrom {
+				break
+			}
+			delete(w.waiting, e)
+			w.dead++
+			if j.kind == jobUnbanUnlessFlushed {
+				w.dropped.add(e.id)
+			}
+			w.compact()
+			return false
+		}
+		if !w.isTold(e) && (j.kind == jobUnbanUnlessFlushed || e.no >= w.joined) {
+			return false
+		}
+	case jobProlong:
+		if w.isWaiting(e) && behind >= leanFrom || !w.isWaiting(e) && !w.isTold(e) && e.no >= w.joined {
+			return false // it is told of the ban as it is now, if at all
+		}
+	case jobCheck:
+		if w.checks {
+			return false
+		}
+		w.checks = true
+	}
+	w.todo = append(w.todo, j)
+	w.wake.Signal()
 	return true
 }
 
-func (w *worker) run() {
-	defer close(w.gone)
+func (w *worker) isWaiting(e *entry) bool {
+	_, ok := w.waiting[e]
+	return ok
+}
+
+func (w *worker) isTold(e *entry) bool {
+	_, ok := w.told[e]
+	return ok
+}
+
+// compact takes out what is to be passed over when it is the greater part. The caller
+// holds both locks.
+func (w *worker) compact() {
+	if w.dead < leanFrom || w.dead < len(w.todo)/2 {
+		return
+	}
+	live := make([]job, 0, len(w.todo)-w.dead)
+	for _, j := range w.todo {
+		if j.kind == jobBan && !w.isWaiting(j.entry) {
+			w.dead--
+			w.group.came(j.entry)
+			continue
+		}
+		live = append(live, j)
+	}
+	w.todo = live
+}
+
+// dropLater has bans that wait now told for a moment longer, and then no more: they
+// are about to be lifted.
+func (w *worker) dropLater() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dropUpTo, w.dropAfter = w.group.jobs, time.Now().Add(orderGrace)
+}
+
+// through reports whether it is through with all jobs up to one. The caller holds the
+// lock.
+func (w *worker) through(upTo uint64) bool {
+	return (w.running == 0 || w.running > upTo) && (len(w.todo) == 0 || w.todo[0].no > upTo)
+}
+
+// wait waits until it is through with all jobs up to one; false if ctx ended before.
+func (w *worker) wait(ctx context.Context, upTo uint64) bool {
 	for {
 		w.mu.Lock()
+		if w.through(upTo) {
+			w.mu.Unlock()
+			return true
+		}
+		if w.step == nil {
+			w.step = make(chan struct{})
+		}
+		step := w.step
+		w.mu.Unlock()
+		select {
+		case <-step:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// stepped tells those who wait that it got further. The caller holds the lock.
+func (w *worker) stepped() {
+	if w.step != nil {
+		close(w.step)
+		w.step = nil
+	}
+}
+
+func (w *worker) run() {
+	defer w.cancel()
+	defer close(w.gone)
+	for _, c := range w.before {
+		select {
+		case <-c:
+		case <-w.ctx.Done():
+		}
+	}
+	for {
+		j, ok := w.next()
+		if !ok {
+			break
+		}
+		w.await(j)
+		ctx, do := w.begin(j)
+		if do {
+			w.act.ctx = ctx
+			w.do(ctx, j)
+		}
+		if j.entry != nil && j.kind != jobProlong {
+			w.group.cameTo(j.entry)
+		}
+		if j.more != nil && j.more.done != nil {
+			if !do {
+				j.more.err = errStopping
+			}
+			close(j.more.done)
+		}
+		w.end()
+	}
+	if w.recheck != nil {
+		w.recheck.Stop()
+	}
+	w.sayLeft()
+}
+
+var errStopping = fmt.Errorf("the action is stopping")
+
+// next waits for the next job; false if none will come.
+func (w *worker) next() (job, bool) {
+	w.mu.Lock()
+	for {
 		for len(w.todo) == 0 && !w.ended {
+			w.todo = nil
 			w.wake.Wait()
 		}
 		if len(w.todo) == 0 {
 			w.mu.Unlock()
-			return
+			return job{}, false
 		}
 		j := w.todo[0]
-		w.todo[0] = nil
+		w.todo[0] = job{}
 		w.todo = w.todo[1:]
-		late := !w.giveUp.IsZero() && time.Now().After(w.giveUp)
-		over := j.kind == jobBan && !w.bans[j.ticket.ID]
-		if j.kind == jobBan {
-			delete(w.bans, j.ticket.ID)
+		if j.kind == jobBan && !w.isWaiting(j.entry) {
+			w.dead--
+			w.stepped()
+			w.mu.Unlock()
+			w.group.cameTo(j.entry)
+			w.mu.Lock()
+			continue
 		}
+		w.running = j.no
+		catchUp := w.skipped > 0 && len(w.todo)-w.dead < behindMost/2 && !w.ended
 		w.mu.Unlock()
-		if !over {
-			w.await(j)
+		if catchUp {
+			w.group.catchUp(w)
 		}
-		if !over && (!late || j.kind != jobBan && j.kind != jobProlong) {
-			w.do(j)
+		return j, true
+	}
+}
+
+// catchUp tells an action of the bans that it was not told of, since too much waited.
+func (g *Group) catchUp(w *worker) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	w.mu.Lock()
+	w.skipped = 0
+	w.mu.Unlock()
+	for _, e := range g.sorted() {
+		w.mu.Lock()
+		known := w.isWaiting(e) || w.isTold(e) || e.no < w.joined
+		w.mu.Unlock()
+		if !known {
+			g.submit([]*worker{w}, job{kind: jobBan, entry: e})
 		}
-		close(j.turns[w].done)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.behind = w.skipped > 0; !w.behind {
+		w.say(slog.LevelInfo, "it has caught up: it is told of all bans again")
 	}
 }
 
 // await waits for the action before this one to be through with a job; the first
 // one for the last one's of the job before. It does so at most until orderGrace is
 // over since the job was given.
-func (w *worker) await(j *job) {
-	turn := j.turns[w].after
-	j.turns[w].after = nil // so that what is through can be forgotten
-	left := time.Until(j.given.Add(orderGrace))
-	if turn == nil || turn.worker == w || left <= 0 {
+func (w *worker) await(j job) {
+	left := orderGrace - time.Since(w.group.made.Add(j.given))
+	if j.after == nil || j.after == w || left <= 0 {
 		return
 	}
-	timer := time.NewTimer(left)
-	defer timer.Stop()
-	select {
-	case <-turn.done:
-	case <-timer.C:
-	}
+	ctx, cancel := context.WithTimeout(w.ctx, left)
+	defer cancel()
+	j.after.wait(ctx, j.afterNo)
 }
 
-func (w *worker) log(level slog.Level, format string, args ...any) {
-	w.act.log(level, format, args...)
-}
-
-// do does a job, and logs what went wrong as fail2ban does.
-func (w *worker) do(j *job) {
-	def := w.act.def
-	jail, name := w.act.site.Jail, def.Name
-	failed := func(what string, err error) {
-		if err != nil && w.group.ctx.Err() == nil {
-			w.log(slog.LevelError, "Failed to execute %s jail '%s' action '%s' info '%s': %v", what, jail, name, j.ticket.ID, err)
-		}
-	}
-	repaired := w.act.repaired
-	var except *Ticket
-	switch j.kind {
-	case jobStart:
-		if err := w.act.Start(); err != nil {
-			w.log(slog.LevelError, "Failed to start jail '%s' action '%s': %v", jail, name, err)
-		}
-	case jobBan:
-		if j.ticket.Restored && w.act.def.NoRestored() {
-			break
-		}
-		failed("ban", w.act.Ban(j.ticket, false))
-		except = j.ticket
-	case jobProlong:
-		if j.ticket.Restored && w.act.def.NoRestored() {
-			break
-		}
-		failed("prolong", w.act.Prolong(j.ticket))
-	case jobUnbanUnlessFlushed:
-		if !w.flushed {
-			failed("unban", w.act.Unban(j.ticket))
-		}
-	case jobUnban:
-		failed("unban", w.act.Unban(j.ticket))
-	case jobFlush, jobStopping:
-		w.flushed = w.act.flush(j.kind == jobStopping)
-	case jobCheck:
-		w.act.Check(nil)
-	case jobReload:
-		w.act.site = j.site
-		if w.act.def != j.defs[w] {
-			w.act.def = j.defs[w]
-			w.act.changed()
-		}
-		if err := w.act.Reload(); err != nil {
-			w.log(slog.LevelError, "Failed to reload jail '%s' action '%s': %v", jail, name, err)
-		}
-	case jobStop:
-		if err := w.act.Stop(); err != nil {
-			w.log(slog.LevelError, "Failed to stop jail '%s' action '%s': %v", jail, name, err)
-		}
-	case jobCall:
-		j.err = j.call(w.act)
-	}
-	if w.act.repaired != repaired && j.kind != jobStopping && j.kind != jobStop {
-		w.rebanAll(except)
-	}
-}
-
-// rebanAll makes the other bans in force again, in an environment that was found
-// broken: with it, they are gone. fail2ban waits for the next failure of each.
-func (w *worker) rebanAll(except *Ticket) {
-	for _, t := range w.group.tickets() {
-		if except != nil && t.ID == except.ID || t.Restored && w.act.def.NoRestored() {
-			continue
-		}
-		w.log(slog.Level(2), "[%s] Reban %s, action '%s'", w.act.site.Jail, t.ID, w.act.def.Name)
-		if err := w.act.Ban(t, true); err != nil {
-			w.log(slog.LevelError, "Failed to execute reban jail '%s' action '%s' info '%s': %v", w.act.site.Jail, w.act.def.Name, t.ID, err)
-			return
-		}
-	}
-}
-
-// finish has the worker end when it is through.
-func (w *worker) finish() {
+// begin says whether a job is to be done still, and for how long it may be.
+func (w *worker) begin(j job) (ctx context.Context, do bool) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := j.entry
+	if j.no > w.dropUpTo && w.dropped.n > 0 {
+		w.say(slog.LevelWarn, "%d bans that it had not come to were dropped: neither its actionban nor its actionunban was run for them (%s is one)", w.dropped.n, w.dropped.of)
+		w.dropped = count{}
+	}
+	switch j.kind {
+	case jobBan:
+		if !w.isWaiting(e) {
+			w.dead--
+			return nil, false
+		}
+		delete(w.waiting, e)
+		if j.no <= w.dropUpTo && (w.late || time.Now().After(w.dropAfter)) {
+			w.dropped.add(e.id)
+			return nil, false
+		}
+		w.told[e] = struct{}{}
+	case jobUnban, jobUnbanUnlessFlushed:
+		was := w.isTold(e)
+		delete(w.told, e)
+		if !was && (j.kind == jobUnbanUnlessFlushed || e.no >= w.joined) || j.kind == jobUnbanUnlessFlushed && w.flushed {
+			return nil, false
+		}
+		if w.late {
+			w.left.add(e.id)
+			return nil, false
+		}
+	case jobCheck:
+		w.checks = false
+	}
+	ctx = w.ctx
+	var cancel context.CancelFunc
+	switch {
+	case j.kind == jobStop:
+		w.interrupt = nil
+		return ctx, true
+	case !w.late:
+		ctx, cancel = context.WithCancel(ctx)
+	case j.kind == jobStopping: // what may lift all at once is worth half of what is left
+		ctx, cancel = context.WithTimeout(ctx, time.Until(w.by)/2)
+	default:
+		return nil, false
+	}
+	w.interrupt = cancel
+	return ctx, true
+}
+
+// end says that the job which was begun is over.
+func (w *worker) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.interrupt != nil {
+		w.interrupt()
+		w.interrupt = nil
+	}
+	w.running = 0
+	w.stepped()
+}
+
+// finish has the worker end when it is through, at the latest at a time.
+func (w *worker) finish(by time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.ended = true
-	w.giveUp = time.Now().Add(stopGrace)
 	w.wake.Signal()
+	if !w.by.IsZero() && !by.Before(w.by) {
+		return
+	}
+	w.by = by
+	for _, t := range w.timers {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	left := time.Until(by)
+	w.timers[0] = time.AfterFunc(max(left-stopReserve, left/2), w.cutShort)
+	w.timers[1] = time.AfterFunc(left, w.cancel)
+}
+
+// cutShort ends what it does, unless it stops, and has bans lifted one by one no more.
+func (w *worker) cutShort() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.late = true
+	if w.interrupt != nil {
+		w.interrupt()
+	}
+}
+
+// say logs something of the action. It needs no lock.
+func (w *worker) say(level slog.Level, format string, args ...any) {
+	w.log.With("component", "actions").Log(context.Background(), level, fmt.Sprintf("[%s] action '%s': %s", w.jail, w.title, fmt.Sprintf(format, args...)))
+}
+
+func (w *worker) sayLeft() {
+	w.mu.Lock()
+	left := w.left
 	w.mu.Unlock()
+	if left.n > 0 {
+		w.say(slog.LevelError, "the time for its end is over: %d of its bans are not lifted (%s is one); run its actionunban by hand, or start the jail with it again: it is told of bans then, and of their end",
+			left.n, left.of)
+	}
+}
+
+// sayStuck tells of one that has not ended.
+func (w *worker) sayStuck() {
+	if !w.isGone() {
+		w.say(slog.LevelError, "a command of it does not end, though it was killed: it is left alone")
+	}
 }

@@ -185,6 +185,11 @@ func play(j *Jail) []noted {
 	}
 	g := action.NewGroup(j.Actions, site)
 	g.Begin()
+	sync := func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		g.Sync(ctx)
+	}
 	ban := func(ip, at string, failures int, user string, lines ...string) *action.Ticket {
 		return &action.Ticket{
 			ID: ip, IP: netip.MustParseAddr(ip), Time: at, Failures: failures, BanTime: time.Hour, Matches: lines,
@@ -193,18 +198,18 @@ func play(j *Jail) []noted {
 	}
 	v4 := ban("192.0.2.7", "1764000000", 3, "bob`x`", "one <ip> $(x)", "two ; 'three'")
 	v6 := ban("2001:db8::7", "1764000000.5", 5, "alice", "plain")
-	g.Sync(time.Minute)
+	sync()
 	total = 1
 	g.Ban(v4)
-	g.Sync(time.Minute)
+	sync()
 	total = 2
 	g.Ban(v6)
 	longer := *v6
 	longer.BanTime, longer.BanCount = 2*time.Hour, 2
 	g.Prolong(&longer)
 	g.Unban("192.0.2.7")
-	g.Sync(time.Minute)
-	g.Close()
+	sync()
+	<-g.Close(time.Time{})
 	return got
 }
 

@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"bailiff/pkg/action"
 	"bailiff/pkg/ban"
 	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
@@ -59,6 +60,9 @@ type Daemon struct {
 	queue *firewall.Queue
 	store *keeper // nil: nothing is kept
 
+	endings *action.Endings // of jails that are gone
+	memory  *jail.Memory    // of bans, where nothing is kept
+
 	mu     sync.Mutex // guards what follows; held over a reload
 	cfg    *config.Config
 	jails  map[string]*jail.Jail
@@ -83,6 +87,7 @@ type Daemon struct {
 func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) error {
 	d := &Daemon{
 		opts: opts, log: opts.Log, clock: clock.System(), started: clock.System().Now(), cfg: cfg,
+		endings: &action.Endings{}, memory: jail.NewMemory(),
 		jails: map[string]*jail.Jail{}, lists: map[string]*blocklist{}, failed: map[string]error{},
 		exporting: make(chan struct{}, 1), stopping: make(chan struct{}), down: make(chan struct{}), repair: make(chan string, 64), damaged: make(chan firewall.Damage, 64),
 	}
@@ -196,7 +201,7 @@ func (d *Daemon) start(c *config.Jail, before jail.Carry) {
 		j, err = jail.Start(c, d.deps(), before)
 	}
 	if err != nil {
-		before.Close()
+		before.Close(time.Time{})
 		d.failed[c.Name] = err
 		for _, line := range strings.Split(err.Error(), "\n") {
 			log.Error(fmt.Sprintf("[%s] not started: %s", c.Name, line))
@@ -259,6 +264,7 @@ func (d *Daemon) deps() jail.Deps {
 		},
 	}
 	deps.Changed = d.changed
+	deps.Endings, deps.Memory = d.endings, d.memory
 	deps.Sessions = func() []netip.Addr { return sessions(sessionFiles, utmpFile) }
 	deps.MaxMatches = d.cfg.Database.MaxMatches // with a database or without
 	if d.store != nil {
@@ -361,12 +367,13 @@ func (d *Daemon) shutdown() {
 	defer d.mu.Unlock()
 	server := d.log.With("component", "server")
 	server.Info("Shutdown in progress...")
+	by := time.Now().Add(action.StopTime)
 	var stopping sync.WaitGroup // side by side: actions may take their time
 	for _, name := range sortedJails(d.jails) {
 		stopping.Go(func() {
 			j := d.jails[name]
 			kept := j.Stop(d.opts.FlushOnStop)
-			kept.Close()
+			<-kept.Close(by)
 			text := fmt.Sprintf("Jail '%s' stopped", name)
 			if n := len(kept.Bans); n > 0 && d.fw != nil && !j.Configured.Unenforced {
 				text += fmt.Sprintf("; %d bans stay in the kernel until they end", n)
@@ -378,6 +385,7 @@ func (d *Daemon) shutdown() {
 		l.end(d.opts.FlushOnStop)
 	}
 	stopping.Wait()
+	d.endings.Wait(by)
 	if d.queue != nil {
 		d.queue.Close()
 	}
@@ -619,8 +627,10 @@ const actionsSettle = 10 * time.Second
 // settle waits until the kernel has what was asked, so that a command's answer
 // is the truth.
 func (d *Daemon) settle(jails ...*jail.Jail) {
+	ctx, cancel := context.WithTimeout(context.Background(), actionsSettle)
+	defer cancel()
 	for _, j := range jails {
-		j.Actions().Sync(actionsSettle)
+		j.Actions().Sync(ctx)
 	}
 	if d.queue != nil {
 		d.queue.Sync()

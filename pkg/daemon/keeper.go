@@ -90,12 +90,13 @@ func (k *keeper) close() {
 }
 
 func (d *Daemon) purge() {
-	if d.store == nil {
-		return
-	}
 	d.mu.Lock()
 	age := d.cfg.Database.PurgeAge
 	d.mu.Unlock()
+	if d.store == nil {
+		d.memory.Purge(d.clock.Now().Add(-age))
+		return
+	}
 	if err := d.store.Purge(age, d.clock.Now()); err != nil {
 		d.store.log.Error(fmt.Sprintf("database %s: purge: %v", d.store.Path(), err))
 	}

@@ -287,7 +287,7 @@ func (d *Daemon) forget(name string) {
 	defer d.mu.Unlock()
 	if j := d.jails[name]; j != nil {
 		left := j.Stop(false)
-		left.Close()
+		left.Close(time.Time{})
 		delete(d.jails, name)
 		d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
 	}

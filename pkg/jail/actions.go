@@ -9,6 +9,7 @@ import (
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/ban"
+	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
 )
 
@@ -28,9 +29,11 @@ func (NoFirewall) Push(...firewall.Change)                     {}
 // startActions starts the jail's actions, or hands those that are at work what is
 // configured now.
 func (j *Jail) startActions(before *action.Group) {
+	j.maxMatches.Store(int64(j.deps.MaxMatches))
 	site := &action.Site{
 		Jail: j.Config.Name, Log: j.deps.Log, Run: j.deps.RunAction,
 		Now: func() string { return epoch(j.deps.Clock.Wall()) }, Numbers: j.numbers,
+		Host: j.hostName, Merged: j.merged, Known: j.known, After: j.deps.Endings.Of(j.Config.Name),
 	}
 	if before != nil {
 		before.Reload(j.Config.Actions, site)
@@ -62,29 +65,11 @@ func (j *Jail) banTicket(b ban.Ban) *action.Ticket {
 		return nil
 	}
 	t := &action.Ticket{
-		ID: ban.Name(b.ID), IP: b.ID.Addr(), Time: epoch(j.deps.Clock.ToWall(b.Start)), Failures: b.Failures, BanTime: -1, BanCount: max(b.Count, 1),
-		Matches: j.kept.lines(b.ID), Groups: j.kept.groups(b.ID), Host: j.hostName,
+		ID: ban.Name(b.ID), IP: b.ID.Addr(), Time: epoch(j.deps.Clock.ToWall(b.Start)), Began: b.Start.Unix(), Failures: b.Failures, BanTime: -1, BanCount: max(b.Count, 1),
+		Matches: j.kept.lines(b.ID), Groups: j.kept.groups(b.ID),
 	}
 	if !b.Permanent() {
 		t.BanTime = b.End.Sub(b.Start).Round(time.Second)
-	}
-	if j.deps.Store == nil {
-		return t
-	}
-	id, lines, failures, since := b.ID, t.Matches, b.Failures, b.Start.Truncate(time.Second)
-	most := max(j.deps.MaxMatches, 1)
-	t.Merged = func(all bool) (int, []string, bool) {
-		n, merged, last, known, err := j.deps.Store.Merged(j.Configured.Name, id, all, most)
-		if err != nil {
-			j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] earlier bans of %s: %v", j.Configured.Name, ban.Name(id), err))
-			return 0, nil, false
-		}
-		if !known || last.Before(since) { // this ban is not written yet
-			n += failures
-			merged = append(merged, lines...)
-			merged = merged[max(len(merged)-most, 0):]
-		}
-		return n, merged, true
 	}
 	return t
 }
@@ -98,13 +83,51 @@ func (j *Jail) restoredTicket(b ban.Ban) *action.Ticket {
 	t.Restored = true
 	t.BanCount++ // fail2ban counts the restoring as one
 	t.Time = strconv.FormatInt(j.deps.Clock.ToWall(b.Start).Unix(), 10)
-	store, name, most := j.deps.Store, j.Config.Name, max(j.deps.MaxMatches, 1)
-	t.Load = func(t *action.Ticket) {
-		if n, lines, _, known, err := store.Merged(name, b.ID, false, most); err == nil && known {
-			t.Failures, t.Matches = n, lines
-		}
-	}
 	return t
+}
+
+// earlier is who knows of earlier bans.
+func (j *Jail) earlier() Past {
+	if j.deps.Store != nil {
+		return j.deps.Store
+	}
+	return j.deps.Memory
+}
+
+// merged is what <ipmatches> and its like tell of; asked by the actions' goroutines.
+func (j *Jail) merged(t *action.Ticket, all bool) (int, []string, bool) {
+	id := filter.ParseID(t.ID, 0)
+	if !id.IsValid() {
+		return 0, nil, false
+	}
+	most := max(int(j.maxMatches.Load()), 1)
+	n, lines, last, known, err := j.earlier().Merged(j.Configured.Name, id, all, most)
+	if err != nil {
+		j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] earlier bans of %s: %v", j.Configured.Name, t.ID, err))
+		return 0, nil, false
+	}
+	if !known || last.Unix() < t.Began { // this ban is not written yet
+		n += t.Failures
+		lines = append(lines, t.Matches...)
+		lines = lines[max(len(lines)-most, 0):]
+	}
+	return n, lines, true
+}
+
+// known fills in what is only asked for when a command tells of it: the lines that are
+// not kept with a ban; asked by the actions' goroutines.
+func (j *Jail) known(t *action.Ticket) {
+	id := filter.ParseID(t.ID, 0)
+	if !id.IsValid() {
+		return
+	}
+	n, lines, _, known, err := j.earlier().Merged(j.Configured.Name, id, false, max(int(j.maxMatches.Load()), 1))
+	if err != nil || !known {
+		return // what the ticket has is all there is
+	}
+	if t.Matches = lines; t.Restored {
+		t.Failures = n
+	}
 }
 
 // numbers is what <jail.…> tells; asked by the actions' goroutines.

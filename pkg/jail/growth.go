@@ -53,7 +53,19 @@ func (j *Jail) widened(id netip.Prefix) netip.Prefix {
 }
 
 // before returns how often an address was banned in this jail, as far as it is known.
-func (j *Jail) before(id netip.Prefix) past { return j.history[id] }
+func (j *Jail) before(id netip.Prefix) past {
+	p, ok := j.history[id]
+	if j.growth == nil || j.deps.Store != nil {
+		return p
+	}
+	if !ok { // memory answers at once
+		p.count, p.last, _ = j.deps.Memory.BanCount(j.Config.Name, id, false)
+	}
+	if j.growth.OverallJails {
+		p.overall, p.lastOf, _ = j.deps.Memory.BanCount(j.Config.Name, id, true)
+	}
+	return p
+}
 
 func (j *Jail) remember(id netip.Prefix, p past) {
 	if j.growth == nil {

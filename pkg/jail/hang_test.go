@@ -173,7 +173,7 @@ func TestHandedOver(t *testing.T) {
 		t.Error(n, err)
 	}
 	ended := l.jail.Stop(false)
-	ended.Close()
+	ended.Close(time.Time{})
 	if _, err := l.jail.Unban(netip.MustParsePrefix("203.0.113.9/32")); err == nil {
 		t.Error("a jail that has ended unbans")
 	}
@@ -188,7 +188,7 @@ func TestStoppedWithFailuresInFlight(t *testing.T) {
 	l.placed = true
 	l.say("%s Login failure 192.0.2.7", "%s Login failure 192.0.2.7", "%s Login failure 192.0.2.7", "%s Login failure slow.test")
 	left := l.jail.Stop(false)
-	left.Close()
+	left.Close(time.Time{})
 	state, err := db.Load("test", l.clock.Now())
 	if err != nil {
 		t.Fatal(err)

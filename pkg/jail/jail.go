@@ -49,12 +49,7 @@ type Firewall interface {
 type Store interface {
 	// Load returns what is known of a jail.
 	Load(name string, now time.Time) (store.State, error)
-	// BanCount returns how often an address was banned, in one jail or in all, and
-	// when the last time.
-	BanCount(name string, id netip.Prefix, overall bool) (count int, last time.Time, err error)
-	// Merged returns the failures and the last lines of all bans of an address, in
-	// one jail or in all, and when the last of them began.
-	Merged(name string, id netip.Prefix, overall bool, mostLines int) (failures int, lines []string, last time.Time, known bool, err error)
+	Past
 	// Push hands over what changed; it is written soon, in one transaction.
 	Push(*store.Delta)
 }
@@ -69,7 +64,11 @@ type Source interface {
 type Deps struct {
 	Firewall Firewall
 	Store    Store // nil: nothing is kept
-	Log      *slog.Logger
+	// Memory remembers bans where there is no Store; nil: the jail has one of its own.
+	Memory *Memory
+	// Endings knows actions of earlier jails that are still at work; nil: there are none.
+	Endings *action.Endings
+	Log     *slog.Logger
 	// Clock has the two times: lines tell the wall clock's, windows and bans run by the
 	// steady one.
 	Clock    *clock.Clock
@@ -116,16 +115,17 @@ type Jail struct {
 	waits                     *alarm    // when the next of them has waited for long enough
 	waitsAt                   time.Time // that; zero: none
 
-	delta     *store.Delta // what changed since the last one was handed over
-	logs      map[store.LogKey]store.Position
-	held      time.Time // since when delta waits for failures that wait
-	midway    bool      // in the middle of a batch
-	pace      pace
-	flushing  bool // the timer runs
-	flush     *alarm
-	kept      *keptLines
-	actions   *action.Group
-	checkedAt time.Time // when the actions' environments were last looked at
+	delta      *store.Delta // what changed since the last one was handed over
+	logs       map[store.LogKey]store.Position
+	held       time.Time // since when delta waits for failures that wait
+	midway     bool      // in the middle of a batch
+	pace       pace
+	flushing   bool // the timer runs
+	flush      *alarm
+	kept       *keptLines
+	actions    *action.Group
+	maxMatches atomic.Int64 // deps.MaxMatches, for the actions' goroutines
+	checkedAt  time.Time    // when the actions' environments were last looked at
 
 	growth  *ban.Growth // nil: ban times don't grow
 	history map[netip.Prefix]past
@@ -199,14 +199,18 @@ type Carry struct {
 	left    *Jail         // nil: there was none
 }
 
-// Close ends what is left to nobody.
-func (c *Carry) Close() {
+// Close ends what is left to nobody, at the latest at a time; the zero time is a while
+// from now (action.StopTime). It waits for nothing: what it returns is closed when all
+// has ended.
+func (c *Carry) Close(by time.Time) <-chan struct{} {
+	ended := c.Actions.Close(by)
 	if j := c.left; j != nil {
 		c.left = nil
 		j.inbox.close()
 		j.deps.Names.Forget(j.inbox)
+		j.deps.Endings.Add(j.Config.Name, c.Actions, ended)
 	}
-	c.Actions.Close()
+	return ended
 }
 
 // Start makes the jail's sets and rules and begins to read. before is what the same
@@ -259,6 +263,9 @@ func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 		j.inherit(before.left)
 	}
 	if err := j.takeOver(state, before); err != nil {
+		if before.Actions == nil {
+			j.deps.Endings.Add(c.Name, j.actions, j.actions.Close(time.Time{}))
+		}
 		j.stop()
 		return nil, err
 	}
@@ -520,6 +527,7 @@ func (j *Jail) Stop(flush bool) Carry {
 	bans := j.bans.All()
 	left := Carry{Bans: bans, Banned: j.bans.Total(), Actions: j.actions, left: j}
 	if flush {
+		defer left.Close(time.Time{}) // beside: who wants to wait closes again
 		if err := j.deps.Firewall.RemoveJail(j.Config.Name); err != nil {
 			j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", j.Config.Name, err))
 			return left
@@ -530,8 +538,7 @@ func (j *Jail) Stop(flush bool) Carry {
 		for _, b := range bans {
 			j.notice("Unban %s", ban.Name(b.ID))
 		}
-		left.Close()
-		return Carry{}
+		left.Bans = nil
 	}
 	return left
 }

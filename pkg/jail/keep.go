@@ -39,6 +39,9 @@ func (j *Jail) load(before *Jail) (state store.State, err error) {
 	j.delta = &store.Delta{Jail: j.Config.Name}
 	j.kept = newKeptLines(linesBudget)
 	j.logs = map[store.LogKey]store.Position{}
+	if j.deps.Memory == nil {
+		j.deps.Memory = NewMemory()
+	}
 	j.window.Evicted = func(id netip.Prefix) { j.failuresChanged(id) }
 	switch {
 	case before != nil:
@@ -295,13 +298,18 @@ func (j *Jail) failuresChanged(id netip.Prefix) {
 }
 
 func (j *Jail) banned(b ban.Ban) {
-	j.delta.Events = append(j.delta.Events, store.Event{Ban: b, Matches: j.kept.lines(b.ID)})
+	lines := j.kept.lines(b.ID)
+	if j.deps.Store == nil {
+		j.deps.Memory.Add(j.Config.Name, b, lines, j.deps.MaxMatches)
+	}
+	j.delta.Events = append(j.delta.Events, store.Event{Ban: b, Matches: lines})
 	j.kept.drop(b.ID)
 	j.changed()
 }
 
 func (j *Jail) lifted(b ban.Ban) {
 	j.remember(b.ID, past{}) // the store forgets it, as fail2ban's does
+	j.deps.Memory.Forget(j.Config.Name, b.ID)
 	j.delta.Events = append(j.delta.Events, store.Event{Ban: b, Lifted: true})
 	j.changed()
 }
@@ -309,6 +317,7 @@ func (j *Jail) lifted(b ban.Ban) {
 func (j *Jail) allLifted() {
 	j.kept.clear()
 	clear(j.history)
+	j.deps.Memory.ForgetAll(j.Config.Name)
 	j.delta.Events = append(j.delta.Events, store.Event{AllLifted: true})
 	j.changed()
 }

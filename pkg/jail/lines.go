@@ -61,9 +61,6 @@ func newKeptLines(budget int) *keptLines {
 	return &keptLines{budget: budget, byID: map[netip.Prefix]*kept{}}
 }
 
-// of returns what is kept of an address, nil if nothing is.
-func (k *keptLines) of(id netip.Prefix) *kept { return k.byID[id] }
-
 // lines returns the lines of an address. They are not to be changed.
 func (k *keptLines) lines(id netip.Prefix) []string {
 	if one := k.byID[id]; one != nil {

@@ -89,14 +89,14 @@ func TestForgotten(t *testing.T) {
 		l.say(fmt.Sprintf("%%s Login failure 198.51.100.%d user u%d", n, n))
 	}
 	kept := func() (n int) {
-		l.jail.do(func(*Jail) { n = len(l.jail.kept.byID) })
+		_ = l.jail.do(func(*Jail) { n = len(l.jail.kept.byID) })
 		return n
 	}
 	if n := kept(); n != 50 {
 		t.Fatalf("lines of %d addresses are kept, want 50", n)
 	}
 	l.sleep(11 * time.Minute)
-	l.jail.do(func(*Jail) {
+	_ = l.jail.do(func(*Jail) {
 		for _, id := range l.jail.window.Expire(l.jail.deps.Clock.Now()) {
 			l.jail.failuresChanged(id)
 		}

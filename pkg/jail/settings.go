@@ -24,7 +24,12 @@ func (j *Jail) Changed() bool {
 }
 
 // KeepMatches sets how many lines of the log are kept with a ban.
-func (j *Jail) KeepMatches(n int) { j.inbox.tell(func(j *Jail) { j.deps.MaxMatches = n }) }
+func (j *Jail) KeepMatches(n int) {
+	j.inbox.tell(func(j *Jail) {
+		j.deps.MaxMatches = n
+		j.maxMatches.Store(int64(n))
+	})
+}
 
 // Begin has a jail that was held begin. It reports whether it was.
 func (j *Jail) Begin() (was bool, err error) {

@@ -1,0 +1,172 @@
+package action
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+)
+
+// do does a job, and logs what went wrong as fail2ban does.
+func (w *worker) do(ctx context.Context, j job) {
+	def := w.act.def
+	jail, name := w.act.site.Jail, def.Name
+	failed := func(what string, err error) {
+		if err != nil && ctx.Err() == nil {
+			w.act.log(slog.LevelError, "Failed to execute %s jail '%s' action '%s' info '%s': %v", what, jail, name, j.entry.id, err)
+		}
+	}
+	ticket := func() *Ticket {
+		w.group.mu.Lock()
+		defer w.group.mu.Unlock()
+		t := j.entry.ticket(j.facts, w.act.site)
+		t.Restored = t.Restored || j.known
+		return t
+	}
+	repaired := w.act.repaired
+	switch j.kind {
+	case jobStart:
+		if err := w.act.Start(); err != nil {
+			w.act.log(slog.LevelError, "Failed to start jail '%s' action '%s': %v", jail, name, err)
+		}
+	case jobBan:
+		if t := ticket(); !t.Restored || !def.NoRestored() {
+			failed("ban", w.act.Ban(t, false))
+		}
+	case jobProlong:
+		if t := ticket(); !t.Restored || !def.NoRestored() {
+			failed("prolong", w.act.Prolong(t))
+		}
+	case jobUnban, jobUnbanUnlessFlushed:
+		err := w.act.Unban(ticket())
+		failed("unban", err)
+		if err != nil && ctx.Err() != nil {
+			w.mu.Lock()
+			w.left.add(j.entry.id)
+			w.mu.Unlock()
+		}
+	case jobFlush, jobStopping:
+		w.flushed = w.act.flush(j.kind == jobStopping)
+	case jobCheck:
+		w.check(ctx)
+	case jobReload:
+		w.act.site = j.more.site
+		if w.act.def != j.more.defs[w] {
+			w.act.def = j.more.defs[w]
+			w.act.changed()
+		}
+		if err := w.act.Reload(); err != nil {
+			w.act.log(slog.LevelError, "Failed to reload jail '%s' action '%s': %v", jail, name, err)
+		}
+	case jobStop:
+		if err := w.act.Stop(); err != nil {
+			w.act.log(slog.LevelError, "Failed to stop jail '%s' action '%s': %v", jail, name, err)
+		}
+	case jobCall:
+		j.more.err = j.more.call(w.act)
+	}
+	if w.act.repaired != repaired && j.kind != jobStopping && j.kind != jobStop {
+		var except *entry
+		if j.kind == jobBan {
+			except = j.entry // it was made just now
+		}
+		w.rebanAll(ctx, except)
+	}
+}
+
+// checkPause is the least time between two checks: each change of the ruleset asks for
+// one, and the action's own commands change it, too.
+const checkPause = time.Second
+
+// check looks whether the environment is in order, and brings it in order.
+func (w *worker) check(ctx context.Context) {
+	if since := time.Since(w.checked); since < checkPause {
+		if w.recheck == nil || !w.recheck.Reset(checkPause-since) {
+			w.recheck = time.AfterFunc(checkPause-since, w.checkAgain)
+		}
+		return
+	}
+	repaired := w.act.repaired
+	w.act.CheckAll()
+	w.checked = time.Now()
+	if w.act.repaired == repaired && len(w.missing) > 0 {
+		all := make([]*entry, 0, len(w.missing))
+		for e := range w.missing {
+			all = append(all, e)
+		}
+		slices.SortFunc(all, func(a, b *entry) int { return cmp.Compare(a.no, b.no) })
+		w.reban(ctx, all)
+	}
+}
+
+func (w *worker) checkAgain() {
+	w.group.mu.Lock()
+	defer w.group.mu.Unlock()
+	if !w.group.closed {
+		w.group.submit([]*worker{w}, job{kind: jobCheck})
+	}
+}
+
+// rebanMost is how many bans in a row may fail to be made again before the rest waits
+// for the next check.
+const rebanMost = 3
+
+// rebanAll makes the bans in force again, in an environment that was found broken and
+// is in order now: with it, they are gone. fail2ban waits for the next failure of each.
+// What can't be made again is tried at the next check.
+func (w *worker) rebanAll(ctx context.Context, except *entry) {
+	w.group.mu.Lock()
+	all := w.group.sorted()
+	w.group.mu.Unlock()
+	w.missing = nil
+	w.reban(ctx, slices.DeleteFunc(all, func(e *entry) bool { return e == except }))
+}
+
+func (w *worker) reban(ctx context.Context, all []*entry) {
+	made, failed := 0, 0
+	var first error
+	missing := map[*entry]struct{}{}
+	repaired := w.act.repaired
+	for _, e := range all {
+		w.mu.Lock()
+		told := w.isTold(e)
+		w.mu.Unlock()
+		w.group.mu.Lock()
+		t := e.ticket(e.facts, w.act.site)
+		w.group.mu.Unlock()
+		switch {
+		case !told || t.Restored && w.act.def.NoRestored():
+			continue
+		case ctx.Err() != nil:
+			return // it is about to end
+		case failed >= rebanMost && made == 0:
+			missing[e] = struct{}{}
+			continue
+		}
+		w.act.log(slog.Level(2), "[%s] Reban %s, action '%s'", w.jail, t.ID, w.title)
+		if err := w.act.Ban(t, true); err != nil {
+			missing[e] = struct{}{}
+			if failed++; failed == 1 {
+				first = err
+				w.act.log(slog.LevelError, "Failed to execute reban jail '%s' action '%s' info '%s': %v", w.jail, w.title, t.ID, err)
+			}
+			continue
+		}
+		made++
+	}
+	if w.act.repaired != repaired { // what was made is gone again
+		for _, e := range all {
+			missing[e] = struct{}{}
+		}
+	}
+	w.missing = missing
+	switch {
+	case len(missing) > 0 && first != nil:
+		w.say(slog.LevelError, "its environment was made anew, but %d of %d bans are not in it again (%v); they are tried at the next check, in a minute at most", len(missing), len(missing)+made, first)
+	case len(missing) > 0:
+		w.say(slog.LevelError, "its environment was made anew, and found broken again: its bans are tried at the next check, in a minute at most")
+	case made > 0:
+		w.say(slog.LevelWarn, "its environment was made anew; its %d bans are in it again", made)
+	}
+}
