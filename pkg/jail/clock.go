@@ -25,6 +25,33 @@ func (j *Jail) Stepped(s clock.Step) {
 	})
 }
 
+// onTheWay is for how long after the clock was set lines may come that were written
+// before.
+const onTheWay = 10 * time.Second
+
+// noteStep sees whether the clock was set since the lines before were read.
+func (j *Jail) noteStep() {
+	offset := j.read.Wall.Sub(j.read.Steady)
+	if offset == j.step.offset {
+		return
+	}
+	j.step.by, j.step.offset, j.step.seen = offset-j.step.offset, offset, j.read.Steady
+}
+
+// byThisClock is the time of a line as the clock says it now, where the line was written
+// just before that was set forward: by its own word it is as old as the step is large.
+// One that was set back needs no more than that nothing is of the future.
+func (j *Jail) byThisClock(at time.Time) time.Time {
+	by := j.step.by
+	if by <= skewAllowed || at.IsZero() || j.read.Steady.Sub(j.step.seen) > onTheWay {
+		return at
+	}
+	if behind := j.read.Wall.Sub(at); behind > by-skewAllowed && behind < by+skewAllowed {
+		return at.Add(by)
+	}
+	return at
+}
+
 // compile compiles a filter for the years that the clock says are near: templates of
 // dates take only some, so that other numbers are not taken for a year.
 func compile(d filter.Definition, deps *Deps) (*filter.Filter, error) {

@@ -152,3 +152,27 @@ func TestYears(t *testing.T) {
 		l.want("+192.0.2.9/32 55m0s")
 	}
 }
+
+// TestLinesOnTheWay: lines that were written just before the clock was set and come
+// after it count as the others do.
+func TestLinesOnTheWay(t *testing.T) {
+	for _, step := range steps {
+		l := start(t, nil)
+		line := l.clock.Wall().Format("2006-01-02 15:04:05,000") + " Login failure 192.0.2.7"
+		l.say(line)
+		for range 20 {
+			l.say("%s something else") // the log is on the clock, as far as is known
+		}
+		l.clock.Set(step)
+		l.say(line, "%s Login failure 192.0.2.7")
+		l.want("+192.0.2.7/32 1h0m0s")
+		// What is as old as that a minute later was old already.
+		l.sleep(time.Minute)
+		if step < day {
+			continue
+		}
+		old := l.clock.Wall().Add(-step).Format("2006-01-02 15:04:05,000") + " Login failure 192.0.2.8"
+		l.say(old, old, old)
+		l.want("")
+	}
+}

@@ -148,6 +148,11 @@ type Jail struct {
 	allowedSign string // of the files of ignoreip, as they were read
 	allowedTold string // what was told of them last
 
+	step struct { // the last time that the clock was set forward
+		offset time.Duration // of the wall clock from the steady time, after it
+		by     time.Duration
+		seen   time.Time // steady
+	}
 	year  int           // by which the filter was compiled
 	armed time.Time     // the end of a ban that a timer is set for
 	slept time.Duration // by how much the kernel's timers were behind when it had the bans last
@@ -284,6 +289,7 @@ func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 	if j.begun {
 		close(j.begin)
 	}
+	j.step.offset = deps.Clock.Offset()
 	j.slept, j.year = deps.Clock.Suspended(), deps.Clock.Wall().Year()
 	j.publish()
 	go j.run(j.ctx)
@@ -555,6 +561,7 @@ func (j *Jail) line(r *filter.Result, b *batchTimes, i int) {
 		j.log.Warn(fmt.Sprintf("[%s] a line was given up: %v", j.Config.Name, r.Err))
 	}
 	for _, f := range r.Failures {
+		f.Time = j.byThisClock(f.Time)
 		age, is := j.lineAge(b, i, f.Time)
 		if is != onTime && (b.how == following || age == 0) {
 			j.offWarned(b.Path, f.Time, is)

@@ -209,6 +209,7 @@ func (j *Jail) bringInLine(held []firewall.Element, began, ended time.Time) {
 // batch is the way of some lines of one log. Between its pieces, others have their say.
 func (j *Jail) batch(b source.Batch) {
 	j.read = j.deps.Clock.Read()
+	j.noteStep()
 	j.newYears(j.read.Wall.Year())
 	times := j.batchTimes(&b)
 	first := 0 // line of the piece

@@ -324,6 +324,8 @@ func (p *pathEscaper) String() string {
 
 // Close closes the database; it is one plain file then, as fail2ban has it.
 func (s *Store) Close() error {
+	// When it was closed, for the next start, and the rows as the clock is now.
+	_ = s.Write(nil)
 	_, _ = s.db.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
 	s.db.SetMaxOpenConns(1)
 	_, _ = s.db.Exec("PRAGMA journal_mode = DELETE")
