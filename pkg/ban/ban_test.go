@@ -201,31 +201,6 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-func TestIgnore(t *testing.T) {
-	g := Ignore{Prefixes: []netip.Prefix{id("198.51.100.0/24"), id("2001:db8:1::/48"), id("203.0.113.5")}, Self: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
-	for _, c := range []struct {
-		id, reason string
-	}{
-		{"198.51.100.77", "ignoreip 198.51.100.0/24"},
-		{"198.51.101.77", ""},
-		{"2001:db8:1:2::3", "ignoreip 2001:db8:1::/48"},
-		{"203.0.113.5", "ignoreip 203.0.113.5"},
-		{"203.0.113.0/24", "ignoreip 203.0.113.5"}, // the network would hit it, too
-		{"192.0.2.1", "own address"},
-		{"192.0.2.0/24", "own address"},
-		{"192.0.2.2", ""},
-		{"127.0.0.53", "own address"},
-		{"::1", "own address"},
-	} {
-		if got := g.Contains(id(c.id)); got != c.reason {
-			t.Errorf("%s: %q, want %q", c.id, got, c.reason)
-		}
-	}
-	if got := (&Ignore{}).Contains(id("127.0.0.1")); got != "" {
-		t.Errorf("without ignoreself: %q", got)
-	}
-}
-
 func BenchmarkWindow(b *testing.B) {
 	w := NewWindow(5, 10*time.Minute, 0)
 	ids := make([]netip.Prefix, 50_000)

@@ -19,6 +19,8 @@ type Ban struct {
 	Count int
 	// Failures is how many made the ban; 0 for one made by hand.
 	Failures int
+	// Forced: it was made by hand of who may not be banned.
+	Forced bool
 }
 
 // Permanent reports whether the ban never ends.

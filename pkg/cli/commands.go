@@ -12,6 +12,7 @@ import (
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
+	"bailiff/pkg/daemon"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/jail"
 )
@@ -70,7 +71,7 @@ func printStatus(w io.Writer, s control.Status) {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "JAIL\tFAILED\tBANNED\tTOTAL FAILED\tTOTAL BANNED\tLOG")
 	for _, j := range s.Jails {
-		if j.Error != "" {
+		if j.Error != "" && !j.List { // a list holds what it held
 			fmt.Fprintf(t, "%s\t-\t-\t-\t-\tnot running: %s\n", j.Name, strings.ReplaceAll(j.Error, "\n", "; "))
 			continue
 		}
@@ -86,6 +87,9 @@ func printStatus(w io.Writer, s control.Status) {
 	}
 	t.Flush()
 	for _, j := range s.Jails {
+		if j.List && j.Error != "" {
+			fmt.Fprintf(w, "%s: %s\n", j.Name, j.Error)
+		}
 		for _, p := range j.Problems {
 			fmt.Fprintf(w, "%s: %s\n", j.Name, p)
 		}
@@ -114,6 +118,9 @@ func printJail(w io.Writer, j jail.Status) {
 		} else {
 			fmt.Fprintf(w, "log: %s, read up to byte %d\n", f.Path, f.Offset)
 		}
+	}
+	if j.List && j.Error != "" {
+		fmt.Fprintln(w, "problem:", j.Error)
 	}
 	for _, p := range j.Problems {
 		fmt.Fprintln(w, "problem:", p)
@@ -334,6 +341,11 @@ func checkCommand() *cobra.Command {
 				}
 			}
 			names, warnings := []string{}, []string{}
+			lists, leftOut := daemon.CheckLists(cfg)
+			problems = append(problems, lists...)
+			for _, w := range leftOut {
+				warnings = append(warnings, w.Error())
+			}
 			for _, j := range cfg.Jails {
 				names = append(names, j.Name)
 				for _, w := range j.Warnings {

@@ -27,6 +27,7 @@ import (
 	"bailiff/pkg/control"
 	"bailiff/pkg/eventlog"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/guard"
 	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
 	"bailiff/pkg/resolve"
@@ -59,6 +60,7 @@ type Daemon struct {
 	fw    *firewall.Firewall // nil with DryRun
 	queue *firewall.Queue
 	store *keeper // nil: nothing is kept
+	guard *guard.Guard
 
 	endings *action.Endings // of jails that are gone
 	memory  *jail.Memory    // of bans, where nothing is kept
@@ -102,6 +104,8 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		d.fw = fw
 		d.queue = firewall.NewQueue(fw, d.refused, d.cutOff)
 	}
+	d.guard = guard.New(guard.Options{Log: d.log, Sessions: d.peers})
+	defer d.guard.Close()
 	d.mu.Lock() // questions wait until the jails are there
 	control, err := control.Listen(cmp.Or(opts.Socket, cfg.Socket), d, control.Options{
 		Commander: d, Warn: func(text string) { server.Warn(text) },
@@ -119,13 +123,17 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	for _, err := range cfg.Errors {
 		server.Error(err.Error())
 	}
+	var loading []*blocklist
 	for _, j := range cfg.Jails {
 		if j.List != nil {
-			_ = d.startList(j) // what is wrong with it is told, and kept
+			if l := d.startList(j, nil); l != nil {
+				loading = append(loading, l)
+			}
 			continue
 		}
 		d.start(j, jail.Carry{})
 	}
+	loaded(loading)
 	none := len(d.jails)+len(d.lists) == 0 && len(d.failed) > 0
 	empty := len(cfg.Jails) == 0
 	d.mu.Unlock()
@@ -247,25 +255,11 @@ func (d *Daemon) deps() jail.Deps {
 			}
 			return strings.TrimSuffix(names[0], ".")
 		},
-		Own: func() []netip.Addr {
-			addrs, err := net.InterfaceAddrs()
-			if err != nil {
-				d.log.With("component", "server").Warn(fmt.Sprintf("own addresses: %v", err))
-			}
-			var out []netip.Addr
-			for _, a := range addrs {
-				if n, ok := a.(*net.IPNet); ok {
-					if ip, ok := netip.AddrFromSlice(n.IP); ok {
-						out = append(out, ip.Unmap())
-					}
-				}
-			}
-			return out
-		},
 	}
+	deps.Guard = d.guard
 	deps.Changed = d.changed
 	deps.Endings, deps.Memory = d.endings, d.memory
-	deps.Sessions = func() []netip.Addr { return sessions(sessionFiles, utmpFile) }
+	deps.Sessions = d.peers
 	deps.MaxMatches = d.cfg.Database.MaxMatches // with a database or without
 	if d.store != nil {
 		deps.Store = d.store
@@ -463,6 +457,7 @@ func (d *Daemon) reload(only string) (control.ReloadResult, error) {
 			delete(d.failed, name)
 		}
 	}
+	var loading []*blocklist
 	for _, c := range cfg.Jails {
 		if !concerned(c.Name) {
 			continue
@@ -471,7 +466,10 @@ func (d *Daemon) reload(only string) (control.ReloadResult, error) {
 			res.Errors = append(res.Errors, fmt.Sprintf("jail %s: %v", c.Name, e))
 		}
 		if c.List != nil {
-			did, err := d.reloadList(c)
+			did, l, err := d.reloadList(c)
+			if l != nil {
+				loading = append(loading, l)
+			}
 			switch {
 			case err != nil:
 				res.Errors = append(res.Errors, fmt.Sprintf("jail %s: %v", c.Name, err))
@@ -507,6 +505,9 @@ func (d *Daemon) reload(only string) (control.ReloadResult, error) {
 			res.Started = slices.DeleteFunc(res.Started, func(n string) bool { return n == c.Name })
 			res.Errors = append(res.Errors, fmt.Sprintf("jail %s: %v", c.Name, err))
 		}
+	}
+	for _, l := range loaded(loading) {
+		res.Errors = append(res.Errors, l)
 	}
 	d.cfg = cfg
 	return res, nil

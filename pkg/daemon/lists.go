@@ -2,144 +2,281 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/guard"
 	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
 	"bailiff/pkg/source"
 )
 
 // Jails whose source is a list: whoever is on it is shut out from the start. Nothing
-// is matched and nothing expires; what the files say, the kernel's interval sets hold.
+// is matched and nothing expires; what the files say, the kernel's interval sets hold,
+// but for what would shut out this host, what it needs, and what ignoreip says.
+//
+// A list whose files can't be read runs, with what was read before or with nothing, says
+// so, and tries again.
 
-// listEvery is how often the files are looked at.
-const listEvery = 2 * time.Second
+const (
+	// listEvery is how often the files are looked at.
+	listEvery = time.Second
+	// listPatience is how long a start or a reload waits for lists to be in the kernel.
+	listPatience = 5 * time.Second
+	// cutsTold is how many entries of a list are told of that shut out too much.
+	cutsTold = 10
+)
 
 // blocklist is one such jail at work.
 type blocklist struct {
 	d    *Daemon
 	c    *config.Jail
+	view *guard.View
+	look chan struct{} // has a value when there is something to look at
 	stop context.CancelFunc
-	done chan struct{}
+	once sync.Once
+	done chan struct{} // closed when the files were tried once
 
-	mu     sync.Mutex // guards what follows, and loading
-	set    *iplist.Set
-	sign   string // of the files that set was read from
-	failed string // what was told last
+	apply sync.Mutex // held while the kernel takes a list; not over reading
+	mu    sync.Mutex // guards what follows; held for no work
+	ended bool
+	raw   *iplist.Set // what the files hold; nil: they were not read yet
+	set   *iplist.Set // what the kernel is to hold; nil: nothing yet
+	rules *guard.Rules
+	files []source.Status
+	cuts  []guard.Cut
+	// failed is what was told last of the files, refused of the kernel.
+	failed, refused string
+
+	follow iplist.Follow // run's alone
 }
 
-// startList starts a list; an error stays with it. The caller holds the lock.
-func (d *Daemon) startList(c *config.Jail) error {
+// startList starts a list; nil if its settings are wrong, or the kernel takes no sets.
+// before is what the list held under other settings. The caller holds the lock.
+func (d *Daemon) startList(c *config.Jail, before *iplist.Set) *blocklist {
+	log := d.log.With("component", "jail")
 	for _, e := range c.Faults {
-		d.log.With("component", "jail").Error(fmt.Sprintf("[%s] %v", c.Name, e))
+		log.Error(fmt.Sprintf("[%s] %v", c.Name, e))
 	}
 	err := c.Broken()
-	l := &blocklist{d: d, c: c, done: make(chan struct{})}
 	if err == nil && d.fw != nil {
 		d.queue.Sync()
 		err = d.fw.AddJail(c.Rule)
 	}
-	if err == nil {
-		err = l.load(true)
-	}
 	if err != nil {
 		d.failed[c.Name] = err
 		for _, line := range strings.Split(err.Error(), "\n") {
-			d.log.With("component", "jail").Error(fmt.Sprintf("[%s] not started: %s", c.Name, line))
+			log.Error(fmt.Sprintf("[%s] not started: %s", c.Name, line))
 		}
-		return err
+		return nil
 	}
 	delete(d.failed, c.Name)
+	l := &blocklist{d: d, c: c, look: make(chan struct{}, 1), done: make(chan struct{}), raw: before}
+	want := protectedFrom(c)
+	l.view = d.guard.View(want, func() {
+		select {
+		case l.look <- struct{}{}:
+		default:
+		}
+	})
 	var ctx context.Context
 	ctx, l.stop = context.WithCancel(context.Background())
 	d.lists[c.Name] = l
 	go l.run(ctx)
-	d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' started", c.Name))
-	return nil
+	log.Info(fmt.Sprintf("Jail '%s' started", c.Name))
+	return l
+}
+
+// protectedFrom returns whom a list may not shut out. It is other people's word, so that
+// ignoreself doesn't count.
+func protectedFrom(c *config.Jail) guard.Want {
+	w := jail.Protected(c)
+	w.Self, w.Host, w.List = true, true, true
+	return w
+}
+
+// loaded waits until lists are in force, for listPatience, and returns what is wrong
+// with them.
+func loaded(lists []*blocklist) (wrong []string) {
+	patience := time.After(listPatience)
+	for _, l := range lists {
+		select {
+		case <-l.done:
+		case <-patience:
+			closed := make(chan time.Time)
+			close(closed)
+			patience = closed
+			text := fmt.Sprintf("[%s] the list is not read after %v; it is in force as soon as it is", l.c.Name, listPatience)
+			l.d.log.With("component", "jail").Warn(text)
+			wrong = append(wrong, text)
+			continue
+		}
+		l.mu.Lock()
+		if l.failed != "" {
+			wrong = append(wrong, fmt.Sprintf("jail %s: %s", l.c.Name, l.failed))
+		}
+		l.mu.Unlock()
+	}
+	return wrong
 }
 
 func (l *blocklist) run(ctx context.Context) {
-	defer close(l.done)
+	defer l.view.Close()
 	tick := time.NewTicker(listEvery)
 	defer tick.Stop()
-	for {
+	for first := true; ctx.Err() == nil; first = false {
+		if l.read(first); l.view.Ready() {
+			_ = l.load(false) // told
+			l.mu.Lock()
+			tried := l.raw != nil || l.failed != ""
+			l.mu.Unlock()
+			if tried {
+				l.once.Do(func() { close(l.done) })
+			}
+		}
 		select {
 		case <-ctx.Done():
-			return
 		case <-tick.C:
-			err := l.load(false)
-			l.mu.Lock()
-			text := ""
-			if err != nil {
-				text = err.Error()
-			}
-			if told := l.failed; text != told {
-				l.failed = text
-				if text != "" {
-					l.d.log.With("component", "jail").Error(fmt.Sprintf("[%s] %s: what was read before stays in force", l.c.Name, text))
-				}
-			}
-			l.mu.Unlock()
+		case <-l.look:
 		}
 	}
 }
 
-// files are the lists, and those of ignoreip, with what tells that they changed.
-func (l *blocklist) files() (lists []string, sign string) {
-	lists = iplist.Files(l.c.List)
-	return lists, iplist.Signature(append(append([]string{}, lists...), l.c.Ignore.Files...))
+// say keeps in mind what is wrong, and tells of it once.
+func (l *blocklist) say(what *string, text, remains string) {
+	l.mu.Lock()
+	told := *what
+	*what = text
+	l.mu.Unlock()
+	if text != "" && text != told {
+		l.d.log.With("component", "jail").Error(fmt.Sprintf("[%s] %s: %s", l.c.Name, text, remains))
+	}
 }
 
-// load reads the lists and hands them to the kernel, if they changed or anew says so.
-func (l *blocklist) load(anew bool) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	lists, sign := l.files()
-	if !anew && sign == l.sign {
-		return nil
+// read reads the files, the first time and when they have changed and were left alone
+// since.
+func (l *blocklist) read(first bool) {
+	lists := iplist.Files(l.c.List)
+	sign := iplist.Signature(lists)
+	if !l.follow.Due(sign, time.Now()) && !first {
+		return
 	}
-	if len(lists) == 0 {
-		return fmt.Errorf("list: no file matches %s", strings.Join(l.c.List, " "))
+	files := make([]source.Status, 0, len(lists))
+	for _, f := range lists {
+		x := source.Status{Path: f}
+		if fi, err := os.Stat(f); err != nil {
+			x.Error = err.Error()
+		} else {
+			x.Offset = fi.Size()
+		}
+		files = append(files, x)
 	}
-	begun := time.Now()
 	set, bad, err := iplist.ReadFiles(lists)
+	if len(lists) == 0 {
+		err = fmt.Errorf("no file matches %s", strings.Join(l.c.List, " "))
+	}
+	again := iplist.Signature(iplist.Files(l.c.List))
+	l.mu.Lock()
+	l.files = files
+	before := l.raw
+	l.mu.Unlock()
 	if err != nil {
-		return fmt.Errorf("list: %w", err)
+		remains := "what was read before stays in force"
+		if before == nil {
+			remains = "nothing is shut out; it is tried again"
+		}
+		l.say(&l.failed, fmt.Sprintf("list: %v", err), remains)
+		return
+	}
+	if before != nil && !l.follow.Whole(sign, again, before.Entries, set.Entries, time.Now()) {
+		return // it is being written, it seems
+	}
+	if sign == again && (before != nil || !first) {
+		l.follow.Took(sign)
 	}
 	log := l.d.log.With("component", "jail")
 	for _, b := range bad {
 		log.Warn(fmt.Sprintf("[%s] %v: left out", l.c.Name, b))
 	}
-	entries := set.Entries
-	allowed, bad, err := iplist.ReadFiles(l.c.Ignore.Files)
-	if err != nil {
-		return fmt.Errorf("ignoreip: %w", err)
+	l.say(&l.failed, "", "")
+	l.mu.Lock()
+	l.raw, l.rules = set, nil
+	l.mu.Unlock()
+}
+
+// load hands the list to the kernel, if it is another one than that which is there, or
+// anew says so.
+func (l *blocklist) load(anew bool) error {
+	l.apply.Lock()
+	defer l.apply.Unlock()
+	rules := l.view.Rules()
+	l.mu.Lock()
+	raw, before, toldOf := l.raw, l.set, l.cuts
+	idle := l.ended || raw == nil || l.rules == rules && !anew
+	l.mu.Unlock()
+	if idle {
+		return nil
 	}
-	for _, b := range bad {
-		log.Warn(fmt.Sprintf("[%s] ignoreip: %v: left out", l.c.Name, b))
-	}
-	set = set.Without([]*iplist.Set{allowed}, l.c.Ignore.Prefixes)
-	if l.d.fw != nil {
-		intervals := make([]firewall.Interval, len(set.Ranges()))
-		for i, r := range set.Ranges() {
-			intervals[i] = firewall.Interval(r)
+	begun := time.Now()
+	set, cuts := rules.Cut(raw)
+	if anew || before == nil || !slices.Equal(before.Ranges(), set.Ranges()) {
+		if l.d.fw != nil {
+			intervals := make([]firewall.Interval, len(set.Ranges()))
+			for i, r := range set.Ranges() {
+				intervals[i] = firewall.Interval(r)
+			}
+			if err := l.d.fw.LoadList(l.c.Name, intervals); err != nil {
+				l.say(&l.refused, err.Error(), "it is tried again")
+				return err
+			}
 		}
-		if err := l.d.fw.LoadList(l.c.Name, intervals); err != nil {
-			return err
+		l.d.log.With("component", "jail").Info(fmt.Sprintf("[%s] list loaded: %d entries in %d files, %d ranges, in %v",
+			l.c.Name, raw.Entries, len(iplist.Files(l.c.List)), len(set.Ranges()), time.Since(begun).Round(time.Millisecond)))
+		l.d.changed()
+	}
+	l.say(&l.refused, "", "")
+	l.mu.Lock()
+	l.set, l.rules, l.cuts = set, rules, cuts
+	l.mu.Unlock()
+	if len(cuts) > 0 && !slices.Equal(cuts, toldOf) {
+		for _, text := range leftOut(iplist.Files(l.c.List), cuts) {
+			l.d.log.With("component", "jail").Warn(fmt.Sprintf("[%s] %s", l.c.Name, text))
 		}
 	}
-	l.set, l.sign = set, sign
-	l.d.changed()
-	log.Info(fmt.Sprintf("[%s] list loaded: %d entries in %d files, %d ranges, in %v", l.c.Name, entries, len(lists), len(set.Ranges()), time.Since(begun).Round(time.Millisecond)))
 	return nil
+}
+
+// leftOut tells which entries of lists would shut out the host, and what of them is left
+// out therefore.
+func leftOut(files []string, cuts []guard.Cut) (out []string) {
+	const each = 6 // parts of an entry
+	var all []iplist.Range
+	for _, c := range cuts {
+		all = append(all, c.Range)
+	}
+	for _, e := range iplist.Find(files, iplist.New(all), cutsTold+1) {
+		if len(out) == cutsTold {
+			return append(out, "more entries would shut out this host: what of them would is left out, too")
+		}
+		var parts []string
+		for _, c := range cuts {
+			if c.First.Compare(e.Last) <= 0 && e.First.Compare(c.Last) <= 0 && c.First.Is4() == e.First.Is4() {
+				parts = append(parts, c.String())
+			}
+		}
+		if n := len(parts) - each; n > 0 {
+			parts = append(parts[:each], fmt.Sprintf("%d more", n))
+		}
+		out = append(out, fmt.Sprintf("%s:%d: %q would shut out this host: left out of it: %s", e.File, e.Line, e.Text, strings.Join(parts, ", ")))
+	}
+	return out
 }
 
 // repair makes what another hand removed anew.
@@ -150,16 +287,18 @@ func (l *blocklist) repair() (int, error) {
 	err := l.load(true)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.set == nil {
-		return 0, err
-	}
 	return len(l.set.Ranges()), err
 }
 
-// end stops looking at the files; what the kernel holds goes only with flush.
+// end stops looking at the files; what the kernel holds goes only with flush. It does not
+// wait for a disk: who still reads hands nothing over any more.
 func (l *blocklist) end(flush bool) {
 	l.stop()
-	<-l.done
+	l.apply.Lock()
+	l.mu.Lock()
+	l.ended = true
+	l.mu.Unlock()
+	l.apply.Unlock()
 	if flush && l.d.fw != nil {
 		if err := l.d.fw.RemoveJail(l.c.Name); err != nil {
 			l.d.log.With("component", "jail").Error(fmt.Sprintf("[%s] %v", l.c.Name, err))
@@ -169,39 +308,57 @@ func (l *blocklist) end(flush bool) {
 
 // status is what the list tells of itself.
 func (l *blocklist) status() jail.Status {
+	s := jail.Status{Name: l.c.Name, List: true, BanTime: -1, Files: []source.Status{}, Bans: []jail.BanStatus{}}
+	for _, e := range l.c.Faults {
+		s.Problems = append(s.Problems, e.Error())
+	}
+	s.Problems = append(s.Problems, l.view.Problems()...)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := jail.Status{Name: l.c.Name, List: true, BanTime: -1, Files: []source.Status{}, Bans: []jail.BanStatus{}}
+	s.Files = append(s.Files, l.files...)
 	s.Banned = len(l.set.Ranges())
 	s.TotalBanned = s.Banned
-	for _, f := range iplist.Files(l.c.List) {
-		x := source.Status{Path: f}
-		if fi, err := os.Stat(f); err != nil {
-			x.Error = err.Error()
-		} else {
-			x.Offset = fi.Size()
-		}
-		s.Files = append(s.Files, x)
+	if l.raw == nil && l.failed == "" {
+		s.Problems = append(s.Problems, "the list is being read")
 	}
-	s.Error = l.failed
+	if s.Error = l.failed; l.refused != "" {
+		s.Problems = append(s.Problems, l.refused)
+	}
+	if n := len(l.cuts); n > 0 {
+		var parts []string
+		for _, c := range l.cuts[:min(n, 3)] {
+			parts = append(parts, c.String())
+		}
+		if n > 3 {
+			parts = append(parts, fmt.Sprintf("%d more", n-3))
+		}
+		s.Problems = append(s.Problems, "left out, to shut out neither this host nor what it needs: "+strings.Join(parts, ", "))
+	}
 	return s
 }
 
 // reloadList brings a list in line with its configuration. It reports what it did:
-// started, changed, or "". The caller holds the lock.
-func (d *Daemon) reloadList(c *config.Jail) (did string, err error) {
+// started, changed, or "", and the list if it was to be read. The caller holds the lock.
+func (d *Daemon) reloadList(c *config.Jail) (did string, l *blocklist, err error) {
 	running := d.lists[c.Name]
 	if running != nil && reflect.DeepEqual(running.c, c) {
-		return "", nil
+		return "", nil, nil
 	}
 	did = "started"
+	var before *iplist.Set
 	if running != nil {
 		if err := c.Broken(); err != nil {
-			return "", errors.Join(err, errors.New("it goes on with its old settings"))
+			return "", nil, fmt.Errorf("%w; it goes on with its old settings", err)
 		}
 		running.end(false)
+		running.mu.Lock()
+		before = running.raw // until the files under the new settings are read
+		running.mu.Unlock()
 		delete(d.lists, c.Name)
 		did = "changed"
 	}
-	return did, d.startList(c)
+	if l = d.startList(c, before); l == nil {
+		return did, nil, d.failed[c.Name]
+	}
+	return did, l, nil
 }

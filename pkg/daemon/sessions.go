@@ -18,6 +18,9 @@ const (
 	utmpFile     = "/run/utmp"
 )
 
+// peers are the addresses from which people are logged in over SSH.
+func (d *Daemon) peers() []netip.Addr { return sessions(sessionFiles, utmpFile) }
+
 // sessions returns the addresses from which people are logged in over SSH.
 func sessions(dir, utmp string) []netip.Addr {
 	var out []netip.Addr

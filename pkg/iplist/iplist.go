@@ -31,8 +31,13 @@ type Set struct {
 	Entries int
 }
 
-// Ranges returns the ranges.
-func (s *Set) Ranges() []Range { return s.ranges }
+// Ranges returns the ranges; nil has none.
+func (s *Set) Ranges() []Range {
+	if s == nil {
+		return nil
+	}
+	return s.ranges
+}
 
 // Families returns the ranges of IPv4 and of IPv6.
 func (s *Set) Families() (four, six []Range) {
@@ -49,6 +54,9 @@ func (s *Set) Families() (four, six []Range) {
 func (s *Set) Overlaps(p netip.Prefix) bool {
 	if s == nil || !p.IsValid() {
 		return false
+	}
+	if a := p.Addr(); p.IsSingleIP() {
+		return s.overlaps(Range{a, a})
 	}
 	return s.overlaps(ofPrefix(p))
 }
@@ -89,12 +97,8 @@ func (s *Set) Holds(p netip.Prefix) bool {
 
 // Within returns what the set and some networks have in common.
 func (s *Set) Within(networks []netip.Prefix) *Set {
-	all := make([]Range, 0, len(networks))
-	for _, p := range networks {
-		all = append(all, ofPrefix(p))
-	}
 	var out []Range
-	for _, n := range New(all).ranges {
+	for _, n := range Of(networks).ranges {
 		i, _ := slices.BinarySearchFunc(s.ranges, n.First, func(x Range, a netip.Addr) int { return x.Last.Compare(a) })
 		for ; i < len(s.ranges) && s.ranges[i].First.Compare(n.Last) <= 0; i++ {
 			r := s.ranges[i]
@@ -108,6 +112,15 @@ func (s *Set) Within(networks []netip.Prefix) *Set {
 		}
 	}
 	return New(out)
+}
+
+// Of is the set of some networks.
+func Of(networks []netip.Prefix) *Set {
+	all := make([]Range, 0, len(networks))
+	for _, p := range networks {
+		all = append(all, ofPrefix(p))
+	}
+	return New(all)
 }
 
 // Without returns the set without what another one and some networks hold.

@@ -12,7 +12,7 @@ import (
 	"regexp"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"bailiff/pkg/safefile"
 )
 
 // Bounds of what is read. Beyond MaxBytes and MaxEntries a file is refused as a whole:
@@ -93,29 +93,25 @@ func Find(files []string, in *Set, most int) (found []Entry) {
 
 // openRegular opens a file without waiting for anybody; anything but a regular file is
 // an error.
-func openRegular(name string) (*os.File, os.FileInfo, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+func openRegular(name string) (*os.File, error) {
+	f, err := safefile.Open(name)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	fi, err := f.Stat()
-	switch {
-	case err != nil:
-	case !fi.Mode().IsRegular():
-		err = fmt.Errorf("%s is no regular file", name)
-	case fi.Size() > MaxBytes:
+	if err == nil && fi.Size() > MaxBytes {
 		err = fmt.Errorf("%s has %d bytes: more than %d are not read", name, fi.Size(), MaxBytes)
 	}
 	if err != nil {
 		f.Close()
-		return nil, nil, err
+		return nil, err
 	}
-	return f, fi, nil
+	return f, nil
 }
 
 // readFile has a file read, at most MaxBytes of it.
 func readFile(name string, read func(io.Reader) error) error {
-	f, _, err := openRegular(name)
+	f, err := openRegular(name)
 	if err != nil {
 		return err
 	}
@@ -124,10 +120,10 @@ func readFile(name string, read func(io.Reader) error) error {
 	if err = read(limited); err == nil && limited.N == 0 {
 		err = fmt.Errorf("more than %d bytes are not read", MaxBytes)
 	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	return err
+	return nil
 }
 
 // eachLine hands over what is neither empty nor a comment, with its number. A line that

@@ -1,58 +1,87 @@
 package jail
 
 import (
+	"context"
 	"fmt"
+	"net/netip"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/config"
 	"bailiff/pkg/firewall"
-	"bailiff/pkg/iplist"
+	"bailiff/pkg/guard"
 )
 
-// Lists of addresses that are never banned: ignoreip = file:PATH. Who comes onto one
-// while he is banned is let in again.
+// Who is never banned: this host and what it needs, and what ignoreip says. What of
+// that may change, pkg/guard looks after; whoever turns out to be protected while he is
+// banned is let in again.
 
-// readAllowed reads the files of ignoreip. The error is for one that can't be read.
-func (j *Jail) readAllowed() error {
-	files := j.Config.Ignore.Files
-	sign := iplist.Signature(files)
-	if len(files) == 0 {
-		j.ignore.List, j.allowedSign = nil, ""
-		return nil
-	}
-	set, bad, err := iplist.ReadFiles(files)
-	if err != nil {
-		return fmt.Errorf("ignoreip: %w", err)
-	}
-	for _, b := range bad {
-		j.log.Warn(fmt.Sprintf("[%s] ignoreip: %v: left out", j.Config.Name, b))
-	}
-	j.ignore.List, j.allowedSign = set, sign
-	return nil
+// Protected returns what of a jail's ignoreip and ignoreself a guard is to look after.
+func Protected(c *config.Jail) guard.Want {
+	i := &c.Ignore
+	return guard.Want{Prefixes: i.Prefixes, Names: i.Names, Files: i.Files, Self: i.Self, Host: i.Self && i.Host, SSH: i.SSH}
 }
 
-// refreshAllowed reads them anew where they changed, and lifts bans of those who are
-// on them now.
-func (j *Jail) refreshAllowed() {
-	if iplist.Signature(j.Config.Ignore.Files) == j.allowedSign {
-		return
+// protect begins to look after who may not be banned.
+func (j *Jail) protect() {
+	g := j.deps.Guard
+	if g == nil {
+		g = guard.New(guard.Options{
+			Log: j.deps.Log,
+			Host: func() (*guard.Host, error) {
+				h := &guard.Host{}
+				for _, a := range j.deps.Own() {
+					h.Own = append(h.Own, guard.Place{Prefix: netip.PrefixFrom(a, a.BitLen()), What: "own address"})
+				}
+				return h, nil
+			},
+			Lookup: func(ctx context.Context, _, name string) ([]netip.Addr, error) { return j.deps.Lookup(ctx, name) },
+		})
+		j.guard = g
 	}
-	if err := j.readAllowed(); err != nil {
-		if text := err.Error(); text != j.allowedTold {
-			j.allowedTold = text
-			j.log.Error(fmt.Sprintf("[%s] %v: what was read before holds", j.Config.Name, err))
+	box := j.inbox
+	j.view = g.View(Protected(j.Config), func() {
+		if !j.due.Swap(true) {
+			box.tell(func(now *Jail) { // or the one that took its place
+				j.due.Store(false)
+				now.reconsider()
+			})
 		}
-		return
+	})
+	j.ready = j.view.Ready()
+}
+
+func (j *Jail) unprotect() {
+	j.view.Close()
+	if j.guard != nil {
+		j.guard.Close()
 	}
-	j.allowedTold = ""
+}
+
+// ignored returns why an address or a network may not be banned, "" if it may.
+func (j *Jail) ignored(id netip.Prefix) string { return j.view.Rules().Why(id).Text }
+
+// reconsider is called when others may not be banned than before: bans of those who may
+// not are lifted, but for those that were made with force.
+func (j *Jail) reconsider() {
+	j.ready = j.view.Ready()
+	rules := j.view.Rules()
 	for _, b := range j.bans.All() {
-		if reason := j.ignored(b.ID); reason != "" {
-			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(b.ID), reason))
-			j.bans.Remove(b.ID)
-			j.lifted(b)
-			j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: b.ID, Remove: true})
-			j.notice("Unban %s", ban.Name(b.ID))
-			j.actions.Unban(ban.Name(b.ID))
+		if b.Forced {
+			continue
 		}
+		why := rules.Why(b.ID)
+		if !why.Some() {
+			continue
+		}
+		j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(b.ID), why.Source))
+		j.bans.Remove(b.ID)
+		if j.window.Forget(b.ID) {
+			j.failuresChanged(b.ID)
+		}
+		j.lifted(b)
+		j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: b.ID, Remove: true})
+		j.notice("Unban %s", ban.Name(b.ID))
+		j.actions.Unban(ban.Name(b.ID))
 	}
 	j.push()
 }

@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,6 +24,7 @@ import (
 	"bailiff/pkg/eventlog"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/guard"
 	"bailiff/pkg/iplist"
 	"bailiff/pkg/resolve"
 	"bailiff/pkg/safefile"
@@ -80,7 +80,9 @@ type Deps struct {
 	Names *resolve.Names
 	// Host returns the name of an address, "" if it has none; nil: none has.
 	Host func(ctx context.Context, addr netip.Addr) string
-	// Own returns this host's addresses.
+	// Guard says who may not be banned; nil: the jail makes one of Own and Lookup.
+	Guard *guard.Guard
+	// Own returns this host's addresses, where there is no Guard.
 	Own func() []netip.Addr
 	// Sessions returns the peers of SSH sessions; nil: nobody knows.
 	Sessions func() []netip.Addr
@@ -105,7 +107,10 @@ type Jail struct {
 	filter *filter.Filter
 	window *ban.Window
 	bans   *ban.List
-	ignore ban.Ignore
+	guard  *guard.Guard // its own, where it was given none
+	view   *guard.View  // who may not be banned
+	ready  bool         // what ignoreip needs to know is known, or was waited for
+	due    atomic.Bool  // it is to look at the view
 	source Source
 	// Failures that wait for something to be said of them; and what of that is told.
 	names                     waitlist[string]
@@ -145,9 +150,6 @@ type Jail struct {
 	hasBegun  atomic.Bool
 	busySince atomic.Int64 // when the piece of a log that is being read was begun; 0: none is
 
-	allowedSign string // of the files of ignoreip, as they were read
-	allowedTold string // what was told of them last
-
 	step struct { // the last time that the clock was set forward
 		offset time.Duration // of the wall clock from the steady time, after it
 		by     time.Duration
@@ -162,8 +164,7 @@ type Jail struct {
 	// When lines off the clock were last warned of, by the steady time: those taken as
 	// of now, and those taken as old.
 	skewWarned, oldWarned time.Time
-	ownAt                 time.Time // when own addresses were last asked
-	badIDs                int       // failures whose id is no address
+	badIDs                int // failures whose id is no address
 	lineErrWarn           time.Time
 	log                   *slog.Logger // of what is read
 }
@@ -253,12 +254,6 @@ func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 		return nil, err
 	}
 	j.ctx, j.stop = context.WithCancel(context.Background())
-	j.ignore.Prefixes = slices.Clone(c.Ignore.Prefixes)
-	if err := j.readAllowed(); err != nil {
-		j.stop()
-		return nil, err
-	}
-	j.refreshIgnore(j.ctx) // before bans are taken over: who is ignored now is not
 	if err := j.deps.Firewall.AddJail(c.Rule); err != nil {
 		j.stop()
 		return nil, err
@@ -267,11 +262,13 @@ func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 	if before.left != nil {
 		j.inherit(before.left)
 	}
+	j.protect() // before bans are taken over: who is ignored now is not
 	if err := j.takeOver(state, before); err != nil {
 		if before.Actions == nil {
 			j.deps.Endings.Add(c.Name, j.actions, j.actions.Close(time.Time{}))
 		}
 		j.stop()
+		j.unprotect()
 		return nil, err
 	}
 	j.bans.Carry(before.Banned)
@@ -378,6 +375,7 @@ const (
 
 func (j *Jail) run(ctx context.Context) {
 	defer close(j.done)
+	defer j.unprotect()
 	batches := make(chan source.Batch, 4)
 	sourceDone := make(chan struct{})
 	go func() {
@@ -425,7 +423,7 @@ func (j *Jail) run(ctx context.Context) {
 			ends.Reset(max(end.Add(expireGrace).Sub(j.deps.Clock.Now()), time.Millisecond))
 		}
 		in := batches
-		if j.idle {
+		if j.idle || !j.ready {
 			in = nil
 		}
 		select {
@@ -460,8 +458,6 @@ func (j *Jail) run(ctx context.Context) {
 				for _, id := range j.window.Expire(j.deps.Clock.Now()) {
 					j.failuresChanged(id)
 				}
-				j.refreshIgnore(ctx)
-				j.refreshAllowed()
 			}
 		}
 	}
@@ -597,8 +593,8 @@ func (j *Jail) failure(f filter.Failure, catchUp bool) {
 
 // consider counts a failure unless it is ignored.
 func (j *Jail) consider(q found) {
-	if reason := j.ignored(q.id); reason != "" {
-		j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(q.id), ignoreSource(reason)))
+	if why := j.view.Rules().Why(q.id); why.Some() {
+		j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(q.id), why.Source))
 		return
 	}
 	j.judge(q)
@@ -653,6 +649,10 @@ func (j *Jail) counted(q found) {
 	if !b.Permanent() && !b.End.After(now) {
 		return // it would be over by now
 	}
+	if why := j.view.Rules().Why(id); why.Some() { // by now: ignorecommand takes its time
+		log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(id), why.Source))
+		return
+	}
 	if j.sshPeer(id) {
 		log.Info(fmt.Sprintf("[%s] Ignore %s by an open SSH session", j.Config.Name, ban.Name(id)))
 		return
@@ -682,50 +682,4 @@ func (j *Jail) enforce(b ban.Ban) {
 	j.notice("Ban %s", ban.Name(b.ID))
 	j.publish() // actions tell of it
 	j.actions.Ban(ticket)
-}
-
-// ignoreSource is why an address is ignored in fail2ban's words, for the log.
-func ignoreSource(reason string) string {
-	if strings.HasPrefix(reason, "ignoreip ") {
-		return "ip"
-	}
-	return "ignoreself rule"
-}
-
-func (j *Jail) ignored(id netip.Prefix) string { return j.ignore.Contains(id) }
-
-// lookupTimeout is that of a name of ignoreip.
-const lookupTimeout = 5 * time.Second
-
-// refreshIgnore asks for own addresses and the names of ignoreip anew, every
-// minute.
-func (j *Jail) refreshIgnore(ctx context.Context) {
-	now := j.deps.Clock.Now()
-	if !j.ownAt.IsZero() && now.Sub(j.ownAt) < time.Minute {
-		return
-	}
-	j.ownAt = now
-	if j.Config.Ignore.Self {
-		// Loopback is ours even where its interface is down.
-		j.ignore.Self = append(j.deps.Own(), netip.AddrFrom4([4]byte{127, 0, 0, 1}))
-	}
-	if len(j.Config.Ignore.Names) == 0 {
-		return
-	}
-	go func() {
-		prefixes := slices.Clone(j.Config.Ignore.Prefixes)
-		for _, name := range j.Config.Ignore.Names {
-			ask, cancel := context.WithTimeout(ctx, lookupTimeout)
-			addrs, err := j.deps.Lookup(ask, name)
-			cancel()
-			if err != nil && ctx.Err() == nil {
-				j.log.Warn(fmt.Sprintf("[%s] ignoreip %s: %v", j.Config.Name, name, err))
-			}
-			for _, a := range addrs {
-				a = a.Unmap()
-				prefixes = append(prefixes, netip.PrefixFrom(a, a.BitLen()))
-			}
-		}
-		j.inbox.tell(func(j *Jail) { j.ignore.Prefixes = prefixes })
-	}()
 }

@@ -91,8 +91,9 @@ func (j *Jail) takeOver(state store.State, before Carry) error {
 	changes := make([]firewall.Change, 0, len(known))
 	restored = slices.DeleteFunc(restored, func(id netip.Prefix) bool { return j.ignored(id) != "" })
 	for _, b := range known {
-		if reason := j.ignored(b.ID); reason != "" {
-			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(b.ID), reason))
+		if reason := j.ignored(b.ID); reason != "" && !b.Forced {
+			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: its ban is lifted", j.Config.Name, ban.Name(b.ID), reason))
+			j.lifted(b)
 			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Remove: true})
 			continue
 		}

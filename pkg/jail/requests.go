@@ -50,7 +50,7 @@ func (j *Jail) Ban(id netip.Prefix, force bool) (added bool, err error) {
 			j.pastKnown(*was)
 		}
 		now := j.deps.Clock.Now()
-		b := ban.Ban{ID: id, Start: now}
+		b := ban.Ban{ID: id, Start: now, Forced: force}
 		grown := j.sentence(&b)
 		if wider, ok := j.covering(id); ok && wider.ID != id {
 			if wider.Permanent() || !b.Permanent() && !wider.End.Before(b.End) {
@@ -247,6 +247,7 @@ func (j *Jail) Status(withBans bool) Status {
 	for _, e := range j.Configured.Faults {
 		s.Problems = append(s.Problems, e.Error())
 	}
+	s.Problems = append(s.Problems, j.view.Problems()...)
 	return s
 }
 

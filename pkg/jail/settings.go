@@ -83,13 +83,11 @@ func (j *Jail) Change(f func(*config.Jail) error) error {
 		j.filter, j.growth = compiled, growth
 		j.times.dates = nil
 		j.window.Limit(c.MaxRetry, c.FindTime)
+		ignore := !reflect.DeepEqual(c.Ignore, j.Config.Ignore)
 		j.Config = &c
-		j.ignore.Prefixes = slices.Clone(c.Ignore.Prefixes)
-		j.refreshAllowed()
-		if !c.Ignore.Self {
-			j.ignore.Self = nil
-		} else if j.ignore.Self == nil {
-			j.ignore.Self = append(j.deps.Own(), netip.AddrFrom4([4]byte{127, 0, 0, 1}))
+		if ignore {
+			j.view.Set(Protected(&c))
+			j.reconsider()
 		}
 		return none, nil
 	})
