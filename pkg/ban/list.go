@@ -3,6 +3,7 @@ package ban
 import (
 	"cmp"
 	"container/heap"
+	"iter"
 	"net/netip"
 	"slices"
 	"time"
@@ -51,8 +52,9 @@ type List struct {
 	group    [2]int               // its length, for IPv4 and IPv6; 0: none
 	ends     endHeap
 	total    int
-	added    uint64 // bans put on the list
-	removed  uint64 // and taken off it
+	gone     map[netip.Prefix]struct{} // taken off since Follow; nil: nobody asks
+	added    uint64                    // bans put on the list
+	removed  uint64                    // and taken off it
 }
 
 type item struct {
@@ -176,6 +178,7 @@ func (l *List) Remove(id netip.Prefix) (Ban, bool) {
 	}
 	delete(l.bans, id)
 	l.removed++
+	l.Went(id)
 	l.counted(id, -1)
 	if it.index >= 0 {
 		heap.Remove(&l.ends, it.index)
@@ -214,6 +217,44 @@ func (l *List) All() []Ban {
 		out[i] = it.Ban
 	}
 	return out
+}
+
+// Follow notes from now on which bans are taken off, until Unfollow. It
+// returns Mark.
+func (l *List) Follow() (mark uint64) {
+	l.gone = map[netip.Prefix]struct{}{}
+	return l.added
+}
+
+// Gone reports whether a ban was taken off since Follow.
+func (l *List) Gone(id netip.Prefix) bool {
+	_, ok := l.gone[id]
+	return ok
+}
+
+// Went has an address or network counted among those that were taken off.
+func (l *List) Went(id netip.Prefix) {
+	if l.gone != nil {
+		l.gone[id] = struct{}{}
+	}
+}
+
+// Mark tells those that are on the list now from later ones.
+func (l *List) Mark() uint64 { return l.added }
+
+// Unfollow ends Follow.
+func (l *List) Unfollow() { l.gone = nil }
+
+// Before returns the bans that were on the list at a mark, in no order. The list may
+// change while they are gone through.
+func (l *List) Before(mark uint64) iter.Seq[Ban] {
+	return func(yield func(Ban) bool) {
+		for _, it := range l.bans {
+			if it.no <= mark && !yield(it.Ban) {
+				return
+			}
+		}
+	}
 }
 
 // Len returns the number of bans in force.

@@ -36,6 +36,8 @@ type Config struct {
 	ReadSocket, ReadGroup string
 	Database              Database
 	Firewall              firewall.Options
+	// RemoveForeign has what is in our sets and on no list taken out; else it is adopted.
+	RemoveForeign bool
 	// NoFirewall: there is none to command; who is banned is told by Exports, actions
 	// and the socket.
 	NoFirewall bool

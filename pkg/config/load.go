@@ -177,6 +177,13 @@ func (l *loader) main(file string, data []byte) {
 	}
 	l.cfg.NoFirewall = raw.Firewall.Enabled != nil && !*raw.Firewall.Enabled
 	l.exports(file, data, raw.Export)
+	switch raw.Firewall.Foreign {
+	case "", "adopt":
+	case "remove":
+		l.cfg.RemoveForeign = true
+	default:
+		l.cfg.Errors = append(l.cfg.Errors, &Error{file, lineOf(string(data), []string{"firewall", "foreign"}), fmt.Sprintf("foreign %q: want adopt or remove", raw.Firewall.Foreign)})
+	}
 	fw := &l.cfg.Firewall
 	fw.Table, fw.Chain = raw.Firewall.Table, raw.Firewall.Chain
 	priority := -1

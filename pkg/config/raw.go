@@ -55,6 +55,7 @@ type rawFirewall struct {
 	Chain    string     `toml:"chain"`
 	Hook     stringList `toml:"hook"`
 	Priority *int       `toml:"priority"`
+	Foreign  string     `toml:"foreign"`
 }
 
 // rawJail is a jail as one file says it; nil is what the file leaves open.

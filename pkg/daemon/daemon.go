@@ -79,9 +79,8 @@ type Daemon struct {
 
 	stopping chan struct{}
 	stopOnce sync.Once
-	down     chan struct{}        // closed when the jails are stopped and everything is written
-	repair   chan string          // jails whose changes the kernel refused
-	damaged  chan firewall.Damage // what another hand removed
+	down     chan struct{} // closed when the jails are stopped and everything is written
+	mender   *mender
 }
 
 // Run runs a daemon until ctx ends or it is told to stop. ready is called once
@@ -91,21 +90,19 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		opts: opts, log: opts.Log, clock: clock.System(), started: clock.System().Now(), cfg: cfg,
 		endings: &action.Endings{}, memory: jail.NewMemory(),
 		jails: map[string]*jail.Jail{}, lists: map[string]*blocklist{}, failed: map[string]error{},
-		exporting: make(chan struct{}, 1), stopping: make(chan struct{}), down: make(chan struct{}), repair: make(chan string, 64), damaged: make(chan firewall.Damage, 64),
+		exporting: make(chan struct{}, 1), stopping: make(chan struct{}), down: make(chan struct{}),
 	}
+	d.mender = newMender(d)
 	server := d.log.With("component", "server")
 	d.names = resolve.New(lookup, d.nameServer)
 	defer d.names.Close()
-	if !opts.DryRun && !cfg.NoFirewall {
-		fw, err := firewall.Open(cfg.Firewall)
-		if err != nil {
-			return err
-		}
-		d.fw = fw
-		d.queue = firewall.NewQueue(fw, d.refused, d.cutOff)
-	}
 	d.guard = guard.New(guard.Options{Log: d.log, Sessions: d.peers})
 	defer d.guard.Close()
+	if !opts.DryRun && !cfg.NoFirewall {
+		if err := firewall.Available(); err != nil {
+			return err
+		}
+	}
 	d.mu.Lock() // questions wait until the jails are there
 	control, err := control.Listen(cmp.Or(opts.Socket, cfg.Socket), d, control.Options{
 		Commander: d, Warn: func(text string) { server.Warn(text) },
@@ -114,11 +111,24 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		return err
 	}
 	defer control.Close()
+	var found firewall.Report
+	if !opts.DryRun && !cfg.NoFirewall {
+		if d.fw, found, err = openFirewall(cfg); err != nil {
+			d.mu.Unlock()
+			return err
+		}
+		defer d.fw.Close()
+		d.queue = firewall.NewQueue(d.fw, d.refused, d.cutOff)
+	}
 	if read := d.readSocket(); read != nil {
 		defer read.Close()
 	}
 	server.Info(strings.Repeat("-", 50))
 	server.Info("Starting bailiff " + opts.Version)
+	for _, text := range found.Mended {
+		server.Warn("nftables: " + text)
+	}
+	d.mender.note(found.Notes)
 	d.store = d.keep()
 	for _, err := range cfg.Errors {
 		server.Error(err.Error())
@@ -147,11 +157,10 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	exports := d.exports(ctx)
 	defer exports()
 	defer d.watchClock(ctx)()
-	if d.fw != nil {
+	if !opts.DryRun {
 		mending, stop := context.WithCancel(ctx)
 		var wg sync.WaitGroup
-		wg.Go(func() { d.watch(mending) })
-		wg.Go(func() { d.mending(mending) })
+		wg.Go(func() { d.mender.run(mending) })
 		defer wg.Wait()
 		defer stop()
 	}
@@ -260,6 +269,7 @@ func (d *Daemon) deps() jail.Deps {
 	deps.Changed = d.changed
 	deps.Endings, deps.Memory = d.endings, d.memory
 	deps.Sessions = d.peers
+	deps.RemoveForeign = d.cfg.RemoveForeign
 	deps.MaxMatches = d.cfg.Database.MaxMatches // with a database or without
 	if d.store != nil {
 		deps.Store = d.store
@@ -272,7 +282,9 @@ type kernel struct{ d *Daemon }
 
 func (k *kernel) AddJail(r firewall.Rule) error {
 	k.d.queue.Sync() // what was pushed before comes first
-	return k.d.fw.AddJail(r)
+	report, err := k.d.fw.AddJail(r)
+	k.d.settled(report)
+	return err
 }
 
 func (k *kernel) Elements(name string) ([]firewall.Element, error) {
@@ -282,7 +294,9 @@ func (k *kernel) Elements(name string) ([]firewall.Element, error) {
 
 func (k *kernel) RemoveJail(name string) error {
 	k.d.queue.Sync()
-	return k.d.fw.RemoveJail(name)
+	report, err := k.d.fw.RemoveJail(name)
+	k.d.settled(report)
+	return err
 }
 
 func (k *kernel) Lift(name string, id netip.Prefix) (bool, error) {
@@ -316,21 +330,12 @@ func (d *dry) Push(changes ...firewall.Change) {
 }
 
 // refused is told of changes that the kernel did not take.
-func (d *Daemon) refused(changes []firewall.Change, err error) {
+func (d *Daemon) refused(_ []firewall.Change, err error) {
 	log := d.log.With("component", "actions")
 	for _, line := range strings.Split(err.Error(), "\n") {
 		log.Error(line)
 	}
-	var names []string
-	for _, c := range changes {
-		if !slices.Contains(names, c.Jail) {
-			names = append(names, c.Jail)
-			select {
-			case d.repair <- c.Jail:
-			default:
-			}
-		}
-	}
+	d.mender.poke() // they are owed, and tried again
 }
 
 // cutOff closes connections that banned addresses still have open. The bans are

@@ -68,7 +68,9 @@ func (d *Daemon) startList(c *config.Jail, before *iplist.Set) *blocklist {
 	err := c.Broken()
 	if err == nil && d.fw != nil {
 		d.queue.Sync()
-		err = d.fw.AddJail(c.Rule)
+		var report firewall.Report
+		report, err = d.fw.AddJail(c.Rule)
+		d.settled(report)
 	}
 	if err != nil {
 		d.failed[c.Name] = err
@@ -228,11 +230,7 @@ func (l *blocklist) load(anew bool) error {
 	set, cuts := rules.Cut(raw)
 	if anew || before == nil || !slices.Equal(before.Ranges(), set.Ranges()) {
 		if l.d.fw != nil {
-			intervals := make([]firewall.Interval, len(set.Ranges()))
-			for i, r := range set.Ranges() {
-				intervals[i] = firewall.Interval(r)
-			}
-			if err := l.d.fw.LoadList(l.c.Name, intervals); err != nil {
+			if err := l.d.fw.LoadList(l.c.Name, intervalsOf(set)); err != nil {
 				l.say(&l.refused, err.Error(), "it is tried again")
 				return err
 			}
@@ -279,15 +277,39 @@ func leftOut(files []string, cuts []guard.Cut) (out []string) {
 	return out
 }
 
-// repair makes what another hand removed anew.
-func (l *blocklist) repair() (int, error) {
-	if err := l.d.fw.AddJail(l.c.Rule); err != nil {
-		return 0, err
-	}
-	err := l.load(true)
+// compare reports whether the kernel holds just the list, and how many ranges that has.
+func (l *blocklist) compare() (ranges int, same bool, err error) {
+	l.apply.Lock()
+	defer l.apply.Unlock()
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.set.Ranges()), err
+	set, idle := l.set, l.ended || l.set == nil
+	l.mu.Unlock()
+	if idle || l.d.fw == nil {
+		return 0, true, nil
+	}
+	same, err = l.d.fw.HoldsList(l.c.Name, intervalsOf(set))
+	return len(set.Ranges()), same, err
+}
+
+// refill puts what was read last into the kernel's sets, whatever the files say now.
+func (l *blocklist) refill() error {
+	l.apply.Lock()
+	defer l.apply.Unlock()
+	l.mu.Lock()
+	set, idle := l.set, l.ended || l.set == nil
+	l.mu.Unlock()
+	if idle || l.d.fw == nil {
+		return nil
+	}
+	return l.d.fw.LoadList(l.c.Name, intervalsOf(set))
+}
+
+func intervalsOf(set *iplist.Set) []firewall.Interval {
+	out := make([]firewall.Interval, len(set.Ranges()))
+	for i, r := range set.Ranges() {
+		out[i] = firewall.Interval(r)
+	}
+	return out
 }
 
 // end stops looking at the files; what the kernel holds goes only with flush. It does not
@@ -300,7 +322,9 @@ func (l *blocklist) end(flush bool) {
 	l.mu.Unlock()
 	l.apply.Unlock()
 	if flush && l.d.fw != nil {
-		if err := l.d.fw.RemoveJail(l.c.Name); err != nil {
+		report, err := l.d.fw.RemoveJail(l.c.Name)
+		l.d.settled(report)
+		if err != nil {
 			l.d.log.With("component", "jail").Error(fmt.Sprintf("[%s] %v", l.c.Name, err))
 		}
 	}

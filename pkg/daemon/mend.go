@@ -2,114 +2,377 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
+	"bailiff/pkg/config"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/jail"
 )
 
-// Something else may flush the ruleset or our sets: a firewall that is reloaded,
-// a hand at nft. What was there is put back at once.
+// Others may change our table: a firewall that is reloaded, a hand at nft. The ruleset's
+// generation tells that somebody changed something; then it is looked whether our table
+// is what it should be, and it is made so at once. Single elements are found by comparing
+// the sets with the lists, which takes longer and is done less often.
 
-// watch hands over what the kernel tells. Where that fails, what is left is to
-// look every ten seconds.
-func (d *Daemon) watch(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := d.fw.Watch(ctx, func(damage firewall.Damage) {
-			select {
-			case d.damaged <- damage:
-			case <-ctx.Done():
-			}
-		})
-		if err != nil {
-			d.log.With("component", "server").Warn(fmt.Sprintf("%v: what something else removes is found every ten seconds only", err))
-		}
+const (
+	// askEvery is how often the generation is asked for.
+	askEvery = 250 * time.Millisecond
+	// lookEvery is how often the table is looked at in any case.
+	lookEvery = time.Minute
+	// againAfter and againAtMost are between two attempts at what the kernel refuses.
+	againAfter, againAtMost = time.Second, time.Minute
+	// tellAgain is when an error that stays is told once more.
+	tellAgain = 10 * time.Minute
+	// compareEvery is how often each jail's sets are compared in any case.
+	compareEvery = time.Hour
+	// Between two comparisons of a jail lies a hundred times what one takes, within
+	// these bounds.
+	pauseAtLeast, pauseAtMost = 10 * time.Second, time.Minute
+)
+
+// mender keeps the kernel's table what it should be.
+type mender struct {
+	d      *Daemon
+	poked  chan struct{} // the kernel refused something
+	told   map[string]time.Time
+	looked time.Time
+	pause  time.Duration // 0: nothing is owed, and no error stays
+	again  time.Time
+
+	mu      sync.Mutex // guards what follows
+	notes   map[string]bool
+	wake    chan struct{}
+	due     map[string]time.Time // when a jail's sets are to be compared
+	rested  map[string]time.Time // not before
+	renewed map[string]bool      // its sets were made anew, and nobody was told yet
+}
+
+func newMender(d *Daemon) *mender {
+	return &mender{
+		d: d, poked: make(chan struct{}, 1), told: map[string]time.Time{}, notes: map[string]bool{},
+		wake: make(chan struct{}, 1), due: map[string]time.Time{}, rested: map[string]time.Time{}, renewed: map[string]bool{},
+	}
+}
+
+// poke has the mender look at once.
+func (m *mender) poke() {
+	select {
+	case m.poked <- struct{}{}:
+	default:
+	}
+}
+
+// run mends until ctx ends. Where there is no firewall of ours, jails are told all the
+// same that the ruleset changed: their actions may have a part in it.
+func (m *mender) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	changed := func() bool { return false }
+	if m.d.fw != nil {
+		changed = m.d.fw.Changed
+		wg.Go(func() { m.comparing(ctx) })
+	} else if gens, err := firewall.NewGenerations(); err == nil {
+		defer gens.Close()
+		changed = gens.Changed
+	} else {
+		return // nobody may ask, and so nobody banned by nftables
+	}
+	m.looked = time.Now()
+	tick := time.NewTicker(askEvery)
+	defer tick.Stop()
+	for {
+		poked := false
 		select {
 		case <-ctx.Done():
-		case <-time.After(time.Minute):
+			return
+		case <-m.poked:
+			poked = true
+		case <-tick.C:
+		}
+		foreign := changed()
+		if foreign {
+			for _, j := range m.d.running() {
+				j.RulesetChanged()
+			}
+		}
+		if m.d.fw == nil {
+			continue
+		}
+		if poked && m.pause == 0 {
+			m.pause, m.again = againAfter, time.Now()
+		}
+		if owed := m.pause > 0 && !time.Now().Before(m.again); foreign || owed || time.Since(m.looked) > lookEvery {
+			m.look(foreign)
 		}
 	}
 }
 
-// mendPause is between two repairs, so that a program that removes again and
-// again what is put back has no more of us than that.
-const mendPause = 200 * time.Millisecond
+// look makes the table right, and pays what is owed to it.
+func (m *mender) look(foreign bool) {
+	m.looked = time.Now()
+	fw := m.d.fw
+	report, err := fw.Check()
+	m.report(report)
+	ok := m.tell(err)
+	for _, name := range report.Refill {
+		m.refill(name)
+	}
+	if foreign {
+		for _, name := range fw.Emptied() {
+			m.tell(fmt.Errorf("something else emptied a set of jail %s", name))
+			m.refill(name)
+		}
+		m.compare(m.d.enforced()...)
+	}
+	paid, err := fw.Pay()
+	ok = m.tell(err) && ok
+	m.compare(paid...)
+	if ok {
+		m.pause = 0
+		return
+	}
+	m.pause = min(max(2*m.pause, againAfter), againAtMost)
+	m.again = time.Now().Add(m.pause)
+}
 
-// mending repairs until ctx ends.
-func (d *Daemon) mending(ctx context.Context) {
-	server := d.log.With("component", "server")
-	again := time.NewTimer(time.Hour)
-	defer again.Stop()
-	looking := time.NewTicker(10 * time.Second)
-	defer looking.Stop()
-	broken := map[string]bool{}
-	for {
-		at := false // at once
-		again.Stop()
-		if len(broken) > 0 {
-			again.Reset(time.Second)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case name := <-d.repair:
-			broken[name] = true // with the next tick: the kernel may refuse again
-		case <-looking.C:
-			for _, name := range d.fw.Gone() {
-				broken[name] = true
-			}
-		case damage := <-d.damaged:
-			server.Warn(damage.String())
-			at = true
-			for more := true; more; {
-				names := damage.Jails
-				if names == nil {
-					d.mu.Lock()
-					names = append(sortedJails(d.jails), slices.Collect(maps.Keys(d.lists))...)
-					d.mu.Unlock()
-				}
-				for _, name := range names {
-					broken[name] = true
-				}
-				select {
-				case damage = <-d.damaged:
-				default:
-					more = false
-				}
-			}
-		case <-again.C:
-			at = true
-		}
-		if !at || len(broken) == 0 {
-			continue
-		}
-		for name := range broken {
-			d.mu.Lock()
-			j, l := d.jails[name], d.lists[name]
-			d.mu.Unlock()
-			repair := (func() (int, error))(nil)
-			switch {
-			case j != nil:
-				repair = j.Repair
-			case l != nil:
-				repair = l.repair
-			}
-			if repair != nil {
-				n, err := repair()
-				if err != nil {
-					server.Error(fmt.Sprintf("[%s] %v", name, err))
-					continue
-				}
-				server.Warn(fmt.Sprintf("[%s] nftables sets and rules made anew, with %d bans", name, n))
-			}
-			delete(broken, name)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(mendPause):
+// report writes what was found otherwise than it should be.
+func (m *mender) report(r firewall.Report) {
+	log := m.d.log.With("component", "server")
+	if len(r.Mended) > 0 {
+		log.Warn("something else changed our nftables table: " + strings.Join(r.Mended, "; "))
+	}
+	m.note(r.Notes)
+}
+
+// note writes what is new among things that stay.
+func (m *mender) note(notes []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, text := range notes {
+		if !m.notes[text] {
+			m.d.log.With("component", "server").Warn("nftables: " + strings.TrimPrefix(text, "nftables: "))
 		}
 	}
+	clear(m.notes)
+	for _, text := range notes {
+		m.notes[text] = true
+	}
+}
+
+// settled writes what a change of ours found.
+func (d *Daemon) settled(r firewall.Report) {
+	for _, text := range r.Mended {
+		d.log.With("component", "server").Info("nftables: " + text)
+	}
+	d.mender.note(r.Notes)
+}
+
+// openFirewall makes the table what it should be for the jails of a configuration, so
+// that what is in it stays in force.
+func openFirewall(cfg *config.Config) (*firewall.Firewall, firewall.Report, error) {
+	opts := cfg.Firewall
+	var rules []firewall.Rule
+	for _, j := range cfg.Jails {
+		switch {
+		case j.Unenforced:
+			opts.Others = append(opts.Others, j.Name)
+		case j.Broken() == nil:
+			rules = append(rules, j.Rule)
+		}
+	}
+	return firewall.Open(opts, rules...)
+}
+
+// find returns a running jail or list.
+func (d *Daemon) find(name string) (*jail.Jail, *blocklist) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.jails[name], d.lists[name]
+}
+
+// enforced returns the names of the jails and lists whose bans are in our sets.
+func (d *Daemon) enforced() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []string
+	for name, j := range d.jails {
+		if !j.Configured.Unenforced {
+			out = append(out, name)
+		}
+	}
+	out = slices.AppendSeq(out, maps.Keys(d.lists))
+	slices.Sort(out)
+	return out
+}
+
+// tell writes an error, unless it was told a short while ago. It reports whether there
+// was none.
+func (m *mender) tell(err error) bool {
+	if err == nil {
+		return true
+	}
+	now := time.Now()
+	maps.DeleteFunc(m.told, func(_ string, at time.Time) bool { return now.Sub(at) > tellAgain })
+	if _, known := m.told[err.Error()]; !known && len(m.told) < 100 {
+		m.told[err.Error()] = now
+		for line := range strings.Lines(err.Error()) {
+			m.d.log.With("component", "server").Error(strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return false
+}
+
+// refill puts a jail's bans, or a list, into sets that lack them.
+func (m *mender) refill(name string) {
+	j, l := m.d.find(name)
+	switch {
+	case j != nil:
+		_, _ = j.Refill() // a busy one's bans are found missing by the comparison
+	case l != nil:
+		if err := l.refill(); err != nil {
+			m.tell(fmt.Errorf("[%s] %w", name, err))
+		}
+	default:
+		return
+	}
+	m.mu.Lock()
+	m.renewed[name] = true
+	m.due[name] = time.Now()
+	m.rested[name] = time.Time{}
+	m.mu.Unlock()
+	m.rouse()
+}
+
+// compare has sets compared with their lists, as soon as it is their turn.
+func (m *mender) compare(names ...string) {
+	if len(names) == 0 {
+		return
+	}
+	m.mu.Lock()
+	now := time.Now()
+	for _, name := range names {
+		if due, ok := m.due[name]; !ok || due.After(now) {
+			m.due[name] = now
+		}
+	}
+	m.mu.Unlock()
+	m.rouse()
+}
+
+func (m *mender) rouse() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next returns a jail whose turn it is, or else how long there is none.
+func (m *mender) next() (name string, wait time.Duration) {
+	running := m.d.enforced()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	for _, known := range []map[string]time.Time{m.due, m.rested} {
+		maps.DeleteFunc(known, func(name string, _ time.Time) bool { return !slices.Contains(running, name) })
+	}
+	maps.DeleteFunc(m.renewed, func(name string, _ bool) bool { return !slices.Contains(running, name) })
+	wait = time.Minute
+	for _, n := range running {
+		at, ok := m.due[n]
+		if !ok {
+			at = now.Add(compareEvery)
+			m.due[n] = at
+		}
+		if rest := m.rested[n]; at.Before(rest) {
+			at = rest
+		}
+		if left := at.Sub(now); left < wait {
+			name, wait = n, left
+		}
+	}
+	if wait > 0 {
+		return "", wait
+	}
+	m.due[name] = now.Add(compareEvery)
+	return name, 0
+}
+
+// comparing compares sets with lists until ctx ends, one after the other.
+func (m *mender) comparing(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.wake:
+		case <-timer.C:
+		}
+		name, wait := m.next()
+		if name != "" {
+			begun := time.Now()
+			m.compareOne(name)
+			wait = 0
+			m.mu.Lock()
+			m.rested[name] = time.Now().Add(min(max(100*time.Since(begun), pauseAtLeast), pauseAtMost))
+			m.mu.Unlock()
+		}
+		timer.Reset(max(wait, time.Millisecond))
+	}
+}
+
+// compareOne compares one jail's sets with its list. Only when they are the same is it
+// said that what was lost is back.
+func (m *mender) compareOne(name string) {
+	log := m.d.log.With("component", "actions")
+	j, l := m.d.find(name)
+	m.mu.Lock()
+	renewed := m.renewed[name]
+	m.mu.Unlock()
+	held, missing := 0, 0
+	switch {
+	case j != nil:
+		diff, err := j.Compare()
+		var busy *jail.BusyError
+		if errors.As(err, &busy) {
+			m.compare(name)
+			return
+		}
+		if err != nil {
+			log.Error(fmt.Sprintf("[%s] %v", name, err))
+			return
+		}
+		held, missing = diff.Held, diff.Missing
+	case l != nil:
+		n, same, err := l.compare()
+		if err == nil && !same {
+			if !renewed {
+				log.Warn(fmt.Sprintf("[%s] something else changed the kernel's sets of this list: loaded again", name))
+			}
+			missing = n
+			err = l.refill()
+		}
+		if err != nil {
+			log.Error(fmt.Sprintf("[%s] %v", name, err))
+			return
+		}
+		held = n
+	}
+	if !renewed {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if missing > 0 { // not yet: look again
+		m.due[name] = time.Now()
+		return
+	}
+	delete(m.renewed, name)
+	log.Warn(fmt.Sprintf("[%s] nftables sets and rules made anew, with %d bans", name, held))
 }

@@ -13,10 +13,221 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the kernel holds, read back.
+// What the kernel's sets hold, read back.
 
-// Elements returns what the kernel holds of a jail. Reading 100,000 back takes
-// the kernel about a second, in which others may go on making changes.
+// element is one element as it comes: a key of its own, or the beginning or the end of
+// an interval.
+type element struct {
+	key     []byte
+	end     bool          // behind the last of an interval
+	timeout bool          // it has one
+	left    time.Duration // of it
+}
+
+func readElements(data []byte) []element {
+	var out []element
+	for _, list := range attributes(data) {
+		if list.kind != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+			continue
+		}
+		for _, item := range nested(list.data) {
+			var e element
+			for _, a := range nested(item.data) {
+				switch a.kind {
+				case unix.NFTA_SET_ELEM_KEY:
+					for _, v := range nested(a.data) {
+						if v.kind == unix.NFTA_DATA_VALUE {
+							e.key = slices.Clone(v.data)
+						}
+					}
+				case unix.NFTA_SET_ELEM_FLAGS:
+					e.end = a.uint32()&unix.NFT_SET_ELEM_INTERVAL_END != 0
+				case unix.NFTA_SET_ELEM_TIMEOUT:
+					e.timeout = a.uint64() != 0
+				case unix.NFTA_SET_ELEM_EXPIRATION:
+					e.left = time.Duration(a.uint64()) * time.Millisecond
+				}
+			}
+			if e.timeout {
+				e.left = max(e.left, time.Millisecond)
+			} else {
+				e.left = 0
+			}
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// span is addresses of one family with what is left of their time.
+type span struct {
+	first, last netip.Addr
+	left        time.Duration // 0: for ever
+}
+
+// prefix returns the network or address that a span is; not ok if it is none.
+func (s span) prefix() (netip.Prefix, bool) {
+	for bits := s.first.BitLen(); bits >= 0; bits-- {
+		p := netip.PrefixFrom(s.first, bits)
+		if p.Masked().Addr() != s.first {
+			break
+		}
+		if lastOf(p) == s.last {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// prefixes returns the networks that make up a span.
+func (s span) prefixes() []netip.Prefix {
+	var out []netip.Prefix
+	for at := s.first; at.IsValid() && !s.last.Less(at); {
+		p := netip.PrefixFrom(at, at.BitLen())
+		for bits := at.BitLen() - 1; bits >= 0; bits-- {
+			wider := netip.PrefixFrom(at, bits)
+			if wider.Masked().Addr() != at || s.last.Less(lastOf(wider)) {
+				break
+			}
+			p = wider
+		}
+		out = append(out, p)
+		at = lastOf(p).Next()
+	}
+	return out
+}
+
+// lastOf returns the last address of a network.
+func lastOf(id netip.Prefix) netip.Addr {
+	b := id.Masked().Addr().AsSlice()
+	for i := id.Bits(); i < len(b)*8; i++ {
+		b[i/8] |= 1 << (7 - i%8)
+	}
+	last, _ := netip.AddrFromSlice(b)
+	return last
+}
+
+// spansOf makes spans of the elements of a set of addresses: of networks of the length
+// bits, or in an interval set of beginnings and ends.
+func spansOf(all []element, bits int, interval bool) []span {
+	out := make([]span, 0, len(all))
+	if !interval {
+		for _, e := range all {
+			a, ok := netip.AddrFromSlice(e.key)
+			if p, err := a.Prefix(min(bits, a.BitLen())); ok && err == nil {
+				out = append(out, span{p.Addr(), lastOf(p), e.left})
+			}
+		}
+		return out
+	}
+	// At the same key, an end comes before a beginning.
+	slices.SortFunc(all, func(a, b element) int {
+		if c := slices.Compare(a.key, b.key); c != 0 || a.end == b.end {
+			return c
+		}
+		if a.end {
+			return -1
+		}
+		return 1
+	})
+	for i, e := range all {
+		first, ok := netip.AddrFromSlice(e.key)
+		if e.end || !ok {
+			continue
+		}
+		last := lastOf(netip.PrefixFrom(first, 0)) // where no end follows
+		if i+1 < len(all) {
+			if next, ok := netip.AddrFromSlice(all[i+1].key); ok {
+				last = next.Prev()
+			}
+		}
+		if !last.Less(first) {
+			out = append(out, span{first, last, e.left})
+		}
+	}
+	return out
+}
+
+// maxReads is how often a set is read that others change meanwhile; then what was found
+// in any of the attempts counts.
+const maxReads = 3
+
+// readSpans returns what a set holds. A set that is gone holds nothing.
+func (f *Firewall) readSpans(set string, bits int, interval bool) ([]span, error) {
+	seen := map[string]bool{}
+	var all []element
+	for attempt := 1; ; attempt++ {
+		msgs, err := f.readOnce(set)
+		if err != nil && !errors.Is(err, errInterrupted) {
+			return nil, explain("read set "+set, err)
+		}
+		var now []element
+		for _, m := range msgs {
+			now = append(now, readElements(m.Data)...)
+		}
+		if err == nil {
+			return spansOf(now, bits, interval), nil
+		}
+		for _, e := range now {
+			key := fmt.Sprint(e.end, string(e.key))
+			if !seen[key] {
+				seen[key] = true
+				all = append(all, e)
+			}
+		}
+		if attempt == maxReads {
+			return spansOf(all, bits, interval), nil
+		}
+	}
+}
+
+func (f *Firewall) readOnce(set string) ([]netlink.Message, error) {
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	if err := roomForDumps(c); err != nil {
+		return nil, err
+	}
+	msgs, err := dump(c, unix.NFT_MSG_GETSETELEM, names(f.opts.Table, set))
+	if errors.Is(err, unix.ENOENT) {
+		err = nil
+	}
+	return msgs, err
+}
+
+// isEmpty reports whether a set holds nothing. It reads no more than the beginning.
+func (f *Firewall) isEmpty(set string) (bool, error) {
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return false, explain("open a netlink socket", err)
+	}
+	defer c.Close()
+	if _, err := c.Send(request(unix.NFT_MSG_GETSETELEM, unix.NFPROTO_INET, netlink.Dump, names(f.opts.Table, set))); err != nil {
+		return false, explain("read set "+set, err)
+	}
+	answer, err := receiveOnce(c)
+	if err != nil {
+		return false, explain("read set "+set, err)
+	}
+	msgs, err := syscall.ParseNetlinkMessage(answer)
+	if err != nil {
+		return false, explain("read set "+set, err)
+	}
+	for _, m := range msgs {
+		if m.Header.Type&0xff == unix.NFT_MSG_NEWSETELEM && m.Header.Type>>8 == unix.NFNL_SUBSYS_NFTABLES && len(readElements(m.Data)) > 0 {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// Elements returns what the kernel holds of a jail. Reading 100,000 back takes the
+// kernel half a second, in which others may go on making changes. Ranges that are no
+// networks, which only somebody else can have put there, are replaced by the networks
+// that they are made of. What is to be removed, though the kernel has refused it so far,
+// is left out.
 func (f *Firewall) Elements(jail string) ([]Element, error) {
 	f.mu.Lock()
 	j := f.jails[jail]
@@ -24,74 +235,79 @@ func (f *Firewall) Elements(jail string) ([]Element, error) {
 		f.mu.Unlock()
 		return nil, fmt.Errorf("nftables: jail %s has no sets", jail)
 	}
-	sets := j.sets
+	sets, rule := j.sets, j.rule
 	f.mu.Unlock()
-	c, err := f.conn(roomForDumps)
-	if err != nil {
-		return nil, explain("open a netlink socket", err)
-	}
 	var out []Element
-	for i, set := range sets {
+	for kind, set := range sets {
 		if set == nil {
 			continue
 		}
-		e, err := f.elements(c, set, j.rule.bitsOf(i))
+		spans, err := f.readSpans(set.Name, rule.bitsOf(kind), set.Interval)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, e...)
+		var split []span
+		for _, s := range spans {
+			if p, ok := s.prefix(); ok {
+				out = append(out, Element{p, s.left})
+				continue
+			}
+			split = append(split, s)
+			for _, p := range s.prefixes() {
+				out = append(out, Element{p, s.left})
+			}
+		}
+		if err := f.split(set, split); err != nil {
+			return nil, err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if o := f.owed[jail]; o != nil {
+		out = o.without(out)
 	}
 	return out, nil
+}
+
+// split replaces ranges by the networks that they are made of.
+func (f *Firewall) split(set *nftables.Set, ranges []span) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for chunk := range slices.Chunk(ranges, perMessage/128) {
+		c, err := f.conn()
+		if err != nil {
+			return explain("open a netlink socket", err)
+		}
+		var del, add []nftables.SetElement
+		for _, s := range chunk {
+			del = append(del, intervalOf(s)...)
+			for _, p := range s.prefixes() {
+				add = append(add, intervalOf(span{p.Masked().Addr(), lastOf(p), s.left})...)
+			}
+		}
+		if err := errors.Join(c.SetDeleteElements(set, del), c.SetAddElements(set, add)); err != nil {
+			return explain("split ranges in set "+set.Name, err)
+		}
+		if err := f.gens.own(c.Flush); err != nil && !errors.Is(err, unix.ENOENT) { // it ended meanwhile
+			return explain("split ranges in set "+set.Name, err)
+		}
+	}
+	return nil
+}
+
+// intervalOf returns the elements of a span in an interval set: its first address, and
+// the one behind its last as an end.
+func intervalOf(s span) []nftables.SetElement {
+	out := []nftables.SetElement{{Key: s.first.AsSlice(), Timeout: s.left}}
+	if end := s.last.Next(); end.IsValid() {
+		out = append(out, nftables.SetElement{Key: end.AsSlice(), IntervalEnd: true})
+	}
+	return out
 }
 
 // bitsOf returns the length of what a set's elements stand for.
 func (r *Rule) bitsOf(kind int) int {
 	return [6]int{32, 128, 32, 128, r.Prefix4, r.Prefix6}[kind]
-}
-
-func (f *Firewall) elements(c *nftables.Conn, set *nftables.Set, bits int) ([]Element, error) {
-	raw, err := c.GetSetElements(set)
-	if err != nil && !errors.Is(err, syscall.ENOENT) {
-		return nil, explain("read set "+set.Name, err)
-	}
-	if !set.Interval {
-		out := make([]Element, 0, len(raw))
-		for _, e := range raw {
-			if a, ok := netip.AddrFromSlice(e.Key); ok {
-				out = append(out, Element{netip.PrefixFrom(a, bits), left(e)})
-			}
-		}
-		return out, nil
-	}
-	// Beginnings and ends come as elements of their own: sort them and take pairs.
-	slices.SortFunc(raw, func(a, b nftables.SetElement) int {
-		return slices.Compare(a.Key, b.Key)
-	})
-	var out []Element
-	for i, e := range raw {
-		first, ok := netip.AddrFromSlice(e.Key)
-		if e.IntervalEnd || !ok {
-			continue
-		}
-		var end netip.Addr // not valid: up to the last address
-		if i+1 < len(raw) && raw[i+1].IntervalEnd {
-			end, _ = netip.AddrFromSlice(raw[i+1].Key)
-		}
-		for bits := 0; bits <= first.BitLen(); bits++ {
-			if p := netip.PrefixFrom(first, bits); p.Masked().Addr() == first && behind(p) == end {
-				out = append(out, Element{p, left(e)})
-				break
-			}
-		}
-	}
-	return out, nil
-}
-
-func left(e nftables.SetElement) time.Duration {
-	if e.Timeout == 0 {
-		return 0
-	}
-	return max(e.Expires, time.Millisecond)
 }
 
 // roomForDumps lets the kernel answer in pieces of 32 KiB. It makes them as large
@@ -100,23 +316,27 @@ func left(e nftables.SetElement) time.Duration {
 // hash set from its beginning: 100,000 elements take 3 s so, and 0.4 s in large
 // pieces.
 func roomForDumps(c *netlink.Conn) error {
-	if _, err := c.Send(netlink.Message{
-		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN, Flags: netlink.Request},
-		Data:   []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, 0},
-	}); err != nil {
+	if _, err := c.Send(request(unix.NFT_MSG_GETGEN, unix.AF_UNSPEC, 0, nil)); err != nil {
 		return err
 	}
+	_, err := receiveOnce(c)
+	return err
+}
+
+// receiveOnce returns one piece of what the kernel answers.
+func receiveOnce(c *netlink.Conn) ([]byte, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	buf := make([]byte, 64<<10)
+	n := 0
 	var readErr error
 	if err := raw.Read(func(fd uintptr) bool {
-		_, _, readErr = unix.Recvfrom(int(fd), buf, 0)
+		n, _, readErr = unix.Recvfrom(int(fd), buf, 0)
 		return !errors.Is(readErr, unix.EAGAIN)
 	}); err != nil {
-		return err
+		return nil, err
 	}
-	return readErr
+	return buf[:max(n, 0)], readErr
 }

@@ -47,15 +47,11 @@ func prefix(s string) netip.Prefix {
 
 func open(t testing.TB, rules ...Rule) *Firewall {
 	t.Helper()
-	f, err := Open(Options{})
+	f, _, err := Open(Options{}, rules...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range rules {
-		if err := f.AddJail(r); err != nil {
-			t.Fatal(err)
-		}
-	}
+	t.Cleanup(f.Close)
 	return f
 }
 
@@ -92,7 +88,7 @@ func TestRules(t *testing.T) {
 		t.Error("an interval set was made before it was needed")
 	}
 	// A jail that starts again leaves one rule of each kind.
-	if err := f.AddJail(Rule{Jail: "one", Ports: []PortRange{{2222, 2222}}, Protocols: []string{"tcp"}}); err != nil {
+	if _, err := f.AddJail(Rule{Jail: "one", Ports: []PortRange{{2222, 2222}}, Protocols: []string{"tcp"}}); err != nil {
 		t.Fatal(err)
 	}
 	got = nft(t, "list", "table", "inet", "f2b-table")
@@ -100,7 +96,7 @@ func TestRules(t *testing.T) {
 	if strings.Contains(got, "dport 22 ") || strings.Count(got, "@addr-set-one") != 1 {
 		t.Errorf("the old rule stayed:\n%s", got)
 	}
-	if err := f.RemoveJail("one"); err != nil {
+	if _, err := f.RemoveJail("one"); err != nil {
 		t.Fatal(err)
 	}
 	if got = nft(t, "list", "table", "inet", "f2b-table"); strings.Contains(got, "set-one") {
@@ -110,11 +106,12 @@ func TestRules(t *testing.T) {
 
 func TestHooks(t *testing.T) {
 	inNamespace(t)
-	f, err := Open(Options{Table: "x", Chain: "y", Hooks: []Hook{{"input", -5}, {"forward", -10}}})
+	f, _, err := Open(Options{Table: "x", Chain: "y", Hooks: []Hook{{"input", -5}, {"forward", -10}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.AddJail(Rule{Jail: "web", Ports: []PortRange{{80, 80}}, Protocols: []string{"tcp"}}); err != nil {
+	defer f.Close()
+	if _, err := f.AddJail(Rule{Jail: "web", Ports: []PortRange{{80, 80}}, Protocols: []string{"tcp"}}); err != nil {
 		t.Fatal(err)
 	}
 	got := nft(t, "list", "table", "inet", "x")
@@ -122,7 +119,7 @@ func TestHooks(t *testing.T) {
 	if strings.Count(got, "ip saddr @addr-set-web") != 2 {
 		t.Errorf("not one rule a chain:\n%s", got)
 	}
-	if _, err := Open(Options{Hooks: []Hook{{"output", 0}}}); err == nil || !strings.Contains(err.Error(), "input, forward, prerouting") {
+	if _, _, err := Open(Options{Hooks: []Hook{{"output", 0}}}); err == nil || !strings.Contains(err.Error(), "input, forward, prerouting") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -145,7 +142,9 @@ func TestElements(t *testing.T) {
 	contains(t, nft(t, "list", "chain", "inet", "f2b-table", "f2b-chain"), "ip saddr @net-set-web", "ip6 saddr @net6-set-web")
 
 	// Another daemon finds them, with what is left of their time.
-	held, err := open(t, rule).Elements(rule.Jail)
+	f.Close()
+	f = open(t, rule)
+	held, err := f.Elements(rule.Jail)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +214,9 @@ func TestPrefixes(t *testing.T) {
 	contains(t, nft(t, "list", "set", "inet", "f2b-table", "net-set-web"), "203.0.0.0/16 timeout 1h")
 	contains(t, nft(t, "list", "chain", "inet", "f2b-table", "f2b-chain"),
 		"ip saddr & 255.255.255.0 == @prefix4-set-web", "ip6 saddr & ffff:ffff:ffff:ffff:: == @prefix6-set-web", "ip6 saddr @net6-set-web")
-	held, err := open(t, rule).Elements(rule.Jail)
+	f.Close()
+	f = open(t, rule)
+	held, err := f.Elements(rule.Jail)
 	if err != nil {
 		t.Fatal(err)
 	}

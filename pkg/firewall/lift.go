@@ -16,7 +16,10 @@ func (f *Firewall) Lift(jail string, id netip.Prefix) (was bool, err error) {
 	if j == nil || j.sets[j.rule.kindOf(id)] == nil {
 		return false, nil
 	}
-	err = f.apply([]Change{{Jail: jail, ID: id, Remove: true}})
+	if o := f.owed[jail]; o != nil {
+		delete(o.changes, id)
+	}
+	err = f.commit([]Change{{Jail: jail, ID: id, Remove: true}})
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}

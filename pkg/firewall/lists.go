@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/google/nftables"
-	"github.com/mdlayher/netlink"
 )
 
 // A list of many networks at once, in the interval sets of a jail.
@@ -14,49 +13,27 @@ import (
 // Interval is addresses of one family from First to Last; both belong to it.
 type Interval struct{ First, Last netip.Addr }
 
-// LoadList puts a list in the place of everything that a jail's interval sets hold, in
-// one transaction: at no moment is what both lists have let through. The intervals
+// LoadList puts a list in the place of everything that a jail's sets hold, in one
+// transaction: at no moment is what both lists have let through. The intervals
 // neither touch nor overlap.
 func (f *Firewall) LoadList(jail string, list []Interval) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.ports.deaf(func() (int, error) {
-		if err := f.loadList(jail, list); err != nil {
-			return 0, err
-		}
-		return 1, nil
-	})
-}
-
-// bytesPerInterval is what an interval takes of a message, with its end, at most.
-const bytesPerInterval = 128
-
-func (f *Firewall) loadList(jail string, list []Interval) error {
 	j := f.jails[jail]
 	if j == nil {
 		return fmt.Errorf("nftables: jail %s has no sets", jail)
 	}
-	c, err := f.conn(func(c *netlink.Conn) error {
-		// All of it is one message to the kernel.
-		_ = c.SetWriteBuffer(max(16<<20, len(list)*bytesPerInterval))
-		return nil
-	})
+	c, err := f.conn(roomFor(len(list)))
 	if err != nil {
 		return explain("open a netlink socket", err)
 	}
-	made := false
+	sets := j.sets
 	for _, kind := range []int{setNet4, setNet6} {
-		if j.sets[kind] == nil {
-			j.sets[kind] = f.newSet(kind, jail)
-			if err := c.AddSet(j.sets[kind], nil); err != nil {
-				return explain("make set "+j.sets[kind].Name, err)
+		if sets[kind] == nil {
+			sets[kind] = f.newSet(kind, SetNames(jail)[kind])
+			if err := f.grow(c, j, kind, sets[kind]); err != nil {
+				return err
 			}
-			made = true
-		}
-	}
-	if made {
-		if err := f.addRules(c, j); err != nil {
-			return err
 		}
 	}
 	var elements [2][]nftables.SetElement
@@ -65,24 +42,64 @@ func (f *Firewall) loadList(jail string, list []Interval) error {
 		if r.First.Is6() {
 			six = 1
 		}
-		elements[six] = append(elements[six], nftables.SetElement{Key: r.First.AsSlice()})
-		if end := r.Last.Next(); end.IsValid() {
-			elements[six] = append(elements[six], nftables.SetElement{Key: end.AsSlice(), IntervalEnd: true})
-		}
+		elements[six] = append(elements[six], intervalOf(span{r.First, r.Last, 0})...)
 	}
-	for six, kind := range []int{setNet4, setNet6} {
-		c.FlushSet(j.sets[kind])
-		for chunk := range slices.Chunk(elements[six], perMessage) {
-			if err := c.SetAddElements(j.sets[kind], chunk); err != nil {
-				return explain("put elements into set "+j.sets[kind].Name, err)
+	for kind, set := range sets {
+		if set == nil {
+			continue
+		}
+		c.FlushSet(set)
+		if kind != setNet4 && kind != setNet6 {
+			continue
+		}
+		for chunk := range slices.Chunk(elements[kind-setNet4], perMessage) {
+			if err := c.SetAddElements(set, chunk); err != nil {
+				return explain("put elements into set "+set.Name, err)
 			}
 		}
 	}
-	if err := c.Flush(); err != nil {
-		if made { // what the transaction would have made is not there
-			j.sets[setNet4], j.sets[setNet6] = nil, nil
-		}
+	if err := f.gens.own(c.Flush); err != nil {
 		return explain(fmt.Sprintf("load a list of %d intervals", len(list)), err)
 	}
+	j.sets = sets
+	for six, kind := range []int{setNet4, setNet6} {
+		j.filled[kind] = len(elements[six]) > 0
+	}
 	return nil
+}
+
+// HoldsList reports whether a jail's sets hold just a list.
+func (f *Firewall) HoldsList(jail string, list []Interval) (bool, error) {
+	f.mu.Lock()
+	j := f.jails[jail]
+	if j == nil {
+		f.mu.Unlock()
+		return false, fmt.Errorf("nftables: jail %s has no sets", jail)
+	}
+	sets, rule := j.sets, j.rule
+	f.mu.Unlock()
+	var held []span
+	for kind, set := range sets {
+		if set == nil {
+			continue
+		}
+		spans, err := f.readSpans(set.Name, rule.bitsOf(kind), set.Interval)
+		if err != nil {
+			return false, err
+		}
+		held = append(held, spans...)
+	}
+	if len(held) != len(list) {
+		return false, nil
+	}
+	wanted := make(map[Interval]bool, len(list))
+	for _, r := range list {
+		wanted[r] = true
+	}
+	for _, s := range held {
+		if !wanted[Interval{s.first, s.last}] || s.left != 0 {
+			return false, nil
+		}
+	}
+	return true, nil
 }

@@ -27,34 +27,47 @@ func KnownProtocol(name string) bool {
 	return ok
 }
 
-// matches returns what the packets of a jail have in common, one list of
-// expressions for each rule that is needed.
-func (f *Firewall) matches(c *nftables.Conn, r Rule) [][]expr.Any {
-	if len(r.Protocols) == 0 {
-		return [][]expr.Any{nil}
-	}
-	if len(r.Ports) == 0 {
-		if len(r.Protocols) == 1 {
-			return [][]expr.Any{protocolIs(r.Protocols[0])}
-		}
-		elements := make([]nftables.SetElement, len(r.Protocols))
-		for i, p := range r.Protocols {
-			elements[i] = nftables.SetElement{Key: []byte{protocolNumbers[p]}}
-		}
-		set := &nftables.Set{Table: f.table, Anonymous: true, Constant: true, KeyType: nftables.TypeInetProto}
-		_ = c.AddSet(set, elements) // fails only for names that are too long
-		return [][]expr.Any{{
-			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-			&expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID},
-		}}
-	}
-	var out [][]expr.Any
-	for _, p := range r.Protocols {
-		exprs := append(protocolIs(p), &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2})
-		out = append(out, append(exprs, f.portIs(c, r.Ports)...))
-	}
-	return out
+// match is what the packets of a rule have in common.
+type match struct {
+	exprs []expr.Any
+	// in, if not nil, is a set without a name that the last of exprs looks into.
+	in       *nftables.Set
+	elements []nftables.SetElement
 }
+
+// matches returns one match for each rule that is needed.
+func (r *Rule) matches() []match {
+	if len(r.Protocols) == 0 {
+		return []match{{}}
+	}
+	var portless []string
+	var out []match
+	for _, p := range r.Protocols {
+		if len(r.Ports) == 0 || !hasPorts[p] {
+			portless = append(portless, p)
+			continue
+		}
+		exprs := append(protocolIs(p), &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2})
+		out = append(out, portIs(exprs, r.Ports))
+	}
+	switch len(portless) {
+	case 0:
+		return out
+	case 1:
+		return append(out, match{exprs: protocolIs(portless[0])})
+	}
+	m := match{
+		exprs: []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Lookup{SourceRegister: 1}},
+		in:    &nftables.Set{Anonymous: true, Constant: true, KeyType: nftables.TypeInetProto},
+	}
+	for _, p := range portless {
+		m.elements = append(m.elements, nftables.SetElement{Key: []byte{protocolNumbers[p]}})
+	}
+	return append(out, m)
+}
+
+// hasPorts are the protocols that have any; the others are shut out as a whole.
+var hasPorts = map[string]bool{"tcp": true, "udp": true, "sctp": true, "dccp": true, "udplite": true}
 
 func protocolIs(name string) []expr.Any {
 	return []expr.Any{
@@ -63,24 +76,68 @@ func protocolIs(name string) []expr.Any {
 	}
 }
 
-func (f *Firewall) portIs(c *nftables.Conn, ports []PortRange) []expr.Any {
+func portIs(exprs []expr.Any, ports []PortRange) match {
 	if len(ports) == 1 && ports[0].First == ports[0].Last {
-		return []expr.Any{&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(ports[0].First)}}
+		return match{exprs: append(exprs, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(ports[0].First)})}
 	}
-	set := &nftables.Set{Table: f.table, Anonymous: true, Constant: true, KeyType: nftables.TypeInetService}
-	var elements []nftables.SetElement
+	m := match{exprs: append(exprs, &expr.Lookup{SourceRegister: 1}), in: &nftables.Set{Anonymous: true, Constant: true, KeyType: nftables.TypeInetService}}
 	merged := mergePorts(ports)
 	for _, p := range merged {
-		set.Interval = set.Interval || p.First != p.Last
+		m.in.Interval = m.in.Interval || p.First != p.Last
 	}
 	for _, p := range merged {
-		elements = append(elements, nftables.SetElement{Key: binaryutil.BigEndian.PutUint16(p.First)})
-		if set.Interval && p.Last < 65535 {
-			elements = append(elements, nftables.SetElement{Key: binaryutil.BigEndian.PutUint16(p.Last + 1), IntervalEnd: true})
+		m.elements = append(m.elements, nftables.SetElement{Key: binaryutil.BigEndian.PutUint16(p.First)})
+		if m.in.Interval && p.Last < 65535 {
+			m.elements = append(m.elements, nftables.SetElement{Key: binaryutil.BigEndian.PutUint16(p.Last + 1), IntervalEnd: true})
 		}
 	}
-	_ = c.AddSet(set, elements)
-	return []expr.Any{&expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID}}
+	return m
+}
+
+// wantedRule is one of ours.
+type wantedRule struct {
+	chain string
+	match match
+	set   *nftables.Set
+	mask  []byte
+	drop  bool
+	text  string // what it says, see describe
+}
+
+// wanted returns the rules that look into one set of a jail, for one chain.
+func (j *jailSets) wanted(kind int, set *nftables.Set, chain string) []wantedRule {
+	var out []wantedRule
+	for _, m := range j.rule.matches() {
+		w := wantedRule{chain: chain, match: m, set: set, mask: j.rule.maskOf(kind), drop: j.rule.Drop}
+		var elements []element
+		for _, e := range m.elements {
+			elements = append(elements, element{key: e.Key, end: e.IntervalEnd})
+		}
+		exprs := append(slices.Clone(m.exprs), verdict(set, w.mask, w.drop)...)
+		w.text = describe(exprs, func(l *expr.Lookup) string {
+			if l.SetName == "" {
+				return contentsOf(elements)
+			}
+			return "@" + l.SetName
+		})
+		out = append(out, w)
+	}
+	return out
+}
+
+// add puts the rule behind those of its chain.
+func (w *wantedRule) add(c *nftables.Conn, table *nftables.Table) error {
+	exprs := slices.Clone(w.match.exprs)
+	if w.match.in != nil {
+		set := *w.match.in
+		set.Table = table
+		if err := c.AddSet(&set, w.match.elements); err != nil {
+			return explain("make a set of ports or protocols", err)
+		}
+		exprs[len(exprs)-1] = &expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID}
+	}
+	c.AddRule(&nftables.Rule{Table: table, Chain: &nftables.Chain{Name: w.chain, Table: table}, Exprs: append(exprs, verdict(w.set, w.mask, w.drop)...)})
+	return nil
 }
 
 // mergePorts sorts ranges and joins those that touch: the kernel takes no overlap.

@@ -88,6 +88,9 @@ type Deps struct {
 	Sessions func() []netip.Addr
 	// Source makes the source of a jail; nil: its log files.
 	Source func(*config.Jail, *filter.Filter) Source
+	// RemoveForeign has what is in the jail's sets and on no list removed; else it is
+	// adopted.
+	RemoveForeign bool
 	// MaxMatches is how many lines of the log are kept with a ban.
 	MaxMatches int
 	// Changed is called when bans came or went; nil: nobody asks.
@@ -155,7 +158,9 @@ type Jail struct {
 		by     time.Duration
 		seen   time.Time // steady
 	}
-	year  int           // by which the filter was compiled
+	year      int        // by which the filter was compiled
+	comparing sync.Mutex // held while the kernel's sets are compared with the list
+
 	armed time.Time     // the end of a ban that a timer is set for
 	slept time.Duration // by how much the kernel's timers were behind when it had the bans last
 
@@ -290,7 +295,7 @@ func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
 	j.slept, j.year = deps.Clock.Suspended(), deps.Clock.Wall().Year()
 	j.publish()
 	go j.run(j.ctx)
-	if j.deps.Store != nil {
+	if !c.Unenforced {
 		go j.reconcile(j.ctx)
 	}
 	return j, nil

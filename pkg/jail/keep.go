@@ -1,7 +1,6 @@
 package jail
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -26,11 +25,6 @@ const (
 	// of a name, for ignorecommand): a position must not be ahead of those. With failures
 	// that wait for longer, it is, and those are lost if the daemon ends.
 	saveAtLast = 15 * time.Second
-	// reconcileAfter is when elements of the kernel that nobody knows are taken out:
-	// by then, the lines that may have led to them are read again.
-	reconcileAfter = 2 * time.Second
-	// leftSlack is by how much the kernel's timeout of a ban may differ from ours.
-	leftSlack = 2 * time.Second
 )
 
 // load asks the store for what is known of the jail, or the jail that it takes the place
@@ -111,18 +105,22 @@ func (j *Jail) takeOver(state store.State, before Carry) error {
 		inKernel := map[netip.Prefix]bool{}
 		for _, e := range held {
 			inKernel[e.ID] = true
-			if j.ignored(e.ID) != "" {
+			if _, ok := j.bans.Get(e.ID); ok {
+				continue
+			}
+			// Of what has a timeout, the kernel is our only memory.
+			if reason := j.unwanted(e, e.Left == 0); reason != "" {
+				j.tookOut(e.ID, reason)
 				changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: e.ID, Remove: true})
 				continue
 			}
-			if _, ok := j.bans.Get(e.ID); !ok {
-				b := j.banOf(e, now)
-				j.bans.Add(b)
-				j.banned(b)
-				restored = append(restored, b.ID)
+			b := j.adopt(e, now)
+			if b.Permanent() != (e.Left == 0) {
+				changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: e.ID, Left: b.Left(now), Replace: true})
 			}
+			restored = append(restored, b.ID)
 		}
-		changes = slices.DeleteFunc(changes, func(c firewall.Change) bool { return inKernel[c.ID] && !c.Remove })
+		changes = slices.DeleteFunc(changes, func(c firewall.Change) bool { return inKernel[c.ID] && !c.Remove && !c.Replace })
 	}
 	j.deps.Firewall.Push(changes...)
 	for _, id := range restored { // only now: the kernel comes first
@@ -143,14 +141,6 @@ func (j *Jail) takeOver(state store.State, before Carry) error {
 	return nil
 }
 
-func (j *Jail) banOf(e firewall.Element, now time.Time) ban.Ban {
-	b := ban.Ban{ID: e.ID, Start: now}
-	if e.Left > 0 {
-		b.End = now.Add(e.Left)
-	}
-	return b
-}
-
 func resume(known []store.Position) map[string][]source.Position {
 	out := map[string][]source.Position{}
 	for _, p := range known {
@@ -160,51 +150,6 @@ func resume(known []store.Position) map[string][]source.Position {
 		})
 	}
 	return out
-}
-
-// reconcile brings the kernel's sets in line with the list, once: what was there
-// from before may be missing there, end at another time, or be nobody's.
-func (j *Jail) reconcile(ctx context.Context) {
-	timer := time.NewTimer(reconcileAfter)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return
-	case <-timer.C:
-	}
-	began := j.deps.Clock.Now()
-	held, err := j.deps.Firewall.Elements(j.Config.Name)
-	if err != nil {
-		j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", j.Config.Name, err))
-		return
-	}
-	ended := j.deps.Clock.Now()
-	j.inbox.tell(func(j *Jail) { j.bringInLine(held, began, ended) })
-}
-
-// bringInLine compares what the kernel held between two moments with the list,
-// and asks for the difference.
-func (j *Jail) bringInLine(held []firewall.Element, began, ended time.Time) {
-	now := j.deps.Clock.Now()
-	var changes []firewall.Change
-	inKernel := make(map[netip.Prefix]bool, len(held))
-	for _, e := range held {
-		inKernel[e.ID] = true
-		b, ok := j.bans.Get(e.ID)
-		switch {
-		case !ok:
-			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: e.ID, Remove: true})
-		case b.Permanent() != (e.Left == 0),
-			!b.Permanent() && b.Left(now) > leftSlack && (e.Left > b.Left(began)+leftSlack || e.Left < b.Left(ended)-leftSlack):
-			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: e.ID, Left: b.Left(now), Replace: true})
-		}
-	}
-	for _, b := range j.bans.All() {
-		if !inKernel[b.ID] && (b.Permanent() || b.End.After(now)) {
-			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now)})
-		}
-	}
-	j.deps.Firewall.Push(changes...)
 }
 
 // batch is the way of some lines of one log. Between its pieces, others have their say.

@@ -195,6 +195,9 @@ func (j *Jail) unban(id netip.Prefix) (found bool, also []netip.Prefix) {
 		if also = []netip.Prefix{id}; j.widened(id) != id {
 			also = append(also, j.widened(id))
 		}
+		for _, id := range also {
+			j.bans.Went(id) // it may be about to be adopted
+		}
 		return false, also
 	}
 	j.lifted(b)
@@ -267,33 +270,4 @@ func (j *Jail) Bans() ([]BanStatus, error) {
 		out = append(out, s)
 	}
 	return out, nil
-}
-
-// repairPatience is how long a repair waits for a jail: it is tried again.
-const repairPatience = 10 * time.Second
-
-// Repair makes the jail's sets anew where something else removed them, fills
-// them, and returns with how many bans.
-func (j *Jail) Repair() (n int, err error) {
-	type repaired struct {
-		n   int
-		err error
-	}
-	r, err := ask(j, repairPatience, func(j *Jail) (r repaired) {
-		if r.err = j.deps.Firewall.AddJail(j.Config.Rule); r.err != nil {
-			return r
-		}
-		now := j.deps.Clock.Now()
-		var changes []firewall.Change
-		for _, b := range j.bans.All() {
-			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now)})
-		}
-		j.deps.Firewall.Push(changes...)
-		r.n = len(changes)
-		return r
-	})
-	if err != nil {
-		return 0, err
-	}
-	return r.n, r.err
 }

@@ -1,0 +1,356 @@
+package firewall
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Changes of elements. What the kernel refuses is owed: it goes before whatever comes
+// next for that jail, bans and unbans alike, until the kernel takes it.
+
+// debt is what is owed to one jail's sets.
+type debt struct {
+	clear   bool // they are to be emptied first
+	changes map[netip.Prefix]Change
+}
+
+// maxOwed bounds what is owed to a jail one by one. Beyond, its sets are to be emptied,
+// and filled from its list of bans.
+const maxOwed = 100_000
+
+// without leaves out what is to be removed.
+func (o *debt) without(held []Element) []Element {
+	if o.clear {
+		return nil
+	}
+	return slices.DeleteFunc(held, func(e Element) bool {
+		ch, ok := o.changes[e.ID]
+		return ok && ch.Remove
+	})
+}
+
+// before returns what is owed and not among the changes that come now.
+func (o *debt) before(jail string, now []Change) []Change {
+	var out []Change
+	if o.clear {
+		out = append(out, Change{Jail: jail, Clear: true})
+	}
+	again := make(map[netip.Prefix]bool, len(now))
+	for _, ch := range now {
+		if ch.Jail == jail {
+			if ch.Clear {
+				return nil
+			}
+			again[ch.ID] = true
+		}
+	}
+	for id, ch := range o.changes {
+		if !again[id] {
+			out = append(out, ch)
+		}
+	}
+	return out
+}
+
+// owe keeps in mind what was refused.
+func (f *Firewall) owe(refused []Change) {
+	for _, ch := range refused {
+		if f.jails[ch.Jail] == nil {
+			continue // it has gone, and so do its sets
+		}
+		o := f.owed[ch.Jail]
+		if o == nil {
+			o = &debt{changes: map[netip.Prefix]Change{}}
+			f.owed[ch.Jail] = o
+		}
+		switch {
+		case ch.Clear:
+			o.clear = true
+			clear(o.changes)
+		case len(o.changes) >= maxOwed:
+			o.clear = true
+			clear(o.changes)
+			o.changes[ch.ID] = ch
+		default:
+			o.changes[ch.ID] = ch
+		}
+	}
+}
+
+// Owes reports whether the kernel has not taken something yet that it was asked for.
+func (f *Firewall) Owes(jail string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.owed[jail] != nil
+}
+
+// Pay tries once more what the kernel refused, and returns the jails to whose sets nothing
+// is owed any more.
+func (f *Firewall) Pay() (paid []string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var errs []error
+	for jail := range f.owed {
+		if err := f.changeLocked(jail, nil); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		paid = append(paid, jail)
+	}
+	slices.Sort(paid)
+	return paid, errors.Join(errs...)
+}
+
+// Apply makes changes in one transaction. Removing what is not there is no
+// error: the kernel may just have ended it. What an error says was not made is owed.
+func (f *Firewall) Apply(changes []Change) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.owed) == 0 {
+		refused, err := f.apply(changes)
+		f.owe(refused)
+		return err
+	}
+	var order []string
+	by := map[string][]Change{}
+	for _, ch := range changes {
+		if by[ch.Jail] == nil {
+			order = append(order, ch.Jail)
+		}
+		by[ch.Jail] = append(by[ch.Jail], ch)
+	}
+	var errs []error
+	for _, jail := range order {
+		errs = append(errs, f.changeLocked(jail, by[jail]))
+	}
+	return errors.Join(errs...)
+}
+
+// changeLocked makes changes of one jail, after what is owed to it.
+func (f *Firewall) changeLocked(jail string, changes []Change) error {
+	o := f.owed[jail]
+	delete(f.owed, jail)
+	var errs []error
+	if o != nil {
+		owed := o.before(jail, changes)
+		if len(owed) > 0 && owed[0].Clear {
+			if refused, err := f.apply(owed[:1]); err != nil {
+				f.owe(refused)
+				f.owe(owed[1:])
+				f.owe(changes)
+				return err
+			}
+			owed = owed[1:]
+		}
+		for chunk := range slices.Chunk(owed, perTransaction) {
+			refused, err := f.apply(chunk)
+			f.owe(refused)
+			errs = append(errs, err)
+		}
+		changes = slices.Clone(changes)
+		for i, ch := range changes {
+			// In the kernel is what was there before all of it.
+			if owed, ok := o.changes[ch.ID]; ok && !ch.Remove && !ch.Clear {
+				changes[i].Replace = owed.Remove || owed.Replace
+			}
+		}
+	}
+	if len(changes) > 0 {
+		refused, err := f.apply(changes)
+		f.owe(refused)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// apply makes changes in one transaction, or where something in it is not as it should
+// be, in several. It returns what was refused.
+func (f *Firewall) apply(changes []Change) (refused []Change, err error) {
+	err = f.commit(changes)
+	switch {
+	case err == nil:
+		return nil, nil
+	case !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EEXIST):
+		return changes, err
+	}
+	// Some element ended by itself, or a set was removed by another hand.
+	if missing := f.missingSets(changes); len(missing) > 0 {
+		return changes, fmt.Errorf("nftables: sets are gone (%s): something else removed them", strings.Join(missing, ", "))
+	}
+	return f.halves(changes, err)
+}
+
+// halves finds the changes to which an error belongs.
+func (f *Firewall) halves(changes []Change, err error) (refused []Change, _ error) {
+	if len(changes) > 1 {
+		half := len(changes) / 2
+		var errs []error
+		for _, part := range [][]Change{changes[:half], changes[half:]} {
+			err := f.commit(part)
+			if err != nil {
+				var r []Change
+				r, err = f.halves(part, err)
+				refused = append(refused, r...)
+			}
+			errs = append(errs, err)
+		}
+		return refused, errors.Join(errs...)
+	}
+	one := changes[0]
+	if errors.Is(err, unix.ENOENT) {
+		if one.Remove {
+			return nil, nil
+		}
+		one.Replace = false
+		err = f.commit([]Change{one})
+	} else if errors.Is(err, unix.EEXIST) && !one.Remove && !one.Replace {
+		one.Replace = true // with another time
+		err = f.commit([]Change{one})
+	}
+	if err != nil {
+		return changes, err
+	}
+	return nil, nil
+}
+
+// missingSets returns the names of sets that the changes need and that are not there.
+func (f *Firewall) missingSets(changes []Change) []string {
+	s, err := f.look()
+	if err != nil {
+		return nil
+	}
+	var missing []string
+	for _, ch := range changes {
+		j := f.jails[ch.Jail]
+		if j == nil || ch.Clear || j.sets[j.rule.kindOf(ch.ID)] == nil {
+			continue
+		}
+		if name := j.sets[j.rule.kindOf(ch.ID)].Name; s.sets[name] == nil && !slices.Contains(missing, name) {
+			missing = append(missing, name)
+		}
+	}
+	return missing
+}
+
+// commit makes changes in one transaction.
+func (f *Firewall) commit(changes []Change) error {
+	c, err := f.conn(roomFor(len(changes)))
+	if err != nil {
+		return explain("open a netlink socket", err)
+	}
+	type work struct{ del, add []nftables.SetElement }
+	type place struct {
+		jail *jailSets
+		kind int
+	}
+	todo := map[place]*work{}
+	var order []place
+	made := map[place]*nftables.Set{} // by this transaction
+	for _, ch := range changes {
+		j := f.jails[ch.Jail]
+		if j == nil {
+			return fmt.Errorf("nftables: jail %s has no sets", ch.Jail)
+		}
+		if ch.Clear {
+			for kind, set := range j.sets {
+				if set != nil {
+					c.FlushSet(set)
+					j.filled[kind] = false
+				}
+			}
+			continue
+		}
+		at := place{j, j.rule.kindOf(ch.ID)}
+		set := j.sets[at.kind]
+		if set == nil {
+			if ch.Remove {
+				continue
+			}
+			if set = made[at]; set == nil {
+				set = f.newSet(at.kind, SetNames(ch.Jail)[at.kind])
+				made[at] = set
+				if err := f.grow(c, j, at.kind, set); err != nil {
+					return err
+				}
+			}
+		}
+		w := todo[at]
+		if w == nil {
+			w = &work{}
+			todo[at] = w
+			order = append(order, at)
+		}
+		s := span{ch.ID.Masked().Addr(), lastOf(ch.ID), 0}
+		if (ch.Remove || ch.Replace) && made[at] == nil {
+			w.del = append(w.del, elementsOf([]span{s}, set.Interval)...)
+		}
+		if !ch.Remove {
+			s.left = ch.Left
+			w.add = append(w.add, elementsOf([]span{s}, set.Interval)...)
+		}
+	}
+	for _, at := range order {
+		set := at.jail.sets[at.kind]
+		if set == nil {
+			set = made[at]
+		}
+		for chunk := range slices.Chunk(todo[at].del, perMessage) {
+			if err := c.SetDeleteElements(set, chunk); err != nil {
+				return explain("take elements out of set "+set.Name, err)
+			}
+		}
+		for chunk := range slices.Chunk(todo[at].add, perMessage) {
+			if err := c.SetAddElements(set, chunk); err != nil {
+				return explain("put elements into set "+set.Name, err)
+			}
+		}
+	}
+	if err := f.gens.own(c.Flush); err != nil {
+		return explain(fmt.Sprintf("change %d elements", len(changes)), err)
+	}
+	for at, set := range made {
+		at.jail.sets[at.kind] = set
+	}
+	for at, w := range todo {
+		if len(w.add) > 0 {
+			at.jail.filled[at.kind] = true
+		}
+	}
+	return nil
+}
+
+// grow makes one more set of a jail, with its rules.
+func (f *Firewall) grow(c *nftables.Conn, j *jailSets, kind int, set *nftables.Set) error {
+	if err := c.AddSet(set, nil); err != nil {
+		return explain("make set "+set.Name, err)
+	}
+	for _, chain := range f.chains {
+		for _, w := range j.wanted(kind, set, chain) {
+			if err := w.add(c, f.table); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// bytesPerElement is what an element takes of a message, with its end, at most.
+const bytesPerElement = 128
+
+// roomFor makes room for so many elements: all of a transaction is one message to the
+// kernel. Without the right to it, what the system gives has to do.
+func roomFor(elements int) nftables.SockOption {
+	return func(c *netlink.Conn) error {
+		if n := elements * bytesPerElement; n > 16<<20 {
+			_ = c.SetWriteBuffer(n)
+		}
+		return nil
+	}
+}

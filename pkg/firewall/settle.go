@@ -1,0 +1,648 @@
+package firewall
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+)
+
+// From the table as it is found to the table as it should be, in one transaction.
+
+// Report says what was found otherwise than it should be.
+type Report struct {
+	Mended []string // what was made right
+	Refill []string // jails whose sets were made anew, and lack their bans
+	Notes  []string // what was left as it is, and what can be done about it
+}
+
+func (r *Report) add(more Report) {
+	r.Mended = append(r.Mended, more.Mended...)
+	r.Refill = append(r.Refill, more.Refill...)
+	r.Notes = append(r.Notes, more.Notes...)
+}
+
+// plan is a transaction in the making. It is carried out in the order of its fields.
+type plan struct {
+	f       *Firewall
+	s       *found
+	atStart bool // chains of other settings are looked for
+	running bool // it was right once
+	Report
+
+	table     bool // it is to be made, or to be woken
+	delRules  map[uint64]*foundRule
+	delChains []string
+	delSets   []string
+	flushSets []string
+	addChains []*nftables.Chain
+	addSets   []filledSet
+	addRules  []wantedRule
+
+	chains []string
+	sets   map[string][6]*nftables.Set
+	gone   []string // jails of leaving of which nothing is left
+}
+
+type filledSet struct {
+	set   *nftables.Set
+	spans []span
+}
+
+// maxAttempts is how often it is tried where others change the table between our look at
+// it and our transaction.
+const maxAttempts = 5
+
+// settle brings the table in line with what f knows. With atStart, chains that other
+// settings of ours have left are removed, too. The caller holds the lock.
+func (f *Firewall) settle(atStart bool) (Report, error) {
+	var report Report
+	var err error
+	for range maxAttempts {
+		var s *found
+		if s, err = f.look(); err != nil {
+			return report, err
+		}
+		if s.exists && s.owner != 0 {
+			return report, s.ownedBy(f.opts.Table)
+		}
+		var p *plan
+		if p, err = f.plan(s, atStart); err != nil {
+			return report, err
+		}
+		report = p.Report
+		if err = p.carryOut(); err == nil {
+			return report, nil
+		}
+		if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.EBUSY) {
+			break
+		}
+	}
+	return report, explain(fmt.Sprintf("make table inet %s what it should be", f.opts.Table), err)
+}
+
+func (f *Firewall) plan(s *found, atStart bool) (*plan, error) {
+	p := &plan{f: f, s: s, atStart: atStart, running: f.chains != nil, delRules: map[uint64]*foundRule{}, sets: map[string][6]*nftables.Set{}}
+	if len(f.jails) == 0 && len(f.leaving) == 0 && !atStart {
+		return p, nil
+	}
+	switch {
+	case len(f.jails) > 0 && !s.exists:
+		p.table = true
+		if p.running {
+			p.mended("table inet %s was gone", f.opts.Table)
+		}
+	case s.flags&flagDormant != 0:
+		p.table = true
+		p.mended("table inet %s was dormant: none of its rules worked", f.opts.Table)
+	}
+	if len(f.jails) > 0 {
+		p.placeChains()
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.jails)) {
+		if err := p.placeJail(name); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.leaving)) {
+		p.remove(name)
+	}
+	if atStart {
+		p.others()
+	}
+	return p, nil
+}
+
+func (p *plan) mended(format string, args ...any) {
+	p.Mended = append(p.Mended, fmt.Sprintf(format, args...))
+}
+
+func (p *plan) note(format string, args ...any) {
+	p.Notes = append(p.Notes, fmt.Sprintf(format, args...))
+}
+
+// jailOf returns whose set a name is, of the jails that we have or have had.
+func (p *plan) jailOf(set string) (string, bool) {
+	_, jail, ok := namedAs(set)
+	if !ok || p.f.jails[jail] == nil && p.f.leaving[jail] == nil {
+		return "", false
+	}
+	return jail, true
+}
+
+// ours reports whether all that a rule does is to shut out what is in a set of ours.
+func (p *plan) ours(r *foundRule) bool {
+	set, _, ok := r.shutsOut()
+	if !ok {
+		return false
+	}
+	_, ok = p.jailOf(set)
+	return ok
+}
+
+// likeOurs reports whether it may have been ours: of a jail that there is no more.
+func likeOurs(r *foundRule) bool {
+	set, _, ok := r.shutsOut()
+	if ok {
+		_, _, ok = namedAs(set)
+	}
+	return ok
+}
+
+func (p *plan) rulesOf(chain string) []*foundRule {
+	var out []*foundRule
+	for _, r := range p.s.rules {
+		if r.chain == chain {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// foreign says what of a chain is somebody else's; empty: nothing.
+func (p *plan) foreign(c *foundChain) string {
+	rules := p.rulesOf(c.name)
+	others := 0
+	for _, r := range rules {
+		if !likeOurs(r) {
+			others++
+		}
+	}
+	switch {
+	case others == 1:
+		return "a rule that is not ours"
+	case others > 1:
+		return fmt.Sprintf("%d rules that are not ours", others)
+	case int(c.use) > len(rules):
+		return "a jump to it from elsewhere"
+	}
+	return ""
+}
+
+// placeChains finds or makes the chains in which the rules are.
+func (p *plan) placeChains() {
+	accept := nftables.ChainPolicyAccept
+	for i, h := range p.f.opts.Hooks {
+		name := p.f.opts.Chain
+		if i > 0 {
+			name += "-" + h.Name
+		}
+		hook := hookNumbers[h.Name]
+		for {
+			want := &nftables.Chain{
+				Name: name, Table: p.f.table, Type: nftables.ChainTypeFilter,
+				Hooknum: hook, Priority: nftables.ChainPriorityRef(nftables.ChainPriority(h.Priority)), Policy: &accept,
+			}
+			c := p.s.chains[name]
+			if c == nil {
+				p.addChains = append(p.addChains, want)
+				if p.running && p.s.exists {
+					p.mended("chain %s was gone", name)
+				}
+				break
+			}
+			others := p.foreign(c)
+			if c.base && c.kind == "filter" && c.hook == uint32(*hook) && c.priority == int32(h.Priority) {
+				switch {
+				case c.policy == uint32(accept):
+				case others == "":
+					p.addChains = append(p.addChains, want)
+					p.mended("chain %s had the policy drop", name)
+				default:
+					p.note("chain %s has the policy drop, and %s: left as it is", name, others)
+				}
+				break
+			}
+			form := "has no hook"
+			if c.base {
+				form = fmt.Sprintf("is of type %s, hook %s, priority %d", c.kind, hookName(c.hook), c.priority)
+			}
+			if others == "" {
+				for _, r := range p.rulesOf(name) {
+					p.delRules[r.handle] = r
+				}
+				p.delChains = append(p.delChains, name)
+				p.addChains = append(p.addChains, want)
+				p.mended("chain %s %s, and should be of type filter, hook %s, priority %d: made anew", name, form, h.Name, h.Priority)
+				break
+			}
+			p.note("chain %s %s, and holds %s: left as it is; ours is %s beside it, until that is gone (nft -a list table inet %s)", name, form, others, name+"-"+strings.TrimSuffix(beside, "-"), p.f.opts.Table)
+			name += "-" + strings.TrimSuffix(beside, "-")
+		}
+		p.chains = append(p.chains, name)
+	}
+}
+
+func hookName(number uint32) string {
+	names := []string{"prerouting", "input", "forward", "output", "postrouting", "ingress"}
+	if int(number) < len(names) {
+		return names[number]
+	}
+	return fmt.Sprint(number)
+}
+
+// placeJail finds or makes the sets of a jail, and its rules.
+func (p *plan) placeJail(name string) error {
+	j := p.f.jails[name]
+	running := j.sets[setAddr4] != nil
+	var sets [6]*nftables.Set
+	var missing []string
+	rebuild := ""   // why
+	var old []place // what is there in sets of the jail
+	for kind, plain := range SetNames(name) {
+		wanted := kind < setNet4 || j.sets[kind] != nil
+		for _, at := range p.s.sets {
+			if _, jail, ok := namedAs(at.name); ok && jail == name && strings.HasSuffix(at.name, plain) {
+				if k, _, _ := namedAs(at.name); k == kind {
+					old = append(old, place{at, kind})
+					wanted = true
+				}
+			}
+		}
+		if kind >= setPrefix4 && j.rule.bitsOf(kind) == 0 {
+			if p.s.sets[plain] != nil {
+				rebuild = fmt.Sprintf("networks in set %s are no longer banned as such", plain)
+			}
+			continue
+		}
+		if !wanted {
+			continue
+		}
+		at := plain
+		for {
+			set := p.f.newSet(kind, at)
+			found := p.s.sets[at]
+			if found == nil {
+				if at != plain && rebuild == "" {
+					rebuild = fmt.Sprintf("set %s can't be used", plain)
+				}
+				if running && j.sets[kind] != nil {
+					missing = append(missing, at)
+				}
+				sets[kind] = set
+				break
+			}
+			if found.is(set) {
+				sets[kind] = set
+				break
+			}
+			if rule := p.foreignIn(at); rule != nil {
+				p.note("set %s (%s) should be %s, and a rule of somebody else's looks into it (handle %d in chain %s): left as it is; the bans of jail %s are in set %s until that rule is gone", at, found.form(), formOf(set), rule.handle, rule.chain, name, beside+at)
+				at = beside + at
+				continue
+			}
+			rebuild = fmt.Sprintf("set %s was %s, and should be %s", at, found.form(), formOf(set))
+			sets[kind] = set
+			break
+		}
+	}
+	for _, at := range old {
+		if sets[at.kind] != nil && sets[at.kind].Name != at.set.name && p.foreignIn(at.set.name) == nil && rebuild == "" {
+			rebuild = fmt.Sprintf("set %s is not needed any more", at.set.name)
+		}
+	}
+	// Under another mask, what a set holds means something else.
+	bits := map[string]int{}
+	for _, r := range p.s.rules {
+		if !p.ours(r) {
+			continue
+		}
+		set, mask, _ := r.shutsOut()
+		kind, jail, _ := namedAs(set)
+		if jail != name || kind < setPrefix4 {
+			continue
+		}
+		bits[set] = onesOf(mask)
+		if j.rule.bitsOf(kind) != 0 && bits[set] != j.rule.bitsOf(kind) {
+			rebuild = fmt.Sprintf("set %s held networks of /%d, and the jail bans /%d now", set, bits[set], j.rule.bitsOf(kind))
+		}
+	}
+	switch {
+	case rebuild != "":
+		kept, err := p.rebuild(name, j, old, bits, &sets)
+		if err != nil {
+			return err
+		}
+		p.mended("%s: made anew, with the %d elements that were there", rebuild, kept)
+	default:
+		for _, set := range sets {
+			if set != nil && p.s.sets[set.Name] == nil {
+				p.addSets = append(p.addSets, filledSet{set: set})
+			}
+		}
+	}
+	if len(missing) > 0 {
+		p.mended("sets of jail %s were gone: %s", name, strings.Join(missing, ", "))
+		p.Refill = append(p.Refill, name)
+	}
+	p.sets[name] = sets
+	p.placeRules(name, j, sets, running)
+	return nil
+}
+
+// place is a set that is there, and what kind of ours it is.
+type place struct {
+	set  *foundSet
+	kind int
+}
+
+func onesOf(mask []byte) int {
+	n := 0
+	for _, b := range mask {
+		for ; b&0x80 != 0; b <<= 1 {
+			n++
+		}
+	}
+	return n
+}
+
+func formOf(s *nftables.Set) string {
+	text := "type " + s.KeyType.Name
+	if s.Interval {
+		return text + ", flags interval,timeout"
+	}
+	return text + ", flags timeout"
+}
+
+// foreignIn returns a rule of somebody else's that has to do with a set.
+func (p *plan) foreignIn(set string) *foundRule {
+	for _, r := range p.s.rules {
+		if !p.ours(r) && r.mentions(set) {
+			return r
+		}
+	}
+	return nil
+}
+
+// rebuild makes all sets of a jail anew, with what the old ones held in the right one of
+// them each. It returns with how much.
+func (p *plan) rebuild(name string, j *jailSets, old []place, bits map[string]int, sets *[6]*nftables.Set) (kept int, err error) {
+	var all []span
+	for _, at := range old {
+		length := j.rule.bitsOf(at.kind)
+		if n := bits[at.set.name]; n > 0 {
+			length = n
+		}
+		switch at.set.keyLen {
+		case 4, 16:
+			interval := at.set.flags&unix.NFT_SET_INTERVAL != 0
+			if at.set.flags&unix.NFT_SET_MAP != 0 {
+				p.note("set %s was a map: its elements could not be kept", at.set.name)
+				break
+			}
+			spans, err := p.f.readSpans(at.set.name, lengthIn(length, at), interval)
+			if err != nil {
+				return 0, err
+			}
+			all = append(all, spans...)
+		default:
+			p.note("set %s was %s: its elements are no addresses, and could not be kept", at.set.name, at.set.form())
+		}
+	}
+	for _, r := range p.s.rules {
+		if set, _, ok := r.shutsOut(); ok {
+			if jail, ok := p.jailOf(set); ok && jail == name {
+				p.delRules[r.handle] = r
+			}
+		}
+	}
+	for _, at := range old {
+		if p.foreignIn(at.set.name) == nil {
+			p.delSets = append(p.delSets, at.set.name)
+		} else if sets[at.kind] != nil && sets[at.kind].Name == at.set.name {
+			p.flushSets = append(p.flushSets, at.set.name) // of the right form, and in somebody's rule
+		}
+	}
+	for kind, spans := range j.rule.sorted(all) {
+		if sets[kind] == nil {
+			if len(spans) == 0 {
+				continue
+			}
+			sets[kind] = p.f.newSet(kind, SetNames(name)[kind])
+		}
+		p.addSets = append(p.addSets, filledSet{sets[kind], spans})
+		kept += len(spans)
+	}
+	return kept, nil
+}
+
+// lengthIn is the length of what an element stands for, which is one address where the
+// set was not made for the family that it should be.
+func lengthIn(length int, at place) int {
+	if at.kind < setPrefix4 {
+		return int(at.set.keyLen) * 8
+	}
+	return length
+}
+
+// placeRules finds or makes a jail's rules.
+func (p *plan) placeRules(name string, j *jailSets, sets [6]*nftables.Set, running bool) {
+	lacking := map[[2]string][]wantedRule{}
+	for _, chain := range p.chains {
+		for kind, set := range sets {
+			if set == nil {
+				continue
+			}
+			for _, w := range j.wanted(kind, set, chain) {
+				key := [2]string{chain, w.text}
+				lacking[key] = append(lacking[key], w)
+			}
+		}
+	}
+	extra := 0
+	for _, r := range p.s.rules {
+		set, _, ok := r.shutsOut()
+		if !ok || p.delRules[r.handle] != nil {
+			continue
+		}
+		if jail, ok := p.jailOf(set); !ok || jail != name {
+			continue
+		}
+		key := [2]string{r.chain, r.text}
+		if len(lacking[key]) > 0 {
+			lacking[key] = lacking[key][1:]
+			continue
+		}
+		if slices.Contains(p.chains, r.chain) || p.atStart {
+			p.delRules[r.handle] = r
+			extra++
+		}
+	}
+	n := 0
+	for _, chain := range p.chains { // in their order
+		for kind, set := range sets {
+			if set == nil {
+				continue
+			}
+			for _, w := range j.wanted(kind, set, chain) {
+				key := [2]string{chain, w.text}
+				if len(lacking[key]) > 0 {
+					lacking[key] = lacking[key][1:]
+					p.addRules = append(p.addRules, w)
+					n++
+				}
+			}
+		}
+	}
+	if n > 0 && (running || extra > 0) {
+		p.mended("rules of jail %s were missing or others: %d made", name, n)
+	}
+	if extra > 0 {
+		p.mended("rules of jail %s were there twice or otherwise: %d removed", name, extra)
+	}
+}
+
+// remove takes out what is left of a jail.
+func (p *plan) remove(name string) {
+	left := false
+	for _, r := range p.s.rules {
+		if set, _, ok := r.shutsOut(); ok {
+			if jail, ok := p.jailOf(set); ok && jail == name {
+				p.delRules[r.handle] = r
+			}
+		}
+	}
+	for _, set := range slices.Sorted(maps.Keys(p.s.sets)) {
+		if _, jail, ok := namedAs(set); !ok || jail != name {
+			continue
+		}
+		if rule := p.foreignIn(set); rule != nil {
+			p.flushSets = append(p.flushSets, set)
+			p.note("set %s of jail %s, which has ended, can't be removed, since a rule of somebody else's looks into it (nft delete rule inet %s %s handle %d): it is emptied, and removed when that rule is gone", set, name, p.f.opts.Table, rule.chain, rule.handle)
+			left = true
+			continue
+		}
+		p.delSets = append(p.delSets, set)
+	}
+	if !left {
+		p.gone = append(p.gone, name)
+	}
+}
+
+// others looks at what is in the table besides: chains of earlier settings, and sets of
+// jails that there are no more.
+func (p *plan) others() {
+	for _, name := range slices.Sorted(maps.Keys(p.s.chains)) {
+		c := p.s.chains[name]
+		if slices.Contains(p.chains, name) || slices.Contains(p.delChains, name) {
+			continue
+		}
+		rules := p.rulesOf(name)
+		all := len(rules) > 0 || strings.HasPrefix(name, "f2b-chain")
+		for _, r := range rules {
+			all = all && p.ours(r)
+		}
+		if all && len(p.f.jails) > 0 && c.base && c.policy == uint32(nftables.ChainPolicyAccept) && int(c.use) == len(rules) {
+			for _, r := range rules {
+				p.delRules[r.handle] = r
+			}
+			p.delChains = append(p.delChains, name)
+			p.mended("chain %s held nothing but rules of our jails, and is not named in the configuration: removed", name)
+		}
+	}
+	for _, name := range p.chains {
+		if c := p.s.chains[name]; c != nil {
+			if others := p.foreign(c); others != "" && !slices.Contains(p.delChains, name) {
+				p.note("chain %s holds %s, too: left as it is", name, others)
+			}
+		}
+	}
+	unknown := map[string][]string{}
+	for name := range p.s.sets {
+		if _, jail, ok := namedAs(name); ok {
+			if _, known := p.jailOf(name); !known && !slices.Contains(p.f.opts.Others, jail) {
+				unknown[jail] = append(unknown[jail], name)
+			}
+		}
+	}
+	for _, jail := range slices.Sorted(maps.Keys(unknown)) {
+		slices.Sort(unknown[jail])
+		p.note("sets of jail %s, which is not configured, are in table inet %s: left as they are (nft delete set inet %s %s, after the rules that look into them)", jail, p.f.opts.Table, p.f.opts.Table, strings.Join(unknown[jail], ", "))
+	}
+	for _, name := range p.delChains { // with a chain go the rules of jails that are no more
+		for _, r := range p.rulesOf(name) {
+			p.delRules[r.handle] = r
+		}
+	}
+}
+
+// carryOut makes the transaction, and takes over what is there then.
+func (p *plan) carryOut() error {
+	f := p.f
+	c, err := f.conn(roomFor(p.elements()))
+	if err != nil {
+		return explain("open a netlink socket", err)
+	}
+	if p.table {
+		c.AddTable(f.table)
+	}
+	for _, r := range p.delRules {
+		if err := c.DelRule(&nftables.Rule{Table: f.table, Chain: &nftables.Chain{Name: r.chain, Table: f.table}, Handle: r.handle}); err != nil {
+			return explain("remove a rule of chain "+r.chain, err)
+		}
+	}
+	for _, name := range p.delChains {
+		c.DelChain(&nftables.Chain{Name: name, Table: f.table})
+	}
+	for _, name := range p.delSets {
+		c.DelSet(&nftables.Set{Name: name, Table: f.table})
+	}
+	for _, name := range p.flushSets {
+		c.FlushSet(&nftables.Set{Name: name, Table: f.table})
+	}
+	for _, chain := range p.addChains {
+		c.AddChain(chain)
+	}
+	for _, s := range p.addSets {
+		if err := c.AddSet(s.set, nil); err != nil {
+			return explain("make set "+s.set.Name, err)
+		}
+		for chunk := range slices.Chunk(elementsOf(s.spans, s.set.Interval), perMessage) {
+			if err := c.SetAddElements(s.set, chunk); err != nil {
+				return explain("put elements into set "+s.set.Name, err)
+			}
+		}
+	}
+	for i := range p.addRules {
+		if err := p.addRules[i].add(c, f.table); err != nil {
+			return err
+		}
+	}
+	if err := f.gens.own(c.Flush); err != nil {
+		return err
+	}
+	if p.chains != nil {
+		f.chains = p.chains
+	}
+	for name, sets := range p.sets {
+		j := f.jails[name]
+		for kind, set := range sets {
+			// Whatever is found in it may be much or nothing.
+			j.filled[kind] = set != nil && (j.filled[kind] || j.sets[kind] == nil && p.s.sets[set.Name] != nil)
+		}
+		j.sets = sets
+	}
+	for _, s := range p.addSets {
+		for _, j := range f.jails {
+			if kind := slices.Index(j.sets[:], s.set); kind >= 0 {
+				j.filled[kind] = len(s.spans) > 0
+			}
+		}
+	}
+	for _, name := range p.gone {
+		delete(f.leaving, name)
+	}
+	return nil
+}
+
+func (p *plan) elements() int {
+	n := 0
+	for _, s := range p.addSets {
+		n += len(s.spans)
+	}
+	return n
+}
