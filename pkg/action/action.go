@@ -152,8 +152,15 @@ func (a *Action) run(c Command) bool {
 	if errors.As(err, &late) {
 		say(level, "timed out after %d seconds.", int(late.After/time.Second))
 	}
+	left := saidMost
 	for _, line := range strings.FieldsFunc(string(res.Output), func(r rune) bool { return r == '\n' }) {
-		say(level, "output: %q", line)
+		if left <= 0 {
+			say(level, "output: … (%d bytes or more in all)", len(res.Output))
+			break
+		}
+		said := Cut(line, saidMost/2)
+		left -= len(said)
+		say(level, "output: %q", said)
 	}
 	switch {
 	case late != nil:

@@ -3,12 +3,14 @@ package action
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 func TestFill(t *testing.T) {
@@ -73,6 +75,30 @@ func TestRun(t *testing.T) {
 	}
 	if r, err := run("head -c 1000000 /dev/zero", time.Minute); err != nil || len(r.Output) != maxOutput {
 		t.Errorf("much output: %d bytes, %v", len(r.Output), err)
+	}
+}
+
+func TestCut(t *testing.T) {
+	const lineMost = 4 << 10
+	for _, text := range []string{
+		strings.Repeat("x", lineMost), strings.Repeat("x", lineMost+1), strings.Repeat("ü", lineMost), "a" + strings.Repeat("\U0001f600", lineMost),
+		strings.Repeat("\x80", 3*lineMost), strings.Repeat("x", 1<<20), "",
+	} {
+		got := Cut(text, lineMost)
+		if len(text) <= lineMost {
+			if got != text {
+				t.Errorf("%d bytes were changed", len(text))
+			}
+			continue
+		}
+		mark := fmt.Sprintf(" [cut: %d bytes]", len(text))
+		kept, marked := strings.CutSuffix(got, mark)
+		if !marked || len(got) > lineMost || len(got) < lineMost-utf8.UTFMax || !strings.HasPrefix(text, kept) {
+			t.Errorf("%.20q… of %d bytes: %d are left, with %q behind", text, len(text), len(got), got[len(got)-40:])
+		}
+		if utf8.ValidString(text) != utf8.ValidString(got) {
+			t.Errorf("%.20q… is cut within a character", text)
+		}
 	}
 }
 

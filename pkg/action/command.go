@@ -40,16 +40,20 @@ var (
 )
 
 // String is the command as a person reads it: the text, and the values that it
-// names as variables.
+// names as variables; of what is long, the beginning.
 func (c Command) String() string {
 	var b strings.Builder
 	for _, v := range c.Vars {
-		fmt.Fprintf(&b, "%s=%q ", v.Name, v.Value)
+		if b.Len() > saidMost {
+			b.WriteString("… ")
+			break
+		}
+		fmt.Fprintf(&b, "%s=%q ", v.Name, Cut(v.Value, saidMost/4))
 	}
 	if len(c.Vars) > 0 {
 		b.WriteByte('\n')
 	}
-	b.WriteString(c.Text)
+	b.WriteString(Cut(c.Text, saidMost))
 	return b.String()
 }
 
@@ -66,9 +70,11 @@ func (c Command) first() string {
 // other tags that are not known stay as they are.
 func Fill(text string, value, group func(name string) (string, bool)) Command {
 	var c Command
+	inline := 0
 	put := func(name, value string) string {
 		value = strings.ReplaceAll(value, "\x00", "\uFFFD")
-		if !unsafe.MatchString(value) {
+		if len(value) <= inlineEach && inline+len(value) <= inlineMost && !unsafe.MatchString(value) {
+			inline += len(value)
 			return value
 		}
 		name = "f2bV_" + notWord.ReplaceAllString(name, "_")
@@ -123,7 +129,7 @@ type TimeoutError struct {
 }
 
 func (e *TimeoutError) Error() string {
-	return fmt.Sprintf("command killed after %v: %s", e.After, e.Command)
+	return fmt.Sprintf("command killed after %v: %s", e.After, Cut(e.Command, saidMost))
 }
 
 // maxOutput is how much of a command's output is kept.
@@ -136,15 +142,21 @@ func (c Command) Run(ctx context.Context, timeout time.Duration) (Result, error)
 	args := []string{"-c", ""}
 	for i, v := range c.Vars {
 		fmt.Fprintf(&head, "%s=${%d} ", v.Name, i)
-		args = append(args, v.Value)
 	}
 	args[1] = c.Text
 	if len(c.Vars) > 0 {
 		args[1] = head.String() + "\n" + c.Text
 	}
+	env := environ()
+	others := len(args[1])
+	for _, v := range env {
+		others += len(v) + 16
+	}
+	args = append(args, c.fitting(others)...)
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	cmd := exec.CommandContext(limited, "/bin/sh", args...)
+	cmd.Env = env
 	out := &limitedBuffer{}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -165,7 +177,7 @@ func (c Command) Run(ctx context.Context, timeout time.Duration) (Result, error)
 		}
 		return res, nil
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
-		return res, fmt.Errorf("command %q: %w", c.Text, err)
+		return res, fmt.Errorf("command %q: %w", Cut(c.Text, saidMost), err)
 	}
 	return res, nil
 }

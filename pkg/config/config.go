@@ -38,6 +38,8 @@ type Config struct {
 	Firewall              firewall.Options
 	// RemoveForeign has what is in our sets and on no list taken out; else it is adopted.
 	RemoveForeign bool
+	// Environment is what commands get beside PATH, LANG and TZ: NAME or NAME=VALUE.
+	Environment []string
 	// NoFirewall: there is none to command; who is banned is told by Exports, actions
 	// and the socket.
 	NoFirewall bool

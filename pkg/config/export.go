@@ -95,6 +95,9 @@ func (e *exporter) main(c *Config) {
 			f.set(s.Name, c.Log.Target)
 		}
 	}
+	if len(c.Environment) > 0 {
+		f.set("environment", c.Environment)
+	}
 	e.files["bailiff.toml"] = f.String()
 }
 

@@ -9,7 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
+	"bailiff/pkg/action"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
@@ -38,6 +40,14 @@ func (l *loader) tree(dir string) error {
 			get(other)
 		}
 		l.treeDatabase(t.Server, get)
+		for _, name := range strings.FieldsFunc(get("environment"), func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
+			if err := action.CheckVariable(name); err != nil {
+				v, _ := t.Server.Raw("Definition", "environment", nil)
+				l.cfg.Errors = append(l.cfg.Errors, &Error{v.File, v.Line, err.Error()})
+				continue
+			}
+			l.cfg.Environment = append(l.cfg.Environment, name)
+		}
 		if s := get("loglevel"); s != "" {
 			level, err := ParseLogLevel(s)
 			if err != nil {

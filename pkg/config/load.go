@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"bailiff/pkg/action"
 	"bailiff/pkg/firewall"
 )
 
@@ -168,6 +169,13 @@ func (l *loader) main(file string, data []byte) {
 			set.File, set.Line = file, lineOf(string(data), []string{s.key})
 		}
 		l.cfg.Settings = append(l.cfg.Settings, set)
+	}
+	for _, v := range raw.Environment {
+		if err := action.CheckVariable(v); err != nil {
+			l.cfg.Errors = append(l.cfg.Errors, &Error{file, lineOf(string(data), []string{"environment"}), err.Error()})
+			continue
+		}
+		l.cfg.Environment = append(l.cfg.Environment, v)
 	}
 	l.database(file, data, raw.Database)
 	l.cfg.ReadSocket, l.cfg.ReadGroup = raw.Read.Socket, raw.Read.Group

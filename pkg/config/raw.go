@@ -4,15 +4,16 @@ package config
 
 // rawMain is bailiff.toml.
 type rawMain struct {
-	LogLevel  string               `toml:"loglevel"`
-	LogTarget string               `toml:"logtarget"`
-	Socket    string               `toml:"socket"`
-	Read      rawRead              `toml:"read"`
-	Database  rawDatabase          `toml:"database"`
-	Firewall  rawFirewall          `toml:"firewall"`
-	Export    map[string]rawExport `toml:"export"`
-	Default   rawJail              `toml:"default"`
-	Jail      map[string]rawJail   `toml:"jail"`
+	LogLevel    string               `toml:"loglevel"`
+	LogTarget   string               `toml:"logtarget"`
+	Socket      string               `toml:"socket"`
+	Environment stringList           `toml:"environment"`
+	Read        rawRead              `toml:"read"`
+	Database    rawDatabase          `toml:"database"`
+	Firewall    rawFirewall          `toml:"firewall"`
+	Export      map[string]rawExport `toml:"export"`
+	Default     rawJail              `toml:"default"`
+	Jail        map[string]rawJail   `toml:"jail"`
 }
 
 // rawExport is a file that holds who is banned.

@@ -103,6 +103,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 			return err
 		}
 	}
+	action.SetEnvironment(cfg.Environment)
 	d.mu.Lock() // questions wait until the jails are there
 	control, err := control.Listen(cmp.Or(opts.Socket, cfg.Socket), d, control.Options{
 		Commander: d, Warn: func(text string) { server.Warn(text) },
@@ -515,6 +516,7 @@ func (d *Daemon) reload(only string) (control.ReloadResult, error) {
 		res.Errors = append(res.Errors, l)
 	}
 	d.cfg = cfg
+	action.SetEnvironment(cfg.Environment)
 	return res, nil
 }
 

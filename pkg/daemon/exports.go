@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -123,7 +124,7 @@ func (d *Daemon) export(ctx context.Context, x config.BanFile, again bool) error
 	}
 	res, err := action.Command{Text: x.Reload}.Run(ctx, reloadTimeout)
 	if err == nil && res.Code != 0 {
-		err = fmt.Errorf("exit code %d: %s", res.Code, bytes.TrimSpace(res.Output))
+		err = fmt.Errorf("exit code %d: %s", res.Code, strings.TrimSpace(action.Cut(string(res.Output), 2<<10)))
 	}
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("reload: %q: %w", x.Reload, err)

@@ -20,6 +20,7 @@ import (
 
 const (
 	ignoreWorkers = 4 // at once
+	outputTold    = 2 << 10
 	ignoreTimeout = time.Minute
 	// ignoreBrief is how long a failure waits for a command that has not ended in time
 	// at all lately.
@@ -104,7 +105,7 @@ func (j *Jail) runIgnore(ctx context.Context, c *config.Jail, answers *cache, q 
 	}
 	res, err := action.Fill(c.IgnoreCommand, ticket.Tag, ticket.Group).Run(ctx, limit)
 	if err == nil && res.Code > 1 {
-		err = fmt.Errorf("returned %d, want 0 (ignore) or 1: %s", res.Code, strings.TrimSpace(string(res.Output)))
+		err = fmt.Errorf("returned %d, want 0 (ignore) or 1: %s", res.Code, strings.TrimSpace(action.Cut(string(res.Output), outputTold)))
 	}
 	ignore := err == nil && res.Code == 0
 	if answers != nil && err == nil {
@@ -132,11 +133,11 @@ func (j *Jail) ticket(c *config.Jail, q found) *action.Ticket {
 		t.IP = q.failure.IP
 	}
 	for _, l := range q.failure.Lines {
-		t.Matches = append(t.Matches, l.String())
+		t.Matches = append(t.Matches, action.Cut(l.String(), lineMost))
 	}
 	for name := range q.failure.Groups {
 		if text, ok := q.failure.Groups.Text(name); ok {
-			t.Groups[name] = text
+			t.Groups[name] = action.Cut(text, lineMost)
 		}
 	}
 	return t

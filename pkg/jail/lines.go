@@ -1,11 +1,10 @@
 package jail
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
-	"unicode/utf8"
 
+	"bailiff/pkg/action"
 	"bailiff/pkg/filter"
 )
 
@@ -24,20 +23,6 @@ const (
 	// What keeping costs beside the text, in bytes: an address, and a line of it.
 	keptCost, lineCost = 200, 24
 )
-
-// cut returns a text with at most most bytes; what is cut off stands behind it.
-// Between two characters only: what is cut stays UTF-8, if it was.
-func cut(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	mark := fmt.Sprintf(" [cut: %d bytes]", len(text))
-	end := max(most-len(mark), 0)
-	for i := 0; i < utf8.UTFMax && end > 0 && !utf8.RuneStart(text[end]); i++ {
-		end--
-	}
-	return text[:end] + mark
-}
 
 // keptLines is what a jail keeps of addresses' failures, within a budget.
 type keptLines struct {
@@ -94,7 +79,7 @@ func (k *keptLines) add(id netip.Prefix, lines []filter.Line, most int) {
 		list = append(list, one.lines...)
 	}
 	for _, l := range lines {
-		text := cut(l.String(), lineMost)
+		text := action.Cut(l.String(), lineMost)
 		if len(l.Before)+len(l.Date) == 0 {
 			text = strings.Clone(text) // not the block that it may be a part of
 		}
@@ -189,7 +174,7 @@ func (j *Jail) keepGroups(q found) {
 	groups := map[string]string{}
 	for name := range q.failure.Groups {
 		if text, ok := q.failure.Groups.Text(name); ok {
-			groups[name] = strings.Clone(cut(text, lineMost))
+			groups[name] = strings.Clone(action.Cut(text, lineMost))
 		}
 	}
 	j.kept.setGroups(q.id, groups)

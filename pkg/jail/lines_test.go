@@ -6,36 +6,12 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/config"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
 )
-
-func TestCut(t *testing.T) {
-	for _, text := range []string{
-		strings.Repeat("x", lineMost), strings.Repeat("x", lineMost+1), strings.Repeat("ü", lineMost), "a" + strings.Repeat("\U0001f600", lineMost),
-		strings.Repeat("\x80", 3*lineMost), strings.Repeat("x", 1<<20), "",
-	} {
-		got := cut(text, lineMost)
-		if len(text) <= lineMost {
-			if got != text {
-				t.Errorf("%d bytes were changed", len(text))
-			}
-			continue
-		}
-		mark := fmt.Sprintf(" [cut: %d bytes]", len(text))
-		kept, marked := strings.CutSuffix(got, mark)
-		if !marked || len(got) > lineMost || len(got) < lineMost-utf8.UTFMax || !strings.HasPrefix(text, kept) {
-			t.Errorf("%.20q… of %d bytes: %d are left, with %q behind", text, len(text), len(got), got[len(got)-40:])
-		}
-		if utf8.ValidString(text) != utf8.ValidString(got) {
-			t.Errorf("%.20q… is cut within a character", text)
-		}
-	}
-}
 
 // TestKeptLines: each address has its last lines, all together have a budget, and who
 // was quiet for longest loses his.
