@@ -71,3 +71,6 @@ func (m *manualSource) Monotonic() time.Duration {
 	defer m.mu.Unlock()
 	return m.monotonic
 }
+
+// Monotonic is the time that the kernel's timers run by.
+func (m *Manual) Monotonic() time.Duration { return (*manualSource)(m).Monotonic() }

@@ -26,14 +26,16 @@ type lab struct {
 	t    *testing.T
 	jail *Jail
 
-	mu      sync.Mutex
-	clock   *clock.Manual
-	changes []firewall.Change
-	held    []firewall.Element
-	log     bytes.Buffer
-	lookups map[string][]netip.Addr
-	store   Store // nil: none
-	peers   []netip.Addr
+	mu    sync.Mutex
+	clock *clock.Manual
+	// firewall is asked in place of the lab, if not nil.
+	firewall Firewall
+	changes  []firewall.Change
+	held     []firewall.Element
+	log      bytes.Buffer
+	lookups  map[string][]netip.Addr
+	store    Store // nil: none
+	peers    []netip.Addr
 	// resolver, if not nil, is asked in place of lookups.
 	resolver *net.Resolver
 
@@ -196,8 +198,12 @@ func start(t *testing.T, change func(*config.Jail, *lab)) *lab {
 	if l.files {
 		lines = nil
 	}
+	var fw Firewall = l
+	if l.firewall != nil {
+		fw = l.firewall
+	}
 	j, err := Start(c, Deps{
-		Firewall: l, Log: slog.New(eventlog.New(l, "DEBUG")), Clock: l.clock.Clock, Location: time.UTC,
+		Firewall: fw, Log: slog.New(eventlog.New(l, "DEBUG")), Clock: l.clock.Clock, Location: time.UTC,
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			if l.resolver != nil {
 				return l.resolver.LookupNetIP(ctx, "ip", name)
