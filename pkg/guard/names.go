@@ -20,28 +20,31 @@ const (
 	// askAgain is how long an answer holds, and the longest pause after none.
 	askAgain = time.Minute
 	// askSoon is the first pause after none.
-	askSoon = 2 * time.Second
+	askSoon = time.Second
 	// MaxAddrs is how many addresses of a name, of each family, are taken.
 	MaxAddrs = 256
 )
 
 // name is a host name of ignoreip. The guard's lock guards it.
 type name struct {
-	host   string
-	four   []netip.Addr // the last known
-	six    []netip.Addr
-	asked  bool
-	failed string // why it doesn't answer
-	users  int
-	unused time.Time
-	stop   context.CancelFunc
+	host     string
+	four     []netip.Addr // the last known
+	six      []netip.Addr
+	asked    bool
+	answered bool   // there was an answer once, be it that there is no such name
+	failed   string // why it doesn't answer
+	users    int
+	unused   time.Time
+	stop     context.CancelFunc
 }
 
-func (n *name) known() bool { return n.asked }
+// known: where the resolver fails at once (a network that isn't up yet), it is asked
+// again within Patience.
+func (n *name) known() bool { return n.answered }
 
 func (n *name) problem(waiting bool) string {
 	switch {
-	case !n.asked && waiting:
+	case !n.answered && waiting:
 		return fmt.Sprintf("ignoreip %s: waiting for its addresses before lines are judged", n.host)
 	case !n.asked:
 		return fmt.Sprintf("ignoreip %s: no answer yet", n.host)
@@ -147,10 +150,11 @@ func (g *Guard) resolve(ctx context.Context, n *name) error {
 	}
 	for i := range answers {
 		a := &answers[i]
+		a.addrs = slices.Clone(a.addrs) // a resolver may give the same ones to others
 		for k := range a.addrs {
 			a.addrs[k] = a.addrs[k].Unmap().WithZone("")
 		}
-		a.addrs = slices.DeleteFunc(a.addrs, func(x netip.Addr) bool { return x.Is4() != (i == 0) })
+		a.addrs = slices.DeleteFunc(a.addrs, func(x netip.Addr) bool { return !x.IsValid() || x.Is4() != (i == 0) })
 		slices.SortFunc(a.addrs, netip.Addr.Compare)
 		a.addrs = slices.Compact(a.addrs)
 		a.addrs = a.addrs[:min(len(a.addrs), MaxAddrs)]
@@ -180,6 +184,7 @@ func (g *Guard) resolve(ctx context.Context, n *name) error {
 		}
 	}
 	n.asked = true
+	n.answered = n.answered || err == nil || none(err)
 	failed := ""
 	if err != nil {
 		failed = err.Error()

@@ -118,7 +118,9 @@ func (s *Set) Within(networks []netip.Prefix) *Set {
 func Of(networks []netip.Prefix) *Set {
 	all := make([]Range, 0, len(networks))
 	for _, p := range networks {
-		all = append(all, ofPrefix(p))
+		if p.IsValid() {
+			all = append(all, ofPrefix(p))
+		}
 	}
 	return New(all)
 }
@@ -129,9 +131,7 @@ func (s *Set) Without(others []*Set, networks []netip.Prefix) *Set {
 	for _, o := range others {
 		cut = append(cut, o.ranges...)
 	}
-	for _, p := range networks {
-		cut = append(cut, ofPrefix(p))
-	}
+	cut = append(cut, Of(networks).ranges...)
 	gone := New(cut).ranges
 	out := &Set{Entries: s.Entries}
 	i := 0

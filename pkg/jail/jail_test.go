@@ -36,6 +36,7 @@ type lab struct {
 	lookups  map[string][]netip.Addr
 	store    Store // nil: none
 	peers    []netip.Addr
+	silent   chan struct{} // no name is answered until it is closed; nil: all are
 	// resolver, if not nil, is asked in place of lookups.
 	resolver *net.Resolver
 
@@ -205,6 +206,13 @@ func start(t *testing.T, change func(*config.Jail, *lab)) *lab {
 	j, err := Start(c, Deps{
 		Firewall: fw, Log: slog.New(eventlog.New(l, "DEBUG")), Clock: l.clock.Clock, Location: time.UTC,
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
+			if l.silent != nil {
+				select {
+				case <-l.silent:
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				}
+			}
 			if l.resolver != nil {
 				return l.resolver.LookupNetIP(ctx, "ip", name)
 			}
