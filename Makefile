@@ -5,7 +5,7 @@
 # make conformance  fail2ban's filters on its sample logs, there and here, line by line;
 #              LIB=… CONFIG=… LOGS=… for another fail2ban than Debian's
 # make bench   bailiff and fail2ban side by side; writes bench/README.md (15 minutes)
-# make soak    rotation, kills and a million bans, for longer than make test
+# make soak    rotation, kills, a million bans, and hostile input in 200 MB, for longer than make test
 # make vm      clocks set and a machine switched off and on, in a virtual machine (Debian, root; 5 minutes)
 # make check   go vet, staticcheck, gofumpt
 # make fuzz    100,000 random patterns against Python, then each fuzz target for FUZZTIME (1m)
@@ -47,6 +47,7 @@ soak: packages
 	go test -timeout 60m -count 1 ./pkg/source -run TestRotations -v -rotations 500
 	CGO_ENABLED=1 go test -race -timeout 60m -count 1 ./pkg/source -run TestRotations -v -rotations 100
 	go test -timeout 60m -count 1 ./cmd/bailiff -run 'TestCrash|TestScale' -v -kills 500 -bans 1000000
+	go test -timeout 60m -count 1 ./cmd/bailiff -run TestBounded -v -bounded.time 60s
 
 vm: build
 	@scripts/packages debootstrap qemu-system-x86 e2fsprogs

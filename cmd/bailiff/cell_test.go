@@ -30,7 +30,8 @@ type cell struct {
 	host         *netlab.Host
 	dir          string
 	daemon       *exec.Cmd
-	group        string // directory of its memory control group; empty: none
+	gone         chan struct{} // closed when it has ended
+	group        string        // directory of its memory control group; empty: none
 	socket, read string
 	client       *control.Client
 }
@@ -79,6 +80,7 @@ func newCell(t *testing.T, o cellOptions) *cell {
 	if err := os.WriteFile(resolver, []byte("nameserver 127.0.0.1\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	self := program(t, "bailiff")
 	script := "mount --bind " + resolver + " /etc/resolv.conf\n"
 	if o.memory > 0 {
 		script += "echo $$ > " + c.bound(o.memory) + "/cgroup.procs\n"
@@ -86,8 +88,9 @@ func newCell(t *testing.T, o cellOptions) *cell {
 	if o.descriptors > 0 {
 		script += fmt.Sprintf("ulimit -n %d\n", o.descriptors)
 	}
-	script += "exec " + program(t, "bailiff") + " run --config " + c.dir + " --socket " + c.socket
-	c.daemon = c.host.Command(context.Background(), "unshare", "--mount", "sh", "-ec", script)
+	script += "exec '" + self + "' run --config " + c.dir + " --socket " + c.socket
+	// Not by ip netns exec, which hides the control groups.
+	c.daemon = exec.Command("nsenter", "--net=/run/netns/"+c.host.Name, "unshare", "--mount", "sh", "-ec", script)
 	out, err := os.Create(filepath.Join(c.dir, "out"))
 	if err != nil {
 		t.Fatal(err)
@@ -98,8 +101,9 @@ func newCell(t *testing.T, o cellOptions) *cell {
 	if err := c.daemon.Start(); err != nil {
 		t.Fatal(err)
 	}
-	gone := make(chan error, 1)
-	go func() { gone <- c.daemon.Wait() }()
+	gone := make(chan struct{})
+	go func() { _ = c.daemon.Wait(); close(gone) }()
+	c.gone = gone
 	t.Cleanup(func() {
 		_ = c.daemon.Process.Signal(syscall.SIGTERM)
 		select {
@@ -132,7 +136,7 @@ func (c *cell) bound(memory int64) string {
 			root, file = "/sys/fs/cgroup"+f[2], "memory.max"
 		}
 	}
-	c.group = filepath.Join(root, fmt.Sprintf("bailiff-%s-%d", strings.ReplaceAll(filepath.Base(c.t.Name()), " ", "-"), os.Getpid()))
+	c.group = filepath.Join(root, c.host.Name)
 	if err := os.Mkdir(c.group, 0o755); err != nil {
 		c.t.Fatalf("this test bounds memory by a control group (version 1, or 2 with memory delegated): %v", err)
 	}
@@ -165,6 +169,11 @@ func (c *cell) until(what string, within time.Duration, f func() bool) {
 	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if f() {
 			return
+		}
+		select {
+		case <-c.gone:
+			c.t.Fatalf("the daemon has ended: %s\n%s", what, c.log())
+		default:
 		}
 	}
 	c.t.Fatalf("not within %v: %s\n%s", within, what, c.log())

@@ -78,7 +78,13 @@ func server(t *testing.T) *netlab.Host {
 	if os.Getuid() != 0 {
 		t.Fatal("this test makes a network namespace: run it as root (make test says how)")
 	}
-	lab := netlab.New(fmt.Sprintf("bailiff-%s-%d", strings.ToLower(t.Name()), os.Getpid()))
+	name := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(t.Name()))
+	lab := netlab.New(fmt.Sprintf("bailiff-%s-%d", name, os.Getpid()))
 	t.Cleanup(func() {
 		if err := lab.Close(); err != nil {
 			t.Error(err)
