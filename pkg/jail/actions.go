@@ -101,17 +101,37 @@ func (j *Jail) merged(t *action.Ticket, all bool) (int, []string, bool) {
 		return 0, nil, false
 	}
 	most := max(int(j.maxMatches.Load()), 1)
-	n, lines, last, known, err := j.earlier().Merged(j.Configured.Name, id, all, most)
-	if err != nil {
-		j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] earlier bans of %s: %v", j.Configured.Name, t.ID, err))
-		return 0, nil, false
+	var n int
+	var lines []string
+	var err error
+	var written, still bool
+	for range 3 { // the ban may be written between two questions
+		if written, err = j.isWritten(t, id); err == nil {
+			n, lines, _, _, err = j.earlier().Merged(j.Configured.Name, id, all, most)
+		}
+		if err == nil {
+			still, err = j.isWritten(t, id)
+		}
+		if err != nil {
+			j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] earlier bans of %s: %v", j.Configured.Name, t.ID, err))
+			return 0, nil, false
+		}
+		if written == still {
+			break
+		}
 	}
-	if !known || last.Unix() < t.Began { // this ban is not written yet
+	if !written {
 		n += t.Failures
 		lines = append(lines, t.Matches...)
 		lines = lines[max(len(lines)-most, 0):]
 	}
 	return n, lines, true
+}
+
+// isWritten reports whether those who know of earlier bans know of this one.
+func (j *Jail) isWritten(t *action.Ticket, id netip.Prefix) (bool, error) {
+	_, _, last, known, err := j.earlier().Merged(j.Configured.Name, id, false, 0)
+	return known && last.Unix() >= t.Began, err
 }
 
 // known fills in what is only asked for when a command tells of it: the lines that are
@@ -138,13 +158,41 @@ func (j *Jail) numbers() action.JailNumbers {
 	}
 }
 
-// checkEvery is how often a failure of a banned address has the actions look
-// whether their environment is in order; a ban younger than that says nothing.
-const checkEvery = 3 * time.Second
+const (
+	// checkEvery is how often a failure of a banned address has the actions look
+	// whether their environment is in order; a ban younger than that says nothing.
+	checkEvery = 3 * time.Second
+	// checkAtLast is how often they look while there are bans.
+	checkAtLast = time.Minute
+)
 
 func (j *Jail) checkActions(b ban.Ban) {
 	now := j.deps.Clock.Now()
 	if now.Sub(b.Start) > checkEvery && now.Sub(j.checkedAt) > checkEvery {
+		j.checkedAt = now
+		j.actions.Check()
+	}
+}
+
+// CheckActions has the actions look whether what they made is still there, where there
+// are bans; if it is not, they make it and the bans anew.
+func (j *Jail) CheckActions() {
+	j.inbox.tell(func(j *Jail) {
+		if j.bans.Len() > 0 {
+			j.checkedAt = j.deps.Clock.Now()
+			j.actions.Check()
+		}
+	})
+}
+
+// checkAtTimes does so now and then.
+func (j *Jail) checkAtTimes() {
+	now := j.deps.Clock.Now()
+	if j.bans.Len() == 0 || j.checkedAt.IsZero() { // from now on
+		j.checkedAt = now
+		return
+	}
+	if now.Sub(j.checkedAt) >= checkAtLast {
 		j.checkedAt = now
 		j.actions.Check()
 	}

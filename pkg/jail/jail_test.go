@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/action"
 	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
 	"bailiff/pkg/eventlog"
@@ -35,6 +36,8 @@ type lab struct {
 	log      bytes.Buffer
 	lookups  map[string][]netip.Addr
 	store    Store // nil: none
+	memory   *Memory
+	run      func(context.Context, action.Command, time.Duration) bool
 	peers    []netip.Addr
 	silent   chan struct{} // no name is answered until it is closed; nil: all are
 	// resolver, if not nil, is asked in place of lookups.
@@ -223,7 +226,7 @@ func start(t *testing.T, change func(*config.Jail, *lab)) *lab {
 		},
 		Own:    func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.1")} },
 		Source: lines,
-		Store:  l.store, MaxMatches: 10,
+		Store:  l.store, Memory: l.memory, RunAction: l.run, MaxMatches: 10,
 		Sessions: func() []netip.Addr { return l.peers },
 	}, Carry{})
 	if err != nil {

@@ -170,7 +170,7 @@ func (j *Jail) Refill() (n int, err error) {
 // RulesetChanged is told that somebody else changed the kernel's ruleset: actions that
 // ban by commands may have lost what they made.
 func (j *Jail) RulesetChanged() {
-	j.inbox.tell(func(j *Jail) { j.actions.Check() })
+	j.CheckActions()
 }
 
 // comparison is one at work. What the kernel held is of some moment between began and

@@ -8,6 +8,7 @@ import (
 	"bailiff/pkg/ban"
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/iplist"
+	"bailiff/pkg/store"
 )
 
 // What others ask of a running jail. Each method is safe for concurrent use; on
@@ -50,6 +51,10 @@ func (j *Jail) Ban(id netip.Prefix, force bool) (added bool, err error) {
 			j.pastKnown(*was)
 		}
 		now := j.deps.Clock.Now()
+		if have, ok := j.bans.Get(id); ok {
+			j.again(have, now, force)
+			return false, nil
+		}
 		b := ban.Ban{ID: id, Start: now, Forced: force}
 		grown := j.sentence(&b)
 		if wider, ok := j.covering(id); ok && wider.ID != id {
@@ -69,16 +74,41 @@ func (j *Jail) Ban(id netip.Prefix, force bool) (added bool, err error) {
 			j.notice("Unban %s", ban.Name(inner.ID))
 			j.actions.Unban(ban.Name(inner.ID))
 		}
-		if _, held := j.bans.Get(id); !held {
-			added = true
-		}
 		j.enforce(b)
 		if grown {
 			j.increased(b)
 		}
 		j.push()
-		return added, nil
+		return true, nil
 	})
+}
+
+// again is a ban by hand of who is banned already. The one that ends later stays, for
+// list, kernel, database and actions alike; it is no new one, and who reads the log for
+// bans is told of none.
+func (j *Jail) again(have ban.Ban, now time.Time, force bool) {
+	name := ban.Name(have.ID)
+	j.notice("%s already banned", name)
+	longer := have
+	longer.End = time.Time{}
+	if j.Config.BanTime >= 0 {
+		longer.End = now.Add(j.Config.BanTime)
+	}
+	if have.Permanent() || !longer.Permanent() && !longer.End.After(have.End) {
+		return
+	}
+	longer.Forced = have.Forced || force
+	j.bans.Add(longer)
+	j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: have.ID, Left: longer.Left(now), Replace: true})
+	j.delta.Events = append(j.delta.Events, store.Event{Ban: longer, Moved: true})
+	j.changed()
+	until := "for ever"
+	if !longer.Permanent() {
+		until = "until " + wall(j.deps.Clock.ToWall(longer.End))
+	}
+	j.deps.Log.With("component", "actions").Info(fmt.Sprintf("[%s] the ban of %s lasts longer by now: %s", j.Config.Name, name, until))
+	j.actions.Prolong(j.banTicket(longer))
+	j.push()
 }
 
 // pastOf asks for earlier bans of an address that is banned by hand; nil: nothing is to

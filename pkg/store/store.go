@@ -112,8 +112,9 @@ type Event struct {
 	Ban     ban.Ban
 	Matches []string // lines of the log that led to it
 	Lifted  bool     // it was lifted by hand
-	// Shortened: it ends at Ban.End, since another one takes its place.
-	Shortened bool
+	// Moved: it is none of now, but ends at Ban.End now: earlier, since another one takes
+	// its place, or later.
+	Moved bool
 	// AllLifted: every ban of the jail was, whatever Ban says.
 	AllLifted bool
 }
@@ -441,8 +442,13 @@ func (w *writer) delta(d *Delta) error {
 			continue
 		}
 		name := ban.Name(e.Ban.ID)
-		if e.Shortened {
-			if err := w.exec("UPDATE bips SET bantime = max(? - timeofban, 0) WHERE jail = ? AND ip = ?", e.Ban.End.Add(w.offset).Unix(), d.Jail, name); err != nil {
+		if e.Moved {
+			q, args := "UPDATE bips SET bantime = -1 WHERE jail = ? AND ip = ?", []any{d.Jail, name}
+			if !e.Ban.Permanent() {
+				q = "UPDATE bips SET bantime = max(? - timeofban, 0) WHERE jail = ? AND ip = ?"
+				args = append([]any{e.Ban.End.Add(w.offset).Unix()}, args...)
+			}
+			if err := w.exec(q, args...); err != nil {
 				return err
 			}
 			continue
