@@ -89,8 +89,8 @@ func (j *Jail) Ban(id netip.Prefix, force bool) (added bool, err error) {
 func (j *Jail) again(have ban.Ban, now time.Time, force bool) {
 	name := ban.Name(have.ID)
 	j.notice("%s already banned", name)
-	longer := have
-	longer.End = time.Time{}
+	longer := have // it lasts from now on: else a restart would cut it to bantime
+	longer.Start, longer.End = now, time.Time{}
 	if j.Config.BanTime >= 0 {
 		longer.End = now.Add(j.Config.BanTime)
 	}
@@ -107,7 +107,13 @@ func (j *Jail) again(have ban.Ban, now time.Time, force bool) {
 		until = "until " + wall(j.deps.Clock.ToWall(longer.End))
 	}
 	j.deps.Log.With("component", "actions").Info(fmt.Sprintf("[%s] the ban of %s lasts longer by now: %s", j.Config.Name, name, until))
-	j.actions.Prolong(j.banTicket(longer))
+	if t := j.banTicket(have); t != nil { // to them it is the same one
+		t.BanTime = -1
+		if !longer.Permanent() {
+			t.BanTime = longer.End.Sub(have.Start).Round(time.Second)
+		}
+		j.actions.Prolong(t)
+	}
 	j.push()
 }
 

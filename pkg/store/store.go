@@ -112,8 +112,8 @@ type Event struct {
 	Ban     ban.Ban
 	Matches []string // lines of the log that led to it
 	Lifted  bool     // it was lifted by hand
-	// Moved: it is none of now, but ends at Ban.End now: earlier, since another one takes
-	// its place, or later.
+	// Moved: it is there already, and lasts from Ban.Start to Ban.End now: it ends earlier,
+	// since another one takes its place, or later.
 	Moved bool
 	// AllLifted: every ban of the jail was, whatever Ban says.
 	AllLifted bool
@@ -443,12 +443,11 @@ func (w *writer) delta(d *Delta) error {
 		}
 		name := ban.Name(e.Ban.ID)
 		if e.Moved {
-			q, args := "UPDATE bips SET bantime = -1 WHERE jail = ? AND ip = ?", []any{d.Jail, name}
+			lasts := int64(-1)
 			if !e.Ban.Permanent() {
-				q = "UPDATE bips SET bantime = max(? - timeofban, 0) WHERE jail = ? AND ip = ?"
-				args = append([]any{e.Ban.End.Add(w.offset).Unix()}, args...)
+				lasts = max(int64((e.Ban.End.Sub(e.Ban.Start)+time.Second-1)/time.Second), 0)
 			}
-			if err := w.exec(q, args...); err != nil {
+			if err := w.exec("UPDATE bips SET timeofban = ?, bantime = ? WHERE jail = ? AND ip = ?", e.Ban.Start.Add(w.offset).Unix(), lasts, d.Jail, name); err != nil {
 				return err
 			}
 			continue
