@@ -65,6 +65,13 @@ func (r *Rule) kindOf(id netip.Prefix) int {
 	return setNet4 + six
 }
 
+// bansNetworks reports whether a kind of sets for networks of the jail's own length is
+// used at all.
+func (r *Rule) bansNetworks(kind int) bool {
+	bits := r.bitsOf(kind)
+	return bits > 0 && bits < [2]int{32, 128}[kind%2]
+}
+
 // maskOf returns the mask under which a packet's address is looked up in a set;
 // nil: as it is.
 func (r *Rule) maskOf(kind int) []byte {

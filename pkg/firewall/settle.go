@@ -263,7 +263,7 @@ func (p *plan) placeJail(name string) error {
 				}
 			}
 		}
-		if kind >= setPrefix4 && j.rule.bitsOf(kind) == 0 {
+		if kind >= setPrefix4 && !j.rule.bansNetworks(kind) {
 			if p.s.sets[plain] != nil {
 				rebuild = fmt.Sprintf("networks in set %s are no longer banned as such", plain)
 			}
@@ -317,7 +317,7 @@ func (p *plan) placeJail(name string) error {
 			continue
 		}
 		bits[set] = onesOf(mask)
-		if j.rule.bitsOf(kind) != 0 && bits[set] != j.rule.bitsOf(kind) {
+		if j.rule.bansNetworks(kind) && bits[set] != j.rule.bitsOf(kind) {
 			rebuild = fmt.Sprintf("set %s held networks of /%d, and the jail bans /%d now", set, bits[set], j.rule.bitsOf(kind))
 		}
 	}
