@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"sync"
 	"time"
 )
@@ -17,6 +18,7 @@ type Queue struct {
 	wake    *sync.Cond
 	waiting []*Delta
 	byJail  map[string]*Delta
+	lines   int // bytes of lines that wait, or are being written
 	busy    bool
 	broken  error
 	closed  bool
@@ -42,6 +44,7 @@ func NewQueue(write func([]*Delta) error, failed func(error)) *Queue {
 // Push hands a delta over; the caller does not touch it again.
 func (q *Queue) Push(d *Delta) {
 	q.mu.Lock()
+	q.weigh(d)
 	if have := q.byJail[d.Jail]; have != nil {
 		have.merge(d)
 	} else {
@@ -50,6 +53,40 @@ func (q *Queue) Push(d *Delta) {
 	}
 	q.mu.Unlock()
 	q.wake.Broadcast()
+}
+
+// linesMost is how many bytes of lines of the log wait to be written. Bans beyond are
+// kept with a word in place of their lines: a client chooses how long those are, and a
+// disk how long they wait.
+const linesMost = 8 << 20
+
+// weigh takes account of the lines in a delta.
+func (q *Queue) weigh(d *Delta) {
+	for i := range d.Events {
+		e := &d.Events[i]
+		size := linesOf(e)
+		if q.lines+size > linesMost {
+			e.Matches = []string{fmt.Sprintf("[cut: %d lines; the database was behind when it was told of this ban]", len(e.Matches))}
+			size = linesOf(e)
+		}
+		q.lines += size
+	}
+}
+
+func linesOf(e *Event) (size int) {
+	for _, l := range e.Matches {
+		size += len(l)
+	}
+	return size
+}
+
+// written takes a delta's lines off the account.
+func (q *Queue) written(batch []*Delta) {
+	for _, d := range batch {
+		for i := range d.Events {
+			q.lines -= linesOf(&d.Events[i])
+		}
+	}
 }
 
 // Sync waits until everything pushed before is written, or can't be: then the
@@ -99,6 +136,9 @@ func (q *Queue) run() {
 		q.busy = false
 		was := q.broken
 		q.broken = err
+		if err == nil {
+			q.written(batch)
+		}
 		if err != nil {
 			// Put it back before what came meanwhile.
 			for _, d := range batch {
