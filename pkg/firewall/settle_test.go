@@ -1,0 +1,450 @@
+package firewall
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func nftFails(t testing.TB, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("nft", args...).CombinedOutput(); err == nil {
+		t.Errorf("nft %s does not fail: %s", strings.Join(args, " "), out)
+	}
+}
+
+// check has the table made right and returns what was wrong with it.
+func check(t testing.TB, f *Firewall) Report {
+	t.Helper()
+	r, err := f.Check()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := f.Check()
+	if err != nil || len(again.Mended)+len(again.Refill) > 0 {
+		t.Errorf("not right after all: %+v %v", again, err)
+	}
+	return r
+}
+
+var webRule = Rule{Jail: "web", Ports: []PortRange{{80, 80}, {443, 443}}, Protocols: []string{"tcp"}}
+
+// TestMended: what somebody else does to our table while we run is undone, and only that.
+func TestMended(t *testing.T) {
+	const table = "inet f2b-table "
+	for _, c := range []struct {
+		name   string
+		does   []string
+		mended string
+		refill bool
+	}{
+		{"nothing of ours", []string{"add table ip x", "add table inet y", "add chain inet y c { type filter hook input priority 0; }"}, "", false},
+		{"flush ruleset", []string{"flush ruleset"}, "table inet f2b-table was gone", true},
+		{"the table", []string{"delete table " + table}, "table inet f2b-table was gone", true},
+		{"the chain", []string{"delete chain " + table + "f2b-chain"}, "chain f2b-chain was gone", false},
+		{"the rules", []string{"flush chain " + table + "f2b-chain"}, "rules of jail web were missing", false},
+		{"a rule of the same kind", []string{"add rule " + table + "f2b-chain tcp dport { 80, 443 } ip saddr @addr-set-web reject"}, "1 removed", false},
+		{"a rule for one port", []string{"add rule " + table + "f2b-chain tcp dport 80 ip saddr @addr-set-web reject"}, "1 removed", false},
+		{"a set", []string{"flush chain " + table + "f2b-chain", "delete set " + table + "addr6-set-web"}, "sets of jail web were gone: addr6-set-web", true},
+		{"a set of another type", []string{
+			"flush chain " + table + "f2b-chain", "delete set " + table + "addr-set-web", "add set " + table + "addr-set-web { type ipv6_addr; }",
+		}, "set addr-set-web was type ipv6_addr, and should be type ipv4_addr, flags timeout", true},
+		{"the chain's hook", []string{"delete chain " + table + "f2b-chain", "add chain " + table + "f2b-chain { type filter hook forward priority 7; }"}, "chain f2b-chain is of type filter, hook forward, priority 7", false},
+		{"the policy", []string{"add chain " + table + "f2b-chain { policy drop; }"}, "had the policy drop", false},
+		{"asleep", []string{"add table " + table + "{ flags dormant; }"}, "was dormant", false},
+		{"a rule of somebody's own", []string{"insert rule " + table + "f2b-chain ip saddr 203.0.113.1 accept", "add rule " + table + "f2b-chain ip saddr @addr-set-web counter"}, "", false},
+		{"a chain of somebody's own", []string{"add chain " + table + "out { type filter hook output priority 0; }", "add rule " + table + "out ip daddr @addr-set-web drop"}, "", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inNamespace(t)
+			f := open(t, webRule)
+			if err := f.Apply([]Change{{Jail: "web", ID: prefix("192.0.2.7"), Left: time.Hour}}); err != nil {
+				t.Fatal(err)
+			}
+			if f.Changed() {
+				t.Error("what we did ourselves is taken for somebody else's")
+			}
+			for _, s := range c.does {
+				nft(t, s)
+			}
+			if !f.Changed() || f.Changed() {
+				t.Error("it is not noticed once")
+			}
+			got := check(t, f)
+			if text := strings.Join(got.Mended, "; "); !strings.Contains(text, c.mended) || c.mended == "" && text != "" {
+				t.Errorf("mended %q, want %q", text, c.mended)
+			}
+			if (len(got.Refill) == 1) != c.refill && !strings.Contains(c.name, "another type") {
+				t.Errorf("to refill: %q, want %v", got.Refill, c.refill)
+			}
+			list := nft(t, "list", "ruleset")
+			for _, want := range []string{
+				"type filter hook input priority -1; policy accept;",
+				"tcp dport { 80, 443 } ip saddr @addr-set-web reject with icmp port-unreachable", "tcp dport { 80, 443 } ip6 saddr @addr6-set-web reject",
+			} {
+				if strings.Count(list, want) != 1 {
+					t.Errorf("not once %q:\n%s", want, list)
+				}
+			}
+			for _, s := range c.does {
+				if _, rule, ok := strings.Cut(s, "f2b-chain ip saddr "); ok && !strings.Contains(list, rule) {
+					t.Errorf("a rule that is not ours is gone: %q\n%s", rule, list)
+				}
+			}
+			if f.Changed() {
+				t.Error("our own repair is taken for somebody else's change")
+			}
+		})
+	}
+}
+
+// TestEmptied: a set that somebody emptied is found, without being read.
+func TestEmptied(t *testing.T) {
+	inNamespace(t)
+	f := open(t, Rule{Jail: "a"}, Rule{Jail: "b"})
+	if err := f.Apply(append(filled("a", 3000, 0), filled("b", 10, 0)...)); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.Emptied(); got != nil {
+		t.Errorf("emptied: %q", got)
+	}
+	nft(t, "flush", "set", "inet", "f2b-table", "addr-set-a")
+	if got := f.Emptied(); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("emptied: %q, want a", got)
+	}
+	if got := f.Emptied(); got != nil {
+		t.Errorf("told twice: %q", got)
+	}
+}
+
+// TestReopened: what is right already costs no transaction.
+func TestReopened(t *testing.T) {
+	inNamespace(t)
+	rules := []Rule{webRule, {Jail: "all", Protocols: []string{"tcp", "udp"}, Drop: true}, {Jail: "some:where", Prefix4: 24, Prefix6: 64, Ports: []PortRange{{22, 22}, {1000, 2000}, {65535, 65535}}, Protocols: []string{"tcp", "udp"}}}
+	f := open(t, rules...)
+	var changes []Change
+	for _, id := range []string{"192.0.2.7", "198.51.100.0/24", "203.0.0.0/16", "2001:db8::7", "2001:db8:1:2::/64", "2001:db8:3::/48"} {
+		changes = append(changes, Change{Jail: "some:where", ID: prefix(id), Left: time.Hour})
+	}
+	if err := f.Apply(changes); err != nil {
+		t.Fatal(err)
+	}
+	before := nft(t, "-a", "list", "ruleset")
+	f.Close()
+	g, err := NewGenerations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, report, err := Open(Options{}, rules...)
+	if err != nil || len(report.Mended)+len(report.Notes)+len(report.Refill) > 0 {
+		t.Errorf("%+v %v", report, err)
+	}
+	defer f.Close()
+	if g.Changed() {
+		t.Errorf("it was changed:\n%s\n%s", before, nft(t, "-a", "list", "ruleset"))
+	}
+	if held, err := f.Elements("some:where"); err != nil || len(held) != len(changes) {
+		t.Errorf("held: %v %v", held, err)
+	}
+	// nft reads its own listing back, whatever a jail is called.
+	saved := filepath.Join(t.TempDir(), "saved")
+	if err := os.WriteFile(saved, []byte("flush ruleset\n"+nft(t, "list", "ruleset")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	nft(t, "-f", saved)
+	if got := check(t, f); len(got.Mended) > 0 {
+		t.Errorf("after nft has read it back: %+v", got)
+	}
+}
+
+// TestLock: a table is one daemon's, and its lock is nobody else's to take.
+func TestLock(t *testing.T) {
+	inNamespace(t)
+	dir := filepath.Join(t.TempDir(), "run")
+	was := LockDir
+	LockDir = dir
+	t.Cleanup(func() { LockDir = was })
+	f := open(t)
+	if info, err := os.Stat(f.lock.Name()); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", info, err)
+	}
+	_, _, err := Open(Options{})
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("another bailiff (process %d) keeps the nftables table inet f2b-table", os.Getpid())) {
+		t.Errorf("a second one: %v", err)
+	}
+	other, _, err := Open(Options{Table: "other"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Close()
+	name := f.lock.Name()
+	f.Close()
+	// A link in its place is not followed.
+	target := filepath.Join(t.TempDir(), "target")
+	if err := os.Symlink(target, name); err != nil {
+		t.Fatal(err)
+	}
+	f, report, err := Open(Options{})
+	if err != nil || len(report.Notes) != 1 || !strings.Contains(report.Notes[0], "a second bailiff on the same table would not be noticed") {
+		t.Errorf("%+v %v", report, err)
+	} else {
+		f.Close()
+	}
+	if _, err := os.Stat(target); err == nil {
+		t.Error("the link was followed")
+	}
+	// Where others may write, they could take it.
+	for what, change := range map[string]func() error{
+		"written by others": func() error { return os.Chmod(dir, 0o777) },
+		"user 65534":        func() error { return errors.Join(os.Chmod(dir, 0o755), os.Chown(dir, 65534, 65534)) },
+	} {
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := Open(Options{}); err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// TestOwned: a table that is one program's alone is told as such.
+func TestOwned(t *testing.T) {
+	inNamespace(t)
+	owner := exec.Command("nft", "-i")
+	in, err := owner.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := owner.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		in.Close()
+		_ = owner.Wait()
+	}()
+	fmt.Fprintln(in, "add table inet f2b-table { flags owner; }")
+	for end := time.Now().Add(10 * time.Second); !strings.Contains(nft(t, "list", "tables"), "f2b-table"); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nft -i makes no table")
+		}
+	}
+	_, _, err = Open(Options{}, webRule)
+	if err == nil || !strings.Contains(err.Error(), "made it with `flags owner`") || !strings.Contains(err.Error(), fmt.Sprint(owner.Process.Pid)) {
+		t.Errorf("%v, want that of process %d", err, owner.Process.Pid)
+	}
+}
+
+// TestOwed: what the kernel refuses, bans and unbans, is made as soon as it can be, and
+// before whatever comes next.
+func TestOwed(t *testing.T) {
+	inNamespace(t)
+	f := open(t, Rule{Jail: "a"})
+	if err := f.Apply([]Change{{Jail: "a", ID: prefix("192.0.2.1"), Left: time.Hour}, {Jail: "a", ID: prefix("192.0.2.2"), Left: time.Hour}}); err != nil {
+		t.Fatal(err)
+	}
+	// A set is away: the transaction is refused as a whole.
+	nft(t, "flush", "chain", "inet", "f2b-table", "f2b-chain")
+	nft(t, "delete", "set", "inet", "f2b-table", "addr6-set-a")
+	err := f.Apply([]Change{
+		{Jail: "a", ID: prefix("192.0.2.1"), Remove: true}, {Jail: "a", ID: prefix("192.0.2.3"), Left: time.Hour}, {Jail: "a", ID: prefix("2001:db8::1"), Left: time.Hour},
+	})
+	if err == nil || !f.Owes("a") {
+		t.Fatalf("%v, owes %v", err, f.Owes("a"))
+	}
+	if held, err := f.Elements("a"); err != nil || len(held) != 1 || held[0].ID != prefix("192.0.2.2") {
+		t.Errorf("what is to go counts as there: %v %v", held, err)
+	}
+	// What comes later has the last word.
+	if err := f.Apply([]Change{{Jail: "a", ID: prefix("192.0.2.3"), Remove: true}, {Jail: "a", ID: prefix("192.0.2.1"), Left: 2 * time.Hour}}); err == nil {
+		t.Error("no error while the set is away")
+	}
+	check(t, f)
+	paid, err := f.Pay()
+	if err != nil || !slices.Equal(paid, []string{"a"}) || f.Owes("a") {
+		t.Errorf("paid %q %v", paid, err)
+	}
+	held, err := f.Elements("a")
+	var got []string
+	for _, e := range held {
+		got = append(got, e.ID.Addr().String())
+		if e.ID == prefix("192.0.2.1") && e.Left < 90*time.Minute {
+			t.Errorf("%v left", e.Left)
+		}
+	}
+	slices.Sort(got)
+	if want := []string{"192.0.2.1", "192.0.2.2", "2001:db8::1"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("held %q %v, want %q", got, err, want)
+	}
+}
+
+// TestHalves: changes that can't be made cost few transactions, and only themselves.
+func TestHalves(t *testing.T) {
+	inNamespace(t)
+	f := open(t, Rule{Jail: "a"})
+	changes := filled("a", 2000, 0)
+	for i := range 10 {
+		changes = append(changes, Change{Jail: "a", ID: prefix(fmt.Sprintf("192.0.2.%d", i)), Remove: true})
+	}
+	changes = append(changes, Change{Jail: "a", ID: prefix("203.0.113.0/24"), Left: time.Hour}, Change{Jail: "a", ID: prefix("203.0.113.0/25"), Left: time.Hour})
+	before, _ := f.gens.ask()
+	err := f.Apply(changes)
+	if after, _ := f.gens.ask(); after-before > 60 {
+		t.Errorf("%d transactions", after-before)
+	}
+	if err == nil || !errors.Is(err, unix.EEXIST) {
+		t.Errorf("%v", err)
+	}
+	if held, err := f.Elements("a"); err != nil || len(held) != 2001 {
+		t.Errorf("%d elements %v", len(held), err)
+	}
+}
+
+// TestLeaving: sets that can't be removed are emptied, and removed when they can be.
+func TestLeaving(t *testing.T) {
+	inNamespace(t)
+	f := open(t, webRule)
+	if err := f.Apply([]Change{{Jail: "web", ID: prefix("192.0.2.7"), Left: time.Hour}}); err != nil {
+		t.Fatal(err)
+	}
+	nft(t, "add", "rule", "inet", "f2b-table", "f2b-chain", "ip", "saddr", "@addr-set-web", "counter")
+	report, err := f.RemoveJail("web")
+	if err != nil || len(report.Notes) != 1 || !strings.Contains(report.Notes[0], "can't be removed") {
+		t.Errorf("%+v %v", report, err)
+	}
+	list := nft(t, "list", "ruleset")
+	if strings.Contains(list, "192.0.2.7") || strings.Contains(list, "reject") || strings.Contains(list, "addr6-set") {
+		t.Errorf("it still shuts out:\n%s", list)
+	}
+	nft(t, "flush", "chain", "inet", "f2b-table", "f2b-chain")
+	if report, err = f.Check(); err != nil || len(report.Notes) > 0 {
+		t.Errorf("%+v %v", report, err)
+	}
+	nftFails(t, "list", "set", "inet", "f2b-table", "addr-set-web")
+}
+
+// TestRanges: a range that somebody else put into a set of networks becomes networks.
+func TestRanges(t *testing.T) {
+	inNamespace(t)
+	f := open(t, Rule{Jail: "a"})
+	if err := f.Apply([]Change{{Jail: "a", ID: prefix("198.51.100.0/24"), Left: time.Hour}}); err != nil {
+		t.Fatal(err)
+	}
+	nft(t, "add", "element", "inet", "f2b-table", "net-set-a", "{ 203.0.113.5-203.0.113.10 timeout 1h }")
+	for range 2 {
+		held, err := f.Elements("a")
+		var got []string
+		for _, e := range held {
+			got = append(got, e.ID.String())
+		}
+		slices.Sort(got)
+		if want := []string{"198.51.100.0/24", "203.0.113.10/32", "203.0.113.5/32", "203.0.113.6/31", "203.0.113.8/31"}; err != nil || !slices.Equal(got, want) {
+			t.Fatalf("%q %v, want %q", got, err, want)
+		}
+	}
+	list := nft(t, "list", "set", "inet", "f2b-table", "net-set-a")
+	if strings.Contains(list, "203.0.113.5-") || !strings.Contains(list, "203.0.113.6/31") {
+		t.Errorf("the set has:\n%s", list)
+	}
+}
+
+// TestHoldsList: a list in the kernel is compared with what it should be.
+func TestHoldsList(t *testing.T) {
+	inNamespace(t)
+	f := open(t, Rule{Jail: "feed"})
+	list := []Interval{
+		{prefix("198.51.100.0/24").Addr(), prefix("198.51.100.9").Addr()}, {prefix("203.0.113.0/24").Addr(), prefix("203.0.113.255").Addr()},
+		{prefix("2001:db8::").Addr(), prefix("2001:db8::ff").Addr()},
+	}
+	if err := f.LoadList("feed", list); err != nil {
+		t.Fatal(err)
+	}
+	holds := func(want bool) {
+		t.Helper()
+		if got, err := f.HoldsList("feed", list); got != want || err != nil {
+			t.Errorf("%v %v, want %v", got, err, want)
+		}
+	}
+	holds(true)
+	for _, change := range [][]string{
+		{"delete", "element", "inet", "f2b-table", "net-set-feed", "{ 203.0.113.0/24 }"},
+		{"add", "element", "inet", "f2b-table", "net6-set-feed", "{ 2001:db8:1::/48 }"},
+		{"add", "element", "inet", "f2b-table", "addr-set-feed", "{ 192.0.2.7 }"},
+	} {
+		nft(t, change...)
+		holds(false)
+		if err := f.LoadList("feed", list); err != nil {
+			t.Fatal(err)
+		}
+		holds(true)
+	}
+}
+
+// TestHammered: another hand that changes the table all the time holds nobody up, and
+// what it did is undone when it ends.
+func TestHammered(t *testing.T) {
+	inNamespace(t)
+	var rules []Rule
+	for i := range 40 {
+		rules = append(rules, Rule{Jail: fmt.Sprintf("j%d", i)})
+	}
+	f := open(t, rules...)
+	var wg sync.WaitGroup
+	other, _, err := Open(Options{Table: "other"}, Rule{Jail: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	script := filepath.Join(t.TempDir(), "s")
+	text := ""
+	for i := range 40 {
+		text += fmt.Sprintf("add element inet f2b-table addr-set-j%d { 203.0.113.%d timeout 1h }\nflush set inet f2b-table addr-set-j%d\n", i, i, i)
+	}
+	if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ns, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(ns)
+	done := make(chan bool)
+	wg.Go(func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		if err := unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
+			t.Error(err)
+			return
+		}
+		for i := range 200 {
+			if err := f.Apply([]Change{{Jail: fmt.Sprintf("j%d", i%40), ID: prefix(fmt.Sprintf("192.0.2.%d", i)), Left: time.Hour}}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for working := true; working; {
+		nft(t, "-f", script)
+		if f.Changed() {
+			if _, err := f.Check(); err != nil {
+				t.Error(err)
+			}
+			f.Emptied()
+		}
+		select {
+		case <-done:
+			working = false
+		default:
+		}
+	}
+	wg.Wait()
+	check(t, f)
+}
