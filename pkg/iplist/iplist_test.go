@@ -100,16 +100,6 @@ func TestSets(t *testing.T) {
 	}
 }
 
-func FuzzRead(f *testing.F) {
-	f.Add("192.0.2.1 - 192.0.2.9\nadd x 2001:db8::/32\n{\"cidr\":\"x\"}\na:1-2")
-	f.Fuzz(func(_ *testing.T, s string) {
-		ranges, _, err := Read(strings.NewReader(s), "x")
-		if err == nil {
-			New(ranges).Overlaps(netip.MustParsePrefix("192.0.2.0/24"))
-		}
-	})
-}
-
 // Large writes a list of networks that don't touch.
 func large(n int) string {
 	var b strings.Builder

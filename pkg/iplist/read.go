@@ -210,8 +210,11 @@ func parse(line []byte) (r Range, skip, ok bool) {
 	return r, false, ok
 }
 
-// entry is ParseRange without the price of its errors for what is written as usual.
+// entry is ParseRange without the price of its errors.
 func entry(s string) (Range, bool) {
+	if !strings.ContainsAny(s, ".:") {
+		return Range{}, false
+	}
 	if p, err := netip.ParsePrefix(s); err == nil && !p.Addr().Is4In6() {
 		return ofPrefix(p), true
 	}
@@ -254,7 +257,7 @@ func readAllowed(r io.Reader, name string) (a Allowed, bad []error, err error) {
 		if len(words) == 0 {
 			return nil
 		}
-		if _, err := ParseRange(strings.Trim(words[0], `"'`)); err != nil {
+		if _, ok := entry(strings.Trim(words[0], `"'`)); !ok {
 			if one, skip, ok := parse(line); ok || skip { // one of the other forms
 				if ok {
 					ranges = append(ranges, one)
@@ -265,15 +268,15 @@ func readAllowed(r io.Reader, name string) (a Allowed, bad []error, err error) {
 		for i := 0; i < len(words); i++ {
 			w := strings.Trim(words[i], `"'`)
 			if i+2 < len(words) && words[i+1] == "-" { // FIRST - LAST
-				if r, err := ParseRange(w + "-" + words[i+2]); err == nil {
+				if r, ok := entry(w + "-" + words[i+2]); ok {
 					ranges = append(ranges, r)
 					i += 2
 					continue
 				}
 			}
-			r, err := ParseRange(w)
+			r, ok := entry(w)
 			switch {
-			case err == nil:
+			case ok:
 				ranges = append(ranges, r)
 			case HostName.MatchString(w) && strings.Contains(w, "."):
 				if len(a.Names) >= MaxNames {
