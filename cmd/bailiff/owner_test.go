@@ -185,3 +185,129 @@ func TestListOfOwner(t *testing.T) {
 		t.Error("what stays after the end is another list")
 	}
 }
+
+// TestOwnerByHand: who is protected, and networks that are too wide, are refused by hand,
+// over the API and over fail2ban's protocol, but for --force.
+func TestOwnerByHand(t *testing.T) {
+	host, _ := pair(t)
+	ctx := context.Background()
+	if out, err := host.Command(ctx, "ip", "route", "add", "default", "via", "203.0.113.254").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "x.log"), "")
+	writeFile(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf("[jail.web]\nenabled = true\nfilter = \"sshd\"\nlogpath = %q\n", filepath.Join(dir, "x.log")))
+	d := daemonIn(t, host, dir, "--database", "none")
+	run := func(name string, args ...string) (string, error) {
+		out, err := host.Command(ctx, program(t, name), args...).CombinedOutput()
+		return string(out), err
+	}
+	for ip, want := range map[string]string{
+		"128.0.0.0/1": "128.0.0.0/1 is wider than /8 (IPv6: /19): if you mean it, bailiff ban --force web 128.0.0.0/1", "::/0": "is wider than", "2000::/3": "is wider than",
+		"192.0.2.1": "own address", "203.0.113.254": "gateway of cable0", "fe80::1": "link-local", "203.0.113.0/24": "is never banned in jail web",
+		"::ffff:203.0.113.0/95": "its length has to be 96 or more", "fe80::1%eth0": "has a zone", "010.0.0.1": "is no address", "198.51.100.1-198.51.100.9": "is no address",
+	} {
+		if out, err := run("bailiff", "ban", "web", ip, "--socket", d.socket); err == nil || !strings.Contains(out, want) {
+			t.Errorf("ban %s: %v %s", ip, err, out)
+		}
+	}
+	for ip, shown := range map[string]string{"::ffff:198.51.100.0/120": "198.51.100.0/24", "[2001:db8:9::1]": "2001:db8:9::1", "198.18.2.3/255.254.0.0": "198.18.0.0/15"} {
+		if out, err := run("bailiff", "ban", "web", ip, "--socket", d.socket); err != nil || out != shown+" banned in web\n" {
+			t.Errorf("ban %s: %v %s", ip, err, out)
+		}
+	}
+	for _, a := range []string{"198.51.100.77", "2001:db8:9::1", "198.19.9.9"} {
+		if !d.holds("web", a) {
+			t.Errorf("%s is not in the kernel", a)
+		}
+	}
+	if out, err := run("fail2ban-client", "-s", d.socket, "set", "web", "banip", "128.0.0.0/1"); err == nil || !strings.Contains(out, "bailiff ban --force web 128.0.0.0/1") {
+		t.Errorf("fail2ban's protocol: %v %s", err, out)
+	}
+	if d.holds("web", "128.9.9.9") {
+		t.Error("it is banned all the same")
+	}
+	if out, err := run("bailiff", "ban", "web", "128.0.0.0/1", "--force", "--socket", d.socket); err != nil {
+		t.Errorf("--force: %v %s", err, out)
+	}
+	if !d.holds("web", "128.9.9.9") {
+		t.Error("it is not banned with force")
+	}
+}
+
+// TestFilesThatAreMissing: an allow-list, or a list, that is missing stops no jail at a
+// start or a reload: it is an error of check, said, and tried again; what was read before
+// holds.
+func TestFilesThatAreMissing(t *testing.T) {
+	host, _ := pair(t)
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	writeFile(t, at("x.log"), "")
+	config := func(allow, list string, retry int) {
+		t.Helper()
+		writeFile(t, at("bailiff.toml"), fmt.Sprintf("[jail.web]\nenabled = true\nfilter = \"sshd\"\nlogpath = %q\nignoreip = [\"file:%s\"]\nmaxretry = %d\n[jail.feed]\nenabled = true\nlist = %q\nignoreip = [\"file:%[2]s\"]\n",
+			at("x.log"), allow, retry, list))
+	}
+	check := func(want string) {
+		t.Helper()
+		out, err := host.Command(context.Background(), program(t, "bailiff"), "check", "--config", dir).CombinedOutput()
+		if (err == nil) != (want == "") || !strings.Contains(string(out), want) {
+			t.Errorf("check: %v %s, want %q", err, out, want)
+		}
+	}
+	config(at("allow"), at("list"), 3)
+	check("jail web: ignoreip file:" + at("allow"))
+	check("jail feed: list: " + at("list") + ": no such file")
+	d := daemonIn(t, host, dir, "--database", "none")
+	ban := func(jail, ip string, refused bool) bool {
+		t.Helper()
+		r, err := d.api.Ban(jail, control.BanRequest{IPs: []string{ip}})
+		return err == nil && len(r) == 1 && (r[0].Error != "") == refused
+	}
+	d.said("[feed] list: " + at("list") + ": no such file or directory: nothing is shut out; it is tried again")
+	d.said("ignoreip file:" + at("allow") + ": ")
+	// They are tried again.
+	writeFile(t, at("list"), "198.51.100.0/24\n")
+	writeFile(t, at("allow"), "192.0.2.7, 198.51.100.7 2001:db8::/32 # office\n")
+	d.until("the list is not read", func() bool { return d.holds("feed", "198.51.100.9") && !d.holds("feed", "198.51.100.7") })
+	d.until("the allow-list is not read", func() bool { return ban("web", "2001:db8:9::9", true) })
+	check("")
+	if !ban("web", "203.0.113.77", false) {
+		t.Error("the jail does not ban")
+	}
+	// A reload with files that are missing: nothing of what holds is gone.
+	if err := os.Remove(at("allow")); err != nil {
+		t.Fatal(err)
+	}
+	config(at("allow"), at("list.new"), 4)
+	res, err := d.api.Reload()
+	if err != nil || !strings.Contains(strings.Join(res.Errors, "\n"), "list.new: no such file") || !strings.Contains(strings.Join(res.Changed, " "), "feed") || !strings.Contains(strings.Join(res.Changed, " "), "web") {
+		t.Errorf("%+v %v", res, err)
+	}
+	if !d.holds("feed", "198.51.100.9") || d.holds("feed", "198.51.100.7") || !d.holds("web", "203.0.113.77") {
+		t.Error("what was in force is gone")
+	}
+	if !ban("web", "2001:db8:9::9", true) {
+		t.Error("what was allowed is forgotten")
+	}
+	d.until("status says nothing of it", func() bool {
+		s, err := d.api.Status()
+		n := 0
+		for _, j := range s.Jails {
+			if strings.Contains(fmt.Sprint(j.Error, j.Problems), "no such file") {
+				n++
+			}
+		}
+		return err == nil && n == 2
+	})
+	writeFile(t, at("list.new"), "198.51.100.128/25\n")
+	d.until("the new list is not read", func() bool { return !d.holds("feed", "198.51.100.9") && d.holds("feed", "198.51.100.200") })
+	// A jail that goes leaves nothing.
+	writeFile(t, at("bailiff.toml"), "")
+	if _, err := d.api.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if d.holds("feed", "198.51.100.200") || d.holds("web", "203.0.113.77") {
+		t.Error("sets of jails that are gone are left")
+	}
+}

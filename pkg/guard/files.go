@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"bailiff/pkg/iplist"
@@ -111,7 +112,7 @@ func (g *Guard) readOnce(f *file, follow *iplist.Follow, first bool) {
 	what := "ignoreip file:" + f.path
 	if err != nil {
 		f.read = true
-		if text := err.Error(); text != f.failed {
+		if text := strings.TrimPrefix(err.Error(), f.path+": "); text != f.failed {
 			f.failed = text
 			log.Error(what + ": " + f.holds())
 		}

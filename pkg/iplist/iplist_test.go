@@ -1,10 +1,11 @@
 package iplist
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -46,7 +47,7 @@ func TestRead(t *testing.T) {
 			t.Errorf("%s: %v", p, got)
 		}
 	}
-	if _, _, err := ReadFiles([]string{filepath.Join(t.TempDir(), "gone")}); !os.IsNotExist(err) {
+	if _, _, err := ReadFiles([]string{filepath.Join(t.TempDir(), "gone")}); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 }

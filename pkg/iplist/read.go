@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"regexp"
@@ -112,7 +113,11 @@ func openRegular(name string) (*os.File, error) {
 // readFile has a file read, at most MaxBytes of it.
 func readFile(name string, read func(io.Reader) error) error {
 	f, err := openRegular(name)
-	if err != nil {
+	var path *fs.PathError
+	switch {
+	case errors.As(err, &path):
+		return fmt.Errorf("%s: %w", name, path.Err)
+	case err != nil:
 		return err
 	}
 	defer f.Close()
