@@ -3,10 +3,12 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"sync"
 	"time"
 
 	"bailiff/pkg/clock"
+	"bailiff/pkg/config"
 	"bailiff/pkg/store"
 )
 
@@ -31,9 +33,18 @@ func (d *Daemon) stepped(s clock.Step) {
 		server.Info(fmt.Sprintf("the machine was suspended for %v: bans end when they should, and the kernel is told anew", s.Suspended.Round(time.Second)))
 	}
 	for _, j := range d.running() {
-		go j.Stepped(s) // one that is busy holds up no other
+		j.Stepped(s)
 	}
+	d.mender.compare(d.enforced()...)
 	if d.store != nil {
 		d.store.queue.Push(&store.Delta{}) // the rows follow the clock with what is written
 	}
+}
+
+// unchanged reports whether a jail is configured as it was. In which year that was read
+// is the jail's own affair.
+func unchanged(was, is *config.Jail) bool {
+	now := *is
+	now.Filter.Year = was.Filter.Year
+	return reflect.DeepEqual(was, &now)
 }

@@ -487,7 +487,7 @@ func (d *Daemon) reload(only string) (control.ReloadResult, error) {
 			continue
 		}
 		running := d.jails[c.Name]
-		if running != nil && reflect.DeepEqual(running.Configured, c) && !running.Changed() {
+		if running != nil && unchanged(running.Configured, c) && !running.Changed() {
 			running.ReloadActions()
 			continue
 		}

@@ -337,7 +337,7 @@ func (j *Jail) files(known []store.Position) Source {
 			})
 		},
 		Resumed: func(f *os.File) {
-			if dates, err := filter.Compile(c.Filter, j.deps.Location); err == nil {
+			if dates, err := compile(c.Filter, &j.deps); err == nil {
 				j.old(f, dates)
 			}
 		},

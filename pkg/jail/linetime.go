@@ -296,7 +296,7 @@ func (b *batchTimes) upTo(j *Jail, i int) {
 // lineTime is the time of a line of which the filter told nothing.
 func (j *Jail) lineTime(line []byte) (time.Time, bool) {
 	if j.times.dates == nil {
-		dates, err := filter.Compile(j.Config.Filter, j.deps.Location)
+		dates, err := compile(j.Config.Filter, &j.deps)
 		if err != nil {
 			return time.Time{}, false
 		}

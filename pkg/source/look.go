@@ -30,7 +30,7 @@ type lookout struct {
 	subs []*subscription
 	// had are the files beside the log that aren't new.
 	had map[node]bool
-	// event is when an event last told of something, in nanoseconds since 1970; told,
+	// event is when an event last told of something, in nanoseconds after began; told,
 	// whether events do.
 	event atomic.Int64
 	told  atomic.Bool
@@ -111,7 +111,7 @@ func (l *lookout) run(ctx context.Context) {
 				l.waits.end(1)
 			}
 		}
-		at := time.Unix(0, l.event.Load())
+		at := began.Add(time.Duration(l.event.Load()))
 		if at.After(busy) {
 			busy = at
 		}
@@ -294,7 +294,7 @@ func (l *lookout) between(born int64, known ...node) (out []sighting) {
 
 // settled reports whether whatever was written after a moment will be told of.
 func (l *lookout) settled(since time.Time) bool {
-	return l.told.Load() && l.event.Load() < since.UnixNano()
+	return l.told.Load() && l.event.Load() < int64(since.Sub(began))
 }
 
 // subscribe sees to it that changes of the path, and of the file behind a

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/fsnotify/fsnotify"
 	"github.com/nxadm/tail/watch"
@@ -36,7 +35,7 @@ type subscription struct {
 	path  string
 	wake  chan<- struct{} // told of everything but writes
 	wrote chan<- struct{} // told of writes
-	at    *atomic.Int64   // of the last event, in nanoseconds since 1970
+	at    *atomic.Int64   // of the last event, in nanoseconds after began
 	dead  bool            // the watch is gone: subscribe anew
 }
 
@@ -94,7 +93,7 @@ func (n *notifier) subscribe(path string, wake, wrote chan<- struct{}, at *atomi
 func (n *notifier) wake(d *watchedDir, path string, write bool) {
 	n.subs.Lock()
 	defer n.subs.Unlock()
-	now := time.Now().UnixNano()
+	now := moment()
 	for _, s := range d.paths[path] {
 		before := s.at.Swap(now) // before it is told: who is told looks at it
 		signal(s.wrote)

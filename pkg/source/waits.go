@@ -15,13 +15,16 @@ import (
 // began is what times are measured from, by a clock that isn't set.
 var began = time.Now()
 
+// moment is now, in nanoseconds after began, and never 0.
+func moment() int64 { return int64(time.Since(began)) + 1 }
+
 // waits tells since when the goroutines of a log wait for the file system.
 type waits struct {
 	at   [2]atomic.Int64 // nanoseconds after began; 0: it doesn't. The reader's or a glob's, the lookout's
 	told atomic.Bool
 }
 
-func (w *waits) begin(who int) { w.at[who].Store(int64(time.Since(began)) + 1) }
+func (w *waits) begin(who int) { w.at[who].Store(moment()) }
 func (w *waits) end(who int)   { w.at[who].Store(0) }
 
 // since is for how long it waits already, and whether that is too long.
