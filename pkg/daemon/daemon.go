@@ -273,7 +273,7 @@ func (d *Daemon) deps() jail.Deps {
 	deps.RemoveForeign = d.cfg.RemoveForeign
 	deps.MaxMatches = d.cfg.Database.MaxMatches // with a database or without
 	if d.store != nil {
-		deps.Store = d.store
+		deps.Store, deps.ClockSet = d.store, d.store.Moved()
 	}
 	return deps
 }

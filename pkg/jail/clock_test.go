@@ -1,7 +1,10 @@
 package jail
 
 import (
+	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -174,5 +177,33 @@ func TestLinesOnTheWay(t *testing.T) {
 		old := l.clock.Wall().Add(-step).Format("2006-01-02 15:04:05,000") + " Login failure 192.0.2.8"
 		l.say(old, old, old)
 		l.want("")
+	}
+}
+
+// TestLogOfOldClock: a log that was written before the clock was set back, and since, is
+// not one of another zone.
+func TestLogOfOldClock(t *testing.T) {
+	for _, step := range []time.Duration{-time.Hour, -day} {
+		path := filepath.Join(t.TempDir(), "a.log")
+		var text []byte
+		write := func(at time.Time, who string) {
+			text = fmt.Appendf(text, "%s Login failure %s\n", at.Format("2006-01-02 15:04:05"), who)
+		}
+		for n := range 20 {
+			write(begin.Add(-step-time.Duration(20-n)*time.Second), fmt.Sprintf("198.51.100.%d", n))
+		}
+		for range 3 {
+			write(begin, "192.0.2.7")
+		}
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l := start(t, func(c *config.Jail, l *lab) {
+			c.LogPath, l.files, l.before = []string{path}, true, step
+		})
+		l.until(func() bool { return l.says("Ban 192.0.2.7") == 1 })
+		if n := l.says("its times are"); n > 0 {
+			t.Error("the log is said to be off")
+		}
 	}
 }

@@ -71,7 +71,10 @@ type Deps struct {
 	Log     *slog.Logger
 	// Clock has the two times: lines tell the wall clock's, windows and bans run by the
 	// steady one.
-	Clock    *clock.Clock
+	Clock *clock.Clock
+	// ClockSet is by how much the wall clock was set between the last daemon and this
+	// one.
+	ClockSet time.Duration
 	Location *time.Location // of dates that name no zone
 	// Lookup resolves a host name of ignoreip.
 	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)

@@ -27,8 +27,9 @@ type lab struct {
 	t    *testing.T
 	jail *Jail
 
-	mu    sync.Mutex
-	clock *clock.Manual
+	mu     sync.Mutex
+	clock  *clock.Manual
+	before time.Duration // by which the clock was set before the start
 	// firewall is asked in place of the lab, if not nil.
 	firewall Firewall
 	changes  []firewall.Change
@@ -207,7 +208,7 @@ func start(t *testing.T, change func(*config.Jail, *lab)) *lab {
 		fw = l.firewall
 	}
 	j, err := Start(c, Deps{
-		Firewall: fw, Log: slog.New(eventlog.New(l, "DEBUG")), Clock: l.clock.Clock, Location: time.UTC,
+		Firewall: fw, Log: slog.New(eventlog.New(l, "DEBUG")), Clock: l.clock.Clock, ClockSet: l.before, Location: time.UTC,
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			if l.silent != nil {
 				select {
