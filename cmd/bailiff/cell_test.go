@@ -164,6 +164,18 @@ func (c *cell) log() string {
 	return string(text)
 }
 
+// told is when the daemon's log said something first, to the millisecond.
+func (c *cell) told(what string) time.Time {
+	text, _ := os.ReadFile(filepath.Join(c.dir, "out"))
+	for _, line := range strings.Split(string(text), "\n") {
+		if strings.HasSuffix(line, what) && len(line) > 23 {
+			at, _ := time.Parse("2006-01-02 15:04:05,000", line[:23])
+			return at
+		}
+	}
+	return time.Time{}
+}
+
 func (c *cell) until(what string, within time.Duration, f func() bool) {
 	c.t.Helper()
 	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {

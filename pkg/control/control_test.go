@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"bailiff/pkg/jail"
@@ -147,4 +148,51 @@ func TestListen(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Close()
+}
+
+// TestLockFile: who owns the directory can't have a file made elsewhere by a link at the
+// lock's name, nor a FIFO or device opened.
+func TestLockFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "sock")
+	elsewhere := filepath.Join(t.TempDir(), "made")
+	for what, put := range map[string]func() error{
+		"a link to what is not there": func() error { return os.Symlink(elsewhere, path+".lock") },
+		"a link to a device":          func() error { return os.Symlink("/dev/null", path+".lock") },
+		"a FIFO":                      func() error { return syscall.Mkfifo(path+".lock", 0o600) },
+	} {
+		if err := put(); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := Listen(path, &fake{}, Options{}); err == nil {
+			t.Errorf("%s: taken", what)
+			s.Close()
+		}
+		if _, err := os.Lstat(elsewhere); err == nil {
+			t.Errorf("%s: %s was made", what, elsewhere)
+		}
+		if err := os.Remove(path + ".lock"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestShare: the group gets the socket, and nothing that a link at its name leads to.
+func TestShare(t *testing.T) {
+	dir := t.TempDir()
+	secret, link := filepath.Join(dir, "secret"), filepath.Join(dir, "sock")
+	if err := os.WriteFile(secret, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(secret, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{link, secret} {
+		if err := share(path, "nogroup"); err == nil || !strings.Contains(err.Error(), "in its place") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if fi, err := os.Stat(secret); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", fi.Mode(), err)
+	}
 }

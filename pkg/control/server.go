@@ -49,10 +49,39 @@ func share(path, group string) error {
 	if err != nil {
 		return fmt.Errorf("socket %s: group %s: %w", path, group, err)
 	}
-	if err := os.Chown(path, -1, gid); err != nil {
+	// By what the name leads to now, and only if that is the socket: whoever owns the
+	// directory may have put something else in its place.
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
 		return fmt.Errorf("socket %s: %w", path, err)
 	}
-	return os.Chmod(path, 0o660)
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("socket %s: %w", path, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFSOCK || int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("socket %s: something else was put in its place: use a directory that only root may write to", path)
+	}
+	self := fmt.Sprintf("/proc/self/fd/%d", fd)
+	if err := os.Chown(self, -1, gid); err != nil {
+		return fmt.Errorf("socket %s: %w", path, err)
+	}
+	return os.Chmod(self, 0o660)
+}
+
+// openLock opens the lock's file, or makes it; never by a link, and nothing that is no
+// file.
+func openLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		f.Close()
+		return nil, fmt.Errorf("%s: is no regular file: remove it", path)
+	}
+	return f, nil
 }
 
 // Listen makes the socket, mode 0600, or 0660 with ReadGroup. A socket that a killed daemon left behind
@@ -63,7 +92,7 @@ func Listen(path string, d Daemon, opts Options) (*Server, error) {
 	}
 	// The lock, not the socket file, says whether a daemon lives: it ends with its
 	// holder however that dies.
-	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := openLock(path + ".lock")
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
@@ -110,6 +139,9 @@ func Listen(path string, d Daemon, opts Options) (*Server, error) {
 	s.http = newWebServer(d, role, turns)
 	if opts.Commander != nil {
 		s.wire = &wireServer{d: opts.Commander, crowd: s.crowd, turns: turns}
+		if role < Owner {
+			s.wire.pace = &pace{}
+		}
 	}
 	go s.accept()
 	go func() { _ = s.http.Serve(&webListener{s}) }()

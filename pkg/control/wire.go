@@ -47,10 +47,28 @@ type requestReader struct {
 	end  bool
 	// grow is asked before bytes are taken in; nil: nobody.
 	grow func(n int) error
+	pace *pace
+	free int // bytes until the next rest
+}
+
+// pace bounds how many bytes all clients of a socket together have read: so many
+// between rests, one client at a time. nil: there is no bound.
+type pace struct{ mu sync.Mutex }
+
+const (
+	paceBytes = 64 << 10
+	paceRest  = time.Millisecond
+)
+
+// rest is called after paceBytes.
+func (p *pace) rest() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	time.Sleep(paceRest)
 }
 
 func newRequestReader(from io.Reader) *requestReader {
-	return &requestReader{from: from, buf: make([]byte, 0, 4<<10)}
+	return &requestReader{from: from, buf: make([]byte, 0, 4<<10), free: paceBytes}
 }
 
 // ReadByte implements io.ByteReader. io.EOF is the request's end.
@@ -75,8 +93,14 @@ func (r *requestReader) fill() error {
 	if r.look(); r.end || r.safe > 0 {
 		return nil
 	}
+	// Whoever sends much, and keeps sending, takes no more of the core for it.
+	if r.free <= 0 && r.pace != nil {
+		r.pace.rest()
+		r.free = paceBytes
+	}
 	n, err := r.from.Read(r.buf[len(r.buf):cap(r.buf)])
 	r.buf = r.buf[:len(r.buf)+n]
+	r.free -= n
 	if n > 0 {
 		if r.grow != nil {
 			if err := r.grow(n); err != nil {
@@ -152,6 +176,7 @@ type wireServer struct {
 	d     Commander
 	crowd *crowd
 	turns *turns
+	pace  *pace
 }
 
 var (
@@ -163,6 +188,7 @@ var (
 func (s *wireServer) serve(c *conn) {
 	defer c.Close()
 	in := newRequestReader(c)
+	in.pace = s.pace
 	for {
 		if !s.next(c, in) {
 			return
