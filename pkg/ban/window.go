@@ -124,10 +124,21 @@ func (w *Window) Times(id netip.Prefix) []time.Time {
 	}
 	out := make([]time.Time, len(e.times))
 	for i, t := range e.times {
-		out[i] = time.UnixMicro(t).UTC()
+		out[i] = TimeOf(t)
 	}
 	return out
 }
+
+// Each calls f with every address, the one that was quiet for longest first, and its
+// failures as TimeOf reads them. They are not to be kept.
+func (w *Window) Each(f func(id netip.Prefix, times []int64)) {
+	for e := w.root.next; e != &w.root; e = e.next {
+		f(e.id, e.times)
+	}
+}
+
+// TimeOf is the time of a failure that Each tells.
+func TimeOf(t int64) time.Time { return time.UnixMicro(t).UTC() }
 
 // Restore puts back what Times told before a restart. Addresses come in the order
 // of their last failures.

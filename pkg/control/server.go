@@ -87,8 +87,14 @@ func openLock(path string) (*os.File, error) {
 // Listen makes the socket, mode 0600, or 0660 with ReadGroup. A socket that a killed daemon left behind
 // is replaced; one that a living daemon answers on is an error.
 func Listen(path string, d Daemon, opts Options) (*Server, error) {
+	_, missing := os.Stat(filepath.Dir(path))
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
+	}
+	if missing != nil { // whatever the umask is: the socket for others may be here, too
+		if err := os.Chmod(filepath.Dir(path), 0o755); err != nil {
+			return nil, fmt.Errorf("socket: %w", err)
+		}
 	}
 	// The lock, not the socket file, says whether a daemon lives: it ends with its
 	// holder however that dies.

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"bailiff/pkg/action"
@@ -86,6 +87,7 @@ type Daemon struct {
 // Run runs a daemon until ctx ends or it is told to stop. ready is called once
 // it answers and all jails are up. The error is why it could not start.
 func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) error {
+	syscall.Umask(0o077) // as fail2ban-server: what we and actions make is ours
 	d := &Daemon{
 		opts: opts, log: opts.Log, clock: clock.System(), started: clock.System().Now(), cfg: cfg,
 		endings: &action.Endings{}, memory: jail.NewMemory(),
@@ -367,6 +369,9 @@ func (d *Daemon) shutdown() {
 	defer d.mu.Unlock()
 	server := d.log.With("component", "server")
 	server.Info("Shutdown in progress...")
+	if d.store != nil {
+		d.store.look() // so that jails tell everything, should it be gone
+	}
 	by := time.Now().Add(action.StopTime)
 	var stopping sync.WaitGroup // side by side: actions may take their time
 	for _, name := range sortedJails(d.jails) {
@@ -644,7 +649,7 @@ func (d *Daemon) settle(jails ...*jail.Jail) {
 		d.queue.Sync()
 	}
 	if d.store != nil {
-		_ = d.store.queue.Sync() // that it can't be written was told
+		_ = d.store.queue.SyncFor(syncMost) // that it can't be written was told
 	}
 }
 

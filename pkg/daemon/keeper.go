@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"bailiff/pkg/clock"
@@ -15,8 +14,10 @@ import (
 // keeper is the database as jails see it.
 type keeper struct {
 	*store.Store
-	queue *store.Queue
-	log   *slog.Logger
+	queue  *store.Queue
+	log    *slog.Logger
+	asked  chan struct{} // room for questions
+	closed chan struct{}
 }
 
 // keep opens the database. Without one, the daemon runs all the same: bans are in
@@ -30,8 +31,7 @@ func (d *Daemon) keep() *keeper {
 	if path == "" || d.opts.DryRun {
 		return nil
 	}
-	_, statErr := os.Stat(path)
-	s, err := store.Open(path, d.clock)
+	s, err := openWithin(loadMost, path, d.clock)
 	var damaged *store.Damaged
 	switch {
 	case errors.As(err, &damaged) && s != nil:
@@ -41,13 +41,24 @@ func (d *Daemon) keep() *keeper {
 		return nil
 	}
 	log.Info(fmt.Sprintf("Connected to fail2ban persistent database '%s'", path))
-	if statErr != nil {
+	if s.Created() {
 		log.Warn(fmt.Sprintf("New database created. Version '%d'", store.Version))
 	}
 	if by := s.Moved(); by != 0 {
 		log.Warn(fmt.Sprintf("the clock is %s since the database was written: its times are moved by as much, so bans last as long as they should", clock.Told(by)))
 	}
-	k := &keeper{Store: s, log: log}
+	for _, w := range s.Warnings() {
+		log.Warn(w)
+	}
+	s.Renewed(func(why error) {
+		log.Error(fmt.Sprintf("database %s: %v: a new one is begun, and filled with what this daemon knows", path, why))
+		go func() {
+			for _, j := range d.running() {
+				j.Rewrite()
+			}
+		}()
+	})
+	k := &keeper{Store: s, log: log, asked: make(chan struct{}, askedMost), closed: make(chan struct{})}
 	k.queue = store.NewQueue(s.Write, func(err error) {
 		if err != nil {
 			log.Error(fmt.Sprintf("database %s can't be written: %v; trying again, nothing is lost while this daemon runs", path, err))
@@ -55,36 +66,149 @@ func (d *Daemon) keep() *keeper {
 			log.Info(fmt.Sprintf("database %s can be written again", path))
 		}
 	})
-	if err := s.Purge(d.cfg.Database.PurgeAge, d.clock.Now()); err != nil {
+	if err := k.within(loadMost, func() (func(), error) { return nil, s.Purge(d.cfg.Database.PurgeAge, d.clock.Now()) }); err != nil {
 		log.Error(fmt.Sprintf("database %s: purge: %v", path, err))
 	}
+	go k.watch()
 	return k
+}
+
+// openWithin opens a database, and gives up one whose disk does not answer.
+func openWithin(most time.Duration, path string, c *clock.Clock) (*store.Store, error) {
+	type opened struct {
+		s   *store.Store
+		err error
+	}
+	got := make(chan opened)
+	late := make(chan struct{})
+	go func() {
+		s, err := store.Open(path, c)
+		select {
+		case got <- opened{s, err}:
+			return
+		case <-late:
+		}
+		if s != nil {
+			s.Close()
+		}
+	}()
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case o := <-got:
+		return o.s, o.err
+	case <-timer.C:
+		close(late)
+		return nil, fmt.Errorf("database %s: %w", path, store.ErrSlow)
+	}
 }
 
 // Load implements jail.Store. What a jail of that name has left comes first.
 func (k *keeper) Load(name string, now time.Time) (store.State, error) {
-	if err := k.queue.Sync(); err != nil {
+	if err := k.queue.SyncFor(syncMost); err != nil {
 		k.log.Warn(fmt.Sprintf("[%s] what is known may be older than the last changes: %v", name, err))
 	}
-	return k.Store.Load(name, now)
+	var state store.State
+	err := k.within(loadMost, func() (keep func(), err error) {
+		got, err := k.Store.Load(name, now)
+		return func() { state = got }, err
+	})
+	for _, w := range state.Warnings {
+		k.log.Warn(fmt.Sprintf("[%s] database %s: %s", name, k.Path(), w))
+	}
+	if n := state.PassedOver - len(state.Warnings); n > 0 {
+		k.log.Warn(fmt.Sprintf("[%s] database %s: %d more rows can't be read and are passed over", name, k.Path(), n))
+	}
+	return state, err
+}
+
+// How long is waited for the database: nobody waits for a disk that hangs.
+const (
+	syncMost  = 3 * time.Second // for what is on its way to it
+	loadMost  = 5 * time.Second // for what is read at a start
+	askedMost = 4               // questions that hang
+)
+
+// within asks the database from a goroutine of its own. What it found is kept by the
+// caller, unless that has given up by then.
+func (k *keeper) within(d time.Duration, ask func() (keep func(), err error)) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case k.asked <- struct{}{}:
+	default:
+		return store.ErrSlow
+	}
+	type answer struct {
+		keep func()
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		keep, err := ask()
+		<-k.asked
+		got <- answer{keep, err}
+	}()
+	select {
+	case a := <-got:
+		if a.keep != nil {
+			a.keep()
+		}
+		return a.err
+	case <-timer.C:
+		return store.ErrSlow
+	}
 }
 
 // Push implements jail.Store.
 func (k *keeper) Push(d *store.Delta) { k.queue.Push(d) }
 
+// Room implements jail.Store.
+func (k *keeper) Room(jail string) bool { return k.queue.Room(jail) }
+
 func (k *keeper) disable(jail string) {
-	if err := k.queue.Sync(); err == nil {
-		if err := k.Disable(jail); err != nil {
-			k.log.Error(fmt.Sprintf("database: jail %s: %v", jail, err))
+	err := k.queue.SyncFor(syncMost)
+	if err == nil {
+		err = k.within(syncMost, func() (func(), error) { return nil, k.Disable(jail) })
+	}
+	if err != nil {
+		k.log.Error(fmt.Sprintf("database: jail %s: %v", jail, err))
+	}
+}
+
+// checkEvery is how often the database's files are looked at.
+const checkEvery = 3 * time.Second
+
+// watch has the database's files looked at now and then, until closed.
+func (k *keeper) watch() {
+	ticker := time.NewTicker(checkEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			k.queue.Push(store.CheckDelta())
+		case <-k.closed:
+			return
 		}
 	}
 }
 
+// look has the database's files looked at, and waits for that a moment.
+func (k *keeper) look() {
+	k.queue.Push(store.CheckDelta())
+	_ = k.queue.SyncFor(time.Second)
+}
+
 func (k *keeper) close() {
-	if err := k.queue.Close(); err != nil {
+	close(k.closed)
+	err := k.queue.Close()
+	if err != nil {
 		k.log.Error(fmt.Sprintf("database %s: the last changes are not written: %v", k.Path(), err))
 	}
-	if err := k.Store.Close(); err != nil {
+	if !errors.Is(err, store.ErrSlow) {
+		err = k.within(syncMost, func() (func(), error) { return nil, k.Store.Close() })
+	}
+	if err != nil {
 		k.log.Error(fmt.Sprintf("database %s: %v", k.Path(), err))
 	}
 }
@@ -92,12 +216,23 @@ func (k *keeper) close() {
 func (d *Daemon) purge() {
 	d.mu.Lock()
 	age := d.cfg.Database.PurgeAge
+	var jails []string
+	for name := range d.jails {
+		jails = append(jails, name)
+	}
+	for name := range d.failed {
+		jails = append(jails, name)
+	}
 	d.mu.Unlock()
 	if d.store == nil {
 		d.memory.Purge(d.clock.Now().Add(-age))
 		return
 	}
-	if err := d.store.Purge(age, d.clock.Now()); err != nil {
+	err := d.store.within(purgeMost, func() (func(), error) { return nil, d.store.Purge(age, d.clock.Now(), jails...) })
+	if err != nil {
 		d.store.log.Error(fmt.Sprintf("database %s: purge: %v", d.store.Path(), err))
 	}
 }
+
+// purgeMost is how long is waited for the purge, which nobody waits for.
+const purgeMost = time.Minute

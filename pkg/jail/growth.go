@@ -196,7 +196,7 @@ func (j *Jail) aggregate(id netip.Prefix) {
 			whole.End = b.End
 		}
 		b.End = now
-		j.delta.Events = append(j.delta.Events, store.Event{Ban: b, Moved: true})
+		j.event(store.Event{Ban: b, Moved: true})
 		gone = append(gone, ban.Name(b.ID))
 	}
 	j.bans.Add(whole)

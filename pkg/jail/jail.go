@@ -169,6 +169,7 @@ type Jail struct {
 
 	read  clock.Reading // when the lines at work were read
 	times lineTimes
+	pending
 	// When lines off the clock were last warned of, by the steady time: those taken as
 	// of now, and those taken as old.
 	skewWarned, oldWarned time.Time
@@ -466,6 +467,9 @@ func (j *Jail) run(ctx context.Context) {
 				j.armed = time.Time{} // a timer stands still in suspend
 				for _, id := range j.window.Expire(j.deps.Clock.Now()) {
 					j.failuresChanged(id)
+				}
+				if j.storeGeneration() != j.generation {
+					j.push()
 				}
 			}
 		}

@@ -36,15 +36,17 @@ func (j *Jail) load(before *Jail) (state store.State, err error) {
 	if j.deps.Memory == nil {
 		j.deps.Memory = NewMemory()
 	}
-	j.window.Evicted = func(id netip.Prefix) { j.failuresChanged(id) }
+	j.window.Evicted = j.evicted
 	switch {
 	case before != nil:
 		for _, p := range before.logs {
 			state.Logs = append(state.Logs, p)
 		}
 	case j.deps.Store != nil:
+		j.generation = j.storeGeneration()
 		if state, err = j.deps.Store.Load(j.Config.Name, j.deps.Clock.Now()); err != nil {
-			return state, err
+			j.deps.Log.With("component", "database").Error(fmt.Sprintf("[%s] %v: nothing is known of before but what the kernel holds", j.Config.Name, err))
+			state, err = store.State{New: true}, nil
 		}
 	}
 	for _, p := range state.Logs {
@@ -56,10 +58,10 @@ func (j *Jail) load(before *Jail) (state store.State, err error) {
 // inherit takes over what the jail before this one had, and goes on with it: failures
 // and their lines, those that wait, what was not handed to the store yet.
 func (j *Jail) inherit(before *Jail) {
-	j.delta, j.held = before.delta, before.held
+	j.delta, j.held, j.pending = before.delta, before.held, before.pending
 	j.window = before.window
 	j.window.Limit(j.Config.MaxRetry, j.Config.FindTime)
-	j.window.Evicted = func(id netip.Prefix) { j.failuresChanged(id) }
+	j.window.Evicted = j.evicted
 	j.kept = before.kept
 	j.names, j.checks, j.pasts = before.names, before.checks, before.pasts
 	j.gaveUp, j.unasked, j.takenNew = before.gaveUp, before.unasked, before.takenNew
@@ -215,7 +217,7 @@ func (j *Jail) batch(b source.Batch) {
 	j.changed()
 	switch {
 	case j.inFlight() > 0 && len(j.delta.Events) > 0:
-		j.pushEvents()
+		j.pushEvents(false)
 	case b.Opened || len(j.delta.Events) > 0:
 		j.push() // a ban is kept as soon as it is made, and so is where a log begins
 	}
@@ -236,20 +238,12 @@ func shareOf(notes *source.Notes, from, to int) filter.Share {
 	}
 }
 
-func (j *Jail) failuresChanged(id netip.Prefix) {
-	if j.delta.Failures == nil {
-		j.delta.Failures = map[netip.Prefix][]time.Time{}
-	}
-	j.delta.Failures[id] = nil // filled in when it is handed over
-	j.changed()
-}
-
 func (j *Jail) banned(b ban.Ban) {
 	lines := j.kept.lines(b.ID)
 	if j.deps.Store == nil {
 		j.deps.Memory.Add(j.Config.Name, b, lines, j.deps.MaxMatches)
 	}
-	j.delta.Events = append(j.delta.Events, store.Event{Ban: b, Matches: lines})
+	j.event(store.Event{Ban: b, Matches: lines})
 	j.kept.drop(b.ID)
 	j.changed()
 }
@@ -257,7 +251,7 @@ func (j *Jail) banned(b ban.Ban) {
 func (j *Jail) lifted(b ban.Ban) {
 	j.remember(b.ID, past{}) // the store forgets it, as fail2ban's does
 	j.deps.Memory.Forget(j.Config.Name, b.ID)
-	j.delta.Events = append(j.delta.Events, store.Event{Ban: b, Lifted: true})
+	j.event(store.Event{Ban: b, Lifted: true})
 	j.changed()
 }
 
@@ -265,7 +259,7 @@ func (j *Jail) allLifted() {
 	j.kept.clear()
 	clear(j.history)
 	j.deps.Memory.ForgetAll(j.Config.Name)
-	j.delta.Events = append(j.delta.Events, store.Event{AllLifted: true})
+	j.event(store.Event{AllLifted: true})
 	j.changed()
 }
 
@@ -296,34 +290,11 @@ func (j *Jail) save() {
 // counted is ahead of the position there.
 func (j *Jail) push() {
 	if j.midway {
-		j.pushEvents()
+		j.pushEvents(false)
 		return
 	}
 	j.held = time.Time{}
-	d := j.delta
-	j.delta = &store.Delta{Jail: j.Config.Name}
-	for id := range d.Failures {
-		d.Failures[id] = j.window.Times(id)
-		if d.Failures[id] == nil {
-			j.kept.drop(id)
-		}
-	}
-	if j.deps.Store == nil || d.Empty() {
-		return
-	}
-	j.deps.Store.Push(d)
-}
-
-// pushEvents hands bans over, and not how far the log is accounted for.
-func (j *Jail) pushEvents() {
-	if len(j.delta.Events) == 0 {
-		return
-	}
-	d := &store.Delta{Jail: j.Config.Name, Events: j.delta.Events}
-	j.delta.Events = nil
-	if j.deps.Store != nil {
-		j.deps.Store.Push(d)
-	}
+	j.handOver(false)
 }
 
 // pushKept hands over what is left when nobody takes the place of the jail. Failures
@@ -331,8 +302,9 @@ func (j *Jail) pushEvents() {
 // stands behind them; but no more than saveAtLast of them.
 func (j *Jail) pushKept() {
 	if j.inFlight() > 0 && (j.held.IsZero() || time.Since(j.held) < saveAtLast) {
-		j.pushEvents()
+		j.pushEvents(true)
 		return
 	}
-	j.push()
+	j.held = time.Time{}
+	j.handOver(true)
 }

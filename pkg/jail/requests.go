@@ -100,7 +100,7 @@ func (j *Jail) again(have ban.Ban, now time.Time, force bool) {
 	longer.Forced = have.Forced || force
 	j.bans.Add(longer)
 	j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: have.ID, Left: longer.Left(now), Replace: true})
-	j.delta.Events = append(j.delta.Events, store.Event{Ban: longer, Moved: true})
+	j.event(store.Event{Ban: longer, Moved: true})
 	j.changed()
 	until := "for ever"
 	if !longer.Permanent() {

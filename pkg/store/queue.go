@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ type Queue struct {
 	waiting []*Delta
 	byJail  map[string]*Delta
 	lines   int // bytes of lines that wait, or are being written
+	writing []*Delta
 	busy    bool
 	broken  error
 	closed  bool
@@ -30,6 +32,8 @@ type Queue struct {
 const (
 	retryFirst = 50 * time.Millisecond
 	retryMost  = 2 * time.Second
+	// closeMost is how long Close waits for what is waiting to be written.
+	closeMost = 5 * time.Second
 )
 
 // NewQueue starts a queue. failed is told when writing fails for the first time,
@@ -46,7 +50,9 @@ func (q *Queue) Push(d *Delta) {
 	q.mu.Lock()
 	q.weigh(d)
 	if have := q.byJail[d.Jail]; have != nil {
-		have.merge(d)
+		if have.merge(d) {
+			q.recount()
+		}
 	} else {
 		q.byJail[d.Jail] = d
 		q.waiting = append(q.waiting, d)
@@ -89,6 +95,46 @@ func (q *Queue) written(batch []*Delta) {
 	}
 }
 
+// Room reports whether what a jail has to say next can wait here, too. While there is
+// none, it holds that back: where it is it takes no more room, however much changes.
+func (q *Queue) Room(jail string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	d := q.byJail[jail]
+	return d == nil || d.weight() < RoomMost/2
+}
+
+// ErrSlow says that the database has not answered in time.
+var ErrSlow = errors.New("it has not answered in time: is its disk hanging?")
+
+// SyncFor is Sync that waits no longer than a while.
+func (q *Queue) SyncFor(d time.Duration) error {
+	timer := time.AfterFunc(d, q.wake.Broadcast)
+	defer timer.Stop()
+	end := time.Now().Add(d)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for (len(q.waiting) > 0 || q.busy) && q.broken == nil {
+		if !time.Now().Before(end) {
+			return ErrSlow
+		}
+		q.wake.Wait()
+	}
+	return q.broken
+}
+
+// recount adds the lines up anew, where events were dropped.
+func (q *Queue) recount() {
+	q.lines = 0
+	for _, list := range [][]*Delta{q.waiting, q.writing} {
+		for _, d := range list {
+			for i := range d.Events {
+				q.lines += linesOf(&d.Events[i])
+			}
+		}
+	}
+}
+
 // Sync waits until everything pushed before is written, or can't be: then the
 // error says why.
 func (q *Queue) Sync() error {
@@ -100,7 +146,7 @@ func (q *Queue) Sync() error {
 	return q.broken
 }
 
-// Close writes what is waiting, if that is possible, and ends the queue.
+// Close writes what is waiting, if that is possible in time, and ends the queue.
 func (q *Queue) Close() error {
 	q.mu.Lock()
 	q.closed = true
@@ -110,8 +156,12 @@ func (q *Queue) Close() error {
 	case q.nudge <- struct{}{}:
 	default:
 	}
-	<-q.done
-	return q.broken
+	select {
+	case <-q.done:
+		return q.broken
+	case <-time.After(closeMost):
+		return ErrSlow
+	}
 }
 
 func (q *Queue) run() {
@@ -127,13 +177,13 @@ func (q *Queue) run() {
 			return
 		}
 		batch := q.waiting
-		q.waiting, q.byJail = nil, map[string]*Delta{}
+		q.waiting, q.byJail, q.writing = nil, map[string]*Delta{}, batch
 		q.busy = true
 		last := q.closed
 		q.mu.Unlock()
 		err := q.write(batch)
 		q.mu.Lock()
-		q.busy = false
+		q.busy, q.writing = false, nil
 		was := q.broken
 		q.broken = err
 		if err == nil {
@@ -151,6 +201,7 @@ func (q *Queue) run() {
 			for _, d := range q.byJail {
 				q.waiting = append(q.waiting, d)
 			}
+			q.recount()
 		}
 		q.mu.Unlock()
 		q.wake.Broadcast()

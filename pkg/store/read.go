@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -20,55 +21,102 @@ import (
 // Load returns what is known of a jail, and makes it known that the jail is
 // enabled.
 func (s *Store) Load(jail string, now time.Time) (State, error) {
-	var st State
-	wrap := func(err error) (State, error) {
-		return State{}, fmt.Errorf("database %s: jail %s: %w", s.path, jail, err)
+	db, done := s.handle()
+	defer done()
+	st, err := s.load(db, jail, now)
+	if err != nil {
+		return State{}, fmt.Errorf("database %s: jail %s: %w", s.path, jail, s.suspect(err))
 	}
+	s.known(jail)
+	return st, nil
+}
+
+func (s *Store) load(db *sql.DB, jail string, now time.Time) (st State, err error) {
 	var n int
-	if err := s.db.QueryRow("SELECT count(*) FROM jails WHERE name = ?", jail).Scan(&n); err != nil {
-		return wrap(err)
+	if err := db.QueryRow("SELECT count(*) FROM jails WHERE name = ?", jail).Scan(&n); err != nil {
+		return st, err
 	}
 	st.New = n == 0
-	if _, err := s.db.Exec("INSERT INTO jails(name, enabled) VALUES(?, 1) ON CONFLICT(name) DO UPDATE SET enabled = 1", jail); err != nil {
-		return wrap(err)
+	if _, err := db.Exec("INSERT INTO jails(name, enabled) VALUES(?, 1) ON CONFLICT(name) DO UPDATE SET enabled = 1", jail); err != nil {
+		return st, err
 	}
 	offset, done := s.reading()
 	defer done()
-	rows, err := s.db.Query("SELECT ip, timeofban, bantime, bancount FROM bips WHERE jail = ? AND (bantime < 0 OR timeofban + bantime > ?)", jail, now.Add(offset).Unix())
+	if st.Bans, err = st.bans(db, jail, now, offset); err != nil {
+		return st, err
+	}
+	if st.Failures, err = st.failures(db, jail, offset); err != nil {
+		return st, err
+	}
+	st.Logs, err = st.positions(db, jail)
+	return st, err
+}
+
+// longest is how long a ban lasts at most that is not for ever: a good hundred years. A
+// time.Duration holds three hundred.
+const longest = 100 * 366 * 24 * time.Hour
+
+// bans reads those in force. What fail2ban writes may be anything that Python's numbers
+// hold: a column of integers in SQLite takes 1769857200.5 as well.
+func (st *State) bans(db *sql.DB, jail string, now time.Time, offset time.Duration) (out []ban.Ban, err error) {
+	rows, err := db.Query("SELECT ip, timeofban, bantime, bancount FROM bips WHERE jail = ? AND (bantime < 0 OR timeofban + bantime > ?)", jail, now.Add(offset).Unix())
 	if err != nil {
-		return wrap(err)
+		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var ip string
-		var at, lasts int64
-		var count int
-		if err := rows.Scan(&ip, &at, &lasts, &count); err != nil {
-			return wrap(err)
+		var ip, began, bantime, bancount any
+		if err := rows.Scan(&ip, &began, &bantime, &bancount); err != nil {
+			return nil, err
 		}
-		id := filter.ParseID(ip, cidr(ip))
+		name, _ := ip.(string)
+		at, atOK := number(began)
+		lasts, lastsOK := number(bantime)
+		count, countOK := number(bancount)
+		if name == "" || !atOK || !lastsOK || !countOK || math.Abs(at) > 1e11 {
+			st.passOver("bans", "of %v from %v for %v, the %v-th", ip, began, bantime, bancount)
+			continue
+		}
+		id := filter.ParseID(name, cidr(name))
 		if !id.IsValid() {
 			continue // an id of fail2ban's that is no address
 		}
-		b := ban.Ban{ID: id, Start: time.Unix(at, 0).Add(-offset), Count: count}
+		b := ban.Ban{ID: id, Start: time.Unix(int64(math.Floor(at)), 0).Add(-offset), Count: int(min(max(count, 0), math.MaxInt32))}
 		switch {
 		case lasts == -2: // of an old database: how long is not known
 			continue
 		case lasts >= 0:
-			b.End = b.Start.Add(time.Duration(lasts) * time.Second)
+			// Whole seconds, and none too few.
+			b.End = b.Start.Add(time.Duration(math.Ceil(min(lasts, longest.Seconds()))) * time.Second)
 		}
-		st.Bans = append(st.Bans, b)
+		out = append(out, b)
 	}
-	if err := rows.Err(); err != nil {
-		return wrap(err)
+	return out, rows.Err()
+}
+
+// number is what a column holds, if that is a number.
+func number(v any) (float64, bool) {
+	switch v := v.(type) {
+	case int64:
+		return float64(v), true
+	case float64:
+		return v, !math.IsNaN(v) && !math.IsInf(v, 0)
+	case string:
+		n, err := strconv.ParseFloat(v, 64)
+		return n, err == nil && !math.IsNaN(n) && !math.IsInf(n, 0)
 	}
-	if st.Failures, err = s.failures(jail, offset); err != nil {
-		return wrap(err)
+	return 0, false
+}
+
+// passOver notes a row that can't be read.
+func (st *State) passOver(what, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if len(text) > 200 {
+		text = text[:200] + "…"
 	}
-	if st.Logs, err = s.positions(jail); err != nil {
-		return wrap(err)
+	if st.PassedOver++; st.PassedOver <= 3 {
+		st.Warnings = append(st.Warnings, fmt.Sprintf("a row of %s can't be read and is passed over: %q", what, text))
 	}
-	return st, nil
 }
 
 func cidr(ip string) int {
@@ -78,8 +126,8 @@ func cidr(ip string) int {
 	return -1
 }
 
-func (s *Store) failures(jail string, offset time.Duration) ([]Failures, error) {
-	rows, err := s.db.Query("SELECT ip, times FROM bailiff_failures WHERE jail = ?", jail)
+func (st *State) failures(db *sql.DB, jail string, offset time.Duration) ([]Failures, error) {
+	rows, err := db.Query("SELECT ip, times FROM bailiff_failures WHERE jail = ?", jail)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +136,8 @@ func (s *Store) failures(jail string, offset time.Duration) ([]Failures, error) 
 	for rows.Next() {
 		var ip, times string
 		if err := rows.Scan(&ip, &times); err != nil {
-			return nil, err
+			st.passOver("failures", "%v", err)
+			continue
 		}
 		f := Failures{ID: filter.ParseID(ip, cidr(ip))}
 		for _, t := range strings.Fields(times) {
@@ -103,8 +152,8 @@ func (s *Store) failures(jail string, offset time.Duration) ([]Failures, error) 
 	return out, rows.Err()
 }
 
-func (s *Store) positions(jail string) ([]Position, error) {
-	rows, err := s.db.Query("SELECT path, dev, inode, firstlinemd5, offset, before, at FROM bailiff_logs WHERE jail = ?", jail)
+func (st *State) positions(db *sql.DB, jail string) ([]Position, error) {
+	rows, err := db.Query("SELECT path, dev, inode, firstlinemd5, offset, before, at FROM bailiff_logs WHERE jail = ?", jail)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +165,8 @@ func (s *Store) positions(jail string) ([]Position, error) {
 		var dev, inode, at int64
 		var before []byte
 		if err := rows.Scan(&p.Path, &dev, &inode, &p.FirstLine, &p.Offset, &before, &at); err != nil {
-			return nil, err
+			st.passOver("log positions", "%v", err)
+			continue
 		}
 		p.Dev, p.Inode, p.Before = uint64(dev), uint64(inode), string(before)
 		if at != 0 {
@@ -131,7 +181,7 @@ func (s *Store) positions(jail string) ([]Position, error) {
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
-	theirs, err := s.db.Query("SELECT path, coalesce(firstlinemd5, ''), lastfilepos FROM logs WHERE jail = ?", jail)
+	theirs, err := db.Query("SELECT path, coalesce(firstlinemd5, ''), lastfilepos FROM logs WHERE jail = ?", jail)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +189,8 @@ func (s *Store) positions(jail string) ([]Position, error) {
 	for theirs.Next() {
 		var p Position
 		if err := theirs.Scan(&p.Path, &p.FirstLine, &p.Offset); err != nil {
-			return nil, err
+			st.passOver("log positions", "%v", err)
+			continue
 		}
 		if p.Path == journal {
 			p = Position{Path: p.Path, Time: time.Unix(p.Offset, 0)}
@@ -154,19 +205,21 @@ func (s *Store) positions(jail string) ([]Position, error) {
 // BanCount returns how often an address was banned, in one jail or, with overall,
 // in all, and when the last of these bans began.
 func (s *Store) BanCount(jail string, id netip.Prefix, overall bool) (count int, last time.Time, err error) {
-	q, args := "SELECT bancount, timeofban FROM bips WHERE ip = ? AND jail = ?", []any{ban.Name(id), jail}
+	q, args := "SELECT CAST(bancount AS INTEGER), CAST(timeofban AS INTEGER) FROM bips WHERE ip = ? AND jail = ?", []any{ban.Name(id), jail}
 	if overall {
-		q, args = "SELECT coalesce(sum(bancount), 0), coalesce(max(timeofban), 0) FROM bips WHERE ip = ?", []any{ban.Name(id)}
+		q, args = "SELECT CAST(coalesce(sum(bancount), 0) AS INTEGER), CAST(coalesce(max(timeofban), 0) AS INTEGER) FROM bips WHERE ip = ?", []any{ban.Name(id)}
 	}
+	db, release := s.handle()
+	defer release()
 	offset, done := s.reading()
 	defer done()
 	var at int64
-	err = s.db.QueryRow(q, args...).Scan(&count, &at)
+	err = db.QueryRow(q, args...).Scan(&count, &at)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, time.Time{}, nil
 	}
 	if err != nil {
-		return 0, time.Time{}, fmt.Errorf("database %s: %w", s.path, err)
+		return 0, time.Time{}, fmt.Errorf("database %s: %w", s.path, s.suspect(err))
 	}
 	return count, time.Unix(at, 0).Add(-offset), nil
 }
@@ -175,22 +228,24 @@ func (s *Store) BanCount(jail string, id netip.Prefix, overall bool) (count int,
 // all: how many failures, and the last lines of the log that led to them, at most
 // so many. known is false if there was no ban.
 func (s *Store) Merged(jail string, id netip.Prefix, overall bool, mostLines int) (failures int, lines []string, last time.Time, known bool, err error) {
-	q, args := "SELECT timeofban, data FROM bans WHERE ip = ? AND jail = ? ORDER BY timeofban DESC, rowid DESC", []any{ban.Name(id), jail}
+	q, args := "SELECT CAST(timeofban AS INTEGER), data FROM bans WHERE ip = ? AND jail = ? ORDER BY timeofban DESC, rowid DESC", []any{ban.Name(id), jail}
 	if overall {
-		q, args = "SELECT timeofban, data FROM bans WHERE ip = ? ORDER BY timeofban DESC, rowid DESC", args[:1]
+		q, args = "SELECT CAST(timeofban AS INTEGER), data FROM bans WHERE ip = ? ORDER BY timeofban DESC, rowid DESC", args[:1]
 	}
+	db, release := s.handle()
+	defer release()
 	offset, done := s.reading()
 	defer done()
-	rows, err := s.db.Query(q, args...)
+	rows, err := db.Query(q, args...)
 	if err != nil {
-		return 0, nil, last, false, fmt.Errorf("database %s: %w", s.path, err)
+		return 0, nil, last, false, fmt.Errorf("database %s: %w", s.path, s.suspect(err))
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var at int64
 		var data []byte
 		if err := rows.Scan(&at, &data); err != nil {
-			return 0, nil, last, false, fmt.Errorf("database %s: %w", s.path, err)
+			return 0, nil, last, false, fmt.Errorf("database %s: %w", s.path, s.suspect(err))
 		}
 		of := struct {
 			Matches  []any

@@ -15,11 +15,11 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
+	"sync/atomic"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver; no cgo
@@ -69,6 +69,19 @@ type Store struct {
 	db   *sql.DB
 	lock *os.File
 
+	using      sync.RWMutex // held while db is another one
+	files      [2]os.FileInfo
+	look       *os.File // the database itself
+	created    bool
+	warnings   []string
+	told       func(error)
+	generation atomic.Uint64
+	spoilt     atomic.Pointer[error]
+	// whole are the jails of which everything was written since the database was begun
+	// anew; nil: it was not.
+	knownMu sync.Mutex
+	whole   map[string]bool
+
 	clock   *clock.Clock
 	moved   time.Duration
 	settled sync.RWMutex  // held while rows and offset change together
@@ -81,6 +94,9 @@ type State struct {
 	Bans     []ban.Ban // in force
 	Failures []Failures
 	Logs     []Position
+	// PassedOver is how many rows couldn't be read, and Warnings tell of the first.
+	PassedOver int
+	Warnings   []string
 }
 
 // Failures are those of one address within the window.
@@ -107,54 +123,6 @@ type Position struct {
 // journal is the name of the journal among logs, as fail2ban has it.
 const journal = "systemd-journal"
 
-// Event is a ban that was made or lifted.
-type Event struct {
-	Ban     ban.Ban
-	Matches []string // lines of the log that led to it
-	Lifted  bool     // it was lifted by hand
-	// Moved: it is there already, and lasts from Ban.Start to Ban.End now: it ends earlier,
-	// since another one takes its place, or later.
-	Moved bool
-	// AllLifted: every ban of the jail was, whatever Ban says.
-	AllLifted bool
-}
-
-// Delta is what changed in a jail since the last one.
-type Delta struct {
-	Jail     string
-	Events   []Event
-	Failures map[netip.Prefix][]time.Time
-	Logs     map[LogKey]Position
-}
-
-// LogKey tells the files of one path apart.
-type LogKey struct {
-	Path       string
-	Dev, Inode uint64
-}
-
-// Empty reports whether nothing changed.
-func (d *Delta) Empty() bool {
-	return len(d.Events) == 0 && len(d.Failures) == 0 && len(d.Logs) == 0
-}
-
-// merge puts a later delta of the same jail to this one.
-func (d *Delta) merge(later *Delta) {
-	d.Events = append(d.Events, later.Events...)
-	if d.Failures == nil {
-		d.Failures = map[netip.Prefix][]time.Time{}
-	}
-	for id, times := range later.Failures {
-		d.Failures[id] = times
-	}
-	if d.Logs == nil {
-		d.Logs = map[LogKey]Position{}
-	}
-	for k, p := range later.Logs {
-		d.Logs[k] = p
-	}
-}
-
 // Damaged says that a database could not be used and was set aside.
 type Damaged struct {
 	Path, Aside string
@@ -170,42 +138,26 @@ func (e *Damaged) Unwrap() error { return e.Err }
 // Open opens a database or makes a new one. A *Damaged error comes with a Store
 // all the same: the damaged file was set aside.
 func Open(path string, c *clock.Clock) (*Store, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("database: %w", err)
+	s := &Store{path: path, clock: c}
+	if err := s.takeLock(); err != nil {
+		return nil, err
 	}
-	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("database: %w", err)
-	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("database %s: another daemon uses it (%s.lock is held): give this one its own with --database", path, path)
-	}
-	s := &Store{path: path, lock: lock, clock: c}
-	err = s.open()
+	err := s.open()
 	if err == nil {
 		return s, nil
 	}
-	if s.db != nil {
-		s.db.Close()
-	}
+	s.closeFiles()
 	if !damage(err) {
-		lock.Close()
+		s.lock.Close()
 		return nil, fmt.Errorf("database %s: %w", path, err)
 	}
-	aside := fmt.Sprintf("%s.damaged-%s", path, time.Now().Format("20060102-150405"))
-	if moveErr := os.Rename(path, aside); moveErr != nil {
-		lock.Close()
-		return nil, fmt.Errorf("database %s is damaged (%w), and can't be set aside: %w", path, err, moveErr)
+	damaged, err := s.setAside(err)
+	if err != nil {
+		s.lock.Close()
+		return nil, err
 	}
-	for _, ending := range []string{"-wal", "-shm", "-journal"} {
-		if _, statErr := os.Stat(path + ending); statErr == nil {
-			_ = os.Rename(path+ending, aside+ending)
-		}
-	}
-	damaged := &Damaged{path, aside, err}
 	if err := s.open(); err != nil {
-		lock.Close()
+		s.lock.Close()
 		return nil, errors.Join(damaged, fmt.Errorf("database %s: %w", path, err))
 	}
 	return s, damaged
@@ -214,7 +166,7 @@ func Open(path string, c *clock.Clock) (*Store, error) {
 // damage reports whether an error says that the file is no good.
 func damage(err error) bool {
 	text := err.Error()
-	for _, t := range []string{"malformed", "not a database", "corrupt", "disk image", "unknown schema"} {
+	for _, t := range []string{"malformed", "not a database", "corrupt", "disk image", "unknown schema", "no such table"} {
 		if strings.Contains(text, t) {
 			return true
 		}
@@ -223,6 +175,9 @@ func damage(err error) bool {
 }
 
 func (s *Store) open() error {
+	if err := s.prepare(); err != nil {
+		return err
+	}
 	dsn := "file:" + (&pathEscaper{s.path}).String() + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=temp_store(MEMORY)" +
 		// The log is carried into the file early, so that a small disk isn't filled by
 		// a log that there is no more room to carry over.
@@ -232,15 +187,13 @@ func (s *Store) open() error {
 		return err
 	}
 	s.db.SetMaxOpenConns(4)
+	s.db.SetMaxIdleConns(4) // with the last one that is closed, SQLite removes its log
 	var check string
 	if err := s.db.QueryRow("PRAGMA quick_check(1)").Scan(&check); err != nil {
 		return err
 	}
 	if check != "ok" {
 		return fmt.Errorf("malformed: %s", check)
-	}
-	if err := os.Chmod(s.path, 0o600); err != nil {
-		return err
 	}
 	var v int
 	err = s.db.QueryRow("SELECT version FROM fail2banDb LIMIT 1").Scan(&v)
@@ -261,7 +214,10 @@ func (s *Store) open() error {
 	if _, err = s.db.Exec("INSERT INTO fail2banDb(version) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM fail2banDb)", Version); err != nil {
 		return err
 	}
-	return s.catchUp()
+	if err := s.catchUp(); err != nil {
+		return err
+	}
+	return s.note()
 }
 
 // addColumns brings our own tables of an earlier version up to this one.
@@ -330,7 +286,7 @@ func (s *Store) Close() error {
 	_, _ = s.db.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
 	s.db.SetMaxOpenConns(1)
 	_, _ = s.db.Exec("PRAGMA journal_mode = DELETE")
-	err := s.db.Close()
+	err := s.closeFiles()
 	s.lock.Close()
 	return err
 }
@@ -340,8 +296,10 @@ func (s *Store) Path() string { return s.path }
 
 // Disable notes that a jail is not there any more.
 func (s *Store) Disable(jail string) error {
-	_, err := s.db.Exec("UPDATE jails SET enabled = 0 WHERE name = ?", jail)
-	return err
+	db, done := s.handle()
+	defer done()
+	_, err := db.Exec("UPDATE jails SET enabled = 0 WHERE name = ?", jail)
+	return s.suspect(err)
 }
 
 // outdated is how long fail2ban keeps an ended ban for its count: three times the
@@ -349,12 +307,15 @@ func (s *Store) Disable(jail string) error {
 const outdated = 3
 
 // Purge forgets what ended longer before a steady time than age, as fail2ban does: single bans
-// after age, what is known of an address after three times that.
-func (s *Store) Purge(age time.Duration, now time.Time) error {
+// after age, what is known of an address after three times that. jails are those that
+// there are: failures and positions of others go; none: nobody knows.
+func (s *Store) Purge(age time.Duration, now time.Time, jails ...string) error {
+	db, release := s.handle()
+	defer release()
 	offset, done := s.reading()
 	now = now.Add(offset)
 	done()
-	tx, err := s.db.Begin()
+	tx, err := db.Begin()
 	if err != nil {
 		return err
 	}
@@ -365,6 +326,17 @@ func (s *Store) Purge(age time.Duration, now time.Time) error {
 	if _, err := tx.Exec("DELETE FROM bips WHERE bantime >= 0 AND bantime + timeofban <= ?", now.Add(-outdated*age).Unix()); err != nil {
 		return err
 	}
+	if len(jails) > 0 { // what is kept for the next line of a log is of use as long as there is the jail
+		names, err := json.Marshal(jails)
+		if err != nil {
+			return err
+		}
+		for _, table := range []string{"bailiff_failures", "bailiff_logs", "logs"} {
+			if _, err := tx.Exec("DELETE FROM "+table+" WHERE jail NOT IN (SELECT value FROM json_each(?))", string(names)); err != nil {
+				return err
+			}
+		}
+	}
 	if _, err := tx.Exec("DELETE FROM jails WHERE enabled = 0 AND NOT EXISTS (SELECT 1 FROM bans WHERE jail = jails.name) AND NOT EXISTS (SELECT 1 FROM bips WHERE jail = jails.name)"); err != nil {
 		return err
 	}
@@ -374,6 +346,24 @@ func (s *Store) Purge(age time.Duration, now time.Time) error {
 // Write carries out deltas in one transaction. One of no jail changes nothing but has
 // the rows follow the clock.
 func (s *Store) Write(deltas []*Delta) error {
+	if err := s.sound(); err != nil {
+		return err
+	}
+	err := s.write(deltas)
+	if err == nil || !damage(err) {
+		return err
+	}
+	_ = s.suspect(err)
+	if err := s.sound(); err != nil {
+		return err
+	}
+	return s.write(deltas)
+}
+
+func (s *Store) write(deltas []*Delta) error {
+	if len(deltas) > 0 && !slices.ContainsFunc(deltas, func(d *Delta) bool { return d.Jail != checkOnly }) {
+		return nil
+	}
 	tx, err := s.db.Begin()
 	if err != nil {
 		return err
@@ -383,21 +373,30 @@ func (s *Store) Write(deltas []*Delta) error {
 	if err != nil {
 		return err
 	}
-	w := &writer{tx: tx, offset: offset, prepared: map[string]*sql.Stmt{}}
+	w := &writer{tx: tx, offset: offset, now: s.clock.Now().Add(offset), prepared: map[string]*sql.Stmt{}}
 	for _, d := range deltas {
-		if d.Jail == "" {
+		if d.Jail == "" || d.Jail == checkOnly || !s.wanted(d) {
 			continue
 		}
 		if err := w.delta(d); err != nil {
 			return err
 		}
 	}
-	return s.commit(tx, offset)
+	if err := s.commit(tx, offset); err != nil {
+		return err
+	}
+	for _, d := range deltas {
+		if d.whole() {
+			s.known(d.Jail)
+		}
+	}
+	return nil
 }
 
 type writer struct {
 	tx       *sql.Tx
 	offset   time.Duration // of what is written from the steady time
+	now      time.Time     // by the rows' clock
 	prepared map[string]*sql.Stmt
 }
 
@@ -428,9 +427,88 @@ func (w *writer) clear(table, jail string) error {
 	return w.exec("DELETE FROM "+table+" WHERE jail = ?", jail)
 }
 
+// ban writes that a ban was made.
+func (w *writer) ban(jail string, b ban.Ban, matches []string) error {
+	if matches == nil {
+		matches = []string{}
+	}
+	data, err := json.Marshal(map[string]any{"matches": matches, "failures": b.Failures})
+	if err != nil {
+		return err
+	}
+	lasts := int64(-1)
+	if !b.Permanent() {
+		// Whole seconds: what is kept must not end before the ban does.
+		lasts = int64((b.End.Sub(b.Start) + time.Second - 1) / time.Second)
+	}
+	name, at, count := ban.Name(b.ID), b.Start.Add(w.offset).Unix(), max(b.Count, 1)
+	if err := w.exec("INSERT INTO bans(jail, ip, timeofban, bantime, bancount, data) VALUES(?, ?, ?, ?, ?, ?)", jail, name, at, lasts, count, data); err != nil {
+		return err
+	}
+	return w.exec("INSERT OR REPLACE INTO bips(ip, jail, timeofban, bantime, bancount, data) VALUES(?, ?, ?, ?, ?, ?)", name, jail, at, lasts, count, data)
+}
+
+// allBans has a list be what is in force. What was known of those that are on it, their
+// lines and counts, stays; who is in force and not on it was unbanned.
+func (w *writer) allBans(d *Delta) error {
+	for _, q := range []string{
+		"CREATE TEMP TABLE IF NOT EXISTS in_force(ip TEXT PRIMARY KEY) WITHOUT ROWID",
+		"DELETE FROM in_force",
+	} {
+		if err := w.exec(q); err != nil {
+			return err
+		}
+	}
+	for _, b := range d.Bans {
+		name, at := ban.Name(b.ID), b.Start.Add(w.offset).Unix()
+		if err := w.exec("INSERT OR REPLACE INTO in_force(ip) VALUES(?)", name); err != nil {
+			return err
+		}
+		var known bool
+		if err := w.tx.QueryRow("SELECT EXISTS (SELECT 1 FROM bips WHERE ip = ? AND jail = ? AND timeofban = ?)", name, d.Jail, at).Scan(&known); err != nil {
+			return err
+		}
+		if known {
+			lasts := int64(-1)
+			if !b.Permanent() {
+				lasts = int64((b.End.Sub(b.Start) + time.Second - 1) / time.Second)
+			}
+			if err := w.exec("UPDATE bips SET bantime = ? WHERE ip = ? AND jail = ?", lasts, name, d.Jail); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := w.ban(d.Jail, b, nil); err != nil {
+			return err
+		}
+	}
+	return w.exec("DELETE FROM bips WHERE jail = ? AND (bantime < 0 OR timeofban + bantime > ?) AND ip NOT IN (SELECT ip FROM in_force)",
+		d.Jail, w.now.Unix())
+}
+
+// failures writes those of one address, or that there are none any more.
+func (w *writer) failures(jail string, id netip.Prefix, times []time.Time) error {
+	if len(times) == 0 {
+		return w.exec("DELETE FROM bailiff_failures WHERE jail = ? AND ip = ?", jail, ban.Name(id))
+	}
+	text := make([]byte, 0, 20*len(times))
+	for i, t := range times {
+		if i > 0 {
+			text = append(text, ' ')
+		}
+		text = strconv.AppendInt(text, t.Add(w.offset).UnixNano(), 10)
+	}
+	return w.exec("INSERT OR REPLACE INTO bailiff_failures(jail, ip, times) VALUES(?, ?, ?)", jail, ban.Name(id), string(text))
+}
+
 func (w *writer) delta(d *Delta) error {
 	if err := w.exec("INSERT OR IGNORE INTO jails(name, enabled) VALUES(?, 1)", d.Jail); err != nil {
 		return err
+	}
+	if d.AllBans {
+		if err := w.allBans(d); err != nil {
+			return err
+		}
 	}
 	for _, e := range d.Events {
 		if e.AllLifted {
@@ -460,42 +538,27 @@ func (w *writer) delta(d *Delta) error {
 			}
 			continue
 		}
-		matches := e.Matches
-		if matches == nil {
-			matches = []string{}
-		}
-		data, err := json.Marshal(map[string]any{"matches": matches, "failures": e.Ban.Failures})
-		if err != nil {
-			return err
-		}
-		lasts := int64(-1)
-		if !e.Ban.Permanent() {
-			// Whole seconds: what is kept must not end before the ban does.
-			lasts = int64((e.Ban.End.Sub(e.Ban.Start) + time.Second - 1) / time.Second)
-		}
-		at, count := e.Ban.Start.Add(w.offset).Unix(), max(e.Ban.Count, 1)
-		if err := w.exec("INSERT INTO bans(jail, ip, timeofban, bantime, bancount, data) VALUES(?, ?, ?, ?, ?, ?)", d.Jail, name, at, lasts, count, data); err != nil {
-			return err
-		}
-		if err := w.exec("INSERT OR REPLACE INTO bips(ip, jail, timeofban, bantime, bancount, data) VALUES(?, ?, ?, ?, ?, ?)", name, d.Jail, at, lasts, count, data); err != nil {
+		if err := w.ban(d.Jail, e.Ban, e.Matches); err != nil {
 			return err
 		}
 	}
-	for id, times := range d.Failures {
-		if len(times) == 0 {
-			if err := w.exec("DELETE FROM bailiff_failures WHERE jail = ? AND ip = ?", d.Jail, ban.Name(id)); err != nil {
+	if d.AllFailures {
+		if err := w.clear("bailiff_failures", d.Jail); err != nil {
+			return err
+		}
+		for _, f := range d.Window {
+			if err := w.failures(d.Jail, f.ID, f.Times); err != nil {
 				return err
 			}
-			continue
 		}
-		text := make([]byte, 0, 20*len(times))
-		for i, t := range times {
-			if i > 0 {
-				text = append(text, ' ')
-			}
-			text = strconv.AppendInt(text, t.Add(w.offset).UnixNano(), 10)
+	}
+	for id, times := range d.Failures {
+		if err := w.failures(d.Jail, id, times); err != nil {
+			return err
 		}
-		if err := w.exec("INSERT OR REPLACE INTO bailiff_failures(jail, ip, times) VALUES(?, ?, ?)", d.Jail, ban.Name(id), string(text)); err != nil {
+	}
+	if d.AllLogs {
+		if err := w.clear("bailiff_logs", d.Jail); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,131 @@
+package store
+
+import (
+	"net/netip"
+	"time"
+
+	"bailiff/pkg/ban"
+)
+
+// Event is a ban that was made or lifted.
+type Event struct {
+	Ban     ban.Ban
+	Matches []string // lines of the log that led to it
+	Lifted  bool     // it was lifted by hand
+	// Moved: it is there already, and lasts from Ban.Start to Ban.End now: it ends earlier,
+	// since another one takes its place, or later.
+	Moved bool
+	// AllLifted: every ban of the jail was, whatever Ban says.
+	AllLifted bool
+}
+
+// Delta is what changed in a jail since the last one.
+//
+// Where too much changed to be told one by one, or nothing is known any more, it says
+// what is: All… says so, and what was is forgotten.
+type Delta struct {
+	Jail     string
+	Events   []Event
+	Failures map[netip.Prefix][]time.Time
+	Logs     map[LogKey]Position
+
+	// AllBans: the bans in force are Bans, and then Events.
+	AllBans bool
+	Bans    []ban.Ban
+	// AllFailures: the failures are those of Window, and then Failures.
+	AllFailures bool
+	Window      []Failures
+	// AllLogs: Logs are all there are.
+	AllLogs bool
+
+	lines int // bytes of the lines in Events
+}
+
+// whole reports whether it tells all of a jail.
+func (d *Delta) whole() bool { return d.AllBans && d.AllFailures && d.AllLogs }
+
+// LogKey tells the files of one path apart.
+type LogKey struct {
+	Path       string
+	Dev, Inode uint64
+}
+
+// Empty reports whether nothing changed.
+func (d *Delta) Empty() bool {
+	return len(d.Events) == 0 && len(d.Failures) == 0 && len(d.Logs) == 0 && !d.AllBans && !d.AllFailures && !d.AllLogs
+}
+
+const (
+	// RoomMost is how much may wait to be written for one jail: addresses, bans and
+	// positions. What is more, the jail holds back.
+	RoomMost = 20_000
+	// eventLines is how many bytes of lines of the log a jail holds back with bans; the
+	// older bans go without.
+	eventLines = 4 << 20
+	// logsMost is how many files' positions wait; those that are gone are forgotten.
+	logsMost = 10_000
+)
+
+func (d *Delta) weight() int {
+	return len(d.Events) + len(d.Failures) + len(d.Logs) + len(d.Bans) + len(d.Window)
+}
+
+// Add adds an event. Where the lines of all of them are too much, the earlier ones go
+// without.
+func (d *Delta) Add(e Event) {
+	size := 0
+	for _, l := range e.Matches {
+		size += len(l)
+	}
+	if len(d.Events) == 0 {
+		d.lines = 0
+	}
+	if d.lines+size > eventLines {
+		for i := range d.Events {
+			d.Events[i].Matches = nil
+		}
+		d.lines = 0
+	}
+	d.lines += size
+	d.Events = append(d.Events, e)
+}
+
+// TakeEvents moves the events to a delta of their own.
+func (d *Delta) TakeEvents() *Delta {
+	out := &Delta{Jail: d.Jail, Events: d.Events, lines: d.lines}
+	d.Events, d.lines = nil, 0
+	return out
+}
+
+// merge puts a later delta of the same jail to this one. It reports whether events were
+// dropped.
+func (d *Delta) merge(later *Delta) (dropped bool) {
+	if later.AllBans {
+		dropped = len(d.Events) > 0
+		d.AllBans, d.Bans, d.Events = true, later.Bans, nil
+	}
+	d.Events = append(d.Events, later.Events...)
+	if later.AllFailures {
+		d.AllFailures, d.Window, d.Failures = true, later.Window, nil
+	}
+	if d.Failures == nil {
+		d.Failures = map[netip.Prefix][]time.Time{}
+	}
+	for id, times := range later.Failures {
+		d.Failures[id] = times
+	}
+	if later.AllLogs || d.Logs == nil {
+		d.AllLogs, d.Logs = d.AllLogs || later.AllLogs, map[LogKey]Position{}
+	}
+	for k, p := range later.Logs {
+		d.Logs[k] = p
+	}
+	if len(d.Logs) > logsMost {
+		for k, p := range d.Logs {
+			if p.Gone {
+				delete(d.Logs, k)
+			}
+		}
+	}
+	return dropped
+}
