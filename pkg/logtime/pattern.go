@@ -28,6 +28,10 @@ func field(code, expr string) string { return "(?P<" + code + ">" + expr + ")" }
 // words makes the alternatives of names, the longest first.
 func words(names ...string) string { return strings.Join(names, "|") }
 
+// fraction is that of a second, of any length: what stands behind it, a zone, must not be
+// lost.
+var fraction = field("f", `[0-9]+`)
+
 // directives are those of Python's strptime, and fail2ban's: k and l may have a
 // space for a leading zero, the Ex forms want every digit.
 var directives = map[string]directive{
@@ -36,7 +40,7 @@ var directives = map[string]directive{
 	"b": {field("b", "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"), "MON"},
 	"B": {field("B", words("september", "february", "november", "december", "january", "october", "august", "march", "april", "june", "july", "may")), "MONTH"},
 	"d": {field("d", `[1-2]\d|[0 ]?[1-9]|3[0-1]`), "Day"},
-	"f": {field("f", `[0-9]+`), "Microseconds"}, // of any length: what stands behind it, a zone, must not be lost
+	"f": {fraction, "Microseconds"},
 	"G": {field("G", `\d\d\d\d`), "%G"},
 	"H": {field("H", hour24), "24hour"},
 	"I": {field("I", `1[0-2]|0[1-9]|[1-9]`), "12hour"},
