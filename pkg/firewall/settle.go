@@ -572,11 +572,23 @@ func (p *plan) others() {
 
 // carryOut makes the transaction, and takes over what is there then.
 func (p *plan) carryOut() error {
-	f := p.f
-	c, err := f.conn(roomFor(p.elements()))
+	c, err := p.f.conn(roomFor(p.elements()))
 	if err != nil {
 		return explain("open a netlink socket", err)
 	}
+	if err := p.write(c); err != nil {
+		return err
+	}
+	if err := p.f.gens.own(c.Flush); err != nil {
+		return err
+	}
+	p.done()
+	return nil
+}
+
+// write puts the transaction into a connection's next one.
+func (p *plan) write(c *nftables.Conn) error {
+	f := p.f
 	if p.table {
 		c.AddTable(f.table)
 	}
@@ -612,9 +624,12 @@ func (p *plan) carryOut() error {
 			return err
 		}
 	}
-	if err := f.gens.own(c.Flush); err != nil {
-		return err
-	}
+	return nil
+}
+
+// done takes over what is there after the transaction.
+func (p *plan) done() {
+	f := p.f
 	if p.chains != nil {
 		f.chains = p.chains
 	}
@@ -636,7 +651,6 @@ func (p *plan) carryOut() error {
 	for _, name := range p.gone {
 		delete(f.leaving, name)
 	}
-	return nil
 }
 
 func (p *plan) elements() int {

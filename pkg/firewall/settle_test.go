@@ -448,3 +448,70 @@ func TestHammered(t *testing.T) {
 	wg.Wait()
 	check(t, f)
 }
+
+// TestReconfigure: other hooks, another chain or table take effect while we run, with all
+// that the sets hold.
+func TestReconfigure(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		opts  Options
+		want  []string
+		never []string
+	}{
+		{"hook", Options{Hooks: []Hook{{"prerouting", -300}}}, []string{"type filter hook prerouting priority -300", "table inet f2b-table"}, []string{"hook input"}},
+		{"hooks", Options{Hooks: []Hook{{"input", -1}, {"forward", -1}}}, []string{"chain f2b-chain-forward"}, nil},
+		{"chain", Options{Chain: "INPUT"}, []string{"chain INPUT {"}, []string{"chain f2b-chain"}},
+		{"table", Options{Table: "bailiff"}, []string{"table inet bailiff {"}, []string{"table inet f2b-table"}},
+		{"table and chain", Options{Table: "bailiff", Chain: "x", Hooks: []Hook{{"forward", 3}}}, []string{"table inet bailiff {", "chain x {", "hook forward priority 3"}, []string{"table inet f2b-table", "hook input"}},
+	} {
+		for _, shared := range []bool{false, true} {
+			t.Run(fmt.Sprint(c.name, shared), func(t *testing.T) {
+				inNamespace(t)
+				f := open(t, webRule, Rule{Jail: "nets", Prefix4: 24})
+				changes := []Change{
+					{Jail: "web", ID: prefix("192.0.2.7"), Left: time.Hour}, {Jail: "web", ID: prefix("2001:db8::/48")},
+					{Jail: "nets", ID: prefix("198.51.100.0/24"), Left: time.Hour}, {Jail: "nets", ID: prefix("203.0.0.0/16"), Left: time.Hour},
+				}
+				if err := f.Apply(changes); err != nil {
+					t.Fatal(err)
+				}
+				never := c.never
+				if shared { // with somebody else
+					nft(t, "add", "chain", "inet", "f2b-table", "theirs", "{ type filter hook output priority 0; }")
+					never = slices.DeleteFunc(slices.Clone(never), func(s string) bool { return strings.HasPrefix(s, "table") })
+				}
+				if _, err := f.Reconfigure(c.opts); err != nil {
+					t.Fatal(err)
+				}
+				if r := check(t, f); len(r.Mended) > 0 {
+					t.Errorf("%+v", r)
+				}
+				list := nft(t, "list", "ruleset")
+				for _, want := range append(c.want, "192.0.2.7 timeout", "2001:db8::/48", "198.51.100.0 timeout", "203.0.0.0/16 timeout", "@net6-set-web", "ip saddr & 255.255.255.0 == @prefix4-set-nets", "@net-set-nets") {
+					if !strings.Contains(list, want) {
+						t.Errorf("lacks %q:\n%s", want, list)
+					}
+				}
+				if shared && !strings.Contains(list, "chain theirs") {
+					t.Errorf("what is somebody else's is gone:\n%s", list)
+				}
+				for _, text := range never {
+					if strings.Contains(list, text) {
+						t.Errorf("still %q:\n%s", text, list)
+					}
+				}
+				for _, s := range []string{"192.0.2.7 ", "@addr-set-web "} {
+					if hooks := max(1, len(c.opts.Hooks)); strings.HasPrefix(s, "192") && strings.Count(list, s) != 1 || strings.HasPrefix(s, "@") && strings.Count(list, s) != hooks {
+						t.Errorf("%d times %q:\n%s", strings.Count(list, s), s, list)
+					}
+				}
+				if err := f.Apply([]Change{{Jail: "web", ID: prefix("192.0.2.7"), Remove: true}}); err != nil {
+					t.Fatal(err)
+				}
+				if held, err := f.Elements("web"); err != nil || len(held) != 1 {
+					t.Errorf("%v %v", held, err)
+				}
+			})
+		}
+	}
+}
