@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/pkg/netlab"
+)
+
+// guarded is a daemon with a network of its own, whose table others change.
+type guarded struct {
+	t      *testing.T
+	host   *netlab.Host
+	dir    string
+	prog   string
+	daemon *exec.Cmd
+}
+
+func newGuarded(t *testing.T, config map[string]string) *guarded {
+	t.Helper()
+	g := &guarded{t: t, host: server(t), dir: t.TempDir(), prog: program(t, "bailiff")}
+	config["auth.log"] = ""
+	g.write(config)
+	return g
+}
+
+func (g *guarded) path(name string) string { return filepath.Join(g.dir, name) }
+
+func (g *guarded) write(files map[string]string) {
+	g.t.Helper()
+	for name, text := range files {
+		if err := os.WriteFile(g.path(name), []byte(strings.ReplaceAll(text, "$DIR", g.dir)), 0o644); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+}
+
+func (g *guarded) start(config string) {
+	g.t.Helper()
+	g.daemon = g.host.Command(context.Background(), g.prog, "run", "--config", g.path(config), "--socket", g.path("sock"), "--database", g.path("db"), "--log-target", g.path("log"))
+	var said bytes.Buffer
+	g.daemon.Stdout, g.daemon.Stderr = &said, &said
+	if err := g.daemon.Start(); err != nil {
+		g.t.Fatal(err)
+	}
+	d := g.daemon
+	g.t.Cleanup(func() { _ = d.Process.Kill() })
+	g.until("it does not start: "+said.String(), func() bool { _, err := g.try("status"); return err == nil })
+}
+
+func (g *guarded) stop() {
+	g.t.Helper()
+	g.ask("stop")
+	_ = g.daemon.Wait()
+}
+
+func (g *guarded) try(args ...string) (string, error) {
+	out, err := exec.Command(g.prog, append(args, "--socket", g.path("sock"))...).CombinedOutput()
+	return string(out), err
+}
+
+func (g *guarded) ask(args ...string) string {
+	g.t.Helper()
+	out, err := g.try(args...)
+	if err != nil {
+		g.t.Fatalf("%s: %v: %s\n%s", strings.Join(args, " "), err, out, g.log())
+	}
+	return out
+}
+
+func (g *guarded) log() string {
+	text, _ := os.ReadFile(g.path("log"))
+	return string(text)
+}
+
+func (g *guarded) table() string {
+	out, _ := g.host.Command(context.Background(), "nft", "-y", "list", "ruleset").Output()
+	return string(out)
+}
+
+func (g *guarded) until(what string, done func() bool) {
+	g.t.Helper()
+	for end := time.Now().Add(2 * time.Minute); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			g.t.Fatalf("%s:\n%s\n%s", what, g.log(), g.table())
+		}
+	}
+}
+
+func (g *guarded) has(texts ...string) bool {
+	table := g.table()
+	for _, text := range texts {
+		if !strings.Contains(table, text) {
+			return false
+		}
+	}
+	return true
+}
+
+const guardedConfig = "[firewall]\nforeign = '%s'\n[jail.sshd]\nenabled = true\nlogpath = '$DIR/auth.log'\nport = 'all'\nprotocol = 'all'\nbantime = '1h'\n"
+
+// TestForeign: what others do to a running daemon's sets is put right, and what is on no
+// list is adopted or removed, as configured.
+func TestForeign(t *testing.T) {
+	g := newGuarded(t, map[string]string{"bailiff.toml": fmt.Sprintf(guardedConfig, "adopt"), "remove.toml": fmt.Sprintf(guardedConfig, "remove")})
+	g.start("bailiff.toml")
+	g.ask("ban", "sshd", "203.0.113.7")
+	g.ask("ban", "sshd", "203.0.113.8")
+	right := []string{"set addr-set-sshd {\n\t\ttype ipv4_addr\n\t\tflags timeout", "203.0.113.7 timeout", "203.0.113.8 timeout", "ip saddr @addr-set-sshd reject"}
+	g.until("no bans", func() bool { return g.has(right...) })
+
+	// The table replaced by one whose set is of another type.
+	nftScript(t, g.host, "delete table inet f2b-table\ntable inet f2b-table {\nset addr-set-sshd { type ipv6_addr; }\nchain f2b-chain { type filter hook input priority -1; }\n}")
+	g.until("not made right", func() bool { return g.has(right...) })
+	g.until("not told", func() bool {
+		return strings.Contains(g.log(), "set addr-set-sshd was type ipv6_addr, and should be type ipv4_addr, flags timeout") && !strings.Contains(g.log(), "ERROR")
+	})
+
+	// A saved ruleset with one more.
+	saved := strings.Replace(g.table(), "elements = {", "elements = { 203.0.113.77,", 1)
+	nftScript(t, g.host, "flush ruleset\n"+saved)
+	g.until("not adopted", func() bool { return g.has("203.0.113.77 timeout 1h", "203.0.113.7 timeout") })
+	if !strings.Contains(g.log(), "[sshd] Adopt 203.0.113.77") || !strings.Contains(g.ask("status", "sshd"), "203.0.113.77") {
+		t.Errorf("not told:\n%s\n%s", g.log(), g.ask("status", "sshd"))
+	}
+	g.ask("unban", "203.0.113.77")
+	g.until("not unbanned", func() bool { return !g.has("203.0.113.77") })
+
+	// Another one on the same table does not start, and harms nothing.
+	second := g.host.Command(context.Background(), g.prog, "run", "--config", g.path("bailiff.toml"), "--socket", g.path("sock2"), "--database", "none")
+	out, err := second.CombinedOutput()
+	if err == nil || second.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "another bailiff (process ") || !strings.Contains(string(out), "keeps the nftables table inet f2b-table") {
+		t.Errorf("a second one: %v %s", err, out)
+	}
+	if !g.has(right...) {
+		t.Errorf("after the second one:\n%s", g.table())
+	}
+
+	// A rule of somebody else's keeps a set in place when its jail ends: it is emptied,
+	// and removed when the rule is gone.
+	nftScript(t, g.host, "add rule inet f2b-table f2b-chain ip saddr @addr-set-sshd counter")
+	g.write(map[string]string{"bailiff.toml": "[jail.sshd]\nenabled = false\n"})
+	_, _ = g.try("reload")
+	if !g.has("@addr-set-sshd counter") || g.has("203.0.113.7") || g.has("reject") || !strings.Contains(g.log(), "can't be removed") {
+		t.Errorf("the jail has ended:\n%s\n%s", g.table(), g.log())
+	}
+	nftScript(t, g.host, "flush chain inet f2b-table f2b-chain")
+	g.until("the set stays", func() bool { return !g.has("addr-set-sshd") })
+	g.stop()
+
+	g.start("remove.toml")
+	g.ask("ban", "sshd", "203.0.113.7")
+	nftScript(t, g.host, "add element inet f2b-table addr-set-sshd { 203.0.113.78 timeout 10m, 203.0.113.79 }")
+	g.until("not removed", func() bool { return !g.has("203.0.113.78") && !g.has("203.0.113.79") && g.has("203.0.113.7 timeout") })
+	if !strings.Contains(g.log(), "Remove 203.0.113.78 from the kernel's sets: on no list, and [firewall] foreign = remove") {
+		t.Errorf("not told:\n%s", g.log())
+	}
+}
+
+// TestOneChain: under fail2ban's configuration, a chain of another name takes the place
+// of the old one, also when the jail ends.
+func TestOneChain(t *testing.T) {
+	g := newGuarded(t, map[string]string{})
+	if out, err := exec.Command("cp", "-a", "/etc/fail2ban", g.path("f2b")).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s (make test installs Debian's fail2ban)", err, out)
+	}
+	if err := os.RemoveAll(g.path("f2b/jail.d")); err != nil {
+		t.Fatal(err)
+	}
+	local := func(enabled bool, chain string) {
+		g.write(map[string]string{"f2b/jail.local": fmt.Sprintf("[DEFAULT]\nbanaction = nftables-multiport[chain=%s]\nbackend = polling\n[sshd]\nenabled = %v\nlogpath = $DIR/auth.log\n", chain, enabled)})
+	}
+	local(true, "f2b-chain")
+	g.start("f2b")
+	g.ask("ban", "sshd", "203.0.113.7")
+	g.until("not banned", func() bool { return g.has("chain f2b-chain {", "203.0.113.7 timeout") })
+	g.stop()
+	local(true, "INPUT")
+	g.start("f2b")
+	if !g.has("chain INPUT {", "203.0.113.7 timeout") || strings.Count(g.table(), "hook input") != 1 {
+		t.Errorf("after the restart:\n%s", g.table())
+	}
+	// Without a restart, too.
+	local(true, "OTHER")
+	g.ask("reload")
+	if !g.has("chain OTHER {", "203.0.113.7 timeout") || strings.Count(g.table(), "hook input") != 1 {
+		t.Errorf("after the reload:\n%s\n%s", g.table(), g.log())
+	}
+	local(false, "OTHER")
+	_, _ = g.try("reload")
+	g.until("it goes on refusing", func() bool { return !g.has("203.0.113.7") && !g.has("reject") })
+	if strings.Contains(g.log(), "ERROR") {
+		t.Errorf("log:\n%s", g.log())
+	}
+}
