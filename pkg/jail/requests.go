@@ -297,8 +297,9 @@ func (j *Jail) Bans() ([]BanStatus, error) {
 		return nil, err
 	}
 	out := make([]BanStatus, 0, len(bans))
+	wall := j.deps.Clock.Offset() // once: it costs a system call
 	for _, b := range bans {
-		s := BanStatus{Jail: j.Configured.Name, IP: ban.Name(b.ID), Start: j.deps.Clock.ToWall(b.Start)}
+		s := BanStatus{Jail: j.Configured.Name, IP: ban.Name(b.ID), Start: b.Start.Add(wall)}
 		if !b.Permanent() {
 			end := s.Start.Add(b.End.Sub(b.Start))
 			s.End = &end
