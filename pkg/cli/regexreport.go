@@ -294,7 +294,7 @@ func (t *tally) printDates(w io.Writer) {
 			}
 			out = append(out,
 				fmt.Sprintf("    # weight: %.3f (%.3f), pattern: %s", d.Weight(), d.Preference(), pattern),
-				"    # regex:   "+d.Regex())
+				"    # regex:   "+d.Fail2banRegex())
 		}
 	}
 	printList(w, "[# of hits] date format", out)

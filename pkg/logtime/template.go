@@ -47,9 +47,14 @@ func (t *Template) Weight() float64 { return t.rank() }
 // Preference is the weight of a single hit.
 func (t *Template) Preference() float64 { return t.weight }
 
-// Regex is the expression that finds the date, as fail2ban writes it. Ours takes more
-// digits of a fraction.
-func (t *Template) Regex() string { return strings.ReplaceAll(t.bound.expr, fraction, field("f", `[0-9]{1,6}`)) }
+// Regex is the expression that finds the date.
+func (t *Template) Regex() string { return t.bound.expr }
+
+// Fail2banRegex is the expression as fail2ban has it. Ours takes more digits of a
+// fraction.
+func (t *Template) Fail2banRegex() string {
+	return strings.ReplaceAll(t.bound.expr, fraction, field("f", `[0-9]{1,6}`))
+}
 
 // Seconds reports whether the date is a count of seconds since 1970.
 func (t *Template) Seconds() bool { return t.kind == kindEpoch || t.kind == kindLongEpoch }
