@@ -8,6 +8,7 @@ require (
 	github.com/dlclark/regexp2 v1.12.0
 	github.com/fsnotify/fsnotify v1.6.0
 	github.com/google/nftables v0.3.0
+	github.com/hanwen/go-fuse/v2 v2.12.1
 	github.com/kisielk/og-rek v1.3.0
 	github.com/mdlayher/netlink v1.11.2
 	github.com/nxadm/tail v1.4.11

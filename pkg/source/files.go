@@ -20,7 +20,8 @@ const (
 	holdOld    = 10 * time.Second       // how long a renamed file is read after its last line
 	mostOld    = 64                     // how many of them are held at once
 	leaveAfter = time.Second            // how long Run's end waits for who is stuck in a file system
-	hungAfter  = 10 * time.Second       // when that is told of
+	hungShown  = 2 * time.Second        // when the status tells of that
+	hungAfter  = 10 * time.Second       // when the log does
 )
 
 // Files follows the files that match some globs.

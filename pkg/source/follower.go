@@ -389,6 +389,9 @@ func (f *follower) drain(r *lineReader) bool {
 // of it before.
 func (r *lineReader) repeats(lines [][]byte) bool {
 	if !r.anew {
+		if !slices.ContainsFunc(lines, func(l []byte) bool { _, digits, _ := prints(l); return digits != 0 }) {
+			return false // nothing can be told yet
+		}
 		if yes, _ := r.was.begins(lines[:min(len(lines), sampled)]); !yes && !r.was.ends(lines[max(0, len(lines)-sampled):]) {
 			r.was = nil
 			return false
@@ -418,6 +421,7 @@ func (f *follower) emptied(r *lineReader) bool {
 	if yes, at, known := was.repeated(r.file, size); yes && known {
 		r.rewind()
 		r.offset, r.until = at, size
+		r.was, r.wasAt = was, time.Now() // it may not be at its end yet
 		r.recall()
 		f.note(Event{Text: fmt.Sprintf("file was rewritten: going on at byte %d, behind what was read of it", at)})
 		return true

@@ -81,6 +81,7 @@ func (l *lookout) run(ctx context.Context) {
 		}
 	}()
 	l.opened = time.Now()
+	l.waits.begin(1)
 	l.subscribe(wake)
 	var busy time.Time // when something last happened
 	for woken := true; ctx.Err() == nil; {

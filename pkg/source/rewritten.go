@@ -77,8 +77,8 @@ func wholeLines(b []byte, begins bool) [][]byte {
 }
 
 // begins reports whether most of some lines are the first ones that were read, and
-// how many different ones are. Lines without a time, headers, tell nothing.
-func (m *memory) begins(lines [][]byte) (yes bool, different int) {
+// how many of those nothing was changed in. Lines without a time, headers, tell nothing.
+func (m *memory) begins(lines [][]byte) (yes bool, unchanged int) {
 	same, n, all := map[uint64]bool{}, 0, 0
 	for i, line := range lines {
 		whole, digits, begin := prints(line)
@@ -88,7 +88,9 @@ func (m *memory) begins(lines [][]byte) (yes bool, different int) {
 		all++
 		if m.head[whole] || m.head[digits] || begin != 0 && i < len(m.first) && m.first[i] == begin {
 			n++
-			same[whole] = true
+			if m.head[whole] {
+				same[whole] = true
+			}
 		}
 	}
 	return 2*n > all, len(same)
@@ -132,11 +134,11 @@ func (m *memory) repeated(file io.ReaderAt, size int64) (yes bool, at int64, kno
 	tail := make([]byte, size-from)
 	n, _ = file.ReadAt(tail, from)
 	end := wholeLines(tail[:n], from == 0)
-	begins, different := m.begins(lines[:min(len(lines), sampled)])
+	begins, unchanged := m.begins(lines[:min(len(lines), sampled)])
 	if !begins && !m.ends(end[max(0, len(end)-sampled):]) {
 		return false, 0, false
 	}
-	if !begins || different < 3 || size < m.offset/2 {
+	if !begins || unchanged < 3 || size < m.offset/2 {
 		return true, 0, false
 	}
 	// Behind the last line that was read, if it is there once: one that stands there
@@ -146,26 +148,15 @@ func (m *memory) repeated(file io.ReaderAt, size int64) (yes bool, at int64, kno
 		times int
 	}
 	places := map[uint64]found{}
-	pos := from + int64(n) // of the end of the line
-	if i := bytes.LastIndexByte(tail[:n], '\n'); i >= 0 {
-		pos = from + int64(i) + 1
-	}
+	pos := from + int64(bytes.LastIndexByte(tail[:n], '\n')) + 1 // of the end of the line
 	for i := len(end) - 1; i >= 0; i-- {
-		whole, digits, _ := prints(end[i])
-		for _, p := range []uint64{whole, digits} {
-			if p != 0 {
-				f := places[p]
-				places[p] = found{pos, f.times + 1}
-			}
-		}
+		whole, _, _ := prints(end[i])
+		places[whole] = found{pos, places[whole].times + 1}
 		pos -= int64(len(end[i])) + 1
 	}
 	for i := len(m.end) - 1; i >= 0; i-- {
-		whole, digits, _ := prints(m.end[i])
-		for _, p := range []uint64{whole, digits} {
-			if f := places[p]; p != 0 && f.times == 1 && len(m.end[i]) >= 16 {
-				return true, f.at, true
-			}
+		if whole, digits, _ := prints(m.end[i]); digits != 0 && places[whole].times == 1 {
+			return true, places[whole].at, true
 		}
 	}
 	return true, 0, false

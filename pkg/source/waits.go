@@ -37,7 +37,7 @@ func (w *waits) since() (longest time.Duration, hung bool) {
 			longest = max(longest, time.Since(began)-time.Duration(at))
 		}
 	}
-	return longest, longest >= hungAfter/2
+	return longest, longest >= hungShown
 }
 
 func (s *Files) waitsOf(path string) *waits {
@@ -71,7 +71,7 @@ func (s *Files) tellHung() {
 
 // mostStuck is how many may be left behind in the same path, of all jails and all
 // reloads; the next one waits until one of them has come back.
-const mostStuck = 8
+const mostStuck = 4
 
 // behind counts those that are to end and haven't, by path.
 var behind = struct {
