@@ -112,8 +112,10 @@ func (m *Mail) send(ctx context.Context, l letter, now time.Time) error {
 	}
 	defer conn.Close()
 	if end, ok := ctx.Deadline(); ok {
-		_ = conn.SetDeadline(end)
+		_ = conn.SetDeadline(end) // of all steps
 	}
+	raw := conn
+	defer context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })() // ended before that
 	secure := &tls.Config{ServerName: host}
 	if m.SSL {
 		conn = tls.Client(conn, secure)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -16,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"bailiff/pkg/config/fail2ban"
 )
 
 // within waits for what is promised within a time, ten times as long, and fails the
@@ -336,4 +339,66 @@ func TestManyBehind(t *testing.T) {
 		t.Errorf("the log says %d times that it has caught up", n)
 	}
 	within(t, "the end", 10*time.Second, g.Close(time.Time{}))
+}
+
+// TestSilentMailServer: a mail server that takes the connection and says nothing, or
+// stops in the middle, costs its own action only, and no stop more than its time.
+func TestSilentMailServer(t *testing.T) {
+	for name, greeting := range map[string]string{"silent": "", "half": "220 test\r\n250 ok\r\n250 ok\r\n", "line without end": strings.Repeat("2", 4000)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			came := make(chan struct{}, 100)
+			go func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					defer c.Close()
+					_, _ = io.WriteString(c, greeting)
+					came <- struct{}{}
+				}
+			}()
+			notes := filepath.Join(t.TempDir(), "notes")
+			m := MailDefaults()
+			m.Host = l.Addr().String()
+			g, log := working(t, Definition{Name: "smtp", Properties: &fail2ban.Options{}, Mail: &m, Timeout: time.Hour}, defined("notes", 0, "actionban", "echo '<ip>' >>"+notes))
+			for i := range 20 {
+				g.Ban(banOf(many(i)))
+			}
+			within(t, "the mail server is asked", time.Second, readOnce(came))
+			eventually(t, "the other action has all bans", 15*time.Second, func() bool {
+				data, _ := os.ReadFile(notes)
+				return strings.Count(string(data), "\n") == 20
+			})
+			within(t, "the stop", 3*time.Second, g.Close(time.Now().Add(3*time.Second)))
+			if !strings.Contains(log.String(), "action 'smtp': 20 bans that it had not come to were dropped") {
+				t.Errorf("the log: %s", log.String())
+			}
+		})
+	}
+	// A deadline of its own, without a stop.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	m := MailDefaults()
+	m.Host = l.Addr().String()
+	g, log := working(t, Definition{Name: "smtp", Properties: &fail2ban.Options{}, Mail: &m, Timeout: 200 * time.Millisecond})
+	eventually(t, "it is given up", 10*time.Second, func() bool {
+		return strings.Contains(log.String(), "Failed to start jail 'web' action 'smtp': mail to root by "+m.Host)
+	})
+	within(t, "the stop", 3*time.Second, g.Close(time.Now().Add(3*time.Second)))
+}
+
+func readOnce(c <-chan struct{}) <-chan struct{} {
+	done := make(chan struct{})
+	go func() { <-c; close(done) }()
+	return done
 }
