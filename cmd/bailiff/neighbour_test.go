@@ -175,7 +175,7 @@ func TestOneChain(t *testing.T) {
 		t.Fatal(err)
 	}
 	local := func(enabled bool, chain string) {
-		g.write(map[string]string{"f2b/jail.local": fmt.Sprintf("[DEFAULT]\nbanaction = nftables-multiport[chain=%s]\nbackend = polling\n[sshd]\nenabled = %v\nlogpath = $DIR/auth.log\n", chain, enabled)})
+		g.write(map[string]string{"f2b/jail.local": fmt.Sprintf("[DEFAULT]\nbanaction = nftables-multiport\nchain = %s\nbackend = polling\n[sshd]\nenabled = %v\nlogpath = $DIR/auth.log\n", chain, enabled)})
 	}
 	local(true, "f2b-chain")
 	g.start("f2b")

@@ -13,11 +13,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"reflect"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -78,10 +78,12 @@ type Daemon struct {
 
 	exporting chan struct{} // has a value when who is banned may have changed
 
-	stopping chan struct{}
-	stopOnce sync.Once
-	down     chan struct{} // closed when the jails are stopped and everything is written
-	mender   *mender
+	stopping      chan struct{}
+	stopOnce      sync.Once
+	down          chan struct{} // closed when the jails are stopped and everything is written
+	removeForeign atomic.Bool   // what is in our sets and on no list
+
+	mender *mender
 }
 
 // Run runs a daemon until ctx ends or it is told to stop. ready is called once
@@ -272,7 +274,8 @@ func (d *Daemon) deps() jail.Deps {
 	deps.Changed = d.changed
 	deps.Endings, deps.Memory = d.endings, d.memory
 	deps.Sessions = d.peers
-	deps.RemoveForeign = d.cfg.RemoveForeign
+	deps.RemoveForeign = d.removeForeign.Load
+	d.removeForeign.Store(d.cfg.RemoveForeign)
 	deps.MaxMatches = d.cfg.Database.MaxMatches // with a database or without
 	if d.store != nil {
 		deps.Store, deps.ClockSet = d.store, d.store.Moved()
@@ -433,9 +436,10 @@ func (d *Daemon) reload(only string) (control.ReloadResult, error) {
 		log.Error(err.Error())
 		res.Errors = append(res.Errors, err.Error())
 	}
-	if !reflect.DeepEqual(cfg.Firewall, d.cfg.Firewall) || cfg.Socket != d.cfg.Socket || cfg.ReadSocket != d.cfg.ReadSocket || cfg.ReadGroup != d.cfg.ReadGroup ||
+	res.Errors = append(res.Errors, d.firewallChanged(cfg)...)
+	if cfg.Socket != d.cfg.Socket || cfg.ReadSocket != d.cfg.ReadSocket || cfg.ReadGroup != d.cfg.ReadGroup ||
 		cfg.NoFirewall != d.cfg.NoFirewall {
-		text := "changes of the socket and of [firewall] need a restart"
+		text := "changes of the socket and of [firewall] enabled need a restart"
 		log.Warn(text)
 		res.Errors = append(res.Errors, text)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -176,17 +177,41 @@ func (d *Daemon) settled(r firewall.Report) {
 // openFirewall makes the table what it should be for the jails of a configuration, so
 // that what is in it stays in force.
 func openFirewall(cfg *config.Config) (*firewall.Firewall, firewall.Report, error) {
-	opts := cfg.Firewall
 	var rules []firewall.Rule
 	for _, j := range cfg.Jails {
-		switch {
-		case j.Unenforced:
-			opts.Others = append(opts.Others, j.Name)
-		case j.Broken() == nil:
+		if !j.Unenforced && j.Broken() == nil {
 			rules = append(rules, j.Rule)
 		}
 	}
-	return firewall.Open(opts, rules...)
+	return firewall.Open(firewallOptions(cfg), rules...)
+}
+
+func firewallOptions(cfg *config.Config) firewall.Options {
+	opts := cfg.Firewall
+	opts.Others = nil
+	for _, j := range cfg.Jails {
+		if j.Unenforced {
+			opts.Others = append(opts.Others, j.Name)
+		}
+	}
+	return opts
+}
+
+// firewallChanged brings the table in line with another configuration, and returns what
+// could not be done.
+func (d *Daemon) firewallChanged(cfg *config.Config) (wrong []string) {
+	d.removeForeign.Store(cfg.RemoveForeign)
+	if d.fw == nil || cfg.NoFirewall || reflect.DeepEqual(cfg.Firewall, d.cfg.Firewall) {
+		return nil
+	}
+	report, err := d.fw.Reconfigure(firewallOptions(cfg))
+	d.settled(report)
+	if err != nil {
+		text := fmt.Sprintf("[firewall]: %v: the table stays as it was", err)
+		d.log.With("component", "server").Error(text)
+		wrong = append(wrong, text)
+	}
+	return wrong
 }
 
 // find returns a running jail or list.

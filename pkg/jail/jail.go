@@ -91,9 +91,9 @@ type Deps struct {
 	Sessions func() []netip.Addr
 	// Source makes the source of a jail; nil: its log files.
 	Source func(*config.Jail, *filter.Filter) Source
-	// RemoveForeign has what is in the jail's sets and on no list removed; else it is
-	// adopted.
-	RemoveForeign bool
+	// RemoveForeign says whether what is in the jail's sets and on no list is removed;
+	// else, and where it is nil, it is adopted.
+	RemoveForeign func() bool
 	// MaxMatches is how many lines of the log are kept with a ban.
 	MaxMatches int
 	// Changed is called when bans came or went; nil: nobody asks.

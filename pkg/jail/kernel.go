@@ -244,7 +244,7 @@ func (j *Jail) unwanted(e firewall.Element, foreign bool) string {
 		return "it is never banned, " + reason
 	case iplist.TooWide(e.ID):
 		return fmt.Sprintf("it is wider than /%d (IPv6: /%d)", iplist.Shortest4, iplist.Shortest6)
-	case foreign && j.deps.RemoveForeign:
+	case foreign && j.deps.RemoveForeign != nil && j.deps.RemoveForeign():
 		return "[firewall] foreign = remove"
 	}
 	return ""

@@ -19,7 +19,7 @@ func TestCompare(t *testing.T) {
 		l := start(t, func(c *config.Jail, l *lab) {
 			c.Ignore.Prefixes = []netip.Prefix{p("198.51.100.0/24")}
 		})
-		l.jail.deps.RemoveForeign = remove
+		l.jail.deps.RemoveForeign = func() bool { return remove }
 		for _, id := range []string{"192.0.2.11/32", "192.0.2.2/32", "192.0.2.3/32"} {
 			if _, err := l.jail.Ban(p(id), false); err != nil {
 				t.Fatal(err)
