@@ -3,9 +3,11 @@ package control
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -235,4 +237,56 @@ func TestRequestsInTurn(t *testing.T) {
 	if v, err := c.answer(); err == nil {
 		t.Errorf("after the end: %v", v)
 	}
+}
+
+// pieces gives out data so many bytes at a time.
+type pieces struct {
+	data []byte
+	size int
+}
+
+func (p *pieces) Read(b []byte) (int, error) {
+	if len(p.data) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b[:min(len(b), p.size)], p.data)
+	p.data = p.data[n:]
+	return n, nil
+}
+
+// requestsOf reads a connection's requests as the server does.
+func requestsOf(data []byte, size int) (out []string) {
+	in := newRequestReader(&pieces{data, size})
+	for {
+		words, err := readPickle(in, &readerLimits)
+		text := (&Request{Words: words}).Shown(200)
+		if err != nil {
+			text = err.Error()
+		}
+		out = append(out, text)
+		if in.skip(maxRefused) != nil {
+			return out
+		}
+	}
+}
+
+// FuzzRequestStream: where the pieces of what a client sends are cut makes no
+// difference, and what is read takes memory by its size.
+func FuzzRequestStream(f *testing.F) {
+	end := string(endCommand)
+	f.Add([]byte("(Vping\nl." + end + "(Vstatus\nl.junk" + end))
+	f.Add([]byte("<<F2B_END_COMMAN" + end + "(V<F2B_END_\nl." + end))
+	f.Add([]byte("(X\xff\x00\x00\x00ab" + end + end + "(" + end))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var whole []string
+		took := allocated(func() { whole = requestsOf(data, len(data)+1) })
+		if most := uint64(64<<10 + 400*len(data)); took > most {
+			t.Errorf("%d bytes took %d of memory", len(data), took)
+		}
+		for _, size := range []int{1, 7, 16, 17, 18} {
+			if got := requestsOf(data, size); !slices.Equal(got, whole) {
+				t.Errorf("in pieces of %d: %q, want %q", size, got, whole)
+			}
+		}
+	})
 }
