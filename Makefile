@@ -47,6 +47,7 @@ soak: packages
 	go test -timeout 60m -count 1 ./pkg/source -run TestRotations -v -rotations 500
 	CGO_ENABLED=1 go test -race -timeout 60m -count 1 ./pkg/source -run TestRotations -v -rotations 100
 	go test -timeout 60m -count 1 ./cmd/bailiff -run 'TestCrash|TestScale' -v -kills 500 -bans 1000000
+	go test -timeout 90m -count 1 ./cmd/bailiff -run TestStartRace -v -races 1000 # every other one with a pause (SIGSTOP)
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestBounded -v -bounded.time 60s
 
 vm: build

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type network struct {
 	t                          *testing.T
 	server, attacker, customer *netlab.Host
 	dir                        string
+	tree                       string // a configuration of fail2ban's in place of ours
 	daemon                     *exec.Cmd
 	exited                     chan error
 }
@@ -138,7 +140,7 @@ func (n *network) spawn() {
 		n.t.Fatal(err)
 	}
 	defer out.Close()
-	n.daemon = n.server.Command(context.Background(), link, "run", "--config", n.path("bailiff.toml"), "--socket", n.path("sock"))
+	n.daemon = n.server.Command(context.Background(), link, "run", "--config", cmp.Or(n.tree, n.path("bailiff.toml")), "--socket", n.path("sock"))
 	n.daemon.Stdout, n.daemon.Stderr = out, out
 	n.daemon.Env = append(os.Environ(), "TZ=UTC", "STATE_DIRECTORY="+n.path("state"))
 	if err := n.daemon.Start(); err != nil {
