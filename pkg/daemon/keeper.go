@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"bailiff/pkg/clock"
@@ -17,6 +18,7 @@ type keeper struct {
 	queue  *store.Queue
 	log    *slog.Logger
 	asked  chan struct{} // room for questions
+	told   chan struct{} // the same, of actions
 	closed chan struct{}
 }
 
@@ -58,7 +60,7 @@ func (d *Daemon) keep() *keeper {
 			}
 		}()
 	})
-	k := &keeper{Store: s, log: log, asked: make(chan struct{}, askedMost), closed: make(chan struct{})}
+	k := &keeper{Store: s, log: log, asked: make(chan struct{}, askedMost), told: make(chan struct{}, askedMost), closed: make(chan struct{})}
 	k.queue = store.NewQueue(s.Write, func(err error) {
 		if err != nil {
 			log.Error(fmt.Sprintf("database %s can't be written: %v; trying again, nothing is lost while this daemon runs", path, err))
@@ -122,11 +124,47 @@ func (k *keeper) Load(name string, now time.Time) (store.State, error) {
 	return state, err
 }
 
+// Merged implements jail.Store. Actions ask, each for itself: they wait for one another,
+// and for the database, and then do without.
+func (k *keeper) Merged(name string, id netip.Prefix, overall bool, mostLines int) (failures int, lines []string, last time.Time, known bool, err error) {
+	timer := time.NewTimer(toldMost)
+	defer timer.Stop()
+	slow := fmt.Errorf("database %s: %w", k.Path(), store.ErrSlow)
+	select {
+	case k.told <- struct{}{}:
+	case <-timer.C:
+		return 0, nil, last, false, slow
+	}
+	type answer struct {
+		failures int
+		lines    []string
+		last     time.Time
+		known    bool
+		err      error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		var a answer
+		a.failures, a.lines, a.last, a.known, a.err = k.Store.Merged(name, id, overall, mostLines)
+		<-k.told
+		got <- a
+	}()
+	select {
+	case a := <-got:
+		return a.failures, a.lines, a.last, a.known, a.err
+	case <-timer.C:
+		return 0, nil, last, false, slow
+	}
+}
+
 // How long is waited for the database: nobody waits for a disk that hangs.
 const (
 	syncMost  = 3 * time.Second // for what is on its way to it
 	loadMost  = 5 * time.Second // for what is read at a start
 	askedMost = 4               // questions that hang
+	// toldMost is for what an action tells of earlier bans; without it, the action tells
+	// of this one.
+	toldMost = time.Second
 )
 
 // within asks the database from a goroutine of its own. What it found is kept by the
