@@ -234,6 +234,9 @@ func (r *playRun) play(script string) {
 			if verb == "nft" {
 				rest = line
 			}
+			if strings.Contains(rest, "notes") {
+				r.quiet("notes") // no command waits for what actions do, but for a moment
+			}
 			out, _ := r.command("/bin/sh", "-c", rest)
 			r.show(out)
 		case "daemonlog":
@@ -247,6 +250,23 @@ func (r *playRun) play(script string) {
 			}
 		default:
 			r.t.Fatalf("unknown verb: %s", line)
+		}
+	}
+}
+
+// quiet waits until a file has not grown for a while.
+func (r *playRun) quiet(name string) {
+	size := func() int64 {
+		fi, err := os.Stat(filepath.Join(r.dir, name))
+		if err != nil {
+			return -1
+		}
+		return fi.Size()
+	}
+	was, since := size(), time.Now()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end) && time.Since(since) < 400*time.Millisecond; time.Sleep(20 * time.Millisecond) {
+		if now := size(); now != was {
+			was, since = now, time.Now()
 		}
 	}
 }

@@ -63,6 +63,9 @@ func printStatus(w io.Writer, s control.Status) {
 		dry = ", dry run: nothing is banned"
 	}
 	fmt.Fprintf(w, "bailiff %s, pid %d, running since %s%s\n", s.Version, s.PID, s.Started.Local().Format(timeLayout), dry)
+	for _, what := range s.Waiting {
+		fmt.Fprintln(w, what)
+	}
 	if len(s.Jails) == 0 {
 		fmt.Fprintln(w, "no jails")
 		return
@@ -126,6 +129,9 @@ func printJail(w io.Writer, j jail.Status) {
 		fmt.Fprintln(w, "problem:", p)
 	}
 	fmt.Fprintf(w, "banned: %d now, %d in all\n", j.Banned, j.TotalBanned)
+	if j.Busy != "" {
+		fmt.Fprintln(w, j.Busy)
+	}
 	if len(j.Bans) == 0 {
 		return
 	}
@@ -168,7 +174,9 @@ func (g *global) banCommand() *cobra.Command {
 					fmt.Fprintln(c.ErrOrStderr(), "bailiff:", r.Error)
 				case asJSON:
 				case r.Added:
-					fmt.Fprintf(c.OutOrStdout(), "%s banned in %s\n", r.IP, args[0])
+					fmt.Fprintf(c.OutOrStdout(), "%s banned in %s%s\n", r.IP, args[0], later(r.Pending))
+				case r.Pending != "":
+					fmt.Fprintf(c.OutOrStdout(), "%s will be banned in %s%s\n", r.IP, args[0], later(r.Pending))
 				default:
 					fmt.Fprintf(c.OutOrStdout(), "%s was banned in %s already\n", r.IP, args[0])
 				}
@@ -221,7 +229,11 @@ said, and the exit status is 1.`,
 					bad = true
 					fmt.Fprintln(c.ErrOrStderr(), "bailiff:", r.Error)
 				case req.All && !asJSON:
-					fmt.Fprintf(out, "%d bans lifted%s\n", r.Count, in(r.Jails))
+					fmt.Fprintf(out, "%d bans lifted%s%s\n", r.Count, in(r.Jails), later(r.Pending))
+				case !req.All && len(r.Jails) == 0 && r.Pending != "":
+					if !asJSON {
+						fmt.Fprintf(out, "%s will be unbanned if it is banned%s\n", r.IP, later(r.Pending))
+					}
 				case !req.All && len(r.Jails) == 0:
 					bad = true
 					where := ""
@@ -230,7 +242,7 @@ said, and the exit status is 1.`,
 					}
 					fmt.Fprintf(c.ErrOrStderr(), "bailiff: %s is not banned%s\n", r.IP, where)
 				case !asJSON:
-					fmt.Fprintf(out, "%s unbanned%s\n", r.IP, in(r.Jails))
+					fmt.Fprintf(out, "%s unbanned%s%s\n", r.IP, in(r.Jails), later(r.Pending))
 				}
 			}
 			if bad {
@@ -243,6 +255,14 @@ said, and the exit status is 1.`,
 	c.Flags().StringVarP(&req.Jail, "jail", "j", "", "only in this `jail`")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// later is what of an answer is still to come.
+func later(pending string) string {
+	if pending == "" {
+		return ""
+	}
+	return "; " + pending
 }
 
 func in(jails []string) string {

@@ -33,7 +33,8 @@ needs no configuration at all.
 
 Bans stay in the kernel when the daemon stops, and end there on time; with
 --flush-on-stop they are taken out. SIGHUP reloads, SIGUSR1
-opens the log's file anew, SIGTERM and SIGINT stop.
+opens the log's file anew, SIGTERM and SIGINT stop, within 15 seconds; a second
+one ends the process at once.
 
 One core is used at a time; GOMAXPROCS in the environment says how many.`,
 		Example: `  bailiff run --jail django-auth=/var/log/django/auth.log
@@ -70,6 +71,9 @@ One core is used at a time; GOMAXPROCS in the environment says how many.`,
 			}
 			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 			defer stop()
+			// A stop takes 15 seconds at the most. Who does not want to wait for it says so
+			// again: then the process ends as if it had never caught the signal.
+			context.AfterFunc(ctx, stop)
 			socket := opts.Socket
 			if socket == "" {
 				socket = cfg.Socket

@@ -111,12 +111,16 @@ func (c *Client) Reload() (r ReloadResult, err error) {
 	return r, c.call("POST", "/v1/reload", nil, &r)
 }
 
+// stopPatience is how long a client waits for the end of the daemon, which takes 15
+// seconds at the most.
+const stopPatience = 20 * time.Second
+
 // Stop ends the daemon. It returns when the socket is gone, or after a while.
 func (c *Client) Stop() error {
 	if err := c.call("POST", "/v1/stop", nil, nil); err != nil {
 		return err
 	}
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(stopPatience)
 	for time.Now().Before(deadline) {
 		c.http.CloseIdleConnections()
 		if _, err := os.Stat(c.socket); errors.Is(err, os.ErrNotExist) {
@@ -124,5 +128,5 @@ func (c *Client) Stop() error {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	return errors.New("the daemon said that it stops, but is still there")
+	return fmt.Errorf("the daemon said that it stops, but is still there after %v: its log says what it waits for", stopPatience)
 }

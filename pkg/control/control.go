@@ -15,6 +15,7 @@ type Status struct {
 	Started time.Time     `json:"started"`
 	Config  string        `json:"config"` // path, empty for stock definitions only
 	DryRun  bool          `json:"dry_run"`
+	Waiting []string      `json:"waiting,omitempty"` // changes that are under way, and what they wait for
 	Jails   []jail.Status `json:"jails"`
 }
 
@@ -29,6 +30,9 @@ type BanResult struct {
 	IP    string `json:"ip"`
 	Added bool   `json:"added"` // false: was banned already
 	Error string `json:"error,omitempty"`
+	// Pending says what has not come to it yet: the kernel, an action, or the jail. It
+	// does as soon as it can. Empty: the ban is in force.
+	Pending string `json:"pending,omitempty"`
 }
 
 // UnbanRequest is the body of POST /v1/unban.
@@ -44,6 +48,8 @@ type UnbanResult struct {
 	Jails []string `json:"jails"`
 	Count int      `json:"count"` // with All: how many bans
 	Error string   `json:"error,omitempty"`
+	// Pending is as with a ban; if Count is 0, whether there is a ban is not known yet.
+	Pending string `json:"pending,omitempty"`
 }
 
 // ReloadResult is the answer to POST /v1/reload.

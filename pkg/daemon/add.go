@@ -32,14 +32,18 @@ func (d *Daemon) addJail(c *command) (any, error) {
 	if s.Journal, s.Polling, err = config.ParseBackend(backend); err != nil {
 		return nil, pyError("ValueError", "Unknown backend "+backend+". Must be among ['pyinotify', 'gamin', 'polling', 'systemd'] or 'auto'")
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.jails[name] != nil {
+	ctx, release, err := d.turnFor("a new jail")
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if d.jailsNow()[name] != nil {
 		return nil, &control.Exception{Module: "fail2ban.exceptions", Class: "DuplicateJailException", Args: []any{name}}
 	}
-	d.start(s, jail.Carry{})
-	if err := d.failed[name]; err != nil {
+	if err := d.startJail(ctx, s); err != nil {
+		d.mu.Lock()
 		delete(d.failed, name)
+		d.mu.Unlock()
 		return nil, pyError("ValueError", err.Error())
 	}
 	return name, nil
@@ -72,9 +76,12 @@ func setIdle(j *jail.Jail, value string) (any, error) {
 // remake starts a jail anew with other settings, for what can't be changed while it
 // reads. Bans, failures and positions stay.
 func (d *Daemon) remake(name string, change func(*config.Jail) error) (*jail.Jail, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	j := d.jails[name]
+	ctx, release, err := d.turnFor("a change of jail " + name)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	j := d.jailsNow()[name]
 	if j == nil {
 		return nil, unknownJail(name)
 	}
@@ -83,13 +90,13 @@ func (d *Daemon) remake(name string, change func(*config.Jail) error) (*jail.Jai
 		return nil, err
 	}
 	s.Held = s.Held && !j.Begun()
-	before := j.Stop(false)
-	delete(d.jails, name)
-	d.start(&s, before)
-	if err := d.failed[name]; err != nil {
+	if err := d.replace(ctx, name, &s); err != nil {
 		return nil, pyError("ValueError", err.Error())
 	}
-	return d.jails[name], nil
+	if j = d.jailsNow()[name]; j == nil {
+		return nil, unknownJail(name)
+	}
+	return j, nil
 }
 
 // setSource changes what a jail's lines are made of.

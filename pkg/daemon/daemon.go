@@ -66,7 +66,11 @@ type Daemon struct {
 	endings *action.Endings // of jails that are gone
 	memory  *jail.Memory    // of bans, where nothing is kept
 
-	mu     sync.Mutex // guards what follows; held over a reload
+	turn  *turn         // whose it is to change what runs
+	works works         // on jails
+	up    chan struct{} // closed when the jails of the start are there
+
+	mu     sync.Mutex // guards what follows; held over nothing that waits
 	cfg    *config.Config
 	jails  map[string]*jail.Jail
 	lists  map[string]*blocklist
@@ -95,6 +99,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		endings: &action.Endings{}, memory: jail.NewMemory(),
 		jails: map[string]*jail.Jail{}, lists: map[string]*blocklist{}, failed: map[string]error{},
 		exporting: make(chan struct{}, 1), stopping: make(chan struct{}), down: make(chan struct{}),
+		turn: newTurn(), up: make(chan struct{}),
 	}
 	d.mender = newMender(d)
 	server := d.log.With("component", "server")
@@ -108,7 +113,6 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		}
 	}
 	action.SetEnvironment(cfg.Environment)
-	d.mu.Lock() // questions wait until the jails are there
 	control, err := control.Listen(cmp.Or(opts.Socket, cfg.Socket), d, control.Options{
 		Commander: d, Warn: func(text string) { server.Warn(text) },
 	})
@@ -119,7 +123,6 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	var found firewall.Report
 	if !opts.DryRun && !cfg.NoFirewall {
 		if d.fw, found, err = openFirewall(cfg); err != nil {
-			d.mu.Unlock()
 			return err
 		}
 		defer d.fw.Close()
@@ -138,20 +141,11 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	for _, err := range cfg.Errors {
 		server.Error(err.Error())
 	}
-	var loading []*blocklist
-	for _, j := range cfg.Jails {
-		if j.List != nil {
-			if l := d.startList(j, nil); l != nil {
-				loading = append(loading, l)
-			}
-			continue
-		}
-		d.start(j, jail.Carry{})
-	}
-	loaded(loading)
-	none := len(d.jails)+len(d.lists) == 0 && len(d.failed) > 0
-	empty := len(cfg.Jails) == 0
+	d.begin(ctx)
+	d.mu.Lock()
+	none := len(d.jails)+len(d.lists) == 0 && len(d.failed) > 0 && len(d.failed) == len(cfg.Jails)
 	d.mu.Unlock()
+	empty := len(cfg.Jails) == 0
 	if none {
 		return errors.New("no jail could be started")
 	}
@@ -166,7 +160,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		mending, stop := context.WithCancel(ctx)
 		var wg sync.WaitGroup
 		wg.Go(func() { d.mender.run(mending) })
-		defer wg.Wait()
+		defer within(stopOthers, wg.Wait)
 		defer stop()
 	}
 	// What the start took is given back once logs and kernel are compared.
@@ -185,7 +179,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 			d.shutdown()
 			return nil
 		case <-purging.C:
-			d.purge()
+			go d.purge() // a disk may hang
 		}
 	}
 }
@@ -207,33 +201,39 @@ func (d *Daemon) readSocket() *control.Server {
 	return s
 }
 
-// start starts one jail; an error stays with it. The caller holds the lock.
-func (d *Daemon) start(c *config.Jail, before jail.Carry) {
-	log := d.log.With("component", "jail")
-	log.Info(fmt.Sprintf("Creating new jail '%s'", c.Name))
-	for _, w := range c.Warnings {
-		log.Warn(w.Error())
-	}
-	for _, e := range c.Faults {
-		log.Error(fmt.Sprintf("[%s] %v", c.Name, e))
-	}
-	err := c.Broken()
-	var j *jail.Jail
-	if err == nil {
-		j, err = jail.Start(c, d.deps(), before)
-	}
+// begin starts the jails. One that hangs holds up the others for a few seconds, and goes
+// on beside them.
+func (d *Daemon) begin(ctx context.Context) {
+	defer close(d.up)
+	release, err := d.turn.take("the start", changeMost)
 	if err != nil {
-		before.Close(time.Time{})
-		d.failed[c.Name] = err
-		for _, line := range strings.Split(err.Error(), "\n") {
-			log.Error(fmt.Sprintf("[%s] not started: %s", c.Name, line))
-		}
-		return
+		return // it is nobody else's yet
 	}
-	delete(d.failed, c.Name)
-	d.jails[c.Name] = j
-	if !c.Held {
-		log.Info(fmt.Sprintf("Jail '%s' started", c.Name))
+	defer release()
+	ctx, cancel := context.WithTimeout(ctx, stepsMost)
+	defer cancel()
+	go func() {
+		select {
+		case <-d.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	var loading []*blocklist
+	defer func() { loaded(loading) }()
+	for _, c := range d.cfg.Jails {
+		var err error
+		if c.List != nil {
+			var l *blocklist
+			if _, l, err = d.reloadList(ctx, c); l != nil { // what is wrong with it is told, and kept
+				loading = append(loading, l)
+			}
+		} else {
+			err = d.step(ctx, c.Name, "started", func() { d.start(c, jail.Carry{}) })
+		}
+		if w := d.works.of(c.Name); w != nil && err != nil {
+			d.log.With("component", "jail").Error(fmt.Sprintf("[%s] %v", c.Name, err))
+		}
 	}
 }
 
@@ -274,9 +274,11 @@ func (d *Daemon) deps() jail.Deps {
 	deps.Changed = d.changed
 	deps.Endings, deps.Memory = d.endings, d.memory
 	deps.Sessions = d.peers
+	d.mu.Lock()
 	deps.RemoveForeign = d.removeForeign.Load
 	d.removeForeign.Store(d.cfg.RemoveForeign)
 	deps.MaxMatches = d.cfg.Database.MaxMatches // with a database or without
+	d.mu.Unlock()
 	if d.store != nil {
 		deps.Store, deps.ClockSet = d.store, d.store.Moved()
 	}
@@ -286,27 +288,38 @@ func (d *Daemon) deps() jail.Deps {
 // kernel is the real firewall as jails see it.
 type kernel struct{ d *Daemon }
 
+// kernelMost is how long the kernel's queue is waited for. What is pushed later than that
+// comes later, which does no harm but to the order.
+const kernelMost = 5 * time.Second
+
+// settle waits until what was pushed before is in the kernel.
+func (k *kernel) settle() {
+	ctx, cancel := context.WithTimeout(context.Background(), kernelMost)
+	defer cancel()
+	_ = k.d.queue.Sync(ctx)
+}
+
 func (k *kernel) AddJail(r firewall.Rule) error {
-	k.d.queue.Sync() // what was pushed before comes first
+	k.settle() // what was pushed before comes first
 	report, err := k.d.fw.AddJail(r)
 	k.d.settled(report)
 	return err
 }
 
 func (k *kernel) Elements(name string) ([]firewall.Element, error) {
-	k.d.queue.Sync()
+	k.settle()
 	return k.d.fw.Elements(name)
 }
 
 func (k *kernel) RemoveJail(name string) error {
-	k.d.queue.Sync()
+	k.settle()
 	report, err := k.d.fw.RemoveJail(name)
 	k.d.settled(report)
 	return err
 }
 
 func (k *kernel) Lift(name string, id netip.Prefix) (bool, error) {
-	k.d.queue.Sync()
+	k.settle()
 	return k.d.fw.Lift(name, id)
 }
 
@@ -349,9 +362,7 @@ func (d *Daemon) refused(_ []firewall.Change, err error) {
 func (d *Daemon) cutOff(banned map[string][]netip.Prefix) {
 	go func() {
 		for name, ids := range banned {
-			d.mu.Lock()
-			j := d.jails[name]
-			d.mu.Unlock()
+			j := d.jailsNow()[name]
 			if j == nil {
 				continue
 			}
@@ -367,192 +378,61 @@ func (d *Daemon) cutOff(banned map[string][]netip.Prefix) {
 	}()
 }
 
-func (d *Daemon) shutdown() {
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// cfgNow is the configuration that holds.
+func (d *Daemon) cfgNow() *config.Config {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	server := d.log.With("component", "server")
-	server.Info("Shutdown in progress...")
-	if d.store != nil {
-		d.store.look() // so that jails tell everything, should it be gone
-	}
-	by := time.Now().Add(action.StopTime)
-	var stopping sync.WaitGroup // side by side: actions may take their time
-	for _, name := range sortedJails(d.jails) {
-		stopping.Go(func() {
-			j := d.jails[name]
-			kept := j.Stop(d.opts.FlushOnStop)
-			<-kept.Close(by)
-			text := fmt.Sprintf("Jail '%s' stopped", name)
-			if n := len(kept.Bans); n > 0 && d.fw != nil && !j.Configured.Unenforced {
-				text += fmt.Sprintf("; %d bans stay in the kernel until they end", n)
-			}
-			d.log.With("component", "jail").Info(text)
-		})
-	}
-	for _, l := range d.lists {
-		l.end(d.opts.FlushOnStop)
-	}
-	stopping.Wait()
-	d.endings.Wait(by)
-	if d.queue != nil {
-		d.queue.Close()
-	}
-	if d.store != nil {
-		d.store.close()
-	}
-	server.Info("Exiting bailiff")
-	close(d.down)
+	return d.cfg
 }
 
-func sortedJails(m map[string]*jail.Jail) []string {
-	names := make([]string, 0, len(m))
-	for n := range m {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	return names
+// jailsNow returns the jails that run, and listsNow the lists.
+func (d *Daemon) jailsNow() map[string]*jail.Jail {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.jails)
+}
+
+func (d *Daemon) listsNow() map[string]*blocklist {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.lists)
 }
 
 // Stop ends the daemon.
 func (d *Daemon) Stop() { d.stopOnce.Do(func() { close(d.stopping) }) }
 
-// Reload reads the configuration anew. Jails that did not change go on
-// undisturbed, those that did are started again with their bans. When the
-// configuration can't be read, everything stays as it is.
-func (d *Daemon) Reload() (control.ReloadResult, error) { return d.reload("") }
-
-// reload is Reload of one jail, or of all that there are where only is empty.
-func (d *Daemon) reload(only string) (control.ReloadResult, error) {
-	res := control.ReloadResult{Started: []string{}, Changed: []string{}, Stopped: []string{}, Errors: []string{}}
-	cfg, err := config.Load(d.opts.Config)
-	if err != nil {
-		return res, fmt.Errorf("reload: %w; everything stays as it was", err)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	log := d.log.With("component", "server")
-	log.Info("Reload configuration")
-	for _, err := range cfg.Errors {
-		log.Error(err.Error())
-		res.Errors = append(res.Errors, err.Error())
-	}
-	res.Errors = append(res.Errors, d.firewallChanged(cfg)...)
-	if cfg.Socket != d.cfg.Socket || cfg.ReadSocket != d.cfg.ReadSocket || cfg.ReadGroup != d.cfg.ReadGroup ||
-		cfg.NoFirewall != d.cfg.NoFirewall {
-		text := "changes of the socket and of [firewall] enabled need a restart"
-		log.Warn(text)
-		res.Errors = append(res.Errors, text)
-	}
-	concerned := func(name string) bool { return only == "" || only == name }
-	wanted := map[string]*config.Jail{}
-	for _, c := range cfg.Jails {
-		wanted[c.Name] = c
-	}
-	for _, name := range sortedJails(d.jails) {
-		if (wanted[name] == nil || wanted[name].List != nil) && concerned(name) {
-			d.jails[name].Stop(true)
-			delete(d.jails, name)
-			if d.store != nil {
-				d.store.disable(name)
-			}
-			res.Stopped = append(res.Stopped, name)
-			d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
-		}
-	}
-	for name, l := range d.lists {
-		if (wanted[name] == nil || wanted[name].List == nil) && concerned(name) {
-			l.end(true)
-			delete(d.lists, name)
-			res.Stopped = append(res.Stopped, name)
-			d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
-		}
-	}
-	for name := range d.failed {
-		if wanted[name] == nil && concerned(name) {
-			delete(d.failed, name)
-		}
-	}
-	var loading []*blocklist
-	for _, c := range cfg.Jails {
-		if !concerned(c.Name) {
-			continue
-		}
-		for _, e := range c.Faults {
-			res.Errors = append(res.Errors, fmt.Sprintf("jail %s: %v", c.Name, e))
-		}
-		if c.List != nil {
-			did, l, err := d.reloadList(c)
-			if l != nil {
-				loading = append(loading, l)
-			}
-			switch {
-			case err != nil:
-				res.Errors = append(res.Errors, fmt.Sprintf("jail %s: %v", c.Name, err))
-			case did == "started":
-				res.Started = append(res.Started, c.Name)
-			case did == "changed":
-				res.Changed = append(res.Changed, c.Name)
-			}
-			continue
-		}
-		running := d.jails[c.Name]
-		if running != nil && unchanged(running.Configured, c) && !running.Changed() {
-			running.ReloadActions()
-			continue
-		}
-		var before jail.Carry
-		if running != nil {
-			if err := c.Broken(); err != nil {
-				// Better the old rules than none.
-				text := fmt.Sprintf("jail %s: %v; it goes on with its old settings", c.Name, err)
-				log.Error(text)
-				res.Errors = append(res.Errors, text)
-				continue
-			}
-			before = running.Stop(false)
-			delete(d.jails, c.Name)
-			res.Changed = append(res.Changed, c.Name)
-		} else {
-			res.Started = append(res.Started, c.Name)
-		}
-		d.start(c, before)
-		if err := d.failed[c.Name]; err != nil {
-			res.Started = slices.DeleteFunc(res.Started, func(n string) bool { return n == c.Name })
-			res.Errors = append(res.Errors, fmt.Sprintf("jail %s: %v", c.Name, err))
-		}
-	}
-	for _, l := range loaded(loading) {
-		res.Errors = append(res.Errors, l)
-	}
-	d.cfg = cfg
-	action.SetEnvironment(cfg.Environment)
-	return res, nil
-}
-
 func (d *Daemon) jail(name string) (*jail.Jail, error) {
+	d.awaitStart()
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	j := d.jails[name]
-	if j == nil {
-		if err := d.failed[name]; err != nil {
-			return nil, fmt.Errorf("jail %s is not running: %w", name, err)
-		}
-		return nil, &control.NotFoundError{Jail: name}
+	j, err := d.jails[name], d.failed[name]
+	d.mu.Unlock()
+	switch {
+	case j != nil:
+		return j, nil
+	case err != nil:
+		return nil, fmt.Errorf("jail %s is not running: %w", name, err)
 	}
-	return j, nil
+	if w := d.works.of(name); w != nil {
+		return nil, fmt.Errorf("jail %s is %s", name, w.state())
+	}
+	return nil, &control.NotFoundError{Jail: name}
 }
 
 // Status implements control.Daemon.
 func (d *Daemon) Status(name string, bans bool) (control.Status, error) {
-	s := control.Status{Version: d.opts.Version, PID: os.Getpid(), Started: d.clock.ToWall(d.started), Config: d.opts.Config.Path, DryRun: d.opts.DryRun, Jails: []jail.Status{}}
-	d.mu.Lock()
-	list := d.lists[name]
-	d.mu.Unlock()
-	if list != nil {
-		s.Jails = append(s.Jails, list.status())
-		return s, nil
+	d.awaitStart()
+	s := control.Status{
+		Version: d.opts.Version, PID: os.Getpid(), Started: d.clock.ToWall(d.started), Config: d.opts.Config.Path, DryRun: d.opts.DryRun,
+		Waiting: d.waiting(), Jails: []jail.Status{},
 	}
+	running, lists := d.jailsNow(), d.listsNow()
 	if name != "" {
+		if l := lists[name]; l != nil {
+			s.Jails = append(s.Jails, l.status())
+			return s, nil
+		}
 		j, err := d.jail(name)
 		if err != nil {
 			return s, err
@@ -561,18 +441,26 @@ func (d *Daemon) Status(name string, bans bool) (control.Status, error) {
 		return s, nil
 	}
 	d.mu.Lock()
-	running := make([]*jail.Jail, 0, len(d.jails))
-	for _, n := range sortedJails(d.jails) {
-		running = append(running, d.jails[n])
-	}
-	lists := slices.Collect(maps.Values(d.lists))
 	for n, err := range d.failed {
 		s.Jails = append(s.Jails, jail.Status{Name: n, Error: err.Error()})
 	}
 	d.mu.Unlock()
-	for _, j := range running {
-		s.Jails = append(s.Jails, j.Status(bans))
+	for n, what := range d.works.all() {
+		if running[n] == nil && lists[n] == nil && !slices.ContainsFunc(s.Jails, func(j jail.Status) bool { return j.Name == n }) {
+			s.Jails = append(s.Jails, jail.Status{Name: n, Error: "it is " + what})
+		}
 	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup // side by side: some may be busy
+	for _, j := range running {
+		wg.Go(func() {
+			of := j.Status(bans)
+			mu.Lock()
+			s.Jails = append(s.Jails, of)
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
 	for _, l := range lists {
 		s.Jails = append(s.Jails, l.status())
 	}
@@ -582,30 +470,31 @@ func (d *Daemon) Status(name string, bans bool) (control.Status, error) {
 
 // Bans implements control.Daemon.
 func (d *Daemon) Bans(name string) ([]jail.BanStatus, error) {
+	jails := d.running()
 	if name != "" {
 		j, err := d.jail(name)
 		if err != nil {
 			return nil, err
 		}
-		return j.Bans()
+		jails = []*jail.Jail{j}
+	}
+	all, err := bansOf(jails)
+	if err != nil {
+		return nil, err
 	}
 	out := []jail.BanStatus{}
-	for _, j := range d.running() {
-		bans, err := j.Bans()
-		if err != nil {
-			return nil, err
-		}
+	for _, bans := range all {
 		out = append(out, bans...)
 	}
 	return out, nil
 }
 
 func (d *Daemon) running() []*jail.Jail {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.awaitStart()
+	now := d.jailsNow()
 	var out []*jail.Jail
-	for _, n := range sortedJails(d.jails) {
-		out = append(out, d.jails[n])
+	for _, n := range sortedKeys(now) {
+		out = append(out, now[n])
 	}
 	return out
 }
@@ -613,96 +502,4 @@ func (d *Daemon) running() []*jail.Jail {
 // ParseIP reads an address or a network as a person writes it.
 func ParseIP(s string) (netip.Prefix, error) {
 	return iplist.Parse(s)
-}
-
-// Ban implements control.Daemon.
-func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, error) {
-	j, err := d.jail(name)
-	if err != nil {
-		return nil, err
-	}
-	out := []control.BanResult{}
-	for _, s := range r.IPs {
-		res := control.BanResult{IP: s}
-		id, err := ParseIP(s)
-		if err == nil {
-			res.IP = ban.Name(id)
-			res.Added, err = j.Ban(id, r.Force)
-		}
-		if err != nil {
-			res.Error = err.Error()
-		}
-		out = append(out, res)
-	}
-	d.settle(j)
-	return out, nil
-}
-
-// actionsSettle is how long a command waits for what actions do of it.
-const actionsSettle = 10 * time.Second
-
-// settle waits until the kernel has what was asked, so that a command's answer
-// is the truth.
-func (d *Daemon) settle(jails ...*jail.Jail) {
-	ctx, cancel := context.WithTimeout(context.Background(), actionsSettle)
-	defer cancel()
-	for _, j := range jails {
-		j.Actions().Sync(ctx)
-	}
-	if d.queue != nil {
-		d.queue.Sync()
-	}
-	if d.store != nil {
-		_ = d.store.queue.SyncFor(syncMost) // that it can't be written was told
-	}
-}
-
-// Unban implements control.Daemon.
-func (d *Daemon) Unban(r control.UnbanRequest) ([]control.UnbanResult, error) {
-	jails := d.running()
-	if r.Jail != "" {
-		j, err := d.jail(r.Jail)
-		if err != nil {
-			return nil, err
-		}
-		jails = []*jail.Jail{j}
-	}
-	defer d.settle(jails...)
-	if r.All {
-		res := control.UnbanResult{Jails: []string{}}
-		for _, j := range jails {
-			n, err := j.UnbanAll()
-			if err != nil {
-				res.Error = err.Error()
-			}
-			if n > 0 {
-				res.Jails = append(res.Jails, j.Configured.Name)
-				res.Count += n
-			}
-		}
-		return []control.UnbanResult{res}, nil
-	}
-	out := []control.UnbanResult{}
-	for _, s := range r.IPs {
-		res := control.UnbanResult{IP: s, Jails: []string{}}
-		id, err := ParseIP(s)
-		if err != nil {
-			res.Error = err.Error()
-			out = append(out, res)
-			continue
-		}
-		res.IP = ban.Name(id)
-		for _, j := range jails {
-			found, err := j.Unban(id)
-			if err != nil {
-				res.Error = err.Error()
-			}
-			if found {
-				res.Jails = append(res.Jails, j.Configured.Name)
-				res.Count++
-			}
-		}
-		out = append(out, res)
-	}
-	return out, nil
 }

@@ -88,7 +88,7 @@ func (d *Daemon) exports(ctx context.Context) (wait func()) {
 	})
 	return func() {
 		stop()
-		wg.Wait()
+		within(stopOthers, wg.Wait)
 	}
 }
 

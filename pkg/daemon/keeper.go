@@ -115,6 +115,10 @@ func (k *keeper) Load(name string, now time.Time) (store.State, error) {
 		got, err := k.Store.Load(name, now)
 		return func() { state = got }, err
 	})
+	if errors.Is(err, store.ErrSlow) {
+		k.log.Error(fmt.Sprintf("[%s] database %s: %v The jail starts with the bans that the kernel holds, and reads its logs from findtime ago on", name, k.Path(), err))
+		return store.State{New: true}, nil
+	}
 	for _, w := range state.Warnings {
 		k.log.Warn(fmt.Sprintf("[%s] database %s: %s", name, k.Path(), w))
 	}

@@ -59,7 +59,7 @@ type blocklist struct {
 }
 
 // startList starts a list; nil if its settings are wrong, or the kernel takes no sets.
-// before is what the list held under other settings. The caller holds the lock.
+// before is what the list held under other settings.
 func (d *Daemon) startList(c *config.Jail, before *iplist.Set) *blocklist {
 	log := d.log.With("component", "jail")
 	for _, e := range c.Faults {
@@ -67,19 +67,17 @@ func (d *Daemon) startList(c *config.Jail, before *iplist.Set) *blocklist {
 	}
 	err := c.Broken()
 	if err == nil && d.fw != nil {
-		d.queue.Sync()
-		var report firewall.Report
-		report, err = d.fw.AddJail(c.Rule)
-		d.settled(report)
+		err = (&kernel{d}).AddJail(c.Rule)
 	}
 	if err != nil {
+		d.mu.Lock()
 		d.failed[c.Name] = err
+		d.mu.Unlock()
 		for _, line := range strings.Split(err.Error(), "\n") {
 			log.Error(fmt.Sprintf("[%s] not started: %s", c.Name, line))
 		}
 		return nil
 	}
-	delete(d.failed, c.Name)
 	l := &blocklist{d: d, c: c, look: make(chan struct{}, 1), done: make(chan struct{}), raw: before}
 	want := protectedFrom(c)
 	l.view = d.guard.View(want, func() {
@@ -90,7 +88,10 @@ func (d *Daemon) startList(c *config.Jail, before *iplist.Set) *blocklist {
 	})
 	var ctx context.Context
 	ctx, l.stop = context.WithCancel(context.Background())
+	d.mu.Lock()
+	delete(d.failed, c.Name)
 	d.lists[c.Name] = l
+	d.mu.Unlock()
 	go l.run(ctx)
 	log.Info(fmt.Sprintf("Jail '%s' started", c.Name))
 	return l
@@ -362,26 +363,38 @@ func (l *blocklist) status() jail.Status {
 }
 
 // reloadList brings a list in line with its configuration. It reports what it did:
-// started, changed, or "", and the list if it was to be read. The caller holds the lock.
-func (d *Daemon) reloadList(c *config.Jail) (did string, l *blocklist, err error) {
-	running := d.lists[c.Name]
+// started, changed, or "", and the list if it was to be read.
+func (d *Daemon) reloadList(ctx context.Context, c *config.Jail) (did string, l *blocklist, err error) {
+	running := d.listsNow()[c.Name]
 	if running != nil && reflect.DeepEqual(running.c, c) {
 		return "", nil, nil
 	}
 	did = "started"
-	var before *iplist.Set
 	if running != nil {
 		if err := c.Broken(); err != nil {
 			return "", nil, fmt.Errorf("%w; it goes on with its old settings", err)
 		}
-		running.end(false)
-		running.mu.Lock()
-		before = running.raw // until the files under the new settings are read
-		running.mu.Unlock()
-		delete(d.lists, c.Name)
 		did = "changed"
 	}
-	if l = d.startList(c, before); l == nil {
+	started := make(chan *blocklist, 1)
+	if err := d.step(ctx, c.Name, "started", func() {
+		var before *iplist.Set
+		if running != nil {
+			running.end(false)
+			running.mu.Lock()
+			before = running.raw // until the files under the new settings are read
+			running.mu.Unlock()
+			d.mu.Lock()
+			delete(d.lists, c.Name)
+			d.mu.Unlock()
+		}
+		started <- d.startList(c, before)
+	}); err != nil {
+		return "", nil, err
+	}
+	if l = <-started; l == nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
 		return did, nil, d.failed[c.Name]
 	}
 	return did, l, nil

@@ -201,7 +201,7 @@ func firewallOptions(cfg *config.Config) firewall.Options {
 // could not be done.
 func (d *Daemon) firewallChanged(cfg *config.Config) (wrong []string) {
 	d.removeForeign.Store(cfg.RemoveForeign)
-	if d.fw == nil || cfg.NoFirewall || reflect.DeepEqual(cfg.Firewall, d.cfg.Firewall) {
+	if d.fw == nil || cfg.NoFirewall || reflect.DeepEqual(cfg.Firewall, d.cfgNow().Firewall) {
 		return nil
 	}
 	report, err := d.fw.Reconfigure(firewallOptions(cfg))

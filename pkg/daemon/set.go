@@ -244,6 +244,10 @@ func (d *Daemon) banAs(j *jail.Jail, ips []string) (any, error) {
 			d.settle(j)
 			return nil, pyError("ValueError", err.Error())
 		}
+		var busy *jail.BusyError
+		if errors.As(err, &busy) {
+			return nil, pyError("TimeoutError", err.Error())
+		}
 		if err != nil {
 			d.log.With("component", "actions").Warn(err.Error())
 			continue

@@ -20,6 +20,9 @@ type Logging interface {
 // as in fail2ban.
 func (d *Daemon) setServer(name, value string) (any, error) {
 	jails := d.running()
+	if name == "logtarget" {
+		return d.setLogTarget(value)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch name {
@@ -32,19 +35,6 @@ func (d *Daemon) setServer(name, value string) (any, error) {
 			d.opts.Logging.SetLevel(level)
 		}
 		d.cfg.Log.Level = level
-	case "logtarget":
-		target, _, _ := strings.Cut(value, "[")
-		if d.opts.Logging == nil {
-			return nil, pyError("Exception", "Failed to change log target")
-		}
-		if err := d.opts.Logging.SetTarget(config.LogTarget(target), d.syslogSocket); err != nil {
-			log := d.log.With("component", "server")
-			log.Error(err.Error())
-			log.Info(fmt.Sprintf("Logging to previous target %s", control.ReprString(d.cfg.Log.Target)))
-			return nil, pyError("Exception", "Failed to change log target")
-		}
-		d.cfg.Log.Target = config.LogTarget(target)
-		d.log.With("component", "server").Info(fmt.Sprintf("Changed logging target to %s for bailiff %s", target, d.opts.Version))
 	case "syslogsocket":
 		d.syslogSocket = value
 		if value == "auto" {
@@ -85,6 +75,36 @@ func (d *Daemon) setServer(name, value string) (any, error) {
 		return int(t / time.Second), nil
 	}
 	return d.serverSetting(name)
+}
+
+// targetMost is how long opening another log may take.
+const targetMost = 5 * time.Second
+
+// setLogTarget has the log go elsewhere. No lock is held while that is opened.
+func (d *Daemon) setLogTarget(value string) (any, error) {
+	d.mu.Lock()
+	socket, was := d.syslogSocket, d.cfg.Log.Target
+	d.mu.Unlock()
+	target, _, _ := strings.Cut(value, "[")
+	failed := pyError("Exception", "Failed to change log target")
+	if d.opts.Logging == nil {
+		return nil, failed
+	}
+	set := make(chan error, 2)
+	if !within(targetMost, func() { set <- d.opts.Logging.SetTarget(config.LogTarget(target), socket) }) {
+		set <- fmt.Errorf("log target %s: the disk that it is on does not answer within %v", target, targetMost)
+	}
+	if err := <-set; err != nil {
+		log := d.log.With("component", "server")
+		log.Error(err.Error())
+		log.Info(fmt.Sprintf("Logging to previous target %s", control.ReprString(was)))
+		return nil, failed
+	}
+	d.mu.Lock()
+	d.cfg.Log.Target = config.LogTarget(target)
+	d.mu.Unlock()
+	d.log.With("component", "server").Info(fmt.Sprintf("Changed logging target to %s for bailiff %s", target, d.opts.Version))
+	return d.getServer("logtarget")
 }
 
 // getServer answers for settings of the daemon itself.

@@ -208,34 +208,24 @@ func (d *Daemon) carryOut(c *command) (any, error) {
 }
 
 func (d *Daemon) known(name string) (*jail.Jail, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if j := d.jails[name]; j != nil {
+	d.awaitStart()
+	if j := d.jailsNow()[name]; j != nil {
 		return j, nil
 	}
 	return nil, unknownJail(name)
 }
 
 func (d *Daemon) stopAs(name string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	names := []string{name}
-	if name == "--all" {
-		names = sortedJails(d.jails)
-	}
-	for _, n := range names {
-		j := d.jails[n]
-		if j == nil {
-			return unknownJail(n)
+	switch {
+	case name == "--all":
+		names = sortedKeys(d.jailsNow())
+	default:
+		if _, err := d.known(name); err != nil {
+			return err
 		}
-		j.Stop(true)
-		delete(d.jails, n)
-		if d.store != nil {
-			d.store.disable(n)
-		}
-		d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", n))
 	}
-	return nil
+	return d.stopJails(names)
 }
 
 // reloadAs is reload JAIL|--all OPTIONS COMMANDS, as fail2ban-client sends it. The
@@ -264,10 +254,8 @@ func (d *Daemon) reloadAs(c *command) (any, error) {
 		}
 	}
 	if strings.Contains(options, "--restart") {
-		for _, j := range d.running() {
-			if n := j.Configured.Name; name == "--all" || n == name {
-				d.forget(n)
-			}
+		if err := d.forgetAll(name); err != nil {
+			return nil, err
 		}
 	}
 	only := name
@@ -277,20 +265,8 @@ func (d *Daemon) reloadAs(c *command) (any, error) {
 	if _, err := d.reload(only); err != nil {
 		return nil, err
 	}
-	d.settle(d.running()...)
+	_ = d.settle(d.running()...)
 	return "OK", nil
-}
-
-// forget stops a jail, so that a reload starts it with what the database knows.
-func (d *Daemon) forget(name string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if j := d.jails[name]; j != nil {
-		left := j.Stop(false)
-		left.Close(time.Time{})
-		delete(d.jails, name)
-		d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
-	}
 }
 
 func (d *Daemon) fail2banStatus(c *command) (any, error) {
@@ -520,6 +496,9 @@ func (d *Daemon) unbanAs(name string, ips []string, all, strict bool) (any, erro
 	n := 0
 	var missed []string
 	for _, x := range res {
+		if x.Count == 0 && x.Pending != "" {
+			return nil, pyError("TimeoutError", x.Pending)
+		}
 		n += x.Count
 		if x.Count == 0 && slices.Contains(ips, x.IP) {
 			missed = append(missed, x.IP)

@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -301,7 +302,7 @@ func TestQueueGathers(t *testing.T) {
 	q.Push(Change{Jail: "j", ID: b, Left: 1}, Change{Jail: "j", ID: a, Remove: true})
 	q.Push(Change{Jail: "j", ID: b, Remove: true}, Change{Jail: "j", ID: b, Left: 2})
 	close(fake.block)
-	q.Sync()
+	_ = q.Sync(context.Background())
 	got := <-fake.got
 	want := []Change{{Jail: "j", ID: b, Left: 2, Replace: true}, {Jail: "j", ID: a, Remove: true}}
 	if !slices.Equal(got, want) {

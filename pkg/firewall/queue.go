@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"sync"
@@ -24,6 +25,15 @@ type Queue struct {
 	busy    bool
 	closed  bool
 	done    chan struct{}
+	pushed  uint64 // changes ever handed over
+	applied uint64 // of these, those that the kernel took or refused
+	syncs   []awaited
+}
+
+// awaited is somebody who waits for the changes up to one.
+type awaited struct {
+	upTo uint64
+	done chan struct{}
 }
 
 // NewQueue starts a queue. failed is told of transactions that the kernel
@@ -39,17 +49,43 @@ func NewQueue(fw Applier, failed func([]Change, error), cut func(map[string][]ne
 func (q *Queue) Push(changes ...Change) {
 	q.mu.Lock()
 	q.waiting = append(q.waiting, changes...)
+	q.pushed += uint64(len(changes))
 	q.mu.Unlock()
 	q.wake.Broadcast()
 }
 
-// Sync waits until everything pushed before is in the kernel or was refused.
-func (q *Queue) Sync() {
+// Sync waits until everything pushed before is in the kernel or was refused; not for
+// what is pushed later. The error is ctx's.
+func (q *Queue) Sync(ctx context.Context) error {
 	q.mu.Lock()
-	for len(q.waiting) > 0 || q.busy {
-		q.wake.Wait()
+	if q.applied >= q.pushed {
+		q.mu.Unlock()
+		return nil
 	}
+	one := awaited{q.pushed, make(chan struct{})}
+	q.syncs = append(q.syncs, one)
 	q.mu.Unlock()
+	select {
+	case <-one.done:
+		return nil
+	case <-ctx.Done():
+	}
+	q.mu.Lock()
+	q.syncs = slices.DeleteFunc(q.syncs, func(s awaited) bool { return s == one })
+	q.mu.Unlock()
+	return ctx.Err()
+}
+
+// took notes changes that the kernel took or refused. The caller holds the lock.
+func (q *Queue) took(n int) {
+	q.applied += uint64(n)
+	q.syncs = slices.DeleteFunc(q.syncs, func(s awaited) bool {
+		if s.upTo > q.applied {
+			return false
+		}
+		close(s.done)
+		return true
+	})
 }
 
 // Close applies what is waiting and ends the queue.
@@ -89,6 +125,7 @@ func (q *Queue) run() {
 		if q.waiting = q.waiting[len(changes):]; len(q.waiting) == 0 {
 			q.waiting = nil
 		}
+		raw := len(changes)
 		changes = compact(changes)
 		q.busy = true
 		q.mu.Unlock()
@@ -107,6 +144,7 @@ func (q *Queue) run() {
 		}
 		q.mu.Lock()
 		q.busy = false
+		q.took(raw)
 		q.mu.Unlock()
 		q.wake.Broadcast()
 	}

@@ -1,0 +1,205 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"bailiff/pkg/ban"
+	"bailiff/pkg/control"
+	"bailiff/pkg/jail"
+)
+
+// Bans made and lifted by hand.
+
+// settleMost is how long an answer waits for the kernel, for actions and for the database:
+// what they do comes all the same.
+const settleMost = 60 * time.Millisecond
+
+// settle waits until the kernel has what was asked, so that a command's answer is the
+// truth. It returns what has not yet: the kernel, or some actions; empty: all have. The
+// database is waited for, too, but what it has not written yet is in memory.
+func (d *Daemon) settle(jails ...*jail.Jail) (pending string) {
+	ctx, cancel := context.WithTimeout(context.Background(), settleMost)
+	defer cancel()
+	var mu sync.Mutex
+	var behind []string
+	late := func(what string) {
+		mu.Lock()
+		behind = append(behind, what)
+		mu.Unlock()
+	}
+	var wg sync.WaitGroup
+	if d.queue != nil {
+		wg.Go(func() {
+			if d.queue.Sync(ctx) != nil {
+				late("the kernel has not taken it yet")
+			}
+		})
+	}
+	for _, j := range jails {
+		if g := j.Actions(); !g.Empty() {
+			wg.Go(func() {
+				if behind := g.Sync(ctx); len(behind) > 0 {
+					late(fmt.Sprintf("action %s of jail %s has not come to it yet", strings.Join(behind, ", "), j.Configured.Name))
+				}
+			})
+		}
+	}
+	if d.store != nil {
+		wg.Go(func() { _ = d.store.queue.SyncFor(settleMost) }) // that it can't be written was told
+	}
+	wg.Wait()
+	return strings.Join(behind, "; ")
+}
+
+// Ban implements control.Daemon.
+func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, error) {
+	j, err := d.jail(name)
+	if err != nil {
+		return nil, err
+	}
+	out := []control.BanResult{}
+	for _, s := range r.IPs {
+		res := control.BanResult{IP: s}
+		id, err := ParseIP(s)
+		if err == nil {
+			res.IP = ban.Name(id)
+			res.Added, err = j.Ban(id, r.Force)
+		}
+		var busy *jail.BusyError
+		switch {
+		case errors.As(err, &busy) && busy.Later:
+			res.Pending = busy.Error()
+		case err != nil:
+			res.Error = err.Error()
+		}
+		out = append(out, res)
+	}
+	if !slices.ContainsFunc(out, func(r control.BanResult) bool { return r.Added }) {
+		return out, nil
+	}
+	if pending := d.settle(j); pending != "" {
+		for i := range out {
+			if out[i].Added && out[i].Pending == "" {
+				out[i].Pending = pending
+			}
+		}
+	}
+	return out, nil
+}
+
+// Unban implements control.Daemon.
+func (d *Daemon) Unban(r control.UnbanRequest) ([]control.UnbanResult, error) {
+	jails := d.running()
+	if r.Jail != "" {
+		j, err := d.jail(r.Jail)
+		if err != nil {
+			return nil, err
+		}
+		jails = []*jail.Jail{j}
+	}
+	out := []control.UnbanResult{}
+	if r.All {
+		out = append(out, d.unbanAll(jails))
+	} else {
+		out = d.unban(jails, r.IPs)
+	}
+	// Who asks to lift what is not there waits for nobody: actions do so of themselves.
+	if !slices.ContainsFunc(out, func(r control.UnbanResult) bool { return r.Count > 0 }) {
+		return out, nil
+	}
+	if pending := d.settle(jails...); pending != "" {
+		for i := range out {
+			if out[i].Count > 0 && out[i].Pending == "" {
+				out[i].Pending = pending
+			}
+		}
+	}
+	return out, nil
+}
+
+// note keeps in a result what became of it in a jail.
+func note(res *control.UnbanResult, name string, count int, err error) {
+	var busy *jail.BusyError
+	switch {
+	case errors.As(err, &busy) && busy.Later:
+		res.Pending = joined(res.Pending, err)
+	case err != nil:
+		res.Error = joined(res.Error, err)
+	}
+	if count > 0 {
+		res.Jails = append(res.Jails, name)
+		res.Count += count
+	}
+}
+
+func joined(text string, err error) string {
+	if text == "" {
+		return err.Error()
+	}
+	return text + "; " + err.Error()
+}
+
+func (d *Daemon) unbanAll(jails []*jail.Jail) control.UnbanResult {
+	res := control.UnbanResult{Jails: []string{}}
+	counts, errs := make([]int, len(jails)), make([]error, len(jails))
+	inTurn(jails, errs, func(i int) { counts[i], errs[i] = jails[i].UnbanAll() })
+	for i, j := range jails {
+		note(&res, j.Configured.Name, counts[i], errs[i])
+	}
+	return res
+}
+
+// inTurn asks something of jails, one after the other; once one is busy, of the others
+// side by side, so that they are waited for together.
+func inTurn(jails []*jail.Jail, errs []error, f func(i int)) {
+	var wg sync.WaitGroup
+	busy := false
+	for i := range jails {
+		if busy {
+			wg.Go(func() { f(i) })
+			continue
+		}
+		f(i)
+		busy = errs[i] != nil
+	}
+	wg.Wait()
+}
+
+// unban lifts bans in all of some jails, side by side.
+func (d *Daemon) unban(jails []*jail.Jail, ips []string) []control.UnbanResult {
+	out := make([]control.UnbanResult, len(ips))
+	var ids []netip.Prefix
+	var of []int // which of out
+	for i, s := range ips {
+		out[i] = control.UnbanResult{IP: s, Jails: []string{}}
+		id, err := ParseIP(s)
+		if err != nil {
+			out[i].Error = err.Error()
+			continue
+		}
+		out[i].IP = ban.Name(id)
+		ids, of = append(ids, id), append(of, i)
+	}
+	if len(ids) == 0 {
+		return out
+	}
+	found, errs := make([][]bool, len(jails)), make([]error, len(jails))
+	inTurn(jails, errs, func(i int) { found[i], errs[i] = jails[i].UnbanEach(ids) })
+	for n, i := range of {
+		for k, j := range jails {
+			count := 0
+			if found[k] != nil && found[k][n] {
+				count = 1
+			}
+			note(&out[i], j.Configured.Name, count, errs[k])
+		}
+	}
+	return out
+}

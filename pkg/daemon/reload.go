@@ -1,0 +1,384 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"bailiff/pkg/action"
+	"bailiff/pkg/config"
+	"bailiff/pkg/control"
+	"bailiff/pkg/jail"
+)
+
+// Reload reads the configuration anew. Jails that did not change go on
+// undisturbed, those that did are started again with their bans. When the
+// configuration can't be read, everything stays as it is.
+func (d *Daemon) Reload() (control.ReloadResult, error) { return d.reload("") }
+
+// reload is Reload of one jail, or of all that there are where only is empty. It
+// answers within 15 seconds, whatever hangs.
+func (d *Daemon) reload(only string) (control.ReloadResult, error) {
+	d.awaitStart()
+	type outcome struct {
+		res control.ReloadResult
+		err error
+	}
+	got := make(chan outcome, 1)
+	go func() {
+		release, err := d.turn.take("a reload", changeMost-time.Second)
+		if err != nil {
+			got <- outcome{err: fmt.Errorf("reload: %w", err)}
+			return
+		}
+		defer release()
+		res, err := d.reloadNow(only)
+		got <- outcome{res, err}
+	}()
+	timer := time.NewTimer(changeMost)
+	defer timer.Stop()
+	select {
+	case o := <-got:
+		return o.res, o.err
+	case <-timer.C:
+		return control.ReloadResult{}, fmt.Errorf("%s: it goes on", d.turn.state())
+	}
+}
+
+// hungLoads is how many readings of the configuration hang.
+var hungLoads atomic.Int32
+
+// loadsMost is how many may.
+const loadsMost = 3
+
+// load reads the configuration, which lies on a disk.
+func (d *Daemon) load() (cfg *config.Config, err error) {
+	if n := hungLoads.Load(); n >= loadsMost {
+		return nil, fmt.Errorf("reading the configuration hangs, %d times by now: look at the disk that it is on, and for FIFOs among its files", n)
+	}
+	type loaded struct {
+		cfg *config.Config
+		err error
+	}
+	got := make(chan loaded, 1)
+	hungLoads.Add(1)
+	go func() {
+		defer hungLoads.Add(-1)
+		cfg, err := config.Load(d.opts.Config)
+		got <- loaded{cfg, err}
+	}()
+	timer := time.NewTimer(configMost)
+	defer timer.Stop()
+	select {
+	case l := <-got:
+		return l.cfg, l.err
+	case <-timer.C:
+		return nil, fmt.Errorf("reading the configuration takes longer than %v: look at the disk that it is on, and for FIFOs among its files", configMost)
+	}
+}
+
+// reloadNow is reload, by whose turn it is.
+func (d *Daemon) reloadNow(only string) (control.ReloadResult, error) {
+	res := control.ReloadResult{Started: []string{}, Changed: []string{}, Stopped: []string{}, Errors: []string{}}
+	d.turn.waits("the files of the configuration")
+	cfg, err := d.load()
+	if err != nil {
+		return res, fmt.Errorf("reload: %w; everything stays as it was", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stepsMost)
+	defer cancel()
+	log := d.log.With("component", "server")
+	log.Info("Reload configuration")
+	fault := func(err error) {
+		if err != nil {
+			res.Errors = append(res.Errors, err.Error())
+		}
+	}
+	for _, err := range cfg.Errors {
+		log.Error(err.Error())
+		fault(err)
+	}
+	was := d.cfgNow()
+	d.turn.waits("the kernel's firewall")
+	res.Errors = append(res.Errors, d.firewallChanged(cfg)...)
+	if cfg.Socket != was.Socket || cfg.ReadSocket != was.ReadSocket || cfg.ReadGroup != was.ReadGroup || cfg.NoFirewall != was.NoFirewall {
+		text := "changes of the socket and of [firewall] enabled need a restart"
+		log.Warn(text)
+		res.Errors = append(res.Errors, text)
+	}
+	concerned := func(name string) bool { return only == "" || only == name }
+	wanted := map[string]*config.Jail{}
+	for _, c := range cfg.Jails {
+		wanted[c.Name] = c
+	}
+	jails, lists := d.jailsNow(), d.listsNow()
+	for _, name := range sortedKeys(jails) {
+		if (wanted[name] == nil || wanted[name].List != nil) && concerned(name) {
+			if err := d.step(ctx, name, "stopped", func() { d.end(name) }); err != nil {
+				fault(err)
+				continue
+			}
+			res.Stopped = append(res.Stopped, name)
+		}
+	}
+	for _, name := range sortedKeys(lists) {
+		if (wanted[name] == nil || wanted[name].List == nil) && concerned(name) {
+			if err := d.step(ctx, name, "stopped", func() { d.endList(name) }); err != nil {
+				fault(err)
+				continue
+			}
+			res.Stopped = append(res.Stopped, name)
+		}
+	}
+	d.mu.Lock()
+	for name := range d.failed {
+		if wanted[name] == nil && concerned(name) {
+			delete(d.failed, name)
+		}
+	}
+	d.mu.Unlock()
+	var loading []*blocklist
+	for _, c := range cfg.Jails {
+		if !concerned(c.Name) {
+			continue
+		}
+		for _, e := range c.Faults {
+			res.Errors = append(res.Errors, fmt.Sprintf("jail %s: %v", c.Name, e))
+		}
+		if d.works.of(c.Name) != nil {
+			if err := d.step(ctx, c.Name, "started", func() {}); err != nil { // it is noted
+				fault(err)
+				continue
+			}
+		}
+		if c.List != nil {
+			did, l, err := d.reloadList(ctx, c)
+			if l != nil {
+				loading = append(loading, l)
+			}
+			switch {
+			case err != nil:
+				res.Errors = append(res.Errors, fmt.Sprintf("jail %s: %v", c.Name, err))
+			case did == "started":
+				res.Started = append(res.Started, c.Name)
+			case did == "changed":
+				res.Changed = append(res.Changed, c.Name)
+			}
+			continue
+		}
+		running := d.jailsNow()[c.Name]
+		switch {
+		case running == nil:
+			if err := d.startJail(ctx, c); err != nil {
+				fault(fmt.Errorf("jail %s: %w", c.Name, err))
+				continue
+			}
+			res.Started = append(res.Started, c.Name)
+		case unchanged(running.Configured, c) && !running.Changed():
+			running.ReloadActions()
+		case c.Broken() != nil:
+			// Better the old rules than none.
+			text := fmt.Sprintf("jail %s: %v; it goes on with its old settings", c.Name, c.Broken())
+			log.Error(text)
+			res.Errors = append(res.Errors, text)
+		default:
+			if err := d.replace(ctx, c.Name, c); err != nil {
+				fault(fmt.Errorf("jail %s: %w", c.Name, err))
+				continue
+			}
+			res.Changed = append(res.Changed, c.Name)
+		}
+	}
+	d.turn.waits("the files of lists")
+	res.Errors = append(res.Errors, loaded(loading)...)
+	d.mu.Lock()
+	d.cfg = cfg
+	d.mu.Unlock()
+	action.SetEnvironment(cfg.Environment)
+	d.changed() // exports may be others
+	return res, nil
+}
+
+// startJail starts a jail that does not run.
+func (d *Daemon) startJail(ctx context.Context, c *config.Jail) error {
+	if err := d.step(ctx, c.Name, "started", func() { d.start(c, jail.Carry{}) }); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failed[c.Name]
+}
+
+// replace starts a running jail anew with other settings. It is known by its name all
+// the while: what is asked of it then is done by the jail that takes its place.
+func (d *Daemon) replace(ctx context.Context, name string, c *config.Jail) error {
+	failed := make(chan error, 1)
+	if err := d.step(ctx, name, "replaced", func() { failed <- d.replaceNow(name, c) }); err != nil {
+		return err
+	}
+	return <-failed
+}
+
+func (d *Daemon) replaceNow(name string, c *config.Jail) error {
+	old := d.jailsNow()[name]
+	if old == nil {
+		return &control.NotFoundError{Jail: name}
+	}
+	before := old.Stop(false)
+	log := d.log.With("component", "jail")
+	log.Info(fmt.Sprintf("Creating new jail '%s'", name))
+	j, err := d.startOne(c, before)
+	if err != nil {
+		// Better the old rules than none.
+		log.Error(fmt.Sprintf("[%s] not started: %v; it goes on with its old settings", name, err))
+		again, oldErr := d.startOne(old.Configured, before)
+		if oldErr != nil {
+			before.Close(time.Time{})
+			d.mu.Lock()
+			delete(d.jails, name)
+			d.failed[name] = err
+			d.mu.Unlock()
+			log.Error(fmt.Sprintf("[%s] not started with its old settings: %v", name, oldErr))
+			return errors.Join(err, oldErr)
+		}
+		j, err = again, fmt.Errorf("%w; it goes on with its old settings", err)
+	}
+	d.mu.Lock()
+	d.jails[name] = j
+	delete(d.failed, name)
+	d.mu.Unlock()
+	if !j.Configured.Held {
+		log.Info(fmt.Sprintf("Jail '%s' started", name))
+	}
+	return err
+}
+
+// start starts one jail; an error stays with it.
+func (d *Daemon) start(c *config.Jail, before jail.Carry) {
+	log := d.log.With("component", "jail")
+	log.Info(fmt.Sprintf("Creating new jail '%s'", c.Name))
+	j, err := d.startOne(c, before)
+	if err != nil {
+		before.Close(time.Time{})
+		d.mu.Lock()
+		d.failed[c.Name] = err
+		d.mu.Unlock()
+		for _, line := range strings.Split(err.Error(), "\n") {
+			log.Error(fmt.Sprintf("[%s] not started: %s", c.Name, line))
+		}
+		return
+	}
+	d.mu.Lock()
+	delete(d.failed, c.Name)
+	d.jails[c.Name] = j
+	d.mu.Unlock()
+	if !c.Held {
+		log.Info(fmt.Sprintf("Jail '%s' started", c.Name))
+	}
+}
+
+func (d *Daemon) startOne(c *config.Jail, before jail.Carry) (*jail.Jail, error) {
+	log := d.log.With("component", "jail")
+	for _, w := range c.Warnings {
+		log.Warn(w.Error())
+	}
+	for _, e := range c.Faults {
+		log.Error(fmt.Sprintf("[%s] %v", c.Name, e))
+	}
+	if err := c.Broken(); err != nil {
+		return nil, err
+	}
+	return jail.Start(c, d.deps(), before)
+}
+
+// end stops a jail for good; nothing of it is left.
+func (d *Daemon) end(name string) {
+	j := d.jailsNow()[name]
+	if j == nil {
+		return
+	}
+	left := j.Stop(true)
+	d.mu.Lock()
+	if d.jails[name] == j {
+		delete(d.jails, name)
+	}
+	d.mu.Unlock()
+	left.Close(time.Time{})
+	if d.store != nil {
+		d.store.disable(name)
+	}
+	d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
+}
+
+// forget stops a jail, so that a reload starts it with what the database knows.
+func (d *Daemon) forget(name string) {
+	j := d.jailsNow()[name]
+	if j == nil {
+		return
+	}
+	left := j.Stop(false)
+	left.Close(time.Time{})
+	d.mu.Lock()
+	if d.jails[name] == j {
+		delete(d.jails, name)
+	}
+	d.mu.Unlock()
+	d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
+}
+
+func (d *Daemon) endList(name string) {
+	d.mu.Lock()
+	l := d.lists[name]
+	delete(d.lists, name)
+	d.mu.Unlock()
+	if l != nil {
+		l.end(true)
+		d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
+	}
+}
+
+// turnFor has its turn for a change over the socket that concerns some jails.
+func (d *Daemon) turnFor(what string) (ctx context.Context, release func(), err error) {
+	d.awaitStart()
+	free, err := d.turn.take(what, changeMost-stepsMost)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stepsMost)
+	return ctx, func() { cancel(); free() }, nil
+}
+
+// stopJails stops jails for good, one after the other.
+func (d *Daemon) stopJails(names []string) error {
+	ctx, release, err := d.turnFor("a stop of jails")
+	if err != nil {
+		return err
+	}
+	defer release()
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, d.step(ctx, name, "stopped", func() { d.end(name) }))
+	}
+	return errors.Join(slices.DeleteFunc(errs, func(e error) bool { return e == nil })...)
+}
+
+// forgetAll is forget for one jail, or for all with the name --all.
+func (d *Daemon) forgetAll(name string) error {
+	ctx, release, err := d.turnFor("a restart of jails")
+	if err != nil {
+		return err
+	}
+	defer release()
+	for _, n := range sortedKeys(d.jailsNow()) {
+		if name == "--all" || n == name {
+			if err := d.step(ctx, n, "stopped", func() { d.forget(n) }); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package daemon
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"bailiff/pkg/jail"
+)
+
+// A stop is over within 15 seconds, whatever hangs; what it did not wait for is said.
+
+var (
+	// stopMost is how long jails are waited for, and stopActions how long their actions
+	// have for lifting bans and ending.
+	stopMost    = 9500 * time.Millisecond
+	stopActions = 9 * time.Second
+	// stopTurn is how long a change that is under way is.
+	stopTurn = time.Second
+	// stopQueues is how long the kernel is waited for, and the database.
+	stopQueues = 2 * time.Second
+	// stopOthers is how long what else is at work is: exports, repairs.
+	stopOthers = 500 * time.Millisecond
+)
+
+func (d *Daemon) shutdown() {
+	begun := time.Now()
+	server := d.log.With("component", "server")
+	server.Info("Shutdown in progress...")
+	var given []string // what was not waited for
+	if release, err := d.turn.take("the stop", stopTurn); err == nil {
+		defer release()
+	} else {
+		given = append(given, d.turn.state())
+	}
+	if d.store != nil {
+		within(stopOthers, d.store.look) // so that jails tell everything, should it be gone
+	}
+	jails, lists := d.jailsNow(), d.listsNow()
+	var mu sync.Mutex
+	left := map[string]bool{}
+	var stopping sync.WaitGroup // side by side: actions may take their time
+	for _, name := range sortedKeys(jails) {
+		left[name] = true
+		stopping.Go(func() {
+			d.stopped(name, jails[name], begun.Add(stopActions))
+			mu.Lock()
+			delete(left, name)
+			mu.Unlock()
+		})
+	}
+	for _, name := range sortedKeys(lists) {
+		left[name] = true
+		stopping.Go(func() {
+			lists[name].end(d.opts.FlushOnStop)
+			mu.Lock()
+			delete(left, name)
+			mu.Unlock()
+		})
+	}
+	stopping.Go(func() { d.endings.Wait(begun.Add(stopActions)) })
+	if !within(stopMost-time.Since(begun), stopping.Wait) {
+		mu.Lock()
+		for _, name := range sortedKeys(left) {
+			given = append(given, "jail "+name)
+		}
+		mu.Unlock()
+	}
+	var last sync.WaitGroup
+	closing := func(what string, f func()) {
+		last.Go(func() {
+			if !within(stopQueues, f) {
+				mu.Lock()
+				given = append(given, what)
+				mu.Unlock()
+			}
+		})
+	}
+	if d.queue != nil {
+		closing("the kernel's firewall", d.queue.Close)
+	}
+	if d.store != nil {
+		closing("the database", d.store.close)
+	}
+	last.Wait()
+	if len(given) > 0 {
+		server.Error(fmt.Sprintf("not waited for, since it did not end in time: %s", strings.Join(given, ", ")))
+	}
+	server.Info("Exiting bailiff")
+	close(d.down)
+}
+
+// stopped stops a jail at the end.
+func (d *Daemon) stopped(name string, j *jail.Jail, by time.Time) {
+	kept := j.Stop(d.opts.FlushOnStop)
+	<-kept.Close(by)
+	text := fmt.Sprintf("Jail '%s' stopped", name)
+	if n := len(kept.Bans); n > 0 && d.fw != nil && !j.Configured.Unenforced {
+		text += fmt.Sprintf("; %d bans stay in the kernel until they end", n)
+	}
+	d.log.With("component", "jail").Info(text)
+}
