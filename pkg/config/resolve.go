@@ -161,8 +161,8 @@ func (l *loader) resolve(name string) *Jail {
 			r.fail(logs.at, "logpath", errors.New("a jail has a list or a log, not both"))
 		}
 		l.ignore(r, j)
-		if len(j.Ignore.Names) > 0 {
-			r.fail(list.at, "ignoreip", fmt.Errorf("a list takes no host names in ignoreip: %s", strings.Join(j.Ignore.Names, " ")))
+		if !j.Ignore.Self {
+			j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: ignoreself = false has no effect on a list: this host is never shut out by one", name))
 		}
 		j.Settings = r.settings()
 		j.Errors = append(j.Errors, r.errs...)

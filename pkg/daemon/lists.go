@@ -62,6 +62,9 @@ type blocklist struct {
 // before is what the list held under other settings.
 func (d *Daemon) startList(c *config.Jail, before *iplist.Set) *blocklist {
 	log := d.log.With("component", "jail")
+	for _, w := range c.Warnings {
+		log.Warn(w.Error())
+	}
 	for _, e := range c.Faults {
 		log.Error(fmt.Sprintf("[%s] %v", c.Name, e))
 	}

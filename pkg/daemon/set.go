@@ -308,7 +308,7 @@ func change(s *config.Jail, what string, c *command) error {
 		return span(&s.BanTime)
 	case "addignoreip":
 		ignore := s.Ignore
-		ignore.Prefixes, ignore.Files = slices.Clone(ignore.Prefixes), slices.Clone(ignore.Files)
+		ignore.Prefixes, ignore.Names, ignore.Files = slices.Clone(ignore.Prefixes), slices.Clone(ignore.Names), slices.Clone(ignore.Files)
 		for _, ip := range c.rest(3) {
 			if err := ignore.Add(ip); err != nil {
 				return pyError("ValueError", err.Error())
