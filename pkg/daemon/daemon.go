@@ -93,6 +93,7 @@ type Daemon struct {
 // Run runs a daemon until ctx ends or it is told to stop. ready is called once
 // it answers and all jails are up. The error is why it could not start.
 func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) error {
+	paceHeap()
 	syscall.Umask(0o077) // as fail2ban-server: what we and actions make is ours
 	d := &Daemon{
 		opts: opts, log: opts.Log, clock: clock.System(), started: clock.System().Now(), cfg: cfg,

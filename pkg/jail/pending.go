@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"time"
 
-	"bailiff/pkg/ban"
 	"bailiff/pkg/store"
 )
 
@@ -148,20 +147,9 @@ func (j *Jail) pushEvents(must bool) {
 }
 
 // allTimes are all failures in the window.
-func (j *Jail) allTimes() []store.Failures {
-	out := make([]store.Failures, 0, j.window.Len())
-	var room []time.Time
-	j.window.Each(func(id netip.Prefix, times []int64) {
-		if len(room) < len(times) {
-			room = make([]time.Time, max(10_000, len(times)))
-		}
-		own := room[:len(times):len(times)]
-		room = room[len(times):]
-		for i, t := range times {
-			own[i] = ban.TimeOf(t)
-		}
-		out = append(out, store.Failures{ID: id, Times: own})
-	})
+func (j *Jail) allTimes() (out store.Window) {
+	out.Grow(j.window.Len())
+	j.window.Each(func(id netip.Prefix, times []int64) { out.Add(id, times...) })
 	return out
 }
 

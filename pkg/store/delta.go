@@ -2,6 +2,7 @@ package store
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"bailiff/pkg/ban"
@@ -34,11 +35,46 @@ type Delta struct {
 	Bans    []ban.Ban
 	// AllFailures: the failures are those of Window, and then Failures.
 	AllFailures bool
-	Window      []Failures
+	Window      Window
 	// AllLogs: Logs are all there are.
 	AllLogs bool
 
 	lines int // bytes of the lines in Events
+}
+
+// Window is the failures of many addresses, in little memory.
+type Window struct {
+	ids   []netip.Prefix
+	ends  []int // of an address's in times
+	times []int64
+}
+
+// Add adds the failures of an address, in microseconds since 1970, ascending.
+func (w *Window) Add(id netip.Prefix, times ...int64) {
+	w.times = append(w.times, times...)
+	w.ids, w.ends = append(w.ids, id), append(w.ends, len(w.times))
+}
+
+// Grow makes room for so many addresses.
+func (w *Window) Grow(n int) {
+	w.ids, w.ends, w.times = slices.Grow(w.ids, n), slices.Grow(w.ends, n), slices.Grow(w.times, n)
+}
+
+// each calls f with the failures of each address, which are valid until it returns.
+func (w *Window) each(f func(id netip.Prefix, times []time.Time) error) error {
+	var list []time.Time
+	from := 0
+	for i, id := range w.ids {
+		list = list[:0]
+		for _, t := range w.times[from:w.ends[i]] {
+			list = append(list, time.UnixMicro(t))
+		}
+		from = w.ends[i]
+		if err := f(id, list); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // whole reports whether it tells all of a jail.
@@ -67,7 +103,7 @@ const (
 )
 
 func (d *Delta) weight() int {
-	return len(d.Events) + len(d.Failures) + len(d.Logs) + len(d.Bans) + len(d.Window)
+	return len(d.Events) + len(d.Failures) + len(d.Logs) + len(d.Bans) + len(d.Window.ids)
 }
 
 // Add adds an event. Where the lines of all of them are too much, the earlier ones go

@@ -126,10 +126,12 @@ func TestFilesAreNobodyElses(t *testing.T) {
 
 // all is everything of a jail.
 func all(jail string, at time.Time) *Delta {
+	var window Window
+	window.Add(p("192.0.2.1"), at.UnixMicro())
 	return &Delta{
 		Jail: jail, AllBans: true, AllFailures: true, AllLogs: true,
 		Bans:   []ban.Ban{{ID: p("192.0.2.7"), Start: at, End: at.Add(time.Hour), Count: 2}, {ID: p("192.0.2.9"), Start: at}},
-		Window: []Failures{{ID: p("192.0.2.1"), Times: []time.Time{at}}},
+		Window: window,
 		Logs:   map[LogKey]Position{{"a.log", 1, 2}: {Path: "a.log", Dev: 1, Inode: 2, FirstLine: "ff", Offset: 20}},
 	}
 }

@@ -100,6 +100,11 @@ func (q *Queue) written(batch []*Delta) {
 func (q *Queue) Room(jail string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	for _, d := range q.writing {
+		if d.Jail == jail && len(d.Window.ids) > RoomMost {
+			return false // one such list at a time is enough
+		}
+	}
 	d := q.byJail[jail]
 	return d == nil || d.weight() < RoomMost/2
 }

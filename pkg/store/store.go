@@ -546,10 +546,8 @@ func (w *writer) delta(d *Delta) error {
 		if err := w.clear("bailiff_failures", d.Jail); err != nil {
 			return err
 		}
-		for _, f := range d.Window {
-			if err := w.failures(d.Jail, f.ID, f.Times); err != nil {
-				return err
-			}
+		if err := d.Window.each(func(id netip.Prefix, times []time.Time) error { return w.failures(d.Jail, id, times) }); err != nil {
+			return err
 		}
 	}
 	for id, times := range d.Failures {

@@ -1,0 +1,63 @@
+package daemon
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync"
+)
+
+// A heap of Go's grows to twice of what is alive before it is looked through. For a
+// small one that is cheap and fast. For that of a daemon under a flood of addresses,
+// whose windows and lists are full, it is half of the memory for nothing: there, it
+// grows by so much only.
+const (
+	heapRoom  = 16 << 20
+	roomLeast = 30 // percent
+)
+
+var heapOnce sync.Once
+
+// paceHeap has the heap grow by heapRoom at most, or by roomLeast percent. GOGC has
+// precedence.
+func paceHeap() {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	heapOnce.Do(func() {
+		p := &heapPace{percent: 100}
+		p.sample[0].Name = "/gc/heap/live:bytes"
+		p.watch()
+	})
+}
+
+type heapPace struct {
+	percent int
+	sample  [1]metrics.Sample
+}
+
+// watch has adjust called after each collection: it is the fate of an object that
+// nobody holds.
+func (p *heapPace) watch() {
+	mark := &struct{ p *heapPace }{p}
+	runtime.SetFinalizer(mark, func(m *struct{ p *heapPace }) {
+		m.p.adjust()
+		m.p.watch()
+	})
+}
+
+func (p *heapPace) adjust() {
+	metrics.Read(p.sample[:])
+	percent := roomFor(p.sample[0].Value.Uint64())
+	if percent >= p.percent*9/10 && percent <= p.percent*11/10 {
+		return // to change it stops everything for a moment
+	}
+	p.percent = percent
+	debug.SetGCPercent(percent)
+}
+
+// roomFor is by how many percent a heap may grow.
+func roomFor(live uint64) int {
+	return int(min(max(heapRoom*100/max(live, 1), roomLeast), 100))
+}
