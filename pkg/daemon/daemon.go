@@ -316,6 +316,9 @@ func (k *kernel) RemoveJail(name string) error {
 	k.settle()
 	report, err := k.d.fw.RemoveJail(name)
 	k.d.settled(report)
+	if err != nil {
+		k.d.mender.poke() // it is kept in mind, and tried again
+	}
 	return err
 }
 

@@ -30,6 +30,8 @@ const (
 	againAfter, againAtMost = time.Second, time.Minute
 	// tellAgain is when an error that stays is told once more.
 	tellAgain = 10 * time.Minute
+	// linesAMinute is how often it is written in a minute what others did.
+	linesAMinute = 20
 	// compareEvery is how often each jail's sets are compared in any case.
 	compareEvery = time.Hour
 	// Between two comparisons of a jail lies a hundred times what one takes, within
@@ -52,12 +54,15 @@ type mender struct {
 	due     map[string]time.Time // when a jail's sets are to be compared
 	rested  map[string]time.Time // not before
 	renewed map[string]bool      // its sets were made anew, and nobody was told yet
+	lacking map[string]bool      // its sets were made anew by the way, and lack its bans
+	minute  time.Time            // in which lines about changes were written
+	lines   int
 }
 
 func newMender(d *Daemon) *mender {
 	return &mender{
 		d: d, poked: make(chan struct{}, 1), told: map[string]time.Time{}, notes: map[string]bool{},
-		wake: make(chan struct{}, 1), due: map[string]time.Time{}, rested: map[string]time.Time{}, renewed: map[string]bool{},
+		wake: make(chan struct{}, 1), due: map[string]time.Time{}, rested: map[string]time.Time{}, renewed: map[string]bool{}, lacking: map[string]bool{},
 	}
 }
 
@@ -74,7 +79,7 @@ func (m *mender) poke() {
 func (m *mender) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	changed := func() bool { return false }
+	var changed func() bool
 	if m.d.fw != nil {
 		changed = m.d.fw.Changed
 		wg.Go(func() { m.comparing(ctx) })
@@ -121,12 +126,16 @@ func (m *mender) look(foreign bool) {
 	report, err := fw.Check()
 	m.report(report)
 	ok := m.tell(err)
+	m.mu.Lock()
+	report.Refill = slices.AppendSeq(report.Refill, maps.Keys(m.lacking))
+	clear(m.lacking)
+	m.mu.Unlock()
 	for _, name := range report.Refill {
 		m.refill(name)
 	}
 	if foreign {
 		for _, name := range fw.Emptied() {
-			m.tell(fmt.Errorf("something else emptied a set of jail %s", name))
+			m.warn("something else emptied a set of jail " + name)
 			m.refill(name)
 		}
 		m.compare(m.d.enforced()...)
@@ -144,11 +153,26 @@ func (m *mender) look(foreign bool) {
 
 // report writes what was found otherwise than it should be.
 func (m *mender) report(r firewall.Report) {
-	log := m.d.log.With("component", "server")
 	if len(r.Mended) > 0 {
-		log.Warn("something else changed our nftables table: " + strings.Join(r.Mended, "; "))
+		m.warn("something else changed our nftables table: " + strings.Join(r.Mended, "; "))
 	}
 	m.note(r.Notes)
+}
+
+// warn writes what somebody else did. One who does it again and again fills no log.
+func (m *mender) warn(text string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	log := m.d.log.With("component", "server")
+	if now := time.Now(); now.Sub(m.minute) > time.Minute {
+		if more := m.lines - linesAMinute; more > 0 {
+			log.Warn(fmt.Sprintf("something else changed our nftables table %d times more, and it was made right", more))
+		}
+		m.minute, m.lines = now, 0
+	}
+	if m.lines++; m.lines <= linesAMinute {
+		log.Warn(text)
+	}
 }
 
 // note writes what is new among things that stay.
@@ -172,6 +196,14 @@ func (d *Daemon) settled(r firewall.Report) {
 		d.log.With("component", "server").Info("nftables: " + text)
 	}
 	d.mender.note(r.Notes)
+	if len(r.Refill) > 0 {
+		d.mender.mu.Lock()
+		for _, name := range r.Refill {
+			d.mender.lacking[name] = true
+		}
+		d.mender.mu.Unlock()
+		d.mender.poke()
+	}
 }
 
 // openFirewall makes the table what it should be for the jails of a configuration, so

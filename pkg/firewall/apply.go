@@ -113,10 +113,21 @@ func (f *Firewall) Pay() (paid []string, err error) {
 func (f *Firewall) Apply(changes []Change) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	var errs []error
+	if gone := slices.IndexFunc(changes, func(c Change) bool { return f.jails[c.Jail] == nil }); gone >= 0 {
+		// It has ended, and its sets with it; the others have nothing to do with that.
+		if f.leaving[changes[gone].Jail] == nil {
+			errs = append(errs, fmt.Errorf("nftables: jail %s has no sets", changes[gone].Jail))
+		}
+		changes = slices.DeleteFunc(slices.Clone(changes), func(c Change) bool { return f.jails[c.Jail] == nil })
+		if len(changes) == 0 {
+			return errors.Join(errs...)
+		}
+	}
 	if len(f.owed) == 0 {
 		refused, err := f.apply(changes)
 		f.owe(refused)
-		return err
+		return errors.Join(append(errs, err)...)
 	}
 	var order []string
 	by := map[string][]Change{}
@@ -126,7 +137,6 @@ func (f *Firewall) Apply(changes []Change) error {
 		}
 		by[ch.Jail] = append(by[ch.Jail], ch)
 	}
-	var errs []error
 	for _, jail := range order {
 		errs = append(errs, f.changeLocked(jail, by[jail]))
 	}
@@ -177,6 +187,11 @@ func (f *Firewall) apply(changes []Change) (refused []Change, err error) {
 	switch {
 	case err == nil:
 		return nil, nil
+	case errors.Is(err, unix.EPERM):
+		if s, look := f.look(); look == nil && s.owner != 0 {
+			err = s.ownedBy(f.opts.Table)
+		}
+		return changes, err
 	case !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EEXIST):
 		return changes, err
 	}

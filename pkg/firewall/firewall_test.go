@@ -73,6 +73,7 @@ func TestRules(t *testing.T) {
 		Rule{Jail: "one", Ports: []PortRange{{22, 22}}, Protocols: []string{"tcp"}},
 		Rule{Jail: "all", Protocols: []string{"tcp", "udp"}},
 		Rule{Jail: "everything"},
+		Rule{Jail: "ping", Ports: []PortRange{{80, 80}}, Protocols: []string{"icmp", "tcp", "icmpv6"}},
 	)
 	got := nft(t, "list", "table", "inet", "f2b-table")
 	contains(t, got,
@@ -84,6 +85,7 @@ func TestRules(t *testing.T) {
 		"tcp dport 22 ip saddr @addr-set-one reject",
 		"meta l4proto { 6, 17 } ip saddr @addr-set-all reject",
 		"\t\tip saddr @addr-set-everything reject",
+		"tcp dport 80 ip saddr @addr-set-ping reject", "meta l4proto { 1, 58 } ip saddr @addr-set-ping reject", // these have no ports
 	)
 	if strings.Contains(got, "net-set") {
 		t.Error("an interval set was made before it was needed")

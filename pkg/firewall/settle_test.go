@@ -108,6 +108,26 @@ func TestMended(t *testing.T) {
 	}
 }
 
+// TestAddedMeanwhile: where a jail is added to a table that somebody has just removed,
+// the other jails are named whose bans are gone.
+func TestAddedMeanwhile(t *testing.T) {
+	inNamespace(t)
+	f := open(t, webRule)
+	nft(t, "flush", "ruleset")
+	report, err := f.AddJail(Rule{Jail: "other"})
+	if err != nil || !slices.Equal(report.Refill, []string{"web"}) {
+		t.Errorf("%+v %v", report, err)
+	}
+	// What belongs to a jail that has ended harms no other.
+	if _, err := f.RemoveJail("other"); err != nil {
+		t.Fatal(err)
+	}
+	err = f.Apply([]Change{{Jail: "other", ID: prefix("192.0.2.1")}, {Jail: "web", ID: prefix("192.0.2.2"), Left: time.Hour}})
+	if held, look := f.Elements("web"); err == nil || look != nil || len(held) != 1 || f.Owes("web") {
+		t.Errorf("%v; held %v %v", err, held, look)
+	}
+}
+
 // TestEmptied: a set that somebody emptied is found, without being read.
 func TestEmptied(t *testing.T) {
 	inNamespace(t)
