@@ -226,7 +226,7 @@ func TestClients(t *testing.T) {
 	}
 	for _, q := range []string{
 		"set sshd banip 198.51.100.4", "set sshd banip 198.51.100.5 198.51.100.6 198.51.100.4", "set web unbanip 192.0.2.7", "set sshd maxretry 4",
-		"set sshd findtime 2h", "set sshd bantime 1d", "set sshd addignoreip 203.0.113.9", "set sshd addignoreip 198.51.100.128/25 2001:db8:9::/48",
+		"set sshd findtime 2h", "set sshd bantime 1d", "set sshd addignoreip 203.0.113.9", "set sshd addignoreip 198.51.100.0/24 2001:db8:9::/48",
 		"set sshd delignoreip 203.0.113.9", "set web addfailregex ^again:<HOST>$", "set web delfailregex 0", "set web addignoreregex nobody",
 		"set sshd maxmatches 3", "set sshd ignoreself false",
 		"set sshd bantime.increment true", "set sshd bantime.maxtime 5w", "set sshd bantime.rndtime 10m", "set sshd bantime.factor 2", "set sshd bantime.formula ban.Time*2",

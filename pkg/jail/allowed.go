@@ -70,8 +70,8 @@ func (j *Jail) reconsider() {
 			continue
 		}
 		why := rules.Why(b.ID)
-		if !why.Some() {
-			continue
+		if !why.Some() || j.Config.Fail2ban && why.Source == "ip" {
+			continue // fail2ban's addignoreip lifts nobody's ban
 		}
 		j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(b.ID), why.Source))
 		j.bans.Remove(b.ID)
