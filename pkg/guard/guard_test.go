@@ -462,3 +462,11 @@ func BenchmarkWhy(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkLook(b *testing.B) {
+	for b.Loop() {
+		if _, err := Look(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
