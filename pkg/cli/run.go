@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"bailiff/pkg/control"
 	"bailiff/pkg/daemon"
 	"bailiff/pkg/eventlog"
+	"bailiff/pkg/safefile"
 )
 
 func (g *global) runCommand() *cobra.Command {
@@ -99,7 +101,7 @@ One core is used at a time; GOMAXPROCS in the environment says how many.`,
 				}
 			}()
 			if pidFile != "" {
-				if err := os.WriteFile(pidFile, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o644); err != nil {
+				if err := writePID(pidFile); err != nil {
 					opts.Log.With("component", "server").Error(fmt.Sprintf("Unable to create PID file: %v", err))
 				}
 				defer os.Remove(pidFile)
@@ -132,4 +134,14 @@ func notifySystemd(state string) {
 	}
 	defer conn.Close()
 	_, _ = conn.Write([]byte(state))
+}
+
+// writePID writes a file that tells this process's id.
+func writePID(path string) error {
+	f, err := safefile.Create(path, os.O_WRONLY|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(f, os.Getpid())
+	return errors.Join(err, f.Close())
 }

@@ -17,6 +17,7 @@ import (
 	"bailiff/pkg/action"
 	"bailiff/pkg/config"
 	"bailiff/pkg/iplist"
+	"bailiff/pkg/safefile"
 )
 
 // Files that hold who is banned, for where there is no firewall to command: nginx
@@ -113,7 +114,7 @@ func (d *Daemon) export(ctx context.Context, x config.BanFile, again bool) error
 		}
 	}
 	w.Flush()
-	if have, err := os.ReadFile(x.File); !again && err == nil && bytes.Equal(have, out.Bytes()) {
+	if have, err := safefile.ReadFile(x.File, int64(out.Len())); !again && err == nil && bytes.Equal(have, out.Bytes()) {
 		return nil
 	}
 	if err := replaceFile(x.File, out.Bytes()); err != nil {

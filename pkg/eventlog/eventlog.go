@@ -20,6 +20,8 @@ import (
 	"sync"
 
 	"github.com/coreos/go-systemd/v22/journal"
+
+	"bailiff/pkg/safefile"
 )
 
 // fail2ban's levels on slog's scale.
@@ -102,7 +104,7 @@ func open(target, syslogSocket string) (sink, error) {
 		}
 		s.syslog = conn
 	default:
-		f, err := os.OpenFile(target, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+		f, err := safefile.Append(target, 0o640)
 		if err != nil {
 			return s, fmt.Errorf("log target: %w", err)
 		}

@@ -209,3 +209,35 @@ func Create(path string, flag int, perm fs.FileMode) (*os.File, error) {
 	}
 	return file, nil
 }
+
+// Append opens a file to append to it, or makes it with perm. Unlike Create it takes a
+// file of another user's, and follows symbolic links as Open does; a device of root's
+// (/dev/null, a console) is taken, too, a FIFO is not.
+func Append(path string, perm fs.FileMode) (*os.File, error) {
+	fail := func(err error) (*os.File, error) {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	at, err := Find(path)
+	if errors.Is(err, unix.ENOENT) {
+		return Create(path, os.O_WRONLY|os.O_APPEND, perm)
+	}
+	if err != nil {
+		return fail(err)
+	}
+	defer unix.Close(at)
+	var st unix.Stat_t
+	if err := unix.Fstat(at, &st); err != nil {
+		return fail(err)
+	}
+	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && (kind != unix.S_IFCHR || st.Uid != 0) {
+		return fail(&KindError{path, mode(st.Mode)})
+	}
+	fd, err := reopen(at, path, unix.O_WRONLY|unix.O_APPEND|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, &st)
+	if err == nil {
+		err = unix.SetNonblock(fd, false)
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}

@@ -218,3 +218,32 @@ func TestReadFile(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAppend(t *testing.T) {
+	dir := t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	if err := errors.Join(unix.Mkfifo(in("fifo"), 0o600), os.WriteFile(in("foreign"), []byte("1"), 0o666), os.Chown(in("foreign"), 12345, 12345),
+		os.WriteFile(in("root"), nil, 0o600), os.Symlink("root", in("link")), os.Lchown(in("link"), 12345, 12345)); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"fifo": "FIFO", "link": "not followed", ".": "directory", "missing/x": "no such file"} {
+		if _, err := Append(in(name), 0o600); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+	for _, path := range []string{in("foreign"), in("new"), in("new"), "/dev/null"} {
+		file, err := Append(path, 0o640)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.WriteString("2"); err != nil {
+			t.Fatal(err)
+		}
+		file.Close()
+	}
+	for name, want := range map[string]string{"foreign": "12", "new": "22"} {
+		if got, _ := os.ReadFile(in(name)); string(got) != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}

@@ -1,10 +1,7 @@
 package source
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -194,182 +191,6 @@ func Words(s string) ([]string, error) {
 	return out, nil
 }
 
-// Entry is one entry of the journal as a line.
-type Entry struct {
-	Line   []byte
-	Time   time.Time
-	Cursor string
-	stored time.Time // when the journal took it
-}
-
-// EntryReader reads journal export format.
-type EntryReader struct {
-	in  *bufio.Reader
-	enc *Encoding
-}
-
-// NewEntryReader makes an EntryReader; a nil encoding is UTF-8.
-func NewEntryReader(r io.Reader, enc *Encoding) *EntryReader {
-	return &EntryReader{bufio.NewReaderSize(r, 64<<10), enc}
-}
-
-// More reports whether some of the next entry is there already.
-func (e *EntryReader) More() bool { return e.in.Buffered() > 0 }
-
-// Next returns the next entry; at the end the error is io.EOF.
-func (e *EntryReader) Next() (Entry, error) {
-	fields := map[string][][]byte{}
-	for {
-		name, err := e.in.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) {
-			name, err = e.long(name)
-		}
-		if err != nil {
-			if len(name) == 0 && len(fields) == 0 && err == io.EOF {
-				return Entry{}, io.EOF
-			}
-			if err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return Entry{}, err
-		}
-		name = name[:len(name)-1]
-		if len(name) == 0 {
-			if len(fields) == 0 {
-				continue
-			}
-			return e.entry(fields), nil
-		}
-		if key, value, ok := bytes.Cut(name, []byte("=")); ok {
-			fields[string(key)] = append(fields[string(key)], bytes.Clone(value[:min(len(value), MaxLine)]))
-			continue
-		}
-		key := string(name)
-		var size [8]byte
-		if _, err := io.ReadFull(e.in, size[:]); err != nil {
-			return Entry{}, err
-		}
-		n := binary.LittleEndian.Uint64(size[:])
-		if n > 1<<40 {
-			return Entry{}, fmt.Errorf("journal export: field %.40q of %d bytes", key, n)
-		}
-		value := make([]byte, min(n, MaxLine))
-		if _, err := io.ReadFull(e.in, value); err != nil {
-			return Entry{}, err
-		}
-		if _, err := io.CopyN(io.Discard, e.in, int64(n)-int64(len(value))+1); err != nil {
-			return Entry{}, err
-		}
-		fields[key] = append(fields[key], value)
-	}
-}
-
-// long reads the rest of a field that does not fit into the buffer; what is beyond
-// MaxLine is dropped.
-func (e *EntryReader) long(begin []byte) ([]byte, error) {
-	all := bytes.Clone(begin)
-	for {
-		more, err := e.in.ReadSlice('\n')
-		if room := MaxLine + 64 - len(all); room > 0 {
-			all = append(all, more[:min(room, len(more))]...)
-		}
-		if errors.Is(err, bufio.ErrBufferFull) {
-			continue
-		}
-		if err == nil && all[len(all)-1] != '\n' {
-			all = append(all, '\n')
-		}
-		return all, err
-	}
-}
-
-// entry writes an entry as fail2ban does: host, program and process, message.
-func (e *EntryReader) entry(fields map[string][][]byte) Entry {
-	get := func(name string) []byte {
-		if v := fields[name]; len(v) > 0 {
-			return v[0]
-		}
-		return nil
-	}
-	micros := func(names ...string) (int64, bool) {
-		for _, n := range names {
-			if v, err := strconv.ParseInt(string(get(n)), 10, 64); err == nil {
-				return v, true
-			}
-		}
-		return 0, false
-	}
-	out := Entry{Cursor: string(get("__CURSOR"))}
-	if t, ok := micros("_SOURCE_REALTIME_TIMESTAMP", "__REALTIME_TIMESTAMP"); ok {
-		out.Time = time.UnixMicro(t)
-	}
-	if t, ok := micros("__REALTIME_TIMESTAMP"); ok {
-		out.stored = time.UnixMicro(t)
-	}
-	var line []byte
-	add := func(v []byte) {
-		if len(line) > 0 {
-			line = append(line, ' ')
-		}
-		line = append(line, e.enc.Decode(v)...)
-	}
-	if v := get("_HOSTNAME"); len(v) > 0 {
-		add(v)
-	}
-	program := get("SYSLOG_IDENTIFIER")
-	if len(program) == 0 {
-		program = get("_COMM")
-	}
-	if len(program) > 0 {
-		pid := get("SYSLOG_PID")
-		if len(pid) == 0 {
-			pid = get("_PID")
-		}
-		name := bytes.Clone(program)
-		if len(pid) > 0 {
-			name = fmt.Appendf(name, "[%s]", number(pid))
-		}
-		add(append(name, ':'))
-		if string(name) == "kernel" {
-			t, _ := micros("_SOURCE_MONOTONIC_TIMESTAMP", "__MONOTONIC_TIMESTAMP")
-			line = fmt.Appendf(line, " [%12.6f]", float64(t)/1e6)
-		}
-	}
-	messages := fields["MESSAGE"]
-	if len(messages) == 0 {
-		messages = [][]byte{nil}
-	}
-	for i, m := range messages {
-		if i == 0 && len(line) > 0 || i > 0 {
-			line = append(line, ' ')
-		}
-		line = append(line, e.enc.Decode(m)...)
-	}
-	out.Line = bytes.ReplaceAll(line, []byte("\n"), []byte(`\n`))
-	return out
-}
-
-// number writes a process id as Python's int(v, 0) reads it.
-func number(v []byte) string {
-	s := string(v)
-	if len(s) > 1 && s[0] == '0' && s[1] >= '0' && s[1] <= '9' {
-		return s
-	}
-	if n, err := strconv.ParseInt(s, 0, 64); err == nil {
-		return strconv.FormatInt(n, 10)
-	}
-	return s
-}
-
-// ISO writes the time of an entry as it stands before its line in fail2ban:
-// as Python's datetime.isoformat does, in the local zone.
-func ISO(t time.Time) string {
-	if t.Nanosecond()/1000 == 0 {
-		return t.Local().Format("2006-01-02T15:04:05-07:00")
-	}
-	return t.Local().Format("2006-01-02T15:04:05.000000-07:00")
-}
-
 const (
 	journalBatch   = 500
 	journalRestart = time.Second // how long to wait before journalctl is started again
@@ -486,7 +307,7 @@ func (j *Journal) follow(ctx context.Context, args []string, started time.Time, 
 		e, err := entries.Next()
 		if err != nil {
 			send()
-			waited := cmd.Wait()
+			waited := wait(ctx, cmd)
 			if text := failed(); text != "" {
 				return delivered, errors.New("journalctl: " + text)
 			}
@@ -514,7 +335,8 @@ func (j *Journal) follow(ctx context.Context, args []string, started time.Time, 
 // start runs journalctl. It ends with ctx.
 func (j *Journal) start(ctx context.Context, args []string) (*exec.Cmd, *EntryReader, func() string, error) {
 	cmd := exec.CommandContext(ctx, "journalctl", j.Args(args...)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	var stderr tailBuffer
 	cmd.Stderr = &stderr
@@ -525,7 +347,26 @@ func (j *Journal) start(ctx context.Context, args []string) (*exec.Cmd, *EntryRe
 	if err := cmd.Start(); err != nil {
 		return nil, nil, nil, fmt.Errorf("the journal is read with journalctl (package systemd): %w", err)
 	}
+	context.AfterFunc(ctx, func() { pipe.Close() }) // also if it can't be killed
 	return cmd, NewEntryReader(pipe, j.Encoding), stderr.text, nil
+}
+
+// wait waits for the end of a program; after the end of ctx not for long: one that is
+// stuck in a disk can't even be killed.
+func wait(ctx context.Context, cmd *exec.Cmd) error {
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(leaveAfter):
+		return errors.New("journalctl does not end")
+	}
 }
 
 // replay delivers entries before the position, so that what depends on lines
@@ -536,7 +377,7 @@ func (j *Journal) replay(ctx context.Context, at Position, out chan<- Batch) boo
 	if err != nil {
 		return true // following says so
 	}
-	defer func() { _ = cmd.Wait() }()
+	defer func() { _ = wait(ctx, cmd) }()
 	b := Batch{Path: JournalName, Replay: true}
 	for {
 		e, err := entries.Next()

@@ -5,10 +5,13 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -185,9 +188,16 @@ func TestJournalMistakes(t *testing.T) {
 		t.Error(got)
 	}
 	f := followJournal(t, &Journal{JournalOptions: JournalOptions{Path: filepath.Join(t.TempDir(), "none")}})
-	time.Sleep(300 * time.Millisecond)
+	said := func() string {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return strings.Join(f.notes, "\n")
+	}
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(said(), "journalctl: ") && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
 	f.stop()
-	if all := strings.Join(f.notes, "\n"); !strings.Contains(all, "journalctl: ") {
+	if all := said(); !strings.Contains(all, "journalctl: ") {
 		t.Errorf("a journal that is not there: %q", all)
 	}
 }
@@ -225,4 +235,70 @@ func FuzzEntries(f *testing.F) {
 		}
 		t.Fatal("more entries than bytes")
 	})
+}
+
+// TestHugeEntry: an entry with 100 messages of 1 MB, as any user may write it, is a
+// line as long as others may be.
+func TestHugeEntry(t *testing.T) {
+	var b bytes.Buffer
+	for range 100 {
+		b.WriteString("MESSAGE=" + strings.Repeat("x", 1<<20) + "\n")
+	}
+	for range 5000 {
+		b.WriteString("MESSAGE=\n")
+	}
+	b.WriteString("\nMESSAGE=after\n\n")
+	in := NewEntryReader(&b, nil)
+	e, err := in.Next()
+	if err != nil || len(e.Line) > MaxLine || len(e.Line) < MaxLine/2 {
+		t.Errorf("%d bytes, %v", len(e.Line), err)
+	}
+	if e, err = in.Next(); err != nil || string(e.Line) != "after" {
+		t.Errorf("%q, %v", e.Line, err)
+	}
+}
+
+// TestHangingJournal: a journalctl that prints nothing and does not end when it is
+// asked to is killed with all that it started.
+func TestHangingJournal(t *testing.T) {
+	for _, resumed := range []bool{false, true} {
+		dir := t.TempDir()
+		pids := filepath.Join(dir, "pids")
+		script := "#!/bin/sh\ntrap '' TERM INT\nsh -c 'trap \"\" TERM; echo $$ >> " + pids + "; while :; do sleep 1000; done' &\necho $$ >> " + pids + "\nwhile :; do sleep 1000; done\n"
+		if err := os.WriteFile(filepath.Join(dir, "journalctl"), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+		j := &Journal{}
+		if resumed {
+			j.Resume = []Position{{Cursor: "x", Time: time.Now()}}
+		}
+		f := followJournal(t, j)
+		var started []string
+		for end := time.Now().Add(20 * time.Second); len(started) < 2 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+			text, _ := os.ReadFile(pids)
+			started = strings.Fields(string(text))
+		}
+		if len(started) < 2 {
+			t.Fatal("it isn't started")
+		}
+		ended := make(chan struct{})
+		go func() { f.stop(); close(ended) }()
+		select {
+		case <-ended:
+		case <-time.After(10 * leaveAfter):
+			t.Fatal("it doesn't end")
+		}
+		for _, pid := range started {
+			n, _ := strconv.Atoi(pid)
+			for end := time.Now().Add(10 * time.Second); syscall.Kill(n, 0) == nil; time.Sleep(5 * time.Millisecond) {
+				if stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n)); bytes.Contains(stat, []byte(") Z ")) {
+					break // nobody asks for its end
+				}
+				if time.Now().After(end) {
+					t.Fatalf("process %d is still there", n)
+				}
+			}
+		}
+	}
 }
