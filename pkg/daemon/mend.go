@@ -142,6 +142,11 @@ func (m *mender) look(foreign bool) {
 	}
 	paid, err := fw.Pay()
 	ok = m.tell(err) && ok
+	m.mu.Lock()
+	for _, name := range paid {
+		delete(m.rested, name) // at once: it may not be all
+	}
+	m.mu.Unlock()
 	m.compare(paid...)
 	if ok {
 		m.pause = 0

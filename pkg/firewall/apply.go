@@ -3,6 +3,7 @@ package firewall
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -21,8 +22,8 @@ type debt struct {
 	changes map[netip.Prefix]Change
 }
 
-// maxOwed bounds what is owed to a jail one by one. Beyond, its sets are to be emptied,
-// and filled from its list of bans.
+// maxOwed bounds what is owed to a jail one by one. Beyond, bans are forgotten, which a
+// comparison with the list brings back; were it unbans alone, the sets are emptied first.
 const maxOwed = 100_000
 
 // without leaves out what is to be removed.
@@ -74,11 +75,15 @@ func (f *Firewall) owe(refused []Change) {
 		case ch.Clear:
 			o.clear = true
 			clear(o.changes)
-		case len(o.changes) >= maxOwed:
-			o.clear = true
-			clear(o.changes)
-			o.changes[ch.ID] = ch
 		default:
+			if len(o.changes) >= maxOwed {
+				// Bans that are missing are found by a comparison; unbans are not.
+				maps.DeleteFunc(o.changes, func(_ netip.Prefix, c Change) bool { return !c.Remove })
+			}
+			if len(o.changes) >= maxOwed {
+				o.clear = true
+				clear(o.changes)
+			}
 			o.changes[ch.ID] = ch
 		}
 	}

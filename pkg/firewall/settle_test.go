@@ -307,6 +307,34 @@ func TestOwed(t *testing.T) {
 	}
 }
 
+// TestOwedMany: what is owed is bounded; unbans are the last to be forgotten, and then
+// nothing stays that was to go.
+func TestOwedMany(t *testing.T) {
+	f := &Firewall{jails: map[string]*jailSets{"a": {}}, owed: map[string]*debt{}}
+	many := func(from, n int, remove bool) []Change {
+		changes := filled("a", from+n, 0)[from:]
+		for i := range changes {
+			changes[i].Remove = remove
+		}
+		return changes
+	}
+	f.owe(many(0, 100, true))
+	f.owe(many(100, maxOwed, false))
+	o := f.owed["a"]
+	if len(o.changes) > maxOwed || o.clear {
+		t.Fatalf("%d owed, clear %v", len(o.changes), o.clear)
+	}
+	for _, ch := range many(0, 100, true) {
+		if !o.changes[ch.ID].Remove {
+			t.Fatalf("the unban of %v is forgotten", ch.ID)
+		}
+	}
+	f.owe(many(0, maxOwed+1, true))
+	if len(o.changes) > maxOwed || !o.clear || len(o.without([]Element{{ID: prefix("198.18.0.1")}})) > 0 {
+		t.Errorf("%d owed, clear %v", len(o.changes), o.clear)
+	}
+}
+
 // TestHalves: changes that can't be made cost few transactions, and only themselves.
 func TestHalves(t *testing.T) {
 	inNamespace(t)
@@ -382,7 +410,8 @@ func TestHoldsList(t *testing.T) {
 	inNamespace(t)
 	f := open(t, Rule{Jail: "feed"})
 	list := []Interval{
-		{prefix("198.51.100.0/24").Addr(), prefix("198.51.100.9").Addr()}, {prefix("203.0.113.0/24").Addr(), prefix("203.0.113.255").Addr()},
+		{prefix("198.51.100.0/24").Addr(), prefix("198.51.100.9").Addr()},
+		{prefix("203.0.113.0/24").Addr(), prefix("203.0.113.255").Addr()},
 		{prefix("2001:db8::").Addr(), prefix("2001:db8::ff").Addr()},
 	}
 	if err := f.LoadList("feed", list); err != nil {
@@ -489,8 +518,10 @@ func TestReconfigure(t *testing.T) {
 				inNamespace(t)
 				f := open(t, webRule, Rule{Jail: "nets", Prefix4: 24})
 				changes := []Change{
-					{Jail: "web", ID: prefix("192.0.2.7"), Left: time.Hour}, {Jail: "web", ID: prefix("2001:db8::/48")},
-					{Jail: "nets", ID: prefix("198.51.100.0/24"), Left: time.Hour}, {Jail: "nets", ID: prefix("203.0.0.0/16"), Left: time.Hour},
+					{Jail: "web", ID: prefix("192.0.2.7"), Left: time.Hour},
+					{Jail: "web", ID: prefix("2001:db8::/48")},
+					{Jail: "nets", ID: prefix("198.51.100.0/24"), Left: time.Hour},
+					{Jail: "nets", ID: prefix("203.0.0.0/16"), Left: time.Hour},
 				}
 				if err := f.Apply(changes); err != nil {
 					t.Fatal(err)
