@@ -224,15 +224,18 @@ func TestLock(t *testing.T) {
 		t.Error("the link was followed")
 	}
 	// Where others may write, they could take it.
-	for what, change := range map[string]func() error{
-		"written by others": func() error { return os.Chmod(dir, 0o777) },
-		"user 65534":        func() error { return errors.Join(os.Chmod(dir, 0o755), os.Chown(dir, 65534, 65534)) },
+	for _, c := range []struct {
+		what   string
+		change func() error
+	}{
+		{"written by others", func() error { return os.Chmod(dir, 0o777) }},
+		{"user 65534", func() error { return errors.Join(os.Chmod(dir, 0o755), os.Chown(dir, 65534, 65534)) }},
 	} {
-		if err := change(); err != nil {
+		if err := c.change(); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := Open(Options{}); err == nil || !strings.Contains(err.Error(), what) {
-			t.Errorf("%s: %v", what, err)
+		if _, _, err := Open(Options{}); err == nil || !strings.Contains(err.Error(), c.what) {
+			t.Errorf("%s: %v", c.what, err)
 		}
 	}
 }
