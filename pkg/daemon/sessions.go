@@ -5,9 +5,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
+
+	"bailiff/pkg/safefile"
 )
 
 // Where sessions are told: systemd-logind's files, and utmp where there still is
@@ -26,9 +27,9 @@ func sessions(dir, utmp string) []netip.Addr {
 	var out []netip.Addr
 	files, _ := filepath.Glob(filepath.Join(dir, "*"))
 	for _, path := range files {
-		data, err := os.ReadFile(path)
+		data, err := safefile.ReadFile(path, 64<<10)
 		if err != nil {
-			continue // a socket, or a session that has just ended
+			continue // a FIFO of logind's, or a session that has just ended
 		}
 		fields := map[string]string{}
 		lines := bufio.NewScanner(bytes.NewReader(data))
@@ -43,7 +44,7 @@ func sessions(dir, utmp string) []netip.Addr {
 			out = append(out, a.Unmap().WithZone(""))
 		}
 	}
-	if data, err := os.ReadFile(utmp); err == nil {
+	if data, err := safefile.ReadFile(utmp, 4<<20); err == nil {
 		out = append(out, utmpPeers(data)...)
 	}
 	return out

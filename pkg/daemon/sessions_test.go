@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestSessions(t *testing.T) {
@@ -21,6 +23,9 @@ func TestSessions(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := unix.Mkfifo(filepath.Join(dir, "1.ref"), 0o600); err != nil { // logind has those
+		t.Fatal(err)
 	}
 	record := func(kind uint16, addr ...byte) []byte {
 		r := make([]byte, 384)
