@@ -199,7 +199,10 @@ func TestStopBehindSlowAction(t *testing.T) {
 		lines[i] = attackerAddr(i).String()
 	}
 	r.fail(lines...)
-	r.within("all are banned", 5*time.Second, func() bool { out, _ := r.ask("status", "web"); return strings.Contains(out, "Currently banned:\t20000") })
+	r.within("all are banned", 5*time.Second, func() bool {
+		out, _ := r.ask("status", "web")
+		return strings.Contains(out, "Currently banned:\t20000")
+	})
 	r.until("some were run", func() bool { return strings.Contains(r.read("notes"), "ban ") })
 	r.stop()
 	state := map[string]int{}

@@ -67,11 +67,10 @@ func TestRun(t *testing.T) {
 	if r, err := run("echo out; echo err >&2", time.Minute); err != nil || string(r.Output) != "out\nerr\n" {
 		t.Errorf("output: %q, %v", r.Output, err)
 	}
-	start := time.Now()
 	_, err := run("sleep 100 & sleep 100; echo", 100*time.Millisecond)
 	var timeout *TimeoutError
-	if !errors.As(err, &timeout) || time.Since(start) > 10*time.Second {
-		t.Errorf("a command that hangs: %v after %v", err, time.Since(start))
+	if !errors.As(err, &timeout) {
+		t.Errorf("a command that hangs: %v", err)
 	}
 	if r, err := run("head -c 1000000 /dev/zero", time.Minute); err != nil || len(r.Output) != maxOutput {
 		t.Errorf("much output: %d bytes, %v", len(r.Output), err)

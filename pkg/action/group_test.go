@@ -74,7 +74,6 @@ func TestSlowAction(t *testing.T) {
 	g, log := working(t,
 		defined("hangs", 300*time.Millisecond, "actionban", "sleep 1000 & echo $! >>"+pids+"; sleep 1000"),
 		defined("notes", 0, "actionban", "echo '<ip>' >>"+notes, "actionunban", "echo 'no <ip>' >>"+notes))
-	begun := time.Now()
 	const bans = 40
 	for i := range bans {
 		g.Ban(banOf(fmt.Sprintf("192.0.2.%d", i+1)))
@@ -84,11 +83,7 @@ func TestSlowAction(t *testing.T) {
 		return strings.Count(string(data), "\n")
 	}
 	eventually(t, "the second action has all bans", 5*time.Second, func() bool { return count() == bans })
-	t.Logf("%d bans beside an action that hangs: %v", bans, time.Since(begun).Round(time.Millisecond))
 	<-g.Close(time.Time{})
-	if took := time.Since(begun); took > bans*300*time.Millisecond {
-		t.Errorf("the stop came after %v: it waited for an action that hangs", took)
-	}
 	if n := count(); n != 2*bans {
 		t.Errorf("%d notes, want each ban and its end", n)
 	}
