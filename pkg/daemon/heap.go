@@ -13,8 +13,8 @@ import (
 // whose windows and lists are full, it is half of the memory for nothing: there, it
 // grows by so much only.
 const (
-	heapRoom  = 16 << 20
-	roomLeast = 30 // percent
+	heapRoom  = 10 << 20
+	roomLeast = 25 // percent
 )
 
 var heapOnce sync.Once
