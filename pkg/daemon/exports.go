@@ -9,14 +9,17 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/config"
 	"bailiff/pkg/iplist"
+	"bailiff/pkg/jail"
 	"bailiff/pkg/safefile"
 )
 
@@ -41,55 +44,97 @@ func (d *Daemon) changed() {
 }
 
 // exports writes the files while the daemon runs; the function that it returns waits
-// for the end of that.
+// for the end of that, but for what hangs.
 func (d *Daemon) exports(ctx context.Context) (wait func()) {
 	ctx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	d.changed()
 	wg.Go(func() {
-		told := map[string]string{}
-		failed := map[string]bool{} // whose reader was not told of what is written
-		retry := time.NewTimer(time.Hour)
-		defer retry.Stop()
+		running := map[string]*exporter{} // each for itself: a disk may hang, or a reload
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-d.exporting:
-			case <-retry.C:
 			}
-			if ctx.Err() != nil {
-				return
-			}
-			d.mu.Lock()
-			list := d.cfg.Exports
-			d.mu.Unlock()
-			for _, x := range list {
-				text := ""
-				err := d.export(ctx, x, failed[x.Name])
-				if failed[x.Name] = err != nil; err != nil {
-					text = err.Error()
-					retry.Reset(exportRetry)
+			wanted := map[string]bool{}
+			for _, x := range d.cfgNow().Exports {
+				wanted[x.Name] = true
+				e := running[x.Name]
+				if e != nil && !reflect.DeepEqual(e.of, x) { // it was changed
+					e.stop()
+					e = nil
 				}
-				if told[x.Name] != text {
-					if told[x.Name] = text; text != "" {
-						d.log.With("component", "actions").Error(fmt.Sprintf("export %s: %s", x.Name, text))
-					}
+				if e == nil {
+					e = &exporter{d: d, of: x, due: make(chan struct{}, 1)}
+					var own context.Context
+					own, e.stop = context.WithCancel(ctx)
+					running[x.Name] = e
+					wg.Go(func() { e.run(own) })
+				}
+				select {
+				case e.due <- struct{}{}:
+				default:
 				}
 			}
-			if len(list) == 0 {
-				continue
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(exportPause):
+			for name, e := range running {
+				if !wanted[name] {
+					e.stop()
+					delete(running, name)
+				}
 			}
 		}
 	})
 	return func() {
 		stop()
 		within(stopOthers, wg.Wait)
+	}
+}
+
+// exporter writes one file.
+type exporter struct {
+	d    *Daemon
+	of   config.BanFile
+	due  chan struct{} // has a value when it may have to be written
+	stop context.CancelFunc
+}
+
+func (e *exporter) run(ctx context.Context) {
+	told, again := "", false // again: its reader was not told of what is written
+	retry := time.NewTimer(time.Hour)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.due:
+		case <-retry.C:
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		text := ""
+		err := e.d.export(ctx, e.of, again)
+		var busy *jail.BusyError
+		switch {
+		case errors.As(err, &busy):
+			retry.Reset(exportPause)
+		case err != nil:
+			again, text = true, err.Error()
+			retry.Reset(exportRetry)
+		default:
+			again = false
+		}
+		if told != text && busy == nil {
+			if told = text; text != "" {
+				e.d.log.With("component", "actions").Error(fmt.Sprintf("export %s: %s", e.of.Name, text))
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(exportPause):
+		}
 	}
 }
 
@@ -180,18 +225,30 @@ func (d *Daemon) shutOut(jails []string) ([]string, error) {
 	return out, nil
 }
 
-// replaceFile puts a file in the place of another one at once; its mode stays.
+// replaceFile puts a file in the place of another one at once; its mode, its owner and
+// its group stay. A symbolic link stays, too, if it is root's or ours: it is what it
+// leads to that is replaced.
 func replaceFile(path string, data []byte) error {
-	mode := fs.FileMode(0o644)
-	if fi, err := os.Stat(path); err == nil {
+	if fi, err := os.Lstat(path); err == nil && fi.Mode()&fs.ModeSymlink != 0 {
+		if st, ok := fi.Sys().(*syscall.Stat_t); ok && (st.Uid == 0 || int(st.Uid) == os.Geteuid()) {
+			if to, err := filepath.EvalSymlinks(path); err == nil {
+				path = to
+			}
+		}
+	}
+	mode, uid, gid := fs.FileMode(0o644), -1, -1
+	if fi, err := os.Lstat(path); err == nil && fi.Mode().IsRegular() {
 		mode = fi.Mode().Perm()
+		if st, ok := fi.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
+			uid, gid = int(st.Uid), int(st.Gid)
+		}
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".")
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	err = errors.Join(err, f.Chown(uid, gid), f.Chmod(mode), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}

@@ -312,6 +312,7 @@ func (d *Daemon) end(name string) {
 		d.store.disable(name)
 	}
 	d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
+	d.changed() // exports may have had its bans
 }
 
 // forget stops a jail, so that a reload starts it with what the database knows.
