@@ -75,12 +75,12 @@ func fail2banClient(self string, given []string, stdin io.Reader, stdout, stderr
 		fmt.Fprintln(stdout, fail2ban.Version)
 		return 0
 	case f.Changed("str2sec"):
-		d, err := config.ParseTime(*span)
+		n, err := config.ParseSeconds(*span)
 		if err != nil {
 			fmt.Fprintln(stderr, "fail2ban-client:", err)
 			return exitFail2ban
 		}
-		fmt.Fprintln(stdout, int64(d/time.Second))
+		fmt.Fprintln(stdout, n)
 		return 0
 	case *dump || *pretty || f.Changed("dump-pretty"):
 		return o.dump(!*dump)

@@ -63,21 +63,31 @@ func (r *resolver) actions(jail string) (out []action.Definition) {
 	return out
 }
 
-// exports reads [export.NAME].
-func (l *loader) exports(file string, data []byte, raw map[string]rawExport) {
-	for _, name := range sortedKeys(raw) {
-		x := raw[name]
+// exports reads [export.NAME]. One that is wrong stays as it was, where a daemon runs.
+func (l *loader) exports(doc *document, raw map[string]rawExport) {
+	table, _ := doc.get("export").(map[string]any)
+	for _, name := range sortedKeys(table) {
+		x, ok := raw[name] // not one with a value of another type, which is told
 		fail := func(key, format string, args ...any) {
-			l.cfg.Errors = append(l.cfg.Errors, &Error{file, lineOf(string(data), []string{"export", name, key}), "export " + name + ": " + fmt.Sprintf(format, args...)})
+			ok = false
+			l.complain(l.stays(&Error{doc.file, doc.line("export", name, key), "export " + name + ": " + fmt.Sprintf(format, args...)}))
 		}
-		switch {
-		case !filepath.IsAbs(x.File):
+		if ok && !filepath.IsAbs(x.File) {
 			fail("file", "file %q: want a path from the root", x.File)
-			continue
-		case !slices.Contains([]string{ExportNginx, ExportDeny, ExportPlain}, x.Format):
+		}
+		if ok && !slices.Contains([]string{ExportNginx, ExportDeny, ExportPlain}, x.Format) {
 			fail("format", "format %q: want %s", x.Format, strings.Join([]string{ExportNginx, ExportDeny, ExportPlain}, ", "))
+		}
+		if ok {
+			l.cfg.Exports = append(l.cfg.Exports, BanFile{name, x.File, x.Format, x.Jails, x.Reload})
 			continue
 		}
-		l.cfg.Exports = append(l.cfg.Exports, BanFile{name, x.File, x.Format, x.Jails, x.Reload})
+		if l.was != nil {
+			for _, old := range l.was.Exports {
+				if old.Name == name {
+					l.cfg.Exports = append(l.cfg.Exports, old)
+				}
+			}
+		}
 	}
 }

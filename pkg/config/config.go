@@ -51,6 +51,9 @@ type Config struct {
 	Settings []Setting
 	// Fail2ban is the tree that was read, if it is one of fail2ban's.
 	Fail2ban *fail2ban.Tree
+	// Needed are the files and directories without which nobody could tell what is
+	// configured: while one of them is missing, a daemon that has read them changes nothing.
+	Needed []string
 }
 
 // Log says what the daemon tells and where.
@@ -193,8 +196,8 @@ type Filter struct {
 	Samples     []Sample
 	Errors      []error
 
-	raw  rawFilter
-	text string // the file's
+	raw rawFilter
+	doc *document
 }
 
 // Sample is a line that a filter carries with what is expected of it.
@@ -223,6 +226,11 @@ type Options struct {
 	Jails []string
 	// All resolves jails that are not enabled, too.
 	All bool
+	// Was is what a daemon runs that reads its configuration anew; nil: none runs. What
+	// can't be read is then as it says: a jail of it of which nobody can tell any more
+	// whether it is enabled is among Jails, with an error; where nobody can tell what
+	// jails there are, Load fails.
+	Was *Config
 }
 
 // DefaultDir is where the configuration is looked for.
@@ -259,12 +267,16 @@ func (c *Config) Problems() []error {
 	return out
 }
 
+// stockPrefix begins the names of files that the program carries.
+const stockPrefix = "(stock)/"
+
 // Load reads a configuration. The error is for what makes all of it unusable (a
 // path that is not there, a bailiff.toml that is no TOML); everything else is in
-// the Config.
+// the Config: what is wrong with one jail costs that jail, and nothing depends on
+// more than what the files hold.
 func Load(opts Options) (*Config, error) {
 	l := &loader{
-		all: opts.All,
+		all: opts.All, was: opts.Was,
 		cfg: &Config{
 			Log: Log{Level: "INFO", Target: "stderr"}, Socket: DefaultSocket, Filters: map[string]*Filter{},
 			Database: Database{Path: DefaultDatabase(), PurgeAge: 24 * time.Hour, MaxMatches: 10},
@@ -275,6 +287,9 @@ func Load(opts Options) (*Config, error) {
 	l.stock("jails", jails.FS, l.jailFile)
 	if err := l.user(opts.Path); err != nil {
 		return nil, err
+	}
+	if l.was != nil && len(l.unsure) > 0 {
+		return nil, errors.Join(l.unsure...)
 	}
 	l.all = l.all && l.cfg.Fail2ban == nil // beside one of fail2ban's, stock jails play no part
 	for _, arg := range opts.Jails {
@@ -292,15 +307,11 @@ func Load(opts Options) (*Config, error) {
 	return l.cfg, nil
 }
 
-func (l *loader) stock(dir string, files fs.FS, read func(name, file string, data []byte, stock bool)) {
+func (l *loader) stock(dir string, files fs.FS, read func(name, file string, data []byte, err error)) {
 	entries, _ := fs.Glob(files, "*.toml")
 	for _, name := range entries {
 		data, err := fs.ReadFile(files, name)
-		if err != nil {
-			l.cfg.Errors = append(l.cfg.Errors, err)
-			continue
-		}
-		read(strings.TrimSuffix(name, ".toml"), "(stock)/"+dir+"/"+name, data, true)
+		read(strings.TrimSuffix(name, ".toml"), stockPrefix+dir+"/"+name, data, err)
 	}
 }
 

@@ -141,26 +141,6 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-func TestParseTime(t *testing.T) {
-	for text, want := range map[string]time.Duration{
-		"600": 600 * time.Second, "10m": 10 * time.Minute, "1d 12h": 36 * time.Hour, "1d12h": 36 * time.Hour,
-		"1.5h": 90 * time.Minute, "1w": 7 * 24 * time.Hour, "2 weeks": 14 * 24 * time.Hour, "1mo": 2629800 * time.Second, "1y": 31557600 * time.Second,
-		"0.5": 500 * time.Millisecond, "1h 30": time.Hour + 30*time.Second,
-	} {
-		if got, err := ParseTime(text); err != nil || got != want {
-			t.Errorf("%q: %v, %v; want %v", text, got, err, want)
-		}
-	}
-	if d, err := ParseTime("-1"); err != nil || d >= 0 {
-		t.Errorf("-1: %v, %v", d, err)
-	}
-	for _, text := range []string{"", "soon", "10 minuten", "1h-", "99999999999999999y", "m10"} {
-		if d, err := ParseTime(text); err == nil {
-			t.Errorf("%q is taken as %v", text, d)
-		}
-	}
-}
-
 func TestClosest(t *testing.T) {
 	known := []string{"sshd", "django-auth"}
 	for name, want := range map[string]string{"ssh": "sshd", "django-aut": "django-auth", "nginx": ""} {

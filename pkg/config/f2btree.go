@@ -140,27 +140,23 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 		v := f.Where(name)
 		j.Settings = append(j.Settings, Setting{name, f.Options.Values[name], v.File, v.Line})
 	}
-	if !jailName.MatchString(f.Name) {
-		j.Errors = append(j.Errors, fmt.Errorf("jail name %q: want letters, digits, and . _ : - after the first", f.Name))
-	}
-	duration := func(name string) time.Duration {
+	duration := func(name string, wrong func(time.Duration) string) time.Duration {
 		text, _ := get(name)
 		d, err := ParseTime(cmp.Or(text, "10m"))
 		if err != nil {
 			fail(name, fmt.Errorf("%s: %w", name, err))
+		} else if what := wrong(d); what != "" {
+			fail(name, fmt.Errorf("%s %s: %s", name, text, what))
 		}
 		return d
 	}
-	j.FindTime, j.BanTime = duration("findtime"), duration("bantime")
+	j.FindTime, j.BanTime = duration("findtime", wrongFindTime), duration("bantime", func(time.Duration) string { return "" })
 	if text, ok := get("maxretry"); ok {
 		n, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil || n < 1 {
 			fail("maxretry", fmt.Errorf("maxretry %q: want a number from 1", text))
 		}
 		j.MaxRetry = n
-	}
-	if j.FindTime <= 0 && len(j.Errors) == 0 {
-		fail("findtime", fmt.Errorf("findtime %v: want more than 0", j.FindTime))
 	}
 	value := func(key string) string { v, _ := get(key); return v }
 	j.Increase = ParseIncrease(value, fail)
@@ -235,6 +231,7 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 	}
 	l.treeFilter(f, j, fail)
 	l.treeActions(f, j, fail)
+	fail("action", checkName(f.Name, j.Unenforced))
 	treeParts(f, j)
 	return j
 }

@@ -18,7 +18,7 @@ func ReadFilterFile(path, mode string) (filter.Definition, error) {
 	}
 	if strings.HasSuffix(path, ".toml") {
 		l := &loader{cfg: &Config{Filters: map[string]*Filter{}}}
-		l.filter(path, path, data, false)
+		l.filter(path, path, data, nil)
 		return l.cfg.FilterDefinition(path, mode)
 	}
 	def, err := parseFilterINI(path, data)

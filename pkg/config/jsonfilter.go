@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"bailiff/pkg/filter"
@@ -16,7 +17,7 @@ import (
 func (f *Filter) json() (*filter.JSON, error) {
 	raw := f.raw.JSON
 	fail := func(key, format string, args ...any) error {
-		return &Error{f.Source, cmp.Or(lineOf(f.text, []string{"json", key}), lineOf(f.text, []string{"json"})), fmt.Sprintf(format, args...)}
+		return &Error{f.Source, f.doc.line("json", key), fmt.Sprintf(format, args...)}
 	}
 	if len(f.raw.Failregex) > 0 || f.raw.Prefregex != "" || len(f.raw.Mode) > 0 {
 		return nil, fail("", "a filter looks at [json] or has failregex, prefregex and modes, not both")
@@ -33,12 +34,8 @@ func (f *Filter) json() (*filter.JSON, error) {
 	if len(raw.Match) == 0 {
 		return nil, fail("match", "[json] needs [[json.match]]: what a failure looks like")
 	}
-	at := f.matchLines()
 	for i, m := range raw.Match {
-		kind := filter.JSONMatch{File: f.Source}
-		if i < len(at) {
-			kind.Line = at[i]
-		}
+		kind := filter.JSONMatch{File: f.Source, Line: f.doc.line("json", "match", strconv.Itoa(i))}
 		if len(m) == 0 {
 			return nil, &Error{f.Source, kind.Line, "[[json.match]] without a condition: every line would be a failure"}
 		}
@@ -79,14 +76,4 @@ func condition(name string, v any) (filter.Condition, error) {
 		return c, fmt.Errorf("want a string, a number, a list of them, or /expression/, not %v", v)
 	}
 	return c, nil
-}
-
-// matchLines are where the [[json.match]] stand.
-func (f *Filter) matchLines() (out []int) {
-	for i, line := range strings.Split(f.text, "\n") {
-		if strings.HasPrefix(strings.TrimSpace(line), "[[json.match]]") {
-			out = append(out, i+1)
-		}
-	}
-	return out
 }

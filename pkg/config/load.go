@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -9,37 +8,41 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
-	"bailiff/pkg/action"
-	"bailiff/pkg/firewall"
+	"bailiff/pkg/config/fail2ban"
 )
 
 // layer is one file's word on a jail.
 type layer struct {
 	file string
-	data []byte
+	doc  *document // nil: it is no file's, or one that can't be parsed
 	raw  rawJail
 	// table is where the jail's keys stand in the file: "" or "jail.NAME".
 	table []string
+	// mistakes are what of it can't be read.
+	mistakes []mistake
+	// unread: nothing of the file can be.
+	unread error
+	stock  bool
 }
 
 type jailLayers struct {
 	layers []layer
-	errs   []error
 }
-
-// hookNames are the places where a chain can be attached.
-var hookNames = []string{"input", "forward", "prerouting"}
 
 type loader struct {
 	cfg      *Config
-	all      bool // jails that are not enabled, too
+	all      bool    // jails that are not enabled, too
+	was      *Config // what a running daemon has; nil: none runs
 	defaults *layer
+	jails    map[string]*jailLayers
 	// firewallSet: a jail of fail2ban's has said where the rules live.
 	firewallSet bool
-	jails       map[string]*jailLayers
+	// unsure are mistakes for which nobody can tell what jails there are.
+	unsure []error
 }
 
 func (l *loader) jail(name string) *jailLayers {
@@ -51,26 +54,52 @@ func (l *loader) jail(name string) *jailLayers {
 	return j
 }
 
-func (l *loader) jailFile(name, file string, data []byte, _ bool) {
-	j := l.jail(name)
-	var raw rawJail
-	j.errs = append(j.errs, decode(file, data, &raw)...)
-	j.layers = append(j.layers, layer{file: file, data: data, raw: raw})
+// complain notes what is wrong outside of jails.
+func (l *loader) complain(err error) { l.cfg.Errors = append(l.cfg.Errors, err) }
+
+// doubt notes a mistake that leaves open what jails there are.
+func (l *loader) doubt(err error) {
+	l.complain(err)
+	l.unsure = append(l.unsure, err)
 }
 
-func (l *loader) filter(name, file string, data []byte, stock bool) {
-	f := &Filter{Name: name, Source: file, Stock: stock, text: string(data)}
-	f.Errors = decode(file, data, &f.raw)
+func (l *loader) jailFile(name, file string, data []byte, err error) {
+	j := l.jail(name)
+	of := layer{file: file, stock: strings.HasPrefix(file, stockPrefix)}
+	if err == nil {
+		of.doc, err = parseDocument(file, data)
+	}
+	if err != nil {
+		of.unread = err
+	} else {
+		of.mistakes = of.doc.decode(&of.raw)
+	}
+	j.layers = append(j.layers, of)
+}
+
+func (l *loader) filter(name, file string, data []byte, err error) {
+	f := &Filter{Name: name, Source: file, Stock: strings.HasPrefix(file, stockPrefix)}
+	l.cfg.Filters[name] = f
+	if err == nil {
+		f.doc, err = parseDocument(file, data)
+	}
+	if err != nil {
+		f.doc = &document{file: file, text: string(data)}
+		f.Errors = []error{err}
+		return
+	}
+	for _, m := range f.doc.decode(&f.raw) {
+		f.Errors = append(f.Errors, m.err)
+	}
 	f.Description = f.raw.Description
 	f.Modes = slices.Sorted(maps.Keys(f.raw.Mode))
 	if len(f.Modes) > 0 {
 		f.Modes = append([]string{"normal"}, slices.DeleteFunc(f.Modes, func(m string) bool { return m == "normal" })...)
 	}
-	lines := sampleLines(string(data))
 	for i, s := range f.raw.Sample {
-		out := Sample{Line: s.Line, Host: s.Host, Mode: s.Mode, Match: s.Match == nil || *s.Match, Injection: s.Injection, File: file}
-		if i < len(lines) {
-			out.LineNo = lines[i]
+		out := Sample{
+			Line: s.Line, Host: s.Host, Mode: s.Mode, Match: s.Match == nil || *s.Match, Injection: s.Injection,
+			File: file, LineNo: f.doc.line("sample", strconv.Itoa(i)),
 		}
 		if s.Time != "" {
 			t, err := parseSampleTime(s.Time)
@@ -81,7 +110,6 @@ func (l *loader) filter(name, file string, data []byte, stock bool) {
 		}
 		f.Samples = append(f.Samples, out)
 	}
-	l.cfg.Filters[name] = f
 }
 
 func parseSampleTime(s string) (time.Time, error) {
@@ -93,21 +121,11 @@ func parseSampleTime(s string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("sample's time %q: want 2026-01-31T12:00:00, with or without a zone", s)
 }
 
-func sampleLines(text string) []int {
-	var out []int
-	for i, line := range strings.Split(text, "\n") {
-		if strings.HasPrefix(strings.TrimSpace(line), "[[sample]]") {
-			out = append(out, i+1)
-		}
-	}
-	return out
-}
-
 // user reads what the administrator wrote.
 func (l *loader) user(path string) error {
 	if path == "" {
 		if _, err := os.Stat(DefaultDir); err != nil {
-			return nil // stock definitions only
+			return l.gone() // stock definitions only
 		}
 		path = DefaultDir
 	}
@@ -119,124 +137,75 @@ func (l *loader) user(path string) error {
 	if fi.IsDir() {
 		main, dir = filepath.Join(path, "bailiff.toml"), path
 		if IsTree(path) {
-			return l.tree(path)
-		}
-	}
-	for _, part := range []struct {
-		dir  string
-		read func(name, file string, data []byte, stock bool)
-	}{{"filters", l.filter}, {"jails", l.jailFile}} {
-		files, _ := filepath.Glob(filepath.Join(dir, part.dir, "*.toml"))
-		for _, file := range files {
-			data, err := os.ReadFile(file)
-			if err != nil {
-				l.cfg.Errors = append(l.cfg.Errors, err)
-				continue
+			if err := l.tree(path); err != nil {
+				return err
 			}
-			part.read(strings.TrimSuffix(filepath.Base(file), ".toml"), file, data, false)
+			return l.gone()
 		}
 	}
 	data, err := os.ReadFile(main)
-	if errors.Is(err, os.ErrNotExist) && fi.IsDir() {
+	switch {
+	case errors.Is(err, os.ErrNotExist) && fi.IsDir():
+		if part := fail2ban.PartOf(dir); part != "" {
+			return fmt.Errorf("configuration: %s has %s as fail2ban's configuration does, but neither jail.conf nor jail.local, and no bailiff.toml", dir, part)
+		}
+		data = nil
+	case err != nil:
+		return fmt.Errorf("configuration: %w", err)
+	default:
+		l.cfg.Needed = append(l.cfg.Needed, main)
+	}
+	for _, part := range []struct {
+		dir  string
+		read func(name, file string, data []byte, err error)
+	}{{"filters", l.filter}, {"jails", l.jailFile}} {
+		in := filepath.Join(dir, part.dir)
+		files, err := os.ReadDir(in)
+		if err != nil {
+			if !errors.Is(err, os.ErrNotExist) {
+				l.doubt(err)
+			}
+			continue
+		}
+		l.cfg.Needed = append(l.cfg.Needed, in)
+		for _, f := range files {
+			name, ok := strings.CutSuffix(f.Name(), ".toml")
+			if !ok || strings.HasPrefix(name, ".") {
+				continue
+			}
+			file := filepath.Join(in, f.Name())
+			data, err := os.ReadFile(file)
+			if errors.Is(err, os.ErrNotExist) && f.Type()&os.ModeSymlink == 0 {
+				continue // it was deleted this moment
+			}
+			part.read(name, file, data, err)
+		}
+	}
+	if data != nil {
+		if err := l.main(main, data); err != nil {
+			return err
+		}
+	}
+	return l.gone()
+}
+
+// gone is the error of a configuration of which a part is missing that was there: for a
+// moment, while a package is upgraded or a file is saved, or by mistake. What it said of
+// jails and defaults can't be told from nothing.
+func (l *loader) gone() error {
+	if l.was == nil {
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("configuration: %w", err)
+	for _, path := range l.was.Needed {
+		if _, err := os.Stat(path); err != nil {
+			what := "is gone"
+			if !errors.Is(err, os.ErrNotExist) {
+				what = "can't be looked at: " + err.Error()
+			}
+			return fmt.Errorf("configuration: %s was read before and %s; who means that leaves it there empty, or restarts the daemon", path, what)
+		}
 	}
-	l.main(main, data)
 	return nil
-}
-
-var logLevels = []string{"CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG", "TRACEDEBUG", "HEAVYDEBUG"}
-
-func (l *loader) main(file string, data []byte) {
-	var raw rawMain
-	l.cfg.Errors = append(l.cfg.Errors, decode(file, data, &raw)...)
-	if raw.LogLevel != "" {
-		if level, err := ParseLogLevel(raw.LogLevel); err != nil {
-			l.cfg.Errors = append(l.cfg.Errors, &Error{file, lineOf(string(data), []string{"loglevel"}), err.Error()})
-		} else {
-			l.cfg.Log.Level = level
-		}
-	}
-	l.cfg.Log.Target = cmp.Or(raw.LogTarget, l.cfg.Log.Target)
-	l.cfg.Socket = cmp.Or(raw.Socket, l.cfg.Socket)
-	for _, s := range []struct{ key, given, holds string }{
-		{"loglevel", raw.LogLevel, l.cfg.Log.Level}, {"logtarget", raw.LogTarget, l.cfg.Log.Target}, {"socket", raw.Socket, l.cfg.Socket},
-	} {
-		set := Setting{Name: s.key, Value: s.holds}
-		if s.given != "" {
-			set.File, set.Line = file, lineOf(string(data), []string{s.key})
-		}
-		l.cfg.Settings = append(l.cfg.Settings, set)
-	}
-	for _, v := range raw.Environment {
-		if err := action.CheckVariable(v); err != nil {
-			l.cfg.Errors = append(l.cfg.Errors, &Error{file, lineOf(string(data), []string{"environment"}), err.Error()})
-			continue
-		}
-		l.cfg.Environment = append(l.cfg.Environment, v)
-	}
-	l.database(file, data, raw.Database)
-	l.cfg.ReadSocket, l.cfg.ReadGroup = raw.Read.Socket, raw.Read.Group
-	if (raw.Read.Socket == "") != (raw.Read.Group == "") {
-		l.cfg.Errors = append(l.cfg.Errors, &Error{file, lineOf(string(data), []string{"read"}), "[read] needs both: socket, a path, and group, who may ask there"})
-		l.cfg.ReadSocket = ""
-	}
-	l.cfg.NoFirewall = raw.Firewall.Enabled != nil && !*raw.Firewall.Enabled
-	l.exports(file, data, raw.Export)
-	switch raw.Firewall.Foreign {
-	case "", "adopt":
-	case "remove":
-		l.cfg.RemoveForeign = true
-	default:
-		l.cfg.Errors = append(l.cfg.Errors, &Error{file, lineOf(string(data), []string{"firewall", "foreign"}), fmt.Sprintf("foreign %q: want adopt or remove", raw.Firewall.Foreign)})
-	}
-	fw := &l.cfg.Firewall
-	fw.Table, fw.Chain = raw.Firewall.Table, raw.Firewall.Chain
-	priority := -1
-	if raw.Firewall.Priority != nil {
-		priority = *raw.Firewall.Priority
-	}
-	hooks := raw.Firewall.Hook
-	if len(hooks) == 0 {
-		hooks = stringList{"input"}
-	}
-	for _, h := range hooks {
-		if !slices.Contains(hookNames, h) {
-			l.cfg.Errors = append(l.cfg.Errors, &Error{file, lineOf(string(data), []string{"firewall", "hook"}), fmt.Sprintf("hook %q: want input, forward or prerouting", h)})
-			continue
-		}
-		fw.Hooks = append(fw.Hooks, firewall.Hook{Name: h, Priority: priority})
-	}
-	l.defaults = &layer{file: file, data: data, raw: raw.Default, table: []string{"default"}}
-	for name, jail := range raw.Jail {
-		j := l.jail(name)
-		j.layers = append(j.layers, layer{file: file, data: data, raw: jail, table: []string{"jail", name}})
-	}
-}
-
-func (l *loader) database(file string, data []byte, raw rawDatabase) {
-	db := &l.cfg.Database
-	fail := func(key string, err error) {
-		l.cfg.Errors = append(l.cfg.Errors, &Error{file, lineOf(string(data), []string{"database", key}), err.Error()})
-	}
-	if raw.Path != nil {
-		db.Path = DatabasePath(*raw.Path)
-	}
-	if raw.PurgeAge != nil {
-		age, err := ParseTime(string(*raw.PurgeAge))
-		if err != nil || age < 0 {
-			fail("purgeage", fmt.Errorf("purgeage %q: want a time", *raw.PurgeAge))
-		} else {
-			db.PurgeAge = age
-		}
-	}
-	if raw.MaxMatches != nil {
-		if db.MaxMatches = *raw.MaxMatches; db.MaxMatches < 0 {
-			fail("maxmatches", fmt.Errorf("maxmatches %d: want 0 or more", db.MaxMatches))
-		}
-	}
 }
 
 // DatabasePath reads fail2ban's dbfile: "None" and ":memory:" keep nothing.
@@ -246,15 +215,6 @@ func DatabasePath(s string) string {
 		return ""
 	}
 	return s
-}
-
-// ParseLogLevel reads one of fail2ban's levels, in any case.
-func ParseLogLevel(s string) (string, error) {
-	level := strings.ToUpper(s)
-	if !slices.Contains(logLevels, level) {
-		return "", fmt.Errorf("log level %q: want %s", s, strings.Join(logLevels, ", "))
-	}
-	return level, nil
 }
 
 // argument is --jail NAME=LOGPATH: the jail of that name, or one made from the
@@ -280,5 +240,17 @@ func (l *loader) argument(name, path string) {
 }
 
 var jailName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}$`)
+
+// checkName says what is wrong with a jail's name. Those of its sets hold it, and nft
+// can't load a colon back from its own listing.
+func checkName(name string, noSets bool) error {
+	if !jailName.MatchString(name) {
+		return fmt.Errorf("jail name %.80q: want letters, digits, and . _ - after the first, 64 at the most", name)
+	}
+	if strings.Contains(name, ":") && !noSets {
+		return fmt.Errorf("jail name %q: nft could not read sets of that name back from its own listing: want letters, digits, and . _ -", name)
+	}
+	return nil
+}
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

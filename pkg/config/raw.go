@@ -2,7 +2,7 @@ package config
 
 // What the TOML files hold, before it is resolved.
 
-// rawMain is bailiff.toml.
+// rawMain is bailiff.toml without its jails.
 type rawMain struct {
 	LogLevel    string               `toml:"loglevel"`
 	LogTarget   string               `toml:"logtarget"`
@@ -12,8 +12,8 @@ type rawMain struct {
 	Database    rawDatabase          `toml:"database"`
 	Firewall    rawFirewall          `toml:"firewall"`
 	Export      map[string]rawExport `toml:"export"`
-	Default     rawJail              `toml:"default"`
-	Jail        map[string]rawJail   `toml:"jail"`
+	Default     any                  `toml:"default"`
+	Jail        any                  `toml:"jail"`
 }
 
 // rawExport is a file that holds who is banned.

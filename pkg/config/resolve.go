@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ type value[T any] struct {
 type resolver struct {
 	layers []*layer
 	errs   []error
+	home   *layer // that enables the jail: where what is missing should stand
 }
 
 func pick[T any](r *resolver, get func(*rawJail) *T, fallback T) value[T] {
@@ -47,7 +49,10 @@ func pickList(r *resolver, get func(*rawJail) stringList) value[stringList] {
 }
 
 func (r *resolver) fail(at *layer, key string, err error) {
-	if at == nil || at.data == nil {
+	if at == nil {
+		at, key = r.home, "enabled"
+	}
+	if at == nil || at.doc == nil {
 		r.errs = append(r.errs, err)
 		return
 	}
@@ -55,53 +60,140 @@ func (r *resolver) fail(at *layer, key string, err error) {
 }
 
 func (l *layer) line(key string) int {
-	return lineOf(string(l.data), append(slices.Clone(l.table), key))
+	path := append(slices.Clone(l.table), key)
+	if !l.doc.holds(path...) { // ban.prefix4, other than bantime.factor, is not one word
+		path = append(slices.Clone(l.table), strings.Split(key, ".")...)
+	}
+	return l.doc.line(path...)
+}
+
+// mistakes tells of what can't be read of a jail's layers: as a fault if nothing depends
+// on it. known: whether it is enabled can be told all the same.
+func (r *resolver) mistakes() (faults []error, known bool) {
+	known = true
+	for i, l := range r.layers {
+		if l.unread != nil {
+			r.errs = append(r.errs, l.unread)
+			known = known && r.says("enabled", i+1)
+		}
+		for _, m := range l.mistakes {
+			ofDefault := len(l.table) == 1 // told by itself
+			switch {
+			case !m.unknown && !r.says(strings.Join(m.key, "."), i+1):
+				r.errs = append(r.errs, m.err)
+				if len(m.key) == 0 || m.key[0] == "enabled" {
+					known = known && r.says("enabled", i+1)
+				}
+			case !ofDefault:
+				faults = append(faults, m.err)
+			}
+		}
+	}
+	return faults, known
+}
+
+// says reports whether a layer from a number on sets a key, an action or a part of ban.
+func (r *resolver) says(key string, from int) bool {
+	top, rest, _ := strings.Cut(key, ".")
+	if _, ok := rawFields[key]; ok { // bantime.factor is one word
+		top, rest = key, ""
+	}
+	for _, l := range r.layers[from:] {
+		i, ok := rawFields[top]
+		if !ok {
+			return false // of the table itself
+		}
+		switch top {
+		case "action":
+			name, _, _ := strings.Cut(rest, ".")
+			if _, ok := l.raw.Action[name]; ok {
+				return true
+			}
+		case "ban":
+			if l.raw.Ban == nil {
+				continue
+			}
+			v := reflect.ValueOf(*l.raw.Ban)
+			for n := range v.NumField() {
+				if v.Type().Field(n).Tag.Get("toml") == rest && !v.Field(n).IsNil() {
+					return true
+				}
+			}
+		default:
+			if !reflect.ValueOf(l.raw).Field(i).IsNil() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// runs reports whether a running daemon has the jail.
+func (l *loader) runs(name string) bool {
+	return l.was != nil && slices.ContainsFunc(l.was.Jails, func(j *Jail) bool { return j.Name == name })
 }
 
 // resolve puts the layers of a jail together; nil for a jail that is not enabled.
 func (l *loader) resolve(name string) *Jail {
 	layers := l.jails[name]
 	r := &resolver{}
-	j := &Jail{Name: name, Errors: layers.errs}
+	j := &Jail{Name: name}
 	if l.defaults != nil {
 		r.layers = append(r.layers, l.defaults)
 	}
+	users := false // the administrator speaks of it
 	for i := range layers.layers {
 		r.layers = append(r.layers, &layers.layers[i])
 		j.Sources = append(j.Sources, layers.layers[i].file)
+		users = users || !layers.layers[i].stock
 	}
-	if !pick(r, func(j *rawJail) *bool { return j.Enabled }, false).v {
-		// Not enabled, maybe, because its file can't be read.
-		l.cfg.Errors = append(l.cfg.Errors, layers.errs...)
+	var known bool
+	j.Faults, known = r.mistakes()
+	if !known {
+		// Whether it is enabled can't be told; better an error too many than a jail that
+		// is off without a word, or one that stops.
+		if users || l.runs(name) {
+			j.Errors = r.errs
+			return j
+		}
+	}
+	enabled := pick(r, func(j *rawJail) *bool { return j.Enabled }, false)
+	r.home = enabled.at
+	if !known || !enabled.v {
+		for _, of := range r.layers {
+			if of != l.defaults { // of which all is told
+				for _, m := range of.mistakes {
+					l.complain(m.err)
+				}
+				if of.unread != nil {
+					l.complain(of.unread)
+				}
+			}
+		}
 		if !l.all {
 			return nil
 		}
-		j.Disabled, j.Errors = true, nil
+		j.Disabled, j.Faults, r.errs = true, nil, nil
 	}
-	if !jailName.MatchString(name) {
-		j.Errors = append(j.Errors, fmt.Errorf("jail name %q: want letters, digits, and . _ : - after the first", name))
+	if err := checkName(name, l.cfg.NoFirewall); err != nil {
+		r.fail(nil, "", err)
 	}
-	duration := func(key string, get func(*rawJail) *text, fallback text) time.Duration {
-		v := pick(r, get, fallback)
+	duration := func(key string, get func(*rawJail) *text, wrong func(time.Duration) string) time.Duration {
+		v := pick(r, get, "10m")
 		d, err := ParseTime(string(v.v))
 		if err != nil {
 			r.fail(v.at, key, fmt.Errorf("%s: %w", key, err))
+		} else if text := wrong(d); text != "" {
+			r.fail(v.at, key, fmt.Errorf("%s %s: %s", key, v.v, text))
 		}
 		return d
 	}
-	j.FindTime = duration("findtime", func(j *rawJail) *text { return j.FindTime }, "10m")
-	j.BanTime = duration("bantime", func(j *rawJail) *text { return j.BanTime }, "10m")
+	j.FindTime = duration("findtime", func(j *rawJail) *text { return j.FindTime }, wrongFindTime)
+	j.BanTime = duration("bantime", func(j *rawJail) *text { return j.BanTime }, wrongBanTime)
 	retry := pick(r, func(j *rawJail) *int { return j.MaxRetry }, 5)
 	if j.MaxRetry = retry.v; retry.v < 1 {
 		r.fail(retry.at, "maxretry", fmt.Errorf("maxretry %d: want 1 or more", retry.v))
 	}
-	if j.FindTime <= 0 && len(r.errs) == 0 {
-		r.errs = append(r.errs, fmt.Errorf("findtime %v: want more than 0", j.FindTime))
-	}
-	if j.BanTime == 0 && len(r.errs) == 0 {
-		r.errs = append(r.errs, errors.New("bantime 0: want a time, or -1 for ever"))
-	}
-
 	l.bans(r, j)
 
 	j.Rule = firewall.Rule{Jail: name, Prefix4: j.Networks.Prefix4, Prefix6: j.Networks.Prefix6}
@@ -188,7 +280,7 @@ func (l *loader) resolve(name string) *Jail {
 		}
 	}
 	if len(j.LogPath) == 0 && j.Journal == nil && len(r.errs) == 0 && !j.Disabled {
-		r.errs = append(r.errs, fmt.Errorf("no logpath: set it in jails/%s.toml or with --jail %s=FILE", name, name))
+		r.fail(nil, "", fmt.Errorf("no logpath: set it in jails/%s.toml or with --jail %s=FILE", name, name))
 	}
 	l.ignore(r, j)
 	if enc := pick(r, func(j *rawJail) *string { return j.LogEncoding }, ""); enc.v != "" {
@@ -226,8 +318,8 @@ func (l *loader) ignore(r *resolver, j *Jail) {
 		for _, s := range strings.FieldsFunc(item, isListSpace) {
 			if err := j.Ignore.Add(s); err != nil {
 				err = fmt.Errorf("%w: left out, the others hold", err)
-				if list.at != nil && list.at.data != nil {
-					err = &Error{list.at.file, lineWith(string(list.at.data), list.at.line("ignoreip"), s), err.Error()}
+				if list.at != nil && list.at.doc != nil {
+					err = &Error{list.at.file, lineWith(list.at.doc.text, list.at.line("ignoreip"), s), err.Error()}
 				}
 				j.Faults = append(j.Faults, err)
 			}
@@ -275,7 +367,7 @@ func (l *loader) resolveFilter(r *resolver, j *Jail) {
 	}
 	if pre := pick(r, func(j *rawJail) *string { return j.Prefregex }, ""); pre.at != nil {
 		def.Prefregex = filter.Expr{Text: pre.v, File: pre.at.file}
-		if pre.at.data != nil {
+		if pre.at.doc != nil {
 			def.Prefregex.Line = pre.at.line("prefregex")
 		}
 	}
@@ -294,16 +386,22 @@ func (l *loader) resolveFilter(r *resolver, j *Jail) {
 	j.Filter = def
 	if len(r.errs) == 0 && len(j.Errors) == 0 {
 		if _, err := filter.Compile(def, time.UTC); err != nil {
-			r.errs = append(r.errs, fmt.Errorf("filter %q: %w", cmp.Or(name.v, j.Name), err))
+			err = fmt.Errorf("filter %q: %w", cmp.Or(name.v, j.Name), err)
+			var placed *filter.ExprError
+			if errors.As(err, &placed) && placed.File != "" {
+				r.errs = append(r.errs, err)
+			} else {
+				r.fail(name.at, "filter", err)
+			}
 		}
 	}
 }
 
 func expressions(list []string, at *layer, key string) []filter.Expr {
-	if at == nil {
+	if at == nil || at.doc == nil {
 		return exprList(list, "", "", 0)
 	}
-	return exprList(list, at.file, string(at.data), at.line(key))
+	return exprList(list, at.file, at.doc.text, at.line(key))
 }
 
 // exprList splits what stands on several lines; each is an expression. Its place
@@ -333,7 +431,7 @@ func (f *Filter) exprs(list []string, key ...string) []filter.Expr {
 	if len(list) == 0 {
 		return nil
 	}
-	return exprList(list, f.Source, f.text, lineOf(f.text, key))
+	return exprList(list, f.Source, f.doc.text, f.doc.line(key...))
 }
 
 // definition returns the filter in one mode.

@@ -48,7 +48,7 @@ func (f *Filter) Check(s Sample) string {
 }
 
 // Text is the filter's file.
-func (f *Filter) Text() string { return f.text }
+func (f *Filter) Text() string { return f.doc.text }
 
 // Definition returns the filter in one of its modes; an empty mode is the first.
 func (f *Filter) Definition(mode string) (filter.Definition, error) {
@@ -70,6 +70,6 @@ func ReadFilter(path string) (*Filter, error) {
 // ParseFilter reads a filter; what is wrong with it is in its Errors.
 func ParseFilter(name, file string, data []byte) *Filter {
 	l := &loader{cfg: &Config{Filters: map[string]*Filter{}}}
-	l.filter(name, file, data, false)
+	l.filter(name, file, data, nil)
 	return l.cfg.Filters[name]
 }

@@ -32,7 +32,7 @@ func (r *resolver) settings() []Setting {
 			}
 			known = true
 			s.Value, s.File = settingText(v), l.file
-			if l.data != nil {
+			if l.doc != nil {
 				s.Line = l.line(key)
 			}
 			break

@@ -3,9 +3,7 @@ package config
 import (
 	"bufio"
 	"fmt"
-	"math"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,51 +15,18 @@ import (
 	"bailiff/pkg/firewall"
 )
 
-// unitSeconds are fail2ban's abbreviations of time; a month is a twelfth of a
-// year of 365.25 days… as fail2ban counts it.
-var unitSeconds = map[string]float64{
-	"s": 1, "sec": 1, "second": 1, "seconds": 1, "secs": 1, "ss": 1,
-	"m": 60, "min": 60, "mins": 60, "minute": 60, "minutes": 60, "mm": 60,
-	"h": 3600, "hour": 3600, "hours": 3600, "hh": 3600,
-	"d": 86400, "day": 86400, "days": 86400, "da": 86400, "dd": 86400,
-	"w": 604800, "week": 604800, "weeks": 604800, "we": 604800, "ww": 604800,
-	"mo": 2629800, "mon": 2629800, "month": 2629800, "months": 2629800,
-	"y": 31557600, "year": 31557600, "years": 31557600, "ye": 31557600, "yy": 31557600,
+func wrongFindTime(d time.Duration) string {
+	if d <= 0 {
+		return "want more than 0"
+	}
+	return ""
 }
 
-var timePart = regexp.MustCompile(`^\s*([+-]?\d+(?:\.\d+)?)\s*([a-z]*)`)
-
-// ParseTime reads a span as fail2ban writes them: 600, 10m, "1d 12h", -1 (for
-// ever). A number without a unit is seconds.
-func ParseTime(s string) (time.Duration, error) {
-	rest := strings.TrimSpace(strings.ToLower(s))
-	if rest == "" {
-		return 0, fmt.Errorf("empty time: want something like 10m, \"1d 12h\", 600 or -1")
+func wrongBanTime(d time.Duration) string {
+	if d == 0 {
+		return "want a time, or -1 for ever"
 	}
-	total := 0.0
-	for rest != "" {
-		m := timePart.FindStringSubmatch(rest)
-		if m == nil {
-			return 0, fmt.Errorf("time %q: want something like 10m, \"1d 12h\", 600 or -1", s)
-		}
-		n, err := strconv.ParseFloat(m[1], 64)
-		if err != nil {
-			return 0, fmt.Errorf("time %q: %w", s, err)
-		}
-		factor := 1.0
-		if m[2] != "" {
-			var ok bool
-			if factor, ok = unitSeconds[m[2]]; !ok {
-				return 0, fmt.Errorf("time %q: unknown unit %q (s, m, h, d, w, mo, y)", s, m[2])
-			}
-		}
-		total += n * factor
-		rest = strings.TrimLeft(rest[len(m[0]):], " \t")
-	}
-	if math.Abs(total) > math.MaxInt64/1e9/2 {
-		return 0, fmt.Errorf("time %q is too long", s)
-	}
-	return time.Duration(total * 1e9).Round(time.Millisecond), nil
+	return ""
 }
 
 // services reads /etc/services once: names of ports.
@@ -101,23 +66,32 @@ func ParsePorts(list []string) ([]firewall.PortRange, error) {
 			if p == "all" || p == "any" || p == "0:65535" || p == "0-65535" {
 				return nil, nil
 			}
-			if n, ok := services()[p]; ok {
-				out = append(out, firewall.PortRange{First: n, Last: n})
-				continue
-			}
-			first, last, ranged := strings.Cut(strings.Replace(p, ":", "-", 1), "-")
-			if !ranged {
-				last = first
-			}
-			a, errA := portNumber(first)
-			b, errB := portNumber(last)
-			if errA != nil || errB != nil || a > b {
+			r, ok := portRange(p)
+			if !ok {
 				return nil, fmt.Errorf("port %q: want a number from 1 to 65535, a name of /etc/services, or a range like 1000:2000", p)
 			}
-			out = append(out, firewall.PortRange{First: a, Last: b})
+			out = append(out, r)
 		}
 	}
 	return out, nil
+}
+
+// portRange reads one port or a range of them. A name may hold a hyphen: http-alt:9000.
+func portRange(s string) (r firewall.PortRange, ok bool) {
+	if n, err := portNumber(s); err == nil {
+		return firewall.PortRange{First: n, Last: n}, true
+	}
+	for i := range len(s) {
+		if s[i] != ':' && s[i] != '-' {
+			continue
+		}
+		a, errA := portNumber(s[:i])
+		b, errB := portNumber(s[i+1:])
+		if errA == nil && errB == nil && a <= b {
+			return firewall.PortRange{First: a, Last: b}, true
+		}
+	}
+	return r, false
 }
 
 func portNumber(s string) (uint16, error) {

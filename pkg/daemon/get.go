@@ -23,6 +23,16 @@ func seconds(d time.Duration) any {
 	return int(d / time.Second)
 }
 
+// banSeconds answers for bantime, as it was written if it is too long for a Duration.
+func banSeconds(c *config.Jail) any {
+	if text, ok := setting(c, "bantime").(string); ok && c.BanTime == config.LongestTime {
+		if n, err := config.ParseSeconds(text); err == nil && n.Duration() == c.BanTime && !n.IsFloat {
+			return int(n.Int)
+		}
+	}
+	return seconds(c.BanTime)
+}
+
 func stringsList(list []string) control.List {
 	out := control.List{}
 	for _, s := range list {
@@ -134,7 +144,7 @@ func (d *Daemon) getOf(j *jail.Jail, what string, more []string) (any, error) {
 	case "findtime":
 		return seconds(s.FindTime), nil
 	case "bantime":
-		return seconds(s.BanTime), nil
+		return banSeconds(&s), nil
 	case "maxretry":
 		return s.MaxRetry, nil
 	case "maxmatches":

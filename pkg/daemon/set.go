@@ -305,7 +305,11 @@ func change(s *config.Jail, what string, c *command) error {
 	case "findtime":
 		return span(&s.FindTime)
 	case "bantime":
-		return span(&s.BanTime)
+		err := span(&s.BanTime)
+		if err == nil && s.BanTime == config.LongestTime {
+			s.Settings = withSetting(s.Settings, "bantime", value) // it is told as it was given
+		}
+		return err
 	case "addignoreip":
 		ignore := s.Ignore
 		ignore.Prefixes, ignore.Names, ignore.Files = slices.Clone(ignore.Prefixes), slices.Clone(ignore.Names), slices.Clone(ignore.Files)

@@ -3,7 +3,6 @@ package fail2ban
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -354,12 +353,22 @@ func (j *Jail) LogFiles() []LogFile {
 	return out
 }
 
-// Exists reports whether a tree of fail2ban's is in a directory.
+// Exists reports whether a tree of fail2ban's is in a directory: any file of its jails.
 func Exists(dir string) bool {
-	for _, f := range []string{"jail.conf", "jail.local"} {
-		if _, err := os.Stat(filepath.Join(dir, f)); err == nil {
+	for _, f := range []string{"jail.conf", "jail.local", "jail.d/*.conf", "jail.d/*.local"} {
+		if m, _ := filepath.Glob(filepath.Join(dir, f)); len(m) > 0 {
 			return true
 		}
 	}
 	return false
+}
+
+// PartOf returns what else of a tree of fail2ban's is in a directory; empty: nothing.
+func PartOf(dir string) string {
+	for _, f := range []string{"fail2ban.conf", "fail2ban.local", "filter.d", "action.d"} {
+		if exists(filepath.Join(dir, f)) {
+			return f
+		}
+	}
+	return ""
 }

@@ -1,0 +1,261 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+// document is a TOML file that was parsed, with the places of its keys. It is decoded a
+// table at a time, in the order of the file, and value by value: what is wrong with one
+// costs no other, and the outcome is always the same.
+type document struct {
+	file  string
+	text  string
+	table map[string]any
+	at    map[string]place
+}
+
+// mistake is a key that is unknown, or whose value is none of its.
+type mistake struct {
+	key     []string // from the table on that was decoded
+	unknown bool
+	err     *Error
+}
+
+// parseDocument parses a file. The error is an *Error.
+func parseDocument(file string, data []byte) (d *document, err error) {
+	defer func() {
+		if r := recover(); r != nil { // a file is never worth more than itself
+			d, err = nil, &Error{file, 0, fmt.Sprintf("can't be read as TOML: %v", r)}
+		}
+	}()
+	d = &document{file: file, text: string(data), table: map[string]any{}}
+	if _, err := toml.Decode(d.text, &d.table); err != nil {
+		var pe toml.ParseError
+		if !errors.As(err, &pe) {
+			return nil, &Error{file, 0, strings.TrimPrefix(err.Error(), "toml: ")}
+		}
+		msg := cmp.Or(pe.Message, pe.Error())
+		if pe.LastKey != "" && !strings.Contains(msg, pe.LastKey) {
+			msg = pe.LastKey + ": " + msg
+		}
+		return nil, &Error{file, pe.Position.Line, msg}
+	}
+	d.at = places(d.text)
+	return d, nil
+}
+
+// line returns where a key stands, or the nearest table around it; 0: nowhere.
+func (d *document) line(path ...string) int {
+	for ; len(path) > 0; path = path[:len(path)-1] {
+		if p, ok := d.at[pathKey(path)]; ok {
+			return p.line
+		}
+	}
+	return 0
+}
+
+// holds reports whether a key is there.
+func (d *document) holds(path ...string) bool {
+	_, ok := d.at[pathKey(path)]
+	return ok
+}
+
+// inOrder are the keys of a table as they stand in the file.
+func (d *document) inOrder(path []string, table map[string]any) []string {
+	keys := sortedKeys(table)
+	order := func(k string) int { return d.at[pathKey(append(slices.Clone(path), k))].order }
+	slices.SortStableFunc(keys, func(a, b string) int { return cmp.Compare(order(a), order(b)) })
+	return keys
+}
+
+// get returns a value of the file, or nil.
+func (d *document) get(path ...string) any {
+	var v any = d.table
+	for _, k := range path {
+		t, ok := v.(map[string]any)
+		if !ok {
+			return nil
+		}
+		v = t[k]
+	}
+	return v
+}
+
+// decode fills a struct with the table at a path. What is not there, or wrong, stays as
+// it is.
+func (d *document) decode(into any, path ...string) []mistake {
+	v := d.get(path...)
+	if v == nil {
+		return nil
+	}
+	dec := &decoder{doc: d, from: len(path)}
+	dec.value(path, v, reflect.ValueOf(into).Elem())
+	return dec.mistakes
+}
+
+type decoder struct {
+	doc      *document
+	from     int // of a path, what is not told
+	mistakes []mistake
+}
+
+func (d *decoder) fail(path []string, unknown bool, format string, args ...any) bool {
+	d.mistakes = append(d.mistakes, mistake{
+		slices.Clone(path[min(d.from, len(path)):]), unknown,
+		&Error{d.doc.file, d.doc.line(path...), fmt.Sprintf(format, args...)},
+	})
+	return false
+}
+
+// wrong tells of a value of another type than its key has.
+func (d *decoder) wrong(path []string, v any, want string) bool {
+	return d.fail(path, false, "%s: want %s, not %s", toml.Key(path[min(d.from, len(path)-1):]).String(), want, described(v))
+}
+
+type fromTOML interface{ UnmarshalTOML(any) error }
+
+// value decodes one value, and reports whether it could.
+func (d *decoder) value(path []string, v any, rv reflect.Value) bool {
+	if u, ok := rv.Addr().Interface().(fromTOML); ok {
+		if err := u.UnmarshalTOML(v); err != nil {
+			rv.SetZero()
+			return d.fail(path, false, "%s: %v", toml.Key(path[min(d.from, len(path)-1):]).String(), err)
+		}
+		return true
+	}
+	switch rv.Kind() {
+	case reflect.Pointer:
+		x := reflect.New(rv.Type().Elem())
+		ok := d.value(path, v, x.Elem())
+		if ok || x.Elem().Kind() == reflect.Struct { // of a table, what is right
+			rv.Set(x)
+		}
+		return ok
+	case reflect.Interface:
+		rv.Set(reflect.ValueOf(v))
+		return true
+	case reflect.Struct:
+		return d.structure(path, v, rv)
+	case reflect.Map:
+		t, ok := v.(map[string]any)
+		if !ok {
+			return d.wrong(path, v, "a table")
+		}
+		rv.Set(reflect.MakeMap(rv.Type()))
+		for _, k := range d.doc.inOrder(path, t) {
+			x := reflect.New(rv.Type().Elem()).Elem()
+			if d.value(append(slices.Clone(path), k), t[k], x) {
+				rv.SetMapIndex(reflect.ValueOf(k), x)
+			}
+		}
+		return true
+	case reflect.Slice:
+		list, ok := listOf(v)
+		if !ok {
+			return d.wrong(path, v, "an array")
+		}
+		rv.Set(reflect.MakeSlice(rv.Type(), len(list), len(list)))
+		for i, x := range list {
+			ok = d.value(append(slices.Clone(path), strconv.Itoa(i)), x, rv.Index(i)) && ok
+		}
+		return ok
+	case reflect.String:
+		s, ok := v.(string)
+		if !ok {
+			return d.wrong(path, v, "a string")
+		}
+		rv.SetString(s)
+	case reflect.Bool:
+		b, ok := v.(bool)
+		if !ok {
+			return d.wrong(path, v, "true or false")
+		}
+		rv.SetBool(b)
+	case reflect.Int:
+		n, ok := v.(int64)
+		if !ok || int64(int(n)) != n {
+			return d.wrong(path, v, "a whole number")
+		}
+		rv.SetInt(n)
+	default:
+		panic(fmt.Sprintf("config: no values of TOML for %v", rv.Type()))
+	}
+	return true
+}
+
+func (d *decoder) structure(path []string, v any, rv reflect.Value) bool {
+	t, ok := v.(map[string]any)
+	if !ok {
+		return d.wrong(path, v, "a table")
+	}
+	fields := map[string]int{}
+	for i := range rv.NumField() {
+		fields[rv.Type().Field(i).Tag.Get("toml")] = i
+	}
+	known := sortedKeys(fields)
+	good := true
+	seen := map[int]string{}
+	for _, k := range d.doc.inOrder(path, t) {
+		at := append(slices.Clone(path), k)
+		i, ok := fields[k]
+		if !ok { // the case of letters does not count
+			if n := slices.IndexFunc(known, func(f string) bool { return strings.EqualFold(f, k) }); n >= 0 {
+				i, ok = fields[known[n]], true
+			}
+		}
+		switch other, twice := seen[i]; {
+		case !ok:
+			d.fail(at, true, "unknown key %q%s", toml.Key(at).String(), closest(k, known))
+		case twice:
+			d.fail(at, true, "%q and %q are the same key", other, k)
+		default:
+			seen[i] = k
+			good = d.value(at, t[k], rv.Field(i)) && good
+		}
+	}
+	return good
+}
+
+// listOf returns an array's values; tables are one, too.
+func listOf(v any) ([]any, bool) {
+	switch v := v.(type) {
+	case []any:
+		return v, true
+	case []map[string]any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = v[i]
+		}
+		return out, true
+	}
+	return nil, false
+}
+
+// described returns a value as a person would say it.
+func described(v any) string {
+	switch v := v.(type) {
+	case string:
+		return fmt.Sprintf("%.40q", v)
+	case float64:
+		return number(v)
+	case map[string]any:
+		return "a table"
+	case []any, []map[string]any:
+		return "an array"
+	case time.Time:
+		return "a date"
+	}
+	return fmt.Sprint(v)
+}
+
+// number writes a number without an exponent.
+func number(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }

@@ -1,0 +1,210 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"bailiff/pkg/action"
+	"bailiff/pkg/firewall"
+)
+
+// What bailiff.toml says of the daemon.
+
+var logLevels = []string{"CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG", "TRACEDEBUG", "HEAVYDEBUG"}
+
+// main reads bailiff.toml. The error is for a file of which nothing can be read.
+func (l *loader) main(file string, data []byte) error {
+	doc, err := parseDocument(file, data)
+	if err != nil {
+		return err
+	}
+	var raw rawMain
+	wrong := map[string]bool{} // what has a mistake: a key, or a table
+	fail := func(format string, args ...any) func(path ...string) {
+		return func(path ...string) {
+			wrong[path[0]] = true
+			l.complain(l.stays(&Error{file, doc.line(path...), fmt.Sprintf(format, args...)}))
+		}
+	}
+	for _, m := range doc.decode(&raw) {
+		switch doc.get(m.key...).(type) {
+		case map[string]any, []map[string]any:
+			if m.unknown && len(m.key) == 1 {
+				l.doubt(m.err) // it may mean jail or default
+				continue
+			}
+		default:
+			if _, ok := rawFields[m.key[0]]; m.unknown && len(m.key) == 1 && ok {
+				m.err.Msg += ": it belongs to [default] or to [jail.NAME]"
+			}
+		}
+		if !m.unknown {
+			wrong[m.key[0]] = true
+			m.err = l.stays(m.err)
+		}
+		l.complain(m.err)
+	}
+	if raw.LogLevel != "" {
+		if level, err := ParseLogLevel(raw.LogLevel); err != nil {
+			fail("%v", err)("loglevel")
+		} else {
+			l.cfg.Log.Level = level
+		}
+	}
+	l.cfg.Log.Target = cmp.Or(raw.LogTarget, l.cfg.Log.Target)
+	l.cfg.Socket = cmp.Or(raw.Socket, l.cfg.Socket)
+	for _, v := range raw.Environment {
+		if err := action.CheckVariable(v); err != nil {
+			fail("%v", err)("environment")
+			continue
+		}
+		l.cfg.Environment = append(l.cfg.Environment, v)
+	}
+	l.database(raw.Database, fail)
+	l.cfg.ReadSocket, l.cfg.ReadGroup = raw.Read.Socket, raw.Read.Group
+	if (raw.Read.Socket == "") != (raw.Read.Group == "") {
+		fail("[read] needs both: socket, a path, and group, who may ask there")("read")
+		l.cfg.ReadSocket = ""
+	}
+	l.firewall(raw.Firewall, fail)
+	l.exports(doc, raw.Export)
+	l.keep(wrong)
+	for _, s := range []struct{ key, given, holds string }{
+		{"loglevel", raw.LogLevel, l.cfg.Log.Level}, {"logtarget", raw.LogTarget, l.cfg.Log.Target}, {"socket", raw.Socket, l.cfg.Socket},
+	} {
+		set := Setting{Name: s.key, Value: s.holds}
+		if s.given != "" {
+			set.File, set.Line = file, doc.line(s.key)
+		}
+		l.cfg.Settings = append(l.cfg.Settings, set)
+	}
+	return l.mainJails(doc)
+}
+
+// mainJails reads [default] and [jail.NAME], in the order of the file.
+func (l *loader) mainJails(doc *document) error {
+	l.defaults = &layer{file: doc.file, doc: doc, table: []string{"default"}}
+	for _, key := range []string{"default", "jail"} {
+		if v := doc.get(key); v != nil {
+			if _, ok := v.(map[string]any); !ok {
+				l.doubt(&Error{doc.file, doc.line(key), fmt.Sprintf("%s: want a table, not %s", key, described(v))})
+			}
+		}
+	}
+	l.defaults.mistakes = doc.decode(&l.defaults.raw, "default")
+	for _, m := range l.defaults.mistakes {
+		if len(m.key) > 0 { // else it is told
+			l.complain(m.err)
+		}
+	}
+	jails, _ := doc.get("jail").(map[string]any)
+	for _, name := range doc.inOrder([]string{"jail"}, jails) {
+		of := layer{file: doc.file, doc: doc, table: []string{"jail", name}}
+		of.mistakes = doc.decode(&of.raw, "jail", name)
+		j := l.jail(name)
+		j.layers = append(j.layers, of)
+	}
+	return nil
+}
+
+// stays adds to a mistake what it leads to in a running daemon.
+func (l *loader) stays(err *Error) *Error {
+	if l.was != nil {
+		err.Msg += "; it stays as it was"
+	}
+	return err
+}
+
+// keep has what is wrong stay as it was, where a daemon runs.
+func (l *loader) keep(wrong map[string]bool) {
+	if l.was == nil {
+		return
+	}
+	for _, key := range sortedKeys(wrong) {
+		switch c, was := l.cfg, l.was; key {
+		case "loglevel":
+			c.Log.Level = was.Log.Level
+		case "logtarget":
+			c.Log.Target = was.Log.Target
+		case "socket":
+			c.Socket = was.Socket
+		case "environment":
+			c.Environment = was.Environment
+		case "read":
+			c.ReadSocket, c.ReadGroup = was.ReadSocket, was.ReadGroup
+		case "database":
+			c.Database = was.Database
+		case "firewall":
+			c.Firewall, c.NoFirewall, c.RemoveForeign = was.Firewall, was.NoFirewall, was.RemoveForeign
+		case "export":
+			// one by one, but where it is no table
+			if len(c.Exports) == 0 {
+				c.Exports = was.Exports
+			}
+		}
+	}
+}
+
+// hookNames are the places where a chain can be attached.
+var hookNames = []string{"input", "forward", "prerouting"}
+
+func (l *loader) firewall(raw rawFirewall, fail func(string, ...any) func(...string)) {
+	l.cfg.NoFirewall = raw.Enabled != nil && !*raw.Enabled
+	switch raw.Foreign {
+	case "", "adopt":
+	case "remove":
+		l.cfg.RemoveForeign = true
+	default:
+		fail("foreign %q: want adopt or remove", raw.Foreign)("firewall", "foreign")
+	}
+	fw := &l.cfg.Firewall
+	fw.Table, fw.Chain = raw.Table, raw.Chain
+	priority := -1
+	if raw.Priority != nil {
+		priority = *raw.Priority
+	}
+	hooks := raw.Hook
+	if len(hooks) == 0 {
+		hooks = stringList{"input"}
+	}
+	for _, h := range hooks {
+		if !slices.Contains(hookNames, h) {
+			fail("hook %q: want input, forward or prerouting", h)("firewall", "hook")
+			continue
+		}
+		fw.Hooks = append(fw.Hooks, firewall.Hook{Name: h, Priority: priority})
+	}
+}
+
+func (l *loader) database(raw rawDatabase, fail func(string, ...any) func(...string)) {
+	db := &l.cfg.Database
+	if raw.Path != nil {
+		db.Path = DatabasePath(*raw.Path)
+	}
+	if raw.PurgeAge != nil {
+		age, err := ParseTime(string(*raw.PurgeAge))
+		if err != nil || age < 0 {
+			fail("purgeage %q: want a time", *raw.PurgeAge)("database", "purgeage")
+		} else {
+			db.PurgeAge = age
+		}
+	}
+	if raw.MaxMatches != nil {
+		if *raw.MaxMatches < 0 {
+			fail("maxmatches %d: want 0 or more", *raw.MaxMatches)("database", "maxmatches")
+		} else {
+			db.MaxMatches = *raw.MaxMatches
+		}
+	}
+}
+
+// ParseLogLevel reads one of fail2ban's levels, in any case.
+func ParseLogLevel(s string) (string, error) {
+	level := strings.ToUpper(s)
+	if !slices.Contains(logLevels, level) {
+		return "", fmt.Errorf("log level %q: want %s", s, strings.Join(logLevels, ", "))
+	}
+	return level, nil
+}
