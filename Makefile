@@ -30,7 +30,7 @@ demo: build packages
 	go run ./examples/django/demo $(DEMO)
 
 # Where goroutines meet: tested with the race detector, which needs cgo and gcc.
-RACED := ./pkg/clock ./pkg/filter ./pkg/action ./pkg/jail ./pkg/source ./pkg/ban ./pkg/firewall ./pkg/store ./pkg/control ./pkg/eventlog
+RACED := ./pkg/resolve ./pkg/clock ./pkg/filter ./pkg/action ./pkg/jail ./pkg/source ./pkg/ban ./pkg/firewall ./pkg/store ./pkg/control ./pkg/eventlog
 
 test: build packages
 	bin/bailiff filter test

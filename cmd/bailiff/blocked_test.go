@@ -91,11 +91,13 @@ var blockages = []blockage{
 		name:   "resolver",
 		config: illJail("resolver", "@D@/resolver.log", "usedns = \"warn\"\n"),
 		begin: func(w *blockedWorld) {
-			for i := range 300 {
-				w.fail("resolver.log", fmt.Sprintf("h%d.example.org", i))
+			var names []string
+			for i := range 3000 {
+				names = append(names, fmt.Sprintf("h%d.example.org", i))
 			}
-			w.fail("resolver.log", "late.example.org", "198.51.100.31")
+			w.fail("resolver.log", append(names, "late.example.org", "198.51.100.31")...)
 			w.until("the address behind the names is banned", func() bool { return w.holds("resolver", "198.51.100.31") })
+			w.said("[resolver] host names whose address no name server told in time were given up, ")
 		},
 		end:  func(w *blockedWorld) { w.names.Store(true) },
 		late: func(w *blockedWorld) bool { return w.holds("resolver", "198.51.100.77") },
@@ -430,6 +432,7 @@ func (w *blockedWorld) startIn() {
 	exited := make(chan struct{})
 	go func() { _ = c.Wait(); close(exited) }()
 	w.t.Cleanup(func() {
+		_ = w.api.Stop() // if it was not yet
 		select {
 		case <-exited:
 		case <-time.After(10 * promisedChange):
@@ -461,4 +464,72 @@ func TestBlockedWorld(t *testing.T) {
 			runBlocked(t, byName[p[0]], byName[p[1]])
 		})
 	}
+}
+
+// TestUnbanDuringReload: what is to be lifted while jails are replaced is lifted, and
+// answered in time.
+func TestUnbanDuringReload(t *testing.T) {
+	host := server(t)
+	w := &blockedWorld{dir: t.TempDir()}
+	w.daemonAt = &daemonAt{t: t, host: host}
+	w.database, w.target = w.path("db.sqlite3"), w.path("log")
+	config := func(maxretry int) {
+		w.write("conf/bailiff.toml", fmt.Sprintf("[jail.well]\nenabled = true\nfailregex = '^\\s*failed <HOST>$'\nlogpath = %q\nmaxretry = %d\n", w.path("well.log"), maxretry))
+	}
+	config(2)
+	w.write("well.log", "")
+	w.startIn()
+	const many = 20_000
+	var ips []string
+	for i := range many {
+		ips = append(ips, fmt.Sprintf("2001:db8::%x:%x", i>>8+1, i&255))
+	}
+	for rest := ips; len(rest) > 0; rest = rest[min(len(rest), 2000):] {
+		w.answers("ban", promisedChange, func() error {
+			_, err := w.api.Ban("well", control.BanRequest{IPs: rest[:min(len(rest), 2000)]})
+			return err
+		})
+	}
+	banned := func() int {
+		s, err := w.api.Jail("well")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Banned
+	}
+	w.until("all are banned", func() bool { return banned() == many })
+	reloads := make(chan error, 1)
+	go func() {
+		var err error
+		for i := range 10 {
+			config(3 + i)
+			if _, e := w.api.Reload(); e != nil {
+				err = e
+			}
+		}
+		reloads <- err
+	}()
+	lost := 0
+	for rest := ips; len(rest) > 0; rest = rest[min(len(rest), 500):] {
+		res, err := w.api.Unban(control.UnbanRequest{IPs: rest[:min(len(rest), 500)]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range res {
+			if r.Count == 0 && r.Pending == "" {
+				lost++
+			}
+		}
+	}
+	if err := <-reloads; err != nil {
+		t.Error(err)
+	}
+	if lost > 0 {
+		t.Errorf("%d of %d are said not to be banned", lost, many)
+	}
+	w.until("all are lifted", func() bool { return banned() == 0 })
+	w.until("the kernel has none", func() bool {
+		out, err := w.host.Command(context.Background(), "nft", "list", "set", "inet", "f2b-table", "addr6-set-well").CombinedOutput()
+		return err == nil && !strings.Contains(string(out), "elements")
+	})
 }
