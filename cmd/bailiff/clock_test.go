@@ -22,6 +22,17 @@ import (
 	"bailiff/pkg/netlab"
 )
 
+// withTestClock builds the program with a clock that is off by what the file says that
+// BAILIFF_TEST_CLOCK names.
+func withTestClock(t *testing.T) (program string) {
+	t.Helper()
+	program = filepath.Join(t.TempDir(), "bailiff")
+	if out, err := exec.Command("go", "build", "-tags", "testclock", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return program
+}
+
 // TestClocks sets the clock at every moment of a ban: whatever is done to it, each
 // attacker is banned for bantime of the time that passes, and the list, the kernel and
 // the database agree on when it ends. The daemon is one whose clock is off by what a
@@ -31,10 +42,7 @@ func TestClocks(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Fatal("this test makes network namespaces: run it as root (make test says how)")
 	}
-	program := filepath.Join(t.TempDir(), "bailiff")
-	if out, err := exec.Command("go", "build", "-tags", "testclock", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	program := withTestClock(t)
 	const day = 24 * time.Hour
 	set := func(by time.Duration) clockStep {
 		return clockStep{name: fmt.Sprintf("set by %v", by), do: func(c *clockCase) error { return c.set(by) }, told: by.Abs() >= time.Second}
