@@ -113,7 +113,11 @@ func printJail(w io.Writer, j jail.Status) {
 		}
 		return text
 	}
-	fmt.Fprintf(w, "jail %s: %d failures within %s ban for %s\n", j.Name, j.MaxRetry, forever(j.FindTime), forever(j.BanTime))
+	lasts := forever(j.BanTime)
+	if j.BanTime >= 0 {
+		lasts = "for " + lasts
+	}
+	fmt.Fprintf(w, "jail %s: %d failures within %s ban %s\n", j.Name, j.MaxRetry, forever(j.FindTime), lasts)
 	fmt.Fprintf(w, "failed: %d addresses now, %d failures in all\n", j.Failed, j.TotalFailed)
 	for _, f := range j.Files {
 		if f.Error != "" {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/safefile"
 )
 
 // layer is one file's word on a jail.
@@ -143,7 +144,7 @@ func (l *loader) user(path string) error {
 			return l.gone()
 		}
 	}
-	data, err := os.ReadFile(main)
+	data, err := safefile.ReadConfig(main)
 	switch {
 	case errors.Is(err, os.ErrNotExist) && fi.IsDir():
 		if part := fail2ban.PartOf(dir); part != "" {
@@ -174,7 +175,7 @@ func (l *loader) user(path string) error {
 				continue
 			}
 			file := filepath.Join(in, f.Name())
-			data, err := os.ReadFile(file)
+			data, err := safefile.ReadConfig(file)
 			if errors.Is(err, os.ErrNotExist) && f.Type()&os.ModeSymlink == 0 {
 				continue // it was deleted this moment
 			}

@@ -2,10 +2,11 @@ package config
 
 import (
 	"cmp"
-	"os"
 	"path/filepath"
 
 	"github.com/BurntSushi/toml"
+
+	"bailiff/pkg/safefile"
 )
 
 // ConfiguredSocket is the socket that the daemon of a configuration directory listens
@@ -15,7 +16,7 @@ func ConfiguredSocket(dir string) string {
 	var main struct {
 		Socket any `toml:"socket"`
 	}
-	data, err := os.ReadFile(filepath.Join(dir, "bailiff.toml"))
+	data, err := safefile.ReadConfig(filepath.Join(dir, "bailiff.toml"))
 	if err == nil {
 		_, _ = toml.Decode(string(data), &main)
 	}

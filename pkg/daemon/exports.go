@@ -237,7 +237,12 @@ func replaceFile(path string, data []byte) error {
 		}
 	}
 	mode, uid, gid := fs.FileMode(0o644), -1, -1
-	if fi, err := os.Lstat(path); err == nil && fi.Mode().IsRegular() {
+	switch fi, err := os.Lstat(path); {
+	case err != nil:
+	case !fi.Mode().IsRegular() && fi.Mode()&fs.ModeSymlink == 0:
+		// A device, above all: a link to /dev/null would have it replaced for the whole machine.
+		return fmt.Errorf("%s %w: it is left alone; remove it, or name another file", path, &safefile.KindError{Path: path, Mode: fi.Mode()})
+	case fi.Mode().IsRegular():
 		mode = fi.Mode().Perm()
 		if st, ok := fi.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
 			uid, gid = int(st.Uid), int(st.Gid)

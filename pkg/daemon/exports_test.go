@@ -3,6 +3,7 @@ package daemon
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -60,5 +61,31 @@ func TestReplaceFile(t *testing.T) {
 	}
 	if data, _ := os.ReadFile(victim); string(data) != "victim" {
 		t.Errorf("the victim holds %q", data)
+	}
+}
+
+// TestReplaceOnlyFiles: what is no regular file isn't replaced by one, also not behind a
+// link of root's.
+func TestReplaceOnlyFiles(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Fatal("this test makes a device: run it as root (make test says how)")
+	}
+	dir := t.TempDir()
+	for name, mode := range map[string]uint32{"device": syscall.S_IFCHR, "fifo": syscall.S_IFIFO, "socket": syscall.S_IFSOCK} {
+		path := filepath.Join(dir, name)
+		if err := syscall.Mknod(path, mode|0o600, 1<<8|3); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(path, path+"-link"); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range []string{path, path + "-link"} {
+			if err := replaceFile(p, []byte("bans")); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+				t.Errorf("%s: %v", p, err)
+			}
+		}
+		if fi, err := os.Lstat(path); err != nil || fi.Mode().IsRegular() {
+			t.Errorf("%s is %v, %v", path, fi.Mode(), err)
+		}
 	}
 }

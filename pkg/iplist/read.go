@@ -114,9 +114,12 @@ func openRegular(name string) (*os.File, error) {
 func readFile(name string, read func(io.Reader) error) error {
 	f, err := openRegular(name)
 	var path *fs.PathError
+	var kind *safefile.KindError
 	switch {
 	case errors.As(err, &path):
 		return fmt.Errorf("%s: %w", name, path.Err)
+	case errors.As(err, &kind):
+		return fmt.Errorf("%s: %w", name, err)
 	case err != nil:
 		return err
 	}

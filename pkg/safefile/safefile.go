@@ -167,6 +167,38 @@ func ReadFile(path string, most int64) ([]byte, error) {
 	return data, err
 }
 
+// ReadConfig reads a file of a configuration: a regular file of 64 MiB at most. Whoever
+// may write there commands the daemon, so every symbolic link is followed; but a FIFO or
+// a terminal among the files is an error, not something to wait for.
+func ReadConfig(path string) ([]byte, error) {
+	fi, err := os.Stat(path)
+	if err == nil && !fi.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: &KindError{path, fi.Mode()}}
+	}
+	if err != nil {
+		return nil, err
+	}
+	// It may have been replaced since: not even then is anything waited for.
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	now, err := file.Stat()
+	if err == nil && !now.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: &KindError{path, now.Mode()}}
+	}
+	if err != nil {
+		return nil, err
+	}
+	const most = 64 << 20
+	data, err := io.ReadAll(io.LimitReader(file, most+1))
+	if err == nil && len(data) > most {
+		err = &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("is larger than %d bytes", most)}
+	}
+	return data, err
+}
+
 // Create opens a file for writing, or makes it with perm. It takes only a regular
 // file with one name that belongs to root or to this process's user: no symbolic link
 // in its last place, no FIFO, no device, and nothing that another name of it would

@@ -70,7 +70,7 @@ func neighbours(path string, all bool) []neighbour {
 }
 
 func names(dir string, each func(string) bool) {
-	d, err := os.Open(dir)
+	d, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return
 	}

@@ -15,6 +15,8 @@ import (
 	"sort"
 	"strings"
 	"unicode"
+
+	"bailiff/pkg/safefile"
 )
 
 // Error is a mistake in a file.
@@ -98,7 +100,7 @@ func ReadFiles(files ...string) (*Config, error) {
 		order = append(order, includes(f, nil, &c.Warnings)...)
 	}
 	for _, f := range order {
-		data, err := os.ReadFile(f)
+		data, err := safefile.ReadConfig(f)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -121,7 +123,7 @@ func includes(file string, seen []string, warnings *[]error) []string {
 	if slices.Contains(seen, file) {
 		return nil
 	}
-	data, err := os.ReadFile(file)
+	data, err := safefile.ReadConfig(file)
 	if err != nil {
 		return []string{file} // the error is told when it is read
 	}
@@ -414,7 +416,7 @@ func (c *Config) lookUp(section, name string, vars map[string]string) (Value, bo
 // HasSections reports whether a file has a [section], so that it can be one of
 // fail2ban's.
 func HasSections(path string) bool {
-	data, err := os.ReadFile(path)
+	data, err := safefile.ReadConfig(path)
 	if err != nil {
 		return true
 	}
