@@ -50,6 +50,8 @@ type UnbanResult struct {
 	Error string   `json:"error,omitempty"`
 	// Pending is as with a ban; if Count is 0, whether there is a ban is not known yet.
 	Pending string `json:"pending,omitempty"`
+	// Undone: some jail has not come to it at all, so Count may be too small.
+	Undone bool `json:"-"`
 }
 
 // ReloadResult is the answer to POST /v1/reload.

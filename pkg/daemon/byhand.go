@@ -130,6 +130,7 @@ func note(res *control.UnbanResult, name string, count int, err error) {
 	switch {
 	case errors.As(err, &busy) && busy.Later:
 		res.Pending = joined(res.Pending, err)
+		res.Undone = res.Undone || !busy.Unlisted
 	case err != nil:
 		res.Error = joined(res.Error, err)
 	}

@@ -496,7 +496,7 @@ func (d *Daemon) unbanAs(name string, ips []string, all, strict bool) (any, erro
 	n := 0
 	var missed []string
 	for _, x := range res {
-		if x.Count == 0 && x.Pending != "" {
+		if x.Count == 0 && x.Undone {
 			return nil, pyError("TimeoutError", x.Pending)
 		}
 		n += x.Count

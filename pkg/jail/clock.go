@@ -76,6 +76,8 @@ func (j *Jail) newYears(year int) {
 
 // expire takes bans off the list that have ended.
 func (j *Jail) expire() {
+	j.work.begin(&endingBans)
+	defer j.work.end()
 	over := j.bans.Expire(j.deps.Clock.Now().Add(-expireGrace))
 	j.awake(over)
 	for _, b := range over {

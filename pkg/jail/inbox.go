@@ -17,6 +17,10 @@ import (
 // Tests wait for longer.
 var patience = 80 * time.Millisecond
 
+// starved is how long they wait for a jail that does nothing which takes long: it lacks
+// only the processor.
+const starved = 5 * time.Second
+
 // inboxMost is how many commands wait for a jail that is busy; more are refused.
 const inboxMost = 1000
 
@@ -29,6 +33,8 @@ type BusyError struct {
 	Doing string // what keeps it
 	// Later: it is done as soon as the jail comes to it. Else it is not.
 	Later bool
+	// Unlisted: there is no such ban. The kernel may still hold one that nobody knows of.
+	Unlisted bool
 }
 
 func (e *BusyError) Error() string {
@@ -134,7 +140,9 @@ func (j *Jail) serve() {
 			if o.gone.Load() {
 				continue
 			}
+			j.work.begin(&commanded)
 			o.do(j)
+			j.work.end()
 			o.done = true
 			j.publish()
 			if o.ran != nil {
@@ -161,17 +169,24 @@ func (j *Jail) within(most time.Duration, later bool, f func(*Jail)) error {
 		if errors.Is(err, errEnded) {
 			return fmt.Errorf("jail %s: %w", j.Configured.Name, err)
 		}
-		return &BusyError{j.Configured.Name, err.Error(), false}
+		return &BusyError{Jail: j.Configured.Name, Doing: err.Error()}
 	}
 	timer := time.NewTimer(most)
 	defer timer.Stop()
-	select {
-	case <-o.ran:
-	case <-timer.C:
-		if !later {
-			o.gone.Store(true)
+	for end := time.Now().Add(max(most, starved)); ; timer.Reset(most) {
+		select {
+		case <-o.ran:
+		case <-timer.C:
+			doing, at := j.doing(most)
+			if !at && time.Now().Before(end) {
+				continue
+			}
+			if !later {
+				o.gone.Store(true)
+			}
+			return &BusyError{Jail: j.Configured.Name, Doing: doing, Later: later}
 		}
-		return &BusyError{j.Configured.Name, j.doing(), later}
+		break
 	}
 	if !o.done {
 		return fmt.Errorf("jail %s: %w", j.Configured.Name, errEnded)
@@ -207,14 +222,42 @@ func command[T any](j *Jail, f func(*Jail) (T, error)) (T, error) {
 	return a.v, a.err
 }
 
-// doing is what keeps the jail.
-func (j *Jail) doing() string {
+// doing is what keeps the jail, and whether it is at that for long already; else it is
+// the processor that is not to be had.
+func (j *Jail) doing(long time.Duration) (text string, at bool) {
 	if j.over.Load() {
-		return "it is being started anew"
+		return "it is being started anew", true
 	}
-	since := j.busySince.Load()
-	if since == 0 {
-		return "it has much to do"
+	what, since, at := j.work.now()
+	if took := time.Since(since); at && took >= long/2 {
+		return fmt.Sprintf("it has been %s for %v", what, took.Round(10*time.Millisecond)), true
 	}
-	return fmt.Sprintf("it has been reading a piece of its log for %v", time.Since(time.Unix(0, since)).Round(10*time.Millisecond))
+	return "it has much to do", false
+}
+
+// work is what a jail's goroutine is at, for those who wait for it.
+type work struct {
+	since atomic.Int64 // in ns since 1970; 0: at nothing that could take long
+	what  atomic.Pointer[string]
+}
+
+var (
+	readingPiece = "reading a piece of its log"
+	commanded    = "carrying out another command"
+	endingBans   = "ending bans"
+)
+
+func (w *work) begin(what *string) {
+	w.what.Store(what)
+	w.since.Store(time.Now().UnixNano())
+}
+
+func (w *work) end() { w.since.Store(0) }
+
+func (w *work) now() (what string, since time.Time, at bool) {
+	ns := w.since.Load()
+	if ns == 0 {
+		return "", time.Time{}, false
+	}
+	return *w.what.Load(), time.Unix(0, ns), true
 }

@@ -151,10 +151,10 @@ type Jail struct {
 	stop   context.CancelFunc
 	done   chan struct{}
 	// What others may look at at any time; the rest is the jail's goroutine's alone.
-	settings  atomic.Pointer[config.Jail]
-	shown     numbers
-	hasBegun  atomic.Bool
-	busySince atomic.Int64 // when the piece of a log that is being read was begun; 0: none is
+	settings atomic.Pointer[config.Jail]
+	shown    numbers
+	hasBegun atomic.Bool
+	work     work // what its goroutine does at the moment
 
 	step struct { // the last time that the clock was set forward
 		offset time.Duration // of the wall clock from the steady time, after it

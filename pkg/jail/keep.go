@@ -174,7 +174,7 @@ func (j *Jail) batch(b source.Batch) {
 			j.filter.Detail = filter.DetailAll
 		}
 		begun := time.Now()
-		j.busySince.Store(begun.UnixNano())
+		j.work.begin(&readingPiece)
 		if b.Times == nil {
 			j.filter.MatchBlock(b.Lines[from:to], shareOf(b.Notes, from, to), j.read.Wall, told)
 		} else {
@@ -183,7 +183,7 @@ func (j *Jail) batch(b source.Batch) {
 				told(i, &r)
 			}
 		}
-		j.busySince.Store(0)
+		j.work.end()
 		j.pace.took(time.Since(begun))
 		if from = to; from < len(b.Lines) {
 			j.midway = true

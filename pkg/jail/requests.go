@@ -197,7 +197,7 @@ func (j *Jail) UnbanEach(ids []netip.Prefix) (found []bool, err error) {
 		}
 		return found, nil
 	case <-timer.C:
-		return found, &BusyError{j.Configured.Name, "the kernel is still asked for what is on no list", true}
+		return found, &BusyError{Jail: j.Configured.Name, Doing: "the kernel is still asked for what is on no list", Later: true, Unlisted: true}
 	}
 }
 
