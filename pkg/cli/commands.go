@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -367,8 +369,11 @@ func checkCommand() *cobra.Command {
 			names, warnings := []string{}, []string{}
 			lists, leftOut := daemon.CheckLists(cfg)
 			problems = append(problems, lists...)
-			for _, w := range leftOut {
+			for _, w := range slices.Concat(leftOut, daemon.CheckFiles(cfg)) {
 				warnings = append(warnings, w.Error())
+			}
+			if _, err := os.Stat(config.DefaultDir); load.Path == "" && len(load.Jails) == 0 && errors.Is(err, os.ErrNotExist) {
+				warnings = append(warnings, fmt.Sprintf("%s is not there, so no jail is enabled: make it, with a bailiff.toml, or name another by --config, or a jail by --jail", config.DefaultDir))
 			}
 			for _, j := range cfg.Jails {
 				names = append(names, j.Name)

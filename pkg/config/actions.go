@@ -79,7 +79,10 @@ func (l *loader) exports(doc *document, raw map[string]rawExport) {
 			fail("format", "format %q: want %s", x.Format, strings.Join([]string{ExportNginx, ExportDeny, ExportPlain}, ", "))
 		}
 		if ok {
-			l.cfg.Exports = append(l.cfg.Exports, BanFile{name, x.File, x.Format, x.Jails, x.Reload})
+			l.cfg.Exports = append(l.cfg.Exports, BanFile{
+				name, x.File, x.Format, x.Jails, x.Reload,
+				fmt.Sprintf("%s:%d", doc.file, doc.line("export", name, "file")),
+			})
 			continue
 		}
 		if l.was != nil {

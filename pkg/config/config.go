@@ -140,6 +140,7 @@ type BanFile struct {
 	Format string   // ExportNginx, ExportDeny or ExportPlain
 	Jails  []string // nil: all
 	Reload string   // command of the shell that is run when the file was changed; empty: none
+	At     string   // FILE:LINE where it is configured
 }
 
 // Formats of exports.

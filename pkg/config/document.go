@@ -148,6 +148,9 @@ func (d *decoder) value(path []string, v any, rv reflect.Value) bool {
 	case reflect.Map:
 		t, ok := v.(map[string]any)
 		if !ok {
+			if path[len(path)-1] == "action" {
+				return d.wrong(path, v, "a table for each, [jail.NAME.action.ANY] with ban = \"COMMAND\" or unban (no action of fail2ban's by its name)")
+			}
 			return d.wrong(path, v, "a table")
 		}
 		rv.Set(reflect.MakeMap(rv.Type()))

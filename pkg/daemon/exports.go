@@ -225,6 +225,14 @@ func (d *Daemon) shutOut(jails []string) ([]string, error) {
 	return out, nil
 }
 
+// exportRemedy says what to do where a directory takes no file.
+func exportRemedy(err error) string {
+	if errors.Is(err, fs.ErrNotExist) {
+		return ": make the directory, or see file of [export]"
+	}
+	return ": see file of [export]"
+}
+
 // replaceFile puts a file in the place of another one at once; its mode, its owner and
 // its group stay. A symbolic link stays, too, if it is root's or ours: it is what it
 // leads to that is replaced.
@@ -250,7 +258,12 @@ func replaceFile(path string, data []byte) error {
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".")
 	if err != nil {
-		return err
+		// Not the error as it is: it names a file that is another one each time.
+		var pe *fs.PathError
+		if errors.As(err, &pe) {
+			err = pe.Err
+		}
+		return fmt.Errorf("%s can't be written, since a file can't be made in %s: %w%s", path, filepath.Dir(path), err, exportRemedy(err))
 	}
 	_, err = f.Write(data)
 	err = errors.Join(err, f.Chown(uid, gid), f.Chmod(mode), f.Sync(), f.Close())

@@ -353,7 +353,7 @@ func (j *Jail) files(known []store.Position) Source {
 func (j *Jail) sourceEvent(e source.Event) {
 	log := j.log
 	if e.Err != nil {
-		log.Error(fmt.Sprintf("[%s] log %s: %v: %s", j.Configured.Name, e.Path, e.Err, remedy(e.Err)))
+		log.Error(fmt.Sprintf("[%s] log %s: %v: %s", j.Configured.Name, e.Path, e.Err, LogRemedy(e.Err)))
 		return
 	}
 	level := slog.LevelInfo
@@ -363,12 +363,15 @@ func (j *Jail) sourceEvent(e source.Event) {
 	log.Log(context.Background(), level, fmt.Sprintf("[%s] log %s: %s", j.Configured.Name, e.Path, e.Text))
 }
 
-func remedy(err error) string {
+// LogRemedy says what becomes of a log that can't be read, and what to do.
+func LogRemedy(err error) string {
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return "waiting for it to appear; see logpath if it is the wrong name"
 	case errors.As(err, new(*safefile.LinkError)), errors.Is(err, source.ErrFIFO):
 		return "not read until then"
+	case errors.As(err, new(*safefile.KindError)):
+		return "not read until it is a log; see logpath if it is the wrong name"
 	case errors.Is(err, os.ErrPermission):
 		return "let the daemon read it (CAP_DAC_READ_SEARCH, or the log's group); trying again"
 	}

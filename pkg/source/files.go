@@ -202,6 +202,7 @@ func (r *running) update() {
 		if !slices.Contains(globs, glob) {
 			x.stop()
 			delete(r.globs, glob)
+			r.src.forget(glob)
 		}
 	}
 	for _, g := range globs {
@@ -237,7 +238,8 @@ func (r *running) follow(path, glob string, later bool) {
 	})
 }
 
-// Status returns the logs that are followed, by path. It waits for nothing.
+// Status returns the logs that are followed, by path, and the globs that no file
+// matched yet. It waits for nothing.
 func (s *Files) Status() []Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -174,13 +175,24 @@ func TestAddAndRemove(t *testing.T) {
 func TestLater(t *testing.T) {
 	dir := t.TempDir()
 	sub := filepath.Join(dir, "later")
-	c := start(t, &Files{Globs: []string{filepath.Join(sub, "*.log"), filepath.Join(dir, "missing.log")}})
+	src := &Files{Globs: []string{filepath.Join(sub, "*.log"), filepath.Join(dir, "missing.log")}}
+	c := start(t, src)
 	c.until("the missing file", func() bool { return strings.Contains(strings.Join(c.notes, "\n"), "missing.log: ") })
+	glob := filepath.Join(sub, "*.log")
+	c.until("the glob without a file", func() bool {
+		return strings.Contains(strings.Join(c.notes, "\n"), glob+": no file matches: open "+sub+": no such file or directory: waiting")
+	})
+	if s := src.Status(); len(s) != 2 || s[0].Path != glob || !strings.HasPrefix(s[0].Error, "no file matches: open ") {
+		t.Errorf("status %v", s)
+	}
 	if err := os.Mkdir(sub, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	appendTo(t, filepath.Join(sub, "x.log"), "by glob\n")
 	c.expect("by glob")
+	if s := src.Status(); len(s) != 2 || slices.ContainsFunc(s, func(s Status) bool { return s.Path == glob }) {
+		t.Errorf("status %v", s)
+	}
 	appendTo(t, filepath.Join(dir, "missing.log"), "by name\n")
 	c.expect("by glob", "by name")
 	// A directory that is replaced takes its watches along: they have to be renewed.
@@ -192,6 +204,11 @@ func TestLater(t *testing.T) {
 	}
 	appendTo(t, filepath.Join(sub, "x.log"), "in a new directory\n")
 	c.expect("by glob", "by name", "in a new directory")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := strings.Count(strings.Join(c.notes, "\n"), "no file matches"); n != 1 {
+		t.Errorf("told %d times that no file matches: %q", n, c.notes)
+	}
 }
 
 func TestSymlink(t *testing.T) {

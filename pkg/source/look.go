@@ -169,6 +169,30 @@ func (l *lookout) close() {
 // ErrFIFO says that a path leads to a FIFO, and isn't named as one.
 var ErrFIFO = errors.New("is a FIFO: name it as one in logpath (PATH fifo)")
 
+// openLog opens what a path names, if it is one that is read as a log.
+func openLog(path string, fifo bool) (*os.File, error) {
+	open := safefile.Open
+	if fifo {
+		open = safefile.OpenLog
+	}
+	file, err := open(path)
+	var kind *safefile.KindError
+	if errors.As(err, &kind) && kind.Mode&os.ModeNamedPipe != 0 {
+		err = ErrFIFO
+	}
+	return file, err
+}
+
+// Check reports why a path can't be followed now, or nil. fifo: it is named as a FIFO.
+// It reads nothing, and waits for as long as its file system does.
+func Check(path string, fifo bool) error {
+	file, err := openLog(path, fifo)
+	if err == nil {
+		err = file.Close()
+	}
+	return err
+}
+
 // check looks at the path. changed says that its file is not as it was the last
 // time. The first time, it finds something in any case.
 func (l *lookout) check() (out []sighting, changed bool) {
@@ -210,22 +234,9 @@ func (l *lookout) check() (out []sighting, changed bool) {
 		}
 		return out, changed
 	}
-	open := safefile.Open
-	if l.fifos {
-		open = safefile.OpenLog
-	}
-	file, err := open(l.path)
-	var kind *safefile.KindError
-	if errors.As(err, &kind) {
+	file, err := openLog(l.path, l.fifos)
+	if errors.As(err, new(*safefile.KindError)) || errors.Is(err, ErrFIFO) {
 		vanish()
-		switch {
-		case kind.Mode&os.ModeNamedPipe != 0:
-			err = ErrFIFO
-		case kind.Mode.IsDir():
-			err = errors.New("is a directory, not a log file")
-		default:
-			err = kind
-		}
 	}
 	if err != nil {
 		return fail(err)
