@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -29,9 +30,24 @@ type daemonAt struct {
 // daemonIn starts a daemon with a configuration, and waits until it answers.
 func daemonIn(t *testing.T, host *netlab.Host, dir string, more ...string) *daemonAt {
 	t.Helper()
-	d := &daemonAt{t: t, host: host, socket: filepath.Join(dir, "sock"), log: filepath.Join(dir, "log")}
-	args := append([]string{"run", "--config", dir, "--socket", d.socket, "--log-target", d.log}, more...)
-	c := host.Command(context.Background(), program(t, "bailiff"), args...)
+	d := daemonBy(t, func(args ...string) *exec.Cmd {
+		return host.Command(context.Background(), program(t, "bailiff"), args...)
+	}, dir, more...)
+	d.host = host
+	return d
+}
+
+// daemonHere starts one without a network of its own, for a configuration without a
+// firewall, or a dry run.
+func daemonHere(t *testing.T, dir string, more ...string) *daemonAt {
+	t.Helper()
+	return daemonBy(t, func(args ...string) *exec.Cmd { return exec.Command(program(t, "bailiff"), args...) }, dir, more...)
+}
+
+func daemonBy(t *testing.T, command func(...string) *exec.Cmd, dir string, more ...string) *daemonAt {
+	t.Helper()
+	d := &daemonAt{t: t, socket: filepath.Join(dir, "sock"), log: filepath.Join(dir, "log")}
+	c := command(append([]string{"run", "--config", dir, "--socket", d.socket, "--log-target", d.log}, more...)...)
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -62,6 +78,20 @@ func (d *daemonAt) until(what string, true func() bool) {
 			d.t.Fatalf("%s:\n%s", what, d.text())
 		}
 	}
+}
+
+// run runs a command of bailiff's, or a program of its other names, on the daemon's socket.
+func (d *daemonAt) run(args ...string) (out string, code int) {
+	d.t.Helper()
+	c := exec.Command(program(d.t, "bailiff"), append(args, "--socket", d.socket)...)
+	if strings.HasPrefix(args[0], "fail2ban-") {
+		c = exec.Command(program(d.t, args[0]), append([]string{"-s", d.socket}, args[1:]...)...)
+	}
+	text, err := c.CombinedOutput()
+	if c.ProcessState == nil {
+		d.t.Fatal(err)
+	}
+	return string(text), c.ProcessState.ExitCode()
 }
 
 func (d *daemonAt) said(text string) {

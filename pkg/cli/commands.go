@@ -206,7 +206,8 @@ func (g *global) unbanCommand() *cobra.Command {
 		Short: "Lift bans, in the kernel and in the daemon's memory",
 		Long: `Lift the bans of addresses or networks, in all jails or in one. The failures
 that are counted of them are forgotten, too. An address that is not banned is
-said, and the exit status is 1.`,
+said, and so is one that stays shut out, since a network that holds it is banned or
+a list has it, with the remedy; the exit status is 1 then.`,
 		Example: `  bailiff unban 192.0.2.7
   bailiff unban 192.0.2.7 --jail django-auth
   bailiff unban --all`,
@@ -240,6 +241,9 @@ said, and the exit status is 1.`,
 					if !asJSON {
 						fmt.Fprintf(out, "%s will be unbanned if it is banned%s\n", r.IP, later(r.Pending))
 					}
+				case !req.All && len(r.Jails) == 0 && len(r.By) > 0:
+					bad = true
+					fmt.Fprintf(c.ErrOrStderr(), "bailiff: %s is not banned by itself, but %s\n", r.IP, r.Still())
 				case !req.All && len(r.Jails) == 0:
 					bad = true
 					where := ""
@@ -247,8 +251,14 @@ said, and the exit status is 1.`,
 						where = " in " + req.Jail
 					}
 					fmt.Fprintf(c.ErrOrStderr(), "bailiff: %s is not banned%s\n", r.IP, where)
-				case !asJSON:
-					fmt.Fprintf(out, "%s unbanned%s%s\n", r.IP, in(r.Jails), later(r.Pending))
+				default:
+					if !asJSON {
+						fmt.Fprintf(out, "%s unbanned%s%s\n", r.IP, in(r.Jails), later(r.Pending))
+					}
+					if len(r.By) > 0 {
+						bad = true
+						fmt.Fprintf(c.ErrOrStderr(), "bailiff: %s is still shut out: it is %s\n", r.IP, r.Still())
+					}
 				}
 			}
 			if bad {

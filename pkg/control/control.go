@@ -3,6 +3,8 @@
 package control
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"bailiff/pkg/jail"
@@ -48,10 +50,46 @@ type UnbanResult struct {
 	Jails []string `json:"jails"`
 	Count int      `json:"count"` // with All: how many bans
 	Error string   `json:"error,omitempty"`
+	// By are the wider bans and the lists that shut it out all the same.
+	By []Wider `json:"by,omitempty"`
 	// Pending is as with a ban; if Count is 0, whether there is a ban is not known yet.
 	Pending string `json:"pending,omitempty"`
 	// Undone: some jail has not come to it at all, so Count may be too small.
 	Undone bool `json:"-"`
+}
+
+// Wider is a banned network, or an entry of a list, that shuts out an address.
+type Wider struct {
+	Jail string `json:"jail"`
+	IP   string `json:"ip,omitempty"`   // the network; of a list's entry: network or range, as far as it is known
+	List bool   `json:"list,omitempty"` // the jail is a list
+	File string `json:"file,omitempty"` // in which its entry stands, if that was found in time
+	Line int    `json:"line,omitempty"`
+	Part bool   `json:"part,omitempty"` // it holds only some of the addresses that were asked for
+}
+
+// String says it with the remedy, behind "is" and a name.
+func (w Wider) String() string {
+	part := ""
+	if w.Part {
+		part = "in part "
+	}
+	switch {
+	case !w.List:
+		return fmt.Sprintf("part of %s, which is banned in %s: to let it in, bailiff unban %s", w.IP, w.Jail, w.IP)
+	case w.File != "":
+		return fmt.Sprintf("%son list %s (%s:%d): to let it in, put it into ignoreip of jail %s, and reload", part, w.Jail, w.File, w.Line, w.Jail)
+	}
+	return fmt.Sprintf("%son list %s: to let it in, put it into ignoreip of that jail, and reload", part, w.Jail)
+}
+
+// Still says what shuts an address out all the same, behind "is"; empty: nothing does.
+func (r *UnbanResult) Still() string {
+	all := make([]string, len(r.By))
+	for i, w := range r.By {
+		all[i] = w.String()
+	}
+	return strings.Join(all, "; ")
 }
 
 // ReloadResult is the answer to POST /v1/reload.
@@ -81,3 +119,14 @@ type Daemon interface {
 type NotFoundError struct{ Jail string }
 
 func (e *NotFoundError) Error() string { return "no jail " + e.Jail }
+
+// ListError is about a jail that is a list, of which something was asked that a list
+// does not do.
+type ListError struct {
+	Jail  string
+	Files []string // patterns
+}
+
+func (e *ListError) Error() string {
+	return fmt.Sprintf("jail %s is a list: who is to be shut out goes into its files (%s), who is to be let in into its ignoreip", e.Jail, strings.Join(e.Files, " "))
+}

@@ -240,6 +240,9 @@ func answer(w http.ResponseWriter, c *conn, v any, err error, encoded func()) {
 		if _, ok := errors.AsType[*NotFoundError](err); ok {
 			status = http.StatusNotFound
 		}
+		if _, ok := errors.AsType[*ListError](err); ok {
+			status = http.StatusBadRequest
+		}
 		if _, ok := errors.AsType[badRequest](err); ok {
 			status = http.StatusBadRequest
 		}

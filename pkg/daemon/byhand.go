@@ -99,16 +99,21 @@ func (d *Daemon) Unban(r control.UnbanRequest) ([]control.UnbanResult, error) {
 	jails := d.running()
 	if r.Jail != "" {
 		j, err := d.jail(r.Jail)
-		if err != nil {
+		var list *control.ListError
+		switch {
+		case err == nil:
+			jails = []*jail.Jail{j}
+		case errors.As(err, &list) && !r.All: // it is told where they stand
+			jails = nil
+		default:
 			return nil, err
 		}
-		jails = []*jail.Jail{j}
 	}
 	out := []control.UnbanResult{}
 	if r.All {
 		out = append(out, d.unbanAll(jails))
 	} else {
-		out = d.unban(jails, r.IPs)
+		out = d.unban(jails, r.Jail, r.IPs)
 	}
 	// Who asks to lift what is not there waits for nobody: actions do so of themselves.
 	if !slices.ContainsFunc(out, func(r control.UnbanResult) bool { return r.Count > 0 }) {
@@ -173,8 +178,9 @@ func inTurn(jails []*jail.Jail, errs []error, f func(i int)) {
 	wg.Wait()
 }
 
-// unban lifts bans in all of some jails, side by side.
-func (d *Daemon) unban(jails []*jail.Jail, ips []string) []control.UnbanResult {
+// unban lifts bans in all of some jails, side by side. only is the jail or list that was
+// named, if one was.
+func (d *Daemon) unban(jails []*jail.Jail, only string, ips []string) []control.UnbanResult {
 	out := make([]control.UnbanResult, len(ips))
 	var ids []netip.Prefix
 	var of []int // which of out
@@ -191,16 +197,23 @@ func (d *Daemon) unban(jails []*jail.Jail, ips []string) []control.UnbanResult {
 	if len(ids) == 0 {
 		return out
 	}
-	found, errs := make([][]bool, len(jails)), make([]error, len(jails))
+	onLists := make(chan [][]control.Wider, 1)
+	go func() { onLists <- d.onLists(only, ids) }() // beside: files are looked through
+	found, errs := make([][]jail.Unbanned, len(jails)), make([]error, len(jails))
 	inTurn(jails, errs, func(i int) { found[i], errs[i] = jails[i].UnbanEach(ids) })
+	listed := <-onLists
 	for n, i := range of {
 		for k, j := range jails {
 			count := 0
-			if found[k] != nil && found[k][n] {
+			if found[k] != nil && found[k][n].Found {
 				count = 1
+			}
+			if found[k] != nil && found[k][n].By.IsValid() {
+				out[i].By = append(out[i].By, control.Wider{Jail: j.Configured.Name, IP: ban.Name(found[k][n].By)})
 			}
 			note(&out[i], j.Configured.Name, count, errs[k])
 		}
+		out[i].By = append(out[i].By, listed[n]...)
 	}
 	return out
 }

@@ -78,7 +78,8 @@ type Daemon struct {
 
 	syslogSocket string // empty: the usual one
 
-	failures failureLog // of readers' commands
+	failures failureLog   // of readers' commands
+	finding  atomic.Int32 // searches through the files of lists that are under way
 
 	exporting chan struct{} // has a value when who is banned may have changed
 
@@ -410,11 +411,13 @@ func (d *Daemon) Stop() { d.stopOnce.Do(func() { close(d.stopping) }) }
 func (d *Daemon) jail(name string) (*jail.Jail, error) {
 	d.awaitStart()
 	d.mu.Lock()
-	j, err := d.jails[name], d.failed[name]
+	j, l, err := d.jails[name], d.lists[name], d.failed[name]
 	d.mu.Unlock()
 	switch {
 	case j != nil:
 		return j, nil
+	case l != nil:
+		return nil, &control.ListError{Jail: name, Files: l.c.List}
 	case err != nil:
 		return nil, fmt.Errorf("jail %s is not running: %w", name, err)
 	}

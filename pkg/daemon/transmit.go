@@ -212,6 +212,9 @@ func (d *Daemon) known(name string) (*jail.Jail, error) {
 	if j := d.jailsNow()[name]; j != nil {
 		return j, nil
 	}
+	if l := d.listsNow()[name]; l != nil {
+		return nil, pyError("ValueError", (&control.ListError{Jail: name, Files: l.c.List}).Error())
+	}
 	return nil, unknownJail(name)
 }
 
@@ -240,7 +243,9 @@ func (d *Daemon) reloadAs(c *command) (any, error) {
 		options = strings.Join(c.list(2), " ")
 	}
 	if name != "--all" {
-		if _, err := d.known(name); err != nil && !strings.Contains(options, "--if-exists") {
+		_, err := d.known(name)
+		list := d.listsNow()[name] != nil
+		if err != nil && !list && !strings.Contains(options, "--if-exists") {
 			return nil, err
 		}
 	}
@@ -494,15 +499,24 @@ func (d *Daemon) unbanAs(name string, ips []string, all, strict bool) (any, erro
 		return nil, err
 	}
 	n := 0
-	var missed []string
+	var missed, why []string
 	for _, x := range res {
 		if x.Count == 0 && x.Undone {
 			return nil, pyError("TimeoutError", x.Pending)
 		}
 		n += x.Count
-		if x.Count == 0 && slices.Contains(ips, x.IP) {
+		log := d.log.With("component", "actions")
+		still := x.Still()
+		switch asked := slices.Contains(ips, x.IP); {
+		case x.Count == 0 && asked && still != "":
 			missed = append(missed, x.IP)
-			d.log.With("component", "actions").Info(x.IP + " is not banned")
+			why = append(why, x.IP+" is "+still)
+			log.Warn(x.IP + " is not banned by itself, but " + still)
+		case x.Count == 0 && asked:
+			missed = append(missed, x.IP)
+			log.Info(x.IP + " is not banned")
+		case still != "":
+			log.Warn(x.IP + " is unbanned, but still " + still)
 		}
 	}
 	if strict && len(missed) > 0 {
@@ -510,7 +524,11 @@ func (d *Daemon) unbanAs(name string, ips []string, all, strict bool) (any, erro
 		for i, m := range missed {
 			quoted[i] = control.ReprString(m)
 		}
-		return nil, pyError("ValueError", "not banned: ["+strings.Join(quoted, ", ")+"]")
+		text := "not banned: [" + strings.Join(quoted, ", ") + "]"
+		if len(why) > 0 {
+			text += ": " + strings.Join(why, "; ")
+		}
+		return nil, pyError("ValueError", text)
 	}
 	return n, nil
 }

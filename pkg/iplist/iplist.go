@@ -24,6 +24,26 @@ import (
 // Range is addresses of one family from First to Last; both belong to it.
 type Range struct{ First, Last netip.Addr }
 
+// Overlaps reports whether some address of a network is in the range.
+func (r Range) Overlaps(p netip.Prefix) bool {
+	o := ofPrefix(p)
+	return r.First.Is4() == o.First.Is4() && r.First.Compare(o.Last) <= 0 && o.First.Compare(r.Last) <= 0
+}
+
+// String returns the range as an address, a network, or FIRST-LAST.
+func (r Range) String() string {
+	for p := range Prefixes(r) {
+		if p.IsSingleIP() && r.First == r.Last {
+			return p.Addr().String()
+		}
+		if p.Contains(r.Last) {
+			return p.String()
+		}
+		break
+	}
+	return r.First.String() + "-" + r.Last.String()
+}
+
 // Set is ranges in ascending order that neither touch nor overlap, IPv4 before IPv6.
 type Set struct {
 	ranges []Range

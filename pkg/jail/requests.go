@@ -146,19 +146,30 @@ func (j *Jail) pastOf(id netip.Prefix) *pastAnswer {
 // the ban as soon as it does.
 func (j *Jail) Unban(id netip.Prefix) (found bool, err error) {
 	each, err := j.UnbanEach([]netip.Prefix{id})
-	return err == nil && each[0], err
+	return err == nil && each[0].Found, err
 }
 
-// UnbanEach is Unban of several, in one go. It returns which were banned.
-func (j *Jail) UnbanEach(ids []netip.Prefix) (found []bool, err error) {
+// Unbanned is what became of one address.
+type Unbanned struct {
+	Found bool         // it was banned
+	By    netip.Prefix // the banned network that shuts it out all the same; not valid: none does
+}
+
+// UnbanEach is Unban of several, in one go.
+func (j *Jail) UnbanEach(ids []netip.Prefix) (found []Unbanned, err error) {
 	type unbanned struct {
-		found bool
-		also  []netip.Prefix // where else to look
+		Unbanned
+		also []netip.Prefix // where else to look
 	}
 	done, err := command(j, func(j *Jail) ([]unbanned, error) {
 		out := make([]unbanned, len(ids))
 		for i, id := range ids {
-			out[i].found, out[i].also = j.unban(id)
+			out[i].Found, out[i].also = j.unban(id)
+		}
+		for i, id := range ids { // only now: a network may have been one of them
+			if wider, ok := j.bans.Covering(id); ok {
+				out[i].By = wider.ID
+			}
 		}
 		j.push()
 		return out, nil
@@ -166,10 +177,10 @@ func (j *Jail) UnbanEach(ids []netip.Prefix) (found []bool, err error) {
 	if err != nil {
 		return nil, err
 	}
-	found = make([]bool, len(ids))
+	found = make([]Unbanned, len(ids))
 	var unknown []int
 	for i := range done {
-		if found[i] = done[i].found; !found[i] {
+		if found[i] = done[i].Unbanned; !found[i].Found {
 			unknown = append(unknown, i)
 		}
 	}
@@ -193,7 +204,7 @@ func (j *Jail) UnbanEach(ids []netip.Prefix) (found []bool, err error) {
 	select {
 	case was := <-lifted:
 		for i := range found {
-			found[i] = found[i] || was[i]
+			found[i].Found = found[i].Found || was[i]
 		}
 		return found, nil
 	case <-timer.C:
