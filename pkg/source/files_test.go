@@ -143,6 +143,32 @@ func TestRotation(t *testing.T) {
 	c.expect("1", "2", "3, by a writer that still holds the old file", "4", "5")
 }
 
+// TestRotationIsNoError: that a log is not there between its rename and the making of
+// the new one is not worth a word.
+func TestRotationIsNoError(t *testing.T) {
+	for _, polling := range []bool{false, true} {
+		path := filepath.Join(t.TempDir(), "a.log")
+		appendTo(t, path, "0\n")
+		c := start(t, &Files{Globs: []string{path}, Polling: polling})
+		want := []string{"0"}
+		c.expect(want...)
+		for i := range 5 {
+			if err := os.Rename(path, fmt.Sprint(path, ".", i)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(checkEvery + 50*time.Millisecond) // it has surely looked, and tells of nothing that could be waited for
+			want = append(want, fmt.Sprint(i+1))
+			appendTo(t, path, want[i+1]+"\n")
+			c.expect(want...)
+		}
+		c.mu.Lock()
+		if notes := strings.Join(c.notes, "\n"); strings.Contains(notes, "no such file") {
+			t.Errorf("polling %v: told %s", polling, notes)
+		}
+		c.mu.Unlock()
+	}
+}
+
 // TestAddAndRemove: logs that come and go while it runs.
 func TestAddAndRemove(t *testing.T) {
 	dir := t.TempDir()

@@ -34,9 +34,11 @@ type lookout struct {
 	// whether events do.
 	event atomic.Int64
 	told  atomic.Bool
-	size  int64        // of that file when it was last looked at
-	most  atomic.Int64 // the most that it ever was; the reader sets it back
-	at    time.Time
+	// missing is since when there is nothing, where that is not told yet.
+	missing time.Time
+	size    int64        // of that file when it was last looked at
+	most    atomic.Int64 // the most that it ever was; the reader sets it back
+	at      time.Time
 	// proved: events have told of this file's changes. They don't where it is written
 	// to by another name or from another host.
 	proved bool
@@ -50,6 +52,9 @@ const (
 	quietAfter = 2 * time.Second
 	checkIdle  = time.Second
 	idleAfter  = 10 * time.Minute
+	// missingAfter is how long a file that was renamed or deleted may be without a
+	// successor before that is told: a rotation renames first and makes the new one then.
+	missingAfter = 2 * time.Second
 )
 
 // sighting is something that a path named.
@@ -132,6 +137,9 @@ func (l *lookout) run(ctx context.Context) {
 		case quiet > quietAfter:
 			wait = untilNext(checkEvery)
 		}
+		if !l.missing.IsZero() {
+			wait = min(wait, checkEvery)
+		}
 		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
@@ -205,7 +213,7 @@ func (l *lookout) check() (out []sighting, changed bool) {
 			out = append(out, sighting{err: err})
 		}
 		changed = err.Error() != l.err
-		l.err = err.Error()
+		l.err, l.missing = err.Error(), time.Time{}
 		return out, changed
 	}
 	// vanish: the path doesn't name its file any more.
@@ -218,7 +226,14 @@ func (l *lookout) check() (out []sighting, changed bool) {
 	fi, err := os.Stat(l.path)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
-			vanish()
+			if l.id != (FileID{}) {
+				vanish()
+				l.missing = time.Now()
+				return out, true
+			}
+			if !l.missing.IsZero() && time.Since(l.missing) < missingAfter {
+				return nil, false
+			}
 		}
 		return fail(err)
 	}
@@ -262,6 +277,7 @@ func (l *lookout) check() (out []sighting, changed bool) {
 		l.had = l.beside(born)
 	}
 	l.id, l.err, l.size, l.at = s.id, "", s.size, fi.ModTime()
+	l.missing = time.Time{}
 	l.most.Store(s.size)
 	l.proved, l.opened = false, time.Now()
 	return append(out, s), true
