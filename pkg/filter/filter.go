@@ -407,13 +407,30 @@ func (f *Filter) find(r *Result, before, date, after []byte) {
 		f.org = f.org[:0]
 	} else {
 		f.buffer = append(f.buffer, Line{string(before), string(date), string(after)})
-		if extra := len(f.buffer) - f.maxLines; extra > 0 {
+		if extra := f.surplus(); extra > 0 {
 			f.buffer = append(f.buffer[:0:0], f.buffer[extra:]...)
 		}
 		f.org = f.buffer
 		f.rebuild(f.buffer)
 	}
 	f.search(r, before, date, after)
+}
+
+// mostBuffered bounds the bytes of the lines that are looked at together: all of them are
+// searched with each line that comes.
+const mostBuffered = 256 << 10
+
+// surplus is how many of the lines that are looked at together are too many, or too
+// long together. The last one stays, whatever its length.
+func (f *Filter) surplus() int {
+	extra, size := max(len(f.buffer)-f.maxLines, 0), 0
+	for i := len(f.buffer) - 1; i >= extra; i-- {
+		l := &f.buffer[i]
+		if size += len(l.Before) + len(l.Date) + len(l.After) + 1; size > mostBuffered && i < len(f.buffer)-1 {
+			return i + 1
+		}
+	}
+	return extra
 }
 
 // search looks for failures in buf.

@@ -179,6 +179,41 @@ func TestOwnSpan(t *testing.T) {
 	}
 }
 
+// TestLongLinesTogether: lines that are looked at together are bounded in bytes, whatever
+// maxlines says; the last one is looked at whole.
+func TestLongLinesTogether(t *testing.T) {
+	f, err := Compile(Definition{MaxLines: 1000, Failregex: []Expr{{Text: `^ *begin <HOST>$<SKIPLINES>^ *\w*end$`}}}, time.UTC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 3, 10, 22, 0, 0, 0, time.UTC)
+	bytes := func() (n int) {
+		for _, l := range f.Buffered() {
+			n += len(l.Before) + len(l.Date) + len(l.After) + 1
+		}
+		return n
+	}
+	match := func(text string) int {
+		return len(f.Match([]byte("Mar 10 21:31:24 "+text), now).Failures)
+	}
+	for _, n := range []int{100, 4000, 100_000, 1 << 20} {
+		for range 30 {
+			match(strings.Repeat("x", n))
+		}
+		if got := bytes(); got > max(mostBuffered, n+100) {
+			t.Errorf("lines of %d: %d bytes wait", n, got)
+		}
+		match("begin 192.0.2.7")
+		if match("end") != 1 {
+			t.Errorf("behind lines of %d, a failure of two lines isn't found", n)
+		}
+		match("begin 192.0.2.8")
+		if got, want := match(strings.Repeat("x", n)+"end"), 1; n < mostBuffered && got != want {
+			t.Errorf("a failure with a line of %d: %d", n, got)
+		}
+	}
+}
+
 func TestExplain(t *testing.T) {
 	now := time.Date(2026, 3, 10, 22, 0, 0, 0, time.UTC)
 	f, err := Compile(Definition{MaxLines: 2, Failregex: []Expr{{Text: `begin (\d+) from <HOST>\n.*failed \1`}}}, time.UTC)

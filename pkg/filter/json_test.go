@@ -114,6 +114,35 @@ func TestJSONTime(t *testing.T) {
 	}
 }
 
+// TestNearlyJSON: what a client can have a common writer put into a line doesn't keep it
+// from being read.
+func TestNearlyJSON(t *testing.T) {
+	f := jsonFilter(t)
+	f.Detail = DetailAll
+	for _, c := range []struct{ member, user string }{
+		{`"x":NaN`, ""},
+		{`"x":[Infinity,-Infinity, NaN]`, ""},
+		{`"user.name":"a\x22b\x"`, `a\x22b\x`},
+		{`"user.name":"a\u12"`, `a\u12`},
+		{`"user.name":"a\u123g"`, `a\u123g`},
+		{`"user.name":"a` + "\t\x00\x1f" + `b"`, "a   b"},
+		{`"user.name":"NaN \" Infinity","x":NaN`, `NaN " Infinity`},
+		{`"user.name":"\\","x":NaN`, `\`},
+	} {
+		r := f.Match([]byte(`{"status":401,`+c.member+`,"ip":"192.0.2.7"}`), time.Time{})
+		if len(r.Failures) != 1 || r.Failures[0].ID != "192.0.2.7" {
+			t.Errorf("%s: %+v", c.member, r.Failures)
+		} else if user, _ := r.Failures[0].Groups["user"].(string); user != c.user {
+			t.Errorf("%s: user %q, want %q", c.member, user, c.user)
+		}
+	}
+	for _, bad := range []string{`{"status":401,"ip":"192.0.2.7"`, `{"status":401,"ip":"192.0.2.7","x":"\"}`, `{"status":401,"ip":"192.0.2.7"} {}`, `{"status":401,"ip":"192.0.2.7","x":Nan}`} {
+		if r := f.Match([]byte(bad), time.Time{}); len(r.Failures) != 0 {
+			t.Errorf("%s: %+v", bad, r.Failures)
+		}
+	}
+}
+
 // FuzzJSON: any line comes to an end, in memory of a small multiple of its length, and
 // says only times that a log can have.
 func FuzzJSON(f *testing.F) {
@@ -122,7 +151,7 @@ func FuzzJSON(f *testing.F) {
 		`{"time":-1,"status":401,"ip":"192.0.2.7:1","user":{"name":"x"}}`, `{"time":{"time":1}}`, strings.Repeat(`{"a":`, 500), strings.Repeat("[", 12000),
 		`{"time":"2026-10-10T14:47:35.467434244Z","status":401,"ip":"::ffff:192.0.2.7"}`, `{} {}`, `{"time":1791643655467434244}`, "{\"\xff\":1}",
 		`{"ip":"fe80::1%eth0","status":401}`, `{"a":[[],[],{},0,0,"",null]}`, `{"user.name":"a","user":{"name":"b"},"user":{"name":"c"},"user":1,"request.remote_ip":{}, "request" : { "remote_ip" : "\\u0031" } }`, "\t{ }\n",
-		`{"us\u0065r":{"name":true},"status":null,"time":"\ud800\xff"}`,
+		`{"status":401,"x":NaN,"ip":"192.0.2.7","user.name":"\x22"}`, `{"us\u0065r":{"name":true},"status":null,"time":"\ud800\xff"}`,
 	} {
 		f.Add([]byte(s))
 	}
@@ -143,6 +172,9 @@ func FuzzJSON(f *testing.F) {
 			t.Errorf("time %v", r.Time)
 		}
 		all, ok := wholeObject(line)
+		if m := mended(bytes.TrimSpace(line)); !ok && m != nil {
+			all, ok = wholeObject(m)
+		}
 		part, okPart := readObject(line, filter.jsonFields)
 		if ok != okPart {
 			t.Fatalf("an object: %v, want %v", okPart, ok)

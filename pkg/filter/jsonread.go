@@ -16,11 +16,83 @@ import (
 // same name, the last one counts.
 func readObject(line []byte, wanted []string) (map[string]any, bool) {
 	line = bytes.TrimSpace(line)
-	if len(line) == 0 || line[0] != '{' || !json.Valid(line) {
+	if len(line) == 0 || line[0] != '{' {
 		return nil, false
+	}
+	if !json.Valid(line) {
+		if line = mended(line); line == nil || !json.Valid(line) {
+			return nil, false
+		}
 	}
 	r := objectReader{text: line, wanted: wanted}
 	return r.object(""), true
+}
+
+// mended is a line with that made JSON which common writers put into it at a client's
+// word: NaN, Infinity and -Infinity (Python's json), control characters in a text (now
+// blanks), and
+// what stands behind a backslash in nginx's default escaping (\x22). Else a client would
+// choose that its line isn't read. It is nil if there is nothing of that in it.
+func mended(line []byte) []byte {
+	out := make([]byte, 0, len(line)+len(line)/2+1) // the most that it can be
+	within, changed := false, false
+	for i := 0; i < len(line); i++ {
+		c := line[i]
+		switch {
+		case !within:
+			for _, word := range [...]string{"NaN", "Infinity", "-Infinity"} {
+				if bytes.HasPrefix(line[i:], []byte(word)) {
+					out = append(out, "null"...)
+					i += len(word)
+					changed = true
+					break
+				}
+			}
+			if i == len(line) {
+				continue
+			}
+			c = line[i]
+			within = c == '"'
+			out = append(out, c)
+		case c == '"':
+			within = false
+			out = append(out, c)
+		case c < ' ':
+			out = append(out, ' ')
+			changed = true
+		case c == '\\' && i+1 < len(line):
+			next := line[i+1]
+			if !escapes(line[i+1:]) {
+				out = append(out, '\\', '\\')
+				changed = true
+				continue // what is behind it stands for itself
+			}
+			out = append(out, c, next)
+			i++
+		default:
+			out = append(out, c)
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return out
+}
+
+// escapes reports whether a backslash before a text makes an escape of JSON.
+func escapes(text []byte) bool {
+	if text[0] != 'u' {
+		return strings.IndexByte(`"\/bfnrt`, text[0]) >= 0
+	}
+	if len(text) < 5 {
+		return false
+	}
+	for _, c := range text[1:5] {
+		if !strings.ContainsRune("0123456789abcdefABCDEF", rune(c)) {
+			return false
+		}
+	}
+	return true
 }
 
 // objectReader reads an object that is known to be valid.

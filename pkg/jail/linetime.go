@@ -245,7 +245,7 @@ func (j *Jail) old(file *os.File, dates *filter.Filter) time.Duration {
 	if now := j.deps.Clock.Now(); ahead != 0 && (j.times.warned.IsZero() || now.Sub(j.times.warned) > warnEvery) {
 		j.times.warned = now
 		j.log.Warn(fmt.Sprintf("[%s] log %s: its times are %s the clock: what stands there already counts as of then; if its time zone is another one than this host's, set logtimezone",
-			j.Configured.Name, file.Name(), apart(ahead)))
+			j.Configured.Name, file.Name(), apart(time.Time{}, time.Time{}.Add(ahead))))
 	}
 	return ahead
 }
@@ -319,15 +319,21 @@ func (j *Jail) offWarned(path string, at time.Time, is verdict) {
 	}
 	*last = j.read.Steady
 	j.log.Warn(fmt.Sprintf("[%s] log %s: a line of %s is off the clock, %s it: %s; if its time zone is another one than this host's, set logtimezone",
-		j.Config.Name, path, wall(at), apart(at.Sub(j.read.Wall)), text))
+		j.Config.Name, path, wall(at), apart(j.read.Wall, at), text))
 }
 
-// apart says by how much something is ahead of something else, or behind it.
-func apart(ahead time.Duration) string {
-	if ahead = ahead.Round(time.Second); ahead < 0 {
-		return fmt.Sprintf("%v behind", -ahead)
+// apart says by how much a time is ahead of the clock, or behind it; in whole days where
+// it is more than two.
+func apart(clock, at time.Time) string {
+	word, sec := "ahead of", at.Unix()-clock.Unix() // a time.Duration ends at 292 years
+	if sec < 0 {
+		word, sec = "behind", -sec
 	}
-	return fmt.Sprintf("%v ahead of", ahead)
+	const day = 24 * 60 * 60
+	if sec > 2*day {
+		return fmt.Sprintf("%d days %s", sec/day, word)
+	}
+	return fmt.Sprintf("%v %s", time.Duration(sec)*time.Second, word)
 }
 
 // wall writes a time for the log as a clock on this host's wall shows it, whatever zone
