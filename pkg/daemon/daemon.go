@@ -231,7 +231,7 @@ func (d *Daemon) begin(ctx context.Context) {
 				loading = append(loading, l)
 			}
 		} else {
-			err = d.step(ctx, c.Name, "started", func() { d.start(c, jail.Carry{}) })
+			err = d.step(ctx, c.Name, "started", func() { d.start(c) })
 		}
 		if w := d.works.of(c.Name); w != nil && err != nil {
 			d.log.With("component", "jail").Error(fmt.Sprintf("[%s] %v", c.Name, err))

@@ -205,7 +205,7 @@ func (d *Daemon) reloadNow(only string) (control.ReloadResult, error) {
 
 // startJail starts a jail that does not run.
 func (d *Daemon) startJail(ctx context.Context, c *config.Jail) error {
-	if err := d.step(ctx, c.Name, "started", func() { d.start(c, jail.Carry{}) }); err != nil {
+	if err := d.step(ctx, c.Name, "started", func() { d.start(c) }); err != nil {
 		return err
 	}
 	d.mu.Lock()
@@ -228,25 +228,16 @@ func (d *Daemon) replaceNow(name string, c *config.Jail) error {
 	if old == nil {
 		return &control.NotFoundError{Jail: name}
 	}
-	before := old.Stop(false)
 	log := d.log.With("component", "jail")
 	log.Info(fmt.Sprintf("Creating new jail '%s'", name))
-	j, err := d.startOne(c, before)
+	next, err := d.prepare(c)
 	if err != nil {
 		// Better the old rules than none.
-		log.Error(fmt.Sprintf("[%s] not started: %v; it goes on with its old settings", name, err))
-		again, oldErr := d.startOne(old.Configured, before)
-		if oldErr != nil {
-			before.Close(time.Time{})
-			d.mu.Lock()
-			delete(d.jails, name)
-			d.failed[name] = err
-			d.mu.Unlock()
-			log.Error(fmt.Sprintf("[%s] not started with its old settings: %v", name, oldErr))
-			return errors.Join(err, oldErr)
-		}
-		j, err = again, fmt.Errorf("%w; it goes on with its old settings", err)
+		err = fmt.Errorf("%w; it goes on with its old settings", err)
+		log.Error(fmt.Sprintf("[%s] not started: %v", name, err))
+		return err
 	}
+	j := next.Start(old.Stop(false))
 	d.mu.Lock()
 	d.jails[name] = j
 	delete(d.failed, name)
@@ -254,16 +245,15 @@ func (d *Daemon) replaceNow(name string, c *config.Jail) error {
 	if !j.Configured.Held {
 		log.Info(fmt.Sprintf("Jail '%s' started", name))
 	}
-	return err
+	return nil
 }
 
 // start starts one jail; an error stays with it.
-func (d *Daemon) start(c *config.Jail, before jail.Carry) {
+func (d *Daemon) start(c *config.Jail) {
 	log := d.log.With("component", "jail")
 	log.Info(fmt.Sprintf("Creating new jail '%s'", c.Name))
-	j, err := d.startOne(c, before)
+	next, err := d.prepare(c)
 	if err != nil {
-		before.Close(time.Time{})
 		d.mu.Lock()
 		d.failed[c.Name] = err
 		d.mu.Unlock()
@@ -272,6 +262,7 @@ func (d *Daemon) start(c *config.Jail, before jail.Carry) {
 		}
 		return
 	}
+	j := next.Start(jail.Carry{})
 	d.mu.Lock()
 	delete(d.failed, c.Name)
 	d.jails[c.Name] = j
@@ -281,7 +272,8 @@ func (d *Daemon) start(c *config.Jail, before jail.Carry) {
 	}
 }
 
-func (d *Daemon) startOne(c *config.Jail, before jail.Carry) (*jail.Jail, error) {
+// prepare gets a jail ready; nothing of what runs is touched.
+func (d *Daemon) prepare(c *config.Jail) (*jail.Prepared, error) {
 	log := d.log.With("component", "jail")
 	for _, w := range c.Warnings {
 		log.Warn(w.Error())
@@ -292,7 +284,7 @@ func (d *Daemon) startOne(c *config.Jail, before jail.Carry) (*jail.Jail, error)
 	if err := c.Broken(); err != nil {
 		return nil, err
 	}
-	return jail.Start(c, d.deps(), before)
+	return jail.Prepare(c, d.deps())
 }
 
 // end stops a jail for good; nothing of it is left.

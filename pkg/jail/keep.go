@@ -2,13 +2,10 @@ package jail
 
 import (
 	"fmt"
-	"net/netip"
-	"slices"
 	"time"
 
 	"bailiff/pkg/ban"
 	"bailiff/pkg/filter"
-	"bailiff/pkg/firewall"
 	"bailiff/pkg/source"
 	"bailiff/pkg/store"
 )
@@ -29,7 +26,7 @@ const (
 
 // load asks the store for what is known of the jail, or the jail that it takes the place
 // of; nil: there is none.
-func (j *Jail) load(before *Jail) (state store.State, err error) {
+func (j *Jail) load(before *Jail) (state store.State) {
 	j.delta = &store.Delta{Jail: j.Config.Name}
 	j.kept = newKeptLines(linesBudget)
 	j.logs = map[store.LogKey]store.Position{}
@@ -44,15 +41,16 @@ func (j *Jail) load(before *Jail) (state store.State, err error) {
 		}
 	case j.deps.Store != nil:
 		j.generation = j.storeGeneration()
+		var err error
 		if state, err = j.deps.Store.Load(j.Config.Name, j.deps.Clock.Now()); err != nil {
 			j.deps.Log.With("component", "database").Error(fmt.Sprintf("[%s] %v: nothing is known of before but what the kernel holds", j.Config.Name, err))
-			state, err = store.State{New: true}, nil
+			state = store.State{New: true}
 		}
 	}
 	for _, p := range state.Logs {
 		j.logs[store.LogKey{Path: p.Path, Dev: p.Dev, Inode: p.Inode}] = p
 	}
-	return state, nil
+	return state
 }
 
 // inherit takes over what the jail before this one had, and goes on with it: failures
@@ -69,78 +67,6 @@ func (j *Jail) inherit(before *Jail) {
 		j.history = before.history
 	}
 	j.inbox = before.inbox
-}
-
-// takeOver puts what is known on the list and into the window: bans of the store,
-// and those that the jail had before a reload. Without a store, what the kernel
-// holds is all that is known.
-func (j *Jail) takeOver(state store.State, before Carry) error {
-	now := j.deps.Clock.Now()
-	known := before.Bans
-	var restored []netip.Prefix
-	if before.left == nil {
-		for _, b := range state.Bans {
-			known = append(known, b)
-			restored = append(restored, b.ID)
-		}
-	}
-	changes := make([]firewall.Change, 0, len(known))
-	restored = slices.DeleteFunc(restored, func(id netip.Prefix) bool { return j.ignored(id) != "" })
-	for _, b := range known {
-		if reason := j.ignored(b.ID); reason != "" && !b.Forced {
-			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: its ban is lifted", j.Config.Name, ban.Name(b.ID), reason))
-			j.lifted(b)
-			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Remove: true})
-			continue
-		}
-		b = corrected(j.Config, b)
-		if b.Permanent() || b.End.After(now) {
-			j.bans.Add(b)
-			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now)})
-		}
-	}
-	if j.deps.Store == nil || state.New {
-		held, err := j.deps.Firewall.Elements(j.Config.Name)
-		if err != nil {
-			return err
-		}
-		inKernel := map[netip.Prefix]bool{}
-		for _, e := range held {
-			inKernel[e.ID] = true
-			if _, ok := j.bans.Get(e.ID); ok {
-				continue
-			}
-			// Of what has a timeout, the kernel is our only memory.
-			if reason := j.unwanted(e, e.Left == 0); reason != "" {
-				j.tookOut(e.ID, reason)
-				changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: e.ID, Remove: true})
-				continue
-			}
-			b := j.adopt(e, now)
-			if b.Permanent() != (e.Left == 0) {
-				changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: e.ID, Left: b.Left(now), Replace: true})
-			}
-			restored = append(restored, b.ID)
-		}
-		changes = slices.DeleteFunc(changes, func(c firewall.Change) bool { return inKernel[c.ID] && !c.Remove && !c.Replace })
-	}
-	j.deps.Firewall.Push(changes...)
-	for _, id := range restored { // only now: the kernel comes first
-		j.notice("Restore Ban %s", ban.Name(id))
-		if b, ok := j.bans.Get(id); ok {
-			j.actions.Ban(j.restoredTicket(b))
-		}
-	}
-	j.retain()
-	slices.SortFunc(state.Failures, func(a, b store.Failures) int { return a.Times[len(a.Times)-1].Compare(b.Times[len(b.Times)-1]) })
-	for _, f := range state.Failures {
-		if now.Sub(f.Times[len(f.Times)-1]) <= j.Config.FindTime {
-			j.window.Restore(f.ID, f.Times)
-		} else {
-			j.failuresChanged(f.ID) // over: it need not be kept
-		}
-	}
-	return nil
 }
 
 func resume(known []store.Position) map[string][]source.Position {

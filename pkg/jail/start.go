@@ -1,0 +1,211 @@
+package jail
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"bailiff/pkg/ban"
+	"bailiff/pkg/config"
+	"bailiff/pkg/firewall"
+	"bailiff/pkg/resolve"
+	"bailiff/pkg/store"
+)
+
+// How a jail starts, and how it takes the place of another one. All that can go wrong is
+// tried first (Prepare), while that one is still at work; what comes then can't fail, so
+// that there is nothing to be undone.
+
+// Prepared is a jail that could start: its settings are compiled, its sets and rules made.
+type Prepared struct {
+	j *Jail
+}
+
+// Prepare gets a jail ready. What runs under its name goes on undisturbed, and so it does
+// if there is an error: then nothing was changed.
+func Prepare(c *config.Jail, deps Deps) (*Prepared, error) {
+	f, err := compile(c.Filter, &deps)
+	if err != nil {
+		return nil, err
+	}
+	j := &Jail{
+		Configured: c, Config: c, deps: deps, filter: f,
+		window: ban.NewWindow(c.MaxRetry, c.FindTime, 0),
+		bans:   ban.NewList(),
+		inbox:  &inbox{}, begin: make(chan struct{}), begun: !c.Held,
+		done: make(chan struct{}), log: deps.Log.With("component", "filter"),
+	}
+	if c.Networks.Aggregate > 0 {
+		j.bans.Group(config.AggregateBits4, config.AggregateBits6)
+	}
+	if c.Increase != nil {
+		if j.growth, err = c.Increase.Compile(); err != nil {
+			return nil, err
+		}
+		j.history = map[netip.Prefix]past{}
+	}
+	if c.Unenforced {
+		j.deps.Firewall = NoFirewall{}
+	}
+	if err := j.deps.Firewall.AddJail(c.Rule); err != nil {
+		return nil, err
+	}
+	return &Prepared{j}, nil
+}
+
+// Start is Prepare, and then Start.
+func Start(c *config.Jail, deps Deps, before Carry) (*Jail, error) {
+	p, err := Prepare(c, deps)
+	if err != nil {
+		return nil, err
+	}
+	return p.Start(before), nil
+}
+
+// Start begins to read. before is what the same jail left before a reload; the kernel's
+// bans are kept anyway.
+func (p *Prepared) Start(before Carry) *Jail {
+	j := p.j
+	c := j.Configured
+	if j.deps.Names == nil {
+		j.deps.Names = resolve.New(j.deps.Lookup, nil)
+	}
+	state := j.load(before.left)
+	j.ctx, j.stop = context.WithCancel(context.Background())
+	untold := before.left != nil && before.Actions.Empty()
+	j.startActions(before.Actions)
+	if before.left != nil {
+		j.inherit(before.left)
+	}
+	j.protect() // before bans are taken over: who is ignored now is not
+	j.takeOver(state, before)
+	if untold {
+		j.tellOfBans()
+	}
+	j.bans.Carry(before.Banned)
+	if k := c.IgnoreCache; k != nil {
+		j.checks.answers = &cache{most: k.Max, ttl: k.MaxAge}
+	}
+	switch {
+	case j.deps.Source != nil:
+		j.source = j.deps.Source(c, j.filter)
+	case c.Journal != nil:
+		j.source = j.journal(state.Logs)
+	default:
+		j.source = j.files(state.Logs)
+	}
+	if j.begun {
+		close(j.begin)
+	}
+	j.step.offset = j.deps.Clock.Offset()
+	j.slept, j.year = j.deps.Clock.Suspended(), j.deps.Clock.Wall().Year()
+	j.publish()
+	if old := before.left; old != nil && c.Unenforced && !old.Configured.Unenforced {
+		j.unenforce(old)
+	}
+	go j.run(j.ctx)
+	if !c.Unenforced {
+		go j.reconcile(j.ctx)
+	}
+	return j
+}
+
+// tellOfBans tells actions of the bans in force: the jail before this one had none.
+func (j *Jail) tellOfBans() {
+	if j.actions.Empty() {
+		return
+	}
+	for _, b := range j.bans.All() {
+		t := j.restoredTicket(b)
+		t.Restored = true // whoever tells people of bans told them, or was not asked to
+		j.actions.Ban(t)
+	}
+}
+
+// handOverMost is how long a jail's sets wait for the actions that ban in their place.
+const handOverMost = 2 * time.Second
+
+// unenforce takes the sets of the jail before this one out of the kernel, once the
+// actions that take their place had time to ban.
+func (j *Jail) unenforce(old *Jail) {
+	ctx, cancel := context.WithTimeout(context.Background(), handOverMost)
+	defer cancel()
+	j.actions.Sync(ctx)
+	if err := old.deps.Firewall.RemoveJail(j.Config.Name); err != nil {
+		j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", j.Config.Name, err))
+	}
+}
+
+// takeOver puts what is known on the list and into the window: bans of the store,
+// or, at a reload, those that the jail had before it, and no others: what it lifted may
+// still stand elsewhere. Without a store, what the kernel holds is all that is known at a
+// start.
+func (j *Jail) takeOver(state store.State, before Carry) {
+	now := j.deps.Clock.Now()
+	known := before.Bans
+	var restored []netip.Prefix
+	if before.left == nil {
+		for _, b := range state.Bans {
+			known = append(known, b)
+			restored = append(restored, b.ID)
+		}
+	}
+	changes := make([]firewall.Change, 0, len(known))
+	restored = slices.DeleteFunc(restored, func(id netip.Prefix) bool { return j.ignored(id) != "" })
+	for _, b := range known {
+		if reason := j.ignored(b.ID); reason != "" && !b.Forced {
+			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: its ban is lifted", j.Config.Name, ban.Name(b.ID), reason))
+			j.lifted(b)
+			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Remove: true})
+			continue
+		}
+		b = corrected(j.Config, b)
+		if b.Permanent() || b.End.After(now) {
+			j.bans.Add(b)
+			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now)})
+		}
+	}
+	if before.left == nil && (j.deps.Store == nil || state.New) {
+		held, err := j.deps.Firewall.Elements(j.Config.Name)
+		if err != nil { // it is compared once more, and then adopted
+			j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] what the kernel holds is not known yet: %v", j.Config.Name, err))
+		}
+		inKernel := map[netip.Prefix]bool{}
+		for _, e := range held {
+			inKernel[e.ID] = true
+			if _, ok := j.bans.Get(e.ID); ok {
+				continue
+			}
+			// Of what has a timeout, the kernel is our only memory.
+			if reason := j.unwanted(e, e.Left == 0); reason != "" {
+				j.tookOut(e.ID, reason)
+				changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: e.ID, Remove: true})
+				continue
+			}
+			b := j.adopt(e, now)
+			if b.Permanent() != (e.Left == 0) {
+				changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: e.ID, Left: b.Left(now), Replace: true})
+			}
+			restored = append(restored, b.ID)
+		}
+		changes = slices.DeleteFunc(changes, func(c firewall.Change) bool { return inKernel[c.ID] && !c.Remove && !c.Replace })
+	}
+	j.deps.Firewall.Push(changes...)
+	for _, id := range restored { // only now: the kernel comes first
+		j.notice("Restore Ban %s", ban.Name(id))
+		if b, ok := j.bans.Get(id); ok {
+			j.actions.Ban(j.restoredTicket(b))
+		}
+	}
+	j.retain()
+	slices.SortFunc(state.Failures, func(a, b store.Failures) int { return a.Times[len(a.Times)-1].Compare(b.Times[len(b.Times)-1]) })
+	for _, f := range state.Failures {
+		if now.Sub(f.Times[len(f.Times)-1]) <= j.Config.FindTime {
+			j.window.Restore(f.ID, f.Times)
+		} else {
+			j.failuresChanged(f.ID) // over: it need not be kept
+		}
+	}
+}

@@ -1,0 +1,216 @@
+package jail
+
+import (
+	"errors"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"bailiff/pkg/action"
+	"bailiff/pkg/config"
+	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/firewall"
+	"bailiff/pkg/store"
+)
+
+// refusing is a kernel that refuses sets and rules, or to tell what they hold.
+type refusing struct {
+	*lab
+	add, tell error
+	removed   []string
+}
+
+func (r *refusing) AddJail(firewall.Rule) error { return r.add }
+
+func (r *refusing) RemoveJail(name string) error {
+	r.removed = append(r.removed, name)
+	return nil
+}
+
+func (r *refusing) Elements(string) ([]firewall.Element, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.held, r.tell
+}
+
+// goroutines waits until no more are at work than before.
+func goroutines(t *testing.T, before int) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			buf := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines, %d before\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+		}
+	}
+}
+
+func telling(commands ...string) []action.Definition {
+	d := action.Definition{Name: "tell", Properties: &fail2ban.Options{}}
+	for _, c := range commands {
+		d.Properties.Set("action"+c, c+" <ip>")
+	}
+	return []action.Definition{d}
+}
+
+// TestStartFails: a jail that can't start leaves nothing behind, and the one whose place
+// it was to take goes on, with its actions as they were.
+func TestStartFails(t *testing.T) {
+	ran := &told{}
+	kernel := &refusing{}
+	l := start(t, func(c *config.Jail, l *lab) {
+		kernel.lab, l.firewall, l.run = l, kernel, ran.run
+		c.Actions = telling("start", "stop", "ban")
+	})
+	l.say("%s Login failure 192.0.2.7", "%s Login failure 192.0.2.7", "%s Login failure 192.0.2.7")
+	l.until(func() bool { return strings.HasPrefix(ran.last(), "ban") })
+	ran.mu.Lock()
+	commands := len(ran.runs)
+	ran.mu.Unlock()
+	before := runtime.NumGoroutine()
+
+	kernel.add = errors.New("no room in the kernel")
+	bad := *l.jail.Configured
+	bad.Actions = telling("start", "stop", "reload", "ban", "unban")
+	for range 20 {
+		if _, err := Prepare(&bad, l.jail.deps); !errors.Is(err, kernel.add) {
+			t.Fatal(err)
+		}
+		deps := l.jail.deps
+		deps.Guard = nil
+		if _, err := Start(&bad, deps, Carry{}); !errors.Is(err, kernel.add) {
+			t.Fatal(err)
+		}
+	}
+	wrong := *l.jail.Configured
+	wrong.Filter.Failregex[0].Text = "("
+	kernel.add = nil
+	if _, err := Start(&wrong, l.jail.deps, Carry{}); err == nil {
+		t.Error("a filter that is none starts")
+	}
+	goroutines(t, before)
+	ran.mu.Lock()
+	if len(ran.runs) != commands {
+		t.Errorf("commands were run: %q", ran.runs[commands:])
+	}
+	ran.mu.Unlock()
+	l.say("%s Login failure 192.0.2.8", "%s Login failure 192.0.2.8", "%s Login failure 192.0.2.8")
+	if l.jail.Status(false).Banned != 2 {
+		t.Errorf("it does not go on: %+v", l.jail.Status(false))
+	}
+	l.until(func() bool { return strings.Contains(ran.last(), "ban") && len(ran.last()) > 0 })
+
+	ended := l.jail.Stop(false)
+	<-ended.Close(time.Time{})
+	goroutines(t, before)
+}
+
+// TestKernelSilent: a jail starts though the kernel does not tell what it holds, and
+// takes it over when it does.
+func TestKernelSilent(t *testing.T) {
+	kernel := &refusing{tell: errors.New("interrupted system call")}
+	l := start(t, func(c *config.Jail, l *lab) {
+		kernel.lab, l.firewall = l, kernel
+		l.held = []firewall.Element{{ID: netip.MustParsePrefix("192.0.2.7/32"), Left: time.Hour}}
+	})
+	l.logged("[test] what the kernel holds is not known yet: interrupted system call")
+	kernel.mu.Lock()
+	kernel.tell = nil
+	kernel.mu.Unlock()
+	l.until(func() bool { return l.jail.Status(false).Banned == 1 })
+}
+
+// remembering is a database that can't be written, and knows a ban of before.
+type remembering struct {
+	Store
+	mu    sync.Mutex
+	state store.State
+	asked int
+}
+
+func (r *remembering) Load(string, time.Time) (store.State, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked++
+	return r.state, nil
+}
+
+func (r *remembering) Push(*store.Delta) {}
+
+// TestLiftedStaysLifted: what was lifted is not banned again by a reload, though the
+// database still has it since it can't be written, or the kernel since it refused.
+func TestLiftedStaysLifted(t *testing.T) {
+	id := netip.MustParsePrefix("192.0.2.7/32")
+	for _, with := range []bool{true, false} {
+		var db *remembering
+		l := start(t, func(c *config.Jail, l *lab) {
+			l.held = []firewall.Element{{ID: id, Left: time.Hour}}
+			if with {
+				db = &remembering{Store: openStore(t)}
+				state, _ := db.Store.Load("test", l.clock.Now())
+				state.New = false
+				db.state, l.store = state, db
+			}
+		})
+		if with {
+			if added, err := l.jail.Ban(id, false); !added || err != nil {
+				t.Fatal(added, err)
+			}
+			b, _ := ask(l.jail, time.Minute, func(j *Jail) (b []store.State) {
+				return []store.State{{Bans: j.bans.All()}}
+			})
+			db.mu.Lock()
+			db.state.Bans = b[0].Bans
+			db.mu.Unlock()
+		}
+		if found, err := l.jail.Unban(id); !found || err != nil {
+			t.Fatal(with, found, err)
+		}
+		changed := *l.jail.Configured
+		changed.BanTime = 2 * time.Hour
+		deps := l.jail.deps
+		next, err := Prepare(&changed, deps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.asked()
+		l.jail = next.Start(l.jail.Stop(false))
+		t.Cleanup(func() { l.jail.Stop(false) })
+		l.settled()
+		if s := l.jail.Status(true); s.Banned != 0 {
+			t.Errorf("database %v: banned again: %+v", with, s.Bans)
+		}
+		l.want("")
+		if with && db.asked != 1 {
+			t.Errorf("the database was asked %d times", db.asked)
+		}
+	}
+}
+
+// TestToActions: a jail whose actions ban from now on has no sets in the kernel any more,
+// and its bans go to the actions first.
+func TestToActions(t *testing.T) {
+	ran := &told{}
+	kernel := &refusing{}
+	l := start(t, func(c *config.Jail, l *lab) { kernel.lab, l.firewall, l.run = l, kernel, ran.run })
+	l.say("%s Login failure 192.0.2.7", "%s Login failure 192.0.2.7", "%s Login failure 192.0.2.7")
+	changed := *l.jail.Configured
+	changed.Unenforced, changed.Actions = true, telling("ban")
+	deps := l.jail.deps
+	deps.Firewall = kernel
+	next, err := Prepare(&changed, deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(kernel.removed) != 0 {
+		t.Error("the sets went before")
+	}
+	l.jail = next.Start(l.jail.Stop(false))
+	t.Cleanup(func() { l.jail.Stop(false) })
+	if len(kernel.removed) != 1 {
+		t.Errorf("sets removed: %v", kernel.removed)
+	}
+	l.until(func() bool { return ran.last() == "ban 192.0.2.7" })
+}
