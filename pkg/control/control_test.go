@@ -10,8 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"bailiff/pkg/jail"
 )
@@ -148,6 +151,81 @@ func TestListen(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Close()
+}
+
+// TestListenAfterClose: who starts while another daemon ends waits for it, and is refused
+// at once while that one is at work. There are never two.
+func TestListenAfterClose(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sock")
+	d := &slow{begun: make(chan struct{}), free: make(chan struct{})}
+	s, err := Listen(path, d, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reloaded := make(chan error, 1)
+	go func() {
+		_, err := NewClient(path).Reload()
+		reloaded <- err
+	}()
+	<-d.begun
+	if _, err := Listen(path, &fake{}, Options{}); err == nil || !strings.Contains(err.Error(), "another daemon is running here") {
+		t.Errorf("a second daemon: %v", err)
+	}
+	go s.Close()
+	for answered(path) {
+		time.Sleep(time.Millisecond)
+	}
+	next := make(chan error, 1)
+	go func() {
+		s, err := Listen(path, &fake{}, Options{})
+		if err == nil && !d.done.Load() {
+			err = errors.New("it does not wait")
+		}
+		if s != nil {
+			defer s.Close()
+		}
+		next <- err
+	}()
+	close(d.free)
+	if err := <-reloaded; err != nil {
+		t.Errorf("the last answer: %v", err)
+	}
+	if err := <-next; err != nil {
+		t.Error(err)
+	}
+
+	var at atomic.Int32
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 50 {
+				s, err := Listen(path, &fake{}, Options{})
+				if err != nil {
+					continue
+				}
+				if n := at.Add(1); n != 1 {
+					t.Errorf("%d daemons at once", n)
+				}
+				at.Add(-1)
+				s.Close()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// slow takes its time for a reload.
+type slow struct {
+	fake
+	begun, free chan struct{}
+	done        atomic.Bool
+}
+
+func (s *slow) Reload() (ReloadResult, error) {
+	close(s.begun)
+	<-s.free
+	s.done.Store(true)
+	return ReloadResult{}, nil
 }
 
 // TestLockFile: who owns the directory can't have a file made elsewhere by a link at the

@@ -70,22 +70,9 @@ func share(path, group string) error {
 	return os.Chmod(self, 0o660)
 }
 
-// openLock opens the lock's file, or makes it; never by a link, and nothing that is no
-// file.
-func openLock(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
-		f.Close()
-		return nil, fmt.Errorf("%s: is no regular file: remove it", path)
-	}
-	return f, nil
-}
-
 // Listen makes the socket, mode 0600, or 0660 with ReadGroup. A socket that a killed daemon left behind
-// is replaced; one that a living daemon answers on is an error.
+// is replaced; one that a living daemon answers on is an error; one that is about to end is
+// waited for.
 func Listen(path string, d Daemon, opts Options) (*Server, error) {
 	_, missing := os.Stat(filepath.Dir(path))
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -96,23 +83,16 @@ func Listen(path string, d Daemon, opts Options) (*Server, error) {
 			return nil, fmt.Errorf("socket: %w", err)
 		}
 	}
-	// The lock, not the socket file, says whether a daemon lives: it ends with its
-	// holder however that dies.
-	lock, err := openLock(path + ".lock")
+	lock, err := lockSocket(path)
 	if err != nil {
-		return nil, fmt.Errorf("socket: %w", err)
-	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("socket %s: another daemon is running here: stop it with `bailiff stop --socket %s`, or choose another --socket", path, path)
+		return nil, err
 	}
 	if fi, err := os.Lstat(path); err == nil {
 		if fi.Mode()&os.ModeSocket == 0 {
 			lock.Close()
 			return nil, fmt.Errorf("socket %s: there is a file of that name that is no socket", path)
 		}
-		if c, err := net.DialTimeout("unix", path, time.Second); err == nil { // fail2ban's own server has no lock
-			c.Close()
+		if answered(path) { // fail2ban's own server has no lock
 			lock.Close()
 			return nil, fmt.Errorf("socket %s: something else listens there, maybe fail2ban: stop it, or choose another --socket", path)
 		}
@@ -233,7 +213,7 @@ func (s *Server) Close() error {
 		err = nil
 	}
 	os.Remove(s.path)
+	os.Remove(s.path + ".lock") // before it is given back: who has it by now looks again
 	s.lock.Close()
-	os.Remove(s.path + ".lock")
 	return err
 }

@@ -115,13 +115,21 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		}
 	}
 	action.SetEnvironment(cfg.Environment)
-	control, err := control.Listen(cmp.Or(opts.Socket, cfg.Socket), d, control.Options{
+	var sockets []*control.Server
+	defer func() { // side by side, so that none is answered any more
+		var wg sync.WaitGroup
+		for _, s := range sockets {
+			wg.Go(func() { _ = s.Close() })
+		}
+		wg.Wait()
+	}()
+	owner, err := control.Listen(cmp.Or(opts.Socket, cfg.Socket), d, control.Options{
 		Commander: d, Warn: func(text string) { server.Warn(text) },
 	})
 	if err != nil {
 		return err
 	}
-	defer control.Close()
+	sockets = append(sockets, owner)
 	var found firewall.Report
 	if !opts.DryRun && !cfg.NoFirewall {
 		if d.fw, found, err = openFirewall(cfg); err != nil {
@@ -131,7 +139,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		d.queue = firewall.NewQueue(d.fw, d.refused, d.cutOff)
 	}
 	if read := d.readSocket(); read != nil {
-		defer read.Close()
+		sockets = append(sockets, read)
 	}
 	server.Info(strings.Repeat("-", 50))
 	server.Info("Starting bailiff " + opts.Version)
