@@ -29,7 +29,8 @@ const (
 	// listEvery is how often the files are looked at.
 	listEvery = time.Second
 	// listPatience is how long a start or a reload waits for lists to be in the kernel.
-	listPatience = 5 * time.Second
+	// They may wait for the names of ignoreip, and then have to be loaded.
+	listPatience = guard.Patience + time.Second
 	// cutsTold is how many entries of a list are told of that shut out too much.
 	cutsTold = 10
 )
@@ -56,6 +57,7 @@ type blocklist struct {
 	failed, refused string
 
 	follow iplist.Follow // run's alone
+	bad    []error       // lines that are no entries, as told; run's alone
 }
 
 // startList starts a list; nil if its settings are wrong, or the kernel takes no sets.
@@ -119,7 +121,7 @@ func loaded(lists []*blocklist) (wrong []string) {
 			closed := make(chan time.Time)
 			close(closed)
 			patience = closed
-			text := fmt.Sprintf("[%s] the list is not read after %v; it is in force as soon as it is", l.c.Name, listPatience)
+			text := fmt.Sprintf("[%s] after %v %s", l.c.Name, listPatience, l.waitsFor())
 			l.d.log.With("component", "jail").Warn(text)
 			wrong = append(wrong, text)
 			continue
@@ -131,6 +133,20 @@ func loaded(lists []*blocklist) (wrong []string) {
 		l.mu.Unlock()
 	}
 	return wrong
+}
+
+// waitsFor says what a list waits for that is not in force yet.
+func (l *blocklist) waitsFor() string {
+	l.mu.Lock()
+	raw := l.raw
+	l.mu.Unlock()
+	if raw == nil {
+		return "the list is not read yet; it is in force as soon as it is"
+	}
+	if what := l.view.Problems(); len(what) > 0 && !l.view.Ready() {
+		return "the list is read, and waits for whom it may not shut out (" + what[0] + "); then it is in force"
+	}
+	return "the list is read, and the kernel has not taken it yet; it is in force as soon as it has"
 }
 
 func (l *blocklist) run(ctx context.Context) {
@@ -208,9 +224,12 @@ func (l *blocklist) read(first bool) {
 		l.follow.Took(sign)
 	}
 	log := l.d.log.With("component", "jail")
-	for _, b := range bad {
-		log.Warn(fmt.Sprintf("[%s] %v: left out", l.c.Name, b))
+	if fmt.Sprint(bad) != fmt.Sprint(l.bad) { // it is read twice at a start
+		for _, b := range bad {
+			log.Warn(fmt.Sprintf("[%s] %v: left out", l.c.Name, b))
+		}
 	}
+	l.bad = bad
 	l.say(&l.failed, "", "")
 	l.mu.Lock()
 	l.raw, l.rules = set, nil

@@ -18,6 +18,7 @@ type file struct {
 	read   bool        // it was tried once
 	failed string
 	bad    []error // words in it that are no entries
+	told   bool    // that somebody goes on without it
 	busy   time.Time
 	users  int
 	unused time.Time
@@ -39,6 +40,14 @@ func (f *file) problem(waiting bool) string {
 		return fmt.Sprintf("ignoreip: %v: left out", f.bad[0])
 	}
 	return ""
+}
+
+func (f *file) late() string {
+	if f.read || f.told {
+		return ""
+	}
+	f.told = true
+	return fmt.Sprintf("ignoreip file:%s: not read within %v: lines are judged without it until it is", f.path, Patience)
 }
 
 func (f *file) holds() string {

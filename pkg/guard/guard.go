@@ -237,8 +237,8 @@ func (v *View) Set(w Want) {
 		if !v.closed && !v.ready {
 			v.ready = true
 			for _, x := range v.wanted() {
-				if text := x.problem(false); text != "" {
-					g.opts.Log.With("component", "server").Warn(fmt.Sprintf("%s: lines are judged without it after %v", text, Patience))
+				if text := x.late(); text != "" {
+					g.opts.Log.With("component", "server").Warn(text)
 				}
 			}
 			v.changed()
@@ -306,6 +306,8 @@ type thing interface {
 	// problem is what is wrong with it, "" if nothing is; waiting says that somebody
 	// waits for it.
 	problem(waiting bool) string
+	// late says that it is not known, once for all who wait for it; else it is "".
+	late() string
 }
 
 // wanted are the names and files that the view's rules come from.

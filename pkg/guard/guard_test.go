@@ -69,6 +69,8 @@ func (w *world) text() string {
 
 var errNone = &net.DNSError{Err: "no such host", IsNotFound: true}
 
+var errRefused = &net.DNSError{Err: "connection refused"}
+
 func (w *world) guard(t *testing.T) *Guard {
 	w.asked = map[string]int{}
 	g := New(Options{
@@ -196,11 +198,12 @@ func TestNames(t *testing.T) {
 	w := &world{names: map[string]answerOf{
 		"ip4 admin.example.org": ok("192.0.2.7"), "ip6 admin.example.org": ok("2001:db8::7"),
 		"ip4 hangs.example.org": {hang: true}, "ip6 hangs.example.org": {hang: true},
+		"ip4 refused.example.org": {err: errRefused}, "ip6 refused.example.org": {err: errRefused},
 	}}
 	g := w.guard(t)
 	v := g.View(Want{Names: []string{"admin.example.org"}}, nil)
 	until(t, w, "not ready", v.Ready)
-	if why := v.Rules().Why(id("192.0.2.7")); why.Text != "ignoreip admin.example.org" || why.Source != "dns" {
+	if why := v.Rules().Why(id("192.0.2.7")); why.Text != "ignoreip admin.example.org" || why.Log() != "dns (ignoreip admin.example.org)" {
 		t.Errorf("%+v", why)
 	}
 	again := func() {
@@ -225,6 +228,15 @@ func TestNames(t *testing.T) {
 	set(timeout, timeout)
 	check("no answer", map[string]bool{"192.0.2.7": true, "2001:db8::7": true})
 	if p := fmt.Sprint(v.Problems()); !strings.Contains(p, "i/o timeout: it keeps 192.0.2.7 2001:db8::7") {
+		t.Errorf("problems: %s", p)
+	}
+	if p := fmt.Sprint(func() (out []string) {
+		x := g.View(Want{Names: []string{"refused.example.org", "none.example.org"}}, nil)
+		defer x.Close()
+		until(t, w, "not asked", func() bool { out = x.Problems(); return !strings.Contains(fmt.Sprint(out), "waiting") || x.Ready() })
+		return out
+	}()); !strings.Contains(p, "refused.example.org: lookup : connection refused: no address of it is known, and it is asked for again") ||
+		!strings.Contains(p, "none.example.org: lookup : no such host: it has no address") {
 		t.Errorf("problems: %s", p)
 	}
 	set(answerOf{err: errNone}, answerOf{err: errNone})
@@ -261,7 +273,11 @@ func TestNames(t *testing.T) {
 	if h.Ready() || !strings.Contains(fmt.Sprint(h.Problems()), "hangs.example.org: waiting for its addresses before lines are judged") {
 		t.Errorf("ready %v, %v", h.Ready(), h.Problems())
 	}
-	until(t, w, "it waits for ever", h.Ready)
+	other := g.View(Want{Names: []string{"hangs.example.org"}}, nil)
+	until(t, w, "it waits for ever", func() bool { return h.Ready() && other.Ready() })
+	if text := w.text(); strings.Count(text, "ignoreip hangs.example.org: no answer within 5s: lines are judged without it until there is one") != 1 || strings.Contains(text, "admin.example.org: no answer within") {
+		t.Errorf("who is not waited for any longer is told wrongly:\n%s", text)
+	}
 	if len(hung) == 0 {
 		t.Error("nobody is told")
 	}
@@ -297,7 +313,9 @@ func TestManyNames(t *testing.T) {
 // holds what it held, and its names are asked for.
 func TestFiles(t *testing.T) {
 	t.Parallel()
-	w := &world{names: map[string]answerOf{"ip4 office.example.org": {addrs: addrs("203.0.113.77")}}}
+	w := &world{names: map[string]answerOf{
+		"ip4 office.example.org": {addrs: addrs("203.0.113.77")}, "ip4 hangs.example.org": {hang: true}, "ip6 hangs.example.org": {hang: true},
+	}}
 	g := w.guard(t)
 	path := filepath.Join(t.TempDir(), "allowed")
 	write := func(text string) {
@@ -316,8 +334,14 @@ func TestFiles(t *testing.T) {
 			t.Errorf("%s is not held", a)
 		}
 	}
+	hangs := g.View(Want{Files: []string{path}, Names: []string{"hangs.example.org"}}, nil)
+	defer hangs.Close()
+	until(t, w, "it waits for ever", hangs.Ready)
+	if text := w.text(); strings.Count(text, "192.0.2.300") != 1 || strings.Count(text, "within 5s") != 1 {
+		t.Errorf("a wrong entry is told of again, where a name is waited for in vain:\n%s", text)
+	}
 	until(t, w, "the name in it is not asked for", func() bool { return held("203.0.113.77") })
-	if why := v.Rules().Why(id("192.0.2.7")); why.Source != "file:"+path {
+	if why := v.Rules().Why(id("192.0.2.7")); why.Log() != "file:"+path {
 		t.Errorf("%+v", why)
 	}
 	if !strings.Contains(w.text(), `allowed:3: \"192.0.2.300\" is no`) || !strings.Contains(fmt.Sprint(v.Problems()), "allowed:3") {

@@ -33,6 +33,8 @@ type name struct {
 	asked    bool
 	answered bool   // there was an answer once, be it that there is no such name
 	failed   string // why it doesn't answer
+	none     bool   // the last answer was that there is no such name, or no address
+	told     bool   // that somebody goes on without it
 	users    int
 	unused   time.Time
 	stop     context.CancelFunc
@@ -50,10 +52,21 @@ func (n *name) problem(waiting bool) string {
 		return fmt.Sprintf("ignoreip %s: no answer yet", n.host)
 	case n.failed == "":
 		return ""
-	case len(n.four)+len(n.six) == 0:
-		return fmt.Sprintf("ignoreip %s: %s: it has no address", n.host, n.failed)
+	case len(n.four)+len(n.six) > 0:
+	case n.none:
+		return fmt.Sprintf("ignoreip %s: %s: it has no address, and is asked for again", n.host, n.failed)
+	default:
+		return fmt.Sprintf("ignoreip %s: %s: no address of it is known, and it is asked for again", n.host, n.failed)
 	}
 	return fmt.Sprintf("ignoreip %s: %s: %s", n.host, n.failed, n.keeps())
+}
+
+func (n *name) late() string {
+	if n.answered || n.told {
+		return ""
+	}
+	n.told = true
+	return fmt.Sprintf("ignoreip %s: no answer within %v: lines are judged without it until there is one", n.host, Patience)
 }
 
 func (n *name) keeps() string {
@@ -185,6 +198,7 @@ func (g *Guard) resolve(ctx context.Context, n *name) error {
 	}
 	n.asked = true
 	n.answered = n.answered || err == nil || none(err)
+	n.none = none(err)
 	failed := ""
 	if err != nil {
 		failed = err.Error()

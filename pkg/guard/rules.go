@@ -17,6 +17,14 @@ type Reason struct {
 	Source string
 }
 
+// Log says it for fail2ban's log: what tools read of it, and behind that which one it is.
+func (r Reason) Log() string {
+	if r.Text == r.Source || r.Text == "ignoreip "+r.Source {
+		return r.Source
+	}
+	return r.Source + " (" + r.Text + ")"
+}
+
 // Some reports whether there is a reason.
 func (r Reason) Some() bool { return r.Text != "" }
 

@@ -73,7 +73,7 @@ func (j *Jail) reconsider() {
 		if !why.Some() || j.Config.Fail2ban && why.Source == "ip" {
 			continue // fail2ban's addignoreip lifts nobody's ban
 		}
-		j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(b.ID), why.Source))
+		j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(b.ID), why.Log()))
 		j.bans.Remove(b.ID)
 		if j.window.Forget(b.ID) {
 			j.failuresChanged(b.ID)

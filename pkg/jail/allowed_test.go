@@ -39,7 +39,7 @@ func TestNameFirst(t *testing.T) {
 	close(l.silent)
 	<-said
 	l.want("+192.0.2.7/32 1h0m0s")
-	l.logged("Ignore 203.0.113.9 by dns")
+	l.logged("Ignore 203.0.113.9 by dns (ignoreip admin.example.org)")
 	if n := l.says("Found 203.0.113.9"); n > 0 {
 		t.Errorf("it was counted %d times", n)
 	}

@@ -376,7 +376,7 @@ func (j *Jail) failure(f filter.Failure, catchUp bool) {
 // consider counts a failure unless it is ignored.
 func (j *Jail) consider(q found) {
 	if why := j.view.Rules().Why(q.id); why.Some() {
-		j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(q.id), why.Source))
+		j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(q.id), why.Log()))
 		return
 	}
 	j.judge(q)
@@ -432,7 +432,7 @@ func (j *Jail) counted(q found) {
 		return // it would be over by now
 	}
 	if why := j.view.Rules().Why(id); why.Some() { // by now: ignorecommand takes its time
-		log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(id), why.Source))
+		log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(id), why.Log()))
 		return
 	}
 	if j.sshPeer(id) {
