@@ -2,6 +2,7 @@ package main
 
 import (
 	"database/sql"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -158,6 +159,61 @@ func TestStoppedOverRotations(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.until("all is read", func() bool { count, _ := known(t, db, 70); return count == 70 })
+}
+
+// TestStoppedOverCopies: the process stands still, or isn't there, while its log is
+// copied and emptied three times (logrotate's copytruncate). No line is lost or counted
+// twice.
+func TestStoppedOverCopies(t *testing.T) {
+	for name, killed := range map[string]bool{"SIGSTOP": false, "kill -9": true} {
+		t.Run(name, func(t *testing.T) {
+			n := newNetwork(t)
+			db, log := n.path("db.sqlite3"), n.path("auth.log")
+			config := fmt.Sprintf(raceConfig, db, log) + "ban.prefix6 = 128\n"
+			writeAddresses(t, log, 0, 10)
+			n.start(config)
+			n.until("it reads", func() bool { count, _ := known(t, db, 10); return count == 10 })
+			var err error
+			if killed {
+				err = n.daemon.Process.Kill()
+				<-n.exited
+			} else {
+				err = n.daemon.Process.Signal(syscall.SIGSTOP)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 3 {
+				writeAddresses(t, log, 10+20*i, 30+20*i)
+				text, err := os.ReadFile(log)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(fmt.Sprintf("%s.%d", log, 3-i), text, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Truncate(log, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			writeAddresses(t, log, 70, 80)
+			if killed {
+				n.launch(config)
+			} else if err := n.daemon.Process.Signal(syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+			n.until("all is read", func() bool { count, _ := known(t, db, 80); return count == 80 })
+			var status struct {
+				TotalFailed int `json:"total_failed"`
+			}
+			if err := json.Unmarshal([]byte(n.ask("status", "django-auth", "--json")), &status); err != nil {
+				t.Fatal(err)
+			}
+			if want := map[bool]int{true: 70, false: 80}[killed]; status.TotalFailed != want {
+				t.Errorf("%d failures, want %d", status.TotalFailed, want)
+			}
+		})
+	}
 }
 
 // TestLogIsFIFO: while the daemon is down, the owner of the log's directory puts a FIFO

@@ -427,8 +427,10 @@ func (f *follower) emptied(r *lineReader) bool {
 		return true
 	}
 	r.rewind()
+	since := looked{modified: r.dry}
 	if p.offset > 0 {
 		if c := f.copied(p, r.id); c != nil {
+			since, _ = lookAt(c.file)
 			fi, err := c.file.Stat()
 			if left := err == nil && fi.Size() > p.offset; left {
 				f.note(Event{Text: fmt.Sprintf("file truncated, reading the rest of its copy %s from byte %d", c.file.Name(), p.offset)})
@@ -442,6 +444,12 @@ func (f *follower) emptied(r *lineReader) bool {
 			unread = 0
 		}
 		r.was, r.wasAt = was, time.Now()
+	}
+	switch ok, some := f.laterCopies(p, r, since); {
+	case !ok:
+		return false
+	case some:
+		unread = 0
 	}
 	if unread > 0 {
 		f.note(Event{Warn: true, Text: fmt.Sprintf("file truncated: %d bytes that were not read yet are lost", unread)})

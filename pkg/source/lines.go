@@ -36,6 +36,8 @@ type lineReader struct {
 	notes   *Notes // on the lines that were given out last; nil: nobody else has them
 	// ended is when these were read, if they were the last of the file then.
 	ended time.Time
+	// dry is when the file was last read to its end.
+	dry time.Time
 	// was is what was read before the file was written anew, as long as lines may
 	// repeat it; until, up to where they do in any case; anew, whether they began to.
 	was    *memory
@@ -112,6 +114,9 @@ func (r *lineReader) read() ([][]byte, error) {
 			r.before = after(r.past, b.raw)
 			r.remember(b.raw)
 			r.offset, r.notes, r.ended = b.next, b.notes, b.ended
+			if !r.ended.IsZero() {
+				r.dry = r.ended
+			}
 			r.cut += b.cut
 			if r.bad == nil {
 				r.bad = b.bad
@@ -130,7 +135,7 @@ func (r *lineReader) read() ([][]byte, error) {
 		data := (*buf)[min(n, len(known)):n]
 		if n = len(data); n == 0 {
 			if errors.Is(err, io.EOF) {
-				err = nil
+				r.dry, err = begun, nil
 			}
 			return nil, err
 		}
@@ -140,7 +145,7 @@ func (r *lineReader) read() ([][]byte, error) {
 		// The lines go to other goroutines: they get memory of their own.
 		cut := r.cut
 		if errors.Is(err, io.EOF) {
-			r.ended = begun
+			r.ended, r.dry = begun, begun
 		}
 		before, raw, begins := r.before, bytes.Clone(data[:n]), r.pending() == 0
 		if lines := r.split(raw); len(lines) > 0 {

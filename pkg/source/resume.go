@@ -228,11 +228,13 @@ func (f *follower) unseen(positions []Position, known []rest, first *sighting) [
 	if first.file != nil {
 		present, _ = lookAt(first.file)
 	}
+	// A log that was emptied in its place is older than the copies that were made of it.
+	emptied := slices.ContainsFunc(positions, func(p Position) bool { return p.File == present.id && p.File != (FileID{}) })
 	files, of := openNeighbours(f.path, false, func(n neighbour) bool {
 		switch {
 		case n.id == present.id && present.id != (FileID{}),
 			slices.ContainsFunc(known, func(r rest) bool { return r.node == n.node }),
-			present.born != 0 && n.born > present.born: // the lookout finds it
+			present.born != 0 && n.born > present.born && !emptied: // the lookout finds it
 			return false
 		case newest.id == (FileID{}):
 			return n.modified.After(left)
@@ -244,7 +246,8 @@ func (f *follower) unseen(positions []Position, known []rest, first *sighting) [
 		r := rest{looked: of[i].looked, file: file, unseen: true}
 		copied := slices.ContainsFunc(positions, func(p Position) bool {
 			return p.Offset > 0 && p.Offset <= r.size && (place{p.FirstLine, p.Offset, p.Before}).in(file)
-		}) || slices.ContainsFunc(known, func(k rest) bool { return prefixOf(file, r.size, k.file) })
+		}) || slices.ContainsFunc(known, func(k rest) bool { return prefixOf(file, r.size, k.file) }) ||
+			emptied && (prefixOf(file, r.size, first.file) || slices.ContainsFunc(out, func(o rest) bool { return prefixOf(file, r.size, o.file) }))
 		if copied {
 			file.Close()
 			continue
