@@ -353,6 +353,7 @@ func (f *Firewall) grow(c *nftables.Conn, j *jailSets, kind int, set *nftables.S
 	}
 	for _, chain := range f.chains {
 		for _, w := range j.wanted(kind, set, chain) {
+			w.front = f.ended[chain]
 			if err := w.add(c, f.table); err != nil {
 				return err
 			}

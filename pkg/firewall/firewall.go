@@ -96,6 +96,7 @@ type Firewall struct {
 	jails    map[string]*jailSets
 	leaving  map[string]*jailSets // jails that are gone, whose sets could not be removed yet
 	owed     map[string]*debt     // what the kernel refused, by jail
+	ended    map[string]bool      // chains in which a rule of somebody else's lets everybody in
 	contents map[unnamedSet]string
 }
 

@@ -53,6 +53,7 @@ type foundRule struct {
 	handle uint64
 	exprs  []expr.Any
 	known  bool   // exprs is all of it
+	asks   bool   // it looks at the packet, or at a state, before it says what becomes of it
 	raw    string // its expressions as they came
 	text   string // what it says, written as texts of wantedRule are
 }
@@ -250,6 +251,7 @@ func readRule(data []byte) *foundRule {
 				case "immediate":
 					x = &expr.Verdict{}
 				}
+				r.asks = r.asks || !lookless[name]
 				if x == nil || expr.Unmarshal(unix.NFPROTO_INET, body, x) != nil {
 					r.known = false
 					continue
@@ -259,6 +261,23 @@ func readRule(data []byte) *foundRule {
 		}
 	}
 	return r
+}
+
+// lookless are expressions that are the same for every packet.
+var lookless = map[string]bool{"counter": true, "immediate": true, "log": true, "objref": true, "notrack": true}
+
+// endsChain reports whether no packet comes to the rules behind this one, and none is
+// refused by it.
+func (r *foundRule) endsChain() bool {
+	if r.asks {
+		return false
+	}
+	for _, e := range r.exprs {
+		if v, ok := e.(*expr.Verdict); ok && slices.Contains([]expr.VerdictKind{expr.VerdictAccept, expr.VerdictReturn, expr.VerdictGoto}, v.Kind) {
+			return true
+		}
+	}
+	return false
 }
 
 // unnamedSet is a set of some rule's own. Nobody can change one, and neither of the

@@ -221,8 +221,12 @@ func (p *plan) placeRules(name string, j *jailSets, sets [6]*nftables.Set, runni
 		}
 	}
 	extra := 0
+	moved := map[[2]string]bool{} // from behind a rule that let everybody in
 	for _, r := range p.s.rules {
 		set, _, ok := r.shutsOut()
+		if ok && p.delRules[r.handle] != nil && p.ended[r.chain] {
+			moved[[2]string{r.chain, r.text}] = true
+		}
 		if !ok || p.delRules[r.handle] != nil {
 			continue
 		}
@@ -249,8 +253,10 @@ func (p *plan) placeRules(name string, j *jailSets, sets [6]*nftables.Set, runni
 				key := [2]string{chain, w.text}
 				if len(lacking[key]) > 0 {
 					lacking[key] = lacking[key][1:]
+					if w.front = p.ended[chain]; !w.front || !moved[key] {
+						n++
+					}
 					p.addRules = append(p.addRules, w)
-					n++
 				}
 			}
 		}

@@ -101,6 +101,7 @@ type wantedRule struct {
 	set   *nftables.Set
 	mask  []byte
 	drop  bool
+	front bool   // before the rules of its chain, not behind them
 	text  string // what it says, see describe
 }
 
@@ -125,7 +126,7 @@ func (j *jailSets) wanted(kind int, set *nftables.Set, chain string) []wantedRul
 	return out
 }
 
-// add puts the rule behind those of its chain.
+// add puts the rule behind those of its chain, or before them.
 func (w *wantedRule) add(c *nftables.Conn, table *nftables.Table) error {
 	exprs := slices.Clone(w.match.exprs)
 	if w.match.in != nil {
@@ -136,7 +137,12 @@ func (w *wantedRule) add(c *nftables.Conn, table *nftables.Table) error {
 		}
 		exprs[len(exprs)-1] = &expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID}
 	}
-	c.AddRule(&nftables.Rule{Table: table, Chain: &nftables.Chain{Name: w.chain, Table: table}, Exprs: append(exprs, verdict(w.set, w.mask, w.drop)...)})
+	rule := &nftables.Rule{Table: table, Chain: &nftables.Chain{Name: w.chain, Table: table}, Exprs: append(exprs, verdict(w.set, w.mask, w.drop)...)}
+	if w.front {
+		c.InsertRule(rule)
+	} else {
+		c.AddRule(rule)
+	}
 	return nil
 }
 

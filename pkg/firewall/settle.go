@@ -44,6 +44,7 @@ type plan struct {
 	addRules  []wantedRule
 
 	chains []string
+	ended  map[string]bool // of chains: see endedBefore
 	sets   map[string][6]*nftables.Set
 	gone   []string // jails of leaving of which nothing is left
 }
@@ -102,6 +103,7 @@ func (f *Firewall) plan(s *found, atStart bool) (*plan, error) {
 	}
 	if len(f.jails) > 0 {
 		p.placeChains()
+		p.endedBefore()
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.jails)) {
 		if err := p.placeJail(name); err != nil {
@@ -237,6 +239,42 @@ func (p *plan) placeChains() {
 	}
 }
 
+// endedBefore looks for rules of somebody else's in our chains. One behind which no packet
+// comes (accept, return, goto, of whatever it is) would make all bans void: our rules come
+// before it. One that lets in some is somebody's will, and told.
+func (p *plan) endedBefore() {
+	p.ended = map[string]bool{}
+	for _, name := range p.chains {
+		c := p.s.chains[name]
+		if c == nil || slices.Contains(p.delChains, name) {
+			continue
+		}
+		if others := p.foreign(c); others != "" {
+			p.note("chain %s holds %s, too: left as it is; whom it lets in before our rules is not banned (nft -a list chain inet %s %s)", name, others, p.f.opts.Table, name)
+		}
+		var end *foundRule
+		var behind []*foundRule
+		for _, r := range p.rulesOf(name) {
+			switch {
+			case p.ours(r):
+				if end != nil {
+					behind = append(behind, r)
+				}
+			case end == nil && r.endsChain():
+				end = r
+			}
+		}
+		p.ended[name] = end != nil
+		if len(behind) == 0 {
+			continue
+		}
+		for _, r := range behind {
+			p.delRules[r.handle] = r // and made anew before it
+		}
+		p.mended("a rule of somebody else's (handle %d in chain %s) let everybody in before our rules: they come first now", end.handle, name)
+	}
+}
+
 func hookName(number uint32) string {
 	names := []string{"prerouting", "input", "forward", "output", "postrouting", "ingress"}
 	if int(number) < len(names) {
@@ -291,13 +329,6 @@ func (p *plan) others() {
 			}
 			p.delChains = append(p.delChains, name)
 			p.mended("chain %s held nothing but rules of our jails, and is not named in the configuration: removed", name)
-		}
-	}
-	for _, name := range p.chains {
-		if c := p.s.chains[name]; c != nil {
-			if others := p.foreign(c); others != "" && !slices.Contains(p.delChains, name) {
-				p.note("chain %s holds %s, too: left as it is", name, others)
-			}
 		}
 	}
 	unknown := map[string][]string{}
@@ -368,7 +399,18 @@ func (p *plan) write(c *nftables.Conn) error {
 			}
 		}
 	}
+	for i := range slices.Backward(p.addRules) { // of those at the front, the last one first
+		if !p.addRules[i].front {
+			continue
+		}
+		if err := p.addRules[i].add(c, f.table); err != nil {
+			return err
+		}
+	}
 	for i := range p.addRules {
+		if p.addRules[i].front {
+			continue
+		}
 		if err := p.addRules[i].add(c, f.table); err != nil {
 			return err
 		}
@@ -380,7 +422,7 @@ func (p *plan) write(c *nftables.Conn) error {
 func (p *plan) done() {
 	f := p.f
 	if p.chains != nil {
-		f.chains = p.chains
+		f.chains, f.ended = p.chains, p.ended
 	}
 	for name, sets := range p.sets {
 		j := f.jails[name]

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -63,6 +64,13 @@ func TestMended(t *testing.T) {
 		{"the policy", []string{"add chain " + table + "f2b-chain { policy drop; }"}, "had the policy drop", false},
 		{"asleep", []string{"add table " + table + "{ flags dormant; }"}, "was dormant", false},
 		{"a rule of somebody's own", []string{"insert rule " + table + "f2b-chain ip saddr 203.0.113.1 accept", "add rule " + table + "f2b-chain ip saddr @addr-set-web counter"}, "", false},
+		{"accept before all", []string{"insert rule " + table + "f2b-chain counter accept"}, "let everybody in before our rules", false},
+		{"return before all", []string{"insert rule " + table + "f2b-chain return"}, "let everybody in before our rules", false},
+		{"goto before all", []string{"add chain " + table + "other", "insert rule " + table + "f2b-chain log goto other"}, "let everybody in before our rules", false},
+		{"our rules moved behind an accept", []string{
+			"flush chain " + table + "f2b-chain", "add rule " + table + "f2b-chain accept",
+			"add rule " + table + "f2b-chain tcp dport { 80, 443 } ip saddr @addr-set-web reject",
+		}, "let everybody in before our rules", false},
 		{"a chain of somebody's own", []string{"add chain " + table + "out { type filter hook output priority 0; }", "add rule " + table + "out ip daddr @addr-set-web drop"}, "", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -100,6 +108,10 @@ func TestMended(t *testing.T) {
 				if _, rule, ok := strings.Cut(s, "f2b-chain ip saddr "); ok && !strings.Contains(list, rule) {
 					t.Errorf("a rule that is not ours is gone: %q\n%s", rule, list)
 				}
+			}
+			_, first, _ := strings.Cut(list, "policy accept;\n")
+			if strings.HasPrefix(c.mended, "let everybody") && !regexp.MustCompile(`^.* ip saddr @addr-set-web reject.*\n.* ip6 saddr @addr6-set-web reject`).MatchString(first) {
+				t.Errorf("our rules do not come first:\n%s", list)
 			}
 			if f.Changed() {
 				t.Error("our own repair is taken for somebody else's change")
