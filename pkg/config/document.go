@@ -43,11 +43,17 @@ func parseDocument(file string, data []byte) (d *document, err error) {
 		if !errors.As(err, &pe) {
 			return nil, &Error{file, 0, strings.TrimPrefix(err.Error(), "toml: ")}
 		}
-		msg := cmp.Or(pe.Message, pe.Error())
-		if pe.LastKey != "" && !strings.Contains(msg, pe.LastKey) {
-			msg = pe.LastKey + ": " + msg
+		// A line that ends too early is not the next one's fault.
+		line := 1 + strings.Count(d.text[:max(0, min(pe.Position.Start, len(d.text)))], "\n")
+		if line = min(line, max(pe.Position.Line, 1)); strings.Contains(pe.Message, `but got '\n'`) && line == pe.Position.Line && line > 1 {
+			line--
 		}
-		return nil, &Error{file, pe.Position.Line, msg}
+		msg := cmp.Or(pe.Message, pe.Error())
+		last := pe.LastKey[strings.LastIndexByte(pe.LastKey, '.')+1:]
+		if text := strings.Split(d.text, "\n"); last != "" && line <= len(text) && strings.Contains(text[line-1], last) && !strings.Contains(msg, last) {
+			msg = last + ": " + msg
+		}
+		return nil, &Error{file, line, msg}
 	}
 	d.at = places(d.text)
 	return d, nil

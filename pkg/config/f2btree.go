@@ -26,40 +26,11 @@ func (l *loader) tree(dir string) error {
 		return fmt.Errorf("configuration: %w", err)
 	}
 	l.cfg.Errors = append(l.cfg.Errors, t.Errors...)
+	l.unsure = append(l.unsure, t.Unread...)
+	l.cfg.Needed = append(l.cfg.Needed, t.Needed()...)
 	l.cfg.Fail2ban = t
 	if t.Server != nil {
-		get := func(name string) string {
-			s, err := t.Server.Get("Definition", name, nil)
-			if err == nil {
-				v, _ := t.Server.Raw("Definition", name, nil)
-				l.cfg.Settings = append(l.cfg.Settings, Setting{name, s, v.File, v.Line})
-			}
-			return s
-		}
-		for _, other := range []string{"syslogsocket", "socket", "pidfile", "allowipv6"} {
-			get(other)
-		}
-		l.treeDatabase(t.Server, get)
-		for _, name := range strings.FieldsFunc(get("environment"), func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
-			if err := action.CheckVariable(name); err != nil {
-				v, _ := t.Server.Raw("Definition", "environment", nil)
-				l.cfg.Errors = append(l.cfg.Errors, &Error{v.File, v.Line, err.Error()})
-				continue
-			}
-			l.cfg.Environment = append(l.cfg.Environment, name)
-		}
-		if s := get("loglevel"); s != "" {
-			level, err := ParseLogLevel(s)
-			if err != nil {
-				v, _ := t.Server.Raw("Definition", "loglevel", nil)
-				l.cfg.Errors = append(l.cfg.Errors, &Error{v.File, v.Line, err.Error()})
-			} else {
-				l.cfg.Log.Level = level
-			}
-		}
-		if s := get("logtarget"); s != "" {
-			l.cfg.Log.Target = LogTarget(s)
-		}
+		l.treeServer(t.Server)
 	}
 	l.cfg.Firewall.Hooks = []firewall.Hook{{Name: "input", Priority: -1}}
 	for _, j := range t.Jails {
@@ -72,37 +43,83 @@ func (l *loader) tree(dir string) error {
 			l.cfg.Jails = append(l.cfg.Jails, resolved)
 		}
 	}
+	if l.was != nil && l.was.Fail2ban != nil {
+		// A jail of which less can be read than before goes on as it was, where it was.
+		for _, j := range l.cfg.Jails {
+			if j.Broken() != nil && l.runs(j.Name) {
+				l.cfg.Firewall = l.was.Firewall
+			}
+		}
+	}
 	return nil
 }
 
-// LogTarget is a log target in fail2ban's words as one of ours: stderr, stdout,
-// syslog, journal, or a file.
-func LogTarget(s string) string {
-	switch strings.ToUpper(s) {
-	case "STDERR", "STDOUT", "SYSLOG":
-		return strings.ToLower(s)
-	case "SYSOUT":
-		return "stdout"
-	case "SYSTEMD-JOURNAL", "JOURNAL":
-		return "journal"
+// treeServer is fail2ban.conf's word on the daemon.
+func (l *loader) treeServer(server *fail2ban.Config) {
+	wrong := map[string]bool{}
+	fail := func(name string, what error) {
+		v, _ := server.Raw("Definition", name, nil)
+		wrong[name] = true
+		if strings.HasPrefix(name, "db") {
+			wrong["database"] = true
+		}
+		var placed *fail2ban.Error
+		if errors.As(what, &placed) {
+			l.complain(l.stays(&Error{placed.File, placed.Line, placed.Msg}))
+			return
+		}
+		l.complain(l.stays(&Error{v.File, v.Line, what.Error()}))
 	}
-	return s
+	get := func(name string) string {
+		s, err := server.Get("Definition", name, nil)
+		var none *fail2ban.NoOptionError
+		if err == nil {
+			v, _ := server.Raw("Definition", name, nil)
+			l.cfg.Settings = append(l.cfg.Settings, Setting{name, s, v.File, v.Line})
+		} else if !errors.As(err, &none) {
+			fail(name, err)
+		}
+		return s
+	}
+	for _, other := range []string{"syslogsocket", "socket", "pidfile", "allowipv6"} {
+		get(other)
+	}
+	l.treeDatabase(get, fail)
+	for _, name := range strings.FieldsFunc(get("environment"), func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
+		if err := action.CheckVariable(name); err != nil {
+			fail("environment", err)
+			continue
+		}
+		l.cfg.Environment = append(l.cfg.Environment, name)
+	}
+	if s := get("loglevel"); s != "" {
+		level, err := ParseLogLevel(s)
+		if err != nil {
+			fail("loglevel", err)
+		} else {
+			l.cfg.Log.Level = level
+		}
+	}
+	if s := get("logtarget"); s != "" {
+		target, err := ParseLogTarget(s)
+		if err != nil {
+			fail("logtarget", err)
+		}
+		l.cfg.Log.Target = cmp.Or(target, l.cfg.Log.Target)
+	}
+	l.keep(wrong)
 }
 
 // treeDatabase is fail2ban.conf's word on the database.
-func (l *loader) treeDatabase(server *fail2ban.Config, get func(string) string) {
+func (l *loader) treeDatabase(get func(string) string, fail func(string, error)) {
 	db := &l.cfg.Database
-	fail := func(option, value, want string) {
-		v, _ := server.Raw("Definition", option, nil)
-		l.cfg.Errors = append(l.cfg.Errors, &Error{v.File, v.Line, fmt.Sprintf("%s %q: want %s", option, value, want)})
-	}
 	if s := get("dbfile"); s != "" {
 		db.Path = DatabasePath(s)
 	}
 	if s := get("dbpurgeage"); s != "" {
 		age, err := ParseTime(s)
 		if err != nil || age < 0 {
-			fail("dbpurgeage", s, "a time")
+			fail("dbpurgeage", fmt.Errorf("dbpurgeage %q: want a time", s))
 		} else {
 			db.PurgeAge = age
 		}
@@ -110,7 +127,7 @@ func (l *loader) treeDatabase(server *fail2ban.Config, get func(string) string) 
 	if s := get("dbmaxmatches"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 0 {
-			fail("dbmaxmatches", s, "a number")
+			fail("dbmaxmatches", fmt.Errorf("dbmaxmatches %q: want a number", s))
 		} else {
 			db.MaxMatches = n
 		}
@@ -175,7 +192,21 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 	j.MaxMatches = max(number("maxmatches", j.MaxRetry), 0)
 	j.Networks = Networks{number("ban.prefix4", 32), number("ban.prefix6", 128), number("ban.aggregate", 0)}
 	j.Networks.check(fail)
-	j.Ignore.SSH = Truth(value("ignoressh"))
+	truth := func(key string, fallback bool) bool {
+		text, ok := get(key)
+		if !ok {
+			return fallback
+		}
+		b, err := fail2ban.ParseTruth(text)
+		if err != nil {
+			fail(key, fmt.Errorf("%s %w", key, err))
+		}
+		return b
+	}
+	j.Ignore.SSH = truth("ignoressh", false)
+	for _, key := range []string{"bantime.increment", "bantime.overalljails"} {
+		truth(key, false) // of Increase, which takes fail2ban's words
+	}
 	var err error
 	j.Journal, j.Polling, err = ParseBackend(value("backend"))
 	fail("backend", err)
@@ -214,10 +245,7 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 			}
 		}
 	}
-	j.Ignore.Self = true
-	if text, ok := get("ignoreself"); ok {
-		j.Ignore.Self = Truth(text)
-	}
+	j.Ignore.Self = truth("ignoreself", true)
 	j.IgnoreCommand, _ = get("ignorecommand")
 	if text, _ := get("ignorecache"); strings.TrimSpace(text) != "" {
 		var err error

@@ -22,6 +22,7 @@ func (l *loader) main(file string, data []byte) error {
 	}
 	var raw rawMain
 	wrong := map[string]bool{} // what has a mistake: a key, or a table
+	unclear := false
 	fail := func(format string, args ...any) func(path ...string) {
 		return func(path ...string) {
 			wrong[path[0]] = true
@@ -40,11 +41,9 @@ func (l *loader) main(file string, data []byte) error {
 				m.err.Msg += ": it belongs to [default] or to [jail.NAME]"
 			}
 		}
-		if !m.unknown {
-			wrong[m.key[0]] = true
-			m.err = l.stays(m.err)
-		}
-		l.complain(m.err)
+		wrong[m.key[0]] = true
+		unclear = unclear || m.unknown // which key was meant?
+		l.complain(l.stays(m.err))
 	}
 	if raw.LogLevel != "" {
 		if level, err := ParseLogLevel(raw.LogLevel); err != nil {
@@ -53,7 +52,13 @@ func (l *loader) main(file string, data []byte) error {
 			l.cfg.Log.Level = level
 		}
 	}
-	l.cfg.Log.Target = cmp.Or(raw.LogTarget, l.cfg.Log.Target)
+	if raw.LogTarget != "" {
+		target, err := ParseLogTarget(raw.LogTarget)
+		if err != nil {
+			fail("%v", err)("logtarget")
+		}
+		l.cfg.Log.Target = cmp.Or(target, l.cfg.Log.Target)
+	}
 	l.cfg.Socket = cmp.Or(raw.Socket, l.cfg.Socket)
 	for _, v := range raw.Environment {
 		if err := action.CheckVariable(v); err != nil {
@@ -70,6 +75,14 @@ func (l *loader) main(file string, data []byte) error {
 	}
 	l.firewall(raw.Firewall, fail)
 	l.exports(doc, raw.Export)
+	if unclear {
+		for _, key := range serverKeys {
+			wrong[key] = true
+		}
+	}
+	if _, isTable := doc.get("export").(map[string]any); isTable && !unclear {
+		delete(wrong, "export") // each was judged by itself
+	}
 	l.keep(wrong)
 	for _, s := range []struct{ key, given, holds string }{
 		{"loglevel", raw.LogLevel, l.cfg.Log.Level}, {"logtarget", raw.LogTarget, l.cfg.Log.Target}, {"socket", raw.Socket, l.cfg.Socket},
@@ -117,6 +130,9 @@ func (l *loader) stays(err *Error) *Error {
 	return err
 }
 
+// serverKeys are those of bailiff.toml that are not of jails.
+var serverKeys = []string{"loglevel", "logtarget", "socket", "environment", "read", "database", "firewall", "export"}
+
 // keep has what is wrong stay as it was, where a daemon runs.
 func (l *loader) keep(wrong map[string]bool) {
 	if l.was == nil {
@@ -139,10 +155,7 @@ func (l *loader) keep(wrong map[string]bool) {
 		case "firewall":
 			c.Firewall, c.NoFirewall, c.RemoveForeign = was.Firewall, was.NoFirewall, was.RemoveForeign
 		case "export":
-			// one by one, but where it is no table
-			if len(c.Exports) == 0 {
-				c.Exports = was.Exports
-			}
+			c.Exports = was.Exports
 		}
 	}
 }

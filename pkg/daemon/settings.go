@@ -85,13 +85,20 @@ func (d *Daemon) setLogTarget(value string) (any, error) {
 	d.mu.Lock()
 	socket, was := d.syslogSocket, d.cfg.Log.Target
 	d.mu.Unlock()
-	target, _, _ := strings.Cut(value, "[")
+	target, err := config.ParseLogTarget(value)
+	if target == "" {
+		return nil, pyError("ValueError", "unexpected option syntax")
+	}
+	if err != nil {
+		d.log.With("component", "server").Error(err.Error())
+	}
+	named, _, _ := strings.Cut(value, "[")
 	failed := pyError("Exception", "Failed to change log target")
 	if d.opts.Logging == nil {
 		return nil, failed
 	}
 	set := make(chan error, 2)
-	if !within(targetMost, func() { set <- d.opts.Logging.SetTarget(config.LogTarget(target), socket) }) {
+	if !within(targetMost, func() { set <- d.opts.Logging.SetTarget(target, socket) }) {
 		set <- fmt.Errorf("log target %s: the disk that it is on does not answer within %v", target, targetMost)
 	}
 	if err := <-set; err != nil {
@@ -101,9 +108,9 @@ func (d *Daemon) setLogTarget(value string) (any, error) {
 		return nil, failed
 	}
 	d.mu.Lock()
-	d.cfg.Log.Target = config.LogTarget(target)
+	d.cfg.Log.Target = target
 	d.mu.Unlock()
-	d.log.With("component", "server").Info(fmt.Sprintf("Changed logging target to %s for bailiff %s", target, d.opts.Version))
+	d.log.With("component", "server").Info(fmt.Sprintf("Changed logging target to %s for bailiff %s", named, d.opts.Version))
 	return d.getServer("logtarget")
 }
 
@@ -120,6 +127,9 @@ func (d *Daemon) serverSetting(name string) (any, error) {
 	case "loglevel":
 		return d.cfg.Log.Level, nil
 	case "logtarget":
+		if strings.HasPrefix(d.cfg.Log.Target, "syslog[") {
+			return "SYSLOG", nil
+		}
 		switch d.cfg.Log.Target {
 		case "stderr", "stdout", "syslog":
 			return strings.ToUpper(d.cfg.Log.Target), nil

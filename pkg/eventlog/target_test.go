@@ -49,6 +49,16 @@ func TestSetTarget(t *testing.T) {
 	if got := string(buf[:n]); err != nil || !strings.HasPrefix(got, "<29>fail2ban.actions[") || !strings.HasSuffix(got, "]: NOTICE [sshd] Ban 192.0.2.7") {
 		t.Errorf("%q, %v", got, err)
 	}
+	if err := h.SetTarget("syslog[facility=local5]", socket); err != nil {
+		t.Fatal(err)
+	}
+	log.Info("of another facility")
+	if n, err = system.Read(buf); err != nil || !strings.HasPrefix(string(buf[:n]), "<174>fail2ban.actions[") { // as fail2ban's
+		t.Errorf("%q, %v", buf[:n], err)
+	}
+	if err := h.SetTarget("syslog[facility=nix]", socket); err == nil || !strings.Contains(err.Error(), "unknown facility") {
+		t.Error(err)
+	}
 	if err := closeLog(); err != nil {
 		t.Error(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,11 +46,28 @@ type sink struct {
 	journal bool
 	socket  string // of the system log that speaks syslog
 	conn    net.Conn
+	// facility is under which syslog gets the lines, as in Facilities.
+	facility int
 }
 
+// Facilities are those of syslog (RFC 5424), by their numbers.
+var Facilities = strings.Fields(`kern user mail daemon auth syslog lpr news uucp cron authpriv ftp ntp audit alert clock
+	local0 local1 local2 local3 local4 local5 local6 local7`)
+
+// Daemon is the usual facility.
+const Daemon = "daemon"
+
 // openSink opens a target. syslogSocket is the path of the system log's socket; empty:
-// where it is on this system.
+// where it is on this system. A target of syslog's may name a facility:
+// syslog[facility=local5].
 func openSink(target, syslogSocket string) (*sink, error) {
+	facility := slices.Index(Facilities, Daemon)
+	if name, ok := strings.CutPrefix(strings.TrimSuffix(strings.ToLower(target), "]"), "syslog[facility="); ok {
+		if facility = slices.Index(Facilities, name); facility < 0 {
+			return nil, fmt.Errorf("log target %s: unknown facility (%s)", target, strings.Join(Facilities, ", "))
+		}
+		target = "syslog"
+	}
 	switch strings.ToLower(target) {
 	case "", "stderr":
 		return &sink{w: os.Stderr}, nil
@@ -61,7 +79,7 @@ func openSink(target, syslogSocket string) (*sink, error) {
 		}
 		return &sink{journal: true}, nil
 	case "syslog":
-		s := &sink{socket: cmp.Or(syslogSocket, "/dev/log")}
+		s := &sink{socket: cmp.Or(syslogSocket, "/dev/log"), facility: facility}
 		if err := s.dial(); err != nil {
 			return nil, fmt.Errorf("log target SYSLOG: nobody listens at %s: %w", s.socket, err)
 		}
@@ -90,7 +108,7 @@ func (s *sink) close() error {
 }
 
 // tell sends a line to a system log. Syslog's has fail2ban's form, which has the part
-// that speaks as the program's name; the facility is daemon.
+// that speaks as the program's name.
 func (s *sink) tell(e *entry, pid int) error {
 	if s.journal {
 		return journal.Send(e.text, priority(e.level), map[string]string{"LOGGER": "fail2ban." + e.component})
@@ -101,7 +119,7 @@ func (s *sink) tell(e *entry, pid int) error {
 		}
 	}
 	_ = s.conn.SetWriteDeadline(time.Now().Add(tellMost))
-	_, err := fmt.Fprintf(s.conn, "<%d>fail2ban.%s[%d]: %s %s", 3<<3|int(priority(e.level)), e.component, pid, levelName(e.level), e.text)
+	_, err := fmt.Fprintf(s.conn, "<%d>fail2ban.%s[%d]: %s %s", s.facility<<3|int(priority(e.level)), e.component, pid, levelName(e.level), e.text)
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, syscall.EMSGSIZE) {
 		_ = s.conn.Close() // it was started anew, maybe
 		s.conn = nil

@@ -397,9 +397,9 @@ func (c *Config) lookUp(section, name string, vars map[string]string) (Value, bo
 	case "default":
 		s = c.Defaults
 	default:
-		for n, candidate := range c.Sections { // names are in lower case by now
+		for _, n := range c.Order { // the name asked for is in lower case by now
 			if strings.ToLower(n) == other {
-				s = candidate
+				s = c.Sections[n]
 			}
 		}
 		if s == nil {

@@ -78,6 +78,9 @@ type Tree struct {
 	Server *Config
 	// Errors are mistakes outside of jails.
 	Errors []error
+	// Unread are those of them for which a part of a file can't be read: fail2ban takes
+	// nothing of a tree then.
+	Unread []error
 }
 
 // ReadTree reads fail2ban's configuration directory. The error is for a tree
@@ -89,9 +92,7 @@ func ReadTree(dir string) (*Tree, error) {
 		return nil, fmt.Errorf("%s: no jail.conf and no jail.local there", dir)
 	}
 	t := &Tree{Dir: dir, Jail: c}
-	if err != nil {
-		t.Errors = append(t.Errors, err)
-	}
+	t.unread(err)
 	t.Errors = append(t.Errors, c.Warnings...)
 	c.Defaults["fail2ban_version"] = Value{Text: Version}
 	c.Defaults["fail2ban_confpath"] = Value{Text: dir}
@@ -104,13 +105,34 @@ func ReadTree(dir string) (*Tree, error) {
 		t.Jails = append(t.Jails, j)
 	}
 	server, found, err := Read(filepath.Join(dir, "fail2ban"))
-	if err != nil {
-		t.Errors = append(t.Errors, err)
-	}
+	t.unread(err)
 	if found {
 		t.Server = server
 	}
 	return t, nil
+}
+
+func (t *Tree) unread(err error) {
+	if err != nil {
+		t.Errors, t.Unread = append(t.Errors, err), append(t.Unread, err)
+	}
+}
+
+// Needed are the files, of those that were read, that are no matter of taste: jail.conf,
+// fail2ban.conf and what they include. One that is missing all at once was not taken
+// away to change something.
+func (t *Tree) Needed() (out []string) {
+	for _, c := range []*Config{t.Jail, t.Server} {
+		if c == nil {
+			continue
+		}
+		for _, f := range c.Files {
+			if filepath.Dir(f) == t.Dir && strings.HasSuffix(f, ".conf") {
+				out = append(out, f)
+			}
+		}
+	}
+	return out
 }
 
 // Where tells where an option of the jail stands.
@@ -119,13 +141,16 @@ func (j *Jail) Where(option string) Value {
 	return v
 }
 
-// truth reads a boolean as fail2ban does: everything else is false.
-func truth(s string) bool {
-	switch strings.ToLower(s) {
+// ParseTruth reads a boolean. fail2ban takes every other word as false; that is how a
+// slip of the pen puts a jail out of work, so it is an error here.
+func ParseTruth(s string) (bool, error) {
+	switch strings.ToLower(strings.TrimSpace(s)) {
 	case "1", "on", "true", "yes":
-		return true
+		return true, nil
+	case "0", "off", "false", "no", "none", "":
+		return false, nil
 	}
-	return false
+	return false, fmt.Errorf("%q: want true or false", s)
 }
 
 func (j *Jail) options(names []string) error {
@@ -171,7 +196,13 @@ func (j *Jail) read(dir string, disabled bool) error {
 		j.Enabled = true // so that somebody is told
 		return err
 	}
-	if j.Enabled = truth(j.Options.Values["enabled"]); !j.Enabled && !disabled {
+	word := j.Options.Values["enabled"]
+	on, err := ParseTruth(word)
+	if err != nil { // fail2ban takes it as no
+		j.Enabled = true
+		return j.fail("enabled", "enabled %v", err)
+	}
+	if j.Enabled = on; !j.Enabled && !disabled {
 		return nil
 	}
 	var filterName string

@@ -65,7 +65,7 @@ func (j *Jail) commands() []string {
 			add("addignoreip %q", strings.FieldsFunc(v, func(r rune) bool { return strings.ContainsRune(", \t\n", r) }))
 		case skip[n]:
 		case n == "ignoreself" || n == "bantime.increment" || n == "bantime.overalljails":
-			add("%s %v", n, truth(v))
+			add("%s %v", n, yes(v))
 		default:
 			add("%s %s", n, v)
 		}
@@ -100,7 +100,7 @@ func pairs(m map[string]string) string {
 	for k, v := range m {
 		switch k { // what fail2ban makes booleans of
 		case "actionstart_on_demand", "actionrepair_on_unban", "norestored":
-			v = fmt.Sprint(truth(v))
+			v = fmt.Sprint(yes(v))
 		}
 		out = append(out, fmt.Sprintf("%s=%q", k, v))
 	}
@@ -377,4 +377,9 @@ func FuzzOptions(f *testing.F) {
 			_, _, _ = ExtractOptions(a)
 		}
 	})
+}
+
+func yes(s string) bool {
+	b, _ := ParseTruth(s)
+	return b
 }
