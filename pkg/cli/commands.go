@@ -385,6 +385,9 @@ func checkCommand() *cobra.Command {
 			if _, err := os.Stat(config.DefaultDir); load.Path == "" && len(load.Jails) == 0 && errors.Is(err, os.ErrNotExist) {
 				warnings = append(warnings, fmt.Sprintf("%s is not there, so no jail is enabled: make it, with a bailiff.toml, or name another by --config, or a jail by --jail", config.DefaultDir))
 			}
+			for _, w := range cfg.Warnings {
+				warnings = append(warnings, w.Error())
+			}
 			for _, j := range cfg.Jails {
 				names = append(names, j.Name)
 				for _, w := range j.Warnings {

@@ -85,7 +85,8 @@ One core is used at a time; GOMAXPROCS in the environment says how many.`,
 			defer signal.Stop(hup)
 			go func() {
 				for range hup {
-					if _, err := control.NewClient(socket).Reload(); err != nil {
+					var none *control.NotRunningError // all else the daemon tells by itself
+					if _, err := control.NewClient(socket).Reload(); errors.As(err, &none) {
 						opts.Log.With("component", "server").Error(err.Error())
 					}
 				}

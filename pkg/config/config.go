@@ -47,6 +47,7 @@ type Config struct {
 	Jails      []*Jail            // the enabled ones, by name
 	Filters    map[string]*Filter // all that are known
 	Errors     []error            // what is wrong outside of jails
+	Warnings   []error            // what is likely not meant so, outside of jails
 	// Settings are those outside of jails, with the places that they come from.
 	Settings []Setting
 	// Fail2ban is the tree that was read, if it is one of fail2ban's.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/BurntSushi/toml"
@@ -28,6 +29,24 @@ type mistake struct {
 	key     []string // from the table on that was decoded
 	unknown bool
 	err     *Error
+}
+
+// stockDocuments are those that the program carries, by their names: they don't change.
+var stockDocuments sync.Map
+
+// readDocument is parseDocument, once for what the program carries.
+func readDocument(file string, data []byte) (*document, error) {
+	if !strings.HasPrefix(file, stockPrefix) {
+		return parseDocument(file, data)
+	}
+	if d, ok := stockDocuments.Load(file); ok {
+		return d.(*document), nil
+	}
+	d, err := parseDocument(file, data)
+	if err == nil {
+		stockDocuments.Store(file, d)
+	}
+	return d, err
 }
 
 // parseDocument parses a file. The error is an *Error.

@@ -28,6 +28,7 @@ func (l *loader) tree(dir string) error {
 	l.cfg.Errors = append(l.cfg.Errors, t.Errors...)
 	l.unsure = append(l.unsure, t.Unread...)
 	l.cfg.Needed = append(l.cfg.Needed, t.Needed()...)
+	l.cfg.Warnings = append(l.cfg.Warnings, t.Misses()...)
 	l.cfg.Fail2ban = t
 	if t.Server != nil {
 		l.treeServer(t.Server)
@@ -138,7 +139,13 @@ func (l *loader) treeDatabase(get func(string) string, fail func(string, error))
 func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 	j := &Jail{Name: f.Name, MaxRetry: 5, Sources: []string{}, Fail2ban: true}
 	if f.Err != nil {
-		j.Errors = append(j.Errors, f.Err)
+		var placed *fail2ban.Error
+		if err := f.Err; !errors.As(err, &placed) || placed.File == "" {
+			v := f.Should("filter")
+			j.Errors = append(j.Errors, &Error{v.File, v.Line, err.Error()})
+		} else {
+			j.Errors = append(j.Errors, err)
+		}
 		return j
 	}
 	get := func(name string) (string, bool) { return f.Options.Get(name) }
@@ -146,7 +153,7 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 		if err == nil {
 			return
 		}
-		v := f.Where(option)
+		v := f.Should(option)
 		if v.File == "" {
 			j.Errors = append(j.Errors, err)
 			return
@@ -232,7 +239,7 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 		}
 	}
 	if len(j.LogPath) == 0 && j.Journal == nil && len(j.Errors) == 0 {
-		j.Errors = append(j.Errors, fmt.Errorf("no logpath: set it in [%s]", f.Name))
+		fail("logpath", fmt.Errorf("no logpath: set it in [%s]", f.Name))
 	}
 	if text, ok := get("ignoreip"); ok {
 		for _, s := range strings.FieldsFunc(text, isListSpace) {

@@ -68,7 +68,7 @@ func (l *loader) jailFile(name, file string, data []byte, err error) {
 	j := l.jail(name)
 	of := layer{file: file, stock: strings.HasPrefix(file, stockPrefix)}
 	if err == nil {
-		of.doc, err = parseDocument(file, data)
+		of.doc, err = readDocument(file, data)
 	}
 	if err != nil {
 		of.unread = err
@@ -82,7 +82,7 @@ func (l *loader) filter(name, file string, data []byte, err error) {
 	f := &Filter{Name: name, Source: file, Stock: strings.HasPrefix(file, stockPrefix)}
 	l.cfg.Filters[name] = f
 	if err == nil {
-		f.doc, err = parseDocument(file, data)
+		f.doc, err = readDocument(file, data)
 	}
 	if err != nil {
 		f.doc = &document{file: file, text: string(data)}

@@ -101,7 +101,7 @@ func ParseSeconds(s string) (Seconds, error) {
 	p.next()
 	n := p.sum()
 	if p.err == nil && p.token != "" {
-		p.unexpected()
+		p.behind()
 	}
 	if p.err != nil {
 		return Seconds{}, fmt.Errorf("time %q: %w", s, p.err)
@@ -192,11 +192,16 @@ func (p *timeParser) fail(format string, args ...any) Seconds {
 	return Seconds{}
 }
 
-func (p *timeParser) unexpected() Seconds {
+// behind tells of what stands where only a unit or an operator can.
+func (p *timeParser) behind() Seconds {
 	if p.token != "" && isLetter(p.token[0]) {
 		return p.fail("unknown unit %q (s, m, h, d, w, mo, y)", p.token)
 	}
-	return p.fail("want something like 10m, \"1d 12h\", 24*3600, 600 or -1")
+	return p.unexpected()
+}
+
+func (p *timeParser) unexpected() Seconds {
+	return p.fail("want something like 10m, \"1d 12h\", 600 or -1")
 }
 
 func (p *timeParser) next() {
@@ -304,7 +309,7 @@ func (p *timeParser) atom() Seconds {
 	if p.take("(") != "" {
 		v := p.sum()
 		if p.take(")") == "" {
-			return p.unexpected()
+			return p.behind()
 		}
 		return v
 	}

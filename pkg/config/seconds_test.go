@@ -29,14 +29,14 @@ func TestParseTime(t *testing.T) {
 		t.Errorf("-1: %v, %v", d, err)
 	}
 	for text, want := range map[string]string{
-		"": "empty time", " ": "empty time", "soon": `unknown unit "soon"`, "10 minuten": `unknown unit "minuten"`, "1h-": "want something like", "m10": `unknown unit "m"`,
+		"": "empty time", " ": "empty time", "soon": "want something like", "10 minuten": `unknown unit "minuten"`, "1h-": "want something like", "m10": "want something like",
 		"99999999999999999999": "too long", "2**200": "too long", "9**9**9**9": "too long", "1.5**99999": "too long", "99999999999999999999**2": "too long",
 		"4611686018427387904*4611686018427387904": "too long", "0-9223372036854775807-9223372036854775807": "too long", "9223372036854775807+1": "too long",
 		"1/0": "division by zero", "1%0": "division by zero", "0**-1": "division by zero", "010": "does not begin with 0",
-		"__import__('os')": "want something like", "abs(1)": "unknown unit", "1 if 1 else 2": "unknown unit", "True": "unknown unit", "'5'": "want something like",
-		"(-8)**.5": "too long", "1h,30m": "want something like", "nan": "unknown unit", "inf": "unknown unit", "1e400": "unknown unit", "1h ٣": "want something like",
+		"__import__('os')": "want something like", "abs(1)": "want something like", "1 if 1 else 2": "unknown unit", "True": "want something like", "'5'": "want something like",
+		"(-8)**.5": "too long", "1h,30m": "want something like", "nan": "want something like", "inf": "want something like", "1e400": "unknown unit", "1h ٣": "want something like",
 		strings.Repeat("(", 400) + "1" + strings.Repeat(")", 400): "parentheses deep",
-		strings.Repeat("-", 900) + "x":                            "unknown unit",
+		strings.Repeat("-", 900) + "x":                            "want something like",
 		strings.Repeat("2**", 300) + "1":                          "powers deep",
 		strings.Repeat("1", 1001):                                 "longer than 1000 characters",
 	} {

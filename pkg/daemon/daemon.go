@@ -151,6 +151,9 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	for _, err := range cfg.Errors {
 		server.Error(err.Error())
 	}
+	for _, w := range cfg.Warnings {
+		server.Warn(w.Error())
+	}
 	d.begin(ctx)
 	d.mu.Lock()
 	none := len(d.jails)+len(d.lists) == 0 && len(d.failed) > 0 && len(d.failed) == len(cfg.Jails)

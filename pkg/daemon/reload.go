@@ -17,13 +17,19 @@ import (
 
 // Reload reads the configuration anew. Jails that did not change go on
 // undisturbed, those that did are started again with their bans. When the
-// configuration can't be read, everything stays as it is.
-func (d *Daemon) Reload() (control.ReloadResult, error) { return d.reload("") }
+// configuration can't be read, everything stays as it is; a jail of which it can't be read
+// goes on as it was.
+func (d *Daemon) Reload() (control.ReloadResult, error) { return d.reload("", false) }
 
-// reload is Reload of one jail, or of all that there are where only is empty. It
-// answers within 15 seconds, whatever hangs.
-func (d *Daemon) reload(only string) (control.ReloadResult, error) {
+// reload is Reload of one jail, or of all that there are where only is empty. restart has
+// jails that did not change start again, too. It answers within 15 seconds, whatever hangs.
+func (d *Daemon) reload(only string, restart bool) (res control.ReloadResult, err error) {
 	d.awaitStart()
+	defer func() {
+		if err != nil {
+			d.log.With("component", "server").Error(err.Error())
+		}
+	}()
 	type outcome struct {
 		res control.ReloadResult
 		err error
@@ -36,7 +42,7 @@ func (d *Daemon) reload(only string) (control.ReloadResult, error) {
 			return
 		}
 		defer release()
-		res, err := d.reloadNow(only)
+		res, err := d.reloadNow(only, restart)
 		got <- outcome{res, err}
 	}()
 	timer := time.NewTimer(changeMost)
@@ -66,9 +72,14 @@ func (d *Daemon) load() (cfg *config.Config, err error) {
 	}
 	got := make(chan loaded, 1)
 	hungLoads.Add(1)
+	opts := d.opts.Config
+	d.mu.Lock()
+	was := *d.cfg // what can be set over the socket is not read without the lock
+	d.mu.Unlock()
+	opts.Was = &was
 	go func() {
 		defer hungLoads.Add(-1)
-		cfg, err := config.Load(d.opts.Config)
+		cfg, err := config.Load(opts)
 		got <- loaded{cfg, err}
 	}()
 	timer := time.NewTimer(configMost)
@@ -82,7 +93,7 @@ func (d *Daemon) load() (cfg *config.Config, err error) {
 }
 
 // reloadNow is reload, by whose turn it is.
-func (d *Daemon) reloadNow(only string) (control.ReloadResult, error) {
+func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, error) {
 	res := control.ReloadResult{Started: []string{}, Changed: []string{}, Stopped: []string{}, Errors: []string{}}
 	d.turn.waits("the files of the configuration")
 	cfg, err := d.load()
@@ -102,6 +113,9 @@ func (d *Daemon) reloadNow(only string) (control.ReloadResult, error) {
 		log.Error(err.Error())
 		fault(err)
 	}
+	for _, w := range cfg.Warnings {
+		log.Warn(w.Error())
+	}
 	was := d.cfgNow()
 	d.turn.waits("the kernel's firewall")
 	res.Errors = append(res.Errors, d.firewallChanged(cfg)...)
@@ -116,8 +130,14 @@ func (d *Daemon) reloadNow(only string) (control.ReloadResult, error) {
 		wanted[c.Name] = c
 	}
 	jails, lists := d.jailsNow(), d.listsNow()
+	// gone reports whether nothing is left for a jail or a list to do. What is broken may be
+	// either, and goes on.
+	gone := func(name string, list bool) bool {
+		w := wanted[name]
+		return concerned(name) && (w == nil || w.Broken() == nil && (w.List != nil) != list)
+	}
 	for _, name := range sortedKeys(jails) {
-		if (wanted[name] == nil || wanted[name].List != nil) && concerned(name) {
+		if gone(name, false) {
 			if err := d.step(ctx, name, "stopped", func() { d.end(name) }); err != nil {
 				fault(err)
 				continue
@@ -126,7 +146,7 @@ func (d *Daemon) reloadNow(only string) (control.ReloadResult, error) {
 		}
 	}
 	for _, name := range sortedKeys(lists) {
-		if (wanted[name] == nil || wanted[name].List == nil) && concerned(name) {
+		if gone(name, true) {
 			if err := d.step(ctx, name, "stopped", func() { d.endList(name) }); err != nil {
 				fault(err)
 				continue
@@ -155,6 +175,16 @@ func (d *Daemon) reloadNow(only string) (control.ReloadResult, error) {
 				continue
 			}
 		}
+		running := d.jailsNow()[c.Name]
+		if c.Broken() != nil && (running != nil || d.listsNow()[c.Name] != nil) {
+			// Better the old rules than none.
+			for _, e := range c.Errors {
+				text := fmt.Sprintf("jail %s: %v; it goes on with its old settings", c.Name, e)
+				log.Error(text)
+				res.Errors = append(res.Errors, text)
+			}
+			continue
+		}
 		if c.List != nil {
 			did, l, err := d.reloadList(ctx, c)
 			if l != nil {
@@ -170,7 +200,6 @@ func (d *Daemon) reloadNow(only string) (control.ReloadResult, error) {
 			}
 			continue
 		}
-		running := d.jailsNow()[c.Name]
 		switch {
 		case running == nil:
 			if err := d.startJail(ctx, c); err != nil {
@@ -178,13 +207,14 @@ func (d *Daemon) reloadNow(only string) (control.ReloadResult, error) {
 				continue
 			}
 			res.Started = append(res.Started, c.Name)
+		case restart:
+			if err := d.restart(ctx, running, c); err != nil {
+				fault(fmt.Errorf("jail %s: %w", c.Name, err))
+				continue
+			}
+			res.Changed = append(res.Changed, c.Name)
 		case unchanged(running.Configured, c) && !running.Changed():
 			running.ReloadActions()
-		case c.Broken() != nil:
-			// Better the old rules than none.
-			text := fmt.Sprintf("jail %s: %v; it goes on with its old settings", c.Name, c.Broken())
-			log.Error(text)
-			res.Errors = append(res.Errors, text)
 		default:
 			if err := d.replace(ctx, c.Name, c); err != nil {
 				fault(fmt.Errorf("jail %s: %w", c.Name, err))
@@ -323,6 +353,22 @@ func (d *Daemon) forget(name string) {
 	d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
 }
 
+// restart starts a running jail again with what the database knows of it. If it doesn't
+// start, it does as it was.
+func (d *Daemon) restart(ctx context.Context, old *jail.Jail, c *config.Jail) error {
+	if err := d.step(ctx, c.Name, "stopped", func() { d.forget(c.Name) }); err != nil {
+		return err
+	}
+	err := d.startJail(ctx, c)
+	if err == nil || d.works.of(c.Name) != nil {
+		return err
+	}
+	if again := d.startJail(ctx, old.Configured); again != nil {
+		return errors.Join(err, again)
+	}
+	return fmt.Errorf("%w; it goes on with its old settings", err)
+}
+
 func (d *Daemon) endList(name string) {
 	d.mu.Lock()
 	l := d.lists[name]
@@ -357,21 +403,4 @@ func (d *Daemon) stopJails(names []string) error {
 		errs = append(errs, d.step(ctx, name, "stopped", func() { d.end(name) }))
 	}
 	return errors.Join(slices.DeleteFunc(errs, func(e error) bool { return e == nil })...)
-}
-
-// forgetAll is forget for one jail, or for all with the name --all.
-func (d *Daemon) forgetAll(name string) error {
-	ctx, release, err := d.turnFor("a restart of jails")
-	if err != nil {
-		return err
-	}
-	defer release()
-	for _, n := range sortedKeys(d.jailsNow()) {
-		if name == "--all" || n == name {
-			if err := d.step(ctx, n, "stopped", func() { d.forget(n) }); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

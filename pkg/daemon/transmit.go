@@ -249,26 +249,24 @@ func (d *Daemon) reloadAs(c *command) (any, error) {
 			return nil, err
 		}
 	}
+	only := name
+	if name == "--all" {
+		only = ""
+	}
 	if strings.Contains(options, "--unban") {
-		only := name
-		if name == "--all" {
-			only = ""
+		if _, err := d.load(); err != nil { // then nothing is done, this neither
+			return nil, pyError("ValueError", err.Error())
 		}
 		if _, err := d.unbanAs(only, nil, true, false); err != nil {
 			return nil, err
 		}
 	}
-	if strings.Contains(options, "--restart") {
-		if err := d.forgetAll(name); err != nil {
-			return nil, err
-		}
-	}
-	only := name
-	if name == "--all" {
-		only = ""
-	}
-	if _, err := d.reload(only); err != nil {
+	res, err := d.reload(only, strings.Contains(options, "--restart"))
+	if err != nil {
 		return nil, err
+	}
+	if len(res.Errors) > 0 {
+		return nil, pyError("ValueError", strings.Join(res.Errors, "\n"))
 	}
 	_ = d.settle(d.running()...)
 	return "OK", nil

@@ -51,6 +51,8 @@ type Config struct {
 	Defaults Section // of [DEFAULT]
 	Sections map[string]Section
 	Order    []string // of the sections, as they first come
+	// Places are where the sections begin, in the last file that has them.
+	Places map[string]Value
 	// known holds what a later file replaced, for %(known/name)s.
 	known map[string]Section
 	Files []string // as they were read
@@ -59,7 +61,7 @@ type Config struct {
 }
 
 func newConfig() *Config {
-	return &Config{Defaults: Section{}, Sections: map[string]Section{}, known: map[string]Section{}}
+	return &Config{Defaults: Section{}, Sections: map[string]Section{}, Places: map[string]Value{}, known: map[string]Section{}}
 }
 
 // Read reads BASE.conf, BASE.d/*.conf, BASE.local and BASE.d/*.local, as far as
@@ -168,6 +170,7 @@ func (c *Config) merge(one *Config) {
 	}
 	for _, name := range one.Order {
 		s := one.Sections[name]
+		c.Places[name] = one.Places[name]
 		if m := conditional.FindStringSubmatch(name); m != nil {
 			name = m[1]
 			with := Section{}
@@ -254,6 +257,7 @@ func parseINI(file, text string) (*Config, error) {
 				c.Sections[sectionName] = section
 				c.Order = append(c.Order, sectionName)
 			}
+			c.Places[sectionName] = Value{File: file, Line: n + 1}
 			continue
 		}
 		if section == nil {

@@ -135,10 +135,18 @@ func (t *Tree) Needed() (out []string) {
 	return out
 }
 
-// Where tells where an option of the jail stands.
+// Where tells where an option of the jail stands; the zero Value if it is nowhere.
 func (j *Jail) Where(option string) Value {
 	v, _ := j.cfg.Raw(j.section, option, nil)
 	return v
+}
+
+// Should tells where an option stands, or should: below the header of the jail's section.
+func (j *Jail) Should(option string) Value {
+	if v := j.Where(option); v.File != "" {
+		return v
+	}
+	return j.cfg.Places[j.section]
 }
 
 // ParseTruth reads a boolean. fail2ban takes every other word as false; that is how a
@@ -264,7 +272,7 @@ func (j *Jail) read(dir string, disabled bool) error {
 }
 
 func (j *Jail) fail(option, format string, args ...any) error {
-	v := j.Where(option)
+	v := j.Should(option)
 	return &Error{v.File, v.Line, fmt.Sprintf(format, args...)}
 }
 
