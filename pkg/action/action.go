@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/eventlog"
 )
 
 // The life of one action, in fail2ban's order: started at once or, where it
@@ -41,6 +42,8 @@ type Site struct {
 	After []<-chan struct{}
 	// Run runs a command and reports whether it succeeded; nil: the shell does.
 	Run func(ctx context.Context, c Command, timeout time.Duration) bool
+	// DryRun: nothing is run and no mail is sent; what would be is told.
+	DryRun bool
 }
 
 // state of a family.
@@ -76,6 +79,11 @@ func New(ctx context.Context, def *Definition, site *Site) *Action {
 
 func (a *Action) log(level slog.Level, format string, args ...any) {
 	a.site.Log.With("component", "actions").Log(context.Background(), level, fmt.Sprintf(format, args...))
+}
+
+// wouldDo tells what is left undone in a dry run.
+func (a *Action) wouldDo(format string, args ...any) {
+	a.log(eventlog.LevelNotice, "[%s] %s: dry run: would %s", a.site.Jail, a.def.Name, fmt.Sprintf(format, args...))
 }
 
 // fault tells of an environment that is not in order.
@@ -128,6 +136,10 @@ var commandNo atomic.Uint64
 // run runs a command and logs what went wrong, as fail2ban does.
 func (a *Action) run(c Command) bool {
 	if c.Text == "" {
+		return true
+	}
+	if a.site.DryRun {
+		a.wouldDo("run: %s", strings.Join(strings.Fields(c.String()), " "))
 		return true
 	}
 	if a.site.Run != nil {

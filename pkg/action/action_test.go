@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"bailiff/pkg/config/fail2ban"
 )
 
 func TestFill(t *testing.T) {
@@ -110,4 +113,32 @@ func FuzzFill(f *testing.F) {
 			t.Errorf("%q stands in %q", value, c.Text)
 		}
 	})
+}
+
+// TestDryRun: no command is run and no mail is sent; both are told, with what they would
+// hold.
+func TestDryRun(t *testing.T) {
+	var out strings.Builder
+	marker := filepath.Join(t.TempDir(), "ran")
+	site := &Site{Jail: "web", DryRun: true, Log: slog.New(slog.NewTextHandler(&out, nil))}
+	opts := &fail2ban.Options{}
+	opts.Set("actionban", "touch "+marker+"\n echo <ip>")
+	ticket := &Ticket{ID: "192.0.2.7", IP: netip.MustParseAddr("192.0.2.7"), Failures: 3, BanTime: time.Minute}
+	for _, def := range []Definition{
+		{Name: "mark", Properties: opts},
+		{Name: "post", Properties: &fail2ban.Options{}, Mail: &Mail{Host: "127.0.0.1:1", Sender: "a@example.org", To: []string{"b@example.org"}}},
+	} {
+		a := New(context.Background(), &def, site)
+		if err := a.Ban(ticket, false); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Stat(marker); err == nil {
+		t.Error("a command was run")
+	}
+	for _, want := range []string{"[web] mark: dry run: would run: touch " + marker + " echo 192.0.2.7", "[web] post: dry run: would send mail to b@example.org by 127.0.0.1:1: [Fail2Ban] web: banned 192.0.2.7 from"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("not told: %s\n%s", want, out.String())
+		}
+	}
 }

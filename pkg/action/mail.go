@@ -73,6 +73,10 @@ func (m *Mail) banned(s *Site, t *Ticket) letter {
 }
 
 func (a *Action) mail(l letter) error {
+	if a.site.DryRun {
+		a.wouldDo("send mail to %s by %s: %s", strings.Join(a.def.Mail.To, ", "), a.def.Mail.Host, l.subject)
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(a.ctx, a.timeout())
 	defer cancel()
 	if err := a.def.Mail.send(ctx, l, time.Now()); err != nil {

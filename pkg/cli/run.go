@@ -38,6 +38,12 @@ Bans stay in the kernel when the daemon stops, and end there on time; with
 opens the log's file anew, SIGTERM and SIGINT stop, within 15 seconds; a second
 one ends the process at once.
 
+With --dry-run logs are read and failures counted, and nothing is changed: no
+ban goes to the firewall or into the database, no action and no mail, no export
+and no reload. The log says after "dry run:" what would be done, commands with
+their values filled in; status and the socket answer as if the bans were made.
+Only ignorecommand is run, since it decides who would be banned.
+
 One core is used at a time; GOMAXPROCS in the environment says how many.`,
 		Example: `  bailiff run --jail django-auth=/var/log/django/auth.log
   bailiff run --config /etc/bailiff
@@ -113,7 +119,7 @@ One core is used at a time; GOMAXPROCS in the environment says how many.`,
 	f := c.Flags()
 	f.StringVarP(&load.Path, "config", "c", "", "a `path`: bailiff.toml, or the directory that holds it, jails/ and filters/")
 	f.StringArrayVarP(&load.Jails, "jail", "j", nil, "enable a jail with this log, `NAME=LOGPATH`; may be repeated")
-	f.BoolVar(&dryRun, "dry-run", false, "touch no firewall, only tell what would be banned")
+	f.BoolVar(&dryRun, "dry-run", false, "change nothing: only tell what would be done")
 	f.BoolVar(&flush, "flush-on-stop", false, "take the bans out of the kernel when the daemon stops")
 	f.StringVar(&database, "database", "", "a `file` for bans and log positions, or none (default "+config.DefaultDatabase()+")")
 	f.StringVar(&level, "log-level", "", "CRITICAL, ERROR, WARNING, NOTICE, INFO or DEBUG")

@@ -34,6 +34,9 @@ func (d *Daemon) settle(jails ...*jail.Jail) (pending string) {
 		behind = append(behind, what)
 		mu.Unlock()
 	}
+	if d.opts.DryRun {
+		late("this is a dry run: nothing is done")
+	}
 	var wg sync.WaitGroup
 	if d.queue != nil {
 		wg.Go(func() {

@@ -39,7 +39,7 @@ type Options struct {
 	Config      config.Options
 	Socket      string // empty: as configured
 	Database    string // empty: as configured; "none": nothing is kept
-	DryRun      bool   // touch no firewall
+	DryRun      bool   // change nothing outside: tell what would be done
 	FlushOnStop bool   // take the bans out of the kernel at the end
 	Version     string
 	Log         *slog.Logger
@@ -283,6 +283,7 @@ func (d *Daemon) deps() jail.Deps {
 			return strings.TrimSuffix(names[0], ".")
 		},
 	}
+	deps.DryRun = d.opts.DryRun
 	deps.Guard = d.guard
 	deps.Changed = d.changed
 	deps.Endings, deps.Memory = d.endings, d.memory
@@ -340,6 +341,15 @@ func (k *kernel) Lift(name string, id netip.Prefix) (bool, error) {
 }
 
 func (k *kernel) Push(c ...firewall.Change) { k.d.queue.Push(c...) }
+
+// In a dry run, logs are read and bans kept in memory, and what would be done with them is
+// told: nothing goes to the kernel, to the database or into an export, and no action and
+// no reload is run. ignorecommand is run: it is a question.
+
+// wouldDo tells what is left undone in a dry run.
+func (d *Daemon) wouldDo(format string, args ...any) {
+	d.log.With("component", "actions").Log(context.Background(), eventlog.LevelNotice, "dry run: would "+fmt.Sprintf(format, args...))
+}
 
 // dry is the firewall of --dry-run.
 type dry struct{ log *slog.Logger }

@@ -97,6 +97,7 @@ type exporter struct {
 	of   config.BanFile
 	due  chan struct{} // has a value when it may have to be written
 	stop context.CancelFunc
+	dry  []byte // what was told last in a dry run
 }
 
 func (e *exporter) run(ctx context.Context) {
@@ -114,7 +115,7 @@ func (e *exporter) run(ctx context.Context) {
 			return
 		}
 		text := ""
-		err := e.d.export(ctx, e.of, again)
+		err := e.export(ctx, again)
 		var busy *jail.BusyError
 		switch {
 		case errors.As(err, &busy):
@@ -138,9 +139,10 @@ func (e *exporter) run(ctx context.Context) {
 	}
 }
 
-// export writes a file, if what it holds changes or again says so, and has its reader
+// export writes the file, if what it holds changes or again says so, and has its reader
 // told.
-func (d *Daemon) export(ctx context.Context, x config.BanFile, again bool) error {
+func (e *exporter) export(ctx context.Context, again bool) error {
+	d, x := e.d, e.of
 	var out bytes.Buffer
 	w := bufio.NewWriter(&out)
 	fmt.Fprintf(w, "# written by bailiff: who is banned; changes are lost\n")
@@ -160,6 +162,16 @@ func (d *Daemon) export(ctx context.Context, x config.BanFile, again bool) error
 	}
 	w.Flush()
 	if have, err := safefile.ReadFile(x.File, int64(out.Len())); !again && err == nil && bytes.Equal(have, out.Bytes()) {
+		return nil
+	}
+	if d.opts.DryRun {
+		if !bytes.Equal(e.dry, out.Bytes()) {
+			e.dry = out.Bytes()
+			d.wouldDo("write export %s to %s: %d addresses and networks", x.Name, x.File, len(banned))
+			if x.Reload != "" {
+				d.wouldDo("run its reload: %s", x.Reload)
+			}
+		}
 		return nil
 	}
 	if err := replaceFile(x.File, out.Bytes()); err != nil {

@@ -258,8 +258,12 @@ func (l *blocklist) load(anew bool) error {
 				return err
 			}
 		}
-		l.d.log.With("component", "jail").Info(fmt.Sprintf("[%s] list loaded: %d entries in %d files, %d ranges, in %v",
-			l.c.Name, raw.Entries, len(iplist.Files(l.c.List)), len(set.Ranges()), time.Since(begun).Round(time.Millisecond)))
+		loaded := "list loaded"
+		if l.d.opts.DryRun {
+			loaded = "dry run: list read, nothing is shut out"
+		}
+		l.d.log.With("component", "jail").Info(fmt.Sprintf("[%s] %s: %d entries in %d files, %d ranges, in %v",
+			l.c.Name, loaded, raw.Entries, len(iplist.Files(l.c.List)), len(set.Ranges()), time.Since(begun).Round(time.Millisecond)))
 		l.d.changed()
 	}
 	l.say(&l.refused, "", "")

@@ -31,7 +31,7 @@ func (NoFirewall) Push(...firewall.Change)                     {}
 func (j *Jail) startActions(before *action.Group) {
 	j.maxMatches.Store(int64(j.deps.MaxMatches))
 	site := &action.Site{
-		Jail: j.Config.Name, Log: j.deps.Log, Run: j.deps.RunAction,
+		Jail: j.Config.Name, Log: j.deps.Log, Run: j.deps.RunAction, DryRun: j.deps.DryRun,
 		Now: func() string { return epoch(j.deps.Clock.Wall()) }, Numbers: j.numbers,
 		Host: j.hostName, Merged: j.merged, Known: j.known, After: j.deps.Endings.Of(j.Config.Name),
 	}

@@ -100,6 +100,8 @@ type Deps struct {
 	Changed func()
 	// RunAction runs an action's command; nil: the shell does.
 	RunAction func(ctx context.Context, c action.Command, timeout time.Duration) bool
+	// DryRun: nothing is done by actions; the log says of bans that they are none.
+	DryRun bool
 }
 
 // Jail is one running jail.
@@ -328,6 +330,9 @@ func (j *Jail) Stop(flush bool) Carry {
 }
 
 func (j *Jail) notice(format string, args ...any) {
+	if j.deps.DryRun {
+		format = "dry run: " + format // who reads the log for bans is not to find one
+	}
 	j.deps.Log.With("component", "actions").Log(context.Background(), eventlog.LevelNotice,
 		"["+j.Config.Name+"] "+fmt.Sprintf(format, args...))
 }

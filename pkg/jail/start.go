@@ -106,7 +106,7 @@ func (p *Prepared) Start(before Carry) *Jail {
 		j.unenforce(old)
 	}
 	go j.run(j.ctx)
-	if !c.Unenforced {
+	if !c.Unenforced && !j.deps.DryRun {
 		go j.reconcile(j.ctx)
 	}
 	return j
