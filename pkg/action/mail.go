@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"mime"
 	"mime/quotedprintable"
@@ -149,7 +148,7 @@ func (m *Mail) send(ctx context.Context, l letter, now time.Time) error {
 		}
 	}
 	if len(refused) == len(m.To) {
-		return errors.Join(refused...)
+		return joined(refused)
 	}
 	w, err := c.Data()
 	if err != nil {
@@ -161,8 +160,20 @@ func (m *Mail) send(ctx context.Context, l letter, now time.Time) error {
 	if err := w.Close(); err != nil {
 		return err
 	}
-	if err := errors.Join(refused...); err != nil {
+	if err := joined(refused); err != nil {
 		return err
 	}
 	return c.Quit()
+}
+
+// joined makes one line of some errors, nil of none.
+func joined(errs []error) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	err := errs[0]
+	for _, e := range errs[1:] {
+		err = fmt.Errorf("%w; %w", err, e)
+	}
+	return err
 }

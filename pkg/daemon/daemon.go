@@ -149,7 +149,9 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	d.mender.note(found.Notes)
 	d.store = d.keep()
 	for _, err := range cfg.Errors {
-		server.Error(err.Error())
+		for _, line := range linesOf(err) {
+			server.Error(line)
+		}
 	}
 	for _, w := range cfg.Warnings {
 		server.Warn(w.Error())

@@ -128,7 +128,7 @@ func (e *exporter) run(ctx context.Context) {
 		}
 		if told != text && busy == nil {
 			if told = text; text != "" {
-				e.d.log.With("component", "actions").Error(fmt.Sprintf("export %s: %s", e.of.Name, text))
+				e.d.log.With("component", "actions").Error(fmt.Sprintf("export %s: %s", e.of.Name, strings.ReplaceAll(text, "\n", "; ")))
 			}
 		}
 		select {

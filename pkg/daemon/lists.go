@@ -78,7 +78,7 @@ func (d *Daemon) startList(c *config.Jail, before *iplist.Set) *blocklist {
 		d.mu.Lock()
 		d.failed[c.Name] = err
 		d.mu.Unlock()
-		for _, line := range strings.Split(err.Error(), "\n") {
+		for _, line := range linesOf(err) {
 			log.Error(fmt.Sprintf("[%s] not started: %s", c.Name, line))
 		}
 		return nil

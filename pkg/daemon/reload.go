@@ -109,9 +109,16 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 			res.Errors = append(res.Errors, err.Error())
 		}
 	}
+	faults := func(jail string, err error) {
+		for _, line := range linesOf(err) {
+			res.Errors = append(res.Errors, fmt.Sprintf("jail %s: %s", jail, line))
+		}
+	}
 	for _, err := range cfg.Errors {
-		log.Error(err.Error())
-		fault(err)
+		for _, line := range linesOf(err) {
+			log.Error(line)
+			res.Errors = append(res.Errors, line)
+		}
 	}
 	for _, w := range cfg.Warnings {
 		log.Warn(w.Error())
@@ -178,8 +185,8 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 		running := d.jailsNow()[c.Name]
 		if c.Broken() != nil && (running != nil || d.listsNow()[c.Name] != nil) {
 			// Better the old rules than none.
-			for _, e := range c.Errors {
-				text := fmt.Sprintf("jail %s: %v; it goes on with its old settings", c.Name, e)
+			for _, line := range linesOf(c.Broken()) {
+				text := fmt.Sprintf("jail %s: %s; it goes on with its old settings", c.Name, line)
 				log.Error(text)
 				res.Errors = append(res.Errors, text)
 			}
@@ -192,7 +199,7 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 			}
 			switch {
 			case err != nil:
-				res.Errors = append(res.Errors, fmt.Sprintf("jail %s: %v", c.Name, err))
+				faults(c.Name, err)
 			case did == "started":
 				res.Started = append(res.Started, c.Name)
 			case did == "changed":
@@ -203,13 +210,13 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 		switch {
 		case running == nil:
 			if err := d.startJail(ctx, c); err != nil {
-				fault(fmt.Errorf("jail %s: %w", c.Name, err))
+				faults(c.Name, err)
 				continue
 			}
 			res.Started = append(res.Started, c.Name)
 		case restart:
 			if err := d.restart(ctx, running, c); err != nil {
-				fault(fmt.Errorf("jail %s: %w", c.Name, err))
+				faults(c.Name, err)
 				continue
 			}
 			res.Changed = append(res.Changed, c.Name)
@@ -217,7 +224,7 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 			running.ReloadActions()
 		default:
 			if err := d.replace(ctx, c.Name, c); err != nil {
-				fault(fmt.Errorf("jail %s: %w", c.Name, err))
+				faults(c.Name, err)
 				continue
 			}
 			res.Changed = append(res.Changed, c.Name)
@@ -264,7 +271,9 @@ func (d *Daemon) replaceNow(name string, c *config.Jail) error {
 	if err != nil {
 		// Better the old rules than none.
 		err = fmt.Errorf("%w; it goes on with its old settings", err)
-		log.Error(fmt.Sprintf("[%s] not started: %v", name, err))
+		for _, line := range linesOf(err) {
+			log.Error(fmt.Sprintf("[%s] not started: %s", name, line))
+		}
 		return err
 	}
 	j := next.Start(old.Stop(false))
@@ -287,7 +296,7 @@ func (d *Daemon) start(c *config.Jail) {
 		d.mu.Lock()
 		d.failed[c.Name] = err
 		d.mu.Unlock()
-		for _, line := range strings.Split(err.Error(), "\n") {
+		for _, line := range linesOf(err) {
 			log.Error(fmt.Sprintf("[%s] not started: %s", c.Name, line))
 		}
 		return
@@ -301,6 +310,9 @@ func (d *Daemon) start(c *config.Jail) {
 		log.Info(fmt.Sprintf("Jail '%s' started", c.Name))
 	}
 }
+
+// linesOf are errors that were joined, each for a line of the log, which has no newlines.
+func linesOf(err error) []string { return strings.Split(err.Error(), "\n") }
 
 // prepare gets a jail ready; nothing of what runs is touched.
 func (d *Daemon) prepare(c *config.Jail) (*jail.Prepared, error) {
