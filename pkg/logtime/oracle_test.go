@@ -277,6 +277,9 @@ func TestOracle(t *testing.T) {
 	for _, tz := range zones[:2] {
 		var batch []string
 		for _, behind := range fractionsBehind {
+			if behind.zone == "z" { // fail2ban takes that for no zone
+				continue
+			}
 			for _, sep := range []string{".", ","} {
 				for n := 1; n <= 6; n++ {
 					batch = append(batch, "2026-10-10T14:47:35"+sep+"467434244123"[:n]+behind.zone+" host app", "20261010T144735"+sep+"467434244123"[:n]+behind.zone+" host app")

@@ -18,6 +18,9 @@ const (
 	weekNo  = `5[0-3]|[0-4]\d|\d`
 	zoneAbr = `[A-Z](?:[A-Z]{2,4})?`
 	zoneOff = `[+-][01]\d(?::?\d{2})?`
+	// smallZ is a Z as RFC 3339 allows it, too; only at a second or its fraction, since a
+	// word of one letter may stand behind a blank.
+	smallZ = `(?<=\d)z`
 )
 
 // directive is the expression of a %-code and the name that reports give it.
@@ -58,7 +61,7 @@ var directives = map[string]directive{
 	"W": {field("W", weekNo), "Yearweek"},
 	"y": {field("y", `\d\d`), "Year2"},
 	"Y": {field("Y", `\d{4}`), "Year"},
-	"z": {field("z", `Z|UTC|GMT|`+zoneOff), "Zone offset"},
+	"z": {field("z", `Z|`+smallZ+`|UTC|GMT|`+zoneOff), "Zone offset"},
 	"Z": {field("Z", `Z|[A-Z]{3,5}`), "Zone name"},
 	"%": {"%", "%"},
 
@@ -71,7 +74,7 @@ var directives = map[string]directive{
 	"ExS": {field("S", `[0-5]\d|6[0-1]`), "ExSecond"},
 	"Exy": {field("y", `\d{2}`), "ExYear2"},
 	"ExY": {"", "ExYear"}, // depends on the present; see exactYear
-	"Exz": {field("z", `(?:`+zoneAbr+`)?`+zoneOff+`|`+zoneAbr), "ExZone offset"},
+	"Exz": {field("z", `(?:`+zoneAbr+`)?`+zoneOff+`|`+zoneAbr+`|`+smallZ), "ExZone offset"},
 	"ExZ": {field("Z", zoneAbr), "ExZone name"},
 }
 

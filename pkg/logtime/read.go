@@ -254,6 +254,9 @@ func zoneMinutes(s string) (int, error) {
 		name, rest = s[:i], s[i:]
 	}
 	minutes, ok := zoneNames[name]
+	if s == "z" {
+		return 0, nil
+	}
 	if !ok && name != "" {
 		return 0, fmt.Errorf("unknown zone %q: want UTC, an abbreviation like CET, or an offset like UTC+0100", s)
 	}

@@ -14,6 +14,7 @@ var fractionsBehind = []struct {
 	ahead time.Duration
 }{
 	{"Z", 0},
+	{"z", 0},
 	{" Z", 0},
 	{"UTC", 0},
 	{"+0200", 2 * time.Hour},
