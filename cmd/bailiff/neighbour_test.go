@@ -200,3 +200,44 @@ func TestOneChain(t *testing.T) {
 		t.Errorf("log:\n%s", g.log())
 	}
 }
+
+// TestRefused: what the kernel refuses is not said to be done. Where another program has
+// made the table its own, a ban's answer and status say so, until it is gone.
+func TestRefused(t *testing.T) {
+	g := newGuarded(t, map[string]string{"bailiff.toml": fmt.Sprintf(guardedConfig, "adopt")})
+	g.start("bailiff.toml")
+	owner := g.host.Command(context.Background(), "nft", "-i")
+	hand, err := owner.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := owner.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		hand.Close()
+		_ = owner.Wait()
+	}()
+	if _, err := fmt.Fprintln(hand, "delete table inet f2b-table; add table inet f2b-table { flags owner; }"); err != nil {
+		t.Fatal(err)
+	}
+	g.until("nobody owns the table", func() bool { return g.has("flags owner") })
+	const refused = "the kernel has refused changes of the bans of jail sshd"
+	// The answer may come before the kernel's: then it says that, and the next one knows.
+	n := 0
+	g.until("a ban is said to be made that is not", func() bool {
+		n++
+		out, _ := g.try("ban", "sshd", fmt.Sprintf("203.0.113.%d", n))
+		if !strings.Contains(out, refused) && !strings.Contains(out, "the kernel has not taken it yet") {
+			t.Fatalf("ban: %s", out)
+		}
+		return strings.Contains(out, refused)
+	})
+	if out := g.ask("status", "sshd"); !strings.Contains(out, refused) {
+		t.Errorf("status says nothing of it:\n%s", out)
+	}
+	hand.Close()
+	_ = owner.Wait()
+	g.until("the bans are not made", func() bool { return g.has(fmt.Sprintf("203.0.113.%d timeout", n)) })
+	g.until("status still says so", func() bool { return !strings.Contains(g.ask("status", "sshd"), refused) })
+}

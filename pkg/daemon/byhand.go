@@ -42,6 +42,12 @@ func (d *Daemon) settle(jails ...*jail.Jail) (pending string) {
 		wg.Go(func() {
 			if d.queue.Sync(ctx) != nil {
 				late("the kernel has not taken it yet")
+				return
+			}
+			for _, j := range jails {
+				if d.fw != nil && d.fw.Owes(j.Configured.Name) {
+					late(refused(j.Configured.Name))
+				}
 			}
 		})
 	}
@@ -61,28 +67,40 @@ func (d *Daemon) settle(jails ...*jail.Jail) (pending string) {
 	return strings.Join(behind, "; ")
 }
 
+// refused says that the kernel did not take what a jail wanted of it.
+func refused(name string) string {
+	return fmt.Sprintf("the kernel has refused changes of the bans of jail %s: they are tried again (the log says why)", name)
+}
+
 // Ban implements control.Daemon.
 func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, error) {
 	j, err := d.jail(name)
 	if err != nil {
 		return nil, err
 	}
-	out := []control.BanResult{}
-	for _, s := range r.IPs {
-		res := control.BanResult{IP: s}
+	out := make([]control.BanResult, len(r.IPs))
+	var ids []netip.Prefix
+	var of []int // which of out
+	for i, s := range r.IPs {
+		out[i].IP = s
 		id, err := ParseIP(s)
-		if err == nil {
-			res.IP = ban.Name(id)
-			res.Added, err = j.Ban(id, r.Force)
+		if err != nil {
+			out[i].Error = err.Error()
+			continue
 		}
+		out[i].IP = ban.Name(id)
+		ids, of = append(ids, id), append(of, i)
+	}
+	for n, done := range j.BanEach(ids, r.Force) {
+		res := &out[of[n]]
+		res.Added = done.Added
 		var busy *jail.BusyError
 		switch {
-		case errors.As(err, &busy) && busy.Later:
+		case errors.As(done.Err, &busy) && busy.Later:
 			res.Pending = busy.Error()
-		case err != nil:
-			res.Error = err.Error()
+		case done.Err != nil:
+			res.Error = done.Err.Error()
 		}
-		out = append(out, res)
 	}
 	if !slices.ContainsFunc(out, func(r control.BanResult) bool { return r.Added }) {
 		return out, nil

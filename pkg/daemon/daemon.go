@@ -467,7 +467,7 @@ func (d *Daemon) Status(name string, bans bool) (control.Status, error) {
 		if err != nil {
 			return s, err
 		}
-		s.Jails = append(s.Jails, j.Status(bans))
+		s.Jails = append(s.Jails, d.statusOf(j, bans))
 		return s, nil
 	}
 	d.mu.Lock()
@@ -484,7 +484,7 @@ func (d *Daemon) Status(name string, bans bool) (control.Status, error) {
 	var wg sync.WaitGroup // side by side: some may be busy
 	for _, j := range running {
 		wg.Go(func() {
-			of := j.Status(bans)
+			of := d.statusOf(j, bans)
 			mu.Lock()
 			s.Jails = append(s.Jails, of)
 			mu.Unlock()
@@ -496,6 +496,14 @@ func (d *Daemon) Status(name string, bans bool) (control.Status, error) {
 	}
 	slices.SortFunc(s.Jails, func(a, b jail.Status) int { return strings.Compare(a.Name, b.Name) })
 	return s, nil
+}
+
+func (d *Daemon) statusOf(j *jail.Jail, bans bool) jail.Status {
+	s := j.Status(bans)
+	if d.fw != nil && d.fw.Owes(s.Name) {
+		s.Problems = append(s.Problems, refused(s.Name))
+	}
+	return s
 }
 
 // Bans implements control.Daemon.

@@ -232,29 +232,40 @@ func (d *Daemon) logsWithout(j *jail.Jail, path string) (any, error) {
 }
 
 func (d *Daemon) banAs(j *jail.Jail, ips []string) (any, error) {
-	n := 0
+	var ids []netip.Prefix
+	var wrong error // what stands before it is banned
 	for _, ip := range ips {
 		id, err := ParseIP(ip)
 		if err != nil {
-			return nil, pyError("ValueError", err.Error())
+			wrong = pyError("ValueError", err.Error())
+			break
 		}
-		added, err := j.Ban(id, false)
+		ids = append(ids, id)
+		if iplist.TooWide(id) {
+			break
+		}
+	}
+	n := 0
+	for _, res := range j.BanEach(ids, false) {
 		var wide *jail.TooWideError
-		if errors.As(err, &wide) { // there is no --force in these commands
-			d.settle(j)
-			return nil, pyError("ValueError", err.Error())
-		}
 		var busy *jail.BusyError
-		if errors.As(err, &busy) {
-			return nil, pyError("TimeoutError", err.Error())
+		switch {
+		case errors.As(res.Err, &wide): // there is no --force in these commands
+			wrong = pyError("ValueError", res.Err.Error())
+		case errors.As(res.Err, &busy):
+			if wrong == nil {
+				wrong = pyError("TimeoutError", res.Err.Error())
+			}
+		case res.Err != nil:
+			d.log.With("component", "actions").Warn(res.Err.Error())
+		default:
+			n += number(res.Added)
 		}
-		if err != nil {
-			d.log.With("component", "actions").Warn(err.Error())
-			continue
-		}
-		n += number(added)
 	}
 	d.settle(j)
+	if wrong != nil {
+		return nil, wrong
+	}
 	return n, nil
 }
 

@@ -91,9 +91,17 @@ func (f *Firewall) owe(refused []Change) {
 
 // Owes reports whether the kernel has not taken something yet that it was asked for.
 func (f *Firewall) Owes(jail string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.owed[jail] != nil
+	owing := f.owing.Load()
+	return owing != nil && slices.Contains(*owing, jail)
+}
+
+// noteOwed keeps what Owes says, which waits for no transaction. The caller holds the lock.
+func (f *Firewall) noteOwed() {
+	if before := f.owing.Load(); len(f.owed) == 0 && (before == nil || len(*before) == 0) {
+		return
+	}
+	owing := slices.Collect(maps.Keys(f.owed))
+	f.owing.Store(&owing)
 }
 
 // Pay tries once more what the kernel refused, and returns the jails to whose sets nothing
@@ -101,6 +109,7 @@ func (f *Firewall) Owes(jail string) bool {
 func (f *Firewall) Pay() (paid []string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.noteOwed()
 	var errs []error
 	for jail := range f.owed {
 		if err := f.changeLocked(jail, nil); err != nil {
@@ -118,6 +127,7 @@ func (f *Firewall) Pay() (paid []string, err error) {
 func (f *Firewall) Apply(changes []Change) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.noteOwed()
 	var errs []error
 	if gone := slices.IndexFunc(changes, func(c Change) bool { return f.jails[c.Jail] == nil }); gone >= 0 {
 		// It has ended, and its sets with it; the others have nothing to do with that.

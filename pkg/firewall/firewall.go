@@ -28,6 +28,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/nftables"
@@ -94,9 +95,10 @@ type Firewall struct {
 	table    *nftables.Table
 	chains   []string // where the rules are; by hook
 	jails    map[string]*jailSets
-	leaving  map[string]*jailSets // jails that are gone, whose sets could not be removed yet
-	owed     map[string]*debt     // what the kernel refused, by jail
-	ended    map[string]bool      // chains in which a rule of somebody else's lets everybody in
+	leaving  map[string]*jailSets     // jails that are gone, whose sets could not be removed yet
+	owed     map[string]*debt         // what the kernel refused, by jail
+	owing    atomic.Pointer[[]string] // of whom, for those who don't wait for mu
+	ended    map[string]bool          // chains in which a rule of somebody else's lets everybody in
 	contents map[unnamedSet]string
 }
 
@@ -242,6 +244,7 @@ func (f *Firewall) RemoveJail(jail string) (Report, error) {
 	}
 	delete(f.jails, jail)
 	delete(f.owed, jail)
+	f.noteOwed()
 	f.leaving[jail] = j
 	return f.settle(false)
 }

@@ -179,6 +179,28 @@ func TestHandedOver(t *testing.T) {
 	}
 }
 
+// TestBanManyBusy: of many bans by hand that a busy jail does not come to, all are made
+// later, as it is said, and none is waited for by itself.
+func TestBanManyBusy(t *testing.T) {
+	l := start(t, nil)
+	release := make(chan struct{})
+	l.jail.inbox.tell(func(*Jail) { <-release })
+	before := patience
+	patience = 10 * time.Millisecond
+	defer func() { patience = before }()
+	var ids []netip.Prefix
+	for i := range 3*banPiece + 7 {
+		ids = append(ids, netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 32))
+	}
+	for i, done := range l.jail.BanEach(ids, false) {
+		if busy, ok := done.Err.(*BusyError); !ok || !busy.Later || done.Added {
+			t.Fatalf("the %dth: %+v", i, done)
+		}
+	}
+	close(release)
+	l.until(func() bool { return l.jail.Status(false).Banned == len(ids) })
+}
+
 // TestStoppedWithFailuresInFlight: the position is not ahead of failures that nothing
 // was said of yet, when the daemon ends.
 func TestStoppedWithFailuresInFlight(t *testing.T) {

@@ -1,8 +1,10 @@
 package jail
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"bailiff/pkg/ban"
@@ -36,51 +38,104 @@ func (e *TooWideError) Error() string {
 // any width. The error is a *BusyError if the jail has not come to it: it bans as soon
 // as it does.
 func (j *Jail) Ban(id netip.Prefix, force bool) (added bool, err error) {
-	if iplist.TooWide(id) && !force {
-		return false, &TooWideError{ban.Name(id), j.Configured.Name}
+	done := j.BanEach([]netip.Prefix{id}, force)[0]
+	return done.Added, done.Err
+}
+
+// Banned is what became of one address.
+type Banned struct {
+	Added bool
+	Err   error
+}
+
+// banPiece is how many bans by hand a jail makes before it does something else.
+const banPiece = 100
+
+// BanEach is Ban of several. Once the jail is busy, or the database, the rest does not
+// wait for it: what can be done later is.
+func (j *Jail) BanEach(ids []netip.Prefix, force bool) []Banned {
+	out := make([]Banned, len(ids))
+	ask, wait := true, patience
+	for at := 0; at < len(ids); at += banPiece {
+		piece := ids[at:min(at+banPiece, len(ids))]
+		results := out[at : at+len(piece)]
+		pasts := make([]*pastAnswer, len(piece))
+		for i, id := range piece {
+			if iplist.TooWide(id) && !force {
+				results[i].Err = &TooWideError{ban.Name(id), j.Configured.Name}
+			} else if ask {
+				pasts[i], ask = j.pastOf(id)
+			}
+		}
+		todo := slices.Clone(results) // who asked may not wait for it
+		did := make(chan []Banned, 1)
+		err := j.within(wait, true, func(j *Jail) {
+			for i, id := range piece {
+				if todo[i].Err == nil {
+					todo[i].Added, todo[i].Err = j.banByHand(id, force, pasts[i])
+				}
+			}
+			j.push()
+			did <- todo
+		})
+		if err == nil {
+			copy(results, <-did)
+			continue
+		}
+		var busy *BusyError
+		if errors.As(err, &busy) {
+			wait = time.Millisecond
+		}
+		for i := range results {
+			if results[i].Err == nil {
+				results[i].Err = err
+			}
+		}
 	}
-	was := j.pastOf(id)
-	return command(j, func(j *Jail) (added bool, err error) {
-		if reason := j.ignored(id); reason != "" && !force {
-			return false, &IgnoredError{ban.Name(id), j.Config.Name, reason}
-		}
-		if !force && j.sshPeer(id) {
-			return false, &IgnoredError{ban.Name(id), j.Config.Name, "an open SSH session"}
-		}
-		if was != nil {
-			j.pastKnown(*was)
-		}
-		now := j.deps.Clock.Now()
-		if have, ok := j.bans.Get(id); ok {
-			j.again(have, now, force)
+	return out
+}
+
+// banByHand is the part of BanEach that the jail's goroutine does; was, if not nil, are the
+// earlier bans.
+func (j *Jail) banByHand(id netip.Prefix, force bool, was *pastAnswer) (added bool, err error) {
+	if reason := j.ignored(id); reason != "" && !force {
+		return false, &IgnoredError{ban.Name(id), j.Config.Name, reason}
+	}
+	if !force && j.sshPeer(id) {
+		return false, &IgnoredError{ban.Name(id), j.Config.Name, "an open SSH session"}
+	}
+	if was != nil {
+		j.pastKnown(*was)
+	}
+	now := j.deps.Clock.Now()
+	if have, ok := j.bans.Get(id); ok {
+		j.again(have, now, force)
+		return false, nil
+	}
+	b := ban.Ban{ID: id, Start: now, Forced: force}
+	grown := j.sentence(&b)
+	if wider, ok := j.covering(id); ok && wider.ID != id {
+		if wider.Permanent() || !b.Permanent() && !wider.End.Before(b.End) {
 			return false, nil
 		}
-		b := ban.Ban{ID: id, Start: now, Forced: force}
-		grown := j.sentence(&b)
-		if wider, ok := j.covering(id); ok && wider.ID != id {
-			if wider.Permanent() || !b.Permanent() && !wider.End.Before(b.End) {
-				return false, nil
-			}
-			return false, fmt.Errorf("jail %s: %s is part of %s, whose ban ends earlier: unban that first", j.Config.Name, ban.Name(id), ban.Name(wider.ID))
+		return false, fmt.Errorf("jail %s: %s is part of %s, whose ban ends earlier: unban that first", j.Config.Name, ban.Name(id), ban.Name(wider.ID))
+	}
+	// Networks that the new one holds go: the kernel takes no overlap.
+	for _, inner := range j.bans.Inside(id) {
+		if inner.ID.IsSingleIP() {
+			continue
 		}
-		// Networks that the new one holds go: the kernel takes no overlap.
-		for _, inner := range j.bans.Inside(id) {
-			if inner.ID.IsSingleIP() {
-				continue
-			}
-			j.bans.Remove(inner.ID)
-			j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: inner.ID, Remove: true})
-			j.lifted(inner)
-			j.notice("Unban %s", ban.Name(inner.ID))
-			j.actions.Unban(ban.Name(inner.ID))
-		}
-		j.enforce(b)
-		if grown {
-			j.increased(b)
-		}
-		j.push()
-		return true, nil
-	})
+		j.bans.Remove(inner.ID)
+		j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: inner.ID, Remove: true})
+		j.lifted(inner)
+		j.notice("Unban %s", ban.Name(inner.ID))
+		j.actions.Unban(ban.Name(inner.ID))
+	}
+	j.enforce(b)
+	if grown {
+		j.increased(b)
+	}
+	return true, nil
 }
 
 // again is a ban by hand of who is banned already. The one that ends later stays, for
@@ -118,14 +173,15 @@ func (j *Jail) again(have ban.Ban, now time.Time, force bool) {
 }
 
 // pastOf asks for earlier bans of an address that is banned by hand; nil: nothing is to
-// be asked, or nobody told in time. The jail does not wait for it.
-func (j *Jail) pastOf(id netip.Prefix) *pastAnswer {
+// be asked, or nobody told in time, and then inTime is false. The jail does not wait for
+// it.
+func (j *Jail) pastOf(id netip.Prefix) (was *pastAnswer, inTime bool) {
 	settings := j.settings.Load()
 	if j.deps.Store == nil || settings.Increase == nil {
-		return nil
+		return nil, true
 	}
 	if known, err := ask(j, patience, func(j *Jail) bool { return j.knowsPast(id) }); known || err != nil {
-		return nil
+		return nil, err == nil
 	}
 	got := make(chan pastAnswer, 1)
 	go func() { got <- askPast(j.deps.Store, settings.Name, id, settings.Increase.OverallJails) }()
@@ -133,10 +189,10 @@ func (j *Jail) pastOf(id netip.Prefix) *pastAnswer {
 	defer timer.Stop()
 	select {
 	case a := <-got:
-		return &a
+		return &a, true
 	case <-timer.C:
 		j.inbox.tell(func(j *Jail) { j.takenNew.add(ban.Name(id)) })
-		return nil
+		return nil, false
 	}
 }
 
