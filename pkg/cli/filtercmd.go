@@ -53,10 +53,10 @@ func filterCommand() *cobra.Command {
 	}
 	list.Flags().BoolVar(&listJSON, "json", false, "print JSON")
 	test := &cobra.Command{
-		Use:   "test [NAME…]",
+		Use:   "test [NAME|FILE…]",
 		Short: "Run the samples that filters carry",
-		Long: `Run the samples that filters carry, of all filters or of some: each [[sample]]
-must give the host and the time that it names, or nothing with match = false.`,
+		Long: `Run the samples that filters carry, of all filters or of some, by name or as files:
+each [[sample]] must give the host and the time that it names, or nothing with match = false.`,
 		Args: args(0, -1),
 		RunE: func(c *cobra.Command, names []string) error {
 			cfg, err := config.Load(load)
@@ -88,10 +88,18 @@ must give the host and the time that it names, or nothing with match = false.`,
 
 // testFilter runs the samples of one filter and tells of those that fail.
 func testFilter(w io.Writer, cfg *config.Config, name string) (passed, failed int, err error) {
-	if _, err := cfg.FilterDefinition(name, ""); err != nil {
+	f := cfg.Filters[name]
+	if f == nil && isFile(name) {
+		if f, err = config.ReadFilter(name); err != nil {
+			return 0, 0, err
+		}
+		_, err = f.Definition("")
+	} else {
+		_, err = cfg.FilterDefinition(name, "")
+	}
+	if err != nil {
 		return 0, 0, err
 	}
-	f := cfg.Filters[name]
 	if len(f.Samples) == 0 {
 		return 0, 0, fmt.Errorf("%s: no [[sample]] in it", f.Source)
 	}

@@ -79,7 +79,7 @@ func Lint(d Definition) ([]Finding, error) {
 			if len(d.Failregex) > 0 {
 				x.File = d.Failregex[0].File
 			}
-			out = append(out, Finding{x, RuleTime, "no datepattern that is bound to a place, as {^LN-BEG} is: a date that a client writes may be taken for the line's"})
+			out = append(out, Finding{x, RuleTime, "set datepattern to {^LN-BEG} where a line begins with its time (in TOML datepattern = '{^LN-BEG}'), or to another one that is bound to a place: else a date that a client writes may be taken for the line's"})
 			break
 		}
 	}
