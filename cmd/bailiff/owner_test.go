@@ -122,7 +122,7 @@ func writeFile(t *testing.T, path, text string) string {
 }
 
 // TestListOfOwner: a list with loopback, with the host's own network and with everything
-// shuts out neither the host nor what it needs: it is told, by check as well, and holds
+// (which is wider than what a list may shut out) shuts out neither the host nor what it needs: it is told, by check as well, and holds
 // for addresses that come later.
 func TestListOfOwner(t *testing.T) {
 	host, client := pair(t)
@@ -136,7 +136,7 @@ func TestListOfOwner(t *testing.T) {
 	run("ip", "route", "add", "default", "via", "203.0.113.254")
 	run("ip", "route", "add", "198.51.100.0/25", "via", "192.0.2.77", "table", "77")
 	dir := t.TempDir()
-	list := writeFile(t, filepath.Join(dir, "bogons.txt"), "# bogons\n127.0.0.0/8\n192.0.2.0/24 ; its own network\n::/0\n203.0.113.254\n203.0.113.9\n198.51.100.0/24\n224.0.0.0/4\n")
+	list := writeFile(t, filepath.Join(dir, "bogons.txt"), "# bogons\n127.0.0.0/8\n192.0.2.0/24 ; its own network\n::/0\n203.0.113.254\n203.0.113.9\n198.51.100.0/24\n224.0.0.0/4\n::/19\n2001::/19\nfe80::/19\n0.0.0.0-1.0.0.0\n5.0.0.0/8\n")
 	writeFile(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf("[jail.feed]\nenabled = true\nlist = %q\nport = \"all\"\nprotocol = \"all\"\nblocktype = \"drop\"\n", list))
 	out, err := host.Command(ctx, program(t, "bailiff"), "check", "--config", dir).CombinedOutput()
 	if err != nil {
@@ -145,7 +145,12 @@ func TestListOfOwner(t *testing.T) {
 	lines := []string{
 		`bogons.txt:2: "127.0.0.0/8" would shut out this host: left out of it: 127.0.0.0/8 (loopback)`,
 		`bogons.txt:3: "192.0.2.0/24 ; its own network" would shut out this host: left out of it: 192.0.2.0/24 (network of cable0)`,
-		`bogons.txt:4: "::/0" would shut out this host: left out of it: :: (unspecified address), ::1 (loopback), 2001:db8:f::/64 (network of cable0), fe80::/10 (link-local)`,
+		`bogons.txt:4: "::/0" is wider than /8 (IPv6: /19; if you mean it, write it as networks of that length): left out`,
+		`bogons.txt:8: "224.0.0.0/4" is wider than /8`,
+		`bogons.txt:9: "::/19" would shut out this host: left out of it: :: (unspecified address), ::1 (loopback)`,
+		`bogons.txt:10: "2001::/19" would shut out this host: left out of it: 2001:db8:f::/64 (network of cable0)`,
+		`bogons.txt:11: "fe80::/19" would shut out this host: left out of it: fe80::/19 (link-local)`,
+		`bogons.txt:12: "0.0.0.0-1.0.0.0" is wider than /8`,
 		`bogons.txt:5: "203.0.113.254" would shut out this host: left out of it: 203.0.113.254 (gateway of cable0)`,
 	}
 	for _, l := range lines {
@@ -160,7 +165,7 @@ func TestListOfOwner(t *testing.T) {
 	}
 	for addr, want := range map[string]bool{
 		"127.0.0.1": false, "127.0.0.53": false, "192.0.2.1": false, "192.0.2.66": false, "203.0.113.1": false, "203.0.113.9": true, "203.0.113.254": false, "198.51.100.9": true,
-		"::": false, "::1": false, "fe80::1": false, "2001:db8:f::1": false, "2001:db8:f::66": false, "2001:db8:9::1": true,
+		"224.0.0.1": false, "0.0.0.9": false, "2a00::1": false, "5.6.7.8": true, "::": false, "::1": false, "fe80::1": false, "2001:db8:f::1": false, "2001:db8:f::66": false, "2001:db8:9::1": true,
 	} {
 		if got := d.holds("feed", addr); got != want {
 			t.Errorf("%s: %v, want %v", addr, got, want)

@@ -1,7 +1,9 @@
 package iplist
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -20,6 +22,19 @@ func TooWide(p netip.Prefix) bool {
 		return p.Bits() < Shortest4
 	}
 	return p.Bits() < Shortest6
+}
+
+// TooWide reports whether a range has more addresses than the widest network that is
+// banned without --force.
+func (r Range) TooWide() bool {
+	first, last := r.First.As16(), r.Last.As16()
+	high := binary.BigEndian.Uint64(last[:8]) - binary.BigEndian.Uint64(first[:8])
+	low, borrow := bits.Sub64(binary.BigEndian.Uint64(last[8:]), binary.BigEndian.Uint64(first[8:]), 0)
+	high -= borrow
+	if r.First.Is4() {
+		return low >= 1<<(32-Shortest4)
+	}
+	return high >= 1<<(64-Shortest6)
 }
 
 // Parse reads an address, or a network: 192.0.2.7, 192.0.2.0/24,

@@ -52,6 +52,35 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// TestTooWide: what is wider than what is banned without --force is left out, in whatever
+// form it is written, with its line; it is told though many other lines are wrong, too.
+func TestTooWide(t *testing.T) {
+	var list strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&list, "wrong %d\n", i)
+	}
+	for _, e := range []string{
+		"0.0.0.0/0", "::/0", "0.0.0.0/7 ; x", "10.0.0.0-11.0.0.0", "10.0.0.0 - 10.255.255.255", "10.0.0.1-11.0.0.1", "2000::/18", "2000::/19", "2000::-2000:2000::", "2000::-2000:1fff:ffff:ffff:ffff:ffff:ffff:ffff",
+		`{"cidr":"128.0.0.0/1"}`, "add x 0.0.0.0/1", "all:0.0.0.0-255.255.255.255", "::ffff:0.0.0.0/96", "8000::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "224.0.0.0/8",
+	} {
+		list.WriteString(e + "\n")
+	}
+	ranges, bad, err := Read(strings.NewReader(list.String()), "x.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "10.0.0.0-10.255.255.255 224.0.0.0-224.255.255.255 2000::-2000:1fff:ffff:ffff:ffff:ffff:ffff:ffff"; text(New(ranges)) != want || len(ranges) != 4 {
+		t.Errorf("%s, want %s", text(New(ranges)), want)
+	}
+	var lines []string
+	for _, b := range bad[MaxErrors:] {
+		lines = append(lines, b.Error())
+	}
+	if len(bad) != 2*MaxErrors || !strings.HasPrefix(lines[0], `x.txt:21: "0.0.0.0/0" is wider than /8 (IPv6: /19;`) || !strings.HasPrefix(lines[3], `x.txt:24: "10.0.0.0-11.0.0.0" is`) || !strings.HasPrefix(lines[5], "x.txt:27:") {
+		t.Errorf("%q", bad)
+	}
+}
+
 // TestSets compares with sets of single addresses.
 func TestSets(t *testing.T) {
 	addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{255, 255, 255, byte(i)}) }

@@ -18,7 +18,7 @@ import (
 
 // Bounds of what is read. Beyond MaxBytes and MaxEntries a file is refused as a whole:
 // half a list would be another one. MaxLine is told of as a line that is no entry, and
-// so are the first MaxErrors lines that are none.
+// so are the first MaxErrors lines that are none; of those that are too wide, too.
 const (
 	MaxBytes   = 64 << 20  // of a file
 	MaxEntries = 2_000_000 // of a list, in all of its files
@@ -38,6 +38,18 @@ func (e *LineError) Error() string {
 	return fmt.Sprintf("%s:%d: %.80q is no address, network or range", e.File, e.Line, e.Text)
 }
 
+// WideError is an entry that is wider than what is banned without --force: a list is
+// other people's word.
+type WideError struct {
+	File string
+	Line int
+	Text string
+}
+
+func (e *WideError) Error() string {
+	return fmt.Sprintf("%s:%d: %.80q is wider than /%d (IPv6: /%d; if you mean it, write it as networks of that length)", e.File, e.Line, e.Text, Shortest4, Shortest6)
+}
+
 // Entry is an entry of a list with its place.
 type Entry struct {
 	Range
@@ -46,15 +58,16 @@ type Entry struct {
 	Text string // as it stands there, at most 80 bytes
 }
 
-// ReadFiles reads lists into one set. lines are those that are no entries, the first
-// MaxErrors of them; the error is for a file that can't be read.
+// ReadFiles reads lists into one set. lines are those that are left out, as with Read; the
+// error is for a file that can't be read.
 func ReadFiles(files []string) (s *Set, lines []error, err error) {
 	var all []Range
+	var left leftOut
 	for _, name := range files {
 		err := readFile(name, func(f io.Reader) error {
-			ranges, bad, err := Read(f, name)
+			ranges, err := read(f, name, &left)
 			all = append(all, ranges...)
-			lines = append(lines, bad[:min(len(bad), MaxErrors-len(lines))]...)
+			lines = left.lines
 			if err == nil && len(all) > MaxEntries {
 				err = fmt.Errorf("the list has more than %d entries", MaxEntries)
 			}
@@ -75,7 +88,7 @@ func Find(files []string, in *Set, most int) (found []Entry) {
 		_ = readFile(name, func(f io.Reader) error {
 			return eachLine(f, func(n int, line []byte) error {
 				r, _, ok := parse(line)
-				if !ok || !in.overlaps(r) {
+				if !ok || r.TooWide() || !in.overlaps(r) {
 					return nil
 				}
 				found = append(found, Entry{r, name, n, strings.ToValidUTF8(string(line[:min(len(line), 80)]), "")})
@@ -160,22 +173,41 @@ func eachLine(r io.Reader, f func(n int, line []byte) error) error {
 	}
 }
 
-// Read reads a list. bad are the lines that are no entries, the first MaxErrors of
-// them.
+// leftOut are lines that are left out: the first MaxErrors that are no entries, and the
+// first MaxErrors that are too wide.
+type leftOut struct {
+	lines      []error
+	none, wide int
+}
+
+// Read reads a list. bad are the lines that are left out: those that are no entries, and
+// those that are too wide, the first MaxErrors of either.
 func Read(r io.Reader, name string) (ranges []Range, bad []error, err error) {
+	var left leftOut
+	ranges, err = read(r, name, &left)
+	return ranges, left.lines, err
+}
+
+func read(r io.Reader, name string, left *leftOut) (ranges []Range, err error) {
 	err = eachLine(r, func(n int, line []byte) error {
 		x, skip, ok := parse(line)
 		switch {
+		case ok && x.TooWide():
+			if left.wide++; left.wide <= MaxErrors {
+				left.lines = append(left.lines, &WideError{name, n, string(line[:min(len(line), 200)])})
+			}
 		case ok:
 			if ranges = append(ranges, x); len(ranges) > MaxEntries {
 				return fmt.Errorf("the list has more than %d entries", MaxEntries)
 			}
-		case !skip && len(bad) < MaxErrors:
-			bad = append(bad, &LineError{name, n, string(line[:min(len(line), 200)])})
+		case !skip:
+			if left.none++; left.none <= MaxErrors {
+				left.lines = append(left.lines, &LineError{name, n, string(line[:min(len(line), 200)])})
+			}
 		}
 		return nil
 	})
-	return ranges, bad, err
+	return ranges, err
 }
 
 // parse reads an entry; skip says that the line is none, and need not be.
