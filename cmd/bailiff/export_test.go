@@ -124,14 +124,21 @@ list = %[7]q
 	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", path("sock"))
 	}}}
-	res, err := client.Get("http://bailiff/v1/bans?format=text")
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, _ := io.ReadAll(res.Body)
-	res.Body.Close()
-	if got := strings.Fields(string(body)); !slices.Equal(got, []string{"192.0.2.7", "2001:db8::/64"}) {
-		t.Errorf("the socket tells %q", got)
+	for query, want := range map[string][]string{
+		"":           {"192.0.2.7", "198.51.100.0/29", "198.51.100.8/31", "2001:db8::/64"},
+		"&jail=app":  {"192.0.2.7", "2001:db8::/64"},
+		"&jail=feed": {"198.51.100.0/29", "198.51.100.8/31"},
+		"&jail=x":    {`{"error":"no`, "jail", `x"}`},
+	} {
+		res, err := client.Get("http://bailiff/v1/bans?format=text" + query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		if got := strings.Fields(string(body)); !slices.Equal(got, want) {
+			t.Errorf("the socket tells of %q %q, want %q", query, got, want)
+		}
 	}
 	// A reader that could not be told is told later, and what it reads stays meanwhile.
 	until("later.txt", "192.0.2.7", "198.51.100.0/29", "198.51.100.8/31", "2001:db8::/64")

@@ -28,6 +28,8 @@ func (f *fake) Status(name string, _ bool) (Status, error) {
 	}
 	return Status{Version: "1", Jails: []jail.Status{{Name: "sshd"}}}, nil
 }
+func (f *fake) ShutOut(string) ([]string, error) { return []string{}, nil }
+
 func (f *fake) Bans(string) ([]jail.BanStatus, error) { return []jail.BanStatus{}, nil }
 
 func (f *fake) Ban(_ string, r BanRequest) ([]BanResult, error) {

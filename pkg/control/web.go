@@ -11,8 +11,6 @@ import (
 	"net"
 	"net/http"
 	"time"
-
-	"bailiff/pkg/jail"
 )
 
 // HTTP on the socket. As with fail2ban's protocol, a table says who may do what.
@@ -43,11 +41,12 @@ var routes = []route{
 		return s.Jails[0], nil
 	}},
 	{"GET /v1/bans", Reader, func(d Daemon, r *http.Request, _ func(any) error) (any, error) {
-		b, err := d.Bans(r.URL.Query().Get("jail"))
-		if r.URL.Query().Get("format") == "text" && err == nil {
-			return ids(b), nil
+		of := r.URL.Query().Get("jail")
+		if r.URL.Query().Get("format") == "text" {
+			who, err := d.ShutOut(of)
+			return plain(who), err
 		}
-		return b, err
+		return d.Bans(of)
 	}},
 	{"POST /v1/jails/{jail}/ban", Owner, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
 		var req BanRequest
@@ -70,19 +69,6 @@ var routes = []route{
 		go d.Stop() // this answer is waited for
 		return "stopping", nil
 	}},
-}
-
-// ids are who is banned, each once.
-func ids(bans []jail.BanStatus) plain {
-	out := plain{}
-	seen := map[string]bool{}
-	for _, b := range bans {
-		if !seen[b.IP] {
-			seen[b.IP] = true
-			out = append(out, b.IP)
-		}
-	}
-	return out
 }
 
 // Bounds of a request of HTTP.

@@ -18,6 +18,7 @@ import (
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/config"
+	"bailiff/pkg/control"
 	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
 	"bailiff/pkg/safefile"
@@ -188,6 +189,18 @@ func (e *exporter) export(ctx context.Context, again bool) error {
 		return fmt.Errorf("reload: %q: %w", x.Reload, err)
 	}
 	return nil
+}
+
+// ShutOut implements control.Daemon.
+func (d *Daemon) ShutOut(name string) ([]string, error) {
+	if name == "" {
+		return d.shutOut(nil)
+	}
+	var list *control.ListError
+	if _, err := d.jail(name); err != nil && !errors.As(err, &list) {
+		return nil, err
+	}
+	return d.shutOut([]string{name})
 }
 
 // shutOut returns who is banned in some jails, or in all, each once.
