@@ -77,11 +77,13 @@ func (j *Jail) banTicket(b ban.Ban) *action.Ticket {
 // restoredTicket is a ban of before the start.
 func (j *Jail) restoredTicket(b ban.Ban) *action.Ticket {
 	t := j.banTicket(b)
-	if t == nil || j.deps.Store == nil {
-		return t
+	if t == nil {
+		return nil
 	}
 	t.Restored = true
-	t.BanCount++ // fail2ban counts the restoring as one
+	if j.deps.Store != nil {
+		t.BanCount++ // fail2ban counts the restoring as one
+	}
 	t.Time = strconv.FormatInt(j.deps.Clock.ToWall(b.Start).Unix(), 10)
 	return t
 }
