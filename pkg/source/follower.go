@@ -280,7 +280,14 @@ func (f *follower) take(s sighting) bool {
 	f.cuts = 0
 	f.src.reads(r)
 	if s.between {
-		f.note(Event{Text: fmt.Sprintf("reading %s, which came and was renamed meanwhile", s.file.Name())})
+		switch {
+		case fresh && s.file.Name() == f.path: // it came before it was looked for
+			f.note(Event{Text: "file rotated, reading the new one"})
+		case fresh:
+			f.note(Event{Text: fmt.Sprintf("reading %s, which came and was renamed meanwhile", s.file.Name())})
+		case at < s.size: // a copy of what was read, and more
+			f.note(Event{Text: fmt.Sprintf("reading the rest of %s from byte %d", s.file.Name(), at)})
+		}
 		f.old = append(f.old, oldFile{r, time.Now().Add(holdOld)})
 	} else {
 		f.cur = r
@@ -336,7 +343,7 @@ func (f *follower) rewritten(r, before *lineReader, size int64) {
 		f.note(Event{Text: fmt.Sprintf("file was rewritten: going on at byte %d, behind what was read of it", at)})
 		return
 	}
-	f.note(Event{Text: "file was rewritten: its lines are as old as they say"})
+	f.note(Event{Text: "it begins or ends as the file before it did: its lines count as old as they say"})
 }
 
 // drain reads one file to its present end.

@@ -271,6 +271,40 @@ func TestSharedAndEmptied(t *testing.T) {
 	slow.want(append(slices.Clone(old), fresh...)...)
 }
 
+// TestToldOfRotation: what is told of files is what they are. The copy of a log that was
+// emptied is not one that was missed, whatever its name by now; and a new file that begins
+// as the one before it did is not that one, rewritten.
+func TestToldOfRotation(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.log")
+	write(t, path, text(numbered("a", 0, 5)))
+	x := takeFrom(t, &Files{Globs: []string{path}})
+	x.want(numbered("a", 0, 5)...)
+	copyTruncate(t, path, path+".1")
+	appendTo(t, path, text(numbered("b", 5, 7)))
+	want := append(numbered("a", 0, 5), numbered("b", 5, 7)...)
+	x.want(want...)
+	rename(t, path+".1", path+".2")
+	rename(t, path, path+".1")
+	write(t, path, text(numbered("c", 7, 9)))
+	want = append(want, numbered("c", 7, 9)...)
+	x.want(want...)
+	rename(t, path, path+".0")
+	next := filepath.Join(filepath.Dir(path), "next")
+	write(t, next, text(numbered("another", 7, 8))) // in the same second
+	rename(t, next, path)
+	want = append(want, numbered("another", 7, 8)...)
+	x.want(want...)
+	told := strings.Join(x.told(), "\n")
+	for _, no := range []string{"renamed meanwhile", "was rewritten"} {
+		if strings.Contains(told, no) {
+			t.Errorf("told %q:\n%s", no, told)
+		}
+	}
+	if !strings.Contains(told, "file truncated") || !strings.Contains(told, "it begins or ends as the file before it did") {
+		t.Errorf("told:\n%s", told)
+	}
+}
+
 // TestOtherName: what is written by another name of the file is seen as soon as
 // ever, though no event tells of it.
 func TestOtherName(t *testing.T) {
