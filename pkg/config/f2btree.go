@@ -241,6 +241,9 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 	if len(j.LogPath) == 0 && j.Journal == nil && len(j.Errors) == 0 {
 		fail("logpath", fmt.Errorf("no logpath: set it in [%s]", f.Name))
 	}
+	for _, err := range f.Faults {
+		j.Faults = append(j.Faults, fmt.Errorf("%w: left out, the others hold", err))
+	}
 	if text, ok := get("ignoreip"); ok {
 		for _, s := range strings.FieldsFunc(text, isListSpace) {
 			if err := j.Ignore.Add(s); err != nil {

@@ -91,5 +91,26 @@ ignoreip = 192.0.2.0/255.255.255.0 192.0.2.300, 198.51.100.7
 			t.Fatal(err)
 		}
 		check(t, cfg, filepath.Join(dir, "jail.conf")+`:5: ignoreip "192.0.2.300" is no`)
+		// What looks like the beginning of a name, or names nothing, costs itself, too.
+		write(dir, "jail.local", `[DEFAULT]
+office = 192.0.2.16/30
+[web]
+ignoreip = %(known/ignoreip)s fe80::1%eth0 %(nowhere)s
+[DEFAULT]
+ignoreip = fe80::1%eth0
+`)
+		write(dir, "jail.conf", `[web]
+enabled = true
+filter = web
+logpath = /var/log/x.log
+ignoreip = 192.0.2.0/24, 198.51.100.7
+  203.0.113.0/24 %(office)s %x admin.example.org file:/etc/allowed
+`)
+		if cfg, err = Load(Options{Path: dir}); err != nil {
+			t.Fatal(err)
+		}
+		check(t, cfg, filepath.Join(dir, "jail.local")+`:4: [web] ignoreip: %(nowhere)s: no such option: left out`,
+			filepath.Join(dir, "jail.local")+`:4: ignoreip "%x" is no address`,
+			filepath.Join(dir, "jail.local")+`:4: ignoreip "fe80::1%eth0" has a zone: write it without %eth0: left out`)
 	})
 }

@@ -225,6 +225,13 @@ func TestNames(t *testing.T) {
 		w.change(func() { w.names["ip4 admin.example.org"], w.names["ip6 admin.example.org"] = four, six })
 		again()
 	}
+	// As with localhost in many a /etc/hosts.
+	set(ok("192.0.2.7"), answerOf{err: &net.AddrError{Err: "no suitable address found", Addr: "admin.example.org"}})
+	check("one family alone", map[string]bool{"192.0.2.7": true, "2001:db8::7": false})
+	if p := v.Problems(); len(p) > 0 {
+		t.Errorf("one family alone is a problem: %q", p)
+	}
+	set(ok("192.0.2.7"), ok("2001:db8::7"))
 	set(timeout, timeout)
 	check("no answer", map[string]bool{"192.0.2.7": true, "2001:db8::7": true})
 	if p := fmt.Sprint(v.Problems()); !strings.Contains(p, "i/o timeout: it keeps 192.0.2.7 2001:db8::7") {

@@ -177,7 +177,8 @@ func (g *Guard) resolve(ctx context.Context, n *name) error {
 	}
 	none := func(err error) bool { // it says that there are none, which counts if it has others
 		var dns *net.DNSError
-		return errors.As(err, &dns) && dns.IsNotFound
+		var family *net.AddrError // it has addresses, and none of the family asked for
+		return errors.As(err, &dns) && dns.IsNotFound || errors.As(err, &family)
 	}
 	var err error
 	for i := range answers {

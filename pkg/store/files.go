@@ -87,9 +87,6 @@ func (s *Store) prepare() error {
 		if errors.Is(err, fs.ErrNotExist) && i > 0 {
 			continue
 		}
-		if err == nil && i == 0 && fi.Mode()&fs.ModeSymlink != 0 {
-			fi, err = os.Stat(name) // the operator's own way to another disk
-		}
 		if err != nil {
 			return err
 		}
@@ -105,6 +102,24 @@ func (s *Store) prepare() error {
 		s.warn("%s could be read by others (mode %04o): it is 0600 now", name, fi.Mode().Perm())
 	}
 	return nil
+}
+
+// followed returns what a symbolic link leads to, if it is not a stranger's: the
+// operator's own way to another disk. SQLite's other files are beside that.
+func followed(path string) (string, error) {
+	if fi, err := os.Lstat(path); err != nil || fi.Mode()&fs.ModeSymlink == 0 {
+		return path, nil
+	}
+	fd, err := safefile.Find(path)
+	if err != nil {
+		return path, err
+	}
+	syscall.Close(fd)
+	to, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return path, err
+	}
+	return to, nil
 }
 
 // magic is what a database begins with.

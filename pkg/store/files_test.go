@@ -114,6 +114,33 @@ func TestFilesAreNobodyElses(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
+	// A link of somebody's to what he can't write to; root's own is the way to another disk.
+	if err := os.WriteFile(victim, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(victim, path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Lchown(path, 65534, 65534); err != nil {
+		t.Fatalf("%v: run it as root", err)
+	}
+	if s, err := Open(path, clock.System()); err == nil || !strings.Contains(err.Error(), "is a symbolic link of user 65534") {
+		t.Errorf("a stranger's link: %v", err)
+		s.Close()
+	}
+	if err := os.Lchown(path, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	linked := open(t, path)
+	if fi, err := os.Stat(victim); err != nil || fi.Size() == 0 {
+		t.Errorf("root's own link: %v", err)
+	}
+	if err := linked.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}

@@ -138,11 +138,15 @@ func (e *Damaged) Unwrap() error { return e.Err }
 // Open opens a database or makes a new one. A *Damaged error comes with a Store
 // all the same: the damaged file was set aside.
 func Open(path string, c *clock.Clock) (*Store, error) {
+	path, err := followed(path)
+	if err != nil {
+		return nil, fmt.Errorf("database %s: %w", path, err)
+	}
 	s := &Store{path: path, clock: c}
 	if err := s.takeLock(); err != nil {
 		return nil, err
 	}
-	err := s.open()
+	err = s.open()
 	if err == nil {
 		return s, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"unicode"
 )
 
 // Version is the fail2ban whose configuration this reads; %(fail2ban_version)s.
@@ -15,6 +16,8 @@ const Version = "1.0.2"
 type Jail struct {
 	Name    string
 	Enabled bool
+	// Faults are entries that cost only themselves: of ignoreip.
+	Faults []error
 	// Options are those of the jail itself, by fail2ban's names.
 	Options *Options
 	Filter  *Filter // nil: the jail names none
@@ -172,6 +175,10 @@ func (j *Jail) options(names []string) error {
 			if d, ok := jailDefaults[name]; ok {
 				j.Options.Set(name, d)
 			}
+		case err != nil && name == "ignoreip":
+			text, faults := j.ignoreIP()
+			j.Options.Set(name, text)
+			j.Faults = append(j.Faults, faults...)
 		case err != nil:
 			errs = append(errs, err)
 		default:
@@ -179,6 +186,32 @@ func (j *Jail) options(names []string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// ignoreIP reads an ignoreip with an entry that can't be, such as fe80::1%eth0, which
+// looks like the beginning of a %(name)s: entry by entry, so that the others hold.
+func (j *Jail) ignoreIP() (text string, faults []error) {
+	var words []string
+	var read func(v Value, depth int)
+	read = func(v Value, depth int) {
+		for _, word := range strings.FieldsFunc(v.Text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
+			text, err := j.cfg.interpolate(j.section, "ignoreip", Value{word, v.File, v.Line}, nil, depth)
+			name, whole := strings.CutPrefix(strings.TrimSuffix(word, ")s"), "%(")
+			inner, known := j.cfg.lookUp(j.section, strings.ToLower(name), nil)
+			switch {
+			case err == nil:
+				words = append(words, text)
+			case whole && known && depth < maxDepth: // it is in there
+				read(inner, depth+1)
+			case strings.Contains(word, "%("):
+				faults = append(faults, err)
+			default:
+				words = append(words, word) // what else is wrong with it is found where it is read
+			}
+		}
+	}
+	read(j.Where("ignoreip"), 1)
+	return strings.Join(words, " "), faults
 }
 
 // Resolve reads a jail whether it is enabled or not; nil: there is none of that
