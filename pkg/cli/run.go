@@ -61,19 +61,20 @@ One core is used at a time; GOMAXPROCS in the environment says how many.`,
 				return err
 			}
 			if level != "" {
-				if cfg.Log.Level, err = config.ParseLogLevel(level); err != nil {
+				if level, err = config.ParseLogLevel(level); err != nil {
 					return &exitError{exitUsage, "--log-level: " + err.Error()}
 				}
+				cfg.Log.Level = level
 			}
-			if target != "" {
-				cfg.Log.Target = config.LogTarget(target)
+			if target = config.LogTarget(target); target != "" {
+				cfg.Log.Target = target
 			}
 			handler, closeLog, err := eventlog.Open(cfg.Log.Target, cfg.Log.Level)
 			if err != nil {
 				return err
 			}
 			defer closeLog()
-			opts := daemon.Options{Config: load, Database: database, DryRun: dryRun, FlushOnStop: flush, Version: Version, Log: slog.New(handler), Reopen: handler.Reopen, Logging: handler}
+			opts := daemon.Options{Config: load, Database: database, DryRun: dryRun, FlushOnStop: flush, Version: Version, Log: slog.New(handler), Reopen: handler.Reopen, Logging: handler, LogLevel: level, LogTarget: target}
 			if c.Flags().Changed("socket") {
 				opts.Socket = g.socket
 			}

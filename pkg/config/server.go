@@ -74,6 +74,11 @@ func (l *loader) main(file string, data []byte) error {
 		l.cfg.ReadSocket = ""
 	}
 	l.firewall(raw.Firewall, fail)
+	if was := l.was; was != nil && was.NoFirewall != l.cfg.NoFirewall {
+		// Half of it would be jails that ban nobody.
+		l.complain(&Error{file, doc.line("firewall", "enabled"), fmt.Sprintf("[firewall] enabled = %v needs a restart; it stays as it was", !l.cfg.NoFirewall)})
+		l.cfg.NoFirewall = was.NoFirewall
+	}
 	l.exports(doc, raw.Export)
 	if unclear {
 		for _, key := range serverKeys {

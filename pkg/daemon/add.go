@@ -90,7 +90,7 @@ func (d *Daemon) remake(name string, change func(*config.Jail) error) (*jail.Jai
 		return nil, err
 	}
 	s.Held = s.Held && !j.Begun()
-	if err := d.replace(ctx, name, &s); err != nil {
+	if err := d.replace(ctx, name, &s, false); err != nil {
 		return nil, pyError("ValueError", err.Error())
 	}
 	if j = d.jailsNow()[name]; j == nil {

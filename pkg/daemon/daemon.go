@@ -39,6 +39,8 @@ type Options struct {
 	Config      config.Options
 	Socket      string // empty: as configured
 	Database    string // empty: as configured; "none": nothing is kept
+	LogLevel    string // of the command line, which a reload does not change; empty: as configured
+	LogTarget   string // the same
 	DryRun      bool   // change nothing outside: tell what would be done
 	FlushOnStop bool   // take the bans out of the kernel at the end
 	Version     string
@@ -70,11 +72,13 @@ type Daemon struct {
 	works works         // on jails
 	up    chan struct{} // closed when the jails of the start are there
 
-	mu     sync.Mutex // guards what follows; held over nothing that waits
-	cfg    *config.Config
-	jails  map[string]*jail.Jail
-	lists  map[string]*blocklist
-	failed map[string]error // jails that could not start
+	mu  sync.Mutex // guards what follows; held over nothing that waits
+	cfg *config.Config
+	// atStart is what was configured at the start, for what only a start can change.
+	atStart config.Config
+	jails   map[string]*jail.Jail
+	lists   map[string]*blocklist
+	failed  map[string]error // jails that could not start
 
 	syslogSocket string // empty: the usual one
 
@@ -101,7 +105,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		endings: &action.Endings{}, memory: jail.NewMemory(),
 		jails: map[string]*jail.Jail{}, lists: map[string]*blocklist{}, failed: map[string]error{},
 		exporting: make(chan struct{}, 1), stopping: make(chan struct{}), down: make(chan struct{}),
-		turn: newTurn(), up: make(chan struct{}),
+		turn: newTurn(), up: make(chan struct{}), atStart: *cfg,
 	}
 	d.mender = newMender(d)
 	server := d.log.With("component", "server")
@@ -426,6 +430,13 @@ func (d *Daemon) listsNow() map[string]*blocklist {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return maps.Clone(d.lists)
+}
+
+// failedNow returns the names of the jails that could not start.
+func (d *Daemon) failedNow() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return sortedKeys(d.failed)
 }
 
 // Stop ends the daemon.

@@ -60,9 +60,9 @@ type blocklist struct {
 	bad    []error       // lines that are no entries, as told; run's alone
 }
 
-// startList starts a list; nil if its settings are wrong, or the kernel takes no sets.
-// before is what the list held under other settings.
-func (d *Daemon) startList(c *config.Jail, before *iplist.Set) *blocklist {
+// startList starts a list; nil if its settings are wrong, or the kernel takes no sets: then
+// before, which it takes the place of, goes on; nil: there is none.
+func (d *Daemon) startList(c *config.Jail, before *blocklist) (*blocklist, error) {
 	log := d.log.With("component", "jail")
 	for _, w := range c.Warnings {
 		log.Warn(w.Error())
@@ -75,15 +75,25 @@ func (d *Daemon) startList(c *config.Jail, before *iplist.Set) *blocklist {
 		err = (&kernel{d}).AddJail(c.Rule)
 	}
 	if err != nil {
-		d.mu.Lock()
-		d.failed[c.Name] = err
-		d.mu.Unlock()
+		if before != nil {
+			err = fmt.Errorf("%w; it goes on with its old settings", err)
+		} else {
+			d.mu.Lock()
+			d.failed[c.Name] = err
+			d.mu.Unlock()
+		}
 		for _, line := range linesOf(err) {
 			log.Error(fmt.Sprintf("[%s] not started: %s", c.Name, line))
 		}
-		return nil
+		return nil, err
 	}
-	l := &blocklist{d: d, c: c, look: make(chan struct{}, 1), done: make(chan struct{}), raw: before}
+	l := &blocklist{d: d, c: c, look: make(chan struct{}, 1), done: make(chan struct{})}
+	if before != nil {
+		before.end(false)
+		before.mu.Lock()
+		l.raw = before.raw // until the files under the new settings are read
+		before.mu.Unlock()
+	}
 	want := protectedFrom(c)
 	l.view = d.guard.View(want, func() {
 		select {
@@ -99,7 +109,7 @@ func (d *Daemon) startList(c *config.Jail, before *iplist.Set) *blocklist {
 	d.mu.Unlock()
 	go l.run(ctx)
 	log.Info(fmt.Sprintf("Jail '%s' started", c.Name))
-	return l
+	return l, nil
 }
 
 // protectedFrom returns whom a list may not shut out. It is other people's word, so that
@@ -349,9 +359,7 @@ func (l *blocklist) end(flush bool) {
 	l.mu.Unlock()
 	l.apply.Unlock()
 	if flush && l.d.fw != nil {
-		report, err := l.d.fw.RemoveJail(l.c.Name)
-		l.d.settled(report)
-		if err != nil {
+		if err := (&kernel{l.d}).RemoveJail(l.c.Name); err != nil {
 			l.d.log.With("component", "jail").Error(fmt.Sprintf("[%s] %v", l.c.Name, err))
 		}
 	}
@@ -389,39 +397,27 @@ func (l *blocklist) status() jail.Status {
 }
 
 // reloadList brings a list in line with its configuration. It reports what it did:
-// started, changed, or "", and the list if it was to be read.
+// started, changed, or "", and the list, of which it may not be known yet what is wrong.
 func (d *Daemon) reloadList(ctx context.Context, c *config.Jail) (did string, l *blocklist, err error) {
 	running := d.listsNow()[c.Name]
 	if running != nil && reflect.DeepEqual(running.c, c) {
-		return "", nil, nil
+		return "", running, nil
 	}
 	did = "started"
 	if running != nil {
-		if err := c.Broken(); err != nil {
-			return "", nil, fmt.Errorf("%w; it goes on with its old settings", err)
-		}
 		did = "changed"
 	}
-	started := make(chan *blocklist, 1)
+	type started struct {
+		l   *blocklist
+		err error
+	}
+	got := make(chan started, 1)
 	if err := d.step(ctx, c.Name, "started", func() {
-		var before *iplist.Set
-		if running != nil {
-			running.end(false)
-			running.mu.Lock()
-			before = running.raw // until the files under the new settings are read
-			running.mu.Unlock()
-			d.mu.Lock()
-			delete(d.lists, c.Name)
-			d.mu.Unlock()
-		}
-		started <- d.startList(c, before)
+		l, err := d.startList(c, running)
+		got <- started{l, err}
 	}); err != nil {
 		return "", nil, err
 	}
-	if l = <-started; l == nil {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		return did, nil, d.failed[c.Name]
-	}
-	return did, l, nil
+	s := <-got
+	return did, s.l, s.err
 }

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
-	"bailiff/pkg/jail"
 )
 
 // Reload reads the configuration anew. Jails that did not change go on
@@ -123,14 +121,9 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 	for _, w := range cfg.Warnings {
 		log.Warn(w.Error())
 	}
-	was := d.cfgNow()
+	res.Errors = append(res.Errors, d.serverChanged(cfg)...)
 	d.turn.waits("the kernel's firewall")
 	res.Errors = append(res.Errors, d.firewallChanged(cfg)...)
-	if cfg.Socket != was.Socket || cfg.ReadSocket != was.ReadSocket || cfg.ReadGroup != was.ReadGroup || cfg.NoFirewall != was.NoFirewall {
-		text := "changes of the socket and of [firewall] enabled need a restart"
-		log.Warn(text)
-		res.Errors = append(res.Errors, text)
-	}
 	concerned := func(name string) bool { return only == "" || only == name }
 	wanted := map[string]*config.Jail{}
 	for _, c := range cfg.Jails {
@@ -161,13 +154,7 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 			res.Stopped = append(res.Stopped, name)
 		}
 	}
-	d.mu.Lock()
-	for name := range d.failed {
-		if wanted[name] == nil && concerned(name) {
-			delete(d.failed, name)
-		}
-	}
-	d.mu.Unlock()
+	d.drop(slices.DeleteFunc(d.failedNow(), func(name string) bool { return wanted[name] != nil || !concerned(name) }))
 	var loading []*blocklist
 	for _, c := range cfg.Jails {
 		if !concerned(c.Name) {
@@ -214,16 +201,10 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 				continue
 			}
 			res.Started = append(res.Started, c.Name)
-		case restart:
-			if err := d.restart(ctx, running, c); err != nil {
-				faults(c.Name, err)
-				continue
-			}
-			res.Changed = append(res.Changed, c.Name)
-		case unchanged(running.Configured, c) && !running.Changed():
+		case !restart && unchanged(running.Configured, c) && !running.Changed():
 			running.ReloadActions()
 		default:
-			if err := d.replace(ctx, c.Name, c); err != nil {
+			if err := d.replace(ctx, c.Name, c, restart); err != nil {
 				faults(c.Name, err)
 				continue
 			}
@@ -232,164 +213,20 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 	}
 	d.turn.waits("the files of lists")
 	res.Errors = append(res.Errors, loaded(loading)...)
+	jails = d.jailsNow()
+	for _, name := range sortedKeys(jails) {
+		if concerned(name) {
+			for _, text := range jails[name].IgnoreFiles(ctx) {
+				res.Errors = append(res.Errors, fmt.Sprintf("jail %s: %s", name, text))
+			}
+		}
+	}
 	d.mu.Lock()
 	d.cfg = cfg
 	d.mu.Unlock()
 	action.SetEnvironment(cfg.Environment)
 	d.changed() // exports may be others
 	return res, nil
-}
-
-// startJail starts a jail that does not run.
-func (d *Daemon) startJail(ctx context.Context, c *config.Jail) error {
-	if err := d.step(ctx, c.Name, "started", func() { d.start(c) }); err != nil {
-		return err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.failed[c.Name]
-}
-
-// replace starts a running jail anew with other settings. It is known by its name all
-// the while: what is asked of it then is done by the jail that takes its place.
-func (d *Daemon) replace(ctx context.Context, name string, c *config.Jail) error {
-	failed := make(chan error, 1)
-	if err := d.step(ctx, name, "replaced", func() { failed <- d.replaceNow(name, c) }); err != nil {
-		return err
-	}
-	return <-failed
-}
-
-func (d *Daemon) replaceNow(name string, c *config.Jail) error {
-	old := d.jailsNow()[name]
-	if old == nil {
-		return &control.NotFoundError{Jail: name}
-	}
-	log := d.log.With("component", "jail")
-	log.Info(fmt.Sprintf("Creating new jail '%s'", name))
-	next, err := d.prepare(c)
-	if err != nil {
-		// Better the old rules than none.
-		err = fmt.Errorf("%w; it goes on with its old settings", err)
-		for _, line := range linesOf(err) {
-			log.Error(fmt.Sprintf("[%s] not started: %s", name, line))
-		}
-		return err
-	}
-	j := next.Start(old.Stop(false))
-	d.mu.Lock()
-	d.jails[name] = j
-	delete(d.failed, name)
-	d.mu.Unlock()
-	if !j.Configured.Held {
-		log.Info(fmt.Sprintf("Jail '%s' started", name))
-	}
-	return nil
-}
-
-// start starts one jail; an error stays with it.
-func (d *Daemon) start(c *config.Jail) {
-	log := d.log.With("component", "jail")
-	log.Info(fmt.Sprintf("Creating new jail '%s'", c.Name))
-	next, err := d.prepare(c)
-	if err != nil {
-		d.mu.Lock()
-		d.failed[c.Name] = err
-		d.mu.Unlock()
-		for _, line := range linesOf(err) {
-			log.Error(fmt.Sprintf("[%s] not started: %s", c.Name, line))
-		}
-		return
-	}
-	j := next.Start(jail.Carry{})
-	d.mu.Lock()
-	delete(d.failed, c.Name)
-	d.jails[c.Name] = j
-	d.mu.Unlock()
-	if !c.Held {
-		log.Info(fmt.Sprintf("Jail '%s' started", c.Name))
-	}
-}
-
-// linesOf are errors that were joined, each for a line of the log, which has no newlines.
-func linesOf(err error) []string { return strings.Split(err.Error(), "\n") }
-
-// prepare gets a jail ready; nothing of what runs is touched.
-func (d *Daemon) prepare(c *config.Jail) (*jail.Prepared, error) {
-	log := d.log.With("component", "jail")
-	for _, w := range c.Warnings {
-		log.Warn(w.Error())
-	}
-	for _, e := range c.Faults {
-		log.Error(fmt.Sprintf("[%s] %v", c.Name, e))
-	}
-	if err := c.Broken(); err != nil {
-		return nil, err
-	}
-	return jail.Prepare(c, d.deps())
-}
-
-// end stops a jail for good; nothing of it is left.
-func (d *Daemon) end(name string) {
-	j := d.jailsNow()[name]
-	if j == nil {
-		return
-	}
-	left := j.Stop(true)
-	d.mu.Lock()
-	if d.jails[name] == j {
-		delete(d.jails, name)
-	}
-	d.mu.Unlock()
-	left.Close(time.Time{})
-	if d.store != nil {
-		d.store.disable(name)
-	}
-	d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
-	d.changed() // exports may have had its bans
-}
-
-// forget stops a jail, so that a reload starts it with what the database knows.
-func (d *Daemon) forget(name string) {
-	j := d.jailsNow()[name]
-	if j == nil {
-		return
-	}
-	left := j.Stop(false)
-	left.Close(time.Time{})
-	d.mu.Lock()
-	if d.jails[name] == j {
-		delete(d.jails, name)
-	}
-	d.mu.Unlock()
-	d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
-}
-
-// restart starts a running jail again with what the database knows of it. If it doesn't
-// start, it does as it was.
-func (d *Daemon) restart(ctx context.Context, old *jail.Jail, c *config.Jail) error {
-	if err := d.step(ctx, c.Name, "stopped", func() { d.forget(c.Name) }); err != nil {
-		return err
-	}
-	err := d.startJail(ctx, c)
-	if err == nil || d.works.of(c.Name) != nil {
-		return err
-	}
-	if again := d.startJail(ctx, old.Configured); again != nil {
-		return errors.Join(err, again)
-	}
-	return fmt.Errorf("%w; it goes on with its old settings", err)
-}
-
-func (d *Daemon) endList(name string) {
-	d.mu.Lock()
-	l := d.lists[name]
-	delete(d.lists, name)
-	d.mu.Unlock()
-	if l != nil {
-		l.end(true)
-		d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
-	}
 }
 
 // turnFor has its turn for a change over the socket that concerns some jails.

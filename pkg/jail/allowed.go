@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
@@ -55,6 +56,23 @@ func (j *Jail) unprotect() {
 	if j.guard != nil {
 		j.guard.Close()
 	}
+}
+
+// IgnoreFiles returns what is wrong with the files of ignoreip. It waits until they were
+// read once, at most until ctx ends.
+func (j *Jail) IgnoreFiles(ctx context.Context) []string {
+	if len(j.Settings().Ignore.Files) == 0 {
+		return nil
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !j.view.Ready() && ctx.Err() == nil {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+	return j.view.FileProblems()
 }
 
 // ignored returns why an address or a network may not be banned, "" if it may.

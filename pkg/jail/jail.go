@@ -214,6 +214,16 @@ type Carry struct {
 	Banned  int           // in all
 	Actions *action.Group // at work; nil: none are
 	left    *Jail         // nil: there was none
+	again   bool          // its actions are told of all that is banned, as at a start
+}
+
+// EndActions has the actions lift their bans and stop. Those of the jail that takes the
+// place of this one begin when they are through, and are told of what is banned.
+func (c *Carry) EndActions() {
+	if j := c.left; j != nil {
+		j.deps.Endings.Add(j.Config.Name, c.Actions, c.Actions.Close(time.Time{}))
+	}
+	c.Actions, c.again = nil, true
 }
 
 // Close ends what is left to nobody, at the latest at a time; the zero time is a while

@@ -74,7 +74,7 @@ func (p *Prepared) Start(before Carry) *Jail {
 	}
 	state := j.load(before.left)
 	j.ctx, j.stop = context.WithCancel(context.Background())
-	untold := before.left != nil && before.Actions.Empty()
+	untold := before.left != nil && before.Actions.Empty() // all that is banned
 	j.startActions(before.Actions)
 	if before.left != nil {
 		j.inherit(before.left)
@@ -82,7 +82,7 @@ func (p *Prepared) Start(before Carry) *Jail {
 	j.protect() // before bans are taken over: who is ignored now is not
 	j.takeOver(state, before)
 	if untold {
-		j.tellOfBans()
+		j.tellOfBans(before.again)
 	}
 	j.bans.Carry(before.Banned)
 	if k := c.IgnoreCache; k != nil {
@@ -112,15 +112,17 @@ func (p *Prepared) Start(before Carry) *Jail {
 	return j
 }
 
-// tellOfBans tells actions of the bans in force: the jail before this one had none.
-func (j *Jail) tellOfBans() {
-	if j.actions.Empty() {
-		return
-	}
+// tellOfBans tells actions of the bans in force: the jail before this one had none, or
+// they were started again.
+func (j *Jail) tellOfBans(again bool) {
 	for _, b := range j.bans.All() {
-		t := j.restoredTicket(b)
-		t.Restored = true // whoever tells people of bans told them, or was not asked to
-		j.actions.Ban(t)
+		if again {
+			j.notice("Restore Ban %s", ban.Name(b.ID))
+		}
+		if t := j.restoredTicket(b); t != nil {
+			t.Restored = true // whoever tells people of bans told them, or was not asked to
+			j.actions.Ban(t)
+		}
 	}
 }
 

@@ -1,0 +1,85 @@
+package daemon
+
+import (
+	"fmt"
+
+	"bailiff/pkg/config"
+)
+
+// What of the daemon itself a reload changes, and what it can't: that is said at every
+// reload until it is so, and what is answered is what is in force.
+
+// serverChanged takes over what another configuration says of the daemon, and returns what
+// needs a restart, or could not be done. What holds in its place is put into cfg.
+func (d *Daemon) serverChanged(cfg *config.Config) (wrong []string) {
+	log := d.log.With("component", "server")
+	say := func(format string, args ...any) {
+		text := fmt.Sprintf(format, args...)
+		log.Warn(text)
+		wrong = append(wrong, text)
+	}
+	start := &d.atStart
+	if cfg.Socket != start.Socket && d.opts.Socket == "" {
+		say("socket = %q needs a restart: until then it is %s", cfg.Socket, start.Socket)
+	}
+	if cfg.ReadSocket != start.ReadSocket || cfg.ReadGroup != start.ReadGroup {
+		say("[read] socket = %q, group = %q needs a restart: until then %s", cfg.ReadSocket, cfg.ReadGroup, readersAt(start))
+	}
+	if cfg.Database.Path != start.Database.Path && d.opts.Database == "" && !d.opts.DryRun {
+		say("[database] path = %q needs a restart: until then %s", cfg.Database.Path, keptIn(d.store))
+	}
+	d.logChanged(cfg, say)
+	d.mu.Lock()
+	kept := d.cfg.Database.MaxMatches
+	d.mu.Unlock()
+	if n := cfg.Database.MaxMatches; n != kept {
+		for _, j := range d.jailsNow() {
+			j.KeepMatches(n)
+		}
+	}
+	return wrong
+}
+
+func readersAt(c *config.Config) string {
+	if c.ReadSocket == "" {
+		return "there is none"
+	}
+	return fmt.Sprintf("it is %s, for %s", c.ReadSocket, c.ReadGroup)
+}
+
+func keptIn(k *keeper) string {
+	if k == nil {
+		return "nothing is kept"
+	}
+	return "it is " + k.Path()
+}
+
+// logChanged changes level and target of the log, unless the command line says otherwise.
+// As in fail2ban, what was set over the socket is over with a reload.
+func (d *Daemon) logChanged(cfg *config.Config, say func(format string, args ...any)) {
+	d.mu.Lock()
+	now := d.cfg.Log
+	d.mu.Unlock()
+	if d.opts.LogLevel != "" {
+		cfg.Log.Level = d.opts.LogLevel
+	}
+	if d.opts.LogTarget != "" {
+		cfg.Log.Target = d.opts.LogTarget
+	}
+	switch {
+	case cfg.Log == now:
+		return
+	case d.opts.Logging == nil:
+		cfg.Log = now
+		return
+	}
+	if cfg.Log.Level != now.Level {
+		d.opts.Logging.SetLevel(cfg.Log.Level)
+	}
+	if target := cfg.Log.Target; target != now.Target {
+		if _, err := d.setLogTarget(target); err != nil {
+			cfg.Log.Target = now.Target
+			say("logtarget = %q can't be opened: the log goes on to %s", target, now.Target)
+		}
+	}
+}

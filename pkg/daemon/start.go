@@ -1,0 +1,155 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/control"
+	"bailiff/pkg/jail"
+)
+
+// What is done to one jail: it starts, another one takes its place, it ends.
+
+// startJail starts a jail that does not run.
+func (d *Daemon) startJail(ctx context.Context, c *config.Jail) error {
+	if err := d.step(ctx, c.Name, "started", func() { d.start(c) }); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failed[c.Name]
+}
+
+// replace starts a running jail anew with other settings. It is known by its name all
+// the while: what is asked of it then is done by the jail that takes its place. With
+// restart, its actions stop and start again, too.
+func (d *Daemon) replace(ctx context.Context, name string, c *config.Jail, restart bool) error {
+	failed := make(chan error, 1)
+	if err := d.step(ctx, name, "replaced", func() { failed <- d.replaceNow(name, c, restart) }); err != nil {
+		return err
+	}
+	return <-failed
+}
+
+func (d *Daemon) replaceNow(name string, c *config.Jail, restart bool) error {
+	old := d.jailsNow()[name]
+	if old == nil {
+		return &control.NotFoundError{Jail: name}
+	}
+	log := d.log.With("component", "jail")
+	log.Info(fmt.Sprintf("Creating new jail '%s'", name))
+	next, err := d.prepare(c)
+	if err != nil {
+		// Better the old rules than none.
+		err = fmt.Errorf("%w; it goes on with its old settings", err)
+		for _, line := range linesOf(err) {
+			log.Error(fmt.Sprintf("[%s] not started: %s", name, line))
+		}
+		return err
+	}
+	left := old.Stop(false)
+	if restart {
+		left.EndActions()
+		log.Info(fmt.Sprintf("Jail '%s' stopped", name))
+	}
+	j := next.Start(left)
+	d.mu.Lock()
+	d.jails[name] = j
+	delete(d.failed, name)
+	d.mu.Unlock()
+	if !j.Configured.Held {
+		log.Info(fmt.Sprintf("Jail '%s' started", name))
+	}
+	return nil
+}
+
+// start starts one jail; an error stays with it.
+func (d *Daemon) start(c *config.Jail) {
+	log := d.log.With("component", "jail")
+	log.Info(fmt.Sprintf("Creating new jail '%s'", c.Name))
+	next, err := d.prepare(c)
+	if err != nil {
+		d.mu.Lock()
+		d.failed[c.Name] = err
+		d.mu.Unlock()
+		for _, line := range linesOf(err) {
+			log.Error(fmt.Sprintf("[%s] not started: %s", c.Name, line))
+		}
+		return
+	}
+	j := next.Start(jail.Carry{})
+	d.mu.Lock()
+	delete(d.failed, c.Name)
+	d.jails[c.Name] = j
+	d.mu.Unlock()
+	if !c.Held {
+		log.Info(fmt.Sprintf("Jail '%s' started", c.Name))
+	}
+}
+
+// linesOf are errors that were joined, each for a line of the log, which has no newlines.
+func linesOf(err error) []string { return strings.Split(err.Error(), "\n") }
+
+// prepare gets a jail ready; nothing of what runs is touched.
+func (d *Daemon) prepare(c *config.Jail) (*jail.Prepared, error) {
+	log := d.log.With("component", "jail")
+	for _, w := range c.Warnings {
+		log.Warn(w.Error())
+	}
+	for _, e := range c.Faults {
+		log.Error(fmt.Sprintf("[%s] %v", c.Name, e))
+	}
+	if err := c.Broken(); err != nil {
+		return nil, err
+	}
+	return jail.Prepare(c, d.deps())
+}
+
+// drop forgets jails that could not start, and what of their sets a daemon before this one
+// has left.
+func (d *Daemon) drop(names []string) {
+	for _, name := range names {
+		d.mu.Lock()
+		delete(d.failed, name)
+		d.mu.Unlock()
+		if d.fw != nil {
+			if err := (&kernel{d}).RemoveJail(name); err != nil {
+				d.log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", name, err))
+			}
+		}
+	}
+}
+
+// end stops a jail for good; nothing of it is left.
+func (d *Daemon) end(name string) {
+	j := d.jailsNow()[name]
+	if j == nil {
+		return
+	}
+	left := j.Stop(true)
+	d.mu.Lock()
+	if d.jails[name] == j {
+		delete(d.jails, name)
+	}
+	d.mu.Unlock()
+	left.Close(time.Time{})
+	if d.store != nil {
+		d.store.disable(name)
+	}
+	d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
+	d.changed() // exports may have had its bans
+}
+
+func (d *Daemon) endList(name string) {
+	d.mu.Lock()
+	l := d.lists[name]
+	delete(d.lists, name)
+	d.mu.Unlock()
+	if l != nil {
+		l.end(true)
+		d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
+	}
+}
