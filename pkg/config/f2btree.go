@@ -267,6 +267,7 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 		j.Encoding, err = source.LookupEncoding(text)
 		fail("logencoding", err)
 	}
+	j.Warnings = append(j.Warnings, f.Warnings...)
 	l.treeFilter(f, j, fail)
 	l.treeActions(f, j, fail)
 	fail("action", checkName(f.Name, j.Unenforced))

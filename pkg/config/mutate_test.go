@@ -18,7 +18,7 @@ import (
 
 // mutationsMost is how many a test of all packages makes; MUTATIONS=n in the environment
 // for more, MUTATIONS_SEED for the same again.
-const mutationsMost = 400
+const mutationsMost = 250
 
 type mutation struct {
 	file, text string // file is below the directory

@@ -29,7 +29,7 @@ failregex = "one <HOST>"
 	nativeTwo = "enabled = true\nlogpath = '/2.log'\nfilter = 'own'\n"
 	nativeOwn = "failregex = 'own <HOST>'\n"
 
-	treeJails = "[INCLUDES]\nbefore = paths-x.conf\n[DEFAULT]\nmaxretry = 4\nlogpath = %(log)s\nfilter = f\n[one]\nenabled = true\n[two]\nenabled = true\n"
+	treeJails = "[INCLUDES]\nbefore = paths-x.conf\n[DEFAULT]\nmaxretry = 4\nlogpath = %(log)s\nfilter = f\naction = a\n[one]\nenabled = true\n[two]\nenabled = true\n"
 	treePaths = "[DEFAULT]\nlog = /x.log\n"
 )
 
@@ -39,7 +39,7 @@ func nativeFiles() []string {
 
 func treeFiles() []string {
 	return []string{
-		"jail.conf", treeJails, "paths-x.conf", treePaths, "filter.d/f.conf", "[Definition]\nfailregex = ^f <HOST>\n",
+		"jail.conf", treeJails, "paths-x.conf", treePaths, "filter.d/f.conf", "[Definition]\nfailregex = ^f <HOST>\n", "action.d/a.conf", "[Definition]\nactionban = true\n",
 		"fail2ban.conf", "[Definition]\nloglevel = NOTICE\ndbpurgeage = 2d\n", "jail.d/more.conf", "[three]\nenabled = true\n",
 	}
 }
@@ -116,7 +116,7 @@ func TestReloaded(t *testing.T) {
 		{name: "a file of jail.d gone", files: treeFiles(), change: remove("jail.d/more.conf"), gone: []string{"three"}},
 		{name: "a line", files: treeFiles(), change: replace("jail.d/more.conf", "enabled = true", "enabled"), whole: "jail.d/more.conf:2: "},
 		{name: "no section", files: treeFiles(), change: replace("jail.d/more.conf", "[three]\n", ""), whole: "jail.d/more.conf:1: "},
-		{name: "twice", files: treeFiles(), change: replace("jail.conf", "[two]\n", "[one]\n"), whole: "jail.conf:9: "},
+		{name: "twice", files: treeFiles(), change: replace("jail.conf", "[two]\n", "[one]\n"), whole: "jail.conf:10: "},
 		{name: "a line of fail2ban.conf", files: treeFiles(), change: replace("fail2ban.conf", "loglevel = ", ""), whole: "fail2ban.conf:2: "},
 		{name: "enabled", files: treeFiles(), change: replace("jail.d/more.conf", "true", "trye"), broken: []string{"three"}, want: "jail.d/more.conf:2: enabled \"trye\": want true or false"},
 		{name: "an interpolation", files: treeFiles(), change: replace("jail.conf", "%(log)s", "%(lok)s"), broken: []string{"one", "two", "three"}, want: "jail.conf:5: "},

@@ -279,7 +279,7 @@ func (j *Jail) read(dir string, disabled bool) error {
 		}
 		j.cfg.Sections[j.section] = known
 	} else {
-		j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: no filter set", j.Name))
+		j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: %w", j.Name, j.fail("filter", "no filter set")))
 	}
 	if err := j.options(jailOptions); err != nil {
 		return err
@@ -299,7 +299,7 @@ func (j *Jail) read(dir string, disabled bool) error {
 		j.Actions = append(j.Actions, a)
 	}
 	if len(j.Actions) == 0 {
-		j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: no actions were defined", j.Name))
+		j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: %w", j.Name, j.fail("action", "no actions were defined: whom it bans is in its list, and nothing is done to him")))
 	}
 	return nil
 }
