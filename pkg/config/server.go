@@ -3,6 +3,8 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"math"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -168,6 +170,10 @@ func (l *loader) keep(wrong map[string]bool) {
 // hookNames are the places where a chain can be attached.
 var hookNames = []string{"input", "forward", "prerouting"}
 
+// nftName is what nft takes for a table or a chain: with another one in it, nobody could
+// restore a saved ruleset of this host.
+var nftName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_./-]{0,99}$`)
+
 func (l *loader) firewall(raw rawFirewall, fail func(string, ...any) func(...string)) {
 	l.cfg.NoFirewall = raw.Enabled != nil && !*raw.Enabled
 	switch raw.Foreign {
@@ -178,10 +184,23 @@ func (l *loader) firewall(raw rawFirewall, fail func(string, ...any) func(...str
 		fail("foreign %q: want adopt or remove", raw.Foreign)("firewall", "foreign")
 	}
 	fw := &l.cfg.Firewall
-	fw.Table, fw.Chain = raw.Table, raw.Chain
+	for _, name := range []struct {
+		key, value string
+		to         *string
+	}{{"table", raw.Table, &fw.Table}, {"chain", raw.Chain, &fw.Chain}} {
+		if name.value != "" && !nftName.MatchString(name.value) {
+			fail("%s %.80q: nft could not read that name back from its own listing: want a letter, then letters, digits, and _ . / -", name.key, name.value)("firewall", name.key)
+			continue
+		}
+		*name.to = name.value
+	}
 	priority := -1
-	if raw.Priority != nil {
-		priority = *raw.Priority
+	switch p := raw.Priority; {
+	case p == nil:
+	case *p < math.MinInt32 || *p > math.MaxInt32:
+		fail("priority %d: want a number of 32 bits", *p)("firewall", "priority")
+	default:
+		priority = *p
 	}
 	hooks := raw.Hook
 	if len(hooks) == 0 {

@@ -310,6 +310,9 @@ func (p *plan) remove(name string) {
 	}
 }
 
+// unknownMost is of how many jails that are not configured it is told one by one.
+const unknownMost = 20
+
 // others looks at what is in the table besides: chains of earlier settings, and sets of
 // jails that there are no more.
 func (p *plan) others() {
@@ -339,7 +342,11 @@ func (p *plan) others() {
 			}
 		}
 	}
-	for _, jail := range slices.Sorted(maps.Keys(unknown)) {
+	for i, jail := range slices.Sorted(maps.Keys(unknown)) {
+		if i == unknownMost {
+			p.note("and sets of %d more jails that are not configured are in table inet %s: left as they are (nft list sets inet)", len(unknown)-i, p.f.opts.Table)
+			break
+		}
 		slices.Sort(unknown[jail])
 		p.note("sets of jail %s, which is not configured, are in table inet %s: left as they are (nft delete set inet %s %s, after the rules that look into them)", jail, p.f.opts.Table, p.f.opts.Table, strings.Join(unknown[jail], ", "))
 	}

@@ -581,3 +581,26 @@ func TestReconfigure(t *testing.T) {
 		}
 	}
 }
+
+// TestManyUnknown: sets of very many jails that are not configured are no reason for as
+// many lines.
+func TestManyUnknown(t *testing.T) {
+	inNamespace(t)
+	script := "add table inet f2b-table\n"
+	for i := range 500 {
+		script += fmt.Sprintf("add set inet f2b-table addr-set-j%d { type ipv4_addr; }\n", i)
+	}
+	path := filepath.Join(t.TempDir(), "sets")
+	if err := os.WriteFile(path, []byte(script), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	nft(t, "-f", path)
+	f, report, err := Open(Options{}, webRule)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if len(report.Notes) != unknownMost+1 || !strings.Contains(report.Notes[unknownMost], "sets of 480 more jails") {
+		t.Errorf("%d notes: %q", len(report.Notes), report.Notes[len(report.Notes)-1:])
+	}
+}
