@@ -322,7 +322,7 @@ func (l *loader) stock(dir string, files fs.FS, read func(name, file string, dat
 func (c *Config) FilterDefinition(name, mode string) (filter.Definition, error) {
 	f, ok := c.Filters[name]
 	if !ok {
-		return filter.Definition{}, fmt.Errorf("unknown filter %q%s", name, closest(name, sortedKeys(c.Filters)))
+		return filter.Definition{}, fmt.Errorf("unknown filter %q%s: bailiff filter list shows those that there are", name, closest(name, sortedKeys(c.Filters)))
 	}
 	if len(f.Errors) > 0 {
 		return filter.Definition{}, errors.Join(f.Errors...)

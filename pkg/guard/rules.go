@@ -58,13 +58,18 @@ func (r *Rules) same(o *Rules) bool {
 }
 
 // Why returns why an address or a network may not be banned: a network that holds a
-// protected address is protected itself.
+// protected address is protected itself, and the reason says which one that is.
 func (r *Rules) Why(id netip.Prefix) Reason {
 	if r.all.Overlaps(id) {
 		for _, e := range r.entries {
-			if e.prefix.Overlaps(id) {
-				return e.Reason
+			if !e.prefix.Overlaps(id) {
+				continue
 			}
+			why := e.Reason
+			if e.prefix.Bits() > id.Bits() && why.Source != "ip" { // which says it
+				why.Text += " " + shown(e.prefix)
+			}
+			return why
 		}
 	}
 	for _, f := range r.files {
@@ -76,6 +81,14 @@ func (r *Rules) Why(id netip.Prefix) Reason {
 		return Reason{sshReason, sshReason}
 	}
 	return Reason{}
+}
+
+// shown is an address or a network as people write it.
+func shown(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
 }
 
 const sshReason = "an open SSH session"
@@ -166,11 +179,7 @@ func (g *Guard) rules(w *Want) *Rules {
 		}
 	}
 	for _, p := range w.Prefixes {
-		name := p.String()
-		if p.IsSingleIP() {
-			name = p.Addr().String()
-		}
-		add(p, "ignoreip "+name, "ip", false)
+		add(p, "ignoreip "+shown(p), "ip", false)
 	}
 	named := func(names []string) {
 		for _, n := range names {

@@ -120,7 +120,7 @@ func TestForce(t *testing.T) {
 	l := start(t, nil)
 	p := netip.MustParsePrefix
 	for id, want := range map[string]string{
-		"192.0.2.1/32": "192.0.2.1 is never banned in jail test: own address", "128.0.0.0/1": "128.0.0.0/1 is wider than /8 (IPv6: /19): if you mean it, bailiff ban --force test 128.0.0.0/1",
+		"192.0.2.1/32": "192.0.2.1 is never banned in jail test: own address; if you mean it, bailiff ban --force test 192.0.2.1", "192.0.2.0/24": "192.0.2.0/24 is never banned in jail test: own address 192.0.2.1; if you mean it, bailiff ban --force test 192.0.2.0/24", "128.0.0.0/1": "128.0.0.0/1 is wider than /8 (IPv6: /19): if you mean it, bailiff ban --force test 128.0.0.0/1",
 		"2000::/18": "2000::/18 is wider than", "126.0.0.0/7": "is wider than", "127.0.0.0/8": "never banned",
 	} {
 		if _, err := l.jail.Ban(p(id), false); err == nil || !strings.Contains(err.Error(), want) {

@@ -244,8 +244,8 @@ func (j *Jail) old(file *os.File, dates *filter.Filter) time.Duration {
 	j.times.ahead[source.IDOf(fi)] = ahead
 	if now := j.deps.Clock.Now(); ahead != 0 && (j.times.warned.IsZero() || now.Sub(j.times.warned) > warnEvery) {
 		j.times.warned = now
-		j.log.Warn(fmt.Sprintf("[%s] log %s: its times are %s the clock: what stands there already counts as of then; if its time zone is another one than this host's, set logtimezone",
-			j.Configured.Name, file.Name(), apart(time.Time{}, time.Time{}.Add(ahead))))
+		j.log.Warn(fmt.Sprintf("[%s] log %s: its newest line says %s, and it was last written to at %s: the times of the lines that stand there are taken to be %s the clock; if its time zone is another one than this host's, set logtimezone",
+			j.Configured.Name, file.Name(), wall(newest), wall(fi.ModTime()), apart(time.Time{}, time.Time{}.Add(ahead))))
 	}
 	return ahead
 }

@@ -178,8 +178,8 @@ func TestZoneAtFirstStart(t *testing.T) {
 				l.until(func() bool { return l.says("Found 198.51.100.8") == 2 })
 				l.jail.do(func(*Jail) {})
 				l.want("+198.51.100.7/32 54m0s")
-				if (l.says("set logtimezone") > 0) != (zone != 0) {
-					l.logged("set logtimezone")
+				if (l.says("the times of the lines that stand there are taken to be") > 0) != (zone != 0) {
+					l.logged("the times of the lines that stand there are taken to be")
 				}
 				// And what comes then counts as of now.
 				f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)

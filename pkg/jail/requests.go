@@ -22,7 +22,7 @@ type IgnoredError struct {
 }
 
 func (e *IgnoredError) Error() string {
-	return fmt.Sprintf("%s is never banned in jail %s: %s", e.IP, e.Jail, e.Reason)
+	return fmt.Sprintf("%s is never banned in jail %s: %s; if you mean it, bailiff ban --force %s %s", e.IP, e.Jail, e.Reason, e.Jail, e.IP)
 }
 
 // TooWideError says that a network is wider than what is banned without force.
