@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
-	"slices"
+	"os"
 	"strings"
+	"unicode/utf8"
 
 	"bailiff/pkg/control"
 )
@@ -37,13 +39,10 @@ func beautify(cmd []string, v any) string {
 		return strings.Join(texts(list), " ")
 	case "stats", "statistic", "statistics":
 		if d, ok := v.(control.Dict); ok {
-			return statistics(d)
+			return statistics(d, linesHere())
 		}
 	case "status":
-		if len(cmd) > 1 {
-			if d, ok := v.(control.Dict); ok {
-				return statusAll(d)
-			}
+		if len(cmd) > 1 && cmd[1] != "--all" {
 			return statusOf(cmd[1], v)
 		}
 		return statusServer(list)
@@ -152,61 +151,94 @@ func texts(list control.List) []string {
 	return out
 }
 
+// branch returns the marks of the i-th of n branches of a tree: its own, and that of what
+// hangs on it.
+func branch(i, n int) (mark, below string) {
+	if i == n-1 {
+		return "`- ", "   "
+	}
+	return "|- ", "|  "
+}
+
+// statusServer is the answer to status, or to status --all, which ends with all jails.
 func statusServer(list control.List) string {
 	out := []string{"Status"}
-	for i, v := range list {
-		mark := "|-"
-		if i == len(list)-1 {
-			mark = "`-"
+	var jails control.Dict
+	if n := len(list); n > 0 {
+		if d, ok := list[n-1].(control.Dict); ok {
+			jails, list = d, list[:n-1]
 		}
+	}
+	all := len(list)
+	if len(jails.Keys) > 0 {
+		all++
+	}
+	for i, v := range list {
+		mark, _ := branch(i, all)
 		name, value := pair(v)
-		out = append(out, mark+" "+name+":\t"+statusValue(value))
+		out = append(out, mark+name+":\t"+statusValue(value))
+	}
+	if len(jails.Keys) == 0 {
+		return strings.Join(out, "\n")
+	}
+	out = append(out, "`- Status for the jails:")
+	for i, n := range jails.Keys {
+		mark, below := branch(i, len(jails.Keys))
+		out = append(out, "   "+mark+"Jail: "+n)
+		out = append(out, statusTree(jails.Values[n], "   "+below)...)
 	}
 	return strings.Join(out, "\n")
 }
 
 func statusOf(name string, v any) string {
-	out := []string{"Status for the jail: " + name}
 	list, ok := v.(control.List)
-	if !ok {
-		return pyPrint(v)
+	for _, part := range list {
+		_, inner := pair(part)
+		_, is := inner.(control.List)
+		ok = ok && is
 	}
+	if !ok {
+		return pyPrint(v) // numbers alone: status JAIL stats
+	}
+	return strings.Join(append([]string{"Status for the jail: " + name}, statusTree(v, "")...), "\n")
+}
+
+// statusTree is a jail's status as a tree.
+func statusTree(v any, indent string) (out []string) {
+	list, _ := v.(control.List)
 	for i, part := range list {
-		mark, indent := "|-", "|  "
-		if i == len(list)-1 {
-			mark, indent = "`-", "   "
-		}
+		mark, below := branch(i, len(list))
 		title, inner := pair(part)
-		out = append(out, mark+" "+title)
+		out = append(out, indent+mark+title)
 		rows, _ := inner.(control.List)
 		for k, row := range rows {
-			mark := "|-"
-			if k == len(rows)-1 {
-				mark = "`-"
-			}
+			mark, _ := branch(k, len(rows))
 			name, value := pair(row)
-			out = append(out, indent+mark+" "+name+":\t"+statusValue(value))
+			out = append(out, indent+below+mark+name+":\t"+statusValue(value))
 		}
 	}
-	return strings.Join(out, "\n")
+	return out
 }
 
-func statusAll(d control.Dict) string {
-	names := slices.Sorted(slices.Values(d.Keys))
-	var out []string
-	for _, n := range names {
-		out = append(out, statusOf(n, d.Values[n]))
+// The lines of fail2ban's table of statistics.
+type tableLines struct{ column, row, left, cross, head, foot, inner, thin string }
+
+var (
+	linesText = tableLines{"|", "-", "|", "x", "x", "-", "|", "-"}
+	linesBox  = tableLines{"║", "═", "╟", "╫", "╬", "╩", "│", "─"}
+)
+
+// statistics is a table of all jails' numbers, as fail2ban 1.1 prints it.
+func statistics(d control.Dict, l tableLines) string {
+	if len(d.Keys) == 0 {
+		return "No jails found."
 	}
-	return strings.Join(out, "\n\n")
-}
-
-// statistics is a table of all jails' numbers.
-func statistics(d control.Dict) string {
-	rows := [][6]string{{"Jail", "Backend", "failed now", "in all", "banned now", "in all"}}
-	for _, n := range slices.Sorted(slices.Values(d.Keys)) {
+	width := [6]int{8, 8, 3, 3, 3, 3}
+	var rows [][6]string
+	for _, n := range d.Keys {
 		row := [6]string{n}
+		cells := []string{}
 		list, _ := d.Values[n].(control.List)
-		var cells []string
 		for _, v := range list {
 			if t, ok := v.(control.Tuple); ok {
 				for _, x := range t {
@@ -218,18 +250,40 @@ func statistics(d control.Dict) string {
 		}
 		copy(row[1:], cells)
 		rows = append(rows, row)
-	}
-	var width [6]int
-	for _, r := range rows {
-		for i, c := range r {
-			width[i] = max(width[i], len(c))
+		for i, c := range row {
+			width[i] = max(width[i], utf8.RuneCountInString(c))
 		}
 	}
-	out := make([]string, len(rows))
-	for i, r := range rows {
-		out[i] = fmt.Sprintf("%-*s  %-*s  %*s  %*s  %*s  %*s", width[0], r[0], width[1], r[1], width[2], r[2], width[3], r[3], width[4], r[4], width[5], r[5])
+	line := func(c [6]string) string {
+		return fmt.Sprintf(" %-*s %s %-*s %s %*s %s %*s %s %*s %s %*s", width[0], c[0], l.column, width[1], c[1],
+			l.column, width[2], c[2], l.inner, width[3], c[3], l.column, width[4], c[4], l.inner, width[5], c[5])
 	}
-	return strings.Join(out, "\n")
+	parts := [4]int{width[0], width[1], width[2] + 3 + width[3], width[4] + 3 + width[5]}
+	rule := func(cross string) string {
+		var cells []string
+		for _, n := range parts {
+			cells = append(cells, strings.Repeat(l.row, n))
+		}
+		return l.row + strings.Join(cells, l.row+cross+l.row) + l.row
+	}
+	out := []string{
+		fmt.Sprintf(" %*s %s %*s %s %-*s %s %-*s", parts[0], "", l.column, parts[1], "", l.column, parts[2], "Filter", l.column, parts[3], "Actions"),
+		fmt.Sprintf(" %-*s %s %-*s %s%s%s%s", parts[0], "Jail", l.column, parts[1], "Backend", l.left, strings.Repeat(l.thin, parts[2]+2), l.cross, strings.Repeat(l.thin, parts[3]+2)),
+		line([6]string{"", "", "cur", "tot", "cur", "tot"}), rule(l.head),
+	}
+	for _, r := range rows {
+		out = append(out, line(r))
+	}
+	return strings.Join(append(out, rule(l.foot)), "\n")
+}
+
+// linesHere are those that a terminal can show, going by its locale.
+func linesHere() tableLines {
+	_, charset, named := strings.Cut(cmp.Or(os.Getenv("LC_ALL"), os.Getenv("LC_CTYPE"), os.Getenv("LANG")), ".")
+	if named && !strings.EqualFold(strings.ReplaceAll(charset, "-", ""), "utf8") {
+		return linesText
+	}
+	return linesBox
 }
 
 func pair(v any) (name string, value any) {

@@ -273,12 +273,15 @@ func (d *Daemon) reloadAs(c *command) (any, error) {
 }
 
 func (d *Daemon) fail2banStatus(c *command) (any, error) {
-	if len(c.words) == 1 {
+	server := func() control.List {
 		var names []string
 		for _, j := range d.running() {
 			names = append(names, j.Configured.Name)
 		}
-		return control.List{control.Tuple{"Number of jail", len(names)}, control.Tuple{"Jail list", strings.Join(names, ", ")}}, nil
+		return control.List{control.Tuple{"Number of jail", len(names)}, control.Tuple{"Jail list", strings.Join(names, ", ")}}
+	}
+	if len(c.words) == 1 {
+		return server(), nil
 	}
 	flavour := "basic"
 	if len(c.words) > 2 {
@@ -294,7 +297,10 @@ func (d *Daemon) fail2banStatus(c *command) (any, error) {
 			out.Keys = append(out.Keys, j.Configured.Name)
 			out.Values[j.Configured.Name] = v
 		}
-		return out, nil
+		if flavour == "stats" {
+			return out, nil
+		}
+		return append(server(), out), nil
 	}
 	if len(c.words) > 3 {
 		return nil, pyError("Exception", "Invalid command (no status)")
@@ -315,7 +321,7 @@ func jailStatus(j *jail.Jail, flavour string) (any, error) {
 		} else if j.Configured.Polling {
 			backend = "polling"
 		}
-		return control.List{backend, control.Tuple{s.Banned, s.TotalBanned}, control.Tuple{s.Failed, s.TotalFailed}}, nil
+		return control.List{backend, control.Tuple{s.Failed, s.TotalFailed}, control.Tuple{s.Banned, s.TotalBanned}}, nil
 	}
 	ids := control.List{}
 	for _, b := range byEnd(s.Bans) {
