@@ -155,8 +155,40 @@ func FuzzTOML(f *testing.F) {
 	f.Add("[firewall]\nhook = ['input', 'forward']\npriority = -1\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		dir := directory(t, "bailiff.toml", text, "jails/a.toml", text, "filters/a.toml", text)
-		if cfg, err := Load(Options{Path: dir}); err == nil {
-			cfg.Problems()
+		cfg, err := Load(Options{Path: dir})
+		if err != nil {
+			return
+		}
+		// Read again, as by a daemon that runs with it: the same.
+		again, err := Load(Options{Path: dir, Was: cfg})
+		if err != nil && strings.Contains(err.Error(), "unknown key") || err != nil && strings.Contains(err.Error(), "want a table") {
+			return // it may be anybody's
+		}
+		if err != nil || meaning(again) != meaning(cfg) {
+			t.Errorf("%q: %v\n%s\n%s", text, err, meaning(cfg), meaning(again))
+		}
+		cfg.Problems()
+	})
+}
+
+func FuzzTree(f *testing.F) {
+	f.Add(treeJails, treePaths)
+	f.Add("[DEFAULT]\nbantime = 24*3600\n[x]\nenabled = yes\nfilter = f[a=<b>]\nfailregex = %(known/failregex)s\n a <HOST>\n", "[one]\nenabled=trye")
+	f.Fuzz(func(t *testing.T, text, more string) {
+		dir := directory(t, "jail.conf", text, "paths-x.conf", more, "filter.d/f.conf", "[Definition]\nfailregex = ^f <HOST>\n", "fail2ban.conf", "[Definition]\nloglevel = NOTICE\n")
+		cfg, err := Load(Options{Path: dir})
+		if err != nil {
+			return
+		}
+		again, err := Load(Options{Path: dir, Was: cfg})
+		if len(cfg.Fail2ban.Unread) > 0 {
+			if err == nil {
+				t.Errorf("%q %q: what can't be read is taken by a daemon that runs", text, more)
+			}
+			return
+		}
+		if err != nil || meaning(again) != meaning(cfg) {
+			t.Errorf("%q %q: %v\n%s\n%s", text, more, err, meaning(cfg), meaning(again))
 		}
 	})
 }

@@ -47,6 +47,12 @@ func (l *loader) treeActions(f *fail2ban.Jail, j *Jail, fail func(string, error)
 		if ok && !allCommands && j.Unenforced && l.sameFirewall(n.options) {
 			n.rule.Prefix4, n.rule.Prefix6 = j.Rule.Prefix4, j.Rule.Prefix6
 			j.Rule, j.Unenforced, j.Native = n.rule, false, &def
+			for _, p := range n.rule.Protocols {
+				if len(n.rule.Ports) > 0 && !firewall.HasPorts(p) {
+					v := f.Should("protocol")
+					j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: %w", f.Name, &Error{v.File, v.Line, fmt.Sprintf("protocol %s has no ports: all of it is shut out", p)}))
+				}
+			}
 			continue
 		}
 		j.Actions = append(j.Actions, def)

@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"os"
+	"strings"
 	"testing"
 )
 
@@ -31,5 +33,39 @@ func TestNumbers(t *testing.T) {
 		if j.Broken() != nil || j.BanTime.String() != want {
 			t.Errorf("%s: %v, %v; want %s", text, j.BanTime, j.Broken(), want)
 		}
+	}
+}
+
+// TestPortlessProtocol checks that a jail of fail2ban's may name icmp beside ports: all of
+// icmp is shut out, and that is told.
+func TestPortlessProtocol(t *testing.T) {
+	action, err := os.ReadFile("/etc/fail2ban/action.d/nftables.conf")
+	if err != nil {
+		t.Fatalf("%v: this test needs Debian's package fail2ban (make test installs it)", err)
+	}
+	dir := directory(
+		t, "action.d/nftables.conf", string(action), "filter.d/f.conf", "[Definition]\nfailregex = ^f <HOST>\n",
+		"jail.conf", "[x]\nenabled = true\nfilter = f\nlogpath = /x.log\nprotocol = tcp,icmp\naction = nftables[type=multiport, port=\"http,8000:8100\", protocol=\"%(protocol)s\"]\n",
+	)
+	j := jail(t, load(t, Options{Path: dir}), "x")
+	if j.Broken() != nil || j.Unenforced || fmt.Sprint(j.Rule.Protocols, j.Rule.Ports) != "[tcp icmp] [{80 80} {8000 8100}]" {
+		t.Errorf("%v %+v", j.Broken(), j.Rule)
+	}
+	if got := fmt.Sprint(j.Warnings); !strings.Contains(got, "jail.conf:5: protocol icmp has no ports: all of it is shut out") {
+		t.Error(got)
+	}
+}
+
+// TestNames checks that a jail has no name that nft can't load back, where it has sets.
+func TestNames(t *testing.T) {
+	for name, good := range map[string]bool{"sshd": true, "a.b_c-d": true, "9": true, strings.Repeat("a", 64): true, "my:jail": false, "a b": false, "-a": false, "ä": false, strings.Repeat("a", 65): false} {
+		text := strings.Replace(bansJail, "[jail.x]", fmt.Sprintf("[jail.%q]", name), 1)
+		j := jail(t, loadText(t, text), name)
+		if (j.Broken() == nil) != good || !good && !strings.Contains(j.Broken().Error(), "bailiff.toml:2: jail name ") {
+			t.Errorf("%q: %v", name, j.Broken())
+		}
+	}
+	if j := jail(t, loadText(t, "[firewall]\nenabled = false\n"+strings.Replace(bansJail, "jail.x", "jail.'my:jail'", 1)), "my:jail"); j.Broken() != nil {
+		t.Errorf("without sets: %v", j.Broken())
 	}
 }

@@ -69,6 +69,9 @@ func (r *Rule) matches() []match {
 // hasPorts are the protocols that have any; the others are shut out as a whole.
 var hasPorts = map[string]bool{"tcp": true, "udp": true, "sctp": true, "dccp": true, "udplite": true}
 
+// HasPorts reports whether a protocol has any; one that has none is shut out as a whole.
+func HasPorts(protocol string) bool { return hasPorts[protocol] }
+
 func protocolIs(name string) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
