@@ -10,6 +10,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"path"
 	"time"
 )
 
@@ -104,7 +105,7 @@ func newWebServer(d Daemon, role Role, turns *turns) *http.Server {
 		})
 	}
 	return &http.Server{
-		Handler:           mux,
+		Handler:           jsonErrors(mux),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      60 * time.Second,
@@ -126,6 +127,40 @@ func newWebServer(d Daemon, role Role, turns *turns) *http.Server {
 		},
 	}
 }
+
+// jsonErrors answers what no route is for in JSON, as all other errors are, where mux
+// would answer in plain text or send the client elsewhere.
+func jsonErrors(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p := r.URL.EscapedPath(); p != path.Clean("/"+p) {
+			fail(w, http.StatusNotFound, fmt.Errorf("no such thing here: %.200q; docs/api.md lists what there is", r.URL.Path))
+			return
+		}
+		h, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		said := &onlyHeader{header: http.Header{}}
+		h.ServeHTTP(said, r)
+		if allow := said.header.Get("Allow"); said.status == http.StatusMethodNotAllowed {
+			w.Header().Set("Allow", allow)
+			fail(w, said.status, fmt.Errorf("%.20q is not for %.200q: %s", r.Method, r.URL.Path, allow))
+			return
+		}
+		fail(w, http.StatusNotFound, fmt.Errorf("no such thing here: %.200q; docs/api.md lists what there is", r.URL.Path))
+	})
+}
+
+// onlyHeader keeps of an answer its status and its header.
+type onlyHeader struct {
+	header http.Header
+	status int
+}
+
+func (o *onlyHeader) Header() http.Header         { return o.header }
+func (o *onlyHeader) WriteHeader(status int)      { o.status = status }
+func (o *onlyHeader) Write(p []byte) (int, error) { return len(p), nil }
 
 // badRequest is an error of who asks.
 type badRequest struct{ error }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -67,6 +68,43 @@ func TestBodies(t *testing.T) {
 	}
 	if crowd.bytes != 0 {
 		t.Errorf("%d bytes are left over", crowd.bytes)
+	}
+}
+
+// TestNoRoute: what no route is for is answered in JSON, too.
+func TestNoRoute(t *testing.T) {
+	a, b := net.Pipe()
+	defer a.Close()
+	defer b.Close()
+	c := newCrowd(Owner, func(string) {}).enter(a, 0)
+	h := newWebServer(&fake{}, Owner, newTurns(Owner)).Handler
+	for _, x := range []struct {
+		line  string
+		code  int
+		text  string
+		allow string
+	}{
+		{"GET /", 404, `no such thing here: "/"`, ""},
+		{"GET /v2", 404, `no such thing here: "/v2"`, ""},
+		{"GET /v1/status/", 404, `no such thing here: "/v1/status/"`, ""},
+		{"GET //v1/status", 404, `no such thing here: "//v1/status"`, ""},
+		{"GET /v1/../v1/status", 404, `no such thing here`, ""},
+		{"GET /v1/stop", 405, `"GET" is not for "/v1/stop": POST`, "POST"},
+		{"DELETE /v1/status", 405, `"DELETE" is not for "/v1/status": GET, HEAD`, "GET, HEAD"},
+		{"HEAD /v1/ping", 200, "", ""},
+		{"GET /v1/ping", 200, "", ""},
+	} {
+		w := serveOne(h, c, []byte(x.line+" HTTP/1.1\r\nHost: x\r\n\r\n"))
+		if w.Code != x.code || w.Header().Get("Content-Type") != "application/json" || w.Header().Get("Allow") != x.allow {
+			t.Errorf("%s: %d %v", x.line, w.Code, w.Header())
+		}
+		if x.text == "" {
+			continue
+		}
+		var f Failure
+		if err := json.Unmarshal(w.Body.Bytes(), &f); err != nil || !strings.Contains(f.Error, x.text) {
+			t.Errorf("%s: %v %s, want %s", x.line, err, w.Body, x.text)
+		}
 	}
 }
 
