@@ -257,6 +257,9 @@ func (f *Firewall) Elements(jail string) ([]Element, error) {
 				out = append(out, Element{p, s.left})
 			}
 		}
+		if len(split) == 0 {
+			continue
+		}
 		if err := f.split(set, split); err != nil {
 			return nil, err
 		}

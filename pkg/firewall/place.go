@@ -22,12 +22,10 @@ func (p *plan) placeJail(name string) error {
 	var old []place // what is there in sets of the jail
 	for kind, plain := range SetNames(name) {
 		wanted := kind < setNet4 || j.sets[kind] != nil
-		for _, at := range p.s.sets {
-			if _, jail, ok := namedAs(at.name); ok && jail == name && strings.HasSuffix(at.name, plain) {
-				if k, _, _ := namedAs(at.name); k == kind {
-					old = append(old, place{at, kind})
-					wanted = true
-				}
+		for _, at := range p.setsOf[name] {
+			if k, _, _ := namedAs(at.name); k == kind && strings.HasSuffix(at.name, plain) {
+				old = append(old, place{at, kind})
+				wanted = true
 			}
 		}
 		if kind >= setPrefix4 && !j.rule.bansNetworks(kind) {
@@ -74,13 +72,10 @@ func (p *plan) placeJail(name string) error {
 	}
 	// Under another mask, what a set holds means something else.
 	bits := map[string]int{}
-	for _, r := range p.s.rules {
-		if !p.ours(r) {
-			continue
-		}
+	for _, r := range p.rulesFor[name] {
 		set, mask, _ := r.shutsOut()
-		kind, jail, _ := namedAs(set)
-		if jail != name || kind < setPrefix4 {
+		kind, _, _ := namedAs(set)
+		if kind < setPrefix4 {
 			continue
 		}
 		bits[set] = onesOf(mask)
@@ -137,8 +132,8 @@ func formOf(s *nftables.Set) string {
 
 // foreignIn returns a rule of somebody else's that has to do with a set.
 func (p *plan) foreignIn(set string) *foundRule {
-	for _, r := range p.s.rules {
-		if !p.ours(r) && r.mentions(set) {
+	for _, r := range p.strangers {
+		if r.mentions(set) {
 			return r
 		}
 	}
@@ -170,12 +165,8 @@ func (p *plan) rebuild(name string, j *jailSets, old []place, bits map[string]in
 			p.note("set %s was %s: its elements are no addresses, and could not be kept", at.set.name, at.set.form())
 		}
 	}
-	for _, r := range p.s.rules {
-		if set, _, ok := r.shutsOut(); ok {
-			if jail, ok := p.jailOf(set); ok && jail == name {
-				p.delRules[r.handle] = r
-			}
-		}
+	for _, r := range p.rulesFor[name] {
+		p.delRules[r.handle] = r
 	}
 	for _, at := range old {
 		if p.foreignIn(at.set.name) == nil {
@@ -222,15 +213,11 @@ func (p *plan) placeRules(name string, j *jailSets, sets [6]*nftables.Set, runni
 	}
 	extra := 0
 	moved := map[[2]string]bool{} // from behind a rule that let everybody in
-	for _, r := range p.s.rules {
-		set, _, ok := r.shutsOut()
-		if ok && p.delRules[r.handle] != nil && p.ended[r.chain] {
-			moved[[2]string{r.chain, r.text}] = true
-		}
-		if !ok || p.delRules[r.handle] != nil {
-			continue
-		}
-		if jail, ok := p.jailOf(set); !ok || jail != name {
+	for _, r := range p.rulesFor[name] {
+		if p.delRules[r.handle] != nil {
+			if p.ended[r.chain] {
+				moved[[2]string{r.chain, r.text}] = true
+			}
 			continue
 		}
 		key := [2]string{r.chain, r.text}

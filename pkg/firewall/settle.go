@@ -28,8 +28,14 @@ func (r *Report) add(more Report) {
 
 // plan is a transaction in the making. It is carried out in the order of its fields.
 type plan struct {
-	f       *Firewall
-	s       *found
+	f *Firewall
+	s *found
+	// What there is of each jail, and the rules that are somebody else's: a thousand jails
+	// must not each look through what there is of all.
+	setsOf    map[string][]*foundSet // by name
+	rulesFor  map[string][]*foundRule
+	strangers []*foundRule
+
 	atStart bool // chains of other settings are looked for
 	running bool // it was right once
 	Report
@@ -64,6 +70,7 @@ func (f *Firewall) settle(atStart bool) (Report, error) {
 	var report Report
 	var err error
 	for range maxAttempts {
+		asOf := f.gens.changes()
 		var s *found
 		if s, err = f.look(); err != nil {
 			return report, err
@@ -77,6 +84,7 @@ func (f *Firewall) settle(atStart bool) (Report, error) {
 		}
 		report = p.Report
 		if err = p.carryOut(); err == nil {
+			f.asOf = asOf
 			return report, nil
 		}
 		if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.EBUSY) {
@@ -91,6 +99,7 @@ func (f *Firewall) plan(s *found, atStart bool) (*plan, error) {
 	if len(f.jails) == 0 && len(f.leaving) == 0 && !atStart {
 		return p, nil
 	}
+	p.index()
 	switch {
 	case len(f.jails) > 0 && !s.exists:
 		p.table = true
@@ -117,6 +126,25 @@ func (f *Firewall) plan(s *found, atStart bool) (*plan, error) {
 		p.others()
 	}
 	return p, nil
+}
+
+// index finds out whose the sets and rules are that are there.
+func (p *plan) index() {
+	p.setsOf, p.rulesFor = map[string][]*foundSet{}, map[string][]*foundRule{}
+	for _, name := range slices.Sorted(maps.Keys(p.s.sets)) {
+		if _, jail, ok := namedAs(name); ok {
+			p.setsOf[jail] = append(p.setsOf[jail], p.s.sets[name])
+		}
+	}
+	for _, r := range p.s.rules {
+		if !p.ours(r) {
+			p.strangers = append(p.strangers, r)
+			continue
+		}
+		set, _, _ := r.shutsOut()
+		jail, _ := p.jailOf(set)
+		p.rulesFor[jail] = append(p.rulesFor[jail], r)
+	}
 }
 
 func (p *plan) mended(format string, args ...any) {
@@ -286,17 +314,11 @@ func hookName(number uint32) string {
 // remove takes out what is left of a jail.
 func (p *plan) remove(name string) {
 	left := false
-	for _, r := range p.s.rules {
-		if set, _, ok := r.shutsOut(); ok {
-			if jail, ok := p.jailOf(set); ok && jail == name {
-				p.delRules[r.handle] = r
-			}
-		}
+	for _, r := range p.rulesFor[name] {
+		p.delRules[r.handle] = r
 	}
-	for _, set := range slices.Sorted(maps.Keys(p.s.sets)) {
-		if _, jail, ok := namedAs(set); !ok || jail != name {
-			continue
-		}
+	for _, at := range p.setsOf[name] {
+		set := at.name
 		if rule := p.foreignIn(set); rule != nil {
 			p.flushSets = append(p.flushSets, set)
 			p.note("set %s of jail %s, which has ended, can't be removed, since a rule of somebody else's looks into it (nft delete rule inet %s %s handle %d): it is emptied, and removed when that rule is gone", set, name, p.f.opts.Table, rule.chain, rule.handle)

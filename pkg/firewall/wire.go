@@ -41,6 +41,7 @@ type Generations struct {
 	conn  *netlink.Conn
 	seen  uint32
 	other bool // somebody else changed it, and nobody was told yet
+	times int  // how often somebody else did
 }
 
 // NewGenerations takes the present generation as known.
@@ -89,6 +90,7 @@ func (g *Generations) own(commit func() error) error {
 		// Nothing is counted for what changed nothing, such as an element that was there.
 		if by := now - g.seen; by > 1 || by == 1 && err != nil {
 			g.other = true
+			g.times++
 		}
 		g.seen = now
 	}
@@ -98,7 +100,17 @@ func (g *Generations) own(commit func() error) error {
 func (g *Generations) look() {
 	if now, err := g.ask(); err == nil && now != g.seen {
 		g.other, g.seen = true, now
+		g.times++
 	}
+}
+
+// changes is how often somebody else changed the ruleset so far; several times in a row
+// may count as one.
+func (g *Generations) changes() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.look()
+	return g.times
 }
 
 func (g *Generations) ask() (uint32, error) {
