@@ -5,7 +5,7 @@
 # make conformance  fail2ban's filters on its sample logs, there and here, line by line;
 #              LIB=… CONFIG=… LOGS=… for another fail2ban than Debian's
 # make bench   bailiff and fail2ban side by side; writes bench/README.md (15 minutes)
-# make soak    rotation, kills, a million bans, and hostile input in 200 MB, for longer than make test
+# make soak    rotation, kills, a million bans, random histories, and hostile input in 200 MB, for longer than make test
 # make vm      clocks set and a machine switched off and on, in a virtual machine (Debian, root; 5 minutes)
 # make check   go vet, staticcheck, gofumpt
 # make fuzz    100,000 random patterns against Python, then each fuzz target for FUZZTIME (1m)
@@ -48,6 +48,7 @@ soak: packages
 	CGO_ENABLED=1 go test -race -timeout 60m -count 1 ./pkg/source -run TestRotations -v -rotations 100
 	go test -timeout 60m -count 1 ./cmd/bailiff -run 'TestCrash|TestScale' -v -kills 500 -bans 1000000
 	go test -timeout 90m -count 1 ./cmd/bailiff -run TestStartRace -v -races 1000 # every other one with a pause (SIGSTOP)
+	go test -timeout 90m -count 1 ./pkg/jail -run TestHistories -v -histories 10000
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestBounded -v -bounded.time 60s
 
 vm: build

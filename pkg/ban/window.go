@@ -30,7 +30,7 @@ type Window struct {
 
 type entry struct {
 	id         netip.Prefix
-	times      []int64 // ascending, at most maxRetry; in microseconds since 1970
+	times      []int64 // ascending, at most maxRetry, as that was then; in microseconds since 1970
 	prev, next *entry
 }
 
@@ -76,8 +76,8 @@ func (w *Window) Add(id netip.Prefix, at time.Time) (count int, due bool) {
 		i--
 	}
 	e.times = slices.Insert(e.times, i, when)
-	if len(e.times) > w.maxRetry {
-		e.times = slices.Delete(e.times, 0, 1)
+	if extra := len(e.times) - w.maxRetry; extra > 0 { // more than one if maxretry was lowered
+		e.times = slices.Delete(e.times, 0, extra)
 	}
 	oldest := e.times[len(e.times)-1] - w.findTime.Microseconds()
 	first := 0
@@ -98,14 +98,10 @@ func (w *Window) append(e *entry) {
 	e.prev.next, w.root.prev = e, e
 }
 
-// Limit changes how many failures within what time are one too many.
+// Limit changes how many failures within what time are one too many. Who has that many
+// by then is due with the next.
 func (w *Window) Limit(maxRetry int, findTime time.Duration) {
 	w.maxRetry, w.findTime = max(maxRetry, 1), findTime
-	for _, e := range w.entries {
-		if extra := len(e.times) - (w.maxRetry - 1); extra > 0 && w.maxRetry > 1 {
-			e.times = e.times[extra:] // the next failure is one too many
-		}
-	}
 }
 
 // Count returns how many failures of an address are kept.
@@ -144,12 +140,6 @@ func TimeOf(t int64) time.Time { return time.UnixMicro(t).UTC() }
 // of their last failures.
 func (w *Window) Restore(id netip.Prefix, times []time.Time) {
 	if len(times) == 0 || w.entries[id] != nil || len(w.entries) >= w.limit {
-		return
-	}
-	if extra := len(times) - (w.maxRetry - 1); extra > 0 {
-		times = times[extra:] // maxretry was lowered: the next failure is one too many
-	}
-	if len(times) == 0 {
 		return
 	}
 	e := &entry{id: id, times: make([]int64, len(times))}

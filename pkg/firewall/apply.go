@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -20,6 +21,7 @@ import (
 type debt struct {
 	clear   bool // they are to be emptied first
 	changes map[netip.Prefix]Change
+	since   map[netip.Prefix]time.Time // when each was refused: bans go on ending
 }
 
 // maxOwed bounds what is owed to a jail one by one. Beyond, bans are forgotten, which a
@@ -54,37 +56,54 @@ func (o *debt) before(jail string, now []Change) []Change {
 	}
 	for id, ch := range o.changes {
 		if !again[id] {
-			out = append(out, ch)
+			out = append(out, ch.after(time.Since(o.since[id])))
 		}
 	}
 	return out
 }
 
+// after is a change that is made later than it was asked for. A ban that is over by then
+// is none.
+func (c Change) after(d time.Duration) Change {
+	switch {
+	case c.Remove || c.Clear || c.Left == 0:
+	case c.Left <= d:
+		return Change{Jail: c.Jail, ID: c.ID, Remove: true}
+	default:
+		c.Left -= d
+	}
+	return c
+}
+
 // owe keeps in mind what was refused.
 func (f *Firewall) owe(refused []Change) {
+	now := time.Now()
 	for _, ch := range refused {
 		if f.jails[ch.Jail] == nil {
 			continue // it has gone, and so do its sets
 		}
 		o := f.owed[ch.Jail]
 		if o == nil {
-			o = &debt{changes: map[netip.Prefix]Change{}}
+			o = &debt{changes: map[netip.Prefix]Change{}, since: map[netip.Prefix]time.Time{}}
 			f.owed[ch.Jail] = o
 		}
 		switch {
 		case ch.Clear:
 			o.clear = true
 			clear(o.changes)
+			clear(o.since)
 		default:
 			if len(o.changes) >= maxOwed {
 				// Bans that are missing are found by a comparison; unbans are not.
 				maps.DeleteFunc(o.changes, func(_ netip.Prefix, c Change) bool { return !c.Remove })
+				maps.DeleteFunc(o.since, func(id netip.Prefix, _ time.Time) bool { return !o.changes[id].Remove })
 			}
 			if len(o.changes) >= maxOwed {
 				o.clear = true
 				clear(o.changes)
+				clear(o.since)
 			}
-			o.changes[ch.ID] = ch
+			o.changes[ch.ID], o.since[ch.ID] = ch, now
 		}
 	}
 }

@@ -2,6 +2,7 @@ package jail
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"path/filepath"
@@ -43,7 +44,36 @@ var (
 type model struct {
 	now      time.Duration
 	failures map[string][]time.Duration // ascending
+	starts   map[string]time.Duration   // of bans
 	ends     map[string]time.Duration
+	ignored  map[string]bool
+
+	maxRetry          int
+	findTime, banTime time.Duration
+}
+
+func newModel(maxRetry int, findTime, banTime time.Duration) *model {
+	return &model{
+		failures: map[string][]time.Duration{}, starts: map[string]time.Duration{}, ends: map[string]time.Duration{},
+		ignored: map[string]bool{}, maxRetry: maxRetry, findTime: findTime, banTime: banTime,
+	}
+}
+
+func (m *model) clone() *model {
+	c := *m
+	c.starts, c.ends, c.ignored, c.failures = maps.Clone(m.starts), maps.Clone(m.ends), maps.Clone(m.ignored), map[string][]time.Duration{}
+	for id, times := range m.failures {
+		c.failures[id] = slices.Clone(times)
+	}
+	return &c
+}
+
+// at is a copy at a later moment.
+func (m *model) at(now time.Duration) *model {
+	m = m.clone()
+	m.now = now
+	m.expire()
+	return m
 }
 
 // expire forgets what is over, and returns the addresses whose failures are.
@@ -51,10 +81,11 @@ func (m *model) expire() (quiet []netip.Prefix) {
 	for id, end := range m.ends {
 		if end <= m.now {
 			delete(m.ends, id)
+			delete(m.starts, id)
 		}
 	}
 	for id, times := range m.failures {
-		if m.now-times[len(times)-1] > modelFindTime {
+		if m.now-times[len(times)-1] > m.findTime {
 			delete(m.failures, id)
 			quiet = append(quiet, prefixOf(id))
 		}
@@ -68,83 +99,116 @@ func prefixOf(id string) netip.Prefix {
 }
 
 func (m *model) failure(id string, age time.Duration) {
-	if age > modelFindTime {
+	if age > m.findTime || m.ignored[id] {
 		return
 	}
 	at := m.now - age
 	times := append(m.failures[id], at)
 	slices.Sort(times)
+	times = times[max(0, len(times)-m.maxRetry):]
 	last, n := times[len(times)-1], 0
 	for _, t := range times {
-		if last-t <= modelFindTime {
+		if last-t <= m.findTime {
 			n++
 		}
 	}
-	if m.failures[id] = times; n < modelRetry {
+	if m.failures[id] = times; n < m.maxRetry {
 		return
 	}
 	delete(m.failures, id)
-	if _, ok := m.ends[id]; !ok {
-		m.ends[id] = at + modelBanTime
+	if _, ok := m.ends[id]; !ok && at+m.banTime > m.now {
+		m.starts[id], m.ends[id] = at, at+m.banTime
 	}
 }
 
-// timers is a kernel's set: to add an element that is there changes nothing, and its
-// timers stand still in suspend.
+// ban is one by hand: the one that ends later stays.
+func (m *model) ban(id string) {
+	if end := m.now + m.banTime; end > m.ends[id] {
+		m.starts[id], m.ends[id] = m.now, end
+	}
+}
+
+// unban reports whether there was a ban.
+func (m *model) unban(id string) bool {
+	_, ok := m.ends[id]
+	delete(m.starts, id)
+	delete(m.ends, id)
+	delete(m.failures, id)
+	return ok
+}
+
+// elements are a kernel's set, and when each ends: to add an element that is there
+// changes nothing, and the timers stand still in suspend.
+type elements map[netip.Prefix]time.Duration
+
+// change makes changes at a moment of the kernel's timers.
+func (s elements) change(now time.Duration, changes ...firewall.Change) {
+	s.sweep(now)
+	for _, c := range changes {
+		_, held := s[c.ID]
+		switch {
+		case c.Clear:
+			clear(s)
+		case c.Remove:
+			delete(s, c.ID)
+		case !held || c.Replace:
+			s[c.ID] = now + c.Left
+		}
+	}
+}
+
+func (s elements) sweep(now time.Duration) {
+	for id, end := range s {
+		if end <= now {
+			delete(s, id)
+		}
+	}
+}
+
+func (s elements) list(now time.Duration) (out []firewall.Element) {
+	s.sweep(now)
+	for id, end := range s {
+		out = append(out, firewall.Element{ID: id, Left: end - now})
+	}
+	return out
+}
+
+func (s elements) lift(now time.Duration, id netip.Prefix) bool {
+	s.sweep(now)
+	_, held := s[id]
+	delete(s, id)
+	return held
+}
+
+// timers is a kernel with that set.
 type timers struct {
 	*lab
-	ends map[netip.Prefix]time.Duration
+	ends elements
 }
 
 func (k *timers) Push(changes ...firewall.Change) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.sweep()
-	for _, c := range changes {
-		_, held := k.ends[c.ID]
-		switch {
-		case c.Clear:
-			clear(k.ends)
-		case c.Remove:
-			delete(k.ends, c.ID)
-		case !held || c.Replace:
-			k.ends[c.ID] = k.clock.Monotonic() + c.Left
-		}
-	}
+	k.ends.change(k.clock.Monotonic(), changes...)
 }
 
-func (k *timers) sweep() {
-	for id, end := range k.ends {
-		if end <= k.clock.Monotonic() {
-			delete(k.ends, id)
-		}
-	}
-}
-
-func (k *timers) Elements(string) (out []firewall.Element, _ error) {
+func (k *timers) Elements(string) ([]firewall.Element, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.sweep()
-	for id, end := range k.ends {
-		out = append(out, firewall.Element{ID: id, Left: end - k.clock.Monotonic()})
-	}
-	return out, nil
+	return k.ends.list(k.clock.Monotonic()), nil
 }
 
 func (k *timers) Lift(_ string, id netip.Prefix) (bool, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.sweep()
-	_, held := k.ends[id]
-	delete(k.ends, id)
-	return held, nil
+	return k.ends.lift(k.clock.Monotonic(), id), nil
 }
 
 // play plays a schedule, two bytes a step.
 func play(t *testing.T, schedule []byte) {
 	c := clock.NewManual(begin)
-	kernel := &timers{ends: map[netip.Prefix]time.Duration{}}
-	m := &model{failures: map[string][]time.Duration{}, ends: map[string]time.Duration{}}
+	kernel := &timers{ends: elements{}}
+	m := newModel(modelRetry, modelFindTime, modelBanTime)
 	path := filepath.Join(t.TempDir(), "db")
 	var l *lab
 	var db *direct
@@ -227,15 +291,13 @@ func play(t *testing.T, schedule []byte) {
 			if _, err := l.jail.Ban(prefix, false); err != nil {
 				t.Fatal(err)
 			}
-			m.ends[id] = max(m.ends[id], m.now+modelBanTime)
+			m.ban(id)
 		case 7:
 			what = "unban " + id
 			found, err := l.jail.Unban(prefix)
-			if _, ok := m.ends[id]; err != nil || ok != found {
-				t.Fatalf("%s\n%s: found %v, %v; want %v", strings.Join(said, "\n"), what, found, err, ok)
+			if was := m.unban(id); err != nil || was != found {
+				t.Fatalf("%s\n%s: found %v, %v; want %v", strings.Join(said, "\n"), what, found, err, was)
 			}
-			delete(m.ends, id)
-			delete(m.failures, id)
 		case 8:
 			gap := time.Duration(arg/16) * 100 * time.Second
 			by := step(arg)

@@ -102,6 +102,8 @@ type Deps struct {
 	RunAction func(ctx context.Context, c action.Command, timeout time.Duration) bool
 	// DryRun: nothing is done by actions; the log says of bans that they are none.
 	DryRun bool
+
+	stamps bool // the times of files are Clock's, too: a test sees to it
 }
 
 // Jail is one running jail.

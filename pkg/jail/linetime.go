@@ -144,6 +144,9 @@ func zoneOf(d time.Duration) time.Duration {
 // zone, ahead by anything, since nobody writes of the future.
 func zoneError(newest, written, now time.Time) time.Duration {
 	if written.After(now) {
+		if near(newest.Sub(written), 0) {
+			return 0 // the clock was set back since
+		}
 		written = now
 	}
 	ahead := newest.Sub(written)
@@ -224,7 +227,8 @@ func (j *Jail) old(file *os.File, dates *filter.Filter) time.Duration {
 	now := j.deps.Clock.Wall()
 	var newest time.Time
 	for _, line := range source.LastLines(file, fi.Size(), j.Configured.Encoding) {
-		if at, ok := dates.LineTime(line, now); ok && at.After(newest) {
+		// The last one, not the latest: the clock may have been set back since.
+		if at, ok := dates.LineTime(line, now); ok {
 			newest = at
 		}
 	}
@@ -232,7 +236,11 @@ func (j *Jail) old(file *os.File, dates *filter.Filter) time.Duration {
 		return 0
 	}
 	// The kernel's clock stamps files; ours may be one of a test's.
-	ahead := zoneError(newest, now.Add(-time.Since(fi.ModTime())), now)
+	written := now.Add(-time.Since(fi.ModTime()))
+	if j.deps.stamps {
+		written = fi.ModTime()
+	}
+	ahead := zoneError(newest, written, now)
 	if near(ahead, -j.deps.ClockSet) {
 		return 0 // it is the clock that was set, and what comes now is on it
 	}

@@ -147,7 +147,7 @@ func (j *Jail) unenforce(old *Jail) {
 func (j *Jail) takeOver(state store.State, before Carry) {
 	now := j.deps.Clock.Now()
 	known := before.Bans
-	var restored []netip.Prefix
+	var restored, ended []netip.Prefix // ended: since bantime is shorter now
 	if before.left == nil {
 		for _, b := range state.Bans {
 			known = append(known, b)
@@ -163,10 +163,20 @@ func (j *Jail) takeOver(state store.State, before Carry) {
 			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Remove: true})
 			continue
 		}
+		was := b.End
 		b = corrected(j.Config, b)
-		if b.Permanent() || b.End.After(now) {
+		shorter := !b.End.Equal(was)
+		if shorter {
+			j.event(store.Event{Ban: b, Moved: true})
+			j.changed()
+		}
+		switch {
+		case b.Permanent() || b.End.After(now):
 			j.bans.Add(b)
-			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now)})
+			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now), Replace: shorter})
+		case shorter: // the kernel would hold it for as long as bantime was
+			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Remove: true})
+			ended = append(ended, b.ID)
 		}
 	}
 	if before.left == nil && (j.deps.Store == nil || state.New) {
@@ -195,6 +205,9 @@ func (j *Jail) takeOver(state store.State, before Carry) {
 		changes = slices.DeleteFunc(changes, func(c firewall.Change) bool { return inKernel[c.ID] && !c.Remove && !c.Replace })
 	}
 	j.deps.Firewall.Push(changes...)
+	for _, id := range ended {
+		j.notice("Unban %s", ban.Name(id))
+	}
 	for _, id := range restored { // only now: the kernel comes first
 		j.notice("Restore Ban %s", ban.Name(id))
 		if b, ok := j.bans.Get(id); ok {

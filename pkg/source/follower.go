@@ -239,10 +239,6 @@ func (f *follower) take(s sighting) bool {
 		}
 		return true
 	}
-	before := f.cur
-	if before == nil && len(f.old) > 0 {
-		before = f.old[len(f.old)-1].lineReader
-	}
 	rotated := f.cur != nil
 	f.retire()
 	if !f.src.claim(s.id, f.path) { // by another name it is read already
@@ -273,8 +269,10 @@ func (f *follower) take(s sighting) bool {
 	}
 	r := newReader(s.file, f.src.Encoding, s.id, at)
 	r.catchUp = !f.opened
-	if fresh && before != nil {
-		f.rewritten(r, before, s.size)
+	for i := len(f.old) - 1; i >= 0; i-- { // the present one is the last of them by now
+		if before := f.old[i].lineReader; at < before.offset && f.rewritten(r, before, s.size) {
+			break // what is known of it already may be no more than a header
+		}
 	}
 	f.opened = true
 	f.cuts = 0
@@ -321,9 +319,9 @@ func (f *follower) growing(s *sighting) bool {
 
 // rewritten looks whether a new file is the former one, written anew: then what was
 // read is not read again, as far as that can be told, and else it is as old as it says.
-func (f *follower) rewritten(r, before *lineReader, size int64) {
+func (f *follower) rewritten(r, before *lineReader, size int64) bool {
 	if size == 0 || before.offset == 0 {
-		return
+		return false
 	}
 	head, past := make([]byte, min(before.offset, compareSize)), make([]byte, min(before.offset, compareSize))
 	n, _ := before.file.ReadAt(head, 0)
@@ -331,19 +329,20 @@ func (f *follower) rewritten(r, before *lineReader, size int64) {
 	was := newMemory(head[:n], past[:m], before.offset)
 	yes, at, known := was.repeated(r.file, size)
 	if !yes {
-		return
+		return false
 	}
 	if l, err := lookAt(before.file); err != nil || l.links > 0 {
 		known = false // it is there still: it may as well be a log that repeats itself
 	}
 	r.until = size
-	if known {
+	if known && at >= r.offset {
 		r.offset = at
 		r.recall()
 		f.note(Event{Text: fmt.Sprintf("file was rewritten: going on at byte %d, behind what was read of it", at)})
-		return
+		return true
 	}
 	f.note(Event{Text: "it begins or ends as the file before it did: its lines count as old as they say"})
+	return true
 }
 
 // drain reads one file to its present end.
@@ -375,7 +374,14 @@ func (f *follower) drain(r *lineReader) bool {
 			r.catchUp = false
 			return true
 		}
+		knew, was := r.anew, r.was
 		again := begins < r.until || r.was != nil && r.repeats(lines)
+		if again && r.anew && !knew { // now that there is something to be known again
+			if f.skips(r, was) {
+				continue
+			}
+			f.note(Event{Text: "file was rewritten: its lines count as old as they say"})
+		}
 		b := Batch{
 			File: r.id, End: r.offset, Lines: lines, Notes: r.notes, CatchUp: r.catchUp || again, Rewritten: again,
 			FirstLine: r.firstLine(), Before: r.before,
@@ -411,6 +417,32 @@ func (r *lineReader) repeats(lines [][]byte) bool {
 	return true
 }
 
+// skips goes on behind what was read before in a file that was emptied and written anew,
+// and reports whether that can be told.
+func (f *follower) skips(r *lineReader, was *memory) bool {
+	fi, err := r.file.Stat()
+	if err != nil {
+		return false
+	}
+	yes, at, known := was.repeated(r.file, fi.Size())
+	if !yes || !known {
+		return false
+	}
+	r.rewind()
+	r.offset, r.until, r.anew = at, fi.Size(), true
+	r.was = was // it may not be at its end yet
+	f.goesOn(r)
+	return true
+}
+
+// goesOn tells where reading goes on in a file that was written anew in its place: what
+// stands where it was is something else now.
+func (f *follower) goesOn(r *lineReader) {
+	r.recall()
+	f.note(Event{Text: fmt.Sprintf("file was rewritten: going on at byte %d, behind what was read of it", r.offset)})
+	f.send(Batch{File: r.id, End: r.offset, FirstLine: r.firstLine(), Before: r.before, Opened: true})
+}
+
 // emptied goes back to the beginning of a file that was emptied, and may have been
 // written to since. What was not read of it yet may stand in a copy.
 func (f *follower) emptied(r *lineReader) bool {
@@ -429,8 +461,7 @@ func (f *follower) emptied(r *lineReader) bool {
 		r.rewind()
 		r.offset, r.until = at, size
 		r.was, r.wasAt = was, time.Now() // it may not be at its end yet
-		r.recall()
-		f.note(Event{Text: fmt.Sprintf("file was rewritten: going on at byte %d, behind what was read of it", at)})
+		f.goesOn(r)
 		return true
 	}
 	r.rewind()

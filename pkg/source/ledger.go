@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"path/filepath"
@@ -134,8 +135,10 @@ func (s *Files) wasRead(file io.ReaderAt, id FileID, size int64) (at int64, wait
 	s.mu.Lock()
 	own, known := s.kept.places[id]
 	places := slices.Clone(s.kept.former)
-	for _, p := range s.kept.places {
-		places = append(places, p)
+	for other, p := range s.kept.places {
+		if s.kept.readers[other] == nil { // else it has come further
+			places = append(places, p)
+		}
 	}
 	var others []live
 	for other, r := range s.kept.readers {
@@ -157,8 +160,23 @@ func (s *Files) wasRead(file io.ReaderAt, id FileID, size int64) (at int64, wait
 		case o.before != "" && o.offset > at && o.offset <= size && o.in(file):
 			at = o.offset
 		case size < o.offset && size > at && prefixOf(file, size, o.file):
-			at, wait = size, true
+			// If it is no copy after all, it has the same header, and the beginning of a line
+			// that looks like others.
+			at, wait = max(at, lineStart(file, size)), true
 		}
 	}
 	return at, wait
+}
+
+// lineStart is where the line begins that a file of some size ends in.
+func lineStart(file io.ReaderAt, size int64) int64 {
+	buf := make([]byte, min(size, compareSize))
+	n, _ := file.ReadAt(buf, size-int64(len(buf)))
+	if i := bytes.LastIndexByte(buf[:n], '\n'); i >= 0 {
+		return size - int64(len(buf)) + int64(i) + 1
+	}
+	if size > int64(len(buf)) {
+		return size // a very long line
+	}
+	return 0
 }

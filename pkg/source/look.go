@@ -205,6 +205,7 @@ func Check(path string, fifo bool) error {
 // time. The first time, it finds something in any case.
 func (l *lookout) check() (out []sighting, changed bool) {
 	first := l.had == nil
+	looked := time.Now().Add(-stampSlack)
 	fail := func(err error) ([]sighting, bool) {
 		if first {
 			l.had = l.beside(0)
@@ -274,6 +275,9 @@ func (l *lookout) check() (out []sighting, changed bool) {
 		}
 	}
 	if first {
+		if born != 0 { // what was made before it was opened, by copying it, did not come after it
+			born = max(born, looked.UnixNano())
+		}
 		l.had = l.beside(born)
 	}
 	l.id, l.err, l.size, l.at = s.id, "", s.size, fi.ModTime()
@@ -282,6 +286,9 @@ func (l *lookout) check() (out []sighting, changed bool) {
 	l.proved, l.opened = false, time.Now()
 	return append(out, s), true
 }
+
+// stampSlack is by how much the stamps of a file system may be behind the clock.
+const stampSlack = 20 * time.Millisecond
 
 // beside returns the files beside the log that came before a moment, 0 for any.
 func (l *lookout) beside(born int64) map[node]bool {

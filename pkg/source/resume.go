@@ -90,7 +90,7 @@ func (f *follower) resume(first *sighting) bool {
 	}
 	for _, p := range gone {
 		f.note(Event{Warn: true, Text: fmt.Sprintf(
-			"the file that was followed until byte %d is gone or compressed: what was written to it while nobody read is lost", p.Offset)})
+			"the file that was followed until byte %d is gone, compressed or written anew: what was written to it while nobody read is lost, and the log is read from its beginning", p.Offset)})
 		if first.regular() && first.id == p.File || slices.ContainsFunc(f.old, func(o oldFile) bool { return o.id == p.File }) {
 			continue // its inode has another content now
 		}
@@ -151,7 +151,10 @@ func (f *follower) find(p Position, at place) (rest, bool) {
 		}
 		var out rest
 		found := false
-		files, of := openNeighbours(f.path, !copied, is(copied))
+		// By its inode, it is found whatever its name is now; but not if that is all that
+		// there is to know it by, since inodes are given again.
+		anyName := !copied && (p.FirstLine != "" || p.Before != "")
+		files, of := openNeighbours(f.path, anyName, is(copied))
 		for i, file := range files {
 			if found || !at.in(file) || f.named(of[i].id) {
 				file.Close()
@@ -236,6 +239,8 @@ func (f *follower) unseen(positions []Position, known []rest, first *sighting) [
 			slices.ContainsFunc(known, func(r rest) bool { return r.node == n.node }),
 			present.born != 0 && n.born > present.born && !emptied: // the lookout finds it
 			return false
+		case slices.ContainsFunc(positions, func(p Position) bool { return p.File == n.id }):
+			return true // it was emptied, written to and renamed since
 		case newest.id == (FileID{}):
 			return n.modified.After(left)
 		}

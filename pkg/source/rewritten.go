@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"hash/maphash"
 	"io"
+	"slices"
 )
 
 // A log that is written anew in its place (by sed -i, by an editor, by a program that
@@ -76,11 +77,11 @@ func wholeLines(b []byte, begins bool) [][]byte {
 	return lines
 }
 
-// begins reports whether most of some lines are the first ones that were read, and
+// begins reports whether most of a file's first lines are the first ones that were read, and
 // how many of those nothing was changed in. Lines without a time, headers, tell nothing.
 func (m *memory) begins(lines [][]byte) (yes bool, unchanged int) {
 	same, n, all := map[uint64]bool{}, 0, 0
-	for i, line := range lines {
+	for i, line := range lines[:min(len(lines), len(m.first))] { // the others may have come since
 		whole, digits, begin := prints(line)
 		if digits == 0 {
 			continue
@@ -141,23 +142,47 @@ func (m *memory) repeated(file io.ReaderAt, size int64) (yes bool, at int64, kno
 	if !begins || unchanged < 3 || size < m.offset/2 {
 		return true, 0, false
 	}
-	// Behind the last line that was read, if it is there once: one that stands there
-	// twice may have been written again.
-	type found struct {
-		at    int64
-		times int
-	}
-	places := map[uint64]found{}
-	pos := from + int64(bytes.LastIndexByte(tail[:n], '\n')) + 1 // of the end of the line
-	for i := len(end) - 1; i >= 0; i-- {
-		whole, _, _ := prints(end[i])
-		places[whole] = found{pos, places[whole].times + 1}
-		pos -= int64(len(end[i])) + 1
-	}
-	for i := len(m.end) - 1; i >= 0; i-- {
-		if whole, digits, _ := prints(m.end[i]); digits != 0 && places[whole].times == 1 {
-			return true, places[whole].at, true
+	// Behind the last line that was read. Where several look like it, it is the one before
+	// which stands what stood before it; if that holds of several, too, it may have been
+	// written again, and an earlier one is looked for.
+	now, was := printsOf(end), printsOf(m.end)
+	for i := len(was) - 1; i >= 0; i-- {
+		if was[i].digits == 0 {
+			continue
+		}
+		var places []int
+		for n := range now {
+			if now[n].same(was[i]) {
+				places = append(places, n)
+			}
+		}
+		for back := 1; len(places) > 1 && back <= i; back++ {
+			some := slices.DeleteFunc(slices.Clone(places), func(n int) bool { return n < back || !now[n-back].same(was[i-back]) })
+			if len(some) == 0 {
+				break
+			}
+			places = some
+		}
+		if len(places) == 1 {
+			at := from + int64(bytes.LastIndexByte(tail[:n], '\n')) + 1
+			for _, line := range end[places[0]+1:] {
+				at -= int64(len(line)) + 1
+			}
+			return true, at, true
 		}
 	}
 	return true, 0, false
+}
+
+// print is by what a line is known again.
+type print struct{ whole, digits uint64 }
+
+func (p print) same(q print) bool { return p.whole == q.whole || p.digits != 0 && p.digits == q.digits }
+
+func printsOf(lines [][]byte) []print {
+	out := make([]print, len(lines))
+	for i, line := range lines {
+		out[i].whole, out[i].digits, _ = prints(line)
+	}
+	return out
 }
