@@ -60,7 +60,7 @@ func TestNameLate(t *testing.T) {
 	line := "%s Login failure 203.0.113.9"
 	l.say(line, line, line)
 	l.want("+203.0.113.9/32 1h0m0s")
-	l.logged("lines are judged without it after 5s")
+	l.logged("no answer within 5s: lines are judged without it")
 	close(l.silent)
 	for end := time.Now().Add(time.Minute); l.jail.Status(false).Banned > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {

@@ -50,7 +50,7 @@ func (w *world) quiet() error {
 		}
 		w.loose = false
 	}
-	most := 10 * time.Second
+	most := 30 * time.Second
 	if !patient.Load() {
 		most = 3 * time.Second
 	}

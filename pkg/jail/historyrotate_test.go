@@ -135,4 +135,3 @@ func (w *world) rotate(kind, b int) error {
 		return errors.Join(w.writer.Truncate(0), w.put(w.writer, string(edited)))
 	}
 }
-
