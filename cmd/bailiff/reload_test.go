@@ -110,7 +110,6 @@ func (w *reloadable) nft() string {
 	return string(out)
 }
 
-
 const serverConfig = "socket = \"@D@/sock\"\nlogtarget = \"@D@/log\"\n[database]\npath = \"@D@/db\"\n"
 
 const oneJail = "[jail.one]\nenabled = true\nfailregex = '^\\s*failed <HOST>$'\nlogpath = \"@D@/one.log\"\nmaxretry = 3\n"

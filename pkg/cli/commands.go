@@ -183,6 +183,8 @@ func (g *global) banCommand() *cobra.Command {
 					fmt.Fprintf(c.OutOrStdout(), "%s banned in %s%s\n", r.IP, args[0], later(r.Pending))
 				case r.Pending != "":
 					fmt.Fprintf(c.OutOrStdout(), "%s will be banned in %s%s\n", r.IP, args[0], later(r.Pending))
+				case r.By != "":
+					fmt.Fprintf(c.OutOrStdout(), "%s was banned in %s already, as part of %s\n", r.IP, args[0], r.By)
 				default:
 					fmt.Fprintf(c.OutOrStdout(), "%s was banned in %s already\n", r.IP, args[0])
 				}

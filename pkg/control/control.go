@@ -30,7 +30,8 @@ type BanRequest struct {
 // BanResult says what became of one address.
 type BanResult struct {
 	IP    string `json:"ip"`
-	Added bool   `json:"added"` // false: was banned already
+	Added bool   `json:"added"`        // false: was banned already
+	By    string `json:"by,omitempty"` // the banned network that it is part of, if that is why it was not added
 	Error string `json:"error,omitempty"`
 	// Pending says what has not come to it yet: the kernel, an action, or the jail. It
 	// does as soon as it can. Empty: the ban is in force.

@@ -94,6 +94,9 @@ func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, er
 	for n, done := range j.BanEach(ids, r.Force) {
 		res := &out[of[n]]
 		res.Added = done.Added
+		if !done.Added && done.By.IsValid() {
+			res.By = ban.Name(done.By)
+		}
 		var busy *jail.BusyError
 		switch {
 		case errors.As(done.Err, &busy) && busy.Later:

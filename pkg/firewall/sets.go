@@ -65,6 +65,13 @@ func (r *Rule) kindOf(id netip.Prefix) int {
 	return setNet4 + six
 }
 
+// Apart reports whether a ban lies in a hash set, where it may stand beside those of
+// networks that hold it. Interval sets take nothing that overlaps.
+func (r *Rule) Apart(id netip.Prefix) bool {
+	k := r.kindOf(id)
+	return k != setNet4 && k != setNet6
+}
+
 // bansNetworks reports whether a kind of sets for networks of the jail's own length is
 // used at all.
 func (r *Rule) bansNetworks(kind int) bool {

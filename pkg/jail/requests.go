@@ -45,6 +45,7 @@ func (j *Jail) Ban(id netip.Prefix, force bool) (added bool, err error) {
 // Banned is what became of one address.
 type Banned struct {
 	Added bool
+	By    netip.Prefix // the banned network that it is part of, if that is why it was not added
 	Err   error
 }
 
@@ -72,7 +73,7 @@ func (j *Jail) BanEach(ids []netip.Prefix, force bool) []Banned {
 		err := j.within(wait, true, func(j *Jail) {
 			for i, id := range piece {
 				if todo[i].Err == nil {
-					todo[i].Added, todo[i].Err = j.banByHand(id, force, pasts[i])
+					todo[i].Added, todo[i].By, todo[i].Err = j.banByHand(id, force, pasts[i])
 				}
 			}
 			j.push()
@@ -97,12 +98,12 @@ func (j *Jail) BanEach(ids []netip.Prefix, force bool) []Banned {
 
 // banByHand is the part of BanEach that the jail's goroutine does; was, if not nil, are the
 // earlier bans.
-func (j *Jail) banByHand(id netip.Prefix, force bool, was *pastAnswer) (added bool, err error) {
+func (j *Jail) banByHand(id netip.Prefix, force bool, was *pastAnswer) (added bool, by netip.Prefix, err error) {
 	if reason := j.ignored(id); reason != "" && !force {
-		return false, &IgnoredError{ban.Name(id), j.Config.Name, reason}
+		return false, by, &IgnoredError{ban.Name(id), j.Config.Name, reason}
 	}
 	if !force && j.sshPeer(id) {
-		return false, &IgnoredError{ban.Name(id), j.Config.Name, "an open SSH session"}
+		return false, by, &IgnoredError{ban.Name(id), j.Config.Name, "an open SSH session"}
 	}
 	if was != nil {
 		j.pastKnown(*was)
@@ -110,19 +111,23 @@ func (j *Jail) banByHand(id netip.Prefix, force bool, was *pastAnswer) (added bo
 	now := j.deps.Clock.Now()
 	if have, ok := j.bans.Get(id); ok {
 		j.again(have, now, force)
-		return false, nil
+		return false, by, nil
 	}
 	b := ban.Ban{ID: id, Start: now, Forced: force}
 	grown := j.sentence(&b)
 	if wider, ok := j.covering(id); ok && wider.ID != id {
 		if wider.Permanent() || !b.Permanent() && !wider.End.Before(b.End) {
-			return false, nil
+			return false, wider.ID, nil
 		}
-		return false, fmt.Errorf("jail %s: %s is part of %s, whose ban ends earlier: unban that first", j.Config.Name, ban.Name(id), ban.Name(wider.ID))
+		// Where both have room, it is banned beside: so it stays when the network's ban ends.
+		if !j.Config.Rule.Apart(id) {
+			return false, wider.ID, fmt.Errorf("jail %s: %s is part of %s, which is banned until %s, and can't be banned beside it: to have it last, ban %[3]s once more",
+				j.Config.Name, ban.Name(id), ban.Name(wider.ID), wall(j.deps.Clock.ToWall(wider.End)))
+		}
 	}
 	// Networks that the new one holds go: the kernel takes no overlap.
 	for _, inner := range j.bans.Inside(id) {
-		if inner.ID.IsSingleIP() {
+		if j.Config.Rule.Apart(inner.ID) {
 			continue
 		}
 		j.bans.Remove(inner.ID)
@@ -135,7 +140,7 @@ func (j *Jail) banByHand(id netip.Prefix, force bool, was *pastAnswer) (added bo
 	if grown {
 		j.increased(b)
 	}
-	return true, nil
+	return true, by, nil
 }
 
 // again is a ban by hand of who is banned already. The one that ends later stays, for
