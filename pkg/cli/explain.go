@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -100,6 +101,10 @@ func isFailure(e *filter.Explanation) bool {
 }
 
 func explain(w io.Writer, e *filter.Explanation, most int) {
+	if e.JSON != nil {
+		explainJSON(w, e)
+		return
+	}
 	switch {
 	case e.Template == nil:
 		fmt.Fprint(w, "Time      none found: give the form of the log's dates with --datepattern\n")
@@ -161,6 +166,8 @@ func verdict(e *filter.Explanation) string {
 		return "Given up: " + e.Err.Error()
 	case len(e.IgnoredBy) > 0:
 		return "No failure: it is ignored."
+	case e.JSON != nil && slices.ContainsFunc(e.JSON.Kinds, func(k filter.JSONKind) bool { return k.Matched }):
+		return "No failure: no field of its host holds an address."
 	}
 	return "No failure."
 }
@@ -278,7 +285,9 @@ type explanation struct {
 	Rest      string          `json:"rest"`
 	Prefregex *explainedJSON  `json:"prefregex"`
 	Failregex []explainedJSON `json:"failregex"`
-	Ignored   []int           `json:"ignored_by"` // numbers of ignoreregexes, from 1
+	// Fields are what a filter of JSON looked at.
+	Fields  *explainedFields `json:"fields,omitempty"`
+	Ignored []int            `json:"ignored_by"` // numbers of ignoreregexes, from 1
 }
 
 type explainedJSON struct {
@@ -315,6 +324,7 @@ func explanationJSON(e *filter.Explanation) explanation {
 			out.IDs = append(out.IDs, x.ID)
 		}
 	}
+	out.Fields = fieldsJSON(e.JSON)
 	one := func(a *filter.Attempt) explainedJSON {
 		j := explainedJSON{
 			Number: a.Index + 1, Regex: a.Expr.Text, File: a.Expr.File, Line: a.Expr.Line, Matched: a.Matched,

@@ -155,6 +155,9 @@ func (o *regexOptions) run(args []string) error {
 		return err
 	}
 	if len(args) == 3 {
+		if def.JSON != nil {
+			return failed("filter %s looks at the fields of JSON: there is no ignoreregex for it", def.Name)
+		}
 		o.printf("Use ignoreregex line : %s\n", shorten(args[2]))
 		def.Ignoreregex = append(def.Ignoreregex, filter.Expr{Text: args[2]})
 	}

@@ -20,6 +20,8 @@ type Explanation struct {
 	// Failregex are all of them, those that match first, then the nearest first;
 	// empty if the line did not come to them.
 	Failregex []Attempt
+	// JSON is what there is to say of a filter of JSON, in place of all of these.
+	JSON *JSONExplanation
 	// IgnoredBy are the ignoreregexes that match.
 	IgnoredBy []Attempt
 }
@@ -56,6 +58,9 @@ func (f *Filter) Explain(line []byte, now time.Time) Explanation {
 	all, explain := f.CheckAll, f.explain
 	f.CheckAll, f.explain = true, true
 	defer func() { f.CheckAll, f.explain = all, explain }()
+	if f.json != nil {
+		return f.explainJSON(line, now)
+	}
 	var e Explanation
 	f.dated = nil
 	e.Result = f.Match(line, now)

@@ -57,10 +57,14 @@ type Condition struct {
 
 // String is the condition as it is configured.
 func (c Condition) String() string {
+	return c.Field + " = " + c.want()
+}
+
+func (c Condition) want() string {
 	if c.Regexp != nil {
-		return fmt.Sprintf("%s = /%s/", c.Field, c.Regexp)
+		return fmt.Sprintf("/%s/", c.Regexp)
 	}
-	return c.Field + " = " + strings.Join(c.Values, " or ")
+	return strings.Join(c.Values, " or ")
 }
 
 // String is the kind as it is configured.
