@@ -19,7 +19,7 @@ type Reason struct {
 
 // Log says it for fail2ban's log: what tools read of it, and behind that which one it is.
 func (r Reason) Log() string {
-	if r.Text == r.Source || r.Text == "ignoreip "+r.Source {
+	if r.Source == "ip" || r.Text == r.Source || r.Text == "ignoreip "+r.Source { // to the letter, where fail2ban has it, too
 		return r.Source
 	}
 	return r.Source + " (" + r.Text + ")"
