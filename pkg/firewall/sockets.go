@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -13,7 +14,8 @@ import (
 // CutOff closes the TCP connections that banned addresses have open to ports of
 // the jail on this host. The rules stop their packets in any case; this also
 // frees what the server holds for them, and tells the peer.
-// It returns how many were closed.
+// It returns how many were closed that were open: one that the server has ended, and of
+// which the kernel still waits for the rest, is none, though it is taken away, too.
 func CutOff(rule Rule, banned []netip.Prefix) (int, error) {
 	single := make(map[netip.Addr]bool, len(banned))
 	var networks []netip.Prefix
@@ -43,19 +45,25 @@ func CutOff(rule Rule, banned []netip.Prefix) (int, error) {
 		}
 		for _, s := range sockets {
 			peer, ok := netip.AddrFromSlice(s.ID.Destination)
+			if s.State == netlink.TCP_TIME_WAIT || s.State == netlink.TCP_CLOSE {
+				continue // nothing is left of it but its number
+			}
 			if !ok || s.ID.DestinationPort == 0 || !hit(peer.Unmap()) || !rule.covers("tcp", s.ID.SourcePort) {
 				continue
 			}
 			err := netlink.SocketDestroy(
 				&net.TCPAddr{IP: s.ID.Source, Port: int(s.ID.SourcePort)},
 				&net.TCPAddr{IP: s.ID.Destination, Port: int(s.ID.DestinationPort)})
-			if errors.Is(err, unix.ENOENT) {
-				continue // it closed by itself
+			ended := s.INode == 0 && !slices.Contains([]uint8{netlink.TCP_ESTABLISHED, netlink.TCP_SYN_RECV, netlink.TCP_CLOSE_WAIT}, s.State)
+			if errors.Is(err, unix.ENOENT) || ended && errors.Is(err, unix.EOPNOTSUPP) {
+				continue // it closed by itself, or it is but a remainder
 			}
 			if err != nil {
 				return closed, fmt.Errorf("close the connection of %s: %w", peer.Unmap(), err)
 			}
-			closed++
+			if !ended {
+				closed++
+			}
 		}
 	}
 	return closed, nil
