@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -77,6 +78,7 @@ func lockTable(table string) (*os.File, error) {
 		case err == nil && unix.Fstatat(dir, name, &path, unix.AT_SYMLINK_NOFOLLOW) == nil && path.Ino == st.Ino:
 			_ = file.Truncate(0)
 			_, _ = file.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
+			tidyLocks(dir, name)
 			return file, nil
 		case err != nil && !errors.Is(err, unix.EWOULDBLOCK):
 			file.Close()
@@ -91,7 +93,41 @@ func lockTable(table string) (*os.File, error) {
 	}
 }
 
-// unlock gives a lock back.
+// tidyMost is how many names in the directory are looked at for locks that nobody holds.
+const tidyMost = 10_000
+
+var lockName = regexp.MustCompile(`^nftables-.+-[0-9]+\.lock$`)
+
+// tidyLocks removes the locks that daemons have left which were killed: those that nobody
+// holds. Their network namespaces are mostly gone, and nobody else would. Who opens one at
+// this moment finds, when he has it, that the name leads elsewhere, and tries again.
+func tidyLocks(dir int, own string) {
+	list, err := unix.Openat(dir, ".", unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	names := os.NewFile(uintptr(list), LockDir)
+	defer names.Close()
+	found, _ := names.Readdirnames(tidyMost)
+	for _, name := range found {
+		if name == own || !lockName.MatchString(name) {
+			continue
+		}
+		fd, err := unix.Openat(dir, name, unix.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue
+		}
+		var st, path unix.Stat_t
+		if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil &&
+			unix.Fstatat(dir, name, &path, unix.AT_SYMLINK_NOFOLLOW) == nil && path.Ino == st.Ino {
+			_ = unix.Unlinkat(dir, name, 0)
+		}
+		unix.Close(fd)
+	}
+}
+
+// unlock gives a lock back, and takes its file away while it is still held, so that nobody
+// who starts meanwhile loses his.
 func unlock(file *os.File) {
 	os.Remove(file.Name())
 	file.Close()
