@@ -119,7 +119,11 @@ func printJail(w io.Writer, j jail.Status) {
 	if j.BanTime >= 0 {
 		lasts = "for " + lasts
 	}
-	fmt.Fprintf(w, "jail %s: %d failures within %s ban %s\n", j.Name, j.MaxRetry, forever(j.FindTime), lasts)
+	if j.List {
+		fmt.Fprintf(w, "jail %s: a list, refused from the start\n", j.Name)
+	} else {
+		fmt.Fprintf(w, "jail %s: %d failures within %s ban %s\n", j.Name, j.MaxRetry, forever(j.FindTime), lasts)
+	}
 	fmt.Fprintf(w, "failed: %d addresses now, %d failures in all\n", j.Failed, j.TotalFailed)
 	for _, f := range j.Files {
 		if f.Error != "" {

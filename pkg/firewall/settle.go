@@ -370,7 +370,7 @@ func (p *plan) others() {
 			break
 		}
 		slices.Sort(unknown[jail])
-		p.note("sets of jail %s, which is not configured, are in table inet %s: left as they are (nft delete set inet %s %s, after the rules that look into them)", jail, p.f.opts.Table, p.f.opts.Table, strings.Join(unknown[jail], ", "))
+		p.note("sets of jail %[1]s, which is not configured, are in table inet %[2]s: its bans are left in force. To lift them: `nft -a list table inet %[2]s` tells the handles of its rules; `nft delete rule inet %[2]s CHAIN handle N` for each, then `nft delete set inet %[2]s NAME` for %[3]s", jail, p.f.opts.Table, strings.Join(unknown[jail], ", "))
 	}
 	for _, name := range p.delChains { // with a chain go the rules of jails that are no more
 		for _, r := range p.rulesOf(name) {
