@@ -305,7 +305,7 @@ func TestRewrittenLog(t *testing.T) {
 					t.Fatalf("%v: %s", err, text)
 				}
 			}
-			n.until("it was noticed", func() bool { return strings.Contains(out(), "file was rewritten") })
+			n.until("it was noticed", func() bool { return strings.Contains(out(), "its lines count as old as they say") })
 			f, err := os.OpenFile(log, os.O_APPEND|os.O_WRONLY, 0)
 			if err != nil {
 				t.Fatal(err)
