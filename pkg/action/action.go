@@ -70,11 +70,13 @@ type Action struct {
 	// repaired counts how often the environment was found broken: bans before that
 	// may be missing there.
 	repaired int
+	// unsound are the families whose environment could not be brought in order.
+	unsound map[string]bool
 }
 
 // New returns an action that has not started.
 func New(ctx context.Context, def *Definition, site *Site) *Action {
-	return &Action{def: def, site: site, ctx: ctx, resolved: map[string]*fail2ban.Options{}, states: map[string]state{}, done: map[string]map[string]string{}}
+	return &Action{def: def, site: site, ctx: ctx, resolved: map[string]*fail2ban.Options{}, states: map[string]state{}, done: map[string]map[string]string{}, unsound: map[string]bool{}}
 }
 
 func (a *Action) log(level slog.Level, format string, args ...any) {
@@ -390,7 +392,7 @@ func (a *Action) Stop() error {
 	if len(families) == 0 {
 		return nil
 	}
-	a.families, a.states = nil, map[string]state{}
+	a.families, a.states, a.unsound = nil, map[string]state{}, map[string]bool{}
 	return a.stop(families)
 }
 
@@ -463,6 +465,7 @@ func (a *Action) sane(family string, mayRepair func() bool, forceStart bool) san
 	}
 	check := Command{Text: operation("actioncheck")}
 	if check.Text == "" || a.run(check) {
+		delete(a.unsound, family)
 		return sane
 	}
 	if a.ctx.Err() != nil {
@@ -477,6 +480,7 @@ func (a *Action) sane(family string, mayRepair func() bool, forceStart bool) san
 		if !a.run(Command{Text: repair}) {
 			a.setState(family, 0)
 			a.fault(slog.Level(12), "Unable to restore environment")
+			a.unsound[family] = true
 			return broken
 		}
 		a.setState(family, started)
@@ -485,8 +489,10 @@ func (a *Action) sane(family string, mayRepair func() bool, forceStart bool) san
 	}
 	if a.states[family] != 0 && !a.run(check) {
 		a.fault(slog.Level(12), "Unable to restore environment")
+		a.unsound[family] = true
 		return broken
 	}
+	delete(a.unsound, family)
 	return sane
 }
 

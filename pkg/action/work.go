@@ -128,6 +128,7 @@ func (w *worker) reban(ctx context.Context, all []*entry) {
 	var first error
 	missing := map[*entry]struct{}{}
 	repaired := w.act.repaired
+	unsound := len(w.act.unsound) > 0 // even so: it may be the check that is wrong
 	for _, e := range all {
 		w.mu.Lock()
 		told := w.isTold(e)
@@ -144,7 +145,9 @@ func (w *worker) reban(ctx context.Context, all []*entry) {
 			missing[e] = struct{}{}
 			continue
 		}
-		w.act.log(slog.Level(2), "[%s] Reban %s, action '%s'", w.jail, t.ID, w.title)
+		if !w.unsound || !unsound { // once a minute else
+			w.act.log(slog.Level(2), "[%s] Reban %s, action '%s'", w.jail, t.ID, w.title)
+		}
 		if err := w.act.Ban(t, true); err != nil {
 			missing[e] = struct{}{}
 			if failed++; failed == 1 {
@@ -161,7 +164,12 @@ func (w *worker) reban(ctx context.Context, all []*entry) {
 		}
 	}
 	w.missing = missing
+	before := w.unsound
+	w.unsound = unsound
 	switch {
+	case unsound && before: // it was told
+	case unsound:
+		w.say(slog.LevelError, "its environment can't be brought in order, actioncheck fails: %d of its bans were made in it all the same, and may not hold; it is tried again once a minute", made)
 	case len(missing) > 0 && first != nil:
 		w.say(slog.LevelError, "its environment was made anew, but %d of %d bans are not in it again (%v); they are tried at the next check, in a minute at most", len(missing), len(missing)+made, first)
 	case len(missing) > 0:

@@ -66,6 +66,7 @@ type worker struct {
 
 	// Its goroutine's alone:
 	missing map[*entry]struct{} // bans that could not be made again
+	unsound bool                // it was told that its environment can't be brought in order
 	checked time.Time           // when it last looked at its environment
 	recheck *time.Timer         // rings for the next look; nil: none was asked for too soon
 }

@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"path"
+	"regexp"
+	"slices"
 	"time"
 )
 
@@ -100,6 +102,9 @@ func newWebServer(d Daemon, role Role, turns *turns) *http.Server {
 			}
 			defer done()
 			v, err := rt.do(d, r, func(into any) error { return readBody(c, r, into) })
+			if role < Owner {
+				v, err = unquoted(v, err)
+			}
 			c.release()
 			answer(w, c, v, err, done)
 		})
@@ -250,6 +255,26 @@ func weighJSON(body []byte) error {
 		}
 	}
 	return nil
+}
+
+// quoted is what an error says of a configuration: it may be the text of a command, with
+// a password.
+var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+
+// unquoted leaves out of an answer for who may only ask what is quoted of the
+// configuration of jails that are not running.
+func unquoted(v any, err error) (any, error) {
+	if _, notThere := errors.AsType[*NotFoundError](err); err != nil && !notThere {
+		err = errors.New(quoted.ReplaceAllLiteralString(err.Error(), `"…"`))
+	}
+	if s, ok := v.(Status); ok {
+		s.Jails = slices.Clone(s.Jails)
+		for i := range s.Jails {
+			s.Jails[i].Error = quoted.ReplaceAllLiteralString(s.Jails[i].Error, `"…"`)
+		}
+		v = s
+	}
+	return v, err
 }
 
 // answer encodes an answer, and then sends it: what it takes until the client has it

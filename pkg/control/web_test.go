@@ -6,12 +6,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/jail"
 )
 
 // serveOne has a handler answer one request as it stands on the wire.
@@ -152,4 +156,39 @@ func TestSlowHTTP(t *testing.T) {
 	if _, err := client.Jail("nothing"); err == nil {
 		t.Error("a jail that is not there")
 	}
+}
+
+// TestUnquoted: who may only ask is told that a jail is not running, and where it is
+// wrong, but not what stands there: it may be a command with a password.
+func TestUnquoted(t *testing.T) {
+	const wrong = `/etc/bailiff/bailiff.toml:7: action mail: timeout "PASS\"WORD": want a time`
+	path := filepath.Join(t.TempDir(), "read.sock")
+	server, err := Listen(path, &brokenDaemon{wrong: wrong}, Options{ReadGroup: "nogroup"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	for _, where := range []string{"/v1/status", "/v1/jails/web"} {
+		res, err := NewClient(path).http.Get("http://bailiff" + where)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		if !strings.Contains(string(text), `bailiff.toml:7: action mail: timeout`) || strings.Contains(string(text), "WORD") {
+			t.Errorf("%s: %s", where, text)
+		}
+	}
+}
+
+type brokenDaemon struct {
+	fake
+	wrong string
+}
+
+func (d *brokenDaemon) Status(name string, _ bool) (Status, error) {
+	if name != "" {
+		return Status{}, fmt.Errorf("jail %s is not running: %s", name, d.wrong)
+	}
+	return Status{Jails: []jail.Status{{Name: "web", Error: d.wrong}}}, nil
 }

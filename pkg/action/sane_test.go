@@ -1,0 +1,46 @@
+package action
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestNeverSane: of an environment that can't be brought in order it is not said that its
+// bans are in it again, and what is wrong is told once; when it is in order, they are.
+func TestNeverSane(t *testing.T) {
+	dir := t.TempDir()
+	broken, bans := filepath.Join(dir, "broken"), filepath.Join(dir, "bans")
+	g, log := working(t, defined("own", time.Minute, "actionstart", "> "+bans, "actionstop", "rm -f "+bans,
+		"actioncheck", "echo x >> "+filepath.Join(dir, "checks")+"; test ! -e "+broken, "actionban", "echo <ip> >> "+bans))
+	defer g.Close(time.Now().Add(10 * time.Second))
+	read := func(name string) string {
+		text, _ := os.ReadFile(filepath.Join(dir, name))
+		return string(text)
+	}
+	g.Ban(banOf("192.0.2.7"))
+	g.Ban(banOf("192.0.2.8"))
+	eventually(t, "not banned", time.Minute, func() bool { return strings.Count(read("bans"), "\n") == 2 })
+	if err := os.WriteFile(broken, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		before := strings.Count(log.String(), "Invariant check failed")
+		g.Check()
+		eventually(t, "not checked", time.Minute, func() bool { return strings.Count(log.String(), "Invariant check failed") > before })
+	}
+	const wrong = "its environment can't be brought in order, actioncheck fails: 2 of its bans"
+	eventually(t, "not told", time.Minute, func() bool { return strings.Contains(log.String(), wrong) })
+	if n := strings.Count(log.String(), wrong); n != 1 || strings.Contains(log.String(), "in it again") {
+		t.Errorf("told %d times:\n%s", n, log)
+	}
+	if err := os.Remove(broken); err != nil {
+		t.Fatal(err)
+	}
+	g.Check()
+	eventually(t, "not in order", time.Minute, func() bool {
+		return strings.Contains(log.String(), "its environment was made anew; its 2 bans are in it again") && read("bans") == "192.0.2.7\n192.0.2.8\n"
+	})
+}
