@@ -22,7 +22,7 @@ import (
 // A history that was wrong is made as short as can be and printed; it is kept as a file
 // in testdata/histories, a step a line.
 
-var histories = flag.Int("histories", 48, "random histories to play")
+var histories = flag.Int("histories", usualHistories, "random histories to play")
 
 // step is one thing that happens. What a and b mean is up to it.
 type step struct {

@@ -108,6 +108,7 @@ func (w *world) stamp() string { return w.clock.Wall().Format("2006-01-02 15:04:
 
 // failing is a line with a failure, which is to be counted.
 func (w *world) failing(id string) string {
+	w.stepped = false
 	w.unread = append(w.unread, written{id, w.m.now})
 	return w.stamp() + " Login failure " + id + "\n"
 }
@@ -146,6 +147,9 @@ func (w *world) open() (err error) {
 
 // put writes as if the clock of the world were the kernel's.
 func (w *world) put(f *os.File, text string) error {
+	if text == "" {
+		return nil
+	}
 	if _, err := f.WriteString(text); err != nil {
 		return err
 	}
@@ -169,8 +173,8 @@ func (w *world) finish() string {
 
 // begin writes the beginning of a line.
 func (w *world) begin(a, b int) error {
-	if w.partial != "" {
-		return nil
+	if w.partial != "" || w.stepped {
+		return nil // by its newest line, and when it was written, a file's zone is known
 	}
 	w.happens(true)
 	id := offenders[b%len(offenders)]
@@ -206,6 +210,7 @@ func (w *world) steps(a, _ int) error {
 	w.happens(false)
 	by := []time.Duration{time.Second, -time.Second, 7 * time.Second, -7 * time.Second, time.Hour, -time.Hour, day, -day, 14 * time.Hour, -14 * time.Hour, 20 * time.Minute, -20 * time.Minute}[a%12]
 	w.clock.Set(by)
+	w.stepped = true
 	if !w.down {
 		w.jail.Stepped(clock.Step{By: by})
 	}

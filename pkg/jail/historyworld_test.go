@@ -56,6 +56,7 @@ type world struct {
 	writer   *os.File
 	serial   int
 	rotated  int
+	stepped  bool      // the clock was set since a line was written
 	copies   bool      // it is rotated by copying
 	copied   time.Time // when the log was, last
 	partial  string    // the rest of a line whose beginning is written
@@ -241,7 +242,13 @@ func (w *world) stop() error {
 
 func (w *world) noteEmpty() {
 	fi, err := os.Stat(w.logPath())
-	w.empty = err != nil || fi.Size() == 0
+	if w.empty = err != nil; err == nil {
+		size := fi.Size()
+		if w.partial != "" {
+			size -= int64(w.partSize)
+		}
+		w.empty = size == 0
+	}
 }
 
 // settle has database, kernel and actions at work, and waits for them to be told.

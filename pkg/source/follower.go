@@ -508,7 +508,7 @@ func (f *follower) copied(p place, of FileID) *lineReader {
 		if err != nil {
 			continue
 		}
-		if found != nil || p.before == "" || !p.in(file) || !f.src.claim(n.id, f.path) {
+		if found != nil || p.before == "" || !p.in(file) || f.src.done(n.id, n.size, file) || !f.src.claim(n.id, f.path) {
 			file.Close()
 			continue
 		}

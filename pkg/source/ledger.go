@@ -124,6 +124,15 @@ func (s *Files) emptied(p place) {
 	}
 }
 
+// done reports whether a file of some size was read to its end: an earlier copy, which
+// begins with the same header.
+func (s *Files) done(id FileID, size int64, file io.ReaderAt) bool {
+	s.mu.Lock()
+	own, ok := s.kept.places[id]
+	s.mu.Unlock()
+	return ok && own.offset >= size && own.in(file)
+}
+
 // wasRead returns how far the content of a file was read, under whatever name: it may
 // be a file that was read before, or a copy of one. wait: it seems that a copy is
 // being made, so that this can't be said yet.
