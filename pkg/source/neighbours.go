@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -37,17 +38,32 @@ type neighbour struct {
 	path string
 }
 
+// leadsTo is what a symbolic link that is followed leads to, under its own name; empty
+// for one that isn't: whose file a stranger's link names is nobody's neighbour.
+func leadsTo(path string) string {
+	at, err := safefile.Find(path)
+	if err == nil {
+		defer unix.Close(at)
+		real, _ := os.Readlink("/proc/self/fd/" + strconv.Itoa(at))
+		return real
+	}
+	var link unix.Stat_t
+	if !errors.Is(err, unix.ENOENT) || unix.Lstat(path, &link) != nil || link.Uid != 0 && int(link.Uid) != os.Geteuid() {
+		return ""
+	}
+	to, err := os.Readlink(path) // to nothing, for now
+	if err == nil && !filepath.IsAbs(to) {
+		to = filepath.Join(filepath.Dir(path), to)
+	}
+	return to
+}
+
 // neighbours returns the regular files beside a log whose names make them former
 // files of it, or with all set every one.
 func neighbours(path string, all bool) []neighbour {
 	paths := []string{path}
-	if real, err := filepath.EvalSymlinks(path); err == nil && real != path {
+	if real := leadsTo(path); real != "" && real != path {
 		paths = append(paths, real)
-	} else if to, err := os.Readlink(path); err == nil { // to nothing, for now
-		if !filepath.IsAbs(to) {
-			to = filepath.Join(filepath.Dir(path), to)
-		}
-		paths = append(paths, to)
 	}
 	var out []neighbour
 	seen := map[string]bool{}
