@@ -51,9 +51,9 @@ func (t *Template) Preference() float64 { return t.weight }
 func (t *Template) Regex() string { return t.bound.expr }
 
 // Fail2banRegex is the expression as fail2ban has it. Ours takes more digits of a
-// fraction.
+// fraction, and a small z.
 func (t *Template) Fail2banRegex() string {
-	return strings.ReplaceAll(t.bound.expr, fraction, field("f", `[0-9]{1,6}`))
+	return strings.ReplaceAll(strings.ReplaceAll(t.bound.expr, fraction, field("f", `[0-9]{1,6}`)), "|"+smallZ, "")
 }
 
 // Seconds reports whether the date is a count of seconds since 1970.
