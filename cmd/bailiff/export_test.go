@@ -154,7 +154,7 @@ list = %[7]q
 	if err := os.WriteFile(path("bailiff.toml"), []byte(strings.Replace(string(text), "enabled = false", "enabled = true", 1)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, _ := exec.Command(prog, "reload", "--socket", path("sock")).CombinedOutput(); !strings.Contains(string(out), "need a restart") {
+	if out, _ := exec.Command(prog, "reload", "--socket", path("sock")).CombinedOutput(); !strings.Contains(string(out), "needs a restart") {
 		t.Errorf("reload says %q", out)
 	}
 	// The bans end, and with them what was told.

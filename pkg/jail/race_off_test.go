@@ -2,4 +2,4 @@
 
 package jail
 
-const usualHistories = 200
+const usualHistories = 12
