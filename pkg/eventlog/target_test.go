@@ -63,9 +63,16 @@ func TestSetTarget(t *testing.T) {
 		t.Error(err)
 	}
 	for file, want := range map[string][2]int{first: {1000, 0}, second: {0, 1000}} {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
+		// What a target had before it was changed is written beside the way.
+		var data []byte
+		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+			var err error
+			if data, err = os.ReadFile(file); err != nil {
+				t.Fatal(err)
+			}
+			if text := string(data); strings.Count(text, "INFO    one\n")+strings.Count(text, "INFO    two\n") >= want[0]+want[1] && (file == first || strings.Contains(text, "DEBUG   told")) {
+				break
+			}
 		}
 		if one, two := strings.Count(string(data), "] one\n")+strings.Count(string(data), "INFO    one\n"), strings.Count(string(data), "INFO    two\n"); one != want[0] || two != want[1] {
 			t.Errorf("%s: %d of the first, %d of the second, want %v", file, one, two, want)
