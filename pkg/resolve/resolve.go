@@ -243,24 +243,36 @@ func (n *Names) unlink(q *question) {
 // wake goes on with what waits for its time, and gives up what has waited for too long.
 func (n *Names) wake() {
 	now := time.Now()
-	var late []*question
 	n.mu.Lock()
 	if n.closed {
 		n.mu.Unlock()
 		return
 	}
-	for _, q := range n.arrived {
-		if q.over {
-			continue
-		}
-		if now.Sub(q.since) < waitLongest {
-			break
-		}
-		n.drop(q)
-		late = append(late, q)
-	}
+	late := n.late(now)
 	n.pump(now)
 	n.mu.Unlock()
+	giveUp(late)
+}
+
+// late takes out what has waited for too long; the caller holds the lock. The timer alone
+// would not do: each look-up that comes back sets it anew, and where they come back all
+// the time it never rings.
+func (n *Names) late(now time.Time) (late []*question) {
+	for len(n.arrived) > 0 {
+		q := n.arrived[0]
+		if !q.over {
+			if now.Sub(q.since) < waitLongest {
+				break
+			}
+			n.drop(q)
+			late = append(late, q)
+		}
+		n.arrived = n.arrived[1:]
+	}
+	return late
+}
+
+func giveUp(late []*question) {
 	for _, q := range late {
 		q.answer(Answer{Err: &GivenUpError{}})
 	}
@@ -355,11 +367,14 @@ func (n *Names) back(q *question, a Answer, returned bool) {
 			}
 		}
 	}
-	silent, waiting := n.silent, len(n.waiting)
+	var given []*question
 	if !n.closed {
+		given = n.late(now)
 		n.pump(now)
 	}
+	silent, waiting := n.silent, len(n.waiting)
 	n.mu.Unlock()
+	giveUp(given)
 	if silent != wasSilent && n.tell != nil {
 		n.tell(silent, waiting)
 	}
