@@ -465,7 +465,7 @@ func (a *Action) sane(family string, mayRepair func() bool, forceStart bool) san
 	}
 	check := Command{Text: operation("actioncheck")}
 	if check.Text == "" || a.run(check) {
-		delete(a.unsound, family)
+		a.sound(family)
 		return sane
 	}
 	if a.ctx.Err() != nil {
@@ -492,21 +492,49 @@ func (a *Action) sane(family string, mayRepair func() bool, forceStart bool) san
 		a.unsound[family] = true
 		return broken
 	}
-	delete(a.unsound, family)
+	a.sound(family)
 	return sane
+}
+
+// sound notes that a family's environment was looked at and is in order. It is that of
+// the families, too, which begin and are checked by the same commands.
+func (a *Action) sound(family string) {
+	delete(a.unsound, family)
+	for f := range a.unsound {
+		if a.states[family] != 0 && a.sameText("actionstart", f, family) && a.sameText("actioncheck", f, family) {
+			delete(a.unsound, f)
+			a.setState(f, started)
+			if a.done["actionstart"] != nil {
+				a.done["actionstart"][f] = a.done["actionstart"][family]
+			}
+		}
+	}
+}
+
+// sameText reports whether a command is the same one for two families.
+func (a *Action) sameText(name, family, other string) bool {
+	filled := func(family string) (string, bool) {
+		text, err := a.text(name, family)
+		if err == nil && family != "" {
+			text = Fill(text, func(tag string) (string, bool) { return family, tag == "family" }, nil).Text
+		}
+		return text, err == nil
+	}
+	one, ok := filled(family)
+	two, ok2 := filled(other)
+	return ok && ok2 && one == two
 }
 
 // restart stops what has started for a family, and starts it again: with all
 // families for which that is the same command. fail2ban takes such a command for
 // run already, and does not start.
 func (a *Action) restart(family string, start bool) {
-	text, err := a.text("actionstart", family)
-	if err != nil {
+	if _, err := a.text("actionstart", family); err != nil {
 		return // told before
 	}
 	same := []string{family}
 	for _, f := range a.families {
-		if t, err := a.text("actionstart", f); err == nil && t == text && f != family && a.states[f] != 0 {
+		if f != family && a.states[f] != 0 && a.sameText("actionstart", f, family) {
 			same = append(same, f)
 		}
 	}

@@ -90,7 +90,7 @@ func (w *worker) check(ctx context.Context) {
 	repaired := w.act.repaired
 	w.act.CheckAll()
 	w.checked = time.Now()
-	if w.act.repaired == repaired && len(w.missing) > 0 {
+	if w.act.repaired == repaired && (len(w.missing) > 0 || w.unsound && len(w.act.unsound) == 0) {
 		all := make([]*entry, 0, len(w.missing))
 		for e := range w.missing {
 			all = append(all, e)
@@ -124,12 +124,12 @@ func (w *worker) rebanAll(ctx context.Context, except *entry) {
 }
 
 func (w *worker) reban(ctx context.Context, all []*entry) {
-	made, failed := 0, 0
+	failed := 0
 	var first error
 	missing := map[*entry]struct{}{}
-	repaired := w.act.repaired
-	unsound := len(w.act.unsound) > 0 // even so: it may be the check that is wrong
-	for _, e := range all {
+	at := map[*entry]int{} // what was made, and in which environment
+	wasUnsound := len(w.act.unsound) > 0
+	one := func(e *entry) {
 		w.mu.Lock()
 		told := w.isTold(e)
 		w.mu.Unlock()
@@ -138,14 +138,12 @@ func (w *worker) reban(ctx context.Context, all []*entry) {
 		w.group.mu.Unlock()
 		switch {
 		case !told || t.Restored && w.act.def.NoRestored():
-			continue
-		case ctx.Err() != nil:
-			return // it is about to end
-		case failed >= rebanMost && made == 0:
+			return
+		case failed >= rebanMost && len(at) == 0:
 			missing[e] = struct{}{}
-			continue
+			return
 		}
-		if !w.unsound || !unsound { // once a minute else
+		if !w.unsound || !wasUnsound { // once a minute else
 			w.act.log(slog.Level(2), "[%s] Reban %s, action '%s'", w.jail, t.ID, w.title)
 		}
 		if err := w.act.Ban(t, true); err != nil {
@@ -154,15 +152,38 @@ func (w *worker) reban(ctx context.Context, all []*entry) {
 				first = err
 				w.act.log(slog.LevelError, "Failed to execute reban jail '%s' action '%s' info '%s': %v", w.jail, w.title, t.ID, err)
 			}
-			continue
+			return
 		}
-		made++
+		at[e] = w.act.repaired
 	}
-	if w.act.repaired != repaired { // what was made is gone again
-		for _, e := range all {
-			missing[e] = struct{}{}
+	for _, e := range all {
+		if one(e); ctx.Err() != nil {
+			return // it is about to end
 		}
 	}
+	// An environment that was found broken among them, and is in order now, was made anew
+	// without those before. In one that can't be brought in order bans are made all the
+	// same, it may be the check that is wrong.
+	unsound := len(w.act.unsound) > 0
+	gone := func() []*entry {
+		return slices.DeleteFunc(slices.Clone(all), func(e *entry) bool { n, ok := at[e]; return !ok || n == w.act.repaired })
+	}
+	if again := gone(); !unsound && len(again) > 0 {
+		for _, e := range again {
+			delete(at, e)
+			if one(e); ctx.Err() != nil {
+				return
+			}
+		}
+		unsound = len(w.act.unsound) > 0
+	}
+	for _, e := range gone() {
+		missing[e] = struct{}{} // is tried when it is in order
+		if !unsound {
+			delete(at, e)
+		}
+	}
+	made := len(at)
 	w.missing = missing
 	before := w.unsound
 	w.unsound = unsound
@@ -174,6 +195,8 @@ func (w *worker) reban(ctx context.Context, all []*entry) {
 		w.say(slog.LevelError, "its environment was made anew, but %d of %d bans are not in it again (%v); they are tried at the next check, in a minute at most", len(missing), len(missing)+made, first)
 	case len(missing) > 0:
 		w.say(slog.LevelError, "its environment was made anew, and found broken again: its bans are tried at the next check, in a minute at most")
+	case before:
+		w.say(slog.LevelWarn, "its environment is in order again, and its bans are in it")
 	case made > 0:
 		w.say(slog.LevelWarn, "its environment was made anew; its %d bans are in it again", made)
 	}
