@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bailiff/bench/logs"
+	"bailiff/bench/measure"
 )
 
 // How a log that is written to all the time is written: line by line, as by a
@@ -57,7 +58,7 @@ func (b *bench) busy(lines int, names []string) error {
 		written = fmt.Sprintf("%d at a time", b.burst)
 	}
 	fmt.Fprintf(&b.out, "\n%s lines, written %s to one auth.log, %s a second, all jails with fail2ban's\nsshd filter (CPU seconds, after the start; what one jail found):\n\n| program | 1 jail | 5 jails | 20 jails | 20 to 1 | failures |\n| --- | --- | --- | --- | --- | --- |\n",
-		thousands(lines), written, thousands(busyRate))
+		measure.Thousands(lines), written, measure.Thousands(busyRate))
 	for _, name := range names {
 		var cells []string
 		var first, last time.Duration
@@ -82,7 +83,7 @@ func (b *bench) busy(lines int, names []string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&b.out, "| %s | %s | %.1f | %s |\n", name, strings.Join(cells, " | "), last.Seconds()/first.Seconds(), thousands(failures))
+		fmt.Fprintf(&b.out, "| %s | %s | %.1f | %s |\n", name, strings.Join(cells, " | "), last.Seconds()/first.Seconds(), measure.Thousands(failures))
 	}
 	return nil
 }
@@ -122,7 +123,7 @@ func (b *bench) busyRun(name string, jails int, log []byte) (took time.Duration,
 	if err := d.quiet(); err != nil {
 		return 0, "", err
 	}
-	before, _, err := usage(d.pid)
+	before, _, err := measure.Usage(d.pid)
 	if err != nil {
 		return 0, "", err
 	}
@@ -132,7 +133,7 @@ func (b *bench) busyRun(name string, jails int, log []byte) (took time.Duration,
 	if err := d.quiet(); err != nil {
 		return 0, "", err
 	}
-	after, _, err := usage(d.pid)
+	after, _, err := measure.Usage(d.pid)
 	if err != nil {
 		return 0, "", err
 	}
@@ -149,7 +150,7 @@ func (b *bench) busyRun(name string, jails int, log []byte) (took time.Duration,
 func (d *daemon) quiet() error {
 	last := time.Duration(-1)
 	for end := time.Now().Add(30 * time.Minute); time.Now().Before(end); time.Sleep(2 * time.Second) {
-		now, _, err := usage(d.pid)
+		now, _, err := measure.Usage(d.pid)
 		if err != nil {
 			return err
 		}

@@ -20,11 +20,11 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"bailiff/bench/measure"
 	"bailiff/bench/section"
 	"bailiff/pkg/ban"
 	"bailiff/pkg/clock"
@@ -364,7 +364,7 @@ func (b *bench) restarts(bans int, million bool) error {
 		took time.Duration
 	}
 	var rows []row
-	measure := func(make func(int, int) (*daemon, error), bans int, rounds int, what string) error {
+	back := func(make func(int, int) (*daemon, error), bans int, rounds int, what string) error {
 		d, err := make(1, 5)
 		if err != nil {
 			return err
@@ -403,29 +403,29 @@ func (b *bench) restarts(bans int, million bool) error {
 				return err
 			}
 		}
-		rows = append(rows, row{d.name + what, bans, median(all)})
+		rows = append(rows, row{d.name + what, bans, measure.Median(all)})
 		fmt.Fprintf(os.Stderr, "%s%s: %d bans back in %v\n", d.name, what, bans, all)
 		return nil
 	}
-	if err := measure(b.fail2ban, few, 1, ""); err != nil {
+	if err := back(b.fail2ban, few, 1, ""); err != nil {
 		return err
 	}
-	if err := measure(b.bailiff, few, 3, ""); err != nil {
+	if err := back(b.bailiff, few, 3, ""); err != nil {
 		return err
 	}
-	if err := measure(b.bailiff, bans, 3, ""); err != nil {
+	if err := back(b.bailiff, bans, 3, ""); err != nil {
 		return err
 	}
 	if million {
-		if err := measure(b.bailiff, 1_000_000, 1, ""); err != nil {
+		if err := back(b.bailiff, 1_000_000, 1, ""); err != nil {
 			return err
 		}
 	}
 	fmt.Fprintf(&b.out, "Stored bans that are in the kernel's sets again after a start with empty sets\n(from the start of the program, counted by `nft`; the median of three, for 100,000\nand more the first tenth of a second and the first second by which all three, or the\none, were complete):\n\n| program | bans | time | a second |\n| --- | --- | --- | --- |\n")
 	for _, r := range rows {
-		fmt.Fprintf(&b.out, "| %s | %s | %s | %s |\n", r.name, thousands(r.bans), round(r.took), thousands(int(float64(r.bans)/r.took.Seconds())))
+		fmt.Fprintf(&b.out, "| %s | %s | %s | %s |\n", r.name, measure.Thousands(r.bans), measure.Round(r.took), measure.Thousands(int(float64(r.bans)/r.took.Seconds())))
 	}
-	fmt.Fprintf(&b.out, "\nFor %s bans that is 1 : %.0f.\n\n", thousands(few), rows[0].took.Seconds()/rows[1].took.Seconds())
+	fmt.Fprintf(&b.out, "\nFor %s bans that is 1 : %.0f.\n\n", measure.Thousands(few), rows[0].took.Seconds()/rows[1].took.Seconds())
 	return nil
 }
 
@@ -452,8 +452,8 @@ func (b *bench) latency(bans int) error {
 			return err
 		}
 		slices.Sort(all)
-		fmt.Fprintf(&b.out, "| %s | %s | %s | %s |\n", d.name, round(median(all)), round(all[len(all)*9/10]), round(all[len(all)-1]))
-		fmt.Fprintf(os.Stderr, "%s: from line to kernel %v, worst %v\n", d.name, median(all), all[len(all)-1])
+		fmt.Fprintf(&b.out, "| %s | %s | %s | %s |\n", d.name, measure.Round(measure.Median(all)), measure.Round(all[len(all)*9/10]), measure.Round(all[len(all)-1]))
+		fmt.Fprintf(os.Stderr, "%s: from line to kernel %v, worst %v\n", d.name, measure.Median(all), all[len(all)-1])
 	}
 	fmt.Fprintln(&b.out)
 	return nil
@@ -514,12 +514,12 @@ func (b *bench) idle(lasts time.Duration, bans int) error {
 			return err
 		}
 		time.Sleep(15 * time.Second)
-		before, _, err := usage(d.pid)
+		before, _, err := measure.Usage(d.pid)
 		if err != nil {
 			return err
 		}
 		time.Sleep(lasts)
-		after, rss, err := usage(d.pid)
+		after, rss, err := measure.Usage(d.pid)
 		if err != nil {
 			return err
 		}
@@ -543,61 +543,13 @@ func (b *bench) idle(lasts time.Duration, bans int) error {
 			return err
 		}
 		time.Sleep(15 * time.Second)
-		if _, sizes[i], err = usage(d.pid); err != nil {
+		if _, sizes[i], err = measure.Usage(d.pid); err != nil {
 			return err
 		}
 		if err := d.end(); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintf(&b.out, "\nbailiff with %s bans is resident with %.1f MB, %d bytes a ban.\n", thousands(bans), float64(sizes[1])/1e6, (sizes[1]-sizes[0])/int64(bans))
+	fmt.Fprintf(&b.out, "\nbailiff with %s bans is resident with %.1f MB, %d bytes a ban.\n", measure.Thousands(bans), float64(sizes[1])/1e6, (sizes[1]-sizes[0])/int64(bans))
 	return nil
-}
-
-// usage returns the CPU time that a process took, and its resident bytes.
-func usage(pid int) (cpu time.Duration, rss int64, err error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, 0, err
-	}
-	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	const utime, stime, rssAt, ticks = 11, 12, 21, 100
-	u, err := strconv.ParseInt(fields[utime], 10, 64)
-	if err != nil {
-		return 0, 0, err
-	}
-	s, err := strconv.ParseInt(fields[stime], 10, 64)
-	if err != nil {
-		return 0, 0, err
-	}
-	pages, err := strconv.ParseInt(fields[rssAt], 10, 64)
-	if err != nil {
-		return 0, 0, err
-	}
-	return time.Duration(u+s) * time.Second / ticks, pages * int64(os.Getpagesize()), nil
-}
-
-func median(all []time.Duration) time.Duration {
-	sorted := slices.Sorted(slices.Values(all))
-	return sorted[len(sorted)/2]
-}
-
-func round(d time.Duration) string {
-	switch {
-	case d >= 10*time.Second:
-		return d.Round(100 * time.Millisecond).String()
-	case d >= time.Second:
-		return d.Round(10 * time.Millisecond).String()
-	case d >= 10*time.Millisecond:
-		return d.Round(time.Millisecond).String()
-	}
-	return d.Round(10 * time.Microsecond).String()
-}
-
-func thousands(n int) string {
-	s := strconv.Itoa(n)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

@@ -348,7 +348,7 @@ func runBlocked(t *testing.T, what ...blockage) {
 	w.write("under/list.txt", "198.51.100.35\n")
 	hang := fmt.Sprintf("while test -e %s; do sleep 0.1; done", w.path("hang"))
 	w.write("conf/bailiff.toml", strings.NewReplacer("@D@", w.dir, "@H@", w.path("h"), "@HANG@", hang).Replace(config))
-	var gate *gatefs
+	var gate *hanging
 	if len(hangs) > 0 || w.database != w.path("db.sqlite3") {
 		gate = mountGate(t, w.path("h"), w.path("under"))
 	}

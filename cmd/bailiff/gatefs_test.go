@@ -1,226 +1,40 @@
 package main
 
 import (
-	"bufio"
-	"context"
-	"fmt"
-	"io"
 	"os"
 	"os/exec"
-	"strings"
-	"sync"
-	"syscall"
 	"testing"
-	"time"
 
-	"github.com/hanwen/go-fuse/v2/fs"
-	"github.com/hanwen/go-fuse/v2/fuse"
+	"bailiff/pkg/gatefs"
 )
 
-// A file system that hangs when it is told to. It is served by a process of its own: one
-// that served itself would wait for itself. What waits can be killed.
+// TestGateServer is the process that serves a file system that hangs.
+func TestGateServer(*testing.T) { gatefs.Serve() }
 
-// gate is a folder over which operations wait while it is closed.
-type gate struct {
-	mu   sync.Mutex
-	ops  map[string]bool // those that wait
-	open chan struct{}   // closed: they go on
-}
-
-func (g *gate) pass(ctx context.Context, op string) syscall.Errno {
-	g.mu.Lock()
-	waits, open := g.ops[op] || g.ops["all"], g.open
-	g.mu.Unlock()
-	if !waits {
-		return 0
-	}
-	select {
-	case <-open:
-		return 0
-	case <-ctx.Done():
-		return syscall.EINTR
-	}
-}
-
-func (g *gate) set(ops ...string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.open != nil {
-		close(g.open)
-	}
-	g.open, g.ops = make(chan struct{}), map[string]bool{}
-	for _, op := range ops {
-		g.ops[op] = true
-	}
-}
-
-// gated is a file or folder of it.
-type gated struct {
-	fs.LoopbackNode
-	gate *gate
-}
-
-func (n *gated) WrapChild(_ context.Context, ops fs.InodeEmbedder) fs.InodeEmbedder {
-	if plain, ok := ops.(*fs.LoopbackNode); ok {
-		return &gated{LoopbackNode: fs.LoopbackNode{RootData: plain.RootData}, gate: n.gate}
-	}
-	return ops
-}
-
-func (n *gated) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
-	if errno := n.gate.pass(ctx, "lookup"); errno != 0 {
-		return nil, errno
-	}
-	return n.LoopbackNode.Lookup(ctx, name, out)
-}
-
-func (n *gated) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
-	if errno := n.gate.pass(ctx, "open"); errno != 0 {
-		return nil, 0, errno
-	}
-	f, opened, errno := n.LoopbackNode.Open(ctx, flags)
-	return &gatedFile{f}, opened, errno
-}
-
-func (n *gated) Create(ctx context.Context, name string, flags uint32, mode uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
-	if errno := n.gate.pass(ctx, "create"); errno != 0 {
-		return nil, nil, 0, errno
-	}
-	node, f, opened, errno := n.LoopbackNode.Create(ctx, name, flags, mode, out)
-	return node, &gatedFile{f}, opened, errno
-}
-
-func (n *gated) Getattr(ctx context.Context, f fs.FileHandle, out *fuse.AttrOut) syscall.Errno {
-	if errno := n.gate.pass(ctx, "getattr"); errno != 0 {
-		return errno
-	}
-	return n.LoopbackNode.Getattr(ctx, inner(f), out)
-}
-
-func (n *gated) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
-	if errno := n.gate.pass(ctx, "write"); errno != 0 {
-		return errno
-	}
-	return n.LoopbackNode.Setattr(ctx, inner(f), in, out)
-}
-
-func (n *gated) Read(ctx context.Context, f fs.FileHandle, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	if errno := n.gate.pass(ctx, "read"); errno != 0 {
-		return nil, errno
-	}
-	return inner(f).(fs.FileReader).Read(ctx, dest, off)
-}
-
-func (n *gated) Write(ctx context.Context, f fs.FileHandle, data []byte, off int64) (uint32, syscall.Errno) {
-	if errno := n.gate.pass(ctx, "write"); errno != 0 {
-		return 0, errno
-	}
-	return inner(f).(fs.FileWriter).Write(ctx, data, off)
-}
-
-func (n *gated) Fsync(ctx context.Context, f fs.FileHandle, flags uint32) syscall.Errno {
-	if errno := n.gate.pass(ctx, "write"); errno != 0 {
-		return errno
-	}
-	return inner(f).(fs.FileFsyncer).Fsync(ctx, flags)
-}
-
-// gatedFile is an open file. The kernel must not read and write what is under it by
-// itself, which it does with the plain one.
-type gatedFile struct{ fs.FileHandle }
-
-func inner(f fs.FileHandle) fs.FileHandle {
-	if g, ok := f.(*gatedFile); ok {
-		return g.FileHandle
-	}
-	return f
-}
-
-func (f *gatedFile) Flush(ctx context.Context) syscall.Errno {
-	return f.FileHandle.(fs.FileFlusher).Flush(ctx)
-}
-
-func (f *gatedFile) Release(ctx context.Context) syscall.Errno {
-	return f.FileHandle.(fs.FileReleaser).Release(ctx)
-}
-
-// TestGateServer is the process that serves such a file system: MOUNTED:UNDER are its
-// folders. It is told line by line what is to wait.
-func TestGateServer(t *testing.T) {
-	at, under, ok := strings.Cut(os.Getenv("BAILIFF_GATE"), ":")
-	if !ok {
-		return
-	}
-	var st syscall.Stat_t
-	if err := syscall.Stat(under, &st); err != nil {
-		fmt.Println(err)
-		return
-	}
-	g := &gate{}
-	root := &fs.LoopbackRoot{Path: under, Dev: uint64(st.Dev)}
-	node := &gated{LoopbackNode: fs.LoopbackNode{RootData: root}, gate: g}
-	root.RootNode = node
-	none := time.Duration(0)
-	_, err := fs.Mount(at, node, &fs.Options{EntryTimeout: &none, AttrTimeout: &none, MountOptions: fuse.MountOptions{DirectMount: true}})
-	if err != nil {
-		fmt.Printf("mount: %v (needs root and /dev/fuse)\n", err)
-		return
-	}
-	fmt.Println("ready")
-	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		g.set(strings.Fields(in.Text())...)
-		fmt.Println("done")
-	}
-	g.set()
-	_ = syscall.Unmount(at, syscall.MNT_DETACH)
-}
-
-// gatefs is one at work.
-type gatefs struct {
-	t   *testing.T
-	in  io.WriteCloser
-	out *bufio.Scanner
+// hanging is such a file system.
+type hanging struct {
+	t *testing.T
+	*gatefs.FS
 }
 
 // mountGate mounts one on a folder, over what is under it.
-func mountGate(t *testing.T, at, under string) *gatefs {
+func mountGate(t *testing.T, at, under string) *hanging {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command(self, "-test.run", "^TestGateServer$")
-	c.Env = append(os.Environ(), "BAILIFF_GATE="+at+":"+under)
-	g := &gatefs{t: t}
-	if g.in, err = c.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := c.StdoutPipe()
+	f, err := gatefs.Mount(exec.Command(self, "-test.run", "^TestGateServer$"), at, under)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.out = bufio.NewScanner(out)
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		g.in.Close()
-		_ = c.Wait()
-	})
-	g.answer("ready")
-	return g
+	t.Cleanup(f.Close)
+	return &hanging{t, f}
 }
 
-func (g *gatefs) answer(want string) {
-	g.t.Helper()
-	if !g.out.Scan() || g.out.Text() != want {
-		g.t.Fatalf("the file system that hangs says %q", g.out.Text())
+func (h *hanging) hang(ops ...string) {
+	h.t.Helper()
+	if err := h.Hang(ops...); err != nil {
+		h.t.Fatal(err)
 	}
-}
-
-// hang has operations wait: lookup, open, create, getattr, read, write, all; none: they go on.
-func (g *gatefs) hang(ops ...string) {
-	g.t.Helper()
-	fmt.Fprintln(g.in, strings.Join(ops, " "))
-	g.answer("done")
 }

@@ -1,0 +1,244 @@
+// Package gatefs is a file system that hangs when it is told to, for tests and
+// measurements: a folder that shows what is in another one, over which reading, writing
+// and the like wait while they are told to. What waits can be killed, unlike on a frozen
+// disk. It is served by a process of its own, since one that served itself would wait for
+// itself: the same program, started once more, which calls Serve first.
+//
+//	func main() {
+//		if gatefs.Serve() {
+//			return
+//		}
+//		f, err := gatefs.Mount(exec.Command("/proc/self/exe"), at, under)
+//		defer f.Close()
+//		err = f.Hang("open", "read")
+//		err = f.Hang() // all goes on
+//
+// It needs root and /dev/fuse.
+package gatefs
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// gate is a folder over which operations wait while it is closed.
+type gate struct {
+	mu   sync.Mutex
+	ops  map[string]bool // those that wait
+	open chan struct{}   // closed: they go on
+}
+
+func (g *gate) pass(ctx context.Context, op string) syscall.Errno {
+	g.mu.Lock()
+	waits, open := g.ops[op] || g.ops["all"], g.open
+	g.mu.Unlock()
+	if !waits {
+		return 0
+	}
+	select {
+	case <-open:
+		return 0
+	case <-ctx.Done():
+		return syscall.EINTR
+	}
+}
+
+func (g *gate) set(ops ...string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.open != nil {
+		close(g.open)
+	}
+	g.open, g.ops = make(chan struct{}), map[string]bool{}
+	for _, op := range ops {
+		g.ops[op] = true
+	}
+}
+
+// gated is a file or folder of it.
+type gated struct {
+	fs.LoopbackNode
+	gate *gate
+}
+
+func (n *gated) WrapChild(_ context.Context, ops fs.InodeEmbedder) fs.InodeEmbedder {
+	if plain, ok := ops.(*fs.LoopbackNode); ok {
+		return &gated{LoopbackNode: fs.LoopbackNode{RootData: plain.RootData}, gate: n.gate}
+	}
+	return ops
+}
+
+func (n *gated) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+	if errno := n.gate.pass(ctx, "lookup"); errno != 0 {
+		return nil, errno
+	}
+	return n.LoopbackNode.Lookup(ctx, name, out)
+}
+
+func (n *gated) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
+	if errno := n.gate.pass(ctx, "open"); errno != 0 {
+		return nil, 0, errno
+	}
+	f, opened, errno := n.LoopbackNode.Open(ctx, flags)
+	return &gatedFile{f}, opened, errno
+}
+
+func (n *gated) Create(ctx context.Context, name string, flags uint32, mode uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
+	if errno := n.gate.pass(ctx, "create"); errno != 0 {
+		return nil, nil, 0, errno
+	}
+	node, f, opened, errno := n.LoopbackNode.Create(ctx, name, flags, mode, out)
+	return node, &gatedFile{f}, opened, errno
+}
+
+func (n *gated) Getattr(ctx context.Context, f fs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	if errno := n.gate.pass(ctx, "getattr"); errno != 0 {
+		return errno
+	}
+	return n.LoopbackNode.Getattr(ctx, inner(f), out)
+}
+
+func (n *gated) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
+	if errno := n.gate.pass(ctx, "write"); errno != 0 {
+		return errno
+	}
+	return n.LoopbackNode.Setattr(ctx, inner(f), in, out)
+}
+
+func (n *gated) Read(ctx context.Context, f fs.FileHandle, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
+	if errno := n.gate.pass(ctx, "read"); errno != 0 {
+		return nil, errno
+	}
+	return inner(f).(fs.FileReader).Read(ctx, dest, off)
+}
+
+func (n *gated) Write(ctx context.Context, f fs.FileHandle, data []byte, off int64) (uint32, syscall.Errno) {
+	if errno := n.gate.pass(ctx, "write"); errno != 0 {
+		return 0, errno
+	}
+	return inner(f).(fs.FileWriter).Write(ctx, data, off)
+}
+
+func (n *gated) Fsync(ctx context.Context, f fs.FileHandle, flags uint32) syscall.Errno {
+	if errno := n.gate.pass(ctx, "write"); errno != 0 {
+		return errno
+	}
+	return inner(f).(fs.FileFsyncer).Fsync(ctx, flags)
+}
+
+// gatedFile is an open file. The kernel must not read and write what is under it by
+// itself, which it does with the plain one.
+type gatedFile struct{ fs.FileHandle }
+
+func inner(f fs.FileHandle) fs.FileHandle {
+	if g, ok := f.(*gatedFile); ok {
+		return g.FileHandle
+	}
+	return f
+}
+
+func (f *gatedFile) Flush(ctx context.Context) syscall.Errno {
+	return f.FileHandle.(fs.FileFlusher).Flush(ctx)
+}
+
+func (f *gatedFile) Release(ctx context.Context) syscall.Errno {
+	return f.FileHandle.(fs.FileReleaser).Release(ctx)
+}
+
+// variable tells a process what to serve: MOUNTED:UNDER.
+const variable = "BAILIFF_GATE"
+
+// Serve serves a file system if this process was started by Mount for that, and reports
+// whether it was. It is told line by line what is to wait.
+func Serve() bool {
+	at, under, ok := strings.Cut(os.Getenv(variable), ":")
+	if !ok {
+		return false
+	}
+	var st syscall.Stat_t
+	if err := syscall.Stat(under, &st); err != nil {
+		fmt.Println(err)
+		return true
+	}
+	g := &gate{}
+	root := &fs.LoopbackRoot{Path: under, Dev: uint64(st.Dev)}
+	node := &gated{LoopbackNode: fs.LoopbackNode{RootData: root}, gate: g}
+	root.RootNode = node
+	none := time.Duration(0)
+	_, err := fs.Mount(at, node, &fs.Options{EntryTimeout: &none, AttrTimeout: &none, MountOptions: fuse.MountOptions{DirectMount: true}})
+	if err != nil {
+		fmt.Printf("mount: %v (needs root and /dev/fuse)\n", err)
+		return true
+	}
+	fmt.Println("ready")
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		g.set(strings.Fields(in.Text())...)
+		fmt.Println("done")
+	}
+	g.set()
+	_ = syscall.Unmount(at, syscall.MNT_DETACH)
+	return true
+}
+
+// FS is one at work.
+type FS struct {
+	server *exec.Cmd
+	in     io.WriteCloser
+	out    *bufio.Scanner
+}
+
+// Mount mounts one on a folder, over what is under it. The server is a command that
+// comes to Serve.
+func Mount(server *exec.Cmd, at, under string) (*FS, error) {
+	server.Env = append(server.Environ(), variable+"="+at+":"+under)
+	f := &FS{server: server}
+	var err error
+	if f.in, err = server.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := server.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	f.out = bufio.NewScanner(out)
+	if err := server.Start(); err != nil {
+		return nil, err
+	}
+	if err := f.answer("ready"); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *FS) answer(want string) error {
+	if !f.out.Scan() || f.out.Text() != want {
+		return fmt.Errorf("the file system that hangs says %q", f.out.Text())
+	}
+	return nil
+}
+
+// Hang has operations wait: lookup, open, create, getattr, read, write, all; none: they go on.
+func (f *FS) Hang(ops ...string) error {
+	if _, err := fmt.Fprintln(f.in, strings.Join(ops, " ")); err != nil {
+		return err
+	}
+	return f.answer("done")
+}
+
+// Close unmounts it.
+func (f *FS) Close() {
+	f.in.Close()
+	_ = f.server.Wait()
+}
