@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -73,7 +74,11 @@ One core is used at a time; GOMAXPROCS in the environment says how many.`,
 			if err != nil {
 				return err
 			}
-			defer closeLog()
+			defer func() {
+				if err := closeLog(); err != nil {
+					complain(err)
+				}
+			}()
 			opts := daemon.Options{Config: load, Database: database, DryRun: dryRun, FlushOnStop: flush, Version: Version, Log: slog.New(handler), Reopen: handler.Reopen, Logging: handler, LogLevel: level, LogTarget: target}
 			if c.Flags().Changed("socket") {
 				opts.Socket = g.socket
@@ -127,6 +132,22 @@ One core is used at a time; GOMAXPROCS in the environment says how many.`,
 	f.StringVar(&pidFile, "pid-file", "", "write the process id to a `file` while the daemon runs")
 	f.StringVar(&target, "log-target", "", "stderr, stdout, journal, syslog, or a `file`")
 	return c
+}
+
+// complain says on standard error what can't be said anywhere else, if that takes it: it
+// may be what hangs.
+func complain(err error) {
+	said := make(chan struct{})
+	go func() {
+		fmt.Fprintf(os.Stderr, "bailiff: %v\n", err)
+		close(said)
+	}()
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-said:
+	case <-timer.C:
+	}
 }
 
 // notifySystemd tells the service manager, if one asked (sd_notify(3)).

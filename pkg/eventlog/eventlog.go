@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -62,8 +63,16 @@ type output struct {
 	mu     sync.Mutex
 	direct io.Writer // lines are written at once; nil: by writer
 	writer *writer
+	former []*writer // of targets before, which have lines left to write
 	closed bool
 }
+
+// formerMost is how many targets that were changed may have lines left to write; more
+// do only if all of them hang.
+const formerMost = 4
+
+// formerPatience is how long the oldest of more is waited for. Tests make it shorter.
+var formerPatience = time.Second
 
 // openMost is how long a disk may take to open a log.
 const openMost = 5 * time.Second
@@ -71,8 +80,8 @@ const openMost = 5 * time.Second
 // Open returns a handler for a target: stderr, stdout, journal, syslog, or the path
 // of a file, to which is appended. Lines are written by a goroutine of its own, as
 // many at a time as there are, so that neither a hundred thousand of them nor a disk that
-// hangs hold anybody up. close writes what is left, for a second at most, and gives the
-// file back.
+// hangs hold anybody up. close writes what is left, for former targets, too, for a second
+// at most in all, and gives the files back; the error says what was not written.
 func Open(target, level string) (h *Handler, close func() error, err error) {
 	w, err := openWriter(target, "")
 	if err != nil {
@@ -82,10 +91,10 @@ func Open(target, level string) (h *Handler, close func() error, err error) {
 	o.level.Set(ParseLevel(level))
 	return &Handler{out: o}, func() error {
 		o.mu.Lock()
-		w := o.writer
+		all := append(slices.Clone(o.former), o.writer)
 		o.closed = true
 		o.mu.Unlock()
-		return w.close()
+		return closeAll(all)
 	}, nil
 }
 
@@ -118,15 +127,26 @@ func (h *Handler) SetTarget(target, syslogSocket string) error {
 	}
 	o := h.out
 	o.mu.Lock()
-	old := o.writer
+	defer o.mu.Unlock()
 	if o.closed {
-		old = w
-	} else {
-		o.writer, o.direct = w, nil
+		w.end()
+		return nil
 	}
-	o.mu.Unlock()
-	if old != nil {
-		old.end()
+	if o.writer != nil {
+		o.writer.end()
+		o.former = append(o.former, o.writer)
+	}
+	o.writer, o.direct = w, nil
+	for o.former = slices.DeleteFunc(o.former, (*writer).over); len(o.former) > formerMost; {
+		// It has a while more, and will hardly take them if it doesn't now.
+		oldest := o.former[0]
+		o.mu.Unlock()
+		oldest.await(formerPatience)
+		o.mu.Lock()
+		if !oldest.over() {
+			oldest.giveUp(w)
+		}
+		o.former = slices.DeleteFunc(o.former, func(f *writer) bool { return f == oldest || f.over() })
 	}
 	return nil
 }
@@ -161,16 +181,19 @@ func (h *Handler) WithGroup(string) slog.Handler { return h }
 func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	e := entry{r.Time, r.Level, h.component, oneLine(r.Message)}
 	o := h.out
-	o.mu.Lock()
-	w := o.writer
-	if w == nil {
-		defer o.mu.Unlock()
-		_, err := o.direct.Write(e.line(nil, o.pid))
-		return err
+	for {
+		o.mu.Lock()
+		w, closed := o.writer, o.closed
+		if w == nil {
+			defer o.mu.Unlock()
+			_, err := o.direct.Write(e.line(nil, o.pid))
+			return err
+		}
+		o.mu.Unlock()
+		if w.put(e) || closed { // else the target was changed just now
+			return nil
+		}
 	}
-	o.mu.Unlock()
-	w.put(e)
-	return nil
 }
 
 func levelName(level slog.Level) string {

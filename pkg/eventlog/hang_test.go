@@ -185,3 +185,131 @@ func TestTargetsInTurn(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestCloseFormer: what waits for a target that was changed is written at the end, too,
+// as far as it takes it, and what isn't is told. Targets that all hang don't pile up.
+func TestCloseFormer(t *testing.T) {
+	dir := t.TempDir()
+	reader, hung, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	h, done, err := Open(filepath.Join(dir, "first"), "INFO")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(h)
+	hang := func() { // the target is one that takes as much as a pipe does
+		h.out.mu.Lock()
+		h.out.writer.end()
+		h.out.former = append(h.out.former, h.out.writer)
+		h.out.writer = newWriter(&sink{w: hung, path: "hung"})
+		h.out.mu.Unlock()
+	}
+	hang()
+	const n = 3000 // more than a pipe holds
+	text := strings.Repeat("x", 100)
+	for i := range n {
+		log.Info(text + strconv.Itoa(i))
+	}
+	if err := h.SetTarget(filepath.Join(dir, "second"), ""); err != nil {
+		t.Fatal(err)
+	}
+	log.Info("to the second")
+	closed := make(chan error, 1)
+	go func() { closed <- done() }() // waits for the one that hangs
+	got := 0
+	for in := bufio.NewScanner(reader); got < n && in.Scan(); got++ {
+		if want := "INFO    " + text + strconv.Itoa(got); !strings.HasSuffix(in.Text(), want) {
+			t.Fatalf("line %d: %q", got, in.Text())
+		}
+	}
+	if err := <-closed; err != nil || got != n {
+		t.Errorf("%d of %d lines, %v", got, n, err)
+	}
+
+	// All of them hang: who is oldest is given up, which is told.
+	if h, done, err = Open(filepath.Join(dir, "first"), "INFO"); err != nil {
+		t.Fatal(err)
+	}
+	log = slog.New(h)
+	reader, hung, err = os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	for range formerMost + 3 {
+		hang()
+		for range n { // in two goes: the first is being written, the second waits
+			log.Info(text)
+		}
+		w := h.out.writer
+		until(t, "it hangs", func() bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.writing > 0
+		})
+		log.Info("one more")
+	}
+	defer func(was time.Duration) { formerPatience = was }(formerPatience)
+	formerPatience = 50 * time.Millisecond
+	last := filepath.Join(dir, "last")
+	if err := h.SetTarget(last, ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(h.out.former); got > formerMost {
+		t.Errorf("%d targets are kept", got)
+	}
+	log.Info("to the last")
+	until(t, "what is lost is told", func() bool {
+		data, _ := os.ReadFile(last)
+		return regexp.MustCompile(`ERROR   \d+ lines of this log are lost: they could not be written in time \(they waited for hung, where the log went before\)\n.* to the last\n$`).Match(data)
+	})
+	defer func(was time.Duration) { endMost = was }(endMost)
+	endMost = 50 * time.Millisecond
+	if err := done(); err == nil || !strings.Contains(err.Error(), "were not taken in time by hung") {
+		t.Errorf("the end says %v", err)
+	}
+}
+
+// TestNoLineBetweenTargets: each line is written to the target before or the one after.
+func TestNoLineBetweenTargets(t *testing.T) {
+	dir := t.TempDir()
+	h, done, err := Open(filepath.Join(dir, "log"), "INFO")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(h)
+	const n = 20_000
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		for i := range n {
+			log.Info("line " + strconv.Itoa(i))
+		}
+	}()
+	files := 0
+	for going := true; going; files++ {
+		select {
+		case <-told:
+			going = false
+		default:
+		}
+		if err := h.SetTarget(filepath.Join(dir, strconv.Itoa(files)), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := done(); err != nil {
+		t.Error(err)
+	}
+	got := 0
+	all, _ := filepath.Glob(filepath.Join(dir, "*"))
+	for _, path := range all {
+		data, _ := os.ReadFile(path)
+		got += strings.Count(string(data), " line ")
+	}
+	if got != n {
+		t.Errorf("%d lines of %d in %d files", got, n, files)
+	}
+}

@@ -97,6 +97,21 @@ func (s *sink) dial() (err error) {
 	return err
 }
 
+// name is the target's, as in a configuration.
+func (s *sink) name() string {
+	switch {
+	case s.path != "":
+		return s.path
+	case s.journal:
+		return "the journal"
+	case s.socket != "":
+		return "the system log at " + s.socket
+	case s.w == os.Stdout:
+		return "stdout"
+	}
+	return "stderr"
+}
+
 func (s *sink) close() error {
 	if s.conn != nil {
 		return s.conn.Close()
@@ -142,7 +157,10 @@ type writer struct {
 	since  time.Time // the second in which waited was
 	waited time.Duration
 	ended  bool
-	done   chan struct{}
+	gone   bool // it takes no lines any more
+	// writing is how many lines are being written.
+	writing int
+	done    chan struct{}
 
 	torn bool // the last line was not written whole; run's alone
 }
@@ -183,21 +201,26 @@ func newWriter(to *sink) *writer {
 	return w
 }
 
-// put has a line written, or counts it as lost where too many wait.
-func (w *writer) put(e entry) {
+// put has a line written, or counts it as lost where too many wait. It returns false if
+// the writer has ended.
+func (w *writer) put(e entry) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.size > waitingMost && !w.await() {
+	if w.gone {
+		return false
+	}
+	if w.size > waitingMost && !w.makeRoom() {
 		w.lost++
-		return
+		return true
 	}
 	w.queue = append(w.queue, e)
 	w.size += len(e.text) + entryCost
 	w.wake.Signal()
+	return true
 }
 
-// await waits for room, for as long as may be waited. The caller holds the lock.
-func (w *writer) await() bool {
+// makeRoom waits for room, for as long as may be waited. The caller holds the lock.
+func (w *writer) makeRoom() bool {
 	now := time.Now()
 	if now.Sub(w.since) > time.Second {
 		w.since, w.waited = now, 0
@@ -233,8 +256,9 @@ func (w *writer) run() {
 			w.wake.Wait()
 		}
 		list, lost := w.queue, w.lost
-		w.queue, w.lost = spare[:0], 0
+		w.queue, w.lost, w.writing = spare[:0], 0, len(list)+lost
 		if len(list) == 0 && lost == 0 {
+			w.gone = true
 			w.mu.Unlock()
 			_ = w.to.close()
 			return
@@ -355,17 +379,66 @@ func (w *writer) end() {
 	w.wake.Signal()
 }
 
-// close is end, and waits for that a while.
-func (w *writer) close() error {
-	w.end()
-	timer := time.NewTimer(endMost)
+// over reports whether a writer that was ended has written everything.
+func (w *writer) over() bool {
+	select {
+	case <-w.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// await waits a while until a writer that was ended has written everything.
+func (w *writer) await(most time.Duration) {
+	timer := time.NewTimer(most)
 	defer timer.Stop()
 	select {
 	case <-w.done:
-		return nil
 	case <-timer.C:
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return fmt.Errorf("the log did not take its last %d lines in time", len(w.queue))
 	}
+}
+
+// giveUp drops what waits, and has another writer tell of it.
+func (w *writer) giveUp(to *writer) {
+	w.mu.Lock()
+	lost := w.lost + len(w.queue)
+	w.queue, w.lost = nil, 0
+	w.mu.Unlock()
+	if lost == 0 {
+		return
+	}
+	to.mu.Lock()
+	to.lost += lost
+	to.why = fmt.Sprintf("they waited for %s, where the log went before", w.to.name())
+	to.mu.Unlock()
+	to.wake.Signal()
+}
+
+// closeAll ends writers, and waits a while until they have written what waits.
+func closeAll(all []*writer) error {
+	for _, w := range all {
+		w.end()
+	}
+	timer := time.NewTimer(endMost)
+	defer timer.Stop()
+	late := false
+	var errs []error
+	for _, w := range all {
+		if !late {
+			select {
+			case <-w.done:
+			case <-timer.C:
+				late = true
+			}
+		}
+		if w.over() {
+			continue
+		}
+		w.mu.Lock()
+		n := len(w.queue) + w.lost + w.writing
+		w.mu.Unlock()
+		errs = append(errs, fmt.Errorf("the last lines of the log, %d of them, were not taken in time by %s", n, w.to.name()))
+	}
+	return errors.Join(errs...)
 }

@@ -89,8 +89,7 @@ func (f *follower) resume(first *sighting) bool {
 		}
 	}
 	for _, p := range gone {
-		f.note(Event{Warn: true, Text: fmt.Sprintf(
-			"the file that was followed until byte %d is gone, compressed or written anew: what was written to it while nobody read is lost, and the log is read from its beginning", p.Offset)})
+		f.note(Event{Warn: true, Text: f.goneText(first, p, present != nil)})
 		if first.regular() && first.id == p.File || slices.ContainsFunc(f.old, func(o oldFile) bool { return o.id == p.File }) {
 			continue // its inode has another content now
 		}
