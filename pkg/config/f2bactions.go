@@ -4,9 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"path/filepath"
-	"regexp"
+	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
 	"bailiff/pkg/action"
@@ -154,8 +153,10 @@ func NativeAction(name, python string, options *fail2ban.Options) (action.Defini
 
 // native is what a stock nftables action asks for.
 type native struct {
-	rule    firewall.Rule
-	options firewall.Options
+	rule      firewall.Rule
+	options   firewall.Options
+	protocols []string // while it is read
+	ports     string
 }
 
 // sameFirewall reports whether table, chain and hook are those of the jails
@@ -170,19 +171,6 @@ func (l *loader) sameFirewall(o firewall.Options) bool {
 	return have.Table == o.Table && have.Chain == o.Chain && slices.Equal(have.Hooks, o.Hooks)
 }
 
-// The commands of the nftables actions of fail2ban 0.11 to 1.1, with their
-// parameters filled in. Whatever differs is somebody's own, and is run as it is.
-var (
-	nftElement  = regexp.MustCompile(`^(\S+) (add|delete) element (\S+ \S+) (\S+) \\\{ <ip> \\\}$`)
-	nftTable    = regexp.MustCompile(`^(\S+) add table inet (\S+)$`)
-	nftChain    = regexp.MustCompile(`^(\S+) -- add chain inet (\S+) (\S+) \\\{ type filter hook (\S+) priority (-?\d+) \\; \\\}$`)
-	nftSet      = regexp.MustCompile(`^(\S+) add set inet (\S+) (\S+) \\\{ type ipv[46]_addr\\;( flags interval\\;)? \\\}$`)
-	nftProtos   = regexp.MustCompile(`^for proto in \$\(echo '([^']*)' \| sed 's/,/ /g'\); do$`)
-	nftMulti    = regexp.MustCompile(`^(\S+) add rule inet (\S+) (\S+) \$proto dport \\\{ \$\(echo '([^']*)' \| sed s/:/-/g\) \\\} (ip6?) saddr @(\S+) (reject|drop)$`)
-	nftAllports = regexp.MustCompile(`^(\S+) add rule inet (\S+) (\S+) meta l4proto \\\{ (\S+) \\\} (ip6?) saddr @(\S+) (reject|drop)$`)
-	nftOther    = regexp.MustCompile(`^(\{ )?(\S+) (flush|list|-a list|delete) |^(done|\}|\} \|\| \{)$|^for proto in |^\S+ add (set|rule) |^\{ \S+ -a list chain .*\| while read -r hdl; do$`)
-)
-
 func commandLines(text string) []string {
 	var out []string
 	for _, line := range strings.Split(text, "\n") {
@@ -193,8 +181,9 @@ func commandLines(text string) []string {
 	return out
 }
 
-// nativeRule recognises the stock nftables actions, whose work pkg/firewall does.
-// The error is for one whose ports or protocols can't be.
+// nativeRule recognises the stock nftables actions by what they do, with whatever
+// parameters; that work pkg/firewall does. The error is for one whose ports or protocols
+// can't be.
 func nativeRule(d *action.Definition, jail string) (n native, ok bool, err error) {
 	for i, family := range []string{"inet4", "inet6"} {
 		all, err := d.Resolve(family)
@@ -202,37 +191,55 @@ func nativeRule(d *action.Definition, jail string) (n native, ok bool, err error
 			return n, false, nil // told when it was read
 		}
 		set := []string{"addr-set-", "addr6-set-"}[i] + jail
-		one, ok, err := nativeFamily(all.Values, jail, set)
+		one, ok, err := nativeFamily(all.Values, jail, set, i == 1)
 		if err != nil {
 			return n, false, err
 		}
-		if !ok || i > 0 && (one.rule.Drop != n.rule.Drop || !slices.Equal(one.rule.Ports, n.rule.Ports) ||
-			!slices.Equal(one.rule.Protocols, n.rule.Protocols) || one.options.Table != n.options.Table || one.options.Chain != n.options.Chain) {
+		if !ok {
 			return n, false, nil
+		}
+		if i > 0 {
+			one.rule.Reject[0] = n.rule.Reject[0]
+			if !reflect.DeepEqual(one, withReject6(n, one.rule.Reject[1])) {
+				return n, false, nil
+			}
 		}
 		n = one
 	}
 	return n, true, nil
 }
 
-func nativeFamily(v map[string]string, jail, set string) (n native, ok bool, err error) {
+func withReject6(n native, with string) native {
+	n.rule.Reject[1] = with
+	return n
+}
+
+func nativeFamily(v map[string]string, jail, set string, ip6 bool) (n native, ok bool, err error) {
 	for _, own := range []string{"actionrepair", "actionprolong", "actionreban", "actionreload"} {
 		if v[own] != "" {
 			return n, false, nil
 		}
 	}
-	var nft, place string
-	for _, name := range []string{"actionban", "actionunban"} {
-		m := nftElement.FindStringSubmatch(v[name])
-		want := map[string]string{"actionban": "add", "actionunban": "delete"}[name]
-		if m == nil || m[2] != want || m[4] != set || place != "" && place != m[3] {
+	n.rule.Jail = jail
+	start, ok := nftCommands(v["actionstart"])
+	if !ok {
+		return n, false, nil
+	}
+	rules := 0
+	for _, c := range start {
+		if !n.take(c, set, ip6, &rules) {
 			return n, false, nil
 		}
-		nft, place = m[1], m[3]
 	}
-	table, isInet := strings.CutPrefix(place, "inet ")
-	if !isInet || filepath.Base(nft) != "nft" {
+	if n.options.Table == "" || len(n.options.Hooks) == 0 || rules == 0 {
 		return n, false, nil
+	}
+	element := []string{n.options.Table, set, "{", "<ip>", "}"}
+	for name, does := range map[string]string{"actionban": "add", "actionunban": "delete"} {
+		cs, ok := nftCommands(v[name])
+		if !ok || len(cs) != 1 || !slices.Equal(cs[0], slices.Concat([]string{does, "element", "inet"}, element)) {
+			return n, false, nil
+		}
 	}
 	for _, name := range []string{"actionflush", "actionstop", "actioncheck"} {
 		for _, line := range commandLines(v[name]) {
@@ -241,62 +248,19 @@ func nativeFamily(v map[string]string, jail, set string) (n native, ok bool, err
 			}
 		}
 	}
-	n.rule.Jail = jail
-	n.options.Table = table
-	seen := map[string]bool{}
-	protocols, ports := "", ""
-	for _, line := range commandLines(v["actionstart"]) {
-		what, found := "", []string(nil)
-		for name, form := range map[string]*regexp.Regexp{"table": nftTable, "chain": nftChain, "set": nftSet, "protocols": nftProtos, "multiport": nftMulti, "allports": nftAllports} {
-			if m := form.FindStringSubmatch(line); m != nil {
-				what, found = name, m
-			}
-		}
-		seen[what] = true
-		switch what {
-		case "table":
-			if found[2] != table {
-				return n, false, nil
-			}
-		case "chain":
-			priority, err := strconv.Atoi(found[5])
-			if found[2] != table || err != nil || !slices.Contains(hookNames, found[4]) {
-				return n, false, nil
-			}
-			n.options.Chain = found[3]
-			n.options.Hooks = []firewall.Hook{{Name: found[4], Priority: priority}}
-		case "set":
-			if found[2] != table || found[3] != set {
-				return n, false, nil
-			}
-		case "protocols":
-			protocols = found[1]
-		case "multiport", "allports":
-			if found[2] != table || found[3] != n.options.Chain || found[6] != set || (found[5] == "ip6") != strings.HasPrefix(set, "addr6-") {
-				return n, false, nil
-			}
-			n.rule.Drop = found[7] == "drop"
-			if what == "multiport" {
-				ports = found[4]
-			} else {
-				protocols = found[4]
-			}
-		default:
-			if line != "done" {
-				return n, false, nil
-			}
-		}
-	}
-	if !seen["table"] || !seen["chain"] || !seen["set"] || seen["multiport"] == seen["allports"] || seen["multiport"] != seen["protocols"] {
-		return n, false, nil
-	}
-	if n.rule.Protocols, err = parseProtocols([]string{protocols}); err != nil {
-		return n, false, err
-	}
-	if ports != "" && len(n.rule.Protocols) > 0 {
-		if n.rule.Ports, err = ParsePorts([]string{ports}); err != nil {
+	if n.protocols != nil {
+		if n.rule.Protocols, err = parseProtocols(n.protocols); err != nil {
 			return n, false, err
 		}
 	}
+	if n.ports != "" && (len(n.rule.Protocols) > 0 || n.rule.AnyProtocol) {
+		if n.rule.Ports, err = ParsePorts([]string{n.ports}); err != nil {
+			return n, false, err
+		}
+	}
+	if n.rule.Reject[0]+n.rule.Reject[1] == "tcp reset" && slices.ContainsFunc(n.rule.Protocols, func(p string) bool { return p != "tcp" }) {
+		return n, false, nil // nft refuses that
+	}
+	n.protocols, n.ports = nil, ""
 	return n, true, nil
 }

@@ -60,6 +60,14 @@ type Rule struct {
 	Ports     []PortRange // empty: all
 	Protocols []string    // tcp, udp, sctp, dccp, icmp…; empty: all (and then all ports)
 	Drop      bool        // say nothing, instead of rejecting
+	// AnyProtocol: the ports are those of whatever protocol has its destination port where
+	// TCP has, as nft's "th dport"; Protocols is empty.
+	AnyProtocol bool
+	// Reject says how, of IPv4 and of IPv6, in nft's words: "tcp reset", "icmpx
+	// admin-prohibited"; empty: ICMP's port unreachable. See [KnownReject].
+	Reject [2]string
+	// Count has the rules count packets and bytes.
+	Count bool
 	// Prefix4 and Prefix6 are the lengths of the networks that the jail bans in
 	// place of addresses; 0: it bans addresses.
 	Prefix4, Prefix6 int

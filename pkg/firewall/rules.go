@@ -37,6 +37,9 @@ type match struct {
 
 // matches returns one match for each rule that is needed.
 func (r *Rule) matches() []match {
+	if r.AnyProtocol && len(r.Ports) > 0 {
+		return []match{portIs([]expr.Any{destinationPort()}, r.Ports)}
+	}
 	if len(r.Protocols) == 0 {
 		return []match{{}}
 	}
@@ -47,8 +50,7 @@ func (r *Rule) matches() []match {
 			portless = append(portless, p)
 			continue
 		}
-		exprs := append(protocolIs(p), &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2})
-		out = append(out, portIs(exprs, r.Ports))
+		out = append(out, portIs(append(protocolIs(p), destinationPort()), r.Ports))
 	}
 	switch len(portless) {
 	case 0:
@@ -79,6 +81,10 @@ func protocolIs(name string) []expr.Any {
 	}
 }
 
+func destinationPort() expr.Any {
+	return &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}
+}
+
 func portIs(exprs []expr.Any, ports []PortRange) match {
 	if len(ports) == 1 && ports[0].First == ports[0].Last {
 		return match{exprs: append(exprs, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(ports[0].First)})}
@@ -103,21 +109,21 @@ type wantedRule struct {
 	match match
 	set   *nftables.Set
 	mask  []byte
-	drop  bool
-	front bool   // before the rules of its chain, not behind them
-	text  string // what it says, see describe
+	last  []expr.Any // what it does with a packet
+	front bool       // before the rules of its chain, not behind them
+	text  string     // what it says, see describe
 }
 
 // wanted returns the rules that look into one set of a jail, for one chain.
 func (j *jailSets) wanted(kind int, set *nftables.Set, chain string) []wantedRule {
 	var out []wantedRule
 	for _, m := range j.rule.matches() {
-		w := wantedRule{chain: chain, match: m, set: set, mask: j.rule.maskOf(kind), drop: j.rule.Drop}
+		w := wantedRule{chain: chain, match: m, set: set, mask: j.rule.maskOf(kind), last: j.rule.block(set)}
 		var elements []element
 		for _, e := range m.elements {
 			elements = append(elements, element{key: e.Key, end: e.IntervalEnd})
 		}
-		exprs := append(slices.Clone(m.exprs), verdict(set, w.mask, w.drop)...)
+		exprs := append(slices.Clone(m.exprs), source(set, w.mask, w.last)...)
 		w.text = describe(exprs, func(l *expr.Lookup) string {
 			if l.SetName == "" {
 				return contentsOf(elements)
@@ -140,7 +146,7 @@ func (w *wantedRule) add(c *nftables.Conn, table *nftables.Table) error {
 		}
 		exprs[len(exprs)-1] = &expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID}
 	}
-	rule := &nftables.Rule{Table: table, Chain: &nftables.Chain{Name: w.chain, Table: table}, Exprs: append(exprs, verdict(w.set, w.mask, w.drop)...)}
+	rule := &nftables.Rule{Table: table, Chain: &nftables.Chain{Name: w.chain, Table: table}, Exprs: append(exprs, source(w.set, w.mask, w.last)...)}
 	if w.front {
 		c.InsertRule(rule)
 	} else {
@@ -165,12 +171,11 @@ func mergePorts(ports []PortRange) []PortRange {
 	return out
 }
 
-// verdict looks the source address up, under a mask if there is one, and rejects
-// or drops.
-func verdict(set *nftables.Set, mask []byte, drop bool) []expr.Any {
-	family, offset, length, code := byte(unix.NFPROTO_IPV4), uint32(12), uint32(4), uint8(3) // ICMP port unreachable
+// source looks the source address up, under a mask if there is one.
+func source(set *nftables.Set, mask []byte, last []expr.Any) []expr.Any {
+	family, offset, length := byte(unix.NFPROTO_IPV4), uint32(12), uint32(4)
 	if set.KeyType == nftables.TypeIP6Addr {
-		family, offset, length, code = unix.NFPROTO_IPV6, 8, 16, 4 // ICMPv6 port unreachable
+		family, offset, length = unix.NFPROTO_IPV6, 8, 16
 	}
 	out := []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
@@ -180,9 +185,5 @@ func verdict(set *nftables.Set, mask []byte, drop bool) []expr.Any {
 	if mask != nil {
 		out = append(out, &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: length, Mask: mask, Xor: make([]byte, length)})
 	}
-	out = append(out, &expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID})
-	if drop {
-		return append(out, &expr.Verdict{Kind: expr.VerdictDrop})
-	}
-	return append(out, &expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: code})
+	return append(append(out, &expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID}), last...)
 }

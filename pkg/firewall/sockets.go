@@ -71,10 +71,14 @@ func CutOff(rule Rule, banned []netip.Prefix) (int, error) {
 
 // covers reports whether the rule is about a port.
 func (r Rule) covers(protocol string, port uint16) bool {
-	if len(r.Protocols) == 0 {
+	if len(r.Protocols) == 0 && !r.AnyProtocol {
 		return true
 	}
-	for _, p := range r.Protocols {
+	protocols := r.Protocols
+	if r.AnyProtocol {
+		protocols = []string{protocol}
+	}
+	for _, p := range protocols {
 		if p != protocol {
 			continue
 		}

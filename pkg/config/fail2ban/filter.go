@@ -103,6 +103,12 @@ func readDefinition(c *Config, names []string, outer, given *Options, all bool) 
 			if _, ok := d.init.Get(name); ok {
 				continue
 			}
+			// As of 1.1.1 what is given stands in place of [Init?family=…]'s, too.
+			if m := conditional.FindStringSubmatch(name); m != nil {
+				if given, ok := d.vars[m[1]]; ok {
+					v = given
+				}
+			}
 			d.init.Set(name, v)
 		}
 	}

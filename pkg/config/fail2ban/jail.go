@@ -309,7 +309,7 @@ func (j *Jail) fail(option, format string, args ...any) error {
 	return &Error{v.File, v.Line, fmt.Sprintf(format, args...)}
 }
 
-var oneAction = regexp.MustCompile(`(?s)^(?:[^\[\s]+(?:\s*\[\s*(?:[\w\-.]+=(?:"[^"]*"|'[^']*'|[^,\]]*)\s*(?:,|\]\s*\[)?\s*)*\])?)`)
+var oneAction = regexp.MustCompile(`(?s)^(?:[^\[\s]+(?:\s*\[\s*(?:` + optionName + `=(?:"[^"]*"|'[^']*'|[^,\]]*)\s*(?:,|\]\s*\[)?\s*)*\])?)`)
 
 // SplitActions parts several actions with their options, which may go over
 // several lines.

@@ -42,9 +42,13 @@ func (o *Options) Clone() *Options {
 	return c
 }
 
+// optionName is that of an option in brackets, as of 1.1.1 also of one for a family only:
+// NAME?family=inet6.
+const optionName = `[\w\-.]+(?:\?[\w\-.]+=[\w\-.]+)?`
+
 var (
 	nameWithOptions = regexp.MustCompile(`(?s)^([^\[]+)(?:\[(.*)\])?\s*$`)
-	oneOption       = regexp.MustCompile(`(?s)^\s*([\w\-.]+)=(?:"([^"]*)"|'([^']*)'|([^,\]]*))`)
+	oneOption       = regexp.MustCompile(`(?s)^\s*(` + optionName + `)=(?:"([^"]*)"|'([^']*)'|([^,\]]*))`)
 	afterOption     = regexp.MustCompile(`(?s)^(?:,|\]\s*\[|$)`)
 )
 

@@ -1,0 +1,166 @@
+package config
+
+import (
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"bailiff/pkg/action"
+	"bailiff/pkg/firewall"
+	"bailiff/pkg/references"
+)
+
+// nftActions are uses of the stock nftables action; byCommand says that one does what the
+// kernel's sets of a jail don't.
+var nftActions = []struct {
+	action    string
+	byCommand bool
+	only      string // as of this version
+}{
+	{action: `nftables`},
+	{action: `nftables-multiport[port="http,https"]`},
+	{action: `nftables[type=allports]`},
+	{action: `nftables[type=allports, protocol="tcp,udp"]`},
+	{action: `nftables[type=multiport, port="ssh,8000:8100", protocol="tcp,udp"]`},
+	{action: `nftables[blocktype=drop]`},
+	{action: `nftables[blocktype="counter drop"]`},
+	{action: `nftables[blocktype="reject with tcp reset"]`},
+	{action: `nftables[blocktype="counter reject with icmpx type admin-prohibited"]`},
+	{action: `nftables[blocktype="reject with icmpx type host-unreachable", port=443]`},
+	{action: `nftables[chain_hook=forward, chain_priority=-10]`},
+	{action: `nftables[chain_hook=prerouting, chain_priority="raw - 5", table=guard, chain=first]`},
+	{action: `nftables[type=custom, rule_match-custom="tcp dport 8080"]`},
+	{action: `nftables[type=custom, rule_match-custom=]`},
+	{action: `nftables[nftables="/usr/sbin/nft"]`},
+	{action: `nftables[name=other]`, byCommand: true},
+	{action: `nftables[table_family=ip]`, byCommand: true},
+	{action: `nftables[chain_type=nat, chain_hook=prerouting, blocktype="redirect to 2222"]`, byCommand: true},
+	{action: `nftables[blocktype="jump elsewhere"]`, byCommand: true},
+	{action: `nftables[actionban="<nftables> add element <table_family> <table> <addr_set> \{ <ip> \}; echo <ip>"]`, byCommand: true},
+	{action: `nftables[actionstart="touch /tmp/x"]`, byCommand: true},
+	{action: `nftables[type=multiport, protocol=all, port="ssh,80"]`, only: "1.1.1"},
+	{action: `nftables[type=allports, protocol=all]`, only: "1.1.1"},
+	{action: `nftables[addr_options=]`, only: "1.1.1"},
+	{action: `nftables[blocktype=drop, blocktype?family=inet6="reject"]`, only: "1.1.1", byCommand: true},
+	{action: `nftables[blocktype="reject with icmp type host-prohibited", blocktype?family=inet6="reject with icmpv6 type no-route"]`, only: "1.1.1"},
+}
+
+// TestNativeActions: the stock nftables action of each fail2ban is known by what it does,
+// whatever its parameters are, and the rules that are made in its place are those that its
+// own commands make, as nft lists them.
+func TestNativeActions(t *testing.T) {
+	all, err := references.All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range all {
+		version, _, _ := strings.Cut(r.Version, "-")
+		for _, c := range nftActions {
+			if c.only != "" && version < c.only {
+				continue
+			}
+			t.Run(version+" "+c.action, func(t *testing.T) {
+				text := c.action + "[name=x]"
+				if name, options, ok := strings.Cut(c.action, "["); ok {
+					text = name + "[name=x, " + options
+				}
+				dir := directory(
+					t, "filter.d/f.conf", "[Definition]\nfailregex = ^f <HOST>\n",
+					"jail.conf", "[x]\nenabled = true\nfilter = f\nlogpath = /x.log\naction = "+text+"\n",
+				)
+				if out, err := exec.Command("cp", "-a", filepath.Join(r.Config, "action.d"), dir).CombinedOutput(); err != nil {
+					t.Fatalf("%v: %s", err, out)
+				}
+				cfg := load(t, Options{Path: dir})
+				j := jail(t, cfg, "x")
+				if j.Broken() != nil || j.Unenforced != c.byCommand {
+					t.Fatalf("%v; by commands %v, want %v", j.Broken(), j.Unenforced, c.byCommand)
+				}
+				if c.byCommand {
+					return
+				}
+				theirs := ruleset(t, cfg.Firewall.Table, func() {
+					for _, family := range []string{"inet4", "inet6"} {
+						v, err := j.Native.Resolve(family)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if out, err := exec.Command("sh", "-c", action.Fill(v.Values["actionstart"], func(string) (string, bool) { return "", false }, nil).Text).CombinedOutput(); err != nil {
+							t.Fatalf("%v: %s\n%s", err, out, v.Values["actionstart"])
+						}
+					}
+				})
+				ours := ruleset(t, cfg.Firewall.Table, func() {
+					f, _, err := firewall.Open(firewall.Options{Table: cfg.Firewall.Table, Chain: cfg.Firewall.Chain, Hooks: cfg.Firewall.Hooks}, j.Rule)
+					if err != nil {
+						t.Fatal(err)
+					}
+					f.Close()
+				})
+				if !slices.Equal(ours, theirs) {
+					t.Errorf("ours\n\t%s\ntheirs\n\t%s", strings.Join(ours, "\n\t"), strings.Join(theirs, "\n\t"))
+				}
+			})
+		}
+	}
+}
+
+// ruleset returns the chains and rules of a table that are made by do, in a network
+// namespace of its own.
+func ruleset(t *testing.T, table string, do func()) (lines []string) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			t.Errorf("%v: this test makes a network namespace: run it as root (make test says how)", err)
+			return
+		}
+		do()
+		out, err := exec.Command("nft", "-y", "-p", "list", "table", "inet", table).CombinedOutput()
+		if err != nil {
+			t.Errorf("%v: %s", err, out)
+			return
+		}
+		for line := range strings.Lines(string(out)) {
+			line = strings.TrimSpace(line)
+			if strings.Contains(line, "hook ") || strings.Contains(line, "saddr ") || strings.HasPrefix(line, "chain ") {
+				lines = append(lines, line)
+			}
+		}
+		slices.Sort(lines)
+	}()
+	<-done
+	return lines
+}
+
+// TestNftCommands: what is not understood of a script is not taken for something else.
+func TestNftCommands(t *testing.T) {
+	for text, want := range map[string]string{
+		"nft add table inet t": "add table inet t",
+		"/sbin/nft -- add chain inet t c \\{ type filter hook input priority -1 \\; \\}":         "add chain inet t c { type filter hook input priority -1 ; }",
+		"for p in $(echo 'tcp,udp' | sed 's/,/ /g'); do\nnft a b $p\ndone":                       "a b tcp|a b udp",
+		"for p in $(echo '' | sed 's/,/ /g'); do\nnft a b $p\ndone\nnft a b c":                   "a b c",
+		"if [ 'tcp' != \"all\" ]; then\nnft a b c\nelse\nnft d e f\nfi":                          "a b c",
+		"if [ 'all' != \"all\" ]; then\nnft a b c\nelse\nnft d e f\nfi":                          "d e f",
+		"if [ 'all' = 'all' ]; then\nnft a b c\nfi\nnft d e f":                                   "a b c|d e f",
+		"if [ 'a' = 'b' ]; then\nfor p in $(echo 'x' | sed 's/,/ /g'); do\nnft a $p c\ndone\nfi": "",
+		"nft a b c; rm x": "-", "nft a b c | rm": "-", "nft a $x c": "-", "echo nft a b c": "-", "if [ 'a' = 'b' ]; then\nnft a b c": "-",
+		"done": "-", "else": "-", "fi\nnft a b c": "-", "nft a b c &": "-", "nft a `x` c": "-", "nft a b c > d": "-", "nft a b '": "-", "for p in *; do\nnft a b c\ndone": "-",
+	} {
+		cs, ok := nftCommands(text)
+		var got []string
+		for _, c := range cs {
+			got = append(got, strings.Join(c, " "))
+		}
+		if ok != (want != "-") || ok && strings.Join(got, "|") != want {
+			t.Errorf("%q: %q, %v; want %q", text, got, ok, want)
+		}
+	}
+}

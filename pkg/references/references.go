@@ -1,0 +1,42 @@
+// Package references tells tests which real fail2bans there are to ask: Debian 12's,
+// installed, and those of newer releases, unpacked beside it by scripts/fail2bans.
+package references
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// A Fail2ban is one to ask.
+type Fail2ban struct {
+	Suite   string // of Debian: bookworm, trixie, sid
+	Version string // of the package, as 1.1.1-1
+	Lib     string // the directory that holds its Python package
+	Config  string // its configuration as Debian ships it
+}
+
+// All returns those that make packages unpacked, the oldest first. The error says what to
+// do where it was not run.
+func All() ([]Fail2ban, error) {
+	_, file, _, _ := runtime.Caller(0)
+	list := filepath.Join(filepath.Dir(file), "../../tmp/fail2bans/versions")
+	text, err := os.ReadFile(list)
+	if err != nil {
+		return nil, fmt.Errorf("%w (make packages unpacks the fail2bans that tests ask)", err)
+	}
+	var out []Fail2ban
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) != 4 {
+			return nil, fmt.Errorf("%s: %q: want SUITE VERSION LIB CONFIG", list, line)
+		}
+		out = append(out, Fail2ban{f[0], f[1], f[2], f[3]})
+	}
+	if len(out) < 3 {
+		return nil, fmt.Errorf("%s names %d, want 3 (make packages unpacks them)", list, len(out))
+	}
+	return out, nil
+}
