@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"bailiff/pkg/action"
+	"bailiff/pkg/references"
 )
 
 // noted is a command that was to be run.
@@ -81,8 +82,22 @@ func actionJails(t *testing.T, tree string) []string {
 // TestActionCommands: the commands of all of fail2ban's actions, and of some more,
 // are those that fail2ban runs, in the same order and with the same values.
 func TestActionCommands(t *testing.T) {
+	all, err := references.All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range all {
+		t.Run(r.Version, func(t *testing.T) { commandsOf(t, r.Config) })
+	}
+}
+
+func commandsOf(t *testing.T, config string) {
+	newest, err := references.Newest()
+	if err != nil {
+		t.Fatal(err)
+	}
 	tree := filepath.Join(t.TempDir(), "etc")
-	if out, err := exec.Command("cp", "-a", "/etc/fail2ban", tree).CombinedOutput(); err != nil {
+	if out, err := exec.Command("cp", "-a", config, tree).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s (make test installs Debian's fail2ban)", err, out)
 	}
 	if err := os.RemoveAll(filepath.Join(tree, "jail.d")); err != nil {
@@ -90,6 +105,7 @@ func TestActionCommands(t *testing.T) {
 	}
 	names := actionJails(t, tree)
 	cmd := exec.Command("/usr/bin/python3", "testdata/actions.py", tree)
+	cmd.Env = newest.Env()
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

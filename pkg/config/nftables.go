@@ -203,7 +203,7 @@ func (n *native) takeMatch(words []string, no int) bool {
 	case len(words) > 2 && words[0] == "th" && words[1] == "dport":
 		n.rule.AnyProtocol, n.ports = true, list(words[2:])
 		return no == 0
-	case len(words) > 2 && words[1] == "dport" && firewall.HasPorts(words[0]):
+	case len(words) > 2 && words[1] == "dport" && firewall.KnownProtocol(words[0]): // one without ports is told later
 		ports := list(words[2:])
 		if no > 0 && ports != n.ports {
 			return false

@@ -40,3 +40,16 @@ func All() ([]Fail2ban, error) {
 	}
 	return out, nil
 }
+
+// Newest returns the newest of them: it is the one whose behaviour counts, whatever
+// version a configuration is of.
+func Newest() (Fail2ban, error) {
+	all, err := All()
+	if err != nil {
+		return Fail2ban{}, err
+	}
+	return all[len(all)-1], nil
+}
+
+// Env returns the environment in which Python finds this one before any other.
+func (f Fail2ban) Env() []string { return append(os.Environ(), "PYTHONPATH="+f.Lib) }

@@ -230,65 +230,71 @@ func difference(got, want []string) string {
 	return b.String()
 }
 
-// TestDebianJails compares every option of every jail that Debian's package
-// has, all of them enabled.
+// TestDebianJails compares every option of every jail of each fail2ban, all of
+// them enabled.
 func TestDebianJails(t *testing.T) {
 	o := startOracle(t)
-	dir := t.TempDir()
-	if out, err := exec.Command("cp", "-r", tree+"/.", dir).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "jail.local"), []byte("[DEFAULT]\nenabled = true\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if n := compareTree(t, o, dir); n < 80 {
-		t.Errorf("%d jails: is the package whole?", n)
-	} else {
-		t.Logf("%d jails", n)
+	for _, r := range releases(t) {
+		t.Run(r.Version, func(t *testing.T) {
+			dir := t.TempDir()
+			if out, err := exec.Command("cp", "-r", r.Config+"/.", dir).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "jail.local"), []byte("[DEFAULT]\nenabled = true\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if n := compareTree(t, o, dir); n < 80 {
+				t.Errorf("%d jails: is the package whole?", n)
+			} else {
+				t.Logf("%d jails", n)
+			}
+		})
 	}
 }
 
 // trees are configurations that show how parts play together: file, text, …
 // Each has the filter f and the actions a and b unless it brings its own.
 var trees = map[string][]string{
-	"plain":                     {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a\nmaxretry = 3\n"},
-	"local over conf":           {"jail.conf", "[DEFAULT]\nbantime = 10m\n[x]\nenabled = false\nfilter = f\naction = a\nmaxretry = 3\n", "jail.local", "[DEFAULT]\nbantime = 1h\n[x]\nenabled = true\nfindtime = 5m\n"},
-	"jail.d, in order":          {"jail.conf", "[x]\nfilter = f\naction = a\nmaxretry = 1\n", "jail.d/20.conf", "[x]\nmaxretry = 20\nenabled = true\n", "jail.d/10.conf", "[x]\nmaxretry = 10\n", "jail.d/10.local", "[x]\nmaxretry = 11\n", "jail.local", "[x]\nmaxretry = 5\nbantime = 5\n"},
-	"only local":                {"jail.local", "[x]\nenabled = yes\nfilter = f\naction = a\n"},
-	"includes":                  {"jail.conf", "[INCLUDES]\nbefore = one.conf two.conf\n  paths.conf\nafter = last.local\n[x]\nenabled = 1\nfilter = f\nport = %(myport)s\naction = a[port=%(port)s]\nlogpath = %(mylog)s\n", "paths.conf", "[INCLUDES]\nbefore = deep.conf\n[DEFAULT]\nmyport = 1234\nmylog = /nowhere/x.log\n", "deep.conf", "[DEFAULT]\nmyport = 99\n", "last.local", "[x]\nmaxretry = 7\n"},
-	"include of itself":         {"jail.conf", "[INCLUDES]\nbefore = jail.conf\n[x]\nenabled = on\nfilter = f\naction = a\n"},
-	"known of a later file":     {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a\nignoreip = 127.0.0.1\n", "jail.local", "[x]\nignoreip = %(known/ignoreip)s, 10.0.0.0/8 ::1\n"},
-	"known of DEFAULT":          {"jail.conf", "[DEFAULT]\nbase = a\nenabled = true\nfilter = f\n[x]\naction = %(base)s[name=%(__name__)s]\n"},
-	"known of the filter":       {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a\nfailregex = %(known/failregex)s\n  ^more <HOST>$\n"},
-	"section/option":            {"jail.conf", "[y]\nport = 42\n[x]\nenabled = true\nfilter = f\naction = a[port=%(y/port)s]\n"},
-	"nested interpolation":      {"jail.conf", "[DEFAULT]\na1 = b\nact = %(a1)s[x=\"%(word)s\"]\nword = w %(deep)s\ndeep = d%%d\n[x]\nenabled = true\nfilter = f\naction = %(act)s\n"},
-	"filter options":            {"jail.conf", "[x]\nenabled = true\nfilter = f[what=\"a, b\", other='c d']\naction = a\n"},
-	"filter options in groups":  {"jail.conf", "[x]\nenabled = true\nfilter = f[what=1][other=2]\naction = a\n"},
-	"filter with local":         {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a\n", "filter.d/f.local", "[Definition]\nfailregex = ^local <HOST> %(known/failregex)s$\nmaxlines = 3\n"},
-	"filter's parameter":        {"jail.conf", "[x]\nenabled = true\nfilter = p[who=me]\naction = a\n", "filter.d/p.conf", "[Definition]\n_x = <who> and %(__name__)s\nfailregex = ^%(_x)s <HOST> <inner_<who>>$\ninner_me = I\ninner_you = you\ndatepattern = ^%%Y\n[Init]\nwho = you\n"},
-	"own regexes":               {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a\nfailregex = ^own <HOST>\nignoreregex = ^never\n  ^nobody\nusedns = no\ndatepattern = {^LN-BEG}\n"},
-	"journal":                   {"jail.conf", "[x]\nenabled = true\nbackend = systemd[journalflags=1]\nfilter = j\naction = a\nlogpath = /nowhere\n", "filter.d/j.conf", "[Definition]\nfailregex = ^<lt_<logtype>/pre> <HOST>\njournalmatch = _A=1 + _B=2\n [lt_file]\n[lt_file]\npre = file\n[lt_journal]\npre = journal\n"},
-	"several actions":           {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a[port=1]\n         b[name=second, port=\"2,3\"]\n   a[actname=third]\n"},
-	"action over lines":         {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a[port=1,\n     protocol=udp,\n  text=\"several\n   lines\"]\n"},
-	"action's conditional":      {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = c[block=now]\n", "action.d/c.conf", "[Definition]\nactionban = ban <ip> <block> <cmd> <known/block>\nactionstart = start <name> %(opt)s\nopt = of <name>\n[Init]\nblock = later\ncmd = iptables\n[Init?family=inet6]\ncmd = ip6tables\n"},
-	"action with local":         {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a\n", "action.d/a.local", "[Init]\nport = 99\n[Definition]\nactionunban = local <ip>\n"},
-	"python action":             {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = mail.py[host=localhost, actname=post]\n"},
-	"times and increments":      {"jail.conf", "[DEFAULT]\nbantime.increment = true\nbantime.rndtime = 5m\nbantime.maxtime = 1w\nbantime.factor = 2\nbantime.formula = ban.Time * (1<<(ban.Count if ban.Count<20 else 20)) * banFactor\nbantime.multipliers = 1 2 4\nbantime.overalljails = no\n[x]\nenabled = true\nfilter = f\naction = a\nbantime = 1d 12h\nmaxmatches = 9\n"},
-	"ignore things":             {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a\nignoreself = false\nignoreip = 1.2.3.4,5.6.7.8\n  www.example.org\nignorecommand = /bin/test <ip>\nignorecache = key=\"<ip>\", max-count=100, max-time=5m\nlogtimezone = UTC+0100\nlogencoding = latin1\n"},
-	"comments":                  {"jail.conf", "# first\n; second\n[x] \nenabled = true ; why\nfilter = f\n# between\naction = a\n  # within\n\n  b[port=7]\nmaxretry: 4\n"},
-	"unknown filter":            {"jail.conf", "[x]\nenabled = true\nfilter = nowhere\naction = a\n[y]\nenabled = true\nfilter = f\naction = a\n"},
-	"unknown action":            {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = nowhere\n[y]\nenabled = true\nfilter = f\naction = a\n"},
-	"bad options":               {"jail.conf", "[x]\nenabled = true\nfilter = f[what\naction = a\n[y]\nenabled = true\nfilter = f\naction = a\n"},
-	"no filter":                 {"jail.conf", "[x]\nenabled = true\naction = a\n"},
-	"no action":                 {"jail.conf", "[x]\nenabled = true\nfilter = f\n"},
-	"not enabled and broken":    {"jail.conf", "[x]\nfilter = nowhere\n[y]\nenabled = true\nfilter = f\naction = a\n"},
-	"capital names":             {"jail.conf", "[X]\nEnabled = TRUE\nFilter = f\nACTION = a[Port=1]\nMaxRetry = 2\n"},
-	"log files":                 {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a\nlogpath = %(fail2ban_confpath)s/log*.txt\n   %(fail2ban_confpath)s/tail.txt tail\n", "log1.txt", "", "log2.txt", "", "tail.txt", ""},
-	"percent signs":             {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a[text=\"100%%\"]\ndatepattern = %%Y-%%m\n"},
-	"tags that stay":            {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = b[text=\"<ip> <nosuch> <HOST>\"]\n"},
-	"default in a later file":   {"jail.conf", "[DEFAULT]\nmaxretry = 1\n[x]\nenabled = true\nfilter = f\naction = a\n", "jail.d/z.local", "[DEFAULT]\nmaxretry = 8\n"},
-	"same jail in three files":  {"jail.conf", "[x]\nfilter = f\n", "jail.d/a.conf", "[x]\naction = a\n", "jail.d/b.conf", "[x]\nenabled = true\n"},
-	"options with equals signs": {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a[text=\"a=b, c=d\", cmd='x=\"y\"']\n"},
+	"plain":                      {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a\nmaxretry = 3\n"},
+	"local over conf":            {"jail.conf", "[DEFAULT]\nbantime = 10m\n[x]\nenabled = false\nfilter = f\naction = a\nmaxretry = 3\n", "jail.local", "[DEFAULT]\nbantime = 1h\n[x]\nenabled = true\nfindtime = 5m\n"},
+	"jail.d, in order":           {"jail.conf", "[x]\nfilter = f\naction = a\nmaxretry = 1\n", "jail.d/20.conf", "[x]\nmaxretry = 20\nenabled = true\n", "jail.d/10.conf", "[x]\nmaxretry = 10\n", "jail.d/10.local", "[x]\nmaxretry = 11\n", "jail.local", "[x]\nmaxretry = 5\nbantime = 5\n"},
+	"an option of a family":      {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = c[blocktype=\"DROP\", blocktype?family=inet6=\"REJECT\"]\n", "action.d/c.conf", "[Definition]\nactionban = c <blocktype>\n[Init]\nblocktype = A\n[Init?family=inet6]\nblocktype = B\nother = C\n"},
+	"an option for all families": {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = c[blocktype=DROP, other=D]\n\tc[actname=two, other?family=inet6=E]\n", "action.d/c.conf", "[Definition]\nactionban = c <blocktype>\n[Init]\nblocktype = A\n[Init?family=inet6]\nblocktype = B\nother = C\n"},
+	"only local":                 {"jail.local", "[x]\nenabled = yes\nfilter = f\naction = a\n"},
+	"includes":                   {"jail.conf", "[INCLUDES]\nbefore = one.conf two.conf\n  paths.conf\nafter = last.local\n[x]\nenabled = 1\nfilter = f\nport = %(myport)s\naction = a[port=%(port)s]\nlogpath = %(mylog)s\n", "paths.conf", "[INCLUDES]\nbefore = deep.conf\n[DEFAULT]\nmyport = 1234\nmylog = /nowhere/x.log\n", "deep.conf", "[DEFAULT]\nmyport = 99\n", "last.local", "[x]\nmaxretry = 7\n"},
+	"include of itself":          {"jail.conf", "[INCLUDES]\nbefore = jail.conf\n[x]\nenabled = on\nfilter = f\naction = a\n"},
+	"known of a later file":      {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a\nignoreip = 127.0.0.1\n", "jail.local", "[x]\nignoreip = %(known/ignoreip)s, 10.0.0.0/8 ::1\n"},
+	"known of DEFAULT":           {"jail.conf", "[DEFAULT]\nbase = a\nenabled = true\nfilter = f\n[x]\naction = %(base)s[name=%(__name__)s]\n"},
+	"known of the filter":        {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a\nfailregex = %(known/failregex)s\n  ^more <HOST>$\n"},
+	"section/option":             {"jail.conf", "[y]\nport = 42\n[x]\nenabled = true\nfilter = f\naction = a[port=%(y/port)s]\n"},
+	"nested interpolation":       {"jail.conf", "[DEFAULT]\na1 = b\nact = %(a1)s[x=\"%(word)s\"]\nword = w %(deep)s\ndeep = d%%d\n[x]\nenabled = true\nfilter = f\naction = %(act)s\n"},
+	"filter options":             {"jail.conf", "[x]\nenabled = true\nfilter = f[what=\"a, b\", other='c d']\naction = a\n"},
+	"filter options in groups":   {"jail.conf", "[x]\nenabled = true\nfilter = f[what=1][other=2]\naction = a\n"},
+	"filter with local":          {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a\n", "filter.d/f.local", "[Definition]\nfailregex = ^local <HOST> %(known/failregex)s$\nmaxlines = 3\n"},
+	"filter's parameter":         {"jail.conf", "[x]\nenabled = true\nfilter = p[who=me]\naction = a\n", "filter.d/p.conf", "[Definition]\n_x = <who> and %(__name__)s\nfailregex = ^%(_x)s <HOST> <inner_<who>>$\ninner_me = I\ninner_you = you\ndatepattern = ^%%Y\n[Init]\nwho = you\n"},
+	"own regexes":                {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a\nfailregex = ^own <HOST>\nignoreregex = ^never\n  ^nobody\nusedns = no\ndatepattern = {^LN-BEG}\n"},
+	"journal":                    {"jail.conf", "[x]\nenabled = true\nbackend = systemd[journalflags=1]\nfilter = j\naction = a\nlogpath = /nowhere\n", "filter.d/j.conf", "[Definition]\nfailregex = ^<lt_<logtype>/pre> <HOST>\njournalmatch = _A=1 + _B=2\n [lt_file]\n[lt_file]\npre = file\n[lt_journal]\npre = journal\n"},
+	"several actions":            {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a[port=1]\n         b[name=second, port=\"2,3\"]\n   a[actname=third]\n"},
+	"action over lines":          {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a[port=1,\n     protocol=udp,\n  text=\"several\n   lines\"]\n"},
+	"action's conditional":       {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = c[block=now]\n", "action.d/c.conf", "[Definition]\nactionban = ban <ip> <block> <cmd> <known/block>\nactionstart = start <name> %(opt)s\nopt = of <name>\n[Init]\nblock = later\ncmd = iptables\n[Init?family=inet6]\ncmd = ip6tables\n"},
+	"action with local":          {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a\n", "action.d/a.local", "[Init]\nport = 99\n[Definition]\nactionunban = local <ip>\n"},
+	"python action":              {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = mail.py[host=localhost, actname=post]\n"},
+	"times and increments":       {"jail.conf", "[DEFAULT]\nbantime.increment = true\nbantime.rndtime = 5m\nbantime.maxtime = 1w\nbantime.factor = 2\nbantime.formula = ban.Time * (1<<(ban.Count if ban.Count<20 else 20)) * banFactor\nbantime.multipliers = 1 2 4\nbantime.overalljails = no\n[x]\nenabled = true\nfilter = f\naction = a\nbantime = 1d 12h\nmaxmatches = 9\n"},
+	"ignore things":              {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a\nignoreself = false\nignoreip = 1.2.3.4,5.6.7.8\n  www.example.org\nignorecommand = /bin/test <ip>\nignorecache = key=\"<ip>\", max-count=100, max-time=5m\nlogtimezone = UTC+0100\nlogencoding = latin1\n"},
+	"comments":                   {"jail.conf", "# first\n; second\n[x] \nenabled = true ; why\nfilter = f\n# between\naction = a\n  # within\n\n  b[port=7]\nmaxretry: 4\n"},
+	"unknown filter":             {"jail.conf", "[x]\nenabled = true\nfilter = nowhere\naction = a\n[y]\nenabled = true\nfilter = f\naction = a\n"},
+	"unknown action":             {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = nowhere\n[y]\nenabled = true\nfilter = f\naction = a\n"},
+	"bad options":                {"jail.conf", "[x]\nenabled = true\nfilter = f[what\naction = a\n[y]\nenabled = true\nfilter = f\naction = a\n"},
+	"no filter":                  {"jail.conf", "[x]\nenabled = true\naction = a\n"},
+	"no action":                  {"jail.conf", "[x]\nenabled = true\nfilter = f\n"},
+	"not enabled and broken":     {"jail.conf", "[x]\nfilter = nowhere\n[y]\nenabled = true\nfilter = f\naction = a\n"},
+	"capital names":              {"jail.conf", "[X]\nEnabled = TRUE\nFilter = f\nACTION = a[Port=1]\nMaxRetry = 2\n"},
+	"log files":                  {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a\nlogpath = %(fail2ban_confpath)s/log*.txt\n   %(fail2ban_confpath)s/tail.txt tail\n", "log1.txt", "", "log2.txt", "", "tail.txt", ""},
+	"percent signs":              {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a[text=\"100%%\"]\ndatepattern = %%Y-%%m\n"},
+	"tags that stay":             {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = b[text=\"<ip> <nosuch> <HOST>\"]\n"},
+	"default in a later file":    {"jail.conf", "[DEFAULT]\nmaxretry = 1\n[x]\nenabled = true\nfilter = f\naction = a\n", "jail.d/z.local", "[DEFAULT]\nmaxretry = 8\n"},
+	"same jail in three files":   {"jail.conf", "[x]\nfilter = f\n", "jail.d/a.conf", "[x]\naction = a\n", "jail.d/b.conf", "[x]\nenabled = true\n"},
+	"options with equals signs":  {"jail.conf", "[x]\nenabled = true\nfilter = f\naction = a[text=\"a=b, c=d\", cmd='x=\"y\"']\n"},
 }
 
 var common = []string{

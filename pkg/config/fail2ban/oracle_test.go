@@ -13,13 +13,22 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"bailiff/pkg/references"
 )
 
-const (
-	python = "/usr/bin/python3"
-	tree   = "/etc/fail2ban"
-	logs   = "/usr/lib/python3/dist-packages/fail2ban/tests/files/logs"
-)
+const python = "/usr/bin/python3"
+
+// releases are the fail2bans whose configurations are compared; what is asked is the
+// newest.
+func releases(t *testing.T) []references.Fail2ban {
+	t.Helper()
+	all, err := references.All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
 
 // oracle is the real fail2ban's own reader.
 type oracle struct {
@@ -35,10 +44,12 @@ type answer struct {
 
 func startOracle(t *testing.T) *oracle {
 	t.Helper()
-	if _, err := os.Stat(filepath.Join(tree, "jail.conf")); err != nil {
-		t.Fatalf("%v: this test needs Debian's package fail2ban (make test installs it)", err)
+	newest, err := references.Newest()
+	if err != nil {
+		t.Fatal(err)
 	}
 	cmd := exec.Command(python, "testdata/ask.py")
+	cmd.Env = newest.Env()
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -74,10 +85,10 @@ func (o *oracle) ask(t *testing.T, question map[string]any) answer {
 var filterOptionsLine = regexp.MustCompile(`(?m)^#+ ?filterOptions:(.+)$`)
 
 // optionSets are the options under which fail2ban's own tests read a filter.
-func optionSets(t *testing.T, name string) []map[string]any {
+func optionSets(t *testing.T, r references.Fail2ban, name string) []map[string]any {
 	t.Helper()
 	sets := []map[string]any{{}, {"logtype": "journal"}, {"logtype": "file"}}
-	data, err := os.ReadFile(filepath.Join(logs, name))
+	data, err := os.ReadFile(filepath.Join(r.Lib, "fail2ban/tests/files/logs", name))
 	if err != nil {
 		return sets
 	}
@@ -154,10 +165,17 @@ func theirs(a answer) []string {
 	return out
 }
 
-// TestFilters resolves every filter of Debian's package with every set of
+// TestFilters resolves every filter of each fail2ban with every set of
 // options that its tests use, and compares with fail2ban.
 func TestFilters(t *testing.T) {
 	o := startOracle(t)
+	for _, r := range releases(t) {
+		t.Run(r.Version, func(t *testing.T) { filters(t, o, r) })
+	}
+}
+
+func filters(t *testing.T, o *oracle, r references.Fail2ban) {
+	tree := r.Config
 	files, _ := filepath.Glob(filepath.Join(tree, "filter.d", "*.conf"))
 	n := 0
 	for _, file := range files {
@@ -165,7 +183,7 @@ func TestFilters(t *testing.T) {
 		if strings.HasSuffix(name, "common") {
 			continue
 		}
-		for _, set := range optionSets(t, name) {
+		for _, set := range optionSets(t, r, name) {
 			given := &Options{}
 			for _, k := range slices.Sorted(maps.Keys(set)) {
 				given.Set(k, fmt.Sprint(set[k]))

@@ -9,7 +9,6 @@ and taken for done. Commands that hold "fail-once" fail the first time.
 """
 import json, logging, sys
 
-sys.path.insert(0, "/usr/lib/python3/dist-packages")
 from fail2ban.client.jailsreader import JailsReader
 from fail2ban.server import action as f2baction
 from fail2ban.server.ipdns import DNSUtils
