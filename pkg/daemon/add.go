@@ -30,7 +30,7 @@ func (d *Daemon) addJail(c *command) (any, error) {
 	}
 	var err error
 	if s.Journal, s.Polling, err = config.ParseBackend(backend); err != nil {
-		return nil, pyError("ValueError", "Unknown backend "+backend+". Must be among ['pyinotify', 'gamin', 'polling', 'systemd'] or 'auto'")
+		return nil, pyError("ValueError", "Unknown backend "+backend+". Must be among ['pyinotify', 'polling', 'systemd'] or 'auto'")
 	}
 	ctx, release, err := d.turnFor("a new jail")
 	if err != nil {

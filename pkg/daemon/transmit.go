@@ -12,16 +12,13 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/control"
 	"bailiff/pkg/jail"
 )
 
 // The commands of fail2ban's server, with its answers position by position:
 // other people's clients look at those.
-
-// compatVersion is what `version` answers; some dashboards refuse what they don't
-// know.
-const compatVersion = "1.1.0"
 
 func pyError(class string, args ...any) error { return &control.Exception{Class: class, Args: args} }
 
@@ -133,7 +130,7 @@ func (d *Daemon) carryOut(c *command) (any, error) {
 	case "ping":
 		return "pong", nil
 	case "version":
-		return compatVersion, nil
+		return fail2ban.Version, nil // some dashboards refuse what they don't know
 	case "bailiff": // so that a client knows whom it talks to
 		return d.opts.Version, nil
 	case "echo":

@@ -11,7 +11,7 @@ import (
 // fail2ban prints for `get JAIL failregex`, so that both see the same text.
 const (
 	exprIP4  = `(?:::f{4,6}:)?(?P<ip4>(?:\d{1,3}\.){3}\d{1,3})`
-	exprIP6  = `(?P<ip6>(?:[0-9a-fA-F]{1,4}::?|::){1,7}(?:[0-9a-fA-F]{1,4}|(?<=:):))`
+	exprIP6  = `(?P<ip6>(?:[0-9a-fA-F]{1,4}::?|:){1,7}(?:[0-9a-fA-F]{1,4}|(?<=:):))`
 	exprDNS  = `(?P<dns>[\w\-.^_]*\w)`
 	exprCIDR = `(?P<cidr>\d+)`
 	exprBoth = `(?:` + exprIP4 + `|` + exprIP6 + `)`

@@ -53,3 +53,6 @@ func Newest() (Fail2ban, error) {
 
 // Env returns the environment in which Python finds this one before any other.
 func (f Fail2ban) Env() []string { return append(os.Environ(), "PYTHONPATH="+f.Lib) }
+
+// Program returns one of its programs, as fail2ban-client.
+func (f Fail2ban) Program(name string) string { return filepath.Join(f.Lib, "../../../bin", name) }

@@ -10,7 +10,7 @@ import (
 )
 
 // Version is the fail2ban whose configuration this reads; %(fail2ban_version)s.
-const Version = "1.0.2"
+const Version = "1.1.1"
 
 // Jail is a jail with everything filled in.
 type Jail struct {
