@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -32,6 +33,10 @@ func NewClient(socket string) *Client {
 		}},
 	}}
 }
+
+// Close gives back connections that are kept for the next question. The client can be used
+// all the same.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // NotRunningError says that no daemon answers on the socket.
 type NotRunningError struct {
@@ -66,7 +71,10 @@ func (c *Client) call(method, path string, body, into any) error {
 	if err != nil {
 		return &NotRunningError{c.socket, err}
 	}
-	defer res.Body.Close()
+	defer func() { // to its end: else the connection is no good for the next question
+		_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10))
+		res.Body.Close()
+	}()
 	if res.StatusCode != http.StatusOK {
 		var f Failure
 		if err := json.NewDecoder(res.Body).Decode(&f); err != nil || f.Error == "" {

@@ -147,6 +147,10 @@ func (c *crowd) enter(of net.Conn, uid uint32) *conn {
 			c.mu.Unlock()
 			return k
 		}
+		if c.leave() {
+			c.mu.Unlock()
+			continue
+		}
 		worst := c.worst(k.uid, u, trusted)
 		if worst != nil {
 			c.drop(worst)
@@ -180,6 +184,42 @@ func (c *crowd) strangers() int {
 	return n
 }
 
+// leave drops those who have hung up, and were not seen to yet. The caller holds the lock.
+func (c *crowd) leave() (some bool) {
+	for k := range c.conns {
+		if k.doing != waiting && k.polled()&(unix.POLLHUP|unix.POLLERR) != 0 {
+			c.drop(k)
+			some = true
+		}
+	}
+	return some
+}
+
+// polled is what the kernel says of a connection just now.
+func (k *conn) polled() (events int16) {
+	u, ok := k.Conn.(*net.UnixConn)
+	if !ok {
+		return 0
+	}
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		if n, err := unix.Poll(p, 0); err == nil && n > 0 {
+			events = p[0].Revents
+		}
+	})
+	return events
+}
+
+// spoke says that it is not the client who is slow: he has begun a request, and nobody has
+// read it yet.
+func (k *conn) spoke() bool {
+	return (k.doing == silent || k.doing == quiet) && k.polled()&unix.POLLIN != 0
+}
+
 // worst is the connection that has to go for a new one; nil: none. The caller holds
 // the lock.
 func (c *crowd) worst(uid uint32, u *account, trusted bool) *conn {
@@ -196,7 +236,7 @@ func (c *crowd) worst(uid uint32, u *account, trusted bool) *conn {
 			if patient {
 				past -= patience[k.doing]
 			}
-			if past > over {
+			if past > over && !k.spoke() {
 				worst, over = k, past
 			}
 		}

@@ -3,9 +3,11 @@ package control
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -204,5 +206,81 @@ func TestSilentClients(t *testing.T) {
 		if most > x.s.crowd.clients {
 			t.Errorf("%d of at most %d", most, x.s.crowd.clients)
 		}
+	}
+}
+
+// real is a client of root's over a socket.
+func (c *crowdOf) real() (k *conn, client net.Conn) {
+	c.t.Helper()
+	l, err := net.Listen("unix", filepath.Join(c.t.TempDir(), "s"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer l.Close()
+	if client, err = net.Dial("unix", l.Addr().String()); err != nil {
+		c.t.Fatal(err)
+	}
+	of, err := l.Accept()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { client.Close(); of.Close() })
+	return c.enter(of, root), client
+}
+
+// TestCrowdSlowServer: where there is no room, who has hung up goes first, and who has
+// begun a request that was not read yet stays: it is not he who is slow.
+func TestCrowdSlowServer(t *testing.T) {
+	c := newTestCrowd(t, Owner, bounds{clients: 3, perUser: 3})
+	asks, client := c.real()
+	if _, err := client.Write([]byte("G")); err != nil {
+		t.Fatal(err)
+	}
+	asks.been(silent, 10*time.Second)
+	says, _ := c.real()
+	says.been(silent, 5*time.Second)
+	left, client := c.real()
+	client.Close()
+	if next, _ := c.real(); !next.in() || left.in() || !asks.in() || !says.in() {
+		t.Errorf("who has hung up is not who went: next %v, who hung up %v, asks %v, silent %v", next.in(), left.in(), asks.in(), says.in())
+	}
+	if next, _ := c.real(); !next.in() || !asks.in() || says.in() {
+		t.Errorf("who is silent is not who went: next %v, asks %v, silent %v", next.in(), asks.in(), says.in())
+	}
+	asks.been(quiet, time.Minute)
+	if !asks.spoke() {
+		t.Error("a second request was not seen")
+	}
+}
+
+// TestClientKeepsConnection: a client that asks again and again has one connection,
+// however long the answers are.
+func TestClientKeepsConnection(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns atomic.Int32
+	s := &http.Server{
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				conns.Add(1)
+			}
+		},
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, "{\"version\": %q}\n", strings.Repeat("x", 1<<20))
+		}),
+	}
+	go func() { _ = s.Serve(l) }()
+	defer s.Close()
+	c := NewClient(path)
+	for range 5 {
+		if _, err := c.Status(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := conns.Load(); n != 1 {
+		t.Errorf("%d connections for five questions", n)
 	}
 }
