@@ -217,7 +217,7 @@ func (f *Firewall) changeLocked(jail string, changes []Change) error {
 // apply makes changes in one transaction, or where something in it is not as it should
 // be, in several. It returns what was refused.
 func (f *Firewall) apply(changes []Change) (refused []Change, err error) {
-	err = f.commit(changes)
+	err = f.commit(changes, false)
 	switch {
 	case err == nil:
 		return nil, nil
@@ -233,6 +233,10 @@ func (f *Firewall) apply(changes []Change) (refused []Change, err error) {
 	if missing := f.missingSets(changes); len(missing) > 0 {
 		return changes, fmt.Errorf("nftables: sets are gone (%s): something else removed them", strings.Join(missing, ", "))
 	}
+	// A search takes a transaction or two of any size for each that is missing.
+	if errors.Is(err, unix.ENOENT) && len(changes) > 1 && f.commit(changes, true) == nil {
+		return nil, nil
+	}
 	return f.halves(changes, err)
 }
 
@@ -242,7 +246,7 @@ func (f *Firewall) halves(changes []Change, err error) (refused []Change, _ erro
 		half := len(changes) / 2
 		var errs []error
 		for _, part := range [][]Change{changes[:half], changes[half:]} {
-			err := f.commit(part)
+			err := f.commit(part, false)
 			if err != nil {
 				var r []Change
 				r, err = f.halves(part, err)
@@ -258,10 +262,10 @@ func (f *Firewall) halves(changes []Change, err error) (refused []Change, _ erro
 			return nil, nil
 		}
 		one.Replace = false
-		err = f.commit([]Change{one})
+		err = f.commit([]Change{one}, false)
 	} else if errors.Is(err, unix.EEXIST) && !one.Remove && !one.Replace {
 		one.Replace = true // with another time
-		err = f.commit([]Change{one})
+		err = f.commit([]Change{one}, false)
 	}
 	if err != nil {
 		return changes, err
@@ -288,9 +292,16 @@ func (f *Firewall) missingSets(changes []Change) []string {
 	return missing
 }
 
-// commit makes changes in one transaction.
-func (f *Firewall) commit(changes []Change) error {
-	c, err := f.conn(roomFor(len(changes)))
+// commit makes changes in one transaction. With absent, what is to be removed need not be
+// there: it is added first, which costs as much again. In interval sets that can't be done:
+// it may lie in another one.
+func (f *Firewall) commit(changes []Change, absent bool) error {
+	f.tries++
+	most := len(changes)
+	if absent {
+		most *= 2
+	}
+	c, err := f.conn(roomFor(most))
 	if err != nil {
 		return explain("open a netlink socket", err)
 	}
@@ -349,6 +360,13 @@ func (f *Firewall) commit(changes []Change) error {
 		set := at.jail.sets[at.kind]
 		if set == nil {
 			set = made[at]
+		}
+		if absent && !set.Interval {
+			for chunk := range slices.Chunk(todo[at].del, perMessage) {
+				if err := c.SetAddElements(set, chunk); err != nil {
+					return explain("put elements into set "+set.Name, err)
+				}
+			}
 		}
 		for chunk := range slices.Chunk(todo[at].del, perMessage) {
 			if err := c.SetDeleteElements(set, chunk); err != nil {

@@ -109,6 +109,7 @@ type Firewall struct {
 	owing    atomic.Pointer[[]string] // of whom, for those who don't wait for mu
 	ended    map[string]bool          // chains in which a rule of somebody else's lets everybody in
 	contents map[unnamedSet]string
+	tries    int // transactions of elements so far
 	asOf     int // how often somebody else had changed the ruleset when the table was last made right
 }
 

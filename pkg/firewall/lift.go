@@ -32,7 +32,7 @@ func (f *Firewall) Lift(jail string, id netip.Prefix) (was bool, err error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	err = f.commit([]Change{{Jail: jail, ID: id, Remove: true}})
+	err = f.commit([]Change{{Jail: jail, ID: id, Remove: true}}, false)
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}

@@ -58,7 +58,7 @@ func TestLiftNothing(t *testing.T) {
 		return time.Since(began)
 	}
 	refused := took(func(id netip.Prefix) error {
-		if err := f.commit([]Change{{Jail: "web", ID: id, Remove: true}}); !errors.Is(err, unix.ENOENT) {
+		if err := f.commit([]Change{{Jail: "web", ID: id, Remove: true}}, false); !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("not refused: %w", err)
 		}
 		return nil

@@ -3,6 +3,7 @@ package firewall
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -369,6 +370,49 @@ func TestHalves(t *testing.T) {
 	}
 	if held, err := f.Elements("a"); err != nil || len(held) != 2001 {
 		t.Errorf("%d elements %v", len(held), err)
+	}
+}
+
+// TestAbsent: however many changes are of what the kernel does not hold, as after bans and
+// unbans in one go, that takes one transaction more, and comes out as if one were made after
+// the other.
+func TestAbsent(t *testing.T) {
+	inNamespace(t)
+	f := open(t, Rule{Jail: "a"})
+	changes := filled("a", 4000, 0)
+	for i := range 100 { // one after the other among the others
+		changes[40*i+1] = Change{Jail: "a", ID: prefix(fmt.Sprintf("192.0.2.%d", i)), Remove: true}
+		changes[40*i+2] = Change{Jail: "a", ID: prefix(fmt.Sprintf("198.51.100.%d", i)), Left: 2 * time.Hour, Replace: true}
+		changes[40*i+3] = Change{Jail: "a", ID: prefix(fmt.Sprintf("203.0.113.%d", i)), Remove: true}
+		changes[40*i+4] = Change{Jail: "a", ID: prefix(fmt.Sprintf("2001:db8:ffff::%x", i+1)), Left: 2 * time.Hour, Replace: true}
+	}
+	var there []Change // of half of them, for another time
+	for i := range 50 {
+		there = append(there,
+			Change{Jail: "a", ID: changes[40*i+3].ID, Left: 5 * time.Hour}, Change{Jail: "a", ID: changes[40*i+4].ID, Left: 5 * time.Hour}, Change{Jail: "a", ID: changes[40*i+2].ID})
+	}
+	if err := f.Apply(there); err != nil {
+		t.Fatal(err)
+	}
+	before := f.tries
+	if err := f.Apply(changes); err != nil {
+		t.Fatal(err)
+	}
+	if n := f.tries - before; n != 2 {
+		t.Errorf("%d transactions", n)
+	}
+	held, err := f.Elements("a")
+	if err != nil || len(held) != 4000-200 {
+		t.Errorf("%d elements %v", len(held), err)
+	}
+	left := map[netip.Prefix]time.Duration{}
+	for _, e := range held {
+		left[e.ID] = e.Left
+	}
+	for _, ch := range changes {
+		if l, ok := left[ch.ID]; ok == ch.Remove || ok && (l > ch.Left || l < ch.Left-10*time.Minute) {
+			t.Errorf("%+v: there %v, for %v", ch, ok, l)
+		}
 	}
 }
 
