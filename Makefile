@@ -5,7 +5,8 @@
 # make conformance  fail2ban's filters on its sample logs, there and here, line by line;
 #              LIB=… CONFIG=… LOGS=… for another fail2ban than Debian's
 # make bench   bailiff and fail2ban side by side; writes bench/README.md (15 minutes)
-# make soak    rotation, kills, a million bans, random histories, and hostile input in 200 MB, for longer than make test
+# make soak    rotation, kills, a million bans, random histories, reloads under load, and hostile
+#              input in 200 MB, for longer than make test
 # make vm      clocks set and a machine switched off and on, in a virtual machine (Debian, root; 5 minutes)
 # make check   go vet, staticcheck, gofumpt
 # make fuzz    100,000 random patterns against Python, then each fuzz target for FUZZTIME (1m)
@@ -31,13 +32,17 @@ demo: build packages
 	go run ./examples/django/demo $(DEMO)
 
 # Where goroutines meet: tested with the race detector, which needs cgo and gcc.
-RACED := ./pkg/resolve ./pkg/clock ./pkg/filter ./pkg/action ./pkg/jail ./pkg/source ./pkg/ban ./pkg/firewall ./pkg/store ./pkg/control ./pkg/eventlog
+RACED := ./pkg/resolve ./pkg/clock ./pkg/filter ./pkg/action ./pkg/jail ./pkg/source ./pkg/ban ./pkg/firewall ./pkg/store ./pkg/control ./pkg/eventlog \
+	./pkg/config ./pkg/daemon ./pkg/guard ./pkg/cli
+# And the whole program, with the tests in which most of it is at work at once.
+RACED_WHOLE := TestReloadUnderLoad|TestServerSettings|TestListsAtReload|TestRestartJail|TestFlushedUnderCommands|TestUnbanWithinUnban
 
 test: build packages
 	bin/bailiff filter test
 	bin/bailiff filter lint
 	go test -timeout $(TIMEOUT) ./...
 	CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) $(RACED)
+	CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) ./cmd/bailiff -run '$(RACED_WHOLE)'
 
 bench: build packages
 	@scripts/packages ripgrep
@@ -51,6 +56,7 @@ soak: packages
 	go test -timeout 90m -count 1 ./cmd/bailiff -run TestStartRace -v -races 1000 # every other one with a pause (SIGSTOP)
 	go test -timeout 90m -count 1 ./pkg/jail -run TestHistories -v -histories 10000
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestBounded -v -bounded.time 60s
+	go test -timeout 60m -count 1 ./cmd/bailiff -run TestReloadUnderLoad -v -reloads 1000
 
 vm: build
 	@scripts/packages debootstrap qemu-system-x86 e2fsprogs

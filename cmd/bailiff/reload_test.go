@@ -54,7 +54,7 @@ func newReloadable(t *testing.T, config string, args ...string) *reloadable {
 	w.daemonAt = &daemonAt{t: t, host: server(t), socket: w.path("sock"), log: w.path("log")}
 	w.write("etc/bailiff.toml", config)
 	c := w.host.Command(context.Background(), program(t, "bailiff"), append([]string{"run", "--config", w.path("etc")}, args...)...)
-	c.Env = append(os.Environ(), "TZ=UTC", "STATE_DIRECTORY="+w.path("state"))
+	c.Env = append(os.Environ(), "TZ=UTC", "STATE_DIRECTORY="+w.path("state"), "BAILIFF_TEST_GOROUTINES="+w.path("goroutines"))
 	c.Stdout, c.Stderr = w.said, w.said
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
@@ -237,6 +237,25 @@ func TestListsAtReload(t *testing.T) {
 	})
 	if wrong := w.reload(); wrong != "" {
 		t.Errorf("said, though they are there: %s", wrong)
+	}
+
+	// They are known to be missing; when they are back, a reload that comes at once says so.
+	for _, name := range []string{"allow.txt", "feed2.txt"} {
+		if err := os.Rename(w.path(name), w.path(name+".away")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.until("they are not missed", func() bool {
+		wrong := w.reload()
+		return strings.Contains(wrong, "allow.txt") && strings.Contains(wrong, "feed2.txt")
+	})
+	for _, name := range []string{"allow.txt", "feed2.txt"} {
+		if err := os.Rename(w.path(name+".away"), w.path(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if wrong := w.reload(); wrong != "" {
+		t.Errorf("said, though they are back: %s", wrong)
 	}
 
 	// What is gone from the configuration leaves nothing.

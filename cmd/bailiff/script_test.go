@@ -15,10 +15,41 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	run := func() { os.Exit(cli.Main(os.Args)) }
-	testscript.Main(m, map[string]func(){
+	run := func() {
+		if path := os.Getenv("BAILIFF_TEST_GOROUTINES"); path != "" {
+			goroutinesTo(path)
+		}
+		os.Exit(cli.Main(os.Args))
+	}
+	testscript.Main(raceless{m}, map[string]func(){
 		"bailiff": run, "fail2ban-server": run, "fail2ban-client": run, "fail2ban-regex": run,
 	})
+}
+
+// raceless runs the tests. Where the program is built with the race detector, every race of
+// a daemon that they start is one of the tests'.
+type raceless struct{ *testing.M }
+
+func (r raceless) Run() int {
+	if !raced {
+		return r.M.Run()
+	}
+	dir, err := os.MkdirTemp("", "races")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	_ = os.Chmod(dir, 0o777) // daemons may have other users
+	os.Setenv("GORACE", "log_path="+dir+"/race")
+	code := r.M.Run()
+	found, _ := os.ReadDir(dir)
+	for _, f := range found {
+		text, _ := os.ReadFile(dir + "/" + f.Name())
+		fmt.Printf("--- FAIL: a race in a program that the tests started\n%s\n", text)
+		code = 1
+	}
+	return code
 }
 
 // TestScripts runs the commands as at a terminal. Daemons of the scripts run in
@@ -31,6 +62,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TZ", "UTC")
+			e.Setenv("GORACE", os.Getenv("GORACE"))
 			e.Setenv("STATE_DIRECTORY", e.WorkDir+"/state")
 			e.Setenv("SOCK", e.WorkDir+"/sock")
 			e.Setenv("REAL_PATH", "/usr/sbin:/usr/bin:/sbin:/bin")

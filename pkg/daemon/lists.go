@@ -31,19 +31,22 @@ const (
 	// listPatience is how long a start or a reload waits for lists to be in the kernel.
 	// They may wait for the names of ignoreip, and then have to be loaded.
 	listPatience = guard.Patience + time.Second
+	// lookMost is how long a reload waits for files that could not be read before.
+	lookMost = 2 * time.Second
 	// cutsTold is how many entries of a list are told of that shut out too much.
 	cutsTold = 10
 )
 
 // blocklist is one such jail at work.
 type blocklist struct {
-	d    *Daemon
-	c    *config.Jail
-	view *guard.View
-	look chan struct{} // has a value when there is something to look at
-	stop context.CancelFunc
-	once sync.Once
-	done chan struct{} // closed when the files were tried once
+	d     *Daemon
+	c     *config.Jail
+	view  *guard.View
+	look  chan struct{}      // has a value when there is something to look at
+	again chan chan struct{} // who wants the files looked at as they are; closed when that is done
+	stop  context.CancelFunc
+	once  sync.Once
+	done  chan struct{} // closed when the files were tried once
 
 	apply sync.Mutex // held while the kernel takes a list; not over reading
 	mu    sync.Mutex // guards what follows; held for no work
@@ -87,7 +90,7 @@ func (d *Daemon) startList(c *config.Jail, before *blocklist) (*blocklist, error
 		}
 		return nil, err
 	}
-	l := &blocklist{d: d, c: c, look: make(chan struct{}, 1), done: make(chan struct{})}
+	l := &blocklist{d: d, c: c, look: make(chan struct{}, 1), again: make(chan chan struct{}), done: make(chan struct{})}
 	if before != nil {
 		before.end(false)
 		before.mu.Lock()
@@ -125,6 +128,7 @@ func protectedFrom(c *config.Jail) guard.Want {
 func loaded(lists []*blocklist) (wrong []string) {
 	patience := time.After(listPatience)
 	for _, l := range lists {
+		l.lookAgain()
 		select {
 		case <-l.done:
 		case <-patience:
@@ -163,8 +167,9 @@ func (l *blocklist) run(ctx context.Context) {
 	defer l.view.Close()
 	tick := time.NewTicker(listEvery)
 	defer tick.Stop()
-	for first := true; ctx.Err() == nil; first = false {
-		if l.read(first); l.view.Ready() {
+	var asked chan struct{}
+	for asIs := true; ctx.Err() == nil; asIs = asked != nil {
+		if l.read(asIs); l.view.Ready() {
 			_ = l.load(false) // told
 			l.mu.Lock()
 			tried := l.raw != nil || l.failed != ""
@@ -173,11 +178,38 @@ func (l *blocklist) run(ctx context.Context) {
 				l.once.Do(func() { close(l.done) })
 			}
 		}
+		if asked != nil {
+			close(asked)
+			asked = nil
+		}
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
 		case <-l.look:
+		case asked = <-l.again:
 		}
+	}
+}
+
+// lookAgain has files that could not be read looked at at once: somebody is about to say so.
+func (l *blocklist) lookAgain() {
+	l.mu.Lock()
+	wrong := l.failed != ""
+	l.mu.Unlock()
+	if !wrong {
+		return
+	}
+	looked := make(chan struct{})
+	most := time.NewTimer(lookMost)
+	defer most.Stop()
+	select {
+	case l.again <- looked:
+	case <-most.C:
+		return
+	}
+	select {
+	case <-looked:
+	case <-most.C:
 	}
 }
 
@@ -192,12 +224,12 @@ func (l *blocklist) say(what *string, text, remains string) {
 	}
 }
 
-// read reads the files, the first time and when they have changed and were left alone
-// since.
-func (l *blocklist) read(first bool) {
+// read reads the files when they have changed and were left alone since; with asIs in any
+// case.
+func (l *blocklist) read(asIs bool) {
 	lists := iplist.Files(l.c.List)
 	sign := iplist.Signature(lists)
-	if !l.follow.Due(sign, time.Now()) && !first {
+	if !l.follow.Due(sign, time.Now()) && !asIs {
 		return
 	}
 	files := make([]source.Status, 0, len(lists))
@@ -230,7 +262,7 @@ func (l *blocklist) read(first bool) {
 	if before != nil && !l.follow.Whole(sign, again, before.Entries, set.Entries, time.Now()) {
 		return // it is being written, it seems
 	}
-	if sign == again && (before != nil || !first) {
+	if sign == again && (before != nil || !asIs) {
 		l.follow.Took(sign)
 	}
 	log := l.d.log.With("component", "jail")

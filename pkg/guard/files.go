@@ -23,6 +23,8 @@ type file struct {
 	users  int
 	unused time.Time
 	stop   context.CancelFunc
+	again  chan struct{} // has a value when it is to be looked at at once
+	looks  int           // how often that was done
 }
 
 func (f *file) known() bool { return f.read }
@@ -62,7 +64,7 @@ func (g *Guard) useFiles(paths []string) {
 	for _, path := range paths {
 		f := g.files[path]
 		if f == nil {
-			f = &file{path: path}
+			f = &file{path: path, again: make(chan struct{}, 1)}
 			var ctx context.Context
 			ctx, f.stop = context.WithCancel(g.ctx)
 			g.files[path] = f
@@ -84,21 +86,56 @@ func (g *Guard) dropFiles(paths []string) {
 // disk that hangs holds up no other.
 func (g *Guard) keepReading(ctx context.Context, f *file) {
 	var follow iplist.Follow
-	first := true
-	for {
-		g.readOnce(f, &follow, first)
-		first = false
+	for asIs := true; ; {
+		g.readOnce(f, &follow, asIs)
+		asIs = false
 		select {
 		case <-time.After(lookEvery):
+		case <-f.again:
+			asIs = true
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// readOnce reads a file if it has changed and was left alone since. The first time it
-// is read as it is, and once more when it was left alone.
-func (g *Guard) readOnce(f *file, follow *iplist.Follow, first bool) {
+// LookAgain has those files looked at at once that could not be read, for somebody who is
+// about to say so. It waits for them until ctx ends.
+func (v *View) LookAgain(ctx context.Context) {
+	g := v.g
+	g.mu.Lock()
+	waits := map[*file]int{}
+	for _, path := range v.want.Files {
+		if f := g.files[path]; f.failed != "" {
+			waits[f] = f.looks
+			select {
+			case f.again <- struct{}{}:
+			default:
+			}
+		}
+	}
+	g.mu.Unlock()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for len(waits) > 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		g.mu.Lock()
+		for f, looks := range waits {
+			if f.looks > looks {
+				delete(waits, f)
+			}
+		}
+		g.mu.Unlock()
+	}
+}
+
+// readOnce reads a file if it has changed and was left alone since; with asIs in any case,
+// and then once more when it was left alone.
+func (g *Guard) readOnce(f *file, follow *iplist.Follow, asIs bool) {
 	g.mu.Lock()
 	f.busy = time.Now()
 	g.mu.Unlock()
@@ -107,15 +144,18 @@ func (g *Guard) readOnce(f *file, follow *iplist.Follow, first bool) {
 	var allowed iplist.Allowed
 	var bad []error
 	var err error
-	if due || first {
+	if due || asIs {
 		allowed, bad, err = iplist.ReadAllowed(f.path)
 	}
 	again := iplist.Signature([]string{f.path})
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f.busy = time.Time{}
-	if !due && !first {
+	if !due && !asIs {
 		return
+	}
+	if asIs {
+		defer func() { f.looks++ }()
 	}
 	log := g.opts.Log.With("component", "server")
 	what := "ignoreip file:" + f.path
@@ -128,11 +168,14 @@ func (g *Guard) readOnce(f *file, follow *iplist.Follow, first bool) {
 		g.renew()
 		return // and it is tried again
 	}
-	if !first {
+	switch {
+	case !asIs:
 		if !follow.Whole(sign, again, count(f.set, f.names), count(allowed.Set, allowed.Names), time.Now()) {
 			return // it is being written, it seems
 		}
 		follow.Took(sign)
+	case 2*count(allowed.Set, allowed.Names) < count(f.set, f.names):
+		return // the same
 	}
 	if f.failed != "" {
 		f.failed = ""

@@ -413,6 +413,35 @@ func TestFiles(t *testing.T) {
 }
 
 // TestFilesThatAreNone: a directory is no file, and one that isn't there keeps nobody waiting.
+// TestLookAgain: who asks once more what is wrong with a file is told of the file as it is
+// then, and not of a look before.
+func TestLookAgain(t *testing.T) {
+	w := &world{}
+	g := w.guard(t)
+	path := filepath.Join(t.TempDir(), "allow")
+	v := g.View(Want{Files: []string{path}}, nil)
+	until(t, w, "it is not tried", v.Ready)
+	for i := range 5 {
+		if err := os.Remove(path); i > 0 && err != nil {
+			t.Fatal(err)
+		}
+		until(t, w, "it is not missed", func() bool { return len(v.FileProblems()) > 0 })
+		if v.LookAgain(context.Background()); len(v.FileProblems()) != 1 {
+			t.Errorf("no problem with what is not there: %q", v.FileProblems())
+		}
+		if err := os.WriteFile(path, fmt.Appendf(nil, "192.0.2.%d\n", i), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		v.LookAgain(context.Background())
+		if wrong := v.FileProblems(); len(wrong) > 0 || !v.Rules().Why(id(fmt.Sprintf("192.0.2.%d", i))).Some() {
+			t.Errorf("%d: it is there, but: %q", i, wrong)
+		}
+	}
+	hung, stop := context.WithCancel(context.Background())
+	stop()
+	v.LookAgain(hung) // does not wait
+}
+
 func TestFilesThatAreNone(t *testing.T) {
 	w := &world{}
 	g := w.guard(t)

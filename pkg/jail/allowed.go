@@ -59,7 +59,7 @@ func (j *Jail) unprotect() {
 }
 
 // IgnoreFiles returns what is wrong with the files of ignoreip. It waits until they were
-// read once, at most until ctx ends.
+// read once, and those that could not be are tried again; at most until ctx ends.
 func (j *Jail) IgnoreFiles(ctx context.Context) []string {
 	if len(j.Settings().Ignore.Files) == 0 {
 		return nil
@@ -72,6 +72,7 @@ func (j *Jail) IgnoreFiles(ctx context.Context) []string {
 		case <-ctx.Done():
 		}
 	}
+	j.view.LookAgain(ctx)
 	return j.view.FileProblems()
 }
 
