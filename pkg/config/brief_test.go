@@ -96,6 +96,10 @@ func TestBrief(t *testing.T) {
 	back := slices.Clone(lines)
 	slices.Reverse(back)
 	lines = append(lines, back...)
+	least := 5000
+	if raced { // nothing here has goroutines
+		filters, least = filters[:len(filters)/20], 1
+	}
 	now := time.Now()
 	total, without := 0, 0
 	r := rand.New(rand.NewPCG(1, 2))
@@ -141,7 +145,7 @@ func TestBrief(t *testing.T) {
 		}
 	}
 	t.Logf("%d filters × %d lines, %d failures; %d blocks of lines without a scout", len(filters), len(lines), total, without)
-	if total < 5000 {
+	if total < least {
 		t.Errorf("only %d failures", total)
 	}
 }

@@ -278,6 +278,9 @@ var (
 
 func TestMutations(t *testing.T) {
 	most, seed := mutationsMost, rand.Uint64()
+	if raced {
+		most /= 10
+	}
 	if s := os.Getenv("MUTATIONS"); s != "" {
 		most, _ = strconv.Atoi(s)
 	}

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -163,5 +164,37 @@ func TestReloaded(t *testing.T) {
 				t.Errorf("%+v %+v, were %+v %+v", cfg.Log, cfg.Firewall, was.Log, was.Firewall)
 			}
 		})
+	}
+}
+
+// TestLoadsAtOnce: a configuration that is read while the same one is still being read, as
+// when a disk hung, says the same: readers share nothing that changes.
+func TestLoadsAtOnce(t *testing.T) {
+	for name, files := range configurations(t) {
+		var list []string
+		for _, f := range sortedKeys(files) {
+			list = append(list, f, files[f])
+		}
+		dir := directory(t, list...)
+		want, _, err := outcome(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		was, err := Load(Options{Path: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for range 2 {
+					cfg, err := Load(Options{Path: dir, Was: was})
+					if err != nil || meaning(cfg) != want {
+						t.Errorf("%s: another meaning, or %v", name, err)
+					}
+				}
+			})
+		}
+		wg.Wait()
 	}
 }

@@ -318,7 +318,7 @@ func readAllowed(r io.Reader, name string) (a Allowed, bad []error, err error) {
 			switch {
 			case ok:
 				ranges = append(ranges, r)
-			case HostName.MatchString(w) && strings.Contains(w, "."):
+			case strings.Contains(w, ".") && HostName.MatchString(w):
 				if len(a.Names) >= MaxNames {
 					return fmt.Errorf("more than %d host names", MaxNames)
 				}
