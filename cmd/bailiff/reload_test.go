@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -125,13 +126,13 @@ func TestServerSettings(t *testing.T) {
 	w.until("it bans", func() bool { return w.holds("one", "192.0.2.1") })
 
 	changed := strings.NewReplacer("@D@/sock", "@D@/other", "@D@/db", "@D@/otherdb").Replace(serverConfig) +
-		"maxmatches = 3\npurgeage = \"2d\"\n[read]\nsocket = \"@D@/read\"\ngroup = \"nogroup\"\n[firewall]\nenabled = false\n" + strings.Replace(oneJail, "= 3", "= 4", 1)
+		"maxmatches = 3\npurgeage = \"2d\"\n[firewall]\nenabled = false\n" + strings.Replace(oneJail, "= 3", "= 4", 1)
 	w.write("etc/bailiff.toml", "loglevel = \"DEBUG\"\n"+strings.Replace(changed, "@D@/log", "@D@/log2", 1))
 	for range 3 {
 		wrong := strings.ReplaceAll(w.reload(), w.dir, "D")
 		for _, want := range []string{
-			`socket = "D/other" needs a restart: until then it is D/sock`, `[read] socket = "D/read", group = "nogroup" needs a restart: until then there is none`,
-			`[database] path = "D/otherdb" needs a restart: until then it is D/db`, `D/etc/bailiff.toml:12: [firewall] enabled = false needs a restart; it stays as it was`,
+			`socket = "D/other" needs a restart: until then it is D/sock`,
+			`[database] path = "D/otherdb" needs a restart: until then it is D/db`, `D/etc/bailiff.toml:9: [firewall] enabled = false needs a restart; it stays as it was`,
 		} {
 			if !strings.Contains(wrong, want) {
 				t.Errorf("said: %s\nlacks %s", wrong, want)
@@ -155,7 +156,7 @@ func TestServerSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.until("it bans on", func() bool { return w.holds("one", "192.0.2.2") })
-	for _, name := range []string{"other", "otherdb", "read"} {
+	for _, name := range []string{"other", "otherdb"} {
 		if _, err := os.Stat(w.path(name)); err == nil {
 			t.Errorf("%s was made", name)
 		}
@@ -181,6 +182,120 @@ func TestServerSettings(t *testing.T) {
 	}
 	if level, target := w.get("loglevel"), w.get("logtarget"); level != "INFO" || target != w.path("log") {
 		t.Errorf("get: %s, %s", level, target)
+	}
+}
+
+// TestReadSocketAtReload: the socket for those who may only ask comes, moves, changes its
+// group and goes with reloads; where it can't be made, what was there stays, and it is said
+// each time.
+func TestReadSocketAtReload(t *testing.T) {
+	w := newReloadable(t, serverConfig+oneJail)
+	read := func(socket, group string) string {
+		t.Helper()
+		text := serverConfig
+		if socket != "" {
+			text += fmt.Sprintf("[read]\nsocket = \"@D@/%s\"\ngroup = %q\n", socket, group)
+		}
+		w.write("etc/bailiff.toml", text+oneJail)
+		return strings.ReplaceAll(w.reload(), w.dir, "D")
+	}
+	// is fails unless the socket is there, a group's, and only answers.
+	is := func(name string, gid uint32) {
+		t.Helper()
+		fi, err := os.Stat(w.path(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st := fi.Sys().(*syscall.Stat_t); st.Gid != gid || fi.Mode().Perm() != 0o660 {
+			t.Errorf("%s is of group %d, %v", name, st.Gid, fi.Mode())
+		}
+		api := control.NewClient(w.path(name))
+		defer api.Close()
+		if s, err := api.Status(); err != nil || len(s.Jails) != 1 {
+			t.Errorf("%s: %+v %v", name, s, err)
+		}
+		if _, err := api.Reload(); err == nil {
+			t.Errorf("a reload over %s", name)
+		}
+	}
+	gone := func(name string) {
+		t.Helper()
+		w.until(name+" stays", func() bool { _, err := os.Stat(w.path(name)); return os.IsNotExist(err) })
+	}
+	const nogroup, adm = 65534, 4
+	if wrong := read("read", "nogroup"); wrong != "" {
+		t.Error(wrong)
+	}
+	is("read", nogroup)
+	kept := control.NewClient(w.path("read")) // stays connected
+	if err := kept.Ping(); err != nil {
+		t.Fatal(err)
+	}
+	if wrong := read("read", "adm"); wrong != "" {
+		t.Error(wrong)
+	}
+	is("read", adm)
+	if err := kept.Ping(); err != nil {
+		t.Error(err)
+	}
+	if wrong := read("moved", "adm"); wrong != "" {
+		t.Error(wrong)
+	}
+	is("moved", adm)
+	gone("read")
+	for range 2 {
+		for _, where := range []string{"moved", "elsewhere"} {
+			if wrong := read(where, "nobody-has-it"); !strings.Contains(wrong, "group: unknown group nobody-has-it: until that is mended it is D/moved, for adm") {
+				t.Errorf("said: %s", wrong)
+			}
+		}
+		is("moved", adm)
+		gone("elsewhere")
+	}
+	w.write("file", "")
+	if wrong := read("file", "adm"); !strings.Contains(wrong, "that is no socket: until that is mended it is D/moved, for adm") {
+		t.Errorf("said: %s", wrong)
+	}
+	if wrong := read("", ""); wrong != "" {
+		t.Error(wrong)
+	}
+	gone("moved")
+	for range 2 {
+		if wrong := read("file", "adm"); !strings.Contains(wrong, "that is no socket: nobody can ask there") {
+			t.Errorf("said: %s", wrong)
+		}
+	}
+	if err := os.Remove(w.path("file")); err != nil {
+		t.Fatal(err)
+	}
+	if wrong := read("file", "adm"); wrong != "" {
+		t.Error(wrong)
+	}
+	is("file", adm)
+	w.end()
+	gone("file")
+}
+
+// TestEnvironmentAtReload: jails that a reload starts or changes have the environment that it
+// has read, and so have commands of those that go on.
+func TestEnvironmentAtReload(t *testing.T) {
+	const told = "[jail.%s.action.tell]\nstart = \"echo start %[1]s $WHO >>@D@/told\"\nban = \"echo ban %[1]s $WHO >>@D@/told\"\n"
+	two := strings.ReplaceAll(oneJail, "one", "two")
+	three := strings.ReplaceAll(oneJail, "one", "three")
+	w := newReloadable(t, "environment = [\"WHO=alice\"]\n"+serverConfig+oneJail+fmt.Sprintf(told, "one")+two+fmt.Sprintf(told, "two"))
+	w.write("etc/bailiff.toml", "environment = [\"WHO=bob\"]\n"+serverConfig+oneJail+fmt.Sprintf(told, "one")+
+		two+"bantime = \"1h\"\n"+strings.Replace(fmt.Sprintf(told, "two"), "$WHO", "changed $WHO", 1)+three+fmt.Sprintf(told, "three"))
+	if wrong := w.reload(); wrong != "" {
+		t.Fatal(wrong)
+	}
+	if _, err := w.api.Ban("one", control.BanRequest{IPs: []string{"192.0.2.1"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"start one alice", "start two alice", "start two changed bob", "start three bob", "ban one bob"} {
+		w.until("no "+want, func() bool {
+			text, _ := os.ReadFile(w.path("told"))
+			return slices.Contains(strings.Split(string(text), "\n"), want)
+		})
 	}
 }
 

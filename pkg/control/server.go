@@ -39,6 +39,9 @@ type Options struct {
 	ReadGroup string
 }
 
+// Share gives a socket that is a group's to another one. Who is connected stays so.
+func (s *Server) Share(group string) error { return share(s.path, group) }
+
 // share gives the socket to a group.
 func share(path, group string) error {
 	g, err := user.LookupGroup(group)

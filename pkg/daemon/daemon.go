@@ -80,6 +80,8 @@ type Daemon struct {
 	lists   map[string]*blocklist
 	failed  map[string]error // jails that could not start
 
+	readers readers
+
 	syslogSocket string // empty: the usual one
 
 	failures failureLog   // of readers' commands
@@ -119,21 +121,22 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		}
 	}
 	action.SetEnvironment(cfg.Environment)
-	var sockets []*control.Server
+	var owner *control.Server
 	defer func() { // side by side, so that none is answered any more
 		var wg sync.WaitGroup
-		for _, s := range sockets {
-			wg.Go(func() { _ = s.Close() })
+		wg.Go(d.readers.close)
+		if owner != nil {
+			wg.Go(func() { _ = owner.Close() })
 		}
 		wg.Wait()
 	}()
-	owner, err := control.Listen(cmp.Or(opts.Socket, cfg.Socket), d, control.Options{
+	var err error
+	owner, err = control.Listen(cmp.Or(opts.Socket, cfg.Socket), d, control.Options{
 		Commander: d, Warn: func(text string) { server.Warn(text) },
 	})
 	if err != nil {
 		return err
 	}
-	sockets = append(sockets, owner)
 	var found firewall.Report
 	if !opts.DryRun && !cfg.NoFirewall {
 		if d.fw, found, err = openFirewall(cfg); err != nil {
@@ -142,8 +145,8 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		defer d.fw.Close()
 		d.queue = firewall.NewQueue(d.fw, d.refused, d.cutOff)
 	}
-	if read := d.readSocket(); read != nil {
-		sockets = append(sockets, read)
+	if err := d.readChanged(cfg); err != nil {
+		server.Error(err.Error())
 	}
 	server.Info(strings.Repeat("-", 50))
 	server.Info("Starting bailiff " + opts.Version)
@@ -201,23 +204,6 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 			go d.purge() // a disk may hang
 		}
 	}
-}
-
-// readSocket opens the socket over which can only be asked, where one is
-// configured. The daemon does its work without it, too.
-func (d *Daemon) readSocket() *control.Server {
-	if d.cfg.ReadSocket == "" {
-		return nil
-	}
-	log := d.log.With("component", "server")
-	s, err := control.Listen(d.cfg.ReadSocket, d, control.Options{
-		Commander: d, ReadGroup: d.cfg.ReadGroup, Warn: func(text string) { log.Warn(text) },
-	})
-	if err != nil {
-		log.Error(fmt.Sprintf("[read]: %v: nobody can ask there", err))
-		return nil
-	}
-	return s
 }
 
 // begin starts the jails. One that hangs holds up the others for a few seconds, and goes

@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 
+	"bailiff/pkg/action"
 	"bailiff/pkg/config"
 )
 
@@ -22,13 +23,14 @@ func (d *Daemon) serverChanged(cfg *config.Config) (wrong []string) {
 	if cfg.Socket != start.Socket && d.opts.Socket == "" {
 		say("socket = %q needs a restart: until then it is %s", cfg.Socket, start.Socket)
 	}
-	if cfg.ReadSocket != start.ReadSocket || cfg.ReadGroup != start.ReadGroup {
-		say("[read] socket = %q, group = %q needs a restart: until then %s", cfg.ReadSocket, cfg.ReadGroup, readersAt(start))
+	if err := d.readChanged(cfg); err != nil {
+		say("%v", err)
 	}
 	if cfg.Database.Path != start.Database.Path && d.opts.Database == "" && !d.opts.DryRun {
 		say("[database] path = %q needs a restart: until then %s", cfg.Database.Path, keptIn(d.store))
 	}
 	d.logChanged(cfg, say)
+	action.SetEnvironment(cfg.Environment) // jails that start have it
 	d.mu.Lock()
 	kept := d.cfg.Database.MaxMatches
 	d.mu.Unlock()
@@ -38,13 +40,6 @@ func (d *Daemon) serverChanged(cfg *config.Config) (wrong []string) {
 		}
 	}
 	return wrong
-}
-
-func readersAt(c *config.Config) string {
-	if c.ReadSocket == "" {
-		return "there is none"
-	}
-	return fmt.Sprintf("it is %s, for %s", c.ReadSocket, c.ReadGroup)
 }
 
 func keptIn(k *keeper) string {

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"bailiff/pkg/action"
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 )
@@ -224,7 +223,6 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 	d.mu.Lock()
 	d.cfg = cfg
 	d.mu.Unlock()
-	action.SetEnvironment(cfg.Environment)
 	d.changed() // exports may be others
 	return res, nil
 }
