@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bailiff/pkg/netlab"
+	"bailiff/pkg/references"
 )
 
 // side is a server, fail2ban's or ours, with a network and a folder of its own,
@@ -23,6 +24,7 @@ type side struct {
 	dir    string
 	server *exec.Cmd
 	ours   string // our client
+	theirs references.Fail2ban
 }
 
 const clientJails = `[DEFAULT]
@@ -31,6 +33,7 @@ backend = polling
 ignoreip = 127.0.0.1/8
 [sshd]
 enabled = true
+backend = polling
 logpath = %[1]s/auth.log
 maxretry = 3
 findtime = 1h
@@ -44,15 +47,15 @@ bantime = -1
 usedns = no
 `
 
-func newSide(t *testing.T, lab *netlab.Lab, name, server string) *side {
+func newSide(t *testing.T, lab *netlab.Lab, name string, f2b references.Fail2ban, server string) *side {
 	t.Helper()
 	host, err := lab.Host(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &side{t: t, host: host, dir: t.TempDir(), ours: program(t, "fail2ban-client")}
+	s := &side{t: t, host: host, dir: t.TempDir(), ours: program(t, "fail2ban-client"), theirs: f2b}
 	conf := filepath.Join(s.dir, "etc")
-	if out, err := exec.Command("cp", "-a", "/etc/fail2ban", conf).CombinedOutput(); err != nil {
+	if out, err := exec.Command("cp", "-a", f2b.Config, conf).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s (make test installs Debian's fail2ban)", err, out)
 	}
 	if err := os.RemoveAll(filepath.Join(conf, "jail.d")); err != nil {
@@ -69,7 +72,7 @@ func newSide(t *testing.T, lab *netlab.Lab, name, server string) *side {
 		}
 	}
 	s.server = host.Command(context.Background(), server, "-f", "-c", conf, "start")
-	s.server.Env = append(os.Environ(), "TZ=UTC")
+	s.server.Env = append(f2b.Env(), "TZ=UTC")
 	var out bytes.Buffer
 	s.server.Stdout, s.server.Stderr = &out, &out
 	if err := s.server.Start(); err != nil {
@@ -92,16 +95,16 @@ var (
 	anyTime    = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`)
 )
 
-// ask runs a client, ours or Debian's, and returns what it printed and its exit
+// ask runs a client, ours or fail2ban's, and returns what it printed and its exit
 // code, without what differs from run to run.
 func (s *side) ask(ours bool, args ...string) (string, int) {
 	s.t.Helper()
-	client := "/usr/bin/fail2ban-client"
+	client := s.theirs.Program("fail2ban-client")
 	if ours {
 		client = s.ours
 	}
 	c := exec.Command(client, append([]string{"-c", filepath.Join(s.dir, "etc")}, args...)...)
-	c.Env = append(os.Environ(), "TZ=UTC")
+	c.Env = append(s.theirs.Env(), "TZ=UTC")
 	var out, errs bytes.Buffer
 	c.Stdout, c.Stderr = &out, &errs
 	_ = c.Run()
@@ -128,7 +131,7 @@ func (s *side) exporter() string {
 	s.t.Helper()
 	out, err := exec.Command("/usr/bin/python3", "-c", `
 import sys
-sys.path.insert(0, "/usr/lib/python3/dist-packages")
+sys.path.insert(0, sys.argv[2])
 from fail2ban.client.csocket import CSocket
 s = CSocket(sys.argv[1])
 code, status = s.send(["status"])
@@ -141,7 +144,7 @@ for jail in dict(status)["Jail list"].split(", "):
     code, bans = s.send(["get", jail, "banip", "--with-time"])
     print(code, [len(b.split("\t")) for b in bans])
 s.close()
-`, filepath.Join(s.dir, "f2b.sock")).CombinedOutput()
+`, filepath.Join(s.dir, "f2b.sock"), s.theirs.Lib).CombinedOutput()
 	if err != nil {
 		s.t.Fatalf("%v: %s", err, out)
 	}
@@ -157,8 +160,12 @@ func TestClients(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	theirs := newSide(t, lab, "theirs", "/usr/bin/fail2ban-server")
-	ours := newSide(t, lab, "ours", program(t, "fail2ban-server"))
+	newest, err := references.Newest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := newSide(t, lab, "theirs", newest, newest.Program("fail2ban-server"))
+	ours := newSide(t, lab, "ours", newest, program(t, "fail2ban-server"))
 	step := func(args ...string) {
 		t.Helper()
 		want, wantCode := theirs.ask(false, args...)
