@@ -55,6 +55,7 @@ soak: packages
 	go test -timeout 60m -count 1 ./cmd/bailiff -run 'TestCrash|TestScale' -v -kills 500 -bans 1000000
 	go test -timeout 90m -count 1 ./cmd/bailiff -run TestStartRace -v -races 1000 # every other one with a pause (SIGSTOP)
 	go test -timeout 90m -count 1 ./pkg/jail -run TestHistories -v -histories 10000
+	go test -timeout 60m -count 1 ./cmd/bailiff -run TestBlockedWorld -v -blocked.pairs all
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestBounded -v -bounded.time 60s
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestReloadUnderLoad -v -reloads 1000
 

@@ -2,28 +2,30 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
-	"io"
-	"net"
+	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"golang.org/x/net/dns/dnsmessage"
-
 	"bailiff/pkg/control"
-	"bailiff/pkg/netlab"
 )
 
-// Each thing outside the daemon is made to hang for ever, alone and two at a time.
-// Meanwhile the daemon answers, another jail bans its attacker, and when it goes on,
-// nothing is lost.
+// Each thing outside the daemon is made to hang for ever, alone and two at a time, while it
+// works, when it stops, and when it starts. Meanwhile the daemon answers, another jail bans
+// its attacker, and when it goes on, nothing is lost.
+
+var (
+	blockedPairs    = flag.String("blocked.pairs", "some", "which pairs TestBlockedWorld has hang: some, all, none, or NAME+NAME")
+	blockedSeed     = flag.Uint64("blocked.seed", 1, "of the choice of some pairs")
+	blockedParallel = flag.Int("blocked.parallel", 6, "how many worlds TestBlockedWorld has at a time, which mostly wait")
+)
 
 // promised are what the docs promise of answers, and of what changes what runs.
 const (
@@ -31,168 +33,27 @@ const (
 	promisedChange = 15 * time.Second
 )
 
-// blockage is something that hangs.
-type blockage struct {
-	name   string
-	config string // in which @D@ is the test's folder, @H@ one that may hang, @HANG@ a command that does
-	args   func(w *blockedWorld)
-	hangs  []string // operations of the folder that may hang
-	begin  func(w *blockedWorld)
-	end    func(w *blockedWorld)
-	// late says that nothing was lost, when it goes on; nil: there is nothing to lose.
-	// Unless free is set, it can't be so before.
-	late func(w *blockedWorld) bool
-	free bool
-}
-
-// illJail is a jail with something wrong.
-func illJail(name, log, more string) string {
-	return fmt.Sprintf("\n[jail.%s]\nenabled = true\nfailregex = '^\\s*failed <HOST>$'\nlogpath = %q\nmaxretry = 2\n%s\n", name, log, more)
-}
-
-// shellAction hangs in one of its commands.
-func shellAction(which string) blockage {
-	name := "action-" + which
-	b := blockage{
-		name:   name,
-		config: illJail(name, "@D@/"+name+".log", "bantime = \"1h\"\n[jail."+name+".action.slow]\n"),
-		begin:  func(w *blockedWorld) { w.fail(name+".log", "198.51.100.21") },
-	}
-	for _, c := range []string{"start", "stop", "check", "ban", "unban"} {
-		text := "true"
-		if c == "ban" {
-			text = "echo <ip> >>@D@/" + name + ".told"
-		}
-		if c == which {
-			text = "@HANG@; " + text
-		}
-		b.config += fmt.Sprintf("%s = %q\n", c, text)
-	}
-	b.late = func(w *blockedWorld) bool {
-		told, _ := os.ReadFile(w.path(name + ".told"))
-		return strings.Contains(string(told), "198.51.100.21")
-	}
-	b.free = which == "stop" || which == "check" || which == "unban"
-	if which == "unban" {
-		b.begin = func(w *blockedWorld) {
-			w.fail(name+".log", "198.51.100.21")
-			w.until("the ill jail bans", func() bool { return w.holds(name, "198.51.100.21") })
-			w.answers("unban", promisedAnswer, func() error {
-				_, err := w.api.Unban(control.UnbanRequest{IPs: []string{"198.51.100.21"}})
-				return err
-			})
-		}
-	}
-	return b
-}
-
-var blockages = []blockage{
-	{
-		name:   "resolver",
-		config: illJail("resolver", "@D@/resolver.log", "usedns = \"warn\"\n"),
-		begin: func(w *blockedWorld) {
-			var names []string
-			for i := range 3000 {
-				names = append(names, fmt.Sprintf("h%d.example.org", i))
-			}
-			w.fail("resolver.log", append(names, "late.example.org", "198.51.100.31")...)
-			w.until("the address behind the names is banned", func() bool { return w.holds("resolver", "198.51.100.31") })
-			w.said("[resolver] host names whose address no name server told in time were given up, ")
-		},
-		end:  func(w *blockedWorld) { w.names.Store(true) },
-		late: func(w *blockedWorld) bool { return w.holds("resolver", "198.51.100.77") },
-	},
-	{
-		name: "log-open", config: illJail("log-open", "@H@/open.log", ""), hangs: []string{"open", "lookup", "getattr"},
-		begin: func(w *blockedWorld) { // the old one is open
-			if err := os.Rename(w.path("under/open.log"), w.path("under/open.log.1")); err != nil {
-				w.t.Fatal(err)
-			}
-			w.fail("under/open.log", "198.51.100.32")
-		},
-		late: func(w *blockedWorld) bool { return w.holds("log-open", "198.51.100.32") },
-	},
-	{
-		name: "log-read", config: illJail("log-read", "@H@/read.log", ""), hangs: []string{"read"},
-		begin: func(w *blockedWorld) { w.fail("under/read.log", "198.51.100.33") },
-		late:  func(w *blockedWorld) bool { return w.holds("log-read", "198.51.100.33") },
-	},
-	shellAction("start"), shellAction("stop"), shellAction("check"), shellAction("ban"), shellAction("unban"),
-	{
-		name: "ignorecommand", config: illJail("ignorecommand", "@D@/ignorecommand.log", "ignorecommand = \"@HANG@; exit 1\"\n"),
-		begin: func(w *blockedWorld) { w.fail("ignorecommand.log", "198.51.100.34") },
-		late:  func(w *blockedWorld) bool { return w.holds("ignorecommand", "198.51.100.34") },
-	},
-	{
-		name: "export-reload", config: "\n[export.reload]\nfile = \"@D@/reload.txt\"\nformat = \"plain\"\nreload = \"@HANG@; echo told >>@D@/reload.told\"\n",
-		late: func(w *blockedWorld) bool { return w.has("reload.told", "told") && w.has("reload.txt", "192.0.2.66") },
-	},
-	{
-		name: "export-disk", config: "\n[export.disk]\nfile = \"@H@/disk.txt\"\nformat = \"plain\"\n", hangs: []string{"all"},
-		late: func(w *blockedWorld) bool { return w.has("under/disk.txt", "192.0.2.66") },
-	},
-	{
-		name: "export-fifo", config: "\n[export.fifo]\nfile = \"@D@/fifo.txt\"\nformat = \"plain\"\n",
-		args: func(w *blockedWorld) { _ = syscall.Mkfifo(w.path("fifo.txt"), 0o600) },
-	},
-	{
-		name: "list", config: "\n[jail.feed]\nenabled = true\nlist = \"@H@/list.txt\"\n", hangs: []string{"all"},
-		begin: func(w *blockedWorld) { w.write("under/list.txt", "198.51.100.35\n198.51.100.36\n") },
-		late:  func(w *blockedWorld) bool { return w.holds("feed", "198.51.100.36") },
-	},
-	{
-		name: "database", hangs: []string{"all"},
-		args: func(w *blockedWorld) { w.database = w.path("h/db.sqlite3") },
-		late: func(w *blockedWorld) bool {
-			out, _ := exec.Command("strings", w.path("under/db.sqlite3"), w.path("under/db.sqlite3-wal")).Output()
-			return strings.Contains(string(out), "192.0.2.66")
-		},
-	},
-	{
-		name: "log-target", hangs: []string{"all"},
-		args: func(w *blockedWorld) { w.target = w.path("h/target.log") },
-		late: func(w *blockedWorld) bool { return w.has("under/target.log", "[well] Ban 192.0.2.66") },
-	},
-	{
-		name: "journalctl", config: "\n[jail.journal]\nenabled = true\nbackend = \"systemd\"\nfailregex = '^failed <HOST>$'\n",
-		args: func(w *blockedWorld) {
-			w.write("bin/journalctl", "#!/bin/sh\nexec sleep 1000\n")
-			_ = os.Chmod(w.path("bin/journalctl"), 0o755)
-		},
-	},
-	{
-		name: "clients",
-		begin: func(w *blockedWorld) {
-			for range 20 {
-				c, err := net.Dial("unix", w.path("sock"))
-				if err != nil {
-					w.t.Fatal(err)
-				}
-				w.t.Cleanup(func() { c.Close() })
-				_, _ = io.WriteString(c, strings.Repeat("GET /v1/bans HTTP/1.1\r\nHost: x\r\n\r\n", 50))
-			}
-		},
-	},
-}
-
-// blockedPairs are two at a time.
-var blockedPairs = [][2]string{
-	{"log-read", "database"},
-	{"resolver", "action-ban"},
-	{"log-target", "log-open"},
-	{"action-stop", "database"},
-	{"export-disk", "ignorecommand"},
-	{"journalctl", "action-unban"},
-	{"clients", "log-target"},
-	{"action-start", "list"},
-}
-
 // blockedWorld is a daemon in a world in which something hangs.
 type blockedWorld struct {
 	*daemonAt
 	dir              string
+	what             []blockage
+	tree             bool   // the configuration is one of fail2ban's
+	conf             string // its folder
 	database, target string
-	names            atomic.Bool // the name server answers
+	notify           string
+	gate             *hanging
+	silent           atomic.Bool // servers say nothing
+	stderr           string      // of the daemon, the pipe's name
+
+	opened []*os.File // of a disk that hangs
+
+	mu    sync.Mutex
+	mails []string
+	out   strings.Builder // of the present daemon
+
+	exited chan struct{}
+	code   int
 }
 
 func (w *blockedWorld) path(name string) string { return filepath.Join(w.dir, name) }
@@ -226,9 +87,17 @@ func (w *blockedWorld) fail(name string, who ...string) {
 	}
 }
 
+// tells waits for a line of the log, if that does not hang.
+func (w *blockedWorld) tells(text string) {
+	w.t.Helper()
+	if w.target == w.path("log") {
+		w.said(text)
+	}
+}
+
 // answers waits for an answer ten times as long as it is promised for, and five seconds
 // at least.
-func (w *blockedWorld) answers(what string, promised time.Duration, f func() error) {
+func (w *blockedWorld) answers(what string, promised time.Duration, f func() error) error {
 	w.t.Helper()
 	done := make(chan error, 1)
 	go func() { done <- f() }()
@@ -237,8 +106,10 @@ func (w *blockedWorld) answers(what string, promised time.Duration, f func() err
 		if err != nil && promised == promisedAnswer {
 			w.t.Errorf("%s: %v", what, err)
 		}
+		return err
 	case <-time.After(max(10*promised, 5*time.Second)):
 		w.t.Fatalf("%s is not answered\n%s", what, w.text())
+		return nil
 	}
 }
 
@@ -275,261 +146,458 @@ func (w *blockedWorld) answersAll(n int) {
 	})
 }
 
-// silentNames is a name server that says nothing until it is told to.
-func (w *blockedWorld) silentNames(host *netlab.Host) {
-	var conn net.PacketConn
-	if err := host.Do(func() (err error) {
-		conn, err = net.ListenPacket("udp4", "127.0.0.1:53")
-		return err
-	}); err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() { conn.Close() })
-	etc := filepath.Join("/etc/netns", host.Name)
-	if err := os.MkdirAll(etc, 0o755); err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() { os.RemoveAll(etc) })
-	writeFile(w.t, filepath.Join(etc, "resolv.conf"), "nameserver 127.0.0.1\noptions timeout:30\n")
-	go func() {
-		buf := make([]byte, 1500)
-		for {
-			n, from, err := conn.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			var m dnsmessage.Message
-			if !w.names.Load() || m.Unpack(buf[:n]) != nil || len(m.Questions) != 1 {
-				continue
-			}
-			q := m.Questions[0]
-			m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
-			switch {
-			case q.Name.String() != "late.example.org.":
-				m.RCode = dnsmessage.RCodeNameError
-			case q.Type == dnsmessage.TypeA:
-				m.Answers = []dnsmessage.Resource{{
-					Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 60},
-					Body:   &dnsmessage.AResource{A: [4]byte{198, 51, 100, 77}},
-				}}
-			}
-			if out, err := m.Pack(); err == nil {
-				_, _ = conn.WriteTo(out, from)
-			}
-		}
-	}()
-}
-
-func runBlocked(t *testing.T, what ...blockage) {
-	host := server(t)
-	w := &blockedWorld{dir: t.TempDir()}
-	w.daemonAt = &daemonAt{t: t, host: host} // for what comes before the start
+// newBlockedWorld makes one, in which nothing hangs yet.
+func newBlockedWorld(t *testing.T, what []blockage) *blockedWorld {
+	w := &blockedWorld{dir: t.TempDir(), what: what, conf: "conf"}
+	w.daemonAt = &daemonAt{t: t, host: server(t), socket: w.path("sock"), api: control.NewClient(w.path("sock"))}
+	w.database, w.target = w.path("db.sqlite3"), w.path("log")
+	w.silent.Store(true)
+	w.silentNames(w.host)
 	for _, dir := range []string{"h", "under", "conf", "bin"} {
 		if err := os.Mkdir(w.path(dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.database, w.target = w.path("db.sqlite3"), w.path("log")
-	w.silentNames(host)
-	config := "[jail.well]\nenabled = true\nfailregex = '^\\s*failed <HOST>$'\nlogpath = \"@D@/well.log\"\nmaxretry = 2\n"
-	var hangs []string
+	w.write("log", "")
+	w.write("well.log", "")
+	hangs := false
 	for _, b := range what {
-		config += b.config
-		hangs = append(hangs, b.hangs...)
-		if b.args != nil {
-			b.args(w)
-		}
-		for _, log := range []string{b.name + ".log", "under/open.log", "under/read.log", "under/list.txt", "well.log"} {
-			if _, err := os.Stat(w.path(log)); err != nil {
-				w.write(log, "")
+		w.tree = w.tree || b.tree
+		if len(b.hangs) > 0 {
+			hangs = true
+			if err := os.Mkdir(w.path("under/"+b.name), 0o755); err != nil {
+				t.Fatal(err)
 			}
 		}
-	}
-	w.write("under/list.txt", "198.51.100.35\n")
-	hang := fmt.Sprintf("while test -e %s; do sleep 0.1; done", w.path("hang"))
-	w.write("conf/bailiff.toml", strings.NewReplacer("@D@", w.dir, "@H@", w.path("h"), "@HANG@", hang).Replace(config))
-	var gate *hanging
-	if len(hangs) > 0 || w.database != w.path("db.sqlite3") {
-		gate = mountGate(t, w.path("h"), w.path("under"))
-	}
-	if slices.ContainsFunc(what, func(b blockage) bool { return b.name == "action-start" }) {
-		w.write("hang", "")
-	}
-	w.startIn()
-	begin := func() {
-		w.write("hang", "")
-		if gate != nil {
-			gate.hang(hangs...)
+		if b.jail != nil && strings.HasPrefix(b.jail.log, "@D@/") {
+			w.write(strings.TrimPrefix(b.jail.log, "@D@/"), "")
 		}
 	}
-	begin()
-	for _, b := range what {
-		if b.begin != nil {
-			b.begin(w)
+	for _, b := range what { // config first: others have files in its folder
+		if b.name == "config" {
+			b.args(w)
 		}
-	}
-	w.answersAll(1)
-	w.fail("well.log", "192.0.2.66")
-	w.until("the other jail bans its attacker", func() bool { return w.holds("well", "192.0.2.66") })
-	w.write("conf/bailiff.toml", strings.Replace(strings.NewReplacer("@D@", w.dir, "@H@", w.path("h"), "@HANG@", hang).Replace(config), "maxretry = 2", "maxretry = 3", 1))
-	w.answers("reload", promisedChange, func() error { _, err := w.api.Reload(); return err })
-	w.answersAll(2)
-
-	for _, b := range what {
-		if b.late != nil && !b.free && b.late(w) {
-			t.Errorf("%s: nothing hangs", b.name)
-		}
-	}
-
-	// It goes on.
-	os.Remove(w.path("hang"))
-	if gate != nil {
-		gate.hang()
 	}
 	for _, b := range what {
-		if b.end != nil {
-			b.end(w)
-		}
-		if b.late != nil {
-			w.until(b.name+": something is lost", func() bool { return b.late(w) })
+		if b.args != nil && b.name != "config" {
+			b.args(w)
 		}
 	}
-	w.answersAll(3)
+	w.configure("10m")
+	if hangs {
+		w.gate = mountGate(t, w.path("h"), w.path("under"))
+	}
+	return w
+}
 
-	// It hangs again, and the daemon is told to stop.
-	begin()
-	for _, name := range []string{"action-ban", "action-unban", "action-check"} {
-		if _, err := os.Stat(w.path(name + ".log")); err == nil {
-			w.fail(name+".log", "198.51.100.22")
+// filled puts the names of files into a text.
+func (w *blockedWorld) filled(b *blockage, text string) string {
+	hang := fmt.Sprintf("while test -e %s; do sleep 0.1; done", w.path("hang-"+b.name))
+	main := "bailiff.toml"
+	if w.tree {
+		main = "jail.conf"
+	}
+	return strings.NewReplacer("@D@", w.dir, "@H@", w.path("h/"+b.name), "@HANG@", hang, "MAIN", main).Replace(text)
+}
+
+// configure writes the configuration.
+func (w *blockedWorld) configure(findtime string) {
+	well := ill("well", "@D@/well.log")
+	if !w.tree {
+		text := w.filled(&blockage{}, well.toml())
+		for _, b := range w.what {
+			if b.jail != nil {
+				text += w.filled(&b, b.jail.toml())
+			}
+			text += w.filled(&b, b.toml)
+		}
+		w.write(w.conf+"/bailiff.toml", strings.ReplaceAll(text, "findtime = \"10m\"", fmt.Sprintf("findtime = %q", findtime)))
+		return
+	}
+	text := "[DEFAULT]\nfilter = failed\nmaxretry = 2\nbantime = 1h\nbackend = auto\naction = nftables[type=allports]\nfindtime = " + findtime + "\n"
+	jail, _ := well.tree()
+	text += w.filled(&blockage{}, jail)
+	for _, b := range w.what {
+		if b.jail == nil {
+			continue
+		}
+		jail, action := b.jail.tree()
+		text += w.filled(&b, jail)
+		if action != "" {
+			w.write(w.conf+"/action.d/slow-"+b.jail.name+".conf", w.filled(&b, action))
 		}
 	}
-	w.answers("status", promisedAnswer, func() error { _, err := w.api.Status(); return err })
-	stopped := make(chan error, 1)
-	go func() { stopped <- w.api.Stop() }()
-	select {
-	case err := <-stopped:
-		if err != nil {
-			t.Errorf("stop: %v", err)
-		}
-	case <-time.After(10 * promisedChange):
-		t.Error("stop does not return")
-	}
-	os.Remove(w.path("hang"))
-	if gate != nil {
-		gate.hang()
+	w.write(w.conf+"/jail.conf", text)
+	w.write(w.conf+"/filter.d/failed.conf", "[Definition]\nfailregex = "+failed+"\n")
+	for _, name := range []string{"nftables.conf", "smtp.py"} {
+		_ = os.MkdirAll(w.path(w.conf+"/action.d"), 0o755)
+		_ = os.Symlink("/etc/fail2ban/action.d/"+name, w.path(w.conf+"/action.d/"+name))
 	}
 }
 
-// startIn starts the daemon in the world.
-func (w *blockedWorld) startIn() {
+// hang has everything hang.
+func (w *blockedWorld) hang(early bool) {
 	w.t.Helper()
-	w.socket, w.log = w.path("sock"), strings.Replace(w.target, w.path("h")+"/", w.path("under")+"/", 1) // what hangs isn't read here
-	c := w.host.Command(context.Background(), program(w.t, "bailiff"), "run", "--config", w.path("conf"), "--socket", w.socket, "--log-target", w.target, "--database", w.database)
-	c.Env = append(os.Environ(), "TZ=UTC", "PATH="+w.path("bin")+":"+os.Getenv("PATH"))
+	var ops []string
+	for _, b := range w.what {
+		if early && !b.early {
+			continue
+		}
+		w.write("hang-"+b.name, "")
+		for _, op := range b.hangs {
+			ops = append(ops, b.name+"/"+op)
+		}
+	}
+	if early {
+		return
+	}
+	w.silent.Store(true)
+	for _, b := range w.what {
+		if b.ready != nil {
+			b.ready(w)
+		}
+	}
+	if w.gate != nil {
+		w.gate.hang(ops...)
+	}
+	if w.stderr != "" { // a pipe that is full
+		fd, err := syscall.Open(w.stderr, syscall.O_WRONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		defer syscall.Close(fd)
+		for err == nil {
+			_, err = syscall.Write(fd, []byte("full\n"))
+		}
+	}
+}
+
+// openAll opens the files of a folder.
+func (w *blockedWorld) openAll(dir string) {
+	w.t.Helper()
+	for _, f := range w.opened {
+		f.Close()
+	}
+	w.opened = nil
+	files, err := os.ReadDir(w.path(dir))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, f := range files {
+		if file, err := os.OpenFile(w.path(dir+"/"+f.Name()), os.O_RDWR, 0); err == nil {
+			w.t.Cleanup(func() { file.Close() })
+			w.opened = append(w.opened, file)
+		}
+	}
+}
+
+// free has everything go on.
+func (w *blockedWorld) free() {
+	w.t.Helper()
+	for _, b := range w.what {
+		os.Remove(w.path("hang-" + b.name))
+	}
+	if w.gate != nil {
+		w.gate.hang()
+	}
+	w.silent.Store(false)
+	for _, b := range w.what {
+		if b.end != nil {
+			b.end(w)
+		}
+	}
+}
+
+// spawn starts the daemon.
+func (w *blockedWorld) spawn() {
+	w.t.Helper()
+	w.log = strings.Replace(w.target, w.path("h")+"/", w.path("under")+"/", 1) // what hangs isn't read here
+	if w.target == "stderr" {
+		w.log = w.path("log")
+	}
+	conf := strings.Replace(w.path(w.conf), w.path("under")+"/", w.path("h")+"/", 1)
+	c := w.host.Command(context.Background(), program(w.t, "bailiff"), "run", "--config", conf, "--socket", w.socket, "--log-target", w.target, "--database", w.database)
+	c.Env = append(os.Environ(), "TZ=UTC", "PATH="+w.path("bin")+":"+os.Getenv("PATH"), "NOTIFY_SOCKET="+w.notify)
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c.Stdout, c.Stderr = writer, writer
+	if w.target == "stderr" {
+		w.stderr = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), writer.Fd())
+	}
 	if err := c.Start(); err != nil {
 		w.t.Fatal(err)
 	}
+	w.mu.Lock()
+	w.out.Reset()
+	w.mu.Unlock()
+	go func() { // what the daemon says, as soon as somebody reads
+		defer reader.Close()
+		file, _ := os.OpenFile(w.path("log"), os.O_APPEND|os.O_WRONLY, 0)
+		defer file.Close()
+		buf := make([]byte, 64<<10)
+		for {
+			for w.target == "stderr" && w.silent.Load() {
+				time.Sleep(10 * time.Millisecond)
+			}
+			n, err := reader.Read(buf)
+			if err != nil {
+				return
+			}
+			w.mu.Lock()
+			w.out.Write(buf[:n])
+			w.mu.Unlock()
+			if w.target == "stderr" {
+				_, _ = file.Write(buf[:n])
+			}
+		}
+	}()
 	exited := make(chan struct{})
-	go func() { _ = c.Wait(); close(exited) }()
+	w.exited = exited
+	go func() {
+		_ = c.Wait()
+		w.code = c.ProcessState.ExitCode()
+		writer.Close()
+		close(exited)
+	}()
 	w.t.Cleanup(func() {
-		_ = w.api.Stop() // if it was not yet
 		select {
 		case <-exited:
-		case <-time.After(10 * promisedChange):
-			w.t.Error("the daemon does not end")
+		default:
+			w.t.Error("the daemon has not ended")
 			_ = c.Process.Kill()
 			<-exited
 		}
 	})
-	w.api = control.NewClient(w.socket)
-	w.until("it does not start", func() bool { _, err := w.api.Status(); return err == nil })
 }
 
-// TestBlockedWorld makes each thing hang alone, and some two at a time.
+func (w *blockedWorld) printed() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.out.String()
+}
+
+// started waits until the daemon answers.
+func (w *blockedWorld) started() {
+	w.t.Helper()
+	w.until("it does not start: "+w.printed(), func() bool {
+		select {
+		case <-w.exited:
+			w.t.Fatalf("it has ended: %s\n%s", w.printed(), w.text())
+		default:
+		}
+		_, err := w.api.Status()
+		return err == nil
+	})
+}
+
+// ended waits until the daemon has ended.
+func (w *blockedWorld) ended(what string) {
+	w.t.Helper()
+	select {
+	case <-w.exited:
+	case <-time.After(10 * promisedChange):
+		w.t.Errorf("%s: the daemon does not end\n%s", what, w.text())
+	}
+}
+
+// round is what comes at the n-th time.
+func (w *blockedWorld) round(b *blockage, n int) round {
+	r := round{n: n, well: fmt.Sprintf("192.0.2.%d", 66+n)}
+	for i := range blockages {
+		if blockages[i].name == b.name {
+			r.who = fmt.Sprintf("198.51.100.%d", 20+4*i+n)
+		}
+	}
+	return r
+}
+
+// each has f done for everything that hangs.
+func (w *blockedWorld) each(n int, f func(b *blockage, r round)) {
+	for i := range w.what {
+		f(&w.what[i], w.round(&w.what[i], n))
+	}
+}
+
+// works has the other jail ban its attacker.
+func (w *blockedWorld) works(n int) {
+	w.t.Helper()
+	who := w.round(&blockage{}, n).well
+	w.fail("well.log", who)
+	w.until("the other jail bans its attacker", func() bool { return w.holds("well", who) })
+}
+
+func (w *blockedWorld) begins(n int) {
+	w.each(n, func(b *blockage, r round) {
+		if b.begin != nil {
+			b.begin(w, r)
+		}
+	})
+}
+
+// nothingLost waits until all of a round has come.
+func (w *blockedWorld) nothingLost(n int) {
+	w.t.Helper()
+	w.each(n, func(b *blockage, r round) {
+		if b.late != nil {
+			w.until(fmt.Sprintf("%s: something is lost of the %d. time", b.name, n), func() bool { return b.late(w, r) })
+		}
+	})
+}
+
+// stops has the daemon told to stop.
+func (w *blockedWorld) stops(what string) {
+	w.t.Helper()
+	w.answers("status", promisedAnswer, func() error { _, err := w.api.Status(); return err })
+	if err := w.answers("stop "+what, promisedChange, w.api.Stop); err != nil {
+		w.t.Errorf("stop %s: %v", what, err)
+	}
+	w.ended("stop " + what)
+}
+
+func runBlocked(t *testing.T, what ...blockage) {
+	w := newBlockedWorld(t, what)
+	w.hang(true)
+	w.silent.Store(false)
+	w.spawn()
+	defer func() { // in any case
+		w.free()
+		_ = w.api.Stop()
+		w.ended("the end")
+	}()
+	w.started()
+
+	// While it works.
+	w.hang(false)
+	w.begins(1)
+	w.answersAll(1)
+	w.works(1)
+	w.configure("11m")
+	err := w.answers("reload", promisedChange, func() error {
+		res, err := w.api.Reload()
+		if err == nil && len(res.Errors) > 0 {
+			err = fmt.Errorf("%s", strings.Join(res.Errors, "\n"))
+		}
+		return err
+	})
+	for _, b := range what {
+		if want := w.filled(&b, b.reload); want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("reload says %v, not of %s", err, want)
+		}
+	}
+	w.answersAll(2)
+	w.each(1, func(b *blockage, r round) {
+		if b.late != nil && !b.free && b.late(w, r) {
+			t.Errorf("%s: nothing hangs", b.name)
+		}
+	})
+	w.free()
+	w.nothingLost(1)
+	w.answersAll(3)
+
+	// When it stops.
+	w.hang(false)
+	w.each(2, func(b *blockage, r round) {
+		if b.jail == nil || b.jail.log == "" {
+			return
+		}
+		if name := strings.NewReplacer("@D@/", "", "@H@/", "under/"+b.name+"/").Replace(b.jail.log); b.name != "resolver" && b.name != "log-open" {
+			w.fail(name, r.who)
+		} else {
+			b.begin(w, r)
+		}
+	})
+	w.works(2)
+	w.stops("while it hangs")
+
+	// When it starts.
+	w.begins(3)
+	w.spawn()
+	fails := false
+	for _, b := range what {
+		fails = fails || b.start != ""
+	}
+	if fails {
+		w.ended("a start that can't be")
+		if w.code == 0 {
+			t.Error("a start that can't be is a success")
+		}
+		said, some := w.printed()+w.text(), false
+		for _, b := range what {
+			want := w.filled(&b, b.start)
+			some = some || want != "" && strings.Contains(said, want)
+		}
+		if !some {
+			t.Errorf("a start that can't be says: %s", said)
+		}
+		w.free()
+		w.spawn()
+	}
+	w.started()
+	w.answersAll(4)
+	w.works(3)
+	w.free()
+	w.nothingLost(3)
+	w.nothingLost(2)
+	w.answersAll(5)
+	w.stops("at the end")
+}
+
+// TestBlockedWorld makes each thing hang alone, and two at a time.
 func TestBlockedWorld(t *testing.T) {
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		t.Fatal("this test makes file systems hang: it needs /dev/fuse, and root")
 	}
-	byName := map[string]blockage{}
-	for _, b := range blockages {
-		byName[b.name] = b
-		t.Run(b.name, func(t *testing.T) {
-			t.Parallel()
-			runBlocked(t, b)
-		})
-	}
-	for _, p := range blockedPairs {
-		t.Run(p[0]+"+"+p[1], func(t *testing.T) {
-			t.Parallel()
-			runBlocked(t, byName[p[0]], byName[p[1]])
-		})
-	}
-}
-
-// TestUnbanDuringReload: what is to be lifted while jails are replaced is lifted, and
-// answered in time.
-func TestUnbanDuringReload(t *testing.T) {
-	host := server(t)
-	w := &blockedWorld{dir: t.TempDir()}
-	w.daemonAt = &daemonAt{t: t, host: host}
-	w.database, w.target = w.path("db.sqlite3"), w.path("log")
-	config := func(maxretry int) {
-		w.write("conf/bailiff.toml", fmt.Sprintf("[jail.well]\nenabled = true\nfailregex = '^\\s*failed <HOST>$'\nlogpath = %q\nmaxretry = %d\n", w.path("well.log"), maxretry))
-	}
-	config(2)
-	w.write("well.log", "")
-	w.startIn()
-	const many = 20_000
-	var ips []string
-	for i := range many {
-		ips = append(ips, fmt.Sprintf("2001:db8::%x:%x", i>>8+1, i&255))
-	}
-	for rest := ips; len(rest) > 0; rest = rest[min(len(rest), 2000):] {
-		w.answers("ban", promisedChange, func() error {
-			_, err := w.api.Ban("well", control.BanRequest{IPs: rest[:min(len(rest), 2000)]})
-			return err
-		})
-	}
-	banned := func() int {
-		s, err := w.api.Jail("well")
-		if err != nil {
-			t.Fatal(err)
+	var sets [][]blockage
+	pair := func(i, j int) {
+		a, b := blockages[i], blockages[j]
+		if a.tree && b.toml != "" || b.tree && a.toml != "" || a.name == b.name {
+			return // no configuration has both
 		}
-		return s.Banned
+		sets = append(sets, []blockage{a, b})
 	}
-	w.until("all are banned", func() bool { return banned() == many })
-	reloads := make(chan error, 1)
-	go func() {
-		var err error
-		for i := range 10 {
-			config(3 + i)
-			if _, e := w.api.Reload(); e != nil {
-				err = e
+	if !strings.Contains(*blockedPairs, "+") {
+		for _, b := range blockages {
+			sets = append(sets, []blockage{b})
+		}
+	}
+	switch *blockedPairs {
+	case "none":
+	case "all":
+		for i := range blockages {
+			for j := range i {
+				pair(i, j)
 			}
 		}
-		reloads <- err
-	}()
-	lost := 0
-	for rest := ips; len(rest) > 0; rest = rest[min(len(rest), 500):] {
-		res, err := w.api.Unban(control.UnbanRequest{IPs: rest[:min(len(rest), 500)]})
-		if err != nil {
-			t.Fatal(err)
+	case "some": // each thing in one of them
+		order := rand.New(rand.NewPCG(*blockedSeed, 0)).Perm(len(blockages))
+		for k := 0; k < len(order); k += 2 {
+			pair(order[k], order[(k+1)%len(order)])
 		}
-		for _, r := range res {
-			if r.Count == 0 && r.Pending == "" {
-				lost++
+	default:
+		first, second, _ := strings.Cut(*blockedPairs, "+")
+		for i := range blockages {
+			for j := range blockages {
+				if blockages[i].name == first && blockages[j].name == second {
+					pair(i, j)
+				}
 			}
 		}
 	}
-	if err := <-reloads; err != nil {
-		t.Error(err)
+	// As many at a time as is said, not as there are cores: they wait most of the time.
+	room := make(chan struct{}, *blockedParallel)
+	var wg sync.WaitGroup
+	for _, set := range sets {
+		room <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-room }()
+			var names []string
+			for _, b := range set {
+				names = append(names, b.name)
+			}
+			t.Run(strings.Join(names, "+"), func(t *testing.T) { runBlocked(t, set...) })
+		})
 	}
-	if lost > 0 {
-		t.Errorf("%d of %d are said not to be banned", lost, many)
-	}
-	w.until("all are lifted", func() bool { return banned() == 0 })
-	w.until("the kernel has none", func() bool {
-		out, err := w.host.Command(context.Background(), "nft", "list", "set", "inet", "f2b-table", "addr6-set-well").CombinedOutput()
-		return err == nil && !strings.Contains(string(out), "elements")
-	})
+	wg.Wait()
 }

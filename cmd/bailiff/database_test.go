@@ -36,7 +36,7 @@ func TestDatabaseRemoved(t *testing.T) {
 	remove := func() {
 		t.Helper()
 		path := n.path("db.sqlite3")
-		if err := errors.Join(os.Remove(path), os.Remove(path+"-wal"), os.Remove(path+"-shm")); err != nil {
+		if err := errors.Join(os.Remove(path), os.Remove(path+"-journal")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -45,7 +45,7 @@ func TestDatabaseRemoved(t *testing.T) {
 		text, _ := os.ReadFile(n.path("out"))
 		return strings.Contains(string(text), "was removed while it was in use: a new one is begun, and filled with what this daemon knows")
 	})
-	if fi, err := os.Stat(n.path("db.sqlite3-wal")); err != nil || fi.Mode() != 0o600 {
+	if fi, err := os.Stat(n.path("db.sqlite3-journal")); err != nil || fi.Mode() != 0o600 {
 		t.Errorf("%v, %v", fi, err)
 	}
 	n.failures(5, "192.0.2.68")

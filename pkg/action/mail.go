@@ -160,10 +160,8 @@ func (m *Mail) send(ctx context.Context, l letter, now time.Time) error {
 	if err := w.Close(); err != nil {
 		return err
 	}
-	if err := joined(refused); err != nil {
-		return err
-	}
-	return c.Quit()
+	_ = c.Quit() // it has taken the mail
+	return joined(refused)
 }
 
 // joined makes one line of some errors, nil of none.

@@ -380,6 +380,10 @@ func TestSilentMailServer(t *testing.T) {
 			if !strings.Contains(log.String(), "action 'smtp': 20 bans that it had not come to were dropped") {
 				t.Errorf("the log: %s", log.String())
 			}
+			// Which mail was not sent is told, and nothing is said of what it doesn't do.
+			if text := log.String(); !strings.Contains(text, "Failed to st") || strings.Contains(text, "not lifted") {
+				t.Errorf("the log: %s", text)
+			}
 		})
 	}
 	// A deadline of its own, without a stop.

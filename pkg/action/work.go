@@ -3,6 +3,7 @@ package action
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -13,7 +14,10 @@ func (w *worker) do(ctx context.Context, j job) {
 	def := w.act.def
 	jail, name := w.act.site.Jail, def.Name
 	failed := func(what string, err error) {
-		if err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() != nil && def.Mail != nil {
+			err = fmt.Errorf("%w (it was not waited for, since the action ends)", err)
+		}
+		if err != nil && (ctx.Err() == nil || def.Mail != nil) { // of a command, it is told what is not lifted
 			w.act.log(slog.LevelError, "Failed to execute %s jail '%s' action '%s' info '%s': %v", what, jail, name, j.entry.id, err)
 		}
 	}
@@ -41,7 +45,7 @@ func (w *worker) do(ctx context.Context, j job) {
 	case jobUnban, jobUnbanUnlessFlushed:
 		err := w.act.Unban(ticket())
 		failed("unban", err)
-		if err != nil && ctx.Err() != nil {
+		if err != nil && ctx.Err() != nil && def.Mail == nil {
 			w.mu.Lock()
 			w.left.add(j.entry.id)
 			w.mu.Unlock()

@@ -364,7 +364,9 @@ func (w *worker) begin(j job) (ctx context.Context, do bool) {
 			return nil, false
 		}
 		if w.late {
-			w.left.add(e.id)
+			if w.act.def.Mail == nil { // a mail lifts nothing
+				w.left.add(e.id)
+			}
 			return nil, false
 		}
 	case jobCheck:

@@ -19,6 +19,7 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/control"
+	"bailiff/pkg/safefile"
 	"bailiff/pkg/source"
 )
 
@@ -105,9 +106,20 @@ func fail2banClient(self string, given []string, stdin io.Reader, stdout, stderr
 	return 0
 }
 
+// pathsMost is how long is waited for the file that says where socket and pid file are:
+// who asks a daemon does not wait for a disk.
+const pathsMost = time.Second
+
 // paths takes socket and pid file from fail2ban.conf where they are not given.
 func (o *clientOptions) paths() {
-	server, found, err := fail2ban.Read(filepath.Join(o.dir, "fail2ban"))
+	var server *fail2ban.Config
+	var found bool
+	var err error
+	file := filepath.Join(o.dir, "fail2ban")
+	if !safefile.Within(pathsMost, func() { server, found, err = fail2ban.Read(file) }) {
+		o.socket = cmp.Or(o.socket, fail2banSocket)
+		return
+	}
 	get := func(name string) string {
 		if !found || err != nil {
 			return ""

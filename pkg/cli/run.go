@@ -57,7 +57,7 @@ One core is used at a time; GOMAXPROCS in the environment says how many.`,
 				runtime.GOMAXPROCS(1)
 			}
 			daemon.LimitMemory()
-			cfg, err := config.Load(load)
+			cfg, err := config.LoadWithin(startMost, load)
 			if err != nil {
 				return err
 			}
@@ -119,7 +119,7 @@ One core is used at a time; GOMAXPROCS in the environment says how many.`,
 				}
 				defer os.Remove(pidFile)
 			}
-			return daemon.Run(ctx, cfg, opts, func() { notifySystemd("READY=1") })
+			return daemon.Run(ctx, cfg, opts, func() { notifySystemd(ctx, opts.Log, "READY=1") })
 		},
 	}
 	f := c.Flags()
@@ -150,19 +150,48 @@ func complain(err error) {
 	}
 }
 
-// notifySystemd tells the service manager, if one asked (sd_notify(3)).
-func notifySystemd(state string) {
+// startMost is how long reading the configuration may take at a start. A reload has less
+// time, and a daemon that goes on without.
+const startMost = 15 * time.Second
+
+// notifyMost is how long the service manager may take for a word before it is tried again.
+const notifyMost = time.Second
+
+// notifySystemd tells the service manager, if one asked (sd_notify(3)). Nobody waits for
+// it: where it does not listen, it is told as soon as it does.
+func notifySystemd(ctx context.Context, log *slog.Logger, state string) {
 	name := os.Getenv("NOTIFY_SOCKET")
 	if name == "" {
 		return
 	}
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
+	go func() {
+		for failed := ""; ; {
+			err := notify(name, state)
+			if err == nil {
+				return
+			}
+			if err.Error() != failed {
+				failed = err.Error()
+				log.With("component", "server").Warn(fmt.Sprintf("the service manager can't be told %s: %v; trying again", state, err))
+			}
+			select {
+			case <-time.After(notifyMost):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+}
+
+func notify(name, state string) error {
+	conn, err := net.DialTimeout("unixgram", name, notifyMost)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "bailiff: sd_notify: %v\n", err)
-		return
+		return err
 	}
 	defer conn.Close()
-	_, _ = conn.Write([]byte(state))
+	_ = conn.SetWriteDeadline(time.Now().Add(notifyMost))
+	_, err = conn.Write([]byte(state))
+	return err
 }
 
 // writePID writes a file that tells this process's id.

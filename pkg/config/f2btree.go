@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -383,9 +382,9 @@ func (l *loader) treeFilter(f *fail2ban.Jail, j *Jail, fail func(string, error))
 // IsTree reports whether a directory is a configuration of fail2ban's and not
 // one of ours.
 func IsTree(dir string) bool {
-	if fi, err := os.Stat(dir); err != nil || !fi.IsDir() {
+	if fi, err := stat(dir); err != nil || !fi.IsDir() {
 		return false
 	}
-	_, err := os.Stat(filepath.Join(dir, "bailiff.toml"))
+	_, err := stat(filepath.Join(dir, "bailiff.toml"))
 	return err != nil && fail2ban.Exists(dir)
 }

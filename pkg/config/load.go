@@ -125,12 +125,12 @@ func parseSampleTime(s string) (time.Time, error) {
 // user reads what the administrator wrote.
 func (l *loader) user(path string) error {
 	if path == "" {
-		if _, err := os.Stat(DefaultDir); err != nil {
+		if _, err := stat(DefaultDir); err != nil {
 			return l.gone() // stock definitions only
 		}
 		path = DefaultDir
 	}
-	fi, err := os.Stat(path)
+	fi, err := stat(path)
 	if err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
@@ -161,7 +161,7 @@ func (l *loader) user(path string) error {
 		read func(name, file string, data []byte, err error)
 	}{{"filters", l.filter}, {"jails", l.jailFile}} {
 		in := filepath.Join(dir, part.dir)
-		files, err := os.ReadDir(in)
+		files, err := readDir(in)
 		if err != nil {
 			if !errors.Is(err, os.ErrNotExist) {
 				l.doubt(err)
@@ -198,7 +198,7 @@ func (l *loader) gone() error {
 		return nil
 	}
 	for _, path := range l.was.Needed {
-		if _, err := os.Stat(path); err != nil {
+		if _, err := stat(path); err != nil {
 			what := "is gone"
 			if !errors.Is(err, os.ErrNotExist) {
 				what = "can't be looked at: " + err.Error()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"bailiff/pkg/config"
@@ -52,41 +51,14 @@ func (d *Daemon) reload(only string, restart bool) (res control.ReloadResult, er
 	}
 }
 
-// hungLoads is how many readings of the configuration hang.
-var hungLoads atomic.Int32
-
-// loadsMost is how many may.
-const loadsMost = 3
-
 // load reads the configuration, which lies on a disk.
-func (d *Daemon) load() (cfg *config.Config, err error) {
-	if n := hungLoads.Load(); n >= loadsMost {
-		return nil, fmt.Errorf("reading the configuration hangs, %d times by now: look at the disk that it is on, and for FIFOs among its files", n)
-	}
-	type loaded struct {
-		cfg *config.Config
-		err error
-	}
-	got := make(chan loaded, 1)
-	hungLoads.Add(1)
+func (d *Daemon) load() (*config.Config, error) {
 	opts := d.opts.Config
 	d.mu.Lock()
 	was := *d.cfg // what can be set over the socket is not read without the lock
 	d.mu.Unlock()
 	opts.Was = &was
-	go func() {
-		defer hungLoads.Add(-1)
-		cfg, err := config.Load(opts)
-		got <- loaded{cfg, err}
-	}()
-	timer := time.NewTimer(configMost)
-	defer timer.Stop()
-	select {
-	case l := <-got:
-		return l.cfg, l.err
-	case <-timer.C:
-		return nil, fmt.Errorf("reading the configuration takes longer than %v: look at the disk that it is on, and for FIFOs among its files", configMost)
-	}
+	return config.LoadWithin(configMost, opts)
 }
 
 // reloadNow is reload, by whose turn it is.

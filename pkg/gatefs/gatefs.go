@@ -35,13 +35,15 @@ import (
 // gate is a folder over which operations wait while it is closed.
 type gate struct {
 	mu   sync.Mutex
-	ops  map[string]bool // those that wait
+	ops  map[string]bool // those that wait, also as FOLDER/OPERATION
 	open chan struct{}   // closed: they go on
 }
 
-func (g *gate) pass(ctx context.Context, op string) syscall.Errno {
+// pass waits if an operation is to, on what is under a path.
+func (g *gate) pass(ctx context.Context, op, path string) syscall.Errno {
+	top, _, _ := strings.Cut(path, "/")
 	g.mu.Lock()
-	waits, open := g.ops[op] || g.ops["all"], g.open
+	waits, open := g.ops[op] || g.ops["all"] || g.ops[top+"/"+op] || g.ops[top+"/all"], g.open
 	g.mu.Unlock()
 	if !waits {
 		return 0
@@ -72,6 +74,16 @@ type gated struct {
 	gate *gate
 }
 
+// pass waits if an operation is to; name is what it concerns in a folder, empty: the node
+// itself.
+func (n *gated) pass(ctx context.Context, op, name string) syscall.Errno {
+	path := n.Path(n.Root())
+	if path == "" {
+		path = name
+	}
+	return n.gate.pass(ctx, op, path)
+}
+
 func (n *gated) WrapChild(_ context.Context, ops fs.InodeEmbedder) fs.InodeEmbedder {
 	if plain, ok := ops.(*fs.LoopbackNode); ok {
 		return &gated{LoopbackNode: fs.LoopbackNode{RootData: plain.RootData}, gate: n.gate}
@@ -80,14 +92,14 @@ func (n *gated) WrapChild(_ context.Context, ops fs.InodeEmbedder) fs.InodeEmbed
 }
 
 func (n *gated) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
-	if errno := n.gate.pass(ctx, "lookup"); errno != 0 {
+	if errno := n.pass(ctx, "lookup", name); errno != 0 {
 		return nil, errno
 	}
 	return n.LoopbackNode.Lookup(ctx, name, out)
 }
 
 func (n *gated) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
-	if errno := n.gate.pass(ctx, "open"); errno != 0 {
+	if errno := n.pass(ctx, "open", ""); errno != 0 {
 		return nil, 0, errno
 	}
 	f, opened, errno := n.LoopbackNode.Open(ctx, flags)
@@ -95,7 +107,7 @@ func (n *gated) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, 
 }
 
 func (n *gated) Create(ctx context.Context, name string, flags uint32, mode uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
-	if errno := n.gate.pass(ctx, "create"); errno != 0 {
+	if errno := n.pass(ctx, "create", name); errno != 0 {
 		return nil, nil, 0, errno
 	}
 	node, f, opened, errno := n.LoopbackNode.Create(ctx, name, flags, mode, out)
@@ -103,35 +115,77 @@ func (n *gated) Create(ctx context.Context, name string, flags uint32, mode uint
 }
 
 func (n *gated) Getattr(ctx context.Context, f fs.FileHandle, out *fuse.AttrOut) syscall.Errno {
-	if errno := n.gate.pass(ctx, "getattr"); errno != 0 {
+	if errno := n.pass(ctx, "getattr", ""); errno != 0 {
 		return errno
 	}
 	return n.LoopbackNode.Getattr(ctx, inner(f), out)
 }
 
+func (n *gated) Statx(ctx context.Context, f fs.FileHandle, flags, mask uint32, out *fuse.StatxOut) syscall.Errno {
+	if errno := n.pass(ctx, "getattr", ""); errno != 0 {
+		return errno
+	}
+	return n.LoopbackNode.Statx(ctx, inner(f), flags, mask, out)
+}
+
+func (n *gated) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
+	if errno := n.pass(ctx, "readdir", ""); errno != 0 {
+		return nil, 0, errno
+	}
+	return n.LoopbackNode.OpendirHandle(ctx, flags)
+}
+
+func (n *gated) Unlink(ctx context.Context, name string) syscall.Errno {
+	if errno := n.pass(ctx, "unlink", name); errno != 0 {
+		return errno
+	}
+	return n.LoopbackNode.Unlink(ctx, name)
+}
+
+func (n *gated) Rename(ctx context.Context, name string, to fs.InodeEmbedder, toName string, flags uint32) syscall.Errno {
+	if errno := n.pass(ctx, "rename", name); errno != 0 {
+		return errno
+	}
+	return n.LoopbackNode.Rename(ctx, name, to, toName, flags)
+}
+
+func (n *gated) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+	if errno := n.pass(ctx, "create", name); errno != 0 {
+		return nil, errno
+	}
+	return n.LoopbackNode.Mkdir(ctx, name, mode, out)
+}
+
+func (n *gated) Statfs(ctx context.Context, out *fuse.StatfsOut) syscall.Errno {
+	if errno := n.pass(ctx, "getattr", ""); errno != 0 {
+		return errno
+	}
+	return n.LoopbackNode.Statfs(ctx, out)
+}
+
 func (n *gated) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
-	if errno := n.gate.pass(ctx, "write"); errno != 0 {
+	if errno := n.pass(ctx, "write", ""); errno != 0 {
 		return errno
 	}
 	return n.LoopbackNode.Setattr(ctx, inner(f), in, out)
 }
 
 func (n *gated) Read(ctx context.Context, f fs.FileHandle, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	if errno := n.gate.pass(ctx, "read"); errno != 0 {
+	if errno := n.pass(ctx, "read", ""); errno != 0 {
 		return nil, errno
 	}
 	return inner(f).(fs.FileReader).Read(ctx, dest, off)
 }
 
 func (n *gated) Write(ctx context.Context, f fs.FileHandle, data []byte, off int64) (uint32, syscall.Errno) {
-	if errno := n.gate.pass(ctx, "write"); errno != 0 {
+	if errno := n.pass(ctx, "write", ""); errno != 0 {
 		return 0, errno
 	}
 	return inner(f).(fs.FileWriter).Write(ctx, data, off)
 }
 
 func (n *gated) Fsync(ctx context.Context, f fs.FileHandle, flags uint32) syscall.Errno {
-	if errno := n.gate.pass(ctx, "write"); errno != 0 {
+	if errno := n.pass(ctx, "write", ""); errno != 0 {
 		return errno
 	}
 	return inner(f).(fs.FileFsyncer).Fsync(ctx, flags)
@@ -229,7 +283,9 @@ func (f *FS) answer(want string) error {
 	return nil
 }
 
-// Hang has operations wait: lookup, open, create, getattr, read, write, all; none: they go on.
+// Hang has operations wait: lookup, open, create, getattr, read, write, readdir, rename,
+// unlink, all; none: they go on. As FOLDER/OPERATION, only those on what is under a folder
+// of the top, and on that itself.
 func (f *FS) Hang(ops ...string) error {
 	if _, err := fmt.Fprintln(f.in, strings.Join(ops, " ")); err != nil {
 		return err

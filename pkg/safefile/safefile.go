@@ -171,6 +171,7 @@ func ReadFile(path string, most int64) ([]byte, error) {
 // may write there commands the daemon, so every symbolic link is followed; but a FIFO or
 // a terminal among the files is an error, not something to wait for.
 func ReadConfig(path string) ([]byte, error) {
+	defer Asking(path)()
 	fi, err := os.Stat(path)
 	if err == nil && !fi.Mode().IsRegular() {
 		err = &fs.PathError{Op: "open", Path: path, Err: &KindError{path, fi.Mode()}}

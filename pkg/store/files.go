@@ -132,26 +132,18 @@ func (s *Store) note() (err error) {
 	if s.look, err = os.Open(s.path); err != nil {
 		return err
 	}
-	for i, name := range []string{s.path, s.path + "-wal"} {
-		fi, err := os.Stat(name)
-		if err != nil {
-			return err
-		}
-		s.files[i] = fi
-	}
-	return nil
+	s.file, err = os.Stat(s.path)
+	return err
 }
 
 // missing says what became of the files that are open, if they are not those of that
 // name any more.
 func (s *Store) missing() error {
-	for i, name := range []string{s.path, s.path + "-wal"} {
-		switch fi, err := os.Stat(name); {
-		case errors.Is(err, fs.ErrNotExist):
-			return fmt.Errorf("%s was removed while it was in use", name)
-		case err == nil && !os.SameFile(fi, s.files[i]):
-			return fmt.Errorf("%s was replaced while it was in use", name)
-		}
+	switch fi, err := os.Stat(s.path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s was removed while it was in use", s.path)
+	case err == nil && !os.SameFile(fi, s.file):
+		return fmt.Errorf("%s was replaced while it was in use", s.path)
 	}
 	begin := make([]byte, len(magic))
 	if n, err := s.look.ReadAt(begin, 0); err == nil && string(begin) != magic || errors.Is(err, io.EOF) && n == 0 {

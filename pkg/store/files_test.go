@@ -1,6 +1,7 @@
 package store
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -47,7 +48,7 @@ func TestFilesAreOurs(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := modes(t, dir)
-		for _, name := range []string{"db.sqlite3", "db.sqlite3-wal", "db.sqlite3-shm", "db.sqlite3.lock"} {
+		for _, name := range []string{"db.sqlite3", "db.sqlite3-journal", "db.sqlite3.lock"} {
 			if got[name] != 0o600 {
 				t.Errorf("%s: %s has mode %v, want 0600", turn, name, got[name])
 			}
@@ -58,26 +59,11 @@ func TestFilesAreOurs(t *testing.T) {
 		if turn != "new" && !strings.Contains(strings.Join(s.Warnings(), "\n"), "could be read by others (mode 0644): it is 0600 now") {
 			t.Errorf("%s: warnings %q", turn, s.Warnings())
 		}
-		if turn == "from before" { // the files of a crash are left
-			for _, name := range []string{"", "-wal", "-shm"} {
-				data, err := os.ReadFile(path + name)
-				if err == nil {
-					err = os.WriteFile(path+".copy"+name, data, 0o644)
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if turn == "from before" {
-			for _, name := range []string{"", "-wal", "-shm"} {
-				if err := os.Rename(path+".copy"+name, path+name); err != nil {
-					t.Fatal(err)
-				}
-			}
+		if turn == "from before" { // the files of a crash are left, of a version that had a log
+			crashedWithLog(t, path)
 			continue
 		}
 		if err := os.Chmod(path, 0o644); err != nil {
@@ -170,10 +156,9 @@ const allOf = "ban 192.0.2.7 2026-01-31T13:00:00Z count 2; ban 192.0.2.9 for eve
 func TestRenewed(t *testing.T) {
 	for name, harm := range map[string]func(path string) error{
 		"all removed": func(path string) error {
-			return errors.Join(os.Remove(path), os.Remove(path+"-wal"), os.Remove(path+"-shm"))
+			return errors.Join(os.Remove(path), os.Remove(path+"-journal"))
 		},
-		"removed":         os.Remove,
-		"its log removed": func(path string) error { return os.Remove(path + "-wal") },
+		"removed": os.Remove,
 		"its directory removed": func(path string) error {
 			return os.RemoveAll(filepath.Dir(path))
 		},
@@ -189,7 +174,7 @@ func TestRenewed(t *testing.T) {
 			return errors.Join(os.WriteFile(path+".other", []byte(strings.Repeat("no database\n", 1000)), 0o600), os.Rename(path+".other", path))
 		},
 		"overwritten": func(path string) error {
-			for _, name := range []string{path, path + "-wal"} {
+			for _, name := range []string{path, path + "-journal"} {
 				fi, err := os.Stat(name)
 				if err == nil {
 					err = os.WriteFile(name, []byte(strings.Repeat("x", int(fi.Size()))), 0o600)
@@ -263,7 +248,7 @@ func TestRenewed(t *testing.T) {
 			if st, err := s.Load("mail", noon); err != nil || !st.New {
 				t.Errorf("what is known of the other jail: %v, %v", st, err)
 			}
-			if fi, err := os.Stat(path + "-wal"); err != nil || fi.Mode() != 0o600 {
+			if fi, err := os.Stat(path + "-journal"); err != nil || fi.Mode() != 0o600 {
 				t.Errorf("%v, %v", fi, err)
 			}
 		})
@@ -380,5 +365,70 @@ func TestPurgeGone(t *testing.T) {
 	}
 	if st, err := h.Load("gone", noon); err != nil || len(st.Bans) != 2 {
 		t.Errorf("bans outlive their jail until they are old: %v %v", st, err)
+	}
+}
+
+// crashedWithLog has a database be left as by a crash of a version that had a log beside
+// it, with the modes that its files had.
+func crashedWithLog(t *testing.T, path string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)")
+	if err == nil {
+		_, err = db.Exec("UPDATE fail2banDb SET version = version")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []string{"", "-wal", "-shm"}
+	for _, name := range all {
+		data, err := os.ReadFile(path + name)
+		if err == nil {
+			err = os.WriteFile(path+".copy"+name, data, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range all {
+		if err := os.Rename(path+".copy"+name, path+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestNoSharedMemory: nothing of the database is mapped into this process: who touches
+// such memory while its disk hangs can't be waited for, and stops the collector.
+func TestNoSharedMemory(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, turn := range []string{"new", "after a crash with a log", "after that"} {
+		path := filepath.Join(dir, "db.sqlite3")
+		s := open(t, path)
+		if _, err := s.Load("web", noon); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Write([]*Delta{all("web", noon)}); err != nil {
+			t.Fatal(err)
+		}
+		maps, err := os.ReadFile("/proc/self/maps")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(string(maps), "\n") {
+			if strings.Contains(line, dir) {
+				t.Errorf("%s: %s", turn, line)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if turn == "new" {
+			crashedWithLog(t, path)
+		}
 	}
 }

@@ -70,7 +70,7 @@ type Store struct {
 	lock *os.File
 
 	using      sync.RWMutex // held while db is another one
-	files      [2]os.FileInfo
+	file       os.FileInfo
 	look       *os.File // the database itself
 	created    bool
 	warnings   []string
@@ -182,16 +182,17 @@ func (s *Store) open() error {
 	if err := s.prepare(); err != nil {
 		return err
 	}
-	dsn := "file:" + (&pathEscaper{s.path}).String() + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=temp_store(MEMORY)" +
-		// The log is carried into the file early, so that a small disk isn't filled by
-		// a log that there is no more room to carry over.
-		"&_pragma=wal_autocheckpoint(200)&_pragma=journal_size_limit(1048576)"
+	// No log beside the database (WAL): its index is memory that is shared with a file, and
+	// where the disk of that hangs, who touches it stands still outside of any system call,
+	// which Go's collector waits for, and everybody for that. A journal is read and written.
+	// Who writes says so at the beginning, so that nobody who has read waits for another.
+	dsn := "file:" + (&pathEscaper{s.path}).String() + "?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(TRUNCATE)&_pragma=synchronous(NORMAL)&_pragma=temp_store(MEMORY)"
 	var err error
 	if s.db, err = sql.Open("sqlite", dsn); err != nil {
 		return err
 	}
 	s.db.SetMaxOpenConns(4)
-	s.db.SetMaxIdleConns(4) // with the last one that is closed, SQLite removes its log
+	s.db.SetMaxIdleConns(4)
 	var check string
 	if err := s.db.QueryRow("PRAGMA quick_check(1)").Scan(&check); err != nil {
 		return err
@@ -287,8 +288,6 @@ func (p *pathEscaper) String() string {
 func (s *Store) Close() error {
 	// When it was closed, for the next start, and the rows as the clock is now.
 	_ = s.Write(nil)
-	_, _ = s.db.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
-	s.db.SetMaxOpenConns(1)
 	_, _ = s.db.Exec("PRAGMA journal_mode = DELETE")
 	err := s.closeFiles()
 	s.lock.Close()

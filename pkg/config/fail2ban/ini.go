@@ -69,7 +69,7 @@ func newConfig() *Config {
 func Read(base string) (c *Config, found bool, err error) {
 	var files []string
 	more := func(pattern string) {
-		m, _ := filepath.Glob(pattern)
+		m := glob(pattern)
 		sort.Strings(m)
 		files = append(files, m...)
 	}
@@ -89,8 +89,15 @@ func Read(base string) (c *Config, found bool, err error) {
 }
 
 func exists(path string) bool {
+	defer safefile.Asking(path)()
 	_, err := os.Stat(path)
 	return err == nil
+}
+
+func glob(pattern string) []string {
+	defer safefile.Asking(pattern)()
+	m, _ := filepath.Glob(pattern)
+	return m
 }
 
 // ReadFiles reads files over one another, each with its includes.

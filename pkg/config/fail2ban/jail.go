@@ -428,7 +428,7 @@ func (j *Jail) LogFiles() []LogFile {
 // Exists reports whether a tree of fail2ban's is in a directory: any file of its jails.
 func Exists(dir string) bool {
 	for _, f := range []string{"jail.conf", "jail.local", "jail.d/*.conf", "jail.d/*.local"} {
-		if m, _ := filepath.Glob(filepath.Join(dir, f)); len(m) > 0 {
+		if len(glob(filepath.Join(dir, f))) > 0 {
 			return true
 		}
 	}
