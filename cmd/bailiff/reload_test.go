@@ -54,6 +54,15 @@ func newReloadable(t *testing.T, config string, args ...string) *reloadable {
 	w := &reloadable{dir: t.TempDir(), said: &bytes.Buffer{}, exited: make(chan struct{})}
 	w.daemonAt = &daemonAt{t: t, host: server(t), socket: w.path("sock"), log: w.path("log")}
 	w.write("etc/bailiff.toml", config)
+	w.start(args...)
+	return w
+}
+
+// start starts it with the configuration that is there.
+func (w *reloadable) start(args ...string) {
+	t := w.t
+	t.Helper()
+	w.exited = make(chan struct{})
 	c := w.host.Command(context.Background(), program(t, "bailiff"), append([]string{"run", "--config", w.path("etc")}, args...)...)
 	c.Env = append(os.Environ(), "TZ=UTC", "STATE_DIRECTORY="+w.path("state"), "BAILIFF_TEST_GOROUTINES="+w.path("goroutines"))
 	c.Stdout, c.Stderr = w.said, w.said
@@ -61,15 +70,15 @@ func newReloadable(t *testing.T, config string, args ...string) *reloadable {
 		t.Fatal(err)
 	}
 	w.pid = c.Process.Pid
-	go func() { _ = c.Wait(); close(w.exited) }()
+	exited := w.exited
+	go func() { _ = c.Wait(); close(exited) }()
 	w.end = sync.OnceFunc(func() {
 		_ = c.Process.Signal(os.Interrupt)
-		<-w.exited
+		<-exited
 	})
 	t.Cleanup(w.end)
 	w.api = control.NewClient(w.socket)
 	w.until("it does not start", func() bool { _, err := w.api.Status(); return err == nil })
-	return w
 }
 
 // reload reloads, and returns what is wrong.
@@ -377,6 +386,56 @@ func TestListsAtReload(t *testing.T) {
 	w.write("etc/bailiff.toml", serverConfig+oneJail)
 	w.reload()
 	w.until("nothing is left of the list", func() bool { return !strings.Contains(w.nft(), "feed") })
+}
+
+// TestBrokenFromTheStart: what a daemon before this one has left in the kernel of a jail that
+// can't be started stays in force, whatever reloads bring, until the jail is mended, and has
+// its bans, or is not configured any more; then nothing of it is left.
+func TestBrokenFromTheStart(t *testing.T) {
+	two := strings.ReplaceAll(oneJail, "one", "two") + "bantime = \"1h\"\n"
+	broken := strings.Replace(two, "<HOST>", "<HOST>(", 1)
+	w := newReloadable(t, serverConfig+oneJail+two)
+	for name, who := range map[string]string{"one": "192.0.2.1", "two": "192.0.2.2"} {
+		if _, err := w.api.Ban(name, control.BanRequest{IPs: []string{who}}); err != nil {
+			t.Fatal(err)
+		}
+		w.until("it bans", func() bool { return w.holds(name, who) })
+	}
+	again := func() {
+		t.Helper()
+		w.end()
+		w.write("etc/bailiff.toml", serverConfig+oneJail+broken)
+		w.start()
+		for range 2 {
+			if !w.holds("two", "192.0.2.2") || !w.holds("one", "192.0.2.1") || !strings.Contains(w.nft(), "@addr-set-two") {
+				t.Errorf("a ban went:\n%s", w.nft())
+			}
+			if wrong := w.reload(); !strings.Contains(wrong, "jail two: ") {
+				t.Errorf("said: %s", wrong)
+			}
+		}
+	}
+	again()
+	w.daemonAt.said("sets of jail two, which can't be started, are in table inet f2b-table: its bans are left in force")
+	if strings.Contains(w.text(), "jail two, which is not configured") {
+		t.Errorf("said, though it is configured:\n%s", w.text())
+	}
+	w.write("etc/bailiff.toml", serverConfig+oneJail+two)
+	if wrong := w.reload(); wrong != "" {
+		t.Error(wrong)
+	}
+	if s, err := w.api.Jail("two"); err != nil || s.Banned != 1 || !w.holds("two", "192.0.2.2") {
+		t.Errorf("mended: %+v %v", s, err)
+	}
+	again()
+	w.write("etc/bailiff.toml", serverConfig+oneJail)
+	if wrong := w.reload(); wrong != "" {
+		t.Error(wrong)
+	}
+	w.until("something of the jail is left", func() bool { return !strings.Contains(w.nft(), "set-two") })
+	if !w.holds("one", "192.0.2.1") {
+		t.Error("the other jail's ban went")
+	}
 }
 
 // TestReloadsAtOnce: of reloads at once, the one that was asked for last wins.

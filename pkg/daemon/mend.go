@@ -225,10 +225,13 @@ func openFirewall(cfg *config.Config) (*firewall.Firewall, firewall.Report, erro
 
 func firewallOptions(cfg *config.Config) firewall.Options {
 	opts := cfg.Firewall
-	opts.Others = nil
+	opts.Others, opts.Waiting = nil, nil
 	for _, j := range cfg.Jails {
-		if j.Unenforced {
+		switch {
+		case j.Unenforced:
 			opts.Others = append(opts.Others, j.Name)
+		case j.Broken() != nil:
+			opts.Waiting = append(opts.Waiting, j.Name)
 		}
 	}
 	return opts

@@ -125,7 +125,16 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 			res.Stopped = append(res.Stopped, name)
 		}
 	}
-	d.drop(slices.DeleteFunc(d.failedNow(), func(name string) bool { return wanted[name] != nil || !concerned(name) }))
+	for _, name := range d.failedNow() {
+		if wanted[name] == nil && concerned(name) {
+			fault(d.step(ctx, name, "removed", func() { d.drop(name) }))
+		}
+	}
+	for name := range d.works.all() {
+		if wanted[name] == nil && concerned(name) && jails[name] == nil && lists[name] == nil { // it is still being started
+			fault(d.step(ctx, name, "stopped", func() { d.end(name); d.endList(name) }))
+		}
+	}
 	var loading []*blocklist
 	for _, c := range cfg.Jails {
 		if !concerned(c.Name) {

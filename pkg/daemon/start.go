@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -108,18 +109,19 @@ func (d *Daemon) prepare(c *config.Jail) (*jail.Prepared, error) {
 	return jail.Prepare(c, d.deps())
 }
 
-// drop forgets jails that could not start, and what of their sets a daemon before this one
+// drop forgets a jail that could not start, and what of its sets a daemon before this one
 // has left.
-func (d *Daemon) drop(names []string) {
-	for _, name := range names {
-		d.mu.Lock()
-		delete(d.failed, name)
-		d.mu.Unlock()
-		if d.fw != nil {
-			if err := (&kernel{d}).RemoveJail(name); err != nil {
-				d.log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", name, err))
-			}
-		}
+func (d *Daemon) drop(name string) {
+	d.mu.Lock()
+	delete(d.failed, name)
+	was := slices.IndexFunc(d.cfg.Jails, func(c *config.Jail) bool { return c.Name == name })
+	others := was >= 0 && d.cfg.Jails[was].Unenforced // sets of its name are of commands
+	d.mu.Unlock()
+	if d.fw == nil || others {
+		return
+	}
+	if err := (&kernel{d}).RemoveJail(name); err != nil {
+		d.log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", name, err))
 	}
 }
 

@@ -49,6 +49,9 @@ type Options struct {
 	// Others are jails whose sets in this table are none of ours, as those that actions
 	// make by commands.
 	Others []string
+	// Waiting are jails that are configured and can't be started: what a daemon before this
+	// one has left of them stays in force.
+	Waiting []string
 }
 
 // PortRange is one port or several; both ends belong to it.
@@ -248,13 +251,14 @@ func (f *Firewall) AddJail(rule Rule) (Report, error) {
 
 // RemoveJail takes the rules and sets of a jail out of the kernel, and its bans
 // with them. A set that a rule of somebody else's looks into is emptied; it is removed
-// as soon as that is possible, and so is everything that the kernel did not let go.
+// as soon as that is possible, and so is everything that the kernel did not let go. A jail
+// that was not added may have been one of a daemon before this one.
 func (f *Firewall) RemoveJail(jail string) (Report, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	j := f.jails[jail]
 	if j == nil {
-		return Report{}, nil
+		j = &jailSets{rule: Rule{Jail: jail}}
 	}
 	delete(f.jails, jail)
 	delete(f.owed, jail)

@@ -369,6 +369,10 @@ func (p *plan) others() {
 			p.note("and sets of %d more jails that are not configured are in table inet %s: left as they are (nft list sets inet)", len(unknown)-i, p.f.opts.Table)
 			break
 		}
+		if slices.Contains(p.f.opts.Waiting, jail) {
+			p.note("sets of jail %s, which can't be started, are in table inet %s: its bans are left in force, until it is started or no longer configured", jail, p.f.opts.Table)
+			continue
+		}
 		slices.Sort(unknown[jail])
 		p.note("sets of jail %[1]s, which is not configured, are in table inet %[2]s: its bans are left in force. To lift them: `nft -a list table inet %[2]s` tells the handles of its rules; `nft delete rule inet %[2]s CHAIN handle N` for each, then `nft delete set inet %[2]s NAME` for %[3]s", jail, p.f.opts.Table, strings.Join(unknown[jail], ", "))
 	}

@@ -1,0 +1,62 @@
+package daemon
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/pkg/action"
+	"bailiff/pkg/clock"
+	"bailiff/pkg/config"
+	"bailiff/pkg/guard"
+	"bailiff/pkg/jail"
+)
+
+// TestGoneWhileStarted: a jail whose configuration goes while it is still being started,
+// since something hangs, does not stay.
+func TestGoneWhileStarted(t *testing.T) {
+	dir := t.TempDir()
+	write := func(text string) {
+		if err := os.WriteFile(filepath.Join(dir, "bailiff.toml"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const one = "[jail.one]\nenabled = true\nfailregex = '^failed <HOST>$'\nlogpath = '/nonexistent/log'\n"
+	write(one)
+	opts := config.Options{Path: dir}
+	cfg, err := config.Load(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &Daemon{
+		opts: Options{Config: opts, DryRun: true}, log: slog.New(slog.DiscardHandler), clock: clock.System(), cfg: cfg, atStart: *cfg,
+		endings: &action.Endings{}, memory: jail.NewMemory(), guard: guard.New(guard.Options{}),
+		jails: map[string]*jail.Jail{}, lists: map[string]*blocklist{}, failed: map[string]error{},
+		exporting: make(chan struct{}, 1), turn: newTurn(), up: make(chan struct{}), stopping: make(chan struct{}),
+	}
+	defer d.guard.Close()
+	d.mender = newMender(d)
+	close(d.up)
+	gate := make(chan struct{})
+	work, ok := d.works.begin("one", "being started", func() { <-gate; d.start(cfg.Jails[0]) }, func() { _, _ = d.reload("one", false) })
+	if !ok {
+		t.Fatal("it is being started already")
+	}
+	write("")
+	stepsMost = 10 * time.Millisecond
+	defer func() { stepsMost = 9 * time.Second }()
+	res, err := d.Reload()
+	if err != nil || !strings.Contains(strings.Join(res.Errors, "\n"), "jail one is being started since ") {
+		t.Errorf("it is not said that it is not through: %+v %v", res, err)
+	}
+	close(gate)
+	<-work.done
+	for end := time.Now().Add(30 * time.Second); len(d.jailsNow()) > 0 || d.works.of("one") != nil || d.turn.state() != ""; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it stays")
+		}
+	}
+}
