@@ -324,6 +324,7 @@ func (a *Action) Ban(t *Ticket, again bool) error {
 		return fmt.Errorf("Error banning %s", t.ID)
 	}
 	a.setState(family, a.states[family]|oneOf)
+	delete(a.done, "actionflush") // one that was run for another family lifted this ban not
 	return nil
 }
 

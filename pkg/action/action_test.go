@@ -8,7 +8,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -141,4 +143,36 @@ func TestDryRun(t *testing.T) {
 			t.Errorf("not told: %s\n%s", want, out.String())
 		}
 	}
+}
+
+// TestFlushEachFamily: a flush that lifted the bans of one family is run again for those
+// of the other that came since.
+func TestFlushEachFamily(t *testing.T) {
+	var mu sync.Mutex
+	var ran []string
+	g := NewGroup([]Definition{defined("one", time.Minute, "actionban", "ban <ip>", "actionunban", "unban <ip>", "actionflush", "flush")}, &Site{
+		Jail: "web", Log: slog.New(slog.DiscardHandler), Run: func(_ context.Context, c Command, _ time.Duration) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			ran = append(ran, c.Text)
+			return true
+		},
+	})
+	g.Begin()
+	for _, ips := range [][]string{{"192.0.2.1"}, {"2001:db8::1"}, {"192.0.2.1", "2001:db8::1"}} {
+		for _, ip := range ips {
+			g.Ban(banOf(ip))
+		}
+		g.Flush()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	g.Sync(ctx)
+	want := []string{"ban 192.0.2.1", "flush", "ban 2001:db8::1", "flush", "ban 192.0.2.1", "ban 2001:db8::1", "flush"}
+	mu.Lock()
+	defer mu.Unlock()
+	if !slices.Equal(ran, want) {
+		t.Errorf("run were %q, want %q", ran, want)
+	}
+	<-g.Close(time.Now().Add(10 * time.Second))
 }

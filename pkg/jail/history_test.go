@@ -3,15 +3,16 @@ package jail
 import (
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"pgregory.net/rapid"
 )
 
 // Random histories: a jail with a real log, a real database, the queues of both and a
@@ -22,7 +23,12 @@ import (
 // A history that was wrong is made as short as can be and printed; it is kept as a file
 // in testdata/histories, a step a line.
 
-var histories = flag.Int("histories", usualHistories, "random histories to play")
+var (
+	histories   = flag.Int("histories", usualHistories, "random histories to play")
+	historySeed = flag.Uint64("history.seed", 0, "their seed; 0: another one each time")
+	historyWait = flag.Duration("history.wait", 30*time.Second, "how long is waited for what is right")
+	historyTime = flag.Duration("history.time", 0, "begin none after this time; 0: play them all")
+)
 
 // step is one thing that happens. What a and b mean is up to it.
 type step struct {
@@ -62,11 +68,17 @@ var usual = strings.Fields(`lines lines lines lines lines lines lines noise part
 	hold release release pass pass pass step suspend reload reload broken refused set set ban ban unban unban unbanall
 	ignore heed stop kill start start crash crash dbdown dbup refuse accept flush foreign thief hang unhang ask`)
 
-var stepOf = rapid.Custom(func(t *rapid.T) step {
-	return step{rapid.SampledFrom(usual).Draw(t, "op"), rapid.IntRange(0, 11).Draw(t, "a"), rapid.IntRange(0, 11).Draw(t, "b")}
-})
+// randomHistory is the n-th of a seed: a short one or a long one.
+func randomHistory(seed, n uint64) []step {
+	r := rand.New(rand.NewPCG(seed, n))
+	h := make([]step, 1+r.IntN([]int{8, 16, 24, 40}[r.IntN(4)]))
+	for i := range h {
+		h[i] = step{usual[r.IntN(len(usual))], r.IntN(12), r.IntN(12)}
+	}
+	return h
+}
 
-// played is how long is waited for what is right: for less, once one history was wrong
+// patient is how long is waited for what is right: for less, once one history was wrong
 // and is made shorter.
 var patient atomic.Bool
 
@@ -97,32 +109,55 @@ func playHistory(dir string, h []step) error {
 	return nil
 }
 
+// atOnce is how many are played at once: mostly, each waits for something.
+const atOnce = 12
+
 // TestHistories plays random ones, others each time, and looks whether something was
-// left behind.
+// left behind. Those that were wrong are made shorter: fewer steps, smaller numbers.
 func TestHistories(t *testing.T) {
-	const workers = 16
 	if err := playHistory(t.TempDir(), nil); err != nil { // what is there for good is there by now
 		t.Fatal(err)
 	}
 	goroutines, descriptors := atWork(), openFiles(t)
-	_ = flag.Set("rapid.checks", fmt.Sprint((*histories+workers-1)/workers))
-	_ = flag.Set("rapid.nofailfile", "true")
+	seed := *historySeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	var next, steps, wrong atomic.Uint64
+	played := make([]atomic.Bool, *histories)
+	begun, dir := time.Now(), t.TempDir()
 	patient.Store(true)
-	t.Run("random", func(t *testing.T) {
-		for i := range workers {
-			t.Run(fmt.Sprint(i), func(t *testing.T) {
-				t.Parallel()
-				dir := t.TempDir()
-				rapid.Check(t, func(r *rapid.T) {
-					h := rapid.SliceOfN(stepOf, 1, 24).Draw(r, "history")
-					if err := playHistory(dir, h); err != nil {
-						patient.Store(false)
-						r.Fatalf("%v\nhistory:\n%s", err, textOf(h))
+	var wg sync.WaitGroup
+	for range atOnce {
+		wg.Go(func() {
+			for {
+				n := next.Add(1) - 1
+				if n >= uint64(*histories) || *historyTime > 0 && time.Since(begun) > *historyTime || wrong.Load() >= 40 {
+					return
+				}
+				h := randomHistory(seed, n)
+				if err := playHistory(dir, h); err != nil {
+					wrong.Add(1)
+					t.Errorf("history %d of seed %d: %v\nhistory:\n%s", n, seed, err, textOf(h))
+					if short, err := shorten(dir, h); err != nil {
+						t.Errorf("history %d of seed %d, made shorter: %v\nhistory:\n%s", n, seed, err, textOf(short))
+					} else {
+						t.Logf("history %d of seed %d: it was wrong once, and right %d times after", n, seed, retries)
 					}
-				})
-			})
+				}
+				played[n].Store(true)
+				steps.Add(uint64(len(h)))
+			}
+		})
+	}
+	wg.Wait()
+	n := 0
+	for i := range played {
+		if played[i].Load() {
+			n++
 		}
-	})
+	}
+	t.Logf("seed %d: %d histories of %d steps in all, %d wrong", seed, n, steps.Load(), wrong.Load())
 	if t.Failed() {
 		return
 	}
@@ -135,6 +170,59 @@ func TestHistories(t *testing.T) {
 			t.Fatalf("left are %d goroutines of ours, before it were %d; descriptors %q, before it %q\n%s", g, goroutines, d, descriptors, stacks())
 		}
 	}
+}
+
+// retries is how often a history is played that was wrong once: threads meet at other
+// moments each time.
+const retries = 5
+
+// shorten makes a history that is wrong as short as can be, within two minutes. It
+// returns no error if it was right each time.
+func shorten(dir string, h []step) ([]step, error) {
+	patient.Store(false)
+	end := time.Now().Add(2 * time.Minute)
+	fails := func(h []step) (err error) {
+		for n := 0; n < retries && err == nil && time.Now().Before(end); n++ {
+			err = playHistory(dir, h)
+		}
+		return err
+	}
+	was := fails(h)
+	if was == nil {
+		return h, nil
+	}
+	try := func(some []step) bool {
+		err := fails(some)
+		if err != nil {
+			h, was = some, err
+		}
+		return err != nil
+	}
+	for size := max(len(h)/2, 1); ; size = max(size/2, 1) {
+		some := false
+		for at := 0; at < len(h); {
+			if n := min(size, len(h)-at); try(slices.Delete(slices.Clone(h), at, at+n)) {
+				some = true
+			} else {
+				at += n
+			}
+		}
+		if size == 1 && !some {
+			break
+		}
+	}
+	for i := range h {
+		for _, s := range []step{{h[i].op, 0, 0}, {h[i].op, 0, h[i].b}, {h[i].op, h[i].a, 0}} {
+			if s == h[i] {
+				break
+			}
+			some := slices.Clone(h)
+			if some[i] = s; try(some) {
+				break
+			}
+		}
+	}
+	return h, was
 }
 
 // TestKeptHistories plays those that were wrong once.

@@ -2,10 +2,12 @@ package jail
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -36,10 +38,23 @@ func (w *world) quiet() error {
 	// Of several files, it is not said in which order they are read: a ban may have
 	// begun with any of these lines.
 	spread := time.Duration(0)
+	w.ages = nil
+	if w.several {
+		w.ages = map[string][]time.Duration{}
+		for id, times := range w.m.failures {
+			for _, t := range times {
+				w.ages[id] = append(w.ages[id], w.m.now-t)
+			}
+		}
+	}
 	for _, l := range w.unread {
 		spread = max(spread, l.at-w.unread[0].at)
 		w.m.failure(l.id, w.m.now-l.at)
+		if w.several {
+			w.ages[l.id] = append(w.ages[l.id], w.m.now-l.at)
+		}
 	}
+	w.several = false
 	if len(w.unread) > 0 {
 		w.storedLines = append(w.storedLines, w.unread...)
 		w.unread, w.unsure = nil, false
@@ -50,11 +65,13 @@ func (w *world) quiet() error {
 		}
 		w.loose = false
 	}
-	most := 30 * time.Second
+	most := *historyWait
 	if !patient.Load() {
-		most = 3 * time.Second
+		most = min(most, 3*time.Second)
 	}
 	told := ""
+	var last *shot
+	var since time.Time // when it was last otherwise
 	for end, pause := time.Now().Add(most), time.Millisecond; ; pause = min(pause*5/4, 20*time.Millisecond) {
 		got, err := w.look()
 		if err != nil {
@@ -68,18 +85,37 @@ func (w *world) quiet() error {
 					w.m.starts[id], w.m.ends[id] = w.m.starts[id]+off, w.m.ends[id]+off
 				}
 			}
-			w.anew = false
+			for id, ages := range got.failures {
+				for i, age := range ages {
+					w.m.failures[id][i] = w.m.now - age
+				}
+			}
+			w.anew, w.ages = false, nil
 			return nil
 		}
-		if time.Now().After(end) {
+		now := time.Now()
+		if !reflect.DeepEqual(got, last) {
+			last, since = got, now
+		}
+		over := now.After(end)
+		if over || now.Sub(since) > standstill {
+			err := errors.New(wrong)
 			if slices.ContainsFunc(said, func(s string) bool { return strings.Contains(told, s) }) {
-				return w.believe(got, w.anew || strings.Contains(told, said[1]))
+				if err = w.believe(got, w.anew || strings.Contains(told, said[1])); err == nil {
+					return nil
+				}
 			}
-			return fmt.Errorf("%s", wrong)
+			if over {
+				return err
+			}
 		}
 		time.Sleep(pause)
 	}
 }
+
+// standstill is for how long nothing changes before it is believed that something was
+// lost. It does not make anything wrong right that was not told.
+const standstill = 500 * time.Millisecond
 
 // look asks everybody. What the jail does now and then, it does at once.
 func (w *world) look() (*shot, error) {
@@ -89,17 +125,7 @@ func (w *world) look() (*shot, error) {
 	}
 	now := w.clock.Now()
 	err := w.jail.within(time.Minute, true, func(j *Jail) {
-		j.expire()
-		var over []netip.Prefix
-		j.window.Each(func(id netip.Prefix, times []int64) {
-			if now.Sub(ban.TimeOf(times[len(times)-1])) > w.m.findTime {
-				over = append(over, id)
-			}
-		})
-		for _, id := range over {
-			j.window.Forget(id)
-			j.failuresChanged(id)
-		}
+		w.forget(j)
 		j.window.Each(func(id netip.Prefix, times []int64) {
 			for _, t := range times {
 				s.failures[ofPrefix(id)] = append(s.failures[ofPrefix(id)], now.Sub(ban.TimeOf(t)))
@@ -151,6 +177,21 @@ func (w *world) look() (*shot, error) {
 	return s, nil
 }
 
+// forget has the jail do at once what it does now and then.
+func (w *world) forget(j *Jail) {
+	j.expire()
+	var over []netip.Prefix
+	j.window.Each(func(id netip.Prefix, times []int64) {
+		if w.clock.Now().Sub(ban.TimeOf(times[len(times)-1])) > w.m.findTime {
+			over = append(over, id)
+		}
+	})
+	for _, id := range over {
+		j.window.Forget(id)
+		j.failuresChanged(id)
+	}
+}
+
 // wrong says in what they differ from what is right; bans may be off by spread.
 func (w *world) wrong(got *shot, spread time.Duration) string {
 	var out []string
@@ -183,6 +224,11 @@ func (w *world) wrong(got *shot, spread time.Duration) string {
 	failures := func(who string, have map[string][]time.Duration) {
 		near := func(a, b time.Duration) bool { return (a - b).Abs() <= modelSlack }
 		for _, id := range slices.Sorted(maps.Keys(have)) {
+			if w.ages[id] != nil && len(have[id]) == len(ages[id]) && !slices.ContainsFunc(have[id], func(age time.Duration) bool {
+				return !slices.ContainsFunc(w.ages[id], func(one time.Duration) bool { return near(age, one) })
+			}) {
+				continue // which of them led to the ban depends on what was read first
+			}
 			if !slices.EqualFunc(have[id], ages[id], near) {
 				out = append(out, fmt.Sprintf("%s: failures of %s are %v old, should be %v", who, id, have[id], ages[id]))
 			}
@@ -223,7 +269,13 @@ func (w *world) wrong(got *shot, spread time.Duration) string {
 // believe takes over what the daemon says, where it told that something was lost, or may
 // come again, and list, kernel and database agree.
 func (w *world) believe(got *shot, more bool) error {
-	was := w.m
+	was, anew := w.m, w.anew
+	believed := false
+	defer func() {
+		if !believed {
+			w.m, w.anew = was, anew
+		}
+	}()
 	w.anew = false
 	w.m = newModel(w.is.maxRetry, w.is.findTime, w.is.banTime)
 	w.m.now, w.m.ignored = was.now, was.ignored
@@ -247,5 +299,6 @@ func (w *world) believe(got *shot, more bool) error {
 	if wrong := w.wrong(got, 0); wrong != "" {
 		return fmt.Errorf("it was said that something was lost; but then:\n%s", wrong)
 	}
+	believed = true
 	return nil
 }

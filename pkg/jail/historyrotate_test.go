@@ -23,8 +23,8 @@ func (w *world) rotates(a, b int) error {
 	if w.copies && !slices.Contains([]int{1, 7, 9}, kind) {
 		kind = 1
 	}
-	if w.empty && (w.down || w.held) && slices.Contains([]int{1, 3, 4, 7, 9}, kind) {
-		return nil // of an empty log, nothing is known by which it is missed
+	if (w.down || w.held) && (w.fresh && (kind == 3 || kind == 7) || w.bare && kind == 7) {
+		return nil // nothing is known by which it is missed
 	}
 	return w.rotate(a, b)
 }
@@ -33,12 +33,6 @@ func (w *world) rotates(a, b int) error {
 func (w *world) burst(a, b int) error {
 	w.happens(true)
 	kinds := []int{0, 1, 2, 4, 5, 6, 8}
-	if fi, err := os.Stat(w.logPath()); err != nil || fi.Size() == 0 || w.empty && (w.down || w.held) {
-		if w.copies {
-			return nil // of an empty log, nothing is known by which its copy is found
-		}
-		kinds[1] = 0
-	}
 	if err := w.write(offenders[b%len(offenders)], a%3+1); err != nil {
 		return err
 	}
@@ -69,6 +63,8 @@ func (w *world) rotate(kind, b int) error {
 	}()
 	w.anew = w.anew || kind%10 == 4 || kind%10 == 9
 	w.rotated++
+	w.several = w.several || len(w.unread) > 0
+	w.fresh = true
 	log, old := w.logPath(), fmt.Sprintf("%s.%d", w.logPath(), w.rotated)
 	fresh := func(text string) error {
 		w.writer.Close()

@@ -28,8 +28,10 @@ func init() {
 			if w.down {
 				return nil
 			}
+			if !w.held {
+				w.noteBare()
+			}
 			w.held = true
-			w.noteEmpty()
 			return w.jail.Idle(true)
 		},
 		"release":  func(w *world, _, _ int) error { return w.release() },
@@ -435,8 +437,8 @@ func (w *world) crash(a, b int) error {
 			return err
 		}
 	}
-	w.noteEmpty()
-	empty := w.empty || w.stored != nil
+	w.noteBare()
+	bare := w.bare || w.stored != nil
 	if w.stored != nil { // what was written since is read again
 		w.m = w.stored.at(w.m.now)
 		w.unread = append(w.storedLines, w.unread...)
@@ -448,7 +450,7 @@ func (w *world) crash(a, b int) error {
 	if err := w.kill(); err != nil {
 		return err
 	}
-	w.empty = empty
+	w.bare = bare
 	w.dbUp()
 	w.accept()
 	return nil

@@ -40,13 +40,17 @@ type world struct {
 	is     settings // in bailiff.toml
 	down   bool     // no daemon runs
 	held   bool     // the reader is held back
-	empty  bool     // so was the log when the daemon ended, or the reader was held back
+	bare   bool     // nothing but a header was read of the log when the daemon ended, or the reader was held back
+	fresh  bool     // what stands in the log came since then
 	anew   bool     // the log was written anew, perhaps while nobody read
 	unsure bool     // it can't be said which of the unread lines were read before a crash
 	loose  bool     // the kernel's sets were changed by another hand
 
-	m      *model
-	unread []written
+	m       *model
+	unread  []written
+	several bool // they stand in several files
+	// ages are those of the failures that came to be read at once, from several files.
+	ages map[string][]time.Duration
 
 	// While the database can't be written: what is right if the daemon is killed now.
 	stored      *model
@@ -233,22 +237,20 @@ func (w *world) stop() error {
 		return err
 	}
 	w.down = true
-	w.noteEmpty()
+	w.noteBare()
 	left := w.jail.Stop(false)
 	<-left.Close(time.Time{})
 	w.queue.Close()
 	return errors.Join(w.keep.queue.Close(), w.store.Close())
 }
 
-func (w *world) noteEmpty() {
-	fi, err := os.Stat(w.logPath())
-	if w.empty = err != nil; err == nil {
-		size := fi.Size()
-		if w.partial != "" {
-			size -= int64(w.partSize)
-		}
-		w.empty = size == 0
+// noteBare sees whether what was read of the log is known again if the log is emptied.
+func (w *world) noteBare() {
+	content, err := os.ReadFile(w.logPath())
+	if err == nil && w.partial != "" {
+		content = content[:len(content)-w.partSize]
 	}
+	w.bare, w.fresh = len(content) == 0 || string(content) == header, err != nil
 }
 
 // settle has database, kernel and actions at work, and waits for them to be told.
@@ -256,10 +258,20 @@ func (w *world) settle() error {
 	w.dbUp()
 	w.accept()
 	w.acts.release()
-	if w.held {
-		return nil // what waits is read later
+	if !w.held {
+		return w.quiet()
 	}
-	return w.quiet()
+	// What waits is read later; what else was done is kept.
+	if err := w.jail.within(time.Minute, true, (*Jail).push); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	err := w.keep.queue.SyncFor(10 * time.Second)
+	for ctx.Err() == nil && err != nil { // it could not be written until now, and is tried again
+		err = w.keep.queue.SyncFor(10 * time.Second)
+	}
+	return errors.Join(w.queue.Sync(ctx), err)
 }
 
 // kill ends the daemon at once: what was not written is lost.
@@ -269,7 +281,7 @@ func (w *world) kill() error {
 	}
 	w.acts.kill()
 	w.down = true
-	w.noteEmpty()
+	w.noteBare()
 	w.keep.killed.Store(true)
 	j := w.jail
 	j.handed.Do(func() {}) // nothing is handed over
@@ -322,7 +334,7 @@ func (w *world) release() error {
 func (w *world) expire() {
 	if !w.down { // else it is seen at the start, with the settings of then
 		w.m.expire()
-		_ = w.jail.within(time.Minute, true, (*Jail).expire)
+		_ = w.jail.within(time.Minute, true, w.forget)
 	}
 }
 
@@ -342,6 +354,9 @@ func (w *world) ticks() {
 
 // pass lets time pass.
 func (w *world) pass(d time.Duration) {
+	if !w.down {
+		w.kernel.settle() // what it was told before counts from then
+	}
 	w.clock.Advance(d)
 	w.m.now += d
 	w.expire()

@@ -74,7 +74,7 @@ func resume(known []store.Position) map[string][]source.Position {
 	for _, p := range known {
 		out[p.Path] = append(out[p.Path], source.Position{
 			File: source.FileID{Dev: p.Dev, Inode: p.Inode}, FirstLine: p.FirstLine, Offset: p.Offset,
-			Before: p.Before, Cursor: p.Cursor, Time: p.Time,
+			Before: p.Before, Born: p.Born, Seen: p.Seen, Cursor: p.Cursor, Time: p.Time,
 		})
 	}
 	return out
@@ -124,7 +124,7 @@ func (j *Jail) batch(b source.Batch) {
 	times.upTo(j, len(b.Lines))
 	p := store.Position{
 		Path: b.Path, Dev: b.File.Dev, Inode: b.File.Inode, FirstLine: b.FirstLine, Offset: b.End, Before: b.Before, Gone: b.Done,
-		Cursor: b.Cursor, Time: b.Stored,
+		Born: b.Born, Seen: b.Seen, Cursor: b.Cursor, Time: b.Stored,
 	}
 	if b.Cursor == "" {
 		p.Time = j.read.Wall

@@ -2,4 +2,4 @@
 
 package jail
 
-const usualHistories = 12
+const usualHistories = 200

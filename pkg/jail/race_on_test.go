@@ -2,4 +2,4 @@
 
 package jail
 
-const usualHistories = 6 // the race detector makes them ten times as slow
+const usualHistories = 20 // the race detector makes them ten times as slow

@@ -2,6 +2,8 @@ package source
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 )
@@ -10,6 +12,11 @@ import (
 // If that happened several times while nobody read it (the process stood still, a disk
 // was slow), only the first copy holds what was read before; the others are known by
 // when they were made.
+//
+// A log that was read up to its header, or not at all, looks after that as it did before.
+// So whatever comes into being beside a log that stays the same file is looked at: if it
+// is not what the log begins with, that was emptied, and what the copy holds was not read,
+// or it would have been noticed.
 
 // laterCopies reads what was made beside a log of its content after what was read of it
 // last, or after the copy of that; p is how far that was read. some says that there was
@@ -19,7 +26,7 @@ func (f *follower) laterCopies(p place, r *lineReader, since looked) (ok, some b
 		return true, false
 	}
 	files, of := openNeighbours(f.path, false, func(n neighbour) bool {
-		if n.id == r.id || n.node == since.node || n.size == 0 || f.reading(n.id) {
+		if n.id == r.id || n.node == since.node || n.size == 0 || f.reading(n.id) || f.dealt(n) {
 			return false
 		}
 		if since.node == (node{}) { // a file's times are those of the kernel's last tick
@@ -27,14 +34,14 @@ func (f *follower) laterCopies(p place, r *lineReader, since looked) (ok, some b
 			if n.born != 0 {
 				made = time.Unix(0, n.born)
 			}
-			return made.After(since.modified)
+			return made.After(since.modified.Add(-stampSlack))
 		}
 		return younger(since, n.looked) < 0
 	})
 	var readers []*lineReader
 	for i, file := range files {
 		n := of[i]
-		at, _ := f.src.wasRead(file, n.id, n.size)
+		at, _ := f.src.wasRead(file, n.id, n.size, n.id)
 		if at > 0 || p.before != "" && p.in(file) || prefixOf(file, n.size, r.file) ||
 			slices.ContainsFunc(readers, func(o *lineReader) bool { return prefixOf(file, n.size, o.file) }) ||
 			f.named(n.id) || !f.src.claim(n.id, f.path) {
@@ -49,9 +56,176 @@ func (f *follower) laterCopies(p place, r *lineReader, since looked) (ok, some b
 	}
 	for _, c := range readers {
 		f.note(Event{Text: fmt.Sprintf("file truncated, reading its copy %s, which was made meanwhile", c.file.Name())})
-		if !f.send(Batch{File: c.id, FirstLine: c.firstLine(), Opened: true}) || !f.drain(c) {
+		if !f.send(f.opened(c)) || !f.drain(c) {
 			return false, true
 		}
 	}
 	return true, len(readers) > 0
 }
+
+// bed is a directory, and when it was last changed.
+type bed struct {
+	path string
+	at   time.Time
+}
+
+// bedsOf returns the directories in which a log's neighbours are.
+func bedsOf(path string) (out []bed) {
+	paths := []string{path}
+	if real := leadsTo(path); real != "" && real != path {
+		paths = append(paths, real)
+	}
+	for _, p := range paths {
+		out = append(out, bed{path: filepath.Dir(p)})
+	}
+	return out
+}
+
+// listShare is how many times as long as it takes to look through the neighbours this is
+// not done again.
+const listShare = 50
+
+// copies finds the files that came to be beside the log while that stayed the same.
+func (l *lookout) copies() (out []sighting) {
+	now := time.Now()
+	if now.Before(l.next) {
+		return nil
+	}
+	stirred := l.again
+	for i := range l.beds {
+		if fi, err := os.Stat(l.beds[i].path); err == nil && !fi.ModTime().Equal(l.beds[i].at) {
+			l.beds[i].at, stirred = fi.ModTime(), true
+		}
+	}
+	if !stirred {
+		return nil
+	}
+	// Within one tick of the file system's clock, there may be more to come.
+	l.again = slices.ContainsFunc(l.beds, func(b bed) bool { return now.Sub(b.at).Abs() < stampSlack })
+	files, of := openNeighbours(l.path, false, func(n neighbour) bool { return n.id != l.id && !l.had[n.node] })
+	for i, file := range files {
+		l.had[of[i].node] = true
+		out = append(out, sighting{file: file, id: of[i].id, size: of[i].size, born: of[i].born, of: l.id})
+	}
+	l.next = now.Add(listShare * time.Since(now))
+	return out
+}
+
+// aCopy is a file that came to be beside the log, and is looked at for a while.
+type aCopy struct {
+	sighting
+	grew  time.Time // when it was last seen to have grown
+	until time.Time
+}
+
+// copySettled is for how long a copy does not grow before it is taken for whole.
+const copySettled = 2 * checkEvery
+
+// keepCopy has a file that came to be beside the log looked at.
+func (f *follower) keepCopy(s sighting) {
+	if f.reading(s.id) || len(f.copies) >= mostOld {
+		s.close()
+		return
+	}
+	now := time.Now()
+	f.copies = append(f.copies, aCopy{s, now, now.Add(holdOld)})
+}
+
+// readCopies reads what stands in copies of the log only. It returns false when ctx ended.
+func (f *follower) readCopies() bool {
+	for i := 0; i < len(f.copies); {
+		c := &f.copies[i]
+		at, more := f.missing(c)
+		if more && time.Now().Before(c.until) {
+			i++
+			continue
+		}
+		s := c.sighting
+		f.copies = slices.Delete(f.copies, i, i+1)
+		if more || at >= s.size || f.reading(s.id) || f.named(s.id) || !f.src.claim(s.id, f.path) {
+			f.seen = max(f.seen, s.born+1)
+			s.close()
+			f.account()
+			continue
+		}
+		r := newReader(s.file, f.src.Encoding, s.id, at)
+		r.catchUp = true
+		f.src.reads(r)
+		f.old = append(f.old, oldFile{r, time.Now().Add(holdOld)})
+		f.note(Event{Text: fmt.Sprintf("file was copied to %s and truncated: reading the copy from byte %d", s.file.Name(), at)})
+		if !f.send(f.opened(r)) || !f.drain(r) {
+			return false
+		}
+	}
+	return true
+}
+
+// missing returns from where on a copy holds what was not read. wait: that can't be said
+// yet: it is a copy of what the log holds, or grows.
+func (f *follower) missing(c *aCopy) (at int64, wait bool) {
+	fi, err := c.file.Stat()
+	if err != nil {
+		return c.size, false
+	}
+	if fi.Size() != c.size {
+		c.size, c.grew = fi.Size(), time.Now()
+		c.until = c.grew.Add(holdOld)
+	}
+	if c.size == 0 || time.Since(c.grew) < copySettled {
+		return 0, true
+	}
+	log := f.reader(c.of)
+	if log == nil {
+		return c.size, false
+	}
+	if prefixOf(c.file, c.size, log.file) {
+		return 0, true
+	}
+	// What both begin with stood in the log twice, and was read once.
+	return f.src.wasRead(c.file, c.id, c.size, c.of)
+}
+
+// reader is who reads a file; nil: nobody.
+func (f *follower) reader(id FileID) *lineReader {
+	if f.cur != nil && f.cur.id == id {
+		return f.cur
+	}
+	for _, o := range f.old {
+		if o.id == id {
+			return o.lineReader
+		}
+	}
+	return nil
+}
+
+// account has it kept what is dealt with, so that nothing is read again after a restart.
+func (f *follower) account() {
+	if f.cur != nil && f.dealtWith() != f.kept {
+		f.send(f.batch(f.cur))
+	}
+}
+
+// batch is one without lines, of the place to which a file is read.
+func (f *follower) batch(r *lineReader) Batch {
+	return Batch{File: r.id, End: r.offset, FirstLine: r.firstLine(), Before: r.before, Born: r.born}
+}
+
+// opened is the one that tells of a file that is new.
+func (f *follower) opened(r *lineReader) Batch {
+	b := f.batch(r)
+	b.Opened = true
+	return b
+}
+
+// dealtWith is before when what came into being beside the log is dealt with. It moves on
+// when a file was looked at for a while: others may have come at the same moment.
+func (f *follower) dealtWith() int64 {
+	seen := f.seen
+	for _, c := range f.copies {
+		seen = min(seen, c.born)
+	}
+	return seen
+}
+
+// dealt reports whether a file beside the log needs no look any more.
+func (f *follower) dealt(n neighbour) bool { return n.born != 0 && n.born < f.seen }

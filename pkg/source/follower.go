@@ -23,10 +23,13 @@ type follower struct {
 	cur     *lineReader
 	fifo    *fifo
 	old     []oldFile // renamed or deleted, maybe still written to
+	copies  []aCopy   // that may be of this log
+	seen    int64     // as in Batch, but for copies
+	kept    int64     // as in Batch, of the last one
 	held    *sighting // not read for now: another path's follower does, or it is being copied
 	heldAt  time.Time // when it was last seen to change
 	err     string    // last error told
-	opened  bool      // some file was read under this path before
+	begun   bool      // some file was read under this path before
 	cuts    int
 	badTold bool
 }
@@ -78,7 +81,7 @@ func (f *follower) run() {
 		switch {
 		case f.held != nil:
 			again.Reset(time.Second)
-		case len(f.old) > 0: // nobody tells of what is written to a file that was renamed
+		case len(f.old) > 0, len(f.copies) > 0: // nobody tells of what is written to a file that was renamed
 			again.Reset(checkEvery)
 		}
 		<-f.look.kick
@@ -94,14 +97,17 @@ func (f *follower) close() {
 	f.closeFIFO()
 	var left []Position
 	for _, o := range f.old {
-		left = append(left, o.position())
+		left = append(left, o.position(f.dealtWith()))
 		f.drop(o.lineReader)
 	}
 	if f.cur != nil {
-		left = append(left, f.cur.position())
+		left = append(left, f.cur.position(f.dealtWith()))
 		f.drop(f.cur)
 	}
 	f.old, f.cur = nil, nil
+	for _, c := range f.copies {
+		c.close()
+	}
 	if f.held != nil {
 		f.held.close()
 	}
@@ -118,8 +124,8 @@ func (f *follower) close() {
 }
 
 // position is where reading the file goes on.
-func (r *lineReader) position() Position {
-	return Position{File: r.id, FirstLine: r.first, Offset: r.offset, Before: r.before, Time: time.Now()}
+func (r *lineReader) position(seen int64) Position {
+	return Position{File: r.id, FirstLine: r.first, Offset: r.offset, Before: r.before, Born: r.born, Seen: seen, Time: time.Now()}
 }
 
 func (f *follower) drop(r *lineReader) {
@@ -132,7 +138,8 @@ func (f *follower) send(b Batch) bool {
 	if f.ctx.Err() != nil {
 		return false
 	}
-	b.Path = f.path
+	f.kept = f.dealtWith()
+	b.Path, b.Seen = f.path, f.kept
 	select {
 	case f.out <- b: // mostly there is room, and to ask for one thing is cheaper
 		return true
@@ -167,6 +174,9 @@ func (f *follower) read() bool {
 		if f.cur != nil && !f.drain(f.cur) {
 			return false
 		}
+		if len(f.copies) > 0 && !f.readCopies() {
+			return false
+		}
 		select {
 		case s := <-f.look.found:
 			if !f.sighted(s) {
@@ -193,6 +203,10 @@ func (f *follower) sighted(s sighting) bool {
 	if f.cur != nil && !f.drain(f.cur) {
 		s.close()
 		return false
+	}
+	if s.of != (FileID{}) {
+		f.keepCopy(s)
+		return true
 	}
 	if !s.again && s.err == nil && f.held != nil {
 		f.held.close()
@@ -250,7 +264,7 @@ func (f *follower) take(s sighting) bool {
 		f.src.setStatus(f.path, 0, "")
 		return true
 	}
-	at, wait := f.src.wasRead(s.file, s.id, s.size)
+	at, wait := f.src.wasRead(s.file, s.id, s.size, s.id)
 	if wait && !s.between && f.growing(&s) {
 		f.held = &s
 		return true
@@ -268,13 +282,14 @@ func (f *follower) take(s sighting) bool {
 		at = f.src.Start(s.file, s.size)
 	}
 	r := newReader(s.file, f.src.Encoding, s.id, at)
-	r.catchUp = !f.opened
+	r.catchUp = !f.begun
+	f.seen = max(f.seen, s.seen, s.born)
 	for i := len(f.old) - 1; i >= 0; i-- { // the present one is the last of them by now
 		if before := f.old[i].lineReader; at < before.offset && f.rewritten(r, before, s.size) {
 			break // what is known of it already may be no more than a header
 		}
 	}
-	f.opened = true
+	f.begun = true
 	f.cuts = 0
 	f.src.reads(r)
 	if s.between {
@@ -292,7 +307,7 @@ func (f *follower) take(s sighting) bool {
 		f.setStatus(r, "")
 		f.note(Event{Text: fmt.Sprintf("following from byte %d", r.offset)})
 	}
-	if !f.send(Batch{File: r.id, End: r.offset, FirstLine: r.firstLine(), Before: r.before, Opened: true}) {
+	if !f.send(f.opened(r)) {
 		return false
 	}
 	if s.between {
@@ -384,7 +399,7 @@ func (f *follower) drain(r *lineReader) bool {
 		}
 		b := Batch{
 			File: r.id, End: r.offset, Lines: lines, Notes: r.notes, CatchUp: r.catchUp || again, Rewritten: again,
-			FirstLine: r.firstLine(), Before: r.before,
+			FirstLine: r.firstLine(), Before: r.before, Born: r.born,
 		}
 		if !f.send(b) {
 			return false
@@ -440,14 +455,13 @@ func (f *follower) skips(r *lineReader, was *memory) bool {
 func (f *follower) goesOn(r *lineReader) {
 	r.recall()
 	f.note(Event{Text: fmt.Sprintf("file was rewritten: going on at byte %d, behind what was read of it", r.offset)})
-	f.send(Batch{File: r.id, End: r.offset, FirstLine: r.firstLine(), Before: r.before, Opened: true})
+	f.send(f.opened(r))
 }
 
 // emptied goes back to the beginning of a file that was emptied, and may have been
 // written to since. What was not read of it yet may stand in a copy.
 func (f *follower) emptied(r *lineReader) bool {
-	was, p := r.memory(), r.place()
-	p.first = r.first // as it was
+	was, p := r.memory(), place{r.first, r.offset, r.before} // as it was
 	size := int64(0)
 	if fi, err := r.file.Stat(); err == nil {
 		size = fi.Size()
@@ -469,15 +483,12 @@ func (f *follower) emptied(r *lineReader) bool {
 	if p.offset > 0 {
 		if c := f.copied(p, r.id); c != nil {
 			since, _ = lookAt(c.file)
-			fi, err := c.file.Stat()
-			if left := err == nil && fi.Size() > p.offset; left {
+			if fi, err := c.file.Stat(); err == nil && fi.Size() > p.offset {
 				f.note(Event{Text: fmt.Sprintf("file truncated, reading the rest of its copy %s from byte %d", c.file.Name(), p.offset)})
-				f.old = append(f.old, oldFile{c, time.Now().Add(holdOld)})
-				if !f.drain(c) {
-					return false
-				}
-			} else {
-				f.drop(c)
+			}
+			f.old = append(f.old, oldFile{c, time.Now().Add(holdOld)})
+			if !f.send(f.opened(c)) || !f.drain(c) {
+				return false
 			}
 			unread = 0
 		}
@@ -501,7 +512,7 @@ func (f *follower) emptied(r *lineReader) bool {
 func (f *follower) copied(p place, of FileID) *lineReader {
 	var found *lineReader
 	for _, n := range neighbours(f.path, false) {
-		if n.id == of || n.size < p.offset || f.reading(n.id) {
+		if n.id == of || n.size < p.offset || f.reading(n.id) || f.dealt(n) {
 			continue
 		}
 		file, err := n.open()
@@ -545,6 +556,8 @@ func (f *follower) drainOld() bool {
 		}
 		f.old = slices.Delete(f.old, i, i+1)
 		f.drop(o.lineReader)
+		f.seen = max(f.seen, o.born+1)
+		f.account() // before it is forgotten
 		if !f.send(Batch{File: o.id, End: o.offset, FirstLine: o.first, Done: true}) {
 			return false
 		}

@@ -61,7 +61,7 @@ func (x *taken) got(b Batch) {
 		delete(x.pos, b.File)
 		return
 	}
-	x.pos[b.File] = Position{File: b.File, FirstLine: b.FirstLine, Offset: b.End, Before: b.Before, Time: time.Now()}
+	x.pos[b.File] = Position{File: b.File, FirstLine: b.FirstLine, Offset: b.End, Before: b.Before, Born: b.Born, Seen: b.Seen, Time: time.Now()}
 	if b.Replay {
 		return
 	}

@@ -135,8 +135,9 @@ func (s *Files) done(id FileID, size int64, file io.ReaderAt) bool {
 
 // wasRead returns how far the content of a file was read, under whatever name: it may
 // be a file that was read before, or a copy of one. wait: it seems that a copy is
-// being made, so that this can't be said yet.
-func (s *Files) wasRead(file io.ReaderAt, id FileID, size int64) (at int64, wait bool) {
+// being made, so that this can't be said yet. What is read of the file but now does not
+// count.
+func (s *Files) wasRead(file io.ReaderAt, id FileID, size int64, but FileID) (at int64, wait bool) {
 	type live struct {
 		place
 		file *os.File
@@ -151,7 +152,7 @@ func (s *Files) wasRead(file io.ReaderAt, id FileID, size int64) (at int64, wait
 	}
 	var others []live
 	for other, r := range s.kept.readers {
-		if other != id && r.shown.offset > 0 {
+		if other != id && other != but && r.shown.offset > 0 {
 			others = append(others, live{r.shown, r.file})
 		}
 	}

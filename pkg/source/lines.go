@@ -29,6 +29,7 @@ type lineReader struct {
 	catchUp bool   // not at the end of what was there at first
 	cut     int    // lines that were cut so far
 	first   string // sum of the first line, once it is known
+	born    int64  // as in Batch
 	bad     []byte // a line that the encoding does not allow, the first one
 	before  string // what stands before offset, up to tailSize bytes
 	head    []byte // the file's beginning, up to pastSize bytes, as it was read
@@ -59,6 +60,9 @@ const tailSize = 64
 // newReader makes a reader of a file that is read from an offset on.
 func newReader(file *os.File, enc *Encoding, id FileID, offset int64) *lineReader {
 	r := &lineReader{file: file, enc: enc, id: id, offset: offset}
+	if l, err := lookAt(file); err == nil {
+		r.born = l.born
+	}
 	shared.join(id)
 	r.recall()
 	return r
@@ -98,6 +102,9 @@ func (r *lineReader) place() place {
 // firstLine returns the sum of the file's first line with its newline; empty if
 // it is not complete yet.
 func (r *lineReader) firstLine() string {
+	if r.first == "" { // as it was read: by now, the file may be another one
+		r.first, _ = firstLineSums(bytes.NewReader(r.head))
+	}
 	if r.first == "" {
 		r.first, _ = firstLineSums(r.file)
 	}

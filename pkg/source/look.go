@@ -30,6 +30,11 @@ type lookout struct {
 	subs []*subscription
 	// had are the files beside the log that aren't new.
 	had map[node]bool
+	// beds are the directories in which these are, as they were when they were looked
+	// through; next is when that may be done again, again that it has to be.
+	beds  []bed
+	next  time.Time
+	again bool
 	// event is when an event last told of something, in nanoseconds after began; told,
 	// whether events do.
 	event atomic.Int64
@@ -62,11 +67,17 @@ type sighting struct {
 	file    *os.File
 	id      FileID
 	size    int64
+	born    int64
 	fifo    bool // it is a named pipe
 	between bool // it was there between two others, and has another name now
 	gone    bool // nothing, after something
-	again   bool // what it named before, after an error
-	err     error
+	// of is the file beside which this one came to be, while the path went on to name that:
+	// a copy of it. Else zero.
+	of FileID
+	// seen is before when the files that are beside it came into being; of the first one.
+	seen  int64
+	again bool // what it named before, after an error
+	err   error
 }
 
 func (s *sighting) close() {
@@ -111,7 +122,7 @@ func (l *lookout) run(ctx context.Context) {
 				}
 				return
 			}
-			if s.file != nil && !s.between {
+			if s.file != nil && !s.between && s.of == (FileID{}) {
 				l.waits.begin(1)
 				l.subscribe(wake) // it may be behind another symbolic link now
 				l.waits.end(1)
@@ -248,7 +259,7 @@ func (l *lookout) check() (out []sighting, changed bool) {
 			l.err = ""
 			out = append(out, sighting{again: true})
 		}
-		return out, changed
+		return append(out, l.copies()...), changed
 	}
 	file, err := openLog(l.path, l.fifos)
 	if errors.As(err, new(*safefile.KindError)) || errors.Is(err, ErrFIFO) {
@@ -263,13 +274,14 @@ func (l *lookout) check() (out []sighting, changed bool) {
 		return fail(err)
 	}
 	s := sighting{file: file, id: fileID(fi.Sys()), size: fi.Size(), fifo: fi.Mode()&os.ModeNamedPipe != 0}
+	beds := bedsOf(l.path)
 	if s.id == l.id {
 		file.Close()
 		return nil, true
 	}
 	var born int64
 	if x, err := lookAt(file); err == nil {
-		born = x.born
+		born, s.born = x.born, x.born
 		if !first {
 			out = l.between(born, x.node)
 		}
@@ -279,7 +291,14 @@ func (l *lookout) check() (out []sighting, changed bool) {
 			born = max(born, looked.UnixNano())
 		}
 		l.had = l.beside(born)
+		for n := range l.had {
+			s.seen = max(s.seen, n.born)
+		}
+		if s.seen != 0 && s.seen < looked.UnixNano() { // nothing comes of that moment any more
+			s.seen++
+		}
 	}
+	l.beds, l.again = beds, true
 	l.id, l.err, l.size, l.at = s.id, "", s.size, fi.ModTime()
 	l.missing = time.Time{}
 	l.most.Store(s.size)
@@ -318,7 +337,7 @@ func (l *lookout) between(born int64, known ...node) (out []sighting) {
 	})
 	for i, file := range files {
 		had[of[i].node] = true
-		out = append(out, sighting{file: file, id: of[i].id, size: of[i].size, between: true})
+		out = append(out, sighting{file: file, id: of[i].id, size: of[i].size, born: of[i].born, between: true})
 	}
 	for _, n := range known {
 		had[n] = true

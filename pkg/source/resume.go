@@ -39,9 +39,13 @@ func (f *follower) resume(first *sighting) bool {
 		return true
 	}
 	var todo []rest
-	var gone []Position
-	var present *Position // of the file that the path names
-	foreign := true       // all positions are fail2ban's, who knows the log by its first line only
+	var gone, over []Position // over: reading goes on in the file that was written in its place
+	var present *Position     // of the file that the path names
+	foreign := true           // all positions are fail2ban's, who knows the log by its first line only
+	is := false               // it was that when the position was written down
+	for _, p := range positions {
+		f.seen = max(f.seen, p.Seen)
+	}
 	for _, p := range positions {
 		at := place{p.FirstLine, p.Offset, p.Before}
 		if p.File == (FileID{}) {
@@ -51,18 +55,25 @@ func (f *follower) resume(first *sighting) bool {
 			continue
 		}
 		foreign = false
+		if first.regular() && first.id == p.File && sameBirth(p.Born, first.born) && at.in(first.file) {
+			present, is = &p, true
+			continue
+		}
+		r, ok := f.find(p, at, positions)
+		at.offset = 0
+		if !ok && first.regular() {
+			at.offset = f.foundAt(first, p)
+		}
 		switch {
-		case first.regular() && first.id == p.File && at.in(first.file):
-			present = &p
-		default:
-			if r, ok := f.find(p, at); ok {
-				todo = append(todo, r)
-			} else if first.regular() && f.foundAt(first, p) > 0 {
-				p.Offset = f.foundAt(first, p)
+		case ok:
+			todo = append(todo, r)
+		case at.offset > 0:
+			over = append(over, p)
+			if p.Offset = at.offset; present == nil || !is && present.Offset < p.Offset {
 				present = &p
-			} else {
-				gone = append(gone, p)
 			}
+		default:
+			gone = append(gone, p)
 		}
 	}
 	if !foreign && present == nil {
@@ -97,8 +108,13 @@ func (f *follower) resume(first *sighting) bool {
 			return false
 		}
 	}
+	for _, p := range over {
+		if p.File != first.id && !f.send(Batch{File: p.File, End: p.Offset, FirstLine: p.FirstLine, Before: p.Before, Done: true}) {
+			return false
+		}
+	}
 	for _, r := range readers { // first that they are known, whatever happens while one is read
-		if unseen[r] && !f.send(Batch{File: r.id, End: r.offset, FirstLine: r.firstLine(), Before: r.before, Opened: true}) {
+		if unseen[r] && !f.send(f.opened(r)) {
 			return false
 		}
 	}
@@ -107,11 +123,32 @@ func (f *follower) resume(first *sighting) bool {
 			return false
 		}
 	}
+	if present != nil {
+		f.copiedSince(positions, first)
+	}
+	f.seen = max(f.seen, first.seen)
 	if present == nil {
 		return true
 	}
 	return f.goOn(first, *present)
 }
+
+// copiedSince finds what came to be beside the log since the positions were written down,
+// while the path went on to name its file: copies, perhaps of what was emptied since.
+func (f *follower) copiedSince(positions []Position, first *sighting) {
+	if f.seen == 0 {
+		return
+	}
+	files, of := openNeighbours(f.path, false, func(n neighbour) bool {
+		return n.id != first.id && !f.dealt(n) && !slices.ContainsFunc(positions, func(p Position) bool { return p.File == n.id })
+	})
+	for i, file := range files {
+		f.keepCopy(sighting{file: file, id: of[i].id, size: of[i].size, born: of[i].born, of: first.id})
+	}
+}
+
+// sameBirth reports whether two times of birth may be those of one file.
+func sameBirth(a, b int64) bool { return a == 0 || b == 0 || a == b }
 
 // regular reports whether a sighting is of a regular file.
 func (s *sighting) regular() bool { return s.file != nil && !s.fifo }
@@ -124,7 +161,7 @@ func (f *follower) goOn(first *sighting, p Position) bool {
 	r := newReader(first.file, f.src.Encoding, first.id, p.Offset)
 	r.catchUp = true
 	first.file = nil
-	f.cur, f.opened = r, true
+	f.cur, f.begun = r, true
 	f.resumed(r)
 	f.setStatus(r, "")
 	f.note(Event{Text: fmt.Sprintf("following from byte %d, where it was left", r.offset)})
@@ -140,9 +177,14 @@ func (f *follower) resumed(r *lineReader) {
 
 // find looks beside the log for the file of a position: first the file itself; then,
 // where the log was emptied after it was copied, the copy.
-func (f *follower) find(p Position, at place) (rest, bool) {
+func (f *follower) find(p Position, at place, known []Position) (rest, bool) {
 	is := func(copied bool) func(neighbour) bool {
-		return func(n neighbour) bool { return copied != (n.id == p.File) && n.size >= p.Offset }
+		return func(n neighbour) bool {
+			if !copied {
+				return n.id == p.File && sameBirth(n.born, p.Born) && n.size >= p.Offset
+			}
+			return n.size >= p.Offset && !f.dealt(n) && !slices.ContainsFunc(known, func(k Position) bool { return k.File == n.id })
+		}
 	}
 	for _, copied := range []bool{false, true} {
 		if copied && (p.FirstLine == "" || p.Offset == 0) {
@@ -155,9 +197,12 @@ func (f *follower) find(p Position, at place) (rest, bool) {
 		anyName := !copied && (p.FirstLine != "" || p.Before != "")
 		files, of := openNeighbours(f.path, anyName, is(copied))
 		for i, file := range files {
-			if found || !at.in(file) || f.named(of[i].id) {
+			if found && of[i].size <= out.size || !at.in(file) || f.named(of[i].id) {
 				file.Close()
 				continue
+			}
+			if found { // of two copies, the one that holds more
+				out.file.Close()
 			}
 			out, found = rest{looked: of[i].looked, file: file, at: at}, true
 		}
@@ -235,11 +280,14 @@ func (f *follower) unseen(positions []Position, known []rest, first *sighting) [
 	files, of := openNeighbours(f.path, false, func(n neighbour) bool {
 		switch {
 		case n.id == present.id && present.id != (FileID{}),
-			slices.ContainsFunc(known, func(r rest) bool { return r.node == n.node }),
-			present.born != 0 && n.born > present.born && !emptied: // the lookout finds it
+			slices.ContainsFunc(known, func(r rest) bool { return r.node == n.node }):
 			return false
 		case slices.ContainsFunc(positions, func(p Position) bool { return p.File == n.id }):
 			return true // it was emptied, written to and renamed since
+		case f.seen != 0 && n.born != 0:
+			return !f.dealt(n)
+		case present.born != 0 && n.born > present.born && !emptied: // the lookout finds it
+			return false
 		case newest.id == (FileID{}):
 			return n.modified.After(left)
 		}
@@ -248,10 +296,19 @@ func (f *follower) unseen(positions []Position, known []rest, first *sighting) [
 	var out []rest
 	for i, file := range files {
 		r := rest{looked: of[i].looked, file: file, unseen: true}
-		copied := slices.ContainsFunc(positions, func(p Position) bool {
-			return p.Offset > 0 && p.Offset <= r.size && (place{p.FirstLine, p.Offset, p.Before}).in(file)
-		}) || slices.ContainsFunc(known, func(k rest) bool { return prefixOf(file, r.size, k.file) }) ||
-			emptied && (prefixOf(file, r.size, first.file) || slices.ContainsFunc(out, func(o rest) bool { return prefixOf(file, r.size, o.file) }))
+		begins := func(other *os.File) bool { return prefixOf(file, r.size, other) }
+		copied := slices.ContainsFunc(known, func(k rest) bool { return begins(k.file) })
+		if f.seen == 0 { // whether it is new isn't sure
+			copied = copied || slices.ContainsFunc(positions, func(p Position) bool {
+				return p.Offset > 0 && p.Offset <= r.size && (place{p.FirstLine, p.Offset, p.Before}).in(file)
+			})
+		}
+		if (emptied || f.seen != 0) && !copied {
+			copied = first.regular() && begins(first.file) || slices.ContainsFunc(out, func(o rest) bool { return begins(o.file) })
+			for j := range files {
+				copied = copied || of[j].size > r.size && begins(files[j])
+			}
+		}
 		if copied {
 			file.Close()
 			continue

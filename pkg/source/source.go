@@ -69,6 +69,11 @@ type Batch struct {
 	// Before is what stands in the file before End, up to 64 bytes; by it the place is
 	// known again.
 	Before string
+	// Born is when the file came into being, in nanoseconds since 1970 by the file system's
+	// clock; 0: not known. Inodes are given again.
+	Born int64
+	// Seen is before when what came into being beside the log is dealt with, like Born.
+	Seen int64
 	// Done: the file is read to its end and will not be read again.
 	Done bool
 }
@@ -79,6 +84,8 @@ type Position struct {
 	FirstLine string // as in Batch, or an MD5
 	Offset    int64
 	Before    string // as in Batch; empty: not known
+	Born      int64  // as in Batch
+	Seen      int64  // as in Batch
 	// Cursor is the journal's place. Time is when its entry was stored; of a file, when
 	// the position was written down, or zero.
 	Cursor string

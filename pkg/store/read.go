@@ -153,7 +153,7 @@ func (st *State) failures(db *sql.DB, jail string, offset time.Duration) ([]Fail
 }
 
 func (st *State) positions(db *sql.DB, jail string) ([]Position, error) {
-	rows, err := db.Query("SELECT path, dev, inode, firstlinemd5, offset, before, at FROM bailiff_logs WHERE jail = ?", jail)
+	rows, err := db.Query("SELECT path, dev, inode, firstlinemd5, offset, before, at, born, seen FROM bailiff_logs WHERE jail = ?", jail)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +164,7 @@ func (st *State) positions(db *sql.DB, jail string) ([]Position, error) {
 		var p Position
 		var dev, inode, at int64
 		var before []byte
-		if err := rows.Scan(&p.Path, &dev, &inode, &p.FirstLine, &p.Offset, &before, &at); err != nil {
+		if err := rows.Scan(&p.Path, &dev, &inode, &p.FirstLine, &p.Offset, &before, &at, &p.Born, &p.Seen); err != nil {
 			st.passOver("log positions", "%v", err)
 			continue
 		}

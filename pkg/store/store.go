@@ -58,6 +58,7 @@ CREATE INDEX IF NOT EXISTS bips_ip ON bips(ip);
 CREATE TABLE IF NOT EXISTS bailiff_logs(
 	jail TEXT NOT NULL, path TEXT NOT NULL, dev INTEGER NOT NULL, inode INTEGER NOT NULL,
 	firstlinemd5 TEXT NOT NULL, offset INTEGER NOT NULL, before BLOB NOT NULL DEFAULT x'', at INTEGER NOT NULL DEFAULT 0,
+	born INTEGER NOT NULL DEFAULT 0, seen INTEGER NOT NULL DEFAULT 0,
 	PRIMARY KEY(jail, path, dev, inode)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS bailiff_failures(
 	jail TEXT NOT NULL, ip TEXT NOT NULL, times TEXT NOT NULL, PRIMARY KEY(jail, ip)) WITHOUT ROWID;
@@ -112,6 +113,9 @@ type Position struct {
 	FirstLine  string // a sum of the first line (fail2ban's column says MD5, and holds SHA-1); empty: there was none yet
 	Offset     int64
 	Before     string // what stands in the file before Offset, some bytes; empty: not known
+	// Born is when the file came into being, Seen up to when what did beside it is dealt
+	// with: in nanoseconds since 1970, by the file system's clock; 0: not known.
+	Born, Seen int64
 	// Cursor is the journal's place instead, and Time when its entry was stored; of a
 	// file, when it was read so far.
 	Cursor string
@@ -227,7 +231,7 @@ func (s *Store) open() error {
 
 // addColumns brings our own tables of an earlier version up to this one.
 func (s *Store) addColumns() error {
-	for _, c := range []struct{ name, form string }{{"before", "BLOB NOT NULL DEFAULT x''"}, {"at", "INTEGER NOT NULL DEFAULT 0"}} {
+	for _, c := range []struct{ name, form string }{{"before", "BLOB NOT NULL DEFAULT x''"}, {"at", "INTEGER NOT NULL DEFAULT 0"}, {"born", "INTEGER NOT NULL DEFAULT 0"}, {"seen", "INTEGER NOT NULL DEFAULT 0"}} {
 		var have bool
 		if err := s.db.QueryRow("SELECT EXISTS (SELECT 1 FROM pragma_table_info('bailiff_logs') WHERE name = ?)", c.name).Scan(&have); err != nil {
 			return err
@@ -585,8 +589,8 @@ func (w *writer) delta(d *Delta) error {
 		if !p.Time.IsZero() {
 			at = p.Time.UnixNano()
 		}
-		if err := w.exec("INSERT OR REPLACE INTO bailiff_logs(jail, path, dev, inode, firstlinemd5, offset, before, at) VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
-			d.Jail, p.Path, int64(p.Dev), int64(p.Inode), p.FirstLine, p.Offset, []byte(p.Before), at); err != nil {
+		if err := w.exec("INSERT OR REPLACE INTO bailiff_logs(jail, path, dev, inode, firstlinemd5, offset, before, at, born, seen) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			d.Jail, p.Path, int64(p.Dev), int64(p.Inode), p.FirstLine, p.Offset, []byte(p.Before), at, p.Born, p.Seen); err != nil {
 			return err
 		}
 		if p.FirstLine == "" {
