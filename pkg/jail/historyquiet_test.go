@@ -27,7 +27,7 @@ type shot struct {
 }
 
 // said are words by which the log says that something was lost, or may come twice.
-var said = []string{" lost", "as old as they say"}
+var said = []string{" lost", "as old as they say", " nobody read is not read"}
 
 // quiet waits until everybody says what is right, and returns what is wrong if they
 // never do.

@@ -65,6 +65,16 @@ func (l *ledger) keep(id FileID, p place) {
 	l.places[id] = p
 }
 
+// forgetPlace drops what was read of a file.
+func (s *Files) forgetPlace(id FileID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.kept.places[id]; ok {
+		delete(s.kept.places, id)
+		s.kept.order = slices.DeleteFunc(s.kept.order, func(o FileID) bool { return o == id })
+	}
+}
+
 // claim reports whether a path may read a file.
 func (s *Files) claim(id FileID, path string) bool {
 	s.mu.Lock()

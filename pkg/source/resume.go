@@ -47,6 +47,9 @@ func (f *follower) resume(first *sighting) bool {
 		f.seen = max(f.seen, p.Seen)
 	}
 	for _, p := range positions {
+		if p.File == first.id && !sameBirth(p.Born, first.born) {
+			f.src.forgetPlace(p.File) // its inode was given to another file
+		}
 		at := place{p.FirstLine, p.Offset, p.Before}
 		if p.File == (FileID{}) {
 			if first.regular() && at.in(first.file) {
