@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -603,5 +604,67 @@ func TestRestartJail(t *testing.T) {
 	}
 	if n := len(slices.DeleteFunc(strings.Fields(told()), func(s string) bool { return s != "stop" })); n != 2 {
 		t.Errorf("stopped %d times: %s", n, told())
+	}
+}
+
+// TestExportAtReload: an export that a reload brings is written at once, and the bans of a
+// jail that it takes away leave those that are there.
+func TestExportAtReload(t *testing.T) {
+	two := strings.ReplaceAll(oneJail, "one", "two")
+	w := newReloadable(t, serverConfig+oneJail+two)
+	for name, who := range map[string]string{"one": "192.0.2.1", "two": "192.0.2.2"} {
+		if _, err := w.api.Ban(name, control.BanRequest{IPs: []string{who}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const export = "[export.all]\nfile = \"@D@/all.txt\"\nformat = \"plain\"\n"
+	holds := func(want ...string) {
+		t.Helper()
+		w.until(fmt.Sprintf("the export does not hold %q", want), func() bool {
+			text, err := os.ReadFile(w.path("all.txt"))
+			lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(string(text)), "\n"), func(s string) bool { return s == "" || s[0] == '#' })
+			return err == nil && slices.Equal(lines, want)
+		})
+	}
+	w.write("etc/bailiff.toml", serverConfig+export+oneJail+two)
+	if wrong := w.reload(); wrong != "" {
+		t.Fatal(wrong)
+	}
+	holds("192.0.2.1", "192.0.2.2")
+	w.write("etc/bailiff.toml", serverConfig+export+oneJail)
+	if wrong := w.reload(); wrong != "" {
+		t.Fatal(wrong)
+	}
+	holds("192.0.2.1")
+	w.write("etc/bailiff.toml", serverConfig+export+"jails = [\"two\"]\n"+oneJail+two)
+	if wrong := w.reload(); wrong != "" {
+		t.Fatal(wrong)
+	}
+	holds("192.0.2.2") // as the database has it
+}
+
+// TestSocketOfConfiguration: commands find the daemon at the socket that bailiff.toml
+// names, without being told.
+func TestSocketOfConfiguration(t *testing.T) {
+	w := newReloadable(t, serverConfig+oneJail)
+	prog := program(t, "bailiff")
+	for _, c := range []struct{ args, want string }{
+		{"status", "one "},
+		{"ban one 192.0.2.1", "192.0.2.1 banned in one"},
+		{"status one", "192.0.2.1 "},
+		{"unban 192.0.2.1", "unbanned"},
+		{"reload", "reloaded"},
+		{"stop", ""},
+	} {
+		// /etc/bailiff is the test's for the command alone.
+		script := fmt.Sprintf(`mount -t tmpfs tmpfs %[1]s/top && mkdir -p %[1]s/top/upper/bailiff %[1]s/top/work && cp %[1]s/etc/bailiff.toml %[1]s/top/upper/bailiff/ &&
+			mount -t overlay overlay -o lowerdir=/etc,upperdir=%[1]s/top/upper,workdir=%[1]s/top/work /etc && exec %[2]s %[3]s`, w.dir, prog, c.args)
+		if err := os.MkdirAll(w.path("top"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("unshare", "--mount", "sh", "-c", script).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), c.want) {
+			t.Errorf("%s: %v %s", c.args, err, out)
+		}
 	}
 }

@@ -312,3 +312,33 @@ func TestQueueGathers(t *testing.T) {
 	}
 	q.Close()
 }
+
+// TestSyncInStream: who waits for the queue waits for what was pushed before, however much
+// is pushed later.
+func TestSyncInStream(t *testing.T) {
+	fake := &fakeApplier{make(chan []Change, 10), make(chan struct{})}
+	q := NewQueue(fake, func([]Change, error) { t.Error("failed") }, nil)
+	id := prefix("192.0.2.1")
+	q.Push(Change{Jail: "j", ID: id})
+	<-fake.got // under way
+	q.Push(Change{Jail: "j", ID: id})
+	synced := make(chan error, 1)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	go func() { synced <- q.Sync(ctx) }()
+	for waits := 0; waits == 0; time.Sleep(time.Millisecond) {
+		q.mu.Lock()
+		waits = len(q.syncs)
+		q.mu.Unlock()
+	}
+	for range 2 { // there is always something
+		q.Push(Change{Jail: "j", ID: id})
+		fake.block <- struct{}{}
+		<-fake.got
+	}
+	if err := <-synced; err != nil {
+		t.Errorf("it waits for what came later: %v", err)
+	}
+	close(fake.block)
+	q.Close()
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 
@@ -209,4 +210,31 @@ func TestIgnoreCache(t *testing.T) {
 	if _, err := config.ParseIgnoreCache("max-count=2"); err == nil {
 		t.Error("an ignorecache without a key is taken")
 	}
+}
+
+// TestChangedWhileAsked: settings change while ignorecommand and names are asked by other
+// goroutines, which have copies of what they need; the race detector sees to it.
+func TestChangedWhileAsked(t *testing.T) {
+	const n = 30
+	l := start(t, func(c *config.Jail, l *lab) {
+		c.MaxRetry = 1
+		c.IgnoreCommand = "exit 1"
+		c.Ignore.Names = []string{"friend.example"}
+		l.lookups = map[string][]netip.Addr{"friend.example": {netip.MustParseAddr("198.51.100.1")}}
+		for i := range n {
+			l.lookups[fmt.Sprintf("friend%d.example", i)] = []netip.Addr{netip.MustParseAddr("198.51.100.2")}
+		}
+	})
+	for i := range n {
+		l.say(fmt.Sprintf("%%s Login failure 192.0.2.%d", i+2))
+		if err := l.jail.Change(func(c *config.Jail) error {
+			c.IgnoreCommand = fmt.Sprintf("true %d; exit 1", i)
+			c.Ignore.Names = []string{"friend.example", fmt.Sprintf("friend%d.example", i)}
+			c.BanTime += time.Second
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.until(func() bool { return l.jail.Status(true).Banned == n })
 }
