@@ -280,7 +280,7 @@ var blockages = []blockage{
 		},
 		late: func(w *blockedWorld, r round) bool {
 			out, _ := exec.Command("strings", w.path("under/database/db.sqlite3")).Output()
-			return r.n == 3 || w.holds("database", r.who) && strings.Contains(string(out), r.well) && strings.Contains(string(out), r.who)
+			return w.holds("database", r.who) && strings.Contains(string(out), r.well) && strings.Contains(string(out), r.who)
 		},
 	},
 	{

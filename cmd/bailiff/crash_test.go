@@ -84,6 +84,23 @@ func crash(t *testing.T, kills int, rotate func(string, int) error, full bool) {
 	}
 	rng.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
 
+	// What was the log before anybody ever read it is nobody's: the first life knows it.
+	writeFile(t, log, "")
+	n.start(config)
+	n.until("the log is known", func() bool {
+		d, err := sql.Open("sqlite", "file:"+db+"?mode=ro&_pragma=busy_timeout(1000)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		var known int
+		return d.QueryRow("SELECT count(*) FROM bailiff_logs").Scan(&known) == nil && known > 0
+	})
+	if err := n.daemon.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-n.exited
+
 	written := make(chan error, 1)
 	go func() {
 		written <- func() error {

@@ -286,7 +286,7 @@ func (d *Daemon) deps() jail.Deps {
 	deps.MaxMatches = d.cfg.Database.MaxMatches // with a database or without
 	d.mu.Unlock()
 	if d.store != nil {
-		deps.Store, deps.ClockSet = d.store, d.store.Moved()
+		deps.Store, deps.ClockSet = jailKeeper{d.store, d}, d.store.Moved()
 	}
 	return deps
 }

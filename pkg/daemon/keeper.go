@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"bailiff/pkg/clock"
@@ -14,16 +16,25 @@ import (
 
 // keeper is the database as jails see it.
 type keeper struct {
-	*store.Store
+	path   string
 	queue  *store.Queue
 	log    *slog.Logger
+	clock  *clock.Clock
 	asked  chan struct{} // room for questions
 	told   chan struct{} // the same, of actions
 	closed chan struct{}
+
+	store atomic.Pointer[store.Store] // nil: it is not open yet
+	late  atomic.Bool                 // it was opened after jails had started
+
+	mu      sync.Mutex
+	unheard map[string]bool // jails that started without what is known of them
+	asking  bool            // they are being asked for
 }
 
 // keep opens the database. Without one, the daemon runs all the same: bans are in
-// the kernel, and logs are read from findtime ago on.
+// the kernel, and logs are read from findtime ago on. One whose disk hangs is opened when it
+// answers, and what it knows is taken over then.
 func (d *Daemon) keep() *keeper {
 	log := d.log.With("component", "database")
 	path := d.cfg.Database.Path
@@ -33,98 +44,237 @@ func (d *Daemon) keep() *keeper {
 	if path == "" || d.opts.DryRun {
 		return nil
 	}
-	s, err := openWithin(loadMost, path, d.clock)
-	var damaged *store.Damaged
-	switch {
-	case errors.As(err, &damaged) && s != nil:
-		log.Error(err.Error())
-	case err != nil:
-		log.Error(fmt.Sprintf("%v: nothing is kept over a restart but what the kernel holds", err))
+	k := &keeper{
+		path: path, log: log, clock: d.clock, unheard: map[string]bool{},
+		asked: make(chan struct{}, askedMost), told: make(chan struct{}, askedMost), closed: make(chan struct{}),
+	}
+	var s *store.Store
+	var err error
+	opening := labourAt(func() { s, err = store.Open(path, d.clock) })
+	slow := !opening.await(loadMost, openMost)
+	if slow {
+		log.Error(fmt.Sprintf("database %s: %v The daemon goes on without it: bans are known from the kernel, and logs are read from findtime ago on; what it knows is taken over when it answers", path, store.ErrSlow))
+	} else if !k.opened(d, s, err) {
 		return nil
 	}
-	log.Info(fmt.Sprintf("Connected to fail2ban persistent database '%s'", path))
-	if s.Created() {
-		log.Warn(fmt.Sprintf("New database created. Version '%d'", store.Version))
-	}
-	if by := s.Moved(); by != 0 {
-		log.Warn(fmt.Sprintf("the clock is %s since the database was written: its times are moved by as much, so bans last as long as they should", clock.Told(by)))
-	}
-	for _, w := range s.Warnings() {
-		log.Warn(w)
-	}
-	s.Renewed(func(why error) {
-		log.Error(fmt.Sprintf("database %s: %v: a new one is begun, and filled with what this daemon knows", path, why))
-		go func() {
-			for _, j := range d.running() {
-				j.Rewrite()
-			}
-		}()
-	})
-	k := &keeper{Store: s, log: log, asked: make(chan struct{}, askedMost), told: make(chan struct{}, askedMost), closed: make(chan struct{})}
-	k.queue = store.NewQueue(s.Write, func(err error) {
+	k.queue = store.NewQueue(k.write, func(err error) {
 		if err != nil {
 			log.Error(fmt.Sprintf("database %s can't be written: %v; trying again, nothing is lost while this daemon runs", path, err))
 		} else {
 			log.Info(fmt.Sprintf("database %s can be written again", path))
 		}
 	})
-	if err := k.within(loadMost, func() (func(), error) { return nil, s.Purge(d.cfg.Database.PurgeAge, d.clock.Now()) }); err != nil {
+	if slow {
+		go k.openLate(d, opening, func() (*store.Store, error) { return s, err })
+	} else if err := k.within(loadMost, func() (func(), error) { return nil, s.Purge(d.cfg.Database.PurgeAge, d.clock.Now()) }); err != nil {
 		log.Error(fmt.Sprintf("database %s: purge: %v", path, err))
 	}
 	go k.watch()
 	return k
 }
 
-// openWithin opens a database, and gives up one whose disk does not answer.
-func openWithin(most time.Duration, path string, c *clock.Clock) (*store.Store, error) {
-	type opened struct {
-		s   *store.Store
-		err error
+// opened tells what came of opening the database, and reports whether it is open.
+func (k *keeper) opened(d *Daemon, s *store.Store, err error) bool {
+	var damaged *store.Damaged
+	switch {
+	case errors.As(err, &damaged) && s != nil:
+		k.log.Error(err.Error())
+	case err != nil:
+		k.log.Error(fmt.Sprintf("%v: nothing is kept over a restart but what the kernel holds", err))
+		return false
 	}
-	got := make(chan opened)
-	late := make(chan struct{})
-	go func() {
-		s, err := store.Open(path, c)
-		select {
-		case got <- opened{s, err}:
-			return
-		case <-late:
-		}
-		if s != nil {
-			s.Close()
-		}
-	}()
-	timer := time.NewTimer(most)
-	defer timer.Stop()
-	select {
-	case o := <-got:
-		return o.s, o.err
-	case <-timer.C:
-		close(late)
-		return nil, fmt.Errorf("database %s: %w", path, store.ErrSlow)
+	k.log.Info(fmt.Sprintf("Connected to fail2ban persistent database '%s'", k.path))
+	if s.Created() {
+		k.log.Warn(fmt.Sprintf("New database created. Version '%d'", store.Version))
+	}
+	if by := s.Moved(); by != 0 {
+		k.log.Warn(fmt.Sprintf("the clock is %s since the database was written: its times are moved by as much, so bans last as long as they should", clock.Told(by)))
+	}
+	for _, w := range s.Warnings() {
+		k.log.Warn(w)
+	}
+	s.Renewed(func(why error) {
+		k.log.Error(fmt.Sprintf("database %s: %v: a new one is begun, and filled with what this daemon knows", k.path, why))
+		go k.rewrite(d)
+	})
+	if k.queue == nil {
+		k.store.Store(s)
+		return true
+	}
+	// Jails are at work by now.
+	k.late.Store(true)
+	k.hear(d, s, func() { k.store.Store(s) })
+	k.rewrite(d)
+	return true
+}
+
+// rewrite has jails tell everything, if the database is another one than it was.
+func (k *keeper) rewrite(d *Daemon) {
+	for _, j := range d.running() {
+		j.Rewrite()
 	}
 }
 
+// reopenEvery is between two tries to open a database that answered late, with an error.
+const reopenEvery = 10 * time.Second
+
+// openLate waits for a database whose disk hung at the start.
+func (k *keeper) openLate(d *Daemon, opening *labour, got func() (*store.Store, error)) {
+	<-opening.done
+	s, err := got()
+	for failed := ""; ; s, err = store.Open(k.path, k.clock) {
+		select {
+		case <-k.closed:
+			if s != nil {
+				s.Close()
+			}
+			return
+		default:
+		}
+		var damaged *store.Damaged
+		if err == nil || errors.As(err, &damaged) && s != nil {
+			k.opened(d, s, err)
+			return
+		}
+		if text := err.Error(); text != failed {
+			failed = text
+			k.log.Error(fmt.Sprintf("%v: it is tried again", err))
+		}
+		select {
+		case <-k.closed:
+		case <-time.After(reopenEvery):
+		}
+	}
+}
+
+// heardMost is how long is waited for a jail that is being started, to hear what was known.
+const heardMost = time.Minute
+
+// hear has the database tell what it knows of jails that started without it, until there
+// are none; then is called while no other one can start like that.
+func (k *keeper) hear(d *Daemon, s *store.Store, then func()) {
+	for {
+		k.mu.Lock()
+		names := sortedKeys(k.unheard)
+		if len(names) == 0 {
+			then()
+			k.mu.Unlock()
+			return
+		}
+		k.mu.Unlock()
+		for _, name := range names {
+			state, err := s.Load(name, k.clock.Now())
+			k.mu.Lock()
+			delete(k.unheard, name)
+			k.mu.Unlock()
+			if err != nil {
+				k.log.Error(fmt.Sprintf("[%s] %v: nothing is known of before but what the kernel holds", name, err))
+				continue
+			}
+			k.warn(name, &state)
+			for end := time.Now().Add(heardMost); ; time.Sleep(50 * time.Millisecond) { // it may be starting still
+				if j := d.jailsNow()[name]; j != nil {
+					j.Remember(state.Bans)
+					break
+				}
+				if d.works.of(name) == nil || time.Now().After(end) {
+					break // there is no such jail any more
+				}
+			}
+		}
+	}
+}
+
+// unknown notes a jail that starts without what is known of it. If the database is open,
+// it is asked until it answers.
+func (k *keeper) unknown(d *Daemon, name string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.unheard[name] = true
+	s := k.store.Load()
+	if s == nil || k.asking {
+		return // it is asked for when it is opened, or is by now
+	}
+	k.asking = true
+	go k.hear(d, s, func() { k.asking = false })
+}
+
+var errNotOpen = errors.New("it was not opened yet, since its disk did not answer")
+
+func (k *keeper) write(deltas []*store.Delta) error {
+	if s := k.store.Load(); s != nil {
+		return s.Write(deltas)
+	}
+	return errNotOpen
+}
+
+// Path returns the name of the file.
+func (k *keeper) Path() string { return k.path }
+
+// Moved returns by how much the rows' times were moved when it was opened; 0 if that is
+// still to come.
+func (k *keeper) Moved() time.Duration {
+	if s := k.store.Load(); s != nil {
+		return s.Moved()
+	}
+	return 0
+}
+
+// Generation counts how often the database was begun anew, or opened late: jails tell it
+// everything then.
+func (k *keeper) Generation() (n uint64) {
+	if s := k.store.Load(); s != nil {
+		if n = s.Generation(); k.late.Load() {
+			n++
+		}
+	}
+	return n
+}
+
+// BanCount implements jail.Past.
+func (k *keeper) BanCount(jail string, id netip.Prefix, overall bool) (int, time.Time, error) {
+	if s := k.store.Load(); s != nil {
+		return s.BanCount(jail, id, overall)
+	}
+	return 0, time.Time{}, fmt.Errorf("database %s: %w", k.path, errNotOpen)
+}
+
+func (k *keeper) warn(name string, state *store.State) {
+	for _, w := range state.Warnings {
+		k.log.Warn(fmt.Sprintf("[%s] database %s: %s", name, k.path, w))
+	}
+	if n := state.PassedOver - len(state.Warnings); n > 0 {
+		k.log.Warn(fmt.Sprintf("[%s] database %s: %d more rows can't be read and are passed over", name, k.path, n))
+	}
+}
+
+// jailKeeper is the keeper as the jails of a daemon see it.
+type jailKeeper struct {
+	*keeper
+	d *Daemon
+}
+
 // Load implements jail.Store. What a jail of that name has left comes first.
-func (k *keeper) Load(name string, now time.Time) (store.State, error) {
+func (k jailKeeper) Load(name string, now time.Time) (store.State, error) {
+	s := k.store.Load()
+	if s == nil {
+		k.unknown(k.d, name)
+		return store.State{New: true, Late: true}, nil
+	}
 	if err := k.queue.SyncFor(syncMost); err != nil {
 		k.log.Warn(fmt.Sprintf("[%s] what is known may be older than the last changes: %v", name, err))
 	}
 	var state store.State
 	err := k.within(loadMost, func() (keep func(), err error) {
-		got, err := k.Store.Load(name, now)
+		got, err := s.Load(name, now)
 		return func() { state = got }, err
 	})
 	if errors.Is(err, store.ErrSlow) {
-		k.log.Error(fmt.Sprintf("[%s] database %s: %v The jail starts with the bans that the kernel holds, and reads its logs from findtime ago on", name, k.Path(), err))
-		return store.State{New: true}, nil
+		k.log.Error(fmt.Sprintf("[%s] database %s: %v The jail starts with the bans that the kernel holds, and reads its logs from findtime ago on; what is known besides is taken over when it answers", name, k.path, err))
+		k.unknown(k.d, name)
+		return store.State{New: true, Late: true}, nil
 	}
-	for _, w := range state.Warnings {
-		k.log.Warn(fmt.Sprintf("[%s] database %s: %s", name, k.Path(), w))
-	}
-	if n := state.PassedOver - len(state.Warnings); n > 0 {
-		k.log.Warn(fmt.Sprintf("[%s] database %s: %d more rows can't be read and are passed over", name, k.Path(), n))
-	}
+	k.warn(name, &state)
 	return state, err
 }
 
@@ -147,9 +297,14 @@ func (k *keeper) Merged(name string, id netip.Prefix, overall bool, mostLines in
 		err      error
 	}
 	got := make(chan answer, 1)
+	s := k.store.Load()
+	if s == nil {
+		<-k.told
+		return 0, nil, last, false, fmt.Errorf("database %s: %w", k.path, errNotOpen)
+	}
 	go func() {
 		var a answer
-		a.failures, a.lines, a.last, a.known, a.err = k.Store.Merged(name, id, overall, mostLines)
+		a.failures, a.lines, a.last, a.known, a.err = s.Merged(name, id, overall, mostLines)
 		<-k.told
 		got <- a
 	}()
@@ -164,42 +319,37 @@ func (k *keeper) Merged(name string, id netip.Prefix, overall bool, mostLines in
 // How long is waited for the database: nobody waits for a disk that hangs.
 const (
 	syncMost  = 3 * time.Second // for what is on its way to it
-	loadMost  = 5 * time.Second // for what is read at a start
+	loadMost  = 5 * time.Second // for what is read at a start, while nothing comes
+	openMost  = time.Minute     // to open it, however it gets on
+	askMost   = time.Minute     // for what is asked of it, however it gets on
 	askedMost = 4               // questions that hang
 	// toldMost is for what an action tells of earlier bans; without it, the action tells
 	// of this one.
 	toldMost = time.Second
 )
 
-// within asks the database from a goroutine of its own. What it found is kept by the
-// caller, unless that has given up by then.
-func (k *keeper) within(d time.Duration, ask func() (keep func(), err error)) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
+// within asks the database from a thread of its own, and waits as long as it gets on: idle
+// is how long it may do nothing. What it found is kept by the caller, unless that has
+// given up by then.
+func (k *keeper) within(idle time.Duration, ask func() (keep func(), err error)) error {
 	select {
 	case k.asked <- struct{}{}:
 	default:
 		return store.ErrSlow
 	}
-	type answer struct {
-		keep func()
-		err  error
-	}
-	got := make(chan answer, 1)
-	go func() {
-		keep, err := ask()
+	var keep func()
+	var err error
+	l := labourAt(func() {
+		keep, err = ask()
 		<-k.asked
-		got <- answer{keep, err}
-	}()
-	select {
-	case a := <-got:
-		if a.keep != nil {
-			a.keep()
-		}
-		return a.err
-	case <-timer.C:
+	})
+	if !l.await(idle, max(idle, askMost)) {
 		return store.ErrSlow
 	}
+	if keep != nil {
+		keep()
+	}
+	return err
 }
 
 // Push implements jail.Store.
@@ -210,8 +360,8 @@ func (k *keeper) Room(jail string) bool { return k.queue.Room(jail) }
 
 func (k *keeper) disable(jail string) {
 	err := k.queue.SyncFor(syncMost)
-	if err == nil {
-		err = k.within(syncMost, func() (func(), error) { return nil, k.Disable(jail) })
+	if s := k.store.Load(); s != nil && err == nil {
+		err = k.within(syncMost, func() (func(), error) { return nil, s.Disable(jail) })
 	}
 	if err != nil {
 		k.log.Error(fmt.Sprintf("database: jail %s: %v", jail, err))
@@ -247,8 +397,8 @@ func (k *keeper) close() {
 	if err != nil {
 		k.log.Error(fmt.Sprintf("database %s: the last changes are not written: %v", k.Path(), err))
 	}
-	if !errors.Is(err, store.ErrSlow) {
-		err = k.within(syncMost, func() (func(), error) { return nil, k.Store.Close() })
+	if s := k.store.Load(); s != nil && !errors.Is(err, store.ErrSlow) {
+		err = k.within(syncMost, func() (func(), error) { return nil, s.Close() })
 	}
 	if err != nil {
 		k.log.Error(fmt.Sprintf("database %s: %v", k.Path(), err))
@@ -270,7 +420,11 @@ func (d *Daemon) purge() {
 		d.memory.Purge(d.clock.Now().Add(-age))
 		return
 	}
-	err := d.store.within(purgeMost, func() (func(), error) { return nil, d.store.Purge(age, d.clock.Now(), jails...) })
+	s := d.store.store.Load()
+	if s == nil {
+		return
+	}
+	err := d.store.within(purgeMost, func() (func(), error) { return nil, s.Purge(age, d.clock.Now(), jails...) })
 	if err != nil {
 		d.store.log.Error(fmt.Sprintf("database %s: purge: %v", d.store.Path(), err))
 	}

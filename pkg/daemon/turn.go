@@ -200,6 +200,9 @@ func (d *Daemon) waiting() (out []string) {
 	if s := d.turn.state(); s != "" {
 		out = append(out, s)
 	}
+	if d.store != nil && d.store.store.Load() == nil {
+		out = append(out, fmt.Sprintf("database %s is waited for since the start: does its disk hang?", d.store.path))
+	}
 	all := d.works.all()
 	for _, name := range sortedKeys(all) {
 		out = append(out, fmt.Sprintf("jail %s is %s", name, all[name]))

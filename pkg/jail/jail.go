@@ -127,6 +127,7 @@ type Jail struct {
 	checks                    checks
 	pasts                     pasts
 	gaveUp, unasked, takenNew given
+	unheard                   *unheard  // nil: the store has told what it knows
 	waits                     *alarm    // when the next of them has waited for long enough
 	waitsAt                   time.Time // that; zero: none
 

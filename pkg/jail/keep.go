@@ -2,6 +2,7 @@ package jail
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"bailiff/pkg/ban"
@@ -46,6 +47,9 @@ func (j *Jail) load(before *Jail) (state store.State) {
 			j.deps.Log.With("component", "database").Error(fmt.Sprintf("[%s] %v: nothing is known of before but what the kernel holds", j.Config.Name, err))
 			state = store.State{New: true}
 		}
+		if state.Late {
+			j.unheard = &unheard{lifted: map[netip.Prefix]struct{}{}}
+		}
 	}
 	for _, p := range state.Logs {
 		j.logs[store.LogKey{Path: p.Path, Dev: p.Dev, Inode: p.Inode}] = p
@@ -66,7 +70,7 @@ func (j *Jail) inherit(before *Jail) {
 	if j.growth != nil && before.history != nil {
 		j.history = before.history
 	}
-	j.inbox = before.inbox
+	j.inbox, j.unheard = before.inbox, before.unheard
 }
 
 func resume(known []store.Position) map[string][]source.Position {

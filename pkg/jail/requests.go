@@ -299,12 +299,14 @@ func (j *Jail) unban(id netip.Prefix) (found bool, also []netip.Prefix) {
 		j.failuresChanged(id)
 	}
 	b, found := j.bans.Remove(id)
+	j.liftedByHand(id)
 	if !found {
 		if also = []netip.Prefix{id}; j.widened(id) != id {
 			also = append(also, j.widened(id))
 		}
 		for _, id := range also {
 			j.bans.Went(id) // it may be about to be adopted
+			j.liftedByHand(id)
 		}
 		return false, also
 	}
@@ -318,6 +320,9 @@ func (j *Jail) unban(id netip.Prefix) (found bool, also []netip.Prefix) {
 // UnbanAll lifts every ban and returns how many there were. The error is as with Unban.
 func (j *Jail) UnbanAll() (n int, err error) {
 	return command(j, func(j *Jail) (int, error) {
+		if j.unheard != nil {
+			j.unheard.all = true
+		}
 		all := j.bans.All()
 		for _, b := range all {
 			j.bans.Remove(b.ID)

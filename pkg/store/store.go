@@ -92,6 +92,7 @@ type Store struct {
 // State is what is known of a jail.
 type State struct {
 	New      bool      // the jail was not known
+	Late     bool      // it is not known what is known: that comes later
 	Bans     []ban.Ban // in force
 	Failures []Failures
 	Logs     []Position

@@ -1,0 +1,90 @@
+package jail
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"bailiff/pkg/ban"
+	"bailiff/pkg/firewall"
+	"bailiff/pkg/store"
+)
+
+// A store whose disk hangs at the start is not waited for. What it knows of bans comes
+// later, when the jail has been at work for a while, and is taken over then.
+
+// unheard is what was lifted by hand since the start, while it is not known what was banned
+// before.
+type unheard struct {
+	lifted map[netip.Prefix]struct{}
+	all    bool
+}
+
+// liftedMost is how many of them are kept in mind; later ones may come back.
+const liftedMost = 100_000
+
+// liftedByHand notes that a ban is not to come back.
+func (j *Jail) liftedByHand(id netip.Prefix) {
+	if j.unheard != nil && len(j.unheard.lifted) < liftedMost {
+		j.unheard.lifted[id] = struct{}{}
+	}
+}
+
+// Remember takes over bans that the store has told of late, in slices: those that are in
+// force, and were not lifted meanwhile. It waits for nothing.
+func (j *Jail) Remember(bans []ban.Ban) {
+	taken := 0
+	for piece := range slices.Chunk(bans, slice) {
+		j.inbox.tell(func(now *Jail) { taken += now.takeLate(piece) })
+	}
+	j.inbox.tell(func(now *Jail) {
+		now.unheard = nil
+		now.log.Info(fmt.Sprintf("[%s] the database has told what was known before: %d bans are in force again", now.Config.Name, taken))
+	})
+}
+
+// takeLate takes some of them over, and returns how many.
+func (j *Jail) takeLate(piece []ban.Ban) (taken int) {
+	now := j.deps.Clock.Now()
+	var changes []firewall.Change
+	var restored []netip.Prefix
+	for _, b := range piece {
+		if u := j.unheard; u != nil {
+			if _, ok := u.lifted[b.ID]; ok || u.all {
+				j.lifted(b) // the store may not know
+				continue
+			}
+		}
+		if reason := j.ignored(b.ID); reason != "" && !b.Forced {
+			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: its ban is lifted", j.Config.Name, ban.Name(b.ID), reason))
+			j.lifted(b)
+			continue
+		}
+		was := b.End
+		if b = corrected(j.Config, b); !b.End.Equal(was) {
+			j.event(store.Event{Ban: b, Moved: true})
+			j.changed()
+		}
+		if !b.Permanent() && !b.End.After(now) {
+			continue
+		}
+		have, held := j.bans.Get(b.ID)
+		if held && (have.Permanent() || !b.Permanent() && !b.End.After(have.End)) {
+			continue // it was banned since, or adopted from the kernel
+		}
+		j.bans.Add(b)
+		changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now), Replace: held})
+		taken++
+		if !held {
+			restored = append(restored, b.ID)
+		}
+	}
+	j.deps.Firewall.Push(changes...)
+	for _, id := range restored { // only now: the kernel comes first
+		j.notice("Restore Ban %s", ban.Name(id))
+		if b, ok := j.bans.Get(id); ok {
+			j.actions.Ban(j.restoredTicket(b))
+		}
+	}
+	return taken
+}
