@@ -84,12 +84,16 @@ var patient atomic.Bool
 
 // playHistory plays one and returns what was wrong.
 func playHistory(dir string, h []step) error {
+	return playHistoryOn(dir, h, ownSets{elements{}})
+}
+
+func playHistoryOn(dir string, h []step, sets sets) error {
 	dir, err := os.MkdirTemp(dir, "history")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	w, err := newWorld(dir)
+	w, err := newWorld(dir, sets)
 	if err != nil {
 		return err
 	}

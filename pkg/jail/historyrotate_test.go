@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 )
 
@@ -20,9 +19,6 @@ func (w *world) rotates(a, b int) error {
 		return err
 	}
 	kind := a % 10
-	if w.copies && !slices.Contains([]int{1, 7, 9}, kind) {
-		kind = 1
-	}
 	if (w.down || w.held) && (w.fresh && (kind == 3 || kind == 7) || w.bare && kind == 7) {
 		return nil // nothing is known by which it is missed
 	}
@@ -42,18 +38,8 @@ func (w *world) burst(a, b int) error {
 	return w.write(offenders[a%len(offenders)], 1)
 }
 
-// rotate makes room for a new log in one of ten ways. A log is rotated by copying or by
-// renaming, not by turns.
+// rotate makes room for a new log in one of ten ways.
 func (w *world) rotate(kind, b int) error {
-	copies := slices.Contains([]int{1, 7, 9}, kind%10)
-	switch {
-	case w.rotated == 0:
-		w.copies = copies
-	case w.copies && !copies:
-		kind = 1
-	case copies && !w.copies:
-		kind = 0
-	}
 	if err := w.append(""); err != nil {
 		return err
 	}

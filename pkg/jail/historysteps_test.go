@@ -69,9 +69,9 @@ func init() {
 			return nil
 		},
 		"accept": func(w *world, _, _ int) error { w.accept(); return nil },
-		"flush":  func(w *world, _, _ int) error { return w.hand(func(e elements) { clear(e) }) },
+		"flush":  func(w *world, _, _ int) error { return w.hand(sets.flush) },
 		"thief": func(w *world, a, _ int) error {
-			return w.hand(func(e elements) { delete(e, prefixOf(offenders[a%len(offenders)])) })
+			return w.hand(func(s sets) error { return s.drop(prefixOf(offenders[a%len(offenders)])) })
 		},
 		"foreign": (*world).foreign,
 		"hang": func(w *world, _, _ int) error {
@@ -467,13 +467,15 @@ func (w *world) dbDown(_, _ int) error {
 }
 
 // hand changes the kernel's sets by another hand.
-func (w *world) hand(f func(elements)) error {
+func (w *world) hand(f func(sets) error) error {
 	w.happens(false)
+	if !w.down {
+		w.kernel.settle()
+	}
 	w.kernel.mu.Lock()
 	defer w.kernel.mu.Unlock()
 	w.loose = true
-	f(w.kernel.ends)
-	return nil
+	return f(w.kernel.sets)
 }
 
 // foreign has another hand put somebody into the kernel's sets.
@@ -483,12 +485,16 @@ func (w *world) foreign(a, b int) error {
 	}
 	w.happens(false)
 	id, left := offenders[a%len(offenders)], time.Duration(b+1)*100*time.Second
+	w.kernel.settle()
 	w.kernel.mu.Lock()
-	w.kernel.ends.change(w.kernel.now(), firewall.Change{ID: prefixOf(id), Left: left})
+	err := w.kernel.sets.change(w.kernel.now(), firewall.Change{Jail: "app", ID: prefixOf(id), Left: left})
 	w.kernel.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	if _, ok := w.m.ends[id]; !ok && !w.m.ignored[id] {
 		w.m.starts[id], w.m.ends[id] = w.m.now, w.m.now+left
 	}
-	_, err := w.jail.Compare()
+	_, err = w.jail.Compare()
 	return err
 }

@@ -61,7 +61,6 @@ type world struct {
 	serial   int
 	rotated  int
 	stepped  bool      // the clock was set since a line was written
-	copies   bool      // it is rotated by copying
 	copied   time.Time // when the log was, last
 	partial  string    // the rest of a line whose beginning is written
 	part     string    // whose line it is
@@ -85,10 +84,10 @@ var (
 	variants  = []settings{{3, 605 * time.Second, 3603 * time.Second}, {2, 605 * time.Second, 3603 * time.Second}, {5, 1205 * time.Second, 1803 * time.Second}, {3, 305 * time.Second, 7203 * time.Second}}
 )
 
-func newWorld(dir string) (*world, error) {
+func newWorld(dir string, sets sets) (*world, error) {
 	w := &world{dir: dir, clock: clock.NewManual(begin), is: variants[0], down: true}
 	w.m = newModel(w.is.maxRetry, w.is.findTime, w.is.banTime)
-	w.kernel = &kernel{world: w, ends: elements{}}
+	w.kernel = &kernel{world: w, sets: sets}
 	w.acts.of = map[string]bool{}
 	if err := os.WriteFile(w.logPath(), nil, 0o600); err != nil {
 		return nil, err
@@ -192,6 +191,9 @@ func (w *world) start() (err error) {
 	}
 	w.keep = &keeping{Store: w.store}
 	w.keep.queue = store.NewQueue(w.keep.write, func(error) {})
+	if err := w.kernel.sets.open(); err != nil {
+		return err
+	}
 	w.queue = firewall.NewQueue(w.kernel, func([]firewall.Change, error) {}, nil)
 	w.kernel.queue.Store(w.queue)
 	if w.jail, err = Start(w.loaded, w.deps(), Carry{}); err != nil {
@@ -237,7 +239,9 @@ func (w *world) stop() error {
 		return err
 	}
 	w.down = true
-	w.noteBare()
+	if !w.held {
+		w.noteBare()
+	}
 	left := w.jail.Stop(false)
 	<-left.Close(time.Time{})
 	w.queue.Close()
@@ -281,7 +285,9 @@ func (w *world) kill() error {
 	}
 	w.acts.kill()
 	w.down = true
-	w.noteBare()
+	if !w.held {
+		w.noteBare()
+	}
 	w.keep.killed.Store(true)
 	j := w.jail
 	j.handed.Do(func() {}) // nothing is handed over
@@ -419,107 +425,6 @@ func (k *keeping) write(d []*store.Delta) error {
 		return errors.New("disk full")
 	}
 	return k.Store.Write(d)
-}
-
-// kernel is one whose sets the test holds. What it refused is owed, as pkg/firewall
-// does it.
-type kernel struct {
-	world *world
-	queue atomic.Pointer[firewall.Queue]
-
-	mu       sync.Mutex
-	ends     elements
-	refusing bool // changes
-	noSets   bool // that a jail's sets are made, once
-	owed     []firewall.Change
-	since    []time.Duration // by the kernel's timers: when each was refused
-}
-
-var errRefused = errors.New("no buffer space available")
-
-func (k *kernel) now() time.Duration { return k.world.clock.Monotonic() }
-
-func (k *kernel) Push(c ...firewall.Change) { k.queue.Load().Push(c...) }
-
-// settle waits for what was pushed before, as the daemon does.
-func (k *kernel) settle() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	_ = k.queue.Load().Sync(ctx)
-}
-
-func (k *kernel) RemoveJail(string) error {
-	k.settle()
-	return k.Apply([]firewall.Change{{Clear: true}})
-}
-
-func (k *kernel) AddJail(firewall.Rule) error {
-	k.settle()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.noSets {
-		k.noSets = false
-		return errRefused
-	}
-	return nil
-}
-
-func (k *kernel) Apply(changes []firewall.Change) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.refusing {
-		k.owed = append(k.owed, changes...)
-		for range changes {
-			k.since = append(k.since, k.now())
-		}
-		return errRefused
-	}
-	for i, c := range k.owed { // bans go on ending
-		if c.Left > 0 {
-			c.Left -= k.now() - k.since[i]
-			c.Remove = c.Left <= 0
-		}
-		k.ends.change(k.now(), c)
-	}
-	k.ends.change(k.now(), changes...)
-	k.owed, k.since = nil, nil
-	return nil
-}
-
-func (k *kernel) isRefusing() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.refusing
-}
-
-func (k *kernel) accept() {
-	k.mu.Lock()
-	k.refusing, k.noSets = false, false
-	k.mu.Unlock()
-	_ = k.Apply(nil)
-}
-
-func (k *kernel) Elements(string) ([]firewall.Element, error) {
-	k.settle()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return slices.DeleteFunc(k.ends.list(k.now()), func(e firewall.Element) bool {
-		i := len(k.owed) - 1
-		for i >= 0 && k.owed[i].ID != e.ID && !k.owed[i].Clear {
-			i--
-		}
-		return i >= 0 && (k.owed[i].Remove || k.owed[i].Clear)
-	}), nil
-}
-
-func (k *kernel) Lift(_ string, id netip.Prefix) (bool, error) {
-	k.settle()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.refusing {
-		return false, errRefused
-	}
-	return k.ends.lift(k.now(), id), nil
 }
 
 // acts runs the jail's action, and knows whom it shuts out.

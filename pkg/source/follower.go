@@ -479,7 +479,7 @@ func (f *follower) emptied(r *lineReader) bool {
 		return true
 	}
 	r.rewind()
-	since := looked{modified: r.dry}
+	since, copied := looked{modified: r.dry}, false
 	if p.offset > 0 {
 		if c := f.copied(p, r.id); c != nil {
 			since, _ = lookAt(c.file)
@@ -490,7 +490,7 @@ func (f *follower) emptied(r *lineReader) bool {
 			if !f.send(f.opened(c)) || !f.drain(c) {
 				return false
 			}
-			unread = 0
+			unread, copied = 0, true
 		}
 		r.was, r.wasAt = was, time.Now()
 	}
@@ -498,12 +498,16 @@ func (f *follower) emptied(r *lineReader) bool {
 	case !ok:
 		return false
 	case some:
-		unread = 0
+		unread, copied = 0, true
 	}
-	if unread > 0 {
+	text := "file truncated, reading from its beginning"
+	switch {
+	case unread > 0:
 		f.note(Event{Warn: true, Text: fmt.Sprintf("file truncated: %d bytes that were not read yet are lost", unread)})
+	case !copied:
+		text += fmt.Sprintf("; no copy of it was found: if more was written to it than the %d bytes that were read, that is lost", p.offset)
 	}
-	f.note(Event{Text: "file truncated, reading from its beginning"})
+	f.note(Event{Text: text})
 	return true
 }
 

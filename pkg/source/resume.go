@@ -69,7 +69,10 @@ func (f *follower) resume(first *sighting) bool {
 		}
 		switch {
 		case ok:
-			todo = append(todo, r)
+			if todo = append(todo, r); r.id != p.File && !(first.regular() && first.id == p.File && sameBirth(p.Born, first.born)) {
+				f.note(Event{Warn: true, Text: fmt.Sprintf(
+					"the file that was followed until byte %d was copied to %s, and was not found itself: what was written to it after that while nobody read is not read", p.Offset, r.file.Name())})
+			}
 		case at.offset > 0:
 			over = append(over, p)
 			if p.Offset = at.offset; present == nil || !is && present.Offset < p.Offset {

@@ -34,12 +34,31 @@ func (s *Store) takeLock() error {
 	if err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	// A program that is about to be run has all that was open, for a moment: a lock may be
+	// held by one whom a daemon began that is gone.
+	for end := time.Now().Add(lockWait); err == nil; time.Sleep(10 * time.Millisecond) {
+		if err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
+			break
+		}
+		if time.Now().Before(end) {
+			err = nil
+		}
+	}
+	if err != nil {
 		lock.Close()
 		return fmt.Errorf("database %s: another daemon uses it (%s.lock is held): give this one its own with --database", s.path, s.path)
 	}
 	s.lock = lock
 	return nil
+}
+
+// lockWait is how long a lock that is held is waited for.
+const lockWait = 250 * time.Millisecond
+
+// unlock gives the lock back, also from those who have it for a moment.
+func (s *Store) unlock() {
+	_ = syscall.Flock(int(s.lock.Fd()), syscall.LOCK_UN)
+	s.lock.Close()
 }
 
 // openToOthers says why a directory can be written to by others than its owner and

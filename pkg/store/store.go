@@ -157,16 +157,16 @@ func Open(path string, c *clock.Clock) (*Store, error) {
 	}
 	s.closeFiles()
 	if !damage(err) {
-		s.lock.Close()
+		s.unlock()
 		return nil, fmt.Errorf("database %s: %w", path, err)
 	}
 	damaged, err := s.setAside(err)
 	if err != nil {
-		s.lock.Close()
+		s.unlock()
 		return nil, err
 	}
 	if err := s.open(); err != nil {
-		s.lock.Close()
+		s.unlock()
 		return nil, errors.Join(damaged, fmt.Errorf("database %s: %w", path, err))
 	}
 	return s, damaged
@@ -295,7 +295,7 @@ func (s *Store) Close() error {
 	_ = s.Write(nil)
 	_, _ = s.db.Exec("PRAGMA journal_mode = DELETE")
 	err := s.closeFiles()
-	s.lock.Close()
+	s.unlock()
 	return err
 }
 
