@@ -19,6 +19,7 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/control"
+	"bailiff/pkg/daemon"
 	"bailiff/pkg/safefile"
 	"bailiff/pkg/source"
 )
@@ -31,7 +32,9 @@ type clientOptions struct {
 	dir, socket, pidFile string
 	level, target        string
 	timeout              float64
+	force                bool
 	self                 string // the program's own path
+	name                 string // of the server's process
 	stdin                io.Reader
 	out, err             io.Writer
 }
@@ -45,7 +48,7 @@ func fail2banClient(self string, given []string, stdin io.Reader, stdout, stderr
 	f.StringVarP(&o.dir, "conf", "c", fail2banDir, "`directory` of the configuration")
 	f.StringVarP(&o.socket, "socket", "s", "", "`path` of the socket")
 	f.StringVarP(&o.pidFile, "pidfile", "p", "", "`path` of the pid file")
-	f.String("pname", "fail2ban-server", "`name` of the process")
+	f.StringVar(&o.name, "pname", "fail2ban-server", "`name` of the process")
 	f.StringVar(&o.level, "loglevel", "", "`level` of the log")
 	f.StringVar(&o.target, "logtarget", "", "`target` of the log")
 	f.String("syslogsocket", "auto", "auto or a `path`")
@@ -56,13 +59,14 @@ func fail2banClient(self string, given []string, stdin io.Reader, stdout, stderr
 	interactive := f.BoolP("interactive", "i", false, "read commands from standard input")
 	f.CountP("verbose", "v", "more messages")
 	f.BoolP("quiet", "q", false, "fewer messages")
-	f.BoolP("force", "x", false, "start even if a socket is left over")
+	f.BoolVarP(&o.force, "force", "x", false, "start even if something is left over where the socket is to be")
 	f.BoolP("background", "b", true, "start the server in the background")
 	foreground := f.BoolP("foreground", "f", false, "start the server in the foreground")
 	f.Bool("async", false, "start the server and don't wait")
 	f.Float64Var(&o.timeout, "timeout", 30, "`seconds` to wait for the server")
 	span := f.String("str2sec", "", "print a `time` in seconds")
-	version := f.BoolP("version", "V", false, "print the version")
+	version := f.Bool("version", false, "print name and version")
+	short := f.BoolP("V", "V", false, "print the version only")
 	help := f.BoolP("help", "h", false, "print this help")
 	if err := f.Parse(given); err != nil {
 		fmt.Fprintln(stderr, "fail2ban-client:", optionError(err))
@@ -70,9 +74,12 @@ func fail2banClient(self string, given []string, stdin io.Reader, stdout, stderr
 	}
 	switch {
 	case *help:
-		fmt.Fprintf(stdout, "Usage: fail2ban-client [OPTIONS] <COMMAND>\n\nAsk and steer a running server, bailiff's or fail2ban's.\n\nOptions:\n%s", f.FlagUsages())
+		clientHelp(stdout, f)
 		return 0
 	case *version:
+		fmt.Fprintln(stdout, "Fail2Ban v"+fail2ban.Version)
+		return 0
+	case *short:
 		fmt.Fprintln(stdout, fail2ban.Version)
 		return 0
 	case f.Changed("str2sec"):
@@ -86,7 +93,7 @@ func fail2banClient(self string, given []string, stdin io.Reader, stdout, stderr
 	case *dump || *pretty || f.Changed("dump-pretty"):
 		return o.dump(!*dump)
 	case *test:
-		return fail2banServer([]string{"-t", "-c", o.dir}, stdout, stderr)
+		return o.test()
 	}
 	o.paths()
 	if *interactive {
@@ -94,7 +101,7 @@ func fail2banClient(self string, given []string, stdin io.Reader, stdout, stderr
 	}
 	cmd := f.Args()
 	if len(cmd) == 0 {
-		fmt.Fprintf(stdout, "Usage: fail2ban-client [OPTIONS] <COMMAND>\n\nOptions:\n%s", f.FlagUsages())
+		clientHelp(stdout, f)
 		return exitFail2ban
 	}
 	if len(cmd) == 1 && cmd[0] == "start" && *foreground {
@@ -103,6 +110,70 @@ func fail2banClient(self string, given []string, stdin io.Reader, stdout, stderr
 	if !o.command(cmd) {
 		return exitFail2ban
 	}
+	return 0
+}
+
+// clientHelp prints how fail2ban-client is used, as fail2ban's own is laid out.
+func clientHelp(w io.Writer, f *pflag.FlagSet) {
+	fmt.Fprintf(w, "Usage: fail2ban-client [OPTIONS] <COMMAND>\n\nAsk and steer a running server, bailiff's or fail2ban's.\n\nOptions:\n%s\nCommand:\n", f.FlagUsages())
+	printClientCommands(w)
+}
+
+// problems reads the configuration as a server does that starts or reloads, and says what
+// is wrong with it: ok is false where fail2ban's client fails, and waiting are jails whose
+// logs are missing. only is a jail, or empty.
+func (o *clientOptions) problems(only string, skipping string) (waiting []error, ok bool) {
+	cfg, err := config.LoadWithin(startMost, config.Options{Path: o.dir})
+	if err != nil {
+		o.complain("Failed during configuration: %v", err)
+		return nil, false
+	}
+	waiting = daemon.LookForLogs(cfg)
+	ok = true
+	for _, err := range cfg.Errors {
+		o.complain("%v", err)
+		ok = false
+	}
+	for _, j := range cfg.Jails {
+		if only != "" && only != j.Name {
+			continue
+		}
+		for _, w := range j.Warnings {
+			o.warn("%v", w)
+		}
+		if j.NoLogs.Skipped {
+			o.warn("%v", j.Broken()) // it was asked for
+			continue
+		}
+		for _, err := range slices.Concat(j.Errors, j.Faults) {
+			for _, line := range strings.Split(err.Error(), "\n") {
+				o.complain("%s", line)
+			}
+		}
+		switch {
+		case j.Skipped():
+			o.complain("Errors in jail '%s'.%s", j.Name, skipping)
+			ok = ok && skipping != ""
+		case j.Broken() != nil:
+			o.complain("Errors in jail '%s'.", j.Name)
+			ok = false
+		}
+	}
+	return waiting, ok
+}
+
+// test tests the configuration.
+func (o *clientOptions) test() int {
+	waiting, ok := o.problems("", "")
+	for _, err := range waiting {
+		o.complain("Failed during configuration: %v", err)
+		ok = false
+	}
+	if !ok {
+		fmt.Fprintln(o.out, "ERROR: test configuration failed")
+		return exitFail2ban
+	}
+	fmt.Fprintln(o.out, "OK: configuration test is successful")
 	return 0
 }
 
@@ -136,8 +207,16 @@ func (o *clientOptions) paths() {
 
 // complain prints an error as fail2ban-client's log does.
 func (o *clientOptions) complain(format string, args ...any) {
+	o.say("ERROR", fmt.Sprintf(format, args...))
+}
+
+func (o *clientOptions) warn(format string, args ...any) {
+	o.say("WARNING", fmt.Sprintf(format, args...))
+}
+
+func (o *clientOptions) say(level, text string) {
 	now := time.Now()
-	fmt.Fprintf(o.err, "%s,%03d %-24s[%d]: ERROR   %s\n", now.Format("2006-01-02 15:04:05"), now.Nanosecond()/1e6, "fail2ban", os.Getpid(), fmt.Sprintf(format, args...))
+	fmt.Fprintf(o.err, "%s,%03d %-24s[%d]: %-7s %s\n", now.Format("2006-01-02 15:04:05"), now.Nanosecond()/1e6, "fail2ban", os.Getpid(), level, text)
 }
 
 func (o *clientOptions) wait() time.Duration { return time.Duration(o.timeout * float64(time.Second)) }
@@ -195,14 +274,14 @@ func (o *clientOptions) start() bool {
 		o.complain("Server already running")
 		return false
 	}
-	cfg, err := config.Load(config.Options{Path: o.dir})
-	if err != nil {
-		o.complain("%v", err)
+	if o.force {
+		o.removeLeft()
+	}
+	if _, err := fail2ban.ReadTree(o.dir); err != nil { // nothing that could be started
+		o.complain("Failed during configuration: %v", err)
 		return false
 	}
-	for _, p := range cfg.Problems() {
-		o.complain("%v", p)
-	}
+	waiting, sound := o.problems("", " Skipping...")
 	self, err := os.Executable()
 	if err != nil {
 		o.complain("%v", err)
@@ -211,6 +290,9 @@ func (o *clientOptions) start() bool {
 	args := []string{"fail2ban-server", "-f", "-c", o.dir, "-s", o.socket}
 	if o.pidFile != "" {
 		args = append(args, "-p", o.pidFile)
+	}
+	if o.name != "" {
+		args = append(args, "--pname", o.name)
 	}
 	if o.level != "" {
 		args = append(args, "--loglevel", o.level)
@@ -227,7 +309,11 @@ func (o *clientOptions) start() bool {
 	go func() { ended <- c.Wait() }()
 	for end := time.Now().Add(o.wait()); time.Now().Before(end); {
 		if o.ping() {
-			return o.send([]any{"server-status"}, true)
+			answered := o.send([]any{"server-status"}, true)
+			for _, err := range waiting {
+				o.complain("Failed during configuration: %v The other jails have started, and this one waits for its log.", err)
+			}
+			return answered && sound && len(waiting) == 0
 		}
 		select {
 		case err := <-ended:
@@ -266,7 +352,33 @@ func (o *clientOptions) reload(args []string) bool {
 		}
 	}
 	stream := control.List{}
-	if !o.ours() { // fail2ban's own server does not read the configuration itself
+	var waiting []error
+	if o.ours() { // it reads the configuration itself, and says what can't be done
+		only := jail
+		if jail == "--all" {
+			only = ""
+		}
+		if _, err := fail2ban.ReadTree(o.dir); err != nil {
+			o.complain("Failed during configuration: %v", err)
+			return false
+		}
+		cfg, err := config.LoadWithin(startMost, config.Options{Path: o.dir})
+		if err != nil {
+			o.complain("Failed during configuration: %v", err)
+			return false
+		}
+		waiting = daemon.LookForLogs(cfg)
+		for _, j := range cfg.Jails {
+			switch {
+			case only != "" && only != j.Name || !j.Skipped():
+			case j.NoLogs.Skipped:
+				o.warn("%v", j.Broken())
+			default:
+				o.complain("%v", j.Broken())
+				o.complain("Errors in jail '%s'. Skipping...", j.Name)
+			}
+		}
+	} else { // fail2ban's own server does not read the configuration itself
 		tree, err := fail2ban.ReadTree(o.dir)
 		if err != nil {
 			o.complain("Failed during configuration: %v", err)
@@ -280,7 +392,23 @@ func (o *clientOptions) reload(args []string) bool {
 			stream = append(stream, control.List(wireCommand(c)))
 		}
 	}
-	return o.send([]any{"reload", jail, control.List(opts), stream}, true)
+	done := o.send([]any{"reload", jail, control.List(opts), stream}, len(waiting) == 0)
+	for _, err := range waiting {
+		o.complain("Failed during configuration: %v The other jails are reloaded, and this one waits for its log.", err)
+		done = false
+	}
+	return done
+}
+
+// removeLeft removes what stands at the socket's path (-x). A server that answers was
+// looked for before.
+func (o *clientOptions) removeLeft() {
+	if fi, err := os.Lstat(o.socket); err != nil || fi.IsDir() {
+		return
+	}
+	if err := os.Remove(o.socket); err != nil {
+		o.complain("%v", err)
+	}
 }
 
 // ours asks the server whether it is bailiff's.

@@ -20,9 +20,9 @@ func fail2banServer(given []string, stdout, stderr io.Writer) int {
 	level := f.String("loglevel", "", "`level` of the log, over that of fail2ban.conf")
 	pidFile := f.StringP("pidfile", "p", "", "`path` of the pid file")
 	background := f.BoolP("background", "b", false, "run in the background")
-	f.String("pname", "fail2ban-server", "`name` of the process")
+	name := f.String("pname", "fail2ban-server", "`name` of the process")
 	f.String("syslogsocket", "auto", "auto or a `path`")
-	f.BoolP("force", "x", false, "start even if a socket is left over")
+	force := f.BoolP("force", "x", false, "start even if something is left over where the socket is to be")
 	f.CountP("verbose", "v", "more messages")
 	f.BoolP("quiet", "q", false, "fewer messages")
 	f.Bool("async", false, "start the server and don't wait")
@@ -30,7 +30,8 @@ func fail2banServer(given []string, stdout, stderr io.Writer) int {
 	target := f.String("logtarget", "", "`file`, STDOUT, STDERR or SYSLOG, over that of fail2ban.conf")
 	foreground := f.BoolP("foreground", "f", false, "run in the foreground")
 	test := f.BoolP("test", "t", false, "read the configuration, report every error, start nothing")
-	version := f.BoolP("version", "V", false, "print the version")
+	version := f.Bool("version", false, "print name and version")
+	short := f.BoolP("V", "V", false, "print the version only")
 	help := f.BoolP("help", "h", false, "print this help")
 	if err := f.Parse(given); err != nil {
 		fmt.Fprintln(stderr, "fail2ban-server:", optionError(err))
@@ -44,23 +45,31 @@ func fail2banServer(given []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stdout, "Usage: fail2ban-server [OPTIONS] [start]\n\nRun the daemon on fail2ban's configuration.\n\nOptions:\n%s", f.FlagUsages())
 		return 0
 	case *version:
+		fmt.Fprintln(stdout, "Fail2Ban v"+fail2ban.Version)
+		return 0
+	case *short:
 		fmt.Fprintln(stdout, fail2ban.Version)
 		return 0
 	case *test:
-		root.SetArgs([]string{"check", "--config", *dir})
+		return (&clientOptions{dir: *dir, out: stdout, err: stderr}).test()
 	case f.NArg() > 1 || f.NArg() == 1 && f.Arg(0) != "start":
 		// As fail2ban-server does with commands: they are the client's.
 		return fail2banClient("", given, os.Stdin, stdout, stderr)
 	case *background || !*foreground:
-		o := &clientOptions{dir: *dir, socket: *socket, pidFile: *pidFile, level: *level, target: *target, timeout: 30, out: stdout, err: stderr}
+		o := &clientOptions{dir: *dir, socket: *socket, pidFile: *pidFile, level: *level, target: *target, timeout: 30, name: *name, force: *force, out: stdout, err: stderr}
 		o.paths()
 		if !o.start() {
 			return exitFail2ban
 		}
 		return 0
 	default:
-		o := &clientOptions{dir: *dir, socket: *socket, pidFile: *pidFile}
+		o := &clientOptions{dir: *dir, socket: *socket, pidFile: *pidFile, out: stdout, err: stderr}
 		o.paths()
+		if *force && !o.ping() {
+			o.removeLeft()
+		}
+		// It is looked for by this name (pgrep -x fail2ban-server), not by that of its file.
+		_ = os.WriteFile("/proc/self/comm", []byte(*name), 0)
 		args := []string{"run", "--config", *dir}
 		for _, o := range []struct{ name, value string }{{"--socket", o.socket}, {"--pid-file", o.pidFile}, {"--log-level", *level}, {"--log-target", *target}} {
 			if o.value != "" {

@@ -40,6 +40,10 @@ func ParseBackend(text string) (journal *source.JournalOptions, polling bool, er
 			journal.Files = strings.FieldsFunc(v, isListSpace)
 		case "namespace":
 			journal.Namespace = v
+		case "rotated": // journalctl reads rotated journals in any case
+			if _, err := fail2ban.ParseTruth(v); err != nil {
+				return nil, false, fmt.Errorf("backend %q: rotated %w", text, err)
+			}
 		case "journalflags":
 			n, err := strconv.Atoi(v)
 			if err != nil || n < 0 {
@@ -47,7 +51,7 @@ func ParseBackend(text string) (journal *source.JournalOptions, polling bool, er
 			}
 			journal.Flags = &n
 		default:
-			return nil, false, fmt.Errorf("backend %q: unknown option %q (journalpath, journalfiles, journalflags, namespace)", text, key)
+			return nil, false, fmt.Errorf("backend %q: unknown option %q (journalpath, journalfiles, journalflags, rotated, namespace)", text, key)
 		}
 	}
 	return journal, false, nil

@@ -94,6 +94,8 @@ type Jail struct {
 	Encoding *source.Encoding // nil: UTF-8
 	// Journal is what is read in place of files; nil: files are.
 	Journal *source.JournalOptions
+	// NoLogs says what fail2ban does where no log is there; see [Jail.LookForLogs].
+	NoLogs NoLogs
 	// Polling says that changes are looked for, and not waited for.
 	Polling  bool
 	MaxRetry int

@@ -64,6 +64,7 @@ func Fail2banCommands(t *fail2ban.Tree, only string) [][]any {
 // jailIgnored are options that are not told of a jail as they are.
 var jailIgnored = []string{
 	"action", "filter", "enabled", "usedns", "prefregex", "ignoreregex", "failregex", "maxlines", "datepattern", "journalmatch", "logtype", "mode",
+	"skip_if_nologs", "systemd_if_nologs",
 	"ban.prefix4", "ban.prefix6", "ban.aggregate", "ignoressh",
 }
 

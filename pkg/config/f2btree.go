@@ -224,6 +224,17 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 		j.Journal.Matches, err = journalMatches(match)
 		fail(option, err)
 	}
+	if backend := cmp.Or(strings.TrimSpace(value("backend")), "auto"); strings.HasPrefix(backend, "auto") && truth("systemd_if_nologs", true) {
+		match := value("journalmatch")
+		lines := strings.Split(match, "\n")
+		if match == "" && f.Filter != nil {
+			lines = f.Filter.JournalMatch
+		}
+		if m, err := journalMatches(lines); err == nil && len(m) > 0 {
+			j.NoLogs.Journal = &source.JournalOptions{Matches: m}
+		}
+	}
+	j.NoLogs.Skip = truth("skip_if_nologs", false)
 	for _, log := range f.LogFiles() {
 		if _, err := filepath.Match(log.Glob, ""); err != nil {
 			fail("logpath", fmt.Errorf("logpath %q: %w", log.Glob, err))

@@ -99,6 +99,8 @@ type ReloadResult struct {
 	Changed []string `json:"changed"`
 	Stopped []string `json:"stopped"`
 	Errors  []string `json:"errors"`
+	// Skipped is how many of Errors are of jails that fail2ban leaves out, and goes on.
+	Skipped int `json:"-"`
 }
 
 // Failure is the body of every answer that is not 200.

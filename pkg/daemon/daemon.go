@@ -25,6 +25,7 @@ import (
 	"bailiff/pkg/ban"
 	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
+	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/control"
 	"bailiff/pkg/eventlog"
 	"bailiff/pkg/firewall"
@@ -148,8 +149,13 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	if err := d.readChanged(cfg); err != nil {
 		server.Error(err.Error())
 	}
+	LookForLogs(cfg)
 	server.Info(strings.Repeat("-", 50))
-	server.Info("Starting bailiff " + opts.Version)
+	if cfg.Fail2ban != nil { // people's tools look for it
+		server.Info(fmt.Sprintf("Starting Fail2ban v%s (bailiff %s)", fail2ban.Version, opts.Version))
+	} else {
+		server.Info("Starting bailiff " + opts.Version)
+	}
 	for _, text := range found.Mended {
 		server.Warn("nftables: " + text)
 	}

@@ -58,7 +58,11 @@ func (d *Daemon) load() (*config.Config, error) {
 	was := *d.cfg // what can be set over the socket is not read without the lock
 	d.mu.Unlock()
 	opts.Was = &was
-	return config.LoadWithin(configMost, opts)
+	cfg, err := config.LoadWithin(configMost, opts)
+	if err == nil {
+		LookForLogs(cfg)
+	}
+	return cfg, err
 }
 
 // reloadNow is reload, by whose turn it is.
@@ -72,13 +76,28 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 	ctx, cancel := context.WithTimeout(context.Background(), stepsMost)
 	defer cancel()
 	log := d.log.With("component", "server")
-	log.Info("Reload configuration")
+	words := cfg.Fail2ban != nil // people's tools look for fail2ban's
+	switch {
+	case words && only != "":
+		log.Info(fmt.Sprintf("Reload jail '%s'", only))
+	case words:
+		log.Info("Reload all jails")
+	default:
+		log.Info("Reload configuration")
+	}
+	wanted := map[string]*config.Jail{}
+	for _, c := range cfg.Jails {
+		wanted[c.Name] = c
+	}
 	fault := func(err error) {
 		if err != nil {
 			res.Errors = append(res.Errors, err.Error())
 		}
 	}
 	faults := func(jail string, err error) {
+		if c := wanted[jail]; c != nil && c.Skipped() {
+			res.Skipped += len(linesOf(err))
+		}
 		for _, line := range linesOf(err) {
 			res.Errors = append(res.Errors, fmt.Sprintf("jail %s: %s", jail, line))
 		}
@@ -96,10 +115,6 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 	d.turn.waits("the kernel's firewall")
 	res.Errors = append(res.Errors, d.firewallChanged(cfg)...)
 	concerned := func(name string) bool { return only == "" || only == name }
-	wanted := map[string]*config.Jail{}
-	for _, c := range cfg.Jails {
-		wanted[c.Name] = c
-	}
 	jails, lists := d.jailsNow(), d.listsNow()
 	// gone reports whether nothing is left for a jail or a list to do. What is broken may be
 	// either, and goes on.
@@ -156,6 +171,9 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 				text := fmt.Sprintf("jail %s: %s; it goes on with its old settings", c.Name, line)
 				log.Error(text)
 				res.Errors = append(res.Errors, text)
+				if c.Skipped() {
+					res.Skipped++
+				}
 			}
 			continue
 		}
@@ -205,6 +223,14 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 	d.cfg = cfg
 	d.mu.Unlock()
 	d.changed() // exports may be others
+	if words {
+		for _, c := range cfg.Jails {
+			if jails[c.Name] != nil && concerned(c.Name) && !slices.Contains(res.Started, c.Name) && c.Broken() == nil {
+				log.Info(fmt.Sprintf("Jail '%s' reloaded", c.Name))
+			}
+		}
+		log.Info("Reload finished.")
+	}
 	return res, nil
 }
 

@@ -46,9 +46,7 @@ func (d *Daemon) replaceNow(name string, c *config.Jail, restart bool) error {
 	if err != nil {
 		// Better the old rules than none.
 		err = fmt.Errorf("%w; it goes on with its old settings", err)
-		for _, line := range linesOf(err) {
-			log.Error(fmt.Sprintf("[%s] not started: %s", name, line))
-		}
+		d.notStarted(c, err)
 		return err
 	}
 	left := old.Stop(false)
@@ -76,9 +74,7 @@ func (d *Daemon) start(c *config.Jail) {
 		d.mu.Lock()
 		d.failed[c.Name] = err
 		d.mu.Unlock()
-		for _, line := range linesOf(err) {
-			log.Error(fmt.Sprintf("[%s] not started: %s", c.Name, line))
-		}
+		d.notStarted(c, err)
 		return
 	}
 	j := next.Start(jail.Carry{})
@@ -88,6 +84,21 @@ func (d *Daemon) start(c *config.Jail) {
 	d.mu.Unlock()
 	if !c.Held {
 		log.Info(fmt.Sprintf("Jail '%s' started", c.Name))
+	}
+}
+
+// notStarted says why a jail was not started: of one of fail2ban's that is left out, in
+// fail2ban's words.
+func (d *Daemon) notStarted(c *config.Jail, err error) {
+	for _, line := range linesOf(err) {
+		switch {
+		case c.Skipped() && strings.Contains(line, "' skipped, because of "):
+			d.log.With("component", "transmitter").Error(line)
+		case c.Skipped():
+			d.log.With("component", "transmitter").Error(fmt.Sprintf("Jail '%s' skipped, because of wrong configuration: %s", c.Name, line))
+		default:
+			d.log.With("component", "jail").Error(fmt.Sprintf("[%s] not started: %s", c.Name, line))
+		}
 	}
 }
 
@@ -128,6 +139,9 @@ func (d *Daemon) drop(name string) {
 // end stops a jail for good; nothing of it is left.
 func (d *Daemon) end(name string) {
 	j := d.jailsNow()[name]
+	if j != nil {
+		d.removed(j)
+	}
 	if j == nil {
 		return
 	}

@@ -87,12 +87,34 @@ func (d *Daemon) shutdown() {
 	if len(given) > 0 {
 		server.Error(fmt.Sprintf("not waited for, since it did not end in time: %s", strings.Join(given, ", ")))
 	}
-	server.Info("Exiting bailiff")
+	if d.asFail2ban() {
+		server.Info("Exiting Fail2ban")
+	} else {
+		server.Info("Exiting bailiff")
+	}
 	close(d.down)
+}
+
+// asFail2ban reports whether the configuration is one of fail2ban's.
+func (d *Daemon) asFail2ban() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.cfg.Fail2ban != nil
+}
+
+// removed says which logs a jail of fail2ban's reads no more.
+func (d *Daemon) removed(j *jail.Jail) {
+	if !j.Configured.Fail2ban || j.Configured.Journal != nil {
+		return
+	}
+	for _, s := range j.Status(false).Files {
+		d.log.With("component", "filter").Info(fmt.Sprintf("Removed logfile: '%s'", s.Path))
+	}
 }
 
 // stopped stops a jail at the end.
 func (d *Daemon) stopped(name string, j *jail.Jail, by time.Time) {
+	d.removed(j)
 	kept := j.Stop(d.opts.FlushOnStop)
 	<-kept.Close(by)
 	text := fmt.Sprintf("Jail '%s' stopped", name)

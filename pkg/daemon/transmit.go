@@ -262,7 +262,7 @@ func (d *Daemon) reloadAs(c *command) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(res.Errors) > 0 {
+	if len(res.Errors) > res.Skipped {
 		return nil, pyError("ValueError", strings.Join(res.Errors, "\n"))
 	}
 	_ = d.settle(d.running()...)

@@ -305,7 +305,7 @@ func (f *follower) take(s sighting) bool {
 	} else {
 		f.cur = r
 		f.setStatus(r, "")
-		f.note(Event{Text: fmt.Sprintf("following from byte %d", r.offset)})
+		f.note(Event{Text: fmt.Sprintf("following from byte %d", r.offset), Begun: true, At: r.offset})
 	}
 	if !f.send(f.opened(r)) {
 		return false

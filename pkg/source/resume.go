@@ -170,7 +170,7 @@ func (f *follower) goOn(first *sighting, p Position) bool {
 	f.cur, f.begun = r, true
 	f.resumed(r)
 	f.setStatus(r, "")
-	f.note(Event{Text: fmt.Sprintf("following from byte %d, where it was left", r.offset)})
+	f.note(Event{Text: fmt.Sprintf("following from byte %d, where it was left", r.offset), Begun: true, At: r.offset})
 	return f.replay(r)
 }
 

@@ -109,6 +109,9 @@ type Event struct {
 	Err  error  // nil for news
 	Text string // news: "file rotated" and the like
 	Warn bool   // the news are worth a warning
+	// Begun: the reader of a file has begun, at byte At.
+	Begun bool
+	At    int64
 }
 
 func (e Event) String() string {

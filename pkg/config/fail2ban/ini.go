@@ -24,6 +24,9 @@ type Error struct {
 	File string
 	Line int // from 1; 0: unknown
 	Msg  string
+	// Skips: the jail alone is left out for it, and what else there is goes on as if
+	// nothing was; whatever else is wrong fails a whole start or reload of fail2ban's.
+	Skips bool
 }
 
 func (e *Error) Error() string {
@@ -156,7 +159,7 @@ func includes(file string, seen []string, warnings *[]error) []string {
 				// fail2ban passes over it, and its own files count on that.
 				if !strings.HasSuffix(name, ".local") {
 					v := one.Sections["INCLUDES"][option]
-					*warnings = append(*warnings, &Error{v.File, v.Line, fmt.Sprintf("%s: no such file: %s", option, name)})
+					*warnings = append(*warnings, &Error{File: v.File, Line: v.Line, Msg: fmt.Sprintf("%s: no such file: %s", option, name)})
 				}
 				continue
 			}
@@ -217,7 +220,7 @@ func parseINI(file, text string) (*Config, error) {
 	c := newConfig()
 	var errs []error
 	fail := func(line int, format string, args ...any) {
-		errs = append(errs, &Error{file, line, fmt.Sprintf(format, args...)})
+		errs = append(errs, &Error{File: file, Line: line, Msg: fmt.Sprintf(format, args...)})
 	}
 	var section Section
 	sectionName, option := "", ""
@@ -268,9 +271,15 @@ func parseINI(file, text string) (*Config, error) {
 			continue
 		}
 		if section == nil {
-			return nil, &Error{file, n + 1, fmt.Sprintf("%q stands before the first [section]", value)}
+			return nil, &Error{File: file, Line: n + 1, Msg: fmt.Sprintf("%q stands before the first [section]", value)}
 		}
 		flush()
+		if value[0] == '[' {
+			// Whose options follow can't be known; they are not to be taken for another's.
+			fail(n+1, "%q: want [section]: what follows up to the next one is left out", value)
+			section, sectionName = Section{}, value
+			continue
+		}
 		m := optionLine.FindStringSubmatch(value)
 		if m == nil || m[1] == "" {
 			fail(n+1, "%q: want name = value, or indent it if it belongs to the line above", value)
@@ -342,7 +351,7 @@ const maxDepth = 10
 
 func (c *Config) interpolate(section, option string, v Value, vars map[string]string, depth int) (string, error) {
 	fail := func(format string, args ...any) error {
-		return &Error{v.File, v.Line, fmt.Sprintf("[%s] %s: ", section, option) + fmt.Sprintf(format, args...)}
+		return &Error{File: v.File, Line: v.Line, Msg: fmt.Sprintf("[%s] %s: ", section, option) + fmt.Sprintf(format, args...)}
 	}
 	if depth > maxDepth {
 		return "", fail("%%(…)s more than %d deep: does it hold itself?", maxDepth)

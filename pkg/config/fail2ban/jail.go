@@ -55,7 +55,7 @@ func (a *Action) Where(option string) Value { return a.cfg.definedAt(option, a.g
 var jailOptions = []string{
 	"enabled", "backend", "maxretry", "maxmatches", "findtime", "bantime",
 	"bantime.increment", "bantime.factor", "bantime.formula", "bantime.multipliers", "bantime.maxtime", "bantime.rndtime", "bantime.overalljails",
-	"ignorecommand", "ignoreself", "ignoreip", "ignorecache", "filter", "logtimezone", "logencoding", "logpath", "action",
+	"ignorecommand", "ignoreself", "ignoreip", "ignorecache", "filter", "logtimezone", "logencoding", "logpath", "skip_if_nologs", "systemd_if_nologs", "action",
 	"usedns", "prefregex", "ignoreregex", "failregex", "maxlines", "datepattern", "journalmatch", "logtype", "mode",
 	// Not fail2ban's, which reads over them.
 	"ban.prefix4", "ban.prefix6", "ban.aggregate", "ignoressh",
@@ -252,11 +252,11 @@ func (j *Jail) read(dir string, disabled bool) error {
 	if text := j.Options.Values["filter"]; text != "" {
 		var err error
 		if filterName, given, err = ExtractOptions(text); err != nil {
-			return j.fail("filter", "Invalid filter definition: %v", err)
+			return j.skip("filter", "Invalid filter definition: %v", err)
 		}
 		c, found, err := Read(filepath.Join(dir, "filter.d", filterName))
 		if !found {
-			return j.fail("filter", "Unable to read the filter '%s': %s is not there", filterName, filepath.Join(dir, "filter.d", filterName+".conf"))
+			return j.skip("filter", "Unable to read the filter '%s': %s is not there", filterName, filepath.Join(dir, "filter.d", filterName+".conf"))
 		}
 		if err != nil {
 			return err
@@ -304,9 +304,15 @@ func (j *Jail) read(dir string, disabled bool) error {
 	return nil
 }
 
+// skip is fail for what leaves out this jail alone.
+func (j *Jail) skip(option, format string, args ...any) error {
+	v := j.Should(option)
+	return &Error{File: v.File, Line: v.Line, Msg: fmt.Sprintf(format, args...), Skips: true}
+}
+
 func (j *Jail) fail(option, format string, args ...any) error {
 	v := j.Should(option)
-	return &Error{v.File, v.Line, fmt.Sprintf(format, args...)}
+	return &Error{File: v.File, Line: v.Line, Msg: fmt.Sprintf(format, args...)}
 }
 
 var oneAction = regexp.MustCompile(`(?s)^(?:[^\[\s]+(?:\s*\[\s*(?:` + optionName + `=(?:"[^"]*"|'[^']*'|[^,\]]*)\s*(?:,|\]\s*\[)?\s*)*\])?)`)
@@ -334,7 +340,7 @@ func SplitActions(text string) []string {
 func readAction(dir, text string, j *Jail) (Action, error) {
 	file, given, err := ExtractOptions(text)
 	if err != nil {
-		return Action{}, j.fail("action", "Invalid action definition: %v", err)
+		return Action{}, j.skip("action", "Invalid action definition: %v", err)
 	}
 	if strings.HasSuffix(file, ".py") {
 		a := Action{Name: strings.TrimSuffix(file, ".py"), File: file, Python: filepath.Join(dir, "action.d", file), Options: &Options{}}
@@ -367,7 +373,7 @@ func readAction(dir, text string, j *Jail) (Action, error) {
 	base := filepath.Join(dir, "action.d", file)
 	c, found, err := Read(base)
 	if !found {
-		return Action{}, j.fail("action", "Unable to read action '%s': %s.conf is not there", file, base)
+		return Action{}, j.skip("action", "Unable to read action '%s': %s.conf is not there", file, base)
 	}
 	if err != nil {
 		return Action{}, err

@@ -57,7 +57,7 @@ func (t *Tree) Misses() (out []error) {
 				continue
 			}
 			if k := nearest(n, known); k != "" {
-				out = append(out, &Error{v.File, v.Line, fmt.Sprintf("[%s] %s: no such option: did you mean %s?", section, n, k)})
+				out = append(out, &Error{File: v.File, Line: v.Line, Msg: fmt.Sprintf("[%s] %s: no such option: did you mean %s?", section, n, k)})
 			}
 		}
 	}
@@ -68,7 +68,7 @@ func (t *Tree) Misses() (out []error) {
 				continue
 			}
 			if at := c.Places[name]; !jailSection.MatchString(name) || nearest(strings.ToUpper(name), []string{"DEFAULT", "INCLUDES"}) != "" && strings.ToUpper(name) == name {
-				out = append(out, &Error{at.File, at.Line, fmt.Sprintf("section [%s]: not the name of a jail, and not DEFAULT or INCLUDES", name)})
+				out = append(out, &Error{File: at.File, Line: at.Line, Msg: fmt.Sprintf("section [%s]: not the name of a jail, and not DEFAULT or INCLUDES", name)})
 			}
 			look(name, c.Sections[name], jailOptions)
 		}
@@ -78,7 +78,7 @@ func (t *Tree) Misses() (out []error) {
 		look("Definition", c.Sections["Definition"], serverOptions)
 		for _, name := range c.Order {
 			if at := c.Places[name]; nearest(strings.ToLower(name), []string{"definition"}) != "" {
-				out = append(out, &Error{at.File, at.Line, fmt.Sprintf("section [%s]: did you mean [Definition]?", name)})
+				out = append(out, &Error{File: at.File, Line: at.Line, Msg: fmt.Sprintf("section [%s]: did you mean [Definition]?", name)})
 			}
 		}
 	}
