@@ -19,13 +19,20 @@ import (
 
 // settleMost is how long an answer waits for the kernel, for actions and for the database:
 // what they do comes all the same.
-const settleMost = 60 * time.Millisecond
+const (
+	settleMost  = 60 * time.Millisecond
+	settleLeast = 10 * time.Millisecond
+	// answerMost is how long the jail and they have together: an answer comes within 100 ms.
+	answerMost = 90 * time.Millisecond
+)
 
 // settle waits until the kernel has what was asked, so that a command's answer is the
 // truth. It returns what has not yet: the kernel, or some actions; empty: all have. The
-// database is waited for, too, but what it has not written yet is in memory.
-func (d *Daemon) settle(jails ...*jail.Jail) (pending string) {
-	ctx, cancel := context.WithTimeout(context.Background(), settleMost)
+// database is waited for, too, but what it has not written yet is in memory. begun is when
+// the command came.
+func (d *Daemon) settle(begun time.Time, jails ...*jail.Jail) (pending string) {
+	most := max(min(settleMost, answerMost-time.Since(begun)), settleLeast)
+	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
 	var mu sync.Mutex
 	var behind []string
@@ -61,7 +68,7 @@ func (d *Daemon) settle(jails ...*jail.Jail) (pending string) {
 		}
 	}
 	if d.store != nil {
-		wg.Go(func() { _ = d.store.queue.SyncFor(settleMost) }) // that it can't be written was told
+		wg.Go(func() { _ = d.store.queue.SyncFor(most) }) // that it can't be written was told
 	}
 	wg.Wait()
 	return strings.Join(behind, "; ")
@@ -74,6 +81,7 @@ func refused(name string) string {
 
 // Ban implements control.Daemon.
 func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, error) {
+	begun := time.Now()
 	j, err := d.jail(name)
 	if err != nil {
 		return nil, err
@@ -108,7 +116,7 @@ func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, er
 	if !slices.ContainsFunc(out, func(r control.BanResult) bool { return r.Added }) {
 		return out, nil
 	}
-	if pending := d.settle(j); pending != "" {
+	if pending := d.settle(begun, j); pending != "" {
 		for i := range out {
 			if out[i].Added && out[i].Pending == "" {
 				out[i].Pending = pending
@@ -120,6 +128,7 @@ func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, er
 
 // Unban implements control.Daemon.
 func (d *Daemon) Unban(r control.UnbanRequest) ([]control.UnbanResult, error) {
+	begun := time.Now()
 	jails := d.running()
 	if r.Jail != "" {
 		j, err := d.jail(r.Jail)
@@ -143,7 +152,7 @@ func (d *Daemon) Unban(r control.UnbanRequest) ([]control.UnbanResult, error) {
 	if !slices.ContainsFunc(out, func(r control.UnbanResult) bool { return r.Count > 0 }) {
 		return out, nil
 	}
-	if pending := d.settle(jails...); pending != "" {
+	if pending := d.settle(begun, jails...); pending != "" {
 		for i := range out {
 			if out[i].Count > 0 && out[i].Pending == "" {
 				out[i].Pending = pending

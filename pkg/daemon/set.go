@@ -73,10 +73,11 @@ func (d *Daemon) set(c *command) (any, error) {
 		if iplist.TooWide(id) {
 			return nil, pyError("ValueError", (&jail.TooWideError{IP: ban.Name(id), Jail: c.word(1)}).Error())
 		}
+		begun := time.Now()
 		if err := j.Attempt(id, c.rest(4)); err != nil {
 			return nil, err
 		}
-		d.settle(j)
+		d.settle(begun, j)
 		return 1, nil
 	}
 	if err := j.Change(func(s *config.Jail) error { return change(s, what, c) }); err != nil {
@@ -245,7 +246,7 @@ func (d *Daemon) banAs(j *jail.Jail, ips []string) (any, error) {
 			break
 		}
 	}
-	n := 0
+	begun, n := time.Now(), 0
 	for _, res := range j.BanEach(ids, false) {
 		var wide *jail.TooWideError
 		var busy *jail.BusyError
@@ -262,7 +263,7 @@ func (d *Daemon) banAs(j *jail.Jail, ips []string) (any, error) {
 			n += number(res.Added)
 		}
 	}
-	d.settle(j)
+	d.settle(begun, j)
 	if wrong != nil {
 		return nil, wrong
 	}

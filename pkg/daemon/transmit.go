@@ -265,7 +265,7 @@ func (d *Daemon) reloadAs(c *command) (any, error) {
 	if len(res.Errors) > res.Skipped {
 		return nil, pyError("ValueError", strings.Join(res.Errors, "\n"))
 	}
-	_ = d.settle(d.running()...)
+	_ = d.settle(time.Now(), d.running()...)
 	return "OK", nil
 }
 

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/mdlayher/netlink"
+
+	"bailiff/bench/measure"
+	"bailiff/pkg/netlab"
+)
+
+// networks is how many entries a list has.
+const networks = 200_000
+
+// What is promised of lists: to load one takes no longer than nft(8) takes for it, and
+// somebody else's nft(8) no longer than without us.
+const (
+	promisedList      = 1.0
+	promisedNeighbour = 1.25
+)
+
+// network is the i-th of many that don't touch one another.
+func network(i int) string {
+	return fmt.Sprintf("%d.%d.%d.%d/29", 1+i>>20, i>>12&255, i>>4&255, i&15<<4)
+}
+
+// other is a host on which somebody loads a table of his own by nft(8).
+type other struct {
+	b      *bench
+	host   *netlab.Host
+	script string
+	kernel *netlink.Conn
+}
+
+func (b *bench) other(h *netlab.Host) (*other, error) {
+	o := &other{b: b, host: h, script: b.dir + "/" + h.Name + ".nft"}
+	var s strings.Builder
+	s.WriteString("table inet theirs { set feed { type ipv4_addr; flags interval; elements = {\n")
+	for i := range networks {
+		s.WriteString(network(i) + ",\n")
+	}
+	s.WriteString("}; }; }\n")
+	var err error
+	if o.kernel, err = b.kernel(h); err != nil {
+		return nil, err
+	}
+	return o, os.WriteFile(o.script, []byte(s.String()), 0o644)
+}
+
+// load takes the time of `nft -f`, and removes the table again.
+func (o *other) load() (time.Duration, error) {
+	begun := time.Now()
+	out, err := o.host.Command(o.b.ctx, "nft", "-f", o.script).CombinedOutput()
+	took := time.Since(begun)
+	if err != nil {
+		return 0, fmt.Errorf("nft -f: %w: %s", err, out)
+	}
+	if !has(o.kernel, "theirs", "feed", netip.MustParseAddr("1.0.0.1")) {
+		return 0, fmt.Errorf("nft -f loaded nothing")
+	}
+	if out, err := o.host.Command(o.b.ctx, "nft", "delete", "table", "inet", "theirs").CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("nft delete table: %w: %s", err, out)
+	}
+	return took, nil
+}
+
+// lists: one of 200,000 networks beside `nft -f` of the same, and somebody else's
+// `nft -f` beside the daemon.
+func (b *bench) lists() error {
+	var feed strings.Builder
+	for i := range networks {
+		feed.WriteString(network(i) + "\n")
+	}
+	d, err := b.daemon("lists", "loglevel = \"INFO\"\n[jail.feed]\nenabled = true\nlist = \"@D@/feed.txt\"\n")
+	if err != nil {
+		return err
+	}
+	if err := d.write("feed.txt", feed.String()); err != nil {
+		return err
+	}
+	o, err := b.other(d.host)
+	if err != nil {
+		return err
+	}
+	if _, err := o.load(); err != nil { // the kernel's memory is there from here on
+		return err
+	}
+	var theirs, ours []time.Duration
+	for range b.some(5, 3) { // in turns
+		took, err := o.load()
+		if err != nil {
+			return err
+		}
+		theirs = append(theirs, took)
+		begun := time.Now()
+		if err := d.launch(); err != nil {
+			return err
+		}
+		last := netip.MustParseAddr("1.0.0.1")
+		if err := d.until("the list is in the kernel", time.Minute, func() bool { return has(d.kernel, "f2b-table", "net-set-feed", last) }); err != nil {
+			return err
+		}
+		ours = append(ours, time.Since(begun))
+		if err := d.stop(); err != nil {
+			return err
+		}
+		if _, err := d.nft("flush", "ruleset"); err != nil {
+			return err
+		}
+	}
+	ratio := float64(measure.Median(ours)) / float64(measure.Median(theirs))
+	b.head(fmt.Sprintf("A list of %s networks, from the start of the program to the elements in the kernel, in turns with\n`nft -f` of the same networks (medians of %d):", measure.Thousands(networks), len(ours)),
+		"`nft -f`", "bailiff, with its start", "bailiff to nft")
+	b.row(measure.Round(measure.Median(theirs)), measure.Round(measure.Median(ours)), fmt.Sprintf("%.2f", ratio))
+	b.promise(ratio <= promisedList, "a list takes %.2f times as long as `nft -f`, promised is %.2f at most", ratio, promisedList)
+	return b.neighbours(d, o)
+}
+
+// neighbours: `nft -f` on the daemon's own host and on another one, with the daemon,
+// without it, and, to see that this would be noticed, with a listener.
+func (b *bench) neighbours(d *daemon, here *other) error {
+	const bans = 1_000
+	if err := d.configure("loglevel = \"WARNING\"\n[jail.app]\nenabled = true\nlogpath = \"@D@/app.log\"\nfailregex = '^\\s*failed <HOST>$'\n"); err != nil {
+		return err
+	}
+	if err := d.add("app.log", ""); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(d.path("db.sqlite3")); err != nil {
+		return err
+	}
+	if err := d.fill("app", bans); err != nil {
+		return err
+	}
+	b.hosts++
+	h, err := b.lab.Host(fmt.Sprint("host", b.hosts))
+	if err != nil {
+		return err
+	}
+	there, err := b.other(h)
+	if err != nil {
+		return err
+	}
+	var with, without [2][]time.Duration
+	both := func(into *[2][]time.Duration) error {
+		for i, o := range []*other{here, there} {
+			took, err := o.load()
+			if err != nil {
+				return err
+			}
+			if into != nil {
+				into[i] = append(into[i], took)
+			}
+		}
+		return nil
+	}
+	if err := both(nil); err != nil { // see above
+		return err
+	}
+	for range b.some(7, 5) { // in turns
+		if err := both(&without); err != nil {
+			return err
+		}
+		if err := d.start(); err != nil {
+			return err
+		}
+		if err := d.until("all bans are back", time.Minute, func() bool { return d.banned("app", addr(0)) && d.banned("app", addr(bans-1)) }); err != nil {
+			return err
+		}
+		time.Sleep(time.Second) // the start is over
+		if err := both(&with); err != nil {
+			return err
+		}
+		if err := d.stop(); err != nil {
+			return err
+		}
+	}
+	var listened [2][]time.Duration
+	listener := h.Command(b.ctx, "nft", "monitor")
+	if err := listener.Start(); err != nil {
+		return err
+	}
+	time.Sleep(200 * time.Millisecond)
+	for range 2 {
+		if err := both(&listened); err != nil {
+			return err
+		}
+	}
+	_ = listener.Process.Kill()
+	_ = listener.Wait()
+	fmt.Fprintln(&b.out)
+	b.head(fmt.Sprintf("Somebody else's `nft -f` of %s networks, without the daemon, with it and %s bans, and with a listener to\nnftables' notifications, which the daemon is not (medians of %d; of 2 with the listener):", measure.Thousands(networks), measure.Thousands(bans), len(with[0])),
+		"network namespace", "without", "with", "with to without", "`nft monitor` to without")
+	for i, name := range []string{"the daemon's", "another one"} {
+		ratio := float64(measure.Median(with[i])) / float64(measure.Median(without[i]))
+		b.row(name, measure.Round(measure.Median(without[i])), measure.Round(measure.Median(with[i])), fmt.Sprintf("%.2f", ratio),
+			fmt.Sprintf("%.2f", float64(measure.Median(listened[i]))/float64(measure.Median(without[i]))))
+		b.promise(ratio < promisedNeighbour, "somebody else's `nft -f` in %s takes %.2f times as long with the daemon, promised is less than %.2f", pick(i == 0, "the daemon's network namespace", "another network namespace"), ratio, promisedNeighbour)
+	}
+	return nil
+}
