@@ -4,7 +4,9 @@
 # make test    every test (Debian, root: they use network namespaces and the real fail2ban)
 # make conformance  fail2ban's filters on its sample logs, there and here, line by line;
 #              LIB=… CONFIG=… LOGS=… for another fail2ban than Debian's
-# make bench   bailiff and fail2ban side by side; writes bench/README.md (15 minutes)
+# make bench   bailiff and fail2ban side by side, and all promises; writes bench/README.md (20 minutes)
+# make promises  what the documents promise of time and memory, against references of the same run
+#              (Debian, root; 5 minutes)
 # make soak    rotation, kills, a million bans, random histories, reloads under load, and hostile
 #              input in 200 MB, for longer than make test
 # make vm      clocks set and a machine switched off and on, in a virtual machine (Debian, root; 5 minutes)
@@ -17,7 +19,7 @@ export CGO_ENABLED := 0
 TIMEOUT ?= 12m
 FUZZTIME ?= 1m
 
-.PHONY: build demo test conformance bench soak vm check fuzz packages
+.PHONY: build demo test conformance bench promises soak vm check fuzz packages
 
 build:
 	go build -trimpath -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff ./cmd/bailiff
@@ -48,6 +50,10 @@ bench: build packages
 	@scripts/packages ripgrep
 	go run ./bench/read --write bench/README.md
 	go run ./bench/daemon --write bench/README.md
+	go run ./bench/promises --write bench/README.md
+
+promises: build packages
+	go run ./bench/promises --quick $(PROMISES)
 
 soak: packages
 	go test -timeout 60m -count 1 ./pkg/source -run TestRotations -v -rotations 500

@@ -139,7 +139,7 @@ func sessionFailure(a netip.Addr, i int) string {
 func (b *bench) latency() error {
 	bans := b.some(400, 100)
 	b.head(fmt.Sprintf("From the write of a line to the element in the kernel, which is asked for it all the time, %d bans\none after the other, and as many beside hostile input:", bans),
-		"beside", "alone: median", "99 %", "beside it: median", "99 %", "median to alone", "resident at most")
+		"beside", "alone: median", "90 %", "99 %", "beside it: median", "90 %", "99 %", "median to alone", "resident at most")
 	for _, k := range []hostile{
 		{fmt.Sprintf("%d clients that flood the socket for all users", clientsAtOnce), "clients", "filter = \"long\"\n", failure},
 		{"20,000 lines a second with names, the name server is silent", "names", "filter = \"long\"\nusedns = \"warn\"\n", failure},
@@ -203,10 +203,14 @@ func (b *bench) latencyBeside(k hostile, bans int) error {
 		return err
 	}
 	before, after := measure.Median(alone), measure.Median(beside)
+	usual, mostly := measure.Quantile(alone, 0.9), measure.Quantile(beside, 0.9)
 	// What the machine itself is late, the bans without company are late as well.
-	b.promise(after <= promisedLatency+before, "beside %s a ban takes %v, promised are %v (%v alone)", k.name, after, promisedLatency, before)
-	b.row(k.name, measure.Round(before), measure.Round(measure.Quantile(alone, 0.99)), measure.Round(after), measure.Round(measure.Quantile(beside, 0.99)),
-		fmt.Sprintf("%.1f", float64(after)/float64(before)), fmt.Sprintf("%.0f MB", float64(peak)/1e6))
+	b.promise(mostly <= promisedLatency+usual, "beside %s one ban in ten takes %v or more, promised are %v (alone %v)", k.name, mostly, promisedLatency, usual)
+	cells := []string{k.name}
+	for _, all := range [][]time.Duration{alone, beside} {
+		cells = append(cells, measure.Round(measure.Median(all)), measure.Round(measure.Quantile(all, 0.9)), measure.Round(measure.Quantile(all, 0.99)))
+	}
+	b.row(append(cells, fmt.Sprintf("%.1f", float64(after)/float64(before)), fmt.Sprintf("%.0f MB", float64(peak)/1e6))...)
 	return nil
 }
 

@@ -14,7 +14,7 @@ const promisedBack = time.Second
 // table: what another hand removes is back.
 func (b *bench) table() error {
 	bans := b.some(100_000, 10_000)
-	d, err := b.daemon("table", "loglevel = \"WARNING\"\n[jail.app]\nenabled = true\nlogpath = \"@D@/app.log\"\nfailregex = '^\\s*failed <HOST>$'\n")
+	d, err := b.daemon("table", "loglevel = \"WARNING\"\n[jail.app]\nenabled = true\nlogpath = \"@D@/app.log\"\nfailregex = '^\\s*failed <HOST>$'\nbantime = \"1h\"\n")
 	if err != nil {
 		return err
 	}
