@@ -7,8 +7,8 @@
 # make bench   bailiff and fail2ban side by side, and all promises; writes bench/README.md (20 minutes)
 # make promises  what the documents promise of time and memory, against references of the same run
 #              (Debian, root; 5 minutes)
-# make soak    rotation, kills, a million bans, random histories, reloads under load, and hostile
-#              input in 200 MB, for longer than make test
+# make soak    rotation, kills, a million bans, random histories, reloads under load, every
+#              configuration file with a slip in each line, and hostile input in 200 MB
 # make vm      clocks set and a machine switched off and on, in a virtual machine (Debian, root; 5 minutes)
 # make check   go vet, staticcheck, gofumpt
 # make fuzz    100,000 random patterns against Python, then each fuzz target for FUZZTIME (1m)
@@ -64,6 +64,8 @@ soak: packages
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestBlockedWorld -v -blocked.pairs all
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestBounded -v -bounded.time 60s
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestReloadUnderLoad -v -reloads 1000
+	MUTATIONS=all go test -timeout 120m -count 1 ./pkg/config -run TestMutations -v
+	MUTATED=1 go test -timeout 120m -count 1 ./cmd/bailiff -run TestMutated -v
 
 vm: build
 	@scripts/packages debootstrap qemu-system-x86 e2fsprogs

@@ -17,7 +17,7 @@ import (
 
 // TestMutated deletes, doubles and changes each line of a running daemon's configuration,
 // and has it reload: each time a jail has the new meaning, or goes on as it was with its
-// bans, and a message names file and line. Two in five of the changes are made, all with
+// bans, and a message names file and line. A share of the changes is made, all with
 // MUTATED=1 in the environment; MUTATED_SEED makes the same again.
 func TestMutated(t *testing.T) {
 	seed := rand.Uint64()
@@ -28,29 +28,24 @@ func TestMutated(t *testing.T) {
 	for _, kind := range []struct {
 		name  string
 		world func(*testing.T) *slipWorld
-	}{{"native", nativeWorld}, {"fail2ban", treeWorld}} {
+		share float64
+	}{{"native", nativeWorld, 0.4}, {"fail2ban", treeWorld, 0.4}, {"Debian's fail2ban", debianWorld, 0.01}} {
 		t.Run(kind.name, func(t *testing.T) {
 			m := &mutated{slipWorld: kind.world(t), r: rand.New(rand.NewPCG(seed, 3))}
 			m.asks = control.NewClient(m.sock)
 			m.was = m.jails()
-			delete(m.files, "action.d/nftables.conf") // fail2ban's; pkg/config mutates it
-			action, err := os.ReadFile("/etc/fail2ban/action.d/nftables.conf")
-			if err != nil {
-				t.Fatal(err)
-			}
 			var names []string
 			for name := range m.files {
-				names = append(names, name)
+				if kind.name != "fail2ban" || name != "action.d/nftables.conf" { // which is Debian's
+					names = append(names, name)
+				}
 			}
 			slices.Sort(names)
-			if kind.name == "fail2ban" {
-				m.files["action.d/nftables.conf"] = string(action)
-			}
 			for _, name := range names {
 				lines := strings.Split(strings.TrimSuffix(m.files[name], "\n"), "\n")
 				for i, line := range lines {
 					for _, instead := range m.changes(line) {
-						if os.Getenv("MUTATED") == "" && m.r.IntN(5) > 1 {
+						if os.Getenv("MUTATED") == "" && m.r.Float64() >= kind.share {
 							continue
 						}
 						m.try(name, i, line, strings.Join(slices.Concat(lines[:i], instead, lines[i+1:]), "\n")+"\n")
@@ -63,6 +58,25 @@ func TestMutated(t *testing.T) {
 			}
 		})
 	}
+}
+
+// debianWorld is a tree of Debian's own files, with two jails.
+func debianWorld(t *testing.T) *slipWorld {
+	files := map[string]string{
+		"jail.local": "[DEFAULT]\nbanaction = nftables\nbackend = polling\n[one]\nenabled = true\nfilter = sshd\nport = ssh\nbantime = 1h\nlogpath = @D@/1.log\n" +
+			"[two]\nenabled = true\nfilter = apache-auth\nport = http,https\nlogpath = @D@/2.log\n",
+	}
+	for _, name := range []string{
+		"jail.conf", "fail2ban.conf", "paths-debian.conf", "paths-common.conf", "filter.d/sshd.conf", "filter.d/common.conf", "filter.d/apache-auth.conf", "filter.d/apache-common.conf",
+		"action.d/nftables.conf",
+	} {
+		data, err := os.ReadFile("/etc/fail2ban/" + name)
+		if err != nil {
+			t.Fatalf("%v: this test needs Debian's package fail2ban (make test installs it)", err)
+		}
+		files[name] = string(data)
+	}
+	return newSlipWorld(t, files)
 }
 
 type mutated struct {

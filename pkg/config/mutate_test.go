@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ import (
 // line; the same each time.
 
 // mutationsMost is how many a test of all packages makes; MUTATIONS=n in the environment
-// for more, MUTATIONS_SEED for the same again.
+// for more, MUTATIONS=all for all that there are, MUTATIONS_SEED for the same again.
 const mutationsMost = 250
 
 type mutation struct {
@@ -281,7 +282,7 @@ func TestMutations(t *testing.T) {
 	if raced {
 		most /= 10
 	}
-	if s := os.Getenv("MUTATIONS"); s != "" {
+	if s := os.Getenv("MUTATIONS"); s != "" && s != "all" {
 		most, _ = strconv.Atoi(s)
 	}
 	if s := os.Getenv("MUTATIONS_SEED"); s != "" {
@@ -289,88 +290,104 @@ func TestMutations(t *testing.T) {
 	}
 	t.Logf("MUTATIONS_SEED=%d", seed)
 	r := rand.New(rand.NewPCG(seed, 2))
-	type task struct {
-		of string
-		mutation
+	all := subjects(t)
+	type place struct {
+		of   *subject
+		file string
+		size int
 	}
-	var all []task
-	configs := configurations(t)
-	for _, name := range sortedKeys(configs) {
-		for _, file := range sortedKeys(configs[name]) {
-			for _, m := range mutations(file, configs[name][file], r) {
-				all = append(all, task{name, m})
+	var places []place
+	lines := 0
+	for _, s := range all {
+		for _, f := range s.mutate {
+			n := strings.Count(s.files[f], "\n") + 1
+			places = append(places, place{s, f, n})
+			lines += n
+		}
+	}
+	c := &counts{}
+	if os.Getenv("MUTATIONS") == "all" {
+		most = 0
+		for _, p := range places {
+			for _, m := range mutations(p.file, p.of.files[p.file], r) {
+				c.try(t, p.of, m)
+				most++
 			}
 		}
-	}
-	made := len(all)
-	r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	all = all[:min(most, len(all))]
-	dirs, says := map[string]string{}, map[string]string{}
-	for name, files := range configs {
-		var list []string
-		for _, f := range sortedKeys(files) {
-			list = append(list, f, files[f])
-		}
-		dirs[name] = directory(t, list...)
-		var messages []string
-		var err error
-		if says[name], messages, err = outcome(dirs[name]); err != nil || len(messages) > 0 {
-			t.Fatalf("%s: %v %q", name, err, messages)
-		}
-	}
-	var accepted, refused, same, other int
-	for _, m := range all {
-		original := configs[m.of][m.file]
-		path := filepath.Join(dirs[m.of], m.file)
-		write := func(text string) {
-			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		write(m.text)
-		got, messages, err := func() (got string, messages []string, err error) {
-			defer func() {
-				if p := recover(); p != nil {
-					t.Errorf("panic: %v", p)
+	} else { // as many of each file as it has lines
+		for range most {
+			at := r.IntN(lines)
+			for _, p := range places {
+				if at -= p.size; at < 0 {
+					if ms := mutations(p.file, p.of.files[p.file], r); len(ms) > 0 {
+						c.try(t, p.of, ms[r.IntN(len(ms))])
+					}
+					break
 				}
-			}()
-			return outcome(dirs[m.of])
-		}()
-		again, messagesAgain, _ := outcome(dirs[m.of])
-		write(original)
-		lines := strings.Split(original, "\n")
-		describe := func() string {
-			was, is := lines[m.line-1], ""
-			if l := strings.Split(m.text, "\n"); m.line <= len(l) {
-				is = l[m.line-1]
-			}
-			return fmt.Sprintf("%s/%s:%d %s: %q → %q", m.of, m.file, m.line, m.kind, was, is)
-		}
-		switch {
-		case got != again || strings.Join(messages, "\n") != strings.Join(messagesAgain, "\n"):
-			other++
-			t.Errorf("%s: two outcomes:\n%q\n%q", describe(), messages, messagesAgain)
-		case err != nil || len(messages) > 0:
-			refused++
-			some := false
-			for _, text := range messages {
-				some = some || placed.MatchString(text)
-			}
-			if !some {
-				other++
-				t.Errorf("%s: no place in %q", describe(), messages)
-			}
-		case got != says[m.of]:
-			accepted++
-		default:
-			same++
-			if os.Getenv("MUTATIONS_SHOW") != "" && m.kind != "doubled" && m.kind != "deleted" && !comment.MatchString(lines[m.line-1]) {
-				t.Logf("without effect: %s", describe())
 			}
 		}
 	}
-	t.Logf("%d mutations of %d: %d with a new meaning, %d with a message, %d without effect, %d anything else", len(all), made, accepted, refused, same, other)
-	if accepted == 0 || refused == 0 {
+	t.Logf("%d mutations of %d files with %d lines: %d with a new meaning, %d with a message, %d without effect, %d anything else",
+		most, len(places), lines, c.accepted, c.refused, c.same, c.other)
+	if c.accepted == 0 || c.refused == 0 {
 		t.Error("nothing was accepted, or nothing was refused")
+	}
+}
+
+// counts is what came of mutations.
+type counts struct{ accepted, refused, same, other int }
+
+// try mutates a file, and looks what comes of it, twice.
+func (c *counts) try(t *testing.T, s *subject, m mutation) {
+	t.Helper()
+	s.ready(t)
+	original := s.files[m.file]
+	path := filepath.Join(s.dir, m.file)
+	write := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(m.text)
+	got, messages, err := func() (got string, messages []string, err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				c.other++
+				t.Errorf("panic: %v", p)
+			}
+		}()
+		return outcome(s.dir)
+	}()
+	again, messagesAgain, _ := outcome(s.dir)
+	write(original)
+	lines := strings.Split(original, "\n")
+	describe := func() string {
+		was, is := lines[m.line-1], ""
+		if l := strings.Split(m.text, "\n"); m.line <= len(l) {
+			is = l[m.line-1]
+		}
+		return fmt.Sprintf("%s/%s:%d %s: %q → %q", s.name, m.file, m.line, m.kind, was, is)
+	}
+	switch {
+	case got != again || strings.Join(messages, "\n") != strings.Join(messagesAgain, "\n"):
+		c.other++
+		t.Errorf("%s: two outcomes:\n%q\n%q", describe(), messages, messagesAgain)
+	case err != nil || len(messages) > 0 && !slices.Equal(messages, s.messages):
+		c.refused++
+		some := false
+		for _, text := range messages {
+			some = some || placed.MatchString(text)
+		}
+		if !some {
+			c.other++
+			t.Errorf("%s: no place in %q", describe(), messages)
+		}
+	case got != s.means:
+		c.accepted++
+	default:
+		c.same++
+		if os.Getenv("MUTATIONS_SHOW") != "" && m.kind != "doubled" && m.kind != "deleted" && !comment.MatchString(lines[m.line-1]) {
+			t.Logf("without effect: %s", describe())
+		}
 	}
 }
