@@ -27,7 +27,7 @@ build:
 
 # What tests and demo need of Debian. Nothing is installed that is there already.
 packages:
-	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 curl fail2ban libpython3.11-testsuite gcc libc6-dev systemd systemd-journal-remote python3-systemd
+	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 curl fail2ban libpython3.11-testsuite gcc libc6-dev util-linux systemd systemd-journal-remote python3-systemd
 	@scripts/fail2bans tmp/fail2bans >/dev/null
 
 demo: build packages
@@ -77,7 +77,7 @@ conformance:
 check:
 	go vet ./...
 	go tool staticcheck ./...
-	@out=$$(go tool gofumpt -l cmd pkg filters jails examples bench); \
+	@out=$$(go tool gofumpt -l cmd pkg test filters jails examples bench); \
 	if [ -n "$$out" ]; then echo "gofumpt would change:"; echo "$$out"; exit 1; fi
 
 fuzz: packages

@@ -1,0 +1,260 @@
+package fail2ban
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"bailiff/pkg/references"
+)
+
+// parts are the modules with the cases, in groups that are run beside one another.
+var parts = [][]string{
+	{"fail2banregextestcase", "clientbeautifiertestcase", "sockettestcase"},
+	{"fail2banclienttestcase.Fail2banClientTest", "fail2banclienttestcase.Fail2banServerTest"},
+	{"servertestcase.Transmitter", "servertestcase.TransmitterLogging"},
+}
+
+// verdict is what became of a case: pass, fail, skip, or inside if it had nothing to do
+// with programs.
+type verdict struct {
+	Case    string  `json:"case"`
+	Result  string  `json:"result"`
+	Why     string  `json:"why"`
+	Seconds float64 `json:"seconds"`
+}
+
+// TestOwnCases needs root, python3, unshare (util-linux) and what make packages unpacks.
+func TestOwnCases(t *testing.T) {
+	f, err := references.Newest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := differences(t)
+	root := tree(t, f)
+	control := controlOf(t, f, root)
+	var counted []string
+	for _, v := range control {
+		if v.Result == "pass" {
+			counted = append(counted, v.Case)
+		}
+	}
+	ours := t.TempDir()
+	if out, err := exec.Command("go", "build", "-tags", "testclock", "-o", filepath.Join(ours, "bailiff"), "bailiff/cmd/bailiff").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, name := range []string{"fail2ban-client", "fail2ban-server", "fail2ban-regex"} {
+		if err := os.Symlink("bailiff", filepath.Join(ours, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := runCases(t, root, ours, counted)
+	for _, name := range slices.Sorted(maps.Keys(got)) {
+		v := got[name]
+		_, known := listed[name]
+		switch {
+		case v.Result != "pass" && !known:
+			t.Errorf("%s: %s; it passes with fail2ban's own programs and is not among the differences:\n%s", name, v.Result, v.Why)
+		case v.Result == "pass" && known:
+			t.Errorf("%s passes: take it out of the differences", name)
+		}
+	}
+	for name := range listed {
+		if _, run := got[name]; !run {
+			t.Errorf("differences: %s is no case that passes with fail2ban's own programs", name)
+		}
+	}
+	t.Log("\n" + table(control, got, listed))
+}
+
+// table has a line for each class of cases.
+func table(control, got map[string]verdict, listed map[string]string) string {
+	type row struct{ cases, inside, control, ours, listed int }
+	rows := map[string]*row{}
+	for name, v := range control {
+		class := name[:strings.LastIndex(name, ".")]
+		if rows[class] == nil {
+			rows[class] = &row{}
+		}
+		r := rows[class]
+		r.cases++
+		switch v.Result {
+		case "pass":
+			r.control++
+		case "inside":
+			r.inside++
+		}
+		if got[name].Result == "pass" {
+			r.ours++
+		}
+		if _, ok := listed[name]; ok {
+			r.listed++
+		}
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%-45s %5s %15s %15s %10s %10s\n", "module", "cases", "without program", "pass in control", "with ours", "listed")
+	for _, class := range slices.Sorted(maps.Keys(rows)) {
+		r := rows[class]
+		fmt.Fprintf(&b, "%-45s %5d %15d %15d %10d %10d\n", class, r.cases, r.inside, r.control, r.ours, r.listed)
+	}
+	return b.String()
+}
+
+// differences reads the list: a case and its reason a line.
+func differences(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile("differences")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
+		}
+		name, why, _ := strings.Cut(line, " ")
+		if why = strings.TrimSpace(why); why == "" || out[name] != "" {
+			t.Fatalf("differences: %q: want a case, once, and its reason", line)
+		}
+		out[name] = why
+	}
+	return out
+}
+
+// tree makes what the cases expect around them: fail2ban's package, and its configuration
+// beside it as config.
+func tree(t *testing.T, f references.Fail2ban) string {
+	t.Helper()
+	root := t.TempDir()
+	if err := os.CopyFS(filepath.Join(root, "fail2ban"), os.DirFS(filepath.Join(f.Lib, "fail2ban"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(f.Config, filepath.Join(root, "config")); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// controlOf returns what becomes of the cases with fail2ban's own programs. It is kept
+// beside the packages that scripts/fail2bans unpacks: as long as they and the shim are the
+// same, so is the answer.
+func controlOf(t *testing.T, f references.Fail2ban, root string) map[string]verdict {
+	t.Helper()
+	sum := sha256.New()
+	fmt.Fprintln(sum, f.Version)
+	for _, name := range []string{"shim.py", "shift.py", "real.py"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum.Write(text)
+	}
+	kept := filepath.Join("../../tmp/fail2bans", "control-"+hex.EncodeToString(sum.Sum(nil))[:16])
+	if text, err := os.ReadFile(kept); err == nil {
+		return verdicts(t, text)
+	}
+	real := t.TempDir()
+	for _, c := range [][2]string{{"real.py", "fail2ban-client"}, {"real.py", "fail2ban-server"}, {"real.py", "fail2ban-regex"}, {"shift.py", "shift.py"}} {
+		text, err := os.ReadFile(c[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(real, c[1]), text, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := runCases(t, root, real, nil)
+	var text bytes.Buffer
+	for _, v := range got {
+		line, _ := json.Marshal(v)
+		text.Write(append(line, '\n'))
+	}
+	if err := os.WriteFile(kept, text.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// runCases runs cases (all, if none are named) with the programs of a directory.
+func runCases(t *testing.T, root, programs string, cases []string) map[string]verdict {
+	t.Helper()
+	shim, err := filepath.Abs("shim.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	out := map[string]verdict{}
+	for _, part := range parts {
+		names := part
+		if cases != nil {
+			names = nil
+			for _, c := range cases {
+				if slices.ContainsFunc(part, func(p string) bool { return strings.HasPrefix(c, p+".") }) {
+					names = append(names, c)
+				}
+			}
+			if names == nil {
+				continue
+			}
+		}
+		dir := t.TempDir()
+		group.Go(func() {
+			// Namespaces of their own: no network, no name server, and no process is left
+			// behind, whatever a case does. The shell is there to take in what ends.
+			c := exec.Command("unshare", append([]string{
+				"--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--", "sh", "-c",
+				`ip link set lo up && mount --bind /dev/null /etc/resolv.conf && timeout 600 "$@"; exit $?`, "sh",
+				"/usr/bin/python3", shim, programs, filepath.Join(dir, "verdicts"),
+			}, names...)...)
+			c.Dir = dir
+			c.Env = append(os.Environ(), "PYTHONPATH="+root, "PYTHONDONTWRITEBYTECODE=1", "FAIL2BAN_CONFIG_DIR="+filepath.Join(root, "config"), "TMPDIR="+dir)
+			said, err := c.CombinedOutput()
+			text, _ := os.ReadFile(filepath.Join(dir, "verdicts"))
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Errorf("%v: %v\n%s", part, err, said)
+			}
+			maps.Copy(out, verdicts(t, text))
+		})
+	}
+	group.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	if len(out) == 0 || cases != nil && len(out) != len(cases) {
+		t.Fatalf("%d cases were run, want %d", len(out), len(cases))
+	}
+	return out
+}
+
+// verdicts reads what shim.py has written.
+func verdicts(t *testing.T, text []byte) map[string]verdict {
+	t.Helper()
+	out := map[string]verdict{}
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	lines.Buffer(nil, 64<<20)
+	for lines.Scan() {
+		var v verdict
+		if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
+			t.Fatal(err)
+		}
+		out[v.Case] = v
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
