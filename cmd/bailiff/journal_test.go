@@ -45,7 +45,7 @@ func TestJournalAsFail2banRegex(t *testing.T) {
 		"MESSAGE=# no comment 192.0.2.11",
 		sshEntry("Accepted publickey for me from 192.0.2.12 port 22 ssh2"),
 	)
-	link := program(t, "fail2ban-regex")
+	link, realRegex := program(t, "fail2ban-regex"), realRegex(t)
 	journal := "systemd-journal[journalpath=" + dir + "]"
 	for _, args := range [][]string{
 		{journal, "sshd"},

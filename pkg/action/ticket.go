@@ -82,11 +82,17 @@ func (t *Ticket) hostName() string {
 	return find(ctx, t.IP)
 }
 
+// isNetwork reports whether the ID is the address, or a network that begins with it.
+func (t *Ticket) isNetwork() bool {
+	rest, ok := strings.CutPrefix(t.ID, t.IP.String())
+	return ok && (rest == "" || rest[0] == '/' && strings.Trim(rest[1:], "0123456789") == "")
+}
+
 // Tag returns the value of a tag.
 func (t *Ticket) Tag(name string) (string, bool) {
 	switch name {
 	case "ip":
-		if t.IP.IsValid() && !strings.HasPrefix(t.ID, t.IP.String()) {
+		if t.IP.IsValid() && !t.isNetwork() {
 			return t.IP.String(), true
 		}
 		return t.ID, true

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 )
@@ -43,6 +44,7 @@ func failed(format string, args ...any) error {
 // Main runs the program under the name by which it was called, and returns its
 // exit code.
 func Main(args []string) int {
+	clock.UsePOSIXZone()
 	name := filepath.Base(args[0])
 	switch name {
 	case "fail2ban-regex":

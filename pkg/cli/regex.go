@@ -10,7 +10,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
+	"bailiff/pkg/control"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/source"
 )
@@ -32,6 +34,9 @@ type regexOptions struct {
 	debuggex     bool
 	noCheckAll   bool
 	format       string // of -o
+	invert       bool   // -o prints the lines that are none
+
+	warnedUndated bool
 
 	allMatched, allMissed, allIgnored bool
 	noMissed, noIgnored               bool
@@ -120,6 +125,7 @@ func (o *regexOptions) flags(f *pflag.FlagSet) {
 	f.BoolVarP(&o.debuggex, "debuggex", "D", false, "print links to debuggex.com for each line and expression")
 	f.BoolVar(&o.noCheckAll, "no-check-all", false, "stop at the first failregex that matches a line, as a jail does")
 	f.StringVarP(&o.format, "out", "o", "", "print failures only, in this `form`: row, id, ip, msg, host, user, …, or text with <tags>")
+	f.BoolVarP(&o.invert, "invert", "i", false, "with --out: print the lines in which nothing was found")
 	f.BoolVar(&o.noMissed, "print-no-missed", false, "print no missed lines")
 	f.BoolVar(&o.noIgnored, "print-no-ignored", false, "print no ignored lines")
 	f.BoolVar(&o.allMatched, "print-all-matched", false, "print all matched lines")
@@ -129,7 +135,7 @@ func (o *regexOptions) flags(f *pflag.FlagSet) {
 
 func (o *regexOptions) clock() time.Time {
 	if o.now.IsZero() {
-		return time.Now()
+		return clock.System().Now()
 	}
 	return o.now
 }
@@ -159,7 +165,7 @@ func (o *regexOptions) run(args []string) error {
 			return failed("filter %s looks at the fields of JSON: there is no ignoreregex for it", def.Name)
 		}
 		o.printf("Use ignoreregex line : %s\n", shorten(args[2]))
-		def.Ignoreregex = append(def.Ignoreregex, filter.Expr{Text: args[2]})
+		def.Ignoreregex = []filter.Expr{{Text: args[2]}} // in place of the filter's
 	}
 	o.undated = o.backend == "systemd" && len(def.DatePattern) == 0
 	f, err := filter.Compile(def, o.location)
@@ -197,6 +203,8 @@ func (o *regexOptions) run(args []string) error {
 // detail is how much of a failure is asked for.
 func (o *regexOptions) detail() filter.Detail {
 	switch {
+	case o.invert || o.warns():
+		return filter.DetailAll
 	case o.format == "id" || o.format == "fid" || o.format == "ip":
 		return filter.DetailIDs
 	case strings.Contains(o.format, "<") && !strings.Contains(o.format, "<F-"):
@@ -207,8 +215,31 @@ func (o *regexOptions) detail() filter.Detail {
 
 // warn prints a message if --log-level asks for warnings.
 func (o *regexOptions) warn(format string, args ...any) {
-	if level, err := config.ParseLogLevel(o.logLevel); err != nil || level == "CRITICAL" || level == "ERROR" {
+	if o.warns() {
+		fmt.Fprintf(o.out, "W: "+format+"\n", args...)
+	}
+}
+
+// warns reports whether --log-level asks for warnings.
+func (o *regexOptions) warns() bool {
+	level, err := config.ParseLogLevel(o.logLevel)
+	return err == nil && level != "CRITICAL" && level != "ERROR"
+}
+
+// warnUndated says, once, that a line without a time of its own has a failure.
+func (o *regexOptions) warnUndated(x *filter.Failure, r *filter.Result, line []byte) {
+	if r.Dated || !x.Time.IsZero() || o.warnedUndated {
 		return
 	}
-	fmt.Fprintf(o.out, "W: "+format+"\n", args...)
+	o.warnedUndated = true
+	text := make([]string, len(x.Lines))
+	for i, l := range x.Lines {
+		text[i] = l.String()
+	}
+	if len(text) == 0 {
+		text = []string{string(line)}
+	}
+	o.warn("Found a match but no valid date/time found for %s.", control.ReprString(linesDate(x)))
+	o.warn("Match without a timestamp: %s", strings.Join(text, "\n"))
+	o.warn("Please try setting a custom date pattern (see man page jail.conf(5)).")
 }

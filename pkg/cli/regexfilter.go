@@ -154,6 +154,9 @@ func (o *regexOptions) filterAsFail2ban(arg, name string, given *fail2ban.Option
 	if base == "" {
 		base = fail2banDir
 	}
+	if def, err := o.jailAsFail2ban(base, arg, name, given); def != nil || err != nil {
+		return def, err
+	}
 	tries := []string{name, name + ".conf", name + ".local"}
 	if strings.Contains(name[max(0, len(name)-6):], ".") {
 		tries = tries[:1]
@@ -161,6 +164,8 @@ func (o *regexOptions) filterAsFail2ban(arg, name string, given *fail2ban.Option
 	for _, file := range tries {
 		dir := base
 		switch {
+		case pathDir(file) == "filter.d":
+			file = join(base, file)
 		case strings.Contains(file, "/"):
 			dir = pathDir(file)
 		case filepath.Base(base) == "filter.d":
@@ -181,7 +186,7 @@ func (o *regexOptions) filterAsFail2ban(arg, name string, given *fail2ban.Option
 		if i := strings.LastIndexByte(stem, '.'); i > 0 {
 			stem = stem[:i]
 		}
-		o.printf("Use   failregex filter file : %s, basedir: %s\n", stem, dir)
+		o.printf("Use      filter file : %s, basedir: %s\n", stem, dir)
 		o.tellOptions(given)
 		return o.fail2banFilter(given, stem, func() (*fail2ban.Config, error) {
 			c, _, err := fail2ban.Read(join(dir, "filter.d", stem))
@@ -201,7 +206,7 @@ func (o *regexOptions) filterAsFail2ban(arg, name string, given *fail2ban.Option
 
 // filterFile reads a filter from a file anywhere.
 func (o *regexOptions) filterFile(path string, given *fail2ban.Options) (*filter.Definition, error) {
-	o.printf("Use   failregex file : %s\n", path)
+	o.printf("Use      filter file : %s\n", path)
 	o.tellOptions(given)
 	if strings.HasSuffix(path, ".toml") || !fail2ban.HasSections(path) {
 		def, err := config.ReadFilterFile(path, given.Values["mode"])
@@ -218,7 +223,7 @@ func (o *regexOptions) filterByName(name string, given *fail2ban.Options) (*filt
 		if !isFile(join(dir, "filter.d", name+".conf")) && !isFile(join(dir, "filter.d", name+".local")) {
 			return nil, nil
 		}
-		o.printf("Use   failregex filter file : %s, basedir: %s\n", name, dir)
+		o.printf("Use      filter file : %s, basedir: %s\n", name, dir)
 		o.tellOptions(given)
 		return o.fail2banFilter(given, name, func() (*fail2ban.Config, error) {
 			c, _, err := fail2ban.Read(join(dir, "filter.d", name))
@@ -237,7 +242,7 @@ func (o *regexOptions) filterByName(name string, given *fail2ban.Options) (*filt
 	if !known.Stock {
 		base = strings.TrimSuffix(known.Source, "/filters/"+name+".toml")
 	}
-	o.printf("Use   failregex filter file : %s, basedir: %s\n", name, base)
+	o.printf("Use      filter file : %s, basedir: %s\n", name, base)
 	o.tellOptions(given)
 	for _, n := range given.Names {
 		if n != "mode" {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"bailiff/pkg/config"
+	"bailiff/pkg/control"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/source"
 )
@@ -25,6 +26,9 @@ type logInput struct {
 	enc      *source.Encoding
 	closer   io.Closer
 	progress *progress
+	// damaged is told of the first line that holds bytes which are no characters; nil:
+	// nobody wants to know.
+	damaged func(line []byte)
 
 	journal *source.JournalOptions
 	// date and time are those of the present line, which comes from the journal.
@@ -65,7 +69,7 @@ func (o *regexOptions) open(arg string, maxLines int) (*logInput, error) {
 			return nil, err
 		}
 		o.printf("Use         log file : -\nUse         encoding : %s\n\n", enc.Name)
-		return &logInput{from: o.stdin, enc: enc}, nil
+		return &logInput{from: o.stdin, enc: enc, damaged: o.tellDamaged(arg, enc)}, nil
 	}
 	fi, err := os.Stat(arg)
 	if err == nil && fi.IsDir() && !o.fail2ban {
@@ -82,7 +86,7 @@ func (o *regexOptions) open(arg string, maxLines int) (*logInput, error) {
 			return nil, err
 		}
 		o.printf("Use         log file : %s\nUse         encoding : %s\n\n", arg, enc.Name)
-		l := &logInput{from: file, enc: enc, closer: file, progress: o.progress}
+		l := &logInput{from: file, enc: enc, closer: file, progress: o.progress, damaged: o.tellDamaged(arg, enc)}
 		if fi.Mode().IsRegular() {
 			l.size = fi.Size()
 		}
@@ -104,6 +108,17 @@ func (o *regexOptions) open(arg string, maxLines int) (*logInput, error) {
 	}
 	o.printf("`-\n\n")
 	return &logInput{lines: lines}, nil
+}
+
+// tellDamaged warns of a line that is not in the encoding, if warnings are wanted.
+func (o *regexOptions) tellDamaged(name string, enc *source.Encoding) func([]byte) {
+	if !o.warns() {
+		return nil
+	}
+	return func(line []byte) {
+		o.warn("Error decoding line from '%s' with '%s'.", name, enc.Name)
+		o.warn("Consider setting logencoding to appropriate encoding for this jail. Continuing to process line ignoring invalid characters: %s", control.ReprBytes(line))
+	}
 }
 
 // openJournal is the journal, with options in brackets as in backend.
@@ -195,11 +210,15 @@ func (l *logInput) each(f func(line []byte) error) error {
 		return nil
 	}
 	in := source.NewBlocks(l.from, l.enc)
-	for b := (source.Block{}); ; {
+	for b := (source.Block{TellDamaged: l.damaged != nil}); ; {
 		if err := in.Next(&b); err != nil {
 			return ended(err)
 		}
 		b.Cut()
+		if b.Damaged != nil && b.TellDamaged {
+			b.TellDamaged = false
+			l.damaged(b.Damaged)
+		}
 		l.progress.block(len(b.Lines), b.Read, l.size)
 		for _, line := range b.Lines {
 			if err := f(line); err != nil {

@@ -22,13 +22,23 @@ import (
 func (o *regexOptions) failures(f *filter.Filter, log *logInput, names *resolver) error {
 	w := bufio.NewWriterSize(o.out, 64<<10)
 	defer w.Flush()
-	one := func(_ []byte, r *filter.Result) error {
+	one := func(line []byte, r *filter.Result) error {
 		if r.Err != nil {
 			return r.Err
+		}
+		if o.invert {
+			if len(r.Failures) > 0 {
+				return nil
+			}
+			r.Failures = []filter.Failure{f.Unmatched(line)}
 		}
 		var wrapped []func()
 		for i := range r.Failures {
 			x := &r.Failures[i]
+			if !o.invert && o.warns() {
+				w.Flush()
+				o.warnUndated(x, r, line)
+			}
 			for _, id := range failureIDs(x, names) {
 				if !strings.Contains(o.format, "<") {
 					printField(w, o.format, x, id)
@@ -54,7 +64,7 @@ func (o *regexOptions) failures(f *filter.Filter, log *logInput, names *resolver
 		}
 		return nil
 	}
-	if log.from != nil {
+	if log.from != nil && !o.invert && !o.warns() {
 		return log.inBlocks(f, o.clock, one)
 	}
 	return log.each(func(line []byte) error {

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/pkg/control"
 	"bailiff/pkg/filter"
 )
 
@@ -86,9 +85,7 @@ func (t *tally) line(log *logInput, line []byte) error {
 	found := 0
 	for i := range r.Failures {
 		x := &r.Failures[i]
-		if !r.Dated && x.Time.IsZero() {
-			t.o.warn("Found a match but no valid date/time found for %s: %s", control.ReprString(linesDate(x)), line)
-		}
+		t.o.warnUndated(x, &r, line)
 		for _, id := range t.ids(x) {
 			h := &t.fail[x.Regex]
 			h.n++

@@ -45,6 +45,49 @@ func FromFail2ban(f *fail2ban.Filter) (filter.Definition, error) {
 	return def, nil
 }
 
+// JailFilter makes a definition of a jail's filter, with what the jail says in its place.
+func JailFilter(f *fail2ban.Jail) (filter.Definition, error) {
+	def := filter.Definition{Name: f.Name}
+	if f.Filter != nil {
+		var err error
+		if def, err = FromFail2ban(f.Filter); err != nil {
+			return def, err
+		}
+	}
+	if text, ok := f.Options.Get("maxlines"); ok {
+		if n, err := strconv.Atoi(strings.TrimSpace(text)); err == nil && n > 0 {
+			def.MaxLines = n
+		}
+	}
+	exprs := func(name string) ([]filter.Expr, bool) {
+		text, ok := f.Options.Get(name)
+		if !ok || strings.TrimSpace(text) == "" {
+			return nil, false
+		}
+		var out []filter.Expr
+		v := f.Where(name)
+		for i, line := range strings.Split(text, "\n") {
+			if line != "" {
+				out = append(out, filter.Expr{Text: line, File: v.File, Line: v.Line + i})
+			}
+		}
+		return out, true
+	}
+	if own, ok := exprs("failregex"); ok {
+		def.Failregex = own
+	}
+	if own, ok := exprs("ignoreregex"); ok {
+		def.Ignoreregex = own
+	}
+	if text, ok := f.Options.Get("prefregex"); ok {
+		def.Prefregex.Text = text
+	}
+	if text, ok := f.Options.Get("datepattern"); ok && text != "" {
+		def.DatePattern = []string{text}
+	}
+	return def, nil
+}
+
 // lines are those of a value that are not empty.
 func lines(s string) []string {
 	return slices.DeleteFunc(strings.Split(s, "\n"), func(l string) bool { return l == "" })

@@ -332,40 +332,13 @@ func Truth(s string) bool {
 }
 
 func (l *loader) treeFilter(f *fail2ban.Jail, j *Jail, fail func(string, error)) {
-	def := filter.Definition{Name: f.Name}
+	def, err := JailFilter(f)
+	if err != nil {
+		fail("filter", err)
+		return
+	}
 	if f.Filter != nil {
-		var err error
-		if def, err = FromFail2ban(f.Filter); err != nil {
-			fail("filter", err)
-			return
-		}
 		j.Sources = append(j.Sources, f.Filter.Files...)
-	}
-	exprs := func(name string) ([]filter.Expr, bool) {
-		text, ok := f.Options.Get(name)
-		if !ok || strings.TrimSpace(text) == "" {
-			return nil, false
-		}
-		var out []filter.Expr
-		v := f.Where(name)
-		for i, line := range strings.Split(text, "\n") {
-			if line != "" {
-				out = append(out, filter.Expr{Text: line, File: v.File, Line: v.Line + i})
-			}
-		}
-		return out, true
-	}
-	if own, ok := exprs("failregex"); ok {
-		def.Failregex = own
-	}
-	if own, ok := exprs("ignoreregex"); ok {
-		def.Ignoreregex = own
-	}
-	if text, ok := f.Options.Get("prefregex"); ok {
-		def.Prefregex.Text = text
-	}
-	if text, ok := f.Options.Get("datepattern"); ok && text != "" {
-		def.DatePattern = []string{text}
 	}
 	if text, ok := f.Options.Get("usedns"); ok {
 		switch u := filter.UseDNS(strings.ToLower(text)); u {

@@ -40,6 +40,13 @@ const (
 	integer                  // 1426023083, where the line names its zone
 )
 
+// Unmatched tells of the last line, in which nothing was found, in the form of a failure:
+// of nobody, at the time that the line has.
+func (f *Filter) Unmatched(line []byte) Failure {
+	f.catchUp()
+	return Failure{Time: f.last, number: f.number, Groups: Groups{"fid": ""}, Order: []string{"fid"}, Lines: []Line{{After: string(line)}}}
+}
+
 // Epoch returns the time in seconds since 1970 as fail2ban prints it.
 func (x *Failure) Epoch() string {
 	switch {

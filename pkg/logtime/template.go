@@ -170,7 +170,10 @@ func epochTemplate(pattern, key string) (t *Template, ok bool, err error) {
 		k, digits, name = kindLongEpoch, longDigits, "LongEpoch"
 	}
 	if from, to := findEpoch(pattern); from >= 0 {
-		expr := "(" + pattern[:from] + "(" + digits + ")" + pattern[to:] + ")"
+		expr := pattern[:from] + "(" + digits + ")" + pattern[to:]
+		if !grouped(pattern) { // else the first group is what is cut out as the date
+			expr = "(" + expr + ")"
+		}
 		if next, _ := findEpoch(pattern[to:]); next >= 0 {
 			return nil, true, fmt.Errorf("datepattern %q: {EPOCH} is there twice", pattern)
 		}
@@ -191,6 +194,17 @@ func epochTemplate(pattern, key string) (t *Template, ok bool, err error) {
 	expr := `((?P<square>(?<=^\[))?` + digits + `)(?(square)(?=\]))`
 	t, err = (&Template{Pattern: pattern, Name: lineBegin + name, kind: k, bound: bind(expr, bindLine, true)}).finish()
 	return t, true, err
+}
+
+// grouped reports whether a pattern holds a group without a name that captures, as
+// fail2ban looks for one.
+func grouped(pattern string) bool {
+	for i := range len(pattern) {
+		if pattern[i] == '(' && !strings.HasPrefix(pattern[i+1:], "?") && !strings.HasSuffix(pattern[:i], `\`) && !strings.HasSuffix(pattern[:i], "(?") {
+			return true
+		}
+	}
+	return false
 }
 
 // findEpoch finds {EPOCH} or {LEPOCH} that is not escaped.
@@ -233,7 +247,7 @@ var defaultPatterns = []string{
 	// Jan-31-26 21:59:59
 	`^%b-%d-%Exy %k:%M:%S`,
 	// 20260131T215959, 20260131 215959
-	`%ExY%Exm%Exd(?:T|  ?)%ExH%ExM%ExS(?:[.,]%f)?(?:\s*%z)?`,
+	`%ExY%Exm%Exd(?:-|T|  ?)%ExH:?%ExM:?%ExS(?:[.,]%f)?(?:\s*%z)?`,
 	// CET Jan 31 21:59:59
 	`(?:%Z )?(?:%a )?%b %d %k:%M:%S(?:\.%f)?(?: %ExY)?`,
 	// +01:00 Jan 31 21:59:59

@@ -28,6 +28,10 @@ type Block struct {
 	// Lines are in UTF-8, without their newlines and the carriage returns before
 	// those; one of more than MaxLine bytes is cut. They are there after Cut.
 	Lines [][]byte
+	// Damaged is the first line, with its newline, that holds bytes which are no
+	// characters; it is looked for where TellDamaged is set, and there after Cut.
+	Damaged     []byte
+	TellDamaged bool
 	// Read is how many bytes of the log were read up to here.
 	Read int64
 
@@ -95,6 +99,9 @@ func (b *Block) Cut() {
 		}
 		line := data[:min(i, MaxLine)]
 		if !plain {
+			if b.TellDamaged && b.Damaged == nil && b.enc.damaged(line) {
+				b.Damaged = bytes.Clone(data[:next])
+			}
 			line = b.enc.Decode(line)
 		}
 		if n := len(line); n > 0 && (line[n-1] == '\r' || line[n-1] == '\n') {

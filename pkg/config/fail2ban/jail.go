@@ -1,6 +1,7 @@
 package fail2ban
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -29,6 +30,10 @@ type Jail struct {
 
 	section string
 	cfg     *Config
+	// more are options of its filter, and backend is where lines come from, in place of
+	// what the jail says.
+	more    *Options
+	backend string
 }
 
 // Action is one action of a jail.
@@ -232,6 +237,17 @@ func (t *Tree) Resolve(name string) *Jail {
 	return nil
 }
 
+// ResolveFor reads a jail, enabled or not, with more options for its filter, and with
+// lines that come from another backend than it says; nil: there is none of that name.
+func (t *Tree) ResolveFor(name string, more *Options, backend string) *Jail {
+	if _, ok := t.Jail.Sections[name]; !ok || name == "INCLUDES" {
+		return nil
+	}
+	j := &Jail{Name: name, Options: &Options{}, section: name, cfg: t.Jail, more: more, backend: backend}
+	j.Err = j.read(t.Dir, true)
+	return j
+}
+
 func (j *Jail) read(dir string, disabled bool) error {
 	if err := j.options([]string{"enabled", "backend", "filter"}); err != nil {
 		j.Enabled = true // so that somebody is told
@@ -262,7 +278,13 @@ func (j *Jail) read(dir string, disabled bool) error {
 			return err
 		}
 		filterConf = c
-		c.AutoOptions(given, j.Options.Values["backend"])
+		if j.more != nil {
+			given = given.Clone()
+			for _, n := range j.more.Names {
+				given.Set(n, j.more.Values[n])
+			}
+		}
+		c.AutoOptions(given, cmp.Or(j.backend, j.Options.Values["backend"]))
 		// The filter's options are there as %(known/name)s.
 		f, err := newFilter(c, filterName, j.Options, given, true)
 		if err != nil {
