@@ -12,7 +12,7 @@ import (
 
 // beautify writes an answer as fail2ban-client does.
 func beautify(cmd []string, v any) string {
-	list, _ := v.(control.List)
+	list := items(v)
 	at := func(i int) string {
 		if i < len(cmd) {
 			return cmd[i]
@@ -99,8 +99,7 @@ func beautify(cmd []string, v any) string {
 		}
 		var all []string
 		for _, m := range list {
-			words, _ := m.(control.List)
-			all = append(all, strings.Join(texts(words), " "))
+			all = append(all, strings.Join(texts(items(m)), " "))
 		}
 		return "Current match filter:\n" + strings.Join(all, " + ")
 	case "datepattern":
@@ -191,11 +190,11 @@ func statusServer(list control.List) string {
 }
 
 func statusOf(name string, v any) string {
-	list, ok := v.(control.List)
+	list := items(v)
+	ok := list != nil
 	for _, part := range list {
 		_, inner := pair(part)
-		_, is := inner.(control.List)
-		ok = ok && is
+		ok = ok && items(inner) != nil
 	}
 	if !ok {
 		return pyPrint(v) // numbers alone: status JAIL stats
@@ -205,12 +204,12 @@ func statusOf(name string, v any) string {
 
 // statusTree is a jail's status as a tree.
 func statusTree(v any, indent string) (out []string) {
-	list, _ := v.(control.List)
+	list := items(v)
 	for i, part := range list {
 		mark, below := branch(i, len(list))
 		title, inner := pair(part)
 		out = append(out, indent+mark+title)
-		rows, _ := inner.(control.List)
+		rows := items(inner)
 		for k, row := range rows {
 			mark, _ := branch(k, len(rows))
 			name, value := pair(row)
@@ -238,12 +237,9 @@ func statistics(d control.Dict, l tableLines) string {
 	for _, n := range d.Keys {
 		row := [6]string{n}
 		cells := []string{}
-		list, _ := d.Values[n].(control.List)
-		for _, v := range list {
-			if t, ok := v.(control.Tuple); ok {
-				for _, x := range t {
-					cells = append(cells, pyPrint(x))
-				}
+		for _, v := range items(d.Values[n]) {
+			if t := items(v); t != nil {
+				cells = append(cells, texts(t)...)
 				continue
 			}
 			cells = append(cells, pyPrint(v))
@@ -286,15 +282,26 @@ func linesHere() tableLines {
 	return linesBox
 }
 
+// items are those of a list or a tuple; nil: it is none.
+func items(v any) control.List {
+	switch v := v.(type) {
+	case control.List:
+		return v
+	case control.Tuple:
+		return control.List(v)
+	}
+	return nil
+}
+
 func pair(v any) (name string, value any) {
-	if t, ok := v.(control.Tuple); ok && len(t) == 2 {
+	if t := items(v); len(t) == 2 {
 		return pyPrint(t[0]), t[1]
 	}
 	return "", v
 }
 
 func statusValue(v any) string {
-	if list, ok := v.(control.List); ok {
+	if list := items(v); list != nil {
 		return strings.Join(texts(list), " ")
 	}
 	return pyPrint(v)

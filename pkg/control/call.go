@@ -2,13 +2,8 @@ package control
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
-	"math/big"
 	"net"
 	"time"
-
-	pickle "github.com/kisielk/og-rek"
 )
 
 // Call sends commands of fail2ban's to a server and returns its answers, on one
@@ -59,75 +54,4 @@ func (c *Call) Do(args []any, timeout time.Duration) (any, error) {
 			return nil, err
 		}
 	}
-}
-
-func decodeAnswer(data []byte) (v any, err error) {
-	// The library is a good one; an answer is still nothing to die of.
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("pickle: %v", r)
-		}
-	}()
-	d := pickle.NewDecoderWithConfig(bytes.NewReader(data), &pickle.DecoderConfig{
-		StrictUnicode:  true,
-		PersistentLoad: func(pickle.Ref) (any, error) { return nil, errors.New("a persistent reference is no data") },
-	})
-	if v, err = d.Decode(); err != nil {
-		return nil, fmt.Errorf("pickle: %w", err)
-	}
-	pair, ok := v.(pickle.Tuple)
-	if !ok || len(pair) != 2 {
-		return nil, errors.New("the answer is no pair")
-	}
-	value := fromAnswer(pair[1])
-	if code, _ := pair[0].(int64); code == 0 {
-		return value, nil
-	}
-	if e, ok := value.(*Exception); ok {
-		return nil, e
-	}
-	return nil, &Exception{Class: "Exception", Args: []any{value}}
-}
-
-// fromAnswer takes over what a server says. Of the classes that it may name, str
-// is its text, and the others are exceptions; none is ever called.
-func fromAnswer(v any) any {
-	list := func(items []any) []any {
-		out := make([]any, len(items))
-		for i, x := range items {
-			out[i] = fromAnswer(x)
-		}
-		return out
-	}
-	switch v := v.(type) {
-	case pickle.None:
-		return nil
-	case int64:
-		return int(v)
-	case pickle.ByteString:
-		return string(v)
-	case pickle.Bytes:
-		return string(v)
-	case *big.Int:
-		return v.String()
-	case []any:
-		return List(list(v))
-	case pickle.Tuple:
-		return Tuple(list(v))
-	case map[any]any:
-		d := Dict{Values: map[string]any{}}
-		for k, x := range v {
-			key := fmt.Sprint(fromAnswer(k))
-			d.Keys = append(d.Keys, key)
-			d.Values[key] = fromAnswer(x)
-		}
-		return d
-	case pickle.Call:
-		args := list(v.Args)
-		if v.Callable.Name == "str" && len(args) == 1 {
-			return fmt.Sprint(args[0])
-		}
-		return &Exception{Module: v.Callable.Module, Class: v.Callable.Name, Args: args}
-	}
-	return v
 }

@@ -282,7 +282,7 @@ class Beautifier:
         threading.Thread(target=serve, daemon=True).start()
         try:
             env = dict(os.environ)
-            env.update({"LC_ALL": "C.UTF-8" if self.encUtf else "C", "PYTHONIOENCODING": "utf-8" if self.encUtf else "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
+            env.update({"LC_ALL": "C.UTF-8" if self.encUtf else "C.ISO-8859-1", "PYTHONIOENCODING": "utf-8" if self.encUtf else "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
             p = subprocess.run([program("fail2ban-client"), "-c", tmp, "-s", path, "-p", os.path.join(tmp, "pid")] + list(map(str, self.cmd)),
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, stdin=subprocess.DEVNULL, timeout=30)
             said = p.stdout.decode()
