@@ -55,7 +55,7 @@ func (w *world) quiet() error {
 			w.ages[l.id] = append(w.ages[l.id], w.m.now-l.at)
 		}
 	}
-	w.several = false
+	w.several = w.several && w.stored != nil
 	if len(w.unread) > 0 {
 		w.storedLines = append(w.storedLines, w.unread...)
 		w.unread, w.unsure = nil, false

@@ -49,7 +49,7 @@ func (w *world) rotate(kind, b int) error {
 	}()
 	w.anew = w.anew || kind%10 == 4 || kind%10 == 9
 	w.rotated++
-	w.several = w.several || len(w.unread) > 0
+	w.several = w.several || len(w.unread) > 0 || w.stored != nil
 	w.fresh = true
 	log, old := w.logPath(), fmt.Sprintf("%s.%d", w.logPath(), w.rotated)
 	fresh := func(text string) error {

@@ -151,8 +151,9 @@ func (f *follower) readCopies() bool {
 		r := newReader(s.file, f.src.Encoding, s.id, at)
 		r.catchUp = true
 		f.src.reads(r)
+		f.rewrittenOf(r, s.size)
 		f.old = append(f.old, oldFile{r, time.Now().Add(holdOld)})
-		f.note(Event{Text: fmt.Sprintf("file was copied to %s and truncated: reading the copy from byte %d", s.file.Name(), at)})
+		f.note(Event{Text: fmt.Sprintf("file was copied to %s and truncated: reading the copy from byte %d", s.file.Name(), r.offset)})
 		if !f.send(f.opened(r)) || !f.drain(r) {
 			return false
 		}

@@ -284,11 +284,7 @@ func (f *follower) take(s sighting) bool {
 	r := newReader(s.file, f.src.Encoding, s.id, at)
 	r.catchUp = !f.begun
 	f.seen = max(f.seen, s.seen, s.born)
-	for i := len(f.old) - 1; i >= 0; i-- { // the present one is the last of them by now
-		if before := f.old[i].lineReader; at < before.offset && f.rewritten(r, before, s.size) {
-			break // what is known of it already may be no more than a header
-		}
-	}
+	f.rewrittenOf(r, s.size) // the present one is the last of the old ones by now
 	f.begun = true
 	f.cuts = 0
 	f.src.reads(r)
@@ -330,6 +326,15 @@ func (f *follower) growing(s *sighting) bool {
 	}
 	f.heldAt = time.Time{}
 	return false
+}
+
+// rewrittenOf looks whether a new file is one of those before it, written anew.
+func (f *follower) rewrittenOf(r *lineReader, size int64) {
+	for i := len(f.old) - 1; i >= 0; i-- {
+		if before := f.old[i].lineReader; r.offset < before.offset && f.rewritten(r, before, size) {
+			return // what is known of it already may be no more than a header
+		}
+	}
 }
 
 // rewritten looks whether a new file is the former one, written anew: then what was
