@@ -8,6 +8,52 @@ import (
 	"testing"
 )
 
+// TestOldDirectory: a log that was renamed into a directory of old ones is read to its end,
+// whether somebody follows it meanwhile or not.
+func TestOldDirectory(t *testing.T) {
+	for _, down := range []bool{false, true} {
+		t.Run(fmt.Sprint("down ", down), func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			path, old := filepath.Join(dir, "app.log"), filepath.Join(dir, "old")
+			write := func(text string) {
+				t.Helper()
+				f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+				if err == nil {
+					_, err = f.WriteString(text)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				f.Close()
+			}
+			rotate := func() {
+				t.Helper()
+				write("two\n")
+				if err := os.Mkdir(old, 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Rename(path, filepath.Join(old, "app.log-20260131")); err != nil {
+					t.Fatal(err)
+				}
+				write("three\n")
+			}
+			write("one\n")
+			x := takeFrom(t, &Files{Globs: []string{path}})
+			x.want("one")
+			if !down {
+				rotate()
+				x.want("one", "two", "three")
+				return
+			}
+			resume := x.left(path)
+			rotate()
+			x = takeFrom(t, &Files{Globs: []string{path}, Resume: resume})
+			x.want("two", "three")
+		})
+	}
+}
+
 // TestCopiedUnseen: a log of which no more than its header was read, or nothing, is
 // copied and emptied, and begins as it did before: what stands in the copy is read, once,
 // whether somebody follows the log meanwhile or not, and after restarts.

@@ -85,6 +85,40 @@ func neighbours(path string, all bool) []neighbour {
 	return out
 }
 
+// mostBelow bounds how many directories in that of a log are looked into.
+const mostBelow = 256
+
+// below looks for a file in the directories that are in that of a log, where logrotate's
+// olddir has them: on the same file system, since another one may not answer.
+func below(path string, is func(looked) bool) (found *neighbour) {
+	dir := filepath.Dir(path)
+	if real := leadsTo(path); real != "" {
+		dir = filepath.Dir(real)
+	}
+	home, err := statx(unix.AT_FDCWD, dir, unix.AT_NO_AUTOMOUNT)
+	if err != nil {
+		return nil
+	}
+	looked := 0
+	names(dir, func(name string) bool {
+		in := filepath.Join(dir, name)
+		d, err := statx(unix.AT_FDCWD, in, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT)
+		if err != nil || !d.dir || d.id.Dev != home.id.Dev {
+			return true
+		}
+		names(in, func(name string) bool {
+			full := filepath.Join(in, name)
+			if l, err := statx(unix.AT_FDCWD, full, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT); err == nil && l.regular && is(l) {
+				found = &neighbour{l, full}
+			}
+			return found == nil
+		})
+		looked++
+		return found == nil && looked < mostBelow
+	})
+	return found
+}
+
 func names(dir string, each func(string) bool) {
 	d, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
 	if err != nil {

@@ -79,6 +79,7 @@ type looked struct {
 	size     int64
 	modified time.Time
 	regular  bool
+	dir      bool
 	links    uint32
 }
 
@@ -90,7 +91,7 @@ func statx(dir int, path string, flags int) (looked, error) {
 	l := looked{
 		node: node{id: FileID{unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino}},
 		size: int64(st.Size), modified: time.Unix(st.Mtime.Sec, int64(st.Mtime.Nsec)),
-		regular: st.Mode&unix.S_IFMT == unix.S_IFREG, links: st.Nlink,
+		regular: st.Mode&unix.S_IFMT == unix.S_IFREG, dir: st.Mode&unix.S_IFMT == unix.S_IFDIR, links: st.Nlink,
 	}
 	if st.Mask&unix.STATX_BTIME != 0 {
 		l.born = time.Unix(st.Btime.Sec, int64(st.Btime.Nsec)).UnixNano()

@@ -181,7 +181,8 @@ func (f *follower) resumed(r *lineReader) {
 	}
 }
 
-// find looks beside the log for the file of a position: first the file itself; then,
+// find looks beside the log for the file of a position: first the file itself, also in the
+// directories there; then,
 // where the log was emptied after it was copied, the copy.
 func (f *follower) find(p Position, at place, known []Position) (rest, bool) {
 	is := func(copied bool) func(neighbour) bool {
@@ -214,6 +215,19 @@ func (f *follower) find(p Position, at place, known []Position) (rest, bool) {
 		}
 		if found {
 			return out, true
+		}
+		if !anyName {
+			continue
+		}
+		n := below(f.path, func(l looked) bool { return l.id == p.File && sameBirth(l.born, p.Born) && l.size >= p.Offset })
+		if n == nil {
+			continue
+		}
+		if file, err := n.open(); err == nil {
+			if at.in(file) {
+				return rest{looked: n.looked, file: file, at: at}, true
+			}
+			file.Close()
 		}
 	}
 	return rest{}, false
