@@ -24,11 +24,13 @@ const (
 	idleTimeout = 10 * time.Minute // exporters keep a connection between their rounds
 	readTimeout = 30 * time.Second // from the first byte of a request to its last
 	sendTimeout = 10 * time.Second
-	turnTimeout = 10 * time.Second // for a turn
 	// maxRefused is how much more of a refused request is passed over for its answer's
 	// sake, before its connection is closed.
 	maxRefused = 16 << 20
 )
+
+// turnTimeout is how long a client waits for a turn. Tests make it shorter.
+var turnTimeout = 10 * time.Second
 
 // Commander carries out a command of fail2ban's. The answer is made of nil, bool,
 // int, float64, string, List, Tuple and Dict; an error that is no *Exception

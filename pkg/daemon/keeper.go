@@ -236,7 +236,7 @@ func (k *keeper) BanCount(jail string, id netip.Prefix, overall bool) (int, time
 	if s := k.store.Load(); s != nil {
 		return s.BanCount(jail, id, overall)
 	}
-	return 0, time.Time{}, fmt.Errorf("database %s: %w", k.path, errNotOpen)
+	return 0, time.Time{}, fmt.Errorf("database %s: %w", k.path, store.ErrSlow)
 }
 
 func (k *keeper) warn(name string, state *store.State) {

@@ -62,6 +62,12 @@ func Look() (*Host, error) {
 			errs = append(errs, err)
 		}
 	}
+	return h, errors.Join(append(errs, h.bounded())...)
+}
+
+// bounded sorts what was found, each once, and cuts what is too much, which is the error.
+func (h *Host) bounded() error {
+	var errs []error
 	for _, list := range []*[]Place{&h.Own, &h.Networks, &h.Gateways, &h.NameServers} {
 		slices.SortStableFunc(*list, func(a, b Place) int {
 			return cmp.Or(a.Addr().Compare(b.Addr()), b.Bits()-a.Bits())
@@ -72,7 +78,7 @@ func Look() (*Host, error) {
 			*list = (*list)[:MaxPlaces]
 		}
 	}
-	return h, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
 // linkNames are the names of interfaces; one that isn't known has its number.

@@ -1,11 +1,13 @@
 package jail
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/store"
 )
 
 // How often an address was banned before is asked of the database beside the way of the
@@ -104,7 +106,12 @@ func askPast(store Store, jail string, id netip.Prefix, overall bool) (a pastAns
 
 // pastKnown is called with what the database says of an address.
 func (j *Jail) pastKnown(a pastAnswer) {
-	if a.err != nil {
+	switch {
+	case a.err == nil:
+	case errors.Is(a.err, store.ErrSlow):
+		j.takenNew.add(ban.Name(a.id)) // summed up: that its disk hangs was told
+		a.was = past{}
+	default:
 		j.deps.Log.With("component", "database").Error(fmt.Sprintf("[%s] %v: %s is taken for new", j.Config.Name, a.err, ban.Name(a.id)))
 		a.was = past{}
 	}

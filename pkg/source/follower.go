@@ -17,6 +17,7 @@ type follower struct {
 	ctx       context.Context
 	waits     *waits
 	fromStart bool // the file came while we watch: read it whole
+	more      bool // of what came in a gap, more than is opened at once
 	tail      bool // the first file is read from its end on
 
 	look    lookout

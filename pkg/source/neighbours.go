@@ -18,11 +18,15 @@ import (
 // Rotation gives the log another name beside its old one. Files that had the log's
 // name and lost it before anybody looked are found there.
 
-const (
+// Tests have fewer.
+var (
 	// mostNames bounds how many names of a directory are looked at.
 	mostNames = 100_000
 	// mostNeighbours bounds how many files beside a log are looked at.
 	mostNeighbours = 4096
+)
+
+const (
 	// mostBetween bounds how many of them are opened at once: in one gap, more
 	// rotations than that lose files.
 	mostBetween = 256

@@ -82,6 +82,8 @@ func (f *follower) resume(first *sighting) bool {
 			gone = append(gone, p)
 		}
 	}
+	f.more = false
+	begun := time.Now()
 	if !foreign && present == nil {
 		f.fromStart = true // the one that has the name now is new
 		todo = append(todo, f.unseen(positions, todo, first)...)
@@ -128,6 +130,9 @@ func (f *follower) resume(first *sighting) bool {
 		if !f.replay(r) || !f.drain(r) {
 			return false
 		}
+	}
+	if f.more && !f.restOfGap(positions, todo, first, begun) {
+		return false
 	}
 	if present != nil {
 		f.copiedSince(positions, first)
@@ -297,7 +302,14 @@ func (f *follower) unseen(positions []Position, known []rest, first *sighting) [
 	}
 	// A log that was emptied in its place is older than the copies that were made of it.
 	emptied := slices.ContainsFunc(positions, func(p Position) bool { return p.File == present.id && p.File != (FileID{}) })
-	files, of := openNeighbours(f.path, false, func(n neighbour) bool {
+	wanted := map[node]bool{}
+	defer func() { f.more = len(wanted) > mostBetween }()
+	files, of := openNeighbours(f.path, false, func(n neighbour) (want bool) {
+		defer func() {
+			if want {
+				wanted[n.node] = true
+			}
+		}()
 		switch {
 		case n.id == present.id && present.id != (FileID{}),
 			slices.ContainsFunc(known, func(r rest) bool { return r.node == n.node }):
