@@ -158,6 +158,7 @@ type Jail struct {
 	// What others may look at at any time; the rest is the jail's goroutine's alone.
 	settings atomic.Pointer[config.Jail]
 	shown    numbers
+	listing  listing
 	hasBegun atomic.Bool
 	work     work // what its goroutine does at the moment
 

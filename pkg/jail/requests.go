@@ -214,6 +214,8 @@ func (j *Jail) Unban(id netip.Prefix) (found bool, err error) {
 type Unbanned struct {
 	Found bool         // it was banned
 	By    netip.Prefix // the banned network that shuts it out all the same; not valid: none does
+	// Inside is how many bans there still are in a network.
+	Inside int
 }
 
 // UnbanEach is Unban of several, in one go.
@@ -230,6 +232,9 @@ func (j *Jail) UnbanEach(ids []netip.Prefix) (found []Unbanned, err error) {
 		for i, id := range ids { // only now: a network may have been one of them
 			if wider, ok := j.bans.Covering(id); ok {
 				out[i].By = wider.ID
+			}
+			if !id.IsSingleIP() {
+				out[i].Inside = j.bans.CountInside(id)
 			}
 		}
 		j.push()
@@ -365,23 +370,4 @@ func (j *Jail) Status(withBans bool) Status {
 	}
 	s.Problems = append(s.Problems, j.view.Problems()...)
 	return s
-}
-
-// Bans returns the bans in force. The error says that the jail is busy, or has ended.
-func (j *Jail) Bans() ([]BanStatus, error) {
-	bans, err := ask(j, patience, func(j *Jail) []ban.Ban { return j.bans.All() })
-	if err != nil {
-		return nil, err
-	}
-	out := make([]BanStatus, 0, len(bans))
-	wall := j.deps.Clock.Offset() // once: it costs a system call
-	for _, b := range bans {
-		s := BanStatus{Jail: j.Configured.Name, IP: ban.Name(b.ID), Start: b.Start.Add(wall)}
-		if !b.Permanent() {
-			end := s.Start.Add(b.End.Sub(b.Start))
-			s.End = &end
-		}
-		out = append(out, s)
-	}
-	return out, nil
 }

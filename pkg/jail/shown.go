@@ -3,7 +3,10 @@ package jail
 import "sync/atomic"
 
 // numbers are what others may know of a jail at any time, without asking it.
-type numbers struct{ failed, totalFailed, banned, totalBanned atomic.Int64 }
+type numbers struct {
+	failed, totalFailed, banned, totalBanned atomic.Int64
+	version                                  atomic.Uint64 // of the list of bans
+}
 
 // publish brings what others see up to date.
 func (j *Jail) publish() {
@@ -19,6 +22,9 @@ func (j *Jail) publish() {
 		if n.at.Load() != int64(n.is) { // a store costs more
 			n.at.Store(int64(n.is))
 		}
+	}
+	if v := j.bans.Version(); j.shown.version.Load() != v {
+		j.shown.version.Store(v)
 	}
 	if j.settings.Load() != j.Config {
 		j.settings.Store(j.Config)
