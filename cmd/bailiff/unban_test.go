@@ -68,6 +68,15 @@ list = %q
 		{[]string{"unban", "203.0.113.200"}, 1, "bailiff: 203.0.113.200 is not banned\n"},
 		// Both at once: nothing of it is left.
 		{[]string{"unban", "203.0.113.5", "203.0.113.0/26"}, 1, "203.0.113.0/26 unbanned in shop\nbailiff: 203.0.113.5 is not banned\n"},
+		// A network that is not banned, with bans inside it.
+		{[]string{"ban", "shop", "203.0.113.130", "203.0.113.131"}, 0, "203.0.113.130 banned in shop\n203.0.113.131 banned in shop\n"},
+		{[]string{"ban", "other", "203.0.113.129"}, 0, "203.0.113.129 banned in other\n"},
+		{
+			[]string{"unban", "203.0.113.128/25"}, 1, "bailiff: 203.0.113.128/25 is not banned by itself, but in part shut out by a ban inside it in other: to let all of it in, fail2ban-client unban 203.0.113.128/25; " +
+				"in part shut out by 2 bans inside it in shop: to let all of it in, fail2ban-client unban 203.0.113.128/25\n",
+		},
+		{[]string{"fail2ban-client", "unban", "203.0.113.128/25"}, 0, "3\n"},
+		{[]string{"unban", "203.0.113.128/25"}, 1, "bailiff: 203.0.113.128/25 is not banned\n"},
 		{[]string{"ban", "blocklist", "192.0.2.1"}, 1, "bailiff: jail blocklist is a list: who is to be shut out goes into its files (" + list + "), who is to be let in into its ignoreip\n"},
 		{[]string{"unban", "--all", "--jail", "blocklist"}, 1, "bailiff: jail blocklist is a list: who is to be shut out goes into its files (" + list + "), who is to be let in into its ignoreip\n"},
 		{[]string{"ban", "nowhere", "192.0.2.1"}, 1, "bailiff: no jail nowhere\n"},

@@ -167,6 +167,16 @@ func (l *List) Inside(network netip.Prefix) []Ban {
 	return out
 }
 
+// CountInside returns how many bans are inside a network, without its own.
+func (l *List) CountInside(network netip.Prefix) (n int) {
+	for id := range l.bans {
+		if id.Bits() > network.Bits() && network.Contains(id.Addr()) {
+			n++
+		}
+	}
+	return n
+}
+
 // Version is another number when a ban was added or removed.
 func (l *List) Version() uint64 { return l.added + l.removed }
 

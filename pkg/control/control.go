@@ -67,6 +67,9 @@ type Wider struct {
 	File string `json:"file,omitempty"` // in which its entry stands, if that was found in time
 	Line int    `json:"line,omitempty"`
 	Part bool   `json:"part,omitempty"` // it holds only some of the addresses that were asked for
+	// Inside is how many bans there are in IP, the network that was asked for; it is not
+	// banned itself.
+	Inside int `json:"inside,omitempty"`
 }
 
 // String says it with the remedy, behind "is" and a name.
@@ -76,6 +79,12 @@ func (w Wider) String() string {
 		part = "in part "
 	}
 	switch {
+	case w.Inside > 0:
+		bans := "a ban"
+		if w.Inside > 1 {
+			bans = fmt.Sprintf("%d bans", w.Inside)
+		}
+		return fmt.Sprintf("in part shut out by %s inside it in %s: to let all of it in, fail2ban-client unban %s", bans, w.Jail, w.IP)
 	case !w.List:
 		return fmt.Sprintf("part of %s, which is banned in %s: to let it in, bailiff unban %s", w.IP, w.Jail, w.IP)
 	case w.File != "":

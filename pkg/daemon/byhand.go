@@ -244,6 +244,9 @@ func (d *Daemon) unban(jails []*jail.Jail, only string, ips []string) []control.
 			if found[k] != nil && found[k][n].By.IsValid() {
 				out[i].By = append(out[i].By, control.Wider{Jail: j.Configured.Name, IP: ban.Name(found[k][n].By)})
 			}
+			if found[k] != nil && found[k][n].Inside > 0 {
+				out[i].By = append(out[i].By, control.Wider{Jail: j.Configured.Name, IP: ban.Name(ids[n]), Inside: found[k][n].Inside})
+			}
 			note(&out[i], j.Configured.Name, count, errs[k])
 		}
 		out[i].By = append(out[i].By, listed[n]...)
