@@ -241,7 +241,8 @@ func (j *Jail) old(file *os.File, dates *filter.Filter) time.Duration {
 		written = fi.ModTime()
 	}
 	ahead := zoneError(newest, written, now)
-	if near(ahead, -j.deps.ClockSet) {
+	since := j.deps.Clock.Offset() // by how much it was set while we run
+	if near(ahead, -j.deps.ClockSet) || near(ahead, -since) || near(ahead, -j.deps.ClockSet-since) {
 		return 0 // it is the clock that was set, and what comes now is on it
 	}
 	j.times.mu.Lock()

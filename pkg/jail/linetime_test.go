@@ -239,3 +239,28 @@ func TestOldLines(t *testing.T) {
 	l.say(slow+" Login failure 192.0.2.7", slow+" Login failure 192.0.2.7", slow+" Login failure 192.0.2.7")
 	l.want("+192.0.2.7/32 1h0m0s")
 }
+
+// TestSetBackBeforeReload: a log whose newest line with a date is from before the clock was
+// set back, and which was written to since, is not one of another zone.
+func TestSetBackBeforeReload(t *testing.T) {
+	l := start(t, nil)
+	dates, err := compile(l.jail.Config.Filter, &l.jail.deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "app.log")
+	text := l.clock.Wall().Format("2006-01-02 15:04:05") + " all is well\n# opened\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.clock.Advance(10 * time.Second)
+	l.clock.Set(-time.Hour)
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if got := l.jail.old(f, dates); got != 0 {
+		t.Errorf("it is taken to be %v ahead", got)
+	}
+}
