@@ -58,7 +58,7 @@ func (f *follower) resume(first *sighting) bool {
 			continue
 		}
 		foreign = false
-		if first.regular() && first.id == p.File && sameBirth(p.Born, first.born) && at.in(first.file) {
+		if first.regular() && p.names(first.id, first.born) && at.in(first.file) {
 			present, is = &p, true
 			continue
 		}
@@ -69,7 +69,7 @@ func (f *follower) resume(first *sighting) bool {
 		}
 		switch {
 		case ok:
-			if todo = append(todo, r); r.id != p.File && !(first.regular() && first.id == p.File && sameBirth(p.Born, first.born)) {
+			if todo = append(todo, r); !p.names(r.id, r.born) && !(first.regular() && p.names(first.id, first.born)) {
 				f.note(Event{Warn: true, Text: fmt.Sprintf(
 					"the file that was followed until byte %d was copied to %s, and was not found itself: what was written to it after that while nobody read is not read", p.Offset, r.file.Name())})
 			}
@@ -117,7 +117,7 @@ func (f *follower) resume(first *sighting) bool {
 		}
 	}
 	for _, p := range over {
-		if p.File != first.id && !f.send(Batch{File: p.File, End: p.Offset, FirstLine: p.FirstLine, Before: p.Before, Done: true}) {
+		if p.File != first.id && !f.reading(p.File) && !f.send(Batch{File: p.File, End: p.Offset, FirstLine: p.FirstLine, Before: p.Before, Done: true}) {
 			return false
 		}
 	}
@@ -151,12 +151,15 @@ func (f *follower) copiedSince(positions []Position, first *sighting) {
 		return
 	}
 	files, of := openNeighbours(f.path, false, func(n neighbour) bool {
-		return n.id != first.id && !f.dealt(n) && !slices.ContainsFunc(positions, func(p Position) bool { return p.File == n.id })
+		return n.id != first.id && !f.dealt(n) && !slices.ContainsFunc(positions, func(p Position) bool { return p.names(n.id, n.born) })
 	})
 	for i, file := range files {
 		f.keepCopy(sighting{file: file, id: of[i].id, size: of[i].size, born: of[i].born, of: first.id})
 	}
 }
+
+// names reports whether a file is that of the position.
+func (p Position) names(id FileID, born int64) bool { return p.File == id && sameBirth(p.Born, born) }
 
 // sameBirth reports whether two times of birth may be those of one file.
 func sameBirth(a, b int64) bool { return a == 0 || b == 0 || a == b }
@@ -193,9 +196,9 @@ func (f *follower) find(p Position, at place, known []Position) (rest, bool) {
 	is := func(copied bool) func(neighbour) bool {
 		return func(n neighbour) bool {
 			if !copied {
-				return n.id == p.File && sameBirth(n.born, p.Born) && n.size >= p.Offset
+				return p.names(n.id, n.born) && n.size >= p.Offset
 			}
-			return n.size >= p.Offset && !f.dealt(n) && !slices.ContainsFunc(known, func(k Position) bool { return k.File == n.id })
+			return n.size >= p.Offset && !f.dealt(n) && !slices.ContainsFunc(known, func(k Position) bool { return k.names(n.id, n.born) })
 		}
 	}
 	for _, copied := range []bool{false, true} {
@@ -224,7 +227,7 @@ func (f *follower) find(p Position, at place, known []Position) (rest, bool) {
 		if !anyName {
 			continue
 		}
-		n := below(f.path, func(l looked) bool { return l.id == p.File && sameBirth(l.born, p.Born) && l.size >= p.Offset })
+		n := below(f.path, func(l looked) bool { return p.names(l.id, l.born) && l.size >= p.Offset })
 		if n == nil {
 			continue
 		}
@@ -301,7 +304,7 @@ func (f *follower) unseen(positions []Position, known []rest, first *sighting) [
 		present, _ = lookAt(first.file)
 	}
 	// A log that was emptied in its place is older than the copies that were made of it.
-	emptied := slices.ContainsFunc(positions, func(p Position) bool { return p.File == present.id && p.File != (FileID{}) })
+	emptied := slices.ContainsFunc(positions, func(p Position) bool { return p.names(present.id, present.born) && p.File != (FileID{}) })
 	wanted := map[node]bool{}
 	defer func() { f.more = len(wanted) > mostBetween }()
 	files, of := openNeighbours(f.path, false, func(n neighbour) (want bool) {
@@ -314,7 +317,7 @@ func (f *follower) unseen(positions []Position, known []rest, first *sighting) [
 		case n.id == present.id && present.id != (FileID{}),
 			slices.ContainsFunc(known, func(r rest) bool { return r.node == n.node }):
 			return false
-		case slices.ContainsFunc(positions, func(p Position) bool { return p.File == n.id }):
+		case slices.ContainsFunc(positions, func(p Position) bool { return p.names(n.id, n.born) }):
 			return true // it was emptied, written to and renamed since
 		case f.seen != 0 && n.born != 0:
 			return !f.dealt(n)
