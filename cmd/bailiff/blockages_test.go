@@ -39,6 +39,10 @@ type blockage struct {
 	// to lose. Unless free is set, it can't be so before.
 	late func(w *blockedWorld, r round) bool
 	free bool
+	// but is what hangs beside it with which something of the second time is lost, as it is
+	// told: what was written to a file that was renamed while the daemon was stopped is not
+	// found without the positions that the database has.
+	but string
 	// reload and start are what is said where they can't be done; empty: they can.
 	reload, start string
 }
@@ -208,7 +212,7 @@ var blockages = []blockage{
 		free: true, // with the second one it may be read before anything hangs
 	},
 	{
-		name: "log-open", jail: ill("log-open", "@H@/open.log"), hangs: []string{"open", "lookup", "getattr"},
+		name: "log-open", jail: ill("log-open", "@H@/open.log"), hangs: []string{"open", "lookup", "getattr"}, but: "database",
 		args: func(w *blockedWorld) { w.write("under/log-open/open.log", "") },
 		begin: func(w *blockedWorld, r round) { // the old one is open
 			if err := os.Rename(w.path("under/log-open/open.log"), w.path(fmt.Sprintf("under/log-open/open.log.%d", 4-r.n))); err != nil {
