@@ -302,7 +302,18 @@ var blockages = []blockage{
 	},
 	{
 		name: "config", hangs: []string{"all"},
-		args:   func(w *blockedWorld) { w.conf = "under/config" },
+		args: func(w *blockedWorld) { w.conf = "under/config" },
+		begin: func(w *blockedWorld, r round) {
+			if r.n == 3 {
+				return // there is nobody to ask yet
+			}
+			w.answers("a client that looks there for the socket", promisedAnswer, func() error {
+				if out, code := w.run("fail2ban-client", "-c", w.path("h/config"), "ping"); code != 0 {
+					return fmt.Errorf("%s", out)
+				}
+				return nil
+			})
+		},
 		reload: "no answer for @H@", start: "no answer for @H@",
 	},
 	{
