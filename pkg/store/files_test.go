@@ -432,3 +432,25 @@ func TestNoSharedMemory(t *testing.T) {
 		}
 	}
 }
+
+// TestLockInChildren: a program that is about to be run has what is open for a moment, and
+// with it a database's lock. A daemon that was closed gives it back all the same.
+func TestLockInChildren(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	s, err := Open(path, clock.System())
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := syscall.Dup(int(s.lock.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(path, clock.System()); err != nil {
+		t.Fatal("after it was closed:", err)
+	}
+	syscall.Close(child)
+	s.Close()
+}
