@@ -116,7 +116,7 @@ func (w *world) quiet() error {
 
 // standstill is for how long nothing changes before it is believed that something was
 // lost. It does not make anything wrong right that was not told.
-const standstill = 500 * time.Millisecond
+const standstill = 4 * time.Second
 
 // look asks everybody. What the jail does now and then, it does at once.
 func (w *world) look() (*shot, error) {
@@ -288,7 +288,7 @@ func (w *world) believe(got *shot, more bool) error {
 	for id, left := range got.list {
 		w.m.ends[id], w.m.starts[id] = was.now+left, was.now+left-was.banTime
 		if start, ok := was.starts[id]; ok {
-			w.m.starts[id] = start
+			w.m.starts[id] = start + w.m.ends[id] - was.ends[id] // another line led to it, perhaps
 		} else if !more {
 			return fmt.Errorf("%s is banned, and should not be, though something was lost", id)
 		}

@@ -441,7 +441,7 @@ func (w *world) crash(a, b int) error {
 		}
 	}
 	w.noteBare()
-	bare := w.bare || w.stored != nil
+	bare, fresh := w.bare || w.stored != nil, w.stored != nil && w.several // the database doesn't know it
 	if w.stored != nil { // what was written since is read again
 		w.m = w.stored.at(w.m.now)
 		w.unread = append(w.storedLines, w.unread...)
@@ -453,7 +453,7 @@ func (w *world) crash(a, b int) error {
 	if err := w.kill(); err != nil {
 		return err
 	}
-	w.bare = bare
+	w.bare, w.fresh = bare, fresh
 	w.dbUp()
 	w.accept()
 	return nil
