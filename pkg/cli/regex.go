@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
+	"bailiff/pkg/eventlog"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/source"
 )
@@ -223,7 +225,7 @@ func (o *regexOptions) warn(format string, args ...any) {
 // warns reports whether --log-level asks for warnings.
 func (o *regexOptions) warns() bool {
 	level, err := config.ParseLogLevel(o.logLevel)
-	return err == nil && level != "CRITICAL" && level != "ERROR"
+	return err == nil && eventlog.ParseLevel(level) <= slog.LevelWarn
 }
 
 // warnUndated says, once, that a line without a time of its own has a failure.

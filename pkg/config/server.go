@@ -6,6 +6,7 @@ import (
 	"math"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"bailiff/pkg/action"
@@ -240,6 +241,9 @@ func (l *loader) database(raw rawDatabase, fail func(string, ...any) func(...str
 // ParseLogLevel reads one of fail2ban's levels, in any case.
 func ParseLogLevel(s string) (string, error) {
 	level := strings.ToUpper(s)
+	if n, err := strconv.Atoi(level); err == nil && n >= 0 && level[0] != '+' {
+		return level, nil // as Python has it: what is as grave as that
+	}
 	if !slices.Contains(logLevels, level) {
 		return "", fmt.Errorf("log level %q: want %s", s, strings.Join(logLevels, ", "))
 	}

@@ -38,6 +38,9 @@ const (
 // Text is the word as Python's str() has it; empty for a list.
 func (w *Word) Text() string { return w.text }
 
+// IsNumber says that this is a number.
+func (w *Word) IsNumber() bool { return w.kind == anInt || w.kind == aFloat }
+
 // IsList says that this is a list or a tuple of words.
 func (w *Word) IsList() bool { return w.kind == aList || w.kind == aTuple }
 

@@ -21,6 +21,9 @@ func (d *Daemon) addJail(c *command) (any, error) {
 	if len(c.words) > 2 {
 		backend = c.word(2)
 	}
+	if name == "--all" {
+		return nil, pyError("Exception", "Reserved name "+control.ReprString(name))
+	}
 	if name == "" || strings.ContainsAny(name, " \t\n/") || len(name) > 200 {
 		return nil, pyError("ValueError", "Invalid jail name "+control.ReprString(name))
 	}
@@ -113,6 +116,10 @@ func (d *Daemon) setSource(j *jail.Jail, what string, c *command) (any, error) {
 		case "ignorecommand":
 			s.IgnoreCommand = value
 		case "ignorecache":
+			if strings.TrimSpace(value) == "" {
+				s.IgnoreCache = nil
+				return nil
+			}
 			k, err := config.ParseIgnoreCache(value)
 			if err != nil {
 				return pyError("ValueError", err.Error())
@@ -175,7 +182,7 @@ func changedMatches(have, of [][]string, add bool) ([][]string, error) {
 			}
 		}
 		switch {
-		case add && at < 0:
+		case add: // one that is there, too: fail2ban has it twice
 			out = append(out, m)
 		case !add && at >= 0:
 			out = append(out[:at], out[at+1:]...)

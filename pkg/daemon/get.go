@@ -30,7 +30,18 @@ func banSeconds(c *config.Jail) any {
 			return int(n.Int)
 		}
 	}
+	if n, err := strconv.Atoi(fmt.Sprint(setting(c, "bantime"))); err == nil && n < 0 && c.BanTime < 0 {
+		return n
+	}
 	return seconds(c.BanTime)
+}
+
+// toldBelow is a number as it was given, where that is less than the least that it can be.
+func toldBelow(c *config.Jail, name string, now, least int) int {
+	if n, err := strconv.Atoi(fmt.Sprint(setting(c, name))); err == nil && n < least && now == least {
+		return n
+	}
+	return now
 }
 
 func stringsList(list []string) control.List {
@@ -142,13 +153,16 @@ func (d *Daemon) getOf(j *jail.Jail, what string, more []string) (any, error) {
 		}
 		return string(s.Filter.UseDNS), nil
 	case "findtime":
+		if n, err := strconv.Atoi(fmt.Sprint(setting(&s, what))); err == nil && n < 0 && s.FindTime < 0 {
+			return n, nil // any such number means the same, and is told as it was given
+		}
 		return seconds(s.FindTime), nil
 	case "bantime":
 		return banSeconds(&s), nil
 	case "maxretry":
-		return s.MaxRetry, nil
+		return toldBelow(&s, what, s.MaxRetry, leastRetry), nil
 	case "maxmatches":
-		return s.MaxMatches, nil
+		return toldBelow(&s, what, s.MaxMatches, leastMatches), nil
 	case "maxlines":
 		return max(s.Filter.MaxLines, 1), nil
 	case "logtimezone":

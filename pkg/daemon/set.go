@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -74,11 +75,20 @@ func (d *Daemon) set(c *command) (any, error) {
 			return nil, pyError("ValueError", (&jail.TooWideError{IP: ban.Name(id), Jail: c.word(1)}).Error())
 		}
 		begun := time.Now()
-		if err := j.Attempt(id, c.rest(4)); err != nil {
+		counts, err := j.Attempt(id, c.rest(4))
+		if err != nil {
 			return nil, err
 		}
 		d.settle(begun, j)
-		return 1, nil
+		return number(counts), nil
+	}
+	switch {
+	case what == "usedns" && !knownDNS(filter.UseDNS(strings.ToLower(c.word(3)))):
+		d.log.With("component", "filter").Error(fmt.Sprintf("Incorrect value %s specified for usedns. Using safe 'no'", control.ReprString(c.word(3))))
+	case what == "addignoreip":
+		for _, ip := range c.rest(3) {
+			d.log.With("component", "filter").Debug(fmt.Sprintf("  Add %s to ignore list (%[1]s)", control.ReprString(ip)))
+		}
 	}
 	if err := j.Change(func(s *config.Jail) error { return change(s, what, c) }); err != nil {
 		var e *control.Exception
@@ -144,9 +154,14 @@ func compileError(err error) error {
 	case !errors.As(err, &x):
 		return pyError("ValueError", err.Error())
 	case x.Err == nil:
-		return pyError("RegexException", "No failure-id group in "+control.ReprString(x.Expanded))
+		return regexError("No failure-id group in " + control.ReprString(x.Expanded))
 	}
-	return pyError("RegexException", fmt.Sprintf("Unable to compile regular expression '%s':\n%v", x.Expanded, x.Err))
+	return regexError(fmt.Sprintf("Unable to compile regular expression '%s':\n%v", x.Expanded, x.Err))
+}
+
+// regexError is fail2ban's own, which its clients load.
+func regexError(text string) error {
+	return &control.Exception{Module: "fail2ban.server.failregex", Class: "RegexException", Args: []any{text}}
 }
 
 // setLog has a jail follow a log, or no longer. The answer names the logs.
@@ -270,6 +285,24 @@ func (d *Daemon) banAs(j *jail.Jail, ips []string) (any, error) {
 	return n, nil
 }
 
+// leastRetry and leastMatches are what less of it comes to.
+const leastRetry, leastMatches = 1, 0
+
+func knownDNS(u filter.UseDNS) bool {
+	return slices.Contains([]filter.UseDNS{filter.DNSYes, filter.DNSWarn, filter.DNSNo, filter.DNSRaw}, u)
+}
+
+// once leaves each of them in once, at its first place.
+func once[T comparable](list []T) []T {
+	out := list[:0]
+	for _, v := range list {
+		if !slices.Contains(out, v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
 // change sets one option of a jail.
 func change(s *config.Jail, what string, c *command) error {
 	value := strings.Join(c.rest(3)[:min(len(c.rest(3)), 1)], "")
@@ -294,6 +327,9 @@ func change(s *config.Jail, what string, c *command) error {
 	}
 	expressions := func(list *[]filter.Expr, add bool) error {
 		if add {
+			if c.of != nil && len(c.of.Words) > 3 && c.of.Words[3].IsNumber() {
+				return pyError("TypeError", "an expression is text, not "+value)
+			}
 			*list = append(slices.Clone(*list), filter.Expr{Text: value})
 			return nil
 		}
@@ -308,18 +344,28 @@ func change(s *config.Jail, what string, c *command) error {
 		return nil
 	}
 	switch what {
-	case "maxretry":
-		return integer(&s.MaxRetry, 1)
-	case "maxmatches":
-		return integer(&s.MaxMatches, 0)
+	case "maxretry", "maxmatches":
+		// fail2ban takes any number: less than one failure is as good as one.
+		n := 0
+		if err := integer(&n, math.MinInt); err != nil {
+			return err
+		}
+		if what == "maxretry" {
+			s.MaxRetry = max(n, leastRetry)
+		} else {
+			s.MaxMatches = max(n, leastMatches)
+		}
+		s.Settings = withSetting(s.Settings, what, strconv.Itoa(n)) // it is told as it was given
 	case "maxlines":
 		return integer(&s.Filter.MaxLines, 1)
-	case "findtime":
-		return span(&s.FindTime)
-	case "bantime":
-		err := span(&s.BanTime)
-		if err == nil && s.BanTime == config.LongestTime {
-			s.Settings = withSetting(s.Settings, "bantime", value) // it is told as it was given
+	case "findtime", "bantime":
+		to := &s.FindTime
+		if what == "bantime" {
+			to = &s.BanTime
+		}
+		err := span(to)
+		if err == nil && (*to < 0 || *to == config.LongestTime) {
+			s.Settings = withSetting(s.Settings, what, value) // it is told as it was given
 		}
 		return err
 	case "addignoreip":
@@ -330,6 +376,7 @@ func change(s *config.Jail, what string, c *command) error {
 				return pyError("ValueError", err.Error())
 			}
 		}
+		ignore.Prefixes, ignore.Names, ignore.Files = once(ignore.Prefixes), once(ignore.Names), once(ignore.Files)
 		s.Ignore = ignore
 	case "delignoreip":
 		var gone config.IgnoreList
@@ -347,11 +394,10 @@ func change(s *config.Jail, what string, c *command) error {
 	case "ignoreself":
 		s.Ignore.Self = config.Truth(value)
 	case "usedns":
-		u := filter.UseDNS(strings.ToLower(value))
-		if !slices.Contains([]filter.UseDNS{filter.DNSYes, filter.DNSWarn, filter.DNSNo, filter.DNSRaw}, u) {
-			return pyError("ValueError", "usedns "+control.ReprString(value)+": want yes, warn, no or raw")
+		s.Filter.UseDNS = filter.UseDNS(strings.ToLower(value))
+		if !knownDNS(s.Filter.UseDNS) {
+			s.Filter.UseDNS = filter.DNSNo
 		}
-		s.Filter.UseDNS = u
 	case "datepattern":
 		s.Filter.DatePattern = []string{value}
 	case "logtimezone":

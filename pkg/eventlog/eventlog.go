@@ -41,6 +41,14 @@ var levelNames = map[slog.Level]string{
 
 // ParseLevel returns the level of one of fail2ban's names; unknown ones are INFO.
 func ParseLevel(name string) slog.Level {
+	if n, err := strconv.Atoi(name); err == nil {
+		name = "CRITICAL"
+		for _, l := range pythonLevels {
+			if n <= l.number {
+				name = l.name
+			}
+		}
+	}
 	for level, n := range levelNames {
 		if n == strings.ToUpper(name) {
 			return level
@@ -48,6 +56,12 @@ func ParseLevel(name string) slog.Level {
 	}
 	return LevelInfo
 }
+
+// pythonLevels are the numbers that fail2ban has for levels.
+var pythonLevels = []struct {
+	number int
+	name   string
+}{{50, "CRITICAL"}, {40, "ERROR"}, {30, "WARNING"}, {25, "NOTICE"}, {20, "INFO"}, {10, "DEBUG"}, {7, "TRACEDEBUG"}, {5, "HEAVYDEBUG"}}
 
 // Handler is the slog.Handler.
 type Handler struct {

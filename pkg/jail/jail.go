@@ -434,6 +434,9 @@ func (j *Jail) counted(q found) {
 	for more := j.retries(q); more > 1 && !due; more-- {
 		n, due = j.window.Add(id, at)
 	}
+	if log.Enabled(context.Background(), slog.LevelDebug) {
+		log.With("component", "failmanager").Debug(fmt.Sprintf("Total # of detected failures: %d. Current failures (IP:count): %s:%d", j.window.Total(), ban.Name(id), n))
+	}
 	j.failuresChanged(id)
 	j.keepLines(id, q.failure.Lines)
 	j.keepGroups(q)

@@ -114,9 +114,14 @@ func (j *Jail) Expressions() (Expressions, error) {
 	})
 }
 
-// Attempt counts failures by hand, one for each line, or one without lines.
-func (j *Jail) Attempt(id netip.Prefix, lines []string) error {
-	return j.do(func(j *Jail) {
+// Attempt counts failures by hand, one for each line, or one without lines, and none of
+// whom is ignored.
+func (j *Jail) Attempt(id netip.Prefix, lines []string) (counts bool, err error) {
+	return command(j, func(j *Jail) (bool, error) {
+		if why := j.view.Rules().Why(id); why.Some() {
+			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(id), why.Log()))
+			return false, nil
+		}
 		at := j.deps.Clock.Now()
 		j.log.Info(fmt.Sprintf("[%s] Attempt %s - %s", j.Config.Name, ban.Name(id), wall(j.deps.Clock.ToWall(at))))
 		if len(lines) == 0 {
@@ -125,6 +130,7 @@ func (j *Jail) Attempt(id netip.Prefix, lines []string) error {
 		for _, l := range lines {
 			j.consider(found{id: id, at: at, failure: filter.Failure{Addr: id, Lines: []filter.Line{{After: l}}}})
 		}
+		return true, nil
 	})
 }
 
