@@ -90,6 +90,15 @@ func fail2banClient(self string, given []string, stdin io.Reader, stdout, stderr
 		}
 		fmt.Fprintln(stdout, n)
 		return 0
+	}
+	if !isDir(o.dir) {
+		switch cmd := f.Args(); {
+		case *dump || *pretty || *test || f.Changed("dump-pretty"), len(cmd) > 0 && (cmd[0] == "start" || cmd[0] == "reload"):
+			o.complain("%s", noDir(o.dir))
+			return exitFail2ban
+		}
+	}
+	switch {
 	case *dump || *pretty || f.Changed("dump-pretty"):
 		return o.dump(!*dump)
 	case *test:
@@ -105,7 +114,7 @@ func fail2banClient(self string, given []string, stdin io.Reader, stdout, stderr
 		return exitFail2ban
 	}
 	if len(cmd) == 1 && cmd[0] == "start" && *foreground {
-		return fail2banServer([]string{"-f", "-c", o.dir, "-s", o.socket}, stdout, stderr)
+		return fail2banServer(given, stdout, stderr)
 	}
 	if !o.command(cmd) {
 		return exitFail2ban
@@ -117,6 +126,22 @@ func fail2banClient(self string, given []string, stdin io.Reader, stdout, stderr
 func clientHelp(w io.Writer, f *pflag.FlagSet) {
 	fmt.Fprintf(w, "Usage: fail2ban-client [OPTIONS] <COMMAND>\n\nAsk and steer a running server, bailiff's or fail2ban's.\n\nOptions:\n%s\nCommand:\n", f.FlagUsages())
 	printClientCommands(w)
+	fmt.Fprint(w, reportBugs)
+}
+
+// reportBugs ends the help of fail2ban's programs.
+const reportBugs = "\nReport bugs to bailiff's issue tracker: they are not fail2ban's.\n"
+
+// noDir is what fail2ban says of a directory of the configuration that is not there.
+func noDir(dir string) string { return "Base configuration directory " + dir + " does not exist" }
+
+func isDir(path string) bool {
+	is := false
+	known := safefile.Within(pathsMost, func() {
+		fi, err := os.Stat(path)
+		is = err == nil && fi.IsDir()
+	})
+	return !known || is
 }
 
 // problems reads the configuration as a server does that starts or reloads, and says what
@@ -238,6 +263,10 @@ func (o *clientOptions) command(cmd []string) bool {
 			return false
 		}
 		return o.start()
+	case "stop":
+		if len(cmd) == 1 {
+			return o.send([]any{"stop"}, true) && o.gone()
+		}
 	case "reload":
 		return o.reload(cmd[1:])
 	}
@@ -265,6 +294,20 @@ func (o *clientOptions) waitFor(alive bool) bool {
 			return true
 		}
 	}
+	return false
+}
+
+// gone waits until nobody listens any more: who asks next is not to meet a server that
+// is about to end.
+func (o *clientOptions) gone() bool {
+	for end := time.Now().Add(o.wait()); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		c, err := control.DialFail2ban(o.socket, time.Second)
+		if err != nil {
+			return true
+		}
+		c.Close()
+	}
+	o.complain("The server said that it stops, and still listens on %s", o.socket)
 	return false
 }
 

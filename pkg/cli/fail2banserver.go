@@ -26,7 +26,7 @@ func fail2banServer(given []string, stdout, stderr io.Writer) int {
 	f.CountP("verbose", "v", "more messages")
 	f.BoolP("quiet", "q", false, "fewer messages")
 	f.Bool("async", false, "start the server and don't wait")
-	f.Float64("timeout", 30, "`seconds` to wait for the server")
+	timeout := f.Float64("timeout", 30, "`seconds` to wait for the server")
 	target := f.String("logtarget", "", "`file`, STDOUT, STDERR or SYSLOG, over that of fail2ban.conf")
 	foreground := f.BoolP("foreground", "f", false, "run in the foreground")
 	test := f.BoolP("test", "t", false, "read the configuration, report every error, start nothing")
@@ -42,7 +42,7 @@ func fail2banServer(given []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	switch {
 	case *help:
-		fmt.Fprintf(stdout, "Usage: fail2ban-server [OPTIONS] [start]\n\nRun the daemon on fail2ban's configuration.\n\nOptions:\n%s", f.FlagUsages())
+		fmt.Fprintf(stdout, "Usage: fail2ban-server [OPTIONS] [start]\n\nRun the daemon on fail2ban's configuration.\n\nOptions:\n%s%s", f.FlagUsages(), reportBugs)
 		return 0
 	case *version:
 		fmt.Fprintln(stdout, "Fail2Ban v"+fail2ban.Version)
@@ -50,6 +50,9 @@ func fail2banServer(given []string, stdout, stderr io.Writer) int {
 	case *short:
 		fmt.Fprintln(stdout, fail2ban.Version)
 		return 0
+	case !isDir(*dir) && (f.NArg() == 0 || f.Arg(0) == "start"):
+		(&clientOptions{err: stderr}).complain("%s", noDir(*dir))
+		return exitFail2ban
 	case *test:
 		return (&clientOptions{dir: *dir, out: stdout, err: stderr}).test()
 	case f.NArg() > 1 || f.NArg() == 1 && f.Arg(0) != "start":
@@ -63,11 +66,20 @@ func fail2banServer(given []string, stdout, stderr io.Writer) int {
 		}
 		return 0
 	default:
-		o := &clientOptions{dir: *dir, socket: *socket, pidFile: *pidFile, out: stdout, err: stderr}
+		o := &clientOptions{dir: *dir, socket: *socket, pidFile: *pidFile, timeout: *timeout, out: stdout, err: stderr}
 		o.paths()
-		if *force && !o.ping() {
+		switch {
+		case o.ping():
+			o.complain("Server already running")
+			return exitFail2ban
+		case *force:
 			o.removeLeft()
 		}
+		go func() { // as fail2ban's does, when all jails have started
+			if o.waitFor(true) {
+				o.send([]any{"server-status"}, true)
+			}
+		}()
 		// It is looked for by this name (pgrep -x fail2ban-server), not by that of its file.
 		_ = os.WriteFile("/proc/self/comm", []byte(*name), 0)
 		args := []string{"run", "--config", *dir}
