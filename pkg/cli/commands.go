@@ -361,7 +361,7 @@ func checkCommand() *cobra.Command {
   bailiff check --config ./my-config`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := config.Load(load)
+			cfg, err := config.LoadWithin(startMost, load)
 			if err != nil {
 				return err
 			}
