@@ -18,6 +18,82 @@ import (
 // is not what the log begins with, that was emptied, and what the copy holds was not read,
 // or it would have been noticed.
 
+// emptied goes back to the beginning of a file that was emptied, and may have been
+// written to since. What was not read of it yet may stand in a copy.
+func (f *follower) emptied(r *lineReader) bool {
+	was, p := r.memory(), place{r.first, r.offset, r.before} // as it was
+	size := int64(0)
+	if fi, err := r.file.Stat(); err == nil {
+		size = fi.Size()
+	}
+	unread := int64(0)
+	if r == f.cur {
+		unread = max(0, f.look.most.Swap(0)-r.offset)
+	}
+	f.src.emptied(p)
+	if yes, at, known := was.repeated(r.file, size); yes && known {
+		r.rewind()
+		r.offset, r.until = at, size
+		r.was, r.wasAt = was, time.Now() // it may not be at its end yet
+		f.goesOn(r)
+		return true
+	}
+	r.rewind()
+	since, copied := looked{modified: r.dry}, false
+	if p.offset > 0 {
+		if c := f.copied(p, r.id); c != nil {
+			since, _ = lookAt(c.file)
+			if fi, err := c.file.Stat(); err == nil && fi.Size() > p.offset {
+				f.note(Event{Text: fmt.Sprintf("file truncated, reading the rest of its copy %s from byte %d", c.file.Name(), p.offset)})
+			}
+			f.old = append(f.old, oldFile{c, time.Now().Add(holdOld)})
+			if !f.send(f.opened(c)) || !f.drain(c) {
+				return false
+			}
+			unread, copied = 0, true
+		}
+		r.was, r.wasAt = was, time.Now()
+	}
+	switch ok, some := f.laterCopies(p, r, since); {
+	case !ok:
+		return false
+	case some:
+		unread, copied = 0, true
+	}
+	text := "file truncated, reading from its beginning"
+	switch {
+	case unread > 0:
+		f.note(Event{Warn: true, Text: fmt.Sprintf("file truncated: %d bytes that were not read yet are lost", unread)})
+	case !copied:
+		text += fmt.Sprintf("; no copy of it was found: if more was written to it than the %d bytes that were read, that is lost", p.offset)
+	}
+	f.note(Event{Text: text})
+	return true
+}
+
+// copied looks beside the log for the copy of a content, and opens it where that was
+// left.
+func (f *follower) copied(p place, of FileID) *lineReader {
+	var found *lineReader
+	for _, n := range neighbours(f.path, false) {
+		if n.id == of || n.size < p.offset || f.reading(n.id) || f.dealt(n) {
+			continue
+		}
+		file, err := n.open()
+		if err != nil {
+			continue
+		}
+		if found != nil || p.before == "" || !p.in(file) || f.src.done(n.id, n.size, file) || !f.src.claim(n.id, f.path) {
+			file.Close()
+			continue
+		}
+		found = newReader(file, f.src.Encoding, n.id, p.offset)
+		found.catchUp = true
+		f.src.reads(found)
+	}
+	return found
+}
+
 // laterCopies reads what was made beside a log of its content after what was read of it
 // last, or after the copy of that; p is how far that was read. some says that there was
 // any; ok is false when ctx ended.

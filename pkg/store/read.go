@@ -152,6 +152,24 @@ func (st *State) failures(db *sql.DB, jail string, offset time.Duration) ([]Fail
 	return out, rows.Err()
 }
 
+// Position is how far a log is accounted for.
+type Position struct {
+	Path       string
+	Dev, Inode uint64 // 0: not known, the position was written by fail2ban
+	FirstLine  string // a sum of the first line (fail2ban's column says MD5, and holds SHA-1); empty: there was none yet
+	Offset     int64
+	Before     string // what stands in the file before Offset, some bytes; empty: not known
+	// Born is when the file came into being, Seen up to when what did beside it is dealt
+	// with: in nanoseconds since 1970, by the file system's clock; 0: not known.
+	Born, Seen int64
+	// Cursor is the journal's place instead, and Time when its entry was stored; of a
+	// file, when it was read so far.
+	Cursor string
+	Time   time.Time
+	// Gone says that the file is read to its end and will not be read again.
+	Gone bool
+}
+
 func (st *State) positions(db *sql.DB, jail string) ([]Position, error) {
 	rows, err := db.Query("SELECT path, dev, inode, firstlinemd5, offset, before, at, born, seen FROM bailiff_logs WHERE jail = ?", jail)
 	if err != nil {
