@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -199,6 +200,105 @@ func TestGroups(t *testing.T) {
 	if in := l.Inside(id("198.51.0.0/16")); len(in) != 5 {
 		t.Errorf("inside: %v", in)
 	}
+}
+
+// TestWindowModel does what comes to a window at random, and to a plain list beside it.
+func TestWindowModel(t *testing.T) {
+	const retries, limit, findTime = 3, 40, 60
+	type one struct {
+		id    netip.Prefix
+		times []float64
+	}
+	for seed := range uint64(20) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		w := NewWindow(retries, findTime*time.Second, limit)
+		var model []one
+		find := func(p netip.Prefix) int {
+			return slices.IndexFunc(model, func(o one) bool { return o.id == p })
+		}
+		for step := range 5000 {
+			now := float64(step)
+			p := id(fmt.Sprintf([]string{"192.0.2.%d", "2001:db8::%x", "::ffff:192.0.2.%d"}[r.IntN(3)], r.IntN(30)))
+			switch r.IntN(20) {
+			case 0:
+				i := find(p)
+				if got := w.Forget(p); got != (i >= 0) {
+					t.Fatalf("seed %d, step %d: forget %v: %v", seed, step, p, got)
+				}
+				if i >= 0 {
+					model = slices.Delete(model, i, i+1)
+				}
+			case 1:
+				var want []netip.Prefix
+				for len(model) > 0 && now-model[0].times[len(model[0].times)-1] > findTime {
+					want, model = append(want, model[0].id), model[1:]
+				}
+				if got := w.Expire(at(now)); !slices.Equal(got, want) {
+					t.Fatalf("seed %d, step %d: expired %v, want %v", seed, step, got, want)
+				}
+			default:
+				when := now - float64(r.IntN(3)*r.IntN(30)) // now and then a late one
+				o := one{id: p}
+				if i := find(p); i >= 0 {
+					o = model[i]
+					model = slices.Delete(model, i, i+1)
+				} else if len(model) == limit {
+					model = model[1:]
+				}
+				o.times = append(slices.Clone(o.times), when)
+				slices.Sort(o.times)
+				o.times = o.times[max(len(o.times)-retries, 0):]
+				count := 0
+				for _, x := range o.times {
+					if x >= o.times[len(o.times)-1]-findTime {
+						count++
+					}
+				}
+				if count < retries {
+					model = append(model, o)
+				}
+				if got, due := w.Add(p, at(when)); got != count || due != (count >= retries) {
+					t.Fatalf("seed %d, step %d: %v: %d %v, want %d", seed, step, p, got, due, count)
+				}
+			}
+			i := 0
+			w.Each(func(p netip.Prefix, times []int64) {
+				if i >= len(model) || model[i].id != p || len(times) != len(model[i].times) || !TimeOf(times[0]).Equal(at(model[i].times[0])) {
+					t.Fatalf("seed %d, step %d: no. %d is %v %v", seed, step, i, p, times)
+				}
+				i++
+			})
+			if i != len(model) || w.Len() != len(model) || w.Count(p) != len(w.Times(p)) {
+				t.Fatalf("seed %d, step %d: %d entries, want %d", seed, step, i, len(model))
+			}
+		}
+	}
+}
+
+// TestWindowMemory: an address with one failure takes at most 150 bytes of a full
+// window, and what a flood took is given back.
+func TestWindowMemory(t *testing.T) {
+	used := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := used()
+	w := NewWindow(5, 10*time.Minute, 0)
+	for i := range 3 * DefaultTracked {
+		w.Add(id(fmt.Sprintf("2001:db8:%x::%x", i>>16, i&0xffff)), at(float64(i)/1000))
+	}
+	if each := (used() - before) / DefaultTracked; each > 150 || w.Len() != DefaultTracked {
+		t.Errorf("%d bytes for each of %d", each, w.Len())
+	}
+	if n := len(w.Expire(at(1e6))); n != DefaultTracked || w.Len() != 0 {
+		t.Errorf("%d forgotten, %d left", n, w.Len())
+	}
+	if left := used() - before; left > 1<<20 {
+		t.Errorf("%d bytes are left", left)
+	}
+	runtime.KeepAlive(w)
 }
 
 func BenchmarkWindow(b *testing.B) {

@@ -12,14 +12,20 @@ import (
 
 // Window counts failures: an address is due for a ban when maxretry of them lie
 // within findtime, by the lines' own times.
+//
+// Who attacks chooses how many addresses there are, so one of them takes little: entries
+// lie in one piece, are told by their place in it, and hold a single failure themselves.
 type Window struct {
 	maxRetry int
 	findTime time.Duration
 	limit    int
-	entries  map[netip.Prefix]*entry
+	index    map[key]int32
 	// entries in the order of their last failure, the oldest first, so that
-	// forgetting is cheap: a ring through root.
-	root entry
+	// forgetting is cheap: a ring through the first of them, which is nobody's. Those
+	// that are free are chained by next, from free on.
+	entries []entry
+	free    int32   // 0: none is
+	times   []int64 // of the entry at hand
 
 	total int // failures ever counted
 
@@ -28,14 +34,43 @@ type Window struct {
 	Evicted func(netip.Prefix)
 }
 
+// key is a netip.Prefix without pointers, in little more than half of its size.
+type key struct {
+	addr [16]byte
+	bits uint8
+	is4  bool
+}
+
+func keyOf(p netip.Prefix) key {
+	return key{p.Addr().As16(), uint8(p.Bits()), p.Addr().Is4()}
+}
+
+func (k key) prefix() netip.Prefix {
+	a := netip.AddrFrom16(k.addr)
+	if k.is4 {
+		a = a.Unmap()
+	}
+	return netip.PrefixFrom(a, int(k.bits))
+}
+
+// entry is an address. Its failures are ascending, at most maxRetry, as that was then; in
+// microseconds since 1970.
 type entry struct {
-	id         netip.Prefix
-	times      []int64 // ascending, at most maxRetry, as that was then; in microseconds since 1970
-	prev, next *entry
+	key        key
+	prev, next int32
+	first      int64
+	rest       []int64
+}
+
+func (e *entry) last() int64 {
+	if n := len(e.rest); n > 0 {
+		return e.rest[n-1]
+	}
+	return e.first
 }
 
 // DefaultTracked is how many addresses a window holds before it forgets the one
-// that was quiet for longest: about 20 MB at maxretry 5.
+// that was quiet for longest: about 14 MB with a failure each, 18 MB with four.
 const DefaultTracked = 100_000
 
 // NewWindow makes an empty window. limit is the greatest number of addresses
@@ -44,58 +79,99 @@ func NewWindow(maxRetry int, findTime time.Duration, limit int) *Window {
 	if limit <= 0 {
 		limit = DefaultTracked
 	}
-	w := &Window{maxRetry: max(maxRetry, 1), findTime: findTime, limit: limit, entries: map[netip.Prefix]*entry{}}
-	w.root.prev, w.root.next = &w.root, &w.root
+	w := &Window{maxRetry: max(maxRetry, 1), findTime: findTime, limit: limit}
+	w.clear()
 	return w
 }
+
+func (w *Window) clear() { w.index, w.entries, w.free = map[key]int32{}, make([]entry, 1), 0 }
 
 // Add counts one failure. It reports how many now lie in the window that ends
 // with the latest of them, and whether the address is due; then its count
 // begins anew.
 func (w *Window) Add(id netip.Prefix, at time.Time) (count int, due bool) {
 	w.total++
-	e := w.entries[id]
-	if e == nil {
-		if len(w.entries) >= w.limit {
+	k := keyOf(id)
+	n, known := w.index[k]
+	times := w.times[:0]
+	if known {
+		times = w.timesOf(n)
+		w.unlink(n)
+		w.link(n)
+	} else {
+		if len(w.index) >= w.limit {
+			oldest := w.entries[0].next
 			if w.Evicted != nil {
-				w.Evicted(w.root.next.id)
+				w.Evicted(w.entries[oldest].key.prefix())
 			}
-			w.remove(w.root.next)
+			w.remove(oldest)
 		}
-		e = &entry{id: id}
-		w.entries[id] = e
-		w.append(e)
-	} else if e.next != &w.root {
-		e.prev.next, e.next.prev = e.next, e.prev
-		w.append(e)
+		n = w.add(k)
 	}
 
 	// Lines may come out of order: put it where it belongs.
-	i, when := len(e.times), at.UnixMicro()
-	for i > 0 && e.times[i-1] > when {
+	i, when := len(times), at.UnixMicro()
+	for i > 0 && times[i-1] > when {
 		i--
 	}
-	e.times = slices.Insert(e.times, i, when)
-	if extra := len(e.times) - w.maxRetry; extra > 0 { // more than one if maxretry was lowered
-		e.times = slices.Delete(e.times, 0, extra)
+	times = slices.Insert(times, i, when)
+	w.times = times
+	if extra := len(times) - w.maxRetry; extra > 0 { // more than one if maxretry was lowered
+		times = times[extra:]
 	}
-	oldest := e.times[len(e.times)-1] - w.findTime.Microseconds()
+	oldest := times[len(times)-1] - w.findTime.Microseconds()
 	first := 0
-	if e.times[0] < oldest {
-		first, _ = slices.BinarySearch(e.times, oldest)
+	if times[0] < oldest {
+		first, _ = slices.BinarySearch(times, oldest)
 	}
-	count = len(e.times) - first
+	count = len(times) - first
 	if count >= w.maxRetry {
-		w.remove(e)
+		w.remove(n)
 		return count, true
 	}
+	e := &w.entries[n]
+	e.first, e.rest = times[0], append(e.rest[:0], times[1:]...)
 	return count, false
 }
 
-// append puts an entry at the end of the ring.
-func (w *Window) append(e *entry) {
-	e.prev, e.next = w.root.prev, &w.root
-	e.prev.next, w.root.prev = e, e
+// add makes an entry, the last of the ring, without a failure.
+func (w *Window) add(k key) int32 {
+	n := w.free
+	if n != 0 {
+		w.free = w.entries[n].next
+	} else {
+		n = int32(len(w.entries))
+		if len(w.entries) == cap(w.entries) { // twice as many, but no more than there may be
+			more := make([]entry, len(w.entries), max(min(2*len(w.entries), w.limit+1), len(w.entries)+1))
+			copy(more, w.entries)
+			w.entries = more
+		}
+		w.entries = append(w.entries, entry{})
+	}
+	w.entries[n] = entry{key: k}
+	w.index[k] = n
+	w.link(n)
+	return n
+}
+
+// timesOf gathers the failures of an entry. They are valid until the next call.
+func (w *Window) timesOf(n int32) []int64 {
+	e := &w.entries[n]
+	w.times = append(append(w.times[:0], e.first), e.rest...)
+	return w.times
+}
+
+// link puts an entry at the end of the ring.
+func (w *Window) link(n int32) {
+	last := w.entries[0].prev
+	w.entries[n].prev, w.entries[n].next = last, 0
+	w.entries[last].next = n
+	w.entries[0].prev = n
+}
+
+func (w *Window) unlink(n int32) {
+	e := &w.entries[n]
+	w.entries[e.prev].next, w.entries[e.next].prev = e.next, e.prev
 }
 
 // Limit changes how many failures within what time are one too many. Who has that many
@@ -106,30 +182,32 @@ func (w *Window) Limit(maxRetry int, findTime time.Duration) {
 
 // Count returns how many failures of an address are kept.
 func (w *Window) Count(id netip.Prefix) int {
-	if e := w.entries[id]; e != nil {
-		return len(e.times)
+	if n, ok := w.index[keyOf(id)]; ok {
+		return 1 + len(w.entries[n].rest)
 	}
 	return 0
 }
 
 // Times returns the failures of an address that lie in the window, ascending.
 func (w *Window) Times(id netip.Prefix) []time.Time {
-	e := w.entries[id]
-	if e == nil {
+	n, ok := w.index[keyOf(id)]
+	if !ok {
 		return nil
 	}
-	out := make([]time.Time, len(e.times))
-	for i, t := range e.times {
+	times := w.timesOf(n)
+	out := make([]time.Time, len(times))
+	for i, t := range times {
 		out[i] = TimeOf(t)
 	}
 	return out
 }
 
 // Each calls f with every address, the one that was quiet for longest first, and its
-// failures as TimeOf reads them. They are not to be kept.
+// failures as TimeOf reads them. They are not to be kept, nor the window to be asked
+// meanwhile.
 func (w *Window) Each(f func(id netip.Prefix, times []int64)) {
-	for e := w.root.next; e != &w.root; e = e.next {
-		f(e.id, e.times)
+	for n := w.entries[0].next; n != 0; n = w.entries[n].next {
+		f(w.entries[n].key.prefix(), w.timesOf(n))
 	}
 }
 
@@ -139,48 +217,51 @@ func TimeOf(t int64) time.Time { return time.UnixMicro(t).UTC() }
 // Restore puts back what Times told before a restart. Addresses come in the order
 // of their last failures.
 func (w *Window) Restore(id netip.Prefix, times []time.Time) {
-	if len(times) == 0 || w.entries[id] != nil || len(w.entries) >= w.limit {
+	k := keyOf(id)
+	if _, known := w.index[k]; known || len(times) == 0 || len(w.index) >= w.limit {
 		return
 	}
-	e := &entry{id: id, times: make([]int64, len(times))}
-	for i, t := range times {
-		e.times[i] = t.UnixMicro()
+	e := &w.entries[w.add(k)]
+	e.first = times[0].UnixMicro()
+	for _, t := range times[1:] {
+		e.rest = append(e.rest, t.UnixMicro())
 	}
-	w.entries[id] = e
-	w.append(e)
 }
 
-func (w *Window) remove(e *entry) {
-	e.prev.next, e.next.prev = e.next, e.prev
-	delete(w.entries, e.id)
+func (w *Window) remove(n int32) {
+	w.unlink(n)
+	delete(w.index, w.entries[n].key)
+	w.entries[n] = entry{next: w.free}
+	w.free = n
+	if len(w.index) == 0 && len(w.entries) > 1000 {
+		w.clear() // what a flood took is given back
+	}
 }
 
 // Forget drops what is known of an address; it reports whether there was any.
 func (w *Window) Forget(id netip.Prefix) bool {
-	e := w.entries[id]
-	if e != nil {
-		w.remove(e)
+	n, ok := w.index[keyOf(id)]
+	if ok {
+		w.remove(n)
 	}
-	return e != nil
+	return ok
 }
 
 // Expire forgets the addresses whose last failure is older than findtime, and
 // returns them.
 func (w *Window) Expire(now time.Time) (forgotten []netip.Prefix) {
-	for e := w.root.next; e != &w.root; {
-		next := e.next
-		if now.UnixMicro()-e.times[len(e.times)-1] <= w.findTime.Microseconds() {
-			break // the ring is in the order of arrival: the rest is younger
+	for {
+		n := w.entries[0].next
+		if n == 0 || now.UnixMicro()-w.entries[n].last() <= w.findTime.Microseconds() {
+			return forgotten // the ring is in the order of arrival: the rest is younger
 		}
-		w.remove(e)
-		forgotten = append(forgotten, e.id)
-		e = next
+		forgotten = append(forgotten, w.entries[n].key.prefix())
+		w.remove(n)
 	}
-	return forgotten
 }
 
 // Len returns the number of addresses with failures in the window.
-func (w *Window) Len() int { return len(w.entries) }
+func (w *Window) Len() int { return len(w.index) }
 
 // Carry has failures counted that were added to the window before this one.
 func (w *Window) Carry(total int) { w.total += total }
