@@ -159,7 +159,7 @@ func bedsOf(path string) (out []bed) {
 
 // listShare is how many times as long as it takes to look through the neighbours this is
 // not done again.
-const listShare = 50
+const listShare = 500
 
 // copies finds the files that came to be beside the log while that stayed the same.
 func (l *lookout) copies() (out []sighting) {
