@@ -176,8 +176,8 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 	j.FindTime, j.BanTime = duration("findtime", wrongFindTime), duration("bantime", func(time.Duration) string { return "" })
 	if text, ok := get("maxretry"); ok {
 		n, err := strconv.Atoi(strings.TrimSpace(text))
-		if err != nil || n < 1 {
-			fail("maxretry", fmt.Errorf("maxretry %q: want a number from 1", text))
+		if err != nil { // from 1 down the first failure bans, as in fail2ban
+			fail("maxretry", fmt.Errorf("maxretry %q: want a number", text))
 		}
 		j.MaxRetry = n
 	}

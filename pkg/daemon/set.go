@@ -249,18 +249,17 @@ func (d *Daemon) logsWithout(j *jail.Jail, path string) (any, error) {
 
 func (d *Daemon) banAs(j *jail.Jail, ips []string) (any, error) {
 	var ids []netip.Prefix
-	var wrong error // what stands before it is banned
-	for _, ip := range ips {
+	for _, ip := range ips { // all of them, or none
 		id, err := ParseIP(ip)
 		if err != nil {
-			wrong = pyError("ValueError", err.Error())
-			break
+			return nil, pyError("ValueError", err.Error())
+		}
+		if iplist.TooWide(id) {
+			return nil, pyError("ValueError", (&jail.TooWideError{IP: ip, Jail: j.Configured.Name}).Error())
 		}
 		ids = append(ids, id)
-		if iplist.TooWide(id) {
-			break
-		}
 	}
+	var wrong error
 	begun, n := time.Now(), 0
 	for _, res := range j.BanEach(ids, false) {
 		var wide *jail.TooWideError

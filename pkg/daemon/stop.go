@@ -1,11 +1,14 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
 
+	"bailiff/pkg/ban"
 	"bailiff/pkg/jail"
 )
 
@@ -102,6 +105,18 @@ func (d *Daemon) asFail2ban() bool {
 	return d.cfg.Fail2ban != nil
 }
 
+// repealed says of a jail of fail2ban's whose bans are lifted since it ends, in
+// fail2ban's words.
+func (d *Daemon) repealed(j *jail.Jail, left jail.Carry) {
+	if !j.Configured.Fail2ban {
+		return
+	}
+	log := d.log.With("component", "actions")
+	for _, b := range left.Bans {
+		log.Log(context.Background(), slog.Level(2), fmt.Sprintf("[%s] Repeal Ban %s", j.Configured.Name, ban.Name(b.ID)))
+	}
+}
+
 // removed says which logs a jail of fail2ban's reads no more.
 func (d *Daemon) removed(j *jail.Jail) {
 	if !j.Configured.Fail2ban || j.Configured.Journal != nil {
@@ -116,6 +131,9 @@ func (d *Daemon) removed(j *jail.Jail) {
 func (d *Daemon) stopped(name string, j *jail.Jail, by time.Time) {
 	d.removed(j)
 	kept := j.Stop(d.opts.FlushOnStop)
+	if !d.opts.FlushOnStop && j.Configured.Unenforced && len(j.Configured.Actions) > 0 {
+		d.repealed(j, kept)
+	}
 	<-kept.Close(by)
 	text := fmt.Sprintf("Jail '%s' stopped", name)
 	if n := len(kept.Bans); n > 0 && d.fw != nil && !j.Configured.Unenforced {

@@ -339,6 +339,10 @@ func (j *Jail) Stop(flush bool) Carry {
 			j.notice("Flush ticket(s) with %s", j.Config.Native.Name)
 		}
 		for _, b := range bans {
+			if j.Config.Fail2ban {
+				j.notice("Repeal Ban %s", ban.Name(b.ID))
+				continue
+			}
 			j.notice("Unban %s", ban.Name(b.ID))
 		}
 		left.Bans = nil
