@@ -236,6 +236,23 @@ func TestRefused(t *testing.T) {
 	if out := g.ask("status", "sshd"); !strings.Contains(out, refused) {
 		t.Errorf("status says nothing of it:\n%s", out)
 	}
+	// A change that the kernel does not take leaves the jail as it is, each time.
+	text, err := os.ReadFile(g.path("bailiff.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.NewReplacer("port = 'all'", "port = '22'", "protocol = 'all'", "protocol = 'tcp'").Replace(string(text))
+	if err := os.WriteFile(g.path("bailiff.toml"), []byte(changed), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if out, err := g.try("reload"); err == nil || !strings.Contains(out, "jail sshd: ") || !strings.Contains(out, "it goes on with its old settings") {
+			t.Errorf("reload: %v %s", err, out)
+		}
+		if out := g.ask("status", "sshd"); !strings.Contains(out, fmt.Sprintf("203.0.113.%d ", n)) {
+			t.Errorf("the jail does not go on:\n%s", out)
+		}
+	}
 	hand.Close()
 	_ = owner.Wait()
 	g.until("the bans are not made", func() bool { return g.has(fmt.Sprintf("203.0.113.%d timeout", n)) })

@@ -230,7 +230,7 @@ func TestExportAtReload(t *testing.T) {
 			return err == nil && slices.Equal(lines, want)
 		})
 	}
-	w.write("etc/bailiff.toml", serverConfig+export+oneJail+two)
+	w.write("etc/bailiff.toml", serverConfig+oneJail+two+export) // behind the jails: they stay as they are
 	if wrong := w.reload(); wrong != "" {
 		t.Fatal(wrong)
 	}
