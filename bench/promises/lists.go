@@ -208,9 +208,10 @@ func (b *bench) neighbours(d *daemon, here *other) error {
 		took, cpu := paired(with[i].took, without[i].took), paired(with[i].cpu, without[i].cpu)
 		b.row(name, measure.Round(measure.Median(without[i].took)), measure.Round(measure.Median(with[i].took)), fmt.Sprintf("%.2f", took), fmt.Sprintf("%.2f", cpu), fmt.Sprintf("less than %.2f", promisedNeighbour),
 			fmt.Sprintf("%.2f", paired(listened[i].took, without[i].took)), fmt.Sprintf("%.2f", paired(listened[i].cpu, without[i].cpu)))
-		// What others do on the machine lets the times by the clock go up and down.
+		// The processor's time tells of a listener. By the clock a machine on which others are
+		// at work tells nothing: everybody's transactions wait for one another.
 		least := float64(slices.Min(with[i].took)) / float64(slices.Min(without[i].took))
-		b.promise(min(took, least) < promisedNeighbour && cpu < promisedNeighbour, "somebody else's `nft -f` in %s takes %.2f times as long with the daemon (the quickest %.2f, processor time %.2f), promised is less than %.2f",
+		b.promise((b.busy() || min(took, least) < promisedNeighbour) && cpu < promisedNeighbour, "somebody else's `nft -f` in %s takes %.2f times as long with the daemon (the quickest %.2f, processor time %.2f), promised is less than %.2f",
 			pick(i == 0, "the daemon's network namespace", "another network namespace"), took, least, cpu, promisedNeighbour)
 	}
 	return nil

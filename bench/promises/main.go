@@ -19,7 +19,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -112,6 +114,17 @@ func load() string {
 	text, _ := os.ReadFile("/proc/loadavg")
 	one, _, _ := strings.Cut(string(text), " ")
 	return one
+}
+
+// busy reports whether others are at work on the machine, too much for what is measured
+// by the clock beside transactions of theirs.
+func (b *bench) busy() bool {
+	n, err := strconv.ParseFloat(load(), 64)
+	if err == nil && n > 2*float64(runtime.NumCPU()) {
+		fmt.Fprintf(os.Stderr, "load %.1f: not judged by the clock\n", n)
+		return true
+	}
+	return false
 }
 
 func run(ctx context.Context, prog, write, only string, quick bool) (err error) {

@@ -18,7 +18,7 @@ import (
 // What docs/bounds.md says that a jail takes whose log tells of more and more addresses,
 // and how many times as long as `wc -l` a log is read.
 const (
-	promisedResident = 120e6
+	promisedResident = 110e6
 	promisedReading  = 25.0
 )
 
