@@ -17,6 +17,13 @@ func (o *clientOptions) dump(pretty bool) int {
 		o.complain("%v", err)
 		return exitFail2ban
 	}
+	if o.verbose > 1 {
+		for _, c := range []*fail2ban.Config{tree.Server, tree.Jail} {
+			if c != nil {
+				o.say("INFO", "Loading files: "+control.Repr(control.List(anys(c.Files))))
+			}
+		}
+	}
 	for _, err := range tree.Errors {
 		o.complain("%v", err)
 	}
@@ -29,6 +36,13 @@ func (o *clientOptions) dump(pretty bool) int {
 		fmt.Fprintln(o.out, prettyRepr(control.List(cmd), 0))
 	}
 	return 0
+}
+
+func anys(list []string) (out []any) {
+	for _, s := range list {
+		out = append(out, s)
+	}
+	return out
 }
 
 // wireCommand is a command with the types that go over the socket.

@@ -33,6 +33,7 @@ type clientOptions struct {
 	level, target        string
 	timeout              float64
 	force                bool
+	verbose              int
 	self                 string // the program's own path
 	name                 string // of the server's process
 	stdin                io.Reader
@@ -57,7 +58,7 @@ func fail2banClient(self string, given []string, stdin io.Reader, stdout, stderr
 	f.Bool("dump-pretty", false, "the same as --dp")
 	test := f.BoolP("test", "t", false, "test the configuration")
 	interactive := f.BoolP("interactive", "i", false, "read commands from standard input")
-	f.CountP("verbose", "v", "more messages")
+	f.CountVarP(&o.verbose, "verbose", "v", "more messages")
 	f.BoolP("quiet", "q", false, "fewer messages")
 	f.BoolVarP(&o.force, "force", "x", false, "start even if something is left over where the socket is to be")
 	f.BoolP("background", "b", true, "start the server in the background")
@@ -70,6 +71,7 @@ func fail2banClient(self string, given []string, stdin io.Reader, stdout, stderr
 	help := f.BoolP("help", "h", false, "print this help")
 	if err := f.Parse(given); err != nil {
 		fmt.Fprintln(stderr, "fail2ban-client:", optionError(err))
+		fmt.Fprintln(stderr, "Usage: fail2ban-client [OPTIONS] <COMMAND>\nfail2ban-client --help tells them all.")
 		return exitFail2ban
 	}
 	switch {
@@ -319,6 +321,10 @@ func (o *clientOptions) start() bool {
 	}
 	if o.force {
 		o.removeLeft()
+	}
+	if fi, err := os.Lstat(o.socket); err == nil && fi.Mode().Type() != os.ModeSocket {
+		o.complain("Fail2ban seems to be in unexpected state (not running but the socket exists): %s is no socket; -x removes it", o.socket)
+		return false
 	}
 	if _, err := fail2ban.ReadTree(o.dir); err != nil { // nothing that could be started
 		o.complain("Failed during configuration: %v", err)

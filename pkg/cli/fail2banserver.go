@@ -35,6 +35,7 @@ func fail2banServer(given []string, stdout, stderr io.Writer) int {
 	help := f.BoolP("help", "h", false, "print this help")
 	if err := f.Parse(given); err != nil {
 		fmt.Fprintln(stderr, "fail2ban-server:", optionError(err))
+		fmt.Fprintln(stderr, "Usage: fail2ban-server [OPTIONS] [start]\nfail2ban-server --help tells them all.")
 		return exitUsage
 	}
 	root := newRoot()

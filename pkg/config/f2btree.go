@@ -84,6 +84,10 @@ func (l *loader) treeServer(server *fail2ban.Config) {
 	for _, other := range []string{"syslogsocket", "socket", "pidfile", "allowipv6"} {
 		get(other)
 	}
+	if s, err := server.Get("Thread", "stacksize", nil); err == nil { // told, and without effect
+		v, _ := server.Raw("Thread", "stacksize", nil)
+		l.cfg.Settings = append(l.cfg.Settings, Setting{"thread.stacksize", s, v.File, v.Line})
+	}
 	l.treeDatabase(get, fail)
 	for _, name := range strings.FieldsFunc(get("environment"), func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
 		if err := action.CheckVariable(name); err != nil {

@@ -142,8 +142,14 @@ func (d *Daemon) serverSetting(name string) (any, error) {
 			return "auto", nil
 		}
 		return d.syslogSocket, nil
-	case "thread":
-		return control.Dict{Keys: []string{"stacksize"}, Values: map[string]any{"stacksize": 0}}, nil
+	case "thread": // of Python's: told as it is configured
+		size := 0
+		for _, s := range d.cfg.Settings {
+			if s.Name == "thread.stacksize" {
+				size, _ = strconv.Atoi(strings.TrimSpace(s.Value))
+			}
+		}
+		return control.Dict{Keys: []string{"stacksize"}, Values: map[string]any{"stacksize": size}}, nil
 	case "dbfile":
 		if d.store == nil {
 			return nil, nil
