@@ -95,7 +95,7 @@ func fail2banClient(self string, given []string, stdin io.Reader, stdout, stderr
 	}
 	if !isDir(o.dir) {
 		switch cmd := f.Args(); {
-		case *dump || *pretty || *test || f.Changed("dump-pretty"), len(cmd) > 0 && (cmd[0] == "start" || cmd[0] == "reload"):
+		case *dump || *pretty || *test || f.Changed("dump-pretty"), len(cmd) > 0 && cmd[0] == "start":
 			o.complain("%s", noDir(o.dir))
 			return exitFail2ban
 		}
@@ -393,7 +393,15 @@ func (o *clientOptions) reload(args []string) bool {
 		o.complain("Could not find server")
 		return false
 	}
-	if jail != "--all" {
+	dir, ours := o.ours()
+	switch {
+	case ours && dir != "":
+		o.dir = dir
+	case !ours && !isDir(o.dir):
+		o.complain("%s", noDir(o.dir))
+		return false
+	}
+	if jail != "--all" && (!ours || dir != "") {
 		tree, err := fail2ban.ReadTree(o.dir)
 		if err == nil && !slices.ContainsFunc(tree.Jails, func(j *fail2ban.Jail) bool { return j.Name == jail }) {
 			o.complain("Failed during configuration: No section: %s", control.ReprString(jail))
@@ -402,19 +410,16 @@ func (o *clientOptions) reload(args []string) bool {
 	}
 	stream := control.List{}
 	var waiting []error
-	if o.ours() { // it reads the configuration itself, and says what can't be done
+	switch {
+	case ours && dir == "": // its configuration is none of fail2ban's
+	case ours: // it reads the configuration itself, and says what can't be done
 		only := jail
 		if jail == "--all" {
 			only = ""
 		}
-		if _, err := fail2ban.ReadTree(o.dir); err != nil {
-			o.complain("Failed during configuration: %v", err)
-			return false
-		}
 		cfg, err := config.LoadWithin(startMost, config.Options{Path: o.dir})
 		if err != nil {
-			o.complain("Failed during configuration: %v", err)
-			return false
+			break // it says so, too, and what becomes of it
 		}
 		waiting = daemon.LookForLogs(cfg)
 		for _, j := range cfg.Jails {
@@ -427,7 +432,7 @@ func (o *clientOptions) reload(args []string) bool {
 				o.complain("Errors in jail '%s'. Skipping...", j.Name)
 			}
 		}
-	} else { // fail2ban's own server does not read the configuration itself
+	default: // fail2ban's own server does not read the configuration itself
 		tree, err := fail2ban.ReadTree(o.dir)
 		if err != nil {
 			o.complain("Failed during configuration: %v", err)
@@ -460,15 +465,17 @@ func (o *clientOptions) removeLeft() {
 	}
 }
 
-// ours asks the server whether it is bailiff's.
-func (o *clientOptions) ours() bool {
+// ours asks the server whether it is bailiff's, and for the directory of fail2ban's
+// configuration that it runs on; empty: on another.
+func (o *clientOptions) ours() (dir string, ours bool) {
 	c, err := control.DialFail2ban(o.socket, time.Second)
 	if err != nil {
-		return false
+		return "", false
 	}
 	defer c.Close()
-	_, err = c.Do([]any{"bailiff"}, time.Second)
-	return err == nil
+	v, err := c.Do([]any{"bailiff", "tree"}, time.Second)
+	dir, _ = v.(string)
+	return dir, err == nil
 }
 
 // send sends a command and prints the answer.

@@ -17,9 +17,13 @@ type NoLogs struct {
 	Skipped bool                   // it was, for that
 }
 
-// ErrNoLogs: none of a jail's logs is there. fail2ban's client fails with these words;
+// NoLogsError: none of a jail's logs is there. fail2ban's client fails with these words;
 // here the jail waits for them.
-var ErrNoLogs = errors.New("Have not found any log file")
+type NoLogsError struct{ Jail string }
+
+func (e *NoLogsError) Error() string {
+	return fmt.Sprintf("Have not found any log file for '%s' jail.", e.Jail)
+}
 
 // LookForLogs looks whether any log of a jail of fail2ban's is there, and does what its
 // settings say where none is: it has the jail read the journal, which it warns of, or
@@ -61,7 +65,7 @@ func (j *Jail) LookForLogs() error {
 		e.Skips, j.NoLogs.Skipped = true, true
 		j.Errors = append(j.Errors, e)
 	default:
-		return fmt.Errorf("%w for '%s' jail.", ErrNoLogs, j.Name)
+		return &NoLogsError{j.Name}
 	}
 	return nil
 }

@@ -171,9 +171,6 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 				text := fmt.Sprintf("jail %s: %s; it goes on with its old settings", c.Name, line)
 				log.Error(text)
 				res.Errors = append(res.Errors, text)
-				if c.Skipped() {
-					res.Skipped++
-				}
 			}
 			continue
 		}

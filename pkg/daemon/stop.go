@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/jail"
 )
 
@@ -99,10 +100,13 @@ func (d *Daemon) shutdown() {
 }
 
 // asFail2ban reports whether the configuration is one of fail2ban's.
-func (d *Daemon) asFail2ban() bool {
+func (d *Daemon) asFail2ban() bool { return d.tree() != nil }
+
+// tree is fail2ban's configuration, if it is one.
+func (d *Daemon) tree() *fail2ban.Tree {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.cfg.Fail2ban != nil
+	return d.cfg.Fail2ban
 }
 
 // repealed says of a jail of fail2ban's whose bans are lifted since it ends, in

@@ -132,6 +132,13 @@ func (d *Daemon) carryOut(c *command) (any, error) {
 	case "version":
 		return fail2ban.Version, nil // some dashboards refuse what they don't know
 	case "bailiff": // so that a client knows whom it talks to
+		if len(c.words) > 1 && c.word(1) == "tree" { // of fail2ban's, if it is one
+			if t := d.tree(); t != nil {
+				dir, err := filepath.Abs(t.Dir)
+				return dir, err
+			}
+			return "", nil
+		}
 		return d.opts.Version, nil
 	case "echo":
 		out := control.List{}
