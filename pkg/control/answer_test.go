@@ -90,3 +90,16 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
+
+func TestAnswerThatHoldsItself(t *testing.T) {
+	if v, err := decodeAnswer([]byte("\x80\x04K\x00]\x94h\x00a\x86.")); err != errDeep {
+		t.Errorf("a list that holds itself: %v, %v", v, err)
+	}
+	bomb := "]\x94" // each list holds the one before ten times
+	for i := range 9 {
+		bomb += "]\x94" + strings.Repeat("h"+string(rune(i))+"a", 10)
+	}
+	if _, err := decodeAnswer([]byte("\x80\x04K\x00" + bomb + "\x86.")); err != errDeep {
+		t.Errorf("ten to the ninth lists: %v", err)
+	}
+}
