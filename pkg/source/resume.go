@@ -179,6 +179,9 @@ func (f *follower) goOn(first *sighting, p Position) bool {
 	f.resumed(r)
 	f.setStatus(r, "")
 	f.note(Event{Text: fmt.Sprintf("following from byte %d, where it was left", r.offset), Begun: true, At: r.offset})
+	if p.File != r.id && !f.send(f.opened(r)) { // it is known by this one from here on
+		return false
+	}
 	return f.replay(r)
 }
 
