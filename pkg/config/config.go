@@ -110,6 +110,9 @@ type Jail struct {
 	Fail2ban bool
 	// Unenforced: Rule is nothing's, what bans is among the actions.
 	Unenforced bool
+	// ByCommands are actions that shut addresses out by commands of their own: the kernel
+	// knows no end of those bans.
+	ByCommands []string
 	// Native is the action of the tree whose work Rule does; nil: none is.
 	Native *action.Definition
 	// Held: the jail reads nothing, and its actions wait, until it is told to begin.

@@ -55,6 +55,9 @@ func (l *loader) treeActions(f *fail2ban.Jail, j *Jail, fail func(string, error)
 			continue
 		}
 		j.Actions = append(j.Actions, def)
+		if isFirewallAction(a.File) {
+			j.ByCommands = append(j.ByCommands, a.Name)
+		}
 		if j.Unenforced && len(j.Rule.Ports) == 0 {
 			commandRule(a, &j.Rule)
 		}

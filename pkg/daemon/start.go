@@ -111,6 +111,9 @@ func (d *Daemon) prepare(c *config.Jail) (*jail.Prepared, error) {
 	for _, w := range c.Warnings {
 		log.Warn(w.Error())
 	}
+	if len(c.ByCommands) > 0 {
+		log.Info(fmt.Sprintf("[%s] %s: bans by commands: they have no end in the kernel should the daemon be killed, and what others do to them is found by actioncheck, within a minute", c.Name, strings.Join(c.ByCommands, ", ")))
+	}
 	for _, e := range c.Faults {
 		log.Error(fmt.Sprintf("[%s] %v", c.Name, e))
 	}
