@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -325,42 +326,51 @@ func TestPlays(t *testing.T) {
 		}
 		name := strings.TrimSuffix(filepath.Base(path), ".play")
 		script, lists, _ := strings.Cut(string(data), "-- differences")
-		for _, r := range all {
-			version, _, _ := strings.Cut(r.Version, "-")
-			t.Run(name+"/"+version, func(t *testing.T) {
-				t.Parallel()
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var wg sync.WaitGroup // the versions at once: they mostly wait
+			for _, r := range all {
+				version, _, _ := strings.Cut(r.Version, "-")
 				want, err := playDifferences(lists, version)
 				if err != nil {
 					t.Errorf("%s: %v", path, err)
 				}
-				lab := netlab.New(fmt.Sprintf("bailiff-play-%s-%s-%d", name, version, os.Getpid()))
-				t.Cleanup(func() {
-					if err := lab.Close(); err != nil {
-						t.Error(err)
-					}
+				wg.Go(func() {
+					t.Run(version, func(t *testing.T) { playOn(t, path, name, script, r, want) })
 				})
-				theirs := newPlayRun(t, lab, "theirs", r.Config, r.Program("fail2ban-server"), r.Program("fail2ban-client"), r.Env())
-				ours := newPlayRun(t, lab, "ours", r.Config, program(t, "fail2ban-server"), program(t, "fail2ban-client"), os.Environ())
-				done := make(chan struct{})
-				go func() { // beside the real one: both mostly wait
-					defer close(done)
-					ours.play(script)
-				}()
-				theirs.play(script)
-				<-done
-				// The form of an address of IPv6 in <HOST> is another one since 1.1.0.
-				older := strings.ReplaceAll(theirs.out.String(), "[0-9a-fA-F]{1,4}::?|::)", "[0-9a-fA-F]{1,4}::?|:)")
-				got := lineDiff(strings.Split(older, "\n"), strings.Split(ours.out.String(), "\n"))
-				if !slices.Equal(got, want) {
-					t.Errorf("%s differs:\n%s\n--- expected\n%s\n--- fail2ban's whole\n%s--- ours\n%s", path, strings.Join(got, "\n"), strings.Join(want, "\n"), theirs.out.String(), ours.out.String())
-				}
-				if n := strings.Count(script, "\nclient ") + strings.Count(script, "\nsh ") + strings.Count(script, "\ndaemonlog "); n < 5 {
-					t.Errorf("%s: only %d things are compared", path, n)
-				}
-				t.Logf("%d lines, %d differences, all of them listed", strings.Count(theirs.out.String(), "\n"), len(got))
-			})
-		}
+			}
+			wg.Wait()
+		})
 	}
+}
+
+// playOn plays a script on a fail2ban and on ours, both with that one's configuration.
+func playOn(t *testing.T, path, name, script string, r references.Fail2ban, want []string) {
+	lab := netlab.New(fmt.Sprintf("bailiff-play-%s-%s-%d", name, r.Suite, os.Getpid()))
+	t.Cleanup(func() {
+		if err := lab.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	theirs := newPlayRun(t, lab, "theirs", r.Config, r.Program("fail2ban-server"), r.Program("fail2ban-client"), r.Env())
+	ours := newPlayRun(t, lab, "ours", r.Config, program(t, "fail2ban-server"), program(t, "fail2ban-client"), os.Environ())
+	done := make(chan struct{})
+	go func() { // beside the real one: both mostly wait
+		defer close(done)
+		ours.play(script)
+	}()
+	theirs.play(script)
+	<-done
+	// The form of an address of IPv6 in <HOST> is another one since 1.1.0.
+	older := strings.ReplaceAll(theirs.out.String(), "[0-9a-fA-F]{1,4}::?|::)", "[0-9a-fA-F]{1,4}::?|:)")
+	got := lineDiff(strings.Split(older, "\n"), strings.Split(ours.out.String(), "\n"))
+	if !slices.Equal(got, want) {
+		t.Errorf("%s differs:\n%s\n--- expected\n%s\n--- fail2ban's whole\n%s--- ours\n%s", path, strings.Join(got, "\n"), strings.Join(want, "\n"), theirs.out.String(), ours.out.String())
+	}
+	if n := strings.Count(script, "\nclient ") + strings.Count(script, "\nsh ") + strings.Count(script, "\ndaemonlog "); n < 5 {
+		t.Errorf("%s: only %d things are compared", path, n)
+	}
+	t.Logf("%d lines, %d differences, all of them listed", strings.Count(theirs.out.String(), "\n"), len(got))
 }
 
 // playDifferences returns the lines that are to differ from a version: those of the list
