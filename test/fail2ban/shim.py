@@ -278,6 +278,9 @@ class Beautifier:
                     request = pickle.loads(request)
                     said = answer if request == list(map(str, self.cmd)) else (0, "pong") if request[0] == "ping" else (0, None)
                     c.sendall(pickle.dumps(said, pickle.HIGHEST_PROTOCOL) + b"<F2B_END_COMMAND>")
+                    if request[0] == "stop":  # nobody listens any more, which the client waits for
+                        listener.shutdown(socket.SHUT_RDWR)
+                        listener.close()
 
         threading.Thread(target=serve, daemon=True).start()
         try:
