@@ -38,6 +38,15 @@ func (l *loader) treeActions(f *fail2ban.Jail, j *Jail, fail func(string, error)
 			fail("action", err)
 			continue
 		}
+		for _, name := range a.Options.Names {
+			if !strings.HasPrefix(name, "action") {
+				continue
+			}
+			if tags := literalTags(a.Options.Values[name]); len(tags) > 0 {
+				v := a.Where(name)
+				j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: %w", f.Name, &Error{v.File, v.Line, fmt.Sprintf("action %s: %s: %s stands in single quotes, in which the shell puts in no values: write it in double quotes", a.Name, name, strings.Join(tags, ", "))}))
+			}
+		}
 		n, ok, err := nativeRule(&def, f.Name)
 		if err != nil {
 			fail("port", err)

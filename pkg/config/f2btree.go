@@ -227,6 +227,9 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 		}
 		j.Journal.Matches, err = journalMatches(match)
 		fail(option, err)
+		if v := f.Where("logpath"); err == nil && len(j.Journal.Matches) == 0 && strings.TrimSpace(value("logpath")) != "" {
+			j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: %w", f.Name, &Error{v.File, v.Line, fmt.Sprintf("logpath is not read: backend = %s reads the journal, and all of it, since there is no journalmatch; for the file set backend = auto in [%s]", value("backend"), f.Name)}))
+		}
 	}
 	if backend := cmp.Or(strings.TrimSpace(value("backend")), "auto"); strings.HasPrefix(backend, "auto") && truth("systemd_if_nologs", true) {
 		match := value("journalmatch")

@@ -69,3 +69,40 @@ func TestNames(t *testing.T) {
 		t.Errorf("without sets: %v", j.Broken())
 	}
 }
+
+// TestSilentMistakes: what fail2ban does without a word, and nobody means, is warned of.
+func TestSilentMistakes(t *testing.T) {
+	dir := directory(
+		t, "filter.d/f.conf", "[Definition]\nfailregex = ^f <HOST>\n", "action.d/q.conf", "[Definition]\nactionban = x '<matches>'\nactionunban = y \"<F-USER>\" '<ip>'\n",
+		"jail.conf", "[DEFAULT]\nbackend = systemd\n[x]\nenable = yes\nenabled = true\nfilter = f\nlogpath = /x.log\naction = q\n",
+	)
+	cfg := load(t, Options{Path: dir})
+	j := jail(t, cfg, "x")
+	if j.Broken() != nil {
+		t.Fatal(j.Broken())
+	}
+	got := fmt.Sprint(cfg.Warnings, j.Warnings)
+	for _, want := range []string{
+		"jail.conf:4: [x] enable: no such option: did you mean enabled?",
+		"jail.conf:7: logpath is not read: backend = systemd reads the journal",
+		"q.conf:2: action q: actionban: <matches> stands in single quotes",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in %s", want, got)
+		}
+	}
+	if strings.Contains(got, "F-USER") || strings.Contains(got, "<ip>") {
+		t.Error(got)
+	}
+}
+
+func TestLiteralTags(t *testing.T) {
+	for text, want := range map[string]string{
+		"a <matches>": "", "a '<matches>'": "<matches>", `a "<matches>"`: "", `a "'<matches>'"`: "", `a \'<matches>\'`: "",
+		"a 'b' <matches> 'c'": "", "a 'b <F-USER> <ipmatches> <F-USER>'": "<F-USER> <ipmatches>", "a '<ip> <jailmatches>'": "", "it's <matches>": "", `a '\' <matches> '`: "",
+	} {
+		if got := strings.Join(literalTags(text), " "); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
