@@ -153,11 +153,11 @@ func (d *definition) combined(family string, ignore ...string) (*Options, error)
 			}
 			return *v, true
 		}
-		section, option := "Definition", name
-		if other, o, ok := strings.Cut(name, "/"); ok && d.cfg.Sections[other] != nil {
-			section, option = other, o // <section/option>
+		v, ok := d.ofSection(name)
+		var err error
+		if !ok {
+			v, err = d.cfg.Get("Definition", name, d.vars)
 		}
-		v, err := d.cfg.Get(section, option, d.vars)
 		if err != nil {
 			d.memo[name] = nil
 			return "", false
@@ -165,6 +165,33 @@ func (d *definition) combined(family string, ignore ...string) (*Options, error)
 		d.memo[name] = &v
 		return v, true
 	})
+}
+
+// ofSection returns what the file says of <SECTION/OPTION>, whatever was given from outside:
+// so an option in brackets can hold the one that it takes the place of. <known/OPTION> is
+// what a later file replaced, or the option itself.
+func (d *definition) ofSection(name string) (string, bool) {
+	section, option, ok := strings.Cut(name, "/")
+	if !ok {
+		return "", false
+	}
+	option = strings.ToLower(option)
+	switch strings.ToLower(section) {
+	case "known":
+		section = "Definition"
+		if v, ok := d.cfg.known[section][option]; ok {
+			text, err := d.cfg.interpolate(section, option, v, nil, 1)
+			return text, err == nil
+		}
+	case "default":
+		section = "DEFAULT"
+	default:
+		if d.cfg.Sections[section] == nil {
+			return "", false
+		}
+	}
+	text, err := d.cfg.Get(section, option, nil)
+	return text, err == nil
 }
 
 // ReadFilter reads filter.d/NAME of a tree with options from outside.
