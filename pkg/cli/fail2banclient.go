@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -144,64 +145,6 @@ func isDir(path string) bool {
 		is = err == nil && fi.IsDir()
 	})
 	return !known || is
-}
-
-// problems reads the configuration as a server does that starts or reloads, and says what
-// is wrong with it: ok is false where fail2ban's client fails, and waiting are jails whose
-// logs are missing. only is a jail, or empty.
-func (o *clientOptions) problems(only string, skipping string) (waiting []error, ok bool) {
-	cfg, err := config.LoadWithin(startMost, config.Options{Path: o.dir})
-	if err != nil {
-		o.complain("Failed during configuration: %v", err)
-		return nil, false
-	}
-	waiting = daemon.LookForLogs(cfg)
-	ok = true
-	for _, err := range cfg.Errors {
-		o.complain("%v", err)
-		ok = false
-	}
-	for _, j := range cfg.Jails {
-		if only != "" && only != j.Name {
-			continue
-		}
-		for _, w := range j.Warnings {
-			o.warn("%v", w)
-		}
-		if j.NoLogs.Skipped {
-			o.warn("%v", j.Broken()) // it was asked for
-			continue
-		}
-		for _, err := range slices.Concat(j.Errors, j.Faults) {
-			for _, line := range strings.Split(err.Error(), "\n") {
-				o.complain("%s", line)
-			}
-		}
-		switch {
-		case j.Skipped():
-			o.complain("Errors in jail '%s'.%s", j.Name, skipping)
-			ok = ok && skipping != ""
-		case j.Broken() != nil:
-			o.complain("Errors in jail '%s'.", j.Name)
-			ok = false
-		}
-	}
-	return waiting, ok
-}
-
-// test tests the configuration.
-func (o *clientOptions) test() int {
-	waiting, ok := o.problems("", "")
-	for _, err := range waiting {
-		o.complain("Failed during configuration: %v", err)
-		ok = false
-	}
-	if !ok {
-		fmt.Fprintln(o.out, "ERROR: test configuration failed")
-		return exitFail2ban
-	}
-	fmt.Fprintln(o.out, "OK: configuration test is successful")
-	return 0
 }
 
 // pathsMost is how long is waited for the file that says where socket and pid file are:
@@ -478,6 +421,10 @@ func (o *clientOptions) ours() (dir string, ours bool) {
 	return dir, err == nil
 }
 
+// answerMost is how long a command is waited for. Ours answers within 15 seconds, whatever
+// hangs; fail2ban's may take its time for a reload with many bans.
+const answerMost = 2 * time.Minute
+
 // send sends a command and prints the answer.
 func (o *clientOptions) send(args []any, show bool) bool {
 	c, err := control.DialFail2ban(o.socket, o.wait())
@@ -486,9 +433,21 @@ func (o *clientOptions) send(args []any, show bool) bool {
 		return false
 	}
 	defer c.Close()
-	v, err := c.Do(args, 0)
+	limit := answerMost
+	if words := args; words[0] == "ping" && len(words) == 2 {
+		if s, err := strconv.ParseFloat(fmt.Sprint(words[1]), 64); err == nil && s > 0 {
+			limit, args = max(time.Duration(s*float64(time.Second)), time.Nanosecond), words[:1]
+		}
+	}
+	v, err := c.Do(args, limit)
 	var e *control.Exception
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		o.complain("timed out")
+		if limit == answerMost {
+			o.complain("The server has not answered for %v; its log says what it waits for", limit)
+		}
+		return false
 	case errors.As(err, &e):
 		o.complain("NOK: %s", control.Repr(control.Tuple(e.Args[:min(len(e.Args), 2)])))
 		fmt.Fprintln(o.out, errorText(e))
