@@ -152,6 +152,11 @@ func (d *Daemon) serverSetting(name string) (any, error) {
 		return control.Dict{Keys: []string{"stacksize"}, Values: map[string]any{"stacksize": size}}, nil
 	case "dbfile":
 		if d.store == nil {
+			for _, s := range d.cfg.Settings {
+				if s.Name == "dbfile" && s.Value == ":memory:" { // bans outlive their jail, as there
+					return s.Value, nil
+				}
+			}
 			return nil, nil
 		}
 		return d.store.Path(), nil

@@ -52,6 +52,7 @@ func (d *Daemon) replaceNow(name string, c *config.Jail, restart bool) error {
 	left := old.Stop(false)
 	if restart {
 		left.EndActions()
+		left.Banned = len(left.Bans) // it counts anew, as fail2ban's does
 		log.Info(fmt.Sprintf("Jail '%s' stopped", name))
 	}
 	j := next.Start(left)
