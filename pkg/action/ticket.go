@@ -144,6 +144,9 @@ func (t *Ticket) Tag(name string) (string, bool) {
 
 // Group returns a group of the filter.
 func (t *Ticket) Group(name string) (string, bool) {
+	if t.Groups == nil {
+		t.all()
+	}
 	v, ok := t.Groups[name]
 	return v, ok
 }

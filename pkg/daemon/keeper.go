@@ -278,41 +278,57 @@ func (k jailKeeper) Load(name string, now time.Time) (store.State, error) {
 	return state, err
 }
 
-// Merged implements jail.Store. Actions ask, each for itself: they wait for one another,
-// and for the database, and then do without.
+// Merged implements jail.Store.
 func (k *keeper) Merged(name string, id netip.Prefix, overall bool, mostLines int) (failures int, lines []string, last time.Time, known bool, err error) {
+	type answer struct {
+		failures int
+		lines    []string
+		last     time.Time
+		known    bool
+	}
+	a, err := tell(k, func(s *store.Store) (a answer, err error) {
+		a.failures, a.lines, a.last, a.known, err = s.Merged(name, id, overall, mostLines)
+		return a, err
+	})
+	return a.failures, a.lines, a.last, a.known, err
+}
+
+// Captures returns what the filter captured for the last ban of an address in a jail.
+func (k *keeper) Captures(name string, id netip.Prefix) (map[string]string, error) {
+	return tell(k, func(s *store.Store) (map[string]string, error) { return s.Captures(name, id) })
+}
+
+// tell asks the database for what an action tells of. Actions ask, each for itself: they
+// wait for one another, and for the database, and then do without.
+func tell[T any](k *keeper, ask func(*store.Store) (T, error)) (none T, err error) {
 	timer := time.NewTimer(toldMost)
 	defer timer.Stop()
 	slow := fmt.Errorf("database %s: %w", k.Path(), store.ErrSlow)
 	select {
 	case k.told <- struct{}{}:
 	case <-timer.C:
-		return 0, nil, last, false, slow
+		return none, slow
 	}
 	type answer struct {
-		failures int
-		lines    []string
-		last     time.Time
-		known    bool
-		err      error
+		v   T
+		err error
 	}
 	got := make(chan answer, 1)
 	s := k.store.Load()
 	if s == nil {
 		<-k.told
-		return 0, nil, last, false, fmt.Errorf("database %s: %w", k.path, errNotOpen)
+		return none, fmt.Errorf("database %s: %w", k.path, errNotOpen)
 	}
 	go func() {
-		var a answer
-		a.failures, a.lines, a.last, a.known, a.err = s.Merged(name, id, overall, mostLines)
+		v, err := ask(s)
 		<-k.told
-		got <- a
+		got <- answer{v, err}
 	}()
 	select {
 	case a := <-got:
-		return a.failures, a.lines, a.last, a.known, a.err
+		return a.v, a.err
 	case <-timer.C:
-		return 0, nil, last, false, slow
+		return none, slow
 	}
 }
 

@@ -147,6 +147,13 @@ func (j *Jail) known(t *action.Ticket) {
 	if err != nil || !known {
 		return // what the ticket has is all there is
 	}
+	if db, ok := j.earlier().(interface {
+		Captures(name string, id netip.Prefix) (map[string]string, error)
+	}); ok && t.Groups == nil {
+		if groups, err := db.Captures(j.Configured.Name, id); err == nil {
+			t.Groups = groups
+		}
+	}
 	if t.Matches = lines; t.Restored {
 		t.Failures = n
 	}

@@ -173,7 +173,7 @@ func (j *Jail) banned(b ban.Ban) {
 	if j.deps.Store == nil {
 		j.deps.Memory.Add(j.Config.Name, b, lines, j.deps.MaxMatches)
 	}
-	j.event(store.Event{Ban: b, Matches: lines})
+	j.event(store.Event{Ban: b, Matches: lines, Groups: j.kept.groups(b.ID)})
 	j.kept.drop(b.ID)
 	j.changed()
 }

@@ -12,6 +12,8 @@ import (
 type Event struct {
 	Ban     ban.Ban
 	Matches []string // lines of the log that led to it
+	// Groups are what the filter captured, by name, where an action wants it.
+	Groups map[string]string
 	Lifted  bool     // it was lifted by hand
 	// Moved: it is there already, and lasts from Ban.Start to Ban.End now: it ends earlier,
 	// since another one takes its place, or later.
@@ -109,16 +111,13 @@ func (d *Delta) weight() int {
 // Add adds an event. Where the lines of all of them are too much, the earlier ones go
 // without.
 func (d *Delta) Add(e Event) {
-	size := 0
-	for _, l := range e.Matches {
-		size += len(l)
-	}
+	size := linesOf(&e)
 	if len(d.Events) == 0 {
 		d.lines = 0
 	}
 	if d.lines+size > eventLines {
 		for i := range d.Events {
-			d.Events[i].Matches = nil
+			d.Events[i].Matches, d.Events[i].Groups = nil, nil
 		}
 		d.lines = 0
 	}

@@ -73,6 +73,7 @@ func (q *Queue) weigh(d *Delta) {
 		size := linesOf(e)
 		if q.lines+size > linesMost {
 			e.Matches = []string{fmt.Sprintf("[cut: %d lines; the database was behind when it was told of this ban]", len(e.Matches))}
+			e.Groups = nil
 			size = linesOf(e)
 		}
 		q.lines += size
@@ -82,6 +83,9 @@ func (q *Queue) weigh(d *Delta) {
 func linesOf(e *Event) (size int) {
 	for _, l := range e.Matches {
 		size += len(l)
+	}
+	for name, text := range e.Groups {
+		size += len(name) + len(text)
 	}
 	return size
 }

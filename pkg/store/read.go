@@ -286,6 +286,30 @@ func (s *Store) Merged(jail string, id netip.Prefix, overall bool, mostLines int
 	return failures, lines, last, known, rows.Err()
 }
 
+// Captures returns what the filter captured for the last ban of an address in a jail, by
+// name; nil if nothing is known.
+func (s *Store) Captures(jail string, id netip.Prefix) (map[string]string, error) {
+	db, release := s.handle()
+	defer release()
+	var data []byte
+	err := db.QueryRow("SELECT data FROM bips WHERE ip = ? AND jail = ?", ban.Name(id), jail).Scan(&data)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("database %s: %w", s.path, s.suspect(err))
+	}
+	all := map[string]any{}
+	_ = json.Unmarshal(data, &all) // what another program wrote may be anything
+	groups := map[string]string{}
+	for name, v := range all {
+		if text, ok := v.(string); ok && name != "matches" {
+			groups[name] = text
+		}
+	}
+	return groups, nil
+}
+
 // matchText is a line as fail2ban keeps it: a text, or one in three parts around
 // its date.
 func matchText(m any) string {

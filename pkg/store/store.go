@@ -418,11 +418,16 @@ func (w *writer) clear(table, jail string) error {
 }
 
 // ban writes that a ban was made.
-func (w *writer) ban(jail string, b ban.Ban, matches []string) error {
+func (w *writer) ban(jail string, b ban.Ban, matches []string, groups map[string]string) error {
 	if matches == nil {
 		matches = []string{}
 	}
-	data, err := json.Marshal(map[string]any{"matches": matches, "failures": b.Failures})
+	all := map[string]any{}
+	for name, text := range groups { // beside the others, as fail2ban has them
+		all[name] = text
+	}
+	all["matches"], all["failures"] = matches, b.Failures
+	data, err := json.Marshal(all)
 	if err != nil {
 		return err
 	}
@@ -468,7 +473,7 @@ func (w *writer) allBans(d *Delta) error {
 			}
 			continue
 		}
-		if err := w.ban(d.Jail, b, nil); err != nil {
+		if err := w.ban(d.Jail, b, nil, nil); err != nil {
 			return err
 		}
 	}
@@ -528,7 +533,7 @@ func (w *writer) delta(d *Delta) error {
 			}
 			continue
 		}
-		if err := w.ban(d.Jail, e.Ban, e.Matches); err != nil {
+		if err := w.ban(d.Jail, e.Ban, e.Matches, e.Groups); err != nil {
 			return err
 		}
 	}
