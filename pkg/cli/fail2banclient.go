@@ -293,15 +293,40 @@ func (o *clientOptions) start() bool {
 		args = append(args, "--logtarget", o.target)
 	}
 	c := &exec.Cmd{Path: self, Args: args, SysProcAttr: &syscall.SysProcAttr{Setsid: true}}
-	if err := c.Start(); err != nil {
+	why, told, err := os.Pipe() // in which it says why it can't start
+	if err != nil {
+		o.complain("%v", err)
+		return false
+	}
+	defer why.Close()
+	c.ExtraFiles, c.Env = []*os.File{told}, append(os.Environ(), startErrors+"=3")
+	err = c.Start()
+	told.Close()
+	if err != nil {
 		o.complain("%v", err)
 		return false
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- c.Wait() }()
+	failed := func(err error) bool {
+		_ = why.SetReadDeadline(time.Now().Add(time.Second))
+		text, _ := io.ReadAll(io.LimitReader(why, 4096))
+		for line := range strings.Lines(string(text)) {
+			o.complain("%s", strings.TrimSpace(line))
+		}
+		o.complain("Could not start server: %v", err)
+		return false
+	}
 	for end := time.Now().Add(o.wait()); time.Now().Before(end); {
 		if o.ping() {
 			answered := o.send([]any{"server-status"}, true)
+			if !answered {
+				select {
+				case err := <-ended:
+					return failed(err)
+				case <-time.After(5 * time.Second):
+				}
+			}
 			for _, err := range waiting {
 				o.complain("Failed during configuration: %v The other jails have started, and this one waits for its log.", err)
 			}
@@ -309,14 +334,17 @@ func (o *clientOptions) start() bool {
 		}
 		select {
 		case err := <-ended:
-			o.complain("Could not start server: %v", err)
-			return false
+			return failed(err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 	o.complain("Could not start server: it does not answer on %s", o.socket)
 	return false
 }
+
+// startErrors is the variable that names the descriptor in which a server says why it
+// can't start.
+const startErrors = "BAILIFF_START_ERRORS"
 
 // reload has the server read its configuration anew.
 func (o *clientOptions) reload(args []string) bool {

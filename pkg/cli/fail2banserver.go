@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 
 	"github.com/spf13/pflag"
 
@@ -91,5 +92,15 @@ func fail2banServer(given []string, stdout, stderr io.Writer) int {
 		}
 		root.SetArgs(args)
 	}
-	return finish(root.Execute(), stderr)
+	var told *os.File
+	if os.Getenv(startErrors) == "3" {
+		syscall.CloseOnExec(3)
+		told = os.NewFile(3, "errors of the start")
+		os.Unsetenv(startErrors)
+	}
+	err := root.Execute()
+	if err != nil && told != nil {
+		fmt.Fprintln(told, err)
+	}
+	return finish(err, stderr)
 }

@@ -113,6 +113,8 @@ type Jail struct {
 	// ByCommands are actions that shut addresses out by commands of their own: the kernel
 	// knows no end of those bans.
 	ByCommands []string
+	// OthersSets are names of sets (addr-set-NAME) that those commands make.
+	OthersSets []string
 	// Native is the action of the tree whose work Rule does; nil: none is.
 	Native *action.Definition
 	// Held: the jail reads nothing, and its actions wait, until it is told to begin.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -21,8 +22,16 @@ var allCommands = false
 func (l *loader) treeActions(f *fail2ban.Jail, j *Jail, fail func(string, error)) {
 	j.Rule = firewall.Rule{Jail: f.Name, Prefix4: j.Networks.Prefix4, Prefix6: j.Networks.Prefix6}
 	j.Unenforced = true
+	seen := map[string]bool{}
+	alone := oneOnSets(f)
 	for i := range f.Actions {
 		a := &f.Actions[i]
+		if seen[a.Name] {
+			v := f.Should("action")
+			j.Faults = append(j.Faults, &Error{v.File, v.Line, fmt.Sprintf("action %s already exists: the second one is left out; give it a name of its own (actname=…)", a.Name)})
+			continue
+		}
+		seen[a.Name] = true
 		j.Sources = append(j.Sources, a.Files...)
 		if a.Python != "" {
 			def, err := NativeAction(a.Name, a.Python, a.Options)
@@ -52,7 +61,7 @@ func (l *loader) treeActions(f *fail2ban.Jail, j *Jail, fail func(string, error)
 			fail("port", err)
 			continue
 		}
-		if ok && !allCommands && j.Unenforced && l.sameFirewall(n.options) {
+		if ok && alone && !allCommands && j.Unenforced && l.sameFirewall(n.options) {
 			n.rule.Prefix4, n.rule.Prefix6 = j.Rule.Prefix4, j.Rule.Prefix6
 			j.Rule, j.Unenforced, j.Native = n.rule, false, &def
 			for _, p := range n.rule.Protocols {
@@ -66,11 +75,50 @@ func (l *loader) treeActions(f *fail2ban.Jail, j *Jail, fail func(string, error)
 		j.Actions = append(j.Actions, def)
 		if isFirewallAction(a.File) {
 			j.ByCommands = append(j.ByCommands, a.Name)
+			j.OthersSets = append(j.OthersSets, setsOf(&def)...)
 		}
 		if j.Unenforced && len(j.Rule.Ports) == 0 {
 			commandRule(a, &j.Rule)
 		}
 	}
+}
+
+// setName finds the nftables sets that a command changes.
+var setName = regexp.MustCompile(`\baddr6?-set-(\S+)`)
+
+// oneOnSets reports whether no more than one of a jail's actions is about its sets. Where
+// several are, each has rules of its own that look into them, and all are run as they are
+// written.
+func oneOnSets(f *fail2ban.Jail) bool {
+	n := 0
+	for i := range f.Actions {
+		if f.Actions[i].Python != "" {
+			continue
+		}
+		def, err := CommandAction(f.Actions[i].Name, f.Actions[i].Options)
+		if err == nil && slices.Contains(setsOf(&def), f.Name) {
+			n++
+		}
+	}
+	return n <= 1
+}
+
+// setsOf are the jails of whose sets an action's commands are.
+func setsOf(d *action.Definition) (jails []string) {
+	for _, family := range []string{"inet4", "inet6"} {
+		all, err := d.Resolve(family)
+		if err != nil {
+			continue
+		}
+		for _, name := range []string{"actionban", "actionstart"} {
+			for _, m := range setName.FindAllStringSubmatch(all.Values[name], -1) {
+				if !slices.Contains(jails, m[1]) {
+					jails = append(jails, m[1])
+				}
+			}
+		}
+	}
+	return jails
 }
 
 // firewallActions begin the names of actions that shut an address out of ports.
@@ -255,7 +303,7 @@ func nativeFamily(v map[string]string, jail, set string, ip6 bool) (n native, ok
 	}
 	for _, name := range []string{"actionflush", "actionstop", "actioncheck"} {
 		for _, line := range commandLines(v[name]) {
-			if !nftOther.MatchString(line) {
+			if !nftHarmless(line) {
 				return n, false, nil
 			}
 		}

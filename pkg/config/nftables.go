@@ -1,7 +1,7 @@
 package config
 
 import (
-	"path/filepath"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -17,12 +17,30 @@ import (
 
 var (
 	shFor   = regexp.MustCompile(`^for (\w+) in \$\(echo '([^']*)' \| sed 's/,/ /g'\); do$`)
-	shIf    = regexp.MustCompile(`^if \[ (?:'([^']*)'|"([^"]*)") (!?=) (?:'([^']*)'|"([^"]*)") \]; then$`)
+	shIf    = regexp.MustCompile(`^if \[ (?:'([^']*)'|"([^"$\\` + "`" + `]*)") (!?=) (?:'([^']*)'|"([^"$\\` + "`" + `]*)") \]; then$`)
 	shPorts = regexp.MustCompile(`\$\(echo '([^']*)' \| sed s/:/-/g\)`)
-	// nftOther are the lines of what lists, empties and removes: none of that is to be
-	// done by commands where the kernel's sets are ours.
-	nftOther = regexp.MustCompile(`^(\{ )?(\S+) (flush|list|-a list|delete) |^(done|\}|\} \|\| \{|else|fi)$|^for proto in |^if \[ |^\S+ add (set|rule) |^\{ \S+ -a list chain .*\| while read -r hdl; do$`)
+	// nftOther are the lines of what lists, empties and removes, whole: none of that is to
+	// be done by commands where the kernel's sets are ours.
+	nftOther = regexp.MustCompile(`^(?:done|\}|\} \|\| \{|else|fi)$|` +
+		`^(?:\{ )?` + nftProgram + ` (?:-a )?(?:flush|list|delete) (?:set|chain|table|rule) inet [\w. :-]+` +
+		`(?: 2> /dev/null; \} \|\| \{| \| (?:sed -nE|grep -oP) '[^']*'; \} \| while read -r hdl; do| \$hdl; done| \| grep -q '[^']*'| \| grep -q[EP] '[^']*'; \} \|\| \{)?$`)
+	nftPlain = regexp.MustCompile(`^[\w:,.-]+$`)
 )
+
+// nftProgram is nft itself: another file of that name may be anything.
+const nftProgram = `(?:/usr/sbin/|/sbin/|/usr/bin/)?nft`
+
+var isNFT = regexp.MustCompile(`^` + nftProgram + `$`)
+
+// nftHarmless reports whether a line of what lists, empties and removes is as the stock
+// actions have it.
+func nftHarmless(line string) bool {
+	if nftOther.MatchString(line) || shFor.MatchString(line) || shIf.MatchString(line) {
+		return true
+	}
+	words, ok := nftWords(line, map[string]string{"proto": "tcp"})
+	return ok && len(words) > 3 && words[0] == "add" && (words[1] == "set" || words[1] == "rule")
+}
 
 // nftCommands returns the nft commands that a script comes to, each as the words behind
 // "nft". Not ok: there is something in it that is not understood.
@@ -102,7 +120,7 @@ func nftWords(line string, vars map[string]string) ([]string, bool) {
 		return nil, false
 	}
 	words := strings.Fields(line)
-	if len(words) < 3 || filepath.Base(words[0]) != "nft" {
+	if len(words) < 3 || !isNFT.MatchString(words[0]) {
 		return nil, false
 	}
 	if words = words[1:]; words[0] == "--" {
@@ -130,7 +148,7 @@ func chainPriority(words []string) (int, bool) {
 		}
 	}
 	n, err := strconv.Atoi(text)
-	return base + n, err == nil
+	return base + n, err == nil && n >= math.MinInt16 && n <= math.MaxInt16
 }
 
 // take takes over what one command of a start does. It reports whether that is what the
@@ -144,8 +162,9 @@ func (n *native) take(c []string, set string, ip6 bool, rules *int) bool {
 		family, kind = "ip6", "ipv6_addr"
 	}
 	if c[1] == "table" {
+		again := n.options.Table != "" && n.options.Table != c[3]
 		n.options.Table = c[3]
-		return len(c) == 4
+		return len(c) == 4 && !again
 	}
 	if c[3] != n.options.Table || len(c) < 6 {
 		return false
@@ -158,6 +177,9 @@ func (n *native) take(c []string, set string, ip6 bool, rules *int) bool {
 			return false
 		}
 		priority, ok := chainPriority(what[7:end])
+		if n.options.Chain != "" {
+			return false // of several the kernel's sets have one rule only
+		}
 		n.options.Chain = what[0]
 		n.options.Hooks = []firewall.Hook{{Name: what[5], Priority: priority}}
 		return ok && slices.Contains(hookNames, what[5])
@@ -192,10 +214,17 @@ func (n *native) takeMatch(words []string, no int) bool {
 	if len(words) == 0 {
 		return no == 0
 	}
-	list := func(words []string) string {
-		words = slices.DeleteFunc(slices.Clone(words), func(w string) bool { return w == "{" || w == "}" })
-		return strings.Join(words, " ")
+	// A list in braces, or one word; nft knows more, which is not taken for it.
+	plain := words[min(2, len(words)):]
+	if n := len(plain); n > 2 && plain[0] == "{" && plain[n-1] == "}" {
+		plain = plain[1 : n-1]
+	} else if n != 1 {
+		return false
 	}
+	if slices.ContainsFunc(plain, func(w string) bool { return !nftPlain.MatchString(w) }) {
+		return false
+	}
+	list := func([]string) string { return strings.Join(plain, " ") }
 	switch {
 	case len(words) > 2 && words[0] == "meta" && words[1] == "l4proto":
 		n.protocols = append(n.protocols, list(words[2:]))

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -14,6 +15,11 @@ import (
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/references"
 )
+
+// twoChains has two hooks, each with a rule: the kernel's sets of a jail have one.
+const twoChains = "nftables[actionstart=\"<nftables> add table inet f2b-table\n\t<nftables> -- add chain inet f2b-table a \\{ type filter hook input priority -1 \\; \\}" +
+	"\n\t<nftables> add set inet f2b-table <addr_set> \\{ type <addr_type>\\; \\}\n\t<nftables> add rule inet f2b-table a <addr_family> saddr @<addr_set> drop" +
+	"\n\t<nftables> -- add chain inet f2b-table f2b-chain \\{ type filter hook forward priority -1 \\; \\}\n\t<nftables> add rule inet f2b-table f2b-chain <addr_family> saddr @<addr_set> drop\"]"
 
 // nftActions are uses of the stock nftables action; byCommand says that one does what the
 // kernel's sets of a jail don't.
@@ -43,6 +49,18 @@ var nftActions = []struct {
 	{action: `nftables[blocktype="jump elsewhere"]`, byCommand: true},
 	{action: `nftables[actionban="<nftables> add element <table_family> <table> <addr_set> \{ <ip> \}; echo <ip>"]`, byCommand: true},
 	{action: `nftables[actionstart="touch /tmp/x"]`, byCommand: true},
+	{action: `nftables[type=custom, rule_match-custom="tcp dport != 22"]`, byCommand: true},
+	{action: `nftables[type=custom, rule_match-custom="tcp dport 22 ct state new"]`, byCommand: true},
+	{action: `nftables[type=custom, rule_match-custom="meta l4proto tcp tcp dport 22"]`, byCommand: true},
+	{action: `nftables[type=custom, rule_match-custom="tcp dport @ports"]`, byCommand: true},
+	{action: `nftables[type=custom, rule_match-custom="meta l4proto != icmp"]`, byCommand: true},
+	{action: `nftables[actionstop="<nftables> delete set inet f2b-table addr-set-x; touch /tmp/x"]`, byCommand: true},
+	{action: `nftables[actionflush="<nftables> flush set inet f2b-table addr-set-x | touch /tmp/x"]`, byCommand: true},
+	{action: `nftables[actioncheck="if [ -e /tmp/x ]; then"]`, byCommand: true},
+	{action: `nftables[actionstop="/usr/bin/touch delete set inet f2b-table x"]`, byCommand: true},
+	{action: `nftables[nftables="/opt/x/nft"]`, byCommand: true},
+	{action: `nftables[chain_priority=99999999999]`, byCommand: true},
+	{action: twoChains, byCommand: true},
 	{action: `nftables[type=multiport, protocol=all, port="ssh,80"]`, only: "1.1.1"},
 	{action: `nftables[type=allports, protocol=all]`, only: "1.1.1"},
 	{action: `nftables[addr_options=]`, only: "1.1.1"},
@@ -151,6 +169,7 @@ func TestNftCommands(t *testing.T) {
 		"if [ 'all' != \"all\" ]; then\nnft a b c\nelse\nnft d e f\nfi":                          "d e f",
 		"if [ 'all' = 'all' ]; then\nnft a b c\nfi\nnft d e f":                                   "a b c|d e f",
 		"if [ 'a' = 'b' ]; then\nfor p in $(echo 'x' | sed 's/,/ /g'); do\nnft a $p c\ndone\nfi": "",
+		"if [ \"$(uname)\" = \"Linux\" ]; then\nnft a b c\nfi":                                   "-", "if [ \"$p\" = \"x\" ]; then\nnft a b c\nfi": "-", "if [ '$p' = 'x' ]; then\nnft a b c\nfi": "",
 		"nft a b c; rm x": "-", "nft a b c | rm": "-", "nft a $x c": "-", "echo nft a b c": "-", "if [ 'a' = 'b' ]; then\nnft a b c": "-",
 		"done": "-", "else": "-", "fi\nnft a b c": "-", "nft a b c &": "-", "nft a `x` c": "-", "nft a b c > d": "-", "nft a b '": "-", "for p in *; do\nnft a b c\ndone": "-",
 	} {
@@ -161,6 +180,37 @@ func TestNftCommands(t *testing.T) {
 		}
 		if ok != (want != "-") || ok && strings.Join(got, "|") != want {
 			t.Errorf("%q: %q, %v; want %q", text, got, ok, want)
+		}
+	}
+}
+
+// TestSeveralActions: where several actions of a jail are about its sets, all are run as they
+// are written, each has rules of its own; an action's sets of another name are known.
+func TestSeveralActions(t *testing.T) {
+	newest, err := references.Newest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{
+		"nftables[name=x]\n\tnftables-allports[name=x, protocol=udp, blocktype=drop]":         "by commands true: [nftables nftables-allports], faults 0, sets [x x]",
+		"nftables[name=x]\n\tnftables[name=x, blocktype=drop]":                                "by commands true: [nftables], faults 1, sets [x]",
+		"nftables[name=x]\n\tnftables[name=x-udp, actname=udp, protocol=udp, blocktype=drop]": "by commands false: [udp], faults 0, sets [x-udp]",
+		"nftables[name=y]": "by commands true: [nftables-y], faults 0, sets [y]",
+	} {
+		dir := directory(
+			t, "filter.d/f.conf", "[Definition]\nfailregex = ^f <HOST>\n",
+			"jail.conf", "[x]\nenabled = true\nfilter = f\nlogpath = /x.log\naction = "+text+"\n",
+		)
+		if out, err := exec.Command("cp", "-a", filepath.Join(newest.Config, "action.d"), dir).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		j := jail(t, load(t, Options{Path: dir}), "x")
+		var names []string
+		for _, a := range j.Actions {
+			names = append(names, a.Name)
+		}
+		if got := fmt.Sprintf("by commands %v: %v, faults %d, sets %v", j.Unenforced, names, len(j.Faults), j.OthersSets); j.Broken() != nil || got != want {
+			t.Errorf("%q: %v, %s; want %s", text, j.Broken(), got, want)
 		}
 	}
 }

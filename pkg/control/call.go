@@ -2,6 +2,7 @@ package control
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"time"
 )
@@ -28,6 +29,9 @@ func (c *Call) Close() error {
 	return c.conn.Close()
 }
 
+// longestAnswer is how many bytes of an answer are read: more than ours ever sends.
+const longestAnswer = 64 << 20
+
 // Do sends one command. An *Exception is the server's error.
 func (c *Call) Do(args []any, timeout time.Duration) (any, error) {
 	out, err := encodeCommand(args)
@@ -49,7 +53,9 @@ func (c *Call) Do(args []any, timeout time.Duration) (any, error) {
 		}
 		looked = max(0, len(c.buf)-len(endCommand))
 		n, err := c.conn.Read(chunk)
-		c.buf = append(c.buf, chunk[:n]...)
+		if c.buf = append(c.buf, chunk[:n]...); len(c.buf) > longestAnswer {
+			return nil, fmt.Errorf("the server's answer is longer than %d MiB", longestAnswer>>20)
+		}
 		if err != nil && n == 0 {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,7 +45,23 @@ func (d *Daemon) stepped(s clock.Step) {
 // unchanged reports whether a jail is configured as it was. In which year that was read
 // is the jail's own affair.
 func unchanged(was, is *config.Jail) bool {
-	now := *is
+	now, before := *is, *was
 	now.Filter.Year = was.Filter.Year
-	return reflect.DeepEqual(was, &now)
+	for _, j := range []*config.Jail{&now, &before} { // in which line something stands is no setting
+		j.Warnings = nil
+		j.Settings = withoutLines(j.Settings)
+		j.Parts = slices.Clone(j.Parts)
+		for i := range j.Parts {
+			j.Parts[i].Settings = withoutLines(j.Parts[i].Settings)
+		}
+	}
+	return reflect.DeepEqual(&before, &now)
+}
+
+func withoutLines(list []config.Setting) []config.Setting {
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].Line = 0
+	}
+	return list
 }

@@ -54,6 +54,8 @@ func (d *Daemon) keep() *keeper {
 	slow := !opening.await(loadMost, openMost)
 	if slow {
 		log.Error(fmt.Sprintf("database %s: %v The daemon goes on without it: bans are known from the kernel, and logs are read from findtime ago on; what it knows is taken over when it answers", path, store.ErrSlow))
+	} else if slow = s == nil && store.Locked(err); slow { // a reader is enough: a backup, say
+		log.Error(fmt.Sprintf("%v: another program is at it. The daemon goes on without it: bans are known from the kernel, and logs are read from findtime ago on; what it knows is taken over when it is free", err))
 	} else if !k.opened(d, s, err) {
 		return nil
 	}

@@ -227,6 +227,7 @@ func firewallOptions(cfg *config.Config) firewall.Options {
 	opts := cfg.Firewall
 	opts.Others, opts.Waiting = nil, nil
 	for _, j := range cfg.Jails {
+		opts.Others = append(opts.Others, j.OthersSets...)
 		switch {
 		case j.Unenforced:
 			opts.Others = append(opts.Others, j.Name)

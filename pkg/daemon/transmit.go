@@ -147,6 +147,7 @@ func (d *Daemon) carryOut(c *command) (any, error) {
 		}
 		return out, nil
 	case "server-status":
+		d.awaitStart() // a start that fails is not ready
 		return "Server ready", nil
 	case "sleep":
 		seconds, err := strconv.ParseFloat(c.word(1), 64)

@@ -14,7 +14,7 @@ type Event struct {
 	Matches []string // lines of the log that led to it
 	// Groups are what the filter captured, by name, where an action wants it.
 	Groups map[string]string
-	Lifted  bool     // it was lifted by hand
+	Lifted bool // it was lifted by hand
 	// Moved: it is there already, and lasts from Ban.Start to Ban.End now: it ends earlier,
 	// since another one takes its place, or later.
 	Moved bool

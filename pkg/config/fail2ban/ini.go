@@ -276,7 +276,7 @@ func parseINI(file, text string) (*Config, error) {
 		flush()
 		if value[0] == '[' {
 			// Whose options follow can't be known; they are not to be taken for another's.
-			fail(n+1, "%q: want [section]: what follows up to the next one is left out", value)
+			fail(n+1, "%q: want [section]: what follows up to the next one belongs to none", value)
 			section, sectionName = Section{}, value
 			continue
 		}
@@ -346,6 +346,10 @@ func (c *Config) Get(section, option string, vars map[string]string) (string, er
 	return text, nil
 }
 
+// longestValue is how long a value may get by what is filled in: a few lines that name one
+// another can ask for more than there is memory.
+const longestValue = 1 << 20
+
 // maxDepth is Python's: values within values.
 const maxDepth = 10
 
@@ -386,14 +390,18 @@ func (c *Config) interpolate(section, option string, v Value, vars map[string]st
 				return "", fail("%%(%s)s: no such option", name)
 			}
 			if !strings.Contains(inner.Text, "%") {
-				out.WriteString(inner.Text)
+				if out.WriteString(inner.Text); out.Len() > longestValue {
+					return "", fail("%%(%s)s makes it longer than %d bytes", name, longestValue)
+				}
 				continue
 			}
 			text, err := c.interpolate(section, option, inner, vars, depth+1)
 			if err != nil {
 				return "", err
 			}
-			out.WriteString(text)
+			if out.WriteString(text); out.Len() > longestValue {
+				return "", fail("%%(%s)s makes it longer than %d bytes", name, longestValue)
+			}
 		default:
 			return "", fail("%q: '%%' must be followed by '%%' or '(': write %%%% for a percent sign", rest)
 		}

@@ -252,6 +252,26 @@ func TestDebianJails(t *testing.T) {
 	}
 }
 
+// TestGrowingValue: values that name one another don't grow beyond a bound.
+func TestGrowingValue(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("[Definition]\na0 = xxxxxxxxxx\n")
+	for i := range 9 {
+		fmt.Fprintf(&b, "a%d = %s\n", i+1, strings.Repeat(fmt.Sprintf("%%(a%d)s", i), 10))
+	}
+	path := filepath.Join(t.TempDir(), "f.conf")
+	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := ReadFiles(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := c.Get("Definition", "a9", nil); err == nil || !strings.Contains(err.Error(), "longer than 1048576 bytes") {
+		t.Errorf("%d bytes, %v", len(text), err)
+	}
+}
+
 // trees are configurations that show how parts play together: file, text, …
 // Each has the filter f and the actions a and b unless it brings its own.
 var trees = map[string][]string{
