@@ -201,7 +201,7 @@ func (k *keeper) unknown(d *Daemon, name string) {
 	go k.hear(d, s, func() { k.asking = false })
 }
 
-var errNotOpen = errors.New("it was not opened yet, since its disk did not answer")
+var errNotOpen = errors.New("it is not open yet")
 
 func (k *keeper) write(deltas []*store.Delta) error {
 	if s := k.store.Load(); s != nil {

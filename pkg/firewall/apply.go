@@ -395,7 +395,7 @@ func (f *Firewall) commit(changes []Change, absent bool) error {
 
 // grow makes one more set of a jail, with its rules.
 func (f *Firewall) grow(c *nftables.Conn, j *jailSets, kind int, set *nftables.Set) error {
-	if err := c.AddSet(set, nil); err != nil {
+	if err := addSet(c, set, nil); err != nil {
 		return explain("make set "+set.Name, err)
 	}
 	for _, chain := range f.chains {

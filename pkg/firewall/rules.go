@@ -141,7 +141,7 @@ func (w *wantedRule) add(c *nftables.Conn, table *nftables.Table) error {
 	if w.match.in != nil {
 		set := *w.match.in
 		set.Table = table
-		if err := c.AddSet(&set, w.match.elements); err != nil {
+		if err := addSet(c, &set, w.match.elements); err != nil {
 			return explain("make a set of ports or protocols", err)
 		}
 		exprs[len(exprs)-1] = &expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID}

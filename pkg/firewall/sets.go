@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/nftables"
@@ -160,4 +161,15 @@ func longer(a, b time.Duration) time.Duration {
 		return 0
 	}
 	return max(a, b)
+}
+
+// setIDs is held while the library gives a new set a number in its transaction: it counts
+// them for the whole process, in a variable that nothing guards.
+var setIDs sync.Mutex
+
+// addSet is the library's AddSet, for firewalls that are at work beside one another.
+func addSet(c *nftables.Conn, s *nftables.Set, elements []nftables.SetElement) error {
+	setIDs.Lock()
+	defer setIDs.Unlock()
+	return c.AddSet(s, elements)
 }

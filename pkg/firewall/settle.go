@@ -423,7 +423,7 @@ func (p *plan) write(c *nftables.Conn) error {
 		c.AddChain(chain)
 	}
 	for _, s := range p.addSets {
-		if err := c.AddSet(s.set, nil); err != nil {
+		if err := addSet(c, s.set, nil); err != nil {
 			return explain("make set "+s.set.Name, err)
 		}
 		for chunk := range slices.Chunk(elementsOf(s.spans, s.set.Interval), perMessage) {
