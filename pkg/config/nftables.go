@@ -224,20 +224,19 @@ func (n *native) takeMatch(words []string, no int) bool {
 	if slices.ContainsFunc(plain, func(w string) bool { return !nftPlain.MatchString(w) }) {
 		return false
 	}
-	list := func([]string) string { return strings.Join(plain, " ") }
+	list := strings.Join(plain, " ")
 	switch {
 	case len(words) > 2 && words[0] == "meta" && words[1] == "l4proto":
-		n.protocols = append(n.protocols, list(words[2:]))
+		n.protocols = append(n.protocols, list)
 		return no == 0
 	case len(words) > 2 && words[0] == "th" && words[1] == "dport":
-		n.rule.AnyProtocol, n.ports = true, list(words[2:])
+		n.rule.AnyProtocol, n.ports = true, list
 		return no == 0
 	case len(words) > 2 && words[1] == "dport" && firewall.KnownProtocol(words[0]): // one without ports is told later
-		ports := list(words[2:])
-		if no > 0 && ports != n.ports {
+		if no > 0 && list != n.ports {
 			return false
 		}
-		n.protocols, n.ports = append(n.protocols, words[0]), ports
+		n.protocols, n.ports = append(n.protocols, words[0]), list
 		return true
 	}
 	return false

@@ -76,40 +76,6 @@ func (w *Word) Value() any {
 	return List(out)
 }
 
-// NewRequest makes a request of values as Word.Value gives them.
-func NewRequest(role Role, args ...any) *Request {
-	r := &Request{Role: role}
-	for _, a := range args {
-		r.Words = append(r.Words, wordOf(a))
-	}
-	return r
-}
-
-func wordOf(v any) *Word {
-	list := func(k kind, items []any) *Word {
-		w := &Word{kind: k}
-		for _, x := range items {
-			w.items = append(w.items, wordOf(x))
-		}
-		return w
-	}
-	switch v := v.(type) {
-	case bool:
-		return &Word{kind: aBool, text: Repr(v)}
-	case int:
-		return &Word{kind: anInt, text: Repr(v)}
-	case float64:
-		return &Word{kind: aFloat, text: Repr(v)}
-	case string:
-		return &Word{kind: aText, text: v}
-	case List:
-		return list(aList, v)
-	case Tuple:
-		return list(aTuple, v)
-	}
-	return &Word{kind: aNone, text: "None"}
-}
-
 // Shown is the request as Python's repr, cut to about so many bytes.
 func (r *Request) Shown(most int) string {
 	var b strings.Builder

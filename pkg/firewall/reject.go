@@ -1,7 +1,6 @@
 package firewall
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -80,23 +79,4 @@ func (r *Rule) block(set *nftables.Set) []expr.Any {
 		reject.Type, reject.Code = unix.NFT_REJECT_ICMPX_UNREACH, rejectICMPX[name]
 	}
 	return append(out, reject)
-}
-
-// BlockText is what the rules do with the packets of a family's addresses, in nft's words.
-func (r *Rule) BlockText(ip6 bool) string {
-	text := ""
-	if r.Count {
-		text = "counter "
-	}
-	with := r.Reject[0]
-	if ip6 {
-		with = r.Reject[1]
-	}
-	switch {
-	case r.Drop:
-		return text + "drop"
-	case with == "":
-		return text + "reject"
-	}
-	return fmt.Sprintf("%sreject with %s", text, with)
 }

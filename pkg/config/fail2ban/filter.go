@@ -207,15 +207,6 @@ func ReadFilter(tree, name string, given *Options) (*Filter, error) {
 	return NewFilter(c, name, given)
 }
 
-// ReadFilterFile reads a filter from a file anywhere.
-func ReadFilterFile(path string, given *Options) (*Filter, error) {
-	c, err := ReadFiles(path)
-	if err != nil {
-		return nil, err
-	}
-	return NewFilter(c, path, given)
-}
-
 // AutoOptions gives the option that tells a filter whether lines come from a file
 // or from the journal, if the filter does not say that itself.
 func (c *Config) AutoOptions(given *Options, backend string) {
