@@ -123,6 +123,9 @@ func (e *exporter) jail(j *Jail) {
 		return ""
 	}
 	switch {
+	case j.Rule.AnyProtocol && len(j.Rule.Ports) > 0: // "th dport": those that have a port there
+		f.set("port", portText(j))
+		f.set("protocol", []string{"tcp", "udp", "sctp", "dccp", "udplite"})
 	case len(j.Rule.Protocols) == 0:
 		f.set("port", "all")
 		f.set("protocol", "all")
@@ -132,6 +135,14 @@ func (e *exporter) jail(j *Jail) {
 	}
 	if j.Rule.Drop {
 		f.set("blocktype", "drop")
+	}
+	for i, with := range j.Rule.Reject {
+		if with != "" && !j.Rule.Drop {
+			e.note("jail %s: reject with %s is not carried for %s: reject is written", j.Name, with, []string{"IPv4", "IPv6"}[i])
+		}
+	}
+	if j.Rule.Count {
+		e.note("jail %s: counter is not carried", j.Name)
 	}
 	var logs []string
 	for _, g := range j.LogPath {

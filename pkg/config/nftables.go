@@ -60,6 +60,9 @@ func nftBlock(lines []string, vars map[string]string) (commands [][]string, rest
 		}
 		lines = lines[1:]
 		if m := shFor.FindStringSubmatch(line); m != nil {
+			if vars != nil {
+				return nil, nil, false // a loop within a loop is none of theirs, and could be long
+			}
 			after := []string(nil)
 			for _, word := range append(strings.Fields(strings.ReplaceAll(m[2], ",", " ")), "") {
 				inner, left, ok := nftBlock(lines, map[string]string{m[1]: word})

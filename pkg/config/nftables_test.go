@@ -170,6 +170,7 @@ func TestNftCommands(t *testing.T) {
 		"if [ 'all' = 'all' ]; then\nnft a b c\nfi\nnft d e f":                                   "a b c|d e f",
 		"if [ 'a' = 'b' ]; then\nfor p in $(echo 'x' | sed 's/,/ /g'); do\nnft a $p c\ndone\nfi": "",
 		"if [ \"$(uname)\" = \"Linux\" ]; then\nnft a b c\nfi":                                   "-", "if [ \"$p\" = \"x\" ]; then\nnft a b c\nfi": "-", "if [ '$p' = 'x' ]; then\nnft a b c\nfi": "",
+		"for p in $(echo 'a,b' | sed 's/,/ /g'); do\nfor q in $(echo 'c,d' | sed 's/,/ /g'); do\nnft a b c\ndone\ndone": "-",
 		"nft a b c; rm x": "-", "nft a b c | rm": "-", "nft a $x c": "-", "echo nft a b c": "-", "if [ 'a' = 'b' ]; then\nnft a b c": "-",
 		"done": "-", "else": "-", "fi\nnft a b c": "-", "nft a b c &": "-", "nft a `x` c": "-", "nft a b c > d": "-", "nft a b '": "-", "for p in *; do\nnft a b c\ndone": "-",
 	} {
@@ -211,6 +212,36 @@ func TestSeveralActions(t *testing.T) {
 		}
 		if got := fmt.Sprintf("by commands %v: %v, faults %d, sets %v", j.Unenforced, names, len(j.Faults), j.OthersSets); j.Broken() != nil || got != want {
 			t.Errorf("%q: %v, %s; want %s", text, j.Broken(), got, want)
+		}
+	}
+}
+
+// TestExportNative: what ours can't say of a stock action's rules is told when a
+// configuration is imported, and nobody is shut out of more than before.
+func TestExportNative(t *testing.T) {
+	newest, err := references.Newest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for options, want := range map[string][]string{
+		`protocol=all, port="22,80"`:                    {"\"tcp\",\n  \"udp\",\n  \"sctp\",\n  \"dccp\",\n  \"udplite\",", `port = "22,80"`},
+		`blocktype="counter drop"`:                      {`blocktype = "drop"`, "jail x: counter is not carried"},
+		`blocktype="reject with tcp reset", port=22`:    {"jail x: reject with tcp reset is not carried for IPv4", "jail x: reject with tcp reset is not carried for IPv6"},
+		`type=allports, protocol=all, blocktype=reject`: {`protocol = "all"`, `port = "all"`},
+	} {
+		dir := directory(
+			t, "filter.d/f.conf", "[Definition]\nfailregex = ^f <HOST>\n",
+			"jail.conf", "[x]\nenabled = true\nfilter = f\nlogpath = /x.log\naction = nftables[name=x, "+options+"]\n",
+		)
+		if out, err := exec.Command("cp", "-a", filepath.Join(newest.Config, "action.d"), dir).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		files, notes := Export(load(t, Options{Path: dir}))
+		text := files["jails/x.toml"] + strings.Join(notes, "\n")
+		for _, w := range want {
+			if !strings.Contains(text, w) {
+				t.Errorf("%s: %q is not in\n%s", options, w, text)
+			}
 		}
 	}
 }
