@@ -229,14 +229,10 @@ func (f *Firewall) isEmpty(set string) (bool, error) {
 // that they are made of. What is to be removed, though the kernel has refused it so far,
 // is left out.
 func (f *Firewall) Elements(jail string) ([]Element, error) {
-	f.mu.Lock()
-	j := f.jails[jail]
-	if j == nil {
-		f.mu.Unlock()
-		return nil, fmt.Errorf("nftables: jail %s has no sets", jail)
+	sets, rule, err := f.setsOf(jail)
+	if err != nil {
+		return nil, err
 	}
-	sets, rule := j.sets, j.rule
-	f.mu.Unlock()
 	var out []Element
 	for kind, set := range sets {
 		if set == nil {

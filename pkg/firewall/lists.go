@@ -70,14 +70,10 @@ func (f *Firewall) LoadList(jail string, list []Interval) error {
 
 // HoldsList reports whether a jail's sets hold just a list.
 func (f *Firewall) HoldsList(jail string, list []Interval) (bool, error) {
-	f.mu.Lock()
-	j := f.jails[jail]
-	if j == nil {
-		f.mu.Unlock()
-		return false, fmt.Errorf("nftables: jail %s has no sets", jail)
+	sets, rule, err := f.setsOf(jail)
+	if err != nil {
+		return false, err
 	}
-	sets, rule := j.sets, j.rule
-	f.mu.Unlock()
 	var held []span
 	for kind, set := range sets {
 		if set == nil {

@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -172,4 +173,15 @@ func addSet(c *nftables.Conn, s *nftables.Set, elements []nftables.SetElement) e
 	setIDs.Lock()
 	defer setIDs.Unlock()
 	return c.AddSet(s, elements)
+}
+
+// setsOf returns a jail's sets and its rule, as they are now.
+func (f *Firewall) setsOf(jail string) (sets [6]*nftables.Set, rule Rule, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	j := f.jails[jail]
+	if j == nil {
+		return sets, rule, fmt.Errorf("nftables: jail %s has no sets", jail)
+	}
+	return j.sets, j.rule, nil
 }
