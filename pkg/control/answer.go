@@ -179,26 +179,7 @@ func (r *answerReader) step(op byte) error {
 	if len(r.u.stack) != 1 {
 		return errStack
 	}
-	return r.push(wordValue(r.u.stack[0]))
-}
-
-// wordValue is a word as a value of its own.
-func wordValue(w *Word) any {
-	switch w.kind {
-	case aNone:
-		return nil
-	case aBool:
-		return w.text == "True"
-	case anInt:
-		if n, err := strconv.Atoi(w.text); err == nil {
-			return n
-		}
-	case aFloat:
-		if f, err := strconv.ParseFloat(w.text, 64); err == nil {
-			return f
-		}
-	}
-	return w.text
+	return r.push(r.u.stack[0].Value())
 }
 
 // extend adds to a list, a set or a dictionary.
