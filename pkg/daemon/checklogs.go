@@ -13,6 +13,7 @@ import (
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/jail"
+	"bailiff/pkg/safefile"
 	"bailiff/pkg/source"
 )
 
@@ -78,7 +79,7 @@ func inTime(looks []func() []error) (out []error) {
 			found[i] = got
 		})
 	}
-	all := within(checkPatience, wg.Wait)
+	all := safefile.Within(checkPatience, wg.Wait)
 	mu.Lock()
 	defer mu.Unlock()
 	out = slices.Concat(found...)

@@ -33,6 +33,7 @@ import (
 	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
 	"bailiff/pkg/resolve"
+	"bailiff/pkg/safefile"
 )
 
 // Options of Run.
@@ -188,7 +189,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		mending, stop := context.WithCancel(ctx)
 		var wg sync.WaitGroup
 		wg.Go(func() { d.mender.run(mending) })
-		defer within(stopOthers, wg.Wait)
+		defer safefile.Within(stopOthers, wg.Wait)
 		defer stop()
 	}
 	// What the start took is given back once logs and kernel are compared.

@@ -88,7 +88,7 @@ func (d *Daemon) exports(ctx context.Context) (wait func()) {
 	})
 	return func() {
 		stop()
-		within(stopOthers, wg.Wait)
+		safefile.Within(stopOthers, wg.Wait)
 	}
 }
 

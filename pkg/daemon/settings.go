@@ -8,6 +8,7 @@ import (
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
+	"bailiff/pkg/safefile"
 )
 
 // Logging is the daemon's log as far as commands can change it.
@@ -98,7 +99,7 @@ func (d *Daemon) setLogTarget(value string) (any, error) {
 		return nil, failed
 	}
 	set := make(chan error, 2)
-	if !within(targetMost, func() { set <- d.opts.Logging.SetTarget(target, socket) }) {
+	if !safefile.Within(targetMost, func() { set <- d.opts.Logging.SetTarget(target, socket) }) {
 		set <- fmt.Errorf("log target %s: the disk that it is on does not answer within %v", target, targetMost)
 	}
 	if err := <-set; err != nil {

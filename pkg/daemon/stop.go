@@ -11,6 +11,7 @@ import (
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/jail"
+	"bailiff/pkg/safefile"
 )
 
 // A stop is over within 15 seconds, whatever hangs; what it did not wait for is said.
@@ -39,7 +40,7 @@ func (d *Daemon) shutdown() {
 		given = append(given, d.turn.state())
 	}
 	if d.store != nil {
-		within(stopOthers, d.store.look) // so that jails tell everything, should it be gone
+		safefile.Within(stopOthers, d.store.look) // so that jails tell everything, should it be gone
 	}
 	jails, lists := d.jailsNow(), d.listsNow()
 	var mu sync.Mutex
@@ -64,7 +65,7 @@ func (d *Daemon) shutdown() {
 		})
 	}
 	stopping.Go(func() { d.endings.Wait(begun.Add(stopActions)) })
-	if !within(stopMost-time.Since(begun), stopping.Wait) {
+	if !safefile.Within(stopMost-time.Since(begun), stopping.Wait) {
 		mu.Lock()
 		for _, name := range sortedKeys(left) {
 			given = append(given, "jail "+name)
@@ -74,7 +75,7 @@ func (d *Daemon) shutdown() {
 	var last sync.WaitGroup
 	closing := func(what string, f func()) {
 		last.Go(func() {
-			if !within(stopQueues, f) {
+			if !safefile.Within(stopQueues, f) {
 				mu.Lock()
 				given = append(given, what)
 				mu.Unlock()

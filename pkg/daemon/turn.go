@@ -180,21 +180,6 @@ func (d *Daemon) step(ctx context.Context, name, what string, f func()) error {
 	return nil
 }
 
-// within has something done that may hang, and waits for it at most so long. It reports
-// whether it was done.
-func within(most time.Duration, f func()) bool {
-	done := make(chan struct{})
-	go func() { f(); close(done) }()
-	timer := time.NewTimer(most)
-	defer timer.Stop()
-	select {
-	case <-done:
-		return true
-	case <-timer.C:
-		return false
-	}
-}
-
 // waiting is what the daemon is about, for a status: changes that are under way.
 func (d *Daemon) waiting() (out []string) {
 	if s := d.turn.state(); s != "" {

@@ -93,15 +93,15 @@ func nearest(name string, known []string) string {
 		if len(k) > 6 {
 			most = 2
 		}
-		if d := letters(name, k, most); d > 0 && d <= most && len(k) > 3 {
+		if d := Letters(name, k, most); d > 0 && d <= most && len(k) > 3 {
 			return k
 		}
 	}
 	return ""
 }
 
-// letters is how many letters two names differ by; more than most: any larger number.
-func letters(a, b string, most int) int {
+// Letters is how many letters two names differ by; more than most: any larger number.
+func Letters(a, b string, most int) int {
 	if len(a)-len(b) > most || len(b)-len(a) > most {
 		return most + 1
 	}
