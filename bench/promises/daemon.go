@@ -2,8 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -179,35 +177,13 @@ func (d *daemon) banned(jail string, a netip.Addr) bool {
 	return has(d.kernel, "f2b-table", set, a)
 }
 
-// has asks the kernel whether a set holds an address, which takes it 20 microseconds.
+// has asks the kernel whether a set holds an address.
 func has(c *netlink.Conn, table, set string, a netip.Addr) bool {
-	const tableName, setName, elements, element, key, value = 1, 2, 3, 1, 1, 1 // NFTA_SET_ELEM_LIST_TABLE and so on
-	e := netlink.NewAttributeEncoder()
-	e.ByteOrder = binary.BigEndian
-	e.String(tableName, table)
-	e.String(setName, set)
-	e.Nested(elements, func(e *netlink.AttributeEncoder) error {
-		e.Nested(element, func(e *netlink.AttributeEncoder) error {
-			e.Nested(key, func(e *netlink.AttributeEncoder) error {
-				e.Bytes(value, a.AsSlice())
-				return nil
-			})
-			return nil
-		})
-		return nil
-	})
-	attributes, err := e.Encode()
+	ok, err := netlab.InSet(c, table, set, a)
 	if err != nil {
-		return false
-	}
-	_, err = c.Execute(netlink.Message{
-		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETSETELEM, Flags: netlink.Request},
-		Data:   append([]byte{unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0}, attributes...),
-	})
-	if err != nil && !errors.Is(err, unix.ENOENT) {
 		panic(fmt.Sprintf("nftables: %v", err)) // there is no measuring without
 	}
-	return err == nil
+	return ok
 }
 
 // addr is the i-th of many addresses, from 198.18.0.0/15, which is for measurements
