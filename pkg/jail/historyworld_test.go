@@ -407,7 +407,7 @@ func (w *world) lastLog() string {
 	w.log.mu.Lock()
 	defer w.log.mu.Unlock()
 	lines := strings.SplitAfter(w.log.all.String(), "\n")
-	return strings.Join(lines[max(0, len(lines)-25):], "")
+	return strings.Join(lines[max(0, len(lines)-80):], "")
 }
 
 // keeping is the database as the jail sees it.

@@ -340,8 +340,17 @@ func (f *follower) rewrittenOf(r *lineReader, size int64) {
 
 // rewritten looks whether a new file is the former one, written anew: then what was
 // read is not read again, as far as that can be told, and else it is as old as it says.
+// Where it is still being written, its lines are looked at as they come.
 func (f *follower) rewritten(r, before *lineReader, size int64) bool {
-	if size == 0 || before.offset == 0 {
+	if before.offset == 0 {
+		return false
+	}
+	l, err := lookAt(before.file)
+	gone := err == nil && l.links == 0
+	if now, err := r.file.Stat(); err == nil && gone {
+		size = now.Size() // it may have been seen while it was empty: an editor writes in its place
+	}
+	if size == 0 && !gone {
 		return false
 	}
 	head, past := make([]byte, min(before.offset, compareSize)), make([]byte, min(before.offset, compareSize))
@@ -349,13 +358,14 @@ func (f *follower) rewritten(r, before *lineReader, size int64) bool {
 	m, _ := before.file.ReadAt(past, before.offset-int64(len(past)))
 	was := newMemory(head[:n], past[:m], before.offset)
 	yes, at, known := was.repeated(r.file, size)
+	if gone {
+		r.was, r.wasAt = was, time.Now()
+	}
 	if !yes {
 		return false
 	}
-	if l, err := lookAt(before.file); err != nil || l.links > 0 {
-		known = false // it is there still: it may as well be a log that repeats itself
-	}
-	r.until = size
+	known = known && gone // if it is there still, it may as well be a log that repeats itself
+	r.until, r.anew = size, gone
 	if known && at >= r.offset {
 		r.offset = at
 		r.recall()

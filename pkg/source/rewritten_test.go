@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestRewritten: a log that is written anew in its place is known: what was read of it
@@ -51,6 +52,15 @@ func TestRewritten(t *testing.T) {
 		{"sed that takes lines out", sed("-i", "3,10d"), 0},
 		{"sed with a backup", sed("-i.bak", "s/foo/bar/"), 44},
 		{"emptied and written", inPlace(old), -1},
+		{"another file, empty at first", func(t *testing.T, path string) {
+			// An editor that writes a new file in its place, seen before it wrote anything.
+			if err := os.WriteFile(path+".new", nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			rename(t, path+".new", path)
+			time.Sleep(2 * checkEvery) // seen or not: it is read once
+			write(t, path, text(old))
+		}, 0},
 		{"emptied and changed", inPlace(strings.Split(strings.ReplaceAll(strings.Join(old, "\n"), "foo", "barbar"), "\n")), -1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
