@@ -72,6 +72,9 @@ type Action struct {
 	repaired int
 	// unsound are the families whose environment could not be brought in order.
 	unsound map[string]bool
+	// failing is the command that failed when it was run last, and why it did.
+	failing, failingWhy string
+	why                 string // the same of whatever command ran last
 }
 
 // New returns an action that has not started.
@@ -154,6 +157,12 @@ func (a *Action) run(c Command) bool {
 		log.Log(context.Background(), level, no+" -- "+fmt.Sprintf(format, args...))
 	}
 	ok := err == nil && res.Code == 0
+	switch {
+	case err != nil:
+		a.because(nil, Cut(err.Error(), saidMost/8))
+	case !ok:
+		a.because(res.Output, fmt.Sprintf("exit code %d", res.Code))
+	}
 	level := slog.LevelError
 	if ok {
 		level = slog.LevelDebug
@@ -235,6 +244,7 @@ func (a *Action) operate(name, doing string, families []string, after func(famil
 			}
 			ok = a.run(c)
 			failed = failed || !ok
+			a.failure(name, ok, true)
 		}
 		if after != nil {
 			after(family, ok)
@@ -584,7 +594,9 @@ func (a *Action) process(name string, t *Ticket) bool {
 			a.log(slog.LevelError, "%v", err)
 			return false
 		}
-		if ok := a.run(Fill(text, of.Tag, of.Group)); ok || try > 0 || a.ctx.Err() != nil {
+		ok := a.run(Fill(text, of.Tag, of.Group))
+		a.failure(name, ok, text != "")
+		if ok || try > 0 || a.ctx.Err() != nil {
 			return ok
 		}
 	}

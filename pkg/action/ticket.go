@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,6 +87,18 @@ func (t *Ticket) hostName() string {
 func (t *Ticket) isNetwork() bool {
 	rest, ok := strings.CutPrefix(t.ID, t.IP.String())
 	return ok && (rest == "" || rest[0] == '/' && strings.Trim(rest[1:], "0123456789") == "")
+}
+
+// Tags are those that a ban fills in; <F-NAME> for groups of the filter beside them.
+var Tags = []string{
+	"ip", "fid", "family", "ip-rev", "ip-host", "failures", "time", "bantime", "bancount", "restored", "matches", "ipmatches", "ipjailmatches",
+	"ipfailures", "ipjailfailures", "jail.banned", "jail.banned_total", "jail.found", "jail.found_total", "raw-ticket",
+	"br", "sp", "fq-hostname", "sh-hostname",
+}
+
+// KnownTag reports whether a tag is one that is filled in when a command is run.
+func KnownTag(name string) bool {
+	return slices.Contains(Tags, name) || groupTag.MatchString("<"+name+">")
 }
 
 // Tag returns the value of a tag.

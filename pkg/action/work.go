@@ -13,7 +13,9 @@ import (
 func (w *worker) do(ctx context.Context, j job) {
 	def := w.act.def
 	jail, name := w.act.site.Jail, def.Name
+	bad := false
 	failed := func(what string, err error) {
+		bad = bad || err != nil
 		if err != nil && ctx.Err() != nil && def.Mail != nil {
 			err = fmt.Errorf("%w (it was not waited for, since the action ends)", err)
 		}
@@ -29,6 +31,7 @@ func (w *worker) do(ctx context.Context, j job) {
 		return t
 	}
 	repaired := w.act.repaired
+	defer func() { w.noteTrouble(j, bad) }()
 	switch j.kind {
 	case jobStart:
 		if err := w.act.Start(); err != nil {
@@ -150,7 +153,13 @@ func (w *worker) reban(ctx context.Context, all []*entry) {
 		if !w.unsound || !wasUnsound { // once a minute else
 			w.act.log(slog.Level(2), "[%s] Reban %s, action '%s'", w.jail, t.ID, w.title)
 		}
-		if err := w.act.Ban(t, true); err != nil {
+		err := w.act.Ban(t, true)
+		w.mu.Lock()
+		if delete(w.unmade, e); err != nil {
+			w.notMade(e)
+		}
+		w.mu.Unlock()
+		if err != nil {
 			missing[e] = struct{}{}
 			if failed++; failed == 1 {
 				first = err

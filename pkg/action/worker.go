@@ -64,6 +64,11 @@ type worker struct {
 	dropped   count              // those
 	left      count              // bans that were not lifted
 
+	// What is wrong with it: see trouble.go.
+	failing, failingWhy string
+	broken              bool
+	unmade              map[*entry]struct{}
+
 	// Its goroutine's alone:
 	missing map[*entry]struct{} // bans that could not be made again
 	unsound bool                // it was told that its environment can't be brought in order

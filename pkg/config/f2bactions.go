@@ -56,6 +56,8 @@ func (l *loader) treeActions(f *fail2ban.Jail, j *Jail, fail func(string, error)
 				j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: %w", f.Name, &Error{v.File, v.Line, fmt.Sprintf("action %s: %s: %s stands in single quotes, in which the shell puts in no values: write it in double quotes", a.Name, name, strings.Join(tags, ", "))}))
 			}
 		}
+		faults, warnings := unfilled(f, a, &def)
+		j.Faults, j.Warnings = append(j.Faults, faults...), append(j.Warnings, warnings...)
 		n, ok, err := nativeRule(&def, f.Name)
 		if err != nil {
 			fail("port", err)

@@ -369,5 +369,6 @@ func (j *Jail) Status(withBans bool) Status {
 		s.Problems = append(s.Problems, e.Error())
 	}
 	s.Problems = append(s.Problems, j.view.Problems()...)
+	s.Problems = append(s.Problems, j.actions.Problems()...)
 	return s
 }

@@ -56,7 +56,7 @@ func (t *Tree) Misses() (out []error) {
 			if v.File == "" || used[n] || slices.Contains(known, n) || strings.Contains(n, "/") {
 				continue
 			}
-			if k := nearest(n, known); k != "" {
+			if k := Nearest(n, known); k != "" {
 				out = append(out, &Error{File: v.File, Line: v.Line, Msg: fmt.Sprintf("[%s] %s: no such option: did you mean %s?", section, n, k)})
 			}
 		}
@@ -67,7 +67,7 @@ func (t *Tree) Misses() (out []error) {
 			if name == "INCLUDES" {
 				continue
 			}
-			if at := c.Places[name]; !jailSection.MatchString(name) || nearest(strings.ToUpper(name), []string{"DEFAULT", "INCLUDES"}) != "" && strings.ToUpper(name) == name {
+			if at := c.Places[name]; !jailSection.MatchString(name) || Nearest(strings.ToUpper(name), []string{"DEFAULT", "INCLUDES"}) != "" && strings.ToUpper(name) == name {
 				out = append(out, &Error{File: at.File, Line: at.Line, Msg: fmt.Sprintf("section [%s]: not the name of a jail, and not DEFAULT or INCLUDES", name)})
 			}
 			look(name, c.Sections[name], jailOptions)
@@ -77,7 +77,7 @@ func (t *Tree) Misses() (out []error) {
 		look("DEFAULT", c.Defaults, serverOptions)
 		look("Definition", c.Sections["Definition"], serverOptions)
 		for _, name := range c.Order {
-			if at := c.Places[name]; nearest(strings.ToLower(name), []string{"definition"}) != "" {
+			if at := c.Places[name]; Nearest(strings.ToLower(name), []string{"definition"}) != "" {
 				out = append(out, &Error{File: at.File, Line: at.Line, Msg: fmt.Sprintf("section [%s]: did you mean [Definition]?", name)})
 			}
 		}
@@ -85,9 +85,9 @@ func (t *Tree) Misses() (out []error) {
 	return out
 }
 
-// nearest returns the known name that is one or two letters off, if the name is long
+// Nearest returns the known name that is one or two letters off, if the name is long
 // enough for that to be no accident.
-func nearest(name string, known []string) string {
+func Nearest(name string, known []string) string {
 	for _, k := range known {
 		most := 1
 		if len(k) > 6 {
