@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -46,6 +47,8 @@ func (f *follower) resume(first *sighting) bool {
 	for _, p := range positions {
 		f.seen = max(f.seen, p.Seen)
 	}
+	// Of several that a copy could be of, it is of the one that was read furthest.
+	positions = slices.SortedStableFunc(slices.Values(positions), func(a, b Position) int { return cmp.Compare(b.Offset, a.Offset) })
 	for _, p := range positions {
 		if p.File == first.id && !sameBirth(p.Born, first.born) {
 			f.src.forgetPlace(p.File) // its inode was given to another file
@@ -62,7 +65,7 @@ func (f *follower) resume(first *sighting) bool {
 			present, is = &p, true
 			continue
 		}
-		r, ok := f.find(p, at, positions)
+		r, ok := f.find(p, at, positions, todo)
 		at.offset = 0
 		if !ok && first.regular() {
 			at.offset = f.foundAt(first, p)
@@ -194,14 +197,15 @@ func (f *follower) resumed(r *lineReader) {
 
 // find looks beside the log for the file of a position: first the file itself, also in the
 // directories there; then,
-// where the log was emptied after it was copied, the copy.
-func (f *follower) find(p Position, at place, known []Position) (rest, bool) {
+// where the log was emptied after it was copied, the copy, if it is not taken as another's.
+func (f *follower) find(p Position, at place, known []Position, taken []rest) (rest, bool) {
 	is := func(copied bool) func(neighbour) bool {
 		return func(n neighbour) bool {
 			if !copied {
 				return p.names(n.id, n.born) && n.size >= p.Offset
 			}
-			return n.size >= p.Offset && !f.dealt(n) && !slices.ContainsFunc(known, func(k Position) bool { return k.names(n.id, n.born) })
+			return n.size >= p.Offset && !f.dealt(n) && !slices.ContainsFunc(taken, func(r rest) bool { return r.id == n.id }) &&
+				!slices.ContainsFunc(known, func(k Position) bool { return k.names(n.id, n.born) })
 		}
 	}
 	for _, copied := range []bool{false, true} {
