@@ -23,7 +23,7 @@ func (f *Filter) json() (*filter.JSON, error) {
 		return nil, fail("", "a filter looks at [json] or has failregex, prefregex and modes, not both")
 	}
 	out := &filter.JSON{Time: raw.Time, User: raw.User}
-	for _, h := range append([]string{raw.Host}, raw.Hosts...) {
+	for _, h := range append(slices.Clone(raw.Host), raw.Hosts...) {
 		if h != "" {
 			out.Host = append(out.Host, h)
 		}

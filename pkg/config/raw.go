@@ -125,7 +125,7 @@ type rawFilter struct {
 
 // rawJSON is a filter of a log that holds JSON.
 type rawJSON struct {
-	Host  string           `toml:"host"`
+	Host  stringList       `toml:"host"`
 	Hosts []string         `toml:"hosts"`
 	Time  string           `toml:"time"`
 	User  string           `toml:"user"`
