@@ -45,10 +45,11 @@ func (s *Store) load(db *sql.DB, jail string, now time.Time) (st State, err erro
 	if st.Bans, err = st.bans(db, jail, now, offset); err != nil {
 		return st, err
 	}
-	if st.Failures, err = st.failures(db, jail, offset); err != nil {
+	var since bool
+	if st.Logs, since, err = st.positions(db, jail); err != nil {
 		return st, err
 	}
-	st.Logs, err = st.positions(db, jail)
+	st.Failures, err = st.failures(db, jail, offset, since)
 	return st, err
 }
 
@@ -126,8 +127,11 @@ func cidr(ip string) int {
 	return -1
 }
 
-func (st *State) failures(db *sql.DB, jail string, offset time.Duration) ([]Failures, error) {
-	rows, err := db.Query("SELECT ip, times FROM bailiff_failures WHERE jail = ?", jail)
+// failures reads those that were counted. since says that fail2ban had the database
+// afterwards: where it has banned an address, those before that are over.
+func (st *State) failures(db *sql.DB, jail string, offset time.Duration, since bool) ([]Failures, error) {
+	rows, err := db.Query(`SELECT f.ip, f.times, CASE WHEN typeof(b.timeofban) IN ('integer', 'real') THEN CAST(b.timeofban AS INTEGER) END
+		FROM bailiff_failures f LEFT JOIN bips b ON b.ip = f.ip AND b.jail = f.jail WHERE f.jail = ?`, jail)
 	if err != nil {
 		return nil, err
 	}
@@ -135,13 +139,14 @@ func (st *State) failures(db *sql.DB, jail string, offset time.Duration) ([]Fail
 	var out []Failures
 	for rows.Next() {
 		var ip, times string
-		if err := rows.Scan(&ip, &times); err != nil {
+		var banned sql.NullInt64
+		if err := rows.Scan(&ip, &times, &banned); err != nil {
 			st.passOver("failures", "%v", err)
 			continue
 		}
 		f := Failures{ID: filter.ParseID(ip, cidr(ip))}
 		for _, t := range strings.Fields(times) {
-			if n, err := strconv.ParseInt(t, 10, 64); err == nil {
+			if n, err := strconv.ParseInt(t, 10, 64); err == nil && (!since || !banned.Valid || n/1e9 >= banned.Int64) {
 				f.Times = append(f.Times, time.Unix(0, n).Add(-offset))
 			}
 		}
@@ -150,74 +155,6 @@ func (st *State) failures(db *sql.DB, jail string, offset time.Duration) ([]Fail
 		}
 	}
 	return out, rows.Err()
-}
-
-// Position is how far a log is accounted for.
-type Position struct {
-	Path       string
-	Dev, Inode uint64 // 0: not known, the position was written by fail2ban
-	FirstLine  string // a sum of the first line (fail2ban's column says MD5, and holds SHA-1); empty: there was none yet
-	Offset     int64
-	Before     string // what stands in the file before Offset, some bytes; empty: not known
-	// Born is when the file came into being, Seen up to when what did beside it is dealt
-	// with: in nanoseconds since 1970, by the file system's clock; 0: not known.
-	Born, Seen int64
-	// Cursor is the journal's place instead, and Time when its entry was stored; of a
-	// file, when it was read so far.
-	Cursor string
-	Time   time.Time
-	// Gone says that the file is read to its end and will not be read again.
-	Gone bool
-}
-
-func (st *State) positions(db *sql.DB, jail string) ([]Position, error) {
-	rows, err := db.Query("SELECT path, dev, inode, firstlinemd5, offset, before, at, born, seen FROM bailiff_logs WHERE jail = ?", jail)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []Position
-	own := map[string]bool{}
-	for rows.Next() {
-		var p Position
-		var dev, inode, at int64
-		var before []byte
-		if err := rows.Scan(&p.Path, &dev, &inode, &p.FirstLine, &p.Offset, &before, &at, &p.Born, &p.Seen); err != nil {
-			st.passOver("log positions", "%v", err)
-			continue
-		}
-		p.Dev, p.Inode, p.Before = uint64(dev), uint64(inode), string(before)
-		if at != 0 {
-			p.Time = time.Unix(0, at)
-		}
-		if p.Path == journal {
-			p = Position{Path: p.Path, Cursor: p.FirstLine, Time: time.UnixMicro(p.Offset)}
-		}
-		own[p.Path] = true
-		out = append(out, p)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	theirs, err := db.Query("SELECT path, coalesce(firstlinemd5, ''), lastfilepos FROM logs WHERE jail = ?", jail)
-	if err != nil {
-		return nil, err
-	}
-	defer theirs.Close()
-	for theirs.Next() {
-		var p Position
-		if err := theirs.Scan(&p.Path, &p.FirstLine, &p.Offset); err != nil {
-			st.passOver("log positions", "%v", err)
-			continue
-		}
-		if p.Path == journal {
-			p = Position{Path: p.Path, Time: time.Unix(p.Offset, 0)}
-		}
-		if !own[p.Path] {
-			out = append(out, p)
-		}
-	}
-	return out, theirs.Err()
 }
 
 // BanCount returns how often an address was banned, in one jail or, with overall,

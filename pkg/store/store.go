@@ -555,36 +555,8 @@ func (w *writer) delta(d *Delta) error {
 			return err
 		}
 	}
-	for _, p := range d.Logs {
-		if p.Cursor != "" {
-			if err := w.exec("INSERT OR REPLACE INTO bailiff_logs(jail, path, dev, inode, firstlinemd5, offset) VALUES(?, ?, 0, 0, ?, ?)",
-				d.Jail, p.Path, p.Cursor, p.Time.UnixMicro()); err != nil {
-				return err
-			}
-			if err := w.exec("INSERT OR REPLACE INTO logs(jail, path, firstlinemd5, lastfilepos) VALUES(?, ?, ?, ?)",
-				d.Jail, p.Path, p.Time.Local().Format("2006-01-02T15:04:05"), p.Time.Unix()); err != nil {
-				return err
-			}
-			continue
-		}
-		if p.Gone {
-			if err := w.exec("DELETE FROM bailiff_logs WHERE jail = ? AND path = ? AND dev = ? AND inode = ?", d.Jail, p.Path, int64(p.Dev), int64(p.Inode)); err != nil {
-				return err
-			}
-			continue
-		}
-		var at int64
-		if !p.Time.IsZero() {
-			at = p.Time.UnixNano()
-		}
-		if err := w.exec("INSERT OR REPLACE INTO bailiff_logs(jail, path, dev, inode, firstlinemd5, offset, before, at, born, seen) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-			d.Jail, p.Path, int64(p.Dev), int64(p.Inode), p.FirstLine, p.Offset, []byte(p.Before), at, p.Born, p.Seen); err != nil {
-			return err
-		}
-		if p.FirstLine == "" {
-			continue // fail2ban's table needs it
-		}
-		if err := w.exec("INSERT OR REPLACE INTO logs(jail, path, firstlinemd5, lastfilepos) VALUES(?, ?, ?, ?)", d.Jail, p.Path, p.FirstLine, p.Offset); err != nil {
+	for _, p := range inOrder(d.Logs) {
+		if err := w.position(d.Jail, p); err != nil {
 			return err
 		}
 	}
