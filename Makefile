@@ -10,6 +10,8 @@
 # make soak    rotation, kills, a million bans, random histories, reloads under load, every
 #              configuration file with a slip in each line, and hostile input in 200 MB
 # make vm      clocks set and a machine switched off and on, in a virtual machine (Debian, root; 5 minutes)
+# make zoo     the stock filters on real services of Debian 12 and 13, attacked for real (Debian, root;
+#              ZOO="sshd dovecot" for some, KEEP=1 writes what was heard into filters/*.toml)
 # make check   go vet, staticcheck, gofumpt
 # make fuzz    100,000 random patterns against Python, then each fuzz target for FUZZTIME (1m)
 
@@ -19,7 +21,7 @@ export CGO_ENABLED := 0
 TIMEOUT ?= 12m
 FUZZTIME ?= 1m
 
-.PHONY: build demo test conformance bench promises soak vm check fuzz packages
+.PHONY: build demo test conformance bench promises soak vm zoo check fuzz packages
 
 build:
 	go build -trimpath -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff ./cmd/bailiff
@@ -71,13 +73,17 @@ vm: build
 	@scripts/packages debootstrap qemu-system-x86 e2fsprogs
 	scripts/vm/run bin/bailiff
 
+zoo: build packages
+	@scripts/packages debootstrap
+	go run ./zoo $(if $(KEEP),-keep) $(ZOO)
+
 conformance:
 	@LIB="$(LIB)" CONFIG="$(CONFIG)" LOGS="$(LOGS)" scripts/conformance
 
 check:
 	go vet ./...
 	go tool staticcheck ./...
-	@out=$$(go tool gofumpt -l cmd pkg test filters jails examples bench); \
+	@out=$$(go tool gofumpt -l cmd pkg test filters jails examples bench zoo); \
 	if [ -n "$$out" ]; then echo "gofumpt would change:"; echo "$$out"; exit 1; fi
 
 fuzz: packages

@@ -59,7 +59,7 @@ func (o *regexOptions) definition(arg string) (filter.Definition, error) {
 		return def, nil
 	}
 	def.Name, def.Prefregex, def.Failregex, def.Ignoreregex = read.Name, read.Prefregex, read.Failregex, read.Ignoreregex
-	def.JSON = read.JSON
+	def.JSON, def.Attempts = read.JSON, read.Attempts
 	if read.MaxLines > 0 && o.maxLines == 0 {
 		def.MaxLines = read.MaxLines
 		o.printf("Use         maxlines : %d\n", read.MaxLines)

@@ -199,11 +199,13 @@ type IgnoreCache struct {
 type Filter struct {
 	Name        string
 	Description string
-	Source      string // file
-	Stock       bool
-	Modes       []string // in the order of the file; nil: the filter has none
-	Samples     []Sample
-	Errors      []error
+	// Origin is where the lines are from that no sample of a real service shows.
+	Origin  string
+	Source  string // file
+	Stock   bool
+	Modes   []string // in the order of the file; nil: the filter has none
+	Samples []Sample
+	Errors  []error
 
 	raw rawFilter
 	doc *document
@@ -220,6 +222,9 @@ type Sample struct {
 	// Injection: the line holds an attempt to have another address taken for the
 	// offender's.
 	Injection bool
+	// From is what wrote the line, as "openssh-server 1:10.0p1-7 (Debian 13)"; empty: it is
+	// written by hand.
+	From string
 	// File and LineNo say where it stands.
 	File   string
 	LineNo int

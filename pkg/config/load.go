@@ -92,14 +92,14 @@ func (l *loader) filter(name, file string, data []byte, err error) {
 	for _, m := range f.doc.decode(&f.raw) {
 		f.Errors = append(f.Errors, m.err)
 	}
-	f.Description = f.raw.Description
+	f.Description, f.Origin = f.raw.Description, f.raw.Source
 	f.Modes = slices.Sorted(maps.Keys(f.raw.Mode))
 	if len(f.Modes) > 0 {
 		f.Modes = append([]string{"normal"}, slices.DeleteFunc(f.Modes, func(m string) bool { return m == "normal" })...)
 	}
 	for i, s := range f.raw.Sample {
 		out := Sample{
-			Line: s.Line, Host: s.Host, Mode: s.Mode, Match: s.Match == nil || *s.Match, Injection: s.Injection,
+			Line: s.Line, Host: s.Host, Mode: s.Mode, Match: s.Match == nil || *s.Match, Injection: s.Injection, From: s.From,
 			File: file, LineNo: f.doc.line("sample", strconv.Itoa(i)),
 		}
 		if s.Time != "" {

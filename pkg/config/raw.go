@@ -114,6 +114,8 @@ type rawFilter struct {
 	Description string             `toml:"description"`
 	Prefregex   string             `toml:"prefregex"`
 	MaxLines    int                `toml:"maxlines"`
+	Attempts    bool               `toml:"attempts"`
+	Source      string             `toml:"source"`
 	Journal     stringList         `toml:"journalmatch"`
 	Failregex   stringList         `toml:"failregex"`
 	Ignoreregex stringList         `toml:"ignoreregex"`
@@ -146,4 +148,6 @@ type rawSample struct {
 	Mode  string `toml:"mode"`
 	// Injection says that the line holds an attempt to have another address taken.
 	Injection bool `toml:"injection"`
+	// From is what wrote the line: a service, its version, where it ran.
+	From string `toml:"from"`
 }

@@ -442,9 +442,13 @@ func (f *Filter) definition(mode string) (filter.Definition, error) {
 		Ignoreregex: f.exprs(f.raw.Ignoreregex, "ignoreregex"),
 		DatePattern: f.raw.DatePattern,
 		MaxLines:    f.raw.MaxLines,
+		Attempts:    f.raw.Attempts,
 	}
 	if pre := f.exprs(stringList{f.raw.Prefregex}, "prefregex"); len(pre) > 0 {
 		def.Prefregex = pre[0]
+	}
+	if f.raw.Attempts && !strings.Contains(f.raw.Prefregex+strings.Join(f.raw.Failregex, ""), "<F-MLFID>") {
+		return def, &Error{f.Source, f.doc.line("attempts"), "attempts = true counts by connection, and no failregex says which it is: mark it with <F-MLFID>…</F-MLFID>"}
 	}
 	if f.raw.JSON != nil {
 		var err error

@@ -106,3 +106,17 @@ func TestLiteralTags(t *testing.T) {
 		}
 	}
 }
+
+// TestAttemptsWithoutConnections: a filter that is to count by connection says which one a
+// line is of.
+func TestAttemptsWithoutConnections(t *testing.T) {
+	f := ParseFilter("f", "f.toml", []byte("attempts = true\nfailregex = '^ failed from <ADDR>$'\n"))
+	_, err := f.Definition("")
+	if err == nil || !strings.Contains(err.Error(), "f.toml:1: attempts = true") {
+		t.Errorf("%v", err)
+	}
+	f = ParseFilter("f", "f.toml", []byte("attempts = true\nfailregex = '^ <F-MLFID>\\d+</F-MLFID> failed from <ADDR>$'\n"))
+	if def, err := f.Definition(""); err != nil || !def.Attempts {
+		t.Errorf("attempts %v, %v", def.Attempts, err)
+	}
+}

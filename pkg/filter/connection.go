@@ -29,6 +29,7 @@ type connection struct {
 	fresh          int    // the last ones of matches, which are not the connection's own yet
 	pending        bool   // failed, and nobody knows yet who
 	listed         bool   // it is in connections.byID
+	attempts       attempts
 
 	// With DetailAll.
 	groups Groups

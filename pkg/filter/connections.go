@@ -120,7 +120,7 @@ func (c *connections) fresh() *connection {
 func (c *connections) reuse(conn *connection) {
 	if len(c.spare) < sparesMost && cap(conn.matches)+cap(conn.nofailMatches)+cap(conn.users) <= 64 {
 		clear(conn.users[:cap(conn.users)])
-		*conn = connection{users: conn.users[:0], matches: emptied(conn.matches), nofailMatches: emptied(conn.nofailMatches)}
+		*conn = connection{users: conn.users[:0], matches: emptied(conn.matches), nofailMatches: emptied(conn.nofailMatches), attempts: attempts{by: conn.attempts.by[:0]}}
 		c.spare = append(c.spare, conn)
 	}
 }

@@ -167,7 +167,15 @@ func (f *Filter) failure(i int, line *found, lines []Line, r *Result) {
 		return
 	}
 	out := Failure{Regex: i, Time: r.Time, number: f.number, NoFail: conn.nofail}
-	identified := f.identify(&out, &conn.who, true)
+	who := &conn.who
+	if f.attempts && line.who.some() {
+		who = &line.who // the id of a process may be given again, to somebody else's
+	}
+	identified := f.identify(&out, who, true)
+	if identified && f.attempts && !conn.nofail && !conn.attempts.another(i, out.ID) {
+		conn.told()
+		return
+	}
 	if !identified {
 		conn.setPending(true)
 		out.Pending = true

@@ -65,6 +65,10 @@ type Definition struct {
 	Year        int      // the present one, by which %ExY is bounded
 	UseDNS      UseDNS   // empty: warn
 	MaxLines    int      // lines looked at together; 0: 1
+	// Attempts says that several lines of one connection (F-MLFID) may tell of the same
+	// attempt: of one connection, as many failures count as the expression found that
+	// matched most often.
+	Attempts bool
 	// Unwritten says that expressions come later, if at all: none is no mistake.
 	Unwritten bool
 	// Journal says that lines come with a time of their own and hold no date.
@@ -132,6 +136,7 @@ type Filter struct {
 	dates     *logtime.Detector
 	dns       UseDNS
 	maxLines  int
+	attempts  bool
 	journal   bool
 	json      *JSON
 	// jsonFields are those that json looks at.
@@ -182,7 +187,7 @@ func SameYears(a, b int) bool { return logtime.SameYears(a, b) }
 // Compile reads a definition. The error joins everything that is wrong with it,
 // each with its place.
 func Compile(d Definition, loc *time.Location) (*Filter, error) {
-	f := &Filter{Name: d.Name, dns: d.UseDNS, maxLines: max(d.MaxLines, 1), journal: d.Journal, json: d.JSON, key: d.key(loc)}
+	f := &Filter{Name: d.Name, dns: d.UseDNS, maxLines: max(d.MaxLines, 1), attempts: d.Attempts, journal: d.Journal, json: d.JSON, key: d.key(loc)}
 	if f.dns == "" {
 		f.dns = DNSWarn
 	}

@@ -1,0 +1,52 @@
+package filter
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// TestAttempts: an attempt of which a connection's lines tell several times counts once,
+// whichever of them comes first, and whichever is left out.
+func TestAttempts(t *testing.T) {
+	def := Definition{Name: "s", Attempts: true, DatePattern: []string{`{^LN-BEG}`}, Failregex: []Expr{
+		{Text: `^ (?:<F-MLFID>s\[\d+\]</F-MLFID>|s): unknown user from <ADDR>$`},
+		{Text: `^ (?:<F-MLFID>s\[\d+\]</F-MLFID>|s): wrong password from <ADDR>$`},
+		{Text: `^ (?:<F-MLFID>s\[\d+\]</F-MLFID>|s): too many from <ADDR>$`},
+	}}
+	const a, b = "192.0.2.7", "192.0.2.8"
+	for _, c := range []struct {
+		name  string
+		lines []string
+		want  []string // who is counted, by line; "": nobody
+	}{
+		{"two lines for one", []string{"s[1]: unknown user from " + a, "s[1]: wrong password from " + a}, []string{a, ""}},
+		{"the other way round", []string{"s[1]: wrong password from " + a, "s[1]: unknown user from " + a}, []string{a, ""}},
+		{"three guesses, five lines", []string{
+			"s[1]: unknown user from " + a, "s[1]: wrong password from " + a, "s[1]: wrong password from " + a, "s[1]: wrong password from " + a, "s[1]: too many from " + a,
+		}, []string{a, "", a, a, ""}},
+		{"the end alone", []string{"s[1]: too many from " + a}, []string{a}},
+		{"another connection", []string{"s[1]: unknown user from " + a, "s[2]: wrong password from " + a, "s[1]: wrong password from " + a}, []string{a, a, ""}},
+		{"the id is given again, to somebody else's", []string{"s[1]: unknown user from " + a, "s[1]: wrong password from " + b, "s[1]: unknown user from " + b}, []string{a, b, ""}},
+		{"nothing says which connection", []string{"s: unknown user from " + a, "s: wrong password from " + a, "s: wrong password from " + a}, []string{a, a, a}},
+	} {
+		for _, detail := range []Detail{DetailAll, DetailLines, DetailIDs} {
+			f, err := Compile(def, time.UTC)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Detail = detail
+			var got []string
+			for _, line := range c.lines {
+				who := ""
+				for _, x := range f.Match([]byte("2026-01-31 12:00:00 "+line), time.Now()).Failures {
+					who += x.ID
+				}
+				got = append(got, who)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("%s, detail %d: %q, want %q", c.name, detail, got, c.want)
+			}
+		}
+	}
+}

@@ -1,0 +1,138 @@
+// Zoo plays real services, attacked for real, in networks of their own: what our stock
+// filters count is compared with how often a client failed.
+//
+//	go run ./zoo                     all, on Debian 12 and 13 (make zoo)
+//	go run ./zoo -quick              a few of them, on Debian 13 (make test)
+//	go run ./zoo -suite trixie sshd dovecot
+//	go run ./zoo -keep               write what was heard into filters/*.toml, as samples
+//
+// For each service it counts: N failures of an attacker are N, the address banned is the
+// attacker's, whose next connection is refused; a customer who logs in is never counted and
+// gets in to the end; and fail2ban's own filters find in the same log what the real
+// fail2ban-regex finds with them. It needs root, debootstrap, nftables and a Debian mirror.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"bailiff/zoo/animals"
+)
+
+var (
+	quick  = flag.Bool("quick", false, "a few quick ones, on Debian 13")
+	keep   = flag.Bool("keep", false, "write the lines that were heard into filters/*.toml")
+	only   = flag.String("suite", "", "bookworm or trixie; empty: both")
+	cache  = flag.String("cache", "tmp/zoo", "where roots are kept")
+	verbal = flag.Bool("v", false, "tell what the services wrote")
+	list   = flag.Bool("list", false, "list the services")
+)
+
+func main() {
+	flag.Parse()
+	switch os.Getenv(roleName) {
+	case "":
+		if *list {
+			for _, a := range animals.All() {
+				fmt.Printf("%-24s %-20s %s\n", a.Name, a.Filter, strings.Join(a.Suites, " "))
+			}
+			return
+		}
+		if os.Getuid() != 0 {
+			fatal(errors.New("the zoo needs root: it makes network namespaces and root directories"))
+		}
+		enter()
+	case "cell":
+		if err := cell(flag.Arg(0), flag.Arg(1)); err != nil {
+			fatal(err)
+		}
+		return
+	}
+	if err := settle(); err != nil {
+		fatal(err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ok, err := run(ctx, flag.Args())
+	if err != nil {
+		fatal(err)
+	}
+	if !ok {
+		os.Exit(1)
+	}
+}
+
+func fatal(err error) {
+	fmt.Fprintln(os.Stderr, "zoo:", err)
+	os.Exit(1)
+}
+
+func say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+
+// run plays those that are named, or all.
+func run(ctx context.Context, names []string) (bool, error) {
+	began := time.Now()
+	dir, err := filepath.Abs(*cache)
+	if err != nil {
+		return false, err
+	}
+	program, err := filepath.Abs("bin/bailiff")
+	if err != nil {
+		return false, err
+	}
+	if _, err := os.Stat(program); err != nil {
+		return false, fmt.Errorf("%w: run make build first", err)
+	}
+	roots, err := newRoots(dir)
+	if err != nil {
+		return false, err
+	}
+	suites := []string{animals.Bookworm, animals.Trixie}
+	switch {
+	case *only != "":
+		suites = []string{*only}
+	case *quick:
+		suites = []string{animals.Trixie}
+	}
+	for _, n := range names {
+		if !slices.ContainsFunc(animals.All(), func(a *animals.Animal) bool { return a.Name == n }) {
+			return false, fmt.Errorf("no animal is called %q: -list shows them", n)
+		}
+	}
+	var results []*result
+	for _, suite := range suites {
+		for _, a := range animals.All() {
+			if len(names) > 0 && !slices.Contains(names, a.Name) || *quick && !a.Quick || !slices.Contains(a.Suites, suite) {
+				continue
+			}
+			r := &result{animal: a, suite: suite}
+			results = append(results, r)
+			lowers, err := roots.lowers(ctx, suite, a)
+			if err != nil {
+				r.problems = append(r.problems, err.Error())
+			} else {
+				p := &play{result: r, dir: filepath.Join(dir, "run"), heard: filepath.Join(dir, "heard", suite), program: program}
+				p.whole(ctx, lowers)
+			}
+			if ctx.Err() != nil {
+				return false, errors.New("interrupted")
+			}
+			r.tell()
+		}
+	}
+	if *keep {
+		if err := keepSamples(results); err != nil {
+			return false, err
+		}
+	}
+	return summary(results, time.Since(began)), nil
+}
