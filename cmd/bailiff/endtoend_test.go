@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -32,12 +33,15 @@ type network struct {
 	exited                     chan error
 }
 
+// networks counts them: several may be at work at once.
+var networks atomic.Int32
+
 func newNetwork(t *testing.T) *network {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Fatal("this test makes network namespaces: run it as root (make test says how)")
 	}
-	lab := netlab.New(fmt.Sprintf("bailiff-test-%d", os.Getpid()))
+	lab := netlab.New(fmt.Sprintf("bailiff-test-%d-%d", os.Getpid(), networks.Add(1)))
 	n := &network{t: t, dir: t.TempDir()}
 	t.Cleanup(func() {
 		if err := lab.Close(); err != nil {

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"bailiff/pkg/references"
+)
+
+// A server that bans by the stock actions of fail2ban's, with their real programs.
+
+// attackers are two addresses of the attacker's host, each with the server's that it
+// reaches, and its neighbour who did nothing.
+var attackers = []struct{ who, other, to string }{
+	{"192.0.2.66", "192.0.2.67", "192.0.2.1:80"},
+	{"2001:db8:a::66", "2001:db8:a::67", "[2001:db8:a::1]:80"},
+}
+
+// treeWith gives the network a configuration of a fail2ban's with one jail, web, that
+// bans by an action.
+func (n *network) treeWith(r references.Fail2ban, banaction string, local ...string) {
+	n.t.Helper()
+	n.tree = n.path("fail2ban")
+	if out, err := exec.Command("cp", "-a", r.Config, n.tree).CombinedOutput(); err != nil {
+		n.t.Fatalf("%v: %s", err, out)
+	}
+	for _, old := range []string{"jail.d", "fail2ban.d"} {
+		if err := os.RemoveAll(filepath.Join(n.tree, old)); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{
+		"filter.d/web.conf": "[Definition]\nfailregex = ^ login failure <HOST>$\n",
+		"jail.local": fmt.Sprintf("[DEFAULT]\nbackend = polling\nbanaction = %s\nignoreself = false\n[web]\nenabled = true\nfilter = web\nport = http,443\nlogpath = %s\nmaxretry = 2\nbantime = 1h\n",
+			banaction, n.path("web.log")),
+		"fail2ban.local": fmt.Sprintf("[Definition]\nlogtarget = STDOUT\nloglevel = INFO\ndbfile = %s\npidfile = %s\n%s\n", n.path("f2b.sqlite3"), n.path("f2b.pid"), strings.Join(local, "\n")),
+	} {
+		if err := os.WriteFile(filepath.Join(n.tree, name), []byte(text), 0o644); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(n.path("web.log"), nil, 0o644); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// amend changes a file of the tree.
+func (n *network) amend(file, old, with string) {
+	n.t.Helper()
+	path := filepath.Join(n.tree, file)
+	text, err := os.ReadFile(path)
+	if err != nil || !strings.Contains(string(text), old) {
+		n.t.Fatalf("%s: %q is not in it; %v", file, old, err)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(string(text), old, with, 1)), 0o644); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// fails writes what the attacker did to the log of web.
+func (n *network) fails(who string) {
+	n.t.Helper()
+	f, err := os.OpenFile(n.path("web.log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer f.Close()
+	for range 2 {
+		fmt.Fprintf(f, "%s login failure %s\n", time.Now().UTC().Format("2006-01-02T15:04:05.000Z"), who)
+	}
+}
+
+// shutOut reports whether a packet of an address does not come through.
+func (n *network) shutOut(who, to string) bool {
+	c, err := n.attacker.Dial(who, to, 300*time.Millisecond)
+	if err == nil {
+		c.Close()
+	}
+	return err != nil
+}
+
+// untilShutOut waits until the attackers' packets are refused, and those of their neighbours
+// are not.
+func (n *network) untilShutOut(when string) {
+	n.t.Helper()
+	for _, a := range attackers {
+		n.until(a.who+" is shut out "+when, func() bool { return n.shutOut(a.who, a.to) })
+		n.connects(n.attacker, a.other, a.to, true)
+	}
+}
+
+// on runs a command on the server.
+func (n *network) on(args ...string) string {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	out, err := n.server.Command(ctx, args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		n.t.Fatalf("%s: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+var (
+	ruleNoise = regexp.MustCompile(`(?m)^#.*\n|\[\d+:\d+\]|initval 0x\w+ ?|^:(INPUT|FORWARD|OUTPUT|PREROUTING|POSTROUTING) .*\n|^\*\w+\n|^COMMIT\n`)
+	timeouts  = regexp.MustCompile(`timeout \d+|Size in memory: \d+`)
+)
+
+// rules are those that the iptables, ip6tables and ipset of the server hold, without what
+// differs from one run to the next.
+func (n *network) rules() string {
+	n.t.Helper()
+	text := n.on("iptables-save") + n.on("ip6tables-save") + n.on("ipset", "save")
+	text = ruleNoise.ReplaceAllString(text, "")
+	return strings.TrimSpace(timeouts.ReplaceAllString(text, "timeout N"))
+}
+
+// real runs the server of a fail2ban on the tree, has it ban, and returns the rules that
+// it made, and those that it left.
+func (n *network) real(r references.Fail2ban, rules func() string) (made, left string) {
+	n.t.Helper()
+	out, err := os.Create(n.path("real.out"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer out.Close()
+	server := n.server.Command(context.Background(), r.Program("fail2ban-server"), "-c", n.tree, "-s", n.path("real.sock"), "-p", n.path("real.pid"), "-f", "--logtarget", "STDOUT", "start")
+	server.Env, server.Stdout, server.Stderr = append(r.Env(), "TZ=UTC"), out, out
+	if err := server.Start(); err != nil {
+		n.t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- server.Wait() }()
+	n.t.Cleanup(func() { _ = server.Process.Kill() })
+	said := func(what string) func() bool {
+		return func() bool {
+			text, _ := os.ReadFile(n.path("real.out"))
+			return strings.Contains(string(text), what)
+		}
+	}
+	n.until("fail2ban runs", said("Jail 'web' started"))
+	for _, a := range attackers {
+		n.fails(a.who)
+	}
+	n.untilShutOut("by fail2ban")
+	made = rules()
+	_ = server.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-exited:
+	case <-time.After(20 * time.Second):
+		n.t.Fatal("fail2ban does not stop")
+	}
+	left = rules()
+	for _, f := range []string{"f2b.sqlite3", "web.log"} {
+		_ = os.Remove(n.path(f))
+	}
+	if err := os.WriteFile(n.path("web.log"), nil, 0o644); err != nil {
+		n.t.Fatal(err)
+	}
+	return made, left
+}
+
+// through waits until the actions have done what they were told before.
+func (n *network) through(some string) {
+	n.t.Helper()
+	if out := n.ask("ban", "web", some); out == "" {
+		n.t.Fatal("no answer to ban")
+	}
+	n.until("a later ban is made", func() bool { return strings.Contains(n.rules(), some) })
+	if out := n.ask("unban", some); out == "" {
+		n.t.Fatal("no answer to unban")
+	}
+	n.until("and lifted", func() bool { return !strings.Contains(n.rules(), some) })
+}
+
+// stop has the daemon end orderly.
+func (n *network) stop() {
+	n.t.Helper()
+	_ = n.daemon.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-n.exited:
+	case <-time.After(30 * time.Second):
+		n.t.Fatal("the daemon does not stop")
+	}
+}
+
+// TestFirewallCommands: a jail that bans by iptables' stock actions makes the rules that
+// fail2ban makes, once, keeps them over a kill, makes them again when somebody flushes the
+// ruleset, and takes them away.
+func TestFirewallCommands(t *testing.T) {
+	all, err := references.All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range all {
+		version, _, _ := strings.Cut(r.Version, "-")
+		for _, c := range []struct{ banaction, of string }{
+			{"iptables-multiport", ""},
+			{`iptables-allports[chain="INPUT,FORWARD", protocol="tcp,udp"]`, "1.1.1"},
+			{"iptables-new[blocktype=DROP]", "1.1.1"},
+			{"iptables-ipset-proto6", "1.0.2"},
+			{"iptables-ipset[type=allports]", "1.1.1"},
+		} {
+			if c.of != "" && c.of != version {
+				continue // the same in others
+			}
+			t.Run(version+" "+c.banaction, func(t *testing.T) {
+				t.Parallel()
+				n := newNetwork(t)
+				n.treeWith(r, c.banaction)
+				if strings.Contains(c.banaction, "-new") { // iptables' --dport takes one port
+					n.amend("jail.local", "port = http,443", "port = http")
+				}
+				theirs, left := n.real(r, n.rules)
+				n.spawn()
+				n.until("the jail runs", func() bool { return strings.Contains(n.ask("status"), "web") })
+				for _, a := range attackers {
+					n.fails(a.who)
+				}
+				n.untilShutOut("by us")
+				ours := n.rules()
+				if ours != theirs {
+					t.Errorf("our rules\n%s\nfail2ban's\n%s", ours, theirs)
+				}
+				_ = n.daemon.Process.Kill()
+				<-n.exited
+				n.untilShutOut("without the daemon")
+				n.spawn()
+				n.until("the daemon knows the ban", func() bool { return strings.Contains(n.ask("status", "web"), attackers[1].who) })
+				n.through("203.0.113.9")
+				n.until("the rules are as before", func() bool { return n.rules() == ours })
+				n.untilShutOut("after the kill")
+				n.on("nft", "flush", "ruleset")
+				n.untilShutOut("after a flush")
+				n.until("the rules are as before the flush", func() bool { return n.rules() == ours })
+				n.letIn()
+				n.stop()
+				if got := n.rules(); got != left {
+					t.Errorf("left behind\n%s\nby fail2ban\n%s", got, left)
+				}
+			})
+		}
+	}
+}
+
+// letIn lifts the attackers' bans and waits until their packets come through.
+func (n *network) letIn() {
+	n.t.Helper()
+	for _, a := range attackers {
+		if out := n.ask("unban", a.who); !strings.Contains(out, "unbanned in web") {
+			n.t.Errorf("unban says %q", out)
+		}
+		n.until(a.who+" is let in", func() bool { return !n.shutOut(a.who, a.to) })
+	}
+}

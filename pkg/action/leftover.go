@@ -1,0 +1,91 @@
+package action
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// What the commands of a daemon that was killed have left: rules with bans in them, which
+// nobody would lift, and in which each ban would be made a second time. Before an action
+// starts for the first time, its actioncheck is asked; where it finds the environment
+// there, actionstop takes it away. fail2ban makes each ban twice, and lifts it once.
+
+// environments are those that were looked at in this process, by the commands that start
+// and check them. Several jails may share one.
+var environments = struct {
+	mu sync.Mutex
+	by map[[2]string]chan struct{} // closed when it was looked at
+}{by: map[[2]string]chan struct{}{}}
+
+// environmentsMost bounds how many are remembered; those beyond are not looked at.
+const environmentsMost = 10_000
+
+// claim says whether an environment is to be looked at; looked is to be called then, when
+// that is done. Else it waits until somebody who does has done it.
+func claim(ctx context.Context, key [2]string) (looked func()) {
+	environments.mu.Lock()
+	c, there := environments.by[key]
+	if !there && len(environments.by) < environmentsMost {
+		c = make(chan struct{})
+		environments.by[key] = c
+		environments.mu.Unlock()
+		return func() { close(c) }
+	}
+	environments.mu.Unlock()
+	if there {
+		select {
+		case <-c:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// lookMost is how long a look may take.
+const lookMost = 5 * time.Second
+
+// clearLeft takes away what an action has left that was not stopped. It reports whether
+// there was something. Only actions with something of their own for each family of
+// addresses are looked at, as all are that keep rules of a firewall: what another one's
+// check says is not known.
+func (a *Action) clearLeft() (was bool) {
+	if a.def.Mail != nil || a.site.DryRun || !a.def.byFamily() || a.def.get("actioncheck") == "" || a.def.get("actionstop") == "" {
+		return false
+	}
+	for _, family := range a.def.families() {
+		var key [2]string
+		for i, name := range []string{"actionstart", "actioncheck"} {
+			text, err := a.text(name, family)
+			if err != nil {
+				return was
+			}
+			key[i] = Fill(text, func(tag string) (string, bool) { return family, tag == "family" && family != "" }, nil).Text
+		}
+		looked := claim(a.ctx, key)
+		if looked == nil {
+			continue
+		}
+		if a.quietly(Command{Text: key[1]}) {
+			a.log(slog.LevelInfo, "[%s] action '%s': its rules are there from before, they were not taken away: that is done now, and bans are made anew", a.site.Jail, a.def.Name)
+			_ = a.stop([]string{family}) // what can't be stopped, the start tells
+			a.forget("actionstop", family)
+			was = true
+		}
+		looked()
+	}
+	return was
+}
+
+// quietly runs a command of which it is no matter whether it fails.
+func (a *Action) quietly(c Command) bool {
+	if c.Text == "" {
+		return false
+	}
+	if a.site.Run != nil {
+		return a.site.Run(a.ctx, c, a.timeout())
+	}
+	res, err := c.Run(a.ctx, min(a.timeout(), lookMost))
+	return err == nil && res.Code == 0
+}
