@@ -14,7 +14,7 @@ func filterCommand() *cobra.Command {
 	var load config.Options
 	c := &cobra.Command{
 		Use:   "filter",
-		Short: "List, show, test and check filters, and make new ones",
+		Short: "List, show, test, check and prove filters, and make new ones",
 		Args:  args(0, 0),
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
@@ -82,7 +82,7 @@ each [[sample]] must give the host and the time that it names, or nothing with m
 			return nil
 		},
 	}
-	c.AddCommand(list, filterShow(&load), test, filterLint(&load), filterNew())
+	c.AddCommand(list, filterShow(&load), test, filterLint(&load), filterProve(&load), filterNew())
 	return c
 }
 

@@ -100,6 +100,11 @@ func filterLint(load *config.Options) *cobra.Command {
   no-literal        there is no text that every match holds
   ambiguous-time    a date that a client writes may be taken for the line's
 
+and by proof, with samples that say what a client chooses of their lines (see filter prove):
+
+  forgeable         some text makes another address count
+  evadable          some text makes the true one not count
+
 With --config /etc/fail2ban, fail2ban's filters are read. The exit code is 1 if there
 is something to say.`,
 		Example: `  bailiff filter lint
@@ -180,6 +185,18 @@ func lintAll(load config.Options, names []string) ([]linted, error) {
 		for _, mode := range append([]string{""}, f.Modes...) {
 			def, err := f.Definition(mode)
 			out = append(out, lintOne(f.Name, mode, def, err))
+		}
+		last := &out[len(out)-1]
+		for _, s := range f.Samples {
+			probe, ok := f.Probe(s)
+			def, err := f.Definition(s.Mode)
+			if !ok || err != nil {
+				continue
+			}
+			p := prove(f.Name, s.Mode, "", def, probe)
+			for _, text := range p.findings() {
+				last.Findings = append(last.Findings, fmt.Sprintf("%s:%d: %s", s.File, s.LineNo, text))
+			}
 		}
 	}
 	return out, nil

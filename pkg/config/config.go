@@ -25,6 +25,7 @@ import (
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/pyregexp"
 	"bailiff/pkg/source"
 )
 
@@ -205,7 +206,10 @@ type Filter struct {
 	Stock   bool
 	Modes   []string // in the order of the file; nil: the filter has none
 	Samples []Sample
-	Errors  []error
+	// Client says by name of which characters a client's part can be, since the service
+	// lets nothing else through.
+	Client map[string]*pyregexp.Regexp
+	Errors []error
 
 	raw rawFilter
 	doc *document
@@ -225,6 +229,8 @@ type Sample struct {
 	// From is what wrote the line, as "openssh-server 1:10.0p1-7 (Debian 13)"; empty: it is
 	// written by hand.
 	From string
+	// Client are the parts of the line that a client chooses, by their names.
+	Client map[string]string
 	// File and LineNo say where it stands.
 	File   string
 	LineNo int

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/pyregexp"
 	"bailiff/pkg/safefile"
 )
 
@@ -97,9 +98,20 @@ func (l *loader) filter(name, file string, data []byte, err error) {
 	if len(f.Modes) > 0 {
 		f.Modes = append([]string{"normal"}, slices.DeleteFunc(f.Modes, func(m string) bool { return m == "normal" })...)
 	}
+	for name, chars := range f.raw.Client {
+		re, err := pyregexp.Compile(chars, 0)
+		if err != nil {
+			f.Errors = append(f.Errors, &Error{file, f.doc.line("client", name), fmt.Sprintf("client.%s: %v", name, err)})
+			continue
+		}
+		if f.Client == nil {
+			f.Client = map[string]*pyregexp.Regexp{}
+		}
+		f.Client[name] = re
+	}
 	for i, s := range f.raw.Sample {
 		out := Sample{
-			Line: s.Line, Host: s.Host, Mode: s.Mode, Match: s.Match == nil || *s.Match, Injection: s.Injection, From: s.From,
+			Line: s.Line, Host: s.Host, Mode: s.Mode, Match: s.Match == nil || *s.Match, Injection: s.Injection, From: s.From, Client: s.Client,
 			File: file, LineNo: f.doc.line("sample", strconv.Itoa(i)),
 		}
 		if s.Time != "" {

@@ -122,6 +122,7 @@ type rawFilter struct {
 	DatePattern stringList         `toml:"datepattern"`
 	Mode        map[string]rawMode `toml:"mode"`
 	Sample      []rawSample        `toml:"sample"`
+	Client      map[string]string  `toml:"client"`
 	JSON        *rawJSON           `toml:"json"`
 }
 
@@ -150,4 +151,6 @@ type rawSample struct {
 	Injection bool `toml:"injection"`
 	// From is what wrote the line: a service, its version, where it ran.
 	From string `toml:"from"`
+	// Client are the parts of the line that a client chooses, by name.
+	Client map[string]string `toml:"client"`
 }

@@ -3,8 +3,10 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,6 +47,22 @@ func (f *Filter) Check(s Sample) string {
 		return fmt.Sprintf("time %s, want %s", r.Time.Format(time.RFC3339Nano), s.Time.Format(time.RFC3339Nano))
 	}
 	return ""
+}
+
+// Probe is a sample as the prover asks for it. Not ok: it does not say what a client
+// chooses of the line.
+func (f *Filter) Probe(s Sample) (p filter.Probe, ok bool) {
+	if s.Client == nil {
+		return p, false
+	}
+	if !s.Match {
+		s.Host = ""
+	}
+	p = filter.Probe{Line: s.Line, Host: s.Host, Now: time.Now()}
+	for _, name := range slices.Sorted(maps.Keys(s.Client)) {
+		p.Client = append(p.Client, filter.Chosen{Name: name, Text: s.Client[name], Chars: f.Client[name]})
+	}
+	return p, true
 }
 
 // Text is the filter's file.
