@@ -37,6 +37,12 @@ bantime.factor = 1
 enabled = true
 logpath = @D@/ever.log
 bantime = -1
+[ssh]
+enabled = true
+filter = sshd
+logpath = @D@/sshd.log
+action = plain
+bantime = 1h
 `
 
 const handoverFilter = `[Definition]
@@ -47,6 +53,12 @@ datepattern = ^%%Y-%%m-%%d %%H:%%M:%%S
 const handoverAction = `[Definition]
 actionban = echo "ban <name> <ip> user=<F-USER> tool=<F-TOOL> <failures> restored=<restored> <ipmatches>" >> @D@/notes
 actionunban = echo "unban <name> <ip> user=<F-USER> tool=<F-TOOL>" >> @D@/notes
+`
+
+// handoverPlain tells of nothing that the filter captured.
+const handoverPlain = `[Definition]
+actionban = echo "ban <name> <ip>" >> @D@/notes
+actionunban = echo "unban <name> <ip>" >> @D@/notes
 `
 
 // dbBan is a row of bans or bips, its data as JSON with sorted names.
@@ -107,11 +119,13 @@ func dbTables(t *testing.T, path string) string {
 	for _, table := range []string{"bans", "bips"} {
 		fmt.Fprintf(&out, "%s:\n", table)
 		for _, b := range dbRows(t, path, table) {
-			fmt.Fprintf(&out, "  %s %s for %d, the %d-th: %s\n", b.jail, b.ip, b.bantime, b.bancount, playTime.ReplaceAllString(b.data, "<time>"))
+			fmt.Fprintf(&out, "  %s %s for %d, the %d-th: %s\n", b.jail, b.ip, b.bantime, b.bancount, dbTime.ReplaceAllString(b.data, "<time>"))
 		}
 	}
 	return out.String()
 }
+
+var dbTime = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d`)
 
 var playFound = regexp.MustCompile(`(?m)fail2ban\.filter .*\] Found `)
 
@@ -227,7 +241,7 @@ func pastBans(t *testing.T, path string) {
 func handOver(t *testing.T, lab *netlab.Lab, r references.Fail2ban, name string) (out []string) {
 	h := &relay{newPlayRun(t, lab, name, r.Config, "", "", nil), r}
 	for file, text := range map[string]string{
-		"etc/jail.local": handoverJails, "etc/filter.d/web.conf": handoverFilter, "etc/action.d/note.conf": handoverAction,
+		"etc/jail.local": handoverJails, "etc/filter.d/web.conf": handoverFilter, "etc/action.d/note.conf": handoverAction, "etc/action.d/plain.conf": handoverPlain, "sshd.log": "",
 		"grow.log": "", "ever.log": "",
 	} {
 		h.write(file, strings.ReplaceAll(text, "@D@", h.dir), false)
@@ -236,7 +250,7 @@ func handOver(t *testing.T, lab *netlab.Lab, r references.Fail2ban, name string)
 	restored := map[string]string{} // what a ban was for
 	wants := func() (list []string) {
 		for who, user := range restored {
-			list = append(list, "ban "+who+" user="+user)
+			list = append(list, strings.TrimSuffix("ban "+who+" user="+user, " user=-"))
 		}
 		return list
 	}
@@ -253,6 +267,14 @@ func handOver(t *testing.T, lab *netlab.Lab, r references.Fail2ban, name string)
 			ban("grow", fmt.Sprintf("192.0.2.%d", n), fmt.Sprintf("alice%d", n), "else")
 			ban("grow", fmt.Sprintf("2001:db8::%d", n), fmt.Sprintf("bob%d", n), "else")
 			ban("ever", fmt.Sprintf("203.0.113.%d", n), `carla';"\`, "else")
+			who := fmt.Sprintf("198.51.100.%d", 20+n)
+			lines, now := "", time.Now().UTC().Format(time.Stamp)
+			for _, text := range []string{"Invalid user %s from %s port 40000", "Failed password for invalid user %s from %s port 40000 ssh2", "Failed password for invalid user %s from %s port 40000 ssh2"} {
+				lines += fmt.Sprintf("%s host sshd[%d]: %s\n", now, 1000+n, fmt.Sprintf(text, "eve", who))
+			}
+			h.write("sshd.log", lines, true)
+			h.noted("ban ssh " + who)
+			restored["ssh "+who] = "-"
 			if i > 0 { // somebody who was banned before, i times
 				ban("grow", fmt.Sprintf("198.51.100.10%d", i), "dora")
 			}
@@ -275,7 +297,7 @@ func handOver(t *testing.T, lab *netlab.Lab, r references.Fail2ban, name string)
 		// Nobody has read a line that the other one had read.
 		log, _ := os.ReadFile(filepath.Join(h.dir, "f2b.log"))
 		lines := 0
-		for _, name := range []string{"grow.log", "ever.log"} {
+		for _, name := range []string{"grow.log", "ever.log", "sshd.log"} {
 			text, _ := os.ReadFile(filepath.Join(h.dir, name))
 			lines += strings.Count(string(text), "\n")
 		}

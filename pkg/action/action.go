@@ -3,13 +3,11 @@ package action
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"bailiff/pkg/config/fail2ban"
@@ -134,76 +132,6 @@ func (a *Action) changed() {
 
 func (a *Action) timeout() time.Duration {
 	return cmp.Or(a.def.Timeout, DefaultTimeout)
-}
-
-var commandNo atomic.Uint64
-
-// run runs a command and logs what went wrong, as fail2ban does.
-func (a *Action) run(c Command) bool {
-	if c.Text == "" {
-		return true
-	}
-	if a.site.DryRun {
-		a.wouldDo("run: %s", strings.Join(strings.Fields(c.String()), " "))
-		return true
-	}
-	if a.site.Run != nil {
-		return a.site.Run(a.ctx, c, a.timeout())
-	}
-	log := a.site.Log.With("component", "utils")
-	no := fmt.Sprintf("%x", 0x10000+commandNo.Add(1))
-	res, err := c.Run(a.ctx, a.timeout())
-	say := func(level slog.Level, format string, args ...any) {
-		log.Log(context.Background(), level, no+" -- "+fmt.Sprintf(format, args...))
-	}
-	ok := err == nil && res.Code == 0
-	switch {
-	case err != nil:
-		a.because(nil, Cut(err.Error(), saidMost/8))
-	case !ok:
-		a.because(res.Output, fmt.Sprintf("exit code %d", res.Code))
-	}
-	level := slog.LevelError
-	if ok {
-		level = slog.LevelDebug
-	}
-	if !log.Enabled(context.Background(), level) {
-		return ok
-	}
-	say(level, "exec: %s", c)
-	var late *TimeoutError
-	if errors.As(err, &late) {
-		say(level, "timed out after %d seconds.", int(late.After/time.Second))
-	}
-	left := saidMost
-	for _, line := range strings.FieldsFunc(string(res.Output), func(r rune) bool { return r == '\n' }) {
-		if left <= 0 {
-			say(level, "output: … (%d bytes or more in all)", len(res.Output))
-			break
-		}
-		said := Cut(line, saidMost/2)
-		left -= len(said)
-		say(level, "output: %q", said)
-	}
-	switch {
-	case late != nil:
-		say(level, "killed with SIGKILL (return code: -9)")
-	case err != nil:
-		say(level, "failed with %v", err)
-	case ok:
-		say(level, "returned successfully 0")
-	case res.Code > 128:
-		say(level, "killed with signal %d (return code: %d)", res.Code-128, res.Code)
-	default:
-		say(level, "returned %d", res.Code)
-		switch res.Code {
-		case 126:
-			log.Info(`HINT on 126: "Command is not executable": it is there, but may not be run`)
-		case 127:
-			log.Info(fmt.Sprintf(`HINT on 127: "Command not found".  Make sure that all commands in %s are in the PATH of bailiff (%s)`, c.first(), "see grep -a PATH= /proc/$(pidof -s bailiff)/environ"))
-		}
-	}
-	return ok
 }
 
 // FailedError says that one of an action's commands failed.

@@ -47,10 +47,10 @@ func TestHostileValues(t *testing.T) {
 		c := Fill(`printf '%s|%s' "<fid>" "<F-USER>"`, ticket.Tag, ticket.Group)
 		r, err := c.Run(context.Background(), 10*time.Second)
 		if err != nil || r.Code != 0 {
-			t.Errorf("%q: exit code %d, %v: %s", v, r.Code, err, r.Output)
+			t.Errorf("%q: exit code %d, %v: %s", v, r.Code, err, r.Output())
 		}
 		kept := strings.ReplaceAll(v, "\x00", "\uFFFD")
-		if got := string(r.Output); got != kept+"|"+kept {
+		if got := r.Output(); got != kept+"|"+kept {
 			t.Errorf("%q arrives as %q", v, got)
 		}
 	}
@@ -69,16 +69,16 @@ func TestRun(t *testing.T) {
 	if r, err := run("kill -9 $$", time.Minute); err != nil || r.Code != 137 {
 		t.Errorf("kill -9: %+v, %v", r, err)
 	}
-	if r, err := run("echo out; echo err >&2", time.Minute); err != nil || string(r.Output) != "out\nerr\n" {
-		t.Errorf("output: %q, %v", r.Output, err)
+	if r, err := run("echo out; echo err >&2", time.Minute); err != nil || r.Output() != "out\nerr\n" {
+		t.Errorf("output: %q, %v", r.Output(), err)
 	}
 	_, err := run("sleep 100 & sleep 100; echo", 100*time.Millisecond)
 	var timeout *TimeoutError
 	if !errors.As(err, &timeout) {
 		t.Errorf("a command that hangs: %v", err)
 	}
-	if r, err := run("head -c 1000000 /dev/zero", time.Minute); err != nil || len(r.Output) != maxOutput {
-		t.Errorf("much output: %d bytes, %v", len(r.Output), err)
+	if r, err := run("head -c 1000000 /dev/zero", time.Minute); err != nil || len(r.Output()) != maxOutput {
+		t.Errorf("much output: %d bytes, %v", len(r.Output()), err)
 	}
 }
 

@@ -117,9 +117,13 @@ func GroupName(tag string) string {
 
 // Result is what a command did.
 type Result struct {
-	Code   int // exit code; 128 and the signal if one ended it
-	Output []byte
+	Code int // exit code; 128 and the signal if one ended it
+	// Stdout and Stderr are the beginnings of what it wrote, maxOutput bytes of each.
+	Stdout, Stderr []byte
 }
+
+// Output is all that is kept of what it wrote: what went to stdout comes first.
+func (r *Result) Output() string { return string(r.Stdout) + string(r.Stderr) }
 
 // TimeoutError says that a command took too long and was killed with all that it
 // had started.
@@ -132,7 +136,7 @@ func (e *TimeoutError) Error() string {
 	return fmt.Sprintf("command killed after %v: %s", e.After, Cut(e.Command, saidMost))
 }
 
-// maxOutput is how much of a command's output is kept.
+// maxOutput is how much is kept of what a command writes to stdout, and to stderr.
 const maxOutput = 64 << 10
 
 // Run runs the command with /bin/sh. The error is for one that could not be
@@ -157,13 +161,13 @@ func (c Command) Run(ctx context.Context, timeout time.Duration) (Result, error)
 	defer cancel()
 	cmd := exec.CommandContext(limited, "/bin/sh", args...)
 	cmd.Env = env
-	out := &limitedBuffer{}
-	cmd.Stdout, cmd.Stderr = out, out
+	var out, errs limitedBuffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second // whatever still holds its output is not waited for
 	err := cmd.Run()
-	res := Result{Output: out.kept.Bytes()}
+	res := Result{Stdout: out.kept.Bytes(), Stderr: errs.kept.Bytes()}
 	var exit *exec.ExitError
 	switch {
 	case limited.Err() == context.DeadlineExceeded && ctx.Err() == nil:

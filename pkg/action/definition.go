@@ -111,7 +111,8 @@ func (d *Definition) Resolve(family string) (*fail2ban.Options, error) {
 }
 
 // sameWork reports whether another definition bans in the same way, so that it can
-// go on with what this one has done.
+// go on with what this one has done. One that says what is to be done at a reload
+// (actionreload) takes over what another start has made, too.
 func (d *Definition) sameWork(other *Definition) bool {
 	if (d.Mail != nil) != (other.Mail != nil) {
 		return false
@@ -128,7 +129,11 @@ func (d *Definition) sameWork(other *Definition) bool {
 		if err != nil || err2 != nil {
 			return false
 		}
-		for _, n := range []string{"actionstart", "actionban", "actionunban", "actionflush", "actionstop"} {
+		names := []string{"actionban", "actionunban", "actionflush"}
+		if strings.TrimSpace(theirs.Values["actionreload"]) == "" {
+			names = append(names, "actionstart", "actionstop")
+		}
+		for _, n := range names {
 			if mine.Values[n] != theirs.Values[n] {
 				return false
 			}

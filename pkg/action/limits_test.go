@@ -1,7 +1,6 @@
 package action
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -57,13 +56,13 @@ func TestLongValues(t *testing.T) {
 			filled := Fill(c.command, c.ticket.Tag, c.ticket.Group)
 			r, err := filled.Run(context.Background(), time.Minute)
 			if err != nil || r.Code != 0 {
-				t.Fatalf("exit code %d, %.200v: %.200s", r.Code, err, r.Output)
+				t.Fatalf("exit code %d, %.200v: %.200s", r.Code, err, r.Output())
 			}
-			if !strings.Contains(string(r.Output), c.want) {
-				t.Errorf("output %.200q, want %q", r.Output, c.want)
+			if !strings.Contains(r.Output(), c.want) {
+				t.Errorf("output %.200q, want %q", r.Output(), c.want)
 			}
-			if name == "quoted" && !strings.HasSuffix(string(r.Output), " [cut: 153604 bytes]") {
-				t.Errorf("no mark at the end: %q", r.Output)
+			if name == "quoted" && !strings.HasSuffix(r.Output(), " [cut: 153604 bytes]") {
+				t.Errorf("no mark at the end: %q", r.Output())
 			}
 			if said := filled.String(); len(said) > 3*saidMost {
 				t.Errorf("the log would tell %d bytes", len(said))
@@ -100,7 +99,7 @@ func TestEnvironment(t *testing.T) {
 		if err != nil || r.Code != 0 {
 			t.Fatal(err, r)
 		}
-		return string(bytes.TrimSpace(r.Output))
+		return strings.TrimSpace(r.Output())
 	}
 	if got, want := env(), "PATH="+DefaultPath; got != want {
 		t.Errorf("with nothing: %q, want %q", got, want)

@@ -20,8 +20,8 @@ func (a *Action) failure(command string, ok, ran bool) {
 }
 
 // because keeps why a command failed: the last that it wrote, or how it ended.
-func (a *Action) because(output []byte, ended string) {
-	lines := strings.FieldsFunc(string(output), func(r rune) bool { return r == '\n' || r == '\r' })
+func (a *Action) because(output string, ended string) {
+	lines := strings.FieldsFunc(output, func(r rune) bool { return r == '\n' || r == '\r' })
 	a.why = ended
 	if n := len(lines); n > 0 {
 		a.why = Cut(strings.ToValidUTF8(strings.TrimSpace(lines[n-1]), "\uFFFD"), saidMost/8)

@@ -16,6 +16,7 @@ import (
 func fail2banServer(given []string, stdout, stderr io.Writer) int {
 	f := pflag.NewFlagSet("fail2ban-server", pflag.ContinueOnError)
 	f.SortFlags = false
+	f.SetInterspersed(false) // what follows a command is that one's
 	dir := f.StringP("conf", "c", fail2banDir, "`directory` of the configuration")
 	socket := f.StringP("socket", "s", "", "`path` of the socket")
 	level := f.String("loglevel", "", "`level` of the log, over that of fail2ban.conf")
@@ -34,10 +35,14 @@ func fail2banServer(given []string, stdout, stderr io.Writer) int {
 	version := f.Bool("version", false, "print name and version")
 	short := f.BoolP("V", "V", false, "print the version only")
 	help := f.BoolP("help", "h", false, "print this help")
-	if err := f.Parse(given); err != nil {
+	err := f.Parse(given)
+	if err == nil && f.NArg() > 1 && f.Arg(0) == "start" { // which has none of its own
+		err = f.Parse(f.Args()[1:])
+	}
+	if err != nil {
 		fmt.Fprintln(stderr, "fail2ban-server:", optionError(err))
 		fmt.Fprintln(stderr, "Usage: fail2ban-server [OPTIONS] [start]\nfail2ban-server --help tells them all.")
-		return exitUsage
+		return exitFail2ban
 	}
 	root := newRoot()
 	root.SetOut(stdout)
@@ -98,7 +103,7 @@ func fail2banServer(given []string, stdout, stderr io.Writer) int {
 		told = os.NewFile(3, "errors of the start")
 		os.Unsetenv(startErrors)
 	}
-	err := root.Execute()
+	err = root.Execute()
 	if err != nil && told != nil {
 		fmt.Fprintln(told, err)
 	}

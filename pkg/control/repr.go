@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode"
+
+	"bailiff/pkg/eventlog"
 )
 
 // What fail2ban prints and logs of values is Python's repr of them.
@@ -81,33 +82,4 @@ func ReprBytes(b []byte) string {
 }
 
 // ReprString is the repr of a str.
-func ReprString(s string) string {
-	quote := byte('\'')
-	if strings.Contains(s, "'") && !strings.Contains(s, `"`) {
-		quote = '"'
-	}
-	b := []byte{quote}
-	for _, r := range s {
-		switch {
-		case r == rune(quote) || r == '\\':
-			b = append(b, '\\', byte(r))
-		case r == '\n':
-			b = append(b, `\n`...)
-		case r == '\r':
-			b = append(b, `\r`...)
-		case r == '\t':
-			b = append(b, `\t`...)
-		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0x100 && !unicode.IsPrint(r):
-			b = fmt.Appendf(b, `\x%02x`, r)
-		case r >= 0x100 && !unicode.IsPrint(r):
-			if r > 0xffff {
-				b = fmt.Appendf(b, `\U%08x`, r)
-			} else {
-				b = fmt.Appendf(b, `\u%04x`, r)
-			}
-		default:
-			b = append(b, string(r)...)
-		}
-	}
-	return string(append(b, quote))
-}
+func ReprString(s string) string { return eventlog.Quote(s) }

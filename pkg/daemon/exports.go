@@ -183,7 +183,7 @@ func (e *exporter) export(ctx context.Context, again bool) error {
 	}
 	res, err := action.Command{Text: x.Reload}.Run(ctx, reloadTimeout)
 	if err == nil && res.Code != 0 {
-		err = fmt.Errorf("exit code %d: %s", res.Code, strings.TrimSpace(action.Cut(string(res.Output), 2<<10)))
+		err = fmt.Errorf("exit code %d: %s", res.Code, strings.TrimSpace(action.Cut(res.Output(), 2<<10)))
 	}
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("reload: %q: %w", x.Reload, err)

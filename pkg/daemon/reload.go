@@ -79,7 +79,7 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 	words := cfg.Fail2ban != nil // people's tools look for fail2ban's
 	switch {
 	case words && only != "":
-		log.Info(fmt.Sprintf("Reload jail '%s'", only))
+		log.Info("Reload jail " + only)
 	case words:
 		log.Info("Reload all jails")
 	default:
@@ -167,6 +167,9 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 		running := d.jailsNow()[c.Name]
 		if c.Broken() != nil && (running != nil || d.listsNow()[c.Name] != nil) {
 			// Better the old rules than none.
+			if words && running != nil && backendOf(c) != backendOf(running.Configured) {
+				d.sayReload(running.Configured, c)
+			}
 			for _, line := range linesOf(c.Broken()) {
 				text := fmt.Sprintf("jail %s: %s; it goes on with its old settings", c.Name, line)
 				log.Error(text)
@@ -197,6 +200,9 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 			}
 			res.Started = append(res.Started, c.Name)
 		case !restart && unchanged(running.Configured, c) && !running.Changed():
+			if words {
+				log.Info(fmt.Sprintf("Reload jail '%s'", c.Name))
+			}
 			running.ReloadActions()
 		default:
 			if err := d.replace(ctx, c.Name, c, restart); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
+	"bailiff/pkg/eventlog"
 	"bailiff/pkg/jail"
 )
 
@@ -41,7 +42,13 @@ func (d *Daemon) replaceNow(name string, c *config.Jail, restart bool) error {
 		return &control.NotFoundError{Jail: name}
 	}
 	log := d.log.With("component", "jail")
-	log.Info(fmt.Sprintf("Creating new jail '%s'", name))
+	kept := !restart && c.Fail2ban && old.Configured.Fail2ban // as fail2ban sees it: it goes on
+	if kept {
+		kept = d.sayReload(old.Configured, c)
+	}
+	if !kept {
+		log.Info(fmt.Sprintf("Creating new jail '%s'", name))
+	}
 	next, err := d.prepare(c)
 	if err != nil {
 		// Better the old rules than none.
@@ -49,8 +56,14 @@ func (d *Daemon) replaceNow(name string, c *config.Jail, restart bool) error {
 		d.notStarted(c, err)
 		return err
 	}
+	if kept {
+		d.removed(old, c)
+	} else {
+		d.removed(old, nil)
+	}
 	left := old.Stop(false)
 	if restart {
+		d.repealed(old, left)
 		left.EndActions()
 		left.Banned = len(left.Bans) // it counts anew, as fail2ban's does
 		log.Info(fmt.Sprintf("Jail '%s' stopped", name))
@@ -60,10 +73,32 @@ func (d *Daemon) replaceNow(name string, c *config.Jail, restart bool) error {
 	d.jails[name] = j
 	delete(d.failed, name)
 	d.mu.Unlock()
-	if !j.Configured.Held {
+	if !j.Configured.Held && !kept {
 		log.Info(fmt.Sprintf("Jail '%s' started", name))
 	}
 	return nil
+}
+
+// sayReload tells in fail2ban's words that a jail is given other settings: it begins anew,
+// kept is false then, only if its backend is another one.
+func (d *Daemon) sayReload(was, c *config.Jail) (kept bool) {
+	before, now := backendOf(was), backendOf(c)
+	if before == now {
+		d.log.With("component", "server").Info(fmt.Sprintf("Reload jail '%s'", c.Name))
+		return true
+	}
+	d.log.With("component", "server").Info(fmt.Sprintf("Restart jail '%s' (reason: %s != %s)", c.Name, eventlog.Quote(before), eventlog.Quote(now)))
+	return false
+}
+
+// backendOf is a jail's backend as it is configured.
+func backendOf(c *config.Jail) string {
+	for _, s := range c.Settings {
+		if s.Name == "backend" && strings.TrimSpace(s.Value) != "" {
+			return s.Value
+		}
+	}
+	return "auto"
 }
 
 // start starts one jail; an error stays with it.
@@ -143,12 +178,13 @@ func (d *Daemon) drop(name string) {
 // end stops a jail for good; nothing of it is left.
 func (d *Daemon) end(name string) {
 	j := d.jailsNow()[name]
-	if j != nil {
-		d.removed(j)
-	}
 	if j == nil {
 		return
 	}
+	if j.Configured.Fail2ban {
+		d.log.With("component", "jail").Debug(fmt.Sprintf("Stopping jail '%s'", name))
+	}
+	d.removed(j, nil)
 	left := j.Stop(true)
 	d.mu.Lock()
 	if d.jails[name] == j {

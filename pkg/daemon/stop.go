@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/config"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/jail"
 	"bailiff/pkg/safefile"
@@ -122,19 +125,26 @@ func (d *Daemon) repealed(j *jail.Jail, left jail.Carry) {
 	}
 }
 
-// removed says which logs a jail of fail2ban's reads no more.
-func (d *Daemon) removed(j *jail.Jail) {
+// removed says which logs a jail of fail2ban's reads no more: next is what it is from now
+// on; nil: nothing.
+func (d *Daemon) removed(j *jail.Jail, next *config.Jail) {
 	if !j.Configured.Fail2ban || j.Configured.Journal != nil {
 		return
 	}
 	for _, s := range j.Status(false).Files {
+		if next != nil && next.Journal == nil && slices.ContainsFunc(next.LogPath, func(glob string) bool {
+			is, _ := filepath.Match(glob, s.Path)
+			return is || glob == s.Path
+		}) {
+			continue
+		}
 		d.log.With("component", "filter").Info(fmt.Sprintf("Removed logfile: '%s'", s.Path))
 	}
 }
 
 // stopped stops a jail at the end.
 func (d *Daemon) stopped(name string, j *jail.Jail, by time.Time) {
-	d.removed(j)
+	d.removed(j, nil)
 	kept := j.Stop(d.opts.FlushOnStop)
 	if !d.opts.FlushOnStop && j.Configured.Unenforced && len(j.Configured.Actions) > 0 {
 		d.repealed(j, kept)

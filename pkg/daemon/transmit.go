@@ -251,6 +251,11 @@ func (d *Daemon) reloadAs(c *command) (any, error) {
 		_, err := d.known(name)
 		list := d.listsNow()[name] != nil
 		if err != nil && !list && !strings.Contains(options, "--if-exists") {
+			if d.asFail2ban() { // who looks for the end of a reload in the log finds it
+				log := d.log.With("component", "server")
+				log.Info("Reload jail " + name)
+				log.Info("Reload finished.")
+			}
 			return nil, err
 		}
 	}

@@ -161,6 +161,12 @@ type Filter struct {
 	dated      *logtime.Match
 }
 
+// Forget has it know nothing of the lines that it was given before.
+func (f *Filter) Forget() {
+	f.conns, f.buffer = connections{}, nil
+	f.last, f.lastText, f.isLately = time.Time{}, "", false
+}
+
 // Buffered returns the lines that wait for more, where maxlines is not 1.
 func (f *Filter) Buffered() []Line {
 	if f.maxLines == 1 {

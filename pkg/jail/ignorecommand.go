@@ -105,7 +105,7 @@ func (j *Jail) runIgnore(ctx context.Context, c *config.Jail, answers *cache, q 
 	}
 	res, err := action.Fill(c.IgnoreCommand, ticket.Tag, ticket.Group).Run(ctx, limit)
 	if err == nil && res.Code > 1 {
-		err = fmt.Errorf("returned %d, want 0 (ignore) or 1: %s", res.Code, strings.TrimSpace(action.Cut(string(res.Output), outputTold)))
+		err = fmt.Errorf("returned %d, want 0 (ignore) or 1: %s", res.Code, strings.TrimSpace(action.Cut(res.Output(), outputTold)))
 	}
 	ignore := err == nil && res.Code == 0
 	if answers != nil && err == nil {

@@ -158,6 +158,9 @@ type Jail struct {
 	// What others may look at at any time; the rest is the jail's goroutine's alone.
 	settings atomic.Pointer[config.Jail]
 	shown    numbers
+	told     tickets         // how many bans, in the log
+	teller   teller          // of what the filter captured, at a ban
+	hadLogs  map[string]bool // by path: those that it followed before a reload, too
 	listing  listing
 	hasBegun atomic.Bool
 	work     work // what its goroutine does at the moment
@@ -299,7 +302,7 @@ func (j *Jail) sourceEvent(e source.Event) {
 	if e.Warn {
 		level = slog.LevelWarn
 	}
-	if e.Begun && j.Config.Fail2ban { // in fail2ban's words: people's tools look for them
+	if e.Begun && j.Config.Fail2ban && !j.hadLogs[e.Path] { // in fail2ban's words: people's tools look for them
 		log.Info(fmt.Sprintf("Added logfile: '%s' (pos = %d)", e.Path, e.At))
 	}
 	log.Log(context.Background(), level, fmt.Sprintf("[%s] log %s: %s", j.Configured.Name, e.Path, e.Text))
@@ -345,6 +348,7 @@ func (j *Jail) Stop(flush bool) Carry {
 			}
 			j.notice("Unban %s", ban.Name(b.ID))
 		}
+		j.tellFlush(len(bans))
 		left.Bans = nil
 	}
 	return left

@@ -163,7 +163,7 @@ func (k *keptLines) clear() {
 
 // keepLines remembers the lines of an address for its ban.
 func (j *Jail) keepLines(id netip.Prefix, lines []filter.Line) {
-	j.kept.add(id, lines, min(j.deps.MaxMatches, j.Config.MaxMatches))
+	j.kept.add(id, lines, j.Config.MaxMatches)
 }
 
 // keepGroups remembers what the filter found with an address's first failure.
@@ -171,11 +171,5 @@ func (j *Jail) keepGroups(q found) {
 	if j.kept.groups(q.id) != nil || !j.actions.UsesGroups() {
 		return
 	}
-	groups := map[string]string{}
-	for name := range q.failure.Groups {
-		if text, ok := q.failure.Groups.Text(name); ok {
-			groups[name] = strings.Clone(action.Cut(text, lineMost))
-		}
-	}
-	j.kept.setGroups(q.id, groups)
+	j.kept.setGroups(q.id, groupTexts(&q.failure))
 }

@@ -50,6 +50,7 @@ type inJail struct {
 	count, failures int
 	last            time.Time
 	lines           []rememberedLine
+	groups          map[string]string // of the last ban
 }
 
 // rememberedLine is a line and the how manieth it was: lines of several jails are told
@@ -64,9 +65,9 @@ func NewMemory() *Memory {
 	return &Memory{budget: memoryBudget, byID: map[netip.Prefix]*remembered{}}
 }
 
-// Add remembers a ban, with the lines that led to it; of all lines
-// of a jail the last ones, so many.
-func (m *Memory) Add(jail string, b ban.Ban, lines []string, mostLines int) {
+// Add remembers a ban, with the lines that led to it and what the filter captured in them;
+// of all lines of a jail the last ones, so many.
+func (m *Memory) Add(jail string, b ban.Ban, lines []string, groups map[string]string, mostLines int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.byID[b.ID]
@@ -91,6 +92,7 @@ func (m *Memory) Add(jail string, b ban.Ban, lines []string, mostLines int) {
 	j := &r.jails[at]
 	j.count, j.last = max(b.Count, 1), b.Start.Truncate(time.Second)
 	j.failures += b.Failures
+	j.groups = groups
 	for _, l := range lines {
 		m.lines++
 		j.lines = append(j.lines, rememberedLine{m.lines, l})
@@ -120,6 +122,9 @@ func (m *Memory) weigh(r *remembered) {
 		size += 88
 		for _, l := range j.lines {
 			size += len(l.text) + lineCost
+		}
+		for name, text := range j.groups {
+			size += len(name) + len(text) + 2*lineCost
 		}
 	}
 	m.used += size - r.size
@@ -219,4 +224,15 @@ func (m *Memory) Merged(jail string, id netip.Prefix, overall bool, mostLines in
 		lines = append(lines, l.text)
 	}
 	return failures, lines, last, known, nil
+}
+
+// Captures returns what the filter captured for the last ban of an address in a jail; nil if
+// nothing is known.
+func (m *Memory) Captures(jail string, id netip.Prefix) (map[string]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, j := range m.of(jail, id, false) {
+		return j.groups, nil
+	}
+	return nil, nil
 }

@@ -345,6 +345,7 @@ func (j *Jail) UnbanAll() (n int, err error) {
 		for _, b := range all {
 			j.notice("Unban %s", ban.Name(b.ID))
 		}
+		j.tellFlush(len(all))
 		return len(all), nil
 	})
 }

@@ -73,6 +73,12 @@ func (p *Prepared) Start(before Carry) *Jail {
 		j.deps.Names = resolve.New(j.deps.Lookup, nil)
 	}
 	state := j.load(before.left)
+	if before.left != nil && !before.again {
+		j.hadLogs = map[string]bool{}
+		for _, p := range state.Logs {
+			j.hadLogs[p.Path] = true
+		}
+	}
 	j.ctx, j.stop = context.WithCancel(context.Background())
 	untold := before.left != nil && before.Actions.Empty() // all that is banned
 	j.startActions(before.Actions)
@@ -101,6 +107,9 @@ func (p *Prepared) Start(before Carry) *Jail {
 	}
 	j.step.offset = j.deps.Clock.Offset()
 	j.slept, j.year = j.deps.Clock.Suspended(), j.deps.Clock.Wall().Year()
+	if before.left != nil && !before.again {
+		j.told = tickets{have: j.bans.Len(), total: j.bans.Total()}
+	}
 	j.publish()
 	if old := before.left; old != nil && c.Unenforced && !old.Configured.Unenforced {
 		j.unenforce(old)
