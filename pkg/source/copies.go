@@ -54,7 +54,7 @@ func (f *follower) emptied(r *lineReader) bool {
 		}
 		r.was, r.wasAt = was, time.Now()
 	}
-	switch ok, some := f.laterCopies(p, r, since); {
+	switch ok, some := f.laterCopies(p, was, r, since); {
 	case !ok:
 		return false
 	case some:
@@ -95,9 +95,10 @@ func (f *follower) copied(p place, of FileID) *lineReader {
 }
 
 // laterCopies reads what was made beside a log of its content after what was read of it
-// last, or after the copy of that; p is how far that was read. some says that there was
+// last, or after the copy of that; p is how far that was read, and was what is known of
+// it, since it may have been written anew before it was copied. some says that there was
 // any; ok is false when ctx ended.
-func (f *follower) laterCopies(p place, r *lineReader, since looked) (ok, some bool) {
+func (f *follower) laterCopies(p place, was *memory, r *lineReader, since looked) (ok, some bool) {
 	if since.modified.IsZero() {
 		return true, false
 	}
@@ -127,6 +128,7 @@ func (f *follower) laterCopies(p place, r *lineReader, since looked) (ok, some b
 		c := newReader(file, f.src.Encoding, n.id, 0)
 		c.catchUp = true
 		f.src.reads(c)
+		f.repeats(c, was, n.size, true)
 		readers = append(readers, c)
 		f.old = append(f.old, oldFile{c, time.Now().Add(holdOld)})
 	}

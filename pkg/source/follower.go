@@ -357,16 +357,26 @@ func (f *follower) rewritten(r, before *lineReader, size int64) bool {
 	n, _ := before.file.ReadAt(head, 0)
 	m, _ := before.file.ReadAt(past, before.offset-int64(len(past)))
 	was := newMemory(head[:n], past[:m], before.offset)
-	yes, at, known := was.repeated(r.file, size)
 	if gone {
 		r.was, r.wasAt = was, time.Now()
 	}
+	// If it is there still, it may as well be a log that repeats itself.
+	if !f.repeats(r, was, size, gone) {
+		return false
+	}
+	r.anew = gone
+	return true
+}
+
+// repeats looks whether a file holds what was read elsewhere. sure says that it can't be
+// a log that repeats itself: then what was read is not read again.
+func (f *follower) repeats(r *lineReader, was *memory, size int64, sure bool) bool {
+	yes, at, known := was.repeated(r.file, size)
 	if !yes {
 		return false
 	}
-	known = known && gone // if it is there still, it may as well be a log that repeats itself
-	r.until, r.anew = size, gone
-	if known && at >= r.offset {
+	r.until = size
+	if known && sure && at >= r.offset {
 		r.offset = at
 		r.recall()
 		f.note(Event{Text: fmt.Sprintf("file was rewritten: going on at byte %d, behind what was read of it", at)})

@@ -29,7 +29,7 @@ type Position struct {
 
 // positions reads them. Where fail2ban had the database since, its own are newer: what it
 // wrote there is none of ours, which are forgotten then. since tells that it was so.
-func (st *State) positions(db *sql.DB, jail string) (out []Position, since bool, err error) {
+func (st *State) positions(db *sql.Tx, jail string) (out []Position, since bool, err error) {
 	if out, err = st.ownPositions(db, jail); err != nil {
 		return nil, false, err
 	}
@@ -65,7 +65,7 @@ func knows(own []Position, p Position) bool {
 	})
 }
 
-func (st *State) ownPositions(db *sql.DB, jail string) (out []Position, err error) {
+func (st *State) ownPositions(db *sql.Tx, jail string) (out []Position, err error) {
 	rows, err := db.Query("SELECT path, dev, inode, firstlinemd5, offset, before, at, born, seen FROM bailiff_logs WHERE jail = ?", jail)
 	if err != nil {
 		return nil, err
@@ -91,7 +91,7 @@ func (st *State) ownPositions(db *sql.DB, jail string) (out []Position, err erro
 	return out, rows.Err()
 }
 
-func (st *State) theirPositions(db *sql.DB, jail string) (out []Position, err error) {
+func (st *State) theirPositions(db *sql.Tx, jail string) (out []Position, err error) {
 	rows, err := db.Query("SELECT path, coalesce(firstlinemd5, ''), lastfilepos FROM logs WHERE jail = ?", jail)
 	if err != nil {
 		return nil, err

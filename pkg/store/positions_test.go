@@ -85,3 +85,44 @@ func TestHadByFail2ban(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestLoadBesideWrites: what is written while a jail is loaded is not taken for fail2ban's.
+func TestLoadBesideWrites(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "db"))
+	at := func(n int64) *Delta {
+		p := Position{Path: "/a.log", Dev: 1, Inode: 2, FirstLine: "x", Offset: n, Before: "y"}
+		return &Delta{Jail: "app", Logs: map[LogKey]Position{{Path: p.Path, Dev: 1, Inode: 2}: p}}
+	}
+	const writes = 300
+	done := make(chan error)
+	go func() {
+		for n := range int64(writes) {
+			if err := s.Write([]*Delta{at(n + 1)}); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+			st, err := s.Load("app", time.Now())
+			if err != nil || len(st.Logs) != 1 || st.Logs[0].Offset != writes || st.Logs[0].Inode != 2 {
+				t.Errorf("%+v, %v", st.Logs, err)
+			}
+			return
+		default:
+			st, err := s.Load("app", time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(st.Logs) > 0 && st.Logs[0].Inode == 0 {
+				t.Fatalf("a position of ours is taken for fail2ban's: %+v", st.Logs)
+			}
+		}
+	}
+}

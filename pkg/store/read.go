@@ -23,7 +23,17 @@ import (
 func (s *Store) Load(jail string, now time.Time) (State, error) {
 	db, done := s.handle()
 	defer done()
-	st, err := s.load(db, jail, now)
+	// In one transaction: what is written meanwhile would be there in one table and not in
+	// another, and be taken for somebody else's.
+	tx, err := db.Begin()
+	if err != nil {
+		return State{}, fmt.Errorf("database %s: jail %s: %w", s.path, jail, s.suspect(err))
+	}
+	defer func() { _ = tx.Rollback() }() // nothing, if it was committed
+	st, err := s.load(tx, jail, now)
+	if err == nil {
+		err = tx.Commit()
+	}
 	if err != nil {
 		return State{}, fmt.Errorf("database %s: jail %s: %w", s.path, jail, s.suspect(err))
 	}
@@ -31,7 +41,7 @@ func (s *Store) Load(jail string, now time.Time) (State, error) {
 	return st, nil
 }
 
-func (s *Store) load(db *sql.DB, jail string, now time.Time) (st State, err error) {
+func (s *Store) load(db *sql.Tx, jail string, now time.Time) (st State, err error) {
 	var n int
 	if err := db.QueryRow("SELECT count(*) FROM jails WHERE name = ?", jail).Scan(&n); err != nil {
 		return st, err
@@ -59,7 +69,7 @@ const longest = 100 * 366 * 24 * time.Hour
 
 // bans reads those in force. What fail2ban writes may be anything that Python's numbers
 // hold: a column of integers in SQLite takes 1769857200.5 as well.
-func (st *State) bans(db *sql.DB, jail string, now time.Time, offset time.Duration) (out []ban.Ban, err error) {
+func (st *State) bans(db *sql.Tx, jail string, now time.Time, offset time.Duration) (out []ban.Ban, err error) {
 	rows, err := db.Query("SELECT ip, timeofban, bantime, bancount FROM bips WHERE jail = ? AND (bantime < 0 OR timeofban + bantime > ?)", jail, now.Add(offset).Unix())
 	if err != nil {
 		return nil, err
@@ -129,7 +139,7 @@ func cidr(ip string) int {
 
 // failures reads those that were counted. since says that fail2ban had the database
 // afterwards: where it has banned an address, those before that are over.
-func (st *State) failures(db *sql.DB, jail string, offset time.Duration, since bool) ([]Failures, error) {
+func (st *State) failures(db *sql.Tx, jail string, offset time.Duration, since bool) ([]Failures, error) {
 	rows, err := db.Query(`SELECT f.ip, f.times, CASE WHEN typeof(b.timeofban) IN ('integer', 'real') THEN CAST(b.timeofban AS INTEGER) END
 		FROM bailiff_failures f LEFT JOIN bips b ON b.ip = f.ip AND b.jail = f.jail WHERE f.jail = ?`, jail)
 	if err != nil {
