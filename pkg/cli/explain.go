@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bailiff/pkg/filter"
+	"bailiff/pkg/transport"
 )
 
 func explainCommand() *cobra.Command {
@@ -38,6 +40,9 @@ is a failure, 1 if it is not.`,
 			if o.location, o.now, err = clockFlags(zone, now); err != nil {
 				return err
 			}
+			if o.transport, err = transport.ParseNames(o.transport); err != nil {
+				return &exitError{exitUsage, err.Error()}
+			}
 			o.json, o.out = true, c.OutOrStdout() // no head
 			def, err := o.definition(args[1])
 			if err != nil {
@@ -48,10 +53,10 @@ is a failure, 1 if it is not.`,
 				return err
 			}
 			lines := strings.Split(strings.TrimRight(args[0], "\r\n"), "\n")
-			for _, l := range lines[:len(lines)-1] {
-				f.Match([]byte(l), o.clock())
+			e, form := explainLast(f, transport.New(def.Around()), lines, o.clock())
+			if form != "" && !asJSON {
+				fmt.Fprintf(o.out, "Around    %s, which is taken off\n", form)
 			}
-			e := f.Explain([]byte(lines[len(lines)-1]), o.clock())
 			if asJSON {
 				err = printJSON(o.out, explanationJSON(&e))
 			} else {
@@ -70,9 +75,34 @@ is a failure, 1 if it is not.`,
 	f.IntVarP(&o.maxLines, "maxlines", "L", 0, "look at `N` lines together")
 	f.IntVarP(&most, "number", "n", 3, "how many expressions that do not match are told; 0: all")
 	f.BoolVar(&asJSON, "json", false, "print JSON, with all expressions")
+	f.StringSliceVar(&o.transport, "transport", nil, "what stands around lines: auto, none, docker, cri, syslog, as a jail's `names`")
 	f.StringVar(&now, "now", "", "the `time` by which dates without a year are read, RFC 3339")
 	f.StringVar(&zone, "tz", "", "the local `zone`, as Europe/Zurich")
 	return c
+}
+
+// explainLast explains the last of some lines as the daemon sees it, and tells in what
+// form it stood there.
+func explainLast(f *filter.Filter, around *transport.Log, lines []string, now time.Time) (e filter.Explanation, form string) {
+	last := ""
+	var frame transport.Frame
+	some := false
+	for _, l := range lines {
+		text, fr, ok := around.One([]byte(l))
+		if !ok {
+			continue
+		}
+		if some {
+			f.MatchFramed([]byte(last), frame, now)
+		}
+		last, frame, some = string(text), fr, true
+	}
+	if !some { // a part, and no more
+		last, frame = lines[len(lines)-1], transport.Frame{}
+	} else if last != lines[len(lines)-1] || frame.Head > 0 {
+		form = cmp.Or(around.Form(), transport.Syslog)
+	}
+	return f.ExplainFramed([]byte(last), frame, now), form
 }
 
 // clockFlags reads --tz and --now.

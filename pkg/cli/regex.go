@@ -17,6 +17,7 @@ import (
 	"bailiff/pkg/eventlog"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/source"
+	"bailiff/pkg/transport"
 )
 
 // regexOptions are those of `bailiff regex` and fail2ban-regex.
@@ -29,7 +30,8 @@ type regexOptions struct {
 	useDNS       string
 	maxLines     int
 	journalMatch string
-	backend      string // that a filter is told of
+	transport    []string // what stands around lines; nil: that is found by them
+	backend      string   // that a filter is told of
 	logLevel     string
 	verbose      int
 	verboseDate  bool
@@ -95,12 +97,16 @@ the name of a group (user, host, ip4, …), or a text with tags, as '<ip> <F-USE
 			if o.maxLines < 0 {
 				return &exitError{exitUsage, "--maxlines: want a number from 1"}
 			}
+			if o.transport, err = transport.ParseNames(o.transport); err != nil {
+				return &exitError{exitUsage, err.Error()}
+			}
 			return o.run(args)
 		},
 	}
 	f := c.Flags()
 	o.flags(f)
 	f.BoolVar(&o.json, "json", false, "print a JSON object for every line of the log")
+	f.StringSliceVar(&o.transport, "transport", nil, "what stands around lines: auto, none, docker, cri, syslog, as a jail's `names`")
 	f.StringVar(&now, "now", "", "the `time` by which dates without a year are read, RFC 3339")
 	f.StringVar(&zone, "tz", "", "the local `zone`, as Europe/Zurich")
 	c.MarkFlagsMutuallyExclusive("print-no-missed", "print-all-missed")
@@ -182,6 +188,9 @@ func (o *regexOptions) run(args []string) error {
 		return err
 	}
 	defer log.close()
+	if !o.fail2ban {
+		log.around = transport.New(def.Around())
+	}
 	names := resolver{lookup: net.DefaultResolver.LookupNetIP, warn: o.warn}
 	if f.RawHosts || def.UseDNS == filter.DNSNo || def.UseDNS == filter.DNSRaw {
 		names.lookup = nil

@@ -12,6 +12,7 @@ import (
 	"bailiff/pkg/filter"
 	"bailiff/pkg/logtime"
 	"bailiff/pkg/source"
+	"bailiff/pkg/transport"
 )
 
 // A log is read in blocks. On more than one core, blocks are cut into lines and
@@ -39,6 +40,9 @@ func (l *logInput) inBlocks(f *filter.Filter, clock func() time.Time, each func(
 	in := &reading{blocks: source.NewBlocks(l.from, l.enc), log: l, filter: f}
 	in.form.Store(&logtime.Form{})
 	apply := func(lines [][]byte, seen *filter.Sightings) error {
+		if lines, frames, _ := l.around.Lines(lines); frames != nil {
+			return l.oneByOne(f, lines, frames, clock, each)
+		}
 		err := f.MatchAll(lines, seen, clock(), func(i int, r *filter.Result) error { return each(lines[i], r) })
 		if form := f.Form(); form != *in.form.Load() {
 			in.form.Store(&form)
@@ -51,6 +55,20 @@ func (l *logInput) inBlocks(f *filter.Filter, clock func() time.Time, each func(
 		return in.inTurn(scout, apply)
 	}
 	return in.sideBySide(cores, apply)
+}
+
+// oneByOne is inBlocks for lines that something stood around.
+func (l *logInput) oneByOne(f *filter.Filter, lines [][]byte, frames []transport.Frame, clock func() time.Time, each func([]byte, *filter.Result) error) error {
+	for i, line := range lines {
+		r := f.MatchFramed(line, frames[i], clock())
+		if len(r.Failures) == 0 && r.Err == nil {
+			continue
+		}
+		if err := each(line, &r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // cut makes lines of a block, without those that are comments.

@@ -24,7 +24,10 @@ var maybeFilter = pyregexp.MustCompile(`(?ms)^/{0,3}[\w/_\-.]+(?:\[.*\])?$`, 0)
 // definition finds out what the second argument is: the name of a filter, a
 // filter's file, or an expression.
 func (o *regexOptions) definition(arg string) (filter.Definition, error) {
-	def := filter.Definition{Name: "REGEX", MaxLines: o.maxLines, Year: o.clock().Year(), LogTimezone: o.timezone}
+	def := filter.Definition{Name: "REGEX", MaxLines: o.maxLines, Year: o.clock().Year(), LogTimezone: o.timezone, Transport: o.transport}
+	if !o.fail2ban {
+		def.Head = filter.HeadEither
+	}
 	if o.maxLines < 0 {
 		return def, errors.New("maxlines must be integer greater than zero")
 	}
@@ -59,7 +62,7 @@ func (o *regexOptions) definition(arg string) (filter.Definition, error) {
 		return def, nil
 	}
 	def.Name, def.Prefregex, def.Failregex, def.Ignoreregex = read.Name, read.Prefregex, read.Failregex, read.Ignoreregex
-	def.JSON, def.Attempts = read.JSON, read.Attempts
+	def.JSON, def.Attempts, def.Head = read.JSON, read.Attempts, read.Head
 	if read.MaxLines > 0 && o.maxLines == 0 {
 		def.MaxLines = read.MaxLines
 		o.printf("Use         maxlines : %d\n", read.MaxLines)

@@ -16,6 +16,7 @@ import (
 	"bailiff/pkg/control"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/source"
+	"bailiff/pkg/transport"
 )
 
 // logInput is what the first argument of `bailiff regex` names.
@@ -30,6 +31,12 @@ type logInput struct {
 	// nobody wants to know.
 	damaged func(line []byte)
 
+	// around takes off what stands around lines; nil: they are taken as they are. frame is
+	// that of the present line, framed says that there was any.
+	around *transport.Log
+	frame  transport.Frame
+	framed bool
+
 	journal *source.JournalOptions
 	// date and time are those of the present line, which comes from the journal.
 	date string
@@ -39,9 +46,9 @@ type logInput struct {
 // match applies a filter to the line that each has just given.
 func (l *logInput) match(f *filter.Filter, line []byte, now time.Time) filter.Result {
 	if l.journal == nil {
-		return f.Match(line, now)
+		return f.MatchFramed(line, l.frame, now)
 	}
-	return f.MatchAt(l.date, line, l.time)
+	return f.MatchEntry(l.date, line, l.frame, l.time)
 }
 
 // text is the line as it is shown.
@@ -49,7 +56,7 @@ func (l *logInput) text(line []byte) string { return l.date + string(line) }
 
 // comment reports whether a line is left out: sample logs have comments.
 func (l *logInput) comment(line []byte) bool {
-	return l.journal == nil && (len(line) == 0 || line[0] == '#')
+	return l.journal == nil && !l.framed && (len(line) == 0 || line[0] == '#')
 }
 
 func (l *logInput) close() {
@@ -179,6 +186,7 @@ func (l *logInput) entries(f func(line []byte) error) error {
 		read += int64(len(e.Line))
 		l.progress.at(read, 0)
 		l.date, l.time = source.ISO(e.Time)+" ", e.Time
+		l.frame = transport.Frame{Head: e.Head}
 		if err := f(e.Line); err != nil {
 			return err
 		}
@@ -196,7 +204,21 @@ func shorten(s string) string {
 
 // each calls f for each line in UTF-8, without its end. Lines beyond
 // source.MaxLine bytes are cut.
-func (l *logInput) each(f func(line []byte) error) error {
+func (l *logInput) each(each func(line []byte) error) error {
+	f := func(line []byte) error {
+		if l.around == nil || l.comment(line) {
+			return each(line)
+		}
+		lines, frames, _ := l.around.Lines([][]byte{line})
+		if len(lines) == 0 {
+			return nil // its rest is to come
+		}
+		if l.framed = frames != nil; l.framed {
+			l.frame = frames[0]
+		}
+		defer func() { l.frame, l.framed = transport.Frame{}, false }()
+		return each(lines[0])
+	}
 	for _, line := range l.lines {
 		if err := f([]byte(strings.ToValidUTF8(strings.TrimRight(line, "\r\n"), "\uFFFD"))); err != nil {
 			return err
@@ -204,7 +226,7 @@ func (l *logInput) each(f func(line []byte) error) error {
 	}
 	defer l.progress.end()
 	if l.journal != nil {
-		return l.entries(f)
+		return l.entries(each)
 	}
 	if l.from == nil {
 		return nil

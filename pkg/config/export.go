@@ -106,7 +106,7 @@ var carried = []string{
 	"enabled", "filter", "logpath", "maxretry", "findtime", "bantime", "ignoreip", "ignoreself", "ignorecommand", "ignorecache",
 	"usedns", "logencoding", "logtimezone", "action", "failregex", "ignoreregex", "prefregex", "datepattern", "maxlines", "backend", "mode", "logtype",
 	"bantime.increment", "bantime.factor", "bantime.formula", "bantime.multipliers", "bantime.maxtime", "bantime.rndtime", "bantime.overalljails",
-	"journalmatch", "maxmatches", "ban.prefix4", "ban.prefix6", "ban.aggregate", "ignoressh",
+	"journalmatch", "maxmatches", "ban.prefix4", "ban.prefix6", "ban.aggregate", "ignoressh", "transport",
 }
 
 func (e *exporter) jail(j *Jail) {
@@ -222,7 +222,7 @@ func (e *exporter) jail(j *Jail) {
 	if j.Filter.UseDNS != "" && j.Filter.UseDNS != filter.DNSWarn {
 		f.set("usedns", string(j.Filter.UseDNS))
 	}
-	for _, key := range []string{"ignorecommand", "ignorecache", "logencoding", "logtimezone"} {
+	for _, key := range []string{"ignorecommand", "ignorecache", "logencoding", "logtimezone", "transport"} {
 		if v := get(key); v != "" && !(key == "logencoding" && v == "auto") {
 			f.set(key, v)
 		}

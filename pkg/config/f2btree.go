@@ -15,6 +15,7 @@ import (
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/source"
+	"bailiff/pkg/transport"
 )
 
 // tree reads a configuration directory of fail2ban's: its enabled jails, and
@@ -356,6 +357,10 @@ func (l *loader) treeFilter(f *fail2ban.Jail, j *Jail, fail func(string, error))
 		}
 	}
 	def.LogTimezone, _ = f.Options.Get("logtimezone")
+	if text, ok := f.Options.Get("transport"); ok { // ours, and none of fail2ban's
+		def.Transport, err = transport.ParseNames(strings.FieldsFunc(text, isListSpace))
+		fail("transport", err)
+	}
 	def.Year = time.Now().Year()
 	j.Filter = def
 	if len(j.Errors) == 0 {

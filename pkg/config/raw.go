@@ -81,10 +81,11 @@ type rawJail struct {
 	MaxLines    *int       `toml:"maxlines"`
 	BlockType   *string    `toml:"blocktype"`
 
-	IgnoreCommand *string `toml:"ignorecommand"`
-	IgnoreCache   *string `toml:"ignorecache"`
-	LogEncoding   *string `toml:"logencoding"`
-	LogTimezone   *string `toml:"logtimezone"`
+	IgnoreCommand *string    `toml:"ignorecommand"`
+	IgnoreCache   *string    `toml:"ignorecache"`
+	LogEncoding   *string    `toml:"logencoding"`
+	LogTimezone   *string    `toml:"logtimezone"`
+	Transport     stringList `toml:"transport"`
 
 	Backend      *string    `toml:"backend"`
 	JournalMatch stringList `toml:"journalmatch"`

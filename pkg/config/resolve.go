@@ -13,6 +13,7 @@ import (
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/source"
+	"bailiff/pkg/transport"
 )
 
 // What a jail is, from all layers that say something of it.
@@ -335,7 +336,7 @@ func (l *loader) resolveFilter(r *resolver, j *Jail) {
 	if name.v == "" && own.v == nil {
 		name.v = j.Name
 	}
-	def := filter.Definition{Name: j.Name}
+	def := filter.Definition{Name: j.Name, Head: filter.HeadEither}
 	if name.v != "" {
 		// name[mode=…] is fail2ban's form.
 		bare, options, hasOptions := strings.Cut(name.v, "[")
@@ -378,6 +379,11 @@ func (l *loader) resolveFilter(r *resolver, j *Jail) {
 	}
 	zone := pick(r, func(j *rawJail) *string { return j.LogTimezone }, "")
 	def.LogTimezone, def.Year = zone.v, time.Now().Year()
+	around := pickList(r, func(j *rawJail) stringList { return j.Transport })
+	var err error
+	if def.Transport, err = transport.ParseNames(words(around.v)); err != nil {
+		r.fail(around.at, "transport", err)
+	}
 	dns := pick(r, func(j *rawJail) *string { return j.UseDNS }, "warn")
 	def.UseDNS = filter.UseDNS(dns.v)
 	if !slices.Contains([]filter.UseDNS{filter.DNSYes, filter.DNSWarn, filter.DNSNo, filter.DNSRaw}, def.UseDNS) {
@@ -395,6 +401,14 @@ func (l *loader) resolveFilter(r *resolver, j *Jail) {
 			}
 		}
 	}
+}
+
+// words parts what stands in a list, or in one text.
+func words(list []string) (out []string) {
+	for _, s := range list {
+		out = append(out, strings.FieldsFunc(s, isListSpace)...)
+	}
+	return out
 }
 
 func expressions(list []string, at *layer, key string) []filter.Expr {
@@ -443,6 +457,7 @@ func (f *Filter) definition(mode string) (filter.Definition, error) {
 		DatePattern: f.raw.DatePattern,
 		MaxLines:    f.raw.MaxLines,
 		Attempts:    f.raw.Attempts,
+		Head:        f.head(),
 	}
 	if pre := f.exprs(stringList{f.raw.Prefregex}, "prefregex"); len(pre) > 0 {
 		def.Prefregex = pre[0]

@@ -24,10 +24,7 @@ func (f *Filter) Check(s Sample) string {
 	if err != nil {
 		return err.Error()
 	}
-	var r filter.Result
-	for _, line := range strings.Split(s.Line, "\n") {
-		r = compiled.Match([]byte(line), time.Now())
-	}
+	r := apply(compiled, &def, strings.Split(s.Line, "\n"), time.Now())
 	switch {
 	case r.Err != nil:
 		return r.Err.Error()

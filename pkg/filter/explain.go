@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bailiff/pkg/logtime"
+	"bailiff/pkg/transport"
 )
 
 // Explanation says what a filter makes of a line, and why.
@@ -15,6 +16,8 @@ type Explanation struct {
 	Template *logtime.Template // that found the date; nil: none did
 	DateText string
 	CutAt    int // where in Rest the date was cut out
+	// Head was taken off before.
+	Head string
 	// Prefix is the prefregex, if there is one.
 	Prefix *Attempt // the prefregex, if there is one
 	// Failregex are all of them, those that match first, then the nearest first;
@@ -55,15 +58,41 @@ type Wanted struct {
 // Explain applies the filter to a line as Match does, and tells why it does or
 // does not match.
 func (f *Filter) Explain(line []byte, now time.Time) Explanation {
+	return f.explainFramed(line, time.Time{}, now)
+}
+
+// ExplainFramed is Explain for a line that something stood around: for what is left of it,
+// if the filter finds a failure there or looks at nothing else.
+func (f *Filter) ExplainFramed(line []byte, frame transport.Frame, now time.Time) Explanation {
+	if frame.Head == 0 || !f.heads {
+		return f.explainFramed(line, frame.Stamp, now)
+	}
+	stamp := frame.Stamp
+	if stamp.IsZero() {
+		stamp = f.headTime(line[:frame.Head], now)
+	}
+	f.head = line[:frame.Head]
+	e := f.explainFramed(line[frame.Head:], stamp, now)
+	e.Head = string(f.head)
+	f.head = nil
+	if len(e.Failures) == 0 && f.json == nil {
+		if whole := f.explainFramed(line, frame.Stamp, now); len(whole.Failures) > 0 || whole.Ignored >= 0 {
+			return whole
+		}
+	}
+	return e
+}
+
+func (f *Filter) explainFramed(line []byte, stamp, now time.Time) Explanation {
 	all, explain := f.CheckAll, f.explain
 	f.CheckAll, f.explain = true, true
 	defer func() { f.CheckAll, f.explain = all, explain }()
 	if f.json != nil {
-		return f.explainJSON(line, now)
+		return f.explainJSON(line, stamp, now)
 	}
 	var e Explanation
 	f.dated = nil
-	e.Result = f.Match(line, now)
+	e.Result = f.match(line, stamp, now)
 	e.Rest = bytes.Clone(e.Rest)
 	if m := f.dated; m != nil {
 		e.Template, e.DateText, e.CutAt = m.Template, string(line[m.Start:m.End]), m.Start

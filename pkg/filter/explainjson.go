@@ -36,8 +36,8 @@ type JSONCondition struct {
 }
 
 // explainJSON is Explain for a filter of JSON.
-func (f *Filter) explainJSON(line []byte, now time.Time) Explanation {
-	e := Explanation{JSON: &JSONExplanation{}, Result: f.matchJSON(line, now)}
+func (f *Filter) explainJSON(line []byte, stamp, now time.Time) Explanation {
+	e := Explanation{JSON: &JSONExplanation{}, Result: f.matchJSON(line, stamp, now)}
 	x := e.JSON
 	in, ok := readObject(line, f.jsonFields)
 	if x.Object = ok; !ok {
@@ -55,7 +55,7 @@ func (f *Filter) explainJSON(line []byte, now time.Time) Explanation {
 	}
 	if f.json.Time != "" {
 		x.Time = look(f.json.Time)
-		x.Time.Good = e.Dated
+		_, x.Time.Good = f.jsonTime(x.Time.Value, now)
 	}
 	if f.json.User != "" {
 		x.User = look(f.json.User)

@@ -24,6 +24,7 @@ import (
 	"bailiff/pkg/iplist"
 	"bailiff/pkg/logtime"
 	"bailiff/pkg/pyregexp"
+	"bailiff/pkg/transport"
 )
 
 // Expr is one expression as configured.
@@ -75,6 +76,11 @@ type Definition struct {
 	Journal bool
 	// JSON is what is looked at in place of expressions; nil: those are.
 	JSON *JSON
+	// Head says what becomes of the head of syslog that a line may have.
+	Head Head
+	// Transport are the names of what stands around the lines of the log; nil: that is
+	// found by the lines.
+	Transport []string
 }
 
 type expression struct {
@@ -139,6 +145,11 @@ type Filter struct {
 	attempts  bool
 	journal   bool
 	json      *JSON
+	heads     bool // lines are looked at without their heads, too
+	// head is what was taken off the line at work, to be told with it.
+	head        []byte
+	headDates   *logtime.Detector // nil: not needed yet
+	dateOptions logtime.Options
 	// jsonFields are those that json looks at.
 	jsonFields []string
 
@@ -193,7 +204,11 @@ func SameYears(a, b int) bool { return logtime.SameYears(a, b) }
 // Compile reads a definition. The error joins everything that is wrong with it,
 // each with its place.
 func Compile(d Definition, loc *time.Location) (*Filter, error) {
-	f := &Filter{Name: d.Name, dns: d.UseDNS, maxLines: max(d.MaxLines, 1), attempts: d.Attempts, journal: d.Journal, json: d.JSON, key: d.key(loc)}
+	f := &Filter{
+		Name: d.Name, dns: d.UseDNS, maxLines: max(d.MaxLines, 1), attempts: d.Attempts, journal: d.Journal, json: d.JSON,
+		heads: d.Around().Heads, key: d.key(loc),
+		dateOptions: logtime.Options{Location: loc, Zone: d.LogTimezone, Year: d.Year},
+	}
 	if f.dns == "" {
 		f.dns = DNSWarn
 	}
@@ -205,7 +220,7 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 		f.compiled, err = compileDefinition(&d, f.dns != DNSNo, f.maxLines > 1)
 	}
 	var datesErr error
-	if f.dates, datesErr = logtime.NewDetector(d.DatePattern, logtime.Options{Location: loc, Zone: d.LogTimezone, Year: d.Year}); err != nil || datesErr != nil {
+	if f.dates, datesErr = logtime.NewDetector(d.DatePattern, f.dateOptions); err != nil || datesErr != nil {
 		return nil, errors.Join(err, datesErr)
 	}
 	if f.compiled.failSet == nil {
@@ -287,12 +302,15 @@ const undatedAge = 60 * time.Second
 
 // Match applies the filter to one line, without its newline. now is the time by
 // which dates without a year are read.
-func (f *Filter) Match(line []byte, now time.Time) Result {
+func (f *Filter) Match(line []byte, now time.Time) Result { return f.match(line, time.Time{}, now) }
+
+// match is Match for a line whose wrapper tells a time, or none.
+func (f *Filter) match(line []byte, stamp, now time.Time) Result {
 	if f.json != nil {
-		return f.matchJSON(line, now)
+		return f.matchJSON(line, stamp, now)
 	}
 	r := Result{Ignored: -1}
-	if f.brief() {
+	if f.brief() && stamp.IsZero() {
 		if q, ok := f.dates.Quick(line, now); ok {
 			f.quick(&r, &q, line, now)
 			return r
@@ -309,6 +327,13 @@ func (f *Filter) Match(line []byte, now time.Time) Result {
 		before, date, after = line[:m.Start], line[m.Start:m.End], line[m.End:]
 	}
 	switch {
+	case !stamp.IsZero() && (!found || stamped(&m, stamp)):
+		f.number = fullFloat
+		r.Time, r.Dated = stamp, true
+		f.last, f.lastText = stamp, ""
+		if len(date) == 0 && len(f.head) == 0 {
+			date = []byte(transport.ISO(stamp) + " ")
+		}
 	case found && m.Valid:
 		f.number = wholeFloat
 		switch {
@@ -359,7 +384,7 @@ func (f *Filter) note(q *logtime.Date, line []byte, now time.Time) {
 func (f *Filter) told(regex int, found *found, before, date, after []byte, r *Result) {
 	f.org = f.org[:0]
 	if f.Detail != DetailIDs {
-		f.org = append(f.org, lineOf(before, date, after))
+		f.org = append(f.org, f.lineOf(before, date, after))
 	}
 	f.failure(regex, found, f.org, r)
 }
@@ -388,12 +413,7 @@ func (f *Filter) catchUp() {
 // journal. date is how the time is written where the line is shown.
 func (f *Filter) MatchAt(date string, line []byte, when time.Time) Result {
 	if f.json != nil {
-		r := f.matchJSON(line, when)
-		r.Time, r.Dated = when, true
-		for i := range r.Failures {
-			r.Failures[i].Time = when
-		}
-		return r
+		return f.matchJSON(line, when, when)
 	}
 	r := Result{Ignored: -1, Time: when, Dated: true}
 	f.number = fullFloat
@@ -488,9 +508,17 @@ func (f *Filter) search(r *Result, before, date, after []byte) {
 		f.seen = append(f.seen[:0], f.buf...)
 	}
 	if single && f.Detail != DetailIDs {
-		f.org = append(f.org, lineOf(before, date, after))
+		f.org = append(f.org, f.lineOf(before, date, after))
 	}
 	f.failures(r, pre, f.fail.candidates(f.buf))
+}
+
+// lineOf makes a Line of its parts, with the head that was taken off.
+func (f *Filter) lineOf(before, date, after []byte) Line {
+	if len(f.head) > 0 {
+		before = append(f.head[:len(f.head):len(f.head)], before...)
+	}
+	return lineOf(before, date, after)
 }
 
 // lineOf makes one text of a line's parts, and its parts of that.

@@ -132,7 +132,7 @@ func address(s string) netip.Prefix {
 }
 
 // matchJSON is Match for a filter of JSON.
-func (f *Filter) matchJSON(line []byte, now time.Time) Result {
+func (f *Filter) matchJSON(line []byte, stamp, now time.Time) Result {
 	r := Result{Ignored: -1, Rest: line}
 	in, ok := readObject(line, f.jsonFields)
 	if !ok {
@@ -140,6 +140,9 @@ func (f *Filter) matchJSON(line []byte, now time.Time) Result {
 	}
 	if text, ok := plain(in, f.json.Time); ok {
 		r.Time, r.Dated = f.jsonTime(text, now)
+	}
+	if !r.Dated && !stamp.IsZero() {
+		r.Time, r.Dated = stamp, true
 	}
 	for i := range f.json.Match {
 		m := &f.json.Match[i]
@@ -169,7 +172,7 @@ func (f *Filter) matchJSON(line []byte, now time.Time) Result {
 			}
 		}
 		if f.Detail != DetailIDs {
-			out.Lines = []Line{lineOf(nil, nil, line)}
+			out.Lines = []Line{f.lineOf(nil, nil, line)}
 		}
 		r.Failures = append(r.Failures, out)
 		if !f.CheckAll {

@@ -30,6 +30,7 @@ import (
 	"bailiff/pkg/safefile"
 	"bailiff/pkg/source"
 	"bailiff/pkg/store"
+	"bailiff/pkg/transport"
 )
 
 // Firewall is what a jail asks of the kernel.
@@ -259,11 +260,12 @@ func (j *Jail) journal(known []store.Position) Source {
 func (j *Jail) files(known []store.Position) Source {
 	c := j.Configured // settings may change while files are opened
 	return &source.Files{
-		Globs:    c.LogPath,
-		FIFOs:    c.LogFIFO,
-		Encoding: c.Encoding,
-		Polling:  c.Polling,
-		Resume:   resume(known),
+		Globs:     c.LogPath,
+		FIFOs:     c.LogFIFO,
+		Encoding:  c.Encoding,
+		Polling:   c.Polling,
+		Transport: c.Filter.Around(),
+		Resume:    resume(known),
 		Start: func(f *os.File, size int64) int64 {
 			for _, glob := range c.LogTail {
 				if ok, _ := filepath.Match(glob, f.Name()); ok {
@@ -277,8 +279,9 @@ func (j *Jail) files(known []store.Position) Source {
 			}
 			now := j.deps.Clock.Wall()
 			since := now.Add(-c.FindTime).Add(j.old(f, seek)) // as the log writes it
+			log := transport.New(c.Filter.Around())
 			return source.SeekTime(f, size, c.Encoding, func(line []byte) (older, dated bool) {
-				t, ok := seek.LineTime(line, now)
+				t, ok := timeOf(log, seek, line, now)
 				return t.Before(since), ok
 			})
 		},

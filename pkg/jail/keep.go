@@ -105,13 +105,19 @@ func (j *Jail) batch(b source.Batch) {
 		}
 		begun := time.Now()
 		j.work.begin(&readingPiece)
-		if b.Times == nil {
-			j.filter.MatchBlock(b.Lines[from:to], shareOf(b.Notes, from, to), j.read.Wall, told)
-		} else {
+		switch {
+		case b.Times != nil:
 			for i, when := range b.Times[from:to] {
-				r := j.filter.MatchAt(source.ISO(when)+" ", b.Lines[from+i], when)
+				r := j.filter.MatchEntry(source.ISO(when)+" ", b.Lines[from+i], times.frame(from+i), when)
 				told(i, &r)
 			}
+		case b.Frames != nil:
+			for i, frame := range b.Frames[from:to] {
+				r := j.filter.MatchFramed(b.Lines[from+i], frame, j.read.Wall)
+				told(i, &r)
+			}
+		default:
+			j.filter.MatchBlock(b.Lines[from:to], shareOf(b.Notes, from, to), j.read.Wall, told)
 		}
 		j.work.end()
 		j.pace.took(time.Since(begun))

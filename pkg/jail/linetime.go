@@ -9,6 +9,7 @@ import (
 	"bailiff/pkg/clock"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/source"
+	"bailiff/pkg/transport"
 )
 
 // How old a line is. A line that comes now, and whose date is off the clock, was either
@@ -226,9 +227,10 @@ func (j *Jail) old(file *os.File, dates *filter.Filter) time.Duration {
 	}
 	now := j.deps.Clock.Wall()
 	var newest time.Time
+	log := transport.New(j.Configured.Filter.Around())
 	for _, line := range source.LastLines(file, fi.Size(), j.Configured.Encoding) {
 		// The last one, not the latest: the clock may have been set back since.
-		if at, ok := dates.LineTime(line, now); ok {
+		if at, ok := timeOf(log, dates, line, now); ok {
 			newest = at
 		}
 	}
@@ -298,7 +300,7 @@ func (b *batchTimes) upTo(j *Jail, i int) {
 	for n := max(b.seen, i-steadyLines); n < i; n++ {
 		if b.Times != nil {
 			b.log.saw(b.Times[n], j.read)
-		} else if at, ok := j.lineTime(b.Lines[n]); ok {
+		} else if at, ok := j.lineTime(b.Lines[n], b.frame(n)); ok {
 			b.log.saw(at, j.read)
 		}
 	}
@@ -306,7 +308,7 @@ func (b *batchTimes) upTo(j *Jail, i int) {
 }
 
 // lineTime is the time of a line of which the filter told nothing.
-func (j *Jail) lineTime(line []byte) (time.Time, bool) {
+func (j *Jail) lineTime(line []byte, frame transport.Frame) (time.Time, bool) {
 	if j.times.dates == nil {
 		dates, err := compile(j.Config.Filter, &j.deps)
 		if err != nil {
@@ -314,7 +316,24 @@ func (j *Jail) lineTime(line []byte) (time.Time, bool) {
 		}
 		j.times.dates = dates
 	}
-	return j.times.dates.LineTime(line, j.read.Wall)
+	return j.times.dates.FramedTime(line, frame, j.read.Wall)
+}
+
+// timeOf is the time of a line as it stands in a log.
+func timeOf(log *transport.Log, dates *filter.Filter, line []byte, now time.Time) (time.Time, bool) {
+	text, frame, ok := log.One(line)
+	if !ok {
+		return time.Time{}, false
+	}
+	return dates.FramedTime(text, frame, now)
+}
+
+// frame is what stood around a line.
+func (b *batchTimes) frame(i int) transport.Frame {
+	if b.Frames == nil {
+		return transport.Frame{}
+	}
+	return b.Frames[i]
 }
 
 // offWarned tells, once a day, of lines that are off the clock.

@@ -286,7 +286,8 @@ func (f *follower) account() {
 
 // batch is one without lines, of the place to which a file is read.
 func (f *follower) batch(r *lineReader) Batch {
-	return Batch{File: r.id, End: r.offset, FirstLine: r.firstLine(), Before: r.before, Born: r.born}
+	end, before := r.accounted()
+	return Batch{File: r.id, End: end, FirstLine: r.firstLine(), Before: before, Born: r.born}
 }
 
 // opened is the one that tells of a file that is new.

@@ -9,6 +9,8 @@ import (
 	"io"
 	"strconv"
 	"time"
+
+	"bailiff/pkg/transport"
 )
 
 // journalctl's entries as lines.
@@ -16,6 +18,7 @@ import (
 // Entry is one entry of the journal as a line.
 type Entry struct {
 	Line   []byte
+	Head   int // length in bytes of what stands before the message
 	Time   time.Time
 	Cursor string
 	stored time.Time // when the journal took it
@@ -161,6 +164,9 @@ func (e *EntryReader) entry(fields map[string][][]byte) Entry {
 			line = fmt.Appendf(line, " [%12.6f]", float64(t)/1e6)
 		}
 	}
+	if len(line) > 0 {
+		out.Head = len(line) + 1
+	}
 	messages := fields["MESSAGE"]
 	if len(messages) == 0 {
 		messages = [][]byte{nil}
@@ -176,6 +182,7 @@ func (e *EntryReader) entry(fields map[string][][]byte) Entry {
 	}
 	line = bytes.ReplaceAll(line[:min(len(line), MaxLine)], []byte("\n"), []byte(`\n`))
 	out.Line = line[:min(len(line), MaxLine)]
+	out.Head = min(out.Head, len(out.Line))
 	return out
 }
 
@@ -191,11 +198,5 @@ func number(v []byte) string {
 	return s
 }
 
-// ISO writes the time of an entry as it stands before its line in fail2ban:
-// as Python's datetime.isoformat does, in the local zone.
-func ISO(t time.Time) string {
-	if t.Nanosecond()/1000 == 0 {
-		return t.Local().Format("2006-01-02T15:04:05-07:00")
-	}
-	return t.Local().Format("2006-01-02T15:04:05.000000-07:00")
-}
+// ISO writes the time of an entry as it stands before its line in fail2ban.
+func ISO(t time.Time) string { return transport.ISO(t) }

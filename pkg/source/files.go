@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"bailiff/pkg/transport"
 )
 
 // Timing of a follower. Events make it quick; these bound what a lost event costs.
@@ -32,6 +34,8 @@ type Files struct {
 	FIFOs []string
 	// Encoding of the files; nil: UTF-8.
 	Encoding *Encoding
+	// Transport is what is taken off their lines.
+	Transport transport.Options
 	// Start returns the offset from which a file that is there at the start is
 	// read; files that come later are read whole. nil: from the beginning.
 	Start func(f *os.File, size int64) int64

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"bailiff/pkg/transport"
 )
 
 // follower reads one path. A second goroutine, its lookout, opens what the path
@@ -32,6 +34,7 @@ type follower struct {
 	err     string    // last error told
 	begun   bool      // some file was read under this path before
 	cuts    int
+	apart   *transport.Log // of the file that was begun last
 	badTold bool
 }
 
@@ -126,7 +129,8 @@ func (f *follower) close() {
 
 // position is where reading the file goes on.
 func (r *lineReader) position(seen int64) Position {
-	return Position{File: r.id, FirstLine: r.first, Offset: r.offset, Before: r.before, Born: r.born, Seen: seen, Time: time.Now()}
+	offset, before := r.accounted()
+	return Position{File: r.id, FirstLine: r.first, Offset: offset, Before: before, Born: r.born, Seen: seen, Time: time.Now()}
 }
 
 func (f *follower) drop(r *lineReader) {
@@ -389,7 +393,10 @@ func (f *follower) repeats(r *lineReader, was *memory, size int64, sure bool) bo
 // drain reads one file to its present end.
 func (f *follower) drain(r *lineReader) bool {
 	for {
-		begins := r.offset
+		if !r.apart.primed {
+			f.prime(r)
+		}
+		begins, before := r.offset, r.before
 		lines, err := r.read()
 		if f.ctx.Err() != nil {
 			return false
@@ -423,11 +430,16 @@ func (f *follower) drain(r *lineReader) bool {
 			}
 			f.note(Event{Text: "file was rewritten: its lines count as old as they say"})
 		}
-		b := Batch{
-			File: r.id, End: r.offset, Lines: lines, Notes: r.notes, CatchUp: r.catchUp || again, Rewritten: again,
-			FirstLine: r.firstLine(), Before: r.before, Born: r.born,
+		lines, frames := f.takeApart(r, begins, before, lines)
+		end, before := r.accounted()
+		if frames != nil {
+			r.notes = nil // they are of the lines as they stand there
 		}
-		if !f.send(b) {
+		b := Batch{
+			File: r.id, End: end, Lines: lines, Frames: frames, Notes: r.notes, CatchUp: r.catchUp || again, Rewritten: again,
+			FirstLine: r.firstLine(), Before: before, Born: r.born,
+		}
+		if (len(lines) > 0 || frames == nil) && !f.send(b) {
 			return false
 		}
 		f.setStatus(r, "")
@@ -550,11 +562,12 @@ func (f *follower) setStatus(r *lineReader, problem string) {
 	s := f.src
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r.shown = place{r.first, r.offset, r.before}
+	offset, before := r.accounted()
+	r.shown = place{r.first, offset, before}
 	if st := s.status[f.path]; st != nil {
-		*st = Status{Path: f.path, Offset: r.offset, Error: problem}
+		*st = Status{Path: f.path, Offset: offset, Error: problem}
 	} else {
-		s.status[f.path] = &Status{Path: f.path, Offset: r.offset, Error: problem}
+		s.status[f.path] = &Status{Path: f.path, Offset: offset, Error: problem}
 	}
 	if problem == "" {
 		f.err = ""

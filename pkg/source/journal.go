@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"bailiff/pkg/transport"
 )
 
 // Journal follows systemd's journal. The entries come from journalctl, in the
@@ -325,6 +327,7 @@ func (j *Journal) follow(ctx context.Context, args []string, started time.Time, 
 		}
 		b.CatchUp = catchUp
 		b.Lines, b.Times = append(b.Lines, e.Line), append(b.Times, e.Time)
+		b.Frames = append(b.Frames, transport.Frame{Head: e.Head})
 		b.Cursor, b.Stored = e.Cursor, e.stored
 		if (len(b.Lines) >= journalBatch || !entries.More()) && !send() {
 			return delivered, ctx.Err()
@@ -385,6 +388,7 @@ func (j *Journal) replay(ctx context.Context, at Position, out chan<- Batch) boo
 			break
 		}
 		b.Lines, b.Times = append(b.Lines, e.Line), append(b.Times, e.Time)
+		b.Frames = append(b.Frames, transport.Frame{Head: e.Head})
 		if e.Cursor == at.Cursor {
 			break
 		}

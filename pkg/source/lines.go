@@ -46,6 +46,7 @@ type lineReader struct {
 	anew   bool
 	wasAt  time.Time
 	shown  place // as it was last told; guarded by the lock of Files
+	apart  framing
 	closed bool
 }
 
@@ -70,6 +71,7 @@ func newReader(file *os.File, enc *Encoding, id FileID, offset int64) *lineReade
 
 // recall reads what stands before the place of reading, and the file's beginning.
 func (r *lineReader) recall() {
+	r.apart.restart()
 	if r.offset == 0 {
 		return
 	}
@@ -96,7 +98,8 @@ func (r *lineReader) close() {
 
 // place is how far the file was read.
 func (r *lineReader) place() place {
-	return place{r.firstLine(), r.offset, r.before}
+	offset, before := r.accounted()
+	return place{r.firstLine(), offset, before}
 }
 
 // firstLine returns the sum of the file's first line with its newline; empty if
@@ -120,6 +123,7 @@ func (r *lineReader) read() ([][]byte, error) {
 		if b := shared.take(r.id, from, r.enc); b != nil && r.continues(b) {
 			r.before = after(r.past, b.raw)
 			r.remember(b.raw)
+			r.apart.block = b.raw
 			r.offset, r.notes, r.ended = b.next, b.notes, b.ended
 			if !r.ended.IsZero() {
 				r.dry = r.ended
@@ -156,6 +160,7 @@ func (r *lineReader) read() ([][]byte, error) {
 		}
 		before, raw, begins := r.before, bytes.Clone(data[:n]), r.pending() == 0
 		if lines := r.split(raw); len(lines) > 0 {
+			r.apart.block = raw[:len(raw)-int(r.pending())]
 			var bad []byte
 			for i, line := range lines {
 				if r.bad == nil && r.enc.damaged(line) {
@@ -201,6 +206,7 @@ func (r *lineReader) memory() *memory {
 // rewind goes back to the beginning: the file was emptied.
 func (r *lineReader) rewind() {
 	shared.forget(r.id)
+	r.apart.restart()
 	r.offset, r.part, r.passed, r.first, r.before = 0, nil, 0, "", ""
 	r.head, r.past, r.until, r.anew = nil, nil, 0, false
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"bailiff/pkg/transport"
 )
 
 // After a restart, reading goes on where it had come to. What was written since
@@ -379,5 +381,6 @@ func (f *follower) replay(r *lineReader) bool {
 	if len(lines) == 0 {
 		return true
 	}
-	return f.send(Batch{File: r.id, End: r.offset, Lines: lines, Replay: true})
+	lines, frames, _ := transport.New(f.src.Transport).Lines(lines)
+	return len(lines) == 0 || f.send(Batch{File: r.id, End: r.offset, Lines: lines, Frames: frames, Replay: true})
 }

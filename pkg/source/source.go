@@ -20,6 +20,8 @@ import (
 	"fmt"
 	"syscall"
 	"time"
+
+	"bailiff/pkg/transport"
 )
 
 // FileID tells files apart that bear the same name one after the other.
@@ -40,6 +42,8 @@ type Batch struct {
 	File  FileID
 	End   int64    // offset behind the last line
 	Lines [][]byte // without their newlines; they stay valid
+	// Frames are what stood around the lines, which is taken off; nil: nothing did.
+	Frames []transport.Frame
 	// Notes are shared by those who follow the same file and got these lines, too;
 	// nil: nobody did.
 	Notes *Notes

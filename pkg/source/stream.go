@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bailiff/pkg/safefile"
+	"bailiff/pkg/transport"
 )
 
 // Stdin is the path that stands for standard input.
@@ -22,6 +23,7 @@ func (s *Files) stream(ctx context.Context, path string, next func() ([]byte, er
 	r := &lineReader{enc: s.Encoding}
 	var rest []byte // half a character
 	told := false
+	log := transport.New(s.Transport)
 	send := func(lines [][]byte) bool {
 		for i, line := range lines {
 			if !told && s.Encoding.damaged(line) {
@@ -33,8 +35,12 @@ func (s *Files) stream(ctx context.Context, path string, next func() ([]byte, er
 		if len(lines) == 0 {
 			return true
 		}
+		lines, frames, _ := log.Lines(lines)
+		if len(lines) == 0 {
+			return true
+		}
 		select {
-		case out <- Batch{Path: path, Lines: lines}:
+		case out <- Batch{Path: path, Lines: lines, Frames: frames}:
 			s.setStatus(path, r.offset, "")
 			return true
 		case <-ctx.Done():
