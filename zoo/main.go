@@ -29,12 +29,13 @@ import (
 )
 
 var (
-	quick  = flag.Bool("quick", false, "a few quick ones, on Debian 13")
-	keep   = flag.Bool("keep", false, "write the lines that were heard into filters/*.toml")
-	only   = flag.String("suite", "", "bookworm or trixie; empty: both")
-	cache  = flag.String("cache", "tmp/zoo", "where roots are kept")
-	verbal = flag.Bool("v", false, "tell what the services wrote")
-	list   = flag.Bool("list", false, "list the services")
+	quick    = flag.Bool("quick", false, "a few quick ones, on Debian 13")
+	keep     = flag.Bool("keep", false, "write the lines that were heard into filters/*.toml")
+	only     = flag.String("suite", "", "bookworm or trixie; empty: both")
+	cache    = flag.String("cache", "tmp/zoo", "where roots are kept")
+	verbal   = flag.Bool("v", false, "tell what the services wrote")
+	patience = flag.Duration("patience", time.Minute, "how long to wait for a service to begin, a line to be counted, a ban")
+	list     = flag.Bool("list", false, "list the services")
 )
 
 func main() {

@@ -23,10 +23,7 @@ import (
 )
 
 // Nothing here asserts how long something takes: these are for what does not come at all.
-const (
-	patience = 60 * time.Second // for a service to begin, a line to be counted, a ban
-	script   = 2 * time.Minute  // for a script to end
-)
+const script = 2 * time.Minute // for a script to end
 
 // play is one service, its attacker and its customer.
 type play struct {
@@ -50,6 +47,7 @@ func (p *play) whole(ctx context.Context, lowers []string) {
 	if err := p.play(ctx, lowers); err != nil {
 		p.problem("%v", err)
 	}
+	p.found = p.findings()
 	p.stopDaemon()
 	p.stopService()
 	if p.root != nil {
@@ -110,8 +108,10 @@ func (p *play) play(ctx context.Context, lowers []string) error {
 		}
 		p.lines = append(p.lines, heardLine{from: from, what: w.What})
 	}
-	if err := p.ban(ctx); err != nil {
-		return err
+	if p.animal.Blind == "" {
+		if err := p.ban(ctx); err != nil {
+			return err
+		}
 	}
 	if err := p.welcome(ctx); err != nil {
 		return fmt.Errorf("after the attack: %w", err)
@@ -135,7 +135,6 @@ func (p *play) play(ctx context.Context, lowers []string) error {
 			p.problem("%s was counted %d times, and is not the attacker:\n%s", who, n, p.logSince(0))
 		}
 	}
-	p.found = p.findings()
 	p.stopDaemon()
 	return p.compare(ctx)
 }
@@ -200,6 +199,19 @@ func (p *play) begin(ctx context.Context) error {
 	if err := os.WriteFile(filepath.Join(p.root.dir, "start"), []byte(p.animal.Start), 0o755); err != nil {
 		return err
 	}
+	if err := os.MkdirAll(filepath.Join(p.root.dir, "zoo"), 0o755); err != nil {
+		return err
+	}
+	for name, text := range animals.Tools {
+		if err := os.WriteFile(filepath.Join(p.root.dir, "zoo", name), []byte(text), 0o755); err != nil {
+			return err
+		}
+	}
+	for from, to := range p.animal.Copy {
+		if out, err := exec.Command("cp", "-a", from, filepath.Join(p.root.dir, to)).CombinedOutput(); err != nil {
+			return fmt.Errorf("copy %s: %w: %s", from, err, out)
+		}
+	}
 	if out, err := p.client(ctx, p.server, "127.0.0.1", "exec sh -e /setup"); err != nil {
 		return fmt.Errorf("setup: %w: %s", err, out)
 	}
@@ -233,10 +245,15 @@ func (p *play) begin(ctx context.Context) error {
 			return &final{fmt.Errorf("the service has ended (%v): %s", err, p.said())}
 		default:
 		}
-		if p.animal.Port == 0 || p.listens(p.animal.Port) {
-			return nil
+		if p.animal.Port != 0 && !p.listens(p.animal.Port) {
+			return fmt.Errorf("nobody listens on port %d: %s", p.animal.Port, p.said())
 		}
-		return fmt.Errorf("nobody listens on port %d: %s", p.animal.Port, p.said())
+		if p.animal.Ready != "" {
+			if out, err := p.client(ctx, p.server, "127.0.0.1", p.animal.Ready); err != nil {
+				return fmt.Errorf("not ready: %w: %s: %s", err, out, p.said())
+			}
+		}
+		return nil
 	})
 }
 
@@ -296,7 +313,7 @@ type final struct{ error }
 
 // until waits for a condition.
 func (p *play) until(ctx context.Context, condition func() error) error {
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(*patience)
 	for {
 		err := condition()
 		var end *final

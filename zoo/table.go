@@ -32,6 +32,9 @@ func (r *result) problem(format string, args ...any) {
 // tell prints the row of one service.
 func (r *result) tell() {
 	verdict := "ok "
+	if r.animal.Blind != "" {
+		verdict = "---"
+	}
 	if len(r.problems) > 0 {
 		verdict = "RED"
 	}
@@ -40,7 +43,7 @@ func (r *result) tell() {
 		customer = "TOUCHED"
 	}
 	refused := "refused"
-	if !r.refused {
+	if !r.refused && r.animal.Blind == "" {
 		refused = "NOT REFUSED"
 	}
 	name := r.animal.Name
@@ -52,6 +55,9 @@ func (r *result) tell() {
 	}
 	say("%s %-9s %-28s %-28s attempts %2d  counted %2d  banned %-12s %-8s customer %-9s  fail2ban %s  %.0fs",
 		verdict, r.suite, name, r.version, r.animal.Attempts(), r.found[animals.Attacker], strings.Join(r.banned, " "), refused, customer, strings.Join(r.theirs, ", "), r.took.Seconds())
+	if r.animal.Blind != "" {
+		say("      not counted: %s", r.animal.Blind)
+	}
 	for _, p := range r.problems {
 		say("      %s", strings.ReplaceAll(p, "\n", "\n      "))
 	}
@@ -66,7 +72,7 @@ func summary(results []*result, took time.Duration) bool {
 		}
 	}
 	for _, r := range results {
-		if !red[r.animal.Filter] {
+		if !red[r.animal.Filter] && r.animal.Blind == "" {
 			green[r.animal.Filter] = true
 		}
 	}

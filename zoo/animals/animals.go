@@ -48,6 +48,14 @@ type Animal struct {
 	// Port is where it listens, over TCP, or UDP.
 	Port int
 	UDP  bool
+	// Ready is a script that exits with 0 once the service can be used, where it listens
+	// before that.
+	Ready string
+	// Copy is what of the repository is copied into the root, and where to.
+	Copy map[string]string
+	// Blind says why this version of the service does not tell who failed, so that nothing
+	// can be counted; then nothing may be.
+	Blind string
 	// Log is where failures are told.
 	Log     string
 	Success string
@@ -76,6 +84,9 @@ func (w Way) Attempts() int {
 
 // Attempts is how many failures an attacker makes in all ways.
 func (a *Animal) Attempts() (n int) {
+	if a.Blind != "" {
+		return 0
+	}
 	for _, w := range a.Ways {
 		n += w.Attempts()
 	}

@@ -4,10 +4,7 @@ var _ = add(Animal{
 	Name:     "sshd",
 	Quick:    true,
 	Packages: []string{"openssh-server"},
-	Setup: `
-useradd -m alice; echo alice:right | chpasswd
-useradd -m bob; echo bob:right | chpasswd
-mkdir -p /run/sshd; sed -i "s/pam_unix.so nullok/pam_unix.so nullok nodelay/" /etc/pam.d/common-auth
+	Setup: quickPAM + `mkdir -p /run/sshd
 cat >/etc/ssh/sshd_config.d/zoo.conf <<X
 PasswordAuthentication yes
 KbdInteractiveAuthentication yes
