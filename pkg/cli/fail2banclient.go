@@ -202,15 +202,17 @@ func (o *clientOptions) command(cmd []string) bool {
 		if len(cmd) > 1 {
 			return o.command(append([]string{"reload", "--restart"}, cmd[1:]...))
 		}
+		gone := o.gone()
 		o.send([]any{"stop"}, true)
-		if !o.waitFor(false) {
+		if !gone() {
 			o.complain("Could not stop server")
 			return false
 		}
 		return o.start()
 	case "stop":
 		if len(cmd) == 1 {
-			return o.send([]any{"stop"}, true) && o.gone()
+			gone := o.gone()
+			return o.send([]any{"stop"}, true) && gone()
 		}
 	case "reload":
 		return o.reload(cmd[1:])
@@ -242,18 +244,28 @@ func (o *clientOptions) waitFor(alive bool) bool {
 	return false
 }
 
-// gone waits until nobody listens any more: who asks next is not to meet a server that
-// is about to end.
-func (o *clientOptions) gone() bool {
-	for end := time.Now().Add(o.wait()); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		c, err := control.DialFail2ban(o.socket, time.Second)
-		if err != nil {
-			return true
+// gone returns what waits until the server that is there now has ended: who asks next is
+// not to meet one that is about to.
+func (o *clientOptions) gone() (wait func() bool) {
+	ended := control.WatchEnd(o.socket)
+	if ended == nil { // fail2ban's own, or none
+		ended = func() bool {
+			c, err := control.DialFail2ban(o.socket, time.Second)
+			if err == nil {
+				c.Close()
+			}
+			return err != nil
 		}
-		c.Close()
 	}
-	o.complain("The server said that it stops, and still listens on %s", o.socket)
-	return false
+	return func() bool {
+		for end := time.Now().Add(o.wait()); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			if ended() {
+				return true
+			}
+		}
+		o.complain("The server said that it stops, and still listens on %s", o.socket)
+		return false
+	}
 }
 
 // start starts the server in the background and waits until it is ready.

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/control"
 )
 
 // fail2banServer is the program of that name: the daemon on fail2ban's
@@ -76,6 +77,7 @@ func fail2banServer(given []string, stdout, stderr io.Writer) int {
 		o := &clientOptions{dir: *dir, socket: *socket, pidFile: *pidFile, timeout: *timeout, out: stdout, err: stderr}
 		o.paths()
 		switch {
+		case control.HandedOver(): // by who listens on the socket
 		case o.ping():
 			o.complain("Server already running")
 			return exitFail2ban

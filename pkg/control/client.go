@@ -123,14 +123,18 @@ func (c *Client) Reload() (r ReloadResult, err error) {
 // seconds at the most.
 const stopPatience = 20 * time.Second
 
-// Stop ends the daemon. It returns when the socket is gone, or after a while.
+// Stop ends the daemon. It returns when that has ended, or after a while.
 func (c *Client) Stop() error {
+	ended := WatchEnd(c.socket)
 	if err := c.call("POST", "/v1/stop", nil, nil); err != nil {
 		return err
 	}
 	deadline := time.Now().Add(stopPatience)
 	for time.Now().Before(deadline) {
 		c.http.CloseIdleConnections()
+		if ended != nil && ended() {
+			return nil
+		}
 		if _, err := os.Stat(c.socket); errors.Is(err, os.ErrNotExist) {
 			return nil
 		}

@@ -31,8 +31,9 @@ func openLock(path string) (*os.File, error) {
 	return f, nil
 }
 
-// lockSocket returns the lock of a socket, held as long as the file is open.
-func lockSocket(path string) (*os.File, error) {
+// lockSocket returns the lock of a socket, held as long as the file is open. alive reports
+// whether who has it now takes connections; else he is about to end, and waited for.
+func lockSocket(path string, alive func(path string) bool) (*os.File, error) {
 	for end := time.Now().Add(lockPatience); ; time.Sleep(10 * time.Millisecond) {
 		f, err := openLock(path + ".lock")
 		if err != nil {
@@ -43,7 +44,7 @@ func lockSocket(path string) (*os.File, error) {
 			return f, nil
 		}
 		f.Close()
-		if held && (answered(path) || time.Now().After(end)) {
+		if held && (alive(path) || time.Now().After(end)) {
 			return nil, fmt.Errorf("socket %s: another daemon is running here: stop it with `bailiff stop --socket %s`, or choose another --socket", path, path)
 		}
 	}

@@ -26,6 +26,7 @@ type Server struct {
 	wire     *wireServer
 	web      chan net.Conn // connections that speak HTTP
 	closed   chan struct{}
+	managers bool // the socket is a service manager's, who has handed it over
 }
 
 // Options of Listen.
@@ -37,6 +38,9 @@ type Options struct {
 	// ReadGroup makes the socket one for this group, over which can only be asked;
 	// empty: the socket is its owner's, who may do everything.
 	ReadGroup string
+	// Inherit takes the socket that a service manager hands over, where one does, in place
+	// of the path.
+	Inherit bool
 }
 
 // Share gives a socket that is a group's to another one. Who is connected stays so.
@@ -77,6 +81,22 @@ func share(path, group string) error {
 // is replaced; one that a living daemon answers on is an error; one that is about to end is
 // waited for.
 func Listen(path string, d Daemon, opts Options) (*Server, error) {
+	if opts.Inherit {
+		if l, err := inherited(); l != nil || err != nil {
+			if err != nil {
+				return nil, err
+			}
+			path := l.Addr().String()
+			lock, err := lockSocket(path, func(string) bool { return false }) // it is the manager who answers
+			if err != nil {
+				l.Close()
+				return nil, err
+			}
+			s := serve(l, lock, path, d, opts)
+			s.managers = true
+			return s, nil
+		}
+	}
 	_, missing := os.Stat(filepath.Dir(path))
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
@@ -86,7 +106,7 @@ func Listen(path string, d Daemon, opts Options) (*Server, error) {
 			return nil, fmt.Errorf("socket: %w", err)
 		}
 	}
-	lock, err := lockSocket(path)
+	lock, err := lockSocket(path, answered)
 	if err != nil {
 		return nil, err
 	}
@@ -111,14 +131,21 @@ func Listen(path string, d Daemon, opts Options) (*Server, error) {
 		lock.Close()
 		return nil, fmt.Errorf("socket: %w", err)
 	}
-	role := Owner
 	if opts.ReadGroup != "" {
-		role = Reader
 		if err := share(path, opts.ReadGroup); err != nil {
 			l.Close()
 			lock.Close()
 			return nil, err
 		}
+	}
+	return serve(l, lock, path, d, opts), nil
+}
+
+// serve answers on a listener.
+func serve(l net.Listener, lock *os.File, path string, d Daemon, opts Options) *Server {
+	role := Owner
+	if opts.ReadGroup != "" {
+		role = Reader
 	}
 	if opts.Warn == nil {
 		opts.Warn = func(string) {}
@@ -134,8 +161,11 @@ func Listen(path string, d Daemon, opts Options) (*Server, error) {
 	}
 	go s.accept()
 	go func() { _ = s.http.Serve(&webListener{s}) }()
-	return s, nil
+	return s
 }
+
+// Path returns where the socket is.
+func (s *Server) Path() string { return s.path }
 
 // accept takes connections until the listener is closed.
 func (s *Server) accept() {
@@ -215,7 +245,9 @@ func (s *Server) Close() error {
 	if errors.Is(err, net.ErrClosed) {
 		err = nil
 	}
-	os.Remove(s.path)
+	if !s.managers {
+		os.Remove(s.path)
+	}
 	os.Remove(s.path + ".lock") // before it is given back: who has it by now looks again
 	s.lock.Close()
 	return err

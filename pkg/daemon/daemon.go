@@ -133,8 +133,9 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		wg.Wait()
 	}()
 	var err error
+	handed := control.HandedOver()
 	owner, err = control.Listen(cmp.Or(opts.Socket, cfg.Socket), d, control.Options{
-		Commander: d, Warn: func(text string) { server.Warn(text) },
+		Commander: d, Warn: func(text string) { server.Warn(text) }, Inherit: true,
 	})
 	if err != nil {
 		return err
@@ -156,6 +157,9 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		server.Info(fmt.Sprintf("Starting Fail2ban v%s (bailiff %s)", fail2ban.Version, opts.Version))
 	} else {
 		server.Info("Starting bailiff " + opts.Version)
+	}
+	if handed {
+		server.Info("Using socket activation, inherited socket '" + owner.Path() + "'")
 	}
 	for _, text := range found.Mended {
 		server.Warn("nftables: " + text)
