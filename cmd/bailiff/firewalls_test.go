@@ -261,3 +261,83 @@ func (n *network) letIn() {
 		n.until(a.who+" is let in", func() bool { return !n.shutOut(a.who, a.to) })
 	}
 }
+
+// TestTranslated: where the user has agreed, the bans of iptables' actions are in nftables'
+// sets, with their ends, are there while no daemon runs, and are back at once when somebody
+// flushes the ruleset; what commands left before is taken away, and the other way round.
+func TestTranslated(t *testing.T) {
+	newest, err := references.Newest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, banaction := range []string{"iptables-multiport", "iptables-ipset[type=multiport]"} {
+		t.Run(banaction, func(t *testing.T) {
+			t.Parallel()
+			n := newNetwork(t)
+			n.treeWith(newest, banaction)
+			runs := func() {
+				n.t.Helper()
+				n.spawn()
+				n.until("the jail runs", func() bool { return strings.Contains(n.ask("status"), "web") })
+			}
+			dies := func() {
+				_ = n.daemon.Process.Kill()
+				<-n.exited
+			}
+			told := func(what string) {
+				n.t.Helper()
+				for _, text := range []string{n.ask("status"), n.ask("status", "web"), n.ask("check", "--config", n.tree)} {
+					if strings.Contains(text, "bans by commands") != (what != "") || !strings.Contains(text, what) {
+						t.Errorf("want %q told in\n%s", what, text)
+					}
+				}
+			}
+			held := func() bool {
+				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+				defer cancel()
+				out, _ := n.server.Command(ctx, "nft", "list", "table", "inet", "f2b-table").CombinedOutput()
+				text := string(out)
+				return regexp.MustCompile(`192\.0\.2\.66 timeout (1h|59m)`).MatchString(text) && regexp.MustCompile(`2001:db8:a::66 timeout (1h|59m)`).MatchString(text) &&
+					strings.Contains(text, "tcp dport { 80, 443 } ip saddr @addr-set-web reject") && strings.Contains(text, "tcp dport { 80, 443 } ip6 saddr @addr6-set-web reject")
+			}
+			empty := n.rules()
+			runs()
+			told("translate = true under [firewall]")
+			for _, a := range attackers {
+				n.fails(a.who)
+			}
+			n.untilShutOut("by commands")
+			dies()
+			n.amend("fail2ban.local", "loglevel = INFO", "loglevel = INFO\n[firewall]\ntranslate = true")
+			runs()
+			told("")
+			n.until("the bans are in the kernel", held)
+			n.until("what the commands left is gone", func() bool { return n.rules() == empty })
+			n.untilShutOut("by nftables")
+			dies()
+			if !held() {
+				t.Error("the bans are gone with the daemon")
+			}
+			n.untilShutOut("without the daemon")
+			runs()
+			n.on("nft", "flush", "ruleset")
+			n.until("the bans are back", held)
+			n.untilShutOut("after a flush")
+			dies()
+			n.amend("fail2ban.local", "translate = true", "translate = false")
+			runs()
+			n.untilShutOut("by commands again")
+			n.until("the sets of before are gone", func() bool { return !strings.Contains(n.on("nft", "list", "sets"), "addr-set-web") })
+			n.untilShutOut("by commands alone")
+			n.amend("fail2ban.local", "translate = false", "translate = true")
+			if out := n.ask("reload"); !strings.Contains(out, "changed: web") {
+				t.Errorf("reload says %q", out)
+			}
+			n.until("the bans are in the kernel after a reload", held)
+			n.until("what the commands made is gone", func() bool { return n.rules() == empty })
+			n.untilShutOut("by nftables after a reload")
+			n.letIn()
+			n.stop()
+		})
+	}
+}

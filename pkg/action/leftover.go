@@ -43,6 +43,12 @@ func claim(ctx context.Context, key [2]string) (looked func()) {
 	return nil
 }
 
+// ClearLeft takes away what an action that is not run any more has left, and was not
+// stopped; now says where its bans are.
+func ClearLeft(ctx context.Context, def *Definition, site *Site, now string) {
+	New(ctx, def, site).clearLeft(now)
+}
+
 // lookMost is how long a look may take.
 const lookMost = 5 * time.Second
 
@@ -50,8 +56,8 @@ const lookMost = 5 * time.Second
 // there was something. Only actions with something of their own for each family of
 // addresses are looked at, as all are that keep rules of a firewall: what another one's
 // check says is not known.
-func (a *Action) clearLeft() (was bool) {
-	if a.def.Mail != nil || a.site.DryRun || !a.def.byFamily() || a.def.get("actioncheck") == "" || a.def.get("actionstop") == "" {
+func (a *Action) clearLeft(now string) (was bool) {
+	if a.def.Mail != nil || a.site.DryRun || a.site.Run != nil || !a.def.byFamily() || a.def.get("actioncheck") == "" || a.def.get("actionstop") == "" {
 		return false
 	}
 	for _, family := range a.def.families() {
@@ -68,7 +74,7 @@ func (a *Action) clearLeft() (was bool) {
 			continue
 		}
 		if a.quietly(Command{Text: key[1]}) {
-			a.log(slog.LevelInfo, "[%s] action '%s': its rules are there from before, they were not taken away: that is done now, and bans are made anew", a.site.Jail, a.def.Name)
+			a.log(slog.LevelInfo, "[%s] action '%s': its rules are there from before, they were not taken away: that is done now, %s", a.site.Jail, a.def.Name, now)
 			_ = a.stop([]string{family}) // what can't be stopped, the start tells
 			a.forget("actionstop", family)
 			was = true
@@ -82,9 +88,6 @@ func (a *Action) clearLeft() (was bool) {
 func (a *Action) quietly(c Command) bool {
 	if c.Text == "" {
 		return false
-	}
-	if a.site.Run != nil {
-		return a.site.Run(a.ctx, c, a.timeout())
 	}
 	res, err := c.Run(a.ctx, min(a.timeout(), lookMost))
 	return err == nil && res.Code == 0

@@ -34,7 +34,7 @@ func (w *worker) do(ctx context.Context, j job) {
 	defer func() { w.noteTrouble(j, bad) }()
 	switch j.kind {
 	case jobStart:
-		w.act.clearLeft()
+		w.act.clearLeft("and bans are made anew")
 		if err := w.act.Start(); err != nil {
 			w.act.log(slog.LevelError, "Failed to start jail '%s' action '%s': %v", jail, name, err)
 		}

@@ -99,6 +99,19 @@ func printStatus(w io.Writer, s control.Status) {
 			fmt.Fprintf(w, "%s: %s\n", j.Name, p)
 		}
 	}
+	var notes []string
+	of := map[string][]string{}
+	for _, j := range s.Jails {
+		for _, n := range j.ByCommands {
+			if of[n] == nil {
+				notes = append(notes, n)
+			}
+			of[n] = append(of[n], j.Name)
+		}
+	}
+	for _, n := range notes {
+		fmt.Fprintln(w, config.ForJails(of[n], n))
+	}
 }
 
 func printJail(w io.Writer, j jail.Status) {
@@ -137,6 +150,9 @@ func printJail(w io.Writer, j jail.Status) {
 	}
 	for _, p := range j.Problems {
 		fmt.Fprintln(w, "problem:", p)
+	}
+	for _, n := range j.ByCommands {
+		fmt.Fprintln(w, "note:", n)
 	}
 	fmt.Fprintf(w, "banned: %d now, %d in all\n", j.Banned, j.TotalBanned)
 	if j.Busy != "" {
@@ -400,6 +416,7 @@ func checkCommand() *cobra.Command {
 					warnings = append(warnings, w.Error())
 				}
 			}
+			notes := config.CommandNotes(cfg.Jails)
 			texts := []string{}
 			for _, p := range problems {
 				for _, line := range strings.Split(p.Error(), "\n") {
@@ -409,7 +426,7 @@ func checkCommand() *cobra.Command {
 				}
 			}
 			if asJSON {
-				if err := printJSON(c.OutOrStdout(), map[string]any{"jails": names, "errors": texts, "warnings": warnings}); err != nil {
+				if err := printJSON(c.OutOrStdout(), map[string]any{"jails": names, "errors": texts, "warnings": warnings, "notes": append([]string{}, notes...)}); err != nil {
 					return err
 				}
 			} else {
@@ -418,6 +435,9 @@ func checkCommand() *cobra.Command {
 				}
 				for _, w := range warnings {
 					fmt.Fprintln(c.ErrOrStderr(), "bailiff: warning:", w)
+				}
+				for _, n := range notes {
+					fmt.Fprintln(c.OutOrStdout(), n)
 				}
 			}
 			if len(texts) > 0 {

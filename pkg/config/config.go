@@ -39,6 +39,10 @@ type Config struct {
 	Firewall              firewall.Options
 	// RemoveForeign has what is in our sets and on no list taken out; else it is adopted.
 	RemoveForeign bool
+	// Translate has nftables' sets do what the stock actions of iptables do, where iptables
+	// is the kind that uses nftables.
+	Translate bool
+	iptables  map[string]string // why programs of iptables are not that kind
 	// Environment is what commands get beside PATH, LANG and TZ: NAME or NAME=VALUE.
 	Environment []string
 	// NoFirewall: there is none to command; who is banned is told by Exports, actions
@@ -111,13 +115,14 @@ type Jail struct {
 	Fail2ban bool
 	// Unenforced: Rule is nothing's, what bans is among the actions.
 	Unenforced bool
-	// ByCommands are actions that shut addresses out by commands of their own: the kernel
-	// knows no end of those bans.
-	ByCommands []string
+	// ByCommands are actions that shut addresses out by commands of their own.
+	ByCommands []ByCommand
 	// OthersSets are names of sets (addr-set-NAME) that those commands make.
 	OthersSets []string
-	// Native is the action of the tree whose work Rule does; nil: none is.
-	Native *action.Definition
+	// Native is the action of the tree whose work Rule does; nil: none is. Translated: it
+	// is one of iptables.
+	Native     *action.Definition
+	Translated bool
 	// Held: the jail reads nothing, and its actions wait, until it is told to begin.
 	Held bool
 	// Actions are what is run for a ban, beside the kernel's sets.

@@ -23,7 +23,7 @@ func (l *loader) treeActions(f *fail2ban.Jail, j *Jail, fail func(string, error)
 	j.Rule = firewall.Rule{Jail: f.Name, Prefix4: j.Networks.Prefix4, Prefix6: j.Networks.Prefix6}
 	j.Unenforced = true
 	seen := map[string]bool{}
-	alone := oneOnSets(f)
+	about := onSets(f)
 	for i := range f.Actions {
 		a := &f.Actions[i]
 		if seen[a.Name] {
@@ -58,14 +58,14 @@ func (l *loader) treeActions(f *fail2ban.Jail, j *Jail, fail func(string, error)
 		}
 		faults, warnings := unfilled(f, a, &def)
 		j.Faults, j.Warnings = append(j.Faults, faults...), append(j.Warnings, warnings...)
-		n, ok, err := nativeRule(&def, f.Name)
+		n, t, ok, err := l.inSets(f, j, a, &def, about)
 		if err != nil {
 			fail("port", err)
 			continue
 		}
-		if ok && alone && !allCommands && j.Unenforced && l.sameFirewall(n.options) {
+		if ok {
 			n.rule.Prefix4, n.rule.Prefix6 = j.Rule.Prefix4, j.Rule.Prefix6
-			j.Rule, j.Unenforced, j.Native = n.rule, false, &def
+			j.Rule, j.Unenforced, j.Native, j.Translated = n.rule, false, &def, t.known
 			for _, p := range n.rule.Protocols {
 				if len(n.rule.Ports) > 0 && !firewall.HasPorts(p) {
 					v := f.Should("protocol")
@@ -76,23 +76,53 @@ func (l *loader) treeActions(f *fail2ban.Jail, j *Jail, fail func(string, error)
 		}
 		j.Actions = append(j.Actions, def)
 		if isFirewallAction(a.File) {
-			j.ByCommands = append(j.ByCommands, a.Name)
-			j.OthersSets = append(j.OthersSets, setsOf(&def)...)
+			j.ByCommands = append(j.ByCommands, ByCommand{a.Name, l.commandNote(&def, t)})
 		}
+		j.OthersSets = append(j.OthersSets, setsOf(&def)...)
 		if j.Unenforced && len(j.Rule.Ports) == 0 {
 			commandRule(a, &j.Rule)
 		}
 	}
 }
 
+// inSets decides whether an action is done by the kernel's sets of its jail, where about of
+// the jail's actions are about those.
+func (l *loader) inSets(f *fail2ban.Jail, j *Jail, a *fail2ban.Action, def *action.Definition, about int) (n native, t translation, ok bool, err error) {
+	if n, ok, err = nativeRule(def, f.Name); ok || err != nil {
+		return n, t, ok && about <= 1 && !allCommands && j.Unenforced && l.sameFirewall(n.options), err
+	}
+	t = l.translate(def, f.Name)
+	if t.err != nil {
+		v := f.Given("port")
+		if strings.HasPrefix(t.err.Error(), "protocol ") {
+			v = f.Given("protocol")
+		}
+		j.Faults = append(j.Faults, &Error{v.File, v.Line, fmt.Sprintf("action %s: iptables refuses it, and bans nobody: %v", a.Name, t.err)})
+	}
+	if !t.done || allCommands {
+		return n, t, false, nil
+	}
+	switch err := checkName(f.Name, false); {
+	case about > 0:
+		t.why = "another action of the jail is about its sets"
+	case !j.Unenforced:
+		t.why = "another action of the jail is done so already"
+	case err != nil:
+		t.why = err.Error()
+	case !l.sameFirewall(t.rule.options):
+		t.why = "jails before this one have their rules at another place of the firewall"
+	default:
+		return t.rule, t, true, nil
+	}
+	return n, t, false, nil
+}
+
 // setName finds the nftables sets that a command changes.
 var setName = regexp.MustCompile(`\baddr6?-set-(\S+)`)
 
-// oneOnSets reports whether no more than one of a jail's actions is about its sets. Where
-// several are, each has rules of its own that look into them, and all are run as they are
-// written.
-func oneOnSets(f *fail2ban.Jail) bool {
-	n := 0
+// onSets is how many of a jail's actions are about its sets. Where several are, each has
+// rules of its own that look into them, and all are run as they are written.
+func onSets(f *fail2ban.Jail) (n int) {
 	for i := range f.Actions {
 		if f.Actions[i].Python != "" {
 			continue
@@ -102,7 +132,7 @@ func oneOnSets(f *fail2ban.Jail) bool {
 			n++
 		}
 	}
-	return n <= 1
+	return n
 }
 
 // setsOf are the jails of whose sets an action's commands are.

@@ -90,6 +90,16 @@ func (l *loader) treeServer(server *fail2ban.Config) {
 		l.cfg.Settings = append(l.cfg.Settings, Setting{"thread.stacksize", s, v.File, v.Line})
 	}
 	l.treeDatabase(get, fail)
+	if s, err := server.Get("firewall", "translate", nil); err == nil {
+		v, _ := server.Raw("firewall", "translate", nil)
+		l.cfg.Settings = append(l.cfg.Settings, Setting{"firewall.translate", s, v.File, v.Line})
+		if l.cfg.Translate, err = fail2ban.ParseTruth(s); err != nil {
+			l.complain(l.stays(&Error{v.File, v.Line, fmt.Sprintf("translate %v", err)}))
+			if l.was != nil {
+				l.cfg.Translate = l.was.Translate
+			}
+		}
+	}
 	for _, name := range strings.FieldsFunc(get("environment"), func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
 		if err := action.CheckVariable(name); err != nil {
 			fail("environment", err)

@@ -57,6 +57,8 @@ type rawFirewall struct {
 	Hook     stringList `toml:"hook"`
 	Priority *int       `toml:"priority"`
 	Foreign  string     `toml:"foreign"`
+	// Translate is for configurations of fail2ban's; jails of ours are nftables' own.
+	Translate bool `toml:"translate"`
 }
 
 // rawJail is a jail as one file says it; nil is what the file leaves open.

@@ -161,7 +161,7 @@ func (l *loader) keep(wrong map[string]bool) {
 		case "database":
 			c.Database = was.Database
 		case "firewall":
-			c.Firewall, c.NoFirewall, c.RemoveForeign = was.Firewall, was.NoFirewall, was.RemoveForeign
+			c.Firewall, c.NoFirewall, c.RemoveForeign, c.Translate = was.Firewall, was.NoFirewall, was.RemoveForeign, was.Translate
 		case "export":
 			c.Exports = was.Exports
 		}
@@ -177,6 +177,7 @@ var nftName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_./-]{0,99}$`)
 
 func (l *loader) firewall(raw rawFirewall, fail func(string, ...any) func(...string)) {
 	l.cfg.NoFirewall = raw.Enabled != nil && !*raw.Enabled
+	l.cfg.Translate = raw.Translate
 	switch raw.Foreign {
 	case "", "adopt":
 	case "remove":

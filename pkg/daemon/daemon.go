@@ -81,6 +81,8 @@ type Daemon struct {
 	jails   map[string]*jail.Jail
 	lists   map[string]*blocklist
 	failed  map[string]error // jails that could not start
+	// toldNotes are those of jails that ban by commands.
+	toldNotes map[string]bool
 
 	readers readers
 
@@ -237,6 +239,7 @@ func (d *Daemon) begin(ctx context.Context) {
 	}()
 	var loading []*blocklist
 	defer func() { loaded(loading) }()
+	d.tellByCommands(d.cfg)
 	for _, c := range d.cfg.Jails {
 		var err error
 		if c.List != nil {

@@ -111,6 +111,7 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 	for _, w := range cfg.Warnings {
 		log.Warn(w.Error())
 	}
+	d.tellByCommands(cfg)
 	res.Errors = append(res.Errors, d.serverChanged(cfg)...)
 	d.turn.waits("the kernel's firewall")
 	res.Errors = append(res.Errors, d.firewallChanged(cfg)...)

@@ -141,14 +141,27 @@ func (d *Daemon) notStarted(c *config.Jail, err error) {
 // linesOf are errors that were joined, each for a line of the log, which has no newlines.
 func linesOf(err error) []string { return strings.Split(err.Error(), "\n") }
 
+// tellByCommands says once which jails ban by commands, and what is lost by it.
+func (d *Daemon) tellByCommands(cfg *config.Config) {
+	for _, note := range config.CommandNotes(cfg.Jails) {
+		d.mu.Lock()
+		told := d.toldNotes[note]
+		if d.toldNotes == nil || len(d.toldNotes) > 1000 {
+			d.toldNotes = map[string]bool{}
+		}
+		d.toldNotes[note] = true
+		d.mu.Unlock()
+		if !told {
+			d.log.With("component", "jail").Info(note)
+		}
+	}
+}
+
 // prepare gets a jail ready; nothing of what runs is touched.
 func (d *Daemon) prepare(c *config.Jail) (*jail.Prepared, error) {
 	log := d.log.With("component", "jail")
 	for _, w := range c.Warnings {
 		log.Warn(w.Error())
-	}
-	if len(c.ByCommands) > 0 {
-		log.Info(fmt.Sprintf("[%s] %s: bans by commands: they have no end in the kernel should the daemon be killed, and what others do to them is found by actioncheck, within a minute", c.Name, strings.Join(c.ByCommands, ", ")))
 	}
 	for _, e := range c.Faults {
 		log.Error(fmt.Sprintf("[%s] %v", c.Name, e))

@@ -67,8 +67,11 @@ type Rule struct {
 	// TCP has, as nft's "th dport"; Protocols is empty.
 	AnyProtocol bool
 	// Reject says how, of IPv4 and of IPv6, in nft's words: "tcp reset", "icmpx
-	// admin-prohibited"; empty: ICMP's port unreachable. See [KnownReject].
+	// admin-prohibited"; empty: ICMP's port unreachable. See [KnownReject]. "drop" says
+	// nothing to that family.
 	Reject [2]string
+	// NewOnly: only packets that begin a connection are shut out; those that are open stay.
+	NewOnly bool
 	// Count has the rules count packets and bytes.
 	Count bool
 	// Prefix4 and Prefix6 are the lengths of the networks that the jail bans in

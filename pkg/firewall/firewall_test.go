@@ -73,6 +73,7 @@ func TestRules(t *testing.T) {
 		Rule{Jail: "one", Ports: []PortRange{{22, 22}}, Protocols: []string{"tcp"}},
 		Rule{Jail: "all", Protocols: []string{"tcp", "udp"}},
 		Rule{Jail: "everything"},
+		Rule{Jail: "new", Ports: []PortRange{{25, 25}}, Protocols: []string{"tcp"}, NewOnly: true, Reject: [2]string{"drop", ""}},
 		Rule{Jail: "ping", Ports: []PortRange{{80, 80}}, Protocols: []string{"icmp", "tcp", "icmpv6"}},
 	)
 	got := nft(t, "list", "table", "inet", "f2b-table")
@@ -85,10 +86,14 @@ func TestRules(t *testing.T) {
 		"tcp dport 22 ip saddr @addr-set-one reject",
 		"meta l4proto { 6, 17 } ip saddr @addr-set-all reject",
 		"\t\tip saddr @addr-set-everything reject",
+		"ct state new tcp dport 25 ip saddr @addr-set-new drop", "ct state new tcp dport 25 ip6 saddr @addr6-set-new reject",
 		"tcp dport 80 ip saddr @addr-set-ping reject", "meta l4proto { 1, 58 } ip saddr @addr-set-ping reject", // these have no ports
 	)
 	if strings.Contains(got, "net-set") {
 		t.Error("an interval set was made before it was needed")
+	}
+	if r, err := f.Check(); err != nil || len(r.Mended)+len(r.Notes) > 0 {
+		t.Errorf("nobody changed anything: %v, %v", r, err)
 	}
 	// A jail that starts again leaves one rule of each kind.
 	if _, err := f.AddJail(Rule{Jail: "one", Ports: []PortRange{{2222, 2222}}, Protocols: []string{"tcp"}}); err != nil {

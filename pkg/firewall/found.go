@@ -244,6 +244,8 @@ func readRule(data []byte) *foundRule {
 					x = &expr.Bitwise{}
 				case "lookup":
 					x = &expr.Lookup{}
+				case "ct":
+					x = &expr.Ct{}
 				case "counter":
 					x = &expr.Counter{}
 				case "reject":
@@ -362,6 +364,8 @@ func describe(exprs []expr.Any, lookup func(*expr.Lookup) string) string {
 		switch e := e.(type) {
 		case *expr.Meta:
 			parts = append(parts, fmt.Sprintf("meta %d", e.Key))
+		case *expr.Ct:
+			parts = append(parts, fmt.Sprintf("ct %d", e.Key))
 		case *expr.Cmp:
 			parts = append(parts, fmt.Sprintf("cmp %d %x", e.Op, e.Data))
 		case *expr.Payload:
@@ -394,6 +398,11 @@ func (r *foundRule) shutsOut() (set string, mask []byte, ok bool) {
 		case *expr.Meta:
 			source = false
 			if e.Key != expr.MetaKeyL4PROTO && e.Key != expr.MetaKeyNFPROTO {
+				return "", nil, false
+			}
+		case *expr.Ct:
+			source = false
+			if e.Key != expr.CtKeySTATE || e.SourceRegister {
 				return "", nil, false
 			}
 		case *expr.Payload:

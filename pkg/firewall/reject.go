@@ -66,6 +66,8 @@ func (r *Rule) block(set *nftables.Set) []expr.Any {
 	kind, name, _ := strings.Cut(r.Reject[family], " ")
 	reject := &expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: code}
 	switch kind {
+	case "drop":
+		return append(out, &expr.Verdict{Kind: expr.VerdictDrop})
 	case "tcp":
 		reject.Type, reject.Code = unix.NFT_REJECT_TCP_RST, 0
 		if len(r.Protocols) == 0 { // what is not TCP can't be answered so

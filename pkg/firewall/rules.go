@@ -37,6 +37,26 @@ type match struct {
 
 // matches returns one match for each rule that is needed.
 func (r *Rule) matches() []match {
+	out := r.packets()
+	if r.NewOnly {
+		for i := range out {
+			out[i].exprs = slices.Concat(connectionIsNew(), out[i].exprs)
+		}
+	}
+	return out
+}
+
+// connectionIsNew is nft's "ct state new".
+func connectionIsNew() []expr.Any {
+	return []expr.Any{
+		&expr.Ct{Register: 1, Key: expr.CtKeySTATE},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(expr.CtStateBitNEW), Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
+	}
+}
+
+// packets are those of the jail's protocols and ports.
+func (r *Rule) packets() []match {
 	if r.AnyProtocol && len(r.Ports) > 0 {
 		return []match{portIs([]expr.Any{destinationPort()}, r.Ports)}
 	}

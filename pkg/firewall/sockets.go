@@ -17,6 +17,9 @@ import (
 // It returns how many were closed that were open: one that the server has ended, and of
 // which the kernel still waits for the rest, is none, though it is taken away, too.
 func CutOff(rule Rule, banned []netip.Prefix) (int, error) {
+	if rule.NewOnly {
+		return 0, nil
+	}
 	single := make(map[netip.Addr]bool, len(banned))
 	var networks []netip.Prefix
 	for _, id := range banned {

@@ -35,6 +35,7 @@ func (j *Jail) startActions(before *action.Group) {
 		Now: func() string { return epoch(j.deps.Clock.Wall()) }, Numbers: j.numbers,
 		Host: j.hostName, Merged: j.merged, Known: j.known, After: j.deps.Endings.Of(j.Config.Name),
 	}
+	j.site = site
 	if before != nil {
 		before.Reload(j.Config.Actions, site)
 		j.actions = before

@@ -141,6 +141,7 @@ type Jail struct {
 	flush      *alarm
 	kept       *keptLines
 	actions    *action.Group
+	site       *action.Site
 	maxMatches atomic.Int64 // deps.MaxMatches, for the actions' goroutines
 	checkedAt  time.Time    // when the actions' environments were last looked at
 
@@ -205,6 +206,8 @@ type Status struct {
 	Bans        []BanStatus     `json:"bans"`
 	// Problems are what is wrong in parts, and what the jail waits for, while it runs.
 	Problems []string `json:"problems,omitempty"`
+	// ByCommands tells of actions that ban by commands of their own, and what that lacks.
+	ByCommands []string `json:"by_commands,omitempty"`
 }
 
 // BanStatus is one ban as others see it.

@@ -371,5 +371,8 @@ func (j *Jail) Status(withBans bool) Status {
 	}
 	s.Problems = append(s.Problems, j.view.Problems()...)
 	s.Problems = append(s.Problems, j.actions.Problems()...)
+	for _, b := range j.Configured.ByCommands {
+		s.ByCommands = append(s.ByCommands, b.String())
+	}
 	return s
 }

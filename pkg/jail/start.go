@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"bailiff/pkg/action"
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
 	"bailiff/pkg/firewall"
@@ -20,7 +21,8 @@ import (
 
 // Prepared is a jail that could start: its settings are compiled, its sets and rules made.
 type Prepared struct {
-	j *Jail
+	j      *Jail
+	kernel Firewall // where the jail's bans would be in sets
 }
 
 // Prepare gets a jail ready. What runs under its name goes on undisturbed, and so it does
@@ -46,13 +48,14 @@ func Prepare(c *config.Jail, deps Deps) (*Prepared, error) {
 		}
 		j.history = map[netip.Prefix]past{}
 	}
+	kernel := deps.Firewall
 	if c.Unenforced {
 		j.deps.Firewall = NoFirewall{}
 	}
 	if err := j.deps.Firewall.AddJail(c.Rule); err != nil {
 		return nil, err
 	}
-	return &Prepared{j}, nil
+	return &Prepared{j, kernel}, nil
 }
 
 // Start is Prepare, and then Start.
@@ -112,7 +115,15 @@ func (p *Prepared) Start(before Carry) *Jail {
 	}
 	j.publish()
 	if old := before.left; old != nil && c.Unenforced && !old.Configured.Unenforced {
-		j.unenforce(old)
+		j.unenforce(old.deps.Firewall)
+	}
+	if before.left == nil && !j.deps.DryRun {
+		switch { // what a daemon that was killed left where it had the bans then
+		case c.Moved():
+			go j.unenforce(p.kernel)
+		case c.Translated:
+			go action.ClearLeft(j.ctx, c.Native, j.site, "its bans are in nftables' sets")
+		}
 	}
 	go j.run(j.ctx)
 	if !c.Unenforced && !j.deps.DryRun {
@@ -138,13 +149,13 @@ func (j *Jail) tellOfBans(again bool) {
 // handOverMost is how long a jail's sets wait for the actions that ban in their place.
 const handOverMost = 2 * time.Second
 
-// unenforce takes the sets of the jail before this one out of the kernel, once the
+// unenforce takes the sets that had the jail's bans before out of the kernel, once the
 // actions that take their place had time to ban.
-func (j *Jail) unenforce(old *Jail) {
+func (j *Jail) unenforce(kernel Firewall) {
 	ctx, cancel := context.WithTimeout(context.Background(), handOverMost)
 	defer cancel()
 	j.actions.Sync(ctx)
-	if err := old.deps.Firewall.RemoveJail(j.Config.Name); err != nil {
+	if err := kernel.RemoveJail(j.Config.Name); err != nil {
 		j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", j.Config.Name, err))
 	}
 }

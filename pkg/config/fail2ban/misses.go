@@ -76,6 +76,7 @@ func (t *Tree) Misses() (out []error) {
 	if c := t.Server; c != nil {
 		look("DEFAULT", c.Defaults, serverOptions)
 		look("Definition", c.Sections["Definition"], serverOptions)
+		look("firewall", c.Sections["firewall"], []string{"translate"}) // ours: fail2ban reads over it
 		for _, name := range c.Order {
 			if at := c.Places[name]; Nearest(strings.ToLower(name), []string{"definition"}) != "" {
 				out = append(out, &Error{File: at.File, Line: at.Line, Msg: fmt.Sprintf("section [%s]: did you mean [Definition]?", name)})

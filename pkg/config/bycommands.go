@@ -1,0 +1,146 @@
+package config
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/pkg/action"
+)
+
+// Actions that shut addresses out by commands of their own: what is lost by it, and which
+// of them nftables' sets can do in their place.
+
+// ByCommand is one of them.
+type ByCommand struct {
+	Action string
+	// Note says what bans by it lack that those in nftables' own sets have, and the remedy.
+	Note string
+}
+
+func (b ByCommand) String() string { return b.Action + " bans by commands: " + b.Note }
+
+// ForJails is a line that holds for several jails.
+func ForJails(jails []string, text string) string {
+	if n := len(jails); n > 5 {
+		jails = append(slices.Clone(jails[:4]), fmt.Sprintf("and %d more", n-4))
+	}
+	return fmt.Sprintf("[%s] %s", strings.Join(jails, ", "), text)
+}
+
+// Moved reports whether the jail bans by commands that have nothing to do with sets of its
+// name: what there is of those is of a daemon that had its bans there.
+func (j *Jail) Moved() bool {
+	return j.Unenforced && len(j.ByCommands) > 0 && !slices.Contains(j.OthersSets, j.Name)
+}
+
+// CommandNotes returns a line for each way in which jails ban by commands, with those jails.
+func CommandNotes(jails []*Jail) (out []string) {
+	var order []ByCommand
+	of := map[ByCommand][]string{}
+	for _, j := range jails {
+		for _, b := range j.ByCommands {
+			if of[b] == nil {
+				order = append(order, b)
+			}
+			of[b] = append(of[b], j.Name)
+		}
+	}
+	for _, b := range order {
+		out = append(out, ForJails(of[b], b.String()))
+	}
+	return out
+}
+
+// translation is what is known of an action as one of iptables.
+type translation struct {
+	known bool // it is one of the stock actions
+	done  bool // nftables' sets do its work
+	rule  native
+	why   string // why they don't
+	err   error  // what of its parameters is none
+}
+
+// translate recognises an action of iptables, and decides whether it is done by nftables'
+// sets.
+func (l *loader) translate(d *action.Definition, jail string) (t translation) {
+	var programs []string
+	t.rule, programs, t.why, t.known, t.err = iptablesRule(d, jail)
+	if !t.known || t.err != nil || t.why != "" || !l.cfg.Translate {
+		return t
+	}
+	for _, p := range programs {
+		if t.why = l.iptablesKind(p); t.why != "" {
+			return t
+		}
+	}
+	t.done = true
+	return t
+}
+
+// kindMost is how long a program of iptables may take to say which kind it is.
+const kindMost = 2 * time.Second
+
+// iptablesKind says why rules of a program of iptables are none of nftables'; empty: they
+// are, or there is no such program.
+func (l *loader) iptablesKind(program string) (why string) {
+	if known, ok := l.cfg.iptables[program]; ok {
+		return known
+	}
+	defer func() {
+		if l.cfg.iptables == nil {
+			l.cfg.iptables = map[string]string{}
+		}
+		l.cfg.iptables[program] = why
+	}()
+	res, err := action.Command{Text: program + " -V"}.Run(context.Background(), kindMost)
+	said := strings.TrimSpace(action.Cut(res.Output(), 100))
+	switch {
+	case err != nil:
+		if l.was != nil {
+			if was, ok := l.was.iptables[program]; ok {
+				return was // it was asked before, and does not answer now
+			}
+		}
+		return fmt.Sprintf("%s -V did not say of which kind it is: %v", program, err)
+	case res.Code == 127:
+		return ""
+	case strings.Contains(said, "nf_tables"):
+		return ""
+	}
+	return fmt.Sprintf("%s is not the kind that uses nftables: %s -V says %q", program, program, said)
+}
+
+// endsInKernel reports whether the command of a ban gives it an end.
+func endsInKernel(d *action.Definition) bool {
+	all, err := d.Resolve("inet4")
+	return err == nil && strings.Contains(all.Values["actionban"], "<bantime>") && strings.Contains(all.Values["actionban"], "timeout")
+}
+
+// commandNote says what is lost by an action's commands.
+func (l *loader) commandNote(d *action.Definition, t translation) string {
+	note := "a ban has no end in the kernel, and stays while no daemon runs"
+	if endsInKernel(d) {
+		note = "a ban has an end of its own"
+	}
+	check := false
+	for _, family := range []string{"inet4", "inet6"} {
+		if all, err := d.Resolve(family); err == nil && strings.TrimSpace(all.Values["actioncheck"]) != "" {
+			check = true
+		}
+	}
+	if check {
+		note += "; what others do to its rules is found by actioncheck within a minute, and not within a second"
+	} else {
+		note += "; what others do to its rules is not found, since it has no actioncheck"
+	}
+	switch {
+	case t.known && t.err == nil && t.why == "" && !l.cfg.Translate:
+		note += "; translate = true under [firewall] of fail2ban.local has bailiff hold its bans in nftables' sets, which lack neither"
+	case t.known && t.why != "" && l.cfg.Translate:
+		note += "; translate = true does not reach it: " + t.why
+	}
+	return note
+}
