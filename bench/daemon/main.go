@@ -296,7 +296,7 @@ func fill(path string, count int) error {
 	d := &store.Delta{Jail: jail}
 	now := time.Now()
 	for i := range count {
-		d.Events = append(d.Events, store.Event{Ban: ban.Ban{ID: netip.PrefixFrom(addr(i), 32), Start: now, End: now.Add(time.Hour)}})
+		d.Events = append(d.Events, store.Event{Ban: ban.Ban{ID: ban.Of(netip.PrefixFrom(addr(i), 32)), Start: now, End: now.Add(time.Hour)}})
 	}
 	if err := s.Write([]*store.Delta{d}); err != nil {
 		return err

@@ -201,7 +201,7 @@ func (d *daemon) fill(jail string, count int) error {
 	delta := &store.Delta{Jail: jail}
 	now := time.Now()
 	for i := range count {
-		delta.Events = append(delta.Events, store.Event{Ban: ban.Ban{ID: netip.PrefixFrom(addr(i), 32), Start: now, End: now.Add(time.Hour)}})
+		delta.Events = append(delta.Events, store.Event{Ban: ban.Ban{ID: ban.Of(netip.PrefixFrom(addr(i), 32)), Start: now, End: now.Add(time.Hour)}})
 	}
 	if err := s.Write([]*store.Delta{delta}); err != nil {
 		return err

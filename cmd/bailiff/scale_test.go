@@ -43,7 +43,7 @@ func storedBans(t *testing.T, path string, count int) {
 	d := &store.Delta{Jail: "django-auth"}
 	now := time.Now()
 	for i := range count {
-		d.Events = append(d.Events, store.Event{Ban: ban.Ban{ID: netip.PrefixFrom(attackerAddr(i), 32), Start: now, End: now.Add(time.Hour)}})
+		d.Events = append(d.Events, store.Event{Ban: ban.Ban{ID: ban.Of(netip.PrefixFrom(attackerAddr(i), 32)), Start: now, End: now.Add(time.Hour)}})
 	}
 	if err := s.Write([]*store.Delta{d}); err != nil {
 		t.Fatal(err)

@@ -14,12 +14,14 @@ var start = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 
 func at(seconds float64) time.Time { return start.Add(time.Duration(seconds * 1e9)) }
 
-func id(s string) netip.Prefix {
+func id(s string) ID {
 	if p, err := netip.ParsePrefix(s); err == nil {
-		return p
+		return Of(p)
 	}
-	a := netip.MustParseAddr(s)
-	return netip.PrefixFrom(a, a.BitLen())
+	if a, err := netip.ParseAddr(s); err == nil {
+		return Of(netip.PrefixFrom(a, a.BitLen()))
+	}
+	return Named(s)
 }
 
 // TestWindowDefinition compares the window with its definition: maxretry of an
@@ -30,7 +32,7 @@ func TestWindowDefinition(t *testing.T) {
 		maxRetry := 1 + rng.IntN(5)
 		findTime := time.Duration(1+rng.IntN(30)) * time.Second
 		w := NewWindow(maxRetry, findTime, 0)
-		seen := map[netip.Prefix][]time.Time{}
+		seen := map[ID][]time.Time{}
 		now := 0.0
 		for step := range 200 {
 			now += rng.Float64() * 6
@@ -183,7 +185,7 @@ func TestGroups(t *testing.T) {
 	l.Add(Ban{ID: id("198.51.101.1")})
 	l.Add(Ban{ID: id("198.51.0.0/16")}) // wider than a group
 	for in, want := range map[string]int{"198.51.100.77": 5, "198.51.101.77": 1, "198.51.102.77": 0, "2001:db8:1:ffff::1": 5} {
-		if network, n := l.Grouped(id(in)); n != want || !network.Contains(id(in).Addr()) {
+		if network, n := l.Grouped(id(in)); n != want || !network.Holds(id(in)) {
 			t.Errorf("%s: %d in %v, want %d", in, n, network, want)
 		}
 	}
@@ -206,19 +208,19 @@ func TestGroups(t *testing.T) {
 func TestWindowModel(t *testing.T) {
 	const retries, limit, findTime = 3, 40, 60
 	type one struct {
-		id    netip.Prefix
+		id    ID
 		times []float64
 	}
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		w := NewWindow(retries, findTime*time.Second, limit)
 		var model []one
-		find := func(p netip.Prefix) int {
+		find := func(p ID) int {
 			return slices.IndexFunc(model, func(o one) bool { return o.id == p })
 		}
 		for step := range 5000 {
 			now := float64(step)
-			p := id(fmt.Sprintf([]string{"192.0.2.%d", "2001:db8::%x", "::ffff:192.0.2.%d"}[r.IntN(3)], r.IntN(30)))
+			p := id(fmt.Sprintf([]string{"192.0.2.%d", "2001:db8::%x", "::ffff:192.0.2.%d", "session %d"}[r.IntN(4)], r.IntN(30)))
 			switch r.IntN(20) {
 			case 0:
 				i := find(p)
@@ -229,7 +231,7 @@ func TestWindowModel(t *testing.T) {
 					model = slices.Delete(model, i, i+1)
 				}
 			case 1:
-				var want []netip.Prefix
+				var want []ID
 				for len(model) > 0 && now-model[0].times[len(model[0].times)-1] > findTime {
 					want, model = append(want, model[0].id), model[1:]
 				}
@@ -262,7 +264,7 @@ func TestWindowModel(t *testing.T) {
 				}
 			}
 			i := 0
-			w.Each(func(p netip.Prefix, times []int64) {
+			w.Each(func(p ID, times []int64) {
 				if i >= len(model) || model[i].id != p || len(times) != len(model[i].times) || !TimeOf(times[0]).Equal(at(model[i].times[0])) {
 					t.Fatalf("seed %d, step %d: no. %d is %v %v", seed, step, i, p, times)
 				}
@@ -303,7 +305,7 @@ func TestWindowMemory(t *testing.T) {
 
 func BenchmarkWindow(b *testing.B) {
 	w := NewWindow(5, 10*time.Minute, 0)
-	ids := make([]netip.Prefix, 50_000)
+	ids := make([]ID, 50_000)
 	for i := range ids {
 		ids[i] = id(fmt.Sprintf("2001:db8::%x", i))
 	}

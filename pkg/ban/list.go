@@ -4,15 +4,13 @@ import (
 	"cmp"
 	"container/heap"
 	"iter"
-	"net/netip"
 	"slices"
 	"time"
 )
 
-// Ban is one address or network that is shut out. A ban of an address holds
-// that address as a prefix of full length.
+// Ban is one address, network or name that is shut out.
 type Ban struct {
-	ID    netip.Prefix
+	ID    ID
 	Start time.Time
 	End   time.Time // zero: permanent
 	// Count is how often the address was banned in the jail, with this time; 0 is
@@ -36,25 +34,18 @@ func (b Ban) Left(now time.Time) time.Duration {
 	return max(b.End.Sub(now), time.Millisecond)
 }
 
-// Name returns the address, or the network with its length.
-func Name(id netip.Prefix) string {
-	if id.IsSingleIP() {
-		return id.Addr().String()
-	}
-	return id.String()
-}
-
 // List holds the bans of one jail and knows which ends next.
 type List struct {
-	bans     map[netip.Prefix]*item
-	networks map[int]int          // how many bans of more than one address there are, by length
-	groups   map[netip.Prefix]int // how many bans lie in a network that may be banned as a whole
-	group    [2]int               // its length, for IPv4 and IPv6; 0: none
+	bans     map[ID]*item
+	networks map[int]int // how many bans of more than one address there are, by length
+	groups   map[ID]int  // how many bans lie in a network that may be banned as a whole
+	group    [2]int      // its length, for IPv4 and IPv6; 0: none
 	ends     endHeap
 	total    int
-	gone     map[netip.Prefix]struct{} // taken off since Follow; nil: nobody asks
-	added    uint64                    // bans put on the list
-	removed  uint64                    // and taken off it
+	gone     map[ID]struct{} // taken off since Follow; nil: nobody asks
+	added    uint64          // bans put on the list
+	removed  uint64          // and taken off it
+	names    int             // bytes of the names that are banned
 }
 
 type item struct {
@@ -65,35 +56,36 @@ type item struct {
 
 // NewList returns an empty list.
 func NewList() *List {
-	return &List{bans: map[netip.Prefix]*item{}, networks: map[int]int{}}
+	return &List{bans: map[ID]*item{}, networks: map[int]int{}}
 }
 
 // Group has bans counted by networks of these lengths; 0: not. The list is empty
 // yet.
 func (l *List) Group(bits4, bits6 int) {
 	l.group = [2]int{bits4, bits6}
-	l.groups = map[netip.Prefix]int{}
+	l.groups = map[ID]int{}
 }
 
 // Grouped returns the network of Group's length that id lies in, and how many
 // bans do; not valid if there is none.
-func (l *List) Grouped(id netip.Prefix) (network netip.Prefix, bans int) {
-	bits := l.group[0]
-	if id.Addr().Is6() {
-		bits = l.group[1]
+func (l *List) Grouped(id ID) (network ID, bans int) {
+	bits := l.group[1]
+	if id.Is4() {
+		bits = l.group[0]
 	}
 	if bits == 0 || id.Bits() <= bits {
-		return netip.Prefix{}, 0
+		return ID{}, 0
 	}
-	network = netip.PrefixFrom(id.Addr(), bits).Masked()
+	network = id.Within(bits)
 	return network, l.groups[network]
 }
 
 // counted keeps account of a ban that comes (1) or goes (-1).
-func (l *List) counted(id netip.Prefix, change int) {
-	if !id.IsSingleIP() {
+func (l *List) counted(id ID, change int) {
+	l.names += change * id.Size()
+	if id.IsNetwork() {
 		key := id.Bits()
-		if id.Addr().Is4() {
+		if id.Is4() {
 			key = -key
 		}
 		if l.networks[key] += change; l.networks[key] == 0 {
@@ -131,7 +123,7 @@ func (l *List) Add(b Ban) (old Ban, held bool) {
 }
 
 // Get returns the ban of exactly that address or network.
-func (l *List) Get(id netip.Prefix) (Ban, bool) {
+func (l *List) Get(id ID) (Ban, bool) {
 	if it := l.bans[id]; it != nil {
 		return it.Ban, true
 	}
@@ -139,16 +131,16 @@ func (l *List) Get(id netip.Prefix) (Ban, bool) {
 }
 
 // Covering returns the ban of a network that holds id, if there is one.
-func (l *List) Covering(id netip.Prefix) (Ban, bool) {
+func (l *List) Covering(id ID) (Ban, bool) {
 	for key := range l.networks {
 		bits := key
-		if id.Addr().Is4() {
+		if id.Is4() {
 			bits = -key
 		}
 		if bits < 0 || bits >= id.Bits() {
 			continue
 		}
-		if b, ok := l.Get(netip.PrefixFrom(id.Addr(), bits).Masked()); ok {
+		if b, ok := l.Get(id.Within(bits)); ok {
 			return b, true
 		}
 	}
@@ -156,21 +148,21 @@ func (l *List) Covering(id netip.Prefix) (Ban, bool) {
 }
 
 // Inside returns the bans that a network holds, itself left out.
-func (l *List) Inside(network netip.Prefix) []Ban {
+func (l *List) Inside(network ID) []Ban {
 	var out []Ban
 	for id, it := range l.bans {
-		if id.Bits() > network.Bits() && network.Contains(id.Addr()) {
+		if network.Holds(id) {
 			out = append(out, it.Ban)
 		}
 	}
-	slices.SortFunc(out, func(a, b Ban) int { return a.ID.Addr().Compare(b.ID.Addr()) })
+	slices.SortFunc(out, func(a, b Ban) int { return a.ID.compare(b.ID) })
 	return out
 }
 
 // CountInside returns how many bans are inside a network, without its own.
-func (l *List) CountInside(network netip.Prefix) (n int) {
+func (l *List) CountInside(network ID) (n int) {
 	for id := range l.bans {
-		if id.Bits() > network.Bits() && network.Contains(id.Addr()) {
+		if network.Holds(id) {
 			n++
 		}
 	}
@@ -181,7 +173,7 @@ func (l *List) CountInside(network netip.Prefix) (n int) {
 func (l *List) Version() uint64 { return l.added + l.removed }
 
 // Remove takes a ban off the list.
-func (l *List) Remove(id netip.Prefix) (Ban, bool) {
+func (l *List) Remove(id ID) (Ban, bool) {
 	it := l.bans[id]
 	if it == nil {
 		return Ban{}, false
@@ -232,18 +224,18 @@ func (l *List) All() []Ban {
 // Follow notes from now on which bans are taken off, until Unfollow. It
 // returns Mark.
 func (l *List) Follow() (mark uint64) {
-	l.gone = map[netip.Prefix]struct{}{}
+	l.gone = map[ID]struct{}{}
 	return l.added
 }
 
 // Gone reports whether a ban was taken off since Follow.
-func (l *List) Gone(id netip.Prefix) bool {
+func (l *List) Gone(id ID) bool {
 	_, ok := l.gone[id]
 	return ok
 }
 
 // Went has an address or network counted among those that were taken off.
-func (l *List) Went(id netip.Prefix) {
+func (l *List) Went(id ID) {
 	if l.gone != nil {
 		l.gone[id] = struct{}{}
 	}
@@ -266,6 +258,9 @@ func (l *List) Before(mark uint64) iter.Seq[Ban] {
 		}
 	}
 }
+
+// NameBytes returns how many bytes the names of those take that are banned.
+func (l *List) NameBytes() int { return l.names }
 
 // Len returns the number of bans in force.
 func (l *List) Len() int { return len(l.bans) }

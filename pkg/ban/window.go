@@ -5,7 +5,7 @@
 package ban
 
 import (
-	"net/netip"
+	"crypto/sha256"
 	"slices"
 	"time"
 )
@@ -27,30 +27,37 @@ type Window struct {
 	free    int32   // 0: none is
 	times   []int64 // of the entry at hand
 
+	names     map[key]ID // those of entries
+	nameBytes int
+
 	total int // failures ever counted
 
 	// Evicted, if not nil, is told of an address that is forgotten because there is
 	// no room.
-	Evicted func(netip.Prefix)
+	Evicted func(ID)
 }
 
-// key is a netip.Prefix without pointers, in little more than half of its size.
+// key is an ID without pointers, in little more than half of its size. Of a name it has
+// a sum, and the window has the name.
 type key struct {
 	addr [16]byte
 	bits uint8
-	is4  bool
+	kind kind
 }
 
-func keyOf(p netip.Prefix) key {
-	return key{p.Addr().As16(), uint8(p.Bits()), p.Addr().Is4()}
-}
-
-func (k key) prefix() netip.Prefix {
-	a := netip.AddrFrom16(k.addr)
-	if k.is4 {
-		a = a.Unmap()
+func keyOf(id ID) key {
+	if id.kind != named {
+		return key{id.addr, id.bits, id.kind}
 	}
-	return netip.PrefixFrom(a, int(k.bits))
+	sum := sha256.Sum256([]byte(id.name.Value()))
+	return key{[16]byte(sum[:]), sum[16], named}
+}
+
+func (w *Window) idOf(k key) ID {
+	if k.kind == named {
+		return w.names[k]
+	}
+	return ID{addr: k.addr, bits: k.bits, kind: k.kind}
 }
 
 // entry is an address. Its failures are ascending, at most maxRetry, as that was then; in
@@ -84,12 +91,19 @@ func NewWindow(maxRetry int, findTime time.Duration, limit int) *Window {
 	return w
 }
 
-func (w *Window) clear() { w.index, w.entries, w.free = map[key]int32{}, make([]entry, 1), 0 }
+// namesMost is how many bytes the names of a window take. Beyond it, as beyond the limit,
+// who was quiet for longest is forgotten.
+const namesMost = 16 << 20
+
+func (w *Window) clear() {
+	w.index, w.entries, w.free = map[key]int32{}, make([]entry, 1), 0
+	w.names, w.nameBytes = nil, 0
+}
 
 // Add counts one failure. It reports how many now lie in the window that ends
 // with the latest of them, and whether the address is due; then its count
 // begins anew.
-func (w *Window) Add(id netip.Prefix, at time.Time) (count int, due bool) {
+func (w *Window) Add(id ID, at time.Time) (count int, due bool) {
 	w.total++
 	k := keyOf(id)
 	n, known := w.index[k]
@@ -99,14 +113,14 @@ func (w *Window) Add(id netip.Prefix, at time.Time) (count int, due bool) {
 		w.unlink(n)
 		w.link(n)
 	} else {
-		if len(w.index) >= w.limit {
+		for len(w.index) >= w.limit || w.nameBytes+id.Size() > namesMost {
 			oldest := w.entries[0].next
 			if w.Evicted != nil {
-				w.Evicted(w.entries[oldest].key.prefix())
+				w.Evicted(w.idOf(w.entries[oldest].key))
 			}
 			w.remove(oldest)
 		}
-		n = w.add(k)
+		n = w.add(id, k)
 	}
 
 	// Lines may come out of order: put it where it belongs.
@@ -135,7 +149,14 @@ func (w *Window) Add(id netip.Prefix, at time.Time) (count int, due bool) {
 }
 
 // add makes an entry, the last of the ring, without a failure.
-func (w *Window) add(k key) int32 {
+func (w *Window) add(id ID, k key) int32 {
+	if k.kind == named {
+		if w.names == nil {
+			w.names = map[key]ID{}
+		}
+		w.names[k] = id
+		w.nameBytes += id.Size()
+	}
 	n := w.free
 	if n != 0 {
 		w.free = w.entries[n].next
@@ -181,7 +202,7 @@ func (w *Window) Limit(maxRetry int, findTime time.Duration) {
 }
 
 // Count returns how many failures of an address are kept.
-func (w *Window) Count(id netip.Prefix) int {
+func (w *Window) Count(id ID) int {
 	if n, ok := w.index[keyOf(id)]; ok {
 		return 1 + len(w.entries[n].rest)
 	}
@@ -189,7 +210,7 @@ func (w *Window) Count(id netip.Prefix) int {
 }
 
 // Times returns the failures of an address that lie in the window, ascending.
-func (w *Window) Times(id netip.Prefix) []time.Time {
+func (w *Window) Times(id ID) []time.Time {
 	n, ok := w.index[keyOf(id)]
 	if !ok {
 		return nil
@@ -205,9 +226,9 @@ func (w *Window) Times(id netip.Prefix) []time.Time {
 // Each calls f with every address, the one that was quiet for longest first, and its
 // failures as TimeOf reads them. They are not to be kept, nor the window to be asked
 // meanwhile.
-func (w *Window) Each(f func(id netip.Prefix, times []int64)) {
+func (w *Window) Each(f func(id ID, times []int64)) {
 	for n := w.entries[0].next; n != 0; n = w.entries[n].next {
-		f(w.entries[n].key.prefix(), w.timesOf(n))
+		f(w.idOf(w.entries[n].key), w.timesOf(n))
 	}
 }
 
@@ -216,12 +237,12 @@ func TimeOf(t int64) time.Time { return time.UnixMicro(t).UTC() }
 
 // Restore puts back what Times told before a restart. Addresses come in the order
 // of their last failures.
-func (w *Window) Restore(id netip.Prefix, times []time.Time) {
+func (w *Window) Restore(id ID, times []time.Time) {
 	k := keyOf(id)
-	if _, known := w.index[k]; known || len(times) == 0 || len(w.index) >= w.limit {
+	if _, known := w.index[k]; known || len(times) == 0 || len(w.index) >= w.limit || w.nameBytes+id.Size() > namesMost {
 		return
 	}
-	e := &w.entries[w.add(k)]
+	e := &w.entries[w.add(id, k)]
 	e.first = times[0].UnixMicro()
 	for _, t := range times[1:] {
 		e.rest = append(e.rest, t.UnixMicro())
@@ -230,7 +251,12 @@ func (w *Window) Restore(id netip.Prefix, times []time.Time) {
 
 func (w *Window) remove(n int32) {
 	w.unlink(n)
-	delete(w.index, w.entries[n].key)
+	k := w.entries[n].key
+	delete(w.index, k)
+	if k.kind == named {
+		w.nameBytes -= w.names[k].Size()
+		delete(w.names, k)
+	}
 	w.entries[n] = entry{next: w.free}
 	w.free = n
 	if len(w.index) == 0 && len(w.entries) > 1000 {
@@ -239,7 +265,7 @@ func (w *Window) remove(n int32) {
 }
 
 // Forget drops what is known of an address; it reports whether there was any.
-func (w *Window) Forget(id netip.Prefix) bool {
+func (w *Window) Forget(id ID) bool {
 	n, ok := w.index[keyOf(id)]
 	if ok {
 		w.remove(n)
@@ -249,13 +275,13 @@ func (w *Window) Forget(id netip.Prefix) bool {
 
 // Expire forgets the addresses whose last failure is older than findtime, and
 // returns them.
-func (w *Window) Expire(now time.Time) (forgotten []netip.Prefix) {
+func (w *Window) Expire(now time.Time) (forgotten []ID) {
 	for {
 		n := w.entries[0].next
 		if n == 0 || now.UnixMicro()-w.entries[n].last() <= w.findTime.Microseconds() {
 			return forgotten // the ring is in the order of arrival: the rest is younger
 		}
-		forgotten = append(forgotten, w.entries[n].key.prefix())
+		forgotten = append(forgotten, w.idOf(w.entries[n].key))
 		w.remove(n)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -168,7 +169,7 @@ func printJail(w io.Writer, j jail.Status) {
 		if b.End != nil {
 			until = b.End.Local().Format(timeLayout)
 		}
-		fmt.Fprintf(t, "  %s\t%s\t%s\n", b.IP, b.Start.Local().Format(timeLayout), until)
+		fmt.Fprintf(t, "  %s\t%s\t%s\n", plainly(b.IP), b.Start.Local().Format(timeLayout), until)
 	}
 	t.Flush()
 }
@@ -178,6 +179,9 @@ func (g *global) banCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ban JAIL IP…",
 		Short: "Ban addresses or networks by hand",
+		Long: `Ban addresses or networks by hand. What is neither is an id, as a filter finds
+it with <F-ID>: a user, a session, a path. The jail's actions are told of it; nftables
+can't hold it.`,
 		Example: `  bailiff ban django-auth 192.0.2.7
   bailiff ban sshd 203.0.113.0/24 2001:db8::/48`,
 		Args:              args(2, -1),
@@ -200,13 +204,13 @@ func (g *global) banCommand() *cobra.Command {
 					fmt.Fprintln(c.ErrOrStderr(), "bailiff:", r.Error)
 				case asJSON:
 				case r.Added:
-					fmt.Fprintf(c.OutOrStdout(), "%s banned in %s%s\n", r.IP, args[0], later(r.Pending))
+					fmt.Fprintf(c.OutOrStdout(), "%s banned in %s%s%s\n", plainly(r.IP), args[0], later(r.Pending), later(r.Note))
 				case r.Pending != "":
-					fmt.Fprintf(c.OutOrStdout(), "%s will be banned in %s%s\n", r.IP, args[0], later(r.Pending))
+					fmt.Fprintf(c.OutOrStdout(), "%s will be banned in %s%s\n", plainly(r.IP), args[0], later(r.Pending))
 				case r.By != "":
-					fmt.Fprintf(c.OutOrStdout(), "%s was banned in %s already, as part of %s\n", r.IP, args[0], r.By)
+					fmt.Fprintf(c.OutOrStdout(), "%s was banned in %s already, as part of %s\n", plainly(r.IP), args[0], r.By)
 				default:
-					fmt.Fprintf(c.OutOrStdout(), "%s was banned in %s already\n", r.IP, args[0])
+					fmt.Fprintf(c.OutOrStdout(), "%s was banned in %s already\n", plainly(r.IP), args[0])
 				}
 			}
 			if bad {
@@ -261,25 +265,25 @@ a list has it, with the remedy; the exit status is 1 then.`,
 					fmt.Fprintf(out, "%d bans lifted%s%s\n", r.Count, in(r.Jails), later(r.Pending))
 				case !req.All && len(r.Jails) == 0 && r.Pending != "":
 					if !asJSON {
-						fmt.Fprintf(out, "%s will be unbanned if it is banned%s\n", r.IP, later(r.Pending))
+						fmt.Fprintf(out, "%s will be unbanned if it is banned%s\n", plainly(r.IP), later(r.Pending))
 					}
 				case !req.All && len(r.Jails) == 0 && len(r.By) > 0:
 					bad = true
-					fmt.Fprintf(c.ErrOrStderr(), "bailiff: %s is not banned by itself, but %s\n", r.IP, r.Still())
+					fmt.Fprintf(c.ErrOrStderr(), "bailiff: %s is not banned by itself, but %s\n", plainly(r.IP), r.Still())
 				case !req.All && len(r.Jails) == 0:
 					bad = true
 					where := ""
 					if req.Jail != "" {
 						where = " in " + req.Jail
 					}
-					fmt.Fprintf(c.ErrOrStderr(), "bailiff: %s is not banned%s\n", r.IP, where)
+					fmt.Fprintf(c.ErrOrStderr(), "bailiff: %s is not banned%s\n", plainly(r.IP), where)
 				default:
 					if !asJSON {
-						fmt.Fprintf(out, "%s unbanned%s%s\n", r.IP, in(r.Jails), later(r.Pending))
+						fmt.Fprintf(out, "%s unbanned%s%s\n", plainly(r.IP), in(r.Jails), later(r.Pending))
 					}
 					if len(r.By) > 0 {
 						bad = true
-						fmt.Fprintf(c.ErrOrStderr(), "bailiff: %s is still shut out: it is %s\n", r.IP, r.Still())
+						fmt.Fprintf(c.ErrOrStderr(), "bailiff: %s is still shut out: it is %s\n", plainly(r.IP), r.Still())
 					}
 				}
 			}
@@ -293,6 +297,14 @@ a list has it, with the remedy; the exit status is 1 then.`,
 	c.Flags().StringVarP(&req.Jail, "jail", "j", "", "only in this `jail`")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// plainly is who is banned, as a terminal can show it.
+func plainly(id string) string {
+	if strings.ContainsFunc(id, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return strconv.Quote(id)
+	}
+	return id
 }
 
 // later is what of an answer is still to come.

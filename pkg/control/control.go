@@ -36,6 +36,8 @@ type BanResult struct {
 	// Pending says what has not come to it yet: the kernel, an action, or the jail. It
 	// does as soon as it can. Empty: the ban is in force.
 	Pending string `json:"pending,omitempty"`
+	// Note says what the ban does not do: of what is no address, nftables can't hold one.
+	Note string `json:"note,omitempty"`
 }
 
 // UnbanRequest is the body of POST /v1/unban.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"bailiff/pkg/action"
-	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/control"
@@ -215,7 +214,7 @@ func ticketOf(c *command) (*action.Ticket, error) {
 	if ip, err := netip.ParseAddr(t.ID); err == nil {
 		t.IP = ip
 	} else if p, err := netip.ParsePrefix(t.ID); err == nil {
-		t.ID, t.IP = ban.Name(p), p.Addr()
+		t.ID, t.IP = p.String(), p.Addr()
 	}
 	return t, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -87,11 +86,11 @@ func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, er
 		return nil, err
 	}
 	out := make([]control.BanResult, len(r.IPs))
-	var ids []netip.Prefix
+	var ids []ban.ID
 	var of []int // which of out
 	for i, s := range r.IPs {
 		out[i].IP = s
-		id, err := ParseIP(s)
+		id, err := ParseID(s)
 		if err != nil {
 			out[i].Error = err.Error()
 			continue
@@ -102,6 +101,9 @@ func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, er
 	for n, done := range j.BanEach(ids, r.Force) {
 		res := &out[of[n]]
 		res.Added = done.Added
+		if ids[n].IsName() && done.Added {
+			res.Note = j.Unheld()
+		}
 		if !done.Added && done.By.IsValid() {
 			res.By = ban.Name(done.By)
 		}
@@ -215,14 +217,18 @@ func inTurn(jails []*jail.Jail, errs []error, f func(i int)) {
 // named, if one was.
 func (d *Daemon) unban(jails []*jail.Jail, only string, ips []string) []control.UnbanResult {
 	out := make([]control.UnbanResult, len(ips))
-	var ids []netip.Prefix
+	slips := map[int]error{}
+	var ids []ban.ID
 	var of []int // which of out
 	for i, s := range ips {
 		out[i] = control.UnbanResult{IP: s, Jails: []string{}}
-		id, err := ParseIP(s)
-		if err != nil {
-			out[i].Error = err.Error()
-			continue
+		id, err := ParseID(s)
+		if err != nil { // a line may have had it all the same
+			if id = ban.Named(s); !id.IsValid() {
+				out[i].Error = err.Error()
+				continue
+			}
+			slips[i] = err
 		}
 		out[i].IP = ban.Name(id)
 		ids, of = append(ids, id), append(of, i)
@@ -250,6 +256,9 @@ func (d *Daemon) unban(jails []*jail.Jail, only string, ips []string) []control.
 			note(&out[i], j.Configured.Name, count, errs[k])
 		}
 		out[i].By = append(out[i].By, listed[n]...)
+		if err := slips[i]; err != nil && out[i].Count == 0 && out[i].Error == "" {
+			out[i] = control.UnbanResult{IP: ips[i], Jails: []string{}, Error: err.Error()}
+		}
 	}
 	return out
 }

@@ -10,6 +10,7 @@ import (
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/control"
+	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
 )
 
@@ -52,7 +53,7 @@ func cymru(bans []jail.BanStatus) control.List {
 
 func cymruOf(ctx context.Context, ip string) [3]string {
 	all := func(s string) [3]string { return [3]string{s, s, s} }
-	p, err := ParseIP(ip)
+	p, err := iplist.Parse(ip)
 	if err != nil {
 		return all("unknown")
 	}

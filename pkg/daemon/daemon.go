@@ -376,7 +376,7 @@ func (d *dry) Push(changes ...firewall.Change) {
 			what = "remove from"
 		}
 		d.log.With("component", "actions").Log(context.Background(), eventlog.LevelNotice,
-			fmt.Sprintf("[%s] dry run: would %s the kernel's sets: %s", c.Jail, what, ban.Name(c.ID)))
+			fmt.Sprintf("[%s] dry run: would %s the kernel's sets: %s", c.Jail, what, ban.Name(ban.Of(c.ID))))
 	}
 }
 
@@ -548,7 +548,34 @@ func (d *Daemon) running() []*jail.Jail {
 	return out
 }
 
-// ParseIP reads an address or a network as a person writes it.
-func ParseIP(s string) (netip.Prefix, error) {
-	return iplist.Parse(s)
+// ParseID reads who is banned, as a person writes it: an address, a network, or the name
+// that a filter found (<F-ID>). What is meant to be an address and is none is an error.
+func ParseID(s string) (ban.ID, error) {
+	p, err := iplist.Parse(s)
+	if err == nil {
+		return ban.Of(p), nil
+	}
+	if meantAsAddress(s) {
+		return ban.ID{}, err
+	}
+	if id := ban.Named(s); id.IsValid() {
+		return id, nil
+	}
+	return ban.ID{}, fmt.Errorf("%.80q is no address, network, or id: an id has 1 to %d bytes", s, ban.MaxName)
+}
+
+// meantAsAddress reports whether a text looks like an address or a network with a slip, so
+// that to ban it as a name would ban nobody.
+func meantAsAddress(s string) bool {
+	if strings.Trim(s, "0123456789./:-%[]") == "" && strings.ContainsAny(s, "./:") {
+		return true
+	}
+	if strings.Count(s, ":") > 1 && strings.Trim(s, "0123456789abcdefABCDEF.:/-[]") == "" {
+		return true
+	}
+	if at := strings.IndexAny(s, "/%-, "); at > 0 { // a length that is none, a zone, a range
+		_, err := netip.ParseAddr(strings.Trim(s[:at], "[]"))
+		return err == nil
+	}
+	return false
 }

@@ -220,7 +220,9 @@ func (d *Daemon) shutOut(jails []string) ([]string, error) {
 				return nil, err
 			}
 			for _, b := range bans {
-				add(b.IP)
+				if !b.Name { // a list of addresses is no place for others
+					add(b.IP)
+				}
 			}
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/jail"
@@ -230,9 +229,9 @@ func ignoreList(s *config.Jail) control.List {
 	var networks, single control.List
 	for _, p := range s.Ignore.Prefixes {
 		if p.IsSingleIP() {
-			single = append(single, ban.Name(p))
+			single = append(single, p.Addr().String())
 		} else {
-			networks = append(networks, ban.Name(p))
+			networks = append(networks, p.String())
 		}
 	}
 	out := append(control.List{}, networks...)

@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"bailiff/pkg/ban"
 	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
 	"bailiff/pkg/store"
@@ -234,7 +234,7 @@ func (k *keeper) Generation() (n uint64) {
 }
 
 // BanCount implements jail.Past.
-func (k *keeper) BanCount(jail string, id netip.Prefix, overall bool) (int, time.Time, error) {
+func (k *keeper) BanCount(jail string, id ban.ID, overall bool) (int, time.Time, error) {
 	if s := k.store.Load(); s != nil {
 		return s.BanCount(jail, id, overall)
 	}
@@ -281,7 +281,7 @@ func (k jailKeeper) Load(name string, now time.Time) (store.State, error) {
 }
 
 // Merged implements jail.Store.
-func (k *keeper) Merged(name string, id netip.Prefix, overall bool, mostLines int) (failures int, lines []string, last time.Time, known bool, err error) {
+func (k *keeper) Merged(name string, id ban.ID, overall bool, mostLines int) (failures int, lines []string, last time.Time, known bool, err error) {
 	type answer struct {
 		failures int
 		lines    []string
@@ -296,7 +296,7 @@ func (k *keeper) Merged(name string, id netip.Prefix, overall bool, mostLines in
 }
 
 // Captures returns what the filter captured for the last ban of an address in a jail.
-func (k *keeper) Captures(name string, id netip.Prefix) (map[string]string, error) {
+func (k *keeper) Captures(name string, id ban.ID) (map[string]string, error) {
 	return tell(k, func(s *store.Store) (map[string]string, error) { return s.Captures(name, id) })
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"bailiff/pkg/ban"
 	"bailiff/pkg/control"
 	"bailiff/pkg/iplist"
 )
@@ -21,7 +22,7 @@ const (
 
 // onLists returns for each of some addresses and networks what lists shut out of it; only
 // one list, if that is named. It waits settleMost for where they stand.
-func (d *Daemon) onLists(only string, ids []netip.Prefix) [][]control.Wider {
+func (d *Daemon) onLists(only string, ids []ban.ID) [][]control.Wider {
 	out := make([][]control.Wider, len(ids))
 	lists := d.listsNow()
 	timer := time.NewTimer(settleMost)
@@ -37,8 +38,8 @@ func (d *Daemon) onLists(only string, ids []netip.Prefix) [][]control.Wider {
 		var hits []int
 		var in []netip.Prefix
 		for i, id := range ids {
-			if set.Overlaps(id) {
-				hits, in = append(hits, i), append(in, id)
+			if !id.IsName() && set.Overlaps(id.Prefix()) {
+				hits, in = append(hits, i), append(in, id.Prefix())
 			}
 		}
 		if len(hits) == 0 {

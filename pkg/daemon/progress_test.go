@@ -60,7 +60,7 @@ func TestSlowDatabase(t *testing.T) {
 	const n = 10_000
 	for i := range n {
 		id := netip.MustParsePrefix(fmt.Sprintf("2001:db8::%x/128", i+1))
-		d.Bans = append(d.Bans, ban.Ban{ID: id, Start: now, End: now.Add(time.Hour)})
+		d.Bans = append(d.Bans, ban.Ban{ID: ban.Of(id), Start: now, End: now.Add(time.Hour)})
 	}
 	if err := s.Write([]*store.Delta{d}); err != nil {
 		t.Fatal(err)

@@ -15,7 +15,6 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/filter"
-	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
 	"bailiff/pkg/safefile"
 )
@@ -67,11 +66,11 @@ func (d *Daemon) set(c *command) (any, error) {
 	case "addlogpath", "dellogpath":
 		return d.setLog(j, what, c)
 	case "attempt":
-		id, err := ParseIP(c.word(3))
+		id, err := ParseID(c.word(3))
 		if err != nil {
 			return nil, pyError("ValueError", err.Error())
 		}
-		if iplist.TooWide(id) {
+		if jail.TooWide(id) {
 			return nil, pyError("ValueError", (&jail.TooWideError{IP: ban.Name(id), Jail: c.word(1)}).Error())
 		}
 		begun := time.Now()
@@ -248,13 +247,13 @@ func (d *Daemon) logsWithout(j *jail.Jail, path string) (any, error) {
 }
 
 func (d *Daemon) banAs(j *jail.Jail, ips []string) (any, error) {
-	var ids []netip.Prefix
+	var ids []ban.ID
 	for _, ip := range ips { // all of them, or none
-		id, err := ParseIP(ip)
+		id, err := ParseID(ip)
 		if err != nil {
 			return nil, pyError("ValueError", err.Error())
 		}
-		if iplist.TooWide(id) {
+		if jail.TooWide(id) {
 			return nil, pyError("ValueError", (&jail.TooWideError{IP: ip, Jail: j.Configured.Name}).Error())
 		}
 		ids = append(ids, id)

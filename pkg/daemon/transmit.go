@@ -14,6 +14,7 @@ import (
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/control"
+	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
 )
 
@@ -416,8 +417,10 @@ func (d *Daemon) banned(name string, ids []string) (any, error) {
 		return nil, err
 	}
 	has := func(i int, ip string) bool {
-		id, err := ParseIP(ip)
-		return err == nil && slices.ContainsFunc(bans[i], func(b jail.BanStatus) bool { return b.IP == ban.Name(id) })
+		if id, err := ParseID(ip); err == nil {
+			ip = ban.Name(id)
+		}
+		return slices.ContainsFunc(bans[i], func(b jail.BanStatus) bool { return b.IP == ip })
 	}
 	all := func(i int) control.List {
 		out := control.List{}
@@ -490,7 +493,7 @@ func (d *Daemon) unbanAs(name string, ips []string, all, strict bool) (any, erro
 	}
 	var within []string // a network stands for the bans in it
 	for _, ip := range ips {
-		id, err := ParseIP(ip)
+		id, err := iplist.Parse(ip)
 		if err != nil || id.IsSingleIP() {
 			within = append(within, ip)
 			continue
@@ -501,7 +504,7 @@ func (d *Daemon) unbanAs(name string, ips []string, all, strict bool) (any, erro
 			return nil, err
 		}
 		for _, b := range bans {
-			if one, err := ParseIP(b.IP); err == nil && one != id && id.Bits() <= one.Bits() && id.Contains(one.Addr()) && !slices.Contains(inside, b.IP) {
+			if one, err := iplist.Parse(b.IP); err == nil && one != id && id.Bits() <= one.Bits() && id.Contains(one.Addr()) && !slices.Contains(inside, b.IP) {
 				inside = append(inside, b.IP)
 			}
 		}
@@ -525,12 +528,12 @@ func (d *Daemon) unbanAs(name string, ips []string, all, strict bool) (any, erro
 		case x.Count == 0 && asked && still != "":
 			missed = append(missed, x.IP)
 			why = append(why, x.IP+" is "+still)
-			log.Warn(x.IP + " is not banned by itself, but " + still)
+			log.Warn(told(x.IP) + " is not banned by itself, but " + still)
 		case x.Count == 0 && asked:
 			missed = append(missed, x.IP)
-			log.Info(x.IP + " is not banned")
+			log.Info(told(x.IP) + " is not banned")
 		case still != "":
-			log.Warn(x.IP + " is unbanned, but still " + still)
+			log.Warn(told(x.IP) + " is unbanned, but still " + still)
 		}
 	}
 	if strict && len(missed) > 0 {
@@ -545,4 +548,14 @@ func (d *Daemon) unbanAs(name string, ips []string, all, strict bool) (any, erro
 		return nil, pyError("ValueError", text)
 	}
 	return n, nil
+}
+
+// told is who was asked for, as the log tells him.
+func told(who string) string {
+	if id := ban.Named(who); id.IsValid() {
+		if _, err := iplist.Parse(who); err != nil {
+			return ban.Told(id)
+		}
+	}
+	return who
 }

@@ -257,7 +257,7 @@ func (f *Filter) identify(out *Failure, who *identity, tied bool) bool {
 		if who.fid.ok && who.fid.text != dns {
 			dns = strings.Clone(who.fid.text)
 		}
-		out.ID = dns
+		out.ID, out.Free = dns, true
 		return true
 	}
 	if !who.fid.ok || who.fid.text == "" && tied {
@@ -271,7 +271,7 @@ func (f *Filter) identify(out *Failure, who *identity, tied bool) bool {
 // a network only where the expression says so: else whoever may choose the text (a user
 // name) would choose who is banned.
 func (out *Failure) setID(id string, raw, network bool) {
-	out.ID = strings.Clone(id)
+	out.ID, out.Free = strings.Clone(id), true
 	if raw {
 		return
 	}

@@ -15,6 +15,7 @@ type Failure struct {
 	Addr   netip.Prefix // the ID as an address or network; not valid if it is none
 	IP     netip.Addr   // the address, where the ID is something else
 	Name   bool         // the ID is a host name that wants resolving
+	Free   bool         // the ID may be any text: a user, a session, a path (<F-ID>)
 	Time   time.Time    // the line's own; zero if none is known
 	Regex  int          // index of the failregex that matched
 	Groups Groups       // all named groups that took part

@@ -3,6 +3,7 @@ package guard
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -37,6 +38,7 @@ type Rules struct {
 	// be banned; a list may not shut all of one out.
 	networks []Place
 	peers    []netip.Addr
+	names    map[string]Reason // of ignoreip and its files, as they stand there
 }
 
 type entry struct {
@@ -54,7 +56,7 @@ type fileRule struct {
 var NoRules = &Rules{all: iplist.New(nil)}
 
 func (r *Rules) same(o *Rules) bool {
-	return slices.Equal(r.entries, o.entries) && slices.Equal(r.files, o.files) && slices.Equal(r.networks, o.networks) && slices.Equal(r.peers, o.peers)
+	return slices.Equal(r.entries, o.entries) && slices.Equal(r.files, o.files) && slices.Equal(r.networks, o.networks) && slices.Equal(r.peers, o.peers) && maps.Equal(r.names, o.names)
 }
 
 // Why returns why an address or a network may not be banned: a network that holds a
@@ -82,6 +84,10 @@ func (r *Rules) Why(id netip.Prefix) Reason {
 	}
 	return Reason{}
 }
+
+// WhyName returns the same for a name that isn't an address's: of a user, a session, or
+// whatever a filter says is to be banned.
+func (r *Rules) WhyName(name string) Reason { return r.names[name] }
 
 // shown is an address or a network as people write it.
 func shown(p netip.Prefix) string {
@@ -181,17 +187,23 @@ func (g *Guard) rules(w *Want) *Rules {
 	for _, p := range w.Prefixes {
 		add(p, "ignoreip "+shown(p), "ip", false)
 	}
-	named := func(names []string) {
+	named := func(names []string, source string) {
 		for _, n := range names {
+			if _, ok := r.names[n]; !ok {
+				if r.names == nil {
+					r.names = map[string]Reason{}
+				}
+				r.names[n] = Reason{"ignoreip " + n, source}
+			}
 			for _, a := range g.names[n].addrs() {
 				add(netip.PrefixFrom(a, a.BitLen()), "ignoreip "+n, "dns", false)
 			}
 		}
 	}
-	named(w.Names)
+	named(w.Names, "ip")
 	for _, path := range w.Files {
 		f := g.files[path]
-		named(f.names)
+		named(f.names, "file:"+path)
 		r.files = append(r.files, fileRule{path, f.set})
 	}
 	switch {

@@ -9,7 +9,6 @@ import (
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/ban"
-	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
 )
 
@@ -99,7 +98,7 @@ func (j *Jail) earlier() Past {
 
 // merged is what <ipmatches> and its like tell of; asked by the actions' goroutines.
 func (j *Jail) merged(t *action.Ticket, all bool) (int, []string, bool) {
-	id := filter.ParseID(t.ID, 0)
+	id := idOf(t.ID)
 	if !id.IsValid() {
 		return 0, nil, false
 	}
@@ -132,7 +131,7 @@ func (j *Jail) merged(t *action.Ticket, all bool) (int, []string, bool) {
 }
 
 // isWritten reports whether those who know of earlier bans know of this one.
-func (j *Jail) isWritten(t *action.Ticket, id netip.Prefix) (bool, error) {
+func (j *Jail) isWritten(t *action.Ticket, id ban.ID) (bool, error) {
 	_, _, last, known, err := j.earlier().Merged(j.Configured.Name, id, false, 0)
 	return known && last.Unix() >= t.Began, err
 }
@@ -140,7 +139,7 @@ func (j *Jail) isWritten(t *action.Ticket, id netip.Prefix) (bool, error) {
 // known fills in what is only asked for when a command tells of it: the lines that are
 // not kept with a ban; asked by the actions' goroutines.
 func (j *Jail) known(t *action.Ticket) {
-	id := filter.ParseID(t.ID, 0)
+	id := idOf(t.ID)
 	if !id.IsValid() {
 		return
 	}
@@ -149,7 +148,7 @@ func (j *Jail) known(t *action.Ticket) {
 		return // what the ticket has is all there is
 	}
 	if db, ok := j.earlier().(interface {
-		Captures(name string, id netip.Prefix) (map[string]string, error)
+		Captures(name string, id ban.ID) (map[string]string, error)
 	}); ok && t.Groups == nil {
 		if groups, err := db.Captures(j.Configured.Name, id); err == nil {
 			t.Groups = groups

@@ -38,7 +38,7 @@ func TestBanAgain(t *testing.T) {
 				l.store = db
 				c2.BanTime = c.first
 			})
-			if added, err := l.jail.Ban(id, false); !added || err != nil {
+			if added, err := l.jail.Ban(ban.Of(id), false); !added || err != nil {
 				t.Fatal(added, err)
 			}
 			l.asked()
@@ -47,7 +47,7 @@ func TestBanAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 3 {
-				if added, err := l.jail.Ban(id, false); added || err != nil {
+				if added, err := l.jail.Ban(ban.Of(id), false); added || err != nil {
 					t.Error(added, err)
 				}
 			}
@@ -74,11 +74,11 @@ func TestBanAgain(t *testing.T) {
 				t.Fatal(st, err)
 			}
 			is("database", st.Bans[0])
-			if n, _, _, _, err := db.Merged("test", id, false, 10); n != 0 || err != nil {
+			if n, _, _, _, err := db.Merged("test", ban.Of(id), false, 10); n != 0 || err != nil {
 				t.Errorf("%d failures, %v", n, err)
 			}
-			l.jail.Unban(id)
-			if added, err := l.jail.Ban(id, false); !added || err != nil {
+			l.jail.Unban(ban.Of(id))
+			if added, err := l.jail.Ban(ban.Of(id), false); !added || err != nil {
 				t.Errorf("after it was lifted: %v, %v", added, err)
 			}
 		})
@@ -171,7 +171,7 @@ func TestToldWithoutDatabase(t *testing.T) {
 			fail(one, "c")
 			want(ranOne, "3 9 6 1", "c0,c1,c2/a0,a1,a2,b0,b1,b2,c0,c1,c2/a0,a1,a2,c0,c1,c2/c0")
 			// What is lifted by hand is forgotten, as the database does.
-			one.jail.Unban(netip.MustParsePrefix("192.0.2.7/32"))
+			one.jail.Unban(idOf("192.0.2.7"))
 			one.sleep(time.Minute)
 			fail(one, "d")
 			want(ranOne, "3 6 3 1", "d0,d1,d2/b0,b1,b2,d0,d1,d2/d0,d1,d2/d0")
@@ -192,20 +192,20 @@ func TestMemory(t *testing.T) {
 	}
 	lines := []string{strings.Repeat("x", 4<<10), strings.Repeat("y", 4<<10)}
 	for n := range 20_000 {
-		m.Add("a", ban.Ban{ID: id(n), Start: begin, Failures: 2}, lines, nil, 10)
-		m.Add("b", ban.Ban{ID: id(n), Start: begin, Failures: 1}, lines, nil, 10)
+		m.Add("a", ban.Ban{ID: ban.Of(id(n)), Start: begin, Failures: 2}, lines, nil, 10)
+		m.Add("b", ban.Ban{ID: ban.Of(id(n)), Start: begin, Failures: 1}, lines, nil, 10)
 		if m.used > m.budget {
 			t.Fatalf("%d bytes, at most %d", m.used, m.budget)
 		}
 	}
-	if n, l, _, known, _ := m.Merged("a", id(19_999), true, 3); n != 3 || len(l) != 3 || !known {
+	if n, l, _, known, _ := m.Merged("a", ban.Of(id(19_999)), true, 3); n != 3 || len(l) != 3 || !known {
 		t.Errorf("the last one: %d failures, %d lines, %v", n, len(l), known)
 	}
-	if _, _, _, known, _ := m.Merged("a", id(0), true, 3); known || len(m.byID) < 400 {
+	if _, _, _, known, _ := m.Merged("a", ban.Of(id(0)), true, 3); known || len(m.byID) < 400 {
 		t.Errorf("the first one is known: %v; %d are", known, len(m.byID))
 	}
 	m.ForgetAll("a")
-	if n, _, _, _, _ := m.Merged("b", id(19_999), true, 3); n != 1 {
+	if n, _, _, _, _ := m.Merged("b", ban.Of(id(19_999)), true, 3); n != 1 {
 		t.Errorf("%d failures of the other jail", n)
 	}
 	m.Purge(begin.Add(time.Hour))

@@ -8,7 +8,6 @@ import (
 
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
-	"bailiff/pkg/firewall"
 	"bailiff/pkg/guard"
 )
 
@@ -77,29 +76,28 @@ func (j *Jail) IgnoreFiles(ctx context.Context) []string {
 }
 
 // ignored returns why an address or a network may not be banned, "" if it may.
-func (j *Jail) ignored(id netip.Prefix) string { return j.view.Rules().Why(id).Text }
+func (j *Jail) ignored(id ban.ID) string { return j.why(id).Text }
 
 // reconsider is called when others may not be banned than before: bans of those who may
 // not are lifted, but for those that were made with force.
 func (j *Jail) reconsider() {
 	j.ready = j.view.Ready()
-	rules := j.view.Rules()
 	for _, b := range j.bans.All() {
 		if b.Forced {
 			continue
 		}
-		why := rules.Why(b.ID)
+		why := j.why(b.ID)
 		if !why.Some() || j.Config.Fail2ban && why.Source == "ip" {
 			continue // fail2ban's addignoreip lifts nobody's ban
 		}
-		j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(b.ID), why.Log()))
+		j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Told(b.ID), why.Log()))
 		j.bans.Remove(b.ID)
 		if j.window.Forget(b.ID) {
 			j.failuresChanged(b.ID)
 		}
 		j.lifted(b)
-		j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: b.ID, Remove: true})
-		j.notice("Unban %s", ban.Name(b.ID))
+		j.enforced(change{ID: b.ID, Remove: true})
+		j.notice("Unban %s", ban.Told(b.ID))
 		j.actions.Unban(ban.Name(b.ID))
 	}
 	j.push()

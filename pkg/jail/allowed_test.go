@@ -81,7 +81,7 @@ func TestAddWhileAsking(t *testing.T) {
 	ignored := func(addr string, want bool) {
 		t.Helper()
 		id := netip.MustParsePrefix(addr)
-		got, err := ask(l.jail, time.Minute, func(j *Jail) bool { return j.ignored(id) != "" })
+		got, err := ask(l.jail, time.Minute, func(j *Jail) bool { return j.ignored(ban.Of(id)) != "" })
 		if err != nil || got != want {
 			t.Errorf("%s: %v, want %v (%v)", addr, got, want, err)
 		}
@@ -123,18 +123,18 @@ func TestForce(t *testing.T) {
 		"192.0.2.1/32": "192.0.2.1 is never banned in jail test: own address; if you mean it, bailiff ban --force test 192.0.2.1", "192.0.2.0/24": "192.0.2.0/24 is never banned in jail test: own address 192.0.2.1; if you mean it, bailiff ban --force test 192.0.2.0/24", "128.0.0.0/1": "128.0.0.0/1 is wider than /8 (IPv6: /19): if you mean it, bailiff ban --force test 128.0.0.0/1",
 		"2000::/18": "2000::/18 is wider than", "126.0.0.0/7": "is wider than", "127.0.0.0/8": "never banned",
 	} {
-		if _, err := l.jail.Ban(p(id), false); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := l.jail.Ban(ban.Of(p(id)), false); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", id, err)
 		}
 	}
 	l.want("")
-	if _, err := l.jail.Ban(p("192.0.2.1/32"), true); err != nil {
+	if _, err := l.jail.Ban(ban.Of(p("192.0.2.1/32")), true); err != nil {
 		t.Error(err)
 	}
-	if _, err := l.jail.Ban(p("128.0.0.0/1"), true); err != nil {
+	if _, err := l.jail.Ban(ban.Of(p("128.0.0.0/1")), true); err != nil {
 		t.Error(err)
 	}
-	if _, err := l.jail.Ban(p("10.0.0.0/8"), false); err != nil {
+	if _, err := l.jail.Ban(ban.Of(p("10.0.0.0/8")), false); err != nil {
 		t.Error(err)
 	}
 	if err := l.jail.Change(func(c *config.Jail) error {
@@ -186,10 +186,10 @@ func TestRestoredOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := &memory{state: store.State{Bans: []ban.Ban{
-		{ID: p("192.0.2.1/32"), Start: begin, End: begin.Add(time.Hour)},
-		{ID: p("192.0.2.0/24"), Start: begin, End: begin.Add(time.Hour)},
-		{ID: p("203.0.113.9/32"), Start: begin, End: begin.Add(time.Hour)},
-		{ID: p("198.51.100.7/32"), Start: begin, End: begin.Add(time.Hour)},
+		{ID: ban.Of(p("192.0.2.1/32")), Start: begin, End: begin.Add(time.Hour)},
+		{ID: ban.Of(p("192.0.2.0/24")), Start: begin, End: begin.Add(time.Hour)},
+		{ID: ban.Of(p("203.0.113.9/32")), Start: begin, End: begin.Add(time.Hour)},
+		{ID: ban.Of(p("198.51.100.7/32")), Start: begin, End: begin.Add(time.Hour)},
 	}}}
 	l := start(t, func(c *config.Jail, l *lab) {
 		l.store = m

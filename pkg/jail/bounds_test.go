@@ -19,7 +19,7 @@ func TestManyCommands(t *testing.T) {
 	defer func() { patience = before }()
 	later, refused := 0, 0
 	for i := range inboxMost + 50 {
-		_, err := l.jail.Ban(netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 32), false)
+		_, err := l.jail.Ban(single(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})), false)
 		told, ok := err.(*BusyError)
 		switch {
 		case !ok:

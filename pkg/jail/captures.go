@@ -1,10 +1,10 @@
 package jail
 
 import (
-	"net/netip"
 	"strings"
 
 	"bailiff/pkg/action"
+	"bailiff/pkg/ban"
 	"bailiff/pkg/eventlog"
 	"bailiff/pkg/filter"
 )
@@ -15,7 +15,7 @@ import (
 // it: that costs the bans something, and the lines nothing.
 
 // captures returns what the filter captured with an address's first failure, by name.
-func (j *Jail) captures(id netip.Prefix) map[string]string {
+func (j *Jail) captures(id ban.ID) map[string]string {
 	if groups := j.kept.groups(id); groups != nil || !j.Config.Fail2ban {
 		return groups
 	}

@@ -7,7 +7,6 @@ import (
 	"bailiff/pkg/ban"
 	"bailiff/pkg/clock"
 	"bailiff/pkg/filter"
-	"bailiff/pkg/firewall"
 )
 
 // Bans end by the steady time, whatever is done to the wall clock. The kernel ends them
@@ -81,7 +80,7 @@ func (j *Jail) expire() {
 	over := j.bans.Expire(j.deps.Clock.Now().Add(-expireGrace))
 	j.awake(over)
 	for _, b := range over {
-		j.notice("Unban %s", ban.Name(b.ID))
+		j.notice("Unban %s", ban.Told(b.ID))
 		j.actions.Unban(ban.Name(b.ID))
 	}
 }
@@ -95,14 +94,14 @@ func (j *Jail) awake(over []ban.Ban) {
 	}
 	j.slept = slept
 	now := j.deps.Clock.Now()
-	changes := make([]firewall.Change, 0, len(over)+j.bans.Len())
+	changes := make([]change, 0, len(over)+j.bans.Len())
 	for _, b := range over {
-		changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Remove: true})
+		changes = append(changes, change{ID: b.ID, Remove: true})
 	}
 	for _, b := range j.bans.All() {
 		if !b.Permanent() {
-			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now), Replace: true})
+			changes = append(changes, change{ID: b.ID, Left: b.Left(now), Replace: true})
 		}
 	}
-	j.deps.Firewall.Push(changes...)
+	j.enforced(changes...)
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/ban"
 	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
 	"bailiff/pkg/firewall"
@@ -80,7 +81,7 @@ func TestSuspend(t *testing.T) {
 		l := start(t, nil)
 		p := netip.MustParsePrefix
 		for _, s := range []string{"192.0.2.7/32", "192.0.2.8/32"} {
-			if _, err := l.jail.Ban(p(s), false); err != nil {
+			if _, err := l.jail.Ban(ban.Of(p(s)), false); err != nil {
 				t.Fatal(err)
 			}
 			l.sleep(30 * time.Minute)
@@ -107,11 +108,11 @@ func TestUnbanUnlisted(t *testing.T) {
 	l.mu.Lock()
 	l.held = []firewall.Element{{ID: id, Left: time.Hour}}
 	l.mu.Unlock()
-	if found, err := l.jail.Unban(id); !found || err != nil {
+	if found, err := l.jail.Unban(ban.Of(id)); !found || err != nil {
 		t.Error("it can't be lifted")
 	}
 	l.logged("NOTICE  [test] Unban 192.0.2.9\n")
-	if found, _ := l.jail.Unban(id); found {
+	if found, _ := l.jail.Unban(ban.Of(id)); found {
 		t.Error("it was lifted, and is again")
 	}
 }

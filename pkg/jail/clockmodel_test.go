@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/ban"
 	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
 	"bailiff/pkg/firewall"
@@ -288,13 +289,13 @@ func play(t *testing.T, schedule []byte) {
 			}
 		case 6:
 			what = "ban " + id
-			if _, err := l.jail.Ban(prefix, false); err != nil {
+			if _, err := l.jail.Ban(ban.Of(prefix), false); err != nil {
 				t.Fatal(err)
 			}
 			m.ban(id)
 		case 7:
 			what = "unban " + id
-			found, err := l.jail.Unban(prefix)
+			found, err := l.jail.Unban(ban.Of(prefix))
 			if was := m.unban(id); err != nil || was != found {
 				t.Fatalf("%s\n%s: found %v, %v; want %v", strings.Join(said, "\n"), what, found, err, was)
 			}
@@ -327,8 +328,8 @@ func play(t *testing.T, schedule []byte) {
 			j.expire()
 			// What the jail does now and then, and not in the order of the lines' times.
 			for _, id := range quiet {
-				j.window.Forget(id)
-				j.failuresChanged(id)
+				j.window.Forget(ban.Of(id))
+				j.failuresChanged(ban.Of(id))
 			}
 		})
 		var want, list, held []string

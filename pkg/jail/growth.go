@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +12,6 @@ import (
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
 	"bailiff/pkg/eventlog"
-	"bailiff/pkg/firewall"
 	"bailiff/pkg/store"
 )
 
@@ -34,18 +32,21 @@ type past struct {
 // historyMost is how many addresses' pasts are kept at hand; the store has all.
 const historyMost = 50_000
 
+// historyNamesMost is how many bytes their names may take, where they are no addresses.
+const historyNamesMost = 8 << 20
+
 // widened returns the network that is counted and banned for an address, after
 // ban.prefix4 and ban.prefix6. One that holds an ignored address is not: then it
 // is the address itself.
-func (j *Jail) widened(id netip.Prefix) netip.Prefix {
-	bits := j.Config.Networks.Prefix4
-	if id.Addr().Is6() {
-		bits = j.Config.Networks.Prefix6
+func (j *Jail) widened(id ban.ID) ban.ID {
+	bits := j.Config.Networks.Prefix6
+	if id.Is4() {
+		bits = j.Config.Networks.Prefix4
 	}
-	if bits == 0 || !id.IsSingleIP() || bits >= id.Bits() {
+	if bits == 0 || id.IsNetwork() || bits >= id.Bits() {
 		return id
 	}
-	network := netip.PrefixFrom(id.Addr(), bits).Masked()
+	network := id.Within(bits)
 	if j.ignored(network) != "" {
 		return id
 	}
@@ -53,7 +54,7 @@ func (j *Jail) widened(id netip.Prefix) netip.Prefix {
 }
 
 // before returns how often an address was banned in this jail, as far as it is known.
-func (j *Jail) before(id netip.Prefix) past {
+func (j *Jail) before(id ban.ID) past {
 	p, ok := j.history[id]
 	if j.growth == nil || j.deps.Store != nil {
 		return p
@@ -67,12 +68,16 @@ func (j *Jail) before(id netip.Prefix) past {
 	return p
 }
 
-func (j *Jail) remember(id netip.Prefix, p past) {
+func (j *Jail) remember(id ban.ID, p past) {
 	if j.growth == nil {
 		return
 	}
-	if len(j.history) >= historyMost {
+	if len(j.history) >= historyMost || j.historyNames > historyNamesMost {
 		clear(j.history)
+		j.historyNames = 0
+	}
+	if _, known := j.history[id]; !known {
+		j.historyNames += id.Size()
 	}
 	j.history[id] = p
 }
@@ -94,7 +99,7 @@ func (j *Jail) retries(q found) int {
 			end = ", Ban"
 		}
 		j.deps.Log.With("component", "observer").Info(fmt.Sprintf("[%s] Found %s, bad - %s, %d # -> %d%s",
-			j.Config.Name, ban.Name(q.id), wall(q.told(j.deps.Clock)), p.count, n, end))
+			j.Config.Name, ban.Told(q.id), wall(q.told(j.deps.Clock)), p.count, n, end))
 	}
 	return n
 }
@@ -118,7 +123,7 @@ func (j *Jail) sentence(b *ban.Ban) (grown bool) {
 		}
 		if p.count > 0 {
 			j.deps.Log.With("component", "observer").Info(fmt.Sprintf("[%s] IP %s is bad: %d # last %s - incr %s to %s",
-				j.Config.Name, ban.Name(b.ID), p.count, wall(j.deps.Clock.ToWall(p.last)), Span(j.Config.BanTime), Span(lasts)))
+				j.Config.Name, ban.Told(b.ID), p.count, wall(j.deps.Clock.ToWall(p.last)), Span(j.Config.BanTime), Span(lasts)))
 		}
 	}
 	b.End = b.Start.Add(lasts)
@@ -128,7 +133,7 @@ func (j *Jail) sentence(b *ban.Ban) (grown bool) {
 // increased tells of a ban that lasts longer than bantime, as fail2ban does.
 func (j *Jail) increased(b ban.Ban) {
 	j.deps.Log.With("component", "observer").Log(context.Background(), eventlog.LevelNotice, fmt.Sprintf("[%s] Increase Ban %s (%d # %s -> %s)",
-		j.Config.Name, ban.Name(b.ID), b.Count, Span(b.End.Sub(b.Start)), j.deps.Clock.ToWall(b.End).Format(time.DateTime)))
+		j.Config.Name, ban.Told(b.ID), b.Count, Span(b.End.Sub(b.Start)), j.deps.Clock.ToWall(b.End).Format(time.DateTime)))
 	j.actions.Prolong(j.banTicket(b))
 }
 
@@ -169,7 +174,7 @@ func Span(d time.Duration) string {
 }
 
 // aggregate bans a network as a whole when enough of it is banned.
-func (j *Jail) aggregate(id netip.Prefix) {
+func (j *Jail) aggregate(id ban.ID) {
 	least := j.Config.Networks.Aggregate
 	if least == 0 {
 		return
@@ -187,11 +192,11 @@ func (j *Jail) aggregate(id netip.Prefix) {
 	}
 	now := j.deps.Clock.Now()
 	whole := ban.Ban{ID: network, Start: now, End: now, Failures: n, Count: 1}
-	changes := make([]firewall.Change, 0, n+1)
+	changes := make([]change, 0, n+1)
 	gone := make([]string, 0, n)
 	for _, b := range j.bans.Inside(network) {
 		j.bans.Remove(b.ID)
-		changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Remove: true})
+		changes = append(changes, change{ID: b.ID, Remove: true})
 		if b.Permanent() || !whole.Permanent() && b.End.After(whole.End) {
 			whole.End = b.End
 		}
@@ -200,30 +205,31 @@ func (j *Jail) aggregate(id netip.Prefix) {
 		gone = append(gone, ban.Name(b.ID))
 	}
 	j.bans.Add(whole)
-	j.deps.Firewall.Push(append(changes, firewall.Change{Jail: j.Config.Name, ID: network, Left: whole.Left(now)})...)
+	j.enforced(append(changes, change{ID: network, Left: whole.Left(now)})...)
 	ticket := j.banTicket(whole)
 	j.banned(whole)
-	j.notice("Ban %s", ban.Name(network))
+	j.notice("Ban %s", ban.Told(network))
 	j.actions.Ban(ticket)
 	for _, id := range gone {
 		j.actions.Unban(id)
 	}
-	j.deps.Log.With("component", "actions").Info(fmt.Sprintf("[%s] %s takes the place of %d bans in it", j.Config.Name, ban.Name(network), n))
+	j.deps.Log.With("component", "actions").Info(fmt.Sprintf("[%s] %s takes the place of %d bans in it", j.Config.Name, ban.Told(network), n))
 }
 
 // aggregated returns the network that may be banned as a whole for an address.
-func (j *Jail) aggregated(id netip.Prefix) netip.Prefix {
+func (j *Jail) aggregated(id ban.ID) ban.ID {
 	network, _ := j.bans.Grouped(id)
 	return network
 }
 
 // sshPeer says whether an address, or one in a network, has an SSH session open.
-func (j *Jail) sshPeer(id netip.Prefix) bool {
+func (j *Jail) sshPeer(id ban.ID) bool {
 	if !j.Config.Ignore.SSH || j.deps.Sessions == nil {
 		return false
 	}
+	network := id.Prefix()
 	for _, a := range j.deps.Sessions() {
-		if id.Contains(a) {
+		if network.Contains(a) {
 			return true
 		}
 	}

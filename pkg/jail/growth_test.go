@@ -87,7 +87,7 @@ func TestGrowth(t *testing.T) {
 	l.want("+192.0.2.8/32 1h0m0s")
 
 	// A pardon forgets.
-	_, _ = l.jail.Unban(netip.MustParsePrefix("192.0.2.7/32"))
+	_, _ = l.jail.Unban(idOf("192.0.2.7"))
 	l.asked()
 	failures(l, 3, "192.0.2.7")
 	l.want("")
@@ -101,7 +101,7 @@ func TestOverallJails(t *testing.T) {
 	id := netip.MustParsePrefix("192.0.2.7/32")
 	at := time.Date(2026, 1, 30, 12, 0, 0, 0, time.UTC)
 	for _, jail := range []string{"a", "b"} {
-		db.Push(&store.Delta{Jail: jail, Events: []store.Event{{Ban: ban.Ban{ID: id, Start: at, End: at.Add(time.Hour), Count: 1}}}})
+		db.Push(&store.Delta{Jail: jail, Events: []store.Event{{Ban: ban.Ban{ID: ban.Of(id), Start: at, End: at.Add(time.Hour), Count: 1}}}})
 	}
 	l := start(t, func(c *config.Jail, l *lab) { l.store, c.Increase = db, &ban.Increase{OverallJails: true} })
 	failures(l, 3, "192.0.2.7")
@@ -132,7 +132,7 @@ func TestPrefix(t *testing.T) {
 	failures(l, 1, "198.51.100.1")
 	l.want("+198.51.100.1/32 1h0m0s")
 	// An address is unbanned with its network.
-	if found, err := l.jail.Unban(netip.MustParsePrefix("203.0.113.5/32")); !found || err != nil {
+	if found, err := l.jail.Unban(idOf("203.0.113.5")); !found || err != nil {
 		t.Error("not unbanned")
 	}
 	l.want("-203.0.113.0/24")
@@ -183,7 +183,7 @@ func TestAggregate(t *testing.T) {
 	if got, want := strings.Join(names, " "), "198.51.100.1 198.51.100.2 198.51.100.3 198.51.100.4 203.0.113.0/24 2001:db8:7::/48"; got != want {
 		t.Errorf("after a restart: %s, want %s", got, want)
 	}
-	if found, err := l.jail.Unban(netip.MustParsePrefix("203.0.113.2/32")); !found || err != nil {
+	if found, err := l.jail.Unban(idOf("203.0.113.2")); !found || err != nil {
 		t.Error("not unbanned with its network")
 	}
 }
@@ -198,10 +198,10 @@ func TestSSHPeer(t *testing.T) {
 	l.want("")
 	l.logged("Ignore 198.51.100.7 by an open SSH session")
 	id := netip.MustParsePrefix("198.51.100.0/24")
-	if _, err := l.jail.Ban(id, false); err == nil || !strings.Contains(err.Error(), "an open SSH session") {
+	if _, err := l.jail.Ban(ban.Of(id), false); err == nil || !strings.Contains(err.Error(), "an open SSH session") {
 		t.Errorf("by hand: %v", err)
 	}
-	if _, err := l.jail.Ban(id, true); err != nil {
+	if _, err := l.jail.Ban(ban.Of(id), true); err != nil {
 		t.Error(err)
 	}
 }
@@ -213,7 +213,7 @@ func TestIgnoredNow(t *testing.T) {
 	now := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 	d := &store.Delta{Jail: "test"}
 	for _, who := range []string{"198.51.100.7/32", "203.0.113.7/32"} {
-		d.Events = append(d.Events, store.Event{Ban: ban.Ban{ID: netip.MustParsePrefix(who), Start: now.Add(-time.Minute), End: now.Add(24 * time.Hour)}})
+		d.Events = append(d.Events, store.Event{Ban: ban.Ban{ID: ban.Of(netip.MustParsePrefix(who)), Start: now.Add(-time.Minute), End: now.Add(24 * time.Hour)}})
 	}
 	db.Push(d)
 	l := start(t, func(c *config.Jail, l *lab) {

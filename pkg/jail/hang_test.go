@@ -105,7 +105,7 @@ type hungStore struct {
 	asked   atomic.Int32
 }
 
-func (h *hungStore) BanCount(jail string, id netip.Prefix, overall bool) (int, time.Time, error) {
+func (h *hungStore) BanCount(jail string, id ban.ID, overall bool) (int, time.Time, error) {
 	h.asked.Add(1)
 	<-h.release
 	return h.direct.BanCount(jail, id, overall)
@@ -117,7 +117,7 @@ func TestHungDatabase(t *testing.T) {
 	db := &hungStore{direct: openStore(t), release: make(chan struct{})}
 	id := netip.MustParsePrefix("192.0.2.9/32")
 	at := time.Date(2026, 1, 30, 12, 0, 0, 0, time.UTC)
-	db.Push(&store.Delta{Jail: "test", Events: []store.Event{{Ban: ban.Ban{ID: id, Start: at, End: at.Add(time.Hour), Count: 1}}}})
+	db.Push(&store.Delta{Jail: "test", Events: []store.Event{{Ban: ban.Ban{ID: ban.Of(id), Start: at, End: at.Add(time.Hour), Count: 1}}}})
 	l := start(t, func(c *config.Jail, l *lab) { l.store, c.Increase = db, &ban.Increase{} })
 	failures(l, 3, "192.0.2.9")
 	l.want("+192.0.2.9/32 1h0m0s")
@@ -125,7 +125,7 @@ func TestHungDatabase(t *testing.T) {
 		failures(l, 3, fmt.Sprintf("198.51.100.%d", i))
 	}
 	l.until(func() bool { return l.jail.Status(false).Banned == 21 })
-	if added, err := l.jail.Ban(netip.MustParsePrefix("203.0.113.1/32"), false); !added || err != nil {
+	if added, err := l.jail.Ban(idOf("203.0.113.1"), false); !added || err != nil {
 		t.Errorf("by hand: %v, %v", added, err)
 	}
 	l.until(func() bool { return l.says("the database did not tell in time of earlier bans of some addresses") > 0 })
@@ -150,7 +150,7 @@ func TestHandedOver(t *testing.T) {
 	left := old.Stop(false)
 	answers := make(chan error, 1)
 	go func() {
-		_, err := old.Ban(netip.MustParsePrefix("198.51.100.1/32"), false)
+		_, err := old.Ban(idOf("198.51.100.1"), false)
 		answers <- err
 	}()
 	l.until(func() bool { return old.inbox.count.Load() > 0 })
@@ -169,12 +169,12 @@ func TestHandedOver(t *testing.T) {
 	server.speak()
 	l.until(func() bool { return l.jail.Status(false).Banned == 3 })
 	l.want("+192.0.2.7/32 2h0m0s, +203.0.113.9/32 2h0m0s")
-	if n, err := l.jail.Unban(netip.MustParsePrefix("192.0.2.7/32")); !n || err != nil {
+	if n, err := l.jail.Unban(idOf("192.0.2.7")); !n || err != nil {
 		t.Error(n, err)
 	}
 	ended := l.jail.Stop(false)
 	ended.Close(time.Time{})
-	if _, err := l.jail.Unban(netip.MustParsePrefix("203.0.113.9/32")); err == nil {
+	if _, err := l.jail.Unban(idOf("203.0.113.9")); err == nil {
 		t.Error("a jail that has ended unbans")
 	}
 }
@@ -188,9 +188,9 @@ func TestBanManyBusy(t *testing.T) {
 	before := patience
 	patience = 10 * time.Millisecond
 	defer func() { patience = before }()
-	var ids []netip.Prefix
+	var ids []ban.ID
 	for i := range 3*banPiece + 7 {
-		ids = append(ids, netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 32))
+		ids = append(ids, single(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})))
 	}
 	for i, done := range l.jail.BanEach(ids, false) {
 		if busy, ok := done.Err.(*BusyError); !ok || !busy.Later || done.Added {
@@ -257,7 +257,7 @@ func TestPieces(t *testing.T) {
 				if !j.midway {
 					t.Error("not in the middle of a batch")
 				}
-				j.enforce(ban.Ban{ID: netip.MustParsePrefix(id), Start: j.deps.Clock.Now(), End: j.deps.Clock.Now().Add(time.Hour)})
+				j.enforce(ban.Ban{ID: ban.Of(netip.MustParsePrefix(id)), Start: j.deps.Clock.Now(), End: j.deps.Clock.Now().Add(time.Hour)})
 				j.push()
 				if state, err := db.Load("test", l.clock.Now()); err != nil || len(state.Failures)+len(state.Logs) > 0 {
 					t.Errorf("in the middle: %+v, %v", state, err)

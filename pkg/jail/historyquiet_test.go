@@ -127,13 +127,13 @@ func (w *world) look() (*shot, error) {
 	now := w.clock.Now()
 	err := w.jail.within(time.Minute, true, func(j *Jail) {
 		w.forget(j)
-		j.window.Each(func(id netip.Prefix, times []int64) {
+		j.window.Each(func(id ban.ID, times []int64) {
 			for _, t := range times {
-				s.failures[ofPrefix(id)] = append(s.failures[ofPrefix(id)], now.Sub(ban.TimeOf(t)))
+				s.failures[ofPrefix(id.Prefix())] = append(s.failures[ofPrefix(id.Prefix())], now.Sub(ban.TimeOf(t)))
 			}
 		})
 		for _, b := range j.bans.All() {
-			s.list[ofPrefix(b.ID)] = b.End.Sub(now)
+			s.list[ofPrefix(b.ID.Prefix())] = b.End.Sub(now)
 		}
 		for _, f := range j.source.Status() {
 			s.followed = s.followed || f.Path == w.logPath() && f.Error == ""
@@ -169,11 +169,11 @@ func (w *world) look() (*shot, error) {
 		return nil, err
 	}
 	for _, b := range state.Bans {
-		s.stored[ofPrefix(b.ID)] = b.End.Sub(now)
+		s.stored[ofPrefix(b.ID.Prefix())] = b.End.Sub(now)
 	}
 	for _, f := range state.Failures {
 		for _, t := range f.Times {
-			s.storedFailures[ofPrefix(f.ID)] = append(s.storedFailures[ofPrefix(f.ID)], now.Sub(t))
+			s.storedFailures[ofPrefix(f.ID.Prefix())] = append(s.storedFailures[ofPrefix(f.ID.Prefix())], now.Sub(t))
 		}
 	}
 	return s, nil
@@ -183,14 +183,14 @@ func (w *world) look() (*shot, error) {
 func (w *world) forget(j *Jail) {
 	j.expire()
 	var over []netip.Prefix
-	j.window.Each(func(id netip.Prefix, times []int64) {
+	j.window.Each(func(id ban.ID, times []int64) {
 		if w.clock.Now().Sub(ban.TimeOf(times[len(times)-1])) > w.m.findTime {
-			over = append(over, id)
+			over = append(over, id.Prefix())
 		}
 	})
 	for _, id := range over {
-		j.window.Forget(id)
-		j.failuresChanged(id)
+		j.window.Forget(ban.Of(id))
+		j.failuresChanged(ban.Of(id))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"bailiff/pkg/ban"
 	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
 	"bailiff/pkg/firewall"
@@ -364,7 +365,7 @@ func (w *world) ban(a, _ int) error {
 	}
 	w.happens(false)
 	id := offenders[a%len(offenders)]
-	_, err := w.jail.Ban(prefixOf(id), false)
+	_, err := w.jail.Ban(ban.Of(prefixOf(id)), false)
 	if w.m.ignored[id] {
 		if err == nil {
 			return fmt.Errorf("%s was banned, and is to be ignored", id)
@@ -382,7 +383,7 @@ func (w *world) unban(a, _ int) error {
 	w.happens(false)
 	id := offenders[a%len(offenders)]
 	was := w.m.unban(id)
-	found, err := w.jail.Unban(prefixOf(id))
+	found, err := w.jail.Unban(ban.Of(prefixOf(id)))
 	if w.kernel.isRefusing() || w.loose {
 		return nil // the kernel may have it, or not, whatever is right
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"bailiff/pkg/action"
+	"bailiff/pkg/ban"
 	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
 	"bailiff/pkg/eventlog"
@@ -454,7 +455,7 @@ func (a *acts) runner() func(context.Context, action.Command, time.Duration) boo
 		}
 		if j := a.jail.Load(); j != nil && a.asking.Load() {
 			j.Status(true)
-			_, _ = j.Unban(prefixOf("203.0.113.99"))
+			_, _ = j.Unban(ban.Of(prefixOf("203.0.113.99")))
 		}
 		a.mu.Lock()
 		defer a.mu.Unlock()

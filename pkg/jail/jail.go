@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +24,6 @@ import (
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/guard"
-	"bailiff/pkg/iplist"
 	"bailiff/pkg/resolve"
 	"bailiff/pkg/safefile"
 	"bailiff/pkg/source"
@@ -146,7 +144,9 @@ type Jail struct {
 	checkedAt  time.Time    // when the actions' environments were last looked at
 
 	growth  *ban.Growth // nil: ban times don't grow
-	history map[netip.Prefix]past
+	history map[ban.ID]past
+	// historyNames is how many bytes the names in it take.
+	historyNames int
 
 	idle   bool          // nothing is read for the time being
 	begin  chan struct{} // closed when it is to begin
@@ -172,8 +172,10 @@ type Jail struct {
 		by     time.Duration
 		seen   time.Time // steady
 	}
-	year      int        // by which the filter was compiled
-	comparing sync.Mutex // held while the kernel's sets are compared with the list
+	namesTold time.Time   // when it was told that there is no room for more names, steady
+	unheld    atomic.Bool // there was a ban that the kernel can't hold: it was told
+	year      int         // by which the filter was compiled
+	comparing sync.Mutex  // held while the kernel's sets are compared with the list
 
 	armed time.Time     // the end of a ban that a timer is set for
 	slept time.Duration // by how much the kernel's timers were behind when it had the bans last
@@ -184,7 +186,6 @@ type Jail struct {
 	// When lines off the clock were last warned of, by the steady time: those taken as
 	// of now, and those taken as old.
 	skewWarned, oldWarned time.Time
-	badIDs                int // failures whose id is no address
 	lineErrWarn           time.Time
 	log                   *slog.Logger // of what is read
 }
@@ -213,7 +214,8 @@ type Status struct {
 // BanStatus is one ban as others see it.
 type BanStatus struct {
 	Jail  string     `json:"jail"`
-	IP    string     `json:"ip"` // address or network
+	IP    string     `json:"ip"` // address or network; or, with Name, any other text
+	Name  bool       `json:"name,omitempty"`
 	Start time.Time  `json:"start"`
 	End   *time.Time `json:"end"` // null: for ever
 }
@@ -349,10 +351,10 @@ func (j *Jail) Stop(flush bool) Carry {
 		}
 		for _, b := range bans {
 			if j.Config.Fail2ban {
-				j.notice("Repeal Ban %s", ban.Name(b.ID))
+				j.notice("Repeal Ban %s", ban.Told(b.ID))
 				continue
 			}
-			j.notice("Unban %s", ban.Name(b.ID))
+			j.notice("Unban %s", ban.Told(b.ID))
 		}
 		j.tellFlush(len(bans))
 		left.Bans = nil
@@ -391,28 +393,24 @@ func (j *Jail) line(r *filter.Result, b *batchTimes, i int) {
 }
 
 func (j *Jail) failure(f filter.Failure, catchUp bool) {
-	q := found{id: f.Addr, at: j.read.At(f.Time), catchUp: catchUp, failure: f}
-	if f.Addr.IsValid() {
-		j.consider(q)
-		return
-	}
+	q := found{at: j.read.At(f.Time), catchUp: catchUp, failure: f}
 	if f.Name && (j.Config.Filter.UseDNS == filter.DNSYes || j.Config.Filter.UseDNS == filter.DNSWarn || j.Config.Filter.UseDNS == "") {
 		j.named(q)
 		return
 	}
-	j.badIDs++
-	if strings.Contains(f.ID, "/") && filter.ParseID(f.ID, 0).IsValid() {
-		j.deps.Log.With("component", "actions").Warn(fmt.Sprintf("[%s] %q is a network: it matched, but is not banned (only what <SUBNET> or <CIDR> matches is, from /%d, IPv6 /%d, on)",
-			j.Config.Name, f.ID, iplist.Shortest4, iplist.Shortest6))
+	id, why := whoIs(&f)
+	if why != "" {
+		j.deps.Log.With("component", "actions").Warn(fmt.Sprintf("[%s] %s", j.Config.Name, why))
 		return
 	}
-	j.deps.Log.With("component", "actions").Warn(fmt.Sprintf("[%s] %q is no address: it matched, but can't be banned", j.Config.Name, f.ID))
+	q.id = id
+	j.consider(q)
 }
 
 // consider counts a failure unless it is ignored.
 func (j *Jail) consider(q found) {
-	if why := j.view.Rules().Why(q.id); why.Some() {
-		j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(q.id), why.Log()))
+	if why := j.why(q.id); why.Some() {
+		j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Told(q.id), why.Log()))
 		return
 	}
 	j.judge(q)
@@ -430,7 +428,7 @@ func (j *Jail) judge(q found) {
 // count tells of a failure that counts.
 func (j *Jail) count(q found) {
 	if j.log.Enabled(context.Background(), slog.LevelInfo) {
-		j.log.Info(fmt.Sprintf("[%s] Found %s - %s", j.Config.Name, ban.Name(q.id), wall(q.told(j.deps.Clock))))
+		j.log.Info(fmt.Sprintf("[%s] Found %s - %s", j.Config.Name, ban.Told(q.id), wall(q.told(j.deps.Clock))))
 	}
 	q.id = j.widened(q.id)
 	if !j.knowsPast(q.id) {
@@ -449,7 +447,7 @@ func (j *Jail) counted(q found) {
 		n, due = j.window.Add(id, at)
 	}
 	if log.Enabled(context.Background(), slog.LevelDebug) {
-		log.With("component", "failmanager").Debug(fmt.Sprintf("Total # of detected failures: %d. Current failures (IP:count): %s:%d", j.window.Total(), ban.Name(id), n))
+		log.With("component", "failmanager").Debug(fmt.Sprintf("Total # of detected failures: %d. Current failures (IP:count): %s:%d", j.window.Total(), ban.Told(id), n))
 	}
 	j.failuresChanged(id)
 	j.keepLines(id, q.failure.Lines)
@@ -459,23 +457,26 @@ func (j *Jail) counted(q found) {
 	}
 	if b, ok := j.covering(id); ok {
 		if !catchUp {
-			j.notice("%s already banned", ban.Name(b.ID))
+			j.notice("%s already banned", ban.Told(b.ID))
 			j.checkActions(b)
 		}
 		return
 	}
 	now := j.deps.Clock.Now()
+	if j.tooManyNames(id) {
+		return
+	}
 	b := ban.Ban{ID: id, Start: at, Failures: n}
 	grown := j.sentence(&b)
 	if !b.Permanent() && !b.End.After(now) {
 		return // it would be over by now
 	}
-	if why := j.view.Rules().Why(id); why.Some() { // by now: ignorecommand takes its time
-		log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(id), why.Log()))
+	if why := j.why(id); why.Some() { // by now: ignorecommand takes its time
+		log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Told(id), why.Log()))
 		return
 	}
 	if j.sshPeer(id) {
-		log.Info(fmt.Sprintf("[%s] Ignore %s by an open SSH session", j.Config.Name, ban.Name(id)))
+		log.Info(fmt.Sprintf("[%s] Ignore %s by an open SSH session", j.Config.Name, ban.Told(id)))
 		return
 	}
 	j.enforce(b)
@@ -486,7 +487,7 @@ func (j *Jail) counted(q found) {
 }
 
 // covering returns the ban in force that shuts id out.
-func (j *Jail) covering(id netip.Prefix) (ban.Ban, bool) {
+func (j *Jail) covering(id ban.ID) (ban.Ban, bool) {
 	if b, ok := j.bans.Get(id); ok {
 		return b, true
 	}
@@ -497,10 +498,10 @@ func (j *Jail) covering(id netip.Prefix) (ban.Ban, bool) {
 func (j *Jail) enforce(b ban.Ban) {
 	_, held := j.bans.Add(b)
 	ticket := j.banTicket(b)
-	j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(j.deps.Clock.Now()), Replace: held})
+	j.enforced(change{ID: b.ID, Left: b.Left(j.deps.Clock.Now()), Replace: held})
 	j.banned(b)
 	j.remember(b.ID, past{count: b.Count, last: b.Start})
-	j.notice("Ban %s", ban.Name(b.ID))
+	j.notice("Ban %s", ban.Told(b.ID))
 	j.publish() // actions tell of it
 	j.actions.Ban(ticket)
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"bailiff/pkg/action"
+	"bailiff/pkg/ban"
 	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
 	"bailiff/pkg/eventlog"
@@ -311,16 +312,16 @@ func TestNames(t *testing.T) {
 func TestByHand(t *testing.T) {
 	l := start(t, nil)
 	p := netip.MustParsePrefix
-	if added, err := l.jail.Ban(p("203.0.113.5/32"), false); !added || err != nil {
+	if added, err := l.jail.Ban(ban.Of(p("203.0.113.5/32")), false); !added || err != nil {
 		t.Error(added, err)
 	}
-	if added, err := l.jail.Ban(p("203.0.113.0/24"), false); !added || err != nil {
+	if added, err := l.jail.Ban(ban.Of(p("203.0.113.0/24")), false); !added || err != nil {
 		t.Error(added, err)
 	}
-	if added, err := l.jail.Ban(p("203.0.113.0/25"), false); added || err != nil {
+	if added, err := l.jail.Ban(ban.Of(p("203.0.113.0/25")), false); added || err != nil {
 		t.Error("a network in a banned one:", added, err)
 	}
-	if _, err := l.jail.Ban(p("192.0.2.0/24"), false); err == nil {
+	if _, err := l.jail.Ban(ban.Of(p("192.0.2.0/24")), false); err == nil {
 		t.Error("a network that holds an own address was banned")
 	}
 	l.want("+203.0.113.5/32 1h0m0s, +203.0.113.0/24 1h0m0s")
@@ -328,12 +329,12 @@ func TestByHand(t *testing.T) {
 	line := "%s Login failure 203.0.113.77"
 	l.say(line, line, line)
 	l.want("")
-	if _, err := l.jail.Ban(p("203.0.0.0/16"), false); err != nil {
+	if _, err := l.jail.Ban(ban.Of(p("203.0.0.0/16")), false); err != nil {
 		t.Error(err)
 	}
 	l.want("-203.0.113.0/24, +203.0.0.0/16 1h0m0s") // the kernel takes no overlap
-	first, _ := l.jail.Unban(p("203.0.0.0/16"))
-	if again, _ := l.jail.Unban(p("203.0.0.0/16")); !first || again {
+	first, _ := l.jail.Unban(ban.Of(p("203.0.0.0/16")))
+	if again, _ := l.jail.Unban(ban.Of(p("203.0.0.0/16"))); !first || again {
 		t.Error("unban")
 	}
 	if n, err := l.jail.UnbanAll(); n != 1 || err != nil {

@@ -2,7 +2,6 @@ package jail
 
 import (
 	"fmt"
-	"net/netip"
 	"time"
 
 	"bailiff/pkg/ban"
@@ -48,7 +47,7 @@ func (j *Jail) load(before *Jail) (state store.State) {
 			state = store.State{New: true}
 		}
 		if state.Late {
-			j.unheard = &unheard{lifted: map[netip.Prefix]struct{}{}}
+			j.unheard = &unheard{lifted: map[ban.ID]struct{}{}}
 		}
 	}
 	for _, p := range state.Logs {
@@ -68,7 +67,7 @@ func (j *Jail) inherit(before *Jail) {
 	j.names, j.checks, j.pasts = before.names, before.checks, before.pasts
 	j.gaveUp, j.unasked, j.takenNew = before.gaveUp, before.unasked, before.takenNew
 	if j.growth != nil && before.history != nil {
-		j.history = before.history
+		j.history, j.historyNames = before.history, before.historyNames
 	}
 	j.inbox, j.unheard = before.inbox, before.unheard
 }
@@ -194,6 +193,7 @@ func (j *Jail) lifted(b ban.Ban) {
 func (j *Jail) allLifted() {
 	j.kept.clear()
 	clear(j.history)
+	j.historyNames = 0
 	j.deps.Memory.ForgetAll(j.Config.Name)
 	j.event(store.Event{AllLifted: true})
 	j.changed()

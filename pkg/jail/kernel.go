@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -81,10 +80,10 @@ func (j *Jail) Compare() (Difference, error) {
 	if err != nil {
 		return Difference{}, err
 	}
-	c.ended, c.inKernel = j.deps.Clock.Now(), make(map[netip.Prefix]struct{}, len(held))
+	c.ended, c.inKernel = j.deps.Clock.Now(), make(map[ban.ID]struct{}, len(held))
 	for piece := range slices.Chunk(held, slice) {
 		for _, e := range piece {
-			c.inKernel[e.ID] = struct{}{}
+			c.inKernel[ban.Of(e.ID)] = struct{}{}
 		}
 		if err := j.part(c.list, func() { c.elements(piece) }); err != nil {
 			return c.Difference, err
@@ -147,17 +146,17 @@ func (j *Jail) Refill() (n int, err error) {
 	for more := true; more; {
 		err := j.part(list, func() {
 			now := at.deps.Clock.Now()
-			changes := make([]firewall.Change, 0, slice)
+			changes := make([]change, 0, slice)
 			for range slice {
 				var b ban.Ban
 				if b, more = next(); !more {
 					break
 				}
 				if b.Permanent() || b.End.After(now) {
-					changes = append(changes, firewall.Change{Jail: at.Config.Name, ID: b.ID, Left: b.Left(now)})
+					changes = append(changes, change{ID: b.ID, Left: b.Left(now)})
 				}
 			}
-			at.deps.Firewall.Push(changes...)
+			at.enforced(changes...)
 			n += len(changes)
 		})
 		if err != nil {
@@ -180,7 +179,7 @@ type comparison struct {
 	j            *Jail
 	list         *ban.List
 	began, ended time.Time
-	inKernel     map[netip.Prefix]struct{}
+	inKernel     map[ban.ID]struct{}
 	lines        int
 }
 
@@ -188,9 +187,10 @@ type comparison struct {
 func (c *comparison) elements(piece []firewall.Element) {
 	j := c.j
 	now := j.deps.Clock.Now()
-	var changes []firewall.Change
+	var changes []change
 	for _, e := range piece {
-		b, ok := j.bans.Get(e.ID)
+		id := ban.Of(e.ID)
+		b, ok := j.bans.Get(id)
 		switch {
 		case !ok:
 			if change, ok := c.stray(e, now); ok {
@@ -199,29 +199,29 @@ func (c *comparison) elements(piece []firewall.Element) {
 			continue
 		case b.Permanent() != (e.Left == 0),
 			!b.Permanent() && b.Left(now) > leftSlack && (e.Left > b.Left(c.began)+leftSlack || e.Left < b.Left(c.ended)-leftSlack):
-			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: e.ID, Left: b.Left(now), Replace: true})
+			changes = append(changes, change{ID: id, Left: b.Left(now), Replace: true})
 			c.Retimed++
 		}
 		c.Held++
 	}
 	if len(changes) > 0 {
-		j.deps.Firewall.Push(changes...)
+		j.enforced(changes...)
 		j.push()
 	}
 }
 
 // stray is the way of an element that is on no list.
-func (c *comparison) stray(e firewall.Element, now time.Time) (firewall.Change, bool) {
-	j := c.j
-	if j.bans.Gone(e.ID) || e.Left > 0 && e.Left <= leftSlack+now.Sub(c.began) {
-		return firewall.Change{}, false // it was lifted since, or ends by itself
+func (c *comparison) stray(e firewall.Element, now time.Time) (change, bool) {
+	j, id := c.j, ban.Of(e.ID)
+	if j.bans.Gone(id) || e.Left > 0 && e.Left <= leftSlack+now.Sub(c.began) {
+		return change{}, false // it was lifted since, or ends by itself
 	}
 	if reason := j.unwanted(e, true); reason != "" {
 		if c.lines++; c.lines <= strayLines {
-			j.tookOut(e.ID, reason)
+			j.tookOut(id, reason)
 		}
 		c.Removed++
-		return firewall.Change{Jail: j.Config.Name, ID: e.ID, Remove: true}, true
+		return change{ID: id, Remove: true}, true
 	}
 	b := j.adopt(e, now)
 	if c.lines++; c.lines <= strayLines {
@@ -229,17 +229,17 @@ func (c *comparison) stray(e firewall.Element, now time.Time) (firewall.Change, 
 		if !b.Permanent() {
 			until = "until " + wall(j.deps.Clock.ToWall(b.End))
 		}
-		j.notice("Adopt %s: in the kernel's sets, but on no list; banned %s", ban.Name(b.ID), until)
+		j.notice("Adopt %s: in the kernel's sets, but on no list; banned %s", ban.Told(b.ID), until)
 	}
 	c.Adopted++
 	j.actions.Ban(j.restoredTicket(b))
-	return firewall.Change{Jail: j.Config.Name, ID: e.ID, Left: b.Left(now), Replace: true}, b.Permanent() != (e.Left == 0)
+	return change{ID: id, Left: b.Left(now), Replace: true}, b.Permanent() != (e.Left == 0)
 }
 
 // unwanted says why an element that is on no list is not to be a ban; empty: it may be
 // one. foreign: it can't be from us.
 func (j *Jail) unwanted(e firewall.Element, foreign bool) string {
-	switch reason := j.ignored(e.ID); {
+	switch reason := j.ignored(ban.Of(e.ID)); {
 	case reason != "":
 		return "it is never banned, " + reason
 	case iplist.TooWide(e.ID):
@@ -250,14 +250,14 @@ func (j *Jail) unwanted(e firewall.Element, foreign bool) string {
 	return ""
 }
 
-func (j *Jail) tookOut(id netip.Prefix, reason string) {
-	j.notice("Remove %s from the kernel's sets: on no list, and %s", ban.Name(id), reason)
+func (j *Jail) tookOut(id ban.ID, reason string) {
+	j.notice("Remove %s from the kernel's sets: on no list, and %s", ban.Told(id), reason)
 }
 
 // adopt makes a ban of an element. One without a timeout ends as if the jail had banned
 // it now.
 func (j *Jail) adopt(e firewall.Element, now time.Time) ban.Ban {
-	b := ban.Ban{ID: e.ID, Start: now}
+	b := ban.Ban{ID: ban.Of(e.ID), Start: now}
 	switch {
 	case e.Left > 0:
 		b.End = now.Add(e.Left)
@@ -273,19 +273,19 @@ func (j *Jail) adopt(e firewall.Element, now time.Time) ban.Ban {
 func (c *comparison) bans(next func() (ban.Ban, bool)) (more bool) {
 	j := c.j
 	now := j.deps.Clock.Now()
-	var changes []firewall.Change
+	var changes []change
 	for range slice {
 		b, ok := next()
 		if !ok {
-			j.deps.Firewall.Push(changes...)
+			j.enforced(changes...)
 			return false
 		}
-		if _, held := c.inKernel[b.ID]; !held && (b.Permanent() || b.End.After(now)) {
-			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now)})
+		if _, held := c.inKernel[b.ID]; !held && !b.ID.IsName() && (b.Permanent() || b.End.After(now)) {
+			changes = append(changes, change{ID: b.ID, Left: b.Left(now)})
 			c.Missing++
 		}
 	}
-	j.deps.Firewall.Push(changes...)
+	j.enforced(changes...)
 	return true
 }
 

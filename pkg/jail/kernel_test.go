@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
 	"bailiff/pkg/firewall"
 )
@@ -21,7 +22,7 @@ func TestCompare(t *testing.T) {
 		})
 		l.jail.deps.RemoveForeign = func() bool { return remove }
 		for _, id := range []string{"192.0.2.11/32", "192.0.2.2/32", "192.0.2.3/32"} {
-			if _, err := l.jail.Ban(p(id), false); err != nil {
+			if _, err := l.jail.Ban(ban.Of(p(id)), false); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -80,7 +81,7 @@ func TestCompareMeanwhile(t *testing.T) {
 	p := netip.MustParsePrefix
 	l := start(t, nil)
 	for i := range 3 * slice {
-		if _, err := l.jail.Ban(netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 32), false); err != nil {
+		if _, err := l.jail.Ban(single(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})), false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -91,11 +92,11 @@ func TestCompareMeanwhile(t *testing.T) {
 	l.held = append(l.held, firewall.Element{ID: p("203.0.113.5/32"), Left: time.Hour}) // unban finds it in the kernel alone
 	l.jail.deps.Firewall = &slow{l, func() {
 		for _, id := range []string{"198.18.0.7/32", "203.0.113.5/32"} {
-			if found, err := l.jail.Unban(p(id)); !found || err != nil {
+			if found, err := l.jail.Unban(ban.Of(p(id))); !found || err != nil {
 				t.Error(id, found, err)
 			}
 		}
-		if _, err := l.jail.Ban(p("192.0.2.9/32"), false); err != nil {
+		if _, err := l.jail.Ban(ban.Of(p("192.0.2.9/32")), false); err != nil {
 			t.Error(err)
 		}
 	}}

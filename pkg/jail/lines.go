@@ -1,10 +1,10 @@
 package jail
 
 import (
-	"net/netip"
 	"strings"
 
 	"bailiff/pkg/action"
+	"bailiff/pkg/ban"
 	"bailiff/pkg/filter"
 )
 
@@ -28,13 +28,13 @@ const (
 type keptLines struct {
 	budget         int // bytes
 	used           int
-	byID           map[netip.Prefix]*kept
+	byID           map[ban.ID]*kept
 	oldest, newest *kept // by their last failure
 }
 
 // kept is what is kept of one address.
 type kept struct {
-	id     netip.Prefix
+	id     ban.ID
 	lines  []string
 	groups map[string]string // of the first failure
 	size   int
@@ -43,11 +43,11 @@ type kept struct {
 }
 
 func newKeptLines(budget int) *keptLines {
-	return &keptLines{budget: budget, byID: map[netip.Prefix]*kept{}}
+	return &keptLines{budget: budget, byID: map[ban.ID]*kept{}}
 }
 
 // lines returns the lines of an address. They are not to be changed.
-func (k *keptLines) lines(id netip.Prefix) []string {
+func (k *keptLines) lines(id ban.ID) []string {
 	if one := k.byID[id]; one != nil {
 		return one.lines
 	}
@@ -55,7 +55,7 @@ func (k *keptLines) lines(id netip.Prefix) []string {
 }
 
 // groups returns the groups of an address. They are not to be changed.
-func (k *keptLines) groups(id netip.Prefix) map[string]string {
+func (k *keptLines) groups(id ban.ID) map[string]string {
 	if one := k.byID[id]; one != nil {
 		return one.groups
 	}
@@ -63,7 +63,7 @@ func (k *keptLines) groups(id netip.Prefix) map[string]string {
 }
 
 // add keeps lines of an address, the last ones, at most so many.
-func (k *keptLines) add(id netip.Prefix, lines []filter.Line, most int) {
+func (k *keptLines) add(id ban.ID, lines []filter.Line, most int) {
 	if most <= 0 || len(lines) == 0 {
 		return
 	}
@@ -90,14 +90,14 @@ func (k *keptLines) add(id netip.Prefix, lines []filter.Line, most int) {
 }
 
 // setGroups keeps the groups of an address.
-func (k *keptLines) setGroups(id netip.Prefix, groups map[string]string) {
+func (k *keptLines) setGroups(id ban.ID, groups map[string]string) {
 	one := k.touch(id)
 	one.groups = groups
 	k.weigh(one)
 }
 
 // touch returns what is kept of an address, as that which was in use last.
-func (k *keptLines) touch(id netip.Prefix) *kept {
+func (k *keptLines) touch(id ban.ID) *kept {
 	one := k.byID[id]
 	if one == nil {
 		one = &kept{id: id}
@@ -130,7 +130,7 @@ func (k *keptLines) unlink(one *kept) {
 
 // weigh takes account of what an address has now, and makes room.
 func (k *keptLines) weigh(one *kept) {
-	size := keptCost
+	size := keptCost + one.id.Size()
 	for _, l := range one.lines {
 		size += len(l) + lineCost
 	}
@@ -145,7 +145,7 @@ func (k *keptLines) weigh(one *kept) {
 }
 
 // drop forgets what is kept of an address.
-func (k *keptLines) drop(id netip.Prefix) {
+func (k *keptLines) drop(id ban.ID) {
 	one := k.byID[id]
 	if one == nil {
 		return
@@ -162,7 +162,7 @@ func (k *keptLines) clear() {
 }
 
 // keepLines remembers the lines of an address for its ban.
-func (j *Jail) keepLines(id netip.Prefix, lines []filter.Line) {
+func (j *Jail) keepLines(id ban.ID, lines []filter.Line) {
 	j.kept.add(id, lines, j.Config.MaxMatches)
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bailiff/pkg/action"
+	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
@@ -18,9 +19,7 @@ import (
 func TestKeptLines(t *testing.T) {
 	const budget = 100_000
 	k := newKeptLines(budget)
-	id := func(n int) netip.Prefix {
-		return netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 51, byte(n >> 8), byte(n)}), 32)
-	}
+	id := func(n int) ban.ID { return single(netip.AddrFrom4([4]byte{198, 51, byte(n >> 8), byte(n)})) }
 	line := func(n int) []filter.Line { return []filter.Line{{After: fmt.Sprintf("%05d", n)}} }
 	for n := range 12 {
 		k.add(id(1), line(n), 5)

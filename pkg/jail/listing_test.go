@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
 )
 
@@ -15,9 +16,9 @@ import (
 // holds is there also while the jail is busy; and it has what came before it was asked for.
 func TestListingShared(t *testing.T) {
 	l := start(t, func(*config.Jail, *lab) {})
-	var ids []netip.Prefix
+	var ids []ban.ID
 	for i := range 1000 {
-		ids = append(ids, netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 51, byte(100 + i/250), byte(i%250 + 1)}), 32))
+		ids = append(ids, single(netip.AddrFrom4([4]byte{198, 51, byte(100 + i/250), byte(i%250 + 1)})))
 	}
 	for _, done := range l.jail.BanEach(ids[:999], false) {
 		if done.Err != nil {

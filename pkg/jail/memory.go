@@ -2,7 +2,6 @@ package jail
 
 import (
 	"cmp"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -15,10 +14,10 @@ import (
 type Past interface {
 	// BanCount returns how often an address was banned, in one jail or in all, and
 	// when the last time.
-	BanCount(name string, id netip.Prefix, overall bool) (count int, last time.Time, err error)
+	BanCount(name string, id ban.ID, overall bool) (count int, last time.Time, err error)
 	// Merged returns the failures and the last lines of all bans of an address, in
 	// one jail or in all, and when the last of them began.
-	Merged(name string, id netip.Prefix, overall bool, mostLines int) (failures int, lines []string, last time.Time, known bool, err error)
+	Merged(name string, id ban.ID, overall bool, mostLines int) (failures int, lines []string, last time.Time, known bool, err error)
 }
 
 // Memory remembers bans while the daemon runs, where no database does: of the addresses
@@ -27,7 +26,7 @@ type Past interface {
 type Memory struct {
 	mu             sync.Mutex
 	budget, used   int // bytes
-	byID           map[netip.Prefix]*remembered
+	byID           map[ban.ID]*remembered
 	oldest, newest *remembered // by their last ban
 	lines          uint64      // how many there were
 }
@@ -38,7 +37,7 @@ const memoryBudget = 8 << 20
 
 // remembered is what is remembered of one address.
 type remembered struct {
-	id           netip.Prefix
+	id           ban.ID
 	jails        []inJail
 	size         int
 	older, newer *remembered
@@ -62,7 +61,7 @@ type rememberedLine struct {
 
 // NewMemory returns one that knows nothing.
 func NewMemory() *Memory {
-	return &Memory{budget: memoryBudget, byID: map[netip.Prefix]*remembered{}}
+	return &Memory{budget: memoryBudget, byID: map[ban.ID]*remembered{}}
 }
 
 // Add remembers a ban, with the lines that led to it and what the filter captured in them;
@@ -117,7 +116,7 @@ func (m *Memory) unlink(r *remembered) {
 }
 
 func (m *Memory) weigh(r *remembered) {
-	size := 160
+	size := 160 + r.id.Size()
 	for _, j := range r.jails {
 		size += 88
 		for _, l := range j.lines {
@@ -142,7 +141,7 @@ func (m *Memory) drop(r *remembered) {
 
 // Forget forgets the bans of an address in one jail, as the database does when one is
 // lifted by hand.
-func (m *Memory) Forget(jail string, id netip.Prefix) {
+func (m *Memory) Forget(jail string, id ban.ID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if r := m.byID[id]; r != nil {
@@ -179,7 +178,7 @@ func (m *Memory) Purge(before time.Time) {
 	}
 }
 
-func (m *Memory) of(jail string, id netip.Prefix, overall bool) []inJail {
+func (m *Memory) of(jail string, id ban.ID, overall bool) []inJail {
 	r := m.byID[id]
 	if r == nil {
 		return nil
@@ -194,7 +193,7 @@ func (m *Memory) of(jail string, id netip.Prefix, overall bool) []inJail {
 }
 
 // BanCount implements Past.
-func (m *Memory) BanCount(jail string, id netip.Prefix, overall bool) (count int, last time.Time, err error) {
+func (m *Memory) BanCount(jail string, id ban.ID, overall bool) (count int, last time.Time, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, j := range m.of(jail, id, overall) {
@@ -207,7 +206,7 @@ func (m *Memory) BanCount(jail string, id netip.Prefix, overall bool) (count int
 }
 
 // Merged implements Past.
-func (m *Memory) Merged(jail string, id netip.Prefix, overall bool, mostLines int) (failures int, lines []string, last time.Time, known bool, err error) {
+func (m *Memory) Merged(jail string, id ban.ID, overall bool, mostLines int) (failures int, lines []string, last time.Time, known bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var all []rememberedLine
@@ -228,7 +227,7 @@ func (m *Memory) Merged(jail string, id netip.Prefix, overall bool, mostLines in
 
 // Captures returns what the filter captured for the last ban of an address in a jail; nil if
 // nothing is known.
-func (m *Memory) Captures(jail string, id netip.Prefix) (map[string]string, error) {
+func (m *Memory) Captures(jail string, id ban.ID) (map[string]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, j := range m.of(jail, id, false) {

@@ -3,7 +3,6 @@ package jail
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -69,7 +68,7 @@ func (j *Jail) resolved(name string, a resolve.Answer) {
 		}
 		for _, addr := range a.Addrs {
 			addr = addr.Unmap().WithZone("")
-			q.id = netip.PrefixFrom(addr, addr.BitLen())
+			q.id = single(addr)
 			j.consider(q)
 		}
 	}

@@ -3,7 +3,6 @@ package jail
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"bailiff/pkg/ban"
@@ -28,20 +27,20 @@ const (
 
 // pasts are the failures whose addresses' pasts are asked for.
 type pasts struct {
-	waitlist[netip.Prefix]
-	unasked []netip.Prefix
+	waitlist[ban.ID]
+	unasked []ban.ID
 	asking  bool
 	hung    bool // it did not answer in time
 }
 
 type pastAnswer struct {
-	id  netip.Prefix
+	id  ban.ID
 	was past
 	err error
 }
 
 // knowsPast reports whether an address can be judged at once.
-func (j *Jail) knowsPast(id netip.Prefix) bool {
+func (j *Jail) knowsPast(id ban.ID) bool {
 	if j.growth == nil || j.deps.Store == nil {
 		return true
 	}
@@ -96,7 +95,7 @@ func (j *Jail) pumpPasts() {
 }
 
 // askPast asks the database; it may hang.
-func askPast(store Store, jail string, id netip.Prefix, overall bool) (a pastAnswer) {
+func askPast(store Store, jail string, id ban.ID, overall bool) (a pastAnswer) {
 	a.id = id
 	if a.was.count, a.was.last, a.err = store.BanCount(jail, id, false); a.err == nil && overall {
 		a.was.overall, a.was.lastOf, a.err = store.BanCount(jail, id, true)
@@ -112,7 +111,7 @@ func (j *Jail) pastKnown(a pastAnswer) {
 		j.takenNew.add(ban.Name(a.id)) // summed up: that its disk hangs was told
 		a.was = past{}
 	default:
-		j.deps.Log.With("component", "database").Error(fmt.Sprintf("[%s] %v: %s is taken for new", j.Config.Name, a.err, ban.Name(a.id)))
+		j.deps.Log.With("component", "database").Error(fmt.Sprintf("[%s] %v: %s is taken for new", j.Config.Name, a.err, ban.Told(a.id)))
 		a.was = past{}
 	}
 	j.pasts.hung = false

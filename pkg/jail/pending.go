@@ -3,9 +3,9 @@ package jail
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"time"
 
+	"bailiff/pkg/ban"
 	"bailiff/pkg/store"
 )
 
@@ -46,18 +46,18 @@ func (j *Jail) room() bool {
 }
 
 // evicted is told of an address that is forgotten since there are too many.
-func (j *Jail) evicted(id netip.Prefix) {
+func (j *Jail) evicted(id ban.ID) {
 	j.kept.drop(id)
 	j.failuresChanged(id)
 }
 
-func (j *Jail) failuresChanged(id netip.Prefix) {
+func (j *Jail) failuresChanged(id ban.ID) {
 	j.changed()
 	if j.allFailures {
 		return
 	}
 	if j.delta.Failures == nil {
-		j.delta.Failures = map[netip.Prefix][]time.Time{}
+		j.delta.Failures = map[ban.ID][]time.Time{}
 	}
 	j.delta.Failures[id] = nil // filled in when it is handed over
 	if len(j.delta.Failures) > pendingMost {
@@ -149,7 +149,7 @@ func (j *Jail) pushEvents(must bool) {
 // allTimes are all failures in the window.
 func (j *Jail) allTimes() (out store.Window) {
 	out.Grow(j.window.Len())
-	j.window.Each(func(id netip.Prefix, times []int64) { out.Add(id, times...) })
+	j.window.Each(func(id ban.ID, times []int64) { out.Add(id, times...) })
 	return out
 }
 

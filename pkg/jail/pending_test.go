@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
 	"bailiff/pkg/store"
 )
@@ -63,7 +64,7 @@ func known(t *testing.T, l *lab, s *fullStore) (failures, bans []string) {
 // has is what the jail has.
 func has(l *lab) (failures, bans []string) {
 	_ = l.jail.within(time.Minute, true, func(j *Jail) {
-		j.window.Each(func(id netip.Prefix, times []int64) { failures = append(failures, fmt.Sprint(id, len(times))) })
+		j.window.Each(func(id ban.ID, times []int64) { failures = append(failures, fmt.Sprint(id, len(times))) })
 		for _, b := range j.bans.All() {
 			bans = append(bans, b.ID.String())
 		}

@@ -2,11 +2,9 @@ package jail
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"bailiff/pkg/ban"
-	"bailiff/pkg/firewall"
 	"bailiff/pkg/store"
 )
 
@@ -16,7 +14,7 @@ import (
 // unheard is what was lifted by hand since the start, while it is not known what was banned
 // before.
 type unheard struct {
-	lifted map[netip.Prefix]struct{}
+	lifted map[ban.ID]struct{}
 	all    bool
 }
 
@@ -24,7 +22,7 @@ type unheard struct {
 const liftedMost = 100_000
 
 // liftedByHand notes that a ban is not to come back.
-func (j *Jail) liftedByHand(id netip.Prefix) {
+func (j *Jail) liftedByHand(id ban.ID) {
 	if j.unheard != nil && len(j.unheard.lifted) < liftedMost {
 		j.unheard.lifted[id] = struct{}{}
 	}
@@ -46,8 +44,8 @@ func (j *Jail) Remember(bans []ban.Ban) {
 // takeLate takes some of them over, and returns how many.
 func (j *Jail) takeLate(piece []ban.Ban) (taken int) {
 	now := j.deps.Clock.Now()
-	var changes []firewall.Change
-	var restored []netip.Prefix
+	var changes []change
+	var restored []ban.ID
 	for _, b := range piece {
 		if u := j.unheard; u != nil {
 			if _, ok := u.lifted[b.ID]; ok || u.all {
@@ -56,7 +54,7 @@ func (j *Jail) takeLate(piece []ban.Ban) (taken int) {
 			}
 		}
 		if reason := j.ignored(b.ID); reason != "" && !b.Forced {
-			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: its ban is lifted", j.Config.Name, ban.Name(b.ID), reason))
+			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: its ban is lifted", j.Config.Name, ban.Told(b.ID), reason))
 			j.lifted(b)
 			continue
 		}
@@ -73,15 +71,15 @@ func (j *Jail) takeLate(piece []ban.Ban) (taken int) {
 			continue // it was banned since, or adopted from the kernel
 		}
 		j.bans.Add(b)
-		changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now), Replace: held})
+		changes = append(changes, change{ID: b.ID, Left: b.Left(now), Replace: held})
 		taken++
 		if !held {
 			restored = append(restored, b.ID)
 		}
 	}
-	j.deps.Firewall.Push(changes...)
+	j.enforced(changes...)
 	for _, id := range restored { // only now: the kernel comes first
-		j.notice("Restore Ban %s", ban.Name(id))
+		j.notice("Restore Ban %s", ban.Told(id))
 		if b, ok := j.bans.Get(id); ok {
 			j.actions.Ban(j.restoredTicket(b))
 		}

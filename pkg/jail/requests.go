@@ -3,7 +3,6 @@ package jail
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -37,15 +36,15 @@ func (e *TooWideError) Error() string {
 // least the same length was there. force bans even what is ignored, and networks of
 // any width. The error is a *BusyError if the jail has not come to it: it bans as soon
 // as it does.
-func (j *Jail) Ban(id netip.Prefix, force bool) (added bool, err error) {
-	done := j.BanEach([]netip.Prefix{id}, force)[0]
+func (j *Jail) Ban(id ban.ID, force bool) (added bool, err error) {
+	done := j.BanEach([]ban.ID{id}, force)[0]
 	return done.Added, done.Err
 }
 
 // Banned is what became of one address.
 type Banned struct {
 	Added bool
-	By    netip.Prefix // the banned network that it is part of, if that is why it was not added
+	By    ban.ID // the banned network that it is part of, if that is why it was not added
 	Err   error
 }
 
@@ -54,7 +53,7 @@ const banPiece = 100
 
 // BanEach is Ban of several. Once the jail is busy, or the database, the rest does not
 // wait for it: what can be done later is.
-func (j *Jail) BanEach(ids []netip.Prefix, force bool) []Banned {
+func (j *Jail) BanEach(ids []ban.ID, force bool) []Banned {
 	out := make([]Banned, len(ids))
 	ask, wait := true, patience
 	for at := 0; at < len(ids); at += banPiece {
@@ -62,7 +61,7 @@ func (j *Jail) BanEach(ids []netip.Prefix, force bool) []Banned {
 		results := out[at : at+len(piece)]
 		pasts := make([]*pastAnswer, len(piece))
 		for i, id := range piece {
-			if iplist.TooWide(id) && !force {
+			if TooWide(id) && !force {
 				results[i].Err = &TooWideError{ban.Name(id), j.Configured.Name}
 			} else if ask {
 				pasts[i], ask = j.pastOf(id)
@@ -98,7 +97,7 @@ func (j *Jail) BanEach(ids []netip.Prefix, force bool) []Banned {
 
 // banByHand is the part of BanEach that the jail's goroutine does; was, if not nil, are the
 // earlier bans.
-func (j *Jail) banByHand(id netip.Prefix, force bool, was *pastAnswer) (added bool, by netip.Prefix, err error) {
+func (j *Jail) banByHand(id ban.ID, force bool, was *pastAnswer) (added bool, by ban.ID, err error) {
 	if reason := j.ignored(id); reason != "" && !force {
 		return false, by, &IgnoredError{ban.Name(id), j.Config.Name, reason}
 	}
@@ -120,20 +119,20 @@ func (j *Jail) banByHand(id netip.Prefix, force bool, was *pastAnswer) (added bo
 			return false, wider.ID, nil
 		}
 		// Where both have room, it is banned beside: so it stays when the network's ban ends.
-		if !j.Config.Rule.Apart(id) {
+		if !j.Config.Rule.Apart(id.Prefix()) {
 			return false, wider.ID, fmt.Errorf("jail %s: %s is part of %s, which is banned until %s, and can't be banned beside it: to have it last, ban %[3]s once more",
 				j.Config.Name, ban.Name(id), ban.Name(wider.ID), wall(j.deps.Clock.ToWall(wider.End)))
 		}
 	}
 	// Networks that the new one holds go: the kernel takes no overlap.
 	for _, inner := range j.bans.Inside(id) {
-		if j.Config.Rule.Apart(inner.ID) {
+		if j.Config.Rule.Apart(inner.ID.Prefix()) {
 			continue
 		}
 		j.bans.Remove(inner.ID)
-		j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: inner.ID, Remove: true})
+		j.enforced(change{ID: inner.ID, Remove: true})
 		j.lifted(inner)
-		j.notice("Unban %s", ban.Name(inner.ID))
+		j.notice("Unban %s", ban.Told(inner.ID))
 		j.actions.Unban(ban.Name(inner.ID))
 	}
 	j.enforce(b)
@@ -147,7 +146,7 @@ func (j *Jail) banByHand(id netip.Prefix, force bool, was *pastAnswer) (added bo
 // list, kernel, database and actions alike; it is no new one, and who reads the log for
 // bans is told of none.
 func (j *Jail) again(have ban.Ban, now time.Time, force bool) {
-	name := ban.Name(have.ID)
+	name := ban.Told(have.ID)
 	j.notice("%s already banned", name)
 	longer := have // it lasts from now on: else a restart would cut it to bantime
 	longer.Start, longer.End = now, time.Time{}
@@ -159,7 +158,7 @@ func (j *Jail) again(have ban.Ban, now time.Time, force bool) {
 	}
 	longer.Forced = have.Forced || force
 	j.bans.Add(longer)
-	j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: have.ID, Left: longer.Left(now), Replace: true})
+	j.enforced(change{ID: have.ID, Left: longer.Left(now), Replace: true})
 	j.event(store.Event{Ban: longer, Moved: true})
 	j.changed()
 	until := "for ever"
@@ -180,7 +179,7 @@ func (j *Jail) again(have ban.Ban, now time.Time, force bool) {
 // pastOf asks for earlier bans of an address that is banned by hand; nil: nothing is to
 // be asked, or nobody told in time, and then inTime is false. The jail does not wait for
 // it.
-func (j *Jail) pastOf(id netip.Prefix) (was *pastAnswer, inTime bool) {
+func (j *Jail) pastOf(id ban.ID) (was *pastAnswer, inTime bool) {
 	settings := j.settings.Load()
 	if j.deps.Store == nil || settings.Increase == nil {
 		return nil, true
@@ -205,24 +204,24 @@ func (j *Jail) pastOf(id netip.Prefix) (was *pastAnswer, inTime bool) {
 // address that is banned with its network, since the jail bans networks, is
 // unbanned with it. The error is a *BusyError if the jail has not come to it: it lifts
 // the ban as soon as it does.
-func (j *Jail) Unban(id netip.Prefix) (found bool, err error) {
-	each, err := j.UnbanEach([]netip.Prefix{id})
+func (j *Jail) Unban(id ban.ID) (found bool, err error) {
+	each, err := j.UnbanEach([]ban.ID{id})
 	return err == nil && each[0].Found, err
 }
 
 // Unbanned is what became of one address.
 type Unbanned struct {
-	Found bool         // it was banned
-	By    netip.Prefix // the banned network that shuts it out all the same; not valid: none does
+	Found bool   // it was banned
+	By    ban.ID // the banned network that shuts it out all the same; not valid: none does
 	// Inside is how many bans there still are in a network.
 	Inside int
 }
 
 // UnbanEach is Unban of several, in one go.
-func (j *Jail) UnbanEach(ids []netip.Prefix) (found []Unbanned, err error) {
+func (j *Jail) UnbanEach(ids []ban.ID) (found []Unbanned, err error) {
 	type unbanned struct {
 		Unbanned
-		also []netip.Prefix // where else to look
+		also []ban.ID // where else to look
 	}
 	done, err := command(j, func(j *Jail) ([]unbanned, error) {
 		out := make([]unbanned, len(ids))
@@ -233,7 +232,7 @@ func (j *Jail) UnbanEach(ids []netip.Prefix) (found []Unbanned, err error) {
 			if wider, ok := j.bans.Covering(id); ok {
 				out[i].By = wider.ID
 			}
-			if !id.IsSingleIP() {
+			if id.IsNetwork() {
 				out[i].Inside = j.bans.CountInside(id)
 			}
 		}
@@ -279,22 +278,25 @@ func (j *Jail) UnbanEach(ids []netip.Prefix) (found []Unbanned, err error) {
 }
 
 // lift takes what no list knows of out of the kernel.
-func (j *Jail) lift(id netip.Prefix) bool {
-	was, err := j.deps.Firewall.Lift(j.Configured.Name, id)
+func (j *Jail) lift(id ban.ID) bool {
+	if id.IsName() {
+		return false
+	}
+	was, err := j.deps.Firewall.Lift(j.Configured.Name, id.Prefix())
 	if err != nil {
 		j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", j.Configured.Name, err))
 	}
 	if was {
-		j.notice("Unban %s", ban.Name(id))
+		j.notice("Unban %s", ban.Told(id))
 	}
 	return was
 }
 
 // unban takes a ban off the list. If there is none, also are those that the kernel may
 // have all the same.
-func (j *Jail) unban(id netip.Prefix) (found bool, also []netip.Prefix) {
+func (j *Jail) unban(id ban.ID) (found bool, also []ban.ID) {
 	if _, ok := j.bans.Get(id); !ok {
-		for _, wider := range []netip.Prefix{j.widened(id), j.aggregated(id)} {
+		for _, wider := range []ban.ID{j.widened(id), j.aggregated(id)} {
 			if _, ok := j.bans.Get(wider); ok {
 				id = wider
 			}
@@ -306,7 +308,7 @@ func (j *Jail) unban(id netip.Prefix) (found bool, also []netip.Prefix) {
 	b, found := j.bans.Remove(id)
 	j.liftedByHand(id)
 	if !found {
-		if also = []netip.Prefix{id}; j.widened(id) != id {
+		if also = []ban.ID{id}; j.widened(id) != id {
 			also = append(also, j.widened(id))
 		}
 		for _, id := range also {
@@ -316,8 +318,8 @@ func (j *Jail) unban(id netip.Prefix) (found bool, also []netip.Prefix) {
 		return false, also
 	}
 	j.lifted(b)
-	j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, ID: id, Remove: true})
-	j.notice("Unban %s", ban.Name(id))
+	j.enforced(change{ID: id, Remove: true})
+	j.notice("Unban %s", ban.Told(id))
 	j.actions.Unban(ban.Name(id))
 	return true, nil
 }
@@ -343,7 +345,7 @@ func (j *Jail) UnbanAll() (n int, err error) {
 		j.allLifted()
 		j.push()
 		for _, b := range all {
-			j.notice("Unban %s", ban.Name(b.ID))
+			j.notice("Unban %s", ban.Told(b.ID))
 		}
 		j.tellFlush(len(all))
 		return len(all), nil

@@ -2,7 +2,6 @@ package jail
 
 import (
 	"fmt"
-	"net/netip"
 	"reflect"
 	"slices"
 
@@ -74,7 +73,7 @@ func (j *Jail) Change(f func(*config.Jail) error) error {
 				return none, err
 			}
 			if j.history == nil {
-				j.history = map[netip.Prefix]past{}
+				j.history = map[ban.ID]past{}
 			}
 		}
 		if compiled != j.filter {
@@ -116,19 +115,19 @@ func (j *Jail) Expressions() (Expressions, error) {
 
 // Attempt counts failures by hand, one for each line, or one without lines, and none of
 // whom is ignored.
-func (j *Jail) Attempt(id netip.Prefix, lines []string) (counts bool, err error) {
+func (j *Jail) Attempt(id ban.ID, lines []string) (counts bool, err error) {
 	return command(j, func(j *Jail) (bool, error) {
-		if why := j.view.Rules().Why(id); why.Some() {
-			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Name(id), why.Log()))
+		if why := j.why(id); why.Some() {
+			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Told(id), why.Log()))
 			return false, nil
 		}
 		at := j.deps.Clock.Now()
-		j.log.Info(fmt.Sprintf("[%s] Attempt %s - %s", j.Config.Name, ban.Name(id), wall(j.deps.Clock.ToWall(at))))
+		j.log.Info(fmt.Sprintf("[%s] Attempt %s - %s", j.Config.Name, ban.Told(id), wall(j.deps.Clock.ToWall(at))))
 		if len(lines) == 0 {
 			j.consider(found{id: id, at: at})
 		}
 		for _, l := range lines {
-			j.consider(found{id: id, at: at, failure: filter.Failure{Addr: id, Lines: []filter.Line{{After: l}}}})
+			j.consider(found{id: id, at: at, failure: filter.Failure{Addr: id.Prefix(), Lines: []filter.Line{{After: l}}}})
 		}
 		return true, nil
 	})

@@ -3,14 +3,12 @@ package jail
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
-	"bailiff/pkg/firewall"
 	"bailiff/pkg/resolve"
 	"bailiff/pkg/store"
 )
@@ -46,7 +44,7 @@ func Prepare(c *config.Jail, deps Deps) (*Prepared, error) {
 		if j.growth, err = c.Increase.Compile(); err != nil {
 			return nil, err
 		}
-		j.history = map[netip.Prefix]past{}
+		j.history = map[ban.ID]past{}
 	}
 	kernel := deps.Firewall
 	if c.Unenforced {
@@ -137,7 +135,7 @@ func (p *Prepared) Start(before Carry) *Jail {
 func (j *Jail) tellOfBans(again bool) {
 	for _, b := range j.bans.All() {
 		if again {
-			j.notice("Restore Ban %s", ban.Name(b.ID))
+			j.notice("Restore Ban %s", ban.Told(b.ID))
 		}
 		if t := j.restoredTicket(b); t != nil {
 			t.Restored = true // whoever tells people of bans told them, or was not asked to
@@ -167,20 +165,20 @@ func (j *Jail) unenforce(kernel Firewall) {
 func (j *Jail) takeOver(state store.State, before Carry) {
 	now := j.deps.Clock.Now()
 	known := before.Bans
-	var restored, ended []netip.Prefix // ended: since bantime is shorter now
+	var restored, ended []ban.ID // ended: since bantime is shorter now
 	if before.left == nil {
 		for _, b := range state.Bans {
 			known = append(known, b)
 			restored = append(restored, b.ID)
 		}
 	}
-	changes := make([]firewall.Change, 0, len(known))
-	restored = slices.DeleteFunc(restored, func(id netip.Prefix) bool { return j.ignored(id) != "" })
+	changes := make([]change, 0, len(known))
+	restored = slices.DeleteFunc(restored, func(id ban.ID) bool { return j.ignored(id) != "" })
 	for _, b := range known {
 		if reason := j.ignored(b.ID); reason != "" && !b.Forced {
-			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: its ban is lifted", j.Config.Name, ban.Name(b.ID), reason))
+			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: its ban is lifted", j.Config.Name, ban.Told(b.ID), reason))
 			j.lifted(b)
-			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Remove: true})
+			changes = append(changes, change{ID: b.ID, Remove: true})
 			continue
 		}
 		was := b.End
@@ -193,9 +191,9 @@ func (j *Jail) takeOver(state store.State, before Carry) {
 		switch {
 		case b.Permanent() || b.End.After(now):
 			j.bans.Add(b)
-			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Left: b.Left(now), Replace: shorter})
+			changes = append(changes, change{ID: b.ID, Left: b.Left(now), Replace: shorter})
 		case shorter: // the kernel would hold it for as long as bantime was
-			changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: b.ID, Remove: true})
+			changes = append(changes, change{ID: b.ID, Remove: true})
 			ended = append(ended, b.ID)
 		}
 	}
@@ -204,32 +202,32 @@ func (j *Jail) takeOver(state store.State, before Carry) {
 		if err != nil { // it is compared once more, and then adopted
 			j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] what the kernel holds is not known yet: %v", j.Config.Name, err))
 		}
-		inKernel := map[netip.Prefix]bool{}
+		inKernel := map[ban.ID]bool{}
 		for _, e := range held {
-			inKernel[e.ID] = true
-			if _, ok := j.bans.Get(e.ID); ok {
+			inKernel[ban.Of(e.ID)] = true
+			if _, ok := j.bans.Get(ban.Of(e.ID)); ok {
 				continue
 			}
 			// Of what has a timeout, the kernel is our only memory.
 			if reason := j.unwanted(e, e.Left == 0); reason != "" {
-				j.tookOut(e.ID, reason)
-				changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: e.ID, Remove: true})
+				j.tookOut(ban.Of(e.ID), reason)
+				changes = append(changes, change{ID: ban.Of(e.ID), Remove: true})
 				continue
 			}
 			b := j.adopt(e, now)
 			if b.Permanent() != (e.Left == 0) {
-				changes = append(changes, firewall.Change{Jail: j.Config.Name, ID: e.ID, Left: b.Left(now), Replace: true})
+				changes = append(changes, change{ID: ban.Of(e.ID), Left: b.Left(now), Replace: true})
 			}
 			restored = append(restored, b.ID)
 		}
-		changes = slices.DeleteFunc(changes, func(c firewall.Change) bool { return inKernel[c.ID] && !c.Remove && !c.Replace })
+		changes = slices.DeleteFunc(changes, func(c change) bool { return inKernel[c.ID] && !c.Remove && !c.Replace })
 	}
-	j.deps.Firewall.Push(changes...)
+	j.enforced(changes...)
 	for _, id := range ended {
-		j.notice("Unban %s", ban.Name(id))
+		j.notice("Unban %s", ban.Told(id))
 	}
 	for _, id := range restored { // only now: the kernel comes first
-		j.notice("Restore Ban %s", ban.Name(id))
+		j.notice("Restore Ban %s", ban.Told(id))
 		if b, ok := j.bans.Get(id); ok {
 			j.actions.Ban(j.restoredTicket(b))
 		}

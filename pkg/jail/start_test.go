@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bailiff/pkg/action"
+	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/firewall"
@@ -155,7 +156,7 @@ func TestLiftedStaysLifted(t *testing.T) {
 			}
 		})
 		if with {
-			if added, err := l.jail.Ban(id, false); !added || err != nil {
+			if added, err := l.jail.Ban(ban.Of(id), false); !added || err != nil {
 				t.Fatal(added, err)
 			}
 			b, _ := ask(l.jail, time.Minute, func(j *Jail) (b []store.State) {
@@ -165,7 +166,7 @@ func TestLiftedStaysLifted(t *testing.T) {
 			db.state.Bans = b[0].Bans
 			db.mu.Unlock()
 		}
-		if found, err := l.jail.Unban(id); !found || err != nil {
+		if found, err := l.jail.Unban(ban.Of(id)); !found || err != nil {
 			t.Fatal(with, found, err)
 		}
 		changed := *l.jail.Configured

@@ -1,9 +1,9 @@
 package jail
 
 import (
-	"net/netip"
 	"time"
 
+	"bailiff/pkg/ban"
 	"bailiff/pkg/clock"
 	"bailiff/pkg/filter"
 )
@@ -22,7 +22,7 @@ const (
 
 // found is a failure on its way to be counted.
 type found struct {
-	id      netip.Prefix
+	id      ban.ID
 	at      time.Time // steady
 	catchUp bool
 	failure filter.Failure
@@ -92,6 +92,7 @@ func (l *waitlist[K]) add(key K, q found, perKey int) (w *waiting[K], over []fou
 
 // sizeOf is about how many bytes a failure holds.
 func sizeOf(f *filter.Failure) (n int) {
+	n = len(f.ID)
 	for _, lines := range [][]filter.Line{f.Lines, f.NofailLines} {
 		for _, l := range lines {
 			n += len(l.Before) + len(l.Date) + len(l.After)

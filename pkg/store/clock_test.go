@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"path/filepath"
 	"testing"
 	"time"
@@ -54,14 +53,14 @@ func (h *held) write(d *Delta) {
 	}
 }
 
-var who = netip.MustParsePrefix("192.0.2.7/32")
+var who = p("192.0.2.7/32")
 
 func (h *held) ban(lasts time.Duration) {
 	h.t.Helper()
 	now := h.m.Now()
 	h.write(&Delta{
 		Events:   []Event{{Ban: ban.Ban{ID: who, Start: now, End: now.Add(lasts)}}},
-		Failures: map[netip.Prefix][]time.Time{netip.MustParsePrefix("192.0.2.8/32"): {now.Add(-time.Minute), now.Add(-30 * time.Second)}},
+		Failures: map[ban.ID][]time.Time{p("192.0.2.8/32"): {now.Add(-time.Minute), now.Add(-30 * time.Second)}},
 	})
 }
 
@@ -124,7 +123,7 @@ func TestStepWhileOpen(t *testing.T) {
 			t.Errorf("step %v: ends at %v, want %v", step, got, want)
 		}
 		// What is written now stands beside it.
-		h.write(&Delta{Failures: map[netip.Prefix][]time.Time{netip.MustParsePrefix("192.0.2.9/32"): {h.m.Now()}}})
+		h.write(&Delta{Failures: map[ban.ID][]time.Time{p("192.0.2.9/32"): {h.m.Now()}}})
 		if got := h.left(); got != want+"failure 0s " {
 			t.Errorf("step %v, another failure: %s", step, got)
 		}

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 
@@ -29,7 +28,7 @@ type Event struct {
 type Delta struct {
 	Jail     string
 	Events   []Event
-	Failures map[netip.Prefix][]time.Time
+	Failures map[ban.ID][]time.Time
 	Logs     map[LogKey]Position
 
 	// AllBans: the bans in force are Bans, and then Events.
@@ -46,13 +45,13 @@ type Delta struct {
 
 // Window is the failures of many addresses, in little memory.
 type Window struct {
-	ids   []netip.Prefix
+	ids   []ban.ID
 	ends  []int // of an address's in times
 	times []int64
 }
 
 // Add adds the failures of an address, in microseconds since 1970, ascending.
-func (w *Window) Add(id netip.Prefix, times ...int64) {
+func (w *Window) Add(id ban.ID, times ...int64) {
 	w.times = append(w.times, times...)
 	w.ids, w.ends = append(w.ids, id), append(w.ends, len(w.times))
 }
@@ -63,7 +62,7 @@ func (w *Window) Grow(n int) {
 }
 
 // each calls f with the failures of each address, which are valid until it returns.
-func (w *Window) each(f func(id netip.Prefix, times []time.Time) error) error {
+func (w *Window) each(f func(id ban.ID, times []time.Time) error) error {
 	var list []time.Time
 	from := 0
 	for i, id := range w.ids {
@@ -144,7 +143,7 @@ func (d *Delta) merge(later *Delta) (dropped bool) {
 		d.AllFailures, d.Window, d.Failures = true, later.Window, nil
 	}
 	if d.Failures == nil {
-		d.Failures = map[netip.Prefix][]time.Time{}
+		d.Failures = map[ban.ID][]time.Time{}
 	}
 	for id, times := range later.Failures {
 		d.Failures[id] = times

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -230,7 +229,7 @@ func TestRenewed(t *testing.T) {
 			if err := s.Write([]*Delta{all("web", noon)}); err != nil {
 				t.Fatal(err)
 			}
-			if err := s.Write([]*Delta{CheckDelta(), {Jail: "web", Failures: map[netip.Prefix][]time.Time{p("192.0.2.2"): {noon}}}}); err != nil {
+			if err := s.Write([]*Delta{CheckDelta(), {Jail: "web", Failures: map[ban.ID][]time.Time{p("192.0.2.2"): {noon}}}}); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Close(); err != nil {

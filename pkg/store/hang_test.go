@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,7 +51,7 @@ func TestHangingDisk(t *testing.T) {
 	n := 0
 	next := func() *Delta {
 		n++
-		id := netip.MustParsePrefix(fmt.Sprintf("2001:db8::%x/128", n))
+		id := p(fmt.Sprintf("2001:db8::%x/128", n))
 		return &Delta{Jail: "web", Events: []Event{{Ban: ban.Ban{ID: id, Start: noon, End: noon.Add(time.Hour)}}}}
 	}
 	known := func(s *Store) int {

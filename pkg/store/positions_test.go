@@ -2,7 +2,6 @@ package store
 
 import (
 	"fmt"
-	"net/netip"
 	"path/filepath"
 	"testing"
 	"time"
@@ -19,7 +18,7 @@ func TestHadByFail2ban(t *testing.T) {
 		t.Helper()
 		if err := s.Write([]*Delta{{
 			Jail:     "web",
-			Failures: map[netip.Prefix][]time.Time{p("192.0.2.1"): {now.Add(-time.Minute)}, p("192.0.2.2"): {now.Add(-time.Minute), now.Add(-time.Second)}, p("192.0.2.3"): {now}},
+			Failures: map[ban.ID][]time.Time{p("192.0.2.1"): {now.Add(-time.Minute)}, p("192.0.2.2"): {now.Add(-time.Minute), now.Add(-time.Second)}, p("192.0.2.3"): {now}},
 			Logs: map[LogKey]Position{
 				{Path: "a.log", Dev: 1, Inode: 1}: {Path: "a.log", Dev: 1, Inode: 1, FirstLine: "aa", Offset: 20, Before: "x", Born: 1},
 				{Path: "a.log", Dev: 1, Inode: 2}: {Path: "a.log", Dev: 1, Inode: 2, FirstLine: "bb", Offset: 5, Before: "y", Born: 2},

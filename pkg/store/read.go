@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -88,9 +87,10 @@ func (st *State) bans(db *sql.Tx, jail string, now time.Time, offset time.Durati
 			st.passOver("bans", "of %v from %v for %v, the %v-th", ip, began, bantime, bancount)
 			continue
 		}
-		id := filter.ParseID(name, cidr(name))
+		id := idOf(name)
 		if !id.IsValid() {
-			continue // an id of fail2ban's that is no address
+			st.passOver("bans", "%v", ip)
+			continue
 		}
 		b := ban.Ban{ID: id, Start: time.Unix(int64(math.Floor(at)), 0).Add(-offset), Count: int(min(max(count, 0), math.MaxInt32))}
 		switch {
@@ -130,11 +130,12 @@ func (st *State) passOver(what, format string, args ...any) {
 	}
 }
 
-func cidr(ip string) int {
-	if strings.Contains(ip, "/") {
-		return 0
+// idOf reads a column ip: what reads as an address or a network is one.
+func idOf(ip string) ban.ID {
+	if p := filter.ParseID(ip, 0); p.IsValid() {
+		return ban.Of(p)
 	}
-	return -1
+	return ban.Named(ip)
 }
 
 // failures reads those that were counted. since says that fail2ban had the database
@@ -154,7 +155,7 @@ func (st *State) failures(db *sql.Tx, jail string, offset time.Duration, since b
 			st.passOver("failures", "%v", err)
 			continue
 		}
-		f := Failures{ID: filter.ParseID(ip, cidr(ip))}
+		f := Failures{ID: idOf(ip)}
 		for _, t := range strings.Fields(times) {
 			if n, err := strconv.ParseInt(t, 10, 64); err == nil && (!since || !banned.Valid || n/1e9 >= banned.Int64) {
 				f.Times = append(f.Times, time.Unix(0, n).Add(-offset))
@@ -169,7 +170,7 @@ func (st *State) failures(db *sql.Tx, jail string, offset time.Duration, since b
 
 // BanCount returns how often an address was banned, in one jail or, with overall,
 // in all, and when the last of these bans began.
-func (s *Store) BanCount(jail string, id netip.Prefix, overall bool) (count int, last time.Time, err error) {
+func (s *Store) BanCount(jail string, id ban.ID, overall bool) (count int, last time.Time, err error) {
 	q, args := "SELECT CAST(bancount AS INTEGER), CAST(timeofban AS INTEGER) FROM bips WHERE ip = ? AND jail = ?", []any{ban.Name(id), jail}
 	if overall {
 		q, args = "SELECT CAST(coalesce(sum(bancount), 0) AS INTEGER), CAST(coalesce(max(timeofban), 0) AS INTEGER) FROM bips WHERE ip = ?", []any{ban.Name(id)}
@@ -192,7 +193,7 @@ func (s *Store) BanCount(jail string, id netip.Prefix, overall bool) (count int,
 // Merged returns what all bans of an address had, in one jail or, with overall, in
 // all: how many failures, and the last lines of the log that led to them, at most
 // so many. known is false if there was no ban.
-func (s *Store) Merged(jail string, id netip.Prefix, overall bool, mostLines int) (failures int, lines []string, last time.Time, known bool, err error) {
+func (s *Store) Merged(jail string, id ban.ID, overall bool, mostLines int) (failures int, lines []string, last time.Time, known bool, err error) {
 	q, args := "SELECT CAST(timeofban AS INTEGER), data FROM bans WHERE ip = ? AND jail = ? ORDER BY timeofban DESC, rowid DESC", []any{ban.Name(id), jail}
 	if overall {
 		q, args = "SELECT CAST(timeofban AS INTEGER), data FROM bans WHERE ip = ? ORDER BY timeofban DESC, rowid DESC", args[:1]
@@ -235,7 +236,7 @@ func (s *Store) Merged(jail string, id netip.Prefix, overall bool, mostLines int
 
 // Captures returns what the filter captured for the last ban of an address in a jail, by
 // name; nil if nothing is known.
-func (s *Store) Captures(jail string, id netip.Prefix) (map[string]string, error) {
+func (s *Store) Captures(jail string, id ban.ID) (map[string]string, error) {
 	db, release := s.handle()
 	defer release()
 	var data []byte

@@ -13,7 +13,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -103,7 +102,7 @@ type State struct {
 
 // Failures are those of one address within the window.
 type Failures struct {
-	ID    netip.Prefix
+	ID    ban.ID
 	Times []time.Time // ascending; empty: forgotten
 }
 
@@ -482,7 +481,7 @@ func (w *writer) allBans(d *Delta) error {
 }
 
 // failures writes those of one address, or that there are none any more.
-func (w *writer) failures(jail string, id netip.Prefix, times []time.Time) error {
+func (w *writer) failures(jail string, id ban.ID, times []time.Time) error {
 	if len(times) == 0 {
 		return w.exec("DELETE FROM bailiff_failures WHERE jail = ? AND ip = ?", jail, ban.Name(id))
 	}
@@ -541,7 +540,7 @@ func (w *writer) delta(d *Delta) error {
 		if err := w.clear("bailiff_failures", d.Jail); err != nil {
 			return err
 		}
-		if err := d.Window.each(func(id netip.Prefix, times []time.Time) error { return w.failures(d.Jail, id, times) }); err != nil {
+		if err := d.Window.each(func(id ban.ID, times []time.Time) error { return w.failures(d.Jail, id, times) }); err != nil {
 			return err
 		}
 	}

@@ -31,12 +31,14 @@ func open(t *testing.T, path string) *Store {
 	return s
 }
 
-func p(s string) netip.Prefix {
-	if !strings.Contains(s, "/") {
-		a := netip.MustParseAddr(s)
-		return netip.PrefixFrom(a, a.BitLen())
+func p(s string) ban.ID {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return ban.Of(netip.PrefixFrom(a, a.BitLen()))
 	}
-	return netip.MustParsePrefix(s)
+	if n, err := netip.ParsePrefix(s); err == nil {
+		return ban.Of(n)
+	}
+	return ban.Named(s)
 }
 
 func (st State) String() string {
@@ -71,15 +73,16 @@ func TestKeeps(t *testing.T) {
 			{Ban: ban.Ban{ID: p("192.0.2.7"), Start: now, End: now.Add(time.Hour)}, Matches: []string{"a line"}},
 			{Ban: ban.Ban{ID: p("192.0.2.8"), Start: now, End: now.Add(time.Hour)}},
 			{Ban: ban.Ban{ID: p("2001:db8::/64"), Start: now, Count: 4}},
+			{Ban: ban.Ban{ID: p("session 'x', no. 4"), Start: now, End: now.Add(time.Hour)}},
 			{Ban: ban.Ban{ID: p("192.0.2.9"), Start: now.Add(-time.Hour), End: now.Add(-time.Minute)}},
 		},
-		Failures: map[netip.Prefix][]time.Time{p("192.0.2.1"): {now, now.Add(time.Second)}, p("192.0.2.2"): {now}},
+		Failures: map[ban.ID][]time.Time{p("192.0.2.1"): {now, now.Add(time.Second)}, p("192.0.2.2"): {now}, p("kevin"): {now}},
 		Logs:     map[LogKey]Position{{"a.log", 1, 2}: {Path: "a.log", Dev: 1, Inode: 2, FirstLine: "ff", Offset: 10}, {"a.log", 1, 3}: {Path: "a.log", Dev: 1, Inode: 3, FirstLine: "fe", Offset: 4}},
 	}
 	later := &Delta{
 		Jail:     "web",
 		Events:   []Event{{Ban: ban.Ban{ID: p("192.0.2.8")}, Lifted: true}},
-		Failures: map[netip.Prefix][]time.Time{p("192.0.2.2"): nil},
+		Failures: map[ban.ID][]time.Time{p("192.0.2.2"): nil},
 		Logs:     map[LogKey]Position{{"a.log", 1, 2}: {Path: "a.log", Dev: 1, Inode: 2, FirstLine: "ff", Offset: 20}, {"a.log", 1, 3}: {Path: "a.log", Dev: 1, Inode: 3, Gone: true}},
 	}
 	if err := s.Write([]*Delta{first}); err != nil {
@@ -97,7 +100,7 @@ func TestKeeps(t *testing.T) {
 	if err != nil || st.New {
 		t.Fatal(st, err)
 	}
-	want := "ban 192.0.2.7 2026-01-31T13:00:00Z count 1; ban 2001:db8::/64 for ever count 4; failures 192.0.2.1 2; log a.log 1/2 ff 20"
+	want := "ban 192.0.2.7 2026-01-31T13:00:00Z count 1; ban 2001:db8::/64 for ever count 4; ban session 'x', no. 4 2026-01-31T13:00:00Z count 1; failures 192.0.2.1 2; failures kevin 1; log a.log 1/2 ff 20"
 	if st.String() != want {
 		t.Errorf("got  %s\nwant %s", st, want)
 	}
@@ -114,7 +117,7 @@ func TestKeeps(t *testing.T) {
 		t.Fatal(err)
 	}
 	var bans, bips int
-	if err := s.db.QueryRow("SELECT (SELECT count(*) FROM bans), (SELECT count(*) FROM bips)").Scan(&bans, &bips); err != nil || bans != 1 || bips != 4 {
+	if err := s.db.QueryRow("SELECT (SELECT count(*) FROM bans), (SELECT count(*) FROM bips)").Scan(&bans, &bips); err != nil || bans != 1 || bips != 5 {
 		t.Errorf("after a day: %d bans, %d bips, %v", bans, bips, err)
 	}
 	if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != 0o600 {
@@ -320,7 +323,7 @@ func BenchmarkWrite(b *testing.B) {
 				for range n {
 					i++
 					a := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-					d.Events = append(d.Events, Event{Ban: ban.Ban{ID: netip.PrefixFrom(a, 32), Start: time.Unix(1, 0), End: time.Unix(1e10, 0)}})
+					d.Events = append(d.Events, Event{Ban: ban.Ban{ID: ban.Of(netip.PrefixFrom(a, 32)), Start: time.Unix(1, 0), End: time.Unix(1e10, 0)}})
 				}
 				if err := s.Write([]*Delta{d}); err != nil {
 					b.Fatal(err)
