@@ -31,9 +31,10 @@ func (f *follower) emptied(r *lineReader) bool {
 		unread = max(0, f.look.most.Swap(0)-r.offset)
 	}
 	f.src.emptied(p)
-	if yes, at, known := was.repeated(r.file, size); yes && known {
+	if yes, behind, known := was.repeated(r.file, size); yes && known {
 		r.rewind()
-		r.offset, r.until = at, size
+		r.goTo(behind)
+		r.until = size
 		r.was, r.wasAt = was, time.Now() // it may not be at its end yet
 		f.goesOn(r)
 		return true

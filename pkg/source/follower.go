@@ -375,15 +375,14 @@ func (f *follower) rewritten(r, before *lineReader, size int64) bool {
 // repeats looks whether a file holds what was read elsewhere. sure says that it can't be
 // a log that repeats itself: then what was read is not read again.
 func (f *follower) repeats(r *lineReader, was *memory, size int64, sure bool) bool {
-	yes, at, known := was.repeated(r.file, size)
+	yes, behind, known := was.repeated(r.file, size)
 	if !yes {
 		return false
 	}
 	r.until = size
-	if known && sure && at >= r.offset {
-		r.offset = at
-		r.recall()
-		f.note(Event{Text: fmt.Sprintf("file was rewritten: going on at byte %d, behind what was read of it", at)})
+	if known && sure && behind.at >= r.offset {
+		r.goTo(behind)
+		f.note(Event{Text: fmt.Sprintf("file was rewritten: going on at byte %d, behind what was read of it", r.offset)})
 		return true
 	}
 	f.note(Event{Text: "it begins or ends as the file before it did: its lines count as old as they say"})
@@ -477,12 +476,13 @@ func (f *follower) skips(r *lineReader, was *memory) bool {
 	if err != nil {
 		return false
 	}
-	yes, at, known := was.repeated(r.file, fi.Size())
+	yes, behind, known := was.repeated(r.file, fi.Size())
 	if !yes || !known {
 		return false
 	}
 	r.rewind()
-	r.offset, r.until, r.anew = at, fi.Size(), true
+	r.goTo(behind)
+	r.until, r.anew = fi.Size(), true
 	r.was = was // it may not be at its end yet
 	f.goesOn(r)
 	return true
@@ -491,7 +491,6 @@ func (f *follower) skips(r *lineReader, was *memory) bool {
 // goesOn tells where reading goes on in a file that was written anew in its place: what
 // stands where it was is something else now.
 func (f *follower) goesOn(r *lineReader) {
-	r.recall()
 	f.note(Event{Text: fmt.Sprintf("file was rewritten: going on at byte %d, behind what was read of it", r.offset)})
 	f.send(f.opened(r))
 }

@@ -86,6 +86,12 @@ func (r *lineReader) recall() {
 	r.head = r.head[:n]
 }
 
+// goTo goes on at a place that was looked at.
+func (r *lineReader) goTo(s spot) {
+	r.offset, r.head, r.past = s.at, bytes.Clone(s.head), bytes.Clone(s.past)
+	r.before = string(r.past[max(0, len(r.past)-tailSize):])
+}
+
 // close gives the file back.
 func (r *lineReader) close() {
 	if r.closed {

@@ -122,14 +122,22 @@ func (m *memory) last(line []byte) bool {
 	return a == whole || b != 0 && b == digits
 }
 
+// spot is a place in a file with what stands before it, and at the file's beginning, as
+// that was when it was looked at: it may be emptied at any moment.
+type spot struct {
+	at         int64
+	head, past []byte
+}
+
 // repeated reports whether a file repeats what was read. If known is true, what was
-// not read yet stands behind at.
-func (m *memory) repeated(file io.ReaderAt, size int64) (yes bool, at int64, known bool) {
+// not read yet stands behind a place.
+func (m *memory) repeated(file io.ReaderAt, size int64) (yes bool, behind spot, known bool) {
 	head := make([]byte, min(size, compareSize))
 	n, _ := file.ReadAt(head, 0)
-	lines := wholeLines(head[:n], true)
+	head = head[:n]
+	lines := wholeLines(head, true)
 	if len(lines) == 0 {
-		return false, 0, false
+		return false, spot{}, false
 	}
 	from := max(0, size-mapSize)
 	tail := make([]byte, size-from)
@@ -137,10 +145,10 @@ func (m *memory) repeated(file io.ReaderAt, size int64) (yes bool, at int64, kno
 	end := wholeLines(tail[:n], from == 0)
 	begins, unchanged := m.begins(lines[:min(len(lines), sampled)])
 	if !begins && !m.ends(end[max(0, len(end)-sampled):]) {
-		return false, 0, false
+		return false, spot{}, false
 	}
 	if !begins || unchanged < 3 || size < m.offset/2 {
-		return true, 0, false
+		return true, spot{}, false
 	}
 	// Behind the last line that was read. Where several look like it, it is the one before
 	// which stands what stood before it; if that holds of several, too, it may have been
@@ -168,10 +176,11 @@ func (m *memory) repeated(file io.ReaderAt, size int64) (yes bool, at int64, kno
 			for _, line := range end[places[0]+1:] {
 				at -= int64(len(line)) + 1
 			}
-			return true, at, true
+			past := tail[max(0, at-from-pastSize) : at-from]
+			return true, spot{at, head[:min(at, int64(len(head)), pastSize)], past}, true
 		}
 	}
-	return true, 0, false
+	return true, spot{}, false
 }
 
 // print is by what a line is known again.

@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -92,36 +93,42 @@ func TestLoadBesideWrites(t *testing.T) {
 		p := Position{Path: "/a.log", Dev: 1, Inode: 2, FirstLine: "x", Offset: n, Before: "y"}
 		return &Delta{Jail: "app", Logs: map[LogKey]Position{{Path: p.Path, Dev: 1, Inode: 2}: p}}
 	}
-	const writes = 300
-	done := make(chan error)
+	const writes = 600
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		for n := range int64(writes) {
 			if err := s.Write([]*Delta{at(n + 1)}); err != nil {
-				done <- err
+				t.Error(err)
 				return
 			}
 		}
-		done <- nil
 	}()
-	for {
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Fatal(err)
+	var loads sync.WaitGroup
+	for range 4 {
+		loads.Go(func() {
+			for {
+				st, err := s.Load("app", time.Now())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if len(st.Logs) > 0 && st.Logs[0].Inode == 0 {
+					t.Errorf("a position of ours is taken for fail2ban's: %+v", st.Logs)
+					return
+				}
+				select {
+				case <-done:
+					return
+				default:
+				}
 			}
-			st, err := s.Load("app", time.Now())
-			if err != nil || len(st.Logs) != 1 || st.Logs[0].Offset != writes || st.Logs[0].Inode != 2 {
-				t.Errorf("%+v, %v", st.Logs, err)
-			}
-			return
-		default:
-			st, err := s.Load("app", time.Now())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(st.Logs) > 0 && st.Logs[0].Inode == 0 {
-				t.Fatalf("a position of ours is taken for fail2ban's: %+v", st.Logs)
-			}
-		}
+		})
+	}
+	loads.Wait()
+	<-done
+	st, err := s.Load("app", time.Now())
+	if err != nil || len(st.Logs) != 1 || st.Logs[0].Offset != writes || st.Logs[0].Inode != 2 {
+		t.Errorf("%+v, %v", st.Logs, err)
 	}
 }
