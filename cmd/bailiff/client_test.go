@@ -63,7 +63,7 @@ func newSide(t *testing.T, lab *netlab.Lab, name string, f2b references.Fail2ban
 	}
 	for file, text := range map[string]string{
 		"etc/jail.local":        fmt.Sprintf(clientJails, s.dir),
-		"etc/fail2ban.local":    fmt.Sprintf("[Definition]\nlogtarget = %[1]s/f2b.log\ndbfile = %[1]s/f2b.sqlite3\nsocket = %[1]s/f2b.sock\npidfile = %[1]s/f2b.pid\nallowipv6 = auto\n", s.dir),
+		"etc/fail2ban.local":    fmt.Sprintf("[Definition]\nlogtarget = %[1]s/f2b.log\ndbfile = %[1]s/f2b.sqlite3\nsocket = %[1]s/f2b.sock\npidfile = %[1]s/f2b.pid\nallowipv6 = auto\n[Thread]\nstacksize = 64\n", s.dir),
 		"etc/filter.d/web.conf": "[Definition]\nfailregex = ^ failed <HOST>$\n            ^ refused <ADDR>$\nignoreregex = ignored\ndatepattern = ^%%Y-%%m-%%d %%H:%%M:%%S\n",
 		"auth.log":              "", "web.log": "",
 	} {
@@ -197,7 +197,7 @@ func TestClients(t *testing.T) {
 		"get sshd prefregex", "get sshd datepattern", "get sshd logpath", "get web logpath", "get sshd logencoding", "get sshd journalmatch",
 		"get sshd actions", "get sshd banip", "get sshd banned", "get sshd banned 192.0.2.7 192.0.2.8", "get sshd banned 192.0.2.7",
 		"get sshd ignorecommand", "get sshd logtimezone", "get sshd bantime.increment",
-		"get nosuch maxretry", "set sshd maxretry many", "bogus", "get", "get sshd", "set sshd", "get sshd bogus", "set sshd bogus 1", "unban", "set nosuch maxretry 1",
+		"set thread 5", "get nosuch maxretry", "set sshd maxretry many", "bogus", "get", "get sshd", "set sshd", "get sshd bogus", "set sshd bogus 1", "unban", "set nosuch maxretry 1",
 		"set sshd delfailregex 999", "set sshd unbanip 192.0.2.77", "set sshd unbanip --report-absent 192.0.2.77", "unban 192.0.2.77", "reload nosuch",
 	} {
 		step(strings.Fields(q)...)
@@ -263,6 +263,9 @@ func TestClients(t *testing.T) {
 	logs("set", "web", "dellogpath", "@D@/nobody.log")
 	change("flushlogs")
 	change("reload")
+	if out, code := ours.ask(false, "reload"); out != "OK\n" || code != 0 { // with a dict in its stream
+		t.Errorf("reload by fail2ban's client: %d, %s", code, out)
+	}
 	if out, code := theirs.ask(true, "reload"); out != "OK\n" || code != 0 {
 		t.Errorf("our client reloads fail2ban's server: exit %d, %s", code, out)
 	}

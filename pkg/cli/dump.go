@@ -3,6 +3,8 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/config/fail2ban"
@@ -58,6 +60,12 @@ func wireCommand(c []any) []any {
 				data = []byte("{}")
 			}
 			out[i] = string(data)
+		case map[string]int:
+			dict := control.Dict{Values: map[string]any{}}
+			for _, name := range slices.Sorted(maps.Keys(v)) {
+				dict.Keys, dict.Values[name] = append(dict.Keys, name), v[name]
+			}
+			out[i] = dict
 		default:
 			out[i] = v
 		}

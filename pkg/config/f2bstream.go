@@ -30,6 +30,13 @@ var serverOptions = []struct{ name, fallback string }{
 func Fail2banCommands(t *fail2ban.Tree, only string) [][]any {
 	var out [][]any
 	if only == "" {
+		if t.Server != nil {
+			if s, err := t.Server.Get("Thread", "stacksize", nil); err == nil {
+				if n, err := strconv.Atoi(strings.TrimSpace(s)); err == nil {
+					out = append(out, []any{"set", "thread", map[string]int{"stacksize": n}})
+				}
+			}
+		}
 		for _, o := range serverOptions {
 			value := o.fallback
 			if t.Server != nil {

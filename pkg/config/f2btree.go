@@ -87,6 +87,9 @@ func (l *loader) treeServer(server *fail2ban.Config) {
 	}
 	if s, err := server.Get("Thread", "stacksize", nil); err == nil { // told, and without effect
 		v, _ := server.Raw("Thread", "stacksize", nil)
+		if err := CheckStackSize(s); err != nil {
+			l.cfg.Warnings = append(l.cfg.Warnings, &Error{v.File, v.Line, err.Error()})
+		}
 		l.cfg.Settings = append(l.cfg.Settings, Setting{"thread.stacksize", s, v.File, v.Line})
 	}
 	l.treeDatabase(get, fail)

@@ -250,3 +250,12 @@ func ParseLogLevel(s string) (string, error) {
 	}
 	return level, nil
 }
+
+// CheckStackSize says what is wrong with the stacksize of fail2ban's [Thread], which is of
+// Python's threads and has no effect here.
+func CheckStackSize(text string) error {
+	if n, err := strconv.Atoi(strings.TrimSpace(text)); err != nil || n != 0 && n < 32 || n > 1<<40 {
+		return fmt.Errorf("stacksize %q: want 0, or KiB from 32 on (fail2ban's threads have it; it has no effect here)", text)
+	}
+	return nil
+}

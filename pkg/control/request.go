@@ -33,6 +33,7 @@ const (
 	aText
 	aList
 	aTuple
+	aDict // its items are keys and values in turn
 )
 
 // Text is the word as Python's str() has it; empty for a list.
@@ -41,14 +42,17 @@ func (w *Word) Text() string { return w.text }
 // IsNumber says that this is a number.
 func (w *Word) IsNumber() bool { return w.kind == anInt || w.kind == aFloat }
 
-// IsList says that this is a list or a tuple of words.
-func (w *Word) IsList() bool { return w.kind == aList || w.kind == aTuple }
+// IsList says that this is a list, a tuple or a dict of words.
+func (w *Word) IsList() bool { return w.kind == aList || w.kind == aTuple || w.kind == aDict }
 
-// Items are the words of a list.
+// IsDict says that this is a dict.
+func (w *Word) IsDict() bool { return w.kind == aDict }
+
+// Items are the words of a list; of a dict, its keys and values in turn.
 func (w *Word) Items() []*Word { return w.items }
 
 // Value is the word as an answer can have it: nil, bool, int, float64, string, List
-// or Tuple. An integer beyond 64 bits is its text.
+// Tuple or Dict. An integer beyond 64 bits is its text.
 func (w *Word) Value() any {
 	switch w.kind {
 	case aNone:
@@ -65,6 +69,17 @@ func (w *Word) Value() any {
 		return f
 	case aText:
 		return w.text
+	}
+	if w.kind == aDict {
+		out := Dict{Values: map[string]any{}}
+		for i := 0; i+1 < len(w.items); i += 2 {
+			key := w.items[i].text
+			if _, twice := out.Values[key]; !twice {
+				out.Keys = append(out.Keys, key)
+			}
+			out.Values[key] = w.items[i+1].Value()
+		}
+		return out
 	}
 	out := make([]any, len(w.items))
 	for i, x := range w.items {
@@ -107,12 +122,18 @@ func (w *Word) show(b *strings.Builder, most int) {
 		b.WriteByte('[')
 	case aTuple:
 		b.WriteByte('(')
+	case aDict:
+		b.WriteByte('{')
 	default:
 		b.WriteString(w.text)
 		return
 	}
 	for i, x := range w.items {
-		if i > 0 {
+		switch {
+		case i == 0:
+		case w.kind == aDict && i%2 == 1:
+			b.WriteString(": ")
+		default:
 			b.WriteString(", ")
 		}
 		if b.Len() > most {
@@ -123,6 +144,8 @@ func (w *Word) show(b *strings.Builder, most int) {
 	switch {
 	case w.kind == aList:
 		b.WriteByte(']')
+	case w.kind == aDict:
+		b.WriteByte('}')
 	case len(w.items) == 1:
 		b.WriteString(",)")
 	default:

@@ -24,6 +24,8 @@ type rule struct {
 	lists func(place int) bool
 }
 
+func at(place int) func(int) bool { return func(i int) bool { return i == place } }
+
 func from(place int) func(int) bool { return func(i int) bool { return i >= place } }
 
 // rules are the commands that the daemon knows. What is not in it is nobody's but the
@@ -34,7 +36,7 @@ var rules = map[string]rule{
 	"stats": {role: Reader}, "statistic": {role: Reader}, "statistics": {role: Reader},
 	"get":  {role: Reader, may: mayGet},
 	"echo": {role: Owner, lists: from(1)}, "server-status": {role: Owner}, "sleep": {role: Owner}, "flushlogs": {role: Owner},
-	"unban": {role: Owner}, "set": {role: Owner}, "multi-set": {role: Owner, lists: from(3)},
+	"unban": {role: Owner}, "set": {role: Owner, lists: at(2)}, "multi-set": {role: Owner, lists: from(3)},
 	"stop": {role: Owner}, "add": {role: Owner}, "start": {role: Owner},
 	"reload":        {role: Owner, lists: from(2)},
 	"server-stream": {role: Owner, lists: from(1)}, "config-error": {role: Owner, lists: from(1)},
@@ -70,7 +72,7 @@ func (r *Request) permit() error {
 	}
 	if known {
 		for i, w := range r.Words {
-			if w.IsList() && (k.lists == nil || !k.lists(i)) {
+			if w.IsList() && (k.lists == nil || !k.lists(i) || name == "set" && (!w.IsDict() || r.Words[1].text != "thread")) {
 				if r.Role < Owner {
 					return errAskOnly
 				}

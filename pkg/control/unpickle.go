@@ -48,6 +48,7 @@ var (
 	errNoList   = errors.New("it is no list")
 	errEmpty    = errors.New("it is empty")
 	errStack    = errors.New("it is no pickle: an instruction has nothing to work on")
+	errKey      = errors.New("it is no pickle of data: a list stands where a dict has a key")
 	errCut      = errors.New("it ends too early")
 	errFrame    = errors.New("a frame in it lies about its length")
 	errLength   = errors.New("a text in it lies about its length")
@@ -108,7 +109,7 @@ func readPickle(in io.ByteReader, l *limits) ([]*Word, error) {
 	}
 	top := u.stack[0]
 	switch {
-	case !top.IsList():
+	case !top.IsList() || top.IsDict():
 		return nil, errNoList
 	case len(top.items) == 0:
 		return nil, errEmpty
@@ -235,10 +236,23 @@ func (u *unpickler) container(k kind, items []*Word) error {
 	return u.push(&Word{kind: k, items: append(make([]*Word, 0, len(items)), items...)})
 }
 
-// lastList is the list on top of the stack.
-func (u *unpickler) lastList() (*Word, error) {
+// pairs says of what goes into a dict whether it is keys and values in turn.
+func pairs(items []*Word) error {
+	if len(items)%2 != 0 {
+		return errStack
+	}
+	for i := 0; i < len(items); i += 2 {
+		if items[i].IsList() {
+			return errKey
+		}
+	}
+	return nil
+}
+
+// last is the list, or dict, on top of the stack.
+func (u *unpickler) last(k kind) (*Word, error) {
 	n := len(u.stack)
-	if n <= u.least() || u.stack[n-1].kind != aList {
+	if n <= u.least() || u.stack[n-1].kind != k {
 		return nil, errStack
 	}
 	return u.stack[n-1], nil
@@ -316,13 +330,21 @@ func (u *unpickler) carryOut(op byte) error {
 		return u.push(&Word{kind: aList})
 	case ')':
 		return u.push(unit)
-	case 'l', 't': // LIST, TUPLE
+	case '}':
+		return u.push(&Word{kind: aDict})
+	case 'l', 't', 'd': // LIST, TUPLE, DICT
 		items, err := u.toMark()
 		if err != nil {
 			return err
 		}
-		if op == 'l' {
+		switch {
+		case op == 'l':
 			return u.container(aList, items)
+		case op == 'd':
+			if err := pairs(items); err != nil {
+				return err
+			}
+			return u.container(aDict, items)
 		}
 		return u.container(aTuple, items)
 	case 0x85, 0x86, 0x87: // TUPLE1 to TUPLE3
@@ -342,11 +364,31 @@ func (u *unpickler) carryOut(op byte) error {
 		if err != nil {
 			return err
 		}
-		list, err := u.lastList()
+		list, err := u.last(aList)
 		if err != nil {
 			return err
 		}
 		list.items = append(list.items, items...)
+		return nil
+	case 's', 'u': // SETITEM, SETITEMS
+		var items []*Word
+		var err error
+		if op == 's' {
+			items, err = u.pop(2)
+		} else {
+			items, err = u.toMark()
+		}
+		if err == nil {
+			err = pairs(items)
+		}
+		if err != nil {
+			return err
+		}
+		dict, err := u.last(aDict)
+		if err != nil {
+			return err
+		}
+		dict.items = append(dict.items, items...)
 		return nil
 	case 'p', 'q', 'r', 0x94, 'g', 'h', 'j':
 		return u.note(op)

@@ -87,6 +87,7 @@ type Daemon struct {
 	readers readers
 
 	syslogSocket string // empty: the usual one
+	stackSize    string // as `set thread` has it; empty: as it is configured
 
 	failures failureLog   // of readers' commands
 	finding  atomic.Int32 // searches through the files of lists that are under way

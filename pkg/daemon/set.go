@@ -27,6 +27,9 @@ func (d *Daemon) set(c *command) (any, error) {
 		if err := c.least(3); err != nil {
 			return nil, err
 		}
+		if name == "thread" {
+			return nil, d.setThread(c)
+		}
 		return d.setServer(name, c.word(2))
 	}
 	if err := c.least(3); err != nil {

@@ -44,8 +44,6 @@ func (d *Daemon) setServer(name, value string) (any, error) {
 		return value, nil
 	case "allowipv6": // nothing here depends on it
 		return value, nil
-	case "thread":
-		return control.Dict{Keys: []string{"stacksize"}, Values: map[string]any{"stacksize": 0}}, nil
 	case "dbfile":
 		if len(jails) > 0 {
 			return nil, pyError("RuntimeError", "Cannot change database when there are jails present")
@@ -143,10 +141,10 @@ func (d *Daemon) serverSetting(name string) (any, error) {
 			return "auto", nil
 		}
 		return d.syslogSocket, nil
-	case "thread": // of Python's: told as it is configured
-		size := 0
+	case "thread": // of Python's: told as it is configured, or was set
+		size, _ := strconv.Atoi(d.stackSize)
 		for _, s := range d.cfg.Settings {
-			if s.Name == "thread.stacksize" {
+			if s.Name == "thread.stacksize" && d.stackSize == "" {
 				size, _ = strconv.Atoi(strings.TrimSpace(s.Value))
 			}
 		}
@@ -173,4 +171,26 @@ func (d *Daemon) serverSetting(name string) (any, error) {
 		return seconds(d.cfg.Database.PurgeAge), nil
 	}
 	return nil, errNotServer
+}
+
+// setThread takes the stack size of Python's threads, which has no effect here: it is told
+// again to who asks.
+func (d *Daemon) setThread(c *command) error {
+	if c.of == nil || !c.of.Words[2].IsDict() {
+		return pyError("AttributeError", "'str' object has no attribute 'items'")
+	}
+	items := c.of.Words[2].Items()
+	for i := 0; i+1 < len(items); i += 2 {
+		if name := items[i].Text(); name != "stacksize" {
+			return pyError("KeyError", "unknown option "+control.ReprString(name))
+		}
+		text := strings.TrimSpace(items[i+1].Text())
+		if err := config.CheckStackSize(text); err != nil {
+			return pyError("ValueError", err.Error())
+		}
+		d.mu.Lock()
+		d.stackSize = text
+		d.mu.Unlock()
+	}
+	return nil
 }
