@@ -31,6 +31,9 @@ type network struct {
 	tree                       string // a configuration of fail2ban's in place of ours
 	daemon                     *exec.Cmd
 	exited                     chan error
+	patience                   time.Duration // of until; 0: 10 s
+	first                      string        // what a shell does before it becomes the daemon
+	env                        []string      // more of its environment
 }
 
 // networks counts them: several may be at work at once.
@@ -145,9 +148,9 @@ func (n *network) spawn() {
 		n.t.Fatal(err)
 	}
 	defer out.Close()
-	n.daemon = n.server.Command(context.Background(), link, "run", "--config", cmp.Or(n.tree, n.path("bailiff.toml")), "--socket", n.path("sock"))
+	n.daemon = n.command(link, "run", "--config", cmp.Or(n.tree, n.path("bailiff.toml")), "--socket", n.path("sock"))
 	n.daemon.Stdout, n.daemon.Stderr = out, out
-	n.daemon.Env = append(os.Environ(), "TZ=UTC", "STATE_DIRECTORY="+n.path("state"))
+	n.daemon.Env = append(n.daemon.Env, "STATE_DIRECTORY="+n.path("state"))
 	if err := n.daemon.Start(); err != nil {
 		n.t.Fatal(err)
 	}
@@ -155,6 +158,16 @@ func (n *network) spawn() {
 	n.exited = exited
 	go func() { exited <- d.Wait() }()
 	n.t.Cleanup(func() { _ = d.Process.Kill() })
+}
+
+// command prepares a program on the server, as the daemon.
+func (n *network) command(args ...string) *exec.Cmd {
+	if n.first != "" {
+		args = append([]string{"sh", "-c", n.first + ` && exec "$@"`, "sh"}, args...)
+	}
+	c := n.server.Command(context.Background(), args[0], args[1:]...)
+	c.Env = append(append(os.Environ(), "TZ=UTC"), n.env...)
+	return c
 }
 
 // ask runs a command against the daemon; an empty answer is an error.
@@ -168,13 +181,14 @@ func (n *network) ask(args ...string) string {
 
 func (n *network) until(what string, f func() bool) {
 	n.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	patience := cmp.Or(n.patience, 10*time.Second)
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		if f() {
 			return
 		}
 	}
 	text, _ := os.ReadFile(n.path("out"))
-	n.t.Fatalf("not in 10 s: %s\n%s", what, text)
+	n.t.Fatalf("not in %v: %s\n%s", patience, what, text)
 }
 
 func (n *network) failures(count int, who string) {

@@ -100,9 +100,10 @@ func (n *network) untilShutOut(when string) {
 // on runs a command on the server.
 func (n *network) on(args ...string) string {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	out, err := n.server.Command(ctx, args[0], args[1:]...).CombinedOutput()
+	c := n.command(args...)
+	late := time.AfterFunc(max(n.patience, 20*time.Second), func() { _ = c.Process.Kill() })
+	defer late.Stop()
+	out, err := c.CombinedOutput()
 	if err != nil {
 		n.t.Fatalf("%s: %v: %s", strings.Join(args, " "), err, out)
 	}
@@ -111,6 +112,7 @@ func (n *network) on(args ...string) string {
 
 var (
 	ruleNoise = regexp.MustCompile(`(?m)^#.*\n|\[\d+:\d+\]|initval 0x\w+ ?|^:(INPUT|FORWARD|OUTPUT|PREROUTING|POSTROUTING) .*\n|^\*\w+\n|^COMMIT\n`)
+	packets   = regexp.MustCompile(`packets \d+ bytes \d+ `)
 	timeouts  = regexp.MustCompile(`timeout \d+|Size in memory: \d+`)
 )
 
@@ -132,8 +134,8 @@ func (n *network) real(r references.Fail2ban, rules func() string) (made, left s
 		n.t.Fatal(err)
 	}
 	defer out.Close()
-	server := n.server.Command(context.Background(), r.Program("fail2ban-server"), "-c", n.tree, "-s", n.path("real.sock"), "-p", n.path("real.pid"), "-f", "--logtarget", "STDOUT", "start")
-	server.Env, server.Stdout, server.Stderr = append(r.Env(), "TZ=UTC"), out, out
+	server := n.command(r.Program("fail2ban-server"), "-c", n.tree, "-s", n.path("real.sock"), "-p", n.path("real.pid"), "-f", "--logtarget", "STDOUT", "start")
+	server.Env, server.Stdout, server.Stderr = append(server.Env, "PYTHONPATH="+r.Lib), out, out
 	if err := server.Start(); err != nil {
 		n.t.Fatal(err)
 	}
@@ -169,16 +171,16 @@ func (n *network) real(r references.Fail2ban, rules func() string) (made, left s
 }
 
 // through waits until the actions have done what they were told before.
-func (n *network) through(some string) {
+func (n *network) through(some string, rules func() string) {
 	n.t.Helper()
 	if out := n.ask("ban", "web", some); out == "" {
 		n.t.Fatal("no answer to ban")
 	}
-	n.until("a later ban is made", func() bool { return strings.Contains(n.rules(), some) })
+	n.until("a later ban is made", func() bool { return strings.Contains(rules(), some) })
 	if out := n.ask("unban", some); out == "" {
 		n.t.Fatal("no answer to unban")
 	}
-	n.until("and lifted", func() bool { return !strings.Contains(n.rules(), some) })
+	n.until("and lifted", func() bool { return !strings.Contains(rules(), some) })
 }
 
 // stop has the daemon end orderly.
@@ -209,7 +211,7 @@ func TestFirewallCommands(t *testing.T) {
 			{"iptables-ipset-proto6", "1.0.2"},
 			{"iptables-ipset[type=allports]", "1.1.1"},
 		} {
-			if c.of != "" && c.of != version {
+			if c.of != "" && c.of != version || version == "1.1.0" {
 				continue // the same in others
 			}
 			t.Run(version+" "+c.banaction, func(t *testing.T) {
@@ -220,6 +222,9 @@ func TestFirewallCommands(t *testing.T) {
 					n.amend("jail.local", "port = http,443", "port = http")
 				}
 				theirs, left := n.real(r, n.rules)
+				if !strings.Contains(theirs, attackers[0].who) || !strings.Contains(theirs, attackers[1].who) {
+					t.Fatalf("fail2ban's rules: %s", theirs)
+				}
 				n.spawn()
 				n.until("the jail runs", func() bool { return strings.Contains(n.ask("status"), "web") })
 				for _, a := range attackers {
@@ -235,7 +240,7 @@ func TestFirewallCommands(t *testing.T) {
 				n.untilShutOut("without the daemon")
 				n.spawn()
 				n.until("the daemon knows the ban", func() bool { return strings.Contains(n.ask("status", "web"), attackers[1].who) })
-				n.through("203.0.113.9")
+				n.through("203.0.113.9", n.rules)
 				n.until("the rules are as before", func() bool { return n.rules() == ours })
 				n.untilShutOut("after the kill")
 				n.on("nft", "flush", "ruleset")

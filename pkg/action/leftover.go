@@ -43,6 +43,11 @@ func claim(ctx context.Context, key [2]string) (looked func()) {
 	return nil
 }
 
+// ClearsLeft reports whether what the action has left is taken away before it starts.
+func (d *Definition) ClearsLeft() bool {
+	return d.byFamily() && d.get("actioncheck") != "" && d.get("actionstop") != ""
+}
+
 // ClearLeft takes away what an action that is not run any more has left, and was not
 // stopped; now says where its bans are.
 func ClearLeft(ctx context.Context, def *Definition, site *Site, now string) {
@@ -57,7 +62,7 @@ const lookMost = 5 * time.Second
 // addresses are looked at, as all are that keep rules of a firewall: what another one's
 // check says is not known.
 func (a *Action) clearLeft(now string) (was bool) {
-	if a.def.Mail != nil || a.site.DryRun || a.site.Run != nil || !a.def.byFamily() || a.def.get("actioncheck") == "" || a.def.get("actionstop") == "" {
+	if a.def.Mail != nil || a.site.DryRun || a.site.Run != nil || !a.def.ClearsLeft() {
 		return false
 	}
 	for _, family := range a.def.families() {

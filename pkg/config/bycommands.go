@@ -121,9 +121,12 @@ func endsInKernel(d *action.Definition) bool {
 
 // commandNote says what is lost by an action's commands.
 func (l *loader) commandNote(d *action.Definition, t translation) string {
-	note := "a ban has no end in the kernel, and stays while no daemon runs"
-	if endsInKernel(d) {
+	note := "a ban has no end in the kernel, and one that ends after the daemon was killed stays for good"
+	switch {
+	case endsInKernel(d):
 		note = "a ban has an end of its own"
+	case d.ClearsLeft():
+		note = "a ban has no end in the kernel, and stays until the next start if the daemon is killed"
 	}
 	check := false
 	for _, family := range []string{"inet4", "inet6"} {
