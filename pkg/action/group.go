@@ -386,6 +386,21 @@ func (g *Group) Sync(ctx context.Context) (behind []string) {
 	return behind
 }
 
+// Idle reports whether everything that was told is done.
+func (g *Group) Idle() bool {
+	if g == nil {
+		return true
+	}
+	g.mu.Lock()
+	workers, upTo := g.workers, g.jobs
+	g.mu.Unlock()
+	return !slices.ContainsFunc(workers, func(w *worker) bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return !w.through(upTo)
+	})
+}
+
 // UnknownError says that a jail has no action of that name.
 type UnknownError struct{ Name string }
 

@@ -21,18 +21,27 @@ import (
 const (
 	settleMost  = 60 * time.Millisecond
 	settleLeast = 10 * time.Millisecond
+	// wordsMost is how long fail2ban's words wait for actions that were at nothing: those
+	// who give them look at once for what the actions do. Who is at something may be the very
+	// command that asks.
+	wordsMost = time.Second
 	// answerMost is how long the jail and they have together: an answer comes within 100 ms.
 	answerMost = 90 * time.Millisecond
 )
 
 // settle waits until the kernel has what was asked, so that a command's answer is the
-// truth. It returns what has not yet: the kernel, or some actions; empty: all have. The
+// truth; patient, for actions, as long as wordsMost. It returns what has not yet: the kernel, or some actions; empty: all have. The
 // database is waited for, too, but what it has not written yet is in memory. begun is when
 // the command came.
-func (d *Daemon) settle(begun time.Time, jails ...*jail.Jail) (pending string) {
+func (d *Daemon) settle(begun time.Time, patient bool, jails ...*jail.Jail) (pending string) {
 	most := max(min(settleMost, answerMost-time.Since(begun)), settleLeast)
 	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
+	acting := ctx
+	if patient {
+		acting, cancel = context.WithTimeout(context.Background(), wordsMost)
+		defer cancel()
+	}
 	var mu sync.Mutex
 	var behind []string
 	late := func(what string) {
@@ -60,7 +69,7 @@ func (d *Daemon) settle(begun time.Time, jails ...*jail.Jail) (pending string) {
 	for _, j := range jails {
 		if g := j.Actions(); !g.Empty() {
 			wg.Go(func() {
-				if behind := g.Sync(ctx); len(behind) > 0 {
+				if behind := g.Sync(acting); len(behind) > 0 {
 					late(fmt.Sprintf("action %s of jail %s has not come to it yet", strings.Join(behind, ", "), j.Configured.Name))
 				}
 			})
@@ -118,7 +127,7 @@ func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, er
 	if !slices.ContainsFunc(out, func(r control.BanResult) bool { return r.Added }) {
 		return out, nil
 	}
-	if pending := d.settle(begun, j); pending != "" {
+	if pending := d.settle(begun, false, j); pending != "" {
 		for i := range out {
 			if out[i].Added && out[i].Pending == "" {
 				out[i].Pending = pending
@@ -130,6 +139,16 @@ func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, er
 
 // Unban implements control.Daemon.
 func (d *Daemon) Unban(r control.UnbanRequest) ([]control.UnbanResult, error) {
+	return d.unbanNow(r, false)
+}
+
+// idle reports whether the actions of jails are at nothing.
+func idle(jails ...*jail.Jail) bool {
+	return !slices.ContainsFunc(jails, func(j *jail.Jail) bool { return !j.Actions().Idle() })
+}
+
+// unbanNow is Unban. inWords: it was asked for in fail2ban's words.
+func (d *Daemon) unbanNow(r control.UnbanRequest, inWords bool) ([]control.UnbanResult, error) {
 	begun := time.Now()
 	jails := d.running()
 	if r.Jail != "" {
@@ -145,6 +164,7 @@ func (d *Daemon) Unban(r control.UnbanRequest) ([]control.UnbanResult, error) {
 		}
 	}
 	out := []control.UnbanResult{}
+	patient := inWords && idle(jails...)
 	if r.All {
 		out = append(out, d.unbanAll(jails))
 	} else {
@@ -154,7 +174,7 @@ func (d *Daemon) Unban(r control.UnbanRequest) ([]control.UnbanResult, error) {
 	if !slices.ContainsFunc(out, func(r control.UnbanResult) bool { return r.Count > 0 }) {
 		return out, nil
 	}
-	if pending := d.settle(begun, jails...); pending != "" {
+	if pending := d.settle(begun, patient, jails...); pending != "" {
 		for i := range out {
 			if out[i].Count > 0 && out[i].Pending == "" {
 				out[i].Pending = pending

@@ -76,12 +76,12 @@ func (d *Daemon) set(c *command) (any, error) {
 		if jail.TooWide(id) {
 			return nil, pyError("ValueError", (&jail.TooWideError{IP: ban.Name(id), Jail: c.word(1)}).Error())
 		}
-		begun := time.Now()
+		begun, patient := time.Now(), idle(j)
 		counts, err := j.Attempt(id, c.rest(4))
 		if err != nil {
 			return nil, err
 		}
-		d.settle(begun, j)
+		d.settle(begun, patient, j)
 		return number(counts), nil
 	}
 	switch {
@@ -262,7 +262,7 @@ func (d *Daemon) banAs(j *jail.Jail, ips []string) (any, error) {
 		ids = append(ids, id)
 	}
 	var wrong error
-	begun, n := time.Now(), 0
+	begun, n, patient := time.Now(), 0, idle(j)
 	for _, res := range j.BanEach(ids, false) {
 		var wide *jail.TooWideError
 		var busy *jail.BusyError
@@ -279,7 +279,7 @@ func (d *Daemon) banAs(j *jail.Jail, ips []string) (any, error) {
 			n += number(res.Added)
 		}
 	}
-	d.settle(begun, j)
+	d.settle(begun, patient, j)
 	if wrong != nil {
 		return nil, wrong
 	}

@@ -279,7 +279,7 @@ func (d *Daemon) reloadAs(c *command) (any, error) {
 	if len(res.Errors) > res.Skipped {
 		return nil, pyError("ValueError", strings.Join(res.Errors, "\n"))
 	}
-	_ = d.settle(time.Now(), d.running()...)
+	_ = d.settle(time.Now(), false, d.running()...)
 	return "OK", nil
 }
 
@@ -511,7 +511,7 @@ func (d *Daemon) unbanAs(name string, ips []string, all, strict bool) (any, erro
 		within = append(within, inside...)
 	}
 	r.IPs = within
-	res, err := d.Unban(r)
+	res, err := d.unbanNow(r, true)
 	if err != nil {
 		return nil, err
 	}

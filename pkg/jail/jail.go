@@ -161,6 +161,7 @@ type Jail struct {
 	settings atomic.Pointer[config.Jail]
 	shown    numbers
 	told     tickets         // how many bans, in the log
+	telling  atomic.Bool     // it waits to be told until actions have come to them
 	teller   teller          // of what the filter captured, at a ban
 	hadLogs  map[string]bool // by path: those that it followed before a reload, too
 	listing  listing

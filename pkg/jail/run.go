@@ -58,6 +58,7 @@ func (j *Jail) run(ctx context.Context) {
 	version := ^uint64(0)
 	for {
 		j.publish()
+		j.tellTickets()
 		if now := j.bans.Version(); now != version && j.deps.Changed != nil {
 			version = now
 			j.deps.Changed()

@@ -23,7 +23,6 @@ func (j *Jail) publish() {
 			n.at.Store(int64(n.is))
 		}
 	}
-	j.tellTickets()
 	if v := j.bans.Version(); j.shown.version.Load() != v {
 		j.shown.version.Store(v)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 )
 
 // At the level DEBUG the log tells how many bans there are, whenever it is another number,
@@ -25,11 +26,29 @@ func (j *Jail) tellTickets() {
 	}
 	made := now.total - was.total
 	if made > 0 {
-		log.Debug(fmt.Sprintf("Banned %d / %d, %d ticket(s) in '%s'", made, now.total, now.have, j.Config.Name))
+		text := fmt.Sprintf("Banned %d / %d, %d ticket(s) in '%s'", made, now.total, now.have, j.Config.Name)
+		if j.actions.Empty() || !j.telling.CompareAndSwap(false, true) {
+			log.Debug(text)
+		} else {
+			go j.tellBanned(text)
+		}
 	}
 	if lifted := was.have + max(made, 0) - now.have; lifted > 0 {
 		log.Debug(fmt.Sprintf("Unbanned %d, %d ticket(s) in '%s'", lifted, now.have, j.Config.Name))
 	}
+}
+
+// ticketsMost is how long it is waited for actions to tell of bans.
+const ticketsMost = 10 * time.Second
+
+// tellBanned tells it when the actions have come to the bans, as fail2ban does: who waits
+// for that line looks for what they did.
+func (j *Jail) tellBanned(text string) {
+	ctx, cancel := context.WithTimeout(j.ctx, ticketsMost)
+	defer cancel()
+	j.actions.Sync(ctx)
+	j.telling.Store(false)
+	j.deps.Log.With("component", "actions").Debug(text)
 }
 
 // tellFlush tells that all bans are lifted at once, and how many those were.
