@@ -29,7 +29,7 @@ build:
 
 # What tests and demo need of Debian. Nothing is installed that is there already.
 packages:
-	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 curl fail2ban libpython3.11-testsuite gcc libc6-dev util-linux systemd systemd-journal-remote python3-systemd iptables ipset firewalld ufw
+	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 curl fail2ban libpython3.11-testsuite gcc libc6-dev util-linux systemd systemd-journal-remote python3-systemd debootstrap iptables ipset firewalld ufw
 	@scripts/fail2bans tmp/fail2bans >/dev/null
 
 demo: build packages
@@ -47,6 +47,7 @@ test: build packages
 	go test -timeout $(TIMEOUT) ./...
 	CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) $(RACED)
 	CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) ./cmd/bailiff -run '$(RACED_WHOLE)'
+	go run ./zoo -quick
 
 bench: build packages
 	@scripts/packages ripgrep
@@ -74,7 +75,6 @@ vm: build
 	scripts/vm/run bin/bailiff
 
 zoo: build packages
-	@scripts/packages debootstrap
 	go run ./zoo $(if $(KEEP),-keep) $(ZOO)
 
 conformance:

@@ -54,6 +54,13 @@ func settle() error {
 	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
 	}
+	// Names of network namespaces are the run's own, too.
+	if err := os.MkdirAll("/run/netns", 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", "/run/netns", "tmpfs", 0, "mode=0755"); err != nil {
+		return fmt.Errorf("mount /run/netns: %w", err)
+	}
 	return nil
 }
 

@@ -1,9 +1,190 @@
 package main
 
-// heardLine is where in the log a way to fail began.
-type heardLine struct {
-	from int64
-	what string
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/filter"
+	"bailiff/zoo/animals"
+)
+
+// mark stands in a filter's file before the samples that are written here.
+const mark = "# What real services wrote, as make zoo KEEP=1 heard it. It is written anew from here on."
+
+// debian is how a suite is called in samples and in docs/filters.md.
+var debian = map[string]string{animals.Bookworm: "Debian 12", animals.Trixie: "Debian 13"}
+
+// heardSample is a line, or several of one connection, as a sample of a filter.
+type heardSample struct{ from, mode, line, host string }
+
+// key says which samples take the place of which.
+func (s heardSample) key() string {
+	program, _, _ := strings.Cut(s.from, " ")
+	_, suite, _ := strings.Cut(s.from, "(")
+	return program + " " + suite + " " + s.mode
 }
 
-func keepSamples(results []*result) error { return nil }
+func (s heardSample) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n[[sample]]\nfrom = %q\n", s.from)
+	if s.mode != "" {
+		fmt.Fprintf(&b, "mode = %q\n", s.mode)
+	}
+	fmt.Fprintf(&b, "line = %s\n", quoted(s.line))
+	if s.host == "" {
+		b.WriteString("match = false\n")
+	} else {
+		fmt.Fprintf(&b, "host = %q\n", s.host)
+	}
+	return b.String()
+}
+
+// quoted is a text as a string of TOML.
+func quoted(s string) string {
+	plain := !strings.Contains(s, "'''") && !strings.HasSuffix(s, "'") && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\n' && r != '\t' || r == 0x7f })
+	switch {
+	case plain && !strings.Contains(s, "'") && !strings.Contains(s, "\n"):
+		return "'" + s + "'"
+	case plain:
+		return "'''" + s + "'''"
+	}
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ' || r == 0x7f:
+			fmt.Fprintf(&b, `\u%04X`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+// keepSamples writes what green plays heard into the filters' files: a line of each kind
+// that counts, and one of the customer's that does not.
+func keepSamples(results []*result) error {
+	byFilter := map[string][]heardSample{}
+	for _, r := range results {
+		if len(r.problems) > 0 || r.animal.Blind != "" {
+			continue
+		}
+		heard, err := samplesOf(r)
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.animal.Name, err)
+		}
+		byFilter[r.animal.Filter] = append(byFilter[r.animal.Filter], heard...)
+	}
+	for _, name := range slices.Sorted(maps.Keys(byFilter)) {
+		if err := writeSamples(filepath.Join("filters", name+".toml"), byFilter[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mostTogether is how many lines before a line are looked at for what it is to make sense
+// with.
+const mostTogether = 12
+
+func samplesOf(r *result) (out []heardSample, err error) {
+	f, err := config.ReadFilter(filepath.Join("filters", r.animal.Filter+".toml"))
+	if err != nil {
+		return nil, err
+	}
+	def, err := f.Definition(r.animal.Mode)
+	if err != nil {
+		return nil, err
+	}
+	def.Attempts = false // each kind of line, also of an attempt that was told of before
+	c, err := filter.Compile(def, time.UTC)
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(filepath.Join(*cache, "heard", r.suite, r.animal.Name+".log"))
+	if err != nil {
+		return nil, err
+	}
+	program, version, _ := strings.Cut(r.version, " ")
+	from := fmt.Sprintf("%s %s (%s)", program, version, debian[r.suite])
+	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	kinds := map[int]bool{}
+	customer := ""
+	for i, line := range lines {
+		if !utf8.ValidString(line) {
+			continue
+		}
+		found := c.Match([]byte(line), time.Now()).Failures
+		switch {
+		case len(found) == 0:
+			if strings.Contains(line, animals.Customer) {
+				customer = line
+			}
+			continue
+		case kinds[found[0].Regex]:
+			continue
+		}
+		kinds[found[0].Regex] = true
+		for n := 1; n <= min(mostTogether, i+1); n++ {
+			s := heardSample{from: from, mode: r.animal.Mode, host: found[0].ID, line: strings.Join(lines[i-n+1:i+1], "\n")}
+			if f.Check(config.Sample{Line: s.line, Mode: s.mode, Host: s.host, Match: true}) == "" {
+				out = append(out, s)
+				break
+			}
+		}
+	}
+	if customer != "" {
+		out = append(out, heardSample{from: from, mode: r.animal.Mode, line: customer})
+	}
+	return out, nil
+}
+
+// writeSamples puts samples behind the mark, in place of older ones of the same service,
+// suite and mode.
+func writeSamples(path string, heard []heardSample) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	own, kept, _ := strings.Cut(string(text), mark)
+	var all []heardSample
+	seen := map[string]bool{}
+	for _, s := range heard {
+		seen[s.key()] = true
+	}
+	if kept != "" {
+		old := config.ParseFilter("old", path, []byte("failregex = '<HOST>'\n"+kept))
+		for _, s := range old.Samples {
+			h := heardSample{s.From, s.Mode, s.Line, s.Host}
+			if !seen[h.key()] {
+				all = append(all, h)
+			}
+		}
+	}
+	all = append(all, heard...)
+	slices.SortStableFunc(all, func(a, b heardSample) int { return cmp.Compare(a.key(), b.key()) })
+	var b strings.Builder
+	b.WriteString(strings.TrimRight(own, "\n") + "\n\n" + mark + "\n")
+	for _, s := range all {
+		b.WriteString(s.text())
+	}
+	check := config.ParseFilter("new", path, []byte(b.String()))
+	for _, s := range check.Samples {
+		if problem := check.Check(s); problem != "" {
+			return fmt.Errorf("%s:%d: %s: %s", path, s.LineNo, problem, s.Line)
+		}
+	}
+	return os.WriteFile(path, []byte(b.String()), 0o644)
+}

@@ -25,6 +25,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"bailiff/zoo/animals"
 )
 
@@ -92,6 +94,17 @@ func run(ctx context.Context, names []string) (bool, error) {
 	}
 	if _, err := os.Stat(program); err != nil {
 		return false, fmt.Errorf("%w: run make build first", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return false, err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return false, err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return false, fmt.Errorf("%s: another run is in this zoo: %w", lock.Name(), err)
 	}
 	roots, err := newRoots(dir)
 	if err != nil {

@@ -99,14 +99,15 @@ func (p *play) play(ctx context.Context, lowers []string) error {
 				say("%s: %s", w.What, out)
 			}
 		}
-		want += w.Attempts()
+		if p.animal.Blind == "" {
+			want += w.Attempts()
+		}
 		if err := p.counted(ctx, want); err != nil {
 			return fmt.Errorf("%s: %d attempts: %w; the log since:\n%s", w.What, w.Attempts(), err, p.logSince(from))
 		}
 		if *verbal {
 			say("%s", p.logSince(from))
 		}
-		p.lines = append(p.lines, heardLine{from: from, what: w.What})
 	}
 	if p.animal.Blind == "" {
 		if err := p.ban(ctx); err != nil {

@@ -277,10 +277,13 @@ func mountRoot(dir, upper string, lowers []string) (m *root, err error) {
 	if err := m.mount("tmpfs", dev, "tmpfs", 0, "mode=0755"); err != nil {
 		return m, err
 	}
+	if err := os.Mkdir(filepath.Join(dev, "net"), 0o755); err != nil {
+		return m, err
+	}
 	for _, d := range []struct {
 		name         string
 		major, minor uint32
-	}{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}} {
+	}{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}, {"net/tun", 10, 200}} {
 		path := filepath.Join(dev, d.name)
 		if err := unix.Mknod(path, unix.S_IFCHR|0o666, int(unix.Mkdev(d.major, d.minor))); err != nil {
 			return m, fmt.Errorf("device %s: %w", path, err)

@@ -21,7 +21,6 @@ type result struct {
 	customer bool // got in, before and after
 	theirs   []string
 	problems []string
-	lines    []heardLine
 	took     time.Duration
 }
 

@@ -100,6 +100,8 @@ type exception struct{ filter, text, reason string }
 // row is what docs/filters.md tells of a filter.
 type row struct {
 	name, description        string
+	origin                   string
+	seen                     []string // services, their versions, and where
 	modes                    []string
 	samples, others, attacks int
 	theirs, same             [2]int // lines that name an address, by version
@@ -125,12 +127,15 @@ func TestStockFilters(t *testing.T) {
 	now := time.Now()
 	for _, name := range sortedKeys(cfg.Filters) {
 		f := cfg.Filters[name]
-		r := row{name: name, description: f.Description, modes: f.Modes}
+		r := row{name: name, description: f.Description, modes: f.Modes, origin: f.Origin}
 		if len(f.Errors) > 0 {
 			t.Errorf("%s: %v", name, f.Errors)
 			continue
 		}
 		for _, s := range f.Samples {
+			if s.From != "" && !slices.Contains(r.seen, s.From) {
+				r.seen = append(r.seen, s.From)
+			}
 			switch {
 			case s.Injection:
 				r.attacks++
@@ -142,6 +147,9 @@ func TestStockFilters(t *testing.T) {
 			if problem := f.Check(s); problem != "" {
 				t.Errorf("%s:%d: %s: %s", s.File, s.LineNo, problem, s.Line)
 			}
+		}
+		if len(r.seen) == 0 && r.origin == "" {
+			t.Errorf("%s: no sample says which version of the service wrote it (from), and the filter does not say where its lines are from (source)", name)
 		}
 		if r.samples == 0 || r.others == 0 || r.attacks == 0 {
 			t.Errorf("%s: %d samples that match, %d that don't, %d injections: want one of each at least", name, r.samples, r.others, r.attacks)
@@ -280,6 +288,20 @@ ours: of the lines that name an address, %d of %d of version %s's are read the s
 			}
 		}
 		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %s | %s | %s |\n", r.name, strings.Join(r.modes, ", "), r.samples, r.others, r.attacks, check[0], check[1], r.description)
+	}
+	seen := 0
+	for _, r := range rows {
+		if len(r.seen) > 0 {
+			seen++
+		}
+	}
+	fmt.Fprintf(&b, "\n## Where their lines are from\n\n%d of the filters have counted a real service's lines in the zoo (`make zoo`), which it\nkeeps as samples; of the others it is said where their lines are from.\n\n| filter | seen on |\n| --- | --- |\n", seen)
+	for _, r := range rows {
+		where := strings.Join(r.seen, ", ")
+		if r.origin != "" {
+			where = strings.TrimPrefix(where+"; "+r.origin, "; ")
+		}
+		fmt.Fprintf(&b, "| %s | %s |\n", r.name, where)
 	}
 	b.WriteString("\n## Where they differ from fail2ban's\n\n")
 	for _, r := range rows {

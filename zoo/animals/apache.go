@@ -65,8 +65,9 @@ var (
 		},
 	})
 	_ = apache(Animal{
-		Name: "apache-badbots",
-		Log:  "/var/log/apache2/access.log",
+		Name:  "apache-badbots",
+		Quick: true,
+		Log:   "/var/log/apache2/access.log",
 		Ways: []Way{
 			{What: "a scanner that gives its name", Script: get + `-A 'sqlmap/1.7 (https://sqlmap.org)' http://$SERVER/`},
 			{What: "another", Script: get + `-A 'Mozilla/5.0 zgrab/0.x' http://$SERVER/`},
@@ -82,14 +83,16 @@ var (
 		},
 	})
 	_ = apache(Animal{
-		Name: "apache-noscript",
+		Name:  "apache-noscript",
+		Quick: true,
 		Ways: []Way{
 			{What: "a CGI that is not there", Script: get + `http://$SERVER/cgi-bin/x.pl`, Times: 2},
 			{What: "a program in a directory of CGIs", Script: get + `http://$SERVER/cgi-bin/php5-cgi`},
 		},
 	})
 	_ = apache(Animal{
-		Name: "apache-overflows",
+		Name:  "apache-overflows",
+		Quick: true,
 		Setup: `sed -i 's/^LogLevel.*/LogLevel info/' /etc/apache2/apache2.conf
 `,
 		Ways: []Way{

@@ -34,7 +34,7 @@ var (
 echo example.org >/etc/courier/me
 echo example.org >/etc/courier/locals
 echo example.org >/etc/courier/esmtpacceptmailfor
-sed -i 's/^ESMTPAUTH=.*/ESMTPAUTH="LOGIN PLAIN"/; s/^BLACKLISTS=.*/BLACKLISTS=""/; s/^TCPDOPTS=.*/TCPDOPTS="-stderrlogger=\/usr\/sbin\/courierlogger -noidentlookup -nodnslookup"/' /etc/courier/esmtpd
+sed -i 's/^ESMTPDSTART=.*/ESMTPDSTART=YES/; s/^ESMTPAUTH=.*/ESMTPAUTH="LOGIN PLAIN"/; s/^BLACKLISTS=.*/BLACKLISTS=""/; s/^TCPDOPTS=.*/TCPDOPTS="-stderrlogger=\/usr\/sbin\/courierlogger -noidentlookup -nodnslookup"/' /etc/courier/esmtpd
 echo 0 >/etc/courier/bofh.dummy; echo 'opt BOFHCHECKDNS=0' >/etc/courier/bofh
 `,
 		Start: syslog + `

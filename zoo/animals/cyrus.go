@@ -4,15 +4,25 @@ var _ = add(Animal{
 	Name:     "cyrus-imap",
 	Root:     "cyrus",
 	Packages: []string{"cyrus-imapd", "cyrus-pop3d", "sasl2-bin", "libsasl2-modules"},
-	Setup: `sed -i 's/^sasl_pwcheck_method.*/sasl_pwcheck_method: auxprop/; s/^#*allowplaintext.*/allowplaintext: yes/; s/^#*sasl_mech_list.*/sasl_mech_list: PLAIN LOGIN/' /etc/imapd.conf
-grep -q ^allowplaintext /etc/imapd.conf || echo 'allowplaintext: yes' >>/etc/imapd.conf
-cat >>/etc/imapd.conf <<'X'
+	Setup: `cat >/etc/imapd.conf <<'X'
+configdirectory: /var/lib/cyrus
+proc_path: /run/cyrus/proc
+mboxname_lockpath: /run/cyrus/lock
+lmtpsocket: /run/cyrus/socket/lmtp
+idlesocket: /run/cyrus/socket/idle
+notifysocket: /run/cyrus/socket/notify
+partition-default: /var/spool/cyrus/mail
+defaultpartition: default
+admins: cyrus
+allowplaintext: yes
+sasl_pwcheck_method: auxprop
 sasl_auxprop_plugin: sasldb
+sasl_mech_list: PLAIN LOGIN
 servername: host
-autocreate_quota: 0
-autocreate_post: yes
+syslog_prefix: cyrus
 failedloginpause: 0
 X
+sed -i '/nntp/d' /etc/cyrus.conf
 for u in alice bob; do echo right | saslpasswd2 -p -c -u host $u; done
 chown cyrus /etc/sasldb2
 mkdir -p /run/cyrus/proc /run/cyrus/lock /run/cyrus/socket; chown -R cyrus:mail /run/cyrus

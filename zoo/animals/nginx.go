@@ -39,6 +39,7 @@ var (
 	})
 	_ = add(Animal{
 		Name:     "nginx-limit-req",
+		Quick:    true,
 		Packages: []string{"nginx"},
 		Setup:    nginxSetup,
 		Start:    `nginx`,
@@ -52,6 +53,7 @@ var (
 	})
 	_ = add(Animal{
 		Name:     "nginx-botsearch",
+		Quick:    true,
 		Packages: []string{"nginx"},
 		Setup:    nginxSetup,
 		Start:    `nginx`,
@@ -79,6 +81,7 @@ var (
 	})
 	_ = add(Animal{
 		Name:     "nginx-bad-request",
+		Quick:    true,
 		Packages: []string{"nginx"},
 		Setup:    nginxSetup,
 		Start:    `nginx`,
@@ -93,6 +96,7 @@ var (
 	})
 	_ = add(Animal{
 		Name:     "nginx-forbidden",
+		Quick:    true,
 		Packages: []string{"nginx"},
 		Setup:    nginxSetup,
 		Start:    `nginx`,

@@ -14,9 +14,9 @@ chmod +x check
 cat >server.conf <<'X'
 proto udp4
 port 1194
-dev null
-mode server
-tls-server
+dev tun
+topology subnet
+server 203.0.113.0 255.255.255.0
 ca ca.crt
 cert server.crt
 key server.key
@@ -29,27 +29,27 @@ verb 3
 X
 printf 'alice\nright\n' >/tmp/good
 printf 'bob\nwrong\n' >/tmp/bad
-cat >/tmp/try <<'X'
-# try FILE OPTIONS...
-file=$1; shift
-cd /etc/openvpn
-timeout 60 openvpn --client --dev null --proto udp4 --remote $SERVER 1194 --ca ca.crt --auth-user-pass $file --connect-retry-max 1 --resolv-retry 0 \
-	--auth-retry none --verb 3 "$@" >/tmp/said.$$ 2>&1 &
-for i in $(seq 600); do
-	grep -q "Initialization Sequence Completed" /tmp/said.$$ && { kill $!; wait; exit 0; }
-	kill -0 $! 2>/dev/null || break
-	sleep 0.1
-done
-cat /tmp/said.$$
-exit 1
+cat >/tmp/try.py <<'X'
+# try.py FILE: connects, and ends once the tunnel is up, or refused.
+import os, subprocess, sys
+c = subprocess.Popen(["openvpn", "--client", "--dev", "null", "--proto", "udp4", "--remote", os.environ["SERVER"], "1194", "--ca", "/etc/openvpn/ca.crt",
+	"--auth-user-pass", sys.argv[1], "--auth-retry", "none", "--connect-retry-max", "1", "--verb", "3"], stdout=subprocess.PIPE, text=True)
+up = False
+for line in c.stdout:
+	print(line, end="")
+	if "Initialization Sequence Completed" in line:
+		up = True
+		c.terminate()
+c.wait()
+sys.exit(0 if up else 1)
 X
 `,
 	Start:   `cd /etc/openvpn; exec openvpn --config server.conf --log-append /var/log/openvpn/openvpn.log`,
 	Port:    1194,
 	UDP:     true,
 	Log:     "/var/log/openvpn/openvpn.log",
-	Success: `sh /tmp/try /tmp/good`,
+	Success: `python3 /tmp/try.py /tmp/good`,
 	Ways: []Way{
-		{What: "wrong password", Script: `sh /tmp/try /tmp/bad`, Times: 2},
+		{What: "wrong password", Script: `python3 /tmp/try.py /tmp/bad`, Times: 2},
 	},
 })

@@ -11,9 +11,10 @@ FEATURE(` + "`accept_unresolvable_domains'" + `)dnl
 X
 echo example.org >>/etc/mail/local-host-names
 mkdir -p /etc/mail/sasl /usr/lib/sasl2
-printf 'pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: LOGIN PLAIN\n' | tee /usr/lib/sasl2/Sendmail.conf >/etc/sasl2/Sendmail.conf 2>/dev/null || mkdir -p /etc/sasl2
-cp /usr/lib/sasl2/Sendmail.conf /etc/sasl2/ 2>/dev/null || :
-cp /usr/lib/sasl2/Sendmail.conf /etc/mail/sasl/Sendmail.conf
+mkdir -p /etc/sasl2
+printf 'pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: LOGIN PLAIN\n' >/etc/mail/sasl/Sendmail.conf
+cp /etc/mail/sasl/Sendmail.conf /usr/lib/sasl2/
+cp /etc/mail/sasl/Sendmail.conf /etc/sasl2/
 for r in host host.example.org; do for u in alice bob; do echo right | saslpasswd2 -p -c -u $r $u; done; done
 chmod 640 /etc/sasldb2; chgrp smmsp /etc/sasldb2 || :
 useradd -m alice; useradd -m bob

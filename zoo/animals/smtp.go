@@ -1,12 +1,13 @@
 package animals
 
 const postfixSetup = quickPAM + `
+[ -e /etc/postfix/main.cf ] || cp /usr/share/postfix/main.cf.debian /etc/postfix/main.cf
 postconf -e myhostname=mail.example.org mydestination=example.org,localhost inet_protocols=ipv4 compatibility_level=3.6 smtpd_helo_required=yes \
 	smtpd_sasl_auth_enable=yes smtpd_sasl_type=dovecot smtpd_sasl_path=private/auth smtpd_tls_security_level=none maillog_file= \
 	'smtpd_relay_restrictions=permit_sasl_authenticated reject_unauth_destination' 'smtpd_helo_restrictions=reject_invalid_helo_hostname' \
 	'smtpd_sender_restrictions=reject_unknown_sender_domain' mynetworks=127.0.0.0/8 smtpd_error_sleep_time=0
 postconf -M 'smtp/inet=smtp inet n - n - - smtpd'
-echo 'auth_failure_delay = 0' >/etc/dovecot/conf.d/99-zoo.conf
+printf 'auth_failure_delay = 0\nauth_mechanisms = plain login\n' >/etc/dovecot/conf.d/99-zoo.conf
 cat >>/etc/dovecot/conf.d/99-zoo.conf <<'X'
 service auth {
 	unix_listener /var/spool/postfix/private/auth {
@@ -22,8 +23,8 @@ fi
 newaliases
 `
 
-const postfixStart = syslog + `dovecot
-postfix start
+const postfixStart = syslog + `postfix start
+dovecot
 `
 
 // What a client says to send a mail, up to where it is refused.
@@ -147,14 +148,18 @@ X
 		Start:   `exim4 -bd -oX 25`,
 		Port:    25,
 		Log:     "/var/log/exim4/mainlog",
-		Success: smtpGood + ` || true; python3 /zoo/mail.py smtp 25 alice right`,
+		Success: `printf 'EHLO client.example.net\nMAIL FROM:<a@example.net>\nRCPT TO:<alice@example.org>\nQUIT\n' | python3 /zoo/say.py 25 '250 Accepted' && python3 /zoo/mail.py smtp 25 alice right`,
 		Ways: []Way{
 			{What: "wrong password, PLAIN", Script: `printf "EHLO client.example.net\nAUTH PLAIN $(printf '\0bob\0wrong' | base64)\nQUIT\n" | python3 /zoo/say.py 25`, Times: 2},
 			{What: "wrong password, LOGIN", Script: `printf "EHLO client.example.net\nAUTH LOGIN\n$(printf bob | base64)\n$(printf wrong | base64)\nQUIT\n" | python3 /zoo/say.py 25`},
-			{What: "relaying", Script: smtpRelay},
-			{What: "unknown recipient", Script: smtpUnknown},
+			{What: "relaying", Script: `printf 'EHLO client.example.net\nMAIL FROM:<a@example.net>\nRCPT TO:<b@elsewhere.example.com>\nQUIT\n' | python3 /zoo/say.py 25`},
+			{What: "unknown recipient", Script: `printf 'EHLO client.example.net\nMAIL FROM:<a@example.net>\nRCPT TO:<nobody-here@example.org>\nQUIT\n' | python3 /zoo/say.py 25`},
 			{What: "too many unknown commands", Script: `printf 'EHLO client.example.net\nXA\nXB\nXC\nXD\n' | python3 /zoo/say.py 25`},
-			{What: "talks before its turn", Script: `printf 'EHLO client.example.net\r\nMAIL FROM:<a@[192.0.2.7]>\r\n' | nc -w 5 $SERVER 25`},
+			{What: "talks before its turn", Script: `python3 -c 'import os, socket
+s = socket.create_connection((os.environ["SERVER"], 25), 20)
+s.recv(1000)
+s.sendall(b"HELO client.example.net\r\nMAIL FROM:<a@example.net>\r\n")
+print(s.recv(1000), s.recv(1000))'`},
 		},
 	})
 )

@@ -23,7 +23,8 @@ else:
 	if c.has_extn("starttls") and len(sys.argv) > 5:
 		c.starttls(context=any)
 		c.ehlo()
-	c.login(user, password)
+	c.user, c.password = user, password
+	c.auth("PLAIN", c.auth_plain) # login would try each way there is
 	c.quit()
 `,
 	// say.py PORT writes its standard input, a line at a time, each after an answer; it
