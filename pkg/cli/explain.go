@@ -20,6 +20,7 @@ func explainCommand() *cobra.Command {
 	var asJSON bool
 	var most int
 	var now, zone string
+	var trusted []string
 	c := &cobra.Command{
 		Use:   "explain LINE FILTER|REGEX",
 		Short: "Tell why a line matches or does not",
@@ -40,8 +41,8 @@ is a failure, 1 if it is not.`,
 			if o.location, o.now, err = clockFlags(zone, now); err != nil {
 				return err
 			}
-			if o.transport, err = transport.ParseNames(o.transport); err != nil {
-				return &exitError{exitUsage, err.Error()}
+			if err := o.readAround(c, trusted); err != nil {
+				return err
 			}
 			o.json, o.out = true, c.OutOrStdout() // no head
 			def, err := o.definition(args[1])
@@ -75,7 +76,7 @@ is a failure, 1 if it is not.`,
 	f.IntVarP(&o.maxLines, "maxlines", "L", 0, "look at `N` lines together")
 	f.IntVarP(&most, "number", "n", 3, "how many expressions that do not match are told; 0: all")
 	f.BoolVar(&asJSON, "json", false, "print JSON, with all expressions")
-	f.StringSliceVar(&o.transport, "transport", nil, "what stands around lines: auto, none, docker, cri, syslog, as a jail's `names`")
+	o.aroundFlags(f, &trusted)
 	f.StringVar(&now, "now", "", "the `time` by which dates without a year are read, RFC 3339")
 	f.StringVar(&zone, "tz", "", "the local `zone`, as Europe/Zurich")
 	return c
@@ -192,6 +193,8 @@ func verdict(e *filter.Explanation) string {
 		}
 	}
 	switch {
+	case len(e.Withheld) > 0:
+		return fmt.Sprintf("Not counted, though it is a failure: of %q; %s.", e.Withheld[0].Chain, e.Withheld[0].Remedy())
 	case e.Err != nil:
 		return "Given up: " + e.Err.Error()
 	case len(e.IgnoredBy) > 0:

@@ -30,8 +30,9 @@ type regexOptions struct {
 	useDNS       string
 	maxLines     int
 	journalMatch string
-	transport    []string // what stands around lines; nil: that is found by them
-	backend      string   // that a filter is told of
+	proxies      *filter.Proxies // trusted ones; nil: nobody has named them
+	transport    []string        // what stands around lines; nil: that is found by them
+	backend      string          // that a filter is told of
 	logLevel     string
 	verbose      int
 	verboseDate  bool
@@ -63,6 +64,7 @@ type regexOptions struct {
 func regexCommand() *cobra.Command {
 	var o regexOptions
 	var now, zone string
+	var trusted []string
 	c := &cobra.Command{
 		Use:   "regex LOG REGEX|FILTER [IGNOREREGEX]",
 		Short: "Try a failregex or a filter on a log",
@@ -97,8 +99,8 @@ the name of a group (user, host, ip4, …), or a text with tags, as '<ip> <F-USE
 			if o.maxLines < 0 {
 				return &exitError{exitUsage, "--maxlines: want a number from 1"}
 			}
-			if o.transport, err = transport.ParseNames(o.transport); err != nil {
-				return &exitError{exitUsage, err.Error()}
+			if err := o.readAround(c, trusted); err != nil {
+				return err
 			}
 			return o.run(args)
 		},
@@ -106,7 +108,7 @@ the name of a group (user, host, ip4, …), or a text with tags, as '<ip> <F-USE
 	f := c.Flags()
 	o.flags(f)
 	f.BoolVar(&o.json, "json", false, "print a JSON object for every line of the log")
-	f.StringSliceVar(&o.transport, "transport", nil, "what stands around lines: auto, none, docker, cri, syslog, as a jail's `names`")
+	o.aroundFlags(f, &trusted)
 	f.StringVar(&now, "now", "", "the `time` by which dates without a year are read, RFC 3339")
 	f.StringVar(&zone, "tz", "", "the local `zone`, as Europe/Zurich")
 	c.MarkFlagsMutuallyExclusive("print-no-missed", "print-all-missed")
@@ -139,6 +141,23 @@ func (o *regexOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.allMatched, "print-all-matched", false, "print all matched lines")
 	f.BoolVar(&o.allMissed, "print-all-missed", false, "print all missed lines, no matter how many")
 	f.BoolVar(&o.allIgnored, "print-all-ignored", false, "print all ignored lines, no matter how many")
+}
+
+// aroundFlags are what a jail says of its log's transport and of proxies.
+func (o *regexOptions) aroundFlags(f *pflag.FlagSet, trusted *[]string) {
+	f.StringSliceVar(&o.transport, "transport", nil, "what stands around lines: auto, none, docker, cri, syslog, as a jail's `names`")
+	f.StringSliceVar(trusted, "trusted", nil, "the `addresses` of trusted proxies, in place of the configuration's [proxy]; empty: there are none")
+}
+
+// readAround takes over what aroundFlags were given.
+func (o *regexOptions) readAround(c *cobra.Command, trusted []string) (err error) {
+	if o.transport, err = transport.ParseNames(o.transport); err == nil && c.Flags().Changed("trusted") {
+		o.proxies, err = config.ParseProxies(trusted)
+	}
+	if err != nil {
+		return &exitError{exitUsage, err.Error()}
+	}
+	return nil
 }
 
 func (o *regexOptions) clock() time.Time {

@@ -26,7 +26,7 @@ var maybeFilter = pyregexp.MustCompile(`(?ms)^/{0,3}[\w/_\-.]+(?:\[.*\])?$`, 0)
 func (o *regexOptions) definition(arg string) (filter.Definition, error) {
 	def := filter.Definition{Name: "REGEX", MaxLines: o.maxLines, Year: o.clock().Year(), LogTimezone: o.timezone, Transport: o.transport}
 	if !o.fail2ban {
-		def.Head = filter.HeadEither
+		def.Head, def.Proxies = filter.HeadEither, o.proxies
 	}
 	if o.maxLines < 0 {
 		return def, errors.New("maxlines must be integer greater than zero")
@@ -63,6 +63,9 @@ func (o *regexOptions) definition(arg string) (filter.Definition, error) {
 	}
 	def.Name, def.Prefregex, def.Failregex, def.Ignoreregex = read.Name, read.Prefregex, read.Failregex, read.Ignoreregex
 	def.JSON, def.Attempts, def.Head = read.JSON, read.Attempts, read.Head
+	if def.Proxies == nil && !o.fail2ban {
+		def.Proxies = read.Proxies
+	}
 	if read.MaxLines > 0 && o.maxLines == 0 {
 		def.MaxLines = read.MaxLines
 		o.printf("Use         maxlines : %d\n", read.MaxLines)
@@ -253,7 +256,8 @@ func (o *regexOptions) filterByName(name string, given *fail2ban.Options) (*filt
 		}
 	}
 	def, err := cfg.FilterDefinition(name, given.Values["mode"])
-	return &def, err
+	def.Proxies = cfg.Proxies
+	return &def, errors.Join(err, config.ReadProxies(def.Proxies))
 }
 
 func (o *regexOptions) tellOptions(given *fail2ban.Options) {

@@ -97,7 +97,7 @@ func TestAround(t *testing.T) {
 	for _, name := range sortedKeys(cfg.Filters) {
 		f := cfg.Filters[name]
 		for _, s := range f.Samples {
-			if false {
+			if s.Trusted != nil {
 				continue
 			}
 			samples++

@@ -60,6 +60,9 @@ type Config struct {
 	// Needed are the files and directories without which nobody could tell what is
 	// configured: while one of them is missing, a daemon that has read them changes nothing.
 	Needed []string
+	// Proxies are the trusted ones, for jails that name none themselves; nil: nobody has
+	// named them.
+	Proxies *filter.Proxies
 }
 
 // Log says what the daemon tells and where.
@@ -236,6 +239,8 @@ type Sample struct {
 	From string
 	// Client are the parts of the line that a client chooses, by their names.
 	Client map[string]string
+	// Trusted are the proxies with which it is to be read; nil: none are named.
+	Trusted *filter.Proxies
 	// File and LineNo say where it stands.
 	File   string
 	LineNo int

@@ -22,7 +22,7 @@ func (f *Filter) json() (*filter.JSON, error) {
 	if len(f.raw.Failregex) > 0 || f.raw.Prefregex != "" || len(f.raw.Mode) > 0 {
 		return nil, fail("", "a filter looks at [json] or has failregex, prefregex and modes, not both")
 	}
-	out := &filter.JSON{Time: raw.Time, User: raw.User}
+	out := &filter.JSON{Time: raw.Time, User: raw.User, Peer: raw.Peer, Forwarded: raw.Forwarded}
 	for _, h := range append(slices.Clone(raw.Host), raw.Hosts...) {
 		if h != "" {
 			out.Host = append(out.Host, h)

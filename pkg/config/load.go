@@ -114,6 +114,12 @@ func (l *loader) filter(name, file string, data []byte, err error) {
 			Line: s.Line, Host: s.Host, Mode: s.Mode, Match: s.Match == nil || *s.Match, Injection: s.Injection, From: s.From, Client: s.Client,
 			File: file, LineNo: f.doc.line("sample", strconv.Itoa(i)),
 		}
+		if s.Trusted != nil {
+			var err error
+			if out.Trusted, err = parseProxies(*s.Trusted); err != nil {
+				f.Errors = append(f.Errors, &Error{file, out.LineNo, err.Error()})
+			}
+		}
 		if s.Time != "" {
 			t, err := parseSampleTime(s.Time)
 			if err != nil {

@@ -12,6 +12,7 @@ type rawMain struct {
 	Database    rawDatabase          `toml:"database"`
 	Firewall    rawFirewall          `toml:"firewall"`
 	Export      map[string]rawExport `toml:"export"`
+	Proxy       rawProxy             `toml:"proxy"`
 	Default     any                  `toml:"default"`
 	Jail        any                  `toml:"jail"`
 }
@@ -94,16 +95,22 @@ type rawJail struct {
 
 	Action map[string]rawAction `toml:"action"`
 
-	MaxMatches  *int    `toml:"maxmatches"`
-	Ban         *rawBan `toml:"ban"`
-	IgnoreSSH   *bool   `toml:"ignoressh"`
-	Increment   *bool   `toml:"bantime.increment"`
-	Factor      *text   `toml:"bantime.factor"`
-	Formula     *string `toml:"bantime.formula"`
-	Multipliers *string `toml:"bantime.multipliers"`
-	MaxTime     *text   `toml:"bantime.maxtime"`
-	RndTime     *text   `toml:"bantime.rndtime"`
-	Overall     *bool   `toml:"bantime.overalljails"`
+	MaxMatches  *int      `toml:"maxmatches"`
+	Ban         *rawBan   `toml:"ban"`
+	Proxy       *rawProxy `toml:"proxy"`
+	IgnoreSSH   *bool     `toml:"ignoressh"`
+	Increment   *bool     `toml:"bantime.increment"`
+	Factor      *text     `toml:"bantime.factor"`
+	Formula     *string   `toml:"bantime.formula"`
+	Multipliers *string   `toml:"bantime.multipliers"`
+	MaxTime     *text     `toml:"bantime.maxtime"`
+	RndTime     *text     `toml:"bantime.rndtime"`
+	Overall     *bool     `toml:"bantime.overalljails"`
+}
+
+// rawProxy names one's own proxies; nil: nobody does.
+type rawProxy struct {
+	Trusted *stringList `toml:"trusted"`
 }
 
 // rawBan is ban.prefix4 and its like.
@@ -131,11 +138,13 @@ type rawFilter struct {
 
 // rawJSON is a filter of a log that holds JSON.
 type rawJSON struct {
-	Host  stringList       `toml:"host"`
-	Hosts []string         `toml:"hosts"`
-	Time  string           `toml:"time"`
-	User  string           `toml:"user"`
-	Match []map[string]any `toml:"match"`
+	Host      stringList       `toml:"host"`
+	Hosts     []string         `toml:"hosts"`
+	Time      string           `toml:"time"`
+	User      string           `toml:"user"`
+	Peer      string           `toml:"peer"`
+	Forwarded string           `toml:"forwarded"`
+	Match     []map[string]any `toml:"match"`
 }
 
 // rawMode adds expressions to the filter's own, and to those of other modes.
@@ -150,6 +159,8 @@ type rawSample struct {
 	Time  string `toml:"time"`
 	Match *bool  `toml:"match"`
 	Mode  string `toml:"mode"`
+	// Trusted are the proxies with which it is to be read; nil: none are named.
+	Trusted *stringList `toml:"trusted"`
 	// Injection says that the line holds an attempt to have another address taken.
 	Injection bool `toml:"injection"`
 	// From is what wrote the line: a service, its version, where it ran.

@@ -389,7 +389,9 @@ func (l *loader) resolveFilter(r *resolver, j *Jail) {
 	if !slices.Contains([]filter.UseDNS{filter.DNSYes, filter.DNSWarn, filter.DNSNo, filter.DNSRaw}, def.UseDNS) {
 		r.fail(dns.at, "usedns", fmt.Errorf("usedns %q: want yes, warn, no or raw", dns.v))
 	}
+	def.Proxies = l.proxies(r, j)
 	j.Filter = def
+	j.warnProxies()
 	if len(r.errs) == 0 && len(j.Errors) == 0 {
 		if _, err := filter.Compile(def, time.UTC); err != nil {
 			err = fmt.Errorf("filter %q: %w", cmp.Or(name.v, j.Name), err)

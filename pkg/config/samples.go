@@ -20,6 +20,7 @@ func (f *Filter) Check(s Sample) string {
 	if err != nil {
 		return err.Error()
 	}
+	def.Proxies = s.Trusted
 	compiled, err := filter.Compile(def, time.UTC)
 	if err != nil {
 		return err.Error()

@@ -83,6 +83,13 @@ func (l *loader) main(file string, data []byte) error {
 		l.cfg.NoFirewall = was.NoFirewall
 	}
 	l.exports(doc, raw.Export)
+	if raw.Proxy.Trusted != nil {
+		proxies, err := parseProxies(*raw.Proxy.Trusted)
+		l.cfg.Proxies = proxies
+		if err != nil {
+			l.complain(&Error{file, doc.line("proxy", "trusted"), err.Error() + ": left out, the others hold"})
+		}
+	}
 	if unclear {
 		for _, key := range serverKeys {
 			wrong[key] = true
@@ -139,7 +146,7 @@ func (l *loader) stays(err *Error) *Error {
 }
 
 // serverKeys are those of bailiff.toml that are not of jails.
-var serverKeys = []string{"loglevel", "logtarget", "socket", "environment", "read", "database", "firewall", "export"}
+var serverKeys = []string{"loglevel", "logtarget", "socket", "environment", "read", "database", "firewall", "export", "proxy"}
 
 // keep has what is wrong stay as it was, where a daemon runs.
 func (l *loader) keep(wrong map[string]bool) {
@@ -148,6 +155,8 @@ func (l *loader) keep(wrong map[string]bool) {
 	}
 	for _, key := range sortedKeys(wrong) {
 		switch c, was := l.cfg, l.was; key {
+		case "proxy":
+			c.Proxies = was.Proxies
 		case "loglevel":
 			c.Log.Level = was.Log.Level
 		case "logtarget":

@@ -57,11 +57,11 @@ func jailKeys() []jailKey {
 		if f.Type.Kind() == reflect.Map {
 			continue // actions are parts of their own
 		}
-		if f.Type != reflect.TypeFor[*rawBan]() {
+		if f.Type.Kind() != reflect.Pointer || f.Type.Elem().Kind() != reflect.Struct {
 			out = append(out, jailKey{key, f.Index})
 			continue
 		}
-		for _, inner := range reflect.VisibleFields(reflect.TypeFor[rawBan]()) {
+		for _, inner := range reflect.VisibleFields(f.Type.Elem()) {
 			out = append(out, jailKey{key + "." + inner.Tag.Get("toml"), append(slices.Clone(f.Index), inner.Index...)})
 		}
 	}
@@ -99,6 +99,9 @@ func filterPart(name string, def *filter.Definition, more []Setting) Part {
 }
 
 func settingText(v reflect.Value) string {
+	if v.Kind() == reflect.Pointer && v.Type().Elem() == reflect.TypeFor[stringList]() {
+		v = v.Elem()
+	}
 	if list, ok := v.Interface().(stringList); ok {
 		var lines []string
 		for _, s := range list {

@@ -51,7 +51,8 @@ type found struct {
 	stays                  bool
 	who                    identity
 	mlfid, user            value
-	nofail, gained, forget bool // hold something
+	chain, forwarded       value // X-Forwarded-For, in place of the address or beside it
+	nofail, gained, forget bool  // hold something
 	// With DetailAll.
 	groups Groups
 	order  []string
@@ -223,7 +224,7 @@ func (c *connection) setPending(pending bool) {
 }
 
 // names are the groups that found asks for, in its order.
-var names = [...]string{"fid", "ip4", "ip6", "cidr", "dns", "mlfid", "user", "nofail", "mlfgained", "mlfforget"}
+var names = [...]string{"fid", "ip4", "ip6", "cidr", "dns", "mlfid", "user", "nofail", "mlfgained", "mlfforget", "chain", "forwarded"}
 
 // places are where an expression has these groups; 0: nowhere.
 type places [len(names)]int
@@ -287,6 +288,10 @@ func (line *found) set(name int, text string) {
 		line.gained = text != ""
 	case 9:
 		line.forget = text != ""
+	case 10:
+		line.chain = value{text, true}
+	case 11:
+		line.forwarded = value{text, true}
 	}
 }
 

@@ -39,7 +39,7 @@ type JSONCondition struct {
 func (f *Filter) explainJSON(line []byte, stamp, now time.Time) Explanation {
 	e := Explanation{JSON: &JSONExplanation{}, Result: f.matchJSON(line, stamp, now)}
 	x := e.JSON
-	in, ok := readObject(line, f.jsonFields)
+	in, ok := readObject(line, f.jsonFields, f.json.Forwarded)
 	if x.Object = ok; !ok {
 		return e
 	}

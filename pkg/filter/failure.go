@@ -152,7 +152,7 @@ func splitLines(s string) []string {
 func (f *Filter) failure(i int, line *found, lines []Line, r *Result) {
 	if !line.mlfid.ok {
 		out := Failure{Regex: i, Time: r.Time, number: f.number}
-		if f.identify(&out, &line.who, false) {
+		if f.identify(&out, &line.who, false) && f.viaProxy(&out, line, r) {
 			out.Groups, out.Lines, out.Order = line.groups, slices.Clone(lines), slices.Clone(line.order)
 			if out.IP.IsValid() && out.Groups != nil && !slices.Contains(out.Order, orderIP) {
 				out.Order = append(out.Order, orderIP)

@@ -81,6 +81,8 @@ type Definition struct {
 	// Transport are the names of what stands around the lines of the log; nil: that is
 	// found by the lines.
 	Transport []string
+	// Proxies are the trusted ones; nil: nobody has named them.
+	Proxies *Proxies
 }
 
 type expression struct {
@@ -122,6 +124,9 @@ type Filter struct {
 	Detail Detail
 	// RawHosts takes what identifies as it is: nothing is resolved.
 	RawHosts bool
+	// Trusted says of an address whether it is one of the trusted proxies; nil: nobody has
+	// named them.
+	Trusted func(netip.Prefix) bool
 
 	pref     *expression
 	searcher *pyregexp.Searcher // of pref
@@ -145,6 +150,7 @@ type Filter struct {
 	attempts  bool
 	journal   bool
 	json      *JSON
+	forwards  bool // it tells of proxies
 	heads     bool // lines are looked at without their heads, too
 	// head is what was taken off the line at work, to be told with it.
 	head        []byte
@@ -206,11 +212,15 @@ func SameYears(a, b int) bool { return logtime.SameYears(a, b) }
 func Compile(d Definition, loc *time.Location) (*Filter, error) {
 	f := &Filter{
 		Name: d.Name, dns: d.UseDNS, maxLines: max(d.MaxLines, 1), attempts: d.Attempts, journal: d.Journal, json: d.JSON,
-		heads: d.Around().Heads, key: d.key(loc),
+		heads: d.Around().Heads, forwards: d.Head != HeadAsIs && d.Forwards(), key: d.key(loc),
 		dateOptions: logtime.Options{Location: loc, Zone: d.LogTimezone, Year: d.Year},
 	}
 	if f.dns == "" {
 		f.dns = DNSWarn
+	}
+	if d.Proxies != nil { // what files hold, others look after
+		own := iplist.Of(d.Proxies.Prefixes)
+		f.Trusted = own.Overlaps
 	}
 	if f.json != nil {
 		f.jsonFields = f.json.fields()
@@ -286,7 +296,7 @@ func (f *Filter) Dates() []*logtime.Template { return f.dates.Templates() }
 // otherwise: for finding a place in a log by time.
 func (f *Filter) LineTime(line []byte, now time.Time) (time.Time, bool) {
 	if f.json != nil {
-		if in, ok := readObject(line, f.jsonFields); ok {
+		if in, ok := readObject(line, f.jsonFields, f.json.Forwarded); ok {
 			if text, ok := plain(in, f.json.Time); ok {
 				return f.jsonTime(text, now)
 			}

@@ -24,9 +24,15 @@ const (
 	HeadEither
 )
 
+// wrapperMarks are what stands in expressions that were written for a runtime's wrapper.
+var wrapperMarks = []string{
+	`"log`, `\"log`, `"stream`, "stdout F", "stderr F", "stdout P", "stdout|stderr", "stderr|stdout",
+	"std(?:out|err)", "std(out|err)", "stdout [", "stderr [", `stdout \S`, `stderr \S`, `stdout\s`, `stderr\s`, "stdout .", "stderr .",
+}
+
 // Around says what is taken off the lines that the filter gets.
 func (d *Definition) Around() transport.Options {
-	o := transport.Options{Names: d.Transport, Runtime: !d.mentions(`"log`, `\"log`, `"stream`, "stdout", "stderr")}
+	o := transport.Options{Names: d.Transport, Runtime: !d.mentions(wrapperMarks...)}
 	if d.Head != HeadAsIs {
 		o.Rewrite, o.Colours = true, true
 		o.Heads = d.Head == HeadEither && d.MaxLines <= 1

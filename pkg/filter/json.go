@@ -23,15 +23,19 @@ type JSON struct {
 	// Host are the fields that may hold the address, with or without a port; the
 	// first that holds one is taken. A field within another is named with a dot.
 	Host []string
-	Time string // field with the time; empty: the lines have none
-	User string // field with the user's name; empty: none
+	// Forwarded is a field that says whom proxies had the request from, a text or a list of
+	// some; Peer is the one with who connected, where Host is taken from a header. Empty:
+	// there is none.
+	Forwarded, Peer string
+	Time            string // field with the time; empty: the lines have none
+	User            string // field with the user's name; empty: none
 	// Match are the kinds of failures: a line is one if all conditions of one kind hold.
 	Match []JSONMatch
 }
 
 // fields are the names of the fields that are looked at.
 func (j *JSON) fields() []string {
-	out := append(slices.Clone(j.Host), j.Time, j.User)
+	out := append(slices.Clone(j.Host), j.Time, j.User, j.Forwarded, j.Peer)
 	for _, m := range j.Match {
 		for _, c := range m.Conditions {
 			out = append(out, c.Field)
@@ -104,6 +108,8 @@ func plain(object map[string]any, path string) (text string, ok bool) {
 		return v.String(), true
 	case bool:
 		return strconv.FormatBool(v), true
+	case []string:
+		return strings.Join(v, ", "), true
 	}
 	return "", false
 }
@@ -134,7 +140,7 @@ func address(s string) netip.Prefix {
 // matchJSON is Match for a filter of JSON.
 func (f *Filter) matchJSON(line []byte, stamp, now time.Time) Result {
 	r := Result{Ignored: -1, Rest: line}
-	in, ok := readObject(line, f.jsonFields)
+	in, ok := readObject(line, f.jsonFields, f.json.Forwarded)
 	if !ok {
 		return r
 	}
@@ -150,16 +156,9 @@ func (f *Filter) matchJSON(line []byte, stamp, now time.Time) Result {
 			continue
 		}
 		out := Failure{Regex: i, Time: r.Time, number: fullFloat}
-		for _, host := range f.json.Host {
-			text, _ := plain(in, host)
-			if out.Addr = address(text); out.Addr.IsValid() {
-				break
-			}
-		}
-		if !out.Addr.IsValid() {
+		if !f.jsonClient(&out, in, &r) {
 			continue
 		}
-		out.ID = name(out.Addr)
 		if f.Detail == DetailAll {
 			group := "ip4"
 			if out.Addr.Addr().Is6() {
@@ -180,6 +179,43 @@ func (f *Filter) matchJSON(line []byte, stamp, now time.Time) Result {
 		}
 	}
 	return r
+}
+
+// jsonClient finds out whose failure it is.
+func (f *Filter) jsonClient(out *Failure, in map[string]any, r *Result) bool {
+	chain := ""
+	for _, host := range f.json.Host {
+		text, _ := plain(in, host)
+		if out.Addr = address(text); out.Addr.IsValid() {
+			chain = text
+			break
+		}
+		if f.json.Peer != "" && strings.Contains(text, ",") { // it is a list
+			chain = text
+			break
+		}
+	}
+	if f.json.Peer != "" && chain != "" {
+		text, _ := plain(in, f.json.Peer)
+		peer := address(text)
+		if !peer.IsValid() && !out.Addr.IsValid() && f.Trusted == nil {
+			r.Withheld = append(r.Withheld, Withheld{Chain: chain[:min(len(chain), 200)]})
+			return false
+		}
+		if out.Addr.IsValid() {
+			out.ID = name(out.Addr)
+		}
+		return f.client(out, peer, chain, r)
+	}
+	if !out.Addr.IsValid() {
+		return false
+	}
+	out.ID = name(out.Addr)
+	if f.json.Forwarded != "" && f.Trusted != nil && f.Trusted(out.Addr) {
+		text, _ := plain(in, f.json.Forwarded)
+		return f.client(out, out.Addr, text, r)
+	}
+	return true
 }
 
 // jsonTime reads a time: seconds or smaller parts of them since 1970, or a date.

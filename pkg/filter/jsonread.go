@@ -3,6 +3,7 @@ package filter
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 )
 
@@ -12,9 +13,10 @@ import (
 
 // readObject reads a line that is one JSON object and nothing else. Of what it holds,
 // only what is one of the wanted fields, or leads to one, is there in the result; in
-// place of a list, or an object that leads to none, stands nil. Of two members of the
+// place of a list, or an object that leads to none, stands nil; but what is in lists may be
+// a list of texts. Of two members of the
 // same name, the last one counts.
-func readObject(line []byte, wanted []string) (map[string]any, bool) {
+func readObject(line []byte, wanted []string, lists ...string) (map[string]any, bool) {
 	line = bytes.TrimSpace(line)
 	if len(line) == 0 || line[0] != '{' {
 		return nil, false
@@ -24,7 +26,7 @@ func readObject(line []byte, wanted []string) (map[string]any, bool) {
 			return nil, false
 		}
 	}
-	r := objectReader{text: line, wanted: wanted}
+	r := objectReader{text: line, wanted: wanted, lists: lists}
 	return r.object(""), true
 }
 
@@ -100,6 +102,7 @@ type objectReader struct {
 	text   []byte
 	at     int
 	wanted []string
+	lists  []string // fields that may be lists of texts
 }
 
 func (r *objectReader) space() {
@@ -132,6 +135,13 @@ func (r *objectReader) object(path string) map[string]any {
 		case c == '{' && leads:
 			name := string(key)
 			out[name] = r.object(path + name + ".")
+		case c == '[' && is && slices.Contains(r.lists, path+string(key)):
+			from := r.at
+			r.pass()
+			var list []string
+			if json.Unmarshal(r.text[from:r.at], &list) == nil {
+				out[string(key)] = list
+			}
 		case c == '{' || c == '[' || c == 'n' || !is:
 			r.pass()
 			out[string(key)] = nil

@@ -17,7 +17,7 @@ func (x *prover) json() (Proof, error) {
 	if err != nil {
 		return Proof{}, err
 	}
-	in, ok := readObject([]byte(x.line), f.jsonFields)
+	in, ok := readObject([]byte(x.line), f.jsonFields, f.json.Forwarded)
 	if !ok {
 		return Proof{}, fmt.Errorf("the line holds no JSON object")
 	}

@@ -83,8 +83,9 @@ type Result struct {
 	Time     time.Time // of the line, or the last one's if that is near; zero if none is known
 	Dated    bool      // the time was found in the line
 	Failures []Failure
-	Ignored  int   // index of the ignoreregex that matched, or -1
-	Ignores  []int // every match of an ignoreregex, with CheckAll
+	Withheld []Withheld // failures that are not told, since a client may have written whose they are
+	Ignored  int        // index of the ignoreregex that matched, or -1
+	Ignores  []int      // every match of an ignoreregex, with CheckAll
 	// Pref is the groups of the prefregex, nil if it did not match or there is none.
 	Pref      Groups
 	PrefOrder []string

@@ -56,7 +56,7 @@ type Sightings struct {
 // key tells filters apart that find different things.
 func (d *Definition) key(loc *time.Location) unique.Handle[string] {
 	plain := *d
-	plain.Name = ""
+	plain.Name, plain.Proxies = "", nil
 	return unique.Make(fmt.Sprintf("%#v %s", plain, loc))
 }
 
@@ -144,7 +144,7 @@ func (s *Scout) see(i int, whole, rest []byte, mask []uint64, out *Sightings) {
 
 // keep copies the texts of what was found.
 func (s *Sightings) keep(line *found) {
-	values := [...]*value{&line.who.fid, &line.who.ip4, &line.who.ip6, &line.who.cidr, &line.who.dns, &line.mlfid, &line.user}
+	values := [...]*value{&line.who.fid, &line.who.ip4, &line.who.ip6, &line.who.cidr, &line.who.dns, &line.mlfid, &line.user, &line.chain, &line.forwarded}
 	for _, v := range values {
 		if v.text != "" {
 			v.text = view(s.copied([]byte(v.text)))
@@ -222,7 +222,7 @@ func (f *Filter) MatchAll(lines [][]byte, seen *Sightings, now time.Time, each f
 	look := func() error {
 		r := f.Match(lines[next], now)
 		next++
-		if len(r.Failures) == 0 && r.Err == nil {
+		if len(r.Failures) == 0 && r.Err == nil && len(r.Withheld) == 0 {
 			return nil
 		}
 		return each(next-1, &r)
@@ -280,7 +280,7 @@ func (f *Filter) MatchAll(lines [][]byte, seen *Sightings, now time.Time, each f
 						f.told(x.regex, &x.found, line[:x.date.Start], f.latelyText, line[x.date.End:], r)
 					}
 				}
-				if len(r.Failures) > 0 || r.Err != nil {
+				if len(r.Failures) > 0 || r.Err != nil || len(r.Withheld) > 0 {
 					if err := each(next-1, r); err != nil {
 						return err
 					}

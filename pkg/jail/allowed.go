@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
+	"bailiff/pkg/filter"
 	"bailiff/pkg/guard"
 )
 
@@ -18,7 +20,11 @@ import (
 // Protected returns what of a jail's ignoreip and ignoreself a guard is to look after.
 func Protected(c *config.Jail) guard.Want {
 	i := &c.Ignore
-	return guard.Want{Prefixes: i.Prefixes, Names: i.Names, Files: i.Files, Self: i.Self, Host: i.Self && i.Host, SSH: i.SSH}
+	prefixes, files := i.Prefixes, i.Files
+	if p := c.Filter.Proxies; p != nil { // whom a proxy asks for isn't in the kernel's packets
+		prefixes, files = slices.Concat(prefixes, p.Prefixes), slices.Concat(files, p.Files)
+	}
+	return guard.Want{Prefixes: prefixes, Names: i.Names, Files: files, Self: i.Self, Host: i.Self && i.Host, SSH: i.SSH}
 }
 
 // protect begins to look after who may not be banned.
@@ -48,9 +54,31 @@ func (j *Jail) protect() {
 		}
 	})
 	j.ready = j.view.Ready()
+	j.trust(g)
+}
+
+// trust has the filter know which addresses are those of proxies.
+func (j *Jail) trust(g *guard.Guard) {
+	p := j.Config.Filter.Proxies
+	if p == nil {
+		return
+	}
+	j.proxies = g.View(guard.Want{Prefixes: p.Prefixes, Files: p.Files}, nil)
+	j.useFilter(j.filter)
+}
+
+// useFilter takes over a filter that was compiled.
+func (j *Jail) useFilter(f *filter.Filter) {
+	j.filter = f
+	if j.proxies != nil {
+		f.Trusted = func(id netip.Prefix) bool { return j.proxies.Rules().Why(id).Some() }
+	}
 }
 
 func (j *Jail) unprotect() {
+	if j.proxies != nil {
+		j.proxies.Close()
+	}
 	j.view.Close()
 	if j.guard != nil {
 		j.guard.Close()

@@ -70,7 +70,8 @@ func (j *Jail) newYears(year int) {
 		j.log.Error(fmt.Sprintf("[%s] filter for the year %d: %v", j.Config.Name, year, err))
 		return
 	}
-	j.filter, j.year, j.times.dates = f, year, nil
+	j.useFilter(f)
+	j.year, j.times.dates = year, nil
 }
 
 // expire takes bans off the list that have ended.

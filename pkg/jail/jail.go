@@ -113,14 +113,17 @@ type Jail struct {
 	Config *config.Jail
 	deps   Deps
 
-	filter *filter.Filter
-	window *ban.Window
-	bans   *ban.List
-	guard  *guard.Guard // its own, where it was given none
-	view   *guard.View  // who may not be banned
-	ready  bool         // what ignoreip needs to know is known, or was waited for
-	due    atomic.Bool  // it is to look at the view
-	source Source
+	filter  *filter.Filter
+	window  *ban.Window
+	bans    *ban.List
+	guard   *guard.Guard // its own, where it was given none
+	view    *guard.View  // who may not be banned
+	proxies *guard.View  // the trusted ones; nil: nobody has named them
+	// withheld tells of failures of which nobody can say whose they are.
+	withheld withheld
+	ready    bool        // what ignoreip needs to know is known, or was waited for
+	due      atomic.Bool // it is to look at the view
+	source   Source
 	// Failures that wait for something to be said of them; and what of that is told.
 	names                     waitlist[string]
 	checks                    checks
@@ -376,6 +379,9 @@ func (j *Jail) line(r *filter.Result, b *batchTimes, i int) {
 	if r.Err != nil && j.read.Steady.Sub(j.lineErrWarn) > time.Minute {
 		j.lineErrWarn = j.read.Steady
 		j.log.Warn(fmt.Sprintf("[%s] a line was given up: %v", j.Config.Name, r.Err))
+	}
+	if len(r.Withheld) > 0 {
+		j.tellWithheld(r.Withheld)
 	}
 	for _, f := range r.Failures {
 		f.Time = j.byThisClock(f.Time)

@@ -79,7 +79,8 @@ func (j *Jail) Change(f func(*config.Jail) error) error {
 		if compiled != j.filter {
 			j.year = j.deps.Clock.Wall().Year()
 		}
-		j.filter, j.growth = compiled, growth
+		j.useFilter(compiled)
+		j.growth = growth
 		j.times.dates = nil
 		j.window.Limit(c.MaxRetry, c.FindTime)
 		ignore := !reflect.DeepEqual(c.Ignore, j.Config.Ignore)

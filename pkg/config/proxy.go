@@ -1,0 +1,83 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"bailiff/pkg/filter"
+	"bailiff/pkg/iplist"
+)
+
+// [proxy] trusted: the addresses of one's own proxies.
+
+// parseProxies reads addresses, networks and lists of them. What can't be read is left
+// out, and told.
+func parseProxies(list []string) (*filter.Proxies, error) {
+	var read IgnoreList
+	var errs []error
+	for _, s := range words(list) {
+		if err := read.Add(s); err != nil {
+			errs = append(errs, errors.New(strings.Replace(err.Error(), "ignoreip", "proxy.trusted", 1)))
+		}
+	}
+	for _, name := range read.Names {
+		errs = append(errs, fmt.Errorf("proxy.trusted: %q is a name: want addresses, networks or file:PATH", name))
+	}
+	return &filter.Proxies{Prefixes: read.Prefixes, Files: read.Files}, errors.Join(errs...)
+}
+
+// ParseProxies reads the addresses, networks and lists of them that are named as one's
+// proxies. Lists are read now: what they hold is among the Prefixes.
+func ParseProxies(list []string) (*filter.Proxies, error) {
+	p, err := parseProxies(list)
+	if err != nil {
+		return nil, err
+	}
+	return p, ReadProxies(p)
+}
+
+// ReadProxies reads the lists of proxies once, for a tool that does not follow them.
+func ReadProxies(p *filter.Proxies) error {
+	if p == nil || len(p.Files) == 0 {
+		return nil
+	}
+	set, bad, err := iplist.ReadFiles(p.Files)
+	if err := errors.Join(append(bad, err)...); err != nil {
+		return fmt.Errorf("proxy.trusted: %w", err)
+	}
+	own := slices.Clone(p.Prefixes)
+	for _, r := range set.Ranges() {
+		own = slices.AppendSeq(own, iplist.Prefixes(r))
+	}
+	p.Prefixes, p.Files = own, nil
+	return nil
+}
+
+// proxies finds out which proxies a jail trusts.
+func (l *loader) proxies(r *resolver, j *Jail) *filter.Proxies {
+	for _, at := range slices.Backward(r.layers) {
+		if p := at.raw.Proxy; p != nil && p.Trusted != nil {
+			out, err := parseProxies(*p.Trusted)
+			if err != nil {
+				if at.doc != nil {
+					err = &Error{at.file, at.line("proxy.trusted"), err.Error()}
+				}
+				j.Faults = append(j.Faults, fmt.Errorf("%w: left out, the others hold", err))
+			}
+			return out
+		}
+	}
+	return l.cfg.Proxies
+}
+
+// warnProxies says what a filter does not count as long as nobody has named the proxies.
+func (j *Jail) warnProxies() {
+	if j.Filter.Proxies != nil {
+		return
+	}
+	if field := j.Filter.Settable(); field != "" {
+		j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: the address is taken from %s, which a client can write: where it isn't that of the connection, or is a list, it is not counted; to count it, name your proxies, [proxy] trusted = [\"ADDRESS\", …], or [] if there are none but the one that the service knows", j.Name, field))
+	}
+}

@@ -1,0 +1,75 @@
+package jail
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/filter"
+)
+
+// TestTrustedProxies: of a service behind proxies, whoever is before them is counted, and
+// no proxy is, be it one of a list that changes while the daemon runs.
+func TestTrustedProxies(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "proxies")
+	write := func(text string) {
+		if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("198.51.100.0/28 # a CDN's\n")
+	l := start(t, func(c *config.Jail, _ *lab) {
+		c.Filter.Head = filter.HeadEither
+		c.Filter.Failregex = []filter.Expr{{Text: `^ Login failure '<F-CHAIN>(?:.*, )?<ADDR></F-CHAIN>'$`}}
+		c.Filter.Proxies = &filter.Proxies{Prefixes: []netip.Prefix{netip.MustParsePrefix("203.0.113.1/32")}, Files: []string{file}}
+	})
+	times := func(n int, line string) (out []string) {
+		for range n {
+			out = append(out, line)
+		}
+		return out
+	}
+	l.say(times(9, "%s Login failure '198.51.100.1'")...)
+	l.say(times(9, "%s Login failure '192.0.2.99, 198.51.100.1, 203.0.113.1'")...)
+	l.want("+192.0.2.99/32 1h0m0s")
+	l.say(times(9, "%s Login failure '192.0.2.98, 192.0.2.7, 198.51.100.1'")...)
+	l.want("+192.0.2.7/32 1h0m0s")
+	l.logged(`names trusted proxies only`)
+	// Another one is added to the list.
+	write("198.51.100.0/28\n198.51.100.77\n")
+	l.until(func() bool { return l.jail.proxies.Rules().Why(netip.MustParsePrefix("198.51.100.77/32")).Some() })
+	l.say(times(9, "%s Login failure '192.0.2.8, 198.51.100.77'")...)
+	if got := l.asked(); !strings.Contains(got, "+192.0.2.8/32 1h0m0s") { // and what is compared by now
+		t.Errorf("asked of the kernel: %q", got)
+	}
+	for _, who := range []string{"198.51.100.1", "198.51.100.77", "203.0.113.1", "192.0.2.98"} {
+		if n := l.says("Found " + who); n > 0 {
+			t.Errorf("%s was counted %d times", who, n)
+		}
+	}
+}
+
+// TestUntrusted: without proxies named, what a client may have written is not counted, and
+// that is said.
+func TestUntrusted(t *testing.T) {
+	l := start(t, func(c *config.Jail, _ *lab) {
+		c.Filter.Head = filter.HeadEither
+		c.Filter.Failregex = []filter.Expr{{Text: `^ Login failure '<F-CHAIN>(?:.*, )?<ADDR></F-CHAIN>'$`}}
+	})
+	line := "%s Login failure '203.0.113.9, 198.51.100.1'"
+	l.say(line, line, line, line, line)
+	l.say("%s Login failure '192.0.2.7'", "%s Login failure '192.0.2.7'", "%s Login failure '192.0.2.7'", "%s Login failure '192.0.2.7'", "%s Login failure '192.0.2.7'")
+	l.want("+192.0.2.7/32 1h0m0s")
+	l.logged(`not counted: a failure of "203.0.113.9, 198.51.100.1"`)
+	for _, who := range []string{"203.0.113.9", "198.51.100.1"} {
+		if n := l.says("Found " + who); n > 0 {
+			t.Errorf("%s was counted %d times", who, n)
+		}
+	}
+}

@@ -1,0 +1,36 @@
+package jail
+
+import (
+	"fmt"
+	"time"
+
+	"bailiff/pkg/filter"
+)
+
+// withheldEvery is how often it is told that failures are not counted, since a client may
+// have written whose they are.
+const withheldEvery = time.Minute
+
+// withheld is what is to be told of them.
+type withheld struct {
+	n    int
+	last time.Time // when it was told, by the steady time
+}
+
+// tellWithheld tells of failures that are not counted, summed up.
+func (j *Jail) tellWithheld(list []filter.Withheld) {
+	w := &j.withheld
+	for i := range list {
+		x := &list[i]
+		if x.Proxy {
+			j.log.Info(fmt.Sprintf("[%s] Ignore %q: %s", j.Config.Name, x.Chain, x.Remedy()))
+			continue
+		}
+		w.n++
+		if !w.last.IsZero() && j.read.Steady.Sub(w.last) < withheldEvery {
+			continue
+		}
+		j.log.Warn(fmt.Sprintf("[%s] not counted: a failure of %q (%d since it was last said): %s", j.Config.Name, x.Chain, w.n, x.Remedy()))
+		w.n, w.last = 0, j.read.Steady
+	}
+}
