@@ -10,7 +10,7 @@ var (
 	_ = add(Animal{
 		Name:     "courier-auth",
 		Root:     "courier",
-		Packages: []string{"courier-imap", "courier-pop", "courier-authdaemon", "courier-mta"},
+		Packages: []string{"courier-imap", "courier-pop", "courier-authdaemon", "courier-mta", "netbase"},
 		Setup:    courierSetup,
 		Start: syslog + `
 /etc/init.d/courier-authdaemon start
@@ -29,12 +29,12 @@ var (
 	_ = add(Animal{
 		Name:     "courier-smtp",
 		Root:     "courier",
-		Packages: []string{"courier-imap", "courier-pop", "courier-authdaemon", "courier-mta"},
+		Packages: []string{"courier-imap", "courier-pop", "courier-authdaemon", "courier-mta", "netbase"},
 		Setup: courierSetup + `
 echo example.org >/etc/courier/me
 echo example.org >/etc/courier/locals
 echo example.org >/etc/courier/esmtpacceptmailfor
-sed -i 's/^ESMTPDSTART=.*/ESMTPDSTART=YES/; s/^ESMTPAUTH=.*/ESMTPAUTH="LOGIN PLAIN"/; s/^BLACKLISTS=.*/BLACKLISTS=""/; s/^TCPDOPTS=.*/TCPDOPTS="-stderrlogger=\/usr\/sbin\/courierlogger -noidentlookup -nodnslookup"/' /etc/courier/esmtpd
+sed -i 's/^ESMTPDSTART=.*/ESMTPDSTART=YES/; s/^BOFHCHECKDNS=.*/BOFHCHECKDNS=0/; s/^ESMTPAUTH=.*/ESMTPAUTH="LOGIN PLAIN"/; s/^BLACKLISTS=.*/BLACKLISTS=""/; s/^TCPDOPTS=.*/TCPDOPTS="-stderrlogger=\/usr\/sbin\/courierlogger -noidentlookup -nodnslookup"/' /etc/courier/esmtpd
 echo 0 >/etc/courier/bofh.dummy; echo 'opt BOFHCHECKDNS=0' >/etc/courier/bofh
 `,
 		Start: syslog + `

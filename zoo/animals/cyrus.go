@@ -3,7 +3,7 @@ package animals
 var _ = add(Animal{
 	Name:     "cyrus-imap",
 	Root:     "cyrus",
-	Packages: []string{"cyrus-imapd", "cyrus-pop3d", "sasl2-bin", "libsasl2-modules"},
+	Packages: []string{"cyrus-imapd", "cyrus-pop3d", "sasl2-bin", "libsasl2-modules", "netbase"},
 	Setup: `cat >/etc/imapd.conf <<'X'
 configdirectory: /var/lib/cyrus
 proc_path: /run/cyrus/proc
@@ -22,7 +22,7 @@ servername: host
 syslog_prefix: cyrus
 failedloginpause: 0
 X
-sed -i '/nntp/d' /etc/cyrus.conf
+sed -i '/nntp/d; /http/d' /etc/cyrus.conf
 for u in alice bob; do echo right | saslpasswd2 -p -c -u host $u; done
 chown cyrus /etc/sasldb2
 mkdir -p /run/cyrus/proc /run/cyrus/lock /run/cyrus/socket; chown -R cyrus:mail /run/cyrus

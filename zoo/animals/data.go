@@ -82,7 +82,7 @@ ln -s postgresql-$(ls /etc/postgresql)-main.log /var/log/postgresql/postgresql-m
 			{What: "wrong password", Script: `PGPASSWORD=wrong psql -h $SERVER -U bob postgres -c 'select 1'`, Times: 2},
 			{What: "unknown user", Script: `PGPASSWORD=wrong psql -h $SERVER -U nobody postgres -c 'select 1'`},
 			{What: "not in pg_hba.conf", Script: `PGPASSWORD=wrong psql -h $SERVER -U postgres postgres -c 'select 1'`},
-			{What: "unknown database", Script: `PGPASSWORD=right psql -h $SERVER -U bob 'my db' -c 'select 1'`},
+			{What: "unknown database", Script: `PGPASSWORD=right psql -h $SERVER -U bob nodb -c 'select 1'`},
 		},
 	})
 	_ = add(Animal{

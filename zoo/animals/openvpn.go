@@ -32,7 +32,7 @@ printf 'bob\nwrong\n' >/tmp/bad
 cat >/tmp/try.py <<'X'
 # try.py FILE: connects, and ends once the tunnel is up, or refused.
 import os, subprocess, sys
-c = subprocess.Popen(["openvpn", "--client", "--dev", "null", "--proto", "udp4", "--remote", os.environ["SERVER"], "1194", "--ca", "/etc/openvpn/ca.crt",
+c = subprocess.Popen(["openvpn", "--client", "--dev", "tun", "--route-nopull", "--ifconfig-noexec", "--proto", "udp4", "--remote", os.environ["SERVER"], "1194", "--ca", "/etc/openvpn/ca.crt",
 	"--auth-user-pass", sys.argv[1], "--auth-retry", "none", "--connect-retry-max", "1", "--verb", "3"], stdout=subprocess.PIPE, text=True)
 up = False
 for line in c.stdout:

@@ -126,7 +126,7 @@ touch /tmp/ready
 `,
 		Ready:   `[ -e /tmp/ready ]`,
 		Port:    80,
-		Log:     "/var/log/roundcube/userlogins.log",
+		Log:     "/var/log/roundcube/errors.log",
 		Success: `sh /tmp/try alice right`,
 		Ways: []Way{
 			{What: "wrong password", Script: `sh /tmp/try bob wrong`, Times: 2},

@@ -26,7 +26,7 @@ var (
 	_ = add(Animal{
 		Name:     "sendmail-auth",
 		Root:     "sendmail",
-		Packages: []string{"sendmail-bin", "sendmail-cf", "sasl2-bin", "libsasl2-modules", "m4"},
+		Packages: []string{"sendmail-bin", "sendmail-cf", "sasl2-bin", "libsasl2-modules", "m4", "netbase"},
 		Setup:    sendmailSetup,
 		Start:    syslog + `sendmail-mta -bd -q1h 2>&1 || /usr/libexec/sendmail/sendmail -bd -q1h`,
 		Port:     25,
@@ -40,7 +40,7 @@ var (
 	_ = add(Animal{
 		Name:     "sendmail-reject",
 		Root:     "sendmail",
-		Packages: []string{"sendmail-bin", "sendmail-cf", "sasl2-bin", "libsasl2-modules", "m4"},
+		Packages: []string{"sendmail-bin", "sendmail-cf", "sasl2-bin", "libsasl2-modules", "m4", "netbase"},
 		Setup:    sendmailSetup,
 		Start:    syslog + `sendmail-mta -bd -q1h 2>&1 || /usr/libexec/sendmail/sendmail -bd -q1h`,
 		Port:     25,
