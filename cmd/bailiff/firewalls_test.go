@@ -346,3 +346,42 @@ func TestTranslated(t *testing.T) {
 		})
 	}
 }
+
+// TestFailingAction: an action that can't ban is named where one looks: with file and line
+// before it is run, and with what failed and who is not banned afterwards.
+func TestFailingAction(t *testing.T) {
+	newest, err := references.Newest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := newNetwork(t)
+	n.treeWith(newest, "nftables[type=allport]")
+	const wrong = "jail.local:3: action nftables: it has nothing for type=allport: it has allports, custom, multiport"
+	n.spawn()
+	n.until("the jail runs", func() bool { return strings.Contains(n.ask("status"), "web") })
+	check := exec.Command(n.path("bailiff"), "check", "--config", n.tree)
+	if out, err := check.CombinedOutput(); err == nil || !strings.Contains(string(out), wrong) {
+		t.Errorf("check: %v\n%s", err, out)
+	}
+	client := n.path("fail2ban-client")
+	if err := os.Symlink(n.path("bailiff"), client); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(client, "-c", n.tree, "-t").CombinedOutput(); err != nil || !strings.Contains(string(out), wrong) || !strings.Contains(string(out), "OK: configuration test is successful") {
+		t.Errorf("-t: %v\n%s", err, out)
+	}
+	if out, _ := os.ReadFile(n.path("out")); !strings.Contains(string(out), wrong) {
+		t.Errorf("the log:\n%s", out)
+	}
+	if out := n.ask("status"); !strings.Contains(out, wrong) || strings.Contains(out, "failed when it was run last") {
+		t.Errorf("status:\n%s", out)
+	}
+	n.fails(attackers[0].who)
+	for _, args := range [][]string{{"status"}, {"status", "web"}, {"status", "--json"}} {
+		n.until("the failure is told", func() bool {
+			out := n.ask(args...)
+			return strings.Contains(out, "action nftables: actionstart failed when it was run last (") && strings.Contains(out, "it did not make these bans: 192.0.2.66")
+		})
+	}
+	n.stop()
+}

@@ -1,6 +1,7 @@
 package action
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -12,19 +13,20 @@ import (
 // starts for the first time, its actioncheck is asked; where it finds the environment
 // there, actionstop takes it away. fail2ban makes each ban twice, and lifts it once.
 
-// environments are those that were looked at in this process, by the commands that start
-// and check them. Several jails may share one.
+// environments are those that were looked at in this process, by the commands that empty
+// or remove them. Several jails may share one: what the first has taken away is gone for all,
+// and what it has made since is not left from before.
 var environments = struct {
 	mu sync.Mutex
-	by map[[2]string]chan struct{} // closed when it was looked at
-}{by: map[[2]string]chan struct{}{}}
+	by map[string]chan struct{} // closed when it was looked at
+}{by: map[string]chan struct{}{}}
 
 // environmentsMost bounds how many are remembered; those beyond are not looked at.
 const environmentsMost = 10_000
 
 // claim says whether an environment is to be looked at; looked is to be called then, when
 // that is done. Else it waits until somebody who does has done it.
-func claim(ctx context.Context, key [2]string) (looked func()) {
+func claim(ctx context.Context, key string) (looked func()) {
 	environments.mu.Lock()
 	c, there := environments.by[key]
 	if !there && len(environments.by) < environmentsMost {
@@ -66,19 +68,18 @@ func (a *Action) clearLeft(now string) (was bool) {
 		return false
 	}
 	for _, family := range a.def.families() {
-		var key [2]string
-		for i, name := range []string{"actionstart", "actioncheck"} {
+		filled := func(name string) string {
 			text, err := a.text(name, family)
 			if err != nil {
-				return was
+				return ""
 			}
-			key[i] = Fill(text, func(tag string) (string, bool) { return family, tag == "family" && family != "" }, nil).Text
+			return Fill(text, func(tag string) (string, bool) { return family, tag == "family" && family != "" }, nil).Text
 		}
-		looked := claim(a.ctx, key)
+		looked := claim(a.ctx, cmp.Or(filled("actionflush"), filled("actionstop")))
 		if looked == nil {
 			continue
 		}
-		if a.quietly(Command{Text: key[1]}) {
+		if a.quietly(Command{Text: filled("actioncheck")}) {
 			a.log(slog.LevelInfo, "[%s] action '%s': its rules are there from before, they were not taken away: that is done now, %s", a.site.Jail, a.def.Name, now)
 			_ = a.stop([]string{family}) // what can't be stopped, the start tells
 			a.forget("actionstop", family)

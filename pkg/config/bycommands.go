@@ -54,24 +54,32 @@ func CommandNotes(jails []*Jail) (out []string) {
 	return out
 }
 
-// translation is what is known of an action as one of iptables.
+// translation is what becomes of an action of iptables.
 type translation struct {
-	known bool // it is one of the stock actions
-	done  bool // nftables' sets do its work
-	rule  native
-	why   string // why they don't
-	err   error  // what of its parameters is none
+	iptables
+	done bool // nftables' sets do its work
 }
 
 // translate recognises an action of iptables, and decides whether it is done by nftables'
 // sets.
 func (l *loader) translate(d *action.Definition, jail string) (t translation) {
-	var programs []string
-	t.rule, programs, t.why, t.known, t.err = iptablesRule(d, jail)
-	if !t.known || t.err != nil || t.why != "" || !l.cfg.Translate {
+	t.iptables = iptablesRule(d, jail)
+	if !t.known || t.err != nil {
 		return t
 	}
-	for _, p := range programs {
+	if !slices.Contains(l.chains[t.target], jail) {
+		if l.chains == nil {
+			l.chains = map[string][]string{}
+		}
+		l.chains[t.target] = append(l.chains[t.target], jail)
+	}
+	if len(l.chains[t.target]) > 1 && t.why == "" {
+		t.why = fmt.Sprintf("%s has the bans of several jails: %s", t.target, strings.Join(l.chains[t.target], ", "))
+	}
+	if t.why != "" || !l.cfg.Translate {
+		return t
+	}
+	for _, p := range t.programs {
 		if t.why = l.iptablesKind(p); t.why != "" {
 			return t
 		}

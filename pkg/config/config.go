@@ -126,6 +126,7 @@ type Jail struct {
 	// is one of iptables.
 	Native     *action.Definition
 	Translated bool
+	chain      string // the one of iptables' that it had
 	// Held: the jail reads nothing, and its actions wait, until it is told to begin.
 	Held bool
 	// Actions are what is run for a ban, beside the kernel's sets.

@@ -137,9 +137,14 @@ func (e *exporter) jail(j *Jail) {
 		f.set("blocktype", "drop")
 	}
 	for i, with := range j.Rule.Reject {
-		if with != "" && !j.Rule.Drop {
+		if with == "drop" {
+			e.note("jail %s: drop is not carried for %s alone: reject is written", j.Name, []string{"IPv4", "IPv6"}[i])
+		} else if with != "" && !j.Rule.Drop {
 			e.note("jail %s: reject with %s is not carried for %s: reject is written", j.Name, with, []string{"IPv4", "IPv6"}[i])
 		}
+	}
+	if j.Rule.NewOnly {
+		e.note("jail %s: --state NEW is not carried: open connections are shut out, too", j.Name)
 	}
 	if j.Rule.Count {
 		e.note("jail %s: counter is not carried", j.Name)

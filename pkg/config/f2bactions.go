@@ -65,7 +65,7 @@ func (l *loader) treeActions(f *fail2ban.Jail, j *Jail, fail func(string, error)
 		}
 		if ok {
 			n.rule.Prefix4, n.rule.Prefix6 = j.Rule.Prefix4, j.Rule.Prefix6
-			j.Rule, j.Unenforced, j.Native, j.Translated = n.rule, false, &def, t.known
+			j.Rule, j.Unenforced, j.Native, j.Translated, j.chain = n.rule, false, &def, t.known, t.target
 			for _, p := range n.rule.Protocols {
 				if len(n.rule.Ports) > 0 && !firewall.HasPorts(p) {
 					v := f.Should("protocol")
@@ -92,13 +92,11 @@ func (l *loader) inSets(f *fail2ban.Jail, j *Jail, a *fail2ban.Action, def *acti
 		return n, t, ok && about <= 1 && !allCommands && j.Unenforced && l.sameFirewall(n.options), err
 	}
 	t = l.translate(def, f.Name)
-	if t.err != nil {
-		v := f.Given("port")
-		if strings.HasPrefix(t.err.Error(), "protocol ") {
-			v = f.Given("protocol")
+	defer func() {
+		if t.known && !ok {
+			iptablesFaults(f, j, a, &t)
 		}
-		j.Faults = append(j.Faults, &Error{v.File, v.Line, fmt.Sprintf("action %s: iptables refuses it, and bans nobody: %v", a.Name, t.err)})
-	}
+	}()
 	if !t.done || allCommands {
 		return n, t, false, nil
 	}
@@ -115,6 +113,22 @@ func (l *loader) inSets(f *fail2ban.Jail, j *Jail, a *fail2ban.Action, def *acti
 		return t.rule, t, true, nil
 	}
 	return n, t, false, nil
+}
+
+// iptablesFaults tells of what iptables will not take: the bans of the action fail.
+func iptablesFaults(f *fail2ban.Jail, j *Jail, a *fail2ban.Action, t *translation) {
+	what := t.refuses
+	if t.err != nil {
+		what = t.err.Error()
+	}
+	if what == "" {
+		return
+	}
+	v := f.Given("port")
+	if strings.HasPrefix(what, "protocol ") {
+		v = f.Given("protocol")
+	}
+	j.Faults = append(j.Faults, &Error{v.File, v.Line, fmt.Sprintf("action %s: iptables refuses it, and bans nobody: %s", a.Name, what)})
 }
 
 // setName finds the nftables sets that a command changes.

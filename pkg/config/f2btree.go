@@ -44,6 +44,13 @@ func (l *loader) tree(dir string) error {
 			l.cfg.Jails = append(l.cfg.Jails, resolved)
 		}
 	}
+	for i, j := range l.cfg.Jails { // what was not known to be several jails'
+		if j.Translated && len(l.chains[j.chain]) > 1 {
+			was := j.Disabled
+			l.cfg.Jails[i] = l.treeJail(t.Resolve(j.Name))
+			l.cfg.Jails[i].Disabled = was
+		}
+	}
 	if l.was != nil && l.was.Fail2ban != nil {
 		// A jail of which less can be read than before goes on as it was, where it was.
 		for _, j := range l.cfg.Jails {

@@ -45,6 +45,18 @@ type iptFamily struct {
 	target   string // the chain of its own, or the set
 	set      bool
 	block    string
+	multi    bool // ports are those of -m multiport
+}
+
+// iptables is what is known of an action as one of iptables.
+type iptables struct {
+	known    bool   // it is one of the stock actions
+	rule     native // what it comes to
+	programs []string
+	target   string // the chain, or the set, of its own
+	why      string // what of it nftables' sets of a jail can't do
+	refuses  string // why iptables does not take it
+	err      error  // ports or protocols that are none
 }
 
 // iptCommands are the simple commands that a script comes to, loops unrolled. Not ok: there
@@ -164,7 +176,7 @@ func (f *iptFamily) takeRule(chain string, words []string) bool {
 	protocol, ports := words[1], ""
 	words = words[2:]
 	if rest, ok := cutWords(words, "-m", "multiport", "--dports"); ok && len(rest) > 0 {
-		ports, words = rest[0], rest[1:]
+		ports, words, f.multi = rest[0], rest[1:], true
 	} else if rest, ok := cutWords(words, "--dport"); ok && len(rest) > 0 {
 		ports, words = rest[0], rest[1:]
 	}
@@ -278,91 +290,131 @@ func (f *iptFamily) ends(text string, ip6 bool) bool {
 // hooksOfChains are the places of the host's own chains of iptables' table filter.
 var hooksOfChains = map[string]string{"INPUT": "input", "FORWARD": "forward"}
 
-// iptablesRule recognises the stock iptables actions. why says what of one that is
-// recognised nftables' sets of a jail can't do; programs are those that it runs. The error
-// is for ports or protocols that are none.
-func iptablesRule(d *action.Definition, jail string) (n native, programs []string, why string, ok bool, err error) {
+// iptablesRule recognises the stock iptables actions.
+func iptablesRule(d *action.Definition, jail string) (t iptables) {
 	var both [2]iptFamily
 	for i, family := range []string{"inet4", "inet6"} {
 		all, err := d.Resolve(family)
 		if err != nil {
-			return n, nil, "", false, nil // told when it was read
+			return iptables{} // told when it was read
 		}
-		v, f, ip6 := all.Values, &both[i], i == 1
-		for _, own := range []string{"actionrepair", "actionprolong", "actionreban", "actionreload"} {
-			if v[own] != "" {
-				return n, nil, "", false, nil
-			}
-		}
-		start, ok := iptCommands(v["actionstart"])
-		if !ok || len(start) == 0 {
-			return n, nil, "", false, nil
-		}
-		only4 := false
-		for _, c := range start {
-			if ip6 && strings.HasSuffix(c, "iphash") { // proto4 knows no IPv6: it starts with the same set
-				only4 = true
-				m := setCreate.FindStringSubmatch(c)
-				if m == nil || f.target != "" {
-					return n, nil, "", false, nil
-				}
-				f.target, f.set = m[1], true
-				continue
-			}
-			if !f.take(c, ip6) {
-				return n, nil, "", false, nil
-			}
-		}
-		if only4 {
-			return n, nil, "its set takes no IPv6 addresses", true, nil
-		}
-		if f.target == "" || len(f.chains) == 0 || !f.bans(v["actionban"], v["actionunban"], ip6) {
-			return n, nil, "", false, nil
-		}
-		for _, name := range []string{"actionflush", "actionstop", "actioncheck"} {
-			if !f.ends(v[name], ip6) {
-				return n, nil, "", false, nil
-			}
+		f, ip6 := &both[i], i == 1
+		known, only4 := f.read(all.Values, ip6)
+		switch {
+		case !known:
+			return iptables{}
+		case only4:
+			t.known, t.why = true, "its set takes no IPv6 addresses"
+			return t
 		}
 		if !f.takeBlock(strings.Fields(f.block), ip6) {
-			why = fmt.Sprintf("%q is none of REJECT and DROP", f.block)
+			t.why = fmt.Sprintf("%q is none of REJECT and DROP", f.block)
 		}
 		for _, p := range f.programs {
-			if !slices.Contains(programs, p) {
-				programs = append(programs, p)
+			if !slices.Contains(t.programs, p) {
+				t.programs = append(t.programs, p)
 			}
 		}
 	}
 	a, b := &both[0], &both[1]
-	if why == "" && (!slices.Equal(a.chains, b.chains) || a.ports != b.ports || !slices.Equal(a.rule.Protocols, b.rule.Protocols) || a.rule.NewOnly != b.rule.NewOnly) {
-		why = "it does something else for IPv6"
-	}
+	t.known, t.target = true, a.target
+	n := &t.rule
 	n.rule = a.rule
 	n.rule.Jail = jail
 	if n.rule.Reject = [2]string{a.with, b.with}; a.with == "drop" && b.with == "drop" {
 		n.rule.Drop, n.rule.Reject = true, [2]string{}
 	}
 	n.options = firewall.Options{Table: "f2b-table", Chain: "f2b-chain"}
+	not := func(format string, args ...any) {
+		if t.why == "" {
+			t.why = fmt.Sprintf(format, args...)
+		}
+	}
+	if !slices.Equal(a.chains, b.chains) || a.ports != b.ports || !slices.Equal(a.rule.Protocols, b.rule.Protocols) || a.rule.NewOnly != b.rule.NewOnly {
+		not("it does something else for IPv6")
+	}
 	for _, c := range a.chains {
 		hook, known := hooksOfChains[c]
-		if !known && why == "" {
-			why = fmt.Sprintf("chain %s is none of INPUT and FORWARD", c)
+		if !known {
+			not("chain %s is none of INPUT and FORWARD", c)
 		}
 		n.options.Hooks = append(n.options.Hooks, firewall.Hook{Name: hook, Priority: -1})
 	}
-	if n.rule.Protocols, err = parseProtocols(a.rule.Protocols); err != nil {
-		return n, programs, why, true, err
+	if n.rule.Protocols, t.err = parseProtocols(a.rule.Protocols); t.err != nil {
+		return t
 	}
-	if a.ports != "" && len(n.rule.Protocols) > 0 {
-		if n.rule.Ports, err = ParsePorts([]string{a.ports}); err != nil {
-			return n, programs, why, true, err
+	if a.ports != "" {
+		if n.rule.Ports, t.err = ParsePorts([]string{a.ports}); t.err != nil {
+			return t
+		}
+		for _, p := range a.rule.Protocols {
+			if !firewall.HasPorts(p) {
+				t.refuses = fmt.Sprintf("protocol %s has no ports", p)
+				not("%s", t.refuses)
+			}
+		}
+		if t.refuses == "" {
+			t.refuses = a.refusedPorts()
 		}
 	}
-	if why == "" && a.ports != "" && slices.Contains(a.rule.Protocols, "all") {
-		why = "iptables takes no ports for protocol all"
+	if slices.Contains(n.rule.Reject[:], "tcp reset") && !slices.Equal(n.rule.Protocols, []string{"tcp"}) {
+		not("tcp-reset answers TCP only")
 	}
-	if why == "" && slices.Contains(n.rule.Reject[:], "tcp reset") && !slices.Equal(n.rule.Protocols, []string{"tcp"}) {
-		why = "tcp-reset answers TCP only"
+	return t
+}
+
+// read takes over all commands of one family. Not known: there is something in them that the
+// stock actions don't have. only4: its set takes no addresses of IPv6.
+func (f *iptFamily) read(v map[string]string, ip6 bool) (known, only4 bool) {
+	for _, own := range []string{"actionrepair", "actionprolong", "actionreban", "actionreload"} {
+		if v[own] != "" {
+			return false, false
+		}
 	}
-	return n, programs, why, true, nil
+	start, ok := iptCommands(v["actionstart"])
+	if !ok {
+		return false, false
+	}
+	for _, c := range start {
+		if m := setCreate.FindStringSubmatch(c); m != nil && ip6 && f.target == "" && strings.HasSuffix(c, "iphash") {
+			only4 = true // it starts with the same set for both
+			f.target, f.set = m[1], true
+			continue
+		}
+		if !f.take(c, ip6) {
+			return false, false
+		}
+	}
+	if f.target == "" || len(f.chains) == 0 || !f.bans(v["actionban"], v["actionunban"], ip6 && !only4) {
+		return false, false
+	}
+	for _, name := range []string{"actionflush", "actionstop", "actioncheck"} {
+		if !f.ends(v[name], ip6) {
+			return false, false
+		}
+	}
+	return true, only4
+}
+
+// refusedPorts says why iptables takes no such list of ports; nftables' sets do.
+func (f *iptFamily) refusedPorts() string {
+	list := strings.Split(f.ports, ",")
+	n := len(list)
+	for _, p := range list {
+		if strings.Contains(p, ":") {
+			n++
+		}
+		if _, err := portNumber(p); err != nil && !strings.Contains(p, ":") {
+			return fmt.Sprintf("port %q: a range is written %s", p, strings.Replace(p, "-", ":", 1))
+		}
+	}
+	switch {
+	case !f.multi && len(list) > 1:
+		return fmt.Sprintf("port %q: --dport takes one port or one range; iptables-multiport takes several", f.ports)
+	case !f.multi && slices.Contains(f.rule.Protocols, "udplite"):
+		return "protocol udplite has ports with -m multiport only: iptables-multiport takes it"
+	case f.multi && n > 15:
+		return fmt.Sprintf("port %q: -m multiport takes 15 ports, of which a range is two", f.ports)
+	}
+	return ""
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,7 +45,6 @@ var translated = []struct {
 	{action: `iptables-ipset-proto4[port=22]`, why: "its set takes no IPv6 addresses"},
 	{action: `iptables-multiport[chain=DOCKER-USER, port=1]`, why: "chain DOCKER-USER is none of INPUT and FORWARD"},
 	{action: `iptables-multiport[port=1, blocktype="LOG", blocktype?family=inet6=LOG]`, why: `"LOG" is none of REJECT and DROP`, only: "1.1.1"},
-	{action: `iptables-multiport[port=1, protocol=all]`, why: "iptables takes no ports for protocol all"},
 	{action: `iptables-multiport[port=1, protocol="tcp,udp", blocktype="REJECT --reject-with tcp-reset"]`, why: "tcp-reset answers TCP only", only: "1.1.1"},
 	{action: `iptables-multiport[port=1, iptables="iptables-legacy -w", iptables?family=inet6="ip6tables-legacy -w"]`, why: "iptables-legacy is not the kind that uses nftables: iptables-legacy -V says", only: "1.1.1"},
 	{action: `iptables-ipset[port=22, ipsettime=600]`},
@@ -86,9 +86,6 @@ func TestTranslate(t *testing.T) {
 						t.Errorf("the note: %s", note)
 					}
 					return
-				}
-				if version == "1.0.2" && strings.Contains(c.action, "ipset") && strings.Contains(c.action, "maxelem") {
-					t.Fatal("it had none")
 				}
 				var want []string
 				for _, line := range strings.Split(c.rules, "|") {
@@ -143,11 +140,95 @@ func TestTranslateAgreed(t *testing.T) {
 			t.Errorf("%q: %v", local, cfg.Errors)
 		}
 	}
-	cfg := load(t, Options{Path: actionTree(t, newest, "iptables-multiport[port=htp]\n\tiptables-allports[protocol=tpc]", "fail2ban.local", translate)})
-	if got := said(jail(t, cfg, "x"), filepath.Dir(cfg.Needed[0])); !strings.Contains(got, "fault jail.conf:5: action iptables-multiport: iptables refuses it, and bans nobody: port \"htp\"") ||
-		!strings.Contains(got, "action iptables-allports: iptables refuses it, and bans nobody: protocol \"tpc\"") {
-		t.Errorf("%s", got)
+}
+
+// TestIptablesRefuses: what iptables will not take is told before a ban fails of it. What
+// nftables' sets take all the same is done by them, if the user has agreed.
+func TestIptablesRefuses(t *testing.T) {
+	newest, err := references.Newest()
+	if err != nil {
+		t.Fatal(err)
 	}
+	sixteen := "1,2,3,4,5,6,7,8,9,10,11,12,13,14:15,16"
+	for _, c := range []struct {
+		action, want string
+		taken        bool
+	}{
+		{`iptables-multiport[port=htp]`, `port "htp": want a number`, false},
+		{`iptables-allports[protocol=tpc]`, `protocol "tpc": want tcp`, false},
+		{`iptables-multiport[port=1, protocol=all]`, "protocol all has no ports", false},
+		{`iptables-multiport[port=1, protocol="tcp,icmp"]`, "protocol icmp has no ports", false},
+		{`iptables[port="http,https"]`, `port "http,https": --dport takes one port or one range`, true},
+		{`iptables-multiport[port="8000-8100"]`, `port "8000-8100": a range is written 8000:8100`, true},
+		{`iptables-multiport[port="` + sixteen + `"]`, `port "` + sixteen + `": -m multiport takes 15 ports`, true},
+		{`iptables[port=1, protocol=udplite]`, "protocol udplite has ports with -m multiport only", true},
+		{`iptables-multiport[port="http-alt:9000,22"]`, "", true},
+	} {
+		for _, local := range []string{"", translate} {
+			dir := actionTree(t, newest, c.action, "fail2ban.local", local)
+			j := jail(t, load(t, Options{Path: dir}), "x")
+			got, want := said(j, dir), ""
+			name, _, _ := strings.Cut(c.action, "[")
+			if c.want != "" && (local == "" || !c.taken) {
+				want = "fault jail.conf:5: action " + name + ": iptables refuses it, and bans nobody: " + c.want
+			}
+			if j.Broken() != nil || !strings.HasPrefix(got, want) || want == "" && got != "" || j.Translated != (c.taken && local != "") {
+				t.Errorf("%s, %q: %v, translated %v, %q; want %q", c.action, local, j.Broken(), j.Translated, got, want)
+			}
+		}
+	}
+}
+
+// TestSharedChain: bans of several jails in one chain are shut out of the ports of all of
+// them, which sets of a jail's own don't do.
+func TestSharedChain(t *testing.T) {
+	newest, err := references.Newest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := "[%s]\nenabled = true\nfilter = f\nlogpath = /x.log\naction = iptables-multiport[name=%s, port=25]\n"
+	dir := actionTree(t, newest, "iptables-multiport[name=mail, port=22]", "fail2ban.local", translate,
+		"jail.local", fmt.Sprintf(other, "y", "mail")+fmt.Sprintf(other, "z", "z"))
+	cfg := load(t, Options{Path: dir})
+	for name, want := range map[string]bool{"x": false, "y": false, "z": true} {
+		j := jail(t, cfg, name)
+		if j.Translated != want || !want && !strings.Contains(j.ByCommands[0].Note, "f2b-mail has the bans of several jails: x, y") {
+			t.Errorf("%s: translated %v, %v", name, j.Translated, j.ByCommands)
+		}
+	}
+}
+
+// TestExportTranslated: what ours can't say of an action of iptables is told when a
+// configuration is imported.
+func TestExportTranslated(t *testing.T) {
+	newest, err := references.Newest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := actionTree(t, newest, "iptables-new[port=22, blocktype=DROP, blocktype?family=inet6=REJECT]", "fail2ban.local", translate)
+	files, notes := Export(load(t, Options{Path: dir}))
+	text := files["jails/x.toml"] + strings.Join(notes, "\n")
+	for _, want := range []string{`port = "22"`, "jail x: --state NEW is not carried: open connections are shut out, too", "jail x: drop is not carried for IPv4 alone: reject is written"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+}
+
+// FuzzIptables: whatever stands in an action's commands is read without a panic, and is not
+// taken for a stock action unless each command of a ban is one.
+func FuzzIptables(f *testing.F) {
+	f.Add("{ iptables -w -C f2b-x -j RETURN >/dev/null 2>&1; } || { iptables -w -N f2b-x || true; iptables -w -A f2b-x -j RETURN; }\nfor proto in $(echo 'tcp' | sed 's/,/ /g'); do\n{ iptables -w -C INPUT -p $proto -m multiport --dports 22 -j f2b-x >/dev/null 2>&1; } || { iptables -w -I INPUT -p $proto -m multiport --dports 22 -j f2b-x; }\ndone",
+		"iptables -w -I f2b-x 1 -s <ip> -j DROP", "iptables -w -D f2b-x -s <ip> -j DROP")
+	f.Add("ipset -exist create f2b-x hash:ip timeout 0\nfor c in $(echo 'INPUT' | sed 's/,/ /g'); do for proto in $(echo 'tcp' | sed 's/,/ /g'); do\n{ iptables -w -C $c -p $proto -m set --match-set f2b-x src -j DROP >/dev/null 2>&1; } || { iptables -w -I $c -p $proto -m set --match-set f2b-x src -j DROP; }\ndone; done",
+		"ipset -exist add f2b-x <ip> timeout 0", "ipset -exist del f2b-x <ip>")
+	f.Fuzz(func(t *testing.T, start, ban, unban string) {
+		var family iptFamily
+		known, _ := family.read(map[string]string{"actionstart": start, "actionban": ban, "actionunban": unban}, false)
+		if known && (strings.ContainsAny(ban+unban, "`#") || strings.Contains(ban, "\n") && len(commandLines(ban)) > 1) {
+			t.Errorf("taken: %q, %q, %q", start, ban, unban)
+		}
+	})
 }
 
 // TestIptablesKind: which kind iptables is, is asked of it, with a deadline; one that is not

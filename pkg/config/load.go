@@ -43,6 +43,8 @@ type loader struct {
 	jails    map[string]*jailLayers
 	// firewallSet: a jail of fail2ban's has said where the rules live.
 	firewallSet bool
+	// chains are jails whose bans are in a chain, or a set, of iptables' actions.
+	chains map[string][]string
 	// unsure are mistakes for which nobody can tell what jails there are.
 	unsure []error
 }

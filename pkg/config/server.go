@@ -76,7 +76,7 @@ func (l *loader) main(file string, data []byte) error {
 		fail("[read] needs both: socket, a path, and group, who may ask there")("read")
 		l.cfg.ReadSocket = ""
 	}
-	l.firewall(raw.Firewall, fail)
+	l.firewall(doc, raw.Firewall, fail)
 	if was := l.was; was != nil && was.NoFirewall != l.cfg.NoFirewall {
 		// Half of it would be jails that ban nobody.
 		l.complain(&Error{file, doc.line("firewall", "enabled"), fmt.Sprintf("[firewall] enabled = %v needs a restart; it stays as it was", !l.cfg.NoFirewall)})
@@ -184,9 +184,11 @@ var hookNames = []string{"input", "forward", "prerouting"}
 // restore a saved ruleset of this host.
 var nftName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_./-]{0,99}$`)
 
-func (l *loader) firewall(raw rawFirewall, fail func(string, ...any) func(...string)) {
+func (l *loader) firewall(doc *document, raw rawFirewall, fail func(string, ...any) func(...string)) {
 	l.cfg.NoFirewall = raw.Enabled != nil && !*raw.Enabled
-	l.cfg.Translate = raw.Translate
+	if l.cfg.Translate = raw.Translate; raw.Translate {
+		l.cfg.Warnings = append(l.cfg.Warnings, &Error{doc.file, doc.line("firewall", "translate"), "translate is for configurations of fail2ban's (fail2ban.local), and has no effect here: the bans of these jails are in nftables' sets as it is"})
+	}
 	switch raw.Foreign {
 	case "", "adopt":
 	case "remove":
