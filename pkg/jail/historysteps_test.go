@@ -443,7 +443,7 @@ func (w *world) crash(a, b int) error {
 	}
 	w.noteBare()
 	// What came since then, the database does not know.
-	bare, fresh := w.bare || w.stored != nil, w.stored != nil && w.several
+	bare, fresh := w.bare || w.stored != nil, w.fresh || w.stored != nil && w.several
 	if w.stored != nil { // what was written since is read again
 		w.m = w.stored.at(w.m.now)
 		w.unread = append(w.storedLines, w.unread...)
