@@ -29,7 +29,7 @@ build:
 
 # What tests and demo need of Debian. Nothing is installed that is there already.
 packages:
-	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 curl fail2ban libpython3.11-testsuite gcc libc6-dev util-linux systemd systemd-journal-remote python3-systemd debootstrap iptables ipset firewalld ufw
+	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 curl fail2ban libpython3.11-testsuite gcc libc6-dev util-linux bsdutils systemd systemd-journal-remote python3-systemd debootstrap iptables ipset firewalld ufw
 	@scripts/fail2bans tmp/fail2bans >/dev/null
 
 demo: build packages

@@ -46,17 +46,23 @@ func failed(format string, args ...any) error {
 func Main(args []string) int {
 	clock.UsePOSIXZone()
 	name := filepath.Base(args[0])
+	stdout, out := printing(os.Stdout)
+	defer out()
+	stderr, errs := printing(os.Stderr)
+	defer errs()
 	switch name {
 	case "fail2ban-regex":
-		return fail2banRegex(args[0], args[1:], os.Stdin, os.Stdout, os.Stderr)
+		return fail2banRegex(args[0], args[1:], os.Stdin, stdout, stderr)
 	case "fail2ban-server":
-		return fail2banServer(args[1:], os.Stdout, os.Stderr)
+		return fail2banServer(args[1:], stdout, stderr)
 	case "fail2ban-client":
-		return fail2banClient(args[0], args[1:], os.Stdin, os.Stdout, os.Stderr)
+		return fail2banClient(args[0], args[1:], os.Stdin, stdout, stderr)
 	}
 	root := newRoot()
+	root.SetOut(stdout)
+	root.SetErr(stderr)
 	root.SetArgs(args[1:])
-	return finish(root.Execute(), os.Stderr)
+	return finish(root.Execute(), stderr)
 }
 
 func finish(err error, stderr io.Writer) int {

@@ -10,8 +10,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"golang.org/x/term"
-
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/filter"
@@ -306,12 +304,12 @@ const (
 
 // newProgress returns nil where the stream is no terminal.
 func newProgress(w io.Writer) *progress {
-	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	f, ok := terminal(w)
+	if !ok {
 		return nil
 	}
 	now := time.Now()
-	return &progress{out: w, started: now, shown: now.Add(progressAfter)}
+	return &progress{out: f, started: now, shown: now.Add(progressAfter)}
 }
 
 func (p *progress) at(done, total int64) {

@@ -17,6 +17,10 @@ import (
 // mostAnswer bounds what an answer may come to when values in it are there many times.
 const mostAnswer = 10_000_000
 
+// mostAnswerText is how many bytes more than it has itself an answer's texts may come to:
+// one that is named again costs a byte or two, and is written out each time.
+const mostAnswerText = 16 << 20
+
 var errDeep = errors.New("the answer is too deep or too large")
 
 type (
@@ -38,11 +42,12 @@ type answerReader struct {
 	marks []int
 	memo  map[uint64]any
 	made  int
+	texts int // bytes of texts that may still come
 }
 
 // decodeAnswer returns what a server says; an error of the server's is an *Exception.
 func decodeAnswer(data []byte) (any, error) {
-	r := &answerReader{memo: map[uint64]any{}}
+	r := &answerReader{memo: map[uint64]any{}, texts: len(data) + mostAnswerText}
 	r.u.in, r.u.limits = bytes.NewReader(data), &limits{bytes: len(data), items: len(data)}
 	top, err := r.read()
 	if err != nil {
@@ -337,6 +342,9 @@ func (r *answerReader) value(v any, depth int) (any, error) {
 			key, ok := name.(string)
 			if !ok {
 				key = Repr(name)
+				if _, err := r.text(key); err != nil {
+					return nil, err
+				}
 			}
 			if _, again := d.Values[key]; !again {
 				d.Keys = append(d.Keys, key)
@@ -345,11 +353,21 @@ func (r *answerReader) value(v any, depth int) (any, error) {
 		}
 		return d, nil
 	case answerClass:
-		return v.name, nil
+		return r.text(v.name)
 	case *answerCall:
 		return r.called(v, depth)
+	case string:
+		return r.text(v)
 	}
 	return v, nil
+}
+
+// text takes account of a text.
+func (r *answerReader) text(s string) (any, error) {
+	if r.texts -= len(s); r.texts < 0 {
+		return nil, errDeep
+	}
+	return s, nil
 }
 
 // called is what stands for an object.
@@ -365,7 +383,7 @@ func (r *answerReader) called(c *answerCall, depth int) (any, error) {
 			if s, ok := args[0].(string); ok {
 				return s, nil
 			}
-			return Repr(args[0]), nil
+			return r.text(Repr(args[0])) // which quotes what was quoted: twice as long each time
 		}
 	case "list", "set", "frozenset", "IPAddrSet":
 		if len(args) == 1 {

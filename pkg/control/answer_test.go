@@ -102,4 +102,17 @@ func TestAnswerThatHoldsItself(t *testing.T) {
 	if _, err := decodeAnswer([]byte("\x80\x04K\x00" + bomb + "\x86.")); err != errDeep {
 		t.Errorf("ten to the ninth lists: %v", err)
 	}
+	// One text that is named again and again: each time costs two bytes, and 64 KiB when it
+	// is printed. And one that is quoted, and quoted again, is twice as long each time.
+	named := "](X\x00\x00\x01\x00" + strings.Repeat("x", 1<<16) + "\x94" + strings.Repeat("h\x00", 20_000) + "e"
+	quoted := strings.Repeat("cbuiltins\nstr\n(](", 30) + "U\x02'\"" + strings.Repeat("etR", 30)
+	for name, value := range map[string]string{"a text of 64 KiB, 20,000 times": named, "a text that is quoted 30 times": quoted} {
+		if v, err := decodeAnswer([]byte("\x80\x04K\x00" + value + "\x86.")); err != errDeep {
+			t.Errorf("%s: %.100v, %v", name, v, err)
+		}
+	}
+	// As much as it says itself is no matter.
+	if v, err := decodeAnswer([]byte("\x80\x04K\x00](X\x00\x00\x01\x00" + strings.Repeat("x", 1<<16) + "\x94" + strings.Repeat("h\x00", 200) + "e\x86.")); err != nil || len(v.(List)) != 201 {
+		t.Errorf("%.100v, %v", v, err)
+	}
 }
