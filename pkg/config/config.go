@@ -242,6 +242,10 @@ type Sample struct {
 	Client map[string]string
 	// Trusted are the proxies with which it is to be read; nil: none are named.
 	Trusted *filter.Proxies
+	// Unproved is what is known in place of a proof, and Why the reason: what it is of the
+	// service that makes it impossible. Empty: a proof is to be had.
+	Unproved filter.Verdict
+	Why      string
 	// File and LineNo say where it stands.
 	File   string
 	LineNo int

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/filter"
 	"bailiff/pkg/pyregexp"
 	"bailiff/pkg/safefile"
 )
@@ -121,6 +122,12 @@ func (l *loader) filter(name, file string, data []byte, err error) {
 			if out.Trusted, err = parseProxies(*s.Trusted); err != nil {
 				f.Errors = append(f.Errors, &Error{file, out.LineNo, err.Error()})
 			}
+		}
+		switch {
+		case s.Forgeable != "":
+			out.Unproved, out.Why = filter.Forgeable, s.Forgeable
+		case s.Evadable != "":
+			out.Unproved, out.Why = filter.Evadable, s.Evadable
 		}
 		if s.Time != "" {
 			t, err := parseSampleTime(s.Time)

@@ -167,4 +167,8 @@ type rawSample struct {
 	From string `toml:"from"`
 	// Client are the parts of the line that a client chooses, by name.
 	Client map[string]string `toml:"client"`
+	// Forgeable or Evadable says why the service makes it impossible to prove the filter
+	// with this line.
+	Forgeable string `toml:"forgeable"`
+	Evadable  string `toml:"evadable"`
 }

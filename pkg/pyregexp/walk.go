@@ -96,7 +96,6 @@ type walker struct {
 	symbols []symbol // of open pieces
 	nodes   []situation
 	index   map[string]struct{}
-	memo    map[memoKey][]int32
 	key     []byte
 	back    int // characters that are remembered
 }
@@ -148,12 +147,22 @@ type verdict struct {
 	taken   [walkNames]Taken
 }
 
+// memoKey is a step of a run: from where, over what, and what was read before, where
+// that matters.
 type memoKey struct {
-	run, state int32
-	sym        symbol
-	ctx        uint8
-	n          int8
-	before     [walkBack]symbol
+	at     uint64
+	before [walkBack / 2]uint64
+}
+
+// number is a symbol's, in 21 bits.
+func (s symbol) number() uint32 {
+	switch {
+	case s.end:
+		return 1<<21 - 1
+	case s.r == invalidByte:
+		return 1<<21 - 2
+	}
+	return uint32(s.r)
 }
 
 // Run looks at everything that the expressions can find in texts of a template, and
@@ -161,7 +170,7 @@ type memoKey struct {
 // when there is nothing more: then what it has not told of can't be. An error wraps
 // ErrWalk.
 func (w *Walk) Run(template []Piece, found func(End) bool) (Steps, error) {
-	x := &walker{Walk: w, index: map[string]struct{}{}, memo: map[memoKey][]int32{}, most: w.Most}
+	x := &walker{Walk: w, index: map[string]struct{}{}, most: w.Most}
 	if x.most <= 0 {
 		x.most = walkMost
 	}

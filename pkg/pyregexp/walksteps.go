@@ -218,18 +218,36 @@ func (x *walker) step(s *situation, sym symbol, sees func(i int) (ctx uint8, n i
 		if !ok || s.states[i] == 0 {
 			continue
 		}
-		k := memoKey{run: int32(i), state: s.states[i], sym: sym, ctx: ctx}
-		if r.back > 0 {
-			k.n = min(n, int8(r.back))
-			copy(k.before[:k.n], s.before[:])
+		n = min(n, int8(r.back))
+		var quick *int32
+		if was, ok := r.asked(s.before[:n]); ok && !sym.end && sym.r < 128 {
+			if quick = &r.row(s.states[i], uint32(ctx)<<24|was)[sym.r]; *quick > 0 {
+				for _, states := range out {
+					states[i] = *quick - 1
+				}
+				continue
+			}
 		}
-		to, known := x.memo[k]
+		k := memoKey{at: uint64(s.states[i])<<32 | uint64(ctx)<<24 | uint64(sym.number())}
+		for j, b := range s.before[:n] {
+			k.before[j/2] = k.before[j/2]<<22 | 1<<21 | uint64(b.number())
+		}
+		to, known := r.memo[k]
 		if !known {
 			var err error
-			if to, err = r.step(k.state, sym, ctx, k.before[:k.n]); err != nil {
+			if to, err = r.step(s.states[i], sym, ctx, s.before[:n]); err != nil {
 				return nil, err
 			}
-			x.memo[k] = to
+			r.memo[k] = to
+		}
+		if len(to) == 1 { // as nearly always
+			if quick != nil {
+				*quick = to[0] + 1
+			}
+			for _, states := range out {
+				states[i] = to[0]
+			}
+			continue
 		}
 		had := out
 		out = nil
