@@ -124,6 +124,28 @@ func (id ID) Holds(inner ID) bool {
 	return inner.Within(int(id.bits)) == id
 }
 
+// Address is an address or none, in as little as a pointer takes.
+type Address struct{ at unique.Handle[netip.Addr] }
+
+// AddressOf is an address; none if a is not valid.
+func AddressOf(a netip.Addr) Address {
+	if !a.IsValid() {
+		return Address{}
+	}
+	return Address{unique.Make(a.Unmap().WithZone(""))}
+}
+
+// IsValid reports whether it is an address.
+func (a Address) IsValid() bool { return a != Address{} }
+
+// Addr returns the address; not valid if it is none.
+func (a Address) Addr() netip.Addr {
+	if !a.IsValid() {
+		return netip.Addr{}
+	}
+	return a.at.Value()
+}
+
 // Size is how many bytes its name takes; 0 for an address.
 func (id ID) Size() int {
 	if id.kind != named {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"container/heap"
 	"iter"
+	"maps"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -18,12 +20,26 @@ type Ban struct {
 	Count int
 	// Failures is how many made the ban; 0 for one made by hand.
 	Failures int
+	// IP is the address that a line told beside the ID: where there is one, it is that which
+	// is shut out.
+	IP Address
 	// Forced: it was made by hand of who may not be banned.
 	Forced bool
 }
 
 // Permanent reports whether the ban never ends.
 func (b Ban) Permanent() bool { return b.End.IsZero() }
+
+// Element returns the address or network that is shut out; nobody if that is a name.
+func (b Ban) Element() ID {
+	if a := b.IP.Addr(); a.IsValid() {
+		return Of(netip.PrefixFrom(a, a.BitLen()))
+	}
+	if b.ID.IsName() {
+		return ID{}
+	}
+	return b.ID
+}
 
 // Left returns how long the ban still lasts; 0 for a permanent one, and at least
 // a millisecond for the others, so that 0 stays unmistakable.
@@ -46,6 +62,8 @@ type List struct {
 	added    uint64          // bans put on the list
 	removed  uint64          // and taken off it
 	names    int             // bytes of the names that are banned
+	// beside are the IDs of the bans that an address is shut out for, which are not its own.
+	beside map[ID]map[ID]struct{}
 }
 
 type item struct {
@@ -81,8 +99,26 @@ func (l *List) Grouped(id ID) (network ID, bans int) {
 }
 
 // counted keeps account of a ban that comes (1) or goes (-1).
-func (l *List) counted(id ID, change int) {
+func (l *List) counted(b Ban, change int) {
+	id := b.ID
 	l.names += change * id.Size()
+	if b.IP.IsValid() {
+		e := b.Element()
+		switch who := l.beside[e]; {
+		case change < 0:
+			if delete(who, id); len(who) == 0 {
+				delete(l.beside, e)
+			}
+		case who == nil:
+			if l.beside == nil {
+				l.beside = map[ID]map[ID]struct{}{}
+			}
+			l.beside[e] = map[ID]struct{}{id: {}}
+		default:
+			who[id] = struct{}{}
+		}
+		return // what its ID is says nothing of who is shut out
+	}
 	if id.IsNetwork() {
 		key := id.Bits()
 		if id.Is4() {
@@ -115,7 +151,7 @@ func (l *List) Add(b Ban) (old Ban, held bool) {
 	l.added++
 	it := &item{Ban: b, index: -1, no: l.added}
 	l.bans[b.ID] = it
-	l.counted(b.ID, 1)
+	l.counted(b, 1)
 	if !b.Permanent() {
 		heap.Push(&l.ends, it)
 	}
@@ -129,6 +165,27 @@ func (l *List) Get(id ID) (Ban, bool) {
 	}
 	return Ban{}, false
 }
+
+// Holder returns the ban that an address or network is shut out for: of several, that
+// which lasts longest. It need not be the one of that ID.
+func (l *List) Holder(element ID) (Ban, bool) {
+	b, ok := l.Get(element)
+	if ok && b.Element() != element {
+		b, ok = Ban{}, false
+	}
+	for id := range l.beside[element] {
+		if o := l.bans[id].Ban; !ok || !b.Permanent() && (o.Permanent() || o.End.After(b.End)) {
+			b, ok = o, true
+		}
+	}
+	return b, ok
+}
+
+// Beside returns the addresses that are shut out for bans of others' IDs.
+func (l *List) Beside() []ID { return slices.Collect(maps.Keys(l.beside)) }
+
+// IsBeside reports whether an address is one of those.
+func (l *List) IsBeside(element ID) bool { return len(l.beside[element]) > 0 }
 
 // Covering returns the ban of a network that holds id, if there is one.
 func (l *List) Covering(id ID) (Ban, bool) {
@@ -151,7 +208,7 @@ func (l *List) Covering(id ID) (Ban, bool) {
 func (l *List) Inside(network ID) []Ban {
 	var out []Ban
 	for id, it := range l.bans {
-		if network.Holds(id) {
+		if network.Holds(id) && !it.IP.IsValid() {
 			out = append(out, it.Ban)
 		}
 	}
@@ -161,8 +218,8 @@ func (l *List) Inside(network ID) []Ban {
 
 // CountInside returns how many bans are inside a network, without its own.
 func (l *List) CountInside(network ID) (n int) {
-	for id := range l.bans {
-		if network.Holds(id) {
+	for id, it := range l.bans {
+		if network.Holds(id) && !it.IP.IsValid() {
 			n++
 		}
 	}
@@ -181,7 +238,10 @@ func (l *List) Remove(id ID) (Ban, bool) {
 	delete(l.bans, id)
 	l.removed++
 	l.Went(id)
-	l.counted(id, -1)
+	if it.IP.IsValid() {
+		l.Went(it.Element())
+	}
+	l.counted(it.Ban, -1)
 	if it.index >= 0 {
 		heap.Remove(&l.ends, it.index)
 	}

@@ -4,6 +4,7 @@ package control
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -68,7 +69,9 @@ type Wider struct {
 	List bool   `json:"list,omitempty"` // the jail is a list
 	File string `json:"file,omitempty"` // in which its entry stands, if that was found in time
 	Line int    `json:"line,omitempty"`
-	Part bool   `json:"part,omitempty"` // it holds only some of the addresses that were asked for
+	// Beside: IP is no network, but whom a filter found with the address (a user, a session).
+	Beside bool `json:"beside,omitempty"`
+	Part   bool `json:"part,omitempty"` // it holds only some of the addresses that were asked for
 	// Inside is how many bans there are in IP, the network that was asked for; it is not
 	// banned itself.
 	Inside int `json:"inside,omitempty"`
@@ -87,12 +90,30 @@ func (w Wider) String() string {
 			bans = fmt.Sprintf("%d bans", w.Inside)
 		}
 		return fmt.Sprintf("in part shut out by %s inside it in %s: to let all of it in, fail2ban-client unban %s", bans, w.Jail, w.IP)
+	case w.Beside:
+		return fmt.Sprintf("shut out with %s, who is banned in %s: to let it in, bailiff unban %s", printable(w.IP), w.Jail, shellWord(w.IP))
 	case !w.List:
 		return fmt.Sprintf("part of %s, which is banned in %s: to let it in, bailiff unban %s", w.IP, w.Jail, w.IP)
 	case w.File != "":
 		return fmt.Sprintf("%son list %s (%s:%d): to let it in, put it into ignoreip of jail %s, and reload", part, w.Jail, w.File, w.Line, w.Jail)
 	}
 	return fmt.Sprintf("%son list %s: to let it in, put it into ignoreip of that jail, and reload", part, w.Jail)
+}
+
+// printable is a name as a terminal and the log can show it.
+func printable(name string) string {
+	if strings.ContainsFunc(name, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return strconv.Quote(name)
+	}
+	return name
+}
+
+// shellWord is a name as a word of a shell's command.
+func shellWord(name string) string {
+	if name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:/@-") == "" {
+		return name
+	}
+	return "'" + strings.ReplaceAll(printable(name), "'", `'\''`) + "'"
 }
 
 // Still says what shuts an address out all the same, behind "is"; empty: nothing does.

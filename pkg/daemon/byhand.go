@@ -268,7 +268,7 @@ func (d *Daemon) unban(jails []*jail.Jail, only string, ips []string) []control.
 				count = 1
 			}
 			if found[k] != nil && found[k][n].By.IsValid() {
-				out[i].By = append(out[i].By, control.Wider{Jail: j.Configured.Name, IP: ban.Name(found[k][n].By)})
+				out[i].By = append(out[i].By, control.Wider{Jail: j.Configured.Name, IP: ban.Name(found[k][n].By), Beside: !found[k][n].By.Holds(ids[n])})
 			}
 			if found[k] != nil && found[k][n].Inside > 0 {
 				out[i].By = append(out[i].By, control.Wider{Jail: j.Configured.Name, IP: ban.Name(ids[n]), Inside: found[k][n].Inside})

@@ -220,7 +220,10 @@ func (d *Daemon) shutOut(jails []string) ([]string, error) {
 				return nil, err
 			}
 			for _, b := range bans {
-				if !b.Name { // a list of addresses is no place for others
+				switch {
+				case b.Address != "":
+					add(b.Address)
+				case !b.Name: // a list of addresses is no place for others
 					add(b.IP)
 				}
 			}

@@ -68,6 +68,9 @@ func (j *Jail) banTicket(b ban.Ban) *action.Ticket {
 		ID: ban.Name(b.ID), IP: b.ID.Addr(), Time: epoch(j.deps.Clock.ToWall(b.Start)), Began: b.Start.Unix(), Failures: b.Failures, BanTime: -1, BanCount: max(b.Count, 1),
 		Matches: j.kept.lines(b.ID), Groups: j.kept.groups(b.ID),
 	}
+	if b.IP.IsValid() {
+		t.IP = b.IP.Addr()
+	}
 	if !b.Permanent() {
 		t.BanTime = b.End.Sub(b.Start).Round(time.Second)
 	}

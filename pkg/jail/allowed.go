@@ -124,9 +124,14 @@ func (j *Jail) reconsider() {
 			j.failuresChanged(b.ID)
 		}
 		j.lifted(b)
-		j.enforced(change{ID: b.ID, Remove: true})
+		j.enforced(change{ID: b.ID, IP: b.IP, Remove: true})
 		j.notice("Unban %s", ban.Told(b.ID))
 		j.actions.Unban(ban.Name(b.ID))
+	}
+	for _, e := range j.bans.Beside() {
+		if j.why(e).Some() {
+			j.enforced(change{ID: e, Remove: true})
+		}
 	}
 	j.push()
 }

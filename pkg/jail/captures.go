@@ -61,6 +61,9 @@ func groupTexts(f *filter.Failure) map[string]string {
 			out[name] = strings.Clone(action.Cut(text, lineMost))
 		}
 	}
+	if f.IP.IsValid() { // as fail2ban keeps it
+		out["ip"] = f.IP.String()
+	}
 	if len(f.Users) > 0 {
 		quoted := make([]string, len(f.Users))
 		for i, u := range f.Users {

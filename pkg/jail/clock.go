@@ -97,11 +97,11 @@ func (j *Jail) awake(over []ban.Ban) {
 	now := j.deps.Clock.Now()
 	changes := make([]change, 0, len(over)+j.bans.Len())
 	for _, b := range over {
-		changes = append(changes, change{ID: b.ID, Remove: true})
+		changes = append(changes, change{ID: b.ID, IP: b.IP, Remove: true})
 	}
 	for _, b := range j.bans.All() {
 		if !b.Permanent() {
-			changes = append(changes, change{ID: b.ID, Left: b.Left(now), Replace: true})
+			changes = append(changes, change{ID: b.ID, IP: b.IP, Left: b.Left(now), Replace: true})
 		}
 	}
 	j.enforced(changes...)

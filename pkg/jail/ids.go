@@ -19,6 +19,7 @@ import (
 // change is what a jail wants of the kernel for one ban.
 type change struct {
 	ID      ban.ID
+	IP      ban.Address   // as the ban has it
 	Left    time.Duration // 0: for ever
 	Replace bool          // it may be there, and is to end then
 	Remove  bool
@@ -28,16 +29,46 @@ type change struct {
 func (j *Jail) enforced(changes ...change) {
 	out := make([]firewall.Change, 0, len(changes))
 	for _, c := range changes {
-		if c.ID.IsName() {
+		element := ban.Ban{ID: c.ID, IP: c.IP}.Element()
+		if !element.IsValid() {
 			if !c.Remove {
 				j.notHeld(c.ID)
 			}
 			continue
 		}
-		out = append(out, firewall.Change{Jail: j.Config.Name, ID: c.ID.Prefix(), Left: c.Left, Replace: c.Replace, Remove: c.Remove})
+		if c.IP.IsValid() || j.bans.IsBeside(element) { // several bans may want it
+			b, ok := j.holder(element)
+			c = change{Remove: !ok}
+			if ok {
+				c.Replace, c.Left = true, b.Left(j.deps.Clock.Now())
+			}
+		}
+		out = append(out, firewall.Change{Jail: j.Config.Name, ID: element.Prefix(), Left: c.Left, Replace: c.Replace, Remove: c.Remove})
 	}
 	if len(out) > 0 {
 		j.deps.Firewall.Push(out...)
+	}
+}
+
+// holder returns the ban that an address or network is to be shut out for. Who is never
+// banned is not shut out for somebody else's.
+func (j *Jail) holder(element ban.ID) (ban.Ban, bool) {
+	b, ok := j.bans.Holder(element)
+	if ok && b.ID != element && !b.Forced && j.why(element).Some() {
+		return ban.Ban{}, false
+	}
+	return b, ok
+}
+
+// spared tells of a ban whose address stays open, since it is never banned.
+func (j *Jail) spared(b ban.Ban) {
+	if !b.IP.IsValid() {
+		return
+	}
+	if e := b.Element(); e != b.ID {
+		if why := j.why(e); why.Some() {
+			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: the ban of %s does not shut it out", j.Config.Name, ban.Told(e), why.Log(), ban.Told(b.ID)))
+		}
 	}
 }
 

@@ -217,11 +217,13 @@ type Status struct {
 
 // BanStatus is one ban as others see it.
 type BanStatus struct {
-	Jail  string     `json:"jail"`
-	IP    string     `json:"ip"` // address or network; or, with Name, any other text
-	Name  bool       `json:"name,omitempty"`
-	Start time.Time  `json:"start"`
-	End   *time.Time `json:"end"` // null: for ever
+	Jail string `json:"jail"`
+	IP   string `json:"ip"` // address or network; or, with Name, any other text
+	Name bool   `json:"name,omitempty"`
+	// Address is the one that stood beside IP in the lines: that is shut out.
+	Address string     `json:"address,omitempty"`
+	Start   time.Time  `json:"start"`
+	End     *time.Time `json:"end"` // null: for ever
 }
 
 // Carry is what a jail leaves to the one that takes its place at a reload. The database
@@ -459,10 +461,13 @@ func (j *Jail) counted(q found) {
 	j.failuresChanged(id)
 	j.keepLines(id, q.failure.Lines)
 	j.keepGroups(q)
+	if q.failure.IP.IsValid() {
+		j.kept.setIP(id, q.failure.IP)
+	}
 	if !due {
 		return
 	}
-	if b, ok := j.covering(id); ok {
+	if b, ok := j.covering(id); ok && (b.ID == id || !j.kept.ip(id).IsValid()) {
 		if !catchUp {
 			j.notice("%s already banned", ban.Told(b.ID))
 			j.checkActions(b)
@@ -473,7 +478,7 @@ func (j *Jail) counted(q found) {
 	if j.tooManyNames(id) {
 		return
 	}
-	b := ban.Ban{ID: id, Start: at, Failures: n}
+	b := ban.Ban{ID: id, IP: j.kept.ip(id), Start: at, Failures: n}
 	grown := j.sentence(&b)
 	if !b.Permanent() && !b.End.After(now) {
 		return // it would be over by now
@@ -504,8 +509,9 @@ func (j *Jail) covering(id ban.ID) (ban.Ban, bool) {
 // enforce puts a ban on the list and into the kernel.
 func (j *Jail) enforce(b ban.Ban) {
 	_, held := j.bans.Add(b)
+	j.spared(b)
 	ticket := j.banTicket(b)
-	j.enforced(change{ID: b.ID, Left: b.Left(j.deps.Clock.Now()), Replace: held})
+	j.enforced(change{ID: b.ID, IP: b.IP, Left: b.Left(j.deps.Clock.Now()), Replace: held})
 	j.banned(b)
 	j.remember(b.ID, past{count: b.Count, last: b.Start})
 	j.notice("Ban %s", ban.Told(b.ID))

@@ -152,8 +152,8 @@ func (j *Jail) Refill() (n int, err error) {
 				if b, more = next(); !more {
 					break
 				}
-				if b.Permanent() || b.End.After(now) {
-					changes = append(changes, change{ID: b.ID, Left: b.Left(now)})
+				if b.Element().IsValid() && (b.Permanent() || b.End.After(now)) {
+					changes = append(changes, change{ID: b.ID, IP: b.IP, Left: b.Left(now)})
 				}
 			}
 			at.enforced(changes...)
@@ -190,7 +190,7 @@ func (c *comparison) elements(piece []firewall.Element) {
 	var changes []change
 	for _, e := range piece {
 		id := ban.Of(e.ID)
-		b, ok := j.bans.Get(id)
+		b, ok := j.holder(id)
 		switch {
 		case !ok:
 			if change, ok := c.stray(e, now); ok {
@@ -280,8 +280,15 @@ func (c *comparison) bans(next func() (ban.Ban, bool)) (more bool) {
 			j.enforced(changes...)
 			return false
 		}
-		if _, held := c.inKernel[b.ID]; !held && !b.ID.IsName() && (b.Permanent() || b.End.After(now)) {
-			changes = append(changes, change{ID: b.ID, Left: b.Left(now)})
+		element := b.Element()
+		if !element.IsValid() {
+			continue
+		}
+		if _, held := c.inKernel[element]; held || b.IP.IsValid() && b.ID != element && j.why(element).Some() {
+			continue
+		}
+		if b.Permanent() || b.End.After(now) {
+			changes = append(changes, change{ID: b.ID, IP: b.IP, Left: b.Left(now)})
 			c.Missing++
 		}
 	}

@@ -1,6 +1,7 @@
 package jail
 
 import (
+	"net/netip"
 	"strings"
 
 	"bailiff/pkg/action"
@@ -37,6 +38,7 @@ type kept struct {
 	id     ban.ID
 	lines  []string
 	groups map[string]string // of the first failure
+	ip     ban.Address       // of the first failure, where it tells one beside the ID
 	size   int
 	older  *kept
 	newer  *kept
@@ -94,6 +96,23 @@ func (k *keptLines) setGroups(id ban.ID, groups map[string]string) {
 	one := k.touch(id)
 	one.groups = groups
 	k.weigh(one)
+}
+
+// setIP keeps the address that stood beside the ID; the first one.
+func (k *keptLines) setIP(id ban.ID, ip netip.Addr) {
+	one := k.touch(id)
+	if !one.ip.IsValid() {
+		one.ip = ban.AddressOf(ip)
+	}
+	k.weigh(one)
+}
+
+// ip returns the address that stood beside an ID.
+func (k *keptLines) ip(id ban.ID) ban.Address {
+	if one := k.byID[id]; one != nil {
+		return one.ip
+	}
+	return ban.Address{}
 }
 
 // touch returns what is kept of an address, as that which was in use last.

@@ -107,6 +107,9 @@ func (j *Jail) statusOf(bans []ban.Ban, offset time.Duration) []BanStatus {
 	out := make([]BanStatus, 0, len(bans))
 	for _, b := range bans {
 		s := BanStatus{Jail: j.Configured.Name, IP: ban.Name(b.ID), Name: b.ID.IsName(), Start: b.Start.Add(offset)}
+		if b.IP.IsValid() {
+			s.Address = b.IP.Addr().String()
+		}
 		if !b.Permanent() {
 			end := s.Start.Add(b.End.Sub(b.Start))
 			s.End = &end

@@ -71,7 +71,7 @@ func (j *Jail) takeLate(piece []ban.Ban) (taken int) {
 			continue // it was banned since, or adopted from the kernel
 		}
 		j.bans.Add(b)
-		changes = append(changes, change{ID: b.ID, Left: b.Left(now), Replace: held})
+		changes = append(changes, change{ID: b.ID, IP: b.IP, Left: b.Left(now), Replace: held})
 		taken++
 		if !held {
 			restored = append(restored, b.ID)

@@ -130,7 +130,7 @@ func (j *Jail) banByHand(id ban.ID, force bool, was *pastAnswer) (added bool, by
 			continue
 		}
 		j.bans.Remove(inner.ID)
-		j.enforced(change{ID: inner.ID, Remove: true})
+		j.enforced(change{ID: inner.ID, IP: inner.IP, Remove: true})
 		j.lifted(inner)
 		j.notice("Unban %s", ban.Told(inner.ID))
 		j.actions.Unban(ban.Name(inner.ID))
@@ -158,7 +158,7 @@ func (j *Jail) again(have ban.Ban, now time.Time, force bool) {
 	}
 	longer.Forced = have.Forced || force
 	j.bans.Add(longer)
-	j.enforced(change{ID: have.ID, Left: longer.Left(now), Replace: true})
+	j.enforced(change{ID: have.ID, IP: have.IP, Left: longer.Left(now), Replace: true})
 	j.event(store.Event{Ban: longer, Moved: true})
 	j.changed()
 	until := "for ever"
@@ -231,6 +231,8 @@ func (j *Jail) UnbanEach(ids []ban.ID) (found []Unbanned, err error) {
 		for i, id := range ids { // only now: a network may have been one of them
 			if wider, ok := j.bans.Covering(id); ok {
 				out[i].By = wider.ID
+			} else if b, ok := j.bans.Holder(id); ok && b.ID != id {
+				out[i].By = b.ID
 			}
 			if id.IsNetwork() {
 				out[i].Inside = j.bans.CountInside(id)
@@ -307,6 +309,9 @@ func (j *Jail) unban(id ban.ID) (found bool, also []ban.ID) {
 	}
 	b, found := j.bans.Remove(id)
 	j.liftedByHand(id)
+	if _, held := j.bans.Holder(id); !found && held {
+		return false, nil // for somebody else's: to take it out of the kernel would last for a moment
+	}
 	if !found {
 		if also = []ban.ID{id}; j.widened(id) != id {
 			also = append(also, j.widened(id))
@@ -318,7 +323,7 @@ func (j *Jail) unban(id ban.ID) (found bool, also []ban.ID) {
 		return false, also
 	}
 	j.lifted(b)
-	j.enforced(change{ID: id, Remove: true})
+	j.enforced(change{ID: id, IP: b.IP, Remove: true})
 	j.notice("Unban %s", ban.Told(id))
 	j.actions.Unban(ban.Name(id))
 	return true, nil

@@ -178,7 +178,7 @@ func (j *Jail) takeOver(state store.State, before Carry) {
 		if reason := j.ignored(b.ID); reason != "" && !b.Forced {
 			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: its ban is lifted", j.Config.Name, ban.Told(b.ID), reason))
 			j.lifted(b)
-			changes = append(changes, change{ID: b.ID, Remove: true})
+			changes = append(changes, change{ID: b.ID, IP: b.IP, Remove: true})
 			continue
 		}
 		was := b.End
@@ -191,9 +191,9 @@ func (j *Jail) takeOver(state store.State, before Carry) {
 		switch {
 		case b.Permanent() || b.End.After(now):
 			j.bans.Add(b)
-			changes = append(changes, change{ID: b.ID, Left: b.Left(now), Replace: shorter})
+			changes = append(changes, change{ID: b.ID, IP: b.IP, Left: b.Left(now), Replace: shorter})
 		case shorter: // the kernel would hold it for as long as bantime was
-			changes = append(changes, change{ID: b.ID, Remove: true})
+			changes = append(changes, change{ID: b.ID, IP: b.IP, Remove: true})
 			ended = append(ended, b.ID)
 		}
 	}

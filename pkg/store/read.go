@@ -69,14 +69,15 @@ const longest = 100 * 366 * 24 * time.Hour
 // bans reads those in force. What fail2ban writes may be anything that Python's numbers
 // hold: a column of integers in SQLite takes 1769857200.5 as well.
 func (st *State) bans(db *sql.Tx, jail string, now time.Time, offset time.Duration) (out []ban.Ban, err error) {
-	rows, err := db.Query("SELECT ip, timeofban, bantime, bancount FROM bips WHERE jail = ? AND (bantime < 0 OR timeofban + bantime > ?)", jail, now.Add(offset).Unix())
+	rows, err := db.Query("SELECT ip, timeofban, bantime, bancount, CASE WHEN instr(data, '\"ip\"') THEN data END FROM bips WHERE jail = ? AND (bantime < 0 OR timeofban + bantime > ?)", jail, now.Add(offset).Unix())
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var ip, began, bantime, bancount any
-		if err := rows.Scan(&ip, &began, &bantime, &bancount); err != nil {
+		var data []byte
+		if err := rows.Scan(&ip, &began, &bantime, &bancount, &data); err != nil {
 			return nil, err
 		}
 		name, _ := ip.(string)
@@ -93,6 +94,9 @@ func (st *State) bans(db *sql.Tx, jail string, now time.Time, offset time.Durati
 			continue
 		}
 		b := ban.Ban{ID: id, Start: time.Unix(int64(math.Floor(at)), 0).Add(-offset), Count: int(min(max(count, 0), math.MaxInt32))}
+		if data != nil {
+			b.IP = beside(data)
+		}
 		switch {
 		case lasts == -2: // of an old database: how long is not known
 			continue
@@ -103,6 +107,17 @@ func (st *State) bans(db *sql.Tx, jail string, now time.Time, offset time.Durati
 		out = append(out, b)
 	}
 	return out, rows.Err()
+}
+
+// beside returns the address that stood beside the ID of a ban.
+func beside(data []byte) ban.Address {
+	var of struct {
+		IP any `json:"ip"`
+	}
+	_ = json.Unmarshal(data, &of) // what another program wrote may be anything
+	text, _ := of.IP.(string)
+	p := filter.ParseID(text, -1)
+	return ban.AddressOf(p.Addr())
 }
 
 // number is what a column holds, if that is a number.

@@ -425,6 +425,9 @@ func (w *writer) ban(jail string, b ban.Ban, matches []string, groups map[string
 	for name, text := range groups { // beside the others, as fail2ban has them
 		all[name] = text
 	}
+	if b.IP.IsValid() {
+		all["ip"] = b.IP.Addr().String()
+	}
 	all["matches"], all["failures"] = matches, b.Failures
 	data, err := json.Marshal(all)
 	if err != nil {

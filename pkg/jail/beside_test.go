@@ -1,0 +1,135 @@
+package jail
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/pkg/ban"
+	"bailiff/pkg/config"
+	"bailiff/pkg/filter"
+	"bailiff/pkg/firewall"
+)
+
+// users is a jail that counts users, whose lines tell an address, too.
+func users(t *testing.T, more func(*config.Jail, *lab)) *lab {
+	return start(t, func(c *config.Jail, l *lab) {
+		c.Filter.Failregex = []filter.Expr{{Text: `^ user <F-ID>\S+</F-ID> from <ADDR>$`}}
+		if more != nil {
+			more(c, l)
+		}
+	})
+}
+
+func (l *lab) thrice(line string) { l.t.Helper(); l.say(line, line, line) }
+
+// TestBeside: where a line tells an address beside the id, that is what is shut out, and
+// not an address that somebody has for a user name. It stays so as long as one of the ids
+// is banned.
+func TestBeside(t *testing.T) {
+	db := openStore(t)
+	stored := func(c *config.Jail, l *lab) {
+		l.store, l.clock = db, db.clock
+		c.Networks.Aggregate = 1
+	}
+	l := users(t, stored)
+	l.thrice("%s user alice from 198.51.100.1")
+	l.want("+198.51.100.1/32 1h0m0s")
+	l.logged("NOTICE  [test] Ban alice\n")
+	l.thrice("%s user 203.0.113.9 from 2001:db8::1")
+	l.want("+2001:db8::1/128 1h0m0s")
+	l.sleep(10 * time.Minute)
+	l.thrice("%s user bob from 198.51.100.1")
+	l.want("+198.51.100.1/32 1h0m0s")
+	bans, _ := l.jail.Bans()
+	if len(bans) != 3 || bans[0].Address != "198.51.100.1" || bans[1].IP != "203.0.113.9" || bans[1].Name || bans[1].Address != "2001:db8::1" {
+		t.Errorf("%+v", bans)
+	}
+	// Bob's is the later end; alice's goes without him.
+	if each, err := l.jail.UnbanEach([]ban.ID{ban.Named("alice"), idOf("198.51.100.1"), idOf("203.0.113.0/24")}); err != nil ||
+		each[0] != (Unbanned{Found: true}) || each[1] != (Unbanned{By: ban.Named("bob")}) || each[2] != (Unbanned{}) {
+		t.Errorf("%+v %v", each, err)
+	}
+	l.want("+198.51.100.1/32 1h0m0s")
+	// One of its own and bob's: the one that ends later.
+	if added, err := l.jail.Ban(idOf("198.51.100.1"), false); !added || err != nil {
+		t.Error(added, err)
+	}
+	l.want("+198.51.100.1/32 1h0m0s")
+	if found, err := l.jail.Unban(idOf("198.51.100.1")); !found || err != nil {
+		t.Error(found, err)
+	}
+	l.want("+198.51.100.1/32 1h0m0s")
+	// A network by hand that holds the name of a user holds nothing of it.
+	if added, err := l.jail.Ban(idOf("203.0.113.0/24"), false); !added || err != nil {
+		t.Error(added, err)
+	}
+	l.want("+203.0.113.0/24 1h0m0s")
+	l.thrice("%s user 203.0.113.10 from 198.51.100.2")
+	l.want("+198.51.100.2/32 1h0m0s")
+	l.held = []firewall.Element{
+		{ID: netip.MustParsePrefix("198.51.100.1/32"), Left: time.Hour},
+		{ID: netip.MustParsePrefix("2001:db8::1/128"), Left: 50 * time.Minute},
+		{ID: netip.MustParsePrefix("203.0.113.0/24"), Left: time.Hour},
+	}
+	if d, err := l.jail.Compare(); err != nil || d != (Difference{Held: 3, Missing: 1}) {
+		t.Errorf("%+v %v", d, err)
+	}
+	l.want("+198.51.100.2/32 1h0m0s")
+	l.jail.Stop(false)
+
+	// A restart.
+	l = users(t, stored)
+	l.logged("Restore Ban bob\n")
+	l.logged("Restore Ban 203.0.113.9\n")
+	got := map[string]bool{}
+	l.mu.Lock()
+	for _, c := range l.changes {
+		got[c.ID.String()] = !c.Remove
+	}
+	l.changes = nil
+	l.mu.Unlock()
+	for _, want := range []string{"198.51.100.1/32", "198.51.100.2/32", "2001:db8::1/128", "203.0.113.0/24"} {
+		if !got[want] {
+			t.Errorf("%s is not put back: %v", want, got)
+		}
+	}
+	if len(got) != 4 {
+		t.Errorf("asked of the kernel: %v", got)
+	}
+	if found, err := l.jail.Unban(ban.Named("bob")); !found || err != nil {
+		t.Error(found, err)
+	}
+	l.want("-198.51.100.1/32")
+	if found, err := l.jail.Unban(idOf("203.0.113.9")); !found || err != nil {
+		t.Error(found, err)
+	}
+	l.want("-2001:db8::1/128")
+}
+
+// TestBesideIgnored: who is never banned is not shut out for a user either.
+func TestBesideIgnored(t *testing.T) {
+	l := users(t, nil)
+	l.thrice("%s user alice from 192.0.2.1")
+	l.logged("Ignore 192.0.2.1 by ignoreself rule (own address): the ban of alice does not shut it out\n")
+	l.logged("NOTICE  [test] Ban alice\n")
+	l.want("-192.0.2.1/32")
+	l.thrice("%s user bob from 198.51.100.1")
+	l.want("+198.51.100.1/32 1h0m0s")
+	if err := l.jail.Change(func(c *config.Jail) error {
+		c.Ignore.Prefixes = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.asked(); !strings.Contains(got, "-198.51.100.1/32") || strings.Contains(got, "+") {
+		t.Errorf("asked of the kernel: %q", got)
+	}
+	if d, err := l.jail.Compare(); err != nil || d != (Difference{}) {
+		t.Errorf("%+v %v", d, err)
+	}
+	if s := l.jail.Status(true); s.Banned != 2 {
+		t.Errorf("%+v", s.Bans)
+	}
+}
