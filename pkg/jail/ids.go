@@ -77,7 +77,7 @@ func (j *Jail) notHeld(id ban.ID) {
 	if j.Configured.Unenforced || j.unheld.Swap(true) {
 		return
 	}
-	j.deps.Log.With("component", "actions").Warn(fmt.Sprintf("[%s] %s is no address: %s (told once for this jail)", j.Config.Name, ban.Told(id), j.Unheld()))
+	j.deps.Log.With("component", "actions").Warn(fmt.Sprintf("[%s] %s: %s (told once for this jail)", j.Config.Name, ban.Told(id), j.Unheld()))
 }
 
 // Unheld says what becomes of a ban of what is no address, where the jail bans by
@@ -87,9 +87,9 @@ func (j *Jail) Unheld() string {
 	case j.Configured.Unenforced:
 		return ""
 	case j.actions.Empty():
-		return "nftables can't hold it, and the jail has no other action: the ban is listed and kept, but shuts nobody out"
+		return "nftables can't hold bans of ids that are no addresses, and the jail has no other action: they are listed and kept, but shut nobody out"
 	}
-	return "nftables can't hold it: the ban is left to the jail's other actions"
+	return "nftables can't hold bans of ids that are no addresses: they are left to the jail's other actions"
 }
 
 // namesMost is how many bytes the names may take that a jail bans for what lines say. A

@@ -64,8 +64,11 @@ func TestSessions(t *testing.T) {
 	l.want("")
 	l.logged("NOTICE  [test] Ban my-session 1\n")
 	l.logged("NOTICE  [test] Ban \"$(reboot);'x] Ban 203.0.113.9\"\n")
-	if n := l.says("nftables can't hold it"); n != 1 {
+	if n := l.says("nftables can't hold"); n != 1 {
 		t.Errorf("told %d times that nftables can't hold it", n)
+	}
+	if s := l.jail.Status(false); len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "left to the jail's other actions") {
+		t.Errorf("problems: %q", s.Problems)
 	}
 	l.say(line)
 	l.say(line, line)

@@ -377,6 +377,9 @@ func (j *Jail) Status(withBans bool) Status {
 		s.Problems = append(s.Problems, e.Error())
 	}
 	s.Problems = append(s.Problems, j.view.Problems()...)
+	if j.unheld.Load() {
+		s.Problems = append(s.Problems, j.Unheld())
+	}
 	s.Problems = append(s.Problems, j.actions.Problems()...)
 	for _, b := range j.Configured.ByCommands {
 		s.ByCommands = append(s.ByCommands, b.String())
