@@ -21,8 +21,9 @@ var environments = struct {
 	by map[string]chan struct{} // closed when it was looked at
 }{by: map[string]chan struct{}{}}
 
-// environmentsMost bounds how many are remembered; those beyond are not looked at.
-const environmentsMost = 10_000
+// environmentsMost bounds how many are remembered; those beyond are not looked at. Tests
+// make it smaller.
+var environmentsMost = 10_000
 
 // claim says whether an environment is to be looked at; looked is to be called then, when
 // that is done. Else it waits until somebody who does has done it.

@@ -43,3 +43,25 @@ func TestLeftover(t *testing.T) {
 	<-two.Close(time.Now().Add(5 * time.Second))
 	<-one.Close(time.Now().Add(5 * time.Second))
 }
+
+// TestManyEnvironments: environments beyond those that are remembered are not looked at, and
+// nobody waits for it.
+func TestManyEnvironments(t *testing.T) {
+	was := environmentsMost
+	defer func() { environmentsMost = was }()
+	environments.mu.Lock()
+	environmentsMost = len(environments.by) + 1
+	environments.mu.Unlock()
+	for i, want := range []bool{true, false, false} {
+		looked := claim(t.Context(), t.Name()+string(rune('a'+i)))
+		if (looked != nil) != want {
+			t.Errorf("environment %d: looked at %v", i, looked != nil)
+		}
+		if looked != nil {
+			looked()
+		}
+	}
+	if claim(t.Context(), t.Name()+"a") != nil {
+		t.Error("one that was looked at is to be looked at again")
+	}
+}

@@ -38,4 +38,11 @@ func TestTrouble(t *testing.T) {
 	until("its bans are over", "action gate: actionban failed when it was run last (exit code 1)")
 	g.Ban(banOf("192.0.2.4"))
 	until("a ban goes well", "")
+	if err := g.Set("gate", func(d *Definition) error { d.Properties.Set("actionban", "false"); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for _, ip := range []string{"192.0.2.5", "192.0.2.6", "192.0.2.7", "192.0.2.8", "192.0.2.9"} {
+		g.Ban(banOf(ip))
+	}
+	until("many bans fail", "action gate: actionban failed when it was run last (exit code 1); it did not make these bans: 192.0.2.5, 192.0.2.6, 192.0.2.7, and 2 more")
 }

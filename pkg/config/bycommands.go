@@ -30,17 +30,32 @@ func ForJails(jails []string, text string) string {
 	return fmt.Sprintf("[%s] %s", strings.Join(jails, ", "), text)
 }
 
+// NativeAction returns an action of the jail whose work the kernel's sets do.
+func (j *Jail) NativeAction(name string) (d action.Definition, ok bool) {
+	for _, n := range j.Native {
+		if n.Name == name {
+			return *n, true
+		}
+	}
+	return d, false
+}
+
 // Moved reports whether the jail bans by commands that have nothing to do with sets of its
 // name: what there is of those is of a daemon that had its bans there.
 func (j *Jail) Moved() bool {
 	return j.Unenforced && len(j.ByCommands) > 0 && !slices.Contains(j.OthersSets, j.Name)
 }
 
-// CommandNotes returns a line for each way in which jails ban by commands, with those jails.
+// CommandNotes returns a line for each way in which jails ban by commands, or would if
+// nftables' sets did not, with those jails.
 func CommandNotes(jails []*Jail) (out []string) {
 	var order []ByCommand
 	of := map[ByCommand][]string{}
+	var inSets []string
 	for _, j := range jails {
+		if j.Translated {
+			inSets = append(inSets, j.Name)
+		}
 		for _, b := range j.ByCommands {
 			if of[b] == nil {
 				order = append(order, b)
@@ -50,6 +65,9 @@ func CommandNotes(jails []*Jail) (out []string) {
 	}
 	for _, b := range order {
 		out = append(out, ForJails(of[b], b.String()))
+	}
+	if len(inSets) > 0 {
+		out = append(out, ForJails(inSets, "in the place of iptables' commands, nftables' sets hold the bans, as translate = true says: nft list table inet f2b-table shows them, iptables does not"))
 	}
 	return out
 }
@@ -136,15 +154,19 @@ func (l *loader) commandNote(d *action.Definition, t translation) string {
 	case d.ClearsLeft():
 		note = "a ban has no end in the kernel, and stays until the next start if the daemon is killed"
 	}
-	check := false
+	check, asks := false, false
 	for _, family := range []string{"inet4", "inet6"} {
 		if all, err := d.Resolve(family); err == nil && strings.TrimSpace(all.Values["actioncheck"]) != "" {
 			check = true
+			asks = asks || strings.Contains(all.Values["actioncheck"], "firewall-cmd")
 		}
 	}
-	if check {
+	switch {
+	case asks:
+		note += "; what others do to its rules is found only as far as firewalld knows of it"
+	case check:
 		note += "; what others do to its rules is found by actioncheck within a minute, and not within a second"
-	} else {
+	default:
 		note += "; what others do to its rules is not found, since it has no actioncheck"
 	}
 	switch {

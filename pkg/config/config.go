@@ -122,11 +122,11 @@ type Jail struct {
 	ByCommands []ByCommand
 	// OthersSets are names of sets (addr-set-NAME) that those commands make.
 	OthersSets []string
-	// Native is the action of the tree whose work Rule does; nil: none is. Translated: it
-	// is one of iptables.
-	Native     *action.Definition
+	// Native are the actions of the tree whose work Rule does. Translated: they are of
+	// iptables.
+	Native     []*action.Definition
 	Translated bool
-	chain      string // the one of iptables' that it had
+	chains     []string // those of iptables' that it would have
 	// Held: the jail reads nothing, and its actions wait, until it is told to begin.
 	Held bool
 	// Actions are what is run for a ban, beside the kernel's sets.

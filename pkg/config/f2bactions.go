@@ -65,7 +65,10 @@ func (l *loader) treeActions(f *fail2ban.Jail, j *Jail, fail func(string, error)
 		}
 		if ok {
 			n.rule.Prefix4, n.rule.Prefix6 = j.Rule.Prefix4, j.Rule.Prefix6
-			j.Rule, j.Unenforced, j.Native, j.Translated, j.chain = n.rule, false, &def, t.known, t.target
+			j.Rule, j.Unenforced, j.Native = n.rule, false, append(j.Native, &def)
+			if t.known {
+				j.Translated, j.chains = true, append(j.chains, t.target)
+			}
 			for _, p := range n.rule.Protocols {
 				if len(n.rule.Ports) > 0 && !firewall.HasPorts(p) {
 					v := f.Should("protocol")
@@ -104,7 +107,11 @@ func (l *loader) inSets(f *fail2ban.Jail, j *Jail, a *fail2ban.Action, def *acti
 	case about > 0:
 		t.why = "another action of the jail is about its sets"
 	case !j.Unenforced:
-		t.why = "another action of the jail is done so already"
+		var same bool
+		if n.rule, same = together(j.Rule, t.rule.rule); same && j.Translated && l.sameFirewall(t.rule.options) {
+			return n, t, true, nil
+		}
+		t.why = "another action of the jail is done so already, and shuts out otherwise"
 	case err != nil:
 		t.why = err.Error()
 	case !l.sameFirewall(t.rule.options):
@@ -113,6 +120,21 @@ func (l *loader) inSets(f *fail2ban.Jail, j *Jail, a *fail2ban.Action, def *acti
 		return t.rule, t, true, nil
 	}
 	return n, t, false, nil
+}
+
+// together is one rule that does what two do that differ in their protocols only. Not ok:
+// they differ in more.
+func together(a, b firewall.Rule) (both firewall.Rule, ok bool) {
+	protocols := slices.Clone(a.Protocols)
+	for _, p := range b.Protocols {
+		if !slices.Contains(protocols, p) {
+			protocols = append(protocols, p)
+		}
+	}
+	ok = len(a.Protocols) > 0 && len(b.Protocols) > 0
+	b.Prefix4, b.Prefix6 = a.Prefix4, a.Prefix6
+	a.Protocols, b.Protocols = protocols, protocols
+	return a, ok && reflect.DeepEqual(a, b) && (!slices.Contains(a.Reject[:], "tcp reset") || len(protocols) == 1)
 }
 
 // iptablesFaults tells of what iptables will not take: the bans of the action fail.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,7 +46,7 @@ func (l *loader) tree(dir string) error {
 		}
 	}
 	for i, j := range l.cfg.Jails { // what was not known to be several jails'
-		if j.Translated && len(l.chains[j.chain]) > 1 {
+		if slices.ContainsFunc(j.chains, func(c string) bool { return len(l.chains[c]) > 1 }) {
 			was := j.Disabled
 			l.cfg.Jails[i] = l.treeJail(t.Resolve(j.Name))
 			l.cfg.Jails[i].Disabled = was

@@ -198,6 +198,31 @@ func TestSharedChain(t *testing.T) {
 	}
 }
 
+// TestTranslatedTogether: two actions of a jail that differ in their protocols are one rule;
+// of two that differ in more, the second is run.
+func TestTranslatedTogether(t *testing.T) {
+	newest, err := references.Newest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := "iptables-multiport[name=x-tcp, actname=t, protocol=tcp, port=%s]\n\tiptables-multiport[name=x-udp, actname=u, protocol=udp, port=%s%s]"
+	for _, c := range []struct {
+		action  string
+		natives int
+	}{
+		{fmt.Sprintf(two, "5060", "5060", ""), 2},
+		{fmt.Sprintf(two, "5060", "5061", ""), 1},
+		{fmt.Sprintf(two, "5060", "5060", ", blocktype=DROP"), 1},
+		{fmt.Sprintf(two, "5060", "5060", ", chain=FORWARD"), 1},
+	} {
+		j := jail(t, load(t, Options{Path: actionTree(t, newest, c.action, "fail2ban.local", translate)}), "x")
+		protocols := []string{"tcp", "udp"}[:c.natives]
+		if !j.Translated || len(j.Native) != c.natives || len(j.Actions) != 2-c.natives || !slices.Equal(j.Rule.Protocols, protocols) || len(j.Rule.Ports) != 1 || len(j.ByCommands) != 2-c.natives {
+			t.Errorf("%s: %d natives, %v, %v", c.action, len(j.Native), j.Rule, j.ByCommands)
+		}
+	}
+}
+
 // TestExportTranslated: what ours can't say of an action of iptables is told when a
 // configuration is imported.
 func TestExportTranslated(t *testing.T) {

@@ -104,7 +104,7 @@ func TestNativeActions(t *testing.T) {
 				}
 				theirs := ruleset(t, cfg.Firewall.Table, func() {
 					for _, family := range []string{"inet4", "inet6"} {
-						v, err := j.Native.Resolve(family)
+						v, err := j.Native[0].Resolve(family)
 						if err != nil {
 							t.Fatal(err)
 						}

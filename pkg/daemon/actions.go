@@ -38,7 +38,7 @@ func actionNames(j *jail.Jail, s *config.Jail) []string {
 	at := j.Actions().Names()
 	var out []string
 	for _, p := range s.Parts {
-		if p.Kind == "action" && (slices.Contains(at, p.Name) || s.Native != nil && s.Native.Name == p.Name) {
+		if _, native := s.NativeAction(p.Name); p.Kind == "action" && (native || slices.Contains(at, p.Name)) {
 			out = append(out, p.Name)
 		}
 	}
@@ -51,8 +51,8 @@ func actionNames(j *jail.Jail, s *config.Jail) []string {
 }
 
 func definition(j *jail.Jail, s *config.Jail, name string) (action.Definition, error) {
-	if s.Native != nil && s.Native.Name == name {
-		return *s.Native, nil
+	if d, ok := s.NativeAction(name); ok {
+		return d, nil
 	}
 	if d, ok := j.Actions().Definition(name); ok {
 		return d, nil
@@ -140,8 +140,7 @@ func (d *Daemon) setAction(j *jail.Jail, c *command) (any, error) {
 	if _, err := definition(j, &s, name); err != nil {
 		return nil, err
 	}
-	native := s.Native != nil && s.Native.Name == name
-	if native {
+	if _, native := s.NativeAction(name); native {
 		return nil, pyError("Exception", fmt.Sprintf("action %s is done by bailiff itself: change it in the configuration, and reload; one that differs from fail2ban's own is run as it is written", name))
 	}
 	if slices.Contains(action.Methods, what) {

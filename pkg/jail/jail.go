@@ -352,8 +352,8 @@ func (j *Jail) Stop(flush bool) Carry {
 			j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", j.Config.Name, err))
 			return left
 		}
-		if j.Config.Native != nil {
-			j.notice("Flush ticket(s) with %s", j.Config.Native.Name)
+		for _, d := range j.Config.Native {
+			j.notice("Flush ticket(s) with %s", d.Name)
 		}
 		for _, b := range bans {
 			if j.Config.Fail2ban {

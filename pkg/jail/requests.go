@@ -342,8 +342,8 @@ func (j *Jail) UnbanAll() (n int, err error) {
 				j.failuresChanged(b.ID)
 			}
 		}
-		if j.Config.Native != nil {
-			j.notice("Flush ticket(s) with %s", j.Config.Native.Name)
+		for _, d := range j.Config.Native {
+			j.notice("Flush ticket(s) with %s", d.Name)
 		}
 		j.deps.Firewall.Push(firewall.Change{Jail: j.Config.Name, Clear: true})
 		j.actions.Flush()

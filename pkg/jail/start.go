@@ -120,7 +120,9 @@ func (p *Prepared) Start(before Carry) *Jail {
 		case c.Moved():
 			go j.unenforce(p.kernel)
 		case c.Translated:
-			go action.ClearLeft(j.ctx, c.Native, j.site, "its bans are in nftables' sets")
+			for _, d := range c.Native {
+				go action.ClearLeft(j.ctx, d, j.site, "its bans are in nftables' sets")
+			}
 		}
 	}
 	go j.run(j.ctx)
