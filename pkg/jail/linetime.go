@@ -145,8 +145,10 @@ func zoneOf(d time.Duration) time.Duration {
 // zone, ahead by anything, since nobody writes of the future.
 func zoneError(newest, written, now time.Time) time.Duration {
 	if written.After(now) {
-		if near(newest.Sub(written), 0) {
-			return 0 // the clock was set back since
+		// The clock was set back since, if the file was stamped as the line says; or after
+		// it, if it was written anew since, and no zone explains the line.
+		if d := newest.Sub(written); near(d, 0) || d < 0 && newest.After(now) && zoneOf(newest.Sub(now)) == 0 {
+			return 0
 		}
 		written = now
 	}

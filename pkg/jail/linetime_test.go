@@ -135,7 +135,8 @@ func TestZoneError(t *testing.T) {
 		{20 * time.Minute, 0, 0}, // quiet, and touched
 		{30 * 24 * time.Hour, 0, 0},
 		{-37 * time.Minute, 0, 37 * time.Minute},
-		{-37 * time.Minute, -time.Hour, 37 * time.Minute}, // written tomorrow: now
+		{-37 * time.Minute, -time.Hour, 0}, // both before the clock was set back
+		{-37 * time.Minute, -30 * time.Minute, 37 * time.Minute},
 		{-24 * time.Hour, 0, 24 * time.Hour},
 	} {
 		if got := zoneError(now.Add(-c.newest), now.Add(-c.written), now); got.Round(time.Minute) != c.want {

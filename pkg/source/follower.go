@@ -269,7 +269,11 @@ func (f *follower) take(s sighting) bool {
 		f.src.setStatus(f.path, 0, "")
 		return true
 	}
-	at, wait := f.src.wasRead(s.file, s.id, s.size, s.id)
+	size := s.size // it may have been seen empty: what it is by now is looked at
+	if fi, err := s.file.Stat(); err == nil {
+		size = fi.Size()
+	}
+	at, wait := f.src.wasRead(s.file, s.id, size, s.id)
 	if wait && !s.between && f.growing(&s) {
 		f.held = &s
 		return true
@@ -289,7 +293,7 @@ func (f *follower) take(s sighting) bool {
 	r := newReader(s.file, f.src.Encoding, s.id, at)
 	r.catchUp = !f.begun
 	f.seen = max(f.seen, s.seen, s.born)
-	f.rewrittenOf(r, s.size) // the present one is the last of the old ones by now
+	f.rewrittenOf(r, size) // the present one is the last of the old ones by now
 	f.begun = true
 	f.cuts = 0
 	f.src.reads(r)
