@@ -15,6 +15,7 @@ type file struct {
 	path   string
 	set    *iplist.Set // nil: it was never read
 	names  []string    // in it; they are asked for
+	others []string    // words in it that are no addresses: ids
 	read   bool        // it was tried once
 	failed string
 	bad    []error // words in it that are no entries
@@ -39,7 +40,7 @@ func (f *file) problem(waiting bool) string {
 	case f.failed != "":
 		return fmt.Sprintf("%s: %s", what, f.holds())
 	case len(f.bad) > 0:
-		return fmt.Sprintf("ignoreip: %v: left out", f.bad[0])
+		return fmt.Sprintf("ignoreip: %v: it ignores an id of that name only", f.bad[0])
 	}
 	return ""
 }
@@ -183,16 +184,16 @@ func (g *Guard) readOnce(f *file, follow *iplist.Follow, asIs bool) {
 	}
 	if fmt.Sprint(bad) != fmt.Sprint(f.bad) {
 		for _, b := range bad {
-			log.Error(fmt.Sprintf("ignoreip: %v: left out, the others hold", b))
+			log.Error(fmt.Sprintf("ignoreip: %v: it ignores an id of that name only, the others hold", b))
 		}
 	}
 	f.bad, f.read = bad, true
-	if f.set != nil && slices.Equal(f.set.Ranges(), allowed.Set.Ranges()) && slices.Equal(f.names, allowed.Names) {
+	if f.set != nil && slices.Equal(f.set.Ranges(), allowed.Set.Ranges()) && slices.Equal(f.names, allowed.Names) && slices.Equal(f.others, allowed.Others) {
 		g.renew()
 		return
 	}
 	before := f.names
-	f.set, f.names = allowed.Set, allowed.Names
+	f.set, f.names, f.others = allowed.Set, allowed.Names, allowed.Others
 	g.useNames(f.names)
 	g.dropNames(before)
 	g.renew()

@@ -331,7 +331,7 @@ func TestFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const list = "192.0.2.7, 198.51.100.0/24 2001:db8::/32 # office\noffice.example.org\n192.0.2.300\n192.0.2.9\n"
+	const list = "192.0.2.7, 198.51.100.0/24 2001:db8::/32 # office\noffice.example.org\n192.0.2.300\n192.0.2.9 kevin\n"
 	write(list)
 	v := g.View(Want{Files: []string{path}}, nil)
 	until(t, w, "not ready", v.Ready)
@@ -350,6 +350,11 @@ func TestFiles(t *testing.T) {
 	until(t, w, "the name in it is not asked for", func() bool { return held("203.0.113.77") })
 	if why := v.Rules().Why(id("192.0.2.7")); why.Log() != "file:"+path {
 		t.Errorf("%+v", why)
+	}
+	for name, want := range map[string]bool{"kevin": true, "office.example.org": true, "alice": false, "192.0.2.7": false} {
+		if why := v.Rules().WhyName(name); why.Some() != want || want && why.Source != "file:"+path {
+			t.Errorf("%s: %+v", name, why)
+		}
 	}
 	if !strings.Contains(w.text(), `allowed:3: \"192.0.2.300\" is no`) || !strings.Contains(fmt.Sprint(v.Problems()), "allowed:3") {
 		t.Errorf("the wrong entry is not told: %s %v", w.text(), v.Problems())

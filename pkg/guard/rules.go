@@ -187,14 +187,18 @@ func (g *Guard) rules(w *Want) *Rules {
 	for _, p := range w.Prefixes {
 		add(p, "ignoreip "+shown(p), "ip", false)
 	}
+	name := func(n, source string) {
+		if _, ok := r.names[n]; ok {
+			return
+		}
+		if r.names == nil {
+			r.names = map[string]Reason{}
+		}
+		r.names[n] = Reason{"ignoreip " + n, source}
+	}
 	named := func(names []string, source string) {
 		for _, n := range names {
-			if _, ok := r.names[n]; !ok {
-				if r.names == nil {
-					r.names = map[string]Reason{}
-				}
-				r.names[n] = Reason{"ignoreip " + n, source}
-			}
+			name(n, source)
 			for _, a := range g.names[n].addrs() {
 				add(netip.PrefixFrom(a, a.BitLen()), "ignoreip "+n, "dns", false)
 			}
@@ -204,6 +208,9 @@ func (g *Guard) rules(w *Want) *Rules {
 	for _, path := range w.Files {
 		f := g.files[path]
 		named(f.names, "file:"+path)
+		for _, n := range f.others {
+			name(n, "file:"+path)
+		}
 		r.files = append(r.files, fileRule{path, f.set})
 	}
 	switch {

@@ -266,6 +266,9 @@ func entry(s string) (Range, bool) {
 type Allowed struct {
 	*Set
 	Names []string // host names, to be resolved
+	// Others are words that are none of these, the first MaxNames of them: ids, as a filter
+	// finds them (<F-ID>), or slips.
+	Others []string
 }
 
 // ReadAllowed reads a file of addresses, networks, ranges and host names that are never
@@ -325,6 +328,9 @@ func readAllowed(r io.Reader, name string) (a Allowed, bad []error, err error) {
 				a.Names = append(a.Names, w)
 			default:
 				wrong(n, w)
+				if len(a.Others) < MaxNames {
+					a.Others = append(a.Others, w)
+				}
 			}
 		}
 		if len(ranges) > MaxEntries {
