@@ -218,6 +218,11 @@ func TestFirewallCommands(t *testing.T) {
 				t.Parallel()
 				n := newNetwork(t)
 				n.treeWith(r, c.banaction)
+				// As the service in docs/migrate.md.
+				n.first = `set -- setpriv --bounding-set=-all,+net_admin,+dac_read_search "$@"`
+				if strings.Contains(c.banaction, "ipset") {
+					n.first = strings.Replace(n.first, "+net_admin", "+net_admin,+net_raw", 1)
+				}
 				if strings.Contains(c.banaction, "-new") { // iptables' --dport takes one port
 					n.amend("jail.local", "port = http,443", "port = http")
 				}

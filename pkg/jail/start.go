@@ -120,9 +120,12 @@ func (p *Prepared) Start(before Carry) *Jail {
 		case c.Moved():
 			go j.unenforce(p.kernel)
 		case c.Translated:
-			for _, d := range c.Native {
-				go action.ClearLeft(j.ctx, d, j.site, "its bans are in nftables' sets")
-			}
+			go func() {
+				_, _ = p.kernel.Elements(c.Name) // once the sets have them
+				for _, d := range c.Native {
+					action.ClearLeft(j.ctx, d, j.site, "its bans are in nftables' sets")
+				}
+			}()
 		}
 	}
 	go j.run(j.ctx)
