@@ -72,10 +72,14 @@ list = %q
 		{[]string{"ban", "shop", "203.0.113.130", "203.0.113.131"}, 0, "203.0.113.130 banned in shop\n203.0.113.131 banned in shop\n"},
 		{[]string{"ban", "other", "203.0.113.129"}, 0, "203.0.113.129 banned in other\n"},
 		{
-			[]string{"unban", "203.0.113.128/25"}, 1, "bailiff: 203.0.113.128/25 is not banned by itself, but in part shut out by a ban inside it in other: to let all of it in, fail2ban-client unban 203.0.113.128/25; " +
-				"in part shut out by 2 bans inside it in shop: to let all of it in, fail2ban-client unban 203.0.113.128/25\n",
+			[]string{"unban", "203.0.113.128/25"}, 1, "bailiff: 203.0.113.128/25 is not banned by itself, but in part shut out by a ban inside it in other: to let all of it in, bailiff unban --inside 203.0.113.128/25; " +
+				"in part shut out by 2 bans inside it in shop: to let all of it in, bailiff unban --inside 203.0.113.128/25\n",
 		},
 		{[]string{"fail2ban-client", "unban", "203.0.113.128/25"}, 0, "3\n"},
+		{[]string{"ban", "shop", "203.0.113.130", "203.0.113.131"}, 0, "203.0.113.130 banned in shop\n203.0.113.131 banned in shop\n"},
+		{[]string{"ban", "other", "203.0.113.129"}, 0, "203.0.113.129 banned in other\n"},
+		{[]string{"unban", "--inside", "203.0.113.128/25", "--jail", "shop"}, 0, "203.0.113.130 unbanned in shop\n203.0.113.131 unbanned in shop\n"},
+		{[]string{"unban", "--inside", "203.0.113.128/25"}, 0, "203.0.113.129 unbanned in other\n"},
 		{[]string{"unban", "203.0.113.128/25"}, 1, "bailiff: 203.0.113.128/25 is not banned\n"},
 		{[]string{"ban", "blocklist", "192.0.2.1"}, 1, "bailiff: jail blocklist is a list: who is to be shut out goes into its files (" + list + "), who is to be let in into its ignoreip\n"},
 		{[]string{"unban", "--all", "--jail", "blocklist"}, 1, "bailiff: jail blocklist is a list: who is to be shut out goes into its files (" + list + "), who is to be let in into its ignoreip\n"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -17,6 +18,7 @@ import (
 	"bailiff/pkg/control"
 	"bailiff/pkg/daemon"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
 )
 
@@ -226,7 +228,7 @@ can't hold it.`,
 
 func (g *global) unbanCommand() *cobra.Command {
 	var req control.UnbanRequest
-	var asJSON bool
+	var asJSON, inside bool
 	c := &cobra.Command{
 		Use:   "unban IP… | --all",
 		Short: "Lift bans, in the kernel and in the daemon's memory",
@@ -236,6 +238,7 @@ said, and so is one that stays shut out, since a network that holds it is banned
 a list has it, with the remedy; the exit status is 1 then.`,
 		Example: `  bailiff unban 192.0.2.7
   bailiff unban 192.0.2.7 --jail django-auth
+  bailiff unban --inside 192.0.2.0/24
   bailiff unban --all`,
 		Args: func(c *cobra.Command, given []string) error {
 			if req.All {
@@ -245,9 +248,15 @@ a list has it, with the remedy; the exit status is 1 then.`,
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			req.IPs = args
-			res, err := g.client().Unban(req)
+			client := g.client()
+			res, err := client.Unban(req)
 			if err != nil {
 				return err
+			}
+			if inside {
+				if res, err = unbanInside(client, res); err != nil {
+					return err
+				}
 			}
 			out := c.OutOrStdout()
 			if asJSON {
@@ -294,9 +303,52 @@ a list has it, with the remedy; the exit status is 1 then.`,
 		},
 	}
 	c.Flags().BoolVar(&req.All, "all", false, "lift all bans")
+	c.Flags().BoolVar(&inside, "inside", false, "of a network, lift the bans of addresses and networks inside it, too")
 	c.Flags().StringVarP(&req.Jail, "jail", "j", "", "only in this `jail`")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// unbanInside lifts the bans inside of networks that were asked for, too. What it returns is
+// what is to be told: of a network that holds bans, those in its place.
+func unbanInside(client *control.Client, res []control.UnbanResult) (out []control.UnbanResult, err error) {
+	for _, r := range res {
+		var still []control.Wider
+		var lifted []control.UnbanResult
+		for _, w := range r.By {
+			if w.Inside == 0 {
+				still = append(still, w)
+				continue
+			}
+			network, err := netip.ParsePrefix(w.IP)
+			if err != nil {
+				still = append(still, w)
+				continue
+			}
+			s, err := client.Jail(w.Jail)
+			if err != nil {
+				return nil, err
+			}
+			var ids []string
+			for _, b := range s.Bans {
+				if p, err := iplist.Parse(b.IP); err == nil && p.Bits() >= network.Bits() && network.Contains(p.Addr()) {
+					ids = append(ids, b.IP)
+				}
+			}
+			for some := range slices.Chunk(ids, 1000) {
+				more, err := client.Unban(control.UnbanRequest{IPs: some, Jail: w.Jail})
+				if err != nil {
+					return nil, err
+				}
+				lifted = append(lifted, more...)
+			}
+		}
+		if r.By = still; len(lifted) == 0 || len(r.Jails) > 0 || len(still) > 0 {
+			out = append(out, r)
+		}
+		out = append(out, lifted...)
+	}
+	return out, nil
 }
 
 // plainly is who is banned, as a terminal can show it.

@@ -24,6 +24,9 @@ func (o *clientOptions) problems(only string, skipping string) (waiting []error,
 		o.complain("%v", err)
 		ok = false
 	}
+	for _, w := range cfg.Warnings {
+		o.warn("%v", w)
+	}
 	for _, j := range cfg.Jails {
 		if only != "" && only != j.Name {
 			continue

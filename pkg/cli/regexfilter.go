@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -141,7 +144,49 @@ func (o *regexOptions) findFilter(arg string) (*filter.Definition, error) {
 	if isFile(name) {
 		return o.filterFile(name, given)
 	}
-	return o.filterByName(name, given)
+	def, err := o.filterByName(name, given)
+	if def == nil && err == nil && onlyName.MatchString(name) {
+		return nil, o.noFilter(name)
+	}
+	return def, err
+}
+
+// onlyName is what can be a filter's name only: an expression has at least to say where the
+// address stands.
+var onlyName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]*$`)
+
+// noFilter says that there is no filter of a name, and which ones are near it.
+func (o *regexOptions) noFilter(name string) error {
+	var known []string
+	where := "among the stock filters and in " + join(cmp.Or(o.config, config.DefaultDir), "filters")
+	if config.IsTree(o.config) {
+		dir := join(strings.TrimRight(o.config, "/"), "filter.d")
+		where = "in " + dir
+		files, _ := filepath.Glob(join(dir, "*.conf"))
+		for _, f := range files {
+			known = append(known, strings.TrimSuffix(pathBase(f), ".conf"))
+		}
+	} else if cfg, err := config.Load(config.Options{Path: o.config}); err == nil {
+		known = slices.Sorted(maps.Keys(cfg.Filters))
+	}
+	near := ""
+	if list := nearNames(name, known); len(list) > 0 {
+		near = ": did you mean " + strings.Join(list, ", ") + "?"
+	}
+	return fmt.Errorf("no filter %s %s%s; as an expression it has no failure-id group: mark the address with <HOST>", name, where, near)
+}
+
+// nearNames are the names, five at most, that are a letter or two off, or have the name as a
+// part, or are a part of it.
+func nearNames(name string, known []string) (near []string) {
+	low := strings.ToLower(name)
+	for _, k := range known {
+		l := strings.ToLower(k)
+		if len(near) < 5 && (fail2ban.Nearest(low, []string{l}) != "" || low == l || len(low) > 2 && strings.Contains(l, low) || len(l) > 2 && strings.Contains(low, l)) {
+			near = append(near, k)
+		}
+	}
+	return near
 }
 
 func isFile(path string) bool {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/BurntSushi/toml"
 
@@ -93,12 +94,47 @@ func (e *exporter) main(c *Config) {
 			f.set(s.Name, s.Value)
 		case s.Name == "logtarget" && c.Log.Target != "stderr":
 			f.set(s.Name, c.Log.Target)
+		case s.Name == "socket" && !slices.Contains(usualSockets, s.Value):
+			f.set(s.Name, s.Value)
 		}
 	}
 	if len(c.Environment) > 0 {
 		f.set("environment", c.Environment)
 	}
+	e.database(c, f)
 	e.files["bailiff.toml"] = f.String()
+}
+
+// usualSockets are where fail2ban listens unless told otherwise: ours is where ours are.
+var usualSockets = []string{"/var/run/fail2ban/fail2ban.sock", "/run/fail2ban/fail2ban.sock"}
+
+var usualPidFiles = []string{"/var/run/fail2ban/fail2ban.pid", "/run/fail2ban/fail2ban.pid"}
+
+// usualDatabase is fail2ban's own.
+const usualDatabase = "/var/lib/fail2ban/fail2ban.sqlite3"
+
+// database writes what is configured of it, and how its bans are taken over.
+func (e *exporter) database(c *Config, f *tomlFile) {
+	t := &tomlFile{}
+	for _, s := range c.Settings {
+		switch {
+		case s.Name == "dbfile" && s.Value == usualDatabase:
+			f.comment("The bans of %s are known from the first start on if it is copied to %s before that.", s.Value, DefaultDatabase())
+		case s.Name == "dbfile" && s.Value != "":
+			t.set("path", s.Value)
+		case s.Name == "dbpurgeage" && c.Database.PurgeAge != 24*time.Hour:
+			t.set("purgeage", s.Value)
+		case s.Name == "dbmaxmatches" && c.Database.MaxMatches != 10:
+			t.set("maxmatches", c.Database.MaxMatches)
+		case s.Name == "pidfile" && !slices.Contains(usualPidFiles, s.Value) && s.Value != "":
+			e.note("pidfile = %s is not carried: bailiff run --pid-file names it", s.Value)
+		case s.Name == "syslogsocket" && s.Value != "auto" && s.Value != "":
+			e.note("syslogsocket = %s is not carried: syslog is written to its usual socket", s.Value)
+		}
+	}
+	if t.Len() > 0 {
+		fmt.Fprintf(f, "\n[database]\n%s", t)
+	}
 }
 
 // carried are the options of a jail that Export writes, or that mean nothing here.

@@ -200,9 +200,11 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 		return d
 	}
 	j.FindTime, j.BanTime = duration("findtime", wrongFindTime), duration("bantime", func(time.Duration) string { return "" })
+	counts := true
 	if text, ok := get("maxretry"); ok {
 		n, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil { // from 1 down the first failure bans, as in fail2ban
+			counts = false
 			fail("maxretry", fmt.Errorf("maxretry %q: want a number", text))
 		}
 		j.MaxRetry = n
@@ -221,7 +223,9 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 		}
 		return n
 	}
-	j.MaxMatches = max(number("maxmatches", j.MaxRetry), 0)
+	if counts || f.Where("maxmatches").Text != "%(maxretry)s" { // else it was said of that
+		j.MaxMatches = max(number("maxmatches", j.MaxRetry), 0)
+	}
 	j.Networks = Networks{number("ban.prefix4", 32), number("ban.prefix6", 128), number("ban.aggregate", 0)}
 	j.Networks.check(fail)
 	truth := func(key string, fallback bool) bool {

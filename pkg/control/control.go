@@ -89,7 +89,7 @@ func (w Wider) String() string {
 		if w.Inside > 1 {
 			bans = fmt.Sprintf("%d bans", w.Inside)
 		}
-		return fmt.Sprintf("in part shut out by %s inside it in %s: to let all of it in, fail2ban-client unban %s", bans, w.Jail, w.IP)
+		return fmt.Sprintf("in part shut out by %s inside it in %s: to let all of it in, bailiff unban --inside %s", bans, w.Jail, w.IP)
 	case w.Beside:
 		return fmt.Sprintf("shut out with %s, who is banned in %s: to let it in, bailiff unban %s", printable(w.IP), w.Jail, shellWord(w.IP))
 	case !w.List:

@@ -268,11 +268,11 @@ func (j *Jail) read(dir string, disabled bool) error {
 	if text := j.Options.Values["filter"]; text != "" {
 		var err error
 		if filterName, given, err = ExtractOptions(text); err != nil {
-			return j.skip("filter", "Invalid filter definition: %v", err)
+			return j.skip("filter", text, "Invalid filter definition: %v", err)
 		}
 		c, found, err := Read(filepath.Join(dir, "filter.d", filterName))
 		if !found {
-			return j.skip("filter", "Unable to read the filter '%s': %s is not there", filterName, filepath.Join(dir, "filter.d", filterName+".conf"))
+			return j.skip("filter", filterName, "Unable to read the filter '%s': %s is not there", filterName, filepath.Join(dir, "filter.d", filterName+".conf"))
 		}
 		if err != nil {
 			return err
@@ -326,9 +326,9 @@ func (j *Jail) read(dir string, disabled bool) error {
 	return nil
 }
 
-// skip is fail for what leaves out this jail alone.
-func (j *Jail) skip(option, format string, args ...any) error {
-	v := j.Should(option)
+// skip is fail for what leaves out this jail alone. about is what of the option is wrong.
+func (j *Jail) skip(option, about, format string, args ...any) error {
+	v := j.Origin(option, about)
 	return &Error{File: v.File, Line: v.Line, Msg: fmt.Sprintf(format, args...), Skips: true}
 }
 
@@ -362,7 +362,7 @@ func SplitActions(text string) []string {
 func readAction(dir, text string, j *Jail) (Action, error) {
 	file, given, err := ExtractOptions(text)
 	if err != nil {
-		return Action{}, j.skip("action", "Invalid action definition: %v", err)
+		return Action{}, j.skip("action", text, "Invalid action definition: %v", err)
 	}
 	if strings.HasSuffix(file, ".py") {
 		a := Action{Name: strings.TrimSuffix(file, ".py"), File: file, Python: filepath.Join(dir, "action.d", file), Options: &Options{}}
@@ -395,7 +395,7 @@ func readAction(dir, text string, j *Jail) (Action, error) {
 	base := filepath.Join(dir, "action.d", file)
 	c, found, err := Read(base)
 	if !found {
-		return Action{}, j.skip("action", "Unable to read action '%s': %s.conf is not there", file, base)
+		return Action{}, j.skip("action", file, "Unable to read action '%s': %s.conf is not there", file, base)
 	}
 	if err != nil {
 		return Action{}, err

@@ -125,12 +125,21 @@ func (a *Action) mentions(name string) bool {
 // Given tells where the jail says a parameter of an action in brackets, following action to
 // what it refers to (%(action_)s, %(banaction)s); where action stands, if it is not found.
 func (j *Jail) Given(param string) Value {
-	wanted := regexp.MustCompile(`[\[,\s]` + regexp.QuoteMeta(param) + `\s*=`)
+	return j.origin("action", regexp.MustCompile(`[\[,\s]`+regexp.QuoteMeta(param)+`\s*=`))
+}
+
+// Origin tells where what stands in an option was written, be it there or in what that
+// refers to; where the option stands, if it is not found.
+func (j *Jail) Origin(option, text string) Value {
+	return j.origin(option, regexp.MustCompile(regexp.QuoteMeta(text)))
+}
+
+func (j *Jail) origin(option string, wanted *regexp.Regexp) Value {
 	seen := map[string]bool{}
-	at := j.Should("action")
+	at := j.Should(option)
 	var look func(name string, depth int) bool
 	look = func(name string, depth int) bool {
-		v, ok := j.cfg.Raw(j.section, name, nil)
+		v, ok := j.cfg.lookUp(j.section, name, nil)
 		if !ok || seen[name] || depth > maxDepth {
 			return false
 		}
@@ -140,13 +149,12 @@ func (j *Jail) Given(param string) Value {
 				return true
 			}
 		}
-		loc := wanted.FindStringIndex(v.Text)
-		if loc == nil {
+		if !wanted.MatchString(reference.ReplaceAllString(v.Text, "")) {
 			return false
 		}
 		at = v
 		return true
 	}
-	look("action", 0)
+	look(option, 0)
 	return at
 }
