@@ -78,6 +78,10 @@ func (l *loader) treeActions(f *fail2ban.Jail, j *Jail, fail func(string, error)
 			continue
 		}
 		j.Actions = append(j.Actions, def)
+		if param, what := misspelt(&def); what != "" {
+			v := f.Given(param)
+			j.Faults = append(j.Faults, &Error{v.File, v.Line, fmt.Sprintf("action %s: %s: %s; as it is, it bans nobody", a.Name, param, what)})
+		}
 		if isFirewallAction(a.File) {
 			j.ByCommands = append(j.ByCommands, ByCommand{a.Name, l.commandNote(&def, t)})
 		}

@@ -62,6 +62,39 @@ func said(j *Jail, dir string) string {
 	return strings.ReplaceAll(strings.Join(out, "\n"), dir+"/", "")
 }
 
+// TestMisspelt: words that a firewall's program refuses are told before a ban fails of them.
+func TestMisspelt(t *testing.T) {
+	newest, err := references.Newest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for action, want := range map[string]string{
+		`nftables[blocktype=drp]`:                              "blocktype: nft knows no drp: did you mean drop?",
+		`nftables[blocktype=DROP]`:                             "blocktype: nft knows no DROP: did you mean drop?",
+		`nftables[blocktype="counter rejcet"]`:                 "blocktype: nft knows no rejcet: did you mean reject?",
+		`nftables[blocktype="reject with icmpx type no-rout"]`: `blocktype: nft knows no way to reject called "icmpx type no-rout"`,
+		`nftables[chain_hook=inptu]`:                           "chain_hook: nft knows no inptu: did you mean input?",
+		`nftables[blocktype="jump elsewhere"]`:                 "",
+		`nftables[chain_hook=prerouting, chain_type=nat, blocktype="dnat to 192.0.2.1"]`: "",
+		`iptables-multiport[port=1, blocktype=drop]`:                                     "blocktype: iptables knows no drop: did you mean DROP?",
+		`iptables-multiport[port=1, blocktype=REJCT]`:                                    "blocktype: iptables knows no REJCT: did you mean REJECT?",
+		`iptables-ipset[port=1, blocktype="REJECT --reject-with icmp-prot-unreachable"]`: "blocktype: iptables knows no icmp-prot-unreachable: did you mean icmp-",
+		`iptables-multiport[port=1, blocktype=LOG]`:                                      "",
+		`iptables-multiport[port=1, blocktype=BLOCKED]`:                                  "",
+		`iptables-multiport[port=1, blocktype="REJECT --reject-with tcp-reset"]`:         "",
+	} {
+		dir := actionTree(t, newest, action)
+		got := said(jail(t, load(t, Options{Path: dir}), "x"), dir)
+		name, _, _ := strings.Cut(action, "[")
+		if want != "" {
+			want = "fault jail.conf:5: action " + name + ": " + want
+		}
+		if !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("%s: %q, want %q", action, got, want)
+		}
+	}
+}
+
 // TestUnfilledElsewhere: the place is that of the parameter, wherever action refers to.
 func TestUnfilledElsewhere(t *testing.T) {
 	newest, err := references.Newest()
@@ -95,7 +128,7 @@ func TestStockActionsFilled(t *testing.T) {
 		}
 		dir := actionTree(t, r, strings.Join(text, "\n\t"))
 		for _, line := range strings.Split(said(jail(t, load(t, Options{Path: dir}), "x"), dir), "\n") {
-			if strings.Contains(line, "nothing for") || strings.Contains(line, "nothing fills in") || strings.Contains(line, "no parameter") {
+			if strings.Contains(line, "nothing for") || strings.Contains(line, "nothing fills in") || strings.Contains(line, "no parameter") || strings.Contains(line, "knows no") {
 				t.Errorf("%s: %s", r.Version, line)
 			}
 		}
