@@ -202,6 +202,9 @@ func (o *regexOptions) run(args []string) error {
 	f.RawHosts = o.raw
 	f.CheckAll = !o.noCheckAll && o.format == "" && !o.json
 	f.Detail = o.detail()
+	if f.MaxLines() > 1 {
+		f.Detail = filter.DetailAll
+	}
 	log, err := o.open(args[0], f.MaxLines())
 	if err != nil {
 		return err
@@ -235,6 +238,8 @@ func (o *regexOptions) detail() filter.Detail {
 	switch {
 	case o.invert || o.warns():
 		return filter.DetailAll
+	case o.format == "" && !o.json && o.verbose == 0 && !o.debuggex && !o.noCheckAll:
+		return filter.DetailIDs // a report, which counts
 	case o.format == "id" || o.format == "fid" || o.format == "ip":
 		return filter.DetailIDs
 	case strings.Contains(o.format, "<") && !strings.Contains(o.format, "<F-"):

@@ -35,6 +35,8 @@ type logInput struct {
 	frame  transport.Frame
 	framed bool
 
+	turn int // counts blocks, journal entries and lines that were given
+
 	journal *source.JournalOptions
 	// date and time are those of the present line, which comes from the journal.
 	date string
@@ -181,6 +183,7 @@ func (l *logInput) entries(f func(line []byte) error) error {
 		if err != nil {
 			return err
 		}
+		l.turn++
 		read += int64(len(e.Line))
 		l.progress.at(read, 0)
 		l.date, l.time = source.ISO(e.Time)+" ", e.Time
@@ -218,6 +221,7 @@ func (l *logInput) each(each func(line []byte) error) error {
 		return each(lines[0])
 	}
 	for _, line := range l.lines {
+		l.turn++
 		if err := f([]byte(strings.ToValidUTF8(strings.TrimRight(line, "\r\n"), "\uFFFD"))); err != nil {
 			return err
 		}
@@ -234,6 +238,7 @@ func (l *logInput) each(each func(line []byte) error) error {
 		if err := in.Next(&b); err != nil {
 			return ended(err)
 		}
+		l.turn++
 		b.Cut()
 		if b.Damaged != nil && b.TellDamaged {
 			b.TellDamaged = false

@@ -35,6 +35,9 @@ type tally struct {
 	missed       lineList
 	ignored      lineList
 	prefixRegexp string
+
+	now  time.Time // by which dates without a year are read, of the block
+	turn int       // that one
 }
 
 // hits are those of one expression.
@@ -73,7 +76,10 @@ func (t *tally) read(log *logInput) error {
 func (t *tally) line(log *logInput, line []byte) error {
 	before := slices.Clone(t.filter.Buffered())
 	full := len(before) >= t.filter.MaxLines()
-	now := t.o.clock()
+	if log.turn != t.turn || t.now.IsZero() { // once a block: who asks for each line pays for it
+		t.now, t.turn = t.o.clock(), log.turn
+	}
+	now := t.now
 	r := log.match(t.filter, line, now)
 	if r.Err != nil {
 		return r.Err
@@ -100,9 +106,10 @@ func (t *tally) line(log *logInput, line []byte) error {
 		}
 	}
 	t.prefregex(&r)
-	text := log.text(line)
+	text := func() string { return log.text(line) }
 	if t.filter.MaxLines() > 1 {
-		text = t.unbuffer(before, full, text, r.Rest)
+		all := t.unbuffer(before, full, text(), r.Rest)
+		text = func() string { return all }
 	}
 	switch {
 	case ignored:
@@ -110,7 +117,7 @@ func (t *tally) line(log *logInput, line []byte) error {
 	case found > 0:
 		t.matched.n++
 		if t.o.allMatched {
-			t.matched.kept = append(t.matched.kept, text)
+			t.matched.kept = append(t.matched.kept, text())
 		}
 	default:
 		t.missed.add(text, t.o.allMissed, t.o.noMissed, t.listed)
@@ -162,8 +169,8 @@ func (t *tally) prefregex(r *filter.Result) {
 	if t.prefixRegexp == "" {
 		return
 	}
-	if r.Pref != nil || r.Ignored < 0 {
-		t.prefMatched = r.Pref != nil
+	if matched := r.Pref != nil || r.Prefixed; matched || r.Ignored < 0 {
+		t.prefMatched = matched
 	}
 	if !t.prefMatched {
 		return
@@ -218,10 +225,10 @@ func (t *tally) unbuffer(before []filter.Line, full bool, text string, rest []by
 	return strings.Join(append(joined, string(own)), "\n")
 }
 
-func (l *lineList) add(line string, all, none bool, most int) {
+func (l *lineList) add(line func() string, all, none bool, most int) {
 	l.n++
 	if !none && (all || l.n <= most+1) {
-		l.kept = append(l.kept, line)
+		l.kept = append(l.kept, line())
 	}
 }
 

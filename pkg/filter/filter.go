@@ -320,9 +320,14 @@ func (f *Filter) match(line []byte, stamp, now time.Time) Result {
 		return f.matchJSON(line, stamp, now)
 	}
 	r := Result{Ignored: -1}
-	if f.brief() && stamp.IsZero() {
+	if brief := f.brief(); (brief || f.counts()) && stamp.IsZero() {
 		if q, ok := f.dates.Quick(line, now); ok {
-			f.quick(&r, &q, line, now)
+			if brief {
+				f.quick(&r, &q, line, now)
+			} else {
+				f.note(&q, line, now)
+				f.count(&r, line[:q.Start], line[q.End:])
+			}
 			return r
 		}
 	}
@@ -434,6 +439,10 @@ func (f *Filter) MatchAt(date string, line []byte, when time.Time) Result {
 
 // find looks for failures in a line whose date is cut out.
 func (f *Filter) find(r *Result, before, date, after []byte) {
+	if f.counts() {
+		f.count(r, before, after)
+		return
+	}
 	if f.brief() {
 		regex, err := f.lines.match(before, after, &f.line)
 		r.Err = err

@@ -80,39 +80,12 @@ func (m *lineMatcher) confirm(line *found) (regex int, err error) {
 			return -1, err
 		}
 	}
-	text := m.text
-	var pre *prefix
-	if m.pref != nil {
-		caps, e := m.prefix.Search(m.text, m.prefCaps)
-		if e != nil {
-			err = fmt.Errorf("%s%w", m.pref.where(), e)
-		}
-		if caps == nil {
-			return -1, err
-		}
-		m.prefCaps = caps
-		pre = &m.pre
-		*pre = prefix{m: caps, text: m.text}
-		var content []byte
-		if g := m.pref.content; g > 0 && caps[2*g] >= 0 {
-			content = m.text[caps[2*g]:caps[2*g+1]]
-		}
-		if m.pref.tuples {
-			pre.groups = m.pref.groups(caps, m.text)
-			if len(m.pref.merged) > 0 { // another group may have become the content
-				text, _ := pre.groups["content"].(string)
-				content = []byte(text)
-			}
-			delete(pre.groups, "content")
-		}
-		switch g := m.pref.content; {
-		case len(content) == 0:
-		case !m.pref.tuples && caps[2*g+1] == len(m.text)-1:
-			text = m.text[caps[2*g]:] // up to the newline that is there
-		default:
-			m.content = append(append(m.content[:0], content...), '\n')
-			text = m.content
-		}
+	text, pre, e := m.inside()
+	if e != nil {
+		err = e
+	}
+	if text == nil {
+		return -1, err
 	}
 	if m.whole == nil {
 		m.maybe = m.failing.Match(text, m.maybe)
@@ -141,6 +114,44 @@ func (m *lineMatcher) confirm(line *found) (regex int, err error) {
 		return i, err
 	}
 	return -1, err
+}
+
+// inside returns what the failregexes see of the line in text: what the prefregex leaves of
+// it, and what that found; nil if it does not match.
+func (m *lineMatcher) inside() (text []byte, pre *prefix, err error) {
+	if m.pref == nil {
+		return m.text, nil, nil
+	}
+	caps, err := m.prefix.Search(m.text, m.prefCaps)
+	if err != nil {
+		err = fmt.Errorf("%s%w", m.pref.where(), err)
+	}
+	if caps == nil {
+		return nil, nil, err
+	}
+	m.prefCaps = caps
+	pre = &m.pre
+	*pre = prefix{m: caps, text: m.text}
+	var content []byte
+	if g := m.pref.content; g > 0 && caps[2*g] >= 0 {
+		content = m.text[caps[2*g]:caps[2*g+1]]
+	}
+	if m.pref.tuples {
+		pre.groups = m.pref.groups(caps, m.text)
+		if len(m.pref.merged) > 0 { // another group may have become the content
+			text, _ := pre.groups["content"].(string)
+			content = []byte(text)
+		}
+		delete(pre.groups, "content")
+	}
+	switch g := m.pref.content; {
+	case len(content) == 0:
+		return m.text, pre, err
+	case !m.pref.tuples && caps[2*g+1] == len(m.text)-1:
+		return m.text[caps[2*g]:], pre, err // up to the newline that is there
+	}
+	m.content = append(append(m.content[:0], content...), '\n')
+	return m.content, pre, err
 }
 
 // ignored reports whether some ignoreregex matches.

@@ -89,6 +89,8 @@ type Result struct {
 	// Pref is the groups of the prefregex, nil if it did not match or there is none.
 	Pref      Groups
 	PrefOrder []string
+	// Prefixed says that the prefregex matched, with DetailIDs and CheckAll.
+	Prefixed bool
 	// Rest is what the expressions saw: the line without its date. It is valid
 	// until the next Match.
 	Rest []byte
