@@ -29,7 +29,7 @@ build:
 
 # What tests and demo need of Debian. Nothing is installed that is there already.
 packages:
-	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 curl fail2ban libpython3.11-testsuite gcc libc6-dev util-linux bsdutils systemd systemd-journal-remote python3-systemd debootstrap iptables ipset firewalld ufw
+	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 curl fail2ban libpython3.11-testsuite gcc libc6-dev util-linux bsdutils systemd systemd-journal-remote python3-systemd debootstrap iptables ipset firewalld ufw apache2-bin caddy openssl
 	@scripts/fail2bans tmp/fail2bans >/dev/null
 
 demo: build packages
@@ -54,6 +54,7 @@ bench: build packages
 	go run ./bench/read --write bench/README.md
 	go run ./bench/daemon --write bench/README.md
 	go run ./bench/promises --write bench/README.md
+	go run ./bench/around --write bench/README.md
 
 promises: build packages
 	go run ./bench/promises --quick $(PROMISES)
@@ -76,6 +77,7 @@ vm: build
 
 zoo: build packages
 	go run ./zoo $(if $(KEEP),-keep) $(ZOO)
+	scripts/caddy tmp/caddy && go test ./cmd/bailiff -run TestBehindProxy -count 1 -caddy $(CURDIR)/tmp/caddy
 
 conformance:
 	@LIB="$(LIB)" CONFIG="$(CONFIG)" LOGS="$(LOGS)" scripts/conformance

@@ -211,9 +211,22 @@ func (f *Filter) jsonClient(out *Failure, in map[string]any, r *Result) bool {
 		return false
 	}
 	out.ID = name(out.Addr)
-	if f.json.Forwarded != "" && f.Trusted != nil && f.Trusted(out.Addr) {
-		text, _ := plain(in, f.json.Forwarded)
-		return f.client(out, out.Addr, text, r)
+	if f.json.Forwarded == "" || f.Trusted == nil {
+		return true
+	}
+	// Who connected is the last of the fields: what stands before it, the service has from
+	// a header itself, perhaps with less care.
+	peer := out.Addr
+	for _, host := range slices.Backward(f.json.Host) {
+		text, _ := plain(in, host)
+		if p := address(text); p.IsValid() {
+			peer = p
+			break
+		}
+	}
+	text, _ := plain(in, f.json.Forwarded)
+	if f.Trusted(peer) && (text != "" || f.Trusted(out.Addr)) {
+		return f.client(out, peer, text, r)
 	}
 	return true
 }

@@ -121,6 +121,9 @@ func TestProxiesJSON(t *testing.T) {
 		{caddy, cdn, `"remote":"198.51.100.4","h":{"XFF":"192.0.2.7"}`, "192.0.2.7"},
 		{caddy, cdn, `"remote":"198.51.100.4","h":{"XFF":[1,{"a":[]}]}`, "!"},
 		{caddy, cdn, `"remote":"198.51.100.4"`, "!"},
+		// What Caddy takes for the client without trusted_proxies_strict, he chose himself.
+		{caddy, cdn, `"client":"203.0.113.9","remote":"198.51.100.4","h":{"XFF":["203.0.113.9, 192.0.2.7"]}`, "192.0.2.7"},
+		{caddy, cdn, `"client":"192.0.2.7","remote":"198.51.100.4"`, "192.0.2.7"},
 		{caddy, cdn, `"client":"198.51.100.4","remote":"198.51.100.4","h":{"XFF":["192.0.2.7"]}`, "192.0.2.7"},
 	} {
 		f, err := Compile(Definition{Name: "x", JSON: c.json, Head: HeadEither, Proxies: c.trusted}, time.UTC)
