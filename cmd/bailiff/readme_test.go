@@ -78,6 +78,7 @@ func TestREADME(t *testing.T) {
 	}
 	good("1 filters, 1 samples passed, 0 failed", "filter", "test", "--config", "conf", "myapp")
 	good("1 filters, 1 samples passed, 0 failed", "filter", "test", "conf/filters/myapp.toml")
+	good("1 filters: 1 proved, 0 forgeable", "filter", "prove", "--config", "conf", "myapp")
 	good("2 filters, 0 findings", "filter", "lint", "--config", "conf", "myapp", "json-app")
 
 	// A filter without a place for its date is told what to write.
