@@ -57,7 +57,7 @@ filters and actions.`,
   bailiff config show --json | jq '.jails[].settings[] | select(.name == "bantime")'`,
 		RunE: func(c *cobra.Command, names []string) error {
 			load.All = len(names) > 0
-			cfg, err := config.Load(load)
+			cfg, err := config.LoadWithin(startMost, load)
 			if err != nil {
 				return err
 			}
@@ -83,7 +83,7 @@ filters and actions.`,
 		},
 		ValidArgsFunction: func(_ *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 			load.All = true
-			cfg, err := config.Load(load)
+			cfg, err := config.LoadWithin(startMost, load)
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
@@ -194,7 +194,7 @@ configuration as it is.`,
   bailiff config import /etc/fail2ban --output /etc/bailiff`,
 		Args: args(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := config.Load(config.Options{Path: args[0]})
+			cfg, err := config.LoadWithin(startMost, config.Options{Path: args[0]})
 			if err != nil {
 				return err
 			}

@@ -25,7 +25,7 @@ func filterCommand() *cobra.Command {
 		Short: "List the filters that are known",
 		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := config.Load(load)
+			cfg, err := config.LoadWithin(startMost, load)
 			if err != nil {
 				return err
 			}
@@ -59,7 +59,7 @@ func filterCommand() *cobra.Command {
 each [[sample]] must give the host and the time that it names, or nothing with match = false.`,
 		Args: args(0, -1),
 		RunE: func(c *cobra.Command, names []string) error {
-			cfg, err := config.Load(load)
+			cfg, err := config.LoadWithin(startMost, load)
 			if err != nil {
 				return err
 			}

@@ -26,7 +26,7 @@ func filterShow(load *config.Options) *cobra.Command {
 their tags written out.`,
 		Args: args(1, 1),
 		RunE: func(c *cobra.Command, names []string) error {
-			cfg, err := config.Load(*load)
+			cfg, err := config.LoadWithin(startMost, *load)
 			if err != nil {
 				return err
 			}
@@ -70,7 +70,7 @@ func nonEmpty(s string) []string {
 
 func completeFilters(load *config.Options) cobra.CompletionFunc {
 	return func(_ *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
-		cfg, err := config.Load(*load)
+		cfg, err := config.LoadWithin(startMost, *load)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
@@ -163,7 +163,7 @@ func lintAll(load config.Options, names []string) ([]linted, error) {
 	if config.IsTree(load.Path) {
 		return lintTree(load.Path, names)
 	}
-	cfg, err := config.Load(load)
+	cfg, err := config.LoadWithin(startMost, load)
 	if err != nil {
 		return nil, err
 	}

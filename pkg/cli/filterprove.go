@@ -223,7 +223,7 @@ func proveAll(load config.Options, names []string, mode string, one *filter.Prob
 		err = add(names[0], "", def, nil)
 		return out, err
 	}
-	cfg, err := config.Load(load)
+	cfg, err := config.LoadWithin(startMost, load)
 	if err != nil {
 		return nil, err
 	}

@@ -166,7 +166,7 @@ func (o *regexOptions) noFilter(name string) error {
 		for _, f := range files {
 			known = append(known, strings.TrimSuffix(pathBase(f), ".conf"))
 		}
-	} else if cfg, err := config.Load(config.Options{Path: o.config}); err == nil {
+	} else if cfg, err := config.LoadWithin(startMost, config.Options{Path: o.config}); err == nil {
 		known = slices.Sorted(maps.Keys(cfg.Filters))
 	}
 	near := ""
@@ -248,7 +248,7 @@ func (o *regexOptions) filterAsFail2ban(arg, name string, given *fail2ban.Option
 		return o.filterFile(name, given)
 	}
 	if !fail2ban.Exists(base) && o.config == "" {
-		if cfg, err := config.Load(config.Options{}); err == nil && cfg.Filters[name] != nil {
+		if cfg, err := config.LoadWithin(startMost, config.Options{}); err == nil && cfg.Filters[name] != nil {
 			return o.filterByName(name, given)
 		}
 	}
@@ -281,7 +281,7 @@ func (o *regexOptions) filterByName(name string, given *fail2ban.Options) (*filt
 			return c, err
 		})
 	}
-	cfg, err := config.Load(config.Options{Path: o.config})
+	cfg, err := config.LoadWithin(startMost, config.Options{Path: o.config})
 	if err != nil {
 		return nil, err
 	}

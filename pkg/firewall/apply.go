@@ -305,12 +305,16 @@ func (f *Firewall) commit(changes []Change, absent bool) error {
 	if err != nil {
 		return explain("open a netlink socket", err)
 	}
-	type work struct{ del, add []nftables.SetElement }
+	type work struct {
+		del, add []nftables.SetElement
+		puts     filling
+	}
 	type place struct {
 		jail *jailSets
 		kind int
 	}
 	todo := map[place]*work{}
+	now := time.Now()
 	var order []place
 	made := map[place]*nftables.Set{} // by this transaction
 	for _, ch := range changes {
@@ -322,7 +326,7 @@ func (f *Firewall) commit(changes []Change, absent bool) error {
 			for kind, set := range j.sets {
 				if set != nil {
 					c.FlushSet(set)
-					j.filled[kind] = false
+					j.filled[kind] = filling{}
 				}
 			}
 			continue
@@ -353,6 +357,7 @@ func (f *Firewall) commit(changes []Change, absent bool) error {
 		}
 		if !ch.Remove {
 			s.left = ch.Left
+			w.puts.add(ch.Left, now)
 			w.add = append(w.add, elementsOf([]span{s}, set.Interval)...)
 		}
 	}
@@ -386,8 +391,15 @@ func (f *Firewall) commit(changes []Change, absent bool) error {
 		at.jail.sets[at.kind] = set
 	}
 	for at, w := range todo {
-		if len(w.add) > 0 {
-			at.jail.filled[at.kind] = true
+		switch have := &at.jail.filled[at.kind]; {
+		case len(w.add) > 0 && w.puts.until.IsZero():
+			have.add(0, now)
+		case len(w.add) > 0:
+			have.add(w.puts.until.Sub(now), now)
+		case have.some: // the last ones may be gone
+			if empty, err := f.isEmpty(at.jail.sets[at.kind].Name); err == nil && empty {
+				*have = filling{}
+			}
 		}
 	}
 	return nil

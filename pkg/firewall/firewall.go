@@ -122,8 +122,29 @@ type Firewall struct {
 type jailSets struct {
 	rule   Rule
 	sets   [6]*nftables.Set // by kind; but for addresses, nil until needed
-	filled [6]bool          // something was put into it, as far as we know
+	filled [6]filling       // what was put into them, as far as we know
 }
+
+// filling is whether something ought to be in a set.
+type filling struct {
+	some  bool
+	until time.Time // zero: for ever
+}
+
+// add notes that something was put into the set that lasts for so long; 0: for ever.
+func (f *filling) add(left time.Duration, now time.Time) {
+	var end time.Time
+	if left > 0 {
+		end = now.Add(left)
+	}
+	if !f.some || !f.until.IsZero() && (end.IsZero() || end.After(f.until)) {
+		f.until = end
+	}
+	f.some = true
+}
+
+// over reports whether all of it has ended by itself.
+func (f *filling) over(now time.Time) bool { return !f.until.IsZero() && !now.Before(f.until) }
 
 const (
 	setAddr4 = iota
@@ -270,18 +291,24 @@ func (f *Firewall) RemoveJail(jail string) (Report, error) {
 	return f.settle(false)
 }
 
-// Emptied returns the jails of which a set is empty that was filled. Each is named once.
+// Emptied returns the jails of which a set is empty in which something ought to be. Each is
+// named once.
 func (f *Firewall) Emptied() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var out []string
+	now := time.Now()
 	for name, j := range f.jails {
 		for kind, set := range j.sets {
-			if set == nil || !j.filled[kind] {
+			if set == nil || !j.filled[kind].some {
+				continue
+			}
+			if j.filled[kind].over(now) {
+				j.filled[kind] = filling{}
 				continue
 			}
 			if empty, err := f.isEmpty(set.Name); err == nil && empty {
-				j.filled[kind] = false
+				j.filled[kind] = filling{}
 				if !slices.Contains(out, name) {
 					out = append(out, name)
 				}

@@ -63,7 +63,7 @@ func (f *Firewall) LoadList(jail string, list []Interval) error {
 	}
 	j.sets = sets
 	for six, kind := range []int{setNet4, setNet6} {
-		j.filled[kind] = len(elements[six]) > 0
+		j.filled[kind] = filling{some: len(elements[six]) > 0}
 	}
 	return nil
 }

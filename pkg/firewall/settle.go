@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -460,15 +461,25 @@ func (p *plan) done() {
 	for name, sets := range p.sets {
 		j := f.jails[name]
 		for kind, set := range sets {
-			// Whatever is found in it may be much or nothing.
-			j.filled[kind] = set != nil && (j.filled[kind] || j.sets[kind] == nil && p.s.sets[set.Name] != nil)
+			switch {
+			case set == nil:
+				j.filled[kind] = filling{}
+			case !j.filled[kind].some && j.sets[kind] == nil && p.s.sets[set.Name] != nil:
+				// It is from before: much may be in it, or nothing.
+				empty, err := f.isEmpty(set.Name)
+				j.filled[kind].some = err != nil || !empty
+			}
 		}
 		j.sets = sets
 	}
+	now := time.Now()
 	for _, s := range p.addSets {
 		for _, j := range f.jails {
 			if kind := slices.Index(j.sets[:], s.set); kind >= 0 {
-				j.filled[kind] = len(s.spans) > 0
+				j.filled[kind] = filling{}
+				for i := range s.spans {
+					j.filled[kind].add(s.spans[i].left, now)
+				}
 			}
 		}
 	}

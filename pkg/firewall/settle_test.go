@@ -159,6 +159,55 @@ func TestEmptied(t *testing.T) {
 	}
 }
 
+// TestNotEmptied: a set that nobody used, or whose bans have ended or were lifted, was emptied
+// by nobody.
+func TestNotEmptied(t *testing.T) {
+	inNamespace(t)
+	rules := []Rule{{Jail: "a"}, {Jail: "b", Prefix6: 64}}
+	f := open(t, rules...)
+	if err := f.Apply([]Change{{Jail: "b", ID: prefix("192.0.2.1"), Left: time.Hour}}); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	f, _, err := Open(Options{}, rules...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	emptied := func(when string, want ...string) {
+		t.Helper()
+		if got := f.Emptied(); !slices.Equal(got, want) {
+			t.Errorf("%s: emptied: %q, want %q", when, got, want)
+		}
+	}
+	emptied("opened again")
+	apply := func(changes ...Change) {
+		t.Helper()
+		if err := f.Apply(changes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply(Change{Jail: "a", ID: prefix("192.0.2.2"), Left: time.Hour}, Change{Jail: "a", ID: prefix("192.0.2.3")})
+	apply(Change{Jail: "a", ID: prefix("2001:db8::1"), Left: 100 * time.Millisecond}, Change{Jail: "a", ID: prefix("198.51.100.0/24"), Left: time.Hour})
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if held, err := f.Elements("a"); err != nil || time.Now().After(end) {
+			t.Fatal(held, err)
+		} else if len(held) == 3 {
+			break
+		}
+	}
+	emptied("a ban has ended")
+	apply(Change{Jail: "a", ID: prefix("198.51.100.0/24"), Remove: true})
+	apply(Change{Jail: "a", ID: prefix("192.0.2.2"), Remove: true})
+	emptied("bans were lifted")
+	nft(t, "flush", "set", "inet", "f2b-table", "addr-set-a")
+	emptied("one for ever was there", "a")
+	apply(Change{Jail: "a", Clear: true})
+	emptied("all were lifted")
+	nft(t, "flush", "set", "inet", "f2b-table", "addr-set-b")
+	emptied("one of before was there", "b")
+}
+
 // TestReopened: what is right already costs no transaction.
 func TestReopened(t *testing.T) {
 	inNamespace(t)
