@@ -61,12 +61,7 @@ type Proof struct {
 
 // Prove answers for a filter and a probe. An error says what is wrong with the probe.
 func Prove(d Definition, loc *time.Location, p Probe) (Proof, error) {
-	x := &prover{def: d, loc: loc, probe: p}
-	if i := strings.LastIndexByte(p.Line, '\n'); i >= 0 {
-		x.earlier, x.line = strings.Split(p.Line[:i], "\n"), p.Line[i+1:]
-	} else {
-		x.line = p.Line
-	}
+	x := newProver(d, loc, p)
 	if err := x.check(); err != nil {
 		return Proof{}, err
 	}
@@ -96,11 +91,26 @@ func Prove(d Definition, loc *time.Location, p Probe) (Proof, error) {
 	return out, nil
 }
 
+// newProver takes the line of a probe that holds what a client chooses; of one that holds
+// nothing of that, the last.
+func newProver(d Definition, loc *time.Location, p Probe) *prover {
+	lines := strings.Split(strings.TrimPrefix(p.Line, "\n"), "\n")
+	n := len(lines) - 1
+	for i := n; i >= 0; i-- {
+		if len(p.Client) > 0 && !slices.ContainsFunc(p.Client, func(c Chosen) bool { return !strings.Contains(lines[i], c.Text) }) {
+			n = i
+			break
+		}
+	}
+	return &prover{def: d, loc: loc, probe: p, earlier: lines[:n], line: lines[n], later: lines[n+1:]}
+}
+
 type prover struct {
 	def     Definition
 	loc     *time.Location
 	probe   Probe
 	earlier []string // lines before
+	later   []string // and behind
 	line    string
 	parts   []part // the client's, in the order of the line
 	out     Proof
@@ -151,6 +161,10 @@ func (x *prover) check() error {
 	return nil
 }
 
+// something is what is said of a user of whom nothing else is known: few services log a
+// name that is empty.
+var something = pyregexp.MustCompile(`[^\n]+`, 0)
+
 // anything is what a client may write where nothing is said of it.
 var anything = pyregexp.MustCompile(`[^\n]*`, 0)
 
@@ -175,6 +189,11 @@ func (x *prover) try(line string) (id string, counts bool, err error) {
 		f.Match([]byte(l), x.probe.Now)
 	}
 	r := f.Match([]byte(line), x.probe.Now)
+	for _, l := range x.later {
+		if r.Err == nil {
+			r = f.Match([]byte(l), x.probe.Now)
+		}
+	}
 	if r.Err != nil {
 		return "", false, r.Err
 	}
@@ -283,7 +302,7 @@ func ProbeOf(d Definition, loc *time.Location, line string, now time.Time) (p Pr
 		if user == "" || strings.Count(line, user) != 1 || strings.Contains(one.ID, user) {
 			return p, false
 		}
-		return Probe{Line: line, Host: one.ID, Client: []Chosen{{Name: "user", Text: user}}, Now: now}, true
+		return Probe{Line: line, Host: one.ID, Client: []Chosen{{Name: "user", Text: user, Chars: something}}, Now: now}, true
 	}
 	return p, false
 }
@@ -293,6 +312,9 @@ func (x *prover) text() (Proof, error) {
 	f, err := Compile(x.def, x.loc)
 	if err != nil {
 		return Proof{}, err
+	}
+	if len(x.parts) == 0 {
+		return Proof{}, nil // nobody chooses anything
 	}
 	if f.maxLines > 1 {
 		return Proof{Reason: "it looks at several lines together"}, nil
@@ -308,13 +330,19 @@ func (x *prover) text() (Proof, error) {
 			}
 		}
 	}
-	from, to, reason := x.dateOf(f)
-	if reason != "" {
-		return Proof{Reason: reason}, nil
+	from, to, dates := x.dateOf(f)
+	if dates != "" && to == 0 {
+		return Proof{Reason: dates}, nil
 	}
 	truth := [2]int{len(x.line), len(x.line)}
+	names := idGroups
 	if x.probe.Host != "" {
-		if truth, err = x.truth(f, from, to); err != nil {
+		if truth, err = x.truth(f, from, to, idGroups, x.probe.Host); errors.Is(err, errNoAddress) && len(x.earlier)+len(x.later) > 0 {
+			// The address is known of the connection; what matters is whose line it is.
+			names = append(slices.Clone(idGroups), "mlfid")
+			truth, err = x.truth(f, from, to, names[len(idGroups):], "")
+		}
+		if err != nil {
 			return Proof{}, err
 		}
 	}
@@ -364,7 +392,7 @@ func (x *prover) text() (Proof, error) {
 		b.WriteString(x.line[at:])
 		return b.String()
 	}
-	w := &pyregexp.Walk{Names: idGroups, Content: "content", Most: proveMost}
+	w := &pyregexp.Walk{Names: names, Content: "content", Most: proveMost}
 	for i := range f.fail.list {
 		w.List = append(w.List, f.fail.list[i].re)
 	}
@@ -378,7 +406,7 @@ func (x *prover) text() (Proof, error) {
 	var unconfirmed string
 	var failed error
 	st, err := w.Run(pieces, func(e pyregexp.End) bool {
-		if e.Matched >= 0 && whom(e.Outer, e.Inner) == pyregexp.TookTruth || e.Matched < 0 && x.probe.Host == "" {
+		if e.Matched >= 0 && taken(names, e) == pyregexp.TookTruth || e.Matched < 0 && x.probe.Host == "" {
 			return true
 		}
 		texts := make([]string, len(x.parts))
@@ -402,6 +430,9 @@ func (x *prover) text() (Proof, error) {
 	if failed != nil {
 		return x.out, failed
 	}
+	if err == nil && dates != "" {
+		x.out.Reason = dates
+	}
 	if err == nil && unconfirmed != "" {
 		x.out.Reason = fmt.Sprintf("by its expressions alone, the line %q would make a difference; the whole filter takes it as it should", unconfirmed)
 	}
@@ -411,15 +442,15 @@ func (x *prover) text() (Proof, error) {
 // proveMost bounds a walk, and with it the time and the memory that a proof takes.
 const proveMost = 400_000
 
-// dateOf returns where the line's date is, or why it can't be said that it is always
-// there.
+// dateOf returns where the line's date is, and why it can't be said that it is always
+// there, if so: another line may still be found with what is there now.
 func (x *prover) dateOf(f *Filter) (from, to int, reason string) {
 	if f.journal {
 		return 0, 0, ""
 	}
 	for _, t := range f.dates.Templates() {
 		if !t.Anchored() {
-			return 0, 0, "a date that a client writes may be taken for the line's: set datepattern to {^LN-BEG}"
+			reason = "a date that a client writes may be taken for the line's: set datepattern to {^LN-BEG}"
 		}
 	}
 	m, ok := f.dates.Find([]byte(x.line), x.probe.Now)
@@ -427,18 +458,38 @@ func (x *prover) dateOf(f *Filter) (from, to int, reason string) {
 		if len(x.parts) > 0 && x.parts[0].from == 0 {
 			return 0, 0, "what a client writes may be taken for the line's date"
 		}
-		return 0, 0, ""
+		return 0, 0, reason
 	}
 	for _, p := range x.parts {
 		if p.from < m.End {
 			return 0, 0, "what a client writes stands before the line's date"
 		}
 	}
-	return m.Start, m.End, ""
+	return m.Start, m.End, reason
 }
 
-// truth returns where the true address stands in the line, whose date is from…to.
-func (x *prover) truth(f *Filter, from, to int) (at [2]int, err error) {
+// taken says what was taken for the address, or, where the line has none, for the name of
+// the connection.
+func taken(names []string, e pyregexp.End) pyregexp.Taken {
+	who := whom(e.Outer, e.Inner)
+	if len(names) == len(idGroups) {
+		return who
+	}
+	if who != pyregexp.TookNothing {
+		return pyregexp.TookOther
+	}
+	n := len(idGroups)
+	if e.Inner[n] == pyregexp.TookNothing && e.Outer != nil {
+		return e.Outer[n]
+	}
+	return e.Inner[n]
+}
+
+var errNoAddress = errors.New("the address can't be found in the line")
+
+// truth returns where the true address stands in the line, whose date is from…to; or what
+// else one of some groups took of it.
+func (x *prover) truth(f *Filter, from, to int, names []string, host string) (at [2]int, err error) {
 	text := x.line[:from] + x.line[to:]
 	buf := []byte(text + "\n")
 	shift := 0
@@ -461,7 +512,7 @@ func (x *prover) truth(f *Filter, from, to int) (at [2]int, err error) {
 		if m == nil {
 			continue
 		}
-		for _, name := range idGroups {
+		for _, name := range names {
 			begin, end := -1, -1
 			if g := re.SubexpIndex(name); g > 0 && m[2*g] >= 0 {
 				begin, end = m[2*g]+shift, m[2*g+1]+shift
@@ -470,7 +521,7 @@ func (x *prover) truth(f *Filter, from, to int) (at [2]int, err error) {
 					begin, end = outer[2*g], outer[2*g+1]
 				}
 			}
-			if begin < 0 || !sameHost(text[begin:end], x.probe.Host) {
+			if begin < 0 || host != "" && !sameHost(text[begin:end], host) {
 				continue
 			}
 			if begin >= from {
@@ -485,7 +536,7 @@ func (x *prover) truth(f *Filter, from, to int) (at [2]int, err error) {
 		}
 		break
 	}
-	return at, errors.New("the address can't be found in the line")
+	return at, errNoAddress
 }
 
 func sameHost(text, host string) bool {

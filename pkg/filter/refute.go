@@ -13,12 +13,7 @@ import (
 // what stands around lines, and of characters of all kinds. made counts the lines; "" is
 // returned if none refutes the proof.
 func Refute(d Definition, loc *time.Location, p Probe, r *rand.Rand, lines int, made *int) (string, error) {
-	x := &prover{def: d, loc: loc, probe: p}
-	if i := strings.LastIndexByte(p.Line, '\n'); i >= 0 {
-		x.earlier, x.line = strings.Split(p.Line[:i], "\n"), p.Line[i+1:]
-	} else {
-		x.line = p.Line
-	}
+	x := newProver(d, loc, p)
 	if err := x.check(); err != nil {
 		return "", err
 	}
@@ -71,7 +66,7 @@ func Refute(d Definition, loc *time.Location, p Probe, r *rand.Rand, lines int, 
 		b.WriteString(x.line[at:])
 		*made++
 		line := b.String()
-		if len(x.earlier) > 0 { // what is known of connections must not grow
+		if len(x.earlier)+len(x.later) > 0 { // what is known of connections must not grow
 			id, _, err := x.try(line)
 			if err != nil || id != p.Host {
 				return line, err
