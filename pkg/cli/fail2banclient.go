@@ -94,6 +94,12 @@ func fail2banClient(self string, given []string, stdin io.Reader, stdout, stderr
 		fmt.Fprintln(stdout, n)
 		return 0
 	}
+	if o.level != "" {
+		if _, err := config.ParseLogLevel(o.level); err != nil {
+			fmt.Fprintf(stdout, "ERROR: Invalid log level %s\n", control.ReprString(o.level))
+			return exitFail2ban
+		}
+	}
 	if !isDir(o.dir) {
 		switch cmd := f.Args(); {
 		case *dump || *pretty || *test || f.Changed("dump-pretty"), len(cmd) > 0 && cmd[0] == "start":
@@ -429,7 +435,21 @@ func (o *clientOptions) reload(args []string) bool {
 			stream = append(stream, control.List(wireCommand(c)))
 		}
 	}
+	set := func() bool { // as fail2ban's client: what it was given holds, whatever is configured
+		for _, s := range [][2]string{{"loglevel", o.level}, {"logtarget", o.target}} {
+			if s[1] != "" && jail == "--all" && !o.send([]any{"set", s[0], s[1]}, false) {
+				return false
+			}
+		}
+		return true
+	}
+	if !set() {
+		return false
+	}
 	done := o.send([]any{"reload", jail, control.List(opts), stream}, len(waiting) == 0)
+	if !set() {
+		done = false
+	}
 	for _, err := range waiting {
 		o.complain("Failed during configuration: %v The other jails are reloaded, and this one waits for its log.", err)
 		done = false
