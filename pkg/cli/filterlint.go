@@ -186,6 +186,9 @@ func lintAll(load config.Options, names []string) ([]linted, error) {
 			def, err := f.Definition(mode)
 			out = append(out, lintOne(f.Name, mode, def, err))
 		}
+		if f.Stock && len(names) > 1 {
+			continue // proved by the tests; it would take minutes for all
+		}
 		last := &out[len(out)-1]
 		for _, s := range f.Samples {
 			probe, ok := f.Probe(s)
@@ -193,7 +196,11 @@ func lintAll(load config.Options, names []string) ([]linted, error) {
 			if !ok || err != nil {
 				continue
 			}
+			def.Proxies = s.Trusted
 			p := prove(f.Name, s.Mode, "", def, probe)
+			if p.claimed = s.Unproved; p.good() {
+				continue
+			}
 			for _, text := range p.findings() {
 				last.Findings = append(last.Findings, fmt.Sprintf("%s:%d: %s", s.File, s.LineNo, text))
 			}

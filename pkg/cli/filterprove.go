@@ -30,8 +30,15 @@ type proven struct {
 	Evading    string         `json:"evading,omitempty"`   // a line in which the true one is not found
 	Reason     string         `json:"reason,omitempty"`    // why it is not decided
 	Error      string         `json:"error,omitempty"`     // what is wrong with the sample
+	Why        string         `json:"why,omitempty"`       // the filter's file says that it is so, and why
 	Situations int            `json:"situations"`
 	place      string
+	claimed    filter.Verdict // what the filter's file says; "": that it is proved
+}
+
+// good reports whether it is as it should be.
+func (p *proven) good() bool {
+	return p.Verdict == filter.Proved && p.claimed == "" || p.Verdict != "" && p.Verdict == p.claimed
 }
 
 // proofs are those of one filter.
@@ -73,7 +80,13 @@ once. What comes of it, for each such sample:
 
 With --log, the lines that the filter takes of a log are looked at in place of samples,
 and what <F-USER> takes of them counts as what the client chooses; with --config
-/etc/fail2ban, fail2ban's filters. The exit code is 1 if not all is proved.`,
+/etc/fail2ban, fail2ban's filters.
+
+A sample whose service makes a proof impossible says so, and is held to exactly that:
+
+  evadable = "the service quotes nothing"
+
+The exit code is 1 if not all is proved, or as its file says.`,
 		Example: `  bailiff filter prove
   bailiff filter prove sshd ./my-filter.toml
   bailiff filter prove my-filter --line '…' --host 192.0.2.7 --client user=bob
@@ -104,7 +117,7 @@ and what <F-USER> takes of them counts as what the client chooses; with --config
 			for _, f := range list {
 				n += len(f.lines)
 				for _, p := range f.lines {
-					if p.Verdict != filter.Proved {
+					if !p.good() {
 						bad++
 					}
 				}
@@ -264,7 +277,12 @@ func proveAll(load config.Options, names []string, mode string, one *filter.Prob
 			if err != nil {
 				return nil, err
 			}
-			p.lines = append(p.lines, prove(f.Name, s.Mode, fmt.Sprintf("%s:%d", s.File, s.LineNo), def, probe))
+			def.Proxies = s.Trusted
+			one := prove(f.Name, s.Mode, fmt.Sprintf("%s:%d", s.File, s.LineNo), def, probe)
+			if one.claimed = s.Unproved; one.Verdict == s.Unproved {
+				one.Why = s.Why
+			}
+			p.lines = append(p.lines, one)
 		}
 		out = append(out, p)
 	}
@@ -290,6 +308,12 @@ func prove(name, mode, place string, def filter.Definition, p filter.Probe) prov
 func (p *proven) findings() (out []string) {
 	if p.Error != "" {
 		out = append(out, "the sample is wrong: "+p.Error)
+	}
+	if p.good() && p.claimed != "" {
+		return []string{fmt.Sprintf("%s, as its file says: %s", p.Verdict, p.Why)}
+	}
+	if p.Verdict == filter.Proved && p.claimed != "" {
+		return []string{fmt.Sprintf("proved, and its file says that it is %s", p.claimed)}
 	}
 	if p.Forged != "" {
 		out = append(out, fmt.Sprintf("%s: %s is found in %q, where it should be %s", filter.Forgeable, p.ForgedID, p.Forged, p.Host))

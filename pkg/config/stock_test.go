@@ -107,6 +107,8 @@ type row struct {
 	theirs, same             [2]int // lines that name an address, by version
 	differences              int
 	reasons                  []string
+	proved                   int // lines with which it is proved
+	unproved                 []string
 }
 
 // TestStockFilters runs the samples of all stock filters, and fail2ban's sample logs of the
@@ -136,6 +138,7 @@ func TestStockFilters(t *testing.T) {
 			if s.From != "" && !slices.Contains(r.seen, s.From) {
 				r.seen = append(r.seen, s.From)
 			}
+			r.prove(s)
 			switch {
 			case s.Injection:
 				r.attacks++
@@ -279,7 +282,7 @@ ours: of the lines that name an address, %d of %d of version %s's are read the s
 (%.1f %%), and %d of %d of %s's (%.1f %%); the others are listed below with their reasons.
 `+"`bailiff filter test` runs the samples, `go test ./pkg/config -run TestStockFilters` all\nof it; `-update-docs` writes this page.\n\n", len(rows), samples, others, attacks,
 		same[0], theirs[0], versions[0], 100*float64(same[0])/float64(theirs[0]), same[1], theirs[1], versions[1], 100*float64(same[1])/float64(theirs[1]))
-	fmt.Fprintf(&b, "| filter | modes | match | don't | injections | %s's lines, the same | %s's | |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n", versions[0], versions[1])
+	fmt.Fprintf(&b, "| filter | modes | match | don't | injections | %s's lines, the same | %s's | proved | |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n", versions[0], versions[1])
 	for _, r := range rows {
 		check := [2]string{}
 		for i := range check {
@@ -287,7 +290,7 @@ ours: of the lines that name an address, %d of %d of version %s's are read the s
 				check[i] = fmt.Sprintf("%d of %d", r.same[i], r.theirs[i])
 			}
 		}
-		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %s | %s | %s |\n", r.name, strings.Join(r.modes, ", "), r.samples, r.others, r.attacks, check[0], check[1], r.description)
+		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %s | %s | %s | %s |\n", r.name, strings.Join(r.modes, ", "), r.samples, r.others, r.attacks, check[0], check[1], r.proof(), r.description)
 	}
 	seen := 0
 	for _, r := range rows {
@@ -303,6 +306,7 @@ ours: of the lines that name an address, %d of %d of version %s's are read the s
 		}
 		fmt.Fprintf(&b, "| %s | %s |\n", r.name, where)
 	}
+	b.WriteString(proofsDoc(rows))
 	b.WriteString("\n## Where they differ from fail2ban's\n\n")
 	for _, r := range rows {
 		if len(r.reasons) > 0 {

@@ -102,7 +102,7 @@ func newProver(d Definition, loc *time.Location, p Probe) *prover {
 			break
 		}
 	}
-	return &prover{def: d, loc: loc, probe: p, earlier: lines[:n], line: lines[n], later: lines[n+1:]}
+	return &prover{def: d, loc: loc, probe: p, earlier: lines[:n], line: lines[n], later: lines[n+1:], whole: map[*pyregexp.Regexp]*pyregexp.Regexp{}}
 }
 
 type prover struct {
@@ -113,6 +113,7 @@ type prover struct {
 	later   []string // and behind
 	line    string
 	parts   []part // the client's, in the order of the line
+	whole   map[*pyregexp.Regexp]*pyregexp.Regexp
 	out     Proof
 }
 
@@ -136,7 +137,7 @@ func (x *prover) check() error {
 		if c.Chars == nil {
 			c.Chars = anything
 		}
-		if !matchesWhole(c.Chars, c.Text) {
+		if !x.allowed(c.Chars, c.Text) {
 			return fmt.Errorf("client's part %s = %q is not what %q allows", c.Name, c.Text, c.Chars)
 		}
 		x.parts = append(x.parts, part{c, at, at + len(c.Text)})
@@ -168,11 +169,15 @@ var something = pyregexp.MustCompile(`[^\n]+`, 0)
 // anything is what a client may write where nothing is said of it.
 var anything = pyregexp.MustCompile(`[^\n]*`, 0)
 
-// matchesWhole reports whether an expression takes a text from its beginning to its end.
-func matchesWhole(re *pyregexp.Regexp, text string) bool {
-	whole, err := pyregexp.Compile(`(?:`+re.String()+`)\Z`, 0)
-	if err != nil {
-		return false
+// allowed reports whether an expression takes a text from its beginning to its end.
+func (x *prover) allowed(re *pyregexp.Regexp, text string) bool {
+	whole := x.whole[re]
+	if whole == nil {
+		var err error
+		if whole, err = pyregexp.Compile(`(?:`+re.String()+`)\Z`, 0); err != nil {
+			return false
+		}
+		x.whole[re] = whole
 	}
 	m, err := whole.Search([]byte(text), nil)
 	return err == nil && m != nil && m[0] == 0
@@ -256,7 +261,7 @@ func (x *prover) candidate(line func(texts []string) string, texts []string) (bo
 			for _, d := range decoys {
 				other := slices.Clone(texts)
 				other[i] = texts[i][:run[0]] + d + texts[i][run[1]:]
-				if !matchesWhole(p.Chars, other[i]) {
+				if !x.allowed(p.Chars, other[i]) {
 					continue
 				}
 				more, err := x.held(line(other))

@@ -121,7 +121,7 @@ func (x *prover) condition(c *Condition, pieces []pyregexp.Piece, whose []int, t
 	if c.Regexp == nil { // one of some values, of which he can choose none
 		for _, n := range whose {
 			for _, t := range []string{"x", x.parts[max(n, 0)].Text + "x"} {
-				if n >= 0 && matchesWhole(x.parts[n].Chars, t) {
+				if n >= 0 && x.allowed(x.parts[n].Chars, t) {
 					all := texts()
 					all[n] = t
 					if _, err := x.held(line(all)); err != nil {
