@@ -247,6 +247,10 @@ func (x *prover) candidate(line func(texts []string) string, texts []string) (bo
 	if err != nil {
 		return ok, err
 	}
+	decoys := decoys
+	if len(x.earlier)+len(x.later) > 0 {
+		decoys = append(slices.Clone(decoys), "77") // another connection
+	}
 	for i, p := range x.parts {
 		runs := addressLike(texts[i])
 		for at := 0; id != "" && at < len(texts[i]); at += len(id) {

@@ -21,6 +21,7 @@ func TestProve(t *testing.T) {
 		client map[string]string // part to its characters; "": anything
 		want   Verdict
 		none   bool // the line tells of nothing
+		before string
 	}{
 		{name: "last", fail: []string{`^ app: login of .* failed from <ADDR>$`}, line: "app: login of bob failed from 192.0.2.7", client: map[string]string{"bob": ""}, want: Proved},
 		{name: "unanchored", fail: []string{`failed from <ADDR>`}, line: "app: login of bob failed from 192.0.2.7", client: map[string]string{"bob": ""}, want: Forgeable},
@@ -54,6 +55,15 @@ func TestProve(t *testing.T) {
 		{name: "a dot is no newline", fail: []string{`^ app: login of .* failed from <ADDR>$`}, line: "app: login of bob failed from 192.0.2.7", client: map[string]string{"bob": `[^\r\n]*`}, want: Proved},
 		{name: "another line", fail: []string{`failed from <ADDR>$`}, line: "app: not found: /path", client: map[string]string{"path": ""}, want: Forgeable, none: true},
 		{name: "another line, of another kind", fail: []string{`^ app: login of .* failed from <ADDR>$`}, line: "app: not found: /path", client: map[string]string{"path": ""}, want: Proved, none: true},
+		{name: "tempered, and the space between is anybody's", fail: []string{`^ app: login of (?:(?! from ).)* from <ADDR>: (?:(?! from ).)*$`}, line: "app: login of bob from 192.0.2.7: no alice", client: map[string]string{"bob": "", "alice": ""}, want: Forgeable},
+		{name: "tempered, with no space to share", fail: []string{`^ app: login of (?:(?! from ).)* from <ADDR>: (?:(?!from ).)*$`}, line: "app: login of bob from 192.0.2.7: no alice", client: map[string]string{"bob": "", "alice": ""}, want: Evadable},
+		{name: "brackets that swallow", fail: []string{`^ app: "(?:(?! says ").)*" \[<ADDR>\](?: I=\[[^\]]*\])? says "(?:(?! says ").)*$`}, line: `app: "bob" [192.0.2.7] says "alice"`, client: map[string]string{"bob": "", "alice": ""}, want: Forgeable},
+		{name: "quoted, with a part in which quotes may be escaped", fail: []string{`^ app: user '(?:[^"\\]|\\.)*?'(?: until [^"]*)?" ip=<ADDR>(?: .*)?$`}, line: `app: user 'bob'" ip=192.0.2.7`, client: map[string]string{"bob": `(?:[^"\\\n]|\\["\\])*`}, want: Forgeable},
+		{name: "another format, looser", fail: []string{`^ app: \S+@.* <ADDR> failed$`, `^ app: (?:\S+ )?<ADDR> (?:\S+ )?failed: .*$`}, line: "app: bob@db 192.0.2.7 failed", client: map[string]string{"bob": "", "db": ""}, want: Forgeable},
+		{name: "connection", fail: []string{`^ app\[<F-MLFID>\d+</F-MLFID>\]: <F-NOFAIL>connect</F-NOFAIL> from <ADDR>$`, `^ app\[<F-MLFID>\d+</F-MLFID>\]: login of .* failed$`}, before: "app[1]: connect from 192.0.2.7", line: "app[1]: login of bob failed", client: map[string]string{"bob": ""}, want: Proved},
+		{name: "connection, some logins only", fail: []string{`^ app\[<F-MLFID>\d+</F-MLFID>\]: <F-NOFAIL>connect</F-NOFAIL> from <ADDR>$`, `^ app\[<F-MLFID>\d+</F-MLFID>\]: login of \S+ failed$`}, before: "app[1]: connect from 192.0.2.7", line: "app[1]: login of bob failed", client: map[string]string{"bob": ""}, want: Evadable},
+		{name: "connection, whose number is the client's", fail: []string{`^ app\[<F-MLFID>\d+</F-MLFID>\]: <F-NOFAIL>connect</F-NOFAIL> from <ADDR>$`, `^ app.*\[<F-MLFID>\d+</F-MLFID>\]: login .*failed$`}, before: "app[1]: connect from 192.0.2.7", line: "app[1]: login of bob failed", client: map[string]string{"bob": ""}, want: Evadable},
+		{name: "connection, and an address in the line of it", fail: []string{`^ app\[<F-MLFID>\d+</F-MLFID>\]: <F-NOFAIL>connect</F-NOFAIL> from <ADDR>$`, `^ app\[<F-MLFID>\d+</F-MLFID>\]: login of .*?(?: from <ADDR>)? failed`}, before: "app[1]: connect from 192.0.2.7", line: "app[1]: login of bob failed", client: map[string]string{"bob": ""}, want: Forgeable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := Definition{Name: "x", DatePattern: []string{`{^LN-BEG}`}, Prefregex: Expr{Text: c.pref}}
@@ -64,6 +74,9 @@ func TestProve(t *testing.T) {
 				d.Ignoreregex = append(d.Ignoreregex, Expr{Text: s})
 			}
 			p := Probe{Line: stamp + c.line, Host: "192.0.2.7", Now: proveNow}
+			if c.before != "" {
+				p.Line = stamp + c.before + "\n" + p.Line
+			}
 			if c.none {
 				p.Host = ""
 			}
