@@ -192,8 +192,8 @@ func TestMemory(t *testing.T) {
 	}
 	lines := []string{strings.Repeat("x", 4<<10), strings.Repeat("y", 4<<10)}
 	for n := range 20_000 {
-		m.Add("a", ban.Ban{ID: ban.Of(id(n)), Start: begin, Failures: 2}, lines, nil, 10)
-		m.Add("b", ban.Ban{ID: ban.Of(id(n)), Start: begin, Failures: 1}, lines, nil, 10)
+		m.Add("a", ban.Ban{ID: ban.Of(id(n)), Start: begin, Failures: 2}, lines, nil, nil, 10)
+		m.Add("b", ban.Ban{ID: ban.Of(id(n)), Start: begin, Failures: 1}, lines, nil, nil, 10)
 		if m.used > m.budget {
 			t.Fatalf("%d bytes, at most %d", m.used, m.budget)
 		}

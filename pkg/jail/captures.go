@@ -2,6 +2,8 @@ package jail
 
 import (
 	"strings"
+	"sync"
+	"time"
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/ban"
@@ -11,39 +13,49 @@ import (
 
 // What a filter captures is kept with each ban of fail2ban's jails, as fail2ban keeps it:
 // an action may be told of it that comes only after a reload, or of another daemon. Where
-// no action wants it as the lines come, it is found at the ban, in the lines that led to
-// it: that costs the bans something, and the lines nothing.
+// no action wants it as the lines come, it is found in the lines that led to a ban when that
+// is written, by who writes it.
 
-// captures returns what the filter captured with an address's first failure, by name.
-func (j *Jail) captures(id ban.ID) map[string]string {
-	if groups := j.kept.groups(id); groups != nil || !j.Config.Fail2ban {
-		return groups
+// captures returns what the filter captured with an address's first failure, by name; where
+// that is not known yet, what finds it: not by the jail's goroutine, which has lines to read.
+func (j *Jail) captures(id ban.ID) (groups map[string]string, find func() map[string]string) {
+	if groups = j.kept.groups(id); groups != nil || !j.Config.Fail2ban {
+		return groups, nil
 	}
-	return j.captured(j.kept.lines(id))
+	lines := j.kept.lines(id)
+	if len(lines) == 0 {
+		return nil, nil
+	}
+	t, of, def, deps, now, journal := &j.teller, j.filter, j.Config.Filter, j.deps, j.read.Wall, j.Config.Journal != nil
+	return nil, sync.OnceValue(func() map[string]string { return t.find(of, def, &deps, lines, now, journal) })
 }
 
-// captured looks for it in lines.
-func (j *Jail) captured(lines []string) map[string]string {
-	if len(lines) == 0 {
-		return nil
-	}
-	if j.teller.of != j.filter {
-		f, err := compile(j.Config.Filter, &j.deps) // the expressions are compiled already
+// teller is a filter that tells everything of lines that it is shown again.
+type teller struct {
+	mu         sync.Mutex
+	of, filter *filter.Filter
+}
+
+// find looks for what a filter captures in lines.
+func (t *teller) find(of *filter.Filter, def filter.Definition, deps *Deps, lines []string, now time.Time, journal bool) map[string]string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.of != of {
+		f, err := compile(def, deps) // the expressions are compiled already
 		if err != nil {
 			return nil
 		}
 		f.Detail, f.RawHosts = filter.DetailAll, true
-		j.teller.of, j.teller.filter = j.filter, f
+		t.of, t.filter = of, f
 	}
-	f := j.teller.filter
-	f.Forget()
+	t.filter.Forget()
 	for _, l := range lines {
 		var r filter.Result
-		if j.Config.Journal != nil {
+		if journal {
 			date, text, _ := strings.Cut(l, " ")
-			r = f.MatchAt(date+" ", []byte(text), j.read.Wall)
+			r = t.filter.MatchAt(date+" ", []byte(text), now)
 		} else {
-			r = f.Match([]byte(l), j.read.Wall)
+			r = t.filter.Match([]byte(l), now)
 		}
 		if len(r.Failures) > 0 {
 			return groupTexts(&r.Failures[0])
@@ -73,6 +85,3 @@ func groupTexts(f *filter.Failure) map[string]string {
 	}
 	return out
 }
-
-// teller is a filter that tells everything of lines that it is shown again.
-type teller struct{ of, filter *filter.Filter }

@@ -174,11 +174,12 @@ func shareOf(notes *source.Notes, from, to int) filter.Share {
 }
 
 func (j *Jail) banned(b ban.Ban) {
-	lines, groups := j.kept.lines(b.ID), j.captures(b.ID)
+	lines := j.kept.lines(b.ID)
+	groups, find := j.captures(b.ID)
 	if j.deps.Store == nil {
-		j.deps.Memory.Add(j.Config.Name, b, lines, groups, j.deps.MaxMatches)
+		j.deps.Memory.Add(j.Config.Name, b, lines, groups, find, j.deps.MaxMatches)
 	}
-	j.event(store.Event{Ban: b, Matches: lines[max(len(lines)-max(j.deps.MaxMatches, 0), 0):], Groups: groups})
+	j.event(store.Event{Ban: b, Matches: lines[max(len(lines)-max(j.deps.MaxMatches, 0), 0):], Groups: groups, Captured: find})
 	j.kept.drop(b.ID)
 	j.changed()
 }

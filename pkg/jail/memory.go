@@ -49,7 +49,8 @@ type inJail struct {
 	count, failures int
 	last            time.Time
 	lines           []rememberedLine
-	groups          map[string]string // of the last ban
+	groups          map[string]string        // of the last ban
+	find            func() map[string]string // them, if they are not known yet
 }
 
 // rememberedLine is a line and the how manieth it was: lines of several jails are told
@@ -66,7 +67,7 @@ func NewMemory() *Memory {
 
 // Add remembers a ban, with the lines that led to it and what the filter captured in them;
 // of all lines of a jail the last ones, so many.
-func (m *Memory) Add(jail string, b ban.Ban, lines []string, groups map[string]string, mostLines int) {
+func (m *Memory) Add(jail string, b ban.Ban, lines []string, groups map[string]string, find func() map[string]string, mostLines int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.byID[b.ID]
@@ -91,7 +92,7 @@ func (m *Memory) Add(jail string, b ban.Ban, lines []string, groups map[string]s
 	j := &r.jails[at]
 	j.count, j.last = max(b.Count, 1), b.Start.Truncate(time.Second)
 	j.failures += b.Failures
-	j.groups = groups
+	j.groups, j.find = groups, find
 	for _, l := range lines {
 		m.lines++
 		j.lines = append(j.lines, rememberedLine{m.lines, l})
@@ -229,9 +230,13 @@ func (m *Memory) Merged(jail string, id ban.ID, overall bool, mostLines int) (fa
 // nothing is known.
 func (m *Memory) Captures(jail string, id ban.ID) (map[string]string, error) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, j := range m.of(jail, id, false) {
-		return j.groups, nil
+	known := m.of(jail, id, false)
+	m.mu.Unlock()
+	switch {
+	case len(known) == 0:
+		return nil, nil
+	case known[0].groups == nil && known[0].find != nil:
+		return known[0].find(), nil
 	}
-	return nil, nil
+	return known[0].groups, nil
 }

@@ -11,9 +11,11 @@ import (
 type Event struct {
 	Ban     ban.Ban
 	Matches []string // lines of the log that led to it
-	// Groups are what the filter captured, by name, where an action wants it.
-	Groups map[string]string
-	Lifted bool // it was lifted by hand
+	// Groups are what the filter captured, by name; Captured finds it where it is not known
+	// yet, and is called when the ban is written.
+	Groups   map[string]string
+	Captured func() map[string]string
+	Lifted   bool // it was lifted by hand
 	// Moved: it is there already, and lasts from Ban.Start to Ban.End now: it ends earlier,
 	// since another one takes its place, or later.
 	Moved bool
@@ -116,7 +118,7 @@ func (d *Delta) Add(e Event) {
 	}
 	if d.lines+size > eventLines {
 		for i := range d.Events {
-			d.Events[i].Matches, d.Events[i].Groups = nil, nil
+			d.Events[i].Matches, d.Events[i].Groups, d.Events[i].Captured = nil, nil, nil
 		}
 		d.lines = 0
 	}

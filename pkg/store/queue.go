@@ -73,7 +73,7 @@ func (q *Queue) weigh(d *Delta) {
 		size := linesOf(e)
 		if q.lines+size > linesMost {
 			e.Matches = []string{fmt.Sprintf("[cut: %d lines; the database was behind when it was told of this ban]", len(e.Matches))}
-			e.Groups = nil
+			e.Groups, e.Captured = nil, nil
 			size = linesOf(e)
 		}
 		q.lines += size

@@ -535,7 +535,11 @@ func (w *writer) delta(d *Delta) error {
 			}
 			continue
 		}
-		if err := w.ban(d.Jail, e.Ban, e.Matches, e.Groups); err != nil {
+		groups := e.Groups
+		if groups == nil && e.Captured != nil {
+			groups = e.Captured()
+		}
+		if err := w.ban(d.Jail, e.Ban, e.Matches, groups); err != nil {
 			return err
 		}
 	}
