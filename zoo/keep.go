@@ -2,7 +2,9 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -17,10 +19,10 @@ import (
 )
 
 // mark stands in a filter's file before the samples that are written here.
-const mark = "# What real services wrote, as make zoo KEEP=1 heard it. It is written anew from here on."
+const mark = "# What real services wrote, as make zoo KEEP=1 heard it, with its dates moved to one day. It\n# is written anew from here on."
 
 // debian is how a suite is called in samples and in docs/filters.md.
-var debian = map[string]string{animals.Bookworm: "Debian 12", animals.Trixie: "Debian 13"}
+var debian = map[string]string{animals.Bookworm: "Debian 12", animals.Trixie: "Debian 13", animals.Sid: "Debian sid"}
 
 // heardSample is a line, or several of one connection, as a sample of a filter.
 type heardSample struct{ from, mode, line, host string }
@@ -73,19 +75,26 @@ func quoted(s string) string {
 	return b.String()
 }
 
-// keepSamples writes what green plays heard into the filters' files: a line of each kind
-// that counts, and one of the customer's that does not.
-func keepSamples(results []*result) error {
+// keepSamples writes what green plays heard, of this run and of earlier ones, into the
+// filters' files: a line of each kind that counts, and one of the customer's that does not.
+func keepSamples(heardIn string) error {
 	byFilter := map[string][]heardSample{}
-	for _, r := range results {
-		if len(r.problems) > 0 || r.animal.Blind != "" {
-			continue
+	for _, a := range animals.All() {
+		for _, suite := range a.Suites {
+			path := filepath.Join(heardIn, suite, a.Name)
+			version, err := os.ReadFile(path + ".green")
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			heard, err := samplesOf(a, suite, string(version), path+".log")
+			if err != nil {
+				return fmt.Errorf("%s: %w", a.Name, err)
+			}
+			byFilter[a.Filter] = append(byFilter[a.Filter], heard...)
 		}
-		heard, err := samplesOf(r)
-		if err != nil {
-			return fmt.Errorf("%s: %w", r.animal.Name, err)
-		}
-		byFilter[r.animal.Filter] = append(byFilter[r.animal.Filter], heard...)
 	}
 	for _, name := range slices.Sorted(maps.Keys(byFilter)) {
 		if err := writeSamples(filepath.Join("filters", name+".toml"), byFilter[name]); err != nil {
@@ -99,12 +108,12 @@ func keepSamples(results []*result) error {
 // with.
 const mostTogether = 12
 
-func samplesOf(r *result) (out []heardSample, err error) {
-	f, err := config.ReadFilter(filepath.Join("filters", r.animal.Filter+".toml"))
+func samplesOf(a *animals.Animal, suite, version, log string) (out []heardSample, err error) {
+	f, err := config.ReadFilter(filepath.Join("filters", a.Filter+".toml"))
 	if err != nil {
 		return nil, err
 	}
-	def, err := f.Definition(r.animal.Mode)
+	def, err := f.Definition(a.Mode)
 	if err != nil {
 		return nil, err
 	}
@@ -113,12 +122,17 @@ func samplesOf(r *result) (out []heardSample, err error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(filepath.Join(*cache, "heard", r.suite, r.animal.Name+".log"))
+	text, err := os.ReadFile(log)
 	if err != nil {
 		return nil, err
 	}
-	program, version, _ := strings.Cut(r.version, " ")
-	from := fmt.Sprintf("%s %s (%s)", program, version, debian[r.suite])
+	heard, err := os.Stat(log)
+	if err != nil {
+		return nil, err
+	}
+	text = []byte(moved(string(text), heard.ModTime()))
+	program, number, _ := strings.Cut(version, " ")
+	from := fmt.Sprintf("%s %s (%s)", program, number, debian[suite])
 	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 	kinds := map[int]bool{}
 	customer := ""
@@ -138,7 +152,7 @@ func samplesOf(r *result) (out []heardSample, err error) {
 		}
 		kinds[found[0].Regex] = true
 		for n := 1; n <= min(mostTogether, i+1); n++ {
-			s := heardSample{from: from, mode: r.animal.Mode, host: found[0].ID, line: strings.Join(lines[i-n+1:i+1], "\n")}
+			s := heardSample{from: from, mode: a.Mode, host: found[0].ID, line: strings.Join(lines[i-n+1:i+1], "\n")}
 			if f.Check(config.Sample{Line: s.line, Mode: s.mode, Host: s.host, Match: true}) == "" {
 				out = append(out, s)
 				break
@@ -146,7 +160,7 @@ func samplesOf(r *result) (out []heardSample, err error) {
 		}
 	}
 	if customer != "" {
-		out = append(out, heardSample{from: from, mode: r.animal.Mode, line: customer})
+		out = append(out, heardSample{from: from, mode: a.Mode, line: customer})
 	}
 	return out, nil
 }

@@ -33,7 +33,8 @@ import (
 var (
 	quick    = flag.Bool("quick", false, "a few quick ones, on Debian 13")
 	keep     = flag.Bool("keep", false, "write the lines that were heard into filters/*.toml")
-	only     = flag.String("suite", "", "bookworm or trixie; empty: both")
+	again    = flag.Bool("keep-again", false, "play nothing, and write what green plays of earlier runs heard")
+	only     = flag.String("suite", "", "bookworm, trixie or sid; empty: all")
 	cache    = flag.String("cache", "tmp/zoo", "where roots are kept")
 	verbal   = flag.Bool("v", false, "tell what the services wrote")
 	patience = flag.Duration("patience", time.Minute, "how long to wait for a service to begin, a line to be counted, a ban")
@@ -88,6 +89,9 @@ func run(ctx context.Context, names []string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if *again {
+		return true, keepSamples(filepath.Join(dir, "heard"))
+	}
 	program, err := filepath.Abs("bin/bailiff")
 	if err != nil {
 		return false, err
@@ -110,7 +114,7 @@ func run(ctx context.Context, names []string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	suites := []string{animals.Bookworm, animals.Trixie}
+	suites := []string{animals.Bookworm, animals.Trixie, animals.Sid}
 	switch {
 	case *only != "":
 		suites = []string{*only}
@@ -144,7 +148,7 @@ func run(ctx context.Context, names []string) (bool, error) {
 		}
 	}
 	if *keep {
-		if err := keepSamples(results); err != nil {
+		if err := keepSamples(filepath.Join(dir, "heard")); err != nil {
 			return false, err
 		}
 	}

@@ -53,6 +53,14 @@ func (p *play) whole(ctx context.Context, lowers []string) {
 	if p.root != nil {
 		p.keepLog()
 	}
+	green := filepath.Join(p.heard, p.animal.Name+".green")
+	if len(p.problems) == 0 && p.animal.Blind == "" {
+		if err := os.WriteFile(green, []byte(p.version), 0o644); err != nil {
+			p.problem("%v", err)
+		}
+	} else {
+		_ = os.Remove(green)
+	}
 	if p.lab != nil {
 		if err := p.lab.Close(); err != nil {
 			p.problem("%v", err)

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/BurntSushi/toml"
 
@@ -58,6 +59,26 @@ func TestQuoted(t *testing.T) {
 		var got struct{ Line string }
 		if err := toml.Unmarshal([]byte("line = "+quoted(want)), &got); err != nil || got.Line != want {
 			t.Errorf("%q: %q: %v", want, got.Line, err)
+		}
+	}
+}
+
+// TestMoved: dates of the day are moved, in every form that services write; other numbers
+// stay.
+func TestMoved(t *testing.T) {
+	day := time.Date(2027, 3, 4, 15, 0, 0, 0, time.UTC)
+	for _, c := range [][2]string{
+		{"2027-03-04T10:00:00.1+00:00 host x", "2026-01-31T10:00:00.1+00:00 host x"},
+		{"Mar  4 10:00:00 host x", "Jan 31 10:00:00 host x"},
+		{"[Thu Mar  4 10:00:00.1 2027] [x]", "[Sat Jan 31 10:00:00.1 2026] [x]"},
+		{"[Thu Mar 04 10:00:00 2027] [x]", "[Thu Jan 31 10:00:00 2026] [x]"},
+		{`x - - [04/Mar/2027:10:00:00 +0000] "GET"`, `x - - [31/Jan/2026:10:00:00 +0000] "GET"`},
+		{"1804154400: x", "1769853600: x"},
+		{"4000000000 2027-03-02 192.0.2.7", "4000000000 2027-03-02 192.0.2.7"},
+		{"2027/03/03 23:59:59 x", "2026/01/31 23:59:59 x"},
+	} {
+		if got := moved(c[0], day); got != c[1] {
+			t.Errorf("%q: %q, want %q", c[0], got, c[1])
 		}
 	}
 }

@@ -101,6 +101,7 @@ type exception struct{ filter, text, reason string }
 type row struct {
 	name, description        string
 	origin                   string
+	attempts                 bool
 	seen                     []string // services, their versions, and where
 	modes                    []string
 	samples, others, attacks int
@@ -129,7 +130,7 @@ func TestStockFilters(t *testing.T) {
 	now := time.Now()
 	for _, name := range sortedKeys(cfg.Filters) {
 		f := cfg.Filters[name]
-		r := row{name: name, description: f.Description, modes: f.Modes, origin: f.Origin}
+		r := row{name: name, description: f.Description, modes: f.Modes, origin: f.Origin, attempts: f.raw.Attempts}
 		if len(f.Errors) > 0 {
 			t.Errorf("%s: %v", name, f.Errors)
 			continue
@@ -298,6 +299,13 @@ ours: of the lines that name an address, %d of %d of version %s's are read the s
 			seen++
 		}
 	}
+	var attempts []string
+	for _, r := range rows {
+		if r.attempts {
+			attempts = append(attempts, r.name)
+		}
+	}
+	fmt.Fprintf(&b, "\n## Attempts, not lines\n\nWhere a service writes several lines for one attempt, it counts once. These filters say\n`attempts = true`, and which connection a line is of (`<F-MLFID>`): %s. A\nconnection has as many attempts as there are lines of the kind that it has most of.\n", strings.Join(attempts, ", "))
 	fmt.Fprintf(&b, "\n## Where their lines are from\n\n%d of the filters have counted a real service's lines in the zoo (`make zoo`), which it\nkeeps as samples; of the others it is said where their lines are from.\n\n| filter | seen on |\n| --- | --- |\n", seen)
 	for _, r := range rows {
 		where := strings.Join(r.seen, ", ")

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"bailiff/pkg/transport"
 )
 
 // TestAttempts: an attempt of which a connection's lines tell several times counts once,
@@ -47,6 +49,30 @@ func TestAttempts(t *testing.T) {
 			if !slices.Equal(got, c.want) {
 				t.Errorf("%s, detail %d: %q, want %q", c.name, detail, got, c.want)
 			}
+		}
+	}
+}
+
+// TestAttemptsFramed: a line whose head may be taken off is counted once, as it is or
+// without its head.
+func TestAttemptsFramed(t *testing.T) {
+	f, err := Compile(Definition{
+		Name: "s", Attempts: true, Head: HeadEither, DatePattern: []string{`{^LN-BEG}`}, Failregex: []Expr{
+			{Text: `^\s*(?:host s\[\d+\]: )?<F-MLFID>\d+</F-MLFID> unknown user from <ADDR>$`},
+			{Text: `^\s*(?:host s\[\d+\]: )?<F-MLFID>\d+</F-MLFID> wrong password from <ADDR>$`},
+		},
+	}, time.UTC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const date, head = "2026-01-31 12:00:00 ", "host s[1]: "
+	for i, c := range []struct {
+		line string
+		want int
+	}{{"7 unknown user from 192.0.2.7", 1}, {"7 wrong password from 192.0.2.7", 0}, {"7 wrong password from 192.0.2.7", 1}} {
+		line := date + head + c.line
+		if got := len(f.MatchFramed([]byte(line), transport.Frame{Head: len(date + head)}, time.Now()).Failures); got != c.want {
+			t.Errorf("line %d: %d failures, want %d", i, got, c.want)
 		}
 	}
 }

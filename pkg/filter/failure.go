@@ -161,6 +161,7 @@ func (f *Filter) failure(i int, line *found, lines []Line, r *Result) {
 		}
 		return
 	}
+	r.Tied = true
 	conn := f.conns.merge(line, lines, f.clock(r))
 	defer f.conns.settle(conn)
 	if conn.nofail && !f.CheckAll {

@@ -67,7 +67,7 @@ func (f *Filter) MatchFramed(line []byte, frame transport.Frame, now time.Time) 
 		return f.match(line, frame.Stamp, now)
 	}
 	if f.json == nil {
-		if r := f.match(line, frame.Stamp, now); len(r.Failures) > 0 || r.Ignored >= 0 || r.Err != nil {
+		if r := f.match(line, frame.Stamp, now); len(r.Failures) > 0 || r.Tied || r.Ignored >= 0 || r.Err != nil {
 			return r
 		}
 	}
@@ -106,7 +106,7 @@ func (f *Filter) MatchEntry(date string, line []byte, frame transport.Frame, whe
 		return f.MatchAt(date, line, when)
 	}
 	if f.json == nil {
-		if r := f.MatchAt(date, line, when); len(r.Failures) > 0 || r.Ignored >= 0 || r.Err != nil {
+		if r := f.MatchAt(date, line, when); len(r.Failures) > 0 || r.Tied || r.Ignored >= 0 || r.Err != nil {
 			return r
 		}
 	}

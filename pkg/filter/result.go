@@ -83,6 +83,9 @@ type Result struct {
 	Time     time.Time // of the line, or the last one's if that is near; zero if none is known
 	Dated    bool      // the time was found in the line
 	Failures []Failure
+	// Tied says that an expression matched and said which connection the line is of: it was
+	// noted there, be it a failure or none.
+	Tied     bool
 	Withheld []Withheld // failures that are not told, since a client may have written whose they are
 	Ignored  int        // index of the ignoreregex that matched, or -1
 	Ignores  []int      // every match of an ignoreregex, with CheckAll

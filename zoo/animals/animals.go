@@ -21,6 +21,7 @@ const (
 const (
 	Bookworm = "bookworm" // Debian 12
 	Trixie   = "trixie"   // Debian 13
+	Sid      = "sid"      // for what neither of them has
 )
 
 // Animal is one service with one filter. Its scripts are for sh -e, as root, in the

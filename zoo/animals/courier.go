@@ -34,13 +34,15 @@ var (
 echo example.org >/etc/courier/me
 echo example.org >/etc/courier/locals
 echo example.org >/etc/courier/esmtpacceptmailfor
-sed -i 's/^ESMTPDSTART=.*/ESMTPDSTART=YES/; s/^BOFHCHECKDNS=.*/BOFHCHECKDNS=0/; s/^ESMTPAUTH=.*/ESMTPAUTH="LOGIN PLAIN"/; s/^BLACKLISTS=.*/BLACKLISTS=""/; s/^TCPDOPTS=.*/TCPDOPTS="-stderrlogger=\/usr\/sbin\/courierlogger -noidentlookup -nodnslookup"/' /etc/courier/esmtpd
+sed -i 's/^ESMTPDSTART=.*/ESMTPDSTART=YES/; s/^BOFHCHECKDNS=.*/BOFHCHECKDNS=0/; s/^ESMTPAUTH=.*/ESMTPAUTH="LOGIN PLAIN"/; s/^BLACKLISTS=.*/BLACKLISTS=""/' /etc/courier/esmtpd
 echo 0 >/etc/courier/bofh.dummy; echo 'opt BOFHCHECKDNS=0' >/etc/courier/bofh
 `,
 		Start: syslog + `
 /etc/init.d/courier-authdaemon start
 /etc/init.d/courier start || :
-/etc/init.d/courier-mta start || :
+cd /usr; set -a; . /etc/courier/esmtpd
+/usr/sbin/couriertcpd -stderrlogger=/usr/sbin/courierlogger -user=courier -group=courier \
+	-maxprocs=5 -maxperc=5 -maxperip=5 -pid=/run/courier/esmtpd.pid 25 /usr/sbin/courieresmtpd </dev/null
 `,
 		Port:    25,
 		Log:     "/var/log/mail.log",

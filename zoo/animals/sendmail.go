@@ -7,6 +7,8 @@ cat >>/etc/mail/sendmail.mc <<'X'
 define(` + "`confAUTH_MECHANISMS', `LOGIN PLAIN'" + `)dnl
 TRUST_AUTH_MECH(` + "`LOGIN PLAIN'" + `)dnl
 define(` + "`confBAD_RCPT_THROTTLE', `0'" + `)dnl
+define(` + "`confREFUSE_LA', `10000'" + `)dnl
+define(` + "`confQUEUE_LA', `10000'" + `)dnl
 FEATURE(` + "`accept_unresolvable_domains'" + `)dnl
 X
 echo example.org >>/etc/mail/local-host-names

@@ -27,6 +27,8 @@ const postfixStart = syslog + `postfix start
 dovecot
 `
 
+const postfixReady = `[ -S /var/spool/postfix/private/auth ]`
+
 // What a client says to send a mail, up to where it is refused.
 const (
 	smtpRelay   = `printf 'EHLO client.example.net\nMAIL FROM:<a@[192.0.2.7]>\nRCPT TO:<b@elsewhere.example.com>\nQUIT\n' | python3 /zoo/say.py 25`
@@ -42,6 +44,7 @@ var (
 		Setup:    postfixSetup,
 		Start:    postfixStart,
 		Port:     25,
+		Ready:    postfixReady,
 		Log:      "/var/log/mail.log",
 		Success:  smtpGood + ` && python3 /zoo/mail.py smtp 25 alice right`,
 		Ways: []Way{
@@ -59,6 +62,7 @@ var (
 		Setup:    postfixSetup,
 		Start:    postfixStart,
 		Port:     25,
+		Ready:    postfixReady,
 		Log:      "/var/log/mail.log",
 		Success:  `python3 /zoo/mail.py smtp 25 alice right`,
 		Ways: []Way{
@@ -93,6 +97,7 @@ X
 `,
 		Start:   `python3 /tmp/resolver.py &` + "\n" + postfixStart,
 		Port:    25,
+		Ready:   postfixReady,
 		Log:     "/var/log/mail.log",
 		Success: smtpGood,
 		Ways: []Way{
@@ -114,6 +119,7 @@ rfc1413_query_timeout = 0s
 smtp_accept_max_nonmail = 5
 smtp_max_unknown_commands = 3
 auth_advertise_hosts = *
+pipelining_connect_advertise_hosts =
 tls_advertise_hosts =
 begin acl
 slow:
