@@ -16,6 +16,7 @@ import (
 
 func filterNew() *cobra.Command {
 	var output string
+	var good []string
 	c := &cobra.Command{
 		Use:   "new NAME [LINE…]",
 		Short: "Make a filter from lines of a log",
@@ -24,8 +25,8 @@ line. The address is marked in each, <192.0.2.7>, unless it is the only one ther
 Several lines of one kind show what differs between them: user names, for example.
 
 The filter is printed, or written to a file with --output, with the lines as its
-samples; what there is to say of it goes to standard error. Add lines that must not
-match, and one in which a client tries to have another address taken.`,
+samples; what there is to say of it goes to standard error. Nothing is written that fails
+them. Give a line of a success with --good, and add one in which a client tries to have another address taken.`,
 		Example: `  grep 'login failed' app.log | head -3 | bailiff filter new my-app
   bailiff filter new my-app 'Jan 31 12:00:00 web app[41]: login of bob failed: <192.0.2.7>' -o my-app.toml`,
 		Args: args(1, -1),
@@ -43,13 +44,26 @@ match, and one in which a client tries to have another address taken.`,
 					return err
 				}
 			}
-			text, err := newFilter(given[0], lines)
+			text, err := newFilter(given[0], lines, good)
 			if err != nil {
 				return err
 			}
-			def, err := config.ParseFilter(given[0], output, []byte(text)).Definition("")
+			f := config.ParseFilter(given[0], output, []byte(text))
+			def, err := f.Definition("")
 			if err != nil {
 				return err
+			}
+			for _, s := range f.Samples { // nothing is written that fails its own samples
+				switch problem := f.Check(s); {
+				case problem == "":
+				case !s.Match:
+					return fmt.Errorf("the filter %s: %q: a line of a success looks like the failures; give failures that differ from it, or write the filter by hand", problem, s.Line)
+				default:
+					return fmt.Errorf("the filter %s: %q: write it by hand", problem, s.Line)
+				}
+			}
+			if len(good) == 0 {
+				fmt.Fprintln(c.ErrOrStderr(), "bailiff: give a line of a success, too, with --good: it tells whether the filter takes failures only")
 			}
 			found, err := filter.Lint(def)
 			if err != nil {
@@ -71,11 +85,12 @@ match, and one in which a client tries to have another address taken.`,
 			return errors.Join(err, file.Close())
 		},
 	}
+	c.Flags().StringArrayVar(&good, "good", nil, "a `LINE` of a success, which the filter must not take")
 	c.Flags().StringVarP(&output, "output", "o", "", "write a new `file`")
 	return c
 }
 
-func newFilter(name string, lines []string) (string, error) {
+func newFilter(name string, lines, good []string) (string, error) {
 	var examples []filter.Example
 	for _, l := range lines {
 		e, err := filter.ParseExample(l)
@@ -89,9 +104,12 @@ func newFilter(name string, lines []string) (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "description = \"%s: failed logins\"\n\ndatepattern = '{^LN-BEG}'\nfailregex = '''\n%s\n'''\n", name, strings.Join(list, "\n"))
+	fmt.Fprintf(&b, "description = \"%s: failed logins\"\n\n%sfailregex = '''\n%s\n'''\n", name, filter.DatesOf(examples), strings.Join(list, "\n"))
 	for _, e := range examples {
 		fmt.Fprintf(&b, "\n[[sample]]\nline = %s\nhost = %q\n", config.TOMLString(e.Line), filter.ParseID(e.Host, -1).Addr())
+	}
+	for _, l := range good {
+		fmt.Fprintf(&b, "\n[[sample]]\nline = %s\nmatch = false\n", config.TOMLString(l))
 	}
 	return b.String(), nil
 }

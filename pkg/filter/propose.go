@@ -92,6 +92,36 @@ func Propose(examples []Example) ([]string, error) {
 	return out, check(out, examples)
 }
 
+// DatesOf is the line of a filter's file that says where the dates of lines stand, as
+// narrow as it can be; empty if nothing can be said.
+func DatesOf(examples []Example) string {
+	dates, err := logtime.NewDetector([]string{"{^LN-BEG}", "{DEFAULT}"}, logtime.Options{})
+	if err != nil || len(examples) == 0 {
+		return ""
+	}
+	begin, bracket := true, true
+	var before []string
+	for _, e := range examples {
+		m, ok := dates.Find([]byte(e.Line), time.Now())
+		if !ok {
+			return "datepattern = '{^LN-BEG}'\n"
+		}
+		at := e.Line[:m.Start]
+		begin = begin && m.Template.Anchored()
+		bracket = bracket && strings.Count(at, "[") == 1 && strings.HasSuffix(at, "[")
+		before = append(before, at)
+	}
+	switch {
+	case begin:
+		return "datepattern = '{^LN-BEG}'\n"
+	case bracket:
+		return `datepattern = '^[^\[]*\[({DATE})'` + "\n"
+	case len(slices.Compact(before)) == 1 && !strings.Contains(before[0], "'"):
+		return `datepattern = '^` + regexp.QuoteMeta(before[0]) + `({DATE})'` + "\n"
+	}
+	return ""
+}
+
 func tokenize(rest, host string) (out []token, err error) {
 	at := strings.LastIndex(rest, host)
 	if at < 0 {
@@ -132,6 +162,7 @@ func alike(a, b []token) bool {
 
 var (
 	numeral = regexp.MustCompile(`^\d+$`)
+	status  = regexp.MustCompile(`^[45]\d\d$`) // of HTTP, SMTP: no success
 	hex     = regexp.MustCompile(`^[0-9A-Fa-f]{12,}$`)
 )
 
@@ -161,10 +192,19 @@ func joinKinds(lines [][]token) string {
 			b.WriteString("<ADDR>")
 			continue
 		}
-		x := opened(t.text)
+		x, same := opened(t.text), true
 		for _, other := range lines[1:] {
+			same = same && other[i].text == t.text
 			if opened(other[i].text) != x {
 				x = `\S+`
+			}
+		}
+		// What is the same in all lines is what makes them failures: a status 401. A process
+		// number is not, nor what one line alone has between quotes.
+		in := i > 0 && i+1 < len(lines[0]) && lines[0][i-1].text == "[" && lines[0][i+1].text == "]"
+		if numeral.MatchString(t.text) && (same && len(lines) > 1 && !in || status.MatchString(t.text)) || same && len(lines) > 1 && t.text[0] == '"' {
+			if same {
+				x = regexp.QuoteMeta(t.text)
 			}
 		}
 		if i == 0 && t.space {
