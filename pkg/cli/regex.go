@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"time"
 
@@ -199,6 +200,7 @@ func (o *regexOptions) run(args []string) error {
 	if err != nil {
 		return err
 	}
+	warnGreedy(os.Stderr, def)
 	f.RawHosts = o.raw
 	f.CheckAll = !o.noCheckAll && o.format == "" && !o.json
 	f.Detail = o.detail()
@@ -277,4 +279,13 @@ func (o *regexOptions) warnUndated(x *filter.Failure, r *filter.Result, line []b
 	o.warn("Found a match but no valid date/time found for %s.", control.ReprString(linesDate(x)))
 	o.warn("Match without a timestamp: %s", strings.Join(text, "\n"))
 	o.warn("Please try setting a custom date pattern (see man page jail.conf(5)).")
+}
+
+// warnGreedy names the expressions that take a part of the address.
+func warnGreedy(w io.Writer, def filter.Definition) {
+	for _, x := range def.Failregex {
+		if text := filter.Greedy(x.Text); text != "" {
+			fmt.Fprintf(w, "bailiff: warning: %s: %s\n", shorten(x.Text), text)
+		}
+	}
 }

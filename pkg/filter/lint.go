@@ -2,6 +2,7 @@ package filter
 
 import (
 	"fmt"
+	"regexp"
 	"time"
 
 	"bailiff/pkg/logtime"
@@ -22,11 +23,24 @@ const (
 	RuleMoved   = "movable-host"
 	RuleLiteral = "no-literal"
 	RuleTime    = "ambiguous-time"
+	RuleGreedy  = "partial-host"
 )
 
 // String is the finding in a line.
 func (f Finding) String() string {
 	return f.Expr.where() + f.Rule + ": " + f.Text
+}
+
+// greedyHost is something like .* directly before the address.
+var greedyHost = regexp.MustCompile(`(?:[^\\]\.|\\[SwDW]|\[\^[^\]]*\])(?:[*+]|\{\d+,\d*\})\)*(?:</F-[A-Z-]+>|\))*<(?:HOST|ADDR|IP4|IP6|SUBNET|CIDR)>`)
+
+// Greedy says whether an expression has something greedy directly before the address, of
+// which it takes the beginning: nothing of it, or another address, is found then.
+func Greedy(text string) string {
+	if greedyHost.MatchString(text) {
+		return "something like .* stands directly before the address and takes its beginning: of 192.0.2.17, 2.0.2.17 is left, or 7; put what the service writes there between, or make it .*?"
+	}
+	return ""
 }
 
 // Lint says what can be said of a definition by rule. The error is that of Compile.
@@ -51,6 +65,9 @@ func Lint(d Definition) ([]Finding, error) {
 	}
 	for i := range f.fail.list {
 		x := &f.fail.list[i]
+		if text := Greedy(x.Text); text != "" {
+			add(x, RuleGreedy, "%s", text)
+		}
 		literal := x.re.RequiresLiteral() || f.pref != nil && f.pref.re.RequiresLiteral()
 		s, ok := x.re.Around(idGroups...)
 		switch {

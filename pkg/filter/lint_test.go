@@ -91,3 +91,15 @@ func FuzzPropose(f *testing.F) {
 		}
 	})
 }
+
+// TestGreedy: what takes the beginning of an address is named.
+func TestGreedy(t *testing.T) {
+	for text, want := range map[string]bool{
+		`^ app: failed .*<HOST>$`: true, `^ app: (?:.*)<ADDR>$`: true, `^ app: \S+<ADDR>$`: true, `^ app: [^ ]*<HOST>$`: true, `^ app: <F-USER>.+</F-USER><HOST>$`: true, `^ app: .{0,9}<HOST>$`: true,
+		`^ app: failed .* <HOST>$`: false, `^ app: .*?<HOST>$`: false, `^ app: \.*<HOST>$`: false, `^ app: \d*@<HOST>$`: false, `^ app: .*\[?<ADDR>$`: false, `^ app: \s*<ADDR>$`: false,
+	} {
+		if got := Greedy(text) != ""; got != want {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
+	}
+}
