@@ -316,7 +316,7 @@ func (j *Jail) sourceEvent(e source.Event) {
 	if e.Warn {
 		level = slog.LevelWarn
 	}
-	if e.Begun && j.Config.Fail2ban && !j.hadLogs[e.Path] { // in fail2ban's words: people's tools look for them
+	if e.Begun && j.Configured.Fail2ban && !j.hadLogs[e.Path] { // in fail2ban's words: people's tools look for them
 		log.Info(fmt.Sprintf("Added logfile: '%s' (pos = %d)", e.Path, e.At))
 	}
 	log.Log(context.Background(), level, fmt.Sprintf("[%s] log %s: %s", j.Configured.Name, e.Path, e.Text))

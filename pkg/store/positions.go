@@ -28,26 +28,23 @@ type Position struct {
 }
 
 // positions reads them. Where fail2ban had the database since, its own are newer: what it
-// wrote there is none of ours, which are forgotten then. since tells that it was so.
-func (st *State) positions(db *sql.Tx, jail string) (out []Position, since bool, err error) {
+// wrote there is none of ours, which count no more then. had are the logs of which it is so.
+func (st *State) positions(db *sql.Tx, jail string) (out []Position, had []string, err error) {
 	if out, err = st.ownPositions(db, jail); err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	theirs, err := st.theirPositions(db, jail)
 	if err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	for _, p := range theirs {
 		if knows(out, p) {
 			continue
 		}
-		if _, err := db.Exec("DELETE FROM bailiff_logs WHERE jail = ? AND path = ?", jail, p.Path); err != nil {
-			return nil, false, err
-		}
-		since = true
+		had = append(had, p.Path)
 		out = append(slices.DeleteFunc(out, func(o Position) bool { return o.Path == p.Path }), p)
 	}
-	return out, since, nil
+	return out, had, nil
 }
 
 // knows reports whether what fail2ban's table says of a log is what we wrote there.

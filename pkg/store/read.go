@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -22,17 +23,7 @@ import (
 func (s *Store) Load(jail string, now time.Time) (State, error) {
 	db, done := s.handle()
 	defer done()
-	// In one transaction: what is written meanwhile would be there in one table and not in
-	// another, and be taken for somebody else's.
-	tx, err := db.Begin()
-	if err != nil {
-		return State{}, fmt.Errorf("database %s: jail %s: %w", s.path, jail, s.suspect(err))
-	}
-	defer func() { _ = tx.Rollback() }() // nothing, if it was committed
-	st, err := s.load(tx, jail, now)
-	if err == nil {
-		err = tx.Commit()
-	}
+	st, err := s.load(db, jail, now)
 	if err != nil {
 		return State{}, fmt.Errorf("database %s: jail %s: %w", s.path, jail, s.suspect(err))
 	}
@@ -40,26 +31,49 @@ func (s *Store) Load(jail string, now time.Time) (State, error) {
 	return st, nil
 }
 
-func (s *Store) load(db *sql.Tx, jail string, now time.Time) (st State, err error) {
-	var n int
-	if err := db.QueryRow("SELECT count(*) FROM jails WHERE name = ?", jail).Scan(&n); err != nil {
+func (s *Store) load(db *sql.DB, jail string, now time.Time) (st State, err error) {
+	var n, enabled int
+	if err := db.QueryRow("SELECT count(*), coalesce(max(enabled = 1), 0) FROM jails WHERE name = ?", jail).Scan(&n, &enabled); err != nil {
 		return st, err
 	}
-	st.New = n == 0
-	if _, err := db.Exec("INSERT INTO jails(name, enabled) VALUES(?, 1) ON CONFLICT(name) DO UPDATE SET enabled = 1", jail); err != nil {
+	isNew := n == 0
+	if enabled == 0 { // else it waits for nobody who writes
+		if _, err := db.Exec("INSERT INTO jails(name, enabled) VALUES(?, 1) ON CONFLICT(name) DO UPDATE SET enabled = 1", jail); err != nil {
+			return st, err
+		}
+	}
+	st, had, err := s.read(db, jail, now)
+	if err != nil {
 		return st, err
 	}
+	st.New = isNew
+	for _, path := range had {
+		if _, err := db.Exec("DELETE FROM bailiff_logs WHERE jail = ? AND path = ?", jail, path); err != nil {
+			return st, err
+		}
+	}
+	return st, nil
+}
+
+// read reads what is known of a jail in one transaction: what is written meanwhile would be
+// there in one table and not in another, and be taken for somebody else's. had are the logs
+// that fail2ban has read since we did.
+func (s *Store) read(db *sql.DB, jail string, now time.Time) (st State, had []string, err error) {
+	tx, err := db.BeginTx(context.Background(), &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return st, nil, err
+	}
+	defer func() { _ = tx.Rollback() }() // it has written nothing
 	offset, done := s.reading()
 	defer done()
-	if st.Bans, err = st.bans(db, jail, now, offset); err != nil {
-		return st, err
+	if st.Bans, err = st.bans(tx, jail, now, offset); err != nil {
+		return st, nil, err
 	}
-	var since bool
-	if st.Logs, since, err = st.positions(db, jail); err != nil {
-		return st, err
+	if st.Logs, had, err = st.positions(tx, jail); err != nil {
+		return st, nil, err
 	}
-	st.Failures, err = st.failures(db, jail, offset, since)
-	return st, err
+	st.Failures, err = st.failures(tx, jail, offset, len(had) > 0)
+	return st, had, err
 }
 
 // longest is how long a ban lasts at most that is not for ever: a good hundred years. A
