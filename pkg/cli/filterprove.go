@@ -95,7 +95,7 @@ The exit code is 1 if not all is proved, or as its file says.`,
 		RunE: func(c *cobra.Command, names []string) error {
 			one := (*filter.Probe)(nil)
 			switch {
-			case line != "":
+			case c.Flags().Changed("line"):
 				if len(names) != 1 || log != "" {
 					return usageError("--line wants one filter, and no --log")
 				}
@@ -106,6 +106,8 @@ The exit code is 1 if not all is proved, or as its file says.`,
 				one = &p
 			case host != "" || len(client) > 0:
 				return usageError("--host and --client belong to --line")
+			case mode != "" && log == "":
+				return usageError("--mode belongs to --line and --log: samples name theirs")
 			case log != "" && len(names) != 1:
 				return usageError("--log wants one filter")
 			}
@@ -115,7 +117,9 @@ The exit code is 1 if not all is proved, or as its file says.`,
 			}
 			bad, n := 0, 0
 			for _, f := range list {
-				n += len(f.lines)
+				if n += len(f.lines); len(f.lines) == 0 {
+					bad++
+				}
 				for _, p := range f.lines {
 					if !p.good() {
 						bad++
@@ -125,7 +129,9 @@ The exit code is 1 if not all is proved, or as its file says.`,
 			if asJSON {
 				all := []proven{}
 				for _, f := range list {
-					all = append(all, f.lines...)
+					if all = append(all, f.lines...); len(f.lines) == 0 {
+						all = append(all, proven{Filter: f.name, Client: []string{}, Error: "no line says what a client chooses"})
+					}
 				}
 				err = printJSON(c.OutOrStdout(), all)
 			} else {
@@ -149,8 +155,8 @@ The exit code is 1 if not all is proved, or as its file says.`,
 }
 
 func probeOf(line, host string, client []string) (p filter.Probe, err error) {
-	if host == "" || len(client) == 0 {
-		return p, usageError("--line wants --host and --client")
+	if line == "" || host == "" || len(client) == 0 {
+		return p, usageError("--line wants a line, --host and --client")
 	}
 	p = filter.Probe{Line: line, Host: host, Now: time.Now()}
 	for _, s := range client {
@@ -209,6 +215,12 @@ func proveAll(load config.Options, names []string, mode string, one *filter.Prob
 			probes = append(probes, p)
 		} else if probes, err = probesOf(log, def); err != nil {
 			return err
+		} else {
+			for i := range probes {
+				for k := range probes[i].Client {
+					probes[i].Client[k].Chars = client[probes[i].Client[k].Name]
+				}
+			}
 		}
 		f := proofs{name: name}
 		for _, p := range probes {
