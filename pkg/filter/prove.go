@@ -27,6 +27,9 @@ type Probe struct {
 	Host   string
 	Client []Chosen
 	Now    time.Time // by which dates without a year are read
+	// Most bounds the situations that are gone through; 0: 400,000. Beyond it, the filter is
+	// not decided.
+	Most int
 }
 
 // Chosen is a part of a line that a client chooses.
@@ -401,7 +404,7 @@ func (x *prover) text() (Proof, error) {
 		b.WriteString(x.line[at:])
 		return b.String()
 	}
-	w := &pyregexp.Walk{Names: names, Content: "content", Most: proveMost}
+	w := &pyregexp.Walk{Names: names, Content: "content", Most: x.most()}
 	for i := range f.fail.list {
 		w.List = append(w.List, f.fail.list[i].re)
 	}
@@ -450,6 +453,13 @@ func (x *prover) text() (Proof, error) {
 
 // proveMost bounds a walk, and with it the time and the memory that a proof takes.
 const proveMost = 400_000
+
+func (x *prover) most() int {
+	if x.probe.Most > 0 {
+		return x.probe.Most
+	}
+	return proveMost
+}
 
 // dateOf returns where the line's date is, and why it can't be said that it is always
 // there, if so: another line may still be found with what is there now.

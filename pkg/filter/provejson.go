@@ -132,7 +132,7 @@ func (x *prover) condition(c *Condition, pieces []pyregexp.Piece, whose []int, t
 		}
 		return nil
 	}
-	w := &pyregexp.Walk{List: []*pyregexp.Regexp{c.Regexp}, Most: proveMost, Bare: true}
+	w := &pyregexp.Walk{List: []*pyregexp.Regexp{c.Regexp}, Most: x.most(), Bare: true}
 	var failed error
 	st, err := w.Run(pieces, func(e pyregexp.End) bool {
 		if e.Matched >= 0 {
