@@ -24,16 +24,13 @@ type roots struct {
 	mirror string
 	quick  []string // packages of the quick animals, by which the common root begins
 	common []string // packages of all that share the common root
-	suites map[string]*suite
 }
-
-type suite struct{ name, dir string }
 
 // tools are what clients use, and rsyslog.
 var tools = []string{"rsyslog", "curl", "sshpass", "openssh-client", "netcat-openbsd", "ca-certificates", "python3", "procps", "iproute2"}
 
 func newRoots(dir string) (*roots, error) {
-	r := &roots{dir: dir, suites: map[string]*suite{}}
+	r := &roots{dir: dir}
 	if _, err := exec.LookPath("debootstrap"); err != nil {
 		return nil, errors.New("debootstrap is not installed: apt-get install debootstrap")
 	}
