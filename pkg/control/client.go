@@ -23,10 +23,16 @@ type Client struct {
 	http   http.Client
 }
 
+// For how long an answer is waited for: to who asks, the daemon answers within a tenth of
+// a second; to who changes something, when that is done.
+const (
+	asksFor    = 15 * time.Second
+	changesFor = time.Minute
+)
+
 // NewClient makes a client for the daemon on a socket.
 func NewClient(socket string) *Client {
 	return &Client{socket: socket, http: http.Client{
-		Timeout: 60 * time.Second,
 		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", socket)
@@ -51,6 +57,9 @@ func (e *NotRunningError) Error() string {
 	case errors.Is(e.Err, os.ErrNotExist) || errors.Is(e.Err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("no daemon is running at %s: start one with `bailiff run`, or name its --socket", e.Socket)
 	}
+	if errors.Is(e.Err, context.DeadlineExceeded) {
+		return fmt.Sprintf("the daemon at %s has taken the question and not answered in time: it hangs, or is stopped (SIGSTOP); what it was asked for may be done later", e.Socket)
+	}
 	return fmt.Sprintf("the daemon at %s does not answer: %v", e.Socket, e.Err)
 }
 
@@ -63,7 +72,13 @@ func (c *Client) call(method, path string, body, into any) error {
 			return err
 		}
 	}
-	req, err := http.NewRequest(method, "http://bailiff"+path, &b)
+	most := changesFor
+	if method == http.MethodGet {
+		most = asksFor
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), most)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, "http://bailiff"+path, &b)
 	if err != nil {
 		return err
 	}
