@@ -67,12 +67,14 @@ func TestREADME(t *testing.T) {
 		}
 	}
 	// What has a place on this machine has it in the directory.
-	main = strings.NewReplacer("/etc/bailiff/", dir+"/conf/", "/etc/nginx/", dir+"/", "/var/log/django", dir).Replace(main)
+	main = strings.NewReplacer("/etc/bailiff/", dir+"/conf/", "/etc/nginx/", dir+"/", "/var/log/django", dir, "/var/lib/docker", dir).Replace(main)
 	put("conf/bailiff.toml", main)
 	put("conf/lists/feed.txt", "203.0.113.0/24\n")
 	put("conf/allow.txt", "203.0.113.7\n")
+	put("conf/cdn.txt", "203.0.113.128/28\n")
 	put("app.log", "")
-	good("no errors; 3 jails enabled: blocklist, django-auth, sshd", "check", "--config", "conf")
+	put("containers/c/c-json.log", "")
+	good("no errors; 4 jails enabled: blocklist, caddy, django-auth, sshd", "check", "--config", "conf")
 	if out, _ := run("check", "--config", "conf"); strings.Contains(out, "warning") {
 		t.Errorf("check warns:\n%s", out)
 	}
