@@ -87,6 +87,7 @@ ln -s postgresql-$(ls /etc/postgresql)-main.log /var/log/postgresql/postgresql-m
 	})
 	_ = add(Animal{
 		Name:     "redis",
+		Suites:   []string{Trixie}, // Debian 12's 7.0 does not tell the address
 		Fail2ban: "-",
 		Packages: []string{"redis-server", "redis-tools"},
 		Setup:    `sed -i 's/^bind .*/bind 0.0.0.0/; s/^protected-mode.*/protected-mode no/; s/^daemonize.*/daemonize no/' /etc/redis/redis.conf; mkdir -p /run/redis; chown redis /run/redis`,

@@ -1,7 +1,9 @@
 package animals
 
 var _ = add(Animal{
-	Name:     "opensmtpd",
+	Name: "opensmtpd",
+	// Debian 12's ends the handshake of STARTTLS with an error of its own.
+	Suites:   []string{Trixie},
 	Root:     "opensmtpd",
 	Fail2ban: "-",
 	Packages: []string{"opensmtpd"},
