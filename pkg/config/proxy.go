@@ -25,7 +25,10 @@ func parseProxies(list []string) (*filter.Proxies, error) {
 	for _, name := range read.Names {
 		errs = append(errs, fmt.Errorf("proxy.trusted: %q is a name: want addresses, networks or file:PATH", name))
 	}
-	return &filter.Proxies{Prefixes: read.Prefixes, Files: read.Files}, errors.Join(errs...)
+	return &filter.Proxies{
+		Prefixes: read.Prefixes, Files: read.Files,
+		Unknown: len(errs) > 0 && len(read.Prefixes)+len(read.Files) == 0,
+	}, errors.Join(errs...)
 }
 
 // ParseProxies reads the addresses, networks and lists of them that are named as one's
@@ -46,6 +49,11 @@ func ReadProxies(p *filter.Proxies) error {
 	set, bad, err := iplist.ReadFiles(p.Files)
 	if err := errors.Join(append(bad, err)...); err != nil {
 		return fmt.Errorf("proxy.trusted: %w", err)
+	}
+	for _, file := range p.Files {
+		if one, _, err := iplist.ReadFiles([]string{file}); err == nil && one.Entries == 0 {
+			return fmt.Errorf("proxy.trusted file:%s: it names no proxy", file)
+		}
 	}
 	own := slices.Clone(p.Prefixes)
 	for _, r := range set.Ranges() {

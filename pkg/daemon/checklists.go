@@ -14,7 +14,8 @@ import (
 	"bailiff/pkg/jail"
 )
 
-// CheckLists reads the lists of a configuration and the files of ignoreip, as a start
+// CheckLists reads the lists of a configuration and the files of ignoreip and of
+// proxy.trusted, as a start
 // would do it on this host. problems are what can't be read; warnings are what is left
 // out of a list: lines that are no entries, and what would shut out this host. Names are
 // not asked for.
@@ -25,10 +26,10 @@ func CheckLists(cfg *config.Config) (problems, warnings []error) {
 	})
 	defer g.Close()
 	for _, c := range cfg.Jails {
-		if len(c.List) == 0 && len(c.Ignore.Files) == 0 {
+		want := jail.Protected(c)
+		if len(c.List) == 0 && len(want.Files)+len(want.ProxyFiles) == 0 {
 			continue
 		}
-		want := jail.Protected(c)
 		if len(c.List) > 0 {
 			want = protectedFrom(c)
 		}
@@ -47,6 +48,10 @@ func CheckLists(cfg *config.Config) (problems, warnings []error) {
 			}
 		}
 		for _, text := range view.FileProblems() {
+			if strings.HasPrefix(text, "proxy.trusted") { // the same for many jails
+				problems = append(problems, errors.New(text))
+				continue
+			}
 			problems = append(problems, fmt.Errorf("jail %s: %s", c.Name, text))
 		}
 		if len(c.List) > 0 {

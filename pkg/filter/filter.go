@@ -127,6 +127,9 @@ type Filter struct {
 	// Trusted says of an address whether it is one of the trusted proxies; nil: nobody has
 	// named them.
 	Trusted func(netip.Prefix) bool
+	// UnknownProxies says where proxies are named of which none is known, "" if nowhere;
+	// nil: nowhere. As long as it says so, nothing is told that could be a proxy's.
+	UnknownProxies func() string
 
 	pref     *expression
 	searcher *pyregexp.Searcher // of pref
@@ -221,6 +224,9 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 	if d.Proxies != nil { // what files hold, others look after
 		own := iplist.Of(d.Proxies.Prefixes)
 		f.Trusted = own.Overlaps
+		if d.Proxies.Unknown {
+			f.UnknownProxies = func() string { return "proxy.trusted" }
+		}
 	}
 	if f.json != nil {
 		f.jsonFields = f.json.fields()

@@ -195,6 +195,12 @@ func (f *Filter) jsonClient(out *Failure, in map[string]any, r *Result) bool {
 			break
 		}
 	}
+	if chain == "" && out.Addr.IsValid() {
+		chain = name(out.Addr)
+	}
+	if chain != "" && f.unknown(chain, r) {
+		return false
+	}
 	if f.json.Peer != "" && chain != "" {
 		text, _ := plain(in, f.json.Peer)
 		peer := address(text)

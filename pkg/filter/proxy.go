@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"cmp"
 	"net/netip"
 	"strings"
 )
@@ -23,6 +24,8 @@ import (
 type Proxies struct {
 	Prefixes []netip.Prefix
 	Files    []string // lists of them
+	// Unknown says that some were named and none could be read.
+	Unknown bool
 }
 
 // mostHops bounds the addresses of a header that are looked at, from the last one on.
@@ -32,14 +35,33 @@ const mostHops = 32
 type Withheld struct {
 	Chain string // what the line says
 	Proxy bool   // all that it names are trusted proxies
+	// Unknown says where the proxies are named of which none is known.
+	Unknown string
 }
 
 // Remedy says what to do that such failures count.
 func (w *Withheld) Remedy() string {
+	if w.Unknown != "" {
+		return "it may be a proxy's: of " + w.Unknown + " no proxy is known, and until one is, no failure of this filter is counted"
+	}
 	if w.Proxy {
 		return "it names trusted proxies only"
 	}
 	return `a client can write that: to count it, name your proxies in [proxy] trusted = ["ADDRESS", …]`
+}
+
+// unknown reports whether proxies were named that are not known: then a failure may be
+// theirs, and is not told.
+func (f *Filter) unknown(chain string, r *Result) bool {
+	if !f.forwards || f.UnknownProxies == nil {
+		return false
+	}
+	where := f.UnknownProxies()
+	if where == "" {
+		return false
+	}
+	r.Withheld = append(r.Withheld, Withheld{Chain: strings.Clone(chain[:min(len(chain), 200)]), Unknown: where})
+	return true
 }
 
 // client finds out whose failure it is by a header's addresses; peer, if valid, is who
@@ -84,6 +106,8 @@ func (f *Filter) viaProxy(out *Failure, line *found, r *Result) bool {
 	switch {
 	case !f.forwards:
 		return true
+	case f.unknown(cmp.Or(line.chain.text, out.ID), r):
+		return false
 	case line.chain.ok:
 		return f.client(out, netip.Prefix{}, line.chain.text, r)
 	case line.forwarded.ok && f.Trusted != nil && out.Addr.IsValid() && f.Trusted(out.Addr):

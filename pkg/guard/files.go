@@ -10,7 +10,7 @@ import (
 	"bailiff/pkg/iplist"
 )
 
-// file is a file of ignoreip. The guard's lock guards it.
+// file is a file of ignoreip, of proxy.trusted, or both. The guard's lock guards it.
 type file struct {
 	path   string
 	set    *iplist.Set // nil: it was never read
@@ -22,6 +22,7 @@ type file struct {
 	told   bool    // that somebody goes on without it
 	busy   time.Time
 	users  int
+	uses   [2]int // of them: as one of ignoreip, of proxy.trusted
 	unused time.Time
 	stop   context.CancelFunc
 	again  chan struct{} // has a value when it is to be looked at at once
@@ -30,8 +31,31 @@ type file struct {
 
 func (f *file) known() bool { return f.read }
 
+// whose says what the file is of.
+func (f *file) whose() string {
+	switch {
+	case f.uses[1] == 0:
+		return "ignoreip"
+	case f.uses[0] == 0:
+		return "proxy.trusted"
+	}
+	return "ignoreip and proxy.trusted"
+}
+
+// wrong says what is wrong with a word in it, and what comes of that.
+func (f *file) wrong(err error) string {
+	if f.uses[1] > 0 && f.uses[0] == 0 {
+		return fmt.Sprintf("proxy.trusted: %v: left out", err)
+	}
+	return fmt.Sprintf("%s: %v: it ignores an id of that name only", f.whose(), err)
+}
+
+// namesNone reports whether the file was read and nothing is known of it that could be an
+// address.
+func (f *file) namesNone() bool { return f.read && f.set != nil && count(f.set, f.names) == 0 }
+
 func (f *file) problem(waiting bool) string {
-	what := "ignoreip file:" + f.path
+	what := f.whose() + " file:" + f.path
 	switch {
 	case !f.read && waiting:
 		return what + ": waiting for it before lines are judged"
@@ -39,8 +63,12 @@ func (f *file) problem(waiting bool) string {
 		return fmt.Sprintf("%s: reading it takes %v so far", what, time.Since(f.busy).Round(time.Second))
 	case f.failed != "":
 		return fmt.Sprintf("%s: %s", what, f.holds())
+	case f.uses[1] > 0 && f.namesNone() && len(f.bad) > 0:
+		return what + ": it names no proxy: " + f.bad[0].Error()
+	case f.uses[1] > 0 && f.namesNone():
+		return what + ": it names no proxy"
 	case len(f.bad) > 0:
-		return fmt.Sprintf("ignoreip: %v: it ignores an id of that name only", f.bad[0])
+		return f.wrong(f.bad[0])
 	}
 	return ""
 }
@@ -50,7 +78,7 @@ func (f *file) late() string {
 		return ""
 	}
 	f.told = true
-	return fmt.Sprintf("ignoreip file:%s: not read within %v: lines are judged without it until it is", f.path, Patience)
+	return fmt.Sprintf("%s file:%s: not read within %v: lines are judged without it until it is", f.whose(), f.path, Patience)
 }
 
 func (f *file) holds() string {
@@ -61,7 +89,7 @@ func (f *file) holds() string {
 }
 
 // useFiles has files read and looked at, from now on. The caller holds the lock.
-func (g *Guard) useFiles(paths []string) {
+func (g *Guard) useFiles(paths []string, use int) {
 	for _, path := range paths {
 		f := g.files[path]
 		if f == nil {
@@ -72,13 +100,15 @@ func (g *Guard) useFiles(paths []string) {
 			go g.keepReading(ctx, f)
 		}
 		f.users++
+		f.uses[use]++
 	}
 }
 
-func (g *Guard) dropFiles(paths []string) {
+func (g *Guard) dropFiles(paths []string, use int) {
 	for _, path := range paths {
 		f := g.files[path]
 		f.users--
+		f.uses[use]--
 		f.unused = time.Now()
 	}
 }
@@ -159,7 +189,7 @@ func (g *Guard) readOnce(f *file, follow *iplist.Follow, asIs bool) {
 		defer func() { f.looks++ }()
 	}
 	log := g.opts.Log.With("component", "server")
-	what := "ignoreip file:" + f.path
+	what := f.whose() + " file:" + f.path
 	if err != nil {
 		f.read = true
 		if text := strings.TrimPrefix(err.Error(), f.path+": "); text != f.failed {
@@ -184,7 +214,7 @@ func (g *Guard) readOnce(f *file, follow *iplist.Follow, asIs bool) {
 	}
 	if fmt.Sprint(bad) != fmt.Sprint(f.bad) {
 		for _, b := range bad {
-			log.Error(fmt.Sprintf("ignoreip: %v: it ignores an id of that name only, the others hold", b))
+			log.Error(f.wrong(b) + ", the others hold")
 		}
 	}
 	f.bad, f.read = bad, true
@@ -192,10 +222,15 @@ func (g *Guard) readOnce(f *file, follow *iplist.Follow, asIs bool) {
 		g.renew()
 		return
 	}
-	before := f.names
+	before, was := f.names, f.set
 	f.set, f.names, f.others = allowed.Set, allowed.Names, allowed.Others
 	g.useNames(f.names)
 	g.dropNames(before)
+	if f.uses[1] > 0 && f.namesNone() {
+		log.Error(f.problem(false))
+	} else if f.uses[1] > 0 && was != nil && count(was, before) == 0 {
+		log.Info(what + ": it names proxies again")
+	}
 	g.renew()
 }
 
@@ -204,4 +239,13 @@ func count(s *iplist.Set, names []string) int {
 		return 0
 	}
 	return s.Entries + len(names)
+}
+
+// addresses is how many entries of a file are known as addresses. The caller holds the lock.
+func (g *Guard) addresses(f *file) int {
+	n := count(f.set, nil)
+	for _, name := range f.names {
+		n += len(g.names[name].addrs())
+	}
+	return n
 }

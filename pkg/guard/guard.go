@@ -178,6 +178,9 @@ type Want struct {
 	Prefixes []netip.Prefix // of ignoreip
 	Names    []string       // of ignoreip
 	Files    []string       // of ignoreip
+	// Proxies and ProxyFiles are those of proxy.trusted.
+	Proxies    []netip.Prefix
+	ProxyFiles []string
 	// Self: the host's own addresses, and loopback.
 	Self bool
 	// Host: link-local addresses, gateways, name servers.
@@ -186,6 +189,17 @@ type Want struct {
 	SSH bool
 	// List: it is asked about a list; loopback is called so.
 	List bool
+}
+
+// files are all that are wanted, each once.
+func (w *Want) files() []string {
+	out := w.Files
+	for _, path := range w.ProxyFiles {
+		if !slices.Contains(out, path) {
+			out = append(slices.Clip(out), path)
+		}
+	}
+	return out
 }
 
 // View is what one jail, or one list, may not ban.
@@ -224,9 +238,11 @@ func (v *View) Set(w Want) {
 	v.want = w
 	g.views[v] = true
 	g.useNames(w.Names)
-	g.useFiles(w.Files)
+	g.useFiles(w.Files, 0)
+	g.useFiles(w.ProxyFiles, 1)
 	g.dropNames(before.Names) // only now: what both want goes on
-	g.dropFiles(before.Files)
+	g.dropFiles(before.Files, 0)
+	g.dropFiles(before.ProxyFiles, 1)
 	v.ready = false
 	if v.timer != nil {
 		v.timer.Stop()
@@ -257,7 +273,8 @@ func (v *View) Close() {
 	v.closed = true
 	v.timer.Stop()
 	v.g.dropNames(v.want.Names)
-	v.g.dropFiles(v.want.Files)
+	v.g.dropFiles(v.want.Files, 0)
+	v.g.dropFiles(v.want.ProxyFiles, 1)
 	v.want = Want{}
 	delete(v.g.views, v)
 }
@@ -289,11 +306,12 @@ func (v *View) Problems() (out []string) {
 func (v *View) FileProblems() (out []string) {
 	v.g.mu.Lock()
 	defer v.g.mu.Unlock()
-	for _, path := range v.want.Files {
-		if text := v.g.files[path].problem(false); text != "" {
+	for _, path := range v.want.files() {
+		f := v.g.files[path]
+		if text := f.problem(false); text != "" {
 			out = append(out, text)
-		} else if !v.g.files[path].read {
-			out = append(out, fmt.Sprintf("ignoreip file:%s: not read after %v", path, Patience))
+		} else if !f.read {
+			out = append(out, fmt.Sprintf("%s file:%s: not read after %v", f.whose(), path, Patience))
 		}
 	}
 	return out
@@ -313,7 +331,7 @@ type thing interface {
 // wanted are the names and files that the view's rules come from.
 func (v *View) wanted() (out []thing) {
 	names := v.want.Names
-	for _, path := range v.want.Files {
+	for _, path := range v.want.files() {
 		f := v.g.files[path]
 		out = append(out, f)
 		names = slices.Concat(names, f.names)

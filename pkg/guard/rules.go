@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"bailiff/pkg/iplist"
 )
@@ -20,7 +21,7 @@ type Reason struct {
 
 // Log says it for fail2ban's log: what tools read of it, and behind that which one it is.
 func (r Reason) Log() string {
-	if r.Source == "ip" || r.Text == r.Source || r.Text == "ignoreip "+r.Source { // to the letter, where fail2ban has it, too
+	if r.Source == "ip" && !strings.HasPrefix(r.Text, "proxy.") || r.Text == r.Source || r.Text == "ignoreip "+r.Source { // to the letter, where fail2ban has it, too
 		return r.Source
 	}
 	return r.Source + " (" + r.Text + ")"
@@ -39,6 +40,7 @@ type Rules struct {
 	networks []Place
 	peers    []netip.Addr
 	names    map[string]Reason // of ignoreip and its files, as they stand there
+	unsure   string            // a file of proxy.trusted of which no address is known
 }
 
 type entry struct {
@@ -49,6 +51,7 @@ type entry struct {
 
 type fileRule struct {
 	path string
+	of   string // what it is of: ignoreip, proxy.trusted
 	set  *iplist.Set
 }
 
@@ -56,7 +59,7 @@ type fileRule struct {
 var NoRules = &Rules{all: iplist.New(nil)}
 
 func (r *Rules) same(o *Rules) bool {
-	return slices.Equal(r.entries, o.entries) && slices.Equal(r.files, o.files) && slices.Equal(r.networks, o.networks) && slices.Equal(r.peers, o.peers) && maps.Equal(r.names, o.names)
+	return slices.Equal(r.entries, o.entries) && slices.Equal(r.files, o.files) && slices.Equal(r.networks, o.networks) && slices.Equal(r.peers, o.peers) && r.unsure == o.unsure && maps.Equal(r.names, o.names)
 }
 
 // Why returns why an address or a network may not be banned: a network that holds a
@@ -76,7 +79,7 @@ func (r *Rules) Why(id netip.Prefix) Reason {
 	}
 	for _, f := range r.files {
 		if f.set.Overlaps(id) {
-			return Reason{"ignoreip file:" + f.path, "file:" + f.path}
+			return Reason{f.of + " file:" + f.path, "file:" + f.path}
 		}
 	}
 	if r.SSHPeer(id) {
@@ -84,6 +87,9 @@ func (r *Rules) Why(id netip.Prefix) Reason {
 	}
 	return Reason{}
 }
+
+// UnknownProxies returns a file of proxy.trusted of which no proxy is known, if there is one.
+func (r *Rules) UnknownProxies() string { return r.unsure }
 
 // WhyName returns the same for a name that isn't an address's: of a user, a session, or
 // whatever a filter says is to be banned.
@@ -187,6 +193,9 @@ func (g *Guard) rules(w *Want) *Rules {
 	for _, p := range w.Prefixes {
 		add(p, "ignoreip "+shown(p), "ip", false)
 	}
+	for _, p := range w.Proxies {
+		add(p, "proxy.trusted "+shown(p), "ip", false)
+	}
 	name := func(n, source string) {
 		if _, ok := r.names[n]; ok {
 			return
@@ -196,22 +205,32 @@ func (g *Guard) rules(w *Want) *Rules {
 		}
 		r.names[n] = Reason{"ignoreip " + n, source}
 	}
-	named := func(names []string, source string) {
+	named := func(names []string, source, of string) {
 		for _, n := range names {
-			name(n, source)
+			if of == "ignoreip" {
+				name(n, source)
+			}
 			for _, a := range g.names[n].addrs() {
-				add(netip.PrefixFrom(a, a.BitLen()), "ignoreip "+n, "dns", false)
+				add(netip.PrefixFrom(a, a.BitLen()), of+" "+n, "dns", false)
 			}
 		}
 	}
-	named(w.Names, "ip")
+	named(w.Names, "ip", "ignoreip")
 	for _, path := range w.Files {
 		f := g.files[path]
-		named(f.names, "file:"+path)
+		named(f.names, "file:"+path, "ignoreip")
 		for _, n := range f.others {
 			name(n, "file:"+path)
 		}
-		r.files = append(r.files, fileRule{path, f.set})
+		r.files = append(r.files, fileRule{path, "ignoreip", f.set})
+	}
+	for _, path := range w.ProxyFiles {
+		f := g.files[path]
+		named(f.names, "file:"+path, "proxy.trusted")
+		r.files = append(r.files, fileRule{path, "proxy.trusted", f.set})
+		if g.addresses(f) == 0 && r.unsure == "" {
+			r.unsure = path
+		}
 	}
 	switch {
 	case w.Self && w.List:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"bailiff/pkg/ban"
@@ -20,11 +19,11 @@ import (
 // Protected returns what of a jail's ignoreip and ignoreself a guard is to look after.
 func Protected(c *config.Jail) guard.Want {
 	i := &c.Ignore
-	prefixes, files := i.Prefixes, i.Files
+	w := guard.Want{Prefixes: i.Prefixes, Names: i.Names, Files: i.Files, Self: i.Self, Host: i.Self && i.Host, SSH: i.SSH}
 	if p := c.Filter.Proxies; p != nil { // whom a proxy asks for isn't in the kernel's packets
-		prefixes, files = slices.Concat(prefixes, p.Prefixes), slices.Concat(files, p.Files)
+		w.Proxies, w.ProxyFiles = p.Prefixes, p.Files
 	}
-	return guard.Want{Prefixes: prefixes, Names: i.Names, Files: files, Self: i.Self, Host: i.Self && i.Host, SSH: i.SSH}
+	return w
 }
 
 // protect begins to look after who may not be banned.
@@ -63,7 +62,7 @@ func (j *Jail) trust(g *guard.Guard) {
 	if p == nil {
 		return
 	}
-	j.proxies = g.View(guard.Want{Prefixes: p.Prefixes, Files: p.Files}, nil)
+	j.proxies = g.View(guard.Want{Proxies: p.Prefixes, ProxyFiles: p.Files}, nil)
 	j.useFilter(j.filter)
 }
 
@@ -72,6 +71,14 @@ func (j *Jail) useFilter(f *filter.Filter) {
 	j.filter = f
 	if j.proxies != nil {
 		f.Trusted = func(id netip.Prefix) bool { return j.proxies.Rules().Why(id).Some() }
+		if len(j.Config.Filter.Proxies.Files) > 0 {
+			f.UnknownProxies = func() string {
+				if file := j.proxies.Rules().UnknownProxies(); file != "" {
+					return "proxy.trusted file:" + file
+				}
+				return ""
+			}
+		}
 	}
 }
 
@@ -85,10 +92,11 @@ func (j *Jail) unprotect() {
 	}
 }
 
-// IgnoreFiles returns what is wrong with the files of ignoreip. It waits until they were
+// IgnoreFiles returns what is wrong with the files of ignoreip and of proxy.trusted. It waits until they were
 // read once, and those that could not be are tried again; at most until ctx ends.
 func (j *Jail) IgnoreFiles(ctx context.Context) []string {
-	if len(j.Settings().Ignore.Files) == 0 {
+	c := j.Settings()
+	if w := Protected(&c); len(w.Files)+len(w.ProxyFiles) == 0 {
 		return nil
 	}
 	tick := time.NewTicker(10 * time.Millisecond)

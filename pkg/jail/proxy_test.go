@@ -73,3 +73,47 @@ func TestUntrusted(t *testing.T) {
 		}
 	}
 }
+
+// TestUnknownProxies: as long as a file that names the proxies can't be read, or names none,
+// no failure that could be a proxy's is counted, and that is said once.
+func TestUnknownProxies(t *testing.T) {
+	for _, c := range []struct{ before, regex, line string }{
+		{"", `^ Login failure '<F-CHAIN>(?:.*, )?<ADDR></F-CHAIN>'$`, "%s Login failure '198.51.100.1'"},
+		{"# none\n", `^ Login failure <ADDR>\(<F-FORWARDED>.*</F-FORWARDED>\)$`, "%s Login failure 198.51.100.1()"},
+		{"proxy\n", `^ Login failure <ADDR>\(<F-FORWARDED>.*</F-FORWARDED>\)$`, "%s Login failure 198.51.100.1(192.0.2.7)"},
+	} {
+		file := filepath.Join(t.TempDir(), "proxies")
+		write := func(text string) {
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c.before != "" {
+			write(c.before)
+		}
+		l := start(t, func(j *config.Jail, _ *lab) {
+			j.Filter.Head = filter.HeadEither
+			j.Filter.Failregex = []filter.Expr{{Text: c.regex}}
+			j.Filter.Proxies = &filter.Proxies{Prefixes: []netip.Prefix{netip.MustParsePrefix("203.0.113.1/32")}, Files: []string{file}}
+		})
+		for range 9 {
+			l.say(c.line)
+		}
+		l.logged("not counted: a failure of")
+		if n := l.says("not counted: a failure of"); n != 1 {
+			t.Errorf("%s: told %d times", c.regex, n)
+		}
+		if n := l.says("Found 198.51.100.1"); n > 0 {
+			t.Errorf("%s: the proxy was counted %d times", c.regex, n)
+		}
+		if got := strings.Join(l.jail.Status(false).Problems, "\n"); !strings.Contains(got, "proxy.trusted file:"+file) || strings.Contains(got, "ignoreip") {
+			t.Errorf("problems: %q", got)
+		}
+		// Once one is known, whoever is none is counted.
+		write("198.51.100.0/28\n")
+		l.until(func() bool { return l.jail.proxies.Rules().UnknownProxies() == "" })
+		client := strings.NewReplacer("198.51.100.1'", "192.0.2.8'", "198.51.100.1(", "192.0.2.8(").Replace(c.line)
+		l.say(client, client, client, client, client)
+		l.want("+192.0.2.8/32 1h0m0s")
+	}
+}

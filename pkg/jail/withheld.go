@@ -15,6 +15,8 @@ const withheldEvery = time.Minute
 type withheld struct {
 	n    int
 	last time.Time // when it was told, by the steady time
+	// unknown is where proxies are named that are not known, if that was told.
+	unknown string
 }
 
 // tellWithheld tells of failures that are not counted, summed up.
@@ -24,6 +26,13 @@ func (j *Jail) tellWithheld(list []filter.Withheld) {
 		x := &list[i]
 		if x.Proxy {
 			j.log.Info(fmt.Sprintf("[%s] Ignore %q: %s", j.Config.Name, x.Chain, x.Remedy()))
+			continue
+		}
+		if x.Unknown != "" {
+			if x.Unknown != w.unknown {
+				j.log.Error(fmt.Sprintf("[%s] not counted: a failure of %q: %s", j.Config.Name, x.Chain, x.Remedy()))
+				w.unknown = x.Unknown
+			}
 			continue
 		}
 		w.n++
