@@ -187,6 +187,15 @@ func Told(id ID) string {
 	return name
 }
 
+// ToldText is Told for an ID beside which an address stood: one that reads as an address or
+// a network is somebody's text there, and in quotes, so that nobody is banned for it.
+func ToldText(id ID) string {
+	if id.IsName() {
+		return Told(id)
+	}
+	return strconv.Quote(Name(id))
+}
+
 // misread reports whether a name in a log may be taken for something else.
 func misread(name string) bool {
 	for _, r := range name {

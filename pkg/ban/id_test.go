@@ -75,6 +75,29 @@ func TestTold(t *testing.T) {
 	}
 }
 
+// TestToldBeside: where who is shut out stands beside, an ID that reads as an address is a
+// text.
+func TestToldBeside(t *testing.T) {
+	beside := AddressOf(netip.MustParseAddr("192.0.2.97"))
+	for s, want := range map[string]string{
+		"203.0.113.78": `"203.0.113.78"`, "2001:db8::77": `"2001:db8::77"`, "203.0.113.0/25": `"203.0.113.0/25"`,
+		"alice": "alice", "evil.example": `"evil.example"`, "192.0.2.97": "192.0.2.97",
+	} {
+		if got := (Ban{ID: id(s), IP: beside}).Told(); got != want {
+			t.Errorf("%s beside an address is told as %s", s, got)
+		}
+		if got := (Ban{ID: id(s)}).Told(); got != Told(id(s)) {
+			t.Errorf("%s is told as %s", s, got)
+		}
+	}
+	l := NewList()
+	l.Add(Ban{ID: id("203.0.113.0/25"), IP: beside})
+	l.Add(Ban{ID: id("198.51.100.0/25")}) // so that networks of that length are looked for
+	if b, ok := l.Covering(id("203.0.113.9")); ok {
+		t.Errorf("a name covers an address: %v", b)
+	}
+}
+
 func FuzzID(f *testing.F) {
 	for _, s := range []string{"", "192.0.2.7", "203.0.113.9 x", "[::1]", "x] Ban 203.0.113.9", "evil.example", "\xff"} {
 		f.Add(s)

@@ -41,6 +41,17 @@ func (b Ban) Element() ID {
 	return b.ID
 }
 
+// IsBeside reports whether who is shut out is not the ID, but an address beside it.
+func (b Ban) IsBeside() bool { return b.IP.IsValid() && b.Element() != b.ID }
+
+// Told is the ID for the log.
+func (b Ban) Told() string {
+	if b.IsBeside() {
+		return ToldText(b.ID)
+	}
+	return Told(b.ID)
+}
+
 // Left returns how long the ban still lasts; 0 for a permanent one, and at least
 // a millisecond for the others, so that 0 stays unmistakable.
 func (b Ban) Left(now time.Time) time.Duration {
@@ -197,7 +208,7 @@ func (l *List) Covering(id ID) (Ban, bool) {
 		if bits < 0 || bits >= id.Bits() {
 			continue
 		}
-		if b, ok := l.Get(id.Within(bits)); ok {
+		if b, ok := l.Get(id.Within(bits)); ok && !b.IP.IsValid() {
 			return b, true
 		}
 	}

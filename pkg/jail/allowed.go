@@ -122,18 +122,18 @@ func (j *Jail) reconsider() {
 		if b.Forced {
 			continue
 		}
-		why := j.why(b.ID)
+		why := j.whyBan(b)
 		if !why.Some() || j.Config.Fail2ban && why.Source == "ip" {
 			continue // fail2ban's addignoreip lifts nobody's ban
 		}
-		j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Told(b.ID), why.Log()))
+		j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, b.Told(), why.Log()))
 		j.bans.Remove(b.ID)
 		if j.window.Forget(b.ID) {
 			j.failuresChanged(b.ID)
 		}
 		j.lifted(b)
 		j.enforced(change{ID: b.ID, IP: b.IP, Remove: true})
-		j.notice("Unban %s", ban.Told(b.ID))
+		j.notice("Unban %s", b.Told())
 		j.actions.Unban(ban.Name(b.ID))
 	}
 	for _, e := range j.bans.Beside() {

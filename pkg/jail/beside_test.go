@@ -1,6 +1,7 @@
 package jail
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -82,7 +83,7 @@ func TestBeside(t *testing.T) {
 	// A restart.
 	l = users(t, stored)
 	l.logged("Restore Ban bob\n")
-	l.logged("Restore Ban 203.0.113.9\n")
+	l.logged("Restore Ban \"203.0.113.9\"\n")
 	got := map[string]bool{}
 	l.mu.Lock()
 	for _, c := range l.changes {
@@ -129,6 +130,95 @@ func TestBesideIgnored(t *testing.T) {
 	if d, err := l.jail.Compare(); err != nil || d != (Difference{}) {
 		t.Errorf("%+v %v", d, err)
 	}
+	if s := l.jail.Status(true); s.Banned != 2 {
+		t.Errorf("%+v", s.Bans)
+	}
+}
+
+// TestBesideAddressLike: whatever a client calls himself, it is his address that is judged
+// and shut out, and no log's reader takes the name for an address.
+func TestBesideAddressLike(t *testing.T) {
+	l := start(t, func(c *config.Jail, l *lab) {
+		c.Filter.Failregex = []filter.Expr{{Text: `^ bad login "<F-ID>[^"]*</F-ID>" from <ADDR>$`}}
+		c.Ignore.Prefixes = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/25")}
+		c.Ignore.Names = []string{"kevin"}
+		c.Networks.Prefix6 = 64
+	})
+	for i, c := range []struct{ name, told string }{
+		{"127.0.0.1", `"127.0.0.1"`},
+		{"::1", `"::1"`},
+		{"192.0.2.1", `"192.0.2.1"`}, // the host's own
+		{"198.51.100.1", `"198.51.100.1"`},
+		{"198.51.100.0/25", `"198.51.100.0/25"`},
+		{"203.0.113.0/25", `"203.0.113.0/25"`},
+		{"0.0.0.0/0", `"0.0.0.0/0"`},
+		{"2001:db8::/32", `"2001:db8::/32"`},
+		{"203.0.113.78", `"203.0.113.78"`},
+		{"::ffff:203.0.113.80", `"203.0.113.80"`},
+		{"2001:db8::77", `"2001:db8::77"`},
+		{"[2001:db8::78]", `"2001:db8::78"`},
+		{"alice", "alice"},
+	} {
+		client := fmt.Sprintf("192.0.2.%d", 100+i)
+		l.thrice(fmt.Sprintf(`%%s bad login "%s" from %s`, c.name, client))
+		l.logged("[test] Found " + c.told + " - ")
+		l.logged("NOTICE  [test] Ban " + c.told + "\n")
+		l.want("+" + client + "/32 1h0m0s")
+	}
+	// What can't be an id is the address' failure.
+	for i, name := range []string{"", strings.Repeat("x", ban.MaxName+1)} {
+		client := fmt.Sprintf("192.0.2.%d", 200+i)
+		l.thrice(fmt.Sprintf(`%%s bad login "%s" from %s`, name, client))
+		l.logged("NOTICE  [test] Ban " + client + "\n")
+		l.want("+" + client + "/32 1h0m0s")
+	}
+	// His own address for a name is no other one.
+	l.thrice(`%s bad login "::ffff:192.0.2.210" from 192.0.2.210`)
+	l.logged("NOTICE  [test] Ban 192.0.2.210\n")
+	l.want("+192.0.2.210/32 1h0m0s")
+	l.thrice(`%s bad login "kevin" from 192.0.2.211`)
+	l.logged("Ignore kevin by ip\n")
+	l.want("")
+	// Who failed first may not be shut out; who goes on may.
+	l.say(`%s bad login "bob" from 198.51.100.2`)
+	l.say(`%s bad login "bob" from 192.0.2.212`, `%s bad login "bob" from 192.0.2.213`)
+	l.want("+192.0.2.212/32 1h0m0s")
+	if found, err := l.jail.Unban(idOf("203.0.113.0/25")); !found || err != nil {
+		t.Error(found, err)
+	}
+	l.logged("NOTICE  [test] Unban \"203.0.113.0/25\"\n")
+	l.want("-192.0.2.105/32")
+	if n := l.says("Ban 203.0.113") + l.says("Found 203.0.113") + l.says("Ban 2001:") + l.says("Found 2001:"); n != 0 {
+		t.Errorf("%d lines tell of a name as of an address", n)
+	}
+}
+
+// TestBesideReloaded: what ignoreip says of addresses later lifts no ban of a name that
+// reads as one, nor does a restart.
+func TestBesideReloaded(t *testing.T) {
+	db := openStore(t)
+	stored := func(c *config.Jail, l *lab) { l.store, l.clock = db, db.clock }
+	l := users(t, stored)
+	l.thrice("%s user 203.0.113.9 from 198.51.100.1")
+	l.thrice("%s user 203.0.113.0/24 from 198.51.100.2")
+	l.want("+198.51.100.1/32 1h0m0s, +198.51.100.2/32 1h0m0s")
+	if err := l.jail.Change(func(c *config.Jail) error {
+		c.Ignore.Prefixes = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if s := l.jail.Status(true); s.Banned != 2 {
+		t.Errorf("%+v", s.Bans)
+	}
+	l.want("")
+	l.jail.Stop(false)
+	l = users(t, func(c *config.Jail, l *lab) {
+		stored(c, l)
+		c.Ignore.Prefixes = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
+	})
+	l.logged("Restore Ban \"203.0.113.9\"\n")
+	l.logged("Restore Ban \"203.0.113.0/24\"\n")
 	if s := l.jail.Status(true); s.Banned != 2 {
 		t.Errorf("%+v", s.Bans)
 	}

@@ -81,7 +81,7 @@ func (j *Jail) expire() {
 	over := j.bans.Expire(j.deps.Clock.Now().Add(-expireGrace))
 	j.awake(over)
 	for _, b := range over {
-		j.notice("Unban %s", ban.Told(b.ID))
+		j.notice("Unban %s", b.Told())
 		j.actions.Unban(ban.Name(b.ID))
 	}
 }

@@ -99,7 +99,7 @@ func (j *Jail) retries(q found) int {
 			end = ", Ban"
 		}
 		j.deps.Log.With("component", "observer").Info(fmt.Sprintf("[%s] Found %s, bad - %s, %d # -> %d%s",
-			j.Config.Name, ban.Told(q.id), wall(q.told(j.deps.Clock)), p.count, n, end))
+			j.Config.Name, q.who(), wall(q.told(j.deps.Clock)), p.count, n, end))
 	}
 	return n
 }
@@ -123,7 +123,7 @@ func (j *Jail) sentence(b *ban.Ban) (grown bool) {
 		}
 		if p.count > 0 {
 			j.deps.Log.With("component", "observer").Info(fmt.Sprintf("[%s] IP %s is bad: %d # last %s - incr %s to %s",
-				j.Config.Name, ban.Told(b.ID), p.count, wall(j.deps.Clock.ToWall(p.last)), Span(j.Config.BanTime), Span(lasts)))
+				j.Config.Name, b.Told(), p.count, wall(j.deps.Clock.ToWall(p.last)), Span(j.Config.BanTime), Span(lasts)))
 		}
 	}
 	b.End = b.Start.Add(lasts)
@@ -133,7 +133,7 @@ func (j *Jail) sentence(b *ban.Ban) (grown bool) {
 // increased tells of a ban that lasts longer than bantime, as fail2ban does.
 func (j *Jail) increased(b ban.Ban) {
 	j.deps.Log.With("component", "observer").Log(context.Background(), eventlog.LevelNotice, fmt.Sprintf("[%s] Increase Ban %s (%d # %s -> %s)",
-		j.Config.Name, ban.Told(b.ID), b.Count, Span(b.End.Sub(b.Start)), j.deps.Clock.ToWall(b.End).Format(time.DateTime)))
+		j.Config.Name, b.Told(), b.Count, Span(b.End.Sub(b.Start)), j.deps.Clock.ToWall(b.End).Format(time.DateTime)))
 	j.actions.Prolong(j.banTicket(b))
 }
 

@@ -67,7 +67,7 @@ func (j *Jail) spared(b ban.Ban) {
 	}
 	if e := b.Element(); e != b.ID {
 		if why := j.why(e); why.Some() {
-			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: the ban of %s does not shut it out", j.Config.Name, ban.Told(e), why.Log(), ban.Told(b.ID)))
+			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: the ban of %s does not shut it out", j.Config.Name, ban.Told(e), why.Log(), b.Told()))
 		}
 	}
 }
@@ -111,6 +111,12 @@ func (j *Jail) tooManyNames(id ban.ID) bool {
 
 // whoIs tells whom a failure counts for; nobody, and why, if it can't be told.
 func whoIs(f *filter.Failure) (id ban.ID, why string) {
+	if f.IP.IsValid() && f.Addr.IsValid() && f.Addr.Contains(f.IP) {
+		f.IP = netip.Addr{} // the same one, or the network that the expression names
+	}
+	if f.IP.IsValid() {
+		return whoBeside(f), ""
+	}
 	switch {
 	case f.Addr.IsValid():
 		return ban.Of(f.Addr), ""
@@ -131,6 +137,26 @@ func whoIs(f *filter.Failure) (id ban.ID, why string) {
 	return id, ""
 }
 
+// whoBeside tells whom a failure counts for whose line tells an address beside the id. The
+// id is a text that the client may have chosen: whatever it is, the failure counts. Where it
+// can't be an id, it is the address'.
+func whoBeside(f *filter.Failure) ban.ID {
+	if id := idOf(f.ID); id.IsValid() {
+		return id
+	}
+	id := single(f.IP)
+	f.IP = netip.Addr{}
+	return id
+}
+
+// keepIP keeps the address beside an ID: that of the first failure, but rather one that may
+// be shut out.
+func (j *Jail) keepIP(id ban.ID, ip netip.Addr) {
+	if first := j.kept.ip(id); !first.IsValid() || first.Addr() != ip && j.why(single(first.Addr())).Some() {
+		j.kept.setIP(id, ip)
+	}
+}
+
 // idOf reads who is banned as Name wrote it.
 func idOf(name string) ban.ID {
 	if p := filter.ParseID(name, 0); p.IsValid() {
@@ -144,6 +170,16 @@ func single(a netip.Addr) ban.ID { return ban.Of(netip.PrefixFrom(a, a.BitLen())
 
 // TooWide reports whether it is a network that is not banned without force.
 func TooWide(id ban.ID) bool { return !id.IsName() && iplist.TooWide(id.Prefix()) }
+
+// whyBan returns why a ban may not be. Beside an address, the ID is only a text, be it that
+// of an address: only ignoreip with that very text ignores it. Whether the address is shut
+// out is for spared and holder to tell.
+func (j *Jail) whyBan(b ban.Ban) guard.Reason {
+	if b.IsBeside() {
+		return j.view.Rules().WhyName(ban.Name(b.ID))
+	}
+	return j.why(b.ID)
+}
 
 // why returns why somebody may not be banned.
 func (j *Jail) why(id ban.ID) guard.Reason {

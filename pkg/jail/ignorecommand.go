@@ -173,9 +173,9 @@ func (j *Jail) checked(key uint64, a checked) {
 		j.judge(q)
 		return
 	case a.err != nil:
-		j.log.Error(fmt.Sprintf("[%s] ignorecommand for %s: %v", j.Config.Name, ban.Told(q.id), a.err))
+		j.log.Error(fmt.Sprintf("[%s] ignorecommand for %s: %v", j.Config.Name, q.who(), a.err))
 	case a.ignore:
-		j.log.Info(fmt.Sprintf("[%s] Ignore %s by command", j.Config.Name, ban.Told(q.id)))
+		j.log.Info(fmt.Sprintf("[%s] Ignore %s by command", j.Config.Name, q.who()))
 		return
 	}
 	j.count(q)

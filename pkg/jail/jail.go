@@ -357,10 +357,10 @@ func (j *Jail) Stop(flush bool) Carry {
 		}
 		for _, b := range bans {
 			if j.Config.Fail2ban {
-				j.notice("Repeal Ban %s", ban.Told(b.ID))
+				j.notice("Repeal Ban %s", b.Told())
 				continue
 			}
-			j.notice("Unban %s", ban.Told(b.ID))
+			j.notice("Unban %s", b.Told())
 		}
 		j.tellFlush(len(bans))
 		left.Bans = nil
@@ -407,7 +407,7 @@ func (j *Jail) failure(f filter.Failure, catchUp bool) {
 		j.named(q)
 		return
 	}
-	id, why := whoIs(&f)
+	id, why := whoIs(&q.failure)
 	if why != "" {
 		j.deps.Log.With("component", "actions").Warn(fmt.Sprintf("[%s] %s", j.Config.Name, why))
 		return
@@ -418,8 +418,8 @@ func (j *Jail) failure(f filter.Failure, catchUp bool) {
 
 // consider counts a failure unless it is ignored.
 func (j *Jail) consider(q found) {
-	if why := j.why(q.id); why.Some() {
-		j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Told(q.id), why.Log()))
+	if why := j.whyBan(q.ban()); why.Some() {
+		j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, q.who(), why.Log()))
 		return
 	}
 	j.judge(q)
@@ -437,9 +437,11 @@ func (j *Jail) judge(q found) {
 // count tells of a failure that counts.
 func (j *Jail) count(q found) {
 	if j.log.Enabled(context.Background(), slog.LevelInfo) {
-		j.log.Info(fmt.Sprintf("[%s] Found %s - %s", j.Config.Name, ban.Told(q.id), wall(q.told(j.deps.Clock))))
+		j.log.Info(fmt.Sprintf("[%s] Found %s - %s", j.Config.Name, q.who(), wall(q.told(j.deps.Clock))))
 	}
-	q.id = j.widened(q.id)
+	if !q.failure.IP.IsValid() {
+		q.id = j.widened(q.id)
+	}
 	if !j.knowsPast(q.id) {
 		j.awaitPast(q)
 		return
@@ -456,20 +458,20 @@ func (j *Jail) counted(q found) {
 		n, due = j.window.Add(id, at)
 	}
 	if log.Enabled(context.Background(), slog.LevelDebug) {
-		log.With("component", "failmanager").Debug(fmt.Sprintf("Total # of detected failures: %d. Current failures (IP:count): %s:%d", j.window.Total(), ban.Told(id), n))
+		log.With("component", "failmanager").Debug(fmt.Sprintf("Total # of detected failures: %d. Current failures (IP:count): %s:%d", j.window.Total(), q.who(), n))
 	}
 	j.failuresChanged(id)
 	j.keepLines(id, q.failure.Lines)
 	j.keepGroups(q)
 	if q.failure.IP.IsValid() {
-		j.kept.setIP(id, q.failure.IP)
+		j.keepIP(id, q.failure.IP)
 	}
 	if !due {
 		return
 	}
 	if b, ok := j.covering(id); ok && (b.ID == id || !j.kept.ip(id).IsValid()) {
 		if !catchUp {
-			j.notice("%s already banned", ban.Told(b.ID))
+			j.notice("%s already banned", b.Told())
 			j.checkActions(b)
 		}
 		return
@@ -483,19 +485,21 @@ func (j *Jail) counted(q found) {
 	if !b.Permanent() && !b.End.After(now) {
 		return // it would be over by now
 	}
-	if why := j.why(id); why.Some() { // by now: ignorecommand takes its time
-		log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, ban.Told(id), why.Log()))
+	if why := j.whyBan(b); why.Some() { // by now: ignorecommand takes its time
+		log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, b.Told(), why.Log()))
 		return
 	}
-	if j.sshPeer(id) {
-		log.Info(fmt.Sprintf("[%s] Ignore %s by an open SSH session", j.Config.Name, ban.Told(id)))
+	if e := b.Element(); j.sshPeer(e) {
+		log.Info(fmt.Sprintf("[%s] Ignore %s by an open SSH session", j.Config.Name, ban.Told(e)))
 		return
 	}
 	j.enforce(b)
 	if grown {
 		j.increased(b)
 	}
-	j.aggregate(b.ID)
+	if !b.IP.IsValid() {
+		j.aggregate(b.ID)
+	}
 }
 
 // covering returns the ban in force that shuts id out.
@@ -514,7 +518,7 @@ func (j *Jail) enforce(b ban.Ban) {
 	j.enforced(change{ID: b.ID, IP: b.IP, Left: b.Left(j.deps.Clock.Now()), Replace: held})
 	j.banned(b)
 	j.remember(b.ID, past{count: b.Count, last: b.Start})
-	j.notice("Ban %s", ban.Told(b.ID))
+	j.notice("Ban %s", b.Told())
 	j.publish() // actions tell of it
 	j.actions.Ban(ticket)
 }

@@ -98,12 +98,10 @@ func (k *keptLines) setGroups(id ban.ID, groups map[string]string) {
 	k.weigh(one)
 }
 
-// setIP keeps the address that stood beside the ID; the first one.
+// setIP keeps the address that stood beside the ID.
 func (k *keptLines) setIP(id ban.ID, ip netip.Addr) {
 	one := k.touch(id)
-	if !one.ip.IsValid() {
-		one.ip = ban.AddressOf(ip)
-	}
+	one.ip = ban.AddressOf(ip)
 	k.weigh(one)
 }
 

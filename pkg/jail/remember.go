@@ -45,7 +45,7 @@ func (j *Jail) Remember(bans []ban.Ban) {
 func (j *Jail) takeLate(piece []ban.Ban) (taken int) {
 	now := j.deps.Clock.Now()
 	var changes []change
-	var restored []ban.ID
+	var restored []ban.Ban
 	for _, b := range piece {
 		if u := j.unheard; u != nil {
 			if _, ok := u.lifted[b.ID]; ok || u.all {
@@ -53,8 +53,8 @@ func (j *Jail) takeLate(piece []ban.Ban) (taken int) {
 				continue
 			}
 		}
-		if reason := j.ignored(b.ID); reason != "" && !b.Forced {
-			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: its ban is lifted", j.Config.Name, ban.Told(b.ID), reason))
+		if reason := j.whyBan(b).Text; reason != "" && !b.Forced {
+			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: its ban is lifted", j.Config.Name, b.Told(), reason))
 			j.lifted(b)
 			continue
 		}
@@ -74,13 +74,13 @@ func (j *Jail) takeLate(piece []ban.Ban) (taken int) {
 		changes = append(changes, change{ID: b.ID, IP: b.IP, Left: b.Left(now), Replace: held})
 		taken++
 		if !held {
-			restored = append(restored, b.ID)
+			restored = append(restored, b)
 		}
 	}
 	j.enforced(changes...)
-	for _, id := range restored { // only now: the kernel comes first
-		j.notice("Restore Ban %s", ban.Told(id))
-		if b, ok := j.bans.Get(id); ok {
+	for _, b := range restored { // only now: the kernel comes first
+		j.notice("Restore Ban %s", b.Told())
+		if b, ok := j.bans.Get(b.ID); ok {
 			j.actions.Ban(j.restoredTicket(b))
 		}
 	}

@@ -146,7 +146,7 @@ func (j *Jail) banByHand(id ban.ID, force bool, was *pastAnswer) (added bool, by
 // list, kernel, database and actions alike; it is no new one, and who reads the log for
 // bans is told of none.
 func (j *Jail) again(have ban.Ban, now time.Time, force bool) {
-	name := ban.Told(have.ID)
+	name := have.Told()
 	j.notice("%s already banned", name)
 	longer := have // it lasts from now on: else a restart would cut it to bantime
 	longer.Start, longer.End = now, time.Time{}
@@ -324,7 +324,7 @@ func (j *Jail) unban(id ban.ID) (found bool, also []ban.ID) {
 	}
 	j.lifted(b)
 	j.enforced(change{ID: id, IP: b.IP, Remove: true})
-	j.notice("Unban %s", ban.Told(id))
+	j.notice("Unban %s", b.Told())
 	j.actions.Unban(ban.Name(id))
 	return true, nil
 }
@@ -350,7 +350,7 @@ func (j *Jail) UnbanAll() (n int, err error) {
 		j.allLifted()
 		j.push()
 		for _, b := range all {
-			j.notice("Unban %s", ban.Told(b.ID))
+			j.notice("Unban %s", b.Told())
 		}
 		j.tellFlush(len(all))
 		return len(all), nil

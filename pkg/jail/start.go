@@ -140,7 +140,7 @@ func (p *Prepared) Start(before Carry) *Jail {
 func (j *Jail) tellOfBans(again bool) {
 	for _, b := range j.bans.All() {
 		if again {
-			j.notice("Restore Ban %s", ban.Told(b.ID))
+			j.notice("Restore Ban %s", b.Told())
 		}
 		if t := j.restoredTicket(b); t != nil {
 			t.Restored = true // whoever tells people of bans told them, or was not asked to
@@ -170,18 +170,18 @@ func (j *Jail) unenforce(kernel Firewall) {
 func (j *Jail) takeOver(state store.State, before Carry) {
 	now := j.deps.Clock.Now()
 	known := before.Bans
-	var restored, ended []ban.ID // ended: since bantime is shorter now
+	var restored, ended []ban.Ban // ended: since bantime is shorter now
 	if before.left == nil {
 		for _, b := range state.Bans {
 			known = append(known, b)
-			restored = append(restored, b.ID)
+			restored = append(restored, b)
 		}
 	}
 	changes := make([]change, 0, len(known))
-	restored = slices.DeleteFunc(restored, func(id ban.ID) bool { return j.ignored(id) != "" })
+	restored = slices.DeleteFunc(restored, func(b ban.Ban) bool { return j.whyBan(b).Some() })
 	for _, b := range known {
-		if reason := j.ignored(b.ID); reason != "" && !b.Forced {
-			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: its ban is lifted", j.Config.Name, ban.Told(b.ID), reason))
+		if reason := j.whyBan(b).Text; reason != "" && !b.Forced {
+			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: its ban is lifted", j.Config.Name, b.Told(), reason))
 			j.lifted(b)
 			changes = append(changes, change{ID: b.ID, IP: b.IP, Remove: true})
 			continue
@@ -199,7 +199,7 @@ func (j *Jail) takeOver(state store.State, before Carry) {
 			changes = append(changes, change{ID: b.ID, IP: b.IP, Left: b.Left(now), Replace: shorter})
 		case shorter: // the kernel would hold it for as long as bantime was
 			changes = append(changes, change{ID: b.ID, IP: b.IP, Remove: true})
-			ended = append(ended, b.ID)
+			ended = append(ended, b)
 		}
 	}
 	if before.left == nil && (j.deps.Store == nil || state.New) {
@@ -223,17 +223,17 @@ func (j *Jail) takeOver(state store.State, before Carry) {
 			if b.Permanent() != (e.Left == 0) {
 				changes = append(changes, change{ID: ban.Of(e.ID), Left: b.Left(now), Replace: true})
 			}
-			restored = append(restored, b.ID)
+			restored = append(restored, b)
 		}
 		changes = slices.DeleteFunc(changes, func(c change) bool { return inKernel[c.ID] && !c.Remove && !c.Replace })
 	}
 	j.enforced(changes...)
-	for _, id := range ended {
-		j.notice("Unban %s", ban.Told(id))
+	for _, b := range ended {
+		j.notice("Unban %s", b.Told())
 	}
-	for _, id := range restored { // only now: the kernel comes first
-		j.notice("Restore Ban %s", ban.Told(id))
-		if b, ok := j.bans.Get(id); ok {
+	for _, b := range restored { // only now: the kernel comes first
+		j.notice("Restore Ban %s", b.Told())
+		if b, ok := j.bans.Get(b.ID); ok {
 			j.actions.Ban(j.restoredTicket(b))
 		}
 	}

@@ -28,6 +28,17 @@ type found struct {
 	failure filter.Failure
 }
 
+// ban is the ban that it may lead to.
+func (q *found) ban() ban.Ban { return ban.Ban{ID: q.id, IP: ban.AddressOf(q.failure.IP)} }
+
+// who is whose failure it is, for the log.
+func (q *found) who() string {
+	if q.failure.IP.IsValid() {
+		return q.ban().Told()
+	}
+	return ban.Told(q.id)
+}
+
 // told is when it was, as it is said to people: what its line says, if it has one.
 func (q *found) told(c *clock.Clock) time.Time {
 	if q.failure.Time.IsZero() {
