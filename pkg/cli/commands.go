@@ -164,14 +164,38 @@ func printJail(w io.Writer, j jail.Status) {
 	if len(j.Bans) == 0 {
 		return
 	}
+	printBans(w, j.Bans)
+}
+
+// printBans lists bans. Only where some are of ids that are no addresses is there more than
+// one column of who that is.
+func printBans(w io.Writer, bans []jail.BanStatus) {
+	head := "IP"
+	beside := slices.ContainsFunc(bans, func(b jail.BanStatus) bool { return b.Address != "" })
+	if beside || slices.ContainsFunc(bans, func(b jail.BanStatus) bool { return b.Name }) {
+		head = "ID"
+	}
+	if beside {
+		head += "\tADDRESS"
+	}
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "  IP\tSINCE\tUNTIL")
-	for _, b := range j.Bans {
-		until := "for ever"
+	fmt.Fprintf(t, "  %s\tSINCE\tUNTIL\n", head)
+	for _, b := range bans {
+		who, until := plainly(b.IP), "for ever"
+		if beside {
+			switch {
+			case b.Address != "":
+				who += "\t" + b.Address
+			case b.Name:
+				who += "\t-"
+			default:
+				who += "\t" + b.IP
+			}
+		}
 		if b.End != nil {
 			until = b.End.Local().Format(timeLayout)
 		}
-		fmt.Fprintf(t, "  %s\t%s\t%s\n", plainly(b.IP), b.Start.Local().Format(timeLayout), until)
+		fmt.Fprintf(t, "  %s\t%s\t%s\n", who, b.Start.Local().Format(timeLayout), until)
 	}
 	t.Flush()
 }
