@@ -97,6 +97,7 @@ func filterLint(load *config.Options) *cobra.Command {
   unanchored-end    the address comes behind something like .*, and nothing says
                     that it is the last one
   movable-host      something like .* stands before and after the address
+  lone-id           an id (<F-ID>) without an address beside it may read as one
   no-literal        there is no text that every match holds
   ambiguous-time    a date that a client writes may be taken for the line's
 

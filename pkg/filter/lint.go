@@ -24,6 +24,7 @@ const (
 	RuleLiteral = "no-literal"
 	RuleTime    = "ambiguous-time"
 	RuleGreedy  = "partial-host"
+	RuleID      = "lone-id"
 )
 
 // String is the finding in a line.
@@ -63,8 +64,13 @@ func Lint(d Definition) ([]Finding, error) {
 			}
 		}
 	}
+	prefTold := false
 	for i := range f.fail.list {
 		x := &f.fail.list[i]
+		if e := lone(f.pref, x); e != nil && (e != f.pref || !prefTold) {
+			prefTold = prefTold || e == f.pref
+			add(e, RuleID, "what <F-ID> takes may read as an address: a client who can choose it (a user name) has that address banned; take the client's address with <ADDR> beside it, which is shut out then")
+		}
 		if text := Greedy(x.Text); text != "" {
 			add(x, RuleGreedy, "%s", text)
 		}

@@ -21,6 +21,17 @@ func TestLint(t *testing.T) {
 		{expr: `^\S+ <ADDR>$`, dates: []string{"{^LN-BEG}"}, want: []string{RuleLiteral}},
 		{expr: `^login failed from <ADDR>$`, want: []string{RuleTime}},
 		{prefix: `^.* client <ADDR>: <F-CONTENT>.+</F-CONTENT>$`, expr: `^denied`, dates: []string{"{^LN-BEG}"}, want: []string{RuleMoved}},
+		{expr: `^bad login "<F-ID>[^"]*</F-ID>"$`, dates: []string{"{^LN-BEG}"}, want: []string{RuleID}},
+		{expr: `^bad login <F-ID>\S+</F-ID> here$`, dates: []string{"{^LN-BEG}"}, want: []string{RuleID}},
+		{expr: `^bad login <F-ID/> here$`, dates: []string{"{^LN-BEG}"}, want: []string{RuleID}},
+		{expr: `^bad login (?P<fid>\S+) here$`, dates: []string{"{^LN-BEG}"}, want: []string{RuleID}},
+		{prefix: `^app <F-ID>\S+</F-ID>: <F-CONTENT>.+</F-CONTENT>$`, expr: `^denied$`, dates: []string{"{^LN-BEG}"}, want: []string{RuleID}},
+		{prefix: `^app <ADDR>: <F-CONTENT>.+</F-CONTENT>$`, expr: `^denied to <F-ID>\S+</F-ID>$`, dates: []string{"{^LN-BEG}"}},
+		{expr: `^bad login "<F-ID>[^"]*</F-ID>" from <ADDR>$`, dates: []string{"{^LN-BEG}"}},
+		{expr: `^bad login from <F-ID><ADDR></F-ID>$`, dates: []string{"{^LN-BEG}"}},
+		{expr: `^bad login from <F-ID>[\d.]+</F-ID>$`, dates: []string{"{^LN-BEG}"}},
+		{expr: `^bad login from <F-ID>(?:[0-9a-f:]+|\d{1,3}(?:\.\d{1,3}){3})</F-ID>$`, dates: []string{"{^LN-BEG}"}},
+		{expr: `^bad login of session <F-ID>\w+</F-ID>$`, dates: []string{"{^LN-BEG}"}}, // no address reads so
 		{prefix: `^<F-MLFID>\S+</F-MLFID> <F-CONTENT>.+</F-CONTENT>$`, expr: `^denied$`, dates: []string{"{^LN-BEG}"}},
 	} {
 		found, err := Lint(Definition{Prefregex: Expr{Text: c.prefix}, Failregex: []Expr{{Text: c.expr, File: "x.toml", Line: 3}}, DatePattern: c.dates})
