@@ -190,6 +190,9 @@ func verdict(e *filter.Explanation) string {
 		case x.Name:
 			return fmt.Sprintf("A failure of the host name %s, which is looked up (usedns).", x.ID)
 		default:
+			if e.Beside != "" {
+				return fmt.Sprintf("A failure of %s.\nHint: %s.", x.ID, filter.BesideText(x.ID, e.Beside))
+			}
 			return fmt.Sprintf("A failure of %s.", x.ID)
 		}
 	}

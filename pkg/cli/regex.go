@@ -43,6 +43,7 @@ type regexOptions struct {
 	invert       bool   // -o prints the lines that are none
 
 	warnedUndated bool
+	warnedBeside  bool // that an address may be a proxy's
 
 	allMatched, allMissed, allIgnored bool
 	noMissed, noIgnored               bool

@@ -87,6 +87,10 @@ func (t *tally) line(log *logInput, line []byte) error {
 	for _, i := range r.Ignores {
 		t.ignore[i].n++
 	}
+	if r.Beside != "" && len(r.Failures) > 0 && !t.o.warnedBeside {
+		t.o.warnedBeside = true
+		t.o.warn("%s", filter.BesideText(r.Failures[0].ID, r.Beside))
+	}
 	ignored := r.Ignored >= 0
 	found := 0
 	for i := range r.Failures {

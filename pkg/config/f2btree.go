@@ -297,6 +297,12 @@ func (l *loader) treeJail(f *fail2ban.Jail) *Jail {
 				j.Faults = append(j.Faults, err)
 			}
 		}
+		if err := wide("ignoreip", j.Ignore.Prefixes); err != nil {
+			if v := f.Where("ignoreip"); v.File != "" {
+				err = &Error{v.File, v.Line, err.Error()}
+			}
+			j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: %w", f.Name, err))
+		}
 	}
 	j.Ignore.Self = truth("ignoreself", true)
 	j.IgnoreCommand, _ = get("ignorecommand")

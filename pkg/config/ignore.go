@@ -2,11 +2,15 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"strings"
 
 	"bailiff/pkg/iplist"
 )
+
+// hostName is what a list of proxies can't have.
+const hostName = "host name"
 
 // MaxNames is how many host names an ignoreip may have: each is asked for once a minute.
 const MaxNames = iplist.MaxNames
@@ -47,7 +51,15 @@ func (g *IgnoreList) Add(s string) error {
 	if strings.ContainsAny(s, "/%:") { // what is wrong with it is known
 		return fmt.Errorf("ignoreip %w", err)
 	}
-	return fmt.Errorf("ignoreip %.80q is no address, network, range or host name", s)
+	return fmt.Errorf("ignoreip %.80q is no address, network, range or "+hostName, s)
+}
+
+// wide returns a warning of what is so wide that it switches banning off.
+func wide(what string, prefixes []netip.Prefix) error {
+	if text := iplist.Of(prefixes).Wide(); text != "" {
+		return fmt.Errorf("%s: %s", what, text)
+	}
+	return nil
 }
 
 // lineWith returns the number of the line, from one on, in which a text stands: in the

@@ -19,11 +19,15 @@ func parseProxies(list []string) (*filter.Proxies, error) {
 	var errs []error
 	for _, s := range words(list) {
 		if err := read.Add(s); err != nil {
-			errs = append(errs, errors.New(strings.Replace(err.Error(), "ignoreip", "proxy.trusted", 1)))
+			text := strings.Replace(err.Error(), "ignoreip", "proxy.trusted", 1)
+			if has, ok := strings.CutSuffix(text, ", network, range or "+hostName); ok {
+				text = has + ", network or range: want those, or file:PATH"
+			}
+			errs = append(errs, errors.New(text))
 		}
 	}
 	for _, name := range read.Names {
-		errs = append(errs, fmt.Errorf("proxy.trusted: %q is a name: want addresses, networks or file:PATH", name))
+		errs = append(errs, fmt.Errorf("proxy.trusted: %q is a name: want addresses, networks, ranges or file:PATH", name))
 	}
 	return &filter.Proxies{
 		Prefixes: read.Prefixes, Files: read.Files,
@@ -74,6 +78,12 @@ func (l *loader) proxies(r *resolver, j *Jail) *filter.Proxies {
 				}
 				j.Faults = append(j.Faults, fmt.Errorf("%w: left out, the others hold", err))
 			}
+			if err := wide("proxy.trusted", out.Prefixes); err != nil {
+				if at.doc != nil {
+					err = &Error{at.file, at.line("proxy.trusted"), err.Error()}
+				}
+				j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: %w", j.Name, err))
+			}
 			return out
 		}
 	}
@@ -87,5 +97,7 @@ func (j *Jail) warnProxies() {
 	}
 	if field := j.Filter.Settable(); field != "" {
 		j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: the address is taken from %s, which a client can write: where it isn't that of the connection, or is a list, it is not counted; to count it, name your proxies, [proxy] trusted = [\"ADDRESS\", …], or [] if there are none but the one that the service knows", j.Name, field))
+	} else if j.Filter.Forwards() {
+		j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: if a proxy stands before the service, it is the proxy that is banned, and all its users with it: then name it, [proxy] trusted = [\"ADDRESS\", …]; [] says that there is none", j.Name))
 	}
 }

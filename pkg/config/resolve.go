@@ -326,6 +326,12 @@ func (l *loader) ignore(r *resolver, j *Jail) {
 			}
 		}
 	}
+	if err := wide("ignoreip", j.Ignore.Prefixes); err != nil {
+		if list.at != nil && list.at.doc != nil {
+			err = &Error{list.at.file, list.at.line("ignoreip"), err.Error()}
+		}
+		j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: %w", j.Name, err))
+	}
 }
 
 func (l *loader) resolveFilter(r *resolver, j *Jail) {

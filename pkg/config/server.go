@@ -89,6 +89,9 @@ func (l *loader) main(file string, data []byte) error {
 		if err != nil {
 			l.complain(&Error{file, doc.line("proxy", "trusted"), err.Error() + ": left out, the others hold"})
 		}
+		if err := wide("proxy.trusted", proxies.Prefixes); err != nil {
+			l.cfg.Warnings = append(l.cfg.Warnings, &Error{file, doc.line("proxy", "trusted"), err.Error()})
+		}
 	}
 	if unclear {
 		for _, key := range serverKeys {

@@ -54,6 +54,9 @@ func CheckLists(cfg *config.Config) (problems, warnings []error) {
 			}
 			problems = append(problems, fmt.Errorf("jail %s: %s", c.Name, text))
 		}
+		for _, text := range view.Rules().Wide() {
+			warnings = append(warnings, fmt.Errorf("jail %s: %s", c.Name, text))
+		}
 		if len(c.List) > 0 {
 			p, w := checkList(c, view.Rules())
 			problems, warnings = append(problems, p...), append(warnings, w...)

@@ -217,7 +217,7 @@ func (f *Filter) jsonClient(out *Failure, in map[string]any, r *Result) bool {
 		return false
 	}
 	out.ID = name(out.Addr)
-	if f.json.Forwarded == "" || f.Trusted == nil {
+	if f.json.Forwarded == "" {
 		return true
 	}
 	// Who connected is the last of the fields: what stands before it, the service has from
@@ -231,6 +231,12 @@ func (f *Filter) jsonClient(out *Failure, in map[string]any, r *Result) bool {
 		}
 	}
 	text, _ := plain(in, f.json.Forwarded)
+	if f.Trusted == nil {
+		if out.Addr == peer { // else the service knows its proxies
+			r.beside(text)
+		}
+		return true
+	}
 	if f.Trusted(peer) && (text != "" || f.Trusted(out.Addr)) {
 		return f.client(out, peer, text, r)
 	}

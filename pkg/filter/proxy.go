@@ -2,6 +2,7 @@ package filter
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"strings"
 )
@@ -110,10 +111,24 @@ func (f *Filter) viaProxy(out *Failure, line *found, r *Result) bool {
 		return false
 	case line.chain.ok:
 		return f.client(out, netip.Prefix{}, line.chain.text, r)
+	case line.forwarded.ok && f.Trusted == nil:
+		r.beside(line.forwarded.text)
 	case line.forwarded.ok && f.Trusted != nil && out.Addr.IsValid() && f.Trusted(out.Addr):
 		return f.client(out, out.Addr, line.forwarded.text, r)
 	}
 	return true
+}
+
+// beside notes a header that names somebody.
+func (r *Result) beside(header string) {
+	if hops := header[strings.LastIndexByte(header, ',')+1:]; address(strings.Trim(hops, " \t\"")).IsValid() {
+		r.Beside = header
+	}
+}
+
+// BesideText says what to do about Beside, of a failure of an address.
+func BesideText(addr, header string) string {
+	return fmt.Sprintf(`a failure of %s came with X-Forwarded-For %q: if that is your proxy, it is banned, and with it all its users, until you name it: [proxy] trusted = [%q]; [] says that there is none`, addr, header[:min(len(header), 200)], addr)
 }
 
 // Settable says what of a filter a client can set who isn't behind a trusted proxy, and

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 )
@@ -71,6 +72,9 @@ func TestProxies(t *testing.T) {
 				if len(r.Withheld) > 0 {
 					got += "!"
 				}
+				if hint := c.regex == forwarded && c.trusted == nil; hint != (r.Beside != "") {
+					t.Errorf("%s, trusted %v, %s: hint %q, want one: %v", c.line, c.trusted, how, r.Beside, hint)
+				}
 				if got != c.want {
 					t.Errorf("%s, trusted %v, detail %d, %s: %q, want %q", c.line, c.trusted, detail, how, got, c.want)
 				}
@@ -97,6 +101,7 @@ func TestProxiesJSON(t *testing.T) {
 	traefik := &JSON{Host: []string{"host"}, Peer: "peer", Match: []JSONMatch{{Conditions: []Condition{{Field: "status", Values: []string{"401"}}}}}}
 	caddy := &JSON{Host: []string{"client", "remote"}, Forwarded: "h.XFF", Match: traefik.Match}
 	cdn, none := proxies("198.51.100.0/24"), &Proxies{}
+	hinted := 0
 	for _, c := range []struct {
 		json    *JSON
 		trusted *Proxies
@@ -131,6 +136,11 @@ func TestProxiesJSON(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := f.Match([]byte(`{"status":401,`+c.line+`}`), time.Now())
+		if hint := c.trusted == nil && strings.Contains(c.line, "XFF") && !strings.Contains(c.line, "client"); hint != (r.Beside != "") {
+			t.Errorf("%s, trusted %v: hint %q, want one: %v", c.line, c.trusted, r.Beside, hint)
+		} else if hint {
+			hinted++
+		}
 		got := ""
 		if len(r.Failures) > 0 {
 			got = r.Failures[0].ID
@@ -141,5 +151,8 @@ func TestProxiesJSON(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s, trusted %v: %q, want %q", c.line, c.trusted, got, c.want)
 		}
+	}
+	if hinted == 0 {
+		t.Error("no line asks who the proxies are")
 	}
 }

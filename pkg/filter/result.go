@@ -87,8 +87,11 @@ type Result struct {
 	// noted there, be it a failure or none.
 	Tied     bool
 	Withheld []Withheld // failures that are not told, since a client may have written whose they are
-	Ignored  int        // index of the ignoreregex that matched, or -1
-	Ignores  []int      // every match of an ignoreregex, with CheckAll
+	// Beside is what a header says beside the address of a failure, where no proxies are
+	// named: the address may be a proxy's. It is valid until the next Match.
+	Beside  string
+	Ignored int   // index of the ignoreregex that matched, or -1
+	Ignores []int // every match of an ignoreregex, with CheckAll
 	// Pref is the groups of the prefregex, nil if it did not match or there is none.
 	Pref      Groups
 	PrefOrder []string

@@ -222,6 +222,9 @@ func (g *Guard) readOnce(f *file, follow *iplist.Follow, asIs bool) {
 		g.renew()
 		return
 	}
+	if text := allowed.Set.Wide(); text != "" {
+		log.Warn(what + ": " + text)
+	}
 	before, was := f.names, f.set
 	f.set, f.names, f.others = allowed.Set, allowed.Names, allowed.Others
 	g.useNames(f.names)

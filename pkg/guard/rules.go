@@ -88,6 +88,19 @@ func (r *Rules) Why(id netip.Prefix) Reason {
 	return Reason{}
 }
 
+// Wide says of files which of their ranges are so wide that they switch banning off.
+func (r *Rules) Wide() (out []string) {
+	for _, f := range r.files {
+		if f.set == nil {
+			continue
+		}
+		if text := f.set.Wide(); text != "" {
+			out = append(out, f.of+" file:"+f.path+": "+text)
+		}
+	}
+	return out
+}
+
 // UnknownProxies returns a file of proxy.trusted of which no proxy is known, if there is one.
 func (r *Rules) UnknownProxies() string { return r.unsure }
 

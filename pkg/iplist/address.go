@@ -37,6 +37,22 @@ func (r Range) TooWide() bool {
 	return high >= 1<<(64-Shortest6)
 }
 
+// Wide says which of its ranges are so wide that to spare them switches banning off: they
+// have more than a /8 of IPv4, or than a /19 of what IPv6 has in use. "": none.
+func (s *Set) Wide() string {
+	inUse, special := netip.MustParsePrefix("2000::/3"), netip.MustParsePrefix("224.0.0.0/3")
+	var list []string
+	for _, r := range s.Ranges() {
+		if len(list) < 4 && r.TooWide() && (r.First.Is4() && !special.Contains(r.First) || r.Overlaps(inUse)) {
+			list = append(list, r.String())
+		}
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s: wider than a /%d (IPv6: /%d): nobody in it is ever banned", strings.Join(list, ", "), Shortest4, Shortest6)
+}
+
 // Parse reads an address, or a network: 192.0.2.7, 192.0.2.0/24,
 // 192.0.2.0/255.255.255.0, 2001:db8::/32, 2001:db8::/ffff:ffff::. An IPv6 address may
 // stand in brackets. IPv4 that is written as IPv6 (::ffff:192.0.2.0/120) is IPv4. What

@@ -385,6 +385,9 @@ func (j *Jail) line(r *filter.Result, b *batchTimes, i int) {
 	if len(r.Withheld) > 0 {
 		j.tellWithheld(r.Withheld)
 	}
+	if r.Beside != "" {
+		j.tellBeside(r)
+	}
 	for _, f := range r.Failures {
 		f.Time = j.byThisClock(f.Time)
 		age, is := j.lineAge(b, i, f.Time)

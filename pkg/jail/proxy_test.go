@@ -117,3 +117,21 @@ func TestUnknownProxies(t *testing.T) {
 		l.want("+192.0.2.8/32 1h0m0s")
 	}
 }
+
+// TestProxyHint: where no proxy is named and a header names somebody beside the address that
+// is counted, it is said once what to set.
+func TestProxyHint(t *testing.T) {
+	l := start(t, func(c *config.Jail, _ *lab) {
+		c.Filter.Head = filter.HeadEither
+		c.Filter.Failregex = []filter.Expr{{Text: `^ Login failure <ADDR>\(<F-FORWARDED>.*</F-FORWARDED>\)$`}}
+	})
+	l.say("%s Login failure 192.0.2.9()", "%s Login failure 192.0.2.9(-)")
+	line := "%s Login failure 198.51.100.1(192.0.2.7)"
+	l.say(line, line, line, line, line)
+	l.want("+198.51.100.1/32 1h0m0s")
+	hint := `[proxy] trusted = ["198.51.100.1"]`
+	l.logged(hint)
+	if n := l.says("[proxy] trusted"); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+}

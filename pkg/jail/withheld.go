@@ -17,6 +17,17 @@ type withheld struct {
 	last time.Time // when it was told, by the steady time
 	// unknown is where proxies are named that are not known, if that was told.
 	unknown string
+	// beside is whether it was said that a failure may be of a proxy.
+	beside bool
+}
+
+// tellBeside tells once that who is counted may be a proxy.
+func (j *Jail) tellBeside(r *filter.Result) {
+	if j.withheld.beside || len(r.Failures) == 0 {
+		return
+	}
+	j.withheld.beside = true
+	j.log.Warn(fmt.Sprintf("[%s] %s", j.Config.Name, filter.BesideText(r.Failures[0].ID, r.Beside)))
 }
 
 // tellWithheld tells of failures that are not counted, summed up.
