@@ -223,3 +223,31 @@ func TestBesideReloaded(t *testing.T) {
 		t.Errorf("%+v", s.Bans)
 	}
 }
+
+// TestBesideBanned: who calls himself like an address that is banned is shut out; and an
+// address isn't told to be banned since somebody calls himself so.
+func TestBesideBanned(t *testing.T) {
+	l := users(t, nil)
+	if added, err := l.jail.Ban(idOf("203.0.113.9"), false); !added || err != nil {
+		t.Error(added, err)
+	}
+	l.want("+203.0.113.9/32 1h0m0s")
+	l.thrice("%s user 203.0.113.9 from 192.0.2.97")
+	l.logged("NOTICE  [test] Ban 192.0.2.97\n")
+	l.want("+192.0.2.97/32 1h0m0s")
+	l.thrice("%s user 203.0.113.10 from 192.0.2.98")
+	l.want("+192.0.2.98/32 1h0m0s")
+	if added, err := l.jail.Ban(idOf("203.0.113.10"), false); added || err == nil ||
+		!strings.Contains(err.Error(), `"203.0.113.10" is banned as an id, for which 192.0.2.98 is shut out`) {
+		t.Error(added, err)
+	}
+	l.want("")
+	if found, err := l.jail.Unban(idOf("203.0.113.10")); !found || err != nil {
+		t.Error(found, err)
+	}
+	l.want("-192.0.2.98/32")
+	if added, err := l.jail.Ban(idOf("203.0.113.10"), false); !added || err != nil {
+		t.Error(added, err)
+	}
+	l.want("+203.0.113.10/32 1h0m0s")
+}

@@ -416,6 +416,9 @@ func (j *Jail) failure(f filter.Failure, catchUp bool) {
 		return
 	}
 	q.id = id
+	if b, ok := j.bans.Get(id); ok && !id.IsName() && q.failure.IP.IsValid() && !b.IsBeside() {
+		q.id, q.failure.IP = single(q.failure.IP), netip.Addr{} // that address is banned, and not who calls himself so
+	}
 	j.consider(q)
 }
 

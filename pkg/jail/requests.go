@@ -109,6 +109,10 @@ func (j *Jail) banByHand(id ban.ID, force bool, was *pastAnswer) (added bool, by
 	}
 	now := j.deps.Clock.Now()
 	if have, ok := j.bans.Get(id); ok {
+		if have.IsBeside() && !id.IsName() { // to say that it is banned would be untrue
+			return false, by, fmt.Errorf("jail %s: %s is banned as an id, for which %s is shut out, and not as an address: to ban the address, bailiff unban %s --jail %s first",
+				j.Config.Name, have.Told(), have.IP.Addr(), ban.Name(id), j.Config.Name)
+		}
 		j.again(have, now, force)
 		return false, by, nil
 	}
