@@ -72,7 +72,7 @@ func Fail2banCommands(t *fail2ban.Tree, only string) [][]any {
 var jailIgnored = []string{
 	"action", "filter", "enabled", "usedns", "prefregex", "ignoreregex", "failregex", "maxlines", "datepattern", "journalmatch", "logtype", "mode",
 	"skip_if_nologs", "systemd_if_nologs",
-	"ban.prefix4", "ban.prefix6", "ban.aggregate", "ignoressh",
+	"ban.prefix4", "ban.prefix6", "ban.aggregate", "ignoressh", "transport",
 }
 
 func jailCommands(j *fail2ban.Jail) [][]any {

@@ -63,7 +63,7 @@ var jailOptions = []string{
 	"ignorecommand", "ignoreself", "ignoreip", "ignorecache", "filter", "logtimezone", "logencoding", "logpath", "skip_if_nologs", "systemd_if_nologs", "action",
 	"usedns", "prefregex", "ignoreregex", "failregex", "maxlines", "datepattern", "journalmatch", "logtype", "mode",
 	// Not fail2ban's, which reads over them.
-	"ban.prefix4", "ban.prefix6", "ban.aggregate", "ignoressh",
+	"ban.prefix4", "ban.prefix6", "ban.aggregate", "ignoressh", "transport",
 }
 
 var jailDefaults = map[string]string{"enabled": "false", "backend": "auto", "filter": "", "action": ""}
