@@ -43,7 +43,8 @@ type regexOptions struct {
 	invert       bool   // -o prints the lines that are none
 
 	warnedUndated bool
-	warnedBeside  bool // that an address may be a proxy's
+	hints         io.Writer // nil: for fail2ban-regex there are none
+	warnedBeside  bool      // that an address may be a proxy's
 
 	allMatched, allMissed, allIgnored bool
 	noMissed, noIgnored               bool
@@ -88,7 +89,7 @@ the name of a group (user, host, ip4, …), or a text with tags, as '<ip> <F-USE
 		Args: args(2, 3),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.stdin, o.out = c.InOrStdin(), c.OutOrStdout()
-			o.progress = newProgress(c.ErrOrStderr())
+			o.progress, o.hints = newProgress(c.ErrOrStderr()), c.ErrOrStderr()
 			var err error
 			if o.location, o.now, err = clockFlags(zone, now); err != nil {
 				return err

@@ -87,9 +87,9 @@ func (t *tally) line(log *logInput, line []byte) error {
 	for _, i := range r.Ignores {
 		t.ignore[i].n++
 	}
-	if r.Beside != "" && len(r.Failures) > 0 && !t.o.warnedBeside {
+	if r.Beside != "" && len(r.Failures) > 0 && t.o.hints != nil && !t.o.warnedBeside {
 		t.o.warnedBeside = true
-		t.o.warn("%s", filter.BesideText(r.Failures[0].ID, r.Beside))
+		fmt.Fprintf(t.o.hints, "bailiff: warning: %s\n", filter.BesideText(r.Failures[0].ID, r.Beside))
 	}
 	ignored := r.Ignored >= 0
 	found := 0
