@@ -1,6 +1,7 @@
 package control
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -60,11 +61,13 @@ func named(f *os.File, path string) bool {
 	return err == nil && os.SameFile(was, is)
 }
 
-// answered reports whether somebody takes connections at a socket.
+// answered reports whether somebody takes connections at a socket, or would: EAGAIN says
+// that so many wait for one that hangs that there is no room for more.
 func answered(path string) bool {
 	c, err := net.DialTimeout("unix", path, time.Second)
 	if err != nil {
-		return false
+		var late net.Error // EAGAIN is such a one, too
+		return errors.As(err, &late) && late.Timeout()
 	}
 	c.Close()
 	return true
