@@ -485,20 +485,38 @@ func (o *clientOptions) ours() (dir string, ours bool) {
 // hangs; fail2ban's may take its time for a reload with many bans.
 const answerMost = 2 * time.Minute
 
+// pingTime reads how long ping waits for an answer, in seconds, with Python's words for
+// what is none. With 0, the answer has to be there at once.
+func pingTime(text string) (time.Duration, error) {
+	s, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	switch {
+	case err != nil && !errors.Is(err, strconv.ErrRange) || strings.ContainsAny(text, "xXpP_"):
+		return 0, fmt.Errorf("could not convert string to float: %s", control.ReprString(text))
+	case s != s:
+		return 0, errors.New("Invalid value NaN (not a number)")
+	case s < 0:
+		return 0, errors.New("Timeout value out of range")
+	}
+	return time.Duration(min(max(s*float64(time.Second), 1), float64(answerMost))), nil
+}
+
 // send sends a command and prints the answer.
 func (o *clientOptions) send(args []any, show bool) bool {
+	limit := answerMost
+	if args[0] == "ping" && len(args) > 1 {
+		given, err := pingTime(fmt.Sprint(args[1]))
+		if err != nil {
+			o.complain("%v", err)
+			return false
+		}
+		limit, args = given, args[:1]
+	}
 	c, err := control.DialFail2ban(o.socket, o.wait())
 	if err != nil {
 		o.unreachable(err, args[0] == "ping")
 		return false
 	}
 	defer c.Close()
-	limit := answerMost
-	if words := args; words[0] == "ping" && len(words) == 2 {
-		if s, err := strconv.ParseFloat(fmt.Sprint(words[1]), 64); err == nil && s > 0 {
-			limit, args = max(time.Duration(s*float64(time.Second)), time.Nanosecond), words[:1]
-		}
-	}
 	v, err := c.Do(args, limit)
 	var e *control.Exception
 	switch {
