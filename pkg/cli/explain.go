@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -57,7 +56,7 @@ is a failure, 1 if it is not.`,
 			lines := strings.Split(strings.TrimRight(args[0], "\r\n"), "\n")
 			e, form := explainLast(f, transport.New(def.Around()), lines, o.clock())
 			if form != "" && !asJSON {
-				fmt.Fprintf(o.out, "Around    %s, which is taken off\n", form)
+				fmt.Fprintf(o.out, "Around    %s\n", form)
 			}
 			if asJSON {
 				err = printJSON(o.out, explanationJSON(&e))
@@ -83,26 +82,39 @@ is a failure, 1 if it is not.`,
 	return c
 }
 
-// explainLast explains the last of some lines as the daemon sees it, and tells in what
-// form it stood there.
+// explainLast explains the last of some lines as the daemon sees it, and tells what
+// stood around it.
 func explainLast(f *filter.Filter, around *transport.Log, lines []string, now time.Time) (e filter.Explanation, form string) {
 	last := ""
 	var frame transport.Frame
-	some := false
+	some, whole, coloured := false, false, false
 	for _, l := range lines {
+		before := around.Coloured()
 		text, fr, ok := around.One([]byte(l))
-		if !ok {
+		if whole = ok; !ok {
 			continue
 		}
+		coloured = around.Coloured() > before
 		if some {
 			f.MatchFramed([]byte(last), frame, now)
 		}
 		last, frame, some = string(text), fr, true
 	}
-	if !some { // a part, and no more
-		last, frame = lines[len(lines)-1], transport.Frame{}
-	} else if last != lines[len(lines)-1] || frame.Head > 0 {
-		form = cmp.Or(around.Form(), transport.Syslog)
+	given := lines[len(lines)-1]
+	switch {
+	case !whole:
+		last, frame = given, transport.Frame{}
+		form = around.Form() + ": the beginning of a line whose rest is missing: give both, with a newline between them"
+	case last != given || frame.Head > 0:
+		form = around.Form()
+		if form == "" && (!coloured || frame.Head > 0 || given[0] == '<' && !strings.HasPrefix(last, "<")) {
+			form = transport.Syslog
+		}
+		if coloured {
+			form = strings.TrimPrefix(form+", colours of a terminal: taken off", ", ")
+		} else {
+			form += ", which is taken off"
+		}
 	}
 	return f.ExplainFramed([]byte(last), frame, now), form
 }

@@ -487,26 +487,26 @@ const answerMost = 2 * time.Minute
 
 // pingTime reads how long ping waits for an answer, in seconds, with Python's words for
 // what is none. With 0, the answer has to be there at once.
-func pingTime(text string) (time.Duration, error) {
+func pingTime(text string) (limit time.Duration, wrong string) {
 	s, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
 	switch {
 	case err != nil && !errors.Is(err, strconv.ErrRange) || strings.ContainsAny(text, "xXpP_"):
-		return 0, fmt.Errorf("could not convert string to float: %s", control.ReprString(text))
+		return 0, "could not convert string to float: " + control.ReprString(text)
 	case s != s:
-		return 0, errors.New("Invalid value NaN (not a number)")
+		return 0, "Invalid value NaN (not a number)"
 	case s < 0:
-		return 0, errors.New("Timeout value out of range")
+		return 0, "Timeout value out of range"
 	}
-	return time.Duration(min(max(s*float64(time.Second), 1), float64(answerMost))), nil
+	return time.Duration(min(max(s*float64(time.Second), 1), float64(answerMost))), ""
 }
 
 // send sends a command and prints the answer.
 func (o *clientOptions) send(args []any, show bool) bool {
 	limit := answerMost
 	if args[0] == "ping" && len(args) > 1 {
-		given, err := pingTime(fmt.Sprint(args[1]))
-		if err != nil {
-			o.complain("%v", err)
+		given, wrong := pingTime(fmt.Sprint(args[1]))
+		if wrong != "" {
+			o.complain("%s", wrong)
 			return false
 		}
 		limit, args = given, args[:1]

@@ -117,6 +117,8 @@ func ISO(t time.Time) string {
 type Log struct {
 	opt   Options
 	begun bool // lines were seen
+	// coloured is how many lines had sequences of terminals in them.
+	coloured int
 	outer string
 	heads bool
 	never mark // what is not taken for a wrapper any more
@@ -226,6 +228,14 @@ func (l *Log) Lines(read [][]byte) (lines [][]byte, frames []Frame, done int) {
 
 // waiting reports whether some line's rest has not come.
 func (l *Log) waiting() bool { return l.parts[0].waits || l.parts[1].waits }
+
+// Coloured is out of how many lines colours were taken.
+func (l *Log) Coloured() int {
+	if l == nil {
+		return 0
+	}
+	return l.coloured
+}
 
 // One is Lines for one line; not ok if it is a part, and its rest is to come.
 func (l *Log) One(line []byte) (text []byte, frame Frame, ok bool) {
@@ -424,7 +434,10 @@ func (l *Log) record(line []byte) (record, bool) {
 // within takes off what stands around a line within a runtime's wrapper.
 func (l *Log) within(line []byte, frame Frame) ([]byte, Frame, bool) {
 	if l.opt.Colours {
-		line = withoutColours(line)
+		was := len(line)
+		if line = withoutColours(line); len(line) != was {
+			l.coloured++
+		}
 	}
 	auto := l.opt.auto()
 	if !auto && !l.opt.named(Syslog) || len(line) == 0 {
