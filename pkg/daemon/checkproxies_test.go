@@ -18,6 +18,7 @@ func TestCheckProxies(t *testing.T) {
 		"# none\n":                    "it names no proxy",
 		"proxy\n":                     `proxies:1: "proxy" is no address, network or range`,
 		"198.51.100.1\n":              "",
+		"0.0.0.0/0\n":                 "",
 		"198.51.100.1\n192.0.2.300\n": "left out",
 	} {
 		dir := t.TempDir()
@@ -34,7 +35,11 @@ func TestCheckProxies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		problems, _ := CheckLists(cfg)
+		problems, warnings := CheckLists(cfg)
+		wide := strings.HasPrefix(text, "0.0.0.0/0")
+		if text := fmt.Sprint(warnings); strings.Contains(text, "proxy.trusted file:"+file+": 0.0.0.0/0: wider than a /8") != wide {
+			t.Errorf("wide %v: warnings %s", wide, text)
+		}
 		got := fmt.Sprint(problems)
 		if want == "" && len(problems) > 0 || !strings.Contains(got, want) || strings.Contains(got, "ignoreip") || strings.Contains(got, "jail ") {
 			t.Errorf("%q: %s, want %q", text, got, want)

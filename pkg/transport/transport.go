@@ -119,9 +119,9 @@ type Log struct {
 	begun bool // lines were seen
 	// coloured is how many lines had sequences of terminals in them.
 	coloured int
-	outer string
-	heads bool
-	never mark // what is not taken for a wrapper any more
+	outer    string
+	heads    bool
+	never    mark // what is not taken for a wrapper any more
 
 	parts [2]part // of standard output and error
 	line  int     // counts lines
