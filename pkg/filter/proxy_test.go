@@ -156,3 +156,28 @@ func TestProxiesJSON(t *testing.T) {
 		t.Error("no line asks who the proxies are")
 	}
 }
+
+// TestUnreadProxies: where proxies were named and none could be read, nothing counts that
+// could be theirs.
+func TestUnreadProxies(t *testing.T) {
+	for _, c := range []struct {
+		def  Definition
+		line string
+		want bool // it counts
+	}{
+		{Definition{Failregex: []Expr{{Text: `^ from <ADDR>\(<F-FORWARDED>.*</F-FORWARDED>\)$`}}}, "2026-01-31T12:00:00Z from 198.51.100.4()", false},
+		{Definition{Failregex: []Expr{{Text: `^ from '<F-CHAIN>(?:.*, )?<ADDR></F-CHAIN>'$`}}}, "2026-01-31T12:00:00Z from '192.0.2.7'", false},
+		{Definition{JSON: &JSON{Host: []string{"remote"}, Forwarded: "xff", Match: []JSONMatch{{Conditions: []Condition{{Field: "status", Values: []string{"401"}}}}}}}, `{"status":401,"remote":"198.51.100.4"}`, false},
+		{Definition{Failregex: []Expr{{Text: `^ from <ADDR>$`}}}, "2026-01-31T12:00:00Z from 192.0.2.7", true}, // no proxy is in it
+	} {
+		c.def.Name, c.def.DatePattern, c.def.Head, c.def.Proxies = "x", []string{"{^LN-BEG}"}, HeadEither, &Proxies{Unknown: true}
+		f, err := Compile(c.def, time.UTC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := f.Match([]byte(c.line), time.Now())
+		if counts := len(r.Failures) > 0; counts != c.want || counts == (len(r.Withheld) > 0) {
+			t.Errorf("%s: %d failures, withheld %v", c.line, len(r.Failures), r.Withheld)
+		}
+	}
+}
