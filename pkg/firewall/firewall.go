@@ -144,7 +144,13 @@ func (f *filling) add(left time.Duration, now time.Time) {
 }
 
 // over reports whether all of it has ended by itself.
-func (f *filling) over(now time.Time) bool { return !f.until.IsZero() && !now.Before(f.until) }
+func (f *filling) over(now time.Time) bool {
+	return !f.until.IsZero() && !now.Add(endSlack).Before(f.until)
+}
+
+// endSlack is by how much the kernel may be earlier with an element's end than we: it
+// counts in ticks of its own, from when it takes it.
+const endSlack = time.Second
 
 const (
 	setAddr4 = iota
