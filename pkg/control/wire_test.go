@@ -230,7 +230,7 @@ func TestWireCrowd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if v, err := c.Do([]any{"ping"}, 25*time.Second); fmt.Sprint(v) != "[ping]" {
+		if v, err := c.Do([]any{"ping"}, 90*time.Second); fmt.Sprint(v) != "[ping]" {
 			t.Errorf("beside the crowd: %v %v", v, err)
 		}
 		c.Close()
