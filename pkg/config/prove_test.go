@@ -34,7 +34,8 @@ func TestProved(t *testing.T) {
 	samples, filters := 0, 0
 	for _, name := range sortedKeys(cfg.Filters) {
 		f := cfg.Filters[name]
-		if !f.Stock || !only.MatchString(name) {
+		// The race detector makes a proof ten times as dear, and few of them show what meets.
+		if !f.Stock || !only.MatchString(name) || raced && !strings.HasPrefix(name, "s") {
 			continue
 		}
 		filters++
