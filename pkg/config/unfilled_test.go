@@ -75,6 +75,7 @@ func TestMisspelt(t *testing.T) {
 		`nftables[blocktype="reject with icmpx type no-rout"]`: `blocktype: nft knows no way to reject called "icmpx type no-rout"`,
 		`nftables[chain_hook=inptu]`:                           "chain_hook: nft knows no inptu: did you mean input?",
 		`nftables[blocktype="jump elsewhere"]`:                 "",
+
 		`nftables[chain_hook=prerouting, chain_type=nat, blocktype="dnat to 192.0.2.1"]`: "",
 		`iptables-multiport[port=1, blocktype=drop]`:                                     "blocktype: iptables knows no drop: did you mean DROP?",
 		`iptables-multiport[port=1, blocktype=REJCT]`:                                    "blocktype: iptables knows no REJCT: did you mean REJECT?",

@@ -7,83 +7,31 @@ var ftpWays = []Way{
 
 const ftpSuccess = `python3 /zoo/ftp.py alice right`
 
+// vsftpd is an animal whose service is vsftpd, with some more lines of its configuration.
+func vsftpd(a Animal, more string) Animal {
+	a.Root, a.Packages, a.Port, a.Success, a.Ways = "vsftpd", []string{"vsftpd"}, 21, ftpSuccess, ftpWays
+	a.Setup = quickPAM + `cat >/etc/vsftpd.conf <<X
+listen=YES
+local_enable=YES
+anonymous_enable=NO
+` + more + `secure_chroot_dir=/var/run/vsftpd/empty
+pam_service_name=vsftpd
+delay_failed_login=0
+isolate=NO
+seccomp_sandbox=NO
+background=YES
+X
+mkdir -p /var/run/vsftpd/empty
+sed -i '/pam_shells/d' /etc/pam.d/vsftpd
+`
+	a.Start = syslog + `vsftpd`
+	return a
+}
+
 var (
-	_ = add(Animal{
-		Name:     "vsftpd",
-		Root:     "vsftpd",
-		Packages: []string{"vsftpd"},
-		Setup: quickPAM + `cat >/etc/vsftpd.conf <<X
-listen=YES
-local_enable=YES
-anonymous_enable=NO
-dual_log_enable=YES
-log_ftp_protocol=NO
-secure_chroot_dir=/var/run/vsftpd/empty
-pam_service_name=vsftpd
-delay_failed_login=0
-isolate=NO
-seccomp_sandbox=NO
-background=YES
-X
-mkdir -p /var/run/vsftpd/empty
-sed -i '/pam_shells/d' /etc/pam.d/vsftpd
-`,
-		Start:   syslog + `vsftpd`,
-		Port:    21,
-		Log:     "/var/log/vsftpd.log",
-		Success: ftpSuccess,
-		Ways:    ftpWays,
-	})
-	_ = add(Animal{
-		Name:     "vsftpd-pam",
-		Filter:   "vsftpd",
-		Root:     "vsftpd",
-		Packages: []string{"vsftpd"},
-		Setup: quickPAM + `cat >/etc/vsftpd.conf <<X
-listen=YES
-local_enable=YES
-anonymous_enable=NO
-secure_chroot_dir=/var/run/vsftpd/empty
-pam_service_name=vsftpd
-delay_failed_login=0
-isolate=NO
-seccomp_sandbox=NO
-background=YES
-X
-mkdir -p /var/run/vsftpd/empty
-sed -i '/pam_shells/d' /etc/pam.d/vsftpd
-`,
-		Start:   syslog + `vsftpd`,
-		Port:    21,
-		Log:     "/var/log/auth.log",
-		Success: ftpSuccess,
-		Ways:    ftpWays,
-	})
-	_ = add(Animal{
-		Name:     "pam",
-		Root:     "vsftpd",
-		Fail2ban: "pam-generic",
-		Packages: []string{"vsftpd"},
-		Setup: quickPAM + `cat >/etc/vsftpd.conf <<X
-listen=YES
-local_enable=YES
-anonymous_enable=NO
-secure_chroot_dir=/var/run/vsftpd/empty
-pam_service_name=vsftpd
-delay_failed_login=0
-isolate=NO
-seccomp_sandbox=NO
-background=YES
-X
-mkdir -p /var/run/vsftpd/empty
-sed -i '/pam_shells/d' /etc/pam.d/vsftpd
-`,
-		Start:   syslog + `vsftpd`,
-		Port:    21,
-		Log:     "/var/log/auth.log",
-		Success: ftpSuccess,
-		Ways:    ftpWays,
-	})
+	_ = add(vsftpd(Animal{Name: "vsftpd", Log: "/var/log/vsftpd.log"}, "dual_log_enable=YES\nlog_ftp_protocol=NO\n"))
+	_ = add(vsftpd(Animal{Name: "vsftpd-pam", Filter: "vsftpd", Log: "/var/log/auth.log"}, ""))
+	_ = add(vsftpd(Animal{Name: "pam", Fail2ban: "pam-generic", Log: "/var/log/auth.log"}, ""))
 	_ = add(Animal{
 		Name:     "proftpd",
 		Root:     "proftpd",

@@ -22,6 +22,17 @@ echo hello | tee /srv/www/index.html /srv/www/private/index.html >/srv/www/slow/
 
 const get = `curl -sS -o /dev/null -w '%{http_code}\n' `
 
+// nginx is an animal whose service is nginx, as nginxSetup has it.
+func nginx(a Animal) Animal {
+	a.Packages, a.Setup, a.Start, a.Port, a.Success = []string{"nginx"}, nginxSetup, `nginx`, 80, `curl -sSf http://$SERVER/`
+	return a
+}
+
+var nginxBots = []Way{
+	{What: "what bots look for", Script: get + `http://$SERVER/phpmyadmin/index.php http://$SERVER/wp-login.php http://$SERVER/.env`, Counts: 3},
+	{What: "what people mistype", Script: get + `http://$SERVER/favicon.ico`, Uncounted: true},
+}
+
 var (
 	_ = add(Animal{
 		Name:     "nginx-http-auth",
@@ -37,75 +48,44 @@ var (
 			{What: "unknown user", Script: get + `-u nobody-here:wrong http://$SERVER/private/`, Times: 2},
 		},
 	})
-	_ = add(Animal{
-		Name:     "nginx-limit-req",
-		Quick:    true,
-		Packages: []string{"nginx"},
-		Setup:    nginxSetup,
-		Start:    `nginx`,
-		Port:     80,
-		Log:      "/var/log/nginx/error.log",
-		Success:  `curl -sSf http://$SERVER/`,
+	_ = add(nginx(Animal{
+		Name:  "nginx-limit-req",
+		Quick: true,
+		Log:   "/var/log/nginx/error.log",
 		Ways: []Way{
 			{What: "the first is let through", Script: get + `http://$SERVER/slow/`, Uncounted: true},
 			{What: "too many requests", Script: get + `http://$SERVER/slow/`, Times: 3},
 		},
-	})
-	_ = add(Animal{
-		Name:     "nginx-botsearch",
-		Quick:    true,
-		Packages: []string{"nginx"},
-		Setup:    nginxSetup,
-		Start:    `nginx`,
-		Port:     80,
-		Log:      "/var/log/nginx/access.log",
-		Success:  `curl -sSf http://$SERVER/`,
-		Ways: []Way{
-			{What: "what bots look for", Script: get + `http://$SERVER/phpmyadmin/index.php http://$SERVER/wp-login.php http://$SERVER/.env`, Counts: 3},
-			{What: "what people mistype", Script: get + `http://$SERVER/favicon.ico`, Uncounted: true},
-		},
-	})
-	_ = add(Animal{
-		Name:     "nginx-botsearch-error",
-		Filter:   "nginx-botsearch",
-		Packages: []string{"nginx"},
-		Setup:    nginxSetup,
-		Start:    `nginx`,
-		Port:     80,
-		Log:      "/var/log/nginx/error.log",
-		Success:  `curl -sSf http://$SERVER/`,
-		Ways: []Way{
-			{What: "what bots look for", Script: get + `http://$SERVER/phpmyadmin/index.php http://$SERVER/wp-login.php http://$SERVER/.env`, Counts: 3},
-			{What: "what people mistype", Script: get + `http://$SERVER/favicon.ico`, Uncounted: true},
-		},
-	})
-	_ = add(Animal{
-		Name:     "nginx-bad-request",
-		Quick:    true,
-		Packages: []string{"nginx"},
-		Setup:    nginxSetup,
-		Start:    `nginx`,
-		Port:     80,
-		Log:      "/var/log/nginx/access.log",
-		Success:  `curl -sSf http://$SERVER/`,
+	}))
+	_ = add(nginx(Animal{
+		Name:  "nginx-botsearch",
+		Quick: true,
+		Log:   "/var/log/nginx/access.log",
+		Ways:  nginxBots,
+	}))
+	_ = add(nginx(Animal{
+		Name:   "nginx-botsearch-error",
+		Filter: "nginx-botsearch",
+		Log:    "/var/log/nginx/error.log",
+		Ways:   nginxBots,
+	}))
+	_ = add(nginx(Animal{
+		Name:  "nginx-bad-request",
+		Quick: true,
+		Log:   "/var/log/nginx/access.log",
 		Ways: []Way{
 			{What: "TLS to a port without", Script: `curl -sk https://$SERVER:80/`},
 			{What: "no HTTP at all", Script: `printf 'EHLO x\r\n\r\n' | nc -w 5 $SERVER 80`, Times: 2},
 			{What: "a request without a host", Script: `printf 'GET / HTTP/1.1\r\n\r\n' | nc -w 5 $SERVER 80`},
 		},
-	})
-	_ = add(Animal{
-		Name:     "nginx-forbidden",
-		Quick:    true,
-		Packages: []string{"nginx"},
-		Setup:    nginxSetup,
-		Start:    `nginx`,
-		Port:     80,
-		Log:      "/var/log/nginx/error.log",
-		Success:  `curl -sSf http://$SERVER/`,
+	}))
+	_ = add(nginx(Animal{
+		Name:  "nginx-forbidden",
+		Quick: true,
+		Log:   "/var/log/nginx/error.log",
 		Ways: []Way{
 			{What: "forbidden by rule", Script: get + `http://$SERVER/secret/x`, Times: 2},
 			{What: "a directory without index", Script: get + `http://$SERVER/empty/`},
 		},
-	})
+	}))
 )

@@ -6,6 +6,12 @@ mariadbd --user=mysql --bind-address=127.0.0.1 &
 for i in $(seq 300); do mariadb-admin ping >/dev/null 2>&1 && break; sleep 0.1; done
 `
 
+// tryWays are those of services that /tmp/try logs in to.
+var tryWays = []Way{
+	{What: "wrong password", Script: `sh /tmp/try alice wrong`, Times: 2},
+	{What: "unknown user", Script: `sh /tmp/try nobody-here wrong`},
+}
+
 var (
 	_ = add(Animal{
 		Name:     "wordpress",
@@ -50,10 +56,7 @@ touch /tmp/ready
 		Port:    80,
 		Log:     "/var/log/auth.log",
 		Success: `sh /tmp/try alice right`,
-		Ways: []Way{
-			{What: "wrong password", Script: `sh /tmp/try alice wrong`, Times: 2},
-			{What: "unknown user", Script: `sh /tmp/try nobody-here wrong`},
-		},
+		Ways:    tryWays,
 	})
 	_ = add(Animal{
 		Name:     "phpmyadmin",
@@ -85,10 +88,7 @@ touch /tmp/ready
 		Port:    80,
 		Log:     "/var/log/auth.log",
 		Success: `sh /tmp/try alice right`,
-		Ways: []Way{
-			{What: "wrong password", Script: `sh /tmp/try alice wrong`, Times: 2},
-			{What: "unknown user", Script: `sh /tmp/try nobody-here wrong`},
-		},
+		Ways:    tryWays,
 	})
 	_ = add(Animal{
 		Name:     "roundcube-auth",
