@@ -164,30 +164,17 @@ func lintAll(load config.Options, names []string) ([]linted, error) {
 	if config.IsTree(load.Path) {
 		return lintTree(load.Path, names)
 	}
-	cfg, err := config.LoadWithin(startMost, load)
+	filters, err := namedFilters(load, names)
 	if err != nil {
 		return nil, err
 	}
-	if len(names) == 0 {
-		names = sortedFilters(cfg)
-	}
 	var out []linted
-	for _, name := range names {
-		f := cfg.Filters[name]
-		if f == nil && isFile(name) {
-			if f, err = config.ReadFilter(name); err != nil {
-				return nil, err
-			}
-		}
-		if f == nil {
-			_, err := cfg.FilterDefinition(name, "")
-			return nil, err
-		}
+	for _, f := range filters {
 		for _, mode := range append([]string{""}, f.Modes...) {
 			def, err := f.Definition(mode)
 			out = append(out, lintOne(f.Name, mode, def, err))
 		}
-		if f.Stock && len(names) > 1 {
+		if f.Stock && len(filters) > 1 {
 			continue // proved by the tests; it would take minutes for all
 		}
 		last := &out[len(out)-1]
@@ -206,6 +193,31 @@ func lintAll(load config.Options, names []string) ([]linted, error) {
 				last.Findings = append(last.Findings, fmt.Sprintf("%s:%d: %s", s.File, s.LineNo, text))
 			}
 		}
+	}
+	return out, nil
+}
+
+// namedFilters are the filters of these names or files, or all that are known.
+func namedFilters(load config.Options, names []string) (out []*config.Filter, err error) {
+	cfg, err := config.LoadWithin(startMost, load)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		names = sortedFilters(cfg)
+	}
+	for _, name := range names {
+		f := cfg.Filters[name]
+		if f == nil && isFile(name) {
+			if f, err = config.ReadFilter(name); err != nil {
+				return nil, err
+			}
+		}
+		if f == nil {
+			_, err := cfg.FilterDefinition(name, "")
+			return nil, err
+		}
+		out = append(out, f)
 	}
 	return out, nil
 }

@@ -208,22 +208,15 @@ func proveAll(load config.Options, names []string, mode string, one *filter.Prob
 	add := func(name, source string, def filter.Definition, client map[string]*pyregexp.Regexp) error {
 		probes := []filter.Probe{}
 		if one != nil {
-			p := *one
-			for i := range p.Client {
-				p.Client[i].Chars = client[p.Client[i].Name]
-			}
-			probes = append(probes, p)
+			probes = append(probes, *one)
 		} else if probes, err = probesOf(log, def); err != nil {
 			return err
-		} else {
-			for i := range probes {
-				for k := range probes[i].Client {
-					probes[i].Client[k].Chars = client[probes[i].Client[k].Name]
-				}
-			}
 		}
 		f := proofs{name: name}
 		for _, p := range probes {
+			for i := range p.Client {
+				p.Client[i].Chars = client[p.Client[i].Name]
+			}
 			f.lines = append(f.lines, prove(name, mode, source, def, p))
 		}
 		out = append(out, f)
@@ -248,24 +241,11 @@ func proveAll(load config.Options, names []string, mode string, one *filter.Prob
 		err = add(names[0], "", def, nil)
 		return out, err
 	}
-	cfg, err := config.LoadWithin(startMost, load)
+	filters, err := namedFilters(load, names)
 	if err != nil {
 		return nil, err
 	}
-	if len(names) == 0 {
-		names = sortedFilters(cfg)
-	}
-	for _, name := range names {
-		f := cfg.Filters[name]
-		if f == nil && isFile(name) {
-			if f, err = config.ReadFilter(name); err != nil {
-				return nil, err
-			}
-		}
-		if f == nil {
-			_, err := cfg.FilterDefinition(name, "")
-			return nil, err
-		}
+	for _, f := range filters {
 		if _, err := f.Definition(""); err != nil {
 			return nil, err
 		}
