@@ -186,3 +186,32 @@ func TestRotatedWhileOlderIsRead(t *testing.T) {
 	}
 	y.want(numbered("a", 10, n)...)
 }
+
+// TestStoodStill: a process that is stopped between two steps of one look takes what the
+// log was meanwhile for what came before it, not for copies that came beside it.
+func TestStoodStill(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.log")
+	write(t, path, "one\n")
+	l := &lookout{path: path}
+	l.check()
+	time.Sleep(2 * stampSlack)
+	// The look found the path as it was, and goes on only after this.
+	for n := range 2 {
+		rename(t, path, fmt.Sprintf("%s.%d", path, n+1))
+		time.Sleep(2 * stampSlack) // births in an order that the file system's clock can tell
+		write(t, path, fmt.Sprintf("%d\n", n+2))
+	}
+	late := l.copies()
+	found, _ := l.check()
+	var got []string
+	for _, s := range append(late, found...) {
+		if s.of != (FileID{}) {
+			t.Errorf("%s is a copy of %v", s.file.Name(), s.of)
+		}
+		got = append(got, filepath.Base(s.file.Name()))
+		s.close()
+	}
+	if want := []string{"app.log.2", "app.log"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

@@ -182,12 +182,26 @@ func (l *lookout) copies() (out []sighting) {
 	// Within one tick of the file system's clock, there may be more to come.
 	l.again = slices.ContainsFunc(l.beds, func(b bed) bool { return now.Sub(b.at).Abs() < stampSlack })
 	files, of := openNeighbours(l.path, false, func(n neighbour) bool { return n.id != l.id && !l.had[n.node] })
+	// A process may stand still between two looks: what the path named meanwhile is no
+	// copy, and belongs before what it names now.
+	if len(files) > 0 && !l.stays() {
+		for _, file := range files {
+			file.Close()
+		}
+		return nil
+	}
 	for i, file := range files {
 		l.had[of[i].node] = true
 		out = append(out, sighting{file: file, id: of[i].id, size: of[i].size, born: of[i].born, of: l.id})
 	}
 	l.next = now.Add(listShare * time.Since(now))
 	return out
+}
+
+// stays reports whether the path names what it named when it was last looked at.
+func (l *lookout) stays() bool {
+	fi, err := os.Stat(l.path)
+	return err == nil && fileID(fi.Sys()) == l.id
 }
 
 // aCopy is a file that came to be beside the log, and is looked at for a while.

@@ -312,7 +312,7 @@ const stampSlack = 20 * time.Millisecond
 // beside returns the files beside the log that came before a moment, 0 for any.
 func (l *lookout) beside(born int64) map[node]bool {
 	had := map[node]bool{}
-	for _, n := range neighbours(l.path, false) {
+	for _, n := range listed(l.path, false) {
 		if born == 0 || n.born <= born {
 			had[n.node] = true
 		}

@@ -3,6 +3,7 @@ package source
 import (
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -85,6 +86,25 @@ func neighbours(path string, all bool) []neighbour {
 			}
 			return all || len(out) < mostNeighbours
 		})
+	}
+	return out
+}
+
+// listed returns the neighbours as they stood there at one moment: names change while
+// they are looked through, and who looks may be stopped meanwhile, so it looks until two
+// looks are the same, ten times at most.
+func listed(path string, all bool) (out []neighbour) {
+	var before map[string]node
+	for range 10 {
+		out = neighbours(path, all)
+		now := make(map[string]node, len(out))
+		for _, n := range out {
+			now[n.path] = n.node
+		}
+		if before != nil && maps.Equal(before, now) {
+			break
+		}
+		before = now
 	}
 	return out
 }
@@ -177,7 +197,7 @@ func (n *neighbour) open() (*os.File, error) {
 func openNeighbours(path string, all bool, want func(neighbour) bool) (files []*os.File, of []neighbour) {
 	have := map[node]*os.File{}
 	for range 10 {
-		of = slices.DeleteFunc(neighbours(path, all), func(n neighbour) bool { return have[n.node] == nil && !want(n) })
+		of = slices.DeleteFunc(listed(path, all), func(n neighbour) bool { return have[n.node] == nil && !want(n) })
 		slices.SortStableFunc(of, func(a, b neighbour) int { return younger(a.looked, b.looked) })
 		of = of[:min(len(of), mostBetween)]
 		again := false
