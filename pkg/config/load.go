@@ -101,6 +101,7 @@ func (l *loader) filter(name, file string, data []byte, err error) {
 	if len(f.Modes) > 0 {
 		f.Modes = append([]string{"normal"}, slices.DeleteFunc(f.Modes, func(m string) bool { return m == "normal" })...)
 	}
+	f.checkPrefixes()
 	for name, chars := range f.raw.Client {
 		re, err := pyregexp.Compile(chars, 0)
 		if err != nil {

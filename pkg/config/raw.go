@@ -122,6 +122,7 @@ type rawBan struct {
 
 type rawFilter struct {
 	Description string             `toml:"description"`
+	Prefix      map[string]string  `toml:"prefix"`
 	Prefregex   string             `toml:"prefregex"`
 	MaxLines    int                `toml:"maxlines"`
 	Attempts    bool               `toml:"attempts"`

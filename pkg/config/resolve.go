@@ -453,7 +453,11 @@ func (f *Filter) exprs(list []string, key ...string) []filter.Expr {
 	if len(list) == 0 {
 		return nil
 	}
-	return exprList(list, f.Source, f.doc.text, f.doc.line(key...))
+	out := exprList(list, f.Source, f.doc.text, f.doc.line(key...))
+	for i := range out {
+		out[i].Text = f.prefixed(out[i].Text)
+	}
+	return out
 }
 
 // definition returns the filter in one mode.
@@ -470,7 +474,7 @@ func (f *Filter) definition(mode string) (filter.Definition, error) {
 	if pre := f.exprs(stringList{f.raw.Prefregex}, "prefregex"); len(pre) > 0 {
 		def.Prefregex = pre[0]
 	}
-	if f.raw.Attempts && !strings.Contains(f.raw.Prefregex+strings.Join(f.raw.Failregex, ""), "<F-MLFID>") {
+	if f.raw.Attempts && !strings.Contains(def.Prefregex.Text+exprTexts(def.Failregex), "<F-MLFID>") {
 		return def, &Error{f.Source, f.doc.line("attempts"), "attempts = true counts by connection, and no failregex says which it is: mark it with <F-MLFID>…</F-MLFID>"}
 	}
 	if f.raw.JSON != nil {
