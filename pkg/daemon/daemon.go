@@ -69,6 +69,7 @@ type Daemon struct {
 
 	endings *action.Endings // of jails that are gone
 	memory  *jail.Memory    // of bans, where nothing is kept
+	often   *eventlog.Often
 
 	turn  *turn         // whose it is to change what runs
 	works works         // on jails
@@ -109,7 +110,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	syscall.Umask(0o077) // as fail2ban-server: what we and actions make is ours
 	d := &Daemon{
 		opts: opts, log: opts.Log, clock: clock.System(), started: clock.System().Now(), cfg: cfg,
-		endings: &action.Endings{}, memory: jail.NewMemory(),
+		endings: &action.Endings{}, memory: jail.NewMemory(), often: eventlog.NewOften(opts.Log),
 		jails: map[string]*jail.Jail{}, lists: map[string]*blocklist{}, failed: map[string]error{},
 		exporting: make(chan struct{}, 1), stopping: make(chan struct{}), down: make(chan struct{}),
 		turn: newTurn(), up: make(chan struct{}), atStart: *cfg,
@@ -293,7 +294,7 @@ func (d *Daemon) deps() jail.Deps {
 	deps.DryRun = d.opts.DryRun
 	deps.Guard = d.guard
 	deps.Changed = d.changed
-	deps.Endings, deps.Memory = d.endings, d.memory
+	deps.Endings, deps.Memory, deps.Often = d.endings, d.memory, d.often
 	deps.Sessions = d.peers
 	d.mu.Lock()
 	deps.RemoveForeign = d.removeForeign.Load

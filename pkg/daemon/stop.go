@@ -95,6 +95,7 @@ func (d *Daemon) shutdown() {
 	if len(given) > 0 {
 		server.Error(fmt.Sprintf("not waited for, since it did not end in time: %s", strings.Join(given, ", ")))
 	}
+	d.often.Close()
 	if d.asFail2ban() {
 		server.Info("Exiting Fail2ban")
 	} else {

@@ -3,6 +3,7 @@ package jail
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"strconv"
@@ -98,8 +99,10 @@ func (j *Jail) retries(q found) int {
 		if n >= j.Config.MaxRetry {
 			end = ", Ban"
 		}
-		j.deps.Log.With("component", "observer").Info(fmt.Sprintf("[%s] Found %s, bad - %s, %d # -> %d%s",
-			j.Config.Name, q.who(), wall(q.told(j.deps.Clock)), p.count, n, end))
+		if log := j.deps.Log.With("component", "observer"); j.tells(j.often.bad, log, slog.LevelInfo) {
+			log.Info(fmt.Sprintf("[%s] Found %s, bad - %s, %d # -> %d%s",
+				j.Config.Name, q.who(), wall(q.told(j.deps.Clock)), p.count, n, end))
+		}
 	}
 	return n
 }

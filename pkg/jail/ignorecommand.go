@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -173,9 +174,11 @@ func (j *Jail) checked(key uint64, a checked) {
 		j.judge(q)
 		return
 	case a.err != nil:
-		j.log.Error(fmt.Sprintf("[%s] ignorecommand for %s: %v", j.Config.Name, q.who(), a.err))
+		if j.tells(j.often.command, j.log, slog.LevelError) {
+			j.log.Error(fmt.Sprintf("[%s] ignorecommand for %s: %v", j.Config.Name, q.who(), a.err))
+		}
 	case a.ignore:
-		j.log.Info(fmt.Sprintf("[%s] Ignore %s by command", j.Config.Name, q.who()))
+		j.ignores(q.who(), "command")
 		return
 	}
 	j.count(q)

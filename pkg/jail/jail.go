@@ -93,6 +93,9 @@ type Deps struct {
 	// RemoveForeign says whether what is in the jail's sets and on no list is removed;
 	// else, and where it is nil, it is adopted.
 	RemoveForeign func() bool
+	// Often sums up lines of the log that come often, for all jails; nil: the jail has one
+	// of its own.
+	Often *eventlog.Often
 	// MaxMatches is how many lines of the log are kept with a ban.
 	MaxMatches int
 	// Changed is called when bans came or went; nil: nobody asks.
@@ -192,6 +195,7 @@ type Jail struct {
 	skewWarned, oldWarned time.Time
 	lineErrWarn           time.Time
 	log                   *slog.Logger // of what is read
+	often                 often        // what comes often, of its lines
 }
 
 // Status is what a jail tells of itself.
@@ -309,7 +313,9 @@ func (j *Jail) files(known []store.Position) Source {
 func (j *Jail) sourceEvent(e source.Event) {
 	log := j.log
 	if e.Err != nil {
-		log.Error(fmt.Sprintf("[%s] log %s: %v: %s", j.Configured.Name, e.Path, e.Err, LogRemedy(e.Err)))
+		if !e.Often || j.tells(j.often.source, log, slog.LevelError) {
+			log.Error(fmt.Sprintf("[%s] log %s: %v: %s", j.Configured.Name, e.Path, e.Err, LogRemedy(e.Err)))
+		}
 		return
 	}
 	level := slog.LevelInfo
@@ -412,7 +418,9 @@ func (j *Jail) failure(f filter.Failure, catchUp bool) {
 	}
 	id, why := whoIs(&q.failure)
 	if why != "" {
-		j.deps.Log.With("component", "actions").Warn(fmt.Sprintf("[%s] %s", j.Config.Name, why))
+		if log := j.deps.Log.With("component", "actions"); j.tells(j.often.nobody, log, slog.LevelWarn) {
+			log.Warn(fmt.Sprintf("[%s] %s", j.Config.Name, why))
+		}
 		return
 	}
 	q.id = id
@@ -425,7 +433,7 @@ func (j *Jail) failure(f filter.Failure, catchUp bool) {
 // consider counts a failure unless it is ignored.
 func (j *Jail) consider(q found) {
 	if why := j.whyBan(q.ban()); why.Some() {
-		j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, q.who(), why.Log()))
+		j.ignores(q.who(), why.Log())
 		return
 	}
 	j.judge(q)
@@ -442,7 +450,7 @@ func (j *Jail) judge(q found) {
 
 // count tells of a failure that counts.
 func (j *Jail) count(q found) {
-	if j.log.Enabled(context.Background(), slog.LevelInfo) {
+	if j.tells(j.often.found, j.log, slog.LevelInfo) {
 		j.log.Info(fmt.Sprintf("[%s] Found %s - %s", j.Config.Name, q.who(), wall(q.told(j.deps.Clock))))
 	}
 	if !q.failure.IP.IsValid() {
@@ -477,7 +485,9 @@ func (j *Jail) counted(q found) {
 	}
 	if b, ok := j.covering(id); ok && (b.ID == id || !j.kept.ip(id).IsValid()) {
 		if !catchUp {
-			j.notice("%s already banned", b.Told())
+			if j.tells(j.often.banned, j.deps.Log, eventlog.LevelNotice) {
+				j.notice("%s already banned", b.Told())
+			}
 			j.checkActions(b)
 		}
 		return
@@ -492,11 +502,11 @@ func (j *Jail) counted(q found) {
 		return // it would be over by now
 	}
 	if why := j.whyBan(b); why.Some() { // by now: ignorecommand takes its time
-		log.Info(fmt.Sprintf("[%s] Ignore %s by %s", j.Config.Name, b.Told(), why.Log()))
+		j.ignores(b.Told(), why.Log())
 		return
 	}
 	if e := b.Element(); j.sshPeer(e) {
-		log.Info(fmt.Sprintf("[%s] Ignore %s by an open SSH session", j.Config.Name, ban.Told(e)))
+		j.ignores(ban.Told(e), "an open SSH session")
 		return
 	}
 	j.enforce(b)

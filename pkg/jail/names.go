@@ -3,6 +3,7 @@ package jail
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -59,11 +60,13 @@ func (j *Jail) resolved(name string, a resolve.Answer) {
 		return
 	}
 	if a.Err != nil || len(a.Addrs) == 0 {
-		j.log.Warn(fmt.Sprintf("[%s] unable to find an address for %q: %v", j.Config.Name, name, a.Err))
+		if j.tells(j.often.unresolved, j.log, slog.LevelWarn) {
+			j.log.Warn(fmt.Sprintf("[%s] unable to find an address for %q: %v", j.Config.Name, name, a.Err))
+		}
 		return
 	}
 	for _, q := range waited {
-		if j.Config.Filter.UseDNS != filter.DNSYes {
+		if j.Config.Filter.UseDNS != filter.DNSYes && j.tells(j.often.lookedUp, j.log, slog.LevelWarn) {
 			j.log.Warn(fmt.Sprintf("[%s] the address of %q was looked up: its owner decides what that is (usedns = no ignores names)", j.Config.Name, name))
 		}
 		for _, addr := range a.Addrs {

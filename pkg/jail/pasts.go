@@ -3,6 +3,7 @@ package jail
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"bailiff/pkg/ban"
@@ -111,7 +112,9 @@ func (j *Jail) pastKnown(a pastAnswer) {
 		j.takenNew.add(ban.Name(a.id)) // summed up: that its disk hangs was told
 		a.was = past{}
 	default:
-		j.deps.Log.With("component", "database").Error(fmt.Sprintf("[%s] %v: %s is taken for new", j.Config.Name, a.err, ban.Told(a.id)))
+		if log := j.deps.Log.With("component", "database"); j.tells(j.often.past, log, slog.LevelError) {
+			log.Error(fmt.Sprintf("[%s] %v: %s is taken for new", j.Config.Name, a.err, ban.Told(a.id)))
+		}
 		a.was = past{}
 	}
 	j.pasts.hung = false

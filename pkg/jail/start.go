@@ -9,6 +9,7 @@ import (
 	"bailiff/pkg/action"
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
+	"bailiff/pkg/eventlog"
 	"bailiff/pkg/resolve"
 	"bailiff/pkg/store"
 )
@@ -37,6 +38,10 @@ func Prepare(c *config.Jail, deps Deps) (*Prepared, error) {
 		inbox:  &inbox{}, begin: make(chan struct{}), begun: !c.Held,
 		done: make(chan struct{}), log: deps.Log.With("component", "filter"),
 	}
+	if j.deps.Often == nil {
+		j.deps.Often = eventlog.NewOften(deps.Log)
+	}
+	j.often = newOften(j.deps.Often, c.Name)
 	if c.Networks.Aggregate > 0 {
 		j.bans.Group(config.AggregateBits4, config.AggregateBits6)
 	}

@@ -2,6 +2,7 @@ package jail
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 
 	"bailiff/pkg/filter"
@@ -36,7 +37,9 @@ func (j *Jail) tellWithheld(list []filter.Withheld) {
 	for i := range list {
 		x := &list[i]
 		if x.Proxy {
-			j.log.Info(fmt.Sprintf("[%s] Ignore %q: %s", j.Config.Name, x.Chain, x.Remedy()))
+			if j.tells(j.often.ignored, j.log, slog.LevelInfo) {
+				j.log.Info(fmt.Sprintf("[%s] Ignore %q: %s", j.Config.Name, x.Chain, x.Remedy()))
+			}
 			continue
 		}
 		if x.Unknown != "" {

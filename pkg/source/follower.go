@@ -406,7 +406,7 @@ func (f *follower) drain(r *lineReader) bool {
 		}
 		if r.cut > f.cuts {
 			f.cuts = r.cut
-			f.note(Event{Err: fmt.Errorf("line ending at byte %d is longer than %d bytes: only its beginning is looked at", r.offset, MaxLine)})
+			f.note(Event{Often: true, Err: fmt.Errorf("line ending at byte %d is longer than %d bytes: only its beginning is looked at", r.offset, MaxLine)})
 		}
 		if r.bad != nil && !f.badTold { // once a log, as fail2ban does
 			f.badTold = true

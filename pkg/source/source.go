@@ -116,6 +116,8 @@ type Event struct {
 	// Begun: the reader of a file has begun, at byte At.
 	Begun bool
 	At    int64
+	// Often: a client can have it happen with each line.
+	Often bool
 }
 
 func (e Event) String() string {
