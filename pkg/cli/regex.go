@@ -242,7 +242,7 @@ func (o *regexOptions) detail() filter.Detail {
 	switch {
 	case o.invert || o.warns():
 		return filter.DetailAll
-	case o.format == "" && !o.json && o.verbose == 0 && !o.debuggex && !o.noCheckAll:
+	case o.format == "" && !o.json && !o.debuggex && !o.noCheckAll:
 		return filter.DetailIDs // a report, which counts
 	case o.format == "id" || o.format == "fid" || o.format == "ip":
 		return filter.DetailIDs

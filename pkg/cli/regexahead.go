@@ -34,16 +34,36 @@ type reading struct {
 	form   atomic.Pointer[logtime.Form] // that of dates, as far as lines were dealt with
 }
 
-// inBlocks calls each for every line that has failures or an error.
-func (l *logInput) inBlocks(f *filter.Filter, clock func() time.Time, each func(line []byte, r *filter.Result) error) error {
+// listener is told of the lines of a log, in order.
+type listener struct {
+	// each is called for every line that has failures or an error; where missed is there,
+	// for all but those that that is called for.
+	each func(line []byte, r *filter.Result) error
+	// missed is called for lines in which there was nothing, where a filter counts.
+	missed func(lines [][]byte, m filter.Missed) error
+	block  func(now time.Time) // is called before those of each block; may be nil
+}
+
+// inBlocks looks at a log, a file's.
+func (l *logInput) inBlocks(f *filter.Filter, clock func() time.Time, to listener) error {
 	defer l.progress.end()
 	in := &reading{blocks: source.NewBlocks(l.from, l.enc), log: l, filter: f}
 	in.form.Store(&logtime.Form{})
 	apply := func(lines [][]byte, seen *filter.Sightings) error {
-		if lines, frames, _ := l.around.Lines(lines); frames != nil {
-			return l.oneByOne(f, lines, frames, clock, each)
+		now := clock()
+		if to.block != nil {
+			to.block(now)
 		}
-		err := f.MatchAll(lines, seen, clock(), func(i int, r *filter.Result) error { return each(lines[i], r) })
+		if lines, frames, _ := l.around.Lines(lines); frames != nil {
+			return l.oneByOne(f, lines, frames, now, to)
+		}
+		each := func(i int, r *filter.Result) error { return to.each(lines[i], r) }
+		var err error
+		if to.missed == nil {
+			err = f.MatchAll(lines, seen, now, each)
+		} else {
+			err = f.CountAll(lines, seen, now, each, func(m filter.Missed) error { return to.missed(lines, m) })
+		}
 		if form := f.Form(); form != *in.form.Load() {
 			in.form.Store(&form)
 		}
@@ -58,13 +78,13 @@ func (l *logInput) inBlocks(f *filter.Filter, clock func() time.Time, each func(
 }
 
 // oneByOne is inBlocks for lines that something stood around.
-func (l *logInput) oneByOne(f *filter.Filter, lines [][]byte, frames []transport.Frame, clock func() time.Time, each func([]byte, *filter.Result) error) error {
+func (l *logInput) oneByOne(f *filter.Filter, lines [][]byte, frames []transport.Frame, now time.Time, to listener) error {
 	for i, line := range lines {
-		r := f.MatchFramed(line, frames[i], clock())
-		if len(r.Failures) == 0 && r.Err == nil {
+		r := f.MatchFramed(line, frames[i], now)
+		if to.missed == nil && len(r.Failures) == 0 && r.Err == nil {
 			continue
 		}
-		if err := each(line, &r); err != nil {
+		if err := to.each(line, &r); err != nil {
 			return err
 		}
 	}

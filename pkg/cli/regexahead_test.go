@@ -6,9 +6,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,6 +52,68 @@ func TestInBlocks(t *testing.T) {
 	for cores, out := range found {
 		if out != found[1] {
 			t.Errorf("%d cores find something else than one (%d and %d bytes)", cores, len(out), len(found[1]))
+		}
+	}
+}
+
+// TestReportInBlocks: the report is the same to the byte on one core, on several, and
+// where one line is read after the other, with all that may be listed.
+func TestReportInBlocks(t *testing.T) {
+	var log bytes.Buffer
+	at := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	for i := range 4 {
+		err := logs.Write(&log, logs.Options{Kind: []string{"auth", "syslog"}[i%2], Lines: 2_000, Share: 0.2, Seed: uint64(i), Start: at.AddDate(0, 0, i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&log, "no date here\r\n# a comment\n\n2026-03-0%dT10:00:00+01:00 web1 sshd[7]: Invalid user \xff\x00 from 192.0.2.%d port 22\n", i+1, i+1)
+	}
+	long := "Mar  5 10:00:00 web1 sshd[8]: Invalid user " + strings.Repeat("x", 1200<<10) + " from 192.0.2.1 port 22\n"
+	log.WriteString(long)
+	few := []byte("Mar  5 10:00:00 web1 cron[8]: nothing\nMar  5 10:00:01 web1 sshd[8]: Invalid user bob from 192.0.2.1 port 22\n")
+	path := filepath.Join(t.TempDir(), "auth.log")
+	report := func(text []byte, lines bool, o regexOptions, args ...string) string {
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		o.out, o.now, o.location, o.fail2ban = &out, at.AddDate(0, 1, 0), time.UTC, true
+		log := path
+		if lines { // each is then looked at by itself
+			log = strings.TrimSuffix(strings.ReplaceAll(string(text), long, ""), "\n")
+		}
+		if err := o.run(append([]string{log}, args...)); err != nil {
+			t.Fatal(err)
+		}
+		_, report, _ := strings.Cut(out.String(), "Results\n")
+		return regexp.MustCompile(`processed in .*`).ReplaceAllString(report, "")
+	}
+	for _, args := range [][]string{{"sshd"}, {"sshd", "root|alice"}, {`[iI]nvalid user \S* from <HOST>`}, {`(?:Failed|Invalid) .* from <ADDR>`, "192"}, {"postfix"}} {
+		for _, o := range []regexOptions{
+			{},
+			{verbose: 1},
+			{allMatched: true},
+			{verbose: 1, allMissed: true, allMatched: true, allIgnored: true},
+			{noMissed: true, noIgnored: true},
+			{raw: true, maxLines: 1},
+		} {
+			for _, text := range [][]byte{log.Bytes(), few, nil} {
+				var first string
+				for _, cores := range []int{1, 3} {
+					before := runtime.GOMAXPROCS(cores)
+					got := report(text, false, o, args...)
+					runtime.GOMAXPROCS(before)
+					if cores == 1 {
+						first = got
+					} else if got != first {
+						t.Fatalf("%q %+v: %d cores report something else than one:\n%.2000s\nand:\n%.2000s", args, o, cores, got, first)
+					}
+				}
+				text = bytes.ReplaceAll(text, []byte(long), nil)
+				if alone, got := report(text, true, o, args...), report(text, false, o, args...); len(text) > 0 && alone != got {
+					t.Fatalf("%q %+v: line by line:\n%.2000s\nin blocks:\n%.2000s", args, o, alone, got)
+				}
+			}
 		}
 	}
 }

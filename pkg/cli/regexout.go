@@ -65,7 +65,7 @@ func (o *regexOptions) failures(f *filter.Filter, log *logInput, names *resolver
 		return nil
 	}
 	if log.from != nil && !o.invert && !o.warns() {
-		return log.inBlocks(f, o.clock, one)
+		return log.inBlocks(f, o.clock, listener{each: one})
 	}
 	return log.each(func(line []byte) error {
 		if log.comment(line) {

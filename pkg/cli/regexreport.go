@@ -38,6 +38,11 @@ type tally struct {
 
 	now  time.Time // by which dates without a year are read, of the block
 	turn int       // that one
+
+	day     clockText // of the last hit that was listed
+	texts   textPile
+	counted bool          // the filter counts: Pref is not told
+	before  []filter.Line // with maxlines, those that waited before the present line
 }
 
 // hits are those of one expression.
@@ -64,6 +69,17 @@ func newTally(o *regexOptions, f *filter.Filter, names *resolver) *tally {
 }
 
 func (t *tally) read(log *logInput) error {
+	t.counted = t.filter.Detail == filter.DetailIDs
+	if log.from != nil && t.counted && !t.o.warns() {
+		if t.o.verbose > 0 && t.prefixRegexp != "" {
+			t.filter.ShowPrefixed(true)
+		}
+		return log.inBlocks(t.filter, t.o.clock, listener{
+			each:   func(line []byte, r *filter.Result) error { return t.result(log, line, r) },
+			missed: func(lines [][]byte, m filter.Missed) error { return t.missedLines(log, lines, m) },
+			block:  func(now time.Time) { t.now = now },
+		})
+	}
 	return log.each(func(line []byte) error {
 		if log.comment(line) {
 			return nil
@@ -74,13 +90,38 @@ func (t *tally) read(log *logInput) error {
 
 // line counts one line.
 func (t *tally) line(log *logInput, line []byte) error {
-	before := slices.Clone(t.filter.Buffered())
-	full := len(before) >= t.filter.MaxLines()
 	if log.turn != t.turn || t.now.IsZero() { // once a block: who asks for each line pays for it
 		t.now, t.turn = t.o.clock(), log.turn
 	}
-	now := t.now
-	r := log.match(t.filter, line, now)
+	if t.filter.MaxLines() > 1 {
+		t.before = slices.Clone(t.filter.Buffered())
+	}
+	r := log.match(t.filter, line, t.now)
+	return t.result(log, line, &r)
+}
+
+// missedLines counts lines in which nothing was found.
+func (t *tally) missedLines(log *logInput, lines [][]byte, m filter.Missed) error {
+	n := m.To - m.From
+	t.lines += n
+	if t.prefixRegexp != "" {
+		t.pref += m.Prefixed
+		t.prefMatched = m.LastPrefixed
+	}
+	for _, line := range lines[m.From:m.To] {
+		if !t.missed.wants(t.o.allMissed, t.o.noMissed, t.listed) {
+			break
+		}
+		t.missed.n++
+		t.missed.kept = append(t.missed.kept, t.texts.of(log.date, line))
+		n--
+	}
+	t.missed.n += n
+	return nil
+}
+
+// result counts a line of which the filter has told.
+func (t *tally) result(log *logInput, line []byte, r *filter.Result) error {
 	if r.Err != nil {
 		return r.Err
 	}
@@ -95,12 +136,12 @@ func (t *tally) line(log *logInput, line []byte) error {
 	found := 0
 	for i := range r.Failures {
 		x := &r.Failures[i]
-		t.o.warnUndated(x, &r, line)
+		t.o.warnUndated(x, r, line)
 		for _, id := range t.ids(x) {
 			h := &t.fail[x.Regex]
 			h.n++
 			if t.o.verbose > 0 {
-				h.found = append(h.found, t.hit(x, id, found > 1, now))
+				h.found = append(h.found, t.hit(x, id, found > 1))
 			}
 			if x.NoFail {
 				ignored = true
@@ -109,24 +150,27 @@ func (t *tally) line(log *logInput, line []byte) error {
 			}
 		}
 	}
-	t.prefregex(&r)
-	text := func() string { return log.text(line) }
+	t.prefregex(r)
+	text := func() string { return t.texts.of(log.date, line) }
 	if t.filter.MaxLines() > 1 {
-		all := t.unbuffer(before, full, text(), r.Rest)
+		all := t.unbuffer(t.before, log.text(line), r.Rest)
 		text = func() string { return all }
 	}
+	list, wanted := &t.missed, false
 	switch {
 	case ignored:
-		t.ignored.add(text, t.o.allIgnored, t.o.noIgnored, t.listed)
+		list = &t.ignored
+		wanted = list.wants(t.o.allIgnored, t.o.noIgnored, t.listed)
 	case found > 0:
-		t.matched.n++
-		if t.o.allMatched {
-			t.matched.kept = append(t.matched.kept, text())
-		}
+		list, wanted = &t.matched, t.o.allMatched
 	default:
-		t.missed.add(text, t.o.allMissed, t.o.noMissed, t.listed)
+		wanted = list.wants(t.o.allMissed, t.o.noMissed, t.listed)
 	}
+	list.n++
 	t.lines++
+	if wanted {
+		list.kept = append(list.kept, text())
+	}
 	return nil
 }
 
@@ -155,16 +199,16 @@ func failureIDs(x *filter.Failure, names *resolver) []string {
 	return ids
 }
 
-func (t *tally) hit(x *filter.Failure, id string, multiple bool, now time.Time) string {
+func (t *tally) hit(x *filter.Failure, id string, multiple bool) string {
 	when := x.Time
 	if when.IsZero() {
-		when = now
+		when = t.now
 	}
 	note := ""
 	if multiple {
 		note = " (multiple regex matched)"
 	}
-	return fmt.Sprintf("    %s  %s%s", id, when.In(t.o.location).Format("Mon Jan 02 15:04:05 2006"), note)
+	return t.texts.join("    ", id, "  ", t.day.of(when, t.o.location), note)
 }
 
 // prefregex counts the matches of the prefregex. A line that an ignoreregex took
@@ -183,22 +227,30 @@ func (t *tally) prefregex(r *filter.Result) {
 	if t.o.verbose == 0 {
 		return
 	}
-	if r.Pref != nil {
-		t.prefLast = "    " + pyDict(r.PrefOrder, func(k string) any { return r.Pref[k] })
+	n := len(t.prefGroups)
+	if n > t.listed {
+		return
 	}
-	switch n := len(t.prefGroups); {
-	case n < t.listed:
+	groups, order := r.Pref, r.PrefOrder
+	if t.counted && r.Prefixed {
+		groups, order = t.filter.Prefixed(r.Rest)
+	}
+	if groups != nil {
+		t.prefLast = "    " + pyDict(order, func(k string) any { return groups[k] })
+	}
+	if n < t.listed {
 		t.prefGroups = append(t.prefGroups, t.prefLast)
-	case n == t.listed:
-		t.prefGroups = append(t.prefGroups, "    ...")
+		return
 	}
+	t.prefGroups = append(t.prefGroups, "    ...")
+	t.filter.ShowPrefixed(false)
 }
 
 // unbuffer moves the lines that a match over several of them used up from the
 // missed to the matched ones. It returns the text by which the present line is
 // listed: with --debuggex, that is all of them, without their dates.
-func (t *tally) unbuffer(before []filter.Line, full bool, text string, rest []byte) string {
-	if full {
+func (t *tally) unbuffer(before []filter.Line, text string, rest []byte) string {
+	if len(before) >= t.filter.MaxLines() {
 		before = before[1:]
 	}
 	after := t.filter.Buffered()
@@ -229,12 +281,8 @@ func (t *tally) unbuffer(before []filter.Line, full bool, text string, rest []by
 	return strings.Join(append(joined, string(own)), "\n")
 }
 
-func (l *lineList) add(line func() string, all, none bool, most int) {
-	l.n++
-	if !none && (all || l.n <= most+1) {
-		l.kept = append(l.kept, line())
-	}
-}
+// wants reports whether the text of one more line is listed.
+func (l *lineList) wants(all, none bool, most int) bool { return !none && (all || l.n <= most) }
 
 func (t *tally) print(took time.Duration) {
 	w := bufio.NewWriter(t.o.out)

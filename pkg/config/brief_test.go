@@ -16,7 +16,7 @@ import (
 	"bailiff/pkg/filter"
 )
 
-func compiled(t testing.TB, name string, options ...string) *filter.Filter {
+func definition(t testing.TB, name string, options ...string) filter.Definition {
 	t.Helper()
 	given := &fail2ban.Options{}
 	for i := 0; i < len(options); i += 2 {
@@ -30,7 +30,12 @@ func compiled(t testing.TB, name string, options ...string) *filter.Filter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := filter.Compile(def, time.UTC)
+	return def
+}
+
+func compiled(t testing.TB, name string, options ...string) *filter.Filter {
+	t.Helper()
+	out, err := filter.Compile(definition(t, name, options...), time.UTC)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,10 +51,9 @@ func generated(t testing.TB, kind string, lines int, share float64) [][]byte {
 	return bytes.Split(bytes.TrimSuffix(b.Bytes(), []byte("\n")), []byte("\n"))
 }
 
-// TestBrief: a filter that tells less finds the same failures, whatever the filter
-// and the log; and so does one for which lines were looked at ahead, by a scout of
-// another filter that is like it.
-func TestBrief(t *testing.T) {
+// manyLines are fail2ban's own samples and generated ones, and the same in reverse.
+func manyLines(t *testing.T) [][]byte {
+	t.Helper()
 	var lines [][]byte
 	samples, err := filepath.Glob("/usr/lib/python3/dist-packages/fail2ban/tests/files/logs/*")
 	if err != nil || len(samples) < 50 {
@@ -72,13 +76,24 @@ func TestBrief(t *testing.T) {
 	for _, kind := range logs.Kinds() {
 		lines = append(lines, generated(t, kind, 400, 0.5)...)
 	}
+	// The same lines once more in reverse, for other neighbours.
+	back := slices.Clone(lines)
+	slices.Reverse(back)
+	return append(lines, back...)
+}
+
+// with is a filter with options.
+type with struct {
+	name    string
+	options []string
+}
+
+// allFilters are all of fail2ban's.
+func allFilters(t *testing.T) []with {
+	t.Helper()
 	conf, err := filepath.Glob("/etc/fail2ban/filter.d/*.conf")
 	if err != nil {
 		t.Fatal(err)
-	}
-	type with struct {
-		name    string
-		options []string
 	}
 	var filters []with
 	for _, c := range conf {
@@ -92,10 +107,14 @@ func TestBrief(t *testing.T) {
 	for _, name := range []string{"dovecot", "exim"} {
 		filters = append(filters, with{name, []string{"mode", "aggressive"}})
 	}
-	// The same lines once more in reverse, for other neighbours.
-	back := slices.Clone(lines)
-	slices.Reverse(back)
-	lines = append(lines, back...)
+	return filters
+}
+
+// TestBrief: a filter that tells less finds the same failures, whatever the filter
+// and the log; and so does one for which lines were looked at ahead, by a scout of
+// another filter that is like it.
+func TestBrief(t *testing.T) {
+	lines, filters := manyLines(t), allFilters(t)
 	least := 5000
 	if raced { // nothing here has goroutines
 		filters, least = filters[:len(filters)/20], 1

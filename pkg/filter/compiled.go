@@ -22,8 +22,9 @@ type compiled struct {
 	// and is nil where what may match in there is not known beforehand.
 	failSet, ignoreSet, within *pyregexp.Set
 
-	mu     sync.Mutex
-	scouts []*Scout // that nobody uses now
+	mu      sync.Mutex
+	scouts  []*Scout      // that nobody uses now
+	counted *pyregexp.Set // of counting; nil: nobody asked for it yet
 }
 
 // known are those that some filter still has.

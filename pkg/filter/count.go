@@ -15,7 +15,7 @@ func (f *Filter) count(r *Result, before, after []byte) {
 	m := f.lines
 	m.join(before, after)
 	r.Rest = m.text[:len(m.text)-1]
-	if len(f.ignore.list) > 0 && len(f.ignore.list) < len(f.fail.list)-2 && f.ignored(r, m.text) {
+	if m.ignoresEarly() && f.ignored(r, m.text) {
 		return
 	}
 	text, pre, err := m.inside()

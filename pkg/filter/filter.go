@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unique"
 
@@ -178,6 +179,8 @@ type Filter struct {
 	explain    bool   // keep what the expressions saw, and the date that was found
 	seen       []byte
 	dated      *logtime.Match
+
+	showPrefixed atomic.Bool // as ShowPrefixed was told
 }
 
 // Forget has it know nothing of the lines that it was given before.

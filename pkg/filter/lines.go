@@ -38,8 +38,13 @@ func (f *Filter) newLineMatcher() *lineMatcher {
 		m.whole = m.failing
 	default:
 		m.prefix = f.pref.re.NewSearcher(append(f.pref.captures(), "content")...)
-		if f.within != nil {
-			m.whole = f.within.NewMatcher()
+		switch within := f.within; {
+		case within != nil && f.counts():
+			if within = f.compiled.counting(); within != nil {
+				m.whole = within.NewMatcher()
+			}
+		case within != nil:
+			m.whole = within.NewMatcher()
 		}
 	}
 	return m
@@ -72,9 +77,15 @@ func (m *lineMatcher) join(before, after []byte) {
 	m.text = append(append(append(m.text[:0], before...), after...), '\n')
 }
 
+// ignoresEarly reports whether ignoreregexes are looked for in the whole line first: they
+// are so few that it saves time.
+func (m *lineMatcher) ignoresEarly() bool {
+	return len(m.ignore) > 0 && len(m.ignore) < len(m.fail)-2
+}
+
 // confirm is match for the line in text, of which maybe says what may match it.
 func (m *lineMatcher) confirm(line *found) (regex int, err error) {
-	if len(m.ignore) > 0 && len(m.ignore) < len(m.fail)-2 {
+	if m.ignoresEarly() {
 		ignored, e := m.ignored(m.text)
 		if err = e; ignored {
 			return -1, err

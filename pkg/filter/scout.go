@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+	"sync/atomic"
 	"time"
 	"unique"
 
@@ -27,15 +28,24 @@ type Scout struct {
 	text  [][]byte // without dates; nil: the filter has to look for itself
 	join  []byte
 	masks []uint64
+	// Where lines are counted.
+	counts  bool
+	ignored []uint64     // masks of ignoreregexes
+	show    *atomic.Bool // Filter.showPrefixed
 }
 
 // NewScout makes a scout for a filter, or for others with the same definition; nil
 // if lines can't be looked at ahead of it.
 func (f *Filter) NewScout() *Scout {
-	if !f.scouted() {
+	counts := f.mayCount()
+	if !counts && !f.scouted() {
 		return nil
 	}
-	return &Scout{lines: f.newLineMatcher()}
+	s := &Scout{lines: f.newLineMatcher(), counts: counts, show: &f.showPrefixed}
+	if s.lines.whole == nil {
+		return nil
+	}
+	return s
 }
 
 // scouted reports whether a scout can look at lines ahead of the filter.
@@ -51,6 +61,9 @@ type Sightings struct {
 	form  logtime.Form
 	list  []sighting
 	texts []byte // of what was found, copied
+	// prefixed are the lines that the prefregex matches, a bit for each, where lines are
+	// counted.
+	prefixed []uint64
 }
 
 // key tells filters apart that find different things.
@@ -99,6 +112,10 @@ func (s *Scout) Look(lines [][]byte, form logtime.Form, out *Sightings) {
 		s.text = append(s.text, rest)
 	}
 	s.masks = s.lines.whole.MatchLines(s.text, s.masks)
+	if s.counts {
+		s.lookCounting(lines, out)
+		return
+	}
 	words := s.lines.whole.Words()
 	for i, rest := range s.text {
 		switch mask := s.masks[i*words : (i+1)*words]; {

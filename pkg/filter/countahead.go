@@ -1,0 +1,252 @@
+package filter
+
+import (
+	"math/bits"
+	"slices"
+	"time"
+
+	"bailiff/pkg/pyregexp"
+)
+
+// Lines that are counted (Filter.counts) are looked at ahead, too. Most tell of nothing,
+// and of these it is only said how many the prefregex matches; any other is told of with
+// all failregexes that match it.
+
+// mayCount reports whether a scout can look at lines ahead of a filter that counts.
+func (f *Filter) mayCount() bool {
+	return f.counts() && !f.journal && len(f.fail.list) > 0 && (f.within != nil || f.pref == nil)
+}
+
+// ShowPrefixed says whether every line that the prefregex matches is to be told of by
+// itself, with Result.Rest, and not only counted. It may be called while scouts look at
+// lines; what they have seen already is told as it was asked for then.
+func (f *Filter) ShowPrefixed(show bool) { f.showPrefixed.Store(show) }
+
+// Prefixed returns the groups of the prefregex in what expressions see of a line
+// (Result.Rest), nil if it does not match, and their names in its order.
+func (f *Filter) Prefixed(rest []byte) (Groups, []string) {
+	if f.pref == nil {
+		return nil, nil
+	}
+	text := append(append(make([]byte, 0, len(rest)+1), rest...), '\n')
+	m, _ := f.searcher.Search(text, nil)
+	if m == nil {
+		return nil, nil
+	}
+	return f.pref.groups(m, text), f.pref.order
+}
+
+// lookCounting is what Look does where lines are counted, with the masks of what may
+// match each.
+func (s *Scout) lookCounting(lines [][]byte, out *Sightings) {
+	m := s.lines
+	words := m.whole.Words()
+	early := m.ignoresEarly()
+	if early {
+		s.ignored = m.ignoring.MatchLines(s.text, s.ignored)
+	}
+	ignoring := m.ignoring.Words()
+	out.prefixed = slices.Grow(out.prefixed[:0], (len(lines)+63)/64)[:(len(lines)+63)/64]
+	clear(out.prefixed)
+	show := s.show != nil && s.show.Load()
+	pref := len(m.fail) // that of the member that says whether the prefregex may match
+	for i, rest := range s.text {
+		mask := s.masks[i*words : (i+1)*words]
+		switch {
+		case rest == nil, early && slices.Max(s.ignored[i*ignoring:(i+1)*ignoring]) != 0:
+			out.list = append(out.list, sighting{line: i})
+			continue
+		case slices.Max(mask) == 0:
+			continue
+		}
+		m.text = append(append(m.text[:0], rest...), '\n')
+		m.maybe = m.maybe[:0]
+		for w, b := range mask {
+			for ; b != 0; b &= b - 1 {
+				if n := w*64 + bits.TrailingZeros64(b); n != pref {
+					m.maybe = append(m.maybe, n)
+				}
+			}
+		}
+		if s.count(i, lines[i], out, show) {
+			out.prefixed[i>>6] |= 1 << (i & 63)
+		}
+	}
+}
+
+// count looks closer at a line, of which maybe says what may match it, and reports
+// whether the prefregex matches.
+func (s *Scout) count(i int, whole []byte, out *Sightings, show bool) (prefixed bool) {
+	m, from := s.lines, len(out.list)
+	unsure := func() bool {
+		out.list = append(out.list[:from], sighting{line: i})
+		return false
+	}
+	text, pre, err := m.inside()
+	if err != nil {
+		return unsure()
+	}
+	if text == nil {
+		return false
+	}
+	prefixed = pre != nil
+	if prefixed && show {
+		return unsure()
+	}
+	for _, x := range m.maybe {
+		if x >= len(m.fail) {
+			continue
+		}
+		caps, err := m.failing.Confirm(x, text, m.caps)
+		if err != nil {
+			return unsure()
+		}
+		if caps == nil {
+			continue
+		}
+		m.caps = caps
+		if len(m.ignore) > 0 {
+			if m.maybeIgnored = m.ignoring.Match(text, m.maybeIgnored); len(m.maybeIgnored) > 0 {
+				return unsure()
+			}
+		}
+		seen := out.add()
+		seen.found.by(m.pref, &m.fail[x], caps, text, pre)
+		seen.found.groups, seen.found.order = nil, nil
+		seen.line, seen.sure, seen.regex, seen.err, seen.text = i, true, x, nil, Line{}
+		seen.date, _ = s.dates.Again(whole)
+		out.keep(&seen.found)
+	}
+	return prefixed
+}
+
+// add makes room for one more, whose fields are left as they are.
+func (s *Sightings) add() *sighting {
+	if len(s.list) == cap(s.list) {
+		s.list = slices.Grow(s.list, 1)
+	}
+	s.list = s.list[:len(s.list)+1]
+	return &s.list[len(s.list)-1]
+}
+
+// isPrefixed reports whether the prefregex matches a line.
+func (s *Sightings) isPrefixed(line int) bool { return s.prefixed[line>>6]>>(line&63)&1 != 0 }
+
+// countPrefixed counts the lines in a range that the prefregex matches.
+func (s *Sightings) countPrefixed(from, to int) (n int) {
+	for ; from < to && from&63 != 0; from++ {
+		n += int(s.prefixed[from>>6] >> (from & 63) & 1)
+	}
+	for ; from+64 <= to; from += 64 {
+		n += bits.OnesCount64(s.prefixed[from>>6])
+	}
+	for ; from < to; from++ {
+		n += int(s.prefixed[from>>6] >> (from & 63) & 1)
+	}
+	return n
+}
+
+// Missed are lines that follow each other, and tell of nothing.
+type Missed struct {
+	From, To     int  // the first, and the one behind the last
+	Prefixed     int  // how many of them the prefregex matches
+	LastPrefixed bool // it matches the last one
+}
+
+// CountAll is MatchAll for a filter that counts. Every line is told of, by one of the
+// two functions, in order.
+func (f *Filter) CountAll(lines [][]byte, seen *Sightings, now time.Time, each func(line int, r *Result) error, missed func(Missed) error) error {
+	next := 0
+	if seen != nil && f.counts() && f.dates.Has(seen.form) {
+		var err error
+		if next, err = f.countSeen(lines, seen, now, each, missed); err != nil {
+			return err
+		}
+	}
+	for ; next < len(lines); next++ {
+		r := f.Match(lines[next], now)
+		if err := each(next, &r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// countSeen is CountAll as long as dates keep the form by which a Scout has looked at
+// them. It returns the line that is next.
+func (f *Filter) countSeen(lines [][]byte, seen *Sightings, now time.Time, each func(line int, r *Result) error, missed func(Missed) error) (next int, err error) {
+	list := seen.list
+	from := next // of lines that tell of nothing, and were not told
+	settle := func() error {
+		if from == next {
+			return nil
+		}
+		last := lines[next-1]
+		if q, ok := f.dates.Run(next-from, last, now); ok {
+			f.note(&q, last, now)
+		}
+		m := Missed{from, next, seen.countPrefixed(from, next), seen.isPrefixed(next - 1)}
+		from = next
+		return missed(m)
+	}
+	for follows := false; next < len(lines); {
+		switch {
+		case len(list) > 0 && list[0].line == next && !list[0].sure, !follows && !f.dates.Follows(lines[next]):
+			if err := settle(); err != nil {
+				return next, err
+			}
+			for len(list) > 0 && list[0].line == next {
+				list = list[1:]
+			}
+			r := f.Match(lines[next], now)
+			if err := each(next, &r); err != nil {
+				return next, err
+			}
+			next++
+			from, follows = next, false
+			if !f.dates.Has(seen.form) {
+				return next, nil
+			}
+		case len(list) == 0:
+			next, follows = len(lines), true
+		case list[0].line > next:
+			next, follows = list[0].line, true
+		default:
+			if err := settle(); err != nil {
+				return next, err
+			}
+			line, x := lines[next], &list[0]
+			f.dates.Passed(1, line, &x.date, now)
+			f.note(&x.date, line, now)
+			f.catchUp()
+			r := &f.result
+			*r = Result{Ignored: -1, Failures: r.Failures[:0], Prefixed: seen.isPrefixed(next), Time: f.last, Dated: true}
+			for len(list) > 0 && list[0].line == next {
+				f.failure(list[0].regex, &list[0].found, nil, r)
+				list = list[1:]
+			}
+			if err := each(next, r); err != nil {
+				return next, err
+			}
+			next++
+			from, follows = next, true
+		}
+	}
+	return next, settle()
+}
+
+// counting is the set that says of a line which failregexes may match it, and whether
+// the prefregex may: its last member stands for that. It is nil where there is none, as
+// compiled.within.
+func (c *compiled) counting() *pyregexp.Set {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.counted == nil && c.within != nil {
+		all, err := pyregexp.Compile("", 0)
+		if err != nil {
+			return nil
+		}
+		c.counted = pyregexp.NewSetWithin(c.pref.re, "content", append(slices.Clone(c.failSet.Members()), all)...)
+	}
+	return c.counted
+}
