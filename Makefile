@@ -12,6 +12,7 @@
 # make vm      clocks set and a machine switched off and on, in a virtual machine (Debian, root; 5 minutes)
 # make zoo     the stock filters on real services of Debian 12 and 13, attacked for real (Debian, root;
 #              ZOO="sshd dovecot" for some, KEEP=1 writes what was heard into filters/*.toml)
+# make man     the manual pages, into bin/man
 # make check   go vet, staticcheck, gofumpt
 # make fuzz    100,000 random patterns against Python, then each fuzz target for FUZZTIME (1m)
 
@@ -21,7 +22,7 @@ export CGO_ENABLED := 0
 TIMEOUT ?= 12m
 FUZZTIME ?= 1m
 
-.PHONY: build demo test conformance bench promises soak vm zoo check fuzz packages
+.PHONY: build demo test conformance bench promises soak vm zoo man check fuzz packages
 
 build:
 	go build -trimpath -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff ./cmd/bailiff
@@ -29,7 +30,7 @@ build:
 
 # What tests and demo need of Debian. Nothing is installed that is there already.
 packages:
-	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 curl fail2ban libpython3.11-testsuite gcc libc6-dev util-linux bsdutils systemd systemd-journal-remote python3-systemd debootstrap iptables ipset firewalld ufw apache2-bin caddy openssl
+	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 curl fail2ban libpython3.11-testsuite gcc libc6-dev util-linux bsdutils systemd systemd-journal-remote python3-systemd debootstrap iptables ipset firewalld ufw apache2-bin caddy openssl groff-base
 	@scripts/fail2bans tmp/fail2bans >/dev/null
 
 demo: build packages
@@ -74,6 +75,9 @@ soak: packages
 vm: build
 	@scripts/packages debootstrap qemu-system-x86 e2fsprogs
 	scripts/vm/run bin/bailiff
+
+man:
+	go run -ldflags '-X bailiff/pkg/cli.Version=$(VERSION)' ./docs/man bin/man
 
 zoo: build packages
 	go run ./zoo $(if $(KEEP),-keep) $(ZOO)

@@ -18,11 +18,11 @@ import (
 func configCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "config",
-		Short: "Show the configuration as it was resolved, or import one of fail2ban's",
+		Short: "Show the configuration as it was resolved, explain its keys, import one of fail2ban's",
 		Args:  args(0, 0),
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(configShowCommand(), configImportCommand())
+	c.AddCommand(configShowCommand(), configImportCommand(), configReferenceCommand())
 	return c
 }
 

@@ -83,10 +83,15 @@ type Database struct {
 func DefaultDatabase() string {
 	dir, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":")
 	if dir == "" {
-		dir = "/var/lib/bailiff"
+		dir = defaultStateDir
 	}
-	return filepath.Join(dir, "bailiff.sqlite3")
+	return filepath.Join(dir, databaseName)
 }
+
+const (
+	defaultStateDir = "/var/lib/bailiff"
+	databaseName    = "bailiff.sqlite3"
+)
 
 // Jail is one jail, resolved.
 type Jail struct {
@@ -305,6 +310,14 @@ func (c *Config) Problems() []error {
 // stockPrefix begins the names of files that the program carries.
 const stockPrefix = "(stock)/"
 
+// newConfig is what holds where no file says anything.
+func newConfig() *Config {
+	return &Config{
+		Log: Log{Level: "INFO", Target: "stderr"}, Socket: DefaultSocket, Filters: map[string]*Filter{},
+		Database: Database{Path: DefaultDatabase(), PurgeAge: 24 * time.Hour, MaxMatches: 10},
+	}
+}
+
 // Load reads a configuration. The error is for what makes all of it unusable (a
 // path that is not there, a bailiff.toml that is no TOML); everything else is in
 // the Config: what is wrong with one jail costs that jail, and nothing depends on
@@ -312,10 +325,7 @@ const stockPrefix = "(stock)/"
 func Load(opts Options) (*Config, error) {
 	l := &loader{
 		all: opts.All, was: opts.Was,
-		cfg: &Config{
-			Log: Log{Level: "INFO", Target: "stderr"}, Socket: DefaultSocket, Filters: map[string]*Filter{},
-			Database: Database{Path: DefaultDatabase(), PurgeAge: 24 * time.Hour, MaxMatches: 10},
-		},
+		cfg:   newConfig(),
 		jails: map[string]*jailLayers{},
 	}
 	l.stock("filters", filters.FS, l.filter)

@@ -1,0 +1,591 @@
+package config
+
+// referenceTables are the tables of the files with their keys, in the order in which they
+// are explained.
+var referenceTables = []struct {
+	file, table string
+	keys        []keyWords
+}{
+	{MainFile, "", []keyWords{
+		{
+			name:    "loglevel",
+			values:  logLevels,
+			example: `loglevel = "NOTICE"`,
+			text:    "What the daemon tells: messages of this weight and above. A number is Python's, as fail2ban takes it.",
+		},
+		{
+			name:    "logtarget",
+			example: `logtarget = "/var/log/bailiff.log"`,
+			text:    "Where it tells it: stderr, stdout, journal, syslog, syslog[facility=auth], or a file's path. The file is opened again on SIGUSR1 and when it was rotated.",
+		},
+		{
+			name:    "socket",
+			example: `socket = "/run/bailiff/bailiff.sock"`,
+			text:    "The path of the control socket, mode 0600. Whoever can write to it can do what the daemon can.",
+		},
+		{
+			name:    "environment",
+			example: `environment = ["SMTP_HOST", "LANG=C.UTF-8"]`,
+			text:    "What commands of actions get in their environment beside PATH, LANG and TZ: NAME hands on the daemon's own value, NAME=VALUE sets one.",
+		},
+	}},
+	{MainFile, "read", []keyWords{
+		{
+			name:    "socket",
+			example: "socket = \"/run/bailiff/read.sock\"\ngroup = \"adm\"",
+			text:    "The path of a second socket, over which can only be asked. Needs group.",
+		},
+		{
+			name:    "group",
+			example: "socket = \"/run/bailiff/read.sock\"\ngroup = \"adm\"",
+			text:    "The group that may ask there.",
+		},
+	}},
+	{MainFile, "database", []keyWords{
+		{
+			name:    "path",
+			example: `path = "/var/lib/bailiff/bailiff.sqlite3"`,
+			text:    "The database in fail2ban's format that keeps bans, failures in the window and how far each log was read. With systemd's StateDirectory= it is in that by default. \"None\" keeps nothing: after a restart, logs are read from their ends, and only the bans that the kernel still holds are known.",
+		},
+		{
+			name:    "purgeage",
+			time:    true,
+			example: `purgeage = "7d"`,
+			text:    "How long bans that have ended are kept; bantime.increment looks at those.",
+		},
+		{
+			name:    "maxmatches",
+			example: `maxmatches = 10`,
+			text:    "How many of the log's lines are kept with a ban in the database.",
+		},
+	}},
+	{MainFile, "firewall", []keyWords{
+		{
+			name:    "enabled",
+			def:     "true",
+			example: `enabled = false`,
+			text:    "Whether bans are elements of nftables sets. With false there is no firewall to command, as in a container without privileges: who is banned is told by exports, actions and the socket. A change needs a restart.",
+		},
+		{
+			name:    "table",
+			def:     "f2b-table",
+			example: `table = "bailiff"`,
+			text:    "The table (of family inet) that holds sets and rules.",
+		},
+		{
+			name:    "chain",
+			def:     "f2b-chain",
+			example: `chain = "ban"`,
+			text:    "The chain that holds the rules; from the second hook on its name has the hook's behind it.",
+		},
+		{
+			name:    "hook",
+			def:     "input",
+			example: `hook = ["input", "forward"]`,
+			text:    "Where packets are looked at: input, forward, prerouting. forward is for what this host passes on, containers' published ports too.",
+		},
+		{
+			name:    "priority",
+			def:     "-1",
+			example: `priority = -10`,
+			text:    "The chain's priority at its hooks: a smaller number comes earlier.",
+		},
+		{
+			name:    "foreign",
+			def:     "adopt",
+			values:  []string{"adopt", "remove"},
+			example: `foreign = "remove"`,
+			text:    "What is done with an element of our sets that is on no list, as nft add makes one: adopt makes a ban of it, remove takes it out.",
+		},
+		{
+			name:    "translate",
+			def:     "false",
+			example: `translate = false`,
+			text:    "For configurations of fail2ban's alone (in fail2ban.local): has the stock actions of iptables done by nftables' sets. It has no effect in bailiff.toml.",
+		},
+	}},
+	{MainFile, "proxy", []keyWords{
+		{
+			name:    "trusted",
+			example: `trusted = ["198.51.100.0/24", "file:/etc/bailiff/cdn.txt"]`,
+			text:    "The addresses of your own proxies, for all jails: addresses, networks, ranges, or file:PATH, a list of them. They are never counted and never banned; where a line has a list of addresses, the client is the last that is not among them. [] says that there is no proxy; without the key, what a client could have written himself is not counted, and check says so.",
+		},
+	}},
+	{MainFile, "export.NAME", []keyWords{
+		{
+			name:    "file",
+			example: "file = \"/etc/nginx/banned.conf\"\nformat = \"nginx\"",
+			text:    "The file that is written with who is banned, whole and anew each time.",
+		},
+		{
+			name:    "format",
+			values:  []string{ExportNginx, ExportDeny, ExportPlain},
+			example: "file = \"/etc/nginx/banned.conf\"\nformat = \"nginx-deny\"",
+			text:    "Its form: nginx is for nginx's geo (ADDRESS 1;), nginx-deny has lines deny ADDRESS;, plain has an address or network a line.",
+		},
+		{
+			name:    "jails",
+			def:     "all",
+			example: "file = \"/run/banned\"\nformat = \"plain\"\njails = [\"sshd\"]",
+			text:    "The jails whose bans stand in it.",
+		},
+		{
+			name:    "reload",
+			example: "file = \"/etc/nginx/banned.conf\"\nformat = \"nginx\"\nreload = \"nginx -s reload\"",
+			text:    "A command of the shell that is run when the file was changed.",
+		},
+	}},
+	{MainFile, "jail.NAME", []keyWords{
+		{
+			name:    "enabled",
+			example: `enabled = true`,
+			text:    "Whether the jail runs.",
+		},
+		{
+			name:    "filter",
+			def:     "the jail's name",
+			example: `filter = "sshd[mode=aggressive]"`,
+			text:    "The filter that says what a failure looks like: NAME, or NAME[mode=MODE].",
+		},
+		{
+			name:    "mode",
+			def:     "the filter's first",
+			example: `mode = "aggressive"`,
+			text:    "The filter's mode; bailiff filter list tells which there are.",
+		},
+		{
+			name:    "port",
+			def:     "all",
+			example: `port = "http,https,8000:8100"`,
+			text:    "The ports that are shut: numbers, names of /etc/services, ranges with : or -, all.",
+		},
+		{
+			name:    "protocol",
+			example: `protocol = ["tcp", "udp"]`,
+			text:    "The protocols that are shut: tcp, udp, sctp, dccp, udplite, icmp, icmpv6, or all. Ports need one that has ports.",
+		},
+		{
+			name:    "logpath",
+			example: `logpath = ["/var/log/app/*.log", "/var/log/other.log tail"]`,
+			text:    "The logs, as files or patterns; behind a path, tail begins at the end of a log that was never read, fifo says that it is a named pipe.",
+		},
+		{
+			name:    "list",
+			example: `list = "/etc/bailiff/lists/*.txt"`,
+			text:    "Files of addresses and networks that are shut out from the start, read anew when they change; in place of a log. This host and what it needs is never among them, nor a network wider than /8.",
+		},
+		{
+			name:    "maxretry",
+			example: `maxretry = 3`,
+			text:    "How many failures within findtime ban.",
+		},
+		{
+			name:    "findtime",
+			time:    true,
+			example: `findtime = "1h"`,
+			text:    "Within how long they count together.",
+		},
+		{
+			name:    "bantime",
+			time:    true,
+			example: `bantime = "1d"`,
+			text:    "How long a ban holds; -1 for ever.",
+		},
+		{
+			name:    "ignoreip",
+			example: `ignoreip = ["198.51.100.0/24", "office.example.org", "file:/etc/bailiff/allow.txt"]`,
+			text:    "Who is never banned: addresses, networks, ranges (A-B), host names (asked for once a minute), file:PATH, a list of those.",
+		},
+		{
+			name:    "ignoreself",
+			example: `ignoreself = true`,
+			text:    "Never bans this host: its own addresses, its gateways and name servers.",
+		},
+		{
+			name:    "usedns",
+			values:  []string{"yes", "warn", "no", "raw"},
+			example: `usedns = "no"`,
+			text:    "What is done with a name in place of an address: yes looks it up, warn does so and warns, no passes over it, raw takes the name itself for who is banned.",
+		},
+		{
+			name:    "datepattern",
+			def:     "all known forms",
+			example: `datepattern = '{^LN-BEG}%Y-%m-%d %H:%M:%S'`,
+			text:    "How dates are written, in fail2ban's words, one a line: strptime's letters and more, {^LN-BEG} and the like, EPOCH, LEPOCH, or {NONE} for logs without any. It replaces the filter's own.",
+		},
+		{
+			name:    "prefregex",
+			example: `prefregex = '^app\[\d+\]: <F-CONTENT>.+</F-CONTENT>$'`,
+			text:    "An expression that lines must match first; failregex looks at its <F-CONTENT>. It replaces the filter's own.",
+		},
+		{
+			name:    "failregex",
+			example: `failregex = '^login of \S+ failed from <ADDR>$'`,
+			text:    "Expressions of failures, one a line, in Python's language with fail2ban's tags: <HOST>, <ADDR>, <SUBNET>, <F-ID>…</F-ID>, <F-USER>, <F-MLFID>, <F-NOFAIL> and others. They replace the filter's own.",
+		},
+		{
+			name:    "ignoreregex",
+			example: `ignoreregex = 'user monitoring '`,
+			text:    "Expressions of lines that are no failures even if a failregex matches. They replace the filter's own.",
+		},
+		{
+			name:    "maxlines",
+			def:     "the filter's",
+			example: `maxlines = 2`,
+			text:    "How many lines are looked at together, for expressions with <SKIPLINES>.",
+		},
+		{
+			name:    "blocktype",
+			values:  []string{"reject", "drop"},
+			example: `blocktype = "drop"`,
+			text:    "How packets of banned addresses are turned away: with an answer, or with none.",
+		},
+		{
+			name:    "ignorecommand",
+			example: `ignorecommand = "/usr/local/bin/is-customer <ip>"`,
+			text:    "A command of the shell that is asked about each failure, with fail2ban's tags; by exit code 0 it is ignored. What takes longer than a minute counts as no.",
+		},
+		{
+			name:    "ignorecache",
+			example: `ignorecache = 'key="<ip>", max-count=1000, max-time=5m'`,
+			text:    "How many of the command's answers are kept, for how long, and by what.",
+		},
+		{
+			name:    "logencoding",
+			def:     "UTF-8",
+			example: `logencoding = "latin-1"`,
+			text:    "The logs' encoding, by its name in Python.",
+		},
+		{
+			name:    "logtimezone",
+			def:     "the host's zone",
+			example: `logtimezone = "UTC+0200"`,
+			text:    "The zone of dates that name none: UTC, an abbreviation like CET, or an offset.",
+		},
+		{
+			name:    "transport",
+			def:     "auto",
+			values:  []string{"auto", "none", "docker", "cri", "syslog"},
+			example: `transport = ["docker", "syslog"]`,
+			text:    "What stands around the lines and is taken off: found from the lines themselves (auto), nothing, Docker's JSON, the form of Kubernetes' runtimes, heads of syslog; within docker or cri there may be syslog.",
+		},
+		{
+			name:    "backend",
+			def:     "auto",
+			example: `backend = "systemd"`,
+			text:    "How lines come: auto follows files by the kernel's events, polling looks for changes, systemd reads the journal; with options as in fail2ban: systemd[journalpath=/var/log/journal].",
+		},
+		{
+			name:    "journalmatch",
+			def:     "the filter's",
+			example: "backend = \"systemd\"\njournalmatch = \"_SYSTEMD_UNIT=ssh.service + _COMM=sshd\"",
+			text:    "Which of the journal's entries are read, as journalctl has it.",
+		},
+		{
+			name:    "maxmatches",
+			def:     "maxretry",
+			example: `maxmatches = 10`,
+			text:    "How many lines of an address are remembered until it is banned, for <matches>.",
+		},
+		{
+			name:    "ban.prefix4",
+			example: `ban.prefix4 = 24`,
+			text:    "The length of the network that is counted and banned for an IPv4 address, 8 to 32.",
+		},
+		{
+			name:    "ban.prefix6",
+			example: `ban.prefix6 = 56`,
+			text:    "The same for IPv6, 32 to 128: one customer has a /64 at the least.",
+		},
+		{
+			name:    "ban.aggregate",
+			def:     "0",
+			example: `ban.aggregate = 8`,
+			text:    "How many bans within one /24 or /48 become one ban of it; 0: never.",
+		},
+		{
+			name:    "proxy.trusted",
+			def:     "that of [proxy]",
+			example: `proxy.trusted = ["203.0.113.1"]`,
+			text:    "The same as in [proxy], for this jail in its place.",
+		},
+		{
+			name:    "ignoressh",
+			def:     "false",
+			example: `ignoressh = true`,
+			text:    "Never bans the other ends of SSH sessions that are open.",
+		},
+		{
+			name:    "bantime.increment",
+			def:     "false",
+			example: `"bantime.increment" = true`,
+			text:    "Has bans of an address grow with the bans that it has had before.",
+		},
+		{
+			name:    "bantime.factor",
+			def:     "1",
+			example: `"bantime.factor" = 2`,
+			text:    "The factor in the formula, a number or a calculation.",
+		},
+		{
+			name:    "bantime.formula",
+			def:     "ban.Time * (1<<(ban.Count if ban.Count<20 else 20)) * banFactor",
+			example: `"bantime.formula" = "ban.Time * math.exp(float(ban.Count+1)*banFactor)/math.exp(1*banFactor)"`,
+			text:    "How long the next ban is, as fail2ban writes it.",
+		},
+		{
+			name:    "bantime.multipliers",
+			example: `"bantime.multipliers" = "1 5 30 60 300"`,
+			text:    "By what the ban time is multiplied at the first ban, the second, and so on, in place of the formula.",
+		},
+		{
+			name:    "bantime.maxtime",
+			time:    true,
+			def:     "none",
+			example: `"bantime.maxtime" = "5w"`,
+			text:    "The longest that it grows to.",
+		},
+		{
+			name:    "bantime.rndtime",
+			time:    true,
+			def:     "0",
+			example: `"bantime.rndtime" = "10m"`,
+			text:    "Up to so much is added by chance, so that nobody can wait for the end.",
+		},
+		{
+			name:    "bantime.overalljails",
+			def:     "false",
+			example: `"bantime.overalljails" = true`,
+			text:    "Counts the bans that an address has had in all jails.",
+		},
+	}},
+	{MainFile, "jail.NAME.action.ACTION", []keyWords{
+		{
+			name:    "start",
+			example: `start = "logger jail <name> begins"` + "\n" + `ban = "true"`,
+			text:    "A command of the shell that is run when the jail starts. All commands have fail2ban's tags; what comes from a log is quoted, never part of the command.",
+		},
+		{
+			name:    "stop",
+			example: "stop = \"logger jail <name> has ended\"\nban = \"true\"",
+			text:    "What is run when the jail ends.",
+		},
+		{
+			name:    "check",
+			example: "check = \"test -e /run/other-firewall\"\nban = \"true\"",
+			text:    "What is run before each ban; if it fails, repair is run, or stop and start.",
+		},
+		{
+			name:    "repair",
+			example: "repair = \"systemctl restart other-firewall\"\nban = \"true\"",
+			text:    "What mends it when check failed.",
+		},
+		{
+			name:    "ban",
+			example: `ban = "curl -fsS -d ip=<ip> https://intranet.example.org/ban"`,
+			text:    "What is run for a ban.",
+		},
+		{
+			name:    "unban",
+			example: `unban = "/srv/mysite/manage.py axes_reset_ip <ip>"`,
+			text:    "What is run when a ban ends or is lifted.",
+		},
+		{
+			name:    "flush",
+			example: "flush = \"truncate -s 0 /srv/deny.txt\"\nban = \"true\"",
+			text:    "What is run in place of one unban for each, when all end at once.",
+		},
+		{
+			name:    "timeout",
+			time:    true,
+			def:     "60",
+			example: "timeout = 10\nban = \"true\"",
+			text:    "How long a command may take; then it is killed with all that it started, and that is told.",
+		},
+		{
+			name:    "norestored",
+			def:     "false",
+			example: "norestored = true\nban = \"true\"",
+			text:    "Is not run for bans that are only put back after a restart.",
+		},
+		{
+			name:    "param",
+			example: "ban = \"notify <dest> <ip>\"\nparam = { dest = \"root@example.org\" }",
+			text:    "Tags of your own: <NAME> in commands is replaced by the value.",
+		},
+	}},
+	{FilterFile, "", []keyWords{
+		{
+			name:    "description",
+			example: `description = "My application: failed logins"`,
+			text:    "What bailiff filter list says of it.",
+		},
+		{
+			name:    "prefregex",
+			example: `prefregex = '^app\[\d+\]: <F-CONTENT>.+</F-CONTENT>$'`,
+			text:    "An expression that lines must match first; failregex looks at its <F-CONTENT>.",
+		},
+		{
+			name:    "maxlines",
+			def:     "1",
+			example: `maxlines = 2`,
+			text:    "How many lines are looked at together, for expressions with <SKIPLINES>.",
+		},
+		{
+			name:    "attempts",
+			def:     "false",
+			example: "attempts = true\nfailregex = '^<F-MLFID>app\\[\\d+\\]</F-MLFID>: failed from <ADDR>$'",
+			text:    "Counts a connection's attempts, not its lines, where a service writes several lines for one guess. The connection is what <F-MLFID> holds.",
+		},
+		{
+			name:    "source",
+			example: `source = "src/login.c of version 2.1"`,
+			text:    "From where the lines are that no sample of a real service shows.",
+		},
+		{
+			name:    "journalmatch",
+			example: `journalmatch = "_SYSTEMD_UNIT=app.service"`,
+			text:    "Which of the journal's entries are the service's, as journalctl has it.",
+		},
+		{
+			name:    "failregex",
+			example: `failregex = '^login of \S+ failed from <ADDR>$'`,
+			text:    "Expressions of failures, one a line, in Python's language with fail2ban's tags: <HOST>, <ADDR>, <SUBNET>, <F-ID>…</F-ID>, <F-USER>, <F-MLFID>, <F-NOFAIL> and others.",
+		},
+		{
+			name:    "ignoreregex",
+			example: `ignoreregex = 'user monitoring '`,
+			text:    "Expressions of lines that are no failures even if a failregex matches.",
+		},
+		{
+			name:    "datepattern",
+			def:     "all known forms",
+			example: `datepattern = '{^LN-BEG}'`,
+			text:    "How dates are written, in fail2ban's words, one a line; {^LN-BEG} alone: a known form, at the line's beginning. What is matched has no date in it.",
+		},
+	}},
+	{FilterFile, "prefix", []keyWords{
+		{
+			name:    "NAME",
+			example: `line = '^\s*(?:\S+ )?app(?:\[\d+\])?: '`,
+			text:    "What expressions share: <NAME> in them, as in <line>login failed from <ADDR>, stands for this. Small letters, digits, hyphens.",
+		},
+	}},
+	{FilterFile, "client", []keyWords{
+		{
+			name:    "NAME",
+			example: `user = '[\w.@-]{1,64}'`,
+			text:    "An expression of what a part of the client's can hold, since the service lets nothing else through: bailiff filter prove looks at no other. The name is one of a sample's client.",
+		},
+	}},
+	{FilterFile, "mode.MODE", []keyWords{
+		{
+			name:    "with",
+			example: `with = ["normal"]`,
+			text:    "Other modes whose expressions belong to this one, too.",
+		},
+		{
+			name:    "failregex",
+			example: `failregex = '^connection from <ADDR> closed$'`,
+			text:    "Expressions of the mode, beside those of the filter. The mode normal holds where a jail names none.",
+		},
+	}},
+	{FilterFile, "json", []keyWords{
+		{
+			name:    "host",
+			example: `host = ["request.client_ip", "request.remote_ip"]`,
+			text:    "The field that holds the address, in a log of JSON: the first that is there.",
+		},
+		{
+			name:    "hosts",
+			example: `hosts = ["request.client_ip", "request.remote_ip"]`,
+			text:    "The same; further fields behind those of host.",
+		},
+		{
+			name:    "time",
+			example: "host = \"ip\"\ntime = \"ts\"",
+			text:    "The field that holds the time: a date, or seconds since 1970.",
+		},
+		{
+			name:    "user",
+			example: "host = \"ip\"\nuser = \"login.name\"",
+			text:    "The field that holds the user's name, for <F-USER>.",
+		},
+		{
+			name:    "peer",
+			example: "host = \"ClientHost\"\npeer = \"ClientAddr\"",
+			text:    "The field with the connection's own address, where host holds what a header said: without trusted proxies, host counts only where both are the same.",
+		},
+		{
+			name:    "forwarded",
+			example: "host = \"remote_ip\"\nforwarded = \"headers.X-Forwarded-For\"",
+			text:    "The field with the list of addresses before a proxy, where host is the connection's: asked where host is a trusted proxy.",
+		},
+	}},
+	{FilterFile, "json.match", []keyWords{
+		{
+			name:    "FIELD",
+			example: "status = [401, 403]\npath = \"/^/login/\"",
+			text:    "Conditions that a failure meets, all of one [[json.match]]: a value, one of several, or an expression between slashes.",
+		},
+	}},
+	{FilterFile, "sample", []keyWords{
+		{
+			name:    "line",
+			example: "line = \"2026-01-31 12:00:00 login of bob failed from 192.0.2.7\"\nhost = \"192.0.2.7\"",
+			text:    "A line that proves the filter (bailiff filter test); or several of one connection, of which the last counts.",
+		},
+		{
+			name:    "host",
+			example: "line = \"2026-01-31 12:00:00 login of bob failed from 192.0.2.7\"\nhost = \"192.0.2.7\"",
+			text:    "Whom the line has counted.",
+		},
+		{
+			name:    "time",
+			example: "line = \"2026-01-31 12:00:00 login of bob failed from 192.0.2.7\"\nhost = \"192.0.2.7\"\ntime = \"2026-01-31T12:00:00\"",
+			text:    "The time that is to be read from it.",
+		},
+		{
+			name:    "match",
+			def:     "true",
+			example: "line = \"2026-01-31 12:00:00 login of bob from 192.0.2.7\"\nmatch = false",
+			text:    "With false: a line that is no failure.",
+		},
+		{
+			name:    "mode",
+			example: "line = \"2026-01-31 12:00:00 login of bob failed from 192.0.2.7\"\nhost = \"192.0.2.7\"\nmode = \"normal\"",
+			text:    "The mode in which it is read.",
+		},
+		{
+			name:    "trusted",
+			example: "line = \"2026-01-31 12:00:00 login of bob failed from 192.0.2.7\"\nhost = \"192.0.2.7\"\ntrusted = [\"198.51.100.0/24\"]",
+			text:    "The trusted proxies with which it is read.",
+		},
+		{
+			name:    "injection",
+			def:     "false",
+			example: "injection = true\nline = \"2026-01-31 12:00:00 login of x from 203.0.113.9 failed from 192.0.2.7\"\nhost = \"192.0.2.7\"",
+			text:    "The line holds an attempt to have another address taken.",
+		},
+		{
+			name:    "from",
+			example: "line = \"2026-01-31 12:00:00 login of bob failed from 192.0.2.7\"\nhost = \"192.0.2.7\"\nfrom = \"app 2.1 (Debian 13)\"",
+			text:    "What wrote the line.",
+		},
+		{
+			name:    "client",
+			example: "line = \"2026-01-31 12:00:00 login of bob failed from 192.0.2.7\"\nhost = \"192.0.2.7\"\nclient = { user = \"bob\" }",
+			text:    "The parts of the line that a client chooses, by name: bailiff filter prove proves that whatever stands there, his own address counts and no other.",
+		},
+		{
+			name:    "forgeable",
+			example: "line = \"2026-01-31 12:00:00 login of bob failed from 192.0.2.7\"\nhost = \"192.0.2.7\"\nforgeable = \"the service writes line feeds as they are\"",
+			text:    "Why the service makes it impossible that no other address can be taken.",
+		},
+		{
+			name:    "evadable",
+			example: "line = \"2026-01-31 12:00:00 login of bob failed from 192.0.2.7\"\nhost = \"192.0.2.7\"\nevadable = \"a name may hold the words that end it\"",
+			text:    "Why the service makes it impossible that the line always counts.",
+		},
+	}},
+}
