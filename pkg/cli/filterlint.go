@@ -99,17 +99,20 @@ func filterLint(load *config.Options) *cobra.Command {
   movable-host      something like .* stands before and after the address
   lone-id           an id (<F-ID>) without an address beside it may read as one
   no-literal        there is no text that every match holds
+  partial-host      something greedy before the address takes its beginning
   ambiguous-time    a date that a client writes may be taken for the line's
+  unused-part       [client] tells the characters of a part that no sample names
 
 and by proof, with samples that say what a client chooses of their lines (see filter prove):
 
   forgeable         some text makes another address count
   evadable          some text makes the true one not count
 
-With --config /etc/fail2ban, fail2ban's filters are read. The exit code is 1 if there
-is something to say.`,
+With --config /etc/fail2ban, fail2ban's filters are read; one of its files by its path
+is in any case, with its options: './sshd.conf[mode=aggressive]'. The exit code is 1 if
+there is something to say.`,
 		Example: `  bailiff filter lint
-  bailiff filter lint sshd ./my-filter.toml
+  bailiff filter lint sshd ./my-filter.toml ./their-filter.conf
   bailiff filter lint --config /etc/fail2ban`,
 		Args: args(0, -1),
 		RunE: func(c *cobra.Command, names []string) error {
@@ -161,18 +164,35 @@ func printLint(w io.Writer, list []linted) {
 
 // lintAll checks the filters of these names, or all.
 func lintAll(load config.Options, names []string) ([]linted, error) {
-	if config.IsTree(load.Path) {
-		return lintTree(load.Path, names)
+	var out []linted
+	asked := len(names) > 0
+	names = slices.DeleteFunc(slices.Clone(names), func(arg string) bool {
+		name, given, ok := fail2banFile(arg)
+		if ok {
+			def, err := readFail2banFile(name, given)
+			out = append(out, lintOne(arg, given.Values["mode"], def, err))
+		}
+		return ok
+	})
+	switch {
+	case asked && len(names) == 0:
+		return out, nil
+	case config.IsTree(load.Path):
+		more, err := lintTree(load.Path, names)
+		return append(out, more...), err
 	}
 	filters, err := namedFilters(load, names)
 	if err != nil {
 		return nil, err
 	}
-	var out []linted
 	for _, f := range filters {
 		for _, mode := range append([]string{""}, f.Modes...) {
 			def, err := f.Definition(mode)
 			out = append(out, lintOne(f.Name, mode, def, err))
+		}
+		for _, text := range f.UnusedParts() {
+			last := &out[len(out)-1]
+			last.Findings = append(last.Findings, "unused-part: "+text)
 		}
 		if f.Stock && len(filters) > 1 {
 			continue // proved by the tests; it would take minutes for all
@@ -220,6 +240,28 @@ func namedFilters(load config.Options, names []string) (out []*config.Filter, er
 		out = append(out, f)
 	}
 	return out, nil
+}
+
+// fail2banFile reports whether an argument is the path of a filter's file of fail2ban's,
+// and with which options.
+func fail2banFile(arg string) (path string, given *fail2ban.Options, ok bool) {
+	path, given, err := fail2ban.ExtractOptions(arg)
+	if err != nil {
+		path, given = arg, &fail2ban.Options{}
+	}
+	return path, given, isFile(path) && !strings.HasSuffix(path, ".toml") && fail2ban.HasSections(path)
+}
+
+func readFail2banFile(path string, given *fail2ban.Options) (filter.Definition, error) {
+	c, err := fail2ban.ReadFiles(path)
+	if err != nil {
+		return filter.Definition{}, err
+	}
+	f, err := fail2ban.NewFilter(c, path, given)
+	if err != nil {
+		return filter.Definition{}, err
+	}
+	return config.FromFail2ban(f)
 }
 
 func lintOne(name, mode string, def filter.Definition, err error) linted {

@@ -45,6 +45,7 @@ func (p *proven) good() bool {
 type proofs struct {
 	name  string
 	lines []proven
+	notes []string // what else there is to say of the filter
 }
 
 func filterProve(load *config.Options) *cobra.Command {
@@ -79,8 +80,8 @@ once. What comes of it, for each such sample:
   not decided  with the reason
 
 With --log, the lines that the filter takes of a log are looked at in place of samples,
-and what <F-USER> takes of them counts as what the client chooses; with --config
-/etc/fail2ban, fail2ban's filters.
+and what <F-USER> takes of them counts as what the client chooses. So fail2ban's filters
+can be looked at, by name with --config /etc/fail2ban, or one of its files by its path.
 
 A sample whose service makes a proof impossible says so, and is held to exactly that:
 
@@ -90,7 +91,8 @@ The exit code is 1 if not all is proved, or as its file says.`,
 		Example: `  bailiff filter prove
   bailiff filter prove sshd ./my-filter.toml
   bailiff filter prove my-filter --line '…' --host 192.0.2.7 --client user=bob
-  bailiff filter prove sshd --config /etc/fail2ban --log /var/log/auth.log`,
+  bailiff filter prove sshd --config /etc/fail2ban --log /var/log/auth.log
+  bailiff filter prove ./their-filter.conf --line '…' --host 192.0.2.7 --client bob`,
 		Args: args(0, -1),
 		RunE: func(c *cobra.Command, names []string) error {
 			one := (*filter.Probe)(nil)
@@ -136,6 +138,11 @@ The exit code is 1 if not all is proved, or as its file says.`,
 				err = printJSON(c.OutOrStdout(), all)
 			} else {
 				printProofs(c.OutOrStdout(), list, verbose)
+			}
+			for _, f := range list {
+				for _, text := range f.notes {
+					fmt.Fprintf(c.ErrOrStderr(), "bailiff: warning: %s\n", text)
+				}
 			}
 			if err == nil && (bad > 0 || n == 0) {
 				err = &exitError{exitFailed, ""}
@@ -222,6 +229,23 @@ func proveAll(load config.Options, names []string, mode string, one *filter.Prob
 		out = append(out, f)
 		return nil
 	}
+	for _, arg := range names {
+		path, given, ok := fail2banFile(arg)
+		if !ok {
+			continue
+		}
+		switch {
+		case one == nil && log == "":
+			return nil, usageError(arg + " is a file of fail2ban's, and has no samples: give --line or --log")
+		case mode != "":
+			given.Set("mode", mode)
+		}
+		def, err := readFail2banFile(path, given)
+		if err == nil {
+			err = add(arg, "", def, nil)
+		}
+		return out, err
+	}
 	if config.IsTree(load.Path) {
 		if one == nil && log == "" {
 			return nil, usageError("fail2ban's filters have no samples: give --line or --log")
@@ -259,7 +283,7 @@ func proveAll(load config.Options, names []string, mode string, one *filter.Prob
 			}
 			continue
 		}
-		p := proofs{name: f.Name}
+		p := proofs{name: f.Name, notes: f.UnusedParts()}
 		for _, s := range f.Samples {
 			probe, ok := f.Probe(s)
 			if !ok {

@@ -63,6 +63,34 @@ func (f *Filter) Probe(s Sample) (p filter.Probe, ok bool) {
 	return p, true
 }
 
+// UnusedParts says of which parts [client] tells the characters that no sample names, each
+// with its place: a proof that was thought to heed them does not.
+func (f *Filter) UnusedParts() (out []string) {
+	named := map[string]bool{}
+	for _, s := range f.Samples {
+		for name := range s.Client {
+			named[name] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Client)) {
+		if named[name] {
+			continue
+		}
+		text := fmt.Sprintf("%s:%d: client.%s: no sample names it", f.Source, f.doc.line("client", name), name)
+		var without []string // parts of which nothing is told
+		for _, n := range slices.Sorted(maps.Keys(named)) {
+			if f.Client[n] == nil {
+				without = append(without, n)
+			}
+		}
+		if len(without) > 0 {
+			text += "; they name " + strings.Join(without, ", ") + ", of which any character is taken to be possible"
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
 // Text is the filter's file.
 func (f *Filter) Text() string { return f.doc.text }
 

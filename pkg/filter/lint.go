@@ -2,10 +2,11 @@ package filter
 
 import (
 	"fmt"
-	"regexp"
+	"strings"
 	"time"
 
 	"bailiff/pkg/logtime"
+	"bailiff/pkg/pyregexp"
 )
 
 // Finding is something about a filter that may let a client decide whose failure a
@@ -32,16 +33,39 @@ func (f Finding) String() string {
 	return f.Expr.where() + f.Rule + ": " + f.Text
 }
 
-// greedyHost is something like .* directly before the address.
-var greedyHost = regexp.MustCompile(`(?:[^\\]\.|\\[SwDW]|\[\^[^\]]*\])(?:[*+]|\{\d+,\d*\})\)*(?:</F-[A-Z-]+>|\))*<(?:HOST|ADDR|IP4|IP6|SUBNET|CIDR)>`)
-
-// Greedy says whether an expression has something greedy directly before the address, of
-// which it takes the beginning: nothing of it, or another address, is found then.
+// Greedy says whether an expression has something greedy before the address, of which it
+// takes the beginning: nothing of it, or another address, is found then.
 func Greedy(text string) string {
-	if greedyHost.MatchString(text) {
-		return "something like .* stands directly before the address and takes its beginning: of 192.0.2.17, 2.0.2.17 is left, or 7; put what the service writes there between, or make it .*?"
+	re, err := pyregexp.Compile(expandTags(text, true), 0)
+	if err != nil {
+		return "" // which is told elsewhere
+	}
+	for _, one := range []struct{ text, left, least string }{
+		{"192.0.2.17", "2.0.2.17", "7"},
+		{"2001:db8::17", "1:db8::17", "7"},
+	} {
+		if !re.Eats(one.text, readsAsAddress, "ip4", "ip6", "dns") {
+			continue
+		}
+		return fmt.Sprintf("something like .* stands before the address and takes its beginning: of %s, %s is left, or %s; put what the service writes there between, or make it .*?", one.text, one.left, one.least)
 	}
 	return ""
+}
+
+var (
+	onlyIP4 = pyregexp.MustCompile("^"+exprIP4+"$", 0)
+	onlyIP6 = pyregexp.MustCompile("^"+exprIP6+"$", 0)
+)
+
+// readsAsAddress reports whether the group of a tag takes a text.
+func readsAsAddress(group, text string) bool {
+	switch group {
+	case "ip4":
+		return onlyIP4.Match([]byte(text))
+	case "ip6":
+		return onlyIP6.Match([]byte(text))
+	}
+	return !strings.Contains(text, ":") // a name
 }
 
 // Lint says what can be said of a definition by rule. The error is that of Compile.

@@ -107,7 +107,16 @@ func FuzzPropose(f *testing.F) {
 func TestGreedy(t *testing.T) {
 	for text, want := range map[string]bool{
 		`^ app: failed .*<HOST>$`: true, `^ app: (?:.*)<ADDR>$`: true, `^ app: \S+<ADDR>$`: true, `^ app: [^ ]*<HOST>$`: true, `^ app: <F-USER>.+</F-USER><HOST>$`: true, `^ app: .{0,9}<HOST>$`: true,
-		`^ app: failed .* <HOST>$`: false, `^ app: .*?<HOST>$`: false, `^ app: \.*<HOST>$`: false, `^ app: \d*@<HOST>$`: false, `^ app: .*\[?<ADDR>$`: false, `^ app: \s*<ADDR>$`: false,
+		`^ app: .*\[?<ADDR>$`: true, `^ app: .*\(?<HOST>\)?$`: true, `^ app: .+(?:::ffff:)?<ADDR>$`: true, `^ app: .*(?: from )?<ADDR>$`: true, `^ app: .*\s*<HOST>$`: true,
+		`^ app: .*(?:\[|\()?["']?<ADDR>`: true, `^ app: (?:failed .*|denied )<ADDR>`: true, `^ app: (?:\w+[ .])*<HOST>$`: true, `^ app: .*(?=\d)<ADDR>`: true, `^ app: .*\.?<IP4>`: true,
+		`^ app: .*.<ADDR>$`: true, `^ app: id \d*<ADDR>`: true, `^ app: (?:user=\S*,? ?)?<ADDR>$`: true, `^ app: .*:<ADDR>$`: true, `^ app: \d<ADDR>`: true, `^ app: (?:\S*\s*)*<HOST>`: true,
+		`^ app: (?:(?! from ).)*<ADDR>$`: true, `^ app: .*\b<IP6>$`: true, `^ app: .*(?:(?:ip|addr)=)?<SUBNET>$`: true, `^ app: .*(?P<ip4>\S+)$`: true, `^ app: \w?<ADDR>`: true,
+		`^ app: .*(?<!\()<ADDR>`: true, `(?i)^ APP: .*"?<ADDR>`: true,
+
+		`^ app: failed .* <HOST>$`: false, `^ app: .*?<HOST>$`: false, `^ app: \.*<HOST>$`: false, `^ app: \d*@<HOST>$`: false, `^ app: .*?\[?<ADDR>$`: false, `^ app: \s*<ADDR>$`: false,
+		`^ app: .*\[<ADDR>\]$`: false, `^ app: .* from:? <ADDR>$`: false, `^ app: .*=<ADDR>$`: false, `^ app: .* \[?<HOST>\]?$`: false, `^ app: .*(?: |=)\(?<ADDR>`: false, `^ app: .*\b<IP4>$`: false,
+		`^ app: .*(?<![\w.:])<ADDR>$`: false, `^ app: .*(?<=from )<ADDR>$`: false, `^ app: (?:\S+ )*<ADDR>$`: false, `^ app: "<ADDR>".*$`: false, `^ app: user .<ADDR>`: false, `<ADDR>`: false, `(`: false,
+		`^ app: <F-ID>.*</F-ID>$`: false, `^ app: (?:.* from )?<ADDR>$`: false, `^ app: .{3}<ADDR>$`: false,
 	} {
 		if got := Greedy(text) != ""; got != want {
 			t.Errorf("%s: %v, want %v", text, got, want)
