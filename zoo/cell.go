@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -121,5 +122,9 @@ func cell(dir, script string) error {
 
 // environment is that of a script; server is the address by which it finds the service.
 func environment(server string) []string {
-	return []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "TZ=UTC", "TERM=dumb", "SERVER=" + server}
+	at := server
+	if strings.Contains(at, ":") {
+		at = "[" + at + "]"
+	}
+	return []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "TZ=UTC", "TERM=dumb", "SERVER=" + server, "AT=" + at}
 }

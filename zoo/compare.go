@@ -29,12 +29,12 @@ func (p *play) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	log := filepath.Join(p.dir, "whole.log")
-	text, err := os.ReadFile(p.logPath())
-	if err != nil {
+	options, log := []string{"--out", "id"}, filepath.Join(p.dir, "whole.log")
+	if p.way.journal {
+		options, log = append(options, "--journalmatch", p.animal.InJournal), p.journalName()
+	} else if text, err := p.logText(); err != nil {
 		return err
-	}
-	if err := os.WriteFile(log, text, 0o644); err != nil {
+	} else if err := os.WriteFile(log, text, 0o644); err != nil {
 		return err
 	}
 	for _, f := range all {
@@ -47,8 +47,8 @@ func (p *play) compare(ctx context.Context) error {
 			p.theirs = append(p.theirs, version+" has none")
 			continue
 		}
-		args := []string{"--config", f.Config, "--out", "id", log, filter}
-		real := exec.CommandContext(ctx, "python3", append([]string{f.Program("fail2ban-regex")}, args...)...)
+		args := append(append([]string{"--config", f.Config}, options...), log, filter)
+		real := exec.CommandContext(ctx, "/usr/bin/python3", append([]string{f.Program("fail2ban-regex")}, args...)...)
 		real.Env = append(f.Env(), "TZ=UTC", "LC_ALL=C.UTF-8")
 		want, err := real.CombinedOutput()
 		if err != nil && len(want) > 0 {

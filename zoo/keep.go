@@ -21,9 +21,6 @@ import (
 // mark stands in a filter's file before the samples that are written here.
 const mark = "# What real services wrote, as make zoo KEEP=1 heard it, with its dates moved to one day. It\n# is written anew from here on."
 
-// debian is how a suite is called in samples and in docs/filters.md.
-var debian = map[string]string{animals.Bookworm: "Debian 12", animals.Trixie: "Debian 13", animals.Sid: "Debian sid"}
-
 // heardSample is a line, or several of one connection, as a sample of a filter.
 type heardSample struct{ from, mode, line, host string }
 
@@ -81,19 +78,23 @@ func keepSamples(heardIn string) error {
 	byFilter := map[string][]heardSample{}
 	for _, a := range animals.All() {
 		for _, suite := range a.Suites {
-			path := filepath.Join(heardIn, suite, a.Name)
-			version, err := os.ReadFile(path + ".green")
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
+			for _, w := range ways(a) {
+				r := &result{animal: a, way: w, suite: suite}
+				path := filepath.Join(heardIn, suite, r.name())
+				version, err := os.ReadFile(path + ".green")
+				if w.journal || errors.Is(err, fs.ErrNotExist) {
+					continue // what is in the journal is what rsyslog would write
+				}
+				if err != nil {
+					return err
+				}
+				r.version = string(version)
+				heard, err := samplesOf(r, path+".log")
+				if err != nil {
+					return fmt.Errorf("%s: %w", r.name(), err)
+				}
+				byFilter[a.Filter] = append(byFilter[a.Filter], heard...)
 			}
-			if err != nil {
-				return err
-			}
-			heard, err := samplesOf(a, suite, string(version), path+".log")
-			if err != nil {
-				return fmt.Errorf("%s: %w", a.Name, err)
-			}
-			byFilter[a.Filter] = append(byFilter[a.Filter], heard...)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(byFilter)) {
@@ -108,7 +109,8 @@ func keepSamples(heardIn string) error {
 // with.
 const mostTogether = 12
 
-func samplesOf(a *animals.Animal, suite, version, log string) (out []heardSample, err error) {
+func samplesOf(r *result, log string) (out []heardSample, err error) {
+	a := r.animal
 	f, err := config.ReadFilter(filepath.Join("filters", a.Filter+".toml"))
 	if err != nil {
 		return nil, err
@@ -131,8 +133,11 @@ func samplesOf(a *animals.Animal, suite, version, log string) (out []heardSample
 		return nil, err
 	}
 	text = []byte(moved(string(text), heard.ModTime()))
-	program, number, _ := strings.Cut(version, " ")
-	from := fmt.Sprintf("%s %s (%s)", program, number, debian[suite])
+	where := animals.Debian[r.suite]
+	if r.way.net == &animals.IPv6 {
+		where += ", IPv6"
+	}
+	from := fmt.Sprintf("%s (%s)", r.version, where)
 	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 	kinds := map[int]bool{}
 	customer := ""
@@ -143,7 +148,7 @@ func samplesOf(a *animals.Animal, suite, version, log string) (out []heardSample
 		found := c.Match([]byte(line), time.Now()).Failures
 		switch {
 		case len(found) == 0:
-			if strings.Contains(line, animals.Customer) {
+			if strings.Contains(line, r.way.net.Customer) {
 				customer = line
 			}
 			continue

@@ -20,8 +20,10 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -38,6 +40,8 @@ var (
 	cache    = flag.String("cache", "tmp/zoo", "where roots are kept")
 	verbal   = flag.Bool("v", false, "tell what the services wrote")
 	patience = flag.Duration("patience", time.Minute, "how long to wait for a service to begin, a line to be counted, a ban")
+	jobs     = flag.Int("jobs", runtime.NumCPU(), "how many plays run beside each other")
+	write    = flag.String("write", "", "write the table of a whole run that is all green to this file")
 	list     = flag.Bool("list", false, "list the services")
 )
 
@@ -121,36 +125,75 @@ func run(ctx context.Context, names []string) (bool, error) {
 	case *quick:
 		suites = []string{animals.Trixie}
 	}
-	for _, n := range names {
-		if !slices.ContainsFunc(animals.All(), func(a *animals.Animal) bool { return a.Name == n }) {
-			return false, fmt.Errorf("no animal is called %q: -list shows them", n)
+	chosen, err := choose(suites, names)
+	if err != nil {
+		return false, err
+	}
+	// What a play needs is made before it, one after the other; plays run beside each other.
+	free := make(chan int, *jobs)
+	for i := range *jobs {
+		free <- i
+	}
+	var running sync.WaitGroup
+	for _, r := range chosen {
+		i := <-free
+		lowers, err := roots.lowers(ctx, r.suite, r.animal, r.way.journal)
+		if err != nil {
+			r.problem("%v", err)
+			r.tell()
+			free <- i
+			continue
+		}
+		running.Go(func() {
+			p := &play{result: r, dir: filepath.Join(dir, fmt.Sprintf("run%d", i)), heard: filepath.Join(dir, "heard", r.suite), program: program}
+			p.whole(ctx, lowers)
+			if ctx.Err() == nil {
+				r.tell()
+			}
+			free <- i
+		})
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	var results []*result
-	for _, suite := range suites {
-		for _, a := range animals.All() {
-			if len(names) > 0 && !slices.Contains(names, a.Name) || *quick && !a.Quick || !slices.Contains(a.Suites, suite) {
-				continue
-			}
-			r := &result{animal: a, suite: suite}
-			results = append(results, r)
-			lowers, err := roots.lowers(ctx, suite, a)
-			if err != nil {
-				r.problems = append(r.problems, err.Error())
-			} else {
-				p := &play{result: r, dir: filepath.Join(dir, "run"), heard: filepath.Join(dir, "heard", suite), program: program}
-				p.whole(ctx, lowers)
-			}
-			if ctx.Err() != nil {
-				return false, errors.New("interrupted")
-			}
-			r.tell()
-		}
+	running.Wait()
+	if ctx.Err() != nil {
+		return false, errors.New("interrupted")
 	}
 	if *keep {
 		if err := keepSamples(filepath.Join(dir, "heard")); err != nil {
 			return false, err
 		}
 	}
-	return summary(results, time.Since(began)), nil
+	ok := summary(chosen, time.Since(began))
+	if ok && *write != "" && len(names) == 0 && *only == "" && !*quick {
+		return true, os.WriteFile(*write, []byte(page(chosen, time.Since(began))), 0o644)
+	}
+	return ok, nil
+}
+
+// choose returns the plays of those that are named, as sshd or sshd.ipv6, or of all.
+func choose(suites, names []string) (out []*result, err error) {
+	known := map[string]bool{}
+	for _, suite := range suites {
+		for _, a := range animals.All() {
+			for _, w := range ways(a) {
+				r := &result{animal: a, way: w, suite: suite}
+				known[a.Name], known[r.name()] = true, true
+				switch {
+				case !slices.Contains(a.Suites, suite):
+				case len(names) > 0 && !slices.Contains(names, a.Name) && !slices.Contains(names, r.name()):
+				case *quick && (!a.Quick || w.name != ""):
+				default:
+					out = append(out, r)
+				}
+			}
+		}
+	}
+	for _, n := range names {
+		if !known[n] {
+			return nil, fmt.Errorf("no animal is called %q: -list shows them", n)
+		}
+	}
+	return out, nil
 }

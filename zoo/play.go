@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -53,8 +54,8 @@ func (p *play) whole(ctx context.Context, lowers []string) {
 	if p.root != nil {
 		p.keepLog()
 	}
-	green := filepath.Join(p.heard, p.animal.Name+".green")
-	if len(p.problems) == 0 && p.animal.Blind == "" {
+	green := filepath.Join(p.heard, p.name()+".green")
+	if len(p.problems) == 0 && p.blind() == "" {
 		if err := os.WriteFile(green, []byte(p.version), 0o644); err != nil {
 			p.problem("%v", err)
 		}
@@ -102,12 +103,12 @@ func (p *play) play(ctx context.Context, lowers []string) error {
 	for _, w := range p.animal.Ways {
 		from := p.logSize()
 		for range max(w.Times, 1) {
-			out, _ := p.client(ctx, p.attacker, animals.ServerForAttacker, w.Script)
+			out, _ := p.client(ctx, p.attacker, p.net().ServerForAttacker, w.Script)
 			if *verbal {
 				say("%s: %s", w.What, out)
 			}
 		}
-		if p.animal.Blind == "" {
+		if p.blind() == "" {
 			want += w.Attempts()
 		}
 		if err := p.counted(ctx, want); err != nil {
@@ -117,7 +118,7 @@ func (p *play) play(ctx context.Context, lowers []string) error {
 			say("%s", p.logSince(from))
 		}
 	}
-	if p.animal.Blind == "" {
+	if p.blind() == "" {
 		if err := p.ban(ctx); err != nil {
 			return err
 		}
@@ -127,20 +128,14 @@ func (p *play) play(ctx context.Context, lowers []string) error {
 	}
 	p.result.customer = true
 	p.stopService()
-	if err := p.until(ctx, func() error {
-		_, offset, err := p.status()
-		if size := p.logSize(); err == nil && offset < size {
-			err = fmt.Errorf("the daemon has read %d bytes of %d", offset, size)
-		}
-		return err
-	}); err != nil {
+	if err := p.until(ctx, p.readWhole); err != nil {
 		return err
 	}
 	for who, n := range p.findings() {
 		switch {
-		case who == animals.Attacker && n != want:
+		case who == p.net().Attacker && n != want:
 			p.problem("%d attempts, and %d counted, in the end:\n%s", want, n, p.logSince(0))
-		case who != animals.Attacker:
+		case who != p.net().Attacker:
 			p.problem("%s was counted %d times, and is not the attacker:\n%s", who, n, p.logSince(0))
 		}
 	}
@@ -149,7 +144,7 @@ func (p *play) play(ctx context.Context, lowers []string) error {
 }
 
 func (p *play) network() (err error) {
-	p.lab = netlab.New("zoo")
+	p.lab = netlab.New(filepath.Base(p.dir))
 	for _, h := range []struct {
 		name string
 		host **netlab.Host
@@ -158,48 +153,17 @@ func (p *play) network() (err error) {
 			return err
 		}
 	}
-	if err := p.lab.Cable(p.server, p.attacker, []string{animals.ServerForAttacker + "/24"}, []string{animals.Attacker + "/24"}); err != nil {
+	n := p.net()
+	with := func(a string) []string { return []string{fmt.Sprintf("%s/%d", a, n.Bits)} }
+	if err := p.lab.Cable(p.server, p.attacker, with(n.ServerForAttacker), with(n.Attacker)); err != nil {
 		return err
 	}
-	return p.lab.Cable(p.server, p.customer, []string{animals.ServerForCustomer + "/24"}, []string{animals.Customer + "/24"})
-}
-
-// logPath is the log as this process sees it.
-func (p *play) logPath() string { return filepath.Join(p.root.dir, p.animal.Log) }
-
-func (p *play) logSize() int64 {
-	fi, err := os.Stat(p.logPath())
-	if err != nil {
-		return 0
-	}
-	return fi.Size()
-}
-
-// logSince returns what was written since; of much, the end.
-func (p *play) logSince(from int64) string {
-	text, err := os.ReadFile(p.logPath())
-	if err != nil {
-		return err.Error()
-	}
-	text = bytes.TrimSpace(text[min(from, int64(len(text))):])
-	if len(text) == 0 {
-		return "(nothing)"
-	}
-	if most := 6000; len(text) > most {
-		text = append([]byte("…"), text[len(text)-most:]...)
-	}
-	return string(text)
+	return p.lab.Cable(p.server, p.customer, with(n.ServerForCustomer), with(n.Customer))
 }
 
 // begin sets the service up and starts it.
 func (p *play) begin(ctx context.Context) error {
-	out, err := exec.CommandContext(ctx, "chroot", p.root.dir, "dpkg-query", "-W", "-f", "${Package} ${Version}", p.animal.Packages[0]).Output()
-	if err != nil {
-		return fmt.Errorf("%s is not installed: %w", p.animal.Packages[0], err)
-	}
-	p.version = string(out)
-	log := p.logPath()
-	if err := os.MkdirAll(filepath.Dir(log), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(p.logPath()), 0o755); err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(p.root.dir, "setup"), []byte(p.animal.Setup), 0o755); err != nil {
@@ -216,22 +180,25 @@ func (p *play) begin(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := os.WriteFile(filepath.Join(p.root.dir, "zoo", "syslog"), []byte(p.way.syslog), 0o755); err != nil {
+		return err
+	}
 	for from, to := range p.animal.Copy {
 		if out, err := exec.Command("cp", "-a", from, filepath.Join(p.root.dir, to)).CombinedOutput(); err != nil {
 			return fmt.Errorf("copy %s: %w: %s", from, err, out)
 		}
 	}
+	version := cmp.Or(p.animal.Version, "dpkg-query -W -f '${Package} ${Version}' "+p.animal.Packages[0])
+	out, err := p.client(ctx, p.server, "127.0.0.1", version)
+	if err != nil {
+		return fmt.Errorf("%s: its version: %w: %s", p.animal.Name, err, out)
+	}
+	p.version = out
 	if out, err := p.client(ctx, p.server, "127.0.0.1", "exec sh -e /setup"); err != nil {
 		return fmt.Errorf("setup: %w: %s", err, out)
 	}
-	if _, err := os.Stat(log); err != nil {
-		// Whoever writes it may be nobody in particular.
-		if err := os.WriteFile(log, nil, 0o666); err != nil {
-			return err
-		}
-		if err := os.Chmod(log, 0o666); err != nil {
-			return err
-		}
+	if err := p.makeLog(); err != nil {
+		return err
 	}
 	said, err := os.OpenFile(filepath.Join(p.root.dir, "var/log/stdout.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
 	if err != nil {
@@ -307,7 +274,7 @@ func (p *play) client(ctx context.Context, h *netlab.Host, server, text string) 
 
 // welcome has the customer come in.
 func (p *play) welcome(ctx context.Context) error {
-	out, err := p.client(ctx, p.customer, animals.ServerForCustomer, p.animal.Success)
+	out, err := p.client(ctx, p.customer, p.net().ServerForCustomer, p.animal.Success)
 	if err != nil {
 		return fmt.Errorf("the customer does not get in: %w: %s\nthe log:\n%s\nthe service:\n%s", err, out, p.logSince(0), p.said())
 	}
@@ -352,8 +319,8 @@ func (p *play) beginDaemon() error {
 	if a.Mode != "" {
 		mode = fmt.Sprintf("mode = %q\n", a.Mode)
 	}
-	text := fmt.Sprintf("loglevel = \"INFO\"\nlogtarget = %q\n[jail.%s]\nenabled = true\nbackend = \"auto\"\n%slogpath = %q\nmaxretry = %d\nfindtime = \"1h\"\nbantime = \"1h\"\n",
-		filepath.Join(p.dir, "bailiff.log"), a.Filter, mode, p.logPath(), max(a.Attempts(), 1))
+	text := fmt.Sprintf("loglevel = \"INFO\"\nlogtarget = %q\n[jail.%s]\nenabled = true\n%s%smaxretry = %d\nfindtime = \"1h\"\nbantime = \"1h\"\n",
+		filepath.Join(p.dir, "bailiff.log"), a.Filter, mode, p.logSettings(), max(a.Attempts(p.suite), 1))
 	if err := os.WriteFile(filepath.Join(config, "bailiff.toml"), []byte(text), 0o644); err != nil {
 		return err
 	}
@@ -428,11 +395,11 @@ func (p *play) counted(ctx context.Context, want int) error {
 	return p.until(ctx, func() error {
 		found := p.findings()
 		for who := range found {
-			if who != animals.Attacker {
+			if who != p.net().Attacker {
 				return &final{fmt.Errorf("%s was counted, and is not the attacker", who)}
 			}
 		}
-		switch n := found[animals.Attacker]; {
+		switch n := found[p.net().Attacker]; {
 		case n > want:
 			return &final{fmt.Errorf("%d counted in all, want %d", n, want)}
 		case n < want:
@@ -453,7 +420,7 @@ func (p *play) ban(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(p.banned) != 1 || p.banned[0] != animals.Attacker {
+	if len(p.banned) != 1 || p.banned[0] != p.net().Banned {
 		return fmt.Errorf("banned: %s", strings.Join(p.banned, " "))
 	}
 	if p.animal.Port == 0 {
@@ -470,9 +437,9 @@ func (p *play) ban(ctx context.Context) error {
 
 // knock has the attacker try the service's port.
 func (p *play) knock() error {
-	address := net.JoinHostPort(animals.ServerForAttacker, strconv.Itoa(p.animal.Port))
+	address := net.JoinHostPort(p.net().ServerForAttacker, strconv.Itoa(p.animal.Port))
 	if !p.animal.UDP {
-		c, err := p.attacker.Dial(animals.Attacker, address, 5*time.Second)
+		c, err := p.attacker.Dial(p.net().Attacker, address, 5*time.Second)
 		if err == nil {
 			c.Close()
 		}
@@ -521,16 +488,5 @@ func end(c *exec.Cmd, ended chan error) {
 	case <-time.After(30 * time.Second):
 		_ = c.Process.Kill()
 		<-ended
-	}
-}
-
-// keepLog keeps the log, for people and for samples.
-func (p *play) keepLog() {
-	text, err := os.ReadFile(p.logPath())
-	if err != nil {
-		return
-	}
-	if err := os.WriteFile(filepath.Join(p.heard, p.animal.Name+".log"), text, 0o644); err != nil {
-		p.problem("%v", err)
 	}
 }

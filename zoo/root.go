@@ -76,8 +76,9 @@ func newRoots(dir string) (*roots, error) {
 	return r, nil
 }
 
-// lowers returns the directories over which an animal lives, the uppermost first.
-func (r *roots) lowers(ctx context.Context, name string, a *animals.Animal) ([]string, error) {
+// lowers returns the directories over which an animal lives, the uppermost first; whole
+// says that it needs all of the common root.
+func (r *roots) lowers(ctx context.Context, name string, a *animals.Animal, whole bool) ([]string, error) {
 	base, err := r.base(ctx, name)
 	if err != nil {
 		return nil, err
@@ -99,7 +100,7 @@ func (r *roots) lowers(ctx context.Context, name string, a *animals.Animal) ([]s
 		add(a.Root, packages)
 	default:
 		add("quick", r.available(name, r.quick))
-		if !a.Quick {
+		if !a.Quick || whole {
 			add("common", r.available(name, r.common))
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 // TestAnimals: each has a name of its own, a stock filter and a stock jail, ways to fail and
 // a way to get in; there are enough of them, and a dozen that are quick.
 func TestAnimals(t *testing.T) {
+	ipv6, journal := 0, 0
 	names, filters, quick := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, a := range animals.All() {
 		if names[a.Name] {
@@ -33,21 +35,87 @@ func TestAnimals(t *testing.T) {
 		if _, err := os.Stat(filepath.Join("..", "jails", a.Filter+".toml")); err != nil {
 			t.Errorf("%s: %v", a.Name, err)
 		}
-		if a.Blind == "" {
-			filters[a.Filter] = true
-			if a.Attempts() == 0 {
-				t.Errorf("%s: nobody fails", a.Name)
+		for _, suite := range a.Suites {
+			if a.Blind[suite] == "" {
+				filters[a.Filter] = true
+				if a.Attempts(suite) == 0 {
+					t.Errorf("%s: nobody fails", a.Name)
+				}
+			}
+		}
+		for _, suite := range []string{animals.Bookworm, animals.Trixie} {
+			if slices.Contains(a.Suites, suite) == (a.Lacks[suite] != "") {
+				t.Errorf("%s: want %s to be among its suites, or the reason why it is not", a.Name, suite)
 			}
 		}
 		if a.Quick {
 			quick[a.Filter] = true
 		}
+		if a.OverIPv6 {
+			ipv6++
+		}
+		if a.InJournal != "" {
+			journal++
+			if a.Root != "" {
+				t.Errorf("%s: the journal is for animals of the common root, which has systemd", a.Name)
+			}
+		}
 		if a.Success == "" || a.Start == "" || a.Log == "" || a.Port == 0 || len(a.Packages) == 0 {
 			t.Errorf("%s: want success, start, log, port and packages", a.Name)
 		}
 	}
+	if ipv6 < 3 || journal < 3 {
+		t.Errorf("%d are played over IPv6, %d in the journal, want three at least", ipv6, journal)
+	}
 	if len(filters) < 45 || len(quick) < 12 {
 		t.Errorf("%d filters, want 45; %d of them quick, want 12", len(filters), len(quick))
+	}
+}
+
+// TestChoose: an animal is played in all its ways, or in the one that is named.
+func TestChoose(t *testing.T) {
+	for _, c := range []struct {
+		names []string
+		want  string
+	}{
+		{[]string{"sshd"}, "sshd sshd.ipv6 sshd.journal"},
+		{[]string{"sshd.ipv6", "squid"}, "squid sshd.ipv6"},
+		{[]string{"sshd.x"}, `no animal is called "sshd.x": -list shows them`},
+		{[]string{"squid.journal"}, `no animal is called "squid.journal": -list shows them`},
+	} {
+		chosen, err := choose([]string{animals.Trixie}, c.names)
+		var got []string
+		for _, r := range chosen {
+			got = append(got, r.name())
+		}
+		if err != nil {
+			got = []string{err.Error()}
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%q: %q, want %q", c.names, got, c.want)
+		}
+	}
+}
+
+// TestPage: a play on both Debians is one row, and one that can't be counted says why.
+func TestPage(t *testing.T) {
+	sshd := &animals.Animal{Name: "sshd", Filter: "sshd", Ways: []animals.Way{{Times: 3}}}
+	blind := &animals.Animal{Name: "mute", Filter: "mute", Blind: map[string]string{animals.Trixie: "it says nothing"}}
+	w := way{"ipv6", &animals.IPv6, false, ""}
+	got := page([]*result{
+		{animal: sshd, way: w, suite: animals.Bookworm, version: "openssh 9.2", found: map[string]int{animals.IPv6.Attacker: 3}, theirs: []string{"1.0.2: 4"}},
+		{animal: sshd, way: w, suite: animals.Trixie, version: "openssh 10.0", found: map[string]int{animals.IPv6.Attacker: 3}, theirs: []string{"1.0.2: 0"}},
+		{animal: blind, way: way{net: &animals.IPv4}, suite: animals.Trixie, version: "mute 1"},
+	}, 90*time.Second)
+	for _, want := range []string{
+		"3 plays, 1 filters,\n1m30s with",
+		"\n| sshd.ipv6 | sshd | 9.2: 3 of 3 | 10.0: 3 of 3 |  | 1.0.2: 4 | 1.0.2: 0 |\n",
+		"\n| mute | mute |  | 1: not counted, see below |  |  |  |\n",
+		"\n- **mute**, Debian 13, can't be counted: it says nothing.\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
 	}
 }
 

@@ -8,13 +8,21 @@ import (
 	"slices"
 )
 
-// The addresses of every play, all from the documentation ranges. The server has one on each
-// cable; which of them a client's script finds in $SERVER depends on whose script it is.
-const (
-	Attacker          = "192.0.2.7"
-	ServerForAttacker = "192.0.2.1"
-	Customer          = "198.51.100.7"
-	ServerForCustomer = "198.51.100.1"
+// Net is the addresses of a play, all from the documentation ranges. The server has one on
+// each cable; which of them a client's script finds in $SERVER, and in $AT as URLs have it,
+// depends on whose script it is.
+type Net struct {
+	Attacker, ServerForAttacker string
+	Customer, ServerForCustomer string
+	Bits                        int    // of their networks
+	Banned                      string // who is, as it is told: over IPv6 the attacker's network
+}
+
+// The networks of plays.
+var (
+	IPv4 = Net{"192.0.2.7", "192.0.2.1", "198.51.100.7", "198.51.100.1", 24, "192.0.2.7"}
+	// The attacker's /64 is not that of the server, which a jail ignores.
+	IPv6 = Net{"2001:db8:1:7::7", "2001:db8:1::1", "2001:db8:2:7::7", "2001:db8:2::1", 48, "2001:db8:1:7::/64"}
 )
 
 // The Debians that are built.
@@ -24,10 +32,13 @@ const (
 	Sid      = "sid"      // for what neither of them has
 )
 
+// Debian is how they are called.
+var Debian = map[string]string{Bookworm: "Debian 12", Trixie: "Debian 13", Sid: "Debian sid"}
+
 // Animal is one service with one filter. Its scripts are for sh -e, as root, in the
 // service's own root directory. Clients' scripts run there, too, but in the network of the
-// attacker or the customer, with $SERVER, the address of the server for them. They may
-// exit as they like: what the service wrote is what counts; only Success must exit with 0.
+// attacker or the customer, with $SERVER, the address of the server for them, and $AT, the
+// same as it stands in a URL. They may exit as they like: what the service wrote is what counts; only Success must exit with 0.
 type Animal struct {
 	Name   string // its own, as on the command line
 	Filter string // the stock filter; Name if empty
@@ -39,8 +50,15 @@ type Animal struct {
 	Suites []string
 	// Quick ones are few, and are run with every test.
 	Quick bool
-	// Packages are installed; the version of the first is told.
+	// Packages are installed; the version of the first is told, or what Version, a script,
+	// prints: a name and a version.
 	Packages []string
+	Version  string
+	// OverIPv6 says that it is played once more, with clients that come over IPv6.
+	OverIPv6 bool
+	// InJournal says that it is played once more, with the real systemd-journald in place of
+	// rsyslog; it is the journalmatch of the jail. It is for animals of the common root.
+	InJournal string
 	// Root names a root for packages that exclude those of others; empty: the common one.
 	Root string
 	// Setup makes it ready; Start begins it, and may stay in the foreground. What Start
@@ -54,9 +72,11 @@ type Animal struct {
 	Ready string
 	// Copy is what of the repository is copied into the root, and where to.
 	Copy map[string]string
-	// Blind says why this version of the service does not tell who failed, so that nothing
-	// can be counted; then nothing may be.
-	Blind string
+	// Blind says, by Debian, why the service as it is there does not tell who failed, so that
+	// nothing can be counted; then nothing may be.
+	Blind map[string]string
+	// Lacks says why a Debian is not among Suites.
+	Lacks map[string]string
 	// Log is where failures are told.
 	Log     string
 	Success string
@@ -83,9 +103,9 @@ func (w Way) Attempts() int {
 	return cmp.Or(w.Times, 1) * cmp.Or(w.Counts, 1)
 }
 
-// Attempts is how many failures an attacker makes in all ways.
-func (a *Animal) Attempts() (n int) {
-	if a.Blind != "" {
+// Attempts is how many failures that count an attacker makes in all ways.
+func (a *Animal) Attempts(suite string) (n int) {
+	if a.Blind[suite] != "" {
 		return 0
 	}
 	for _, w := range a.Ways {
@@ -111,8 +131,31 @@ func All() []*Animal {
 	return all
 }
 
-// syslog starts a real rsyslog with Debian's own configuration, but for the kernel's log,
-// which is the machine's.
-const syslog = `sed -i '/imklog/d' /etc/rsyslog.conf
-rsyslogd
+// syslog starts what takes the system's log, as the driver chose it.
+const syslog = `sh -e /zoo/syslog
 `
+
+// What /zoo/syslog may be.
+const (
+	// Rsyslog is the real one with Debian's own configuration, but for the kernel's log, which
+	// is the machine's.
+	Rsyslog = `sed -i '/imklog/d' /etc/rsyslog.conf
+exec rsyslogd
+`
+	// Journald is the real one. There is no systemd that would have started it with its
+	// sockets, nor units; so it makes the sockets itself. It wants to see control groups, and
+	// is to leave the kernel's auditing as it is.
+	Journald = `mkdir -p /run/systemd/journal /sys/fs/cgroup
+mount -t cgroup2 none /sys/fs/cgroup
+[ -s /etc/machine-id ] || echo 0123456789abcdef0123456789abcdef >/etc/machine-id
+mkdir -p /run/log/journal
+mkdir -p /etc/systemd/journald.conf.d
+printf '[Journal]\nStorage=volatile\nForwardToSyslog=no\nForwardToWall=no\nReadKMsg=no\nAudit=\nRateLimitIntervalSec=0\n' >/etc/systemd/journald.conf.d/zoo.conf
+ln -sf /run/systemd/journal/dev-log /dev/log
+/lib/systemd/systemd-journald &
+for i in $(seq 200); do [ -S /run/systemd/journal/dev-log ] && exit 0; sleep 0.1; done
+exit 1
+`
+	// JournalDir is where the journal is.
+	JournalDir = "/run/log/journal"
+)

@@ -45,23 +45,24 @@ func apache(a Animal) struct{} {
 		a.Log = "/var/log/apache2/error.log"
 	}
 	if a.Success == "" {
-		a.Success = `curl -sSf http://$SERVER/`
+		a.Success = `curl -sSf http://$AT/`
 	}
 	return add(a)
 }
 
 var (
 	_ = apache(Animal{
-		Name:    "apache-auth",
-		Quick:   true,
-		Success: `curl -sSf -u alice:right http://$SERVER/private/ && curl -sSf -u alice:right http://$SERVER/members/ && curl -sSf --digest -u alice:right http://$SERVER/digest/`,
+		Name:     "apache-auth",
+		Quick:    true,
+		OverIPv6: true,
+		Success:  `curl -sSf -u alice:right http://$AT/private/ && curl -sSf -u alice:right http://$AT/members/ && curl -sSf --digest -u alice:right http://$AT/digest/`,
 		Ways: []Way{
-			{What: "wrong password", Script: get + `-u bob:wrong http://$SERVER/private/`, Times: 2},
-			{What: "unknown user", Script: get + `-u nobody-here:wrong http://$SERVER/private/`, Times: 2},
-			{What: "not allowed", Script: get + `-u bob:right http://$SERVER/members/`},
-			{What: "denied", Script: get + `http://$SERVER/secret`},
-			{What: "digest, wrong password", Script: get + `--digest -u alice:wrong http://$SERVER/digest/`},
-			{What: "digest, unknown user", Script: get + `--digest -u nobody-here:wrong http://$SERVER/digest/`},
+			{What: "wrong password", Script: get + `-u bob:wrong http://$AT/private/`, Times: 2},
+			{What: "unknown user", Script: get + `-u nobody-here:wrong http://$AT/private/`, Times: 2},
+			{What: "not allowed", Script: get + `-u bob:right http://$AT/members/`},
+			{What: "denied", Script: get + `http://$AT/secret`},
+			{What: "digest, wrong password", Script: get + `--digest -u alice:wrong http://$AT/digest/`},
+			{What: "digest, unknown user", Script: get + `--digest -u nobody-here:wrong http://$AT/digest/`},
 		},
 	})
 	_ = apache(Animal{
@@ -69,8 +70,8 @@ var (
 		Quick: true,
 		Log:   "/var/log/apache2/access.log",
 		Ways: []Way{
-			{What: "a scanner that gives its name", Script: get + `-A 'sqlmap/1.7 (https://sqlmap.org)' http://$SERVER/`},
-			{What: "another", Script: get + `-A 'Mozilla/5.0 zgrab/0.x' http://$SERVER/`},
+			{What: "a scanner that gives its name", Script: get + `-A 'sqlmap/1.7 (https://sqlmap.org)' http://$AT/`},
+			{What: "another", Script: get + `-A 'Mozilla/5.0 zgrab/0.x' http://$AT/`},
 		},
 	})
 	_ = apache(Animal{
@@ -78,16 +79,16 @@ var (
 		Setup: `sed -i 's/^LogLevel.*/LogLevel info/' /etc/apache2/apache2.conf
 `,
 		Ways: []Way{
-			{What: "what bots look for", Script: get + `http://$SERVER/phpmyadmin http://$SERVER/wp-login.php http://$SERVER/.env`, Counts: 3},
-			{What: "what people mistype", Script: get + `http://$SERVER/favicon.ico`, Uncounted: true},
+			{What: "what bots look for", Script: get + `http://$AT/phpmyadmin http://$AT/wp-login.php http://$AT/.env`, Counts: 3},
+			{What: "what people mistype", Script: get + `http://$AT/favicon.ico`, Uncounted: true},
 		},
 	})
 	_ = apache(Animal{
 		Name:  "apache-noscript",
 		Quick: true,
 		Ways: []Way{
-			{What: "a CGI that is not there", Script: get + `http://$SERVER/cgi-bin/x.pl`, Times: 2},
-			{What: "a program in a directory of CGIs", Script: get + `http://$SERVER/cgi-bin/php5-cgi`},
+			{What: "a CGI that is not there", Script: get + `http://$AT/cgi-bin/x.pl`, Times: 2},
+			{What: "a program in a directory of CGIs", Script: get + `http://$AT/cgi-bin/php5-cgi`},
 		},
 	})
 	_ = apache(Animal{
@@ -97,9 +98,9 @@ var (
 `,
 		Ways: []Way{
 			{What: "a path that leads out", Script: `printf 'GET /cgi-bin/.%%2e/.%%2e/bin/sh HTTP/1.0\r\n\r\n' | nc -w 5 $SERVER 80`},
-			{What: "a request that is too long", Script: get + `"http://$SERVER/$(head -c 9000 /dev/zero | tr '\0' a)"`},
-			{What: "another path that leads out", Script: get + `--path-as-is http://$SERVER/../../etc/passwd`},
-			{What: "a name that is too long", Script: get + `"http://$SERVER/$(head -c 300 /dev/zero | tr '\0' a)"`},
+			{What: "a request that is too long", Script: get + `"http://$AT/$(head -c 9000 /dev/zero | tr '\0' a)"`},
+			{What: "another path that leads out", Script: get + `--path-as-is http://$AT/../../etc/passwd`},
+			{What: "a name that is too long", Script: get + `"http://$AT/$(head -c 300 /dev/zero | tr '\0' a)"`},
 		},
 	})
 	_ = apache(Animal{
@@ -110,7 +111,7 @@ sed -i 's/^SecRuleEngine.*/SecRuleEngine On/' /etc/modsecurity/modsecurity.conf
 echo 'SecRule ARGS "@contains union select" "id:1000,phase:2,deny,status:403"' >/etc/modsecurity/zoo.conf
 `,
 		Ways: []Way{
-			{What: "denied by a rule", Script: get + `"http://$SERVER/?q=1+union+select+2"`, Times: 2},
+			{What: "denied by a rule", Script: get + `"http://$AT/?q=1+union+select+2"`, Times: 2},
 		},
 	})
 )

@@ -2,7 +2,8 @@ package animals
 
 var _ = add(Animal{
 	Name:   "asterisk",
-	Suites: []string{Sid}, // Debian 12 and 13 have none
+	Suites: []string{Sid},
+	Lacks:  map[string]string{Bookworm: "it has no package", Trixie: "it has no package"},
 	Root:   "asterisk",
 	Packages: []string{
 		"asterisk",

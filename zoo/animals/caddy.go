@@ -3,6 +3,7 @@ package animals
 var _ = add(Animal{
 	Name:     "caddy",
 	Fail2ban: "-",
+	OverIPv6: true,
 	Packages: []string{"caddy"},
 	Setup: `hash=$(caddy hash-password --plaintext right)
 cat >/etc/caddy/zoo <<X
@@ -27,10 +28,10 @@ mkdir -p /var/log/caddy
 	Start:   `caddy run --adapter caddyfile --config /etc/caddy/zoo`,
 	Port:    80,
 	Log:     "/var/log/caddy/access.log",
-	Success: `curl -sSf -u alice:right http://$SERVER/private/`,
+	Success: `curl -sSf -u alice:right http://$AT/private/`,
 	Ways: []Way{
-		{What: "wrong password", Script: get + `-u bob:wrong http://$SERVER/private/`, Times: 2},
-		{What: "unknown user", Script: get + `-u nobody-here:wrong http://$SERVER/private/`, Times: 2},
-		{What: "forbidden", Script: get + `http://$SERVER/forbidden`},
+		{What: "wrong password", Script: get + `-u bob:wrong http://$AT/private/`, Times: 2},
+		{What: "unknown user", Script: get + `-u nobody-here:wrong http://$AT/private/`, Times: 2},
+		{What: "forbidden", Script: get + `http://$AT/forbidden`},
 	},
 })

@@ -1,9 +1,11 @@
 package animals
 
+const mosquittoBlind = "Mosquitto 2.0 writes the address in one line and the refusal in another, and nothing says that they belong together"
+
 var (
 	_ = add(Animal{
 		Name:     "mosquitto",
-		Blind:    "Mosquitto 2.0 writes the address in one line and the refusal in another, and nothing says that they belong together",
+		Blind:    map[string]string{Bookworm: mosquittoBlind, Trixie: mosquittoBlind},
 		Fail2ban: "-",
 		Packages: []string{"mosquitto", "mosquitto-clients"},
 		Setup: `cat >/etc/mosquitto/conf.d/zoo.conf <<'X'
@@ -28,6 +30,7 @@ mkdir -p /run/mosquitto; chown mosquitto /run/mosquitto
 	})
 	_ = add(Animal{
 		Name:     "mysqld-auth",
+		OverIPv6: true,
 		Packages: []string{"mariadb-server", "mariadb-client"},
 		Setup: `cat >/etc/mysql/mariadb.conf.d/99-zoo.cnf <<'X'
 [mysqld]
@@ -57,6 +60,7 @@ chmod 644 /tmp/users.sql
 	})
 	_ = add(Animal{
 		Name:     "postgresql",
+		OverIPv6: true,
 		Fail2ban: "-",
 		Packages: []string{"postgresql", "postgresql-client"},
 		Setup: `cd /etc/postgresql/*/main
@@ -67,7 +71,7 @@ ssl = off
 log_destination = 'stderr'
 fsync = off
 X
-echo 'host all alice,bob,nobody 0.0.0.0/0 scram-sha-256' >>pg_hba.conf
+echo 'host all alice,bob,nobody all scram-sha-256' >>pg_hba.conf
 sed -i 's/main/main/' start.conf; echo auto >start.conf
 pg_ctlcluster $(ls /etc/postgresql) main start
 su postgres -c "psql -c \"create user alice password 'right'\" -c \"create user bob password 'right'\""
@@ -87,7 +91,7 @@ ln -s postgresql-$(ls /etc/postgresql)-main.log /var/log/postgresql/postgresql-m
 	})
 	_ = add(Animal{
 		Name:     "redis",
-		Suites:   []string{Trixie}, // Debian 12's 7.0 does not tell the address
+		Blind:    map[string]string{Bookworm: "Redis 7.0 does not tell the address in a log of the usual level"},
 		Fail2ban: "-",
 		Packages: []string{"redis-server", "redis-tools"},
 		Setup:    `sed -i 's/^bind .*/bind 0.0.0.0/; s/^protected-mode.*/protected-mode no/; s/^daemonize.*/daemonize no/' /etc/redis/redis.conf; mkdir -p /run/redis; chown redis /run/redis`,
@@ -100,8 +104,10 @@ ln -s postgresql-$(ls /etc/postgresql)-main.log /var/log/postgresql/postgresql-m
 		},
 	})
 	_ = add(Animal{
-		Name:     "slapd",
-		Packages: []string{"slapd", "ldap-utils"},
+		Name:      "slapd",
+		OverIPv6:  true,
+		InJournal: "SYSLOG_IDENTIFIER=slapd",
+		Packages:  []string{"slapd", "ldap-utils"},
 		Setup: `cat >/tmp/slapd.conf <<'X'
 include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
@@ -122,10 +128,10 @@ mkdir -p /var/lib/ldap-zoo
 		Start:   syslog + `slapd -f /tmp/slapd.conf -h ldap:///`,
 		Port:    389,
 		Log:     "/var/log/syslog",
-		Success: `ldapwhoami -x -H ldap://$SERVER -D cn=alice,dc=example,dc=org -w right`,
+		Success: `ldapwhoami -x -H ldap://$AT -D cn=alice,dc=example,dc=org -w right`,
 		Ways: []Way{
-			{What: "wrong password", Script: `ldapwhoami -x -H ldap://$SERVER -D cn=alice,dc=example,dc=org -w wrong`, Times: 2},
-			{What: "unknown name", Script: `ldapwhoami -x -H ldap://$SERVER -D cn=nobody,dc=example,dc=org -w wrong`},
+			{What: "wrong password", Script: `ldapwhoami -x -H ldap://$AT -D cn=alice,dc=example,dc=org -w wrong`, Times: 2},
+			{What: "unknown name", Script: `ldapwhoami -x -H ldap://$AT -D cn=nobody,dc=example,dc=org -w wrong`},
 		},
 	})
 )

@@ -3,9 +3,10 @@ package animals
 var (
 	_ = add(Animal{
 		Name:     "named-refused",
+		OverIPv6: true,
 		Packages: []string{"bind9"},
 		Setup: `cat >/etc/bind/named.conf <<'X'
-options { directory "/var/cache/bind"; recursion yes; allow-recursion { 127.0.0.1; }; allow-query-cache { 127.0.0.1; }; allow-query { any; }; allow-transfer { none; }; listen-on-v6 { none; }; dnssec-validation no; };
+options { directory "/var/cache/bind"; recursion yes; allow-recursion { 127.0.0.1; }; allow-query-cache { 127.0.0.1; }; allow-query { any; }; allow-transfer { none; }; listen-on-v6 { any; }; dnssec-validation no; };
 zone "example.org" { type primary; file "/etc/bind/zone"; };
 zone "secret.example.org" { type primary; file "/etc/bind/zone"; allow-query { none; }; };
 logging { channel s { file "/var/log/named/security.log"; print-time yes; print-category yes; print-severity yes; }; category security { s; }; };

@@ -19,15 +19,17 @@ var dovecotWays = []Way{
 }
 
 var _ = add(Animal{
-	Name:     "dovecot",
-	Quick:    true,
-	Packages: []string{"dovecot-core", "dovecot-imapd", "dovecot-pop3d"},
-	Setup:    dovecotSetup,
-	Start:    syslog + `dovecot`,
-	Port:     143,
-	Log:      "/var/log/mail.log",
-	Success:  `python3 /zoo/mail.py imap 143 alice right; python3 /zoo/mail.py pop3 110 alice right`,
-	Ways:     dovecotWays,
+	Name:      "dovecot",
+	Quick:     true,
+	OverIPv6:  true,
+	InJournal: "SYSLOG_IDENTIFIER=dovecot",
+	Packages:  []string{"dovecot-core", "dovecot-imapd", "dovecot-pop3d"},
+	Setup:     dovecotSetup,
+	Start:     syslog + `dovecot`,
+	Port:      143,
+	Log:       "/var/log/mail.log",
+	Success:   `python3 /zoo/mail.py imap 143 alice right; python3 /zoo/mail.py pop3 110 alice right`,
+	Ways:      dovecotWays,
 })
 
 var _ = add(Animal{

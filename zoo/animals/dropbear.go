@@ -1,9 +1,11 @@
 package animals
 
 var _ = add(Animal{
-	Name:     "dropbear",
-	Quick:    true,
-	Packages: []string{"dropbear-bin"},
+	Name:      "dropbear",
+	Quick:     true,
+	OverIPv6:  true,
+	InJournal: "SYSLOG_IDENTIFIER=dropbear",
+	Packages:  []string{"dropbear-bin"},
 	Setup: quickPAM + `mkdir -p /etc/dropbear
 cat >/tmp/try <<'X'
 sshpass -p "$2" ssh -F none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o PubkeyAuthentication=no -o NumberOfPasswordPrompts=1 "$1@$SERVER" echo in

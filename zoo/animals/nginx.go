@@ -7,6 +7,7 @@ cat >/etc/nginx/conf.d/zoo.conf <<'X'
 limit_req_zone $binary_remote_addr zone=one:1m rate=1r/m;
 server {
 	listen 80;
+	listen [::]:80;
 	server_name www.example.org;
 	root /srv/www;
 	location /private { auth_basic "p"; auth_basic_user_file /etc/nginx/htpasswd; }
@@ -24,28 +25,29 @@ const get = `curl -sS -o /dev/null -w '%{http_code}\n' `
 
 // nginx is an animal whose service is nginx, as nginxSetup has it.
 func nginx(a Animal) Animal {
-	a.Packages, a.Setup, a.Start, a.Port, a.Success = []string{"nginx"}, nginxSetup, `nginx`, 80, `curl -sSf http://$SERVER/`
+	a.Packages, a.Setup, a.Start, a.Port, a.Success = []string{"nginx"}, nginxSetup, `nginx`, 80, `curl -sSf http://$AT/`
 	return a
 }
 
 var nginxBots = []Way{
-	{What: "what bots look for", Script: get + `http://$SERVER/phpmyadmin/index.php http://$SERVER/wp-login.php http://$SERVER/.env`, Counts: 3},
-	{What: "what people mistype", Script: get + `http://$SERVER/favicon.ico`, Uncounted: true},
+	{What: "what bots look for", Script: get + `http://$AT/phpmyadmin/index.php http://$AT/wp-login.php http://$AT/.env`, Counts: 3},
+	{What: "what people mistype", Script: get + `http://$AT/favicon.ico`, Uncounted: true},
 }
 
 var (
 	_ = add(Animal{
 		Name:     "nginx-http-auth",
 		Quick:    true,
+		OverIPv6: true,
 		Packages: []string{"nginx"},
 		Setup:    nginxSetup,
 		Start:    `nginx`,
 		Port:     80,
 		Log:      "/var/log/nginx/error.log",
-		Success:  `curl -sSf -u alice:right http://$SERVER/private/`,
+		Success:  `curl -sSf -u alice:right http://$AT/private/`,
 		Ways: []Way{
-			{What: "wrong password", Script: get + `-u bob:wrong http://$SERVER/private/`, Times: 2},
-			{What: "unknown user", Script: get + `-u nobody-here:wrong http://$SERVER/private/`, Times: 2},
+			{What: "wrong password", Script: get + `-u bob:wrong http://$AT/private/`, Times: 2},
+			{What: "unknown user", Script: get + `-u nobody-here:wrong http://$AT/private/`, Times: 2},
 		},
 	})
 	_ = add(nginx(Animal{
@@ -53,8 +55,8 @@ var (
 		Quick: true,
 		Log:   "/var/log/nginx/error.log",
 		Ways: []Way{
-			{What: "the first is let through", Script: get + `http://$SERVER/slow/`, Uncounted: true},
-			{What: "too many requests", Script: get + `http://$SERVER/slow/`, Times: 3},
+			{What: "the first is let through", Script: get + `http://$AT/slow/`, Uncounted: true},
+			{What: "too many requests", Script: get + `http://$AT/slow/`, Times: 3},
 		},
 	}))
 	_ = add(nginx(Animal{
@@ -74,7 +76,7 @@ var (
 		Quick: true,
 		Log:   "/var/log/nginx/access.log",
 		Ways: []Way{
-			{What: "TLS to a port without", Script: `curl -sk https://$SERVER:80/`},
+			{What: "TLS to a port without", Script: `curl -sk https://$AT:80/`},
 			{What: "no HTTP at all", Script: `printf 'EHLO x\r\n\r\n' | nc -w 5 $SERVER 80`, Times: 2},
 			{What: "a request without a host", Script: `printf 'GET / HTTP/1.1\r\n\r\n' | nc -w 5 $SERVER 80`},
 		},
@@ -84,8 +86,8 @@ var (
 		Quick: true,
 		Log:   "/var/log/nginx/error.log",
 		Ways: []Way{
-			{What: "forbidden by rule", Script: get + `http://$SERVER/secret/x`, Times: 2},
-			{What: "a directory without index", Script: get + `http://$SERVER/empty/`},
+			{What: "forbidden by rule", Script: get + `http://$AT/secret/x`, Times: 2},
+			{What: "a directory without index", Script: get + `http://$AT/empty/`},
 		},
 	}))
 )

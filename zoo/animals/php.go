@@ -43,8 +43,8 @@ cat >/etc/apache2/sites-enabled/000-default.conf <<'X'
 X
 cat >/tmp/try <<'X'
 rm -f /tmp/jar.$$
-curl -sS -c /tmp/jar.$$ -o /dev/null http://$SERVER/wp-login.php
-curl -sS -b /tmp/jar.$$ -c /tmp/jar.$$ -o /tmp/said.$$ -w '%{http_code}\n' -d log=$1 -d pwd=$2 -d testcookie=1 http://$SERVER/wp-login.php | grep -q 302
+curl -sS -c /tmp/jar.$$ -o /dev/null http://$AT/wp-login.php
+curl -sS -b /tmp/jar.$$ -c /tmp/jar.$$ -o /tmp/said.$$ -w '%{http_code}\n' -d log=$1 -d pwd=$2 -d testcookie=1 http://$AT/wp-login.php | grep -q 302
 X
 `,
 		Start: syslog + mariaStart + `mariadb -e "create database wordpress; create user wordpress@localhost identified by 'x'; grant all on wordpress.* to wordpress@localhost"
@@ -76,8 +76,8 @@ X
 ln -sf /etc/phpmyadmin/apache.conf /etc/apache2/conf-enabled/phpmyadmin.conf
 cat >/tmp/try <<'X'
 rm -f /tmp/jar.$$
-token=$(curl -sS -c /tmp/jar.$$ http://$SERVER/phpmyadmin/index.php | sed -n 's/.*name="token" value="\([^"]*\)".*/\1/p' | head -1)
-curl -sS -b /tmp/jar.$$ -c /tmp/jar.$$ -o /tmp/said.$$ -w '%{http_code}\n' -d server=1 --data-urlencode "token=$token" --data-urlencode "set_session=$(sed -n 's/.*phpMyAdmin\t//p' /tmp/jar.$$)" -d pma_username=$1 -d pma_password=$2 http://$SERVER/phpmyadmin/index.php | grep -q 302
+token=$(curl -sS -c /tmp/jar.$$ http://$AT/phpmyadmin/index.php | sed -n 's/.*name="token" value="\([^"]*\)".*/\1/p' | head -1)
+curl -sS -b /tmp/jar.$$ -c /tmp/jar.$$ -o /tmp/said.$$ -w '%{http_code}\n' -d server=1 --data-urlencode "token=$token" --data-urlencode "set_session=$(sed -n 's/.*phpMyAdmin\t//p' /tmp/jar.$$)" -d pma_username=$1 -d pma_password=$2 http://$AT/phpmyadmin/index.php | grep -q 302
 X
 `,
 		Start: syslog + mariaStart + `mariadb -e "create user alice@'%' identified by 'right'; create user alice@localhost identified by 'right'"
@@ -116,8 +116,8 @@ X
 [ -d /var/lib/roundcube/public_html ] || sed -i 's#/var/lib/roundcube/public_html#/var/lib/roundcube#' /etc/apache2/sites-enabled/000-default.conf
 cat >/tmp/try <<'X'
 rm -f /tmp/jar.$$
-token=$(curl -sSL -c /tmp/jar.$$ http://$SERVER/ | sed -n 's/.*name="_token" value="\([^"]*\)".*/\1/p' | head -1)
-curl -sS -b /tmp/jar.$$ -c /tmp/jar.$$ -o /tmp/said.$$ -w '%{http_code}\n' -d _task=login -d _action=login -d _timezone=UTC --data-urlencode "_token=$token" -d _user=$1 -d _pass=$2 "http://$SERVER/?_task=login" | grep -q 302
+token=$(curl -sSL -c /tmp/jar.$$ http://$AT/ | sed -n 's/.*name="_token" value="\([^"]*\)".*/\1/p' | head -1)
+curl -sS -b /tmp/jar.$$ -c /tmp/jar.$$ -o /tmp/said.$$ -w '%{http_code}\n' -d _task=login -d _action=login -d _timezone=UTC --data-urlencode "_token=$token" -d _user=$1 -d _pass=$2 "http://$AT/?_task=login" | grep -q 302
 X
 `,
 		Start: syslog + `dovecot

@@ -3,7 +3,7 @@ package animals
 // djangoClient logs in to Django's admin: login.py USER PASSWORD [TOKEN].
 const djangoClient = `cat >/tmp/login.py <<'X'
 import http.cookiejar, os, re, sys, urllib.parse, urllib.request
-url = "http://" + os.environ["SERVER"] + "/admin/login/?next=/admin/"
+url = "http://" + os.environ["AT"] + "/admin/login/?next=/admin/"
 jar = http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(secure_protocols=("http", "https")))
 o = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
 page = o.open(url).read().decode()
@@ -96,9 +96,9 @@ X
 		Start:   `cd /srv/flask; exec gunicorn --bind 0.0.0.0:80 --access-logfile /var/log/gunicorn/access.log app:app`,
 		Port:    80,
 		Log:     "/var/log/gunicorn/access.log",
-		Success: `curl -sSf -d user=alice -d password=right http://$SERVER/login`,
+		Success: `curl -sSf -d user=alice -d password=right http://$AT/login`,
 		Ways: []Way{
-			{What: "wrong password", Script: get + `-d user=bob -d password=wrong http://$SERVER/login`, Times: 3},
+			{What: "wrong password", Script: get + `-d user=bob -d password=wrong http://$AT/login`, Times: 3},
 		},
 	})
 	_ = add(Animal{
@@ -120,9 +120,9 @@ X
 		Start:   `cd /srv/flask; exec python3 -m flask run --host 0.0.0.0 --port 80 >>/var/log/flask.log 2>&1`,
 		Port:    80,
 		Log:     "/var/log/flask.log",
-		Success: `curl -sSf -d user=alice -d password=right http://$SERVER/login`,
+		Success: `curl -sSf -d user=alice -d password=right http://$AT/login`,
 		Ways: []Way{
-			{What: "wrong password", Script: get + `-d user=bob -d password=wrong http://$SERVER/login`, Times: 3},
+			{What: "wrong password", Script: get + `-d user=bob -d password=wrong http://$AT/login`, Times: 3},
 		},
 	})
 )

@@ -20,7 +20,7 @@ touch /var/log/nginx/error.log
 cat >/tmp/again <<'X'
 # Two wrong passwords, and until the ban that they cost is over.
 n=$(grep -c 'Unban 192.0.2.7' /var/log/bailiff.log)
-for i in 1 2; do curl -sS -o /dev/null -u bob:wrong http://$SERVER/private/; done
+for i in 1 2; do curl -sS -o /dev/null -u bob:wrong http://$AT/private/; done
 for i in $(seq 300); do [ $(grep -c 'Unban 192.0.2.7' /var/log/bailiff.log) -gt $n ] && exit; sleep 0.1; done
 X
 `,
@@ -28,7 +28,7 @@ X
 	Ready:   `bailiff status --socket /run/zoo.sock`,
 	Port:    80,
 	Log:     "/var/log/bailiff.log",
-	Success: `curl -sSf -u alice:right http://$SERVER/private/`,
+	Success: `curl -sSf -u alice:right http://$AT/private/`,
 	Ways: []Way{
 		{What: "banned once more", Script: `sh /tmp/again`, Times: 3},
 	},

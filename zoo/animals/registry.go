@@ -18,9 +18,9 @@ X
 	Start:   `exec docker-registry serve /etc/registry.yml >>/var/log/docker-registry.log 2>&1`,
 	Port:    5000,
 	Log:     "/var/log/docker-registry.log",
-	Success: `curl -sSf -u alice:right http://$SERVER:5000/v2/`,
+	Success: `curl -sSf -u alice:right http://$AT:5000/v2/`,
 	Ways: []Way{
-		{What: "wrong password", Script: get + `-u bob:wrong http://$SERVER:5000/v2/`, Times: 2},
-		{What: "unknown user", Script: get + `-u nobody-here:wrong http://$SERVER:5000/v2/`, Times: 2},
+		{What: "wrong password", Script: get + `-u bob:wrong http://$AT:5000/v2/`, Times: 2},
+		{What: "unknown user", Script: get + `-u nobody-here:wrong http://$AT:5000/v2/`, Times: 2},
 	},
 })

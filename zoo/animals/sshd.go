@@ -1,9 +1,11 @@
 package animals
 
 var _ = add(Animal{
-	Name:     "sshd",
-	Quick:    true,
-	Packages: []string{"openssh-server"},
+	Name:      "sshd",
+	Quick:     true,
+	OverIPv6:  true,
+	InJournal: "SYSLOG_IDENTIFIER=sshd + SYSLOG_IDENTIFIER=sshd-session",
+	Packages:  []string{"openssh-server"},
 	Setup: quickPAM + `mkdir -p /run/sshd
 cat >/etc/ssh/sshd_config.d/zoo.conf <<X
 PasswordAuthentication yes

@@ -62,7 +62,7 @@ if "tcp" in sys.argv:
 	s.sendall(struct.pack(">H", len(q)) + q)
 	a = s.recv(2000)[2:]
 else:
-	s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+	s = socket.socket(socket.AF_INET6 if ":" in to[0] else socket.AF_INET, socket.SOCK_DGRAM)
 	s.settimeout(20)
 	s.sendto(q, to)
 	a = s.recv(2000)

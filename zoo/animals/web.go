@@ -19,18 +19,20 @@ echo hello | tee /var/www/html/private/index.html >/var/www/html/digest/index.ht
 		Start:   `lighttpd -D -f /etc/lighttpd/lighttpd.conf`,
 		Port:    80,
 		Log:     "/var/log/lighttpd/error.log",
-		Success: `curl -sSf -u alice:right http://$SERVER/private/ && curl -sSf --digest -u alice:right http://$SERVER/digest/`,
+		Success: `curl -sSf -u alice:right http://$AT/private/ && curl -sSf --digest -u alice:right http://$AT/digest/`,
 		Ways: []Way{
-			{What: "wrong password", Script: get + `-u bob:wrong http://$SERVER/private/`, Times: 2},
-			{What: "unknown user", Script: get + `-u nobody-here:wrong http://$SERVER/private/`, Times: 2},
-			{What: "digest, wrong password", Script: get + `--digest -u bob:wrong http://$SERVER/digest/`},
-			{What: "digest, unknown user, of which lighttpd tells nobody", Script: get + `--digest -u nobody-here:wrong http://$SERVER/digest/`, Uncounted: true},
+			{What: "wrong password", Script: get + `-u bob:wrong http://$AT/private/`, Times: 2},
+			{What: "unknown user", Script: get + `-u nobody-here:wrong http://$AT/private/`, Times: 2},
+			{What: "digest, wrong password", Script: get + `--digest -u bob:wrong http://$AT/digest/`},
+			{What: "digest, unknown user, of which lighttpd tells nobody", Script: get + `--digest -u nobody-here:wrong http://$AT/digest/`, Uncounted: true},
 		},
 	})
 	_ = add(Animal{
-		Name:     "haproxy-http-auth",
-		Quick:    true,
-		Packages: []string{"haproxy"},
+		Name:      "haproxy-http-auth",
+		Quick:     true,
+		OverIPv6:  true,
+		InJournal: "SYSLOG_IDENTIFIER=haproxy",
+		Packages:  []string{"haproxy"},
 		Setup: `cat >/etc/haproxy/zoo.cfg <<'X'
 global
 	log /dev/log local0
@@ -45,7 +47,7 @@ userlist people
 	user alice insecure-password right
 	user bob insecure-password right
 frontend main
-	bind :80
+	bind :::80 v4v6
 	http-request auth unless { http_auth(people) }
 	http-request return status 200 content-type text/plain string hello
 X
@@ -53,10 +55,10 @@ X
 		Start:   syslog + `haproxy -D -f /etc/haproxy/zoo.cfg`,
 		Port:    80,
 		Log:     "/var/log/haproxy.log",
-		Success: `curl -sSf -u alice:right http://$SERVER/`,
+		Success: `curl -sSf -u alice:right http://$AT/`,
 		Ways: []Way{
-			{What: "wrong password", Script: get + `-u bob:wrong http://$SERVER/`, Times: 2},
-			{What: "unknown user", Script: get + `-u nobody-here:wrong http://$SERVER/`, Times: 2},
+			{What: "wrong password", Script: get + `-u bob:wrong http://$AT/`, Times: 2},
+			{What: "unknown user", Script: get + `-u nobody-here:wrong http://$AT/`, Times: 2},
 		},
 	})
 	_ = add(Animal{
@@ -78,10 +80,10 @@ mkdir -p /srv/www; echo hello >/srv/www/index.html
 		Start:   `python3 -m http.server -d /srv/www 80 & squid -N`,
 		Port:    3128,
 		Log:     "/var/log/squid/access.log",
-		Success: `curl -sSf -x http://$SERVER:3128 http://$SERVER/`,
+		Success: `curl -sSf -x http://$AT:3128 http://$AT/`,
 		Ways: []Way{
-			{What: "a request that is denied", Script: get + `-x http://$SERVER:3128 http://$SERVER/`, Times: 2},
-			{What: "a tunnel that is denied", Script: get + `-x http://$SERVER:3128 https://www.example.org:25/`},
+			{What: "a request that is denied", Script: get + `-x http://$AT:3128 http://$AT/`, Times: 2},
+			{What: "a tunnel that is denied", Script: get + `-x http://$AT:3128 https://www.example.org:25/`},
 		},
 	})
 )
