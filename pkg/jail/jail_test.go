@@ -34,6 +34,7 @@ type lab struct {
 	// firewall is asked in place of the lab, if not nil.
 	firewall Firewall
 	changes  []firewall.Change
+	pushed   []firewall.Change // all that there ever were
 	held     []firewall.Element
 	log      bytes.Buffer
 	lookups  map[string][]netip.Addr
@@ -53,9 +54,25 @@ type lab struct {
 	taken     chan struct{}
 }
 
-func (l *lab) AddJail(firewall.Rule) error                 { return nil }
-func (l *lab) Elements(string) ([]firewall.Element, error) { return l.held, nil }
-func (l *lab) RemoveJail(string) error                     { return nil }
+func (l *lab) AddJail(firewall.Rule) error { return nil }
+func (l *lab) RemoveJail(string) error     { return nil }
+
+// Elements tells what a test says that the kernel holds, or else what was asked of it.
+func (l *lab) Elements(string) ([]firewall.Element, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held != nil {
+		return l.held, nil
+	}
+	var out []firewall.Element
+	for _, c := range l.pushed {
+		out = slices.DeleteFunc(out, func(e firewall.Element) bool { return c.Clear || e.ID == c.ID })
+		if !c.Remove && !c.Clear {
+			out = append(out, firewall.Element{ID: c.ID, Left: c.Left})
+		}
+	}
+	return out, nil
+}
 
 // Lift says of what Elements tells that it was there.
 func (l *lab) Lift(_ string, id netip.Prefix) (bool, error) {
@@ -70,6 +87,7 @@ func (l *lab) Push(c ...firewall.Change) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.changes = append(l.changes, c...)
+	l.pushed = append(l.pushed, c...)
 }
 
 func (l *lab) Write(p []byte) (int, error) {
@@ -159,7 +177,7 @@ func (l *lab) logged(want string) {
 // until waits for what workers beside the jail bring about.
 func (l *lab) until(done func() bool) {
 	l.t.Helper()
-	for end := time.Now().Add(10 * time.Second); !done(); {
+	for end := time.Now().Add(time.Minute); !done(); {
 		if time.Now().After(end) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
