@@ -19,7 +19,7 @@
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 export CGO_ENABLED := 0
 # Network namespaces made by tests: a run of a few minutes, never a day.
-TIMEOUT ?= 12m
+TIMEOUT ?= 16m
 FUZZTIME ?= 1m
 
 .PHONY: build demo test conformance bench promises soak vm zoo man check fuzz packages

@@ -199,6 +199,7 @@ func TestWireHostile(t *testing.T) {
 
 // TestWireCrowd: clients that never read, and never speak, keep nobody out.
 func TestWireCrowd(t *testing.T) {
+	begun := time.Now()
 	_, path, warned := wireSocket(t)
 	request, err := encodeCommand([]any{"echo", strings.Repeat("x", 100_000)})
 	if err != nil {
@@ -235,11 +236,9 @@ func TestWireCrowd(t *testing.T) {
 		}
 		c.Close()
 	}
-	if !strings.Contains(warned(), "too many clients") {
-		t.Errorf("warned: %s", warned())
-	}
-	if n := strings.Count(warned(), "too many clients"); n != 1 {
-		t.Errorf("it was told %d times", n)
+	// Once a minute it is told, by whatever time a machine needs for this.
+	if n, most := strings.Count(warned(), "too many clients"), 1+int(time.Since(begun)/time.Minute); n < 1 || n > most {
+		t.Errorf("it was told %d times, want 1 to %d: %s", n, most, warned())
 	}
 }
 
