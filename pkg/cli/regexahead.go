@@ -21,9 +21,18 @@ import (
 // task is a block on its way.
 type task struct {
 	source.Block
+	text  []byte // what was looked at, where no lines were cut; nil: they were
 	seen  filter.Sightings
+	state state         // by which it was looked at
 	ready chan struct{} // has a value when the block was looked at
 	err   error
+}
+
+// state is what is known of a log as far as lines were dealt with.
+type state struct {
+	form  logtime.Form // of dates
+	marks transport.Marks
+	plain bool // that is all that has to be looked for of what may stand around lines
 }
 
 // reading is a log that is read in blocks.
@@ -31,7 +40,9 @@ type reading struct {
 	blocks *source.Blocks
 	log    *logInput
 	filter *filter.Filter
-	form   atomic.Pointer[logtime.Form] // that of dates, as far as lines were dealt with
+	state  atomic.Pointer[state]
+	to     listener
+	clock  func() time.Time
 }
 
 // listener is told of the lines of a log, in order.
@@ -40,41 +51,90 @@ type listener struct {
 	// for all but those that that is called for.
 	each func(line []byte, r *filter.Result) error
 	// missed is called for lines in which there was nothing, where a filter counts.
-	missed func(lines [][]byte, m filter.Missed) error
+	missed func(m *filter.Missed) error
 	block  func(now time.Time) // is called before those of each block; may be nil
 }
 
 // inBlocks looks at a log, a file's.
 func (l *logInput) inBlocks(f *filter.Filter, clock func() time.Time, to listener) error {
 	defer l.progress.end()
-	in := &reading{blocks: source.NewBlocks(l.from, l.enc), log: l, filter: f}
-	in.form.Store(&logtime.Form{})
-	apply := func(lines [][]byte, seen *filter.Sightings) error {
-		now := clock()
-		if to.block != nil {
-			to.block(now)
-		}
-		if lines, frames, _ := l.around.Lines(lines); frames != nil {
-			return l.oneByOne(f, lines, frames, now, to)
-		}
-		each := func(i int, r *filter.Result) error { return to.each(lines[i], r) }
-		var err error
-		if to.missed == nil {
-			err = f.MatchAll(lines, seen, now, each)
-		} else {
-			err = f.CountAll(lines, seen, now, each, func(m filter.Missed) error { return to.missed(lines, m) })
-		}
-		if form := f.Form(); form != *in.form.Load() {
-			in.form.Store(&form)
-		}
-		return err
-	}
+	in := &reading{blocks: source.NewBlocks(l.from, l.enc), log: l, filter: f, to: to, clock: clock}
+	in.note()
 	scout := f.NewScout()
 	cores := runtime.GOMAXPROCS(0)
 	if scout == nil || cores == 1 {
-		return in.inTurn(scout, apply)
+		return in.inTurn(scout)
 	}
-	return in.sideBySide(cores, apply)
+	return in.sideBySide(cores)
+}
+
+// note notes the state.
+func (in *reading) note() {
+	s := state{form: in.filter.Form()}
+	s.marks, s.plain = in.log.around.Marks()
+	if old := in.state.Load(); old == nil || s != *old {
+		in.state.Store(&s)
+	}
+}
+
+// begun notes that lines are dealt with, and returns the time by which they are.
+func (in *reading) begun() time.Time {
+	now := in.clock()
+	if in.to.block != nil {
+		in.to.block(now)
+	}
+	return now
+}
+
+// lines deals with lines.
+func (in *reading) lines(lines [][]byte, seen *filter.Sightings) (err error) {
+	f, now := in.filter, in.begun()
+	if lines, frames, _ := in.log.around.Lines(lines); frames != nil {
+		err = in.log.oneByOne(f, lines, frames, now, in.to)
+	} else {
+		each := func(i int, r *filter.Result) error { return in.to.each(lines[i], r) }
+		if in.to.missed == nil {
+			err = f.MatchAll(lines, seen, now, each)
+		} else {
+			err = f.CountAll(lines, seen, now, each, in.to.missed)
+		}
+	}
+	in.note()
+	return err
+}
+
+// look looks at a block ahead: at its text, or at lines cut from it.
+func (in *reading) look(t *task, scout *filter.Scout) {
+	t.state = *in.state.Load()
+	if t.text = nil; t.state.plain {
+		if t.text = t.Text(); t.text != nil && scout.LookText(t.text, t.state.marks, t.state.form, &t.seen) {
+			return
+		}
+		t.text = nil
+	}
+	in.cut(&t.Block)
+	scout.Look(t.Lines, t.state.form, &t.seen)
+}
+
+// looked deals with a block that was looked at.
+func (in *reading) looked(t *task) (err error) {
+	if t.text == nil {
+		in.log.progress.block(len(t.Lines), t.Read, in.log.size)
+		return in.lines(t.Lines, &t.seen)
+	}
+	if s := in.state.Load(); s.marks != t.state.marks || s.plain != t.state.plain {
+		in.cut(&t.Block)
+		in.log.progress.block(len(t.Lines), t.Read, in.log.size)
+		return in.lines(t.Lines, nil)
+	}
+	in.log.progress.block(t.seen.Lines(), t.Read, in.log.size)
+	if f, now := in.filter, in.begun(); in.to.missed == nil {
+		err = f.MatchText(t.text, &t.seen, now, in.to.each)
+	} else {
+		err = f.CountText(t.text, &t.seen, now, in.to.each, in.to.missed)
+	}
+	in.note()
+	return err
 }
 
 // oneByOne is inBlocks for lines that something stood around.
@@ -101,36 +161,48 @@ func (in *reading) cut(b *source.Block) {
 
 // begin deals with lines one by one until it is known what their dates look like, so
 // that the others can be looked at ahead; it returns how many it took.
-func (in *reading) begin(lines [][]byte, apply func([][]byte, *filter.Sightings) error) (int, error) {
+func (in *reading) begin(lines [][]byte) (int, error) {
 	const most = 100
 	n := 0
-	for n < min(len(lines), most) && !in.form.Load().Known() {
+	for n < min(len(lines), most) && !in.state.Load().form.Known() {
 		n++
-		if err := apply(lines[n-1:n], nil); err != nil {
+		if err := in.lines(lines[n-1:n], nil); err != nil {
 			return n, err
 		}
 	}
 	return n, nil
 }
 
-func (in *reading) inTurn(scout *filter.Scout, apply func([][]byte, *filter.Sightings) error) error {
+// first deals with a block before which it is not known what dates look like.
+func (in *reading) first(t *task, scout *filter.Scout) error {
+	in.cut(&t.Block)
+	in.log.progress.block(len(t.Lines), t.Read, in.log.size)
+	n, err := in.begin(t.Lines)
+	if err != nil {
+		return err
+	}
+	scout.Look(t.Lines[n:], in.state.Load().form, &t.seen)
+	return in.lines(t.Lines[n:], &t.seen)
+}
+
+func (in *reading) inTurn(scout *filter.Scout) error {
 	var t task
 	for {
-		if err := in.blocks.Next(&t.Block); err != nil {
+		err := in.blocks.Next(&t.Block)
+		switch {
+		case err != nil:
 			return ended(err)
+		case scout == nil:
+			in.cut(&t.Block)
+			in.log.progress.block(len(t.Lines), t.Read, in.log.size)
+			err = in.lines(t.Lines, nil)
+		case !in.state.Load().form.Known():
+			err = in.first(&t, scout)
+		default:
+			in.look(&t, scout)
+			err = in.looked(&t)
 		}
-		in.cut(&t.Block)
-		in.log.progress.block(len(t.Lines), t.Read, in.log.size)
-		lines, seen := t.Lines, (*filter.Sightings)(nil)
-		if scout != nil {
-			n, err := in.begin(lines, apply)
-			if err != nil {
-				return err
-			}
-			lines, seen = lines[n:], &t.seen
-			scout.Look(lines, *in.form.Load(), seen)
-		}
-		if err := apply(lines, seen); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -143,7 +215,7 @@ func ended(err error) error {
 	return err
 }
 
-func (in *reading) sideBySide(cores int, apply func([][]byte, *filter.Sightings) error) error {
+func (in *reading) sideBySide(cores int) error {
 	inFlight := cores + 2
 	free, order := make(chan *task, inFlight), make(chan *task, inFlight)
 	for range inFlight {
@@ -178,16 +250,13 @@ func (in *reading) sideBySide(cores int, apply func([][]byte, *filter.Sightings)
 				first = false
 				order <- t
 				next.Unlock()
-				if t.err == nil {
-					in.cut(&t.Block)
-					if !own {
-						select {
-						case <-begun:
-						case <-stop:
-							return
-						}
-						scout.Look(t.Lines, *in.form.Load(), &t.seen)
+				if t.err == nil && !own {
+					select {
+					case <-begun:
+					case <-stop:
+						return
 					}
+					in.look(t, scout)
 				}
 				t.ready <- struct{}{}
 			}
@@ -200,18 +269,12 @@ func (in *reading) sideBySide(cores int, apply func([][]byte, *filter.Sightings)
 		if t.err != nil {
 			return ended(t.err)
 		}
-		in.log.progress.block(len(t.Lines), t.Read, in.log.size)
-		lines := t.Lines
 		if own {
-			n, err := in.begin(lines, apply)
-			if err != nil {
+			if err := in.first(t, scout); err != nil {
 				return err
 			}
-			lines = lines[n:]
 			close(begun)
-			scout.Look(lines, *in.form.Load(), &t.seen)
-		}
-		if err := apply(lines, &t.seen); err != nil {
+		} else if err := in.looked(t); err != nil {
 			return err
 		}
 		free <- t

@@ -76,7 +76,7 @@ func (t *tally) read(log *logInput) error {
 		}
 		return log.inBlocks(t.filter, t.o.clock, listener{
 			each:   func(line []byte, r *filter.Result) error { return t.result(log, line, r) },
-			missed: func(lines [][]byte, m filter.Missed) error { return t.missedLines(log, lines, m) },
+			missed: func(m *filter.Missed) error { return t.missedLines(log, m) },
 			block:  func(now time.Time) { t.now = now },
 		})
 	}
@@ -101,21 +101,22 @@ func (t *tally) line(log *logInput, line []byte) error {
 }
 
 // missedLines counts lines in which nothing was found.
-func (t *tally) missedLines(log *logInput, lines [][]byte, m filter.Missed) error {
+func (t *tally) missedLines(log *logInput, m *filter.Missed) error {
 	n := m.To - m.From
 	t.lines += n
 	if t.prefixRegexp != "" {
 		t.pref += m.Prefixed
 		t.prefMatched = m.LastPrefixed
 	}
-	for _, line := range lines[m.From:m.To] {
-		if !t.missed.wants(t.o.allMissed, t.o.noMissed, t.listed) {
-			break
+	m.Lines(func(line []byte) bool {
+		wanted := t.missed.wants(t.o.allMissed, t.o.noMissed, t.listed)
+		if wanted {
+			t.missed.n++
+			t.missed.kept = append(t.missed.kept, t.texts.of(log.date, line))
+			n--
 		}
-		t.missed.n++
-		t.missed.kept = append(t.missed.kept, t.texts.of(log.date, line))
-		n--
-	}
+		return wanted
+	})
 	t.missed.n += n
 	return nil
 }

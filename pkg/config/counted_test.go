@@ -49,7 +49,7 @@ func TestCounted(t *testing.T) {
 				err := ahead.CountAll(lines[from:to], given, now, func(i int, r *filter.Result) error {
 					got[from+i] += countedText(r)
 					return nil
-				}, func(m filter.Missed) error {
+				}, func(m *filter.Missed) error {
 					missed += m.To - m.From
 					for i := m.From; i < m.To; i++ {
 						got[from+i] += countedText(&filter.Result{Prefixed: m.LastPrefixed && i == m.To-1, Ignored: -1})

@@ -36,30 +36,25 @@ func (f *Filter) Prefixed(rest []byte) (Groups, []string) {
 	return f.pref.groups(m, text), f.pref.order
 }
 
-// lookCounting is what Look does where lines are counted, with the masks of what may
-// match each.
-func (s *Scout) lookCounting(lines [][]byte, out *Sightings) {
+// finishCounting is finish where lines are counted.
+func (s *Scout) finishCounting(lines int, out *Sightings) {
 	m := s.lines
-	words := m.whole.Words()
-	early := m.ignoresEarly()
-	if early {
-		s.ignored = m.ignoring.MatchLines(s.text, s.ignored)
-	}
-	ignoring := m.ignoring.Words()
-	out.prefixed = slices.Grow(out.prefixed[:0], (len(lines)+63)/64)[:(len(lines)+63)/64]
+	out.prefixed = slices.Grow(out.prefixed[:0], (lines+63)/64)[:(lines+63)/64]
 	clear(out.prefixed)
-	show := s.show != nil && s.show.Load()
+	show := s.show.Load()
 	pref := len(m.fail) // that of the member that says whether the prefregex may match
-	for i, rest := range s.text {
-		mask := s.masks[i*words : (i+1)*words]
-		switch {
-		case rest == nil, early && slices.Max(s.ignored[i*ignoring:(i+1)*ignoring]) != 0:
-			out.list = append(out.list, sighting{line: i})
-			continue
-		case slices.Max(mask) == 0:
+	masks, words := s.masks, m.whole.Words()
+	for i := range s.left {
+		x := &s.left[i]
+		if x.rest == nil {
+			out.list = append(out.list, sighting{line: x.line, in: x.in})
 			continue
 		}
-		m.text = append(append(m.text[:0], rest...), '\n')
+		mask := masks[:words]
+		if masks = masks[words:]; slices.Max(mask) == 0 {
+			continue
+		}
+		m.text = append(append(m.text[:0], x.rest...), '\n')
 		m.maybe = m.maybe[:0]
 		for w, b := range mask {
 			for ; b != 0; b &= b - 1 {
@@ -68,18 +63,18 @@ func (s *Scout) lookCounting(lines [][]byte, out *Sightings) {
 				}
 			}
 		}
-		if s.count(i, lines[i], out, show) {
-			out.prefixed[i>>6] |= 1 << (i & 63)
+		if s.count(x, out, show) {
+			out.prefixed[x.line>>6] |= 1 << (x.line & 63)
 		}
 	}
 }
 
 // count looks closer at a line, of which maybe says what may match it, and reports
 // whether the prefregex matches.
-func (s *Scout) count(i int, whole []byte, out *Sightings, show bool) (prefixed bool) {
+func (s *Scout) count(line *looked, out *Sightings, show bool) (prefixed bool) {
 	m, from := s.lines, len(out.list)
 	unsure := func() bool {
-		out.list = append(out.list[:from], sighting{line: i})
+		out.list = append(out.list[:from], sighting{line: line.line, in: line.in})
 		return false
 	}
 	text, pre, err := m.inside()
@@ -113,8 +108,8 @@ func (s *Scout) count(i int, whole []byte, out *Sightings, show bool) (prefixed 
 		seen := out.add()
 		seen.found.by(m.pref, &m.fail[x], caps, text, pre)
 		seen.found.groups, seen.found.order = nil, nil
-		seen.line, seen.sure, seen.regex, seen.err, seen.text = i, true, x, nil, Line{}
-		seen.date, _ = s.dates.Again(whole)
+		seen.line, seen.in, seen.sure, seen.regex, seen.err, seen.text = line.line, line.in, true, x, nil, Line{}
+		seen.date, _ = s.dates.Again(line.whole)
 		out.keep(&seen.found)
 	}
 	return prefixed
@@ -151,88 +146,104 @@ type Missed struct {
 	From, To     int  // the first, and the one behind the last
 	Prefixed     int  // how many of them the prefregex matches
 	LastPrefixed bool // it matches the last one
+
+	in cursor
+}
+
+// Lines calls f for one after the other, as long as that returns true.
+func (m *Missed) Lines(f func(line []byte) bool) {
+	for c := m.in; c.next < m.To && c.more() && f(c.line()); c.step() {
+	}
 }
 
 // CountAll is MatchAll for a filter that counts. Every line is told of, by one of the
 // two functions, in order.
-func (f *Filter) CountAll(lines [][]byte, seen *Sightings, now time.Time, each func(line int, r *Result) error, missed func(Missed) error) error {
-	next := 0
+func (f *Filter) CountAll(lines [][]byte, seen *Sightings, now time.Time, each func(line int, r *Result) error, missed func(*Missed) error) error {
+	c := cursor{lines: lines}
+	return f.countAll(&c, seen, now, func(_ []byte, r *Result) error { return each(c.next, r) }, missed)
+}
+
+// CountText is CountAll for a text of which a Scout has told with LookText.
+func (f *Filter) CountText(text []byte, seen *Sightings, now time.Time, each func(line []byte, r *Result) error, missed func(*Missed) error) error {
+	return f.countAll(&cursor{text: text}, seen, now, each, missed)
+}
+
+func (f *Filter) countAll(c *cursor, seen *Sightings, now time.Time, each func(line []byte, r *Result) error, missed func(*Missed) error) error {
 	if seen != nil && f.counts() && f.dates.Has(seen.form) {
-		var err error
-		if next, err = f.countSeen(lines, seen, now, each, missed); err != nil {
+		if err := f.countSeen(c, seen, now, each, missed); err != nil {
 			return err
 		}
 	}
-	for ; next < len(lines); next++ {
-		r := f.Match(lines[next], now)
-		if err := each(next, &r); err != nil {
+	for c.more() {
+		r := f.Match(c.line(), now)
+		if err := each(c.line(), &r); err != nil {
 			return err
 		}
+		c.step()
 	}
 	return nil
 }
 
-// countSeen is CountAll as long as dates keep the form by which a Scout has looked at
-// them. It returns the line that is next.
-func (f *Filter) countSeen(lines [][]byte, seen *Sightings, now time.Time, each func(line int, r *Result) error, missed func(Missed) error) (next int, err error) {
+// countSeen is countAll as long as dates keep the form by which a Scout has looked at
+// them.
+func (f *Filter) countSeen(c *cursor, seen *Sightings, now time.Time, each func(line []byte, r *Result) error, missed func(*Missed) error) error {
 	list := seen.list
-	from := next // of lines that tell of nothing, and were not told
+	from := *c // of lines that tell of nothing, and were not told
 	settle := func() error {
-		if from == next {
+		if from.next == c.next {
 			return nil
 		}
-		last := lines[next-1]
-		if q, ok := f.dates.Run(next-from, last, now); ok {
-			f.note(&q, last, now)
+		if q, ok := f.dates.Run(c.next-from.next, c.last, now); ok {
+			f.note(&q, c.last, now)
 		}
-		m := Missed{from, next, seen.countPrefixed(from, next), seen.isPrefixed(next - 1)}
-		from = next
-		return missed(m)
+		return missed(&Missed{from.next, c.next, seen.countPrefixed(from.next, c.next), seen.isPrefixed(c.next - 1), from})
 	}
-	for follows := false; next < len(lines); {
+	for follows := false; c.more(); {
 		switch {
-		case len(list) > 0 && list[0].line == next && !list[0].sure, !follows && !f.dates.Follows(lines[next]):
+		case len(list) > 0 && list[0].line == c.next && !list[0].sure, !follows && !f.dates.Follows(c.line()):
 			if err := settle(); err != nil {
-				return next, err
+				return err
 			}
-			for len(list) > 0 && list[0].line == next {
+			for len(list) > 0 && list[0].line == c.next {
 				list = list[1:]
 			}
-			r := f.Match(lines[next], now)
-			if err := each(next, &r); err != nil {
-				return next, err
+			r := f.Match(c.line(), now)
+			if err := each(c.line(), &r); err != nil {
+				return err
 			}
-			next++
-			from, follows = next, false
+			c.step()
+			from, follows = *c, false
 			if !f.dates.Has(seen.form) {
-				return next, nil
+				return nil
 			}
 		case len(list) == 0:
-			next, follows = len(lines), true
-		case list[0].line > next:
-			next, follows = list[0].line, true
+			c.toEnd(seen)
+			follows = true
+		case list[0].line > c.next:
+			c.jump(&list[0])
+			follows = true
 		default:
 			if err := settle(); err != nil {
-				return next, err
+				return err
 			}
-			line, x := lines[next], &list[0]
+			line, x := c.line(), &list[0]
 			f.dates.Passed(1, line, &x.date, now)
 			f.note(&x.date, line, now)
 			f.catchUp()
 			r := &f.result
-			*r = Result{Ignored: -1, Failures: r.Failures[:0], Prefixed: seen.isPrefixed(next), Time: f.last, Dated: true}
-			for len(list) > 0 && list[0].line == next {
+			*r = Result{Ignored: -1, Failures: r.Failures[:0], Prefixed: seen.isPrefixed(c.next), Time: f.last, Dated: true}
+			for len(list) > 0 && list[0].line == c.next {
 				f.failure(list[0].regex, &list[0].found, nil, r)
 				list = list[1:]
 			}
-			if err := each(next, r); err != nil {
-				return next, err
+			if err := each(line, r); err != nil {
+				return err
 			}
-			next++
-			from, follows = next, true
+			c.step()
+			from, follows = *c, true
 		}
 	}
-	return next, settle()
+	return settle()
 }
 
 // counting is the set that says of a line which failregexes may match it, and whether

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"bytes"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -9,6 +10,8 @@ import (
 	"unique"
 
 	"bailiff/pkg/logtime"
+	"bailiff/pkg/pyregexp"
+	"bailiff/pkg/transport"
 )
 
 // Most of what a line costs does not depend on the lines before it: its date, as long
@@ -24,14 +27,15 @@ type Scout struct {
 	keep  bool
 	lines *lineMatcher
 	dates logtime.Ahead
+	sieve *pyregexp.Sieve // of lines.whole
 	// of the lines in one call of Look
-	text  [][]byte // without dates; nil: the filter has to look for itself
+	left  []looked
 	join  []byte
 	masks []uint64
+	ahead logtime.Ahead // for samples of lines
 	// Where lines are counted.
-	counts  bool
-	ignored []uint64     // masks of ignoreregexes
-	show    *atomic.Bool // Filter.showPrefixed
+	counts bool
+	show   *atomic.Bool // Filter.showPrefixed
 }
 
 // NewScout makes a scout for a filter, or for others with the same definition; nil
@@ -64,6 +68,9 @@ type Sightings struct {
 	// prefixed are the lines that the prefregex matches, a bit for each, where lines are
 	// counted.
 	prefixed []uint64
+	// With LookText, how many lines there are, and where the last one is.
+	lines int
+	last  place
 }
 
 // key tells filters apart that find different things.
@@ -77,7 +84,8 @@ func (d *Definition) key(loc *time.Location) unique.Handle[string] {
 // and tell of nothing.
 type sighting struct {
 	line  int
-	sure  bool // else, the filter has to look for itself
+	in    place // of LookText
+	sure  bool  // else, the filter has to look for itself
 	date  logtime.Date
 	regex int // -1: none
 	found found
@@ -85,52 +93,173 @@ type sighting struct {
 	err   error
 }
 
+// Lines is how many lines LookText has seen.
+func (s *Sightings) Lines() int { return s.lines }
+
+// place is where a line is in a text, without its end; and the line before it.
+type place struct{ from, to, lastFrom, lastTo int32 }
+
+// looked is a line that was not turned away at once.
+type looked struct {
+	line        int
+	in          place
+	whole, rest []byte // rest is without its date; nil: the filter has to look for itself
+}
+
 // Look looks at lines. What it says is put into out, whose memory is used again.
 func (s *Scout) Look(lines [][]byte, form logtime.Form, out *Sightings) {
+	if !s.begin(form, len(lines), func() [][]byte { return lines }, out) {
+		return
+	}
+	sieve := s.sieve
+	for i, line := range lines {
+		rest, ok := s.rest(line)
+		if !ok {
+			s.left = append(s.left, looked{line: i, whole: line})
+		} else if sieve.Passes(rest) {
+			s.left = append(s.left, looked{line: i, whole: line, rest: rest})
+		}
+	}
+	s.finish(len(lines), out)
+}
+
+// LookText is Look for the lines of a text, which end in newlines, and maybe in carriage
+// returns before those. Lines that are empty or begin with # are none of the log's. It
+// reports false, and says nothing, where one has a mark of what may stand around lines.
+func (s *Scout) LookText(text []byte, marks transport.Marks, form logtime.Form, out *Sightings) bool {
+	if marks.Any(text) {
+		return false
+	}
+	out.lines, out.last = 0, place{}
+	if !s.begin(form, bytes.Count(text[:min(len(text), 8<<10)], newline)*max(1, len(text)>>13), func() [][]byte { return firstLines(text) }, out) {
+		return false
+	}
+	sieve, marked := s.sieve, marks != transport.Marks{}
+	n, last := 0, place{}
+	for at := 0; at < len(text); {
+		in := place{int32(at), 0, last.from, last.to}
+		line, next := lineAt(text, at)
+		if at = next; len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		if marked && marks.Line(line) {
+			return false
+		}
+		in.to = in.from + int32(len(line))
+		if rest, ok := s.rest(line); !ok {
+			s.left = append(s.left, looked{n, in, line, nil})
+		} else if sieve.Passes(rest) {
+			s.left = append(s.left, looked{n, in, line, rest})
+		}
+		last = in
+		n++
+	}
+	out.lines, out.last = n, last
+	s.finish(n, out)
+	return true
+}
+
+var newline = []byte{'\n'}
+
+// lineAt is the line that begins there in a text, without its end, and where the next one
+// begins.
+func lineAt(text []byte, at int) (line []byte, next int) {
+	if n := bytes.IndexByte(text[at:], '\n'); n >= 0 {
+		line, next = text[at:at+n], at+n+1
+	} else {
+		line, next = text[at:], len(text)
+	}
+	if n := len(line); n > 0 && line[n-1] == '\r' {
+		line = bytes.TrimRight(line, "\r")
+	}
+	return line, next
+}
+
+// firstLines are some lines at the begin of a text.
+func firstLines(text []byte) (lines [][]byte) {
+	for at := 0; at < len(text) && len(lines) < 200; {
+		line, next := lineAt(text, at)
+		if at = next; len(line) > 0 && line[0] != '#' {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// begin begins to look at about so many lines, of which sample returns some; false, if
+// nothing can be said of them.
+func (s *Scout) begin(form logtime.Form, lines int, sample func() [][]byte, out *Sightings) bool {
 	out.form, out.list, out.texts = form, out.list[:0], out.texts[:0]
 	if s.keep {
 		*out = Sightings{form: form}
 	}
 	if !form.Known() {
+		return false
+	}
+	s.left, s.join = s.left[:0], s.join[:0]
+	s.dates.Begin(form)
+	s.sieve = s.lines.whole.Sieve(lines, func() (rests [][]byte) {
+		s.ahead.Begin(form)
+		for _, line := range sample() {
+			if start, end, ok := s.ahead.Where(line); ok {
+				rests = append(rests, slices.Concat(line[:start], line[end:]))
+			}
+			if len(rests) == 200 {
+				break
+			}
+		}
+		return rests
+	})
+	return true
+}
+
+// rest is a line without its date; not ok, if the filter has to look for itself: it has
+// none in the form, or is counted and may be ignored.
+func (s *Scout) rest(line []byte) (rest []byte, ok bool) {
+	start, end, ok := s.dates.Where(line)
+	if !ok {
+		s.dates.Lost()
+		return nil, false
+	}
+	if rest = line[end:]; start > 0 {
+		from := len(s.join)
+		s.join = append(append(s.join, line[:start]...), rest...)
+		rest = s.join[from:]
+	}
+	if s.counts && s.lines.ignoresEarly() {
+		m := s.lines
+		if m.maybeIgnored = m.ignoring.MatchLine(rest, m.maybeIgnored); len(m.maybeIgnored) > 0 {
+			return nil, false
+		}
+	}
+	return rest, true
+}
+
+// finish looks at the lines that are left of so many.
+func (s *Scout) finish(lines int, out *Sightings) {
+	s.masks = s.sieve.Masks(s.masks)
+	if s.counts {
+		s.finishCounting(lines, out)
 		return
 	}
-	s.text, s.join = s.text[:0], s.join[:0]
-	s.dates.Begin(form)
-	for _, line := range lines {
-		start, end, ok := s.dates.Where(line)
-		if !ok {
-			s.dates.Lost()
-			s.text = append(s.text, nil)
+	masks, words := s.masks, s.lines.whole.Words()
+	for i := range s.left {
+		x := &s.left[i]
+		if x.rest == nil {
+			out.list = append(out.list, sighting{line: x.line, in: x.in})
 			continue
 		}
-		rest := line[end:]
-		if start > 0 {
-			from := len(s.join)
-			s.join = append(append(s.join, line[:start]...), rest...)
-			rest = s.join[from:]
-		}
-		s.text = append(s.text, rest)
-	}
-	s.masks = s.lines.whole.MatchLines(s.text, s.masks)
-	if s.counts {
-		s.lookCounting(lines, out)
-		return
-	}
-	words := s.lines.whole.Words()
-	for i, rest := range s.text {
-		switch mask := s.masks[i*words : (i+1)*words]; {
-		case rest == nil:
-			out.list = append(out.list, sighting{line: i})
-		case slices.Max(mask) != 0:
-			s.see(i, lines[i], rest, mask, out)
+		mask := masks[:words]
+		if masks = masks[words:]; slices.Max(mask) != 0 {
+			s.see(x, mask, out)
 		}
 	}
 }
 
 // see looks closer at a line.
-func (s *Scout) see(i int, whole, rest []byte, mask []uint64, out *Sightings) {
-	m := s.lines
-	m.text = append(append(m.text[:0], rest...), '\n')
+func (s *Scout) see(x *looked, mask []uint64, out *Sightings) {
+	m, whole := s.lines, x.whole
+	m.text = append(append(m.text[:0], x.rest...), '\n')
 	m.maybe = m.maybe[:0]
 	for w, b := range mask {
 		for ; b != 0; b &= b - 1 {
@@ -146,7 +275,7 @@ func (s *Scout) see(i int, whole, rest []byte, mask []uint64, out *Sightings) {
 	if regex < 0 && err == nil {
 		return
 	}
-	seen.line, seen.sure, seen.regex, seen.err, seen.text = i, true, regex, err, Line{}
+	seen.line, seen.in, seen.sure, seen.regex, seen.err, seen.text = x.line, x.in, true, regex, err, Line{}
 	seen.date, _ = s.dates.Again(whole)
 	if regex >= 0 {
 		out.keep(&seen.found)
@@ -235,54 +364,64 @@ func (f *Filter) MatchBlock(lines [][]byte, share Share, now time.Time, each fun
 // for every line that has failures or an error, in order; an error of its own ends
 // it. The result is valid until each returns.
 func (f *Filter) MatchAll(lines [][]byte, seen *Sightings, now time.Time, each func(line int, r *Result) error) error {
-	next := 0 // the first line that was not dealt with
+	c := cursor{lines: lines}
+	return f.matchAll(&c, seen, now, func(_ []byte, r *Result) error { return each(c.next, r) })
+}
+
+// MatchText is MatchAll for a text of which a Scout has told with LookText.
+func (f *Filter) MatchText(text []byte, seen *Sightings, now time.Time, each func(line []byte, r *Result) error) error {
+	return f.matchAll(&cursor{text: text}, seen, now, each)
+}
+
+func (f *Filter) matchAll(c *cursor, seen *Sightings, now time.Time, each func(line []byte, r *Result) error) error {
 	look := func() error {
-		r := f.Match(lines[next], now)
-		next++
-		if len(r.Failures) == 0 && r.Err == nil && len(r.Withheld) == 0 {
-			return nil
+		line := c.line()
+		r := f.Match(line, now)
+		var err error
+		if len(r.Failures) > 0 || r.Err != nil || len(r.Withheld) > 0 {
+			err = each(line, &r)
 		}
-		return each(next-1, &r)
+		c.step()
+		return err
 	}
 	if seen != nil && f.brief() && f.dates.Has(seen.form) {
-		passed := 0 // lines with dates, which tell of nothing
+		// From which line on lines were passed, which have dates and tell of nothing.
+		from := 0
 		settle := func() {
-			if passed == 0 {
+			if from == c.next {
 				return
 			}
-			last := lines[next-1]
-			if q, ok := f.dates.Run(passed, last, now); ok {
-				f.note(&q, last, now)
+			if q, ok := f.dates.Run(c.next-from, c.last, now); ok {
+				f.note(&q, c.last, now)
 			}
-			passed = 0
 		}
 		list := seen.list
-		for follows := false; next < len(lines); {
+		for follows := false; c.more(); {
 			switch {
-			case len(list) > 0 && list[0].line == next && !list[0].sure, !follows && !f.dates.Follows(lines[next]):
+			case len(list) > 0 && list[0].line == c.next && !list[0].sure, !follows && !f.dates.Follows(c.line()):
 				settle()
-				if len(list) > 0 && list[0].line == next {
+				if len(list) > 0 && list[0].line == c.next {
 					list = list[1:]
 				}
 				if err := look(); err != nil {
 					return err
 				}
+				from = c.next
 				if follows = false; !f.dates.Has(seen.form) {
 					seen = &Sightings{}
 				}
 			case len(list) == 0:
-				passed += len(lines) - next
-				next, follows = len(lines), true
-			case list[0].line > next:
-				passed += list[0].line - next
-				next, follows = list[0].line, true
+				c.toEnd(seen)
+				follows = true
+			case list[0].line > c.next:
+				c.jump(&list[0])
+				follows = true
 			default:
 				x := &list[0]
-				line := lines[next]
-				f.dates.Passed(passed+1, line, &x.date, now)
+				line := c.line()
+				f.dates.Passed(c.next-from+1, line, &x.date, now)
 				f.note(&x.date, line, now)
-				passed, follows, list = 0, true, list[1:]
-				next++
+				follows, list = true, list[1:]
 				r := &f.result
 				*r = Result{Ignored: -1, Err: x.err, Failures: r.Failures[:0]}
 				if x.regex >= 0 {
@@ -297,10 +436,13 @@ func (f *Filter) MatchAll(lines [][]byte, seen *Sightings, now time.Time, each f
 						f.told(x.regex, &x.found, line[:x.date.Start], f.latelyText, line[x.date.End:], r)
 					}
 				}
+				var err error
 				if len(r.Failures) > 0 || r.Err != nil || len(r.Withheld) > 0 {
-					if err := each(next-1, r); err != nil {
-						return err
-					}
+					err = each(line, r)
+				}
+				c.step()
+				if from = c.next; err != nil {
+					return err
 				}
 			}
 			if !seen.form.Known() {
@@ -309,7 +451,7 @@ func (f *Filter) MatchAll(lines [][]byte, seen *Sightings, now time.Time, each f
 		}
 		settle()
 	}
-	for next < len(lines) {
+	for c.more() {
 		if err := look(); err != nil {
 			return err
 		}

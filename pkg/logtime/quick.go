@@ -3,6 +3,7 @@ package logtime
 import (
 	"encoding/binary"
 	"math/bits"
+	"strings"
 	"time"
 	"unicode/utf8"
 	"unique"
@@ -72,6 +73,10 @@ type formReader struct {
 	s      *shape
 	text   []byte // the last date, without what stands before it
 	fields [shapeFields]int32
+	// Where a line begins with its date, of eight to sixteen bytes, first and last are the
+	// first and the last eight bytes of the last one, and words is how long it is.
+	words       int
+	first, last uint64
 }
 
 // read finds the date of a line that has the form, and returns where the ops begin.
@@ -104,9 +109,31 @@ func (r *formReader) read(line []byte) (base int, ok bool) {
 			return 0, false
 		}
 		r.text = append(r.text[:0], text...)
+		if n := len(s.ops); s.anchored && s.skipTo == 0 && s.any == 0 && n >= 8 && n <= 16 {
+			r.words, r.first, r.last = n, binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[n-8:])
+		}
 	}
 	return base, !s.anchored || !mayGoOn(b[len(s.ops):])
 }
+
+// same reports whether a line begins with the last date, and what stands behind it can't
+// be more of it. It may say no where read says yes.
+func (r *formReader) same(line []byte) bool {
+	n := r.words
+	if n == 0 || len(line) < n+2 || binary.LittleEndian.Uint64(line) != r.first || binary.LittleEndian.Uint64(line[n-8:]) != r.last {
+		return false
+	}
+	return line[n] == ' ' && endsDate[line[n+1]]
+}
+
+// endsDate are the characters which, after a date and a space, are not taken for more of
+// the date, whatever follows (mayGoOn).
+var endsDate = func() (out [256]bool) {
+	for c := byte('!'); c < utf8.RuneSelf; c++ {
+		out[c] = !isDigit(c) && (c < 'A' || c > 'Z') && strings.IndexByte("+-zapug", c) < 0
+	}
+	return out
+}()
 
 // fresh reads the fields of a date that is not like the one before.
 func (r *formReader) fresh(b []byte) bool {
@@ -268,6 +295,9 @@ func (a *Ahead) Lost() { a.lastAt.known = false }
 // Where tells where the date of a line is that has the form.
 func (a *Ahead) Where(line []byte) (start, end int, ok bool) {
 	s := a.reader.s
+	if a.reader.same(line) {
+		return s.start, s.end, true
+	}
 	base, ok := a.reader.read(line)
 	if !ok {
 		return 0, 0, false

@@ -1,6 +1,7 @@
 package pyregexp
 
-// Several lines at once. The DFA waits for each look-up before it can begin the
+// Many lines at once. Most are turned away by what they begin with (heads.go), one by
+// one. For the others: the DFA waits for each look-up before it can begin the
 // next, which is most of its time; with two lines side by side, one's look-up is
 // under way while the other waits.
 
@@ -9,16 +10,73 @@ type lane struct {
 	text  []byte
 	i     int
 	at    uint32 // the state, times stride
-	line  int    // its number; -1: the lane is empty
+	line  int    // its number among those of the sieve; -1: the lane is empty
 	ended bool   // its newline is taken, too
 }
 
-// MatchLines is MatchLine for many lines. It appends to dst[:0], for each line in
-// turn, a mask of Words() words: bit i%64 of word i/64 stands for member i. What a
-// line's mask holds may differ from what MatchLine names, but never lacks a member
-// that matches.
-func (m *Matcher) MatchLines(lines [][]byte, dst []uint64) []uint64 {
+// Sieve looks at many lines one by one and turns most of them away at once; those that
+// are left are then looked at side by side. It belongs to its Matcher, which is used for
+// nothing else meanwhile.
+type Sieve struct {
+	m     *Matcher
+	d     *dfa // nil: there is none
+	c     *dfaCache
+	start uint32
+	use   bool // look for literals first
+	left  []left
+}
+
+// left is a line that was not turned away at once.
+type left struct {
+	text []byte
+	i    int   // as far as it was looked at
+	at   int32 // the state times stride there, or one that is done as in dfaCache.trans
+}
+
+// Sieve begins to look at so many lines, about. sample returns some of them, the first
+// ones; it is asked now and then.
+func (m *Matcher) Sieve(lines int, sample func() [][]byte) *Sieve {
 	s := m.set
+	v := &m.sieve
+	v.m, v.left = m, v.left[:0]
+	if v.d = s.dfa.get(s.outer, s.roots...); v.d == nil {
+		return v
+	}
+	if m.cache == nil || m.cache.bytes > maxDFA {
+		m.cache = v.d.newCache()
+	}
+	v.use = m.literals.use(m, v.d, lines, sample)
+	v.c = m.cache
+	v.start = uint32(v.d.begun(v.c)) * uint32(v.d.stride)
+	return v
+}
+
+// Passes reports whether a line, which is without its newline, has to be looked at
+// further. It then counts among those of which Masks tells, and must stay as it is until
+// that was asked for.
+func (v *Sieve) Passes(line []byte) bool {
+	if v.d == nil || v.use {
+		if !v.m.set.lits.foundIn(line) {
+			return false
+		}
+		if v.d == nil {
+			v.left = append(v.left, left{text: line})
+			return true
+		}
+	}
+	i, at := v.c.heads.pass(v.d, v.c, line, v.start)
+	if at < unknown && !v.c.states[doneAt(at)].any {
+		return false
+	}
+	v.left = append(v.left, left{line, i, at})
+	return true
+}
+
+// Masks appends to dst[:0], for each line that has passed, a mask of Words() words: bit
+// i%64 of word i/64 stands for member i. What a line's mask holds may differ from what
+// MatchLine names, but never lacks a member that matches.
+func (v *Sieve) Masks(dst []uint64) []uint64 {
+	s, lines := v.m.set, v.left
 	words := s.Words()
 	if n := len(lines) * words; cap(dst) < n {
 		dst = make([]uint64, n)
@@ -26,21 +84,13 @@ func (m *Matcher) MatchLines(lines [][]byte, dst []uint64) []uint64 {
 		dst = dst[:n]
 		clear(dst)
 	}
-	d := s.dfa.get(s.outer, s.roots...)
+	d, c := v.d, v.c
 	if d == nil {
-		for i, line := range lines {
-			if s.lits.foundIn(line) {
-				s.all(dst[i*words : (i+1)*words])
-			}
+		for i := range lines {
+			s.all(dst[i*words : (i+1)*words])
 		}
 		return dst
 	}
-	if m.cache == nil || m.cache.bytes > maxDFA {
-		m.cache = d.newCache()
-	}
-	use := m.literals.use(m, d, lines)
-	c := m.cache
-	start := uint32(d.begun(c)) * uint32(d.stride)
 	var a, b lane
 	next := 0
 	// found notes what a state says of a line.
@@ -52,17 +102,16 @@ func (m *Matcher) MatchLines(lines [][]byte, dst []uint64) []uint64 {
 	ahead := true // with states as they are numbered now
 	load := func(l *lane) bool {
 		for ; next < len(lines); next++ {
-			if use && !s.lits.foundIn(lines[next]) {
+			x := &lines[next]
+			i, at := x.i, x.at
+			if !ahead {
+				i, at = 0, int32(v.start)
+			}
+			if at < unknown {
+				found(next, doneAt(at))
 				continue
 			}
-			i, at := 0, int32(start)
-			if ahead {
-				if i, at = c.heads.pass(d, c, lines[next], start); at < unknown {
-					found(next, doneAt(at))
-					continue
-				}
-			}
-			l.text, l.i, l.at, l.line, l.ended = lines[next], i, uint32(at), next, false
+			l.text, l.i, l.at, l.line, l.ended = x.text, i, uint32(at), next, false
 			next++
 			return true
 		}
@@ -117,6 +166,30 @@ func (m *Matcher) MatchLines(lines [][]byte, dst []uint64) []uint64 {
 			}
 			load(l)
 		}
+	}
+	return dst
+}
+
+// MatchLines is MatchLine for many lines. It appends to dst[:0], for each line in turn,
+// a mask as Sieve.Masks has them.
+func (m *Matcher) MatchLines(lines [][]byte, dst []uint64) []uint64 {
+	v := m.Sieve(len(lines), func() [][]byte { return lines })
+	words := m.Words()
+	m.passed = m.passed[:0]
+	for i, line := range lines {
+		if v.Passes(line) {
+			m.passed = append(m.passed, i)
+		}
+	}
+	m.masks = v.Masks(m.masks)
+	if n := len(lines) * words; cap(dst) < n {
+		dst = make([]uint64, n)
+	} else {
+		dst = dst[:n]
+		clear(dst)
+	}
+	for k, i := range m.passed {
+		copy(dst[i*words:(i+1)*words], m.masks[k*words:])
 	}
 	return dst
 }
@@ -191,18 +264,19 @@ const (
 	literalCost    = 8      // bytes of a line that a literal is looked for in, in the time of one of the DFA
 )
 
-func (u *literalsUse) use(m *Matcher, d *dfa, lines [][]byte) bool {
+func (u *literalsUse) use(m *Matcher, d *dfa, n int, sample func() [][]byte) bool {
 	lits := m.set.lits
 	if len(lits) == 0 {
 		return false
 	}
-	if u.again -= len(lines); u.again > 0 {
+	if u.again -= n; u.again > 0 {
 		return u.on
 	}
 	u.again = literalsAgain
-	if len(lines) < literalsSample/10 {
+	if n < literalsSample/10 {
 		return u.on
 	}
+	lines := sample()
 	size, passed, left := 0, 0, 0 // by the DFA, and of these what literals leave to it
 	for _, line := range lines[:min(len(lines), literalsSample)] {
 		l := lane{text: line, at: uint32(d.begun(m.cache)) * uint32(d.stride)}

@@ -12,6 +12,9 @@ type Matcher struct {
 	cache    *dfaCache // nil: not begun
 	machine  machine
 	literals literalsUse
+	sieve    Sieve
+	passed   []int // by MatchLines: those that its sieve did not turn away
+	masks    []uint64
 }
 
 // NewMatcher returns a matcher of the set. With names of groups, Confirm tells of

@@ -112,6 +112,16 @@ func (b *Block) Cut() {
 	}
 }
 
+// Text returns what was read, where lines stand in it as Cut would make them: all is ASCII,
+// and none is so long that it is cut. A carriage return at the end of a line is no part of
+// it. Else, it returns nil.
+func (b *Block) Text() []byte {
+	if len(b.data) > MaxLine || b.TellDamaged || !b.enc.plain() || !ascii(b.data) {
+		return nil
+	}
+	return b.data
+}
+
 // plain reports whether text in ASCII is what it is.
 func (e *Encoding) plain() bool {
 	return e == nil || e.kind == utf8Encoding || e.kind == asciiEncoding

@@ -249,6 +249,38 @@ func (l *Log) One(line []byte) (text []byte, frame Frame, ok bool) {
 	return lines[0], frame, true
 }
 
+// Marks are what may show in a line, just now, that something stands around it. They are
+// comparable.
+type Marks struct{ docker, head, cri, colours bool }
+
+// Marks returns them; not ok, if lines have to be looked at one by one.
+func (l *Log) Marks() (m Marks, ok bool) {
+	if l == nil {
+		return m, true
+	}
+	auto := l.opt.auto()
+	if !l.begun || l.outer != "" || l.heads || auto && l.opt.Heads && l.never&markHead == 0 {
+		return m, false
+	}
+	m.colours = l.opt.Colours
+	if auto {
+		m.docker, m.head, m.cri = l.opt.Runtime, l.opt.Rewrite || l.opt.Heads, l.opt.Runtime && l.never&markCRI == 0
+	}
+	return m, true
+}
+
+// Any reports whether they may show in a text of many lines, leaving out those that Line
+// tells.
+func (m Marks) Any(text []byte) bool { return m.colours && bytes.IndexByte(text, 0x1b) >= 0 }
+
+// Line reports whether they may show in a line.
+func (m Marks) Line(line []byte) bool {
+	if len(line) < 20 {
+		return false
+	}
+	return line[10] == 'T' && m.cri || line[0] == '{' && m.docker || line[0] == '<' && m.head
+}
+
 // plain is how many lines there are before the first one that something may stand around:
 // all that is asked of logs without wrappers.
 func (l *Log) plain(read [][]byte) int {
