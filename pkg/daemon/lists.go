@@ -75,7 +75,7 @@ func (d *Daemon) startList(c *config.Jail, before *blocklist) (*blocklist, error
 	}
 	err := c.Broken()
 	if err == nil && d.fw != nil {
-		err = (&kernel{d}).AddJail(c.Rule)
+		err = (&kernel{d}).AddJail(ruleOf(c))
 	}
 	if err != nil {
 		if before != nil {

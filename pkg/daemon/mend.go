@@ -34,10 +34,15 @@ const (
 	linesAMinute = 20
 	// compareEvery is how often each jail's sets are compared in any case.
 	compareEvery = time.Hour
+	// unreadEvery is how often it is asked for sets that nobody has read since the start.
+	unreadEvery = 5 * time.Second
 	// Between two comparisons of a jail lies a hundred times what one takes, within
 	// these bounds.
 	pauseAtLeast, pauseAtMost = 10 * time.Second, time.Minute
 )
+
+// theGuard is compared like a jail; no jail has such a name.
+const theGuard = "\x00guard"
 
 // mender keeps the kernel's table what it should be.
 type mender struct {
@@ -45,6 +50,7 @@ type mender struct {
 	poked  chan struct{} // the kernel refused something
 	told   map[string]time.Time
 	looked time.Time
+	asked  time.Time     // for sets that nobody has read
 	pause  time.Duration // 0: nothing is owed, and no error stays
 	again  time.Time
 
@@ -113,8 +119,12 @@ func (m *mender) run(ctx context.Context) {
 		if poked && m.pause == 0 {
 			m.pause, m.again = againAfter, time.Now()
 		}
-		if owed := m.pause > 0 && !time.Now().Before(m.again); foreign || owed || time.Since(m.looked) > lookEvery {
+		if owed := m.pause > 0 && !time.Now().Before(m.again); foreign || owed || time.Since(m.looked) > lookEvery || m.pause == 0 && m.d.fw.GuardDue() {
 			m.look(foreign)
+		}
+		if time.Since(m.asked) > unreadEvery {
+			m.asked = time.Now()
+			m.unread()
 		}
 	}
 }
@@ -138,7 +148,7 @@ func (m *mender) look(foreign bool) {
 			m.warn("something else emptied a set of jail " + name)
 			m.refill(name)
 		}
-		m.compare(m.d.enforced()...)
+		m.compare(append(m.d.enforced(), theGuard)...)
 	}
 	paid, err := fw.Pay()
 	ok = m.tell(err) && ok
@@ -217,10 +227,17 @@ func openFirewall(cfg *config.Config) (*firewall.Firewall, firewall.Report, erro
 	var rules []firewall.Rule
 	for _, j := range cfg.Jails {
 		if !j.Unenforced && j.Broken() == nil {
-			rules = append(rules, j.Rule)
+			rules = append(rules, ruleOf(j))
 		}
 	}
 	return firewall.Open(firewallOptions(cfg), rules...)
+}
+
+// ruleOf is a jail's or a list's rule.
+func ruleOf(c *config.Jail) firewall.Rule {
+	r := c.Rule
+	r.List = len(c.List) > 0
+	return r
 }
 
 func firewallOptions(cfg *config.Config) firewall.Options {
@@ -340,7 +357,7 @@ func (m *mender) rouse() {
 
 // next returns a jail whose turn it is, or else how long there is none.
 func (m *mender) next() (name string, wait time.Duration) {
-	running := m.d.enforced()
+	running := append(m.d.enforced(), theGuard)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
@@ -393,10 +410,34 @@ func (m *mender) comparing(ctx context.Context) {
 	}
 }
 
+// unread has sets read of which it isn't known what they hold: as long as there are any,
+// each packet is looked up in the sets of all jails. Those of running jails are compared
+// with their lists; who isn't running has nobody else to read his.
+func (m *mender) unread() {
+	running := m.d.enforced()
+	for _, name := range m.d.fw.Unread() {
+		if slices.Contains(running, name) {
+			m.compare(name)
+		} else if _, err := m.d.fw.Elements(name); err != nil {
+			m.tell(err)
+		}
+	}
+}
+
 // compareOne compares one jail's sets with its list. Only when they are the same is it
 // said that what was lost is back.
 func (m *mender) compareOne(name string) {
 	log := m.d.log.With("component", "actions")
+	if name == theGuard {
+		lacked, idle, err := m.d.fw.CheckGuard()
+		if err != nil {
+			log.Error(err.Error())
+		}
+		if lacked+idle > 0 {
+			m.warn(fmt.Sprintf("something else changed the sets of all who are banned: %d were missing there, %d too many: put right", lacked, idle))
+		}
+		return
+	}
 	j, l := m.d.find(name)
 	m.mu.Lock()
 	renewed := m.renewed[name]

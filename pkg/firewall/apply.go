@@ -296,12 +296,34 @@ func (f *Firewall) missingSets(changes []Change) []string {
 // there: it is added first, which costs as much again. In interval sets that can't be done:
 // it may lie in another one.
 func (f *Firewall) commit(changes []Change, absent bool) error {
+	if err := f.widen(changes); err != nil {
+		return err
+	}
+	t := f.guardTx()
+	err := f.commitWith(t, changes, absent)
+	if err != nil {
+		t.rollback()
+	}
+	return err
+}
+
+func (f *Firewall) commitWith(t *guardTx, changes []Change, absent bool) error {
 	f.tries++
+	for _, ch := range changes {
+		switch {
+		case ch.Clear:
+			t.clear(ch.Jail)
+		case ch.Remove:
+			t.remove(ch.Jail, ch.ID)
+		default:
+			t.put(ch.Jail, ch.ID, ch.Left)
+		}
+	}
 	most := len(changes)
 	if absent {
 		most *= 2
 	}
-	c, err := f.conn(roomFor(most))
+	c, err := f.conn(roomFor(most + t.size()))
 	if err != nil {
 		return explain("open a netlink socket", err)
 	}
@@ -383,6 +405,9 @@ func (f *Firewall) commit(changes []Change, absent bool) error {
 				return explain("put elements into set "+set.Name, err)
 			}
 		}
+	}
+	if err := t.write(c); err != nil {
+		return err
 	}
 	if err := f.gens.own(c.Flush); err != nil {
 		return explain(fmt.Sprintf("change %d elements", len(changes)), err)

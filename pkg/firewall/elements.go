@@ -227,15 +227,24 @@ func (f *Firewall) isEmpty(set string) (bool, error) {
 // kernel half a second, in which others may go on making changes. Ranges that are no
 // networks, which only somebody else can have put there, are replaced by the networks
 // that they are made of. What is to be removed, though the kernel has refused it so far,
-// is left out.
+// is left out, and so is a list ([Rule.List]).
 func (f *Firewall) Elements(jail string) ([]Element, error) {
-	sets, rule, err := f.setsOf(jail)
-	if err != nil {
-		return nil, err
+	f.mu.Lock()
+	j := f.jails[jail]
+	if j == nil {
+		f.mu.Unlock()
+		return nil, fmt.Errorf("nftables: jail %s has no sets", jail)
 	}
+	sets, rule, epoch, began := j.sets, j.rule, j.reading(), time.Now()
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		j.hasRead()
+		f.mu.Unlock()
+	}()
 	var out []Element
 	for kind, set := range sets {
-		if set == nil {
+		if set == nil || set.Interval && rule.List {
 			continue
 		}
 		spans, err := f.readSpans(set.Name, rule.bitsOf(kind), set.Interval)
@@ -262,6 +271,9 @@ func (f *Firewall) Elements(jail string) ([]Element, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := f.learn(jail, j, epoch, out, time.Since(began)); err != nil {
+		return nil, err
+	}
 	if o := f.owed[jail]; o != nil {
 		out = o.without(out)
 	}

@@ -74,6 +74,8 @@ type Rule struct {
 	NewOnly bool
 	// Count has the rules count packets and bytes.
 	Count bool
+	// List: the networks in its interval sets are a list ([Firewall.LoadList]).
+	List bool
 	// Prefix4 and Prefix6 are the lengths of the networks that the jail bans in
 	// place of addresses; 0: it bans addresses.
 	Prefix4, Prefix6 int
@@ -116,13 +118,24 @@ type Firewall struct {
 	ended    map[string]bool          // chains in which a rule of somebody else's lets everybody in
 	contents map[unnamedSet]string
 	tries    int // transactions of elements so far
-	asOf     int // how often somebody else had changed the ruleset when the table was last made right
+	guard    guard
+	guardDue atomic.Bool // it can be made, or is to be made anew
+	aside    Report      // of what was made right by the way
+	asOf     int         // how often somebody else had changed the ruleset when the table was last made right
 }
 
 type jailSets struct {
 	rule   Rule
 	sets   [6]*nftables.Set // by kind; but for addresses, nil until needed
+	want   [6]bool          // are to be made by the next transaction of settle
 	filled [6]filling       // what was put into them, as far as we know
+	listed [2]bool          // of a list: it has something of IPv4, of IPv6
+	loaded bool             // there was one since the start
+	known  bool             // the guard's index has all that the sets hold
+
+	readers int // who reads the sets at the moment
+	epoch   int // how often the sets were emptied or made anew while they were read
+	changed map[netip.Prefix]bool
 }
 
 // filling is whether something ought to be in a set.
@@ -171,7 +184,7 @@ const perMessage = 1000
 // What their sets hold stays in force at every moment, whatever form they had. The
 // table is ours alone until Close: where another bailiff has it, that is the error.
 func Open(opts Options, rules ...Rule) (*Firewall, Report, error) {
-	f := &Firewall{jails: map[string]*jailSets{}, leaving: map[string]*jailSets{}, owed: map[string]*debt{}}
+	f := &Firewall{jails: map[string]*jailSets{}, leaving: map[string]*jailSets{}, owed: map[string]*debt{}, guard: guard{index: newGuardIndex()}}
 	if err := f.setOptions(opts); err != nil {
 		return nil, Report{}, err
 	}
@@ -200,9 +213,13 @@ func Open(opts Options, rules ...Rule) (*Firewall, Report, error) {
 	return f, report, nil
 }
 
-// Close gives the table back to whoever comes next. What is in it stays.
+// Close gives the table back to whoever comes next. What is in it stays, but for the
+// guard, of which others don't know.
 func (f *Firewall) Close() {
 	f.closed.Do(func() {
+		f.mu.Lock()
+		_ = f.lowerGuard() // the next one does, if there is one
+		f.mu.Unlock()
 		f.gens.Close()
 		if f.lock != nil {
 			unlock(f.lock)
@@ -241,8 +258,15 @@ func (f *Firewall) Changed() bool { return f.gens.Changed() }
 // the jails whose bans it then lacks.
 func (f *Firewall) Check() (Report, error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.settle(false)
+	f.doubtGuard()
+	report, err := f.settle(false)
+	f.mu.Unlock()
+	if err == nil {
+		var more Report
+		more, err = f.fillGuard()
+		report.add(more)
+	}
+	return report, err
 }
 
 // AddJail makes the sets and rules of a jail, or brings those that are there in
@@ -256,7 +280,7 @@ func (f *Firewall) AddJail(rule Rule) (Report, error) {
 	}
 	j := &jailSets{rule: rule}
 	if held {
-		j.filled = before.filled
+		j.filled, j.listed, j.loaded, j.known = before.filled, before.listed, before.loaded, before.known && (rule.List || !before.rule.List)
 		for kind, set := range before.sets {
 			if set != nil && (kind < setPrefix4 || rule.bitsOf(kind) == before.rule.bitsOf(kind)) {
 				j.sets[kind] = set

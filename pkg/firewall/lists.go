@@ -23,19 +23,14 @@ func (f *Firewall) LoadList(jail string, list []Interval) error {
 	if j == nil {
 		return fmt.Errorf("nftables: jail %s has no sets", jail)
 	}
+	if err := f.listSets(jail, j, list); err != nil {
+		return err
+	}
 	c, err := f.conn(roomFor(len(list)))
 	if err != nil {
 		return explain("open a netlink socket", err)
 	}
 	sets := j.sets
-	for _, kind := range []int{setNet4, setNet6} {
-		if sets[kind] == nil {
-			sets[kind] = f.newSet(kind, SetNames(jail)[kind])
-			if err := f.grow(c, j, kind, sets[kind]); err != nil {
-				return err
-			}
-		}
-	}
 	var elements [2][]nftables.SetElement
 	for _, r := range list {
 		six := 0
@@ -58,14 +53,42 @@ func (f *Firewall) LoadList(jail string, list []Interval) error {
 			}
 		}
 	}
+	t := f.guardTx()
+	t.clear(jail)
+	if err := t.write(c); err != nil {
+		t.rollback()
+		return err
+	}
 	if err := f.gens.own(c.Flush); err != nil {
+		t.rollback()
 		return explain(fmt.Sprintf("load a list of %d intervals", len(list)), err)
 	}
-	j.sets = sets
+	j.sets, j.loaded, j.known = sets, true, true
 	for six, kind := range []int{setNet4, setNet6} {
 		j.filled[kind] = filling{some: len(elements[six]) > 0}
 	}
 	return nil
+}
+
+// listSets makes the sets of a list, and has the guard ask them.
+func (f *Firewall) listSets(jail string, j *jailSets, list []Interval) error {
+	change := !j.rule.List
+	j.rule.List = true
+	for six, kind := range []int{setNet4, setNet6} {
+		some := slices.ContainsFunc(list, func(r Interval) bool { return r.First.Is6() == (six == 1) })
+		change = change || some && !j.listed[six] || j.sets[kind] == nil
+		j.listed[six] = j.listed[six] || some
+		j.want[kind] = true
+	}
+	if !change {
+		return nil
+	}
+	report, err := f.settle(false)
+	f.aside.add(report)
+	if err == nil && (j.sets[setNet4] == nil || j.sets[setNet6] == nil) {
+		err = fmt.Errorf("nftables: sets of jail %s could not be made", jail)
+	}
+	return err
 }
 
 // HoldsList reports whether a jail's sets hold just a list.

@@ -21,7 +21,7 @@ func (p *plan) placeJail(name string) error {
 	rebuild := ""   // why
 	var old []place // what is there in sets of the jail
 	for kind, plain := range SetNames(name) {
-		wanted := kind < setNet4 || j.sets[kind] != nil
+		wanted := kind < setNet4 || j.sets[kind] != nil || j.want[kind]
 		for _, at := range p.setsOf[name] {
 			if k, _, _ := namedAs(at.name); k == kind && strings.HasSuffix(at.name, plain) {
 				old = append(old, place{at, kind})
@@ -89,6 +89,7 @@ func (p *plan) placeJail(name string) error {
 		if err != nil {
 			return err
 		}
+		p.rebuilt[name] = kept == 0
 		p.mended("%s: made anew, with the %d elements that were there", rebuild, kept)
 	default:
 		for _, set := range sets {

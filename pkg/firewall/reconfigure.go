@@ -47,11 +47,11 @@ func (f *Firewall) move(before Options) (Report, error) {
 			unlock(lock)
 		}
 	}()
-	old := &Firewall{gens: f.gens, jails: map[string]*jailSets{}, leaving: map[string]*jailSets{}, owed: f.owed, chains: f.chains}
+	old := &Firewall{gens: f.gens, jails: map[string]*jailSets{}, leaving: map[string]*jailSets{}, owed: f.owed, chains: f.chains, guard: guard{index: newGuardIndex(), off: true}}
 	if err := old.setOptions(before); err != nil {
 		return Report{}, err
 	}
-	target := &Firewall{gens: f.gens, opts: f.opts, table: f.table, jails: map[string]*jailSets{}, leaving: map[string]*jailSets{}, owed: f.owed}
+	target := &Firewall{gens: f.gens, opts: f.opts, table: f.table, jails: map[string]*jailSets{}, leaving: map[string]*jailSets{}, owed: f.owed, guard: guard{index: newGuardIndex(), off: true}}
 	for name, j := range f.jails {
 		old.leaving[name] = j
 		target.jails[name] = &jailSets{rule: j.rule}
@@ -105,6 +105,10 @@ func (f *Firewall) move(before Options) (Report, error) {
 		unlock(former)
 	}
 	f.chains, f.jails, f.contents = target.chains, target.jails, nil
+	for _, j := range f.jails {
+		j.known = false // it is read by and by, and there is no guard until then
+	}
+	f.guard = guard{index: newGuardIndex()}
 	f.leaving = map[string]*jailSets{} // what is left of those is in the old table, and told
 	report := to.Report
 	report.Notes = append(report.Notes, from.Notes...)

@@ -35,6 +35,7 @@ type plan struct {
 	// must not each look through what there is of all.
 	setsOf    map[string][]*foundSet // by name
 	rulesFor  map[string][]*foundRule
+	rebuilt   map[string]bool // jails whose sets are made anew; true: there was nothing in them
 	strangers []*foundRule
 
 	atStart bool // chains of other settings are looked for
@@ -50,6 +51,8 @@ type plan struct {
 	addSets   []filledSet
 	addRules  []wantedRule
 
+	guard  guardPlan
+	tx     *guardTx
 	chains []string
 	ended  map[string]bool // of chains: see endedBefore
 	sets   map[string][6]*nftables.Set
@@ -70,6 +73,8 @@ const maxAttempts = 5
 func (f *Firewall) settle(atStart bool) (Report, error) {
 	var report Report
 	var err error
+	f.guardDue.Store(false)
+	defer func() { f.guard.need = nil }()
 	for range maxAttempts {
 		asOf := f.gens.changes()
 		var s *found
@@ -86,8 +91,11 @@ func (f *Firewall) settle(atStart bool) (Report, error) {
 		report = p.Report
 		if err = p.carryOut(); err == nil {
 			f.asOf = asOf
+			report.add(f.aside)
+			f.aside = Report{}
 			return report, nil
 		}
+		p.tx.rollback()
 		if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.EBUSY) {
 			break
 		}
@@ -96,7 +104,10 @@ func (f *Firewall) settle(atStart bool) (Report, error) {
 }
 
 func (f *Firewall) plan(s *found, atStart bool) (*plan, error) {
-	p := &plan{f: f, s: s, atStart: atStart, running: f.chains != nil, delRules: map[uint64]*foundRule{}, sets: map[string][6]*nftables.Set{}}
+	p := &plan{
+		f: f, s: s, atStart: atStart, running: f.chains != nil, delRules: map[uint64]*foundRule{}, sets: map[string][6]*nftables.Set{},
+		rebuilt: map[string]bool{}, tx: f.guardTx(),
+	}
 	if len(f.jails) == 0 && len(f.leaving) == 0 && !atStart {
 		return p, nil
 	}
@@ -122,10 +133,12 @@ func (f *Firewall) plan(s *found, atStart bool) (*plan, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.leaving)) {
 		p.remove(name)
+		p.tx.clear(name)
 	}
 	if atStart {
 		p.others()
 	}
+	p.placeGuard()
 	return p, nil
 }
 
@@ -138,6 +151,9 @@ func (p *plan) index() {
 		}
 	}
 	for _, r := range p.s.rules {
+		if r.isGuard() {
+			continue
+		}
 		if !p.ours(r) {
 			p.strangers = append(p.strangers, r)
 			continue
@@ -181,7 +197,7 @@ func likeOurs(r *foundRule) bool {
 	if ok {
 		_, _, ok = namedAs(set)
 	}
-	return ok
+	return ok || r.isGuard()
 }
 
 func (p *plan) rulesOf(chain string) []*foundRule {
@@ -347,7 +363,7 @@ func (p *plan) others() {
 		rules := p.rulesOf(name)
 		all := len(rules) > 0 || strings.HasPrefix(name, "f2b-chain")
 		for _, r := range rules {
-			all = all && p.ours(r)
+			all = all && (p.ours(r) || r.isGuard())
 		}
 		if all && len(p.f.jails) > 0 && c.base && c.policy == uint32(nftables.ChainPolicyAccept) && int(c.use) == len(rules) {
 			for _, r := range rules {
@@ -389,6 +405,14 @@ func (p *plan) carryOut() error {
 	c, err := p.f.conn(roomFor(p.elements()))
 	if err != nil {
 		return explain("open a netlink socket", err)
+	}
+	if p.table && p.s.exists {
+		// To wake a table and to make a chain in it is too much for one transaction.
+		c.AddTable(p.f.table)
+		if err := p.f.gens.own(c.Flush); err != nil {
+			return err
+		}
+		p.table = false
 	}
 	if err := p.write(c); err != nil {
 		return err
@@ -449,6 +473,10 @@ func (p *plan) write(c *nftables.Conn) error {
 			return err
 		}
 	}
+	p.addGuard(c)
+	if p.guard.stays {
+		return p.tx.write(c)
+	}
 	return nil
 }
 
@@ -472,6 +500,7 @@ func (p *plan) done() {
 		}
 		j.sets = sets
 	}
+	p.guardDone()
 	now := time.Now()
 	for _, s := range p.addSets {
 		for _, j := range f.jails {
@@ -493,5 +522,5 @@ func (p *plan) elements() int {
 	for _, s := range p.addSets {
 		n += len(s.spans)
 	}
-	return n
+	return n + p.tx.size()
 }

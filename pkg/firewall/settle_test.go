@@ -62,6 +62,7 @@ func TestMended(t *testing.T) {
 		}, "set addr-set-web was type ipv6_addr, and should be type ipv4_addr, flags timeout", true},
 		{"the chain's hook", []string{"delete chain " + table + "f2b-chain", "add chain " + table + "f2b-chain { type filter hook forward priority 7; }"}, "chain f2b-chain is of type filter, hook forward, priority 7", false},
 		{"the policy", []string{"add chain " + table + "f2b-chain { policy drop; }"}, "had the policy drop", false},
+		{"asleep and empty", []string{"delete table " + table, "add table " + table + "{ flags dormant; }"}, "was dormant", true},
 		{"asleep", []string{"add table " + table + "{ flags dormant; }"}, "was dormant", false},
 		{"a rule of somebody's own", []string{"insert rule " + table + "f2b-chain ip saddr 203.0.113.1 accept", "add rule " + table + "f2b-chain ip saddr @addr-set-web counter"}, "", false},
 		{"accept before all", []string{"insert rule " + table + "f2b-chain counter accept"}, "let everybody in before our rules", false},
@@ -523,7 +524,8 @@ func TestReconfigure(t *testing.T) {
 					}
 				}
 				for _, s := range []string{"192.0.2.7 ", "@addr-set-web "} {
-					if hooks := max(1, len(c.opts.Hooks)); strings.HasPrefix(s, "192") && strings.Count(list, s) != 1 || strings.HasPrefix(s, "@") && strings.Count(list, s) != hooks {
+					if hooks := max(1, len(c.opts.Hooks)); strings.HasPrefix(s, "192") && strings.Count(list, s) > 2 || // the guard may have it, too
+						strings.HasPrefix(s, "@") && strings.Count(list, s) != hooks {
 						t.Errorf("%d times %q:\n%s", strings.Count(list, s), s, list)
 					}
 				}

@@ -1,0 +1,491 @@
+package firewall
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/google/nftables"
+)
+
+// What the guard has a part in each transaction: the index is changed at once, and as it
+// was again if the kernel refuses the transaction.
+
+// guardTx is the guard's part in one.
+type guardTx struct {
+	f    *Firewall
+	was  map[netip.Prefix]uint32 // the ends of keys before it
+	undo []guardUndo
+}
+
+type guardUndo struct {
+	jail string
+	id   netip.Prefix
+	end  uint32
+}
+
+func (f *Firewall) guardTx() *guardTx { return &guardTx{f: f, was: map[netip.Prefix]uint32{}} }
+
+func (t *guardTx) set(jail string, id netip.Prefix, end uint32) {
+	x := t.f.guard.index
+	id = id.Masked()
+	n, ok := x.number(jail)
+	if !ok {
+		t.f.guard.doubt, t.f.guard.off = true, true // there is none without knowing who holds what
+		return
+	}
+	t.f.noteChanged(jail, id)
+	key := guardKey(id)
+	if _, touched := t.was[key]; !touched {
+		t.was[key] = x.end(key)
+	}
+	t.undo = append(t.undo, guardUndo{jail, id, x.put(n, id, end)})
+}
+
+// put notes that a jail's sets are to hold something for so long.
+func (t *guardTx) put(jail string, id netip.Prefix, left time.Duration) {
+	x := t.f.guard.index
+	end := x.endOf(left)
+	if n, ok := x.number(jail); ok && end != forEver {
+		if is := x.get(n, id.Masked()); is != forEver && is+endAgrees >= end && is <= end+endAgrees && is >= x.now() {
+			return
+		}
+	}
+	t.set(jail, id, end)
+}
+
+// remove notes that they are not to hold it any more.
+func (t *guardTx) remove(jail string, id netip.Prefix) {
+	x := t.f.guard.index
+	if n, ok := x.jails[jail]; ok && x.get(n, id.Masked()) != noMore {
+		t.set(jail, id, noMore)
+	}
+	t.f.noteChanged(jail, id)
+}
+
+// clear notes that they are to hold nothing.
+func (t *guardTx) clear(jail string) {
+	x := t.f.guard.index
+	if j := t.f.jails[jail]; j != nil && j.readers > 0 {
+		j.epoch++
+	}
+	n, ok := x.jails[jail]
+	if !ok {
+		return
+	}
+	var all []netip.Prefix
+	x.of(n, func(id netip.Prefix) { all = append(all, id) })
+	for _, id := range all {
+		t.set(jail, id, noMore)
+	}
+}
+
+// rollback has everything as it was.
+func (t *guardTx) rollback() {
+	for _, u := range slices.Backward(t.undo) {
+		if n, ok := t.f.guard.index.number(u.jail); ok {
+			t.f.guard.index.put(n, u.id, u.end)
+		}
+	}
+	t.undo = nil
+}
+
+// write puts what changes in the guard's sets into a transaction. An element that may be
+// there is added, removed, and added with its new time: to remove what is not there any
+// more would fail, and to add what is there changes no time before Linux 6.12. It comes
+// behind what changes in the jails' sets, so that the guard's time begins later.
+func (t *guardTx) write(c *nftables.Conn) error {
+	g := &t.f.guard
+	if g.sets == nil || len(t.was) == 0 {
+		return nil
+	}
+	type work struct{ gone, add []nftables.SetElement }
+	todo := map[guardKind]*work{}
+	now := g.index.now()
+	for key, was := range t.was {
+		end := g.index.end(key)
+		if end < now { // it ends by itself
+			end = noMore
+		}
+		if was == end {
+			continue
+		}
+		k := kindOfKey(key)
+		w := todo[k]
+		if w == nil {
+			w = &work{}
+			todo[k] = w
+		}
+		e := nftables.SetElement{Key: key.Addr().AsSlice(), Timeout: guardLeft(end, now)}
+		if was != noMore {
+			w.gone = append(w.gone, e)
+		}
+		if end != noMore {
+			w.add = append(w.add, e)
+		}
+	}
+	for k, w := range todo {
+		set := g.sets[k]
+		if set == nil {
+			return errors.New("nftables: set " + k.name() + " is not there")
+		}
+		if err := errors.Join(putElements(c.SetAddElements, set, w.gone), putElements(c.SetDeleteElements, set, w.gone), putElements(c.SetAddElements, set, w.add)); err != nil {
+			return explain("change set "+set.Name, err)
+		}
+	}
+	return nil
+}
+
+// size is how many elements write writes at most.
+func (t *guardTx) size() int {
+	if t.f.guard.sets == nil {
+		return 0
+	}
+	return 3 * len(t.was)
+}
+
+func putElements(put func(*nftables.Set, []nftables.SetElement) error, set *nftables.Set, all []nftables.SetElement) error {
+	for chunk := range slices.Chunk(all, perMessage) {
+		if err := put(set, chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// guardLeft is how long the guard is to have something that ends then.
+func guardLeft(end, now uint32) time.Duration {
+	if end == forEver || end < now {
+		return 0
+	}
+	return time.Duration(end-now)*time.Second + guardSlack
+}
+
+// widen makes the sets that the guard needs for changes.
+func (f *Firewall) widen(changes []Change) error {
+	g := &f.guard
+	if g.sets == nil {
+		return nil
+	}
+	for _, ch := range changes {
+		if ch.Remove || ch.Clear {
+			continue
+		}
+		if k := kindOfKey(guardKey(ch.ID)); g.sets[k] == nil {
+			if g.need == nil {
+				g.need = map[guardKind]bool{}
+			}
+			g.need[k] = true
+		}
+	}
+	if len(g.need) == 0 {
+		return nil
+	}
+	report, err := f.settle(false)
+	f.aside.add(report)
+	return err
+}
+
+// guardSpans returns all that the guard is to have.
+func (f *Firewall) guardSpans() map[guardKind][]span {
+	ends := map[netip.Prefix]uint32{}
+	x := f.guard.index
+	now := x.now()
+	x.all(func(key netip.Prefix, h holding) {
+		if h.end >= now {
+			ends[key] = max(ends[key], h.end)
+		}
+	})
+	out := map[guardKind][]span{}
+	for key, end := range ends {
+		k := kindOfKey(key)
+		out[k] = append(out[k], span{key.Addr(), lastOf(key), guardLeft(end, now)})
+	}
+	return out
+}
+
+// guardFill is how far the guard's sets are filled: from the end of each table to its
+// beginning.
+type guardFill struct {
+	kinds []guardKind
+	at    int // what of the first of kinds is left; -1: all
+	moves int
+}
+
+// fillGuard fills the guard's sets in pieces, if they are to be, and puts up the rules
+// then. Between two pieces others have their turn.
+func (f *Firewall) fillGuard() (report Report, err error) {
+	for done := false; !done && err == nil; {
+		f.mu.Lock()
+		g := &f.guard
+		if g.state != guardFilling {
+			f.mu.Unlock()
+			break
+		}
+		if g.fill != nil {
+			err = f.fillSome()
+		}
+		if err == nil && g.fill == nil {
+			done = true
+			report, err = f.settle(false)
+		}
+		f.mu.Unlock()
+	}
+	return report, err
+}
+
+// fillSome is one piece. The caller holds the lock.
+func (f *Firewall) fillSome() error {
+	g := &f.guard
+	fill, x := g.fill, g.index
+	if len(fill.kinds) == 0 {
+		g.fill = nil
+		return nil
+	}
+	k := fill.kinds[0]
+	keys := map[netip.Prefix]bool{}
+	some := func(n, moves int, all func(from, to int)) {
+		if fill.at < 0 || moves != fill.moves {
+			fill.at, fill.moves = n, moves // from its end, once more
+		}
+		from := max(fill.at-guardAtOnce, 0)
+		all(from, fill.at)
+		fill.at = from
+	}
+	switch {
+	case k.six && x.six[k.bits] != nil:
+		t := x.six[k.bits]
+		some(len(t.ends), t.moves, func(from, to int) {
+			t.all(from, to, func(key [16]byte, _ uint16, _ uint32) { keys[netip.PrefixFrom(netip.AddrFrom16(key), k.bits)] = true })
+		})
+	case !k.six && x.four[k.bits] != nil:
+		t := x.four[k.bits]
+		some(len(t.ends), t.moves, func(from, to int) {
+			t.all(from, to, func(key uint32, _ uint16, _ uint32) { keys[keyOf4(key, k.bits)] = true })
+		})
+	default:
+		fill.at = 0
+	}
+	if fill.at == 0 {
+		for key := range x.rough {
+			if kindOfKey(key) == k {
+				keys[key] = true
+			}
+		}
+		fill.kinds, fill.at = fill.kinds[1:], -1
+	}
+	t := f.guardTx()
+	for key := range keys {
+		t.was[key] = noMore
+	}
+	return f.guardOnly(t)
+}
+
+// guardOnly is a transaction that changes nothing but the guard.
+func (f *Firewall) guardOnly(t *guardTx) error {
+	if len(t.was) == 0 || f.guard.sets == nil {
+		return nil
+	}
+	c, err := f.conn(roomFor(t.size()))
+	if err != nil {
+		return explain("open a netlink socket", err)
+	}
+	if err := t.write(c); err != nil {
+		return err
+	}
+	if err := f.gens.own(c.Flush); err != nil {
+		f.guard.doubt = true
+		f.guardDue.Store(true)
+		return explain("change the guard's sets", err)
+	}
+	return nil
+}
+
+// noteChanged keeps in mind that what is being read of a jail's sets is no longer so.
+func (f *Firewall) noteChanged(jail string, id netip.Prefix) {
+	if j := f.jails[jail]; j != nil && j.readers > 0 {
+		j.changed[id.Masked()] = true
+	}
+}
+
+// reading notes that a jail's sets are about to be read; the caller holds the lock.
+func (j *jailSets) reading() (epoch int) {
+	if j.readers++; j.readers == 1 {
+		j.changed = map[netip.Prefix]bool{}
+	}
+	return j.epoch
+}
+
+// hasRead is for the end of it; the caller holds the lock.
+func (j *jailSets) hasRead() {
+	if j.readers--; j.readers == 0 {
+		j.changed = nil
+	}
+}
+
+// learn takes over what a jail's sets hold, as it was read within the last age, since its
+// epoch was that.
+func (f *Firewall) learn(jail string, j *jailSets, epoch int, held []Element, age time.Duration) error {
+	if f.jails[jail] != j || j.epoch != epoch {
+		return nil // it was emptied or made anew meanwhile
+	}
+	x := f.guard.index
+	n, _ := x.number(jail)
+	now, early := x.now(), uint32(age/time.Second)+1+endAgrees
+	for chunk := range slices.Chunk(held, perTransaction) {
+		t := f.guardTx()
+		changes := make([]Change, 0, len(chunk))
+		for _, e := range chunk {
+			if j.changed[e.ID.Masked()] {
+				continue
+			}
+			is, end := x.get(n, e.ID.Masked()), x.endOf(e.Left)
+			if is == end || is != forEver && end != forEver && is >= now && is+early >= end && is <= end+endAgrees {
+				continue
+			}
+			changes = append(changes, Change{Jail: jail, ID: e.ID, Left: e.Left})
+		}
+		if err := f.widen(changes); err != nil {
+			return err
+		}
+		for _, ch := range changes {
+			t.put(jail, ch.ID, ch.Left)
+		}
+		if err := f.guardOnly(t); err != nil {
+			return err // what is known is true, whatever the guard has
+		}
+	}
+	if !j.known {
+		j.known = true
+		f.guardDue.Store(true)
+	}
+	return nil
+}
+
+// CheckGuard compares what the guard's sets hold with what they should, and returns how
+// much they lacked, and how much they had for nothing. It reads them, which takes as long
+// as Elements does.
+func (f *Firewall) CheckGuard() (lacked, idle int, err error) {
+	f.mu.Lock()
+	sets := f.guard.sets
+	if f.guard.state != guardUp {
+		sets = nil
+	}
+	f.mu.Unlock()
+	for k, set := range sets {
+		began := time.Now()
+		spans, err := f.readSpans(set.Name, k.bits, false)
+		if err != nil {
+			return lacked, idle, err
+		}
+		held := make(map[netip.Addr]time.Duration, len(spans))
+		for _, s := range spans {
+			held[s.first] = s.left
+		}
+		more, less, err := f.compareGuard(k, set, held, time.Since(began))
+		lacked, idle = lacked+more, idle+less
+		if err != nil {
+			return lacked, idle, err
+		}
+	}
+	return lacked, idle, nil
+}
+
+func (f *Firewall) compareGuard(k guardKind, set *nftables.Set, held map[netip.Addr]time.Duration, age time.Duration) (lacked, idle int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	g := &f.guard
+	if g.sets[k] != set {
+		return 0, 0, nil
+	}
+	x := g.index
+	now := x.now()
+	t := f.guardTx()
+	ends := map[netip.Addr]uint32{} // 0: nobody's
+	for a := range held {
+		ends[a] = noMore
+	}
+	look := func(a netip.Addr, end uint32) {
+		if end >= now {
+			ends[a] = max(ends[a], end)
+		}
+	}
+	if table := x.four[k.bits]; !k.six && table != nil {
+		table.all(0, len(table.ends), func(key uint32, _ uint16, end uint32) { look(keyOf4(key, 32).Addr(), end) })
+	}
+	if table := x.six[k.bits]; k.six && table != nil {
+		table.all(0, len(table.ends), func(key [16]byte, _ uint16, end uint32) { look(netip.AddrFrom16(key), end) })
+	}
+	for key, list := range x.rough {
+		for _, h := range list {
+			if kindOfKey(key) == k {
+				look(key.Addr(), h.end)
+			}
+		}
+	}
+	for a, end := range ends {
+		left, there := held[a]
+		key := netip.PrefixFrom(a, k.bits)
+		switch {
+		case end == noMore && left > 0 && left <= guardSlack+age+2*time.Second: // it ends by itself
+		case end == noMore:
+			idle++
+			t.was[key] = forEver
+		case !there, left > 0 && (end == forEver || left+age+time.Second < time.Duration(end-now)*time.Second):
+			lacked++
+			t.was[key] = firstEnd // it may be there, for another time
+		}
+	}
+	if err := f.guardOnly(t); err != nil {
+		return lacked, idle, err
+	}
+	return lacked, idle, nil
+}
+
+// GuardDue reports whether the guard can be made or is to be made anew: Check does it.
+func (f *Firewall) GuardDue() bool { return f.guardDue.Load() }
+
+// Unread returns the jails of which it is not known what their sets hold, so that there
+// is no guard: Elements finds out.
+func (f *Firewall) Unread() (jails []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name, j := range f.jails {
+		if !j.known {
+			jails = append(jails, name)
+		}
+	}
+	slices.Sort(jails)
+	return jails
+}
+
+// lowerGuard takes the guard away, so that who comes after us and puts rules into our
+// chain need not know of it. The caller holds the lock.
+func (f *Firewall) lowerGuard() error {
+	if f.guard.sets == nil {
+		return nil
+	}
+	s, err := f.look()
+	if err != nil {
+		return err
+	}
+	p := &plan{f: f, s: s, delRules: map[uint64]*foundRule{}}
+	for _, r := range s.rules {
+		switch {
+		case r.isGuard():
+			p.delRules[r.handle] = r
+		case !p.ours(r):
+			p.strangers = append(p.strangers, r)
+		}
+	}
+	p.takeGuard(nil, true)
+	c, err := f.conn()
+	if err != nil {
+		return explain("open a netlink socket", err)
+	}
+	if err := p.write(c); err != nil {
+		return err
+	}
+	return f.gens.own(c.Flush)
+}
