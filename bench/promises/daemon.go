@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -30,6 +31,7 @@ type daemon struct {
 	config string // of bailiff.toml, in which @D@ is the folder
 	args   []string
 	env    []string
+	wrap   []string // what runs it; empty: nothing
 	cmd    *exec.Cmd
 	exited chan struct{}
 	said   bytes.Buffer
@@ -102,7 +104,8 @@ func (d *daemon) launch() error {
 			args = append(args, option, d.path(name))
 		}
 	}
-	d.cmd = d.host.Command(d.b.ctx, d.b.prog, args...)
+	args = append(append(slices.Clone(d.wrap), d.b.prog), args...)
+	d.cmd = d.host.Command(d.b.ctx, args[0], args[1:]...)
 	d.cmd.Env = append(append(os.Environ(), "TZ=UTC"), d.env...)
 	d.said.Reset()
 	d.cmd.Stdout, d.cmd.Stderr = &d.said, &d.said

@@ -43,6 +43,10 @@ func floodIfAsked() bool {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	if kind, ok := torrentKind(kind); ok {
+		fmt.Fprintln(os.Stderr, pour(f, kind))
+		os.Exit(1)
+	}
 	k := floods[kind]
 	const tick = 5 * time.Millisecond
 	each := max(int(time.Duration(k.rate)*tick/time.Second), 1)
@@ -311,6 +315,6 @@ func first() (again func()) {
 			}
 		}
 	}
-	set(-10)
+	set(-20)
 	return func() { set(0) }
 }

@@ -54,6 +54,7 @@ var parts = []struct {
 }{
 	{"answers", (*bench).answers},
 	{"latency", (*bench).latency},
+	{"fair", (*bench).fair},
 	{"lists", (*bench).lists},
 	{"table", (*bench).table},
 	{"memory", (*bench).memory},

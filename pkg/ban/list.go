@@ -5,6 +5,7 @@ import (
 	"container/heap"
 	"iter"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -260,9 +261,12 @@ func (l *List) Remove(id ID) (Ban, bool) {
 }
 
 // Expire takes off and returns the bans that have ended by now.
-func (l *List) Expire(now time.Time) []Ban {
+func (l *List) Expire(now time.Time) []Ban { return l.ExpireSome(now, math.MaxInt) }
+
+// ExpireSome is Expire of so many bans at most.
+func (l *List) ExpireSome(now time.Time, most int) []Ban {
 	var out []Ban
-	for len(l.ends) > 0 && !l.ends[0].End.After(now) {
+	for len(out) < most && len(l.ends) > 0 && !l.ends[0].End.After(now) {
 		it := l.ends[0]
 		l.Remove(it.ID)
 		out = append(out, it.Ban)

@@ -6,6 +6,7 @@ package ban
 
 import (
 	"crypto/sha256"
+	"math"
 	"slices"
 	"time"
 )
@@ -275,10 +276,13 @@ func (w *Window) Forget(id ID) bool {
 
 // Expire forgets the addresses whose last failure is older than findtime, and
 // returns them.
-func (w *Window) Expire(now time.Time) (forgotten []ID) {
+func (w *Window) Expire(now time.Time) []ID { return w.ExpireSome(now, math.MaxInt) }
+
+// ExpireSome is Expire of so many addresses at most.
+func (w *Window) ExpireSome(now time.Time, most int) (forgotten []ID) {
 	for {
 		n := w.entries[0].next
-		if n == 0 || now.UnixMicro()-w.entries[n].last() <= w.findTime.Microseconds() {
+		if n == 0 || len(forgotten) == most || now.UnixMicro()-w.entries[n].last() <= w.findTime.Microseconds() {
 			return forgotten // the ring is in the order of arrival: the rest is younger
 		}
 		forgotten = append(forgotten, w.idOf(w.entries[n].key))

@@ -101,6 +101,9 @@ type Daemon struct {
 	removeForeign atomic.Bool   // what is in our sets and on no list
 
 	mender *mender
+
+	cutting sync.Mutex
+	toCut   map[string][]netip.Prefix // whose connections are to be closed next; nil: nobody is at it
 }
 
 // Run runs a daemon until ctx ends or it is told to stop. ready is called once
@@ -394,22 +397,47 @@ func (d *Daemon) refused(_ []firewall.Change, err error) {
 // cutOff closes connections that banned addresses still have open. The bans are
 // in force already, so this may take its time.
 func (d *Daemon) cutOff(banned map[string][]netip.Prefix) {
-	go func() {
+	d.cutting.Lock()
+	defer d.cutting.Unlock()
+	if d.toCut != nil { // to list connections is not for each transaction
 		for name, ids := range banned {
-			j := d.jailsNow()[name]
-			if j == nil {
-				continue
+			d.toCut[name] = append(d.toCut[name], ids...)
+		}
+		return
+	}
+	d.toCut = banned
+	go func() {
+		for {
+			d.cutting.Lock()
+			banned := d.toCut
+			if len(banned) == 0 {
+				d.toCut = nil
+				d.cutting.Unlock()
+				return
 			}
-			n, err := firewall.CutOff(j.Configured.Rule, ids)
-			log := d.log.With("component", "actions")
-			if err != nil {
-				log.Debug(fmt.Sprintf("[%s] open connections: %v", name, err))
-			}
-			if n > 0 {
-				log.Info(fmt.Sprintf("[%s] closed %d open connections of banned addresses", name, n))
-			}
+			d.toCut = map[string][]netip.Prefix{}
+			d.cutting.Unlock()
+			d.cut(banned)
 		}
 	}()
+}
+
+// cut closes the connections of some.
+func (d *Daemon) cut(banned map[string][]netip.Prefix) {
+	for name, ids := range banned {
+		j := d.jailsNow()[name]
+		if j == nil {
+			continue
+		}
+		n, err := firewall.CutOff(j.Configured.Rule, ids)
+		log := d.log.With("component", "actions")
+		if err != nil {
+			log.Debug(fmt.Sprintf("[%s] open connections: %v", name, err))
+		}
+		if n > 0 {
+			log.Info(fmt.Sprintf("[%s] closed %d open connections of banned addresses", name, n))
+		}
+	}
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

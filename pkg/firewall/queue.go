@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Applier is what a Queue needs of a firewall.
@@ -14,32 +15,40 @@ type Applier interface {
 
 // Queue sends changes to the kernel from a goroutine of its own. What arrives
 // while a transaction is under way makes up the next one, so a flood of bans
-// costs few transactions and a single ban waits for nobody.
+// costs few transactions and a single ban waits for nobody: each jail whose changes wait
+// has its share of every transaction, and none is longer than a moment.
 type Queue struct {
 	fw      Applier
 	failed  func([]Change, error)
 	cut     func(banned map[string][]netip.Prefix)
 	mu      sync.Mutex
 	wake    sync.Cond
-	waiting []Change
-	busy    bool
+	lanes   map[string]*lane
+	waiting []*lane // those with changes, whose turn is first at the beginning
+	size    int     // of a transaction, in changes
 	closed  bool
 	done    chan struct{}
-	pushed  uint64 // changes ever handed over
-	applied uint64 // of these, those that the kernel took or refused
-	syncs   []awaited
+	syncs   []*awaited
 }
 
-// awaited is somebody who waits for the changes up to one.
+// lane is what waits of one jail, in order.
+type lane struct {
+	changes []Change
+	pushed  uint64 // changes ever handed over
+	applied uint64 // of these, those that the kernel took or refused
+	taken   int    // those in the transaction that is under way
+}
+
+// awaited is somebody who waits for the changes up to some.
 type awaited struct {
-	upTo uint64
+	upTo map[*lane]uint64
 	done chan struct{}
 }
 
 // NewQueue starts a queue. failed is told of transactions that the kernel
 // refused; cut, if not nil, of bans by jail that are in force now.
 func NewQueue(fw Applier, failed func([]Change, error), cut func(map[string][]netip.Prefix)) *Queue {
-	q := &Queue{fw: fw, failed: failed, cut: cut, done: make(chan struct{})}
+	q := &Queue{fw: fw, failed: failed, cut: cut, done: make(chan struct{}), lanes: map[string]*lane{}, size: sizeFirst}
 	q.wake.L = &q.mu
 	go q.run()
 	return q
@@ -48,8 +57,22 @@ func NewQueue(fw Applier, failed func([]Change, error), cut func(map[string][]ne
 // Push hands changes over and returns at once.
 func (q *Queue) Push(changes ...Change) {
 	q.mu.Lock()
-	q.waiting = append(q.waiting, changes...)
-	q.pushed += uint64(len(changes))
+	var l *lane
+	jail := ""
+	for i := range changes {
+		if name := changes[i].Jail; l == nil || name != jail {
+			jail = name
+			if l = q.lanes[name]; l == nil {
+				l = &lane{}
+				q.lanes[name] = l
+			}
+		}
+		if len(l.changes) == 0 {
+			q.waiting = append(q.waiting, l)
+		}
+		l.changes = append(l.changes, changes[i])
+		l.pushed++
+	}
 	q.mu.Unlock()
 	q.wake.Broadcast()
 }
@@ -58,11 +81,16 @@ func (q *Queue) Push(changes ...Change) {
 // what is pushed later. The error is ctx's.
 func (q *Queue) Sync(ctx context.Context) error {
 	q.mu.Lock()
-	if q.applied >= q.pushed {
+	one := &awaited{map[*lane]uint64{}, make(chan struct{})}
+	for _, l := range q.lanes {
+		if l.applied < l.pushed {
+			one.upTo[l] = l.pushed
+		}
+	}
+	if len(one.upTo) == 0 {
 		q.mu.Unlock()
 		return nil
 	}
-	one := awaited{q.pushed, make(chan struct{})}
 	q.syncs = append(q.syncs, one)
 	q.mu.Unlock()
 	select {
@@ -71,16 +99,27 @@ func (q *Queue) Sync(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	q.mu.Lock()
-	q.syncs = slices.DeleteFunc(q.syncs, func(s awaited) bool { return s == one })
+	q.syncs = slices.DeleteFunc(q.syncs, func(s *awaited) bool { return s == one })
 	q.mu.Unlock()
 	return ctx.Err()
 }
 
-// took notes changes that the kernel took or refused. The caller holds the lock.
-func (q *Queue) took(n int) {
-	q.applied += uint64(n)
-	q.syncs = slices.DeleteFunc(q.syncs, func(s awaited) bool {
-		if s.upTo > q.applied {
+// took notes that the kernel took or refused what was under way. The caller holds the lock.
+func (q *Queue) took() {
+	for jail, l := range q.lanes {
+		l.applied += uint64(l.taken)
+		l.taken = 0
+		if l.applied == l.pushed {
+			delete(q.lanes, jail) // who waits for it has it
+		}
+	}
+	q.syncs = slices.DeleteFunc(q.syncs, func(s *awaited) bool {
+		for l, upTo := range s.upTo {
+			if l.applied >= upTo {
+				delete(s.upTo, l)
+			}
+		}
+		if len(s.upTo) > 0 {
 			return false
 		}
 		close(s.done)
@@ -97,8 +136,68 @@ func (q *Queue) Close() {
 	<-q.done
 }
 
-// perTransaction bounds the changes of one transaction.
-const perTransaction = 20_000
+const (
+	// perTransaction bounds the changes of one transaction.
+	perTransaction = 20_000
+	// Within that, one has so many that it takes transactionMost: while it is under way,
+	// a ban that has just come waits.
+	sizeFirst, sizeLeast = 500, 100
+	transactionMost      = 2 * time.Millisecond
+)
+
+// take takes the changes of the next transaction, a share of each jail that waits. The
+// caller holds the lock.
+func (q *Queue) take() (changes []Change) {
+	if l := q.waiting[0]; l.changes[0].Clear {
+		return q.takeOf(l, 1, nil)
+	}
+	for left := q.size; left > 0 && len(q.waiting) > 0; {
+		share := max(left/len(q.waiting), 1)
+		round := slices.Clone(q.waiting)
+		had := len(changes)
+		for _, l := range round {
+			if left <= 0 {
+				break
+			}
+			n := min(share, left, len(l.changes))
+			if i := slices.IndexFunc(l.changes[:n], func(c Change) bool { return c.Clear }); i >= 0 {
+				n = i
+			}
+			if n == 0 {
+				continue // its turn comes when it is the first
+			}
+			changes = q.takeOf(l, n, changes)
+			left -= n
+		}
+		if len(changes) == had {
+			break // all that is left begins with emptying sets
+		}
+	}
+	return changes
+}
+
+// takeOf takes some changes of a jail; those of others come before the next ones.
+func (q *Queue) takeOf(l *lane, n int, changes []Change) []Change {
+	changes = append(changes, l.changes[:n]...)
+	l.taken += n
+	q.waiting = slices.DeleteFunc(q.waiting, func(o *lane) bool { return o == l })
+	if l.changes = l.changes[n:]; len(l.changes) == 0 {
+		l.changes = nil
+	} else {
+		q.waiting = append(q.waiting, l)
+	}
+	return changes
+}
+
+// pace has the next transactions take as long as they may.
+func (q *Queue) pace(changes int, took time.Duration) {
+	switch {
+	case took > transactionMost && changes > sizeLeast:
+		q.size = max(sizeLeast, min(q.size, changes)/2)
+	case took < transactionMost/2 && changes >= q.size:
+		q.size = min(2*q.size, perTransaction)
+	}
+}
 
 func (q *Queue) run() {
 	defer close(q.done)
@@ -111,25 +210,13 @@ func (q *Queue) run() {
 			q.mu.Unlock()
 			return
 		}
-		// In pieces, so that a hundred thousand changes don't stand in memory once
-		// more as messages. The next piece is compacted on its own.
-		changes := q.waiting
-		if len(changes) > perTransaction {
-			changes = changes[:perTransaction:perTransaction]
-		}
-		if i := slices.IndexFunc(changes, func(c Change) bool { return c.Clear }); i == 0 {
-			changes = changes[:1:1]
-		} else if i > 0 {
-			changes = changes[:i:i]
-		}
-		if q.waiting = q.waiting[len(changes):]; len(q.waiting) == 0 {
-			q.waiting = nil
-		}
-		raw := len(changes)
-		changes = compact(changes)
-		q.busy = true
+		changes := q.take()
 		q.mu.Unlock()
-		if err := q.fw.Apply(changes); err != nil {
+		changes = compact(changes)
+		began := time.Now()
+		err := q.fw.Apply(changes)
+		took := time.Since(began)
+		if err != nil {
 			q.failed(changes, err)
 		} else if q.cut != nil {
 			banned := map[string][]netip.Prefix{}
@@ -143,8 +230,10 @@ func (q *Queue) run() {
 			}
 		}
 		q.mu.Lock()
-		q.busy = false
-		q.took(raw)
+		if err == nil {
+			q.pace(len(changes), took)
+		}
+		q.took()
 		q.mu.Unlock()
 		q.wake.Broadcast()
 	}

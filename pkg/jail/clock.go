@@ -78,11 +78,34 @@ func (j *Jail) newYears(year int) {
 func (j *Jail) expire() {
 	j.work.begin(&endingBans)
 	defer j.work.end()
-	over := j.bans.Expire(j.deps.Clock.Now().Add(-expireGrace))
+	j.pace.turn.Begin()
+	var over []ban.Ban
+	for now, n := j.deps.Clock.Now().Add(-expireGrace), expirePiece; n == expirePiece; {
+		some := j.bans.ExpireSome(now, expirePiece)
+		over, n = append(over, some...), len(some)
+		j.pace.step()
+	}
 	j.awake(over)
 	for _, b := range over {
 		j.notice("Unban %s", b.Told())
 		j.actions.Unban(ban.Name(b.ID))
+		j.pace.line()
+	}
+}
+
+// expirePiece is how many bans or addresses are taken off in one go.
+const expirePiece = 100
+
+// forget forgets failures that are too old to count.
+func (j *Jail) forget() {
+	j.pace.turn.Begin()
+	for now, n := j.deps.Clock.Now(), expirePiece; n == expirePiece; {
+		some := j.window.ExpireSome(now, expirePiece)
+		for _, id := range some {
+			j.failuresChanged(id)
+		}
+		n = len(some)
+		j.pace.step()
 	}
 }
 

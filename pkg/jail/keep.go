@@ -93,8 +93,10 @@ func (j *Jail) batch(b source.Batch) {
 	told := func(i int, r *filter.Result) {
 		if !b.Replay {
 			j.line(r, &times, first+i)
+			j.pace.line()
 		}
 	}
+	j.pace.turn.Begin()
 	for from := 0; from < len(b.Lines); {
 		first = from
 		to := j.pace.piece(b.Lines, from)
@@ -102,7 +104,7 @@ func (j *Jail) batch(b source.Batch) {
 		if j.Config.IgnoreCommand != "" || j.actions.UsesGroups() {
 			j.filter.Detail = filter.DetailAll
 		}
-		begun := time.Now()
+		begun, away := time.Now(), j.pace.turn.Away()
 		j.work.begin(&readingPiece)
 		switch {
 		case b.Times != nil:
@@ -119,7 +121,8 @@ func (j *Jail) batch(b source.Batch) {
 			j.filter.MatchBlock(b.Lines[from:to], shareOf(b.Notes, from, to), j.read.Wall, told)
 		}
 		j.work.end()
-		j.pace.took(time.Since(begun))
+		j.pace.took(time.Since(begun) - (j.pace.turn.Away() - away))
+		j.pace.step()
 		if from = to; from < len(b.Lines) {
 			j.midway = true
 			j.publish()

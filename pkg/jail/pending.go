@@ -125,6 +125,7 @@ func (j *Jail) handOver(must bool) {
 // are no more.
 func (j *Jail) forgetLines(d *store.Delta) {
 	for id := range d.Failures {
+		j.pace.line()
 		if d.Failures[id] = j.window.Times(id); d.Failures[id] == nil {
 			j.kept.drop(id)
 		}
@@ -149,7 +150,10 @@ func (j *Jail) pushEvents(must bool) {
 // allTimes are all failures in the window.
 func (j *Jail) allTimes() (out store.Window) {
 	out.Grow(j.window.Len())
-	j.window.Each(func(id ban.ID, times []int64) { out.Add(id, times...) })
+	j.window.Each(func(id ban.ID, times []int64) {
+		out.Add(id, times...)
+		j.pace.line()
+	})
 	return out
 }
 

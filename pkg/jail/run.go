@@ -101,9 +101,7 @@ func (j *Jail) run(ctx context.Context) {
 				tick.Reset(housekeeping)
 				j.checkAtTimes()
 				j.armed = time.Time{} // a timer stands still in suspend
-				for _, id := range j.window.Expire(j.deps.Clock.Now()) {
-					j.failuresChanged(id)
-				}
+				j.forget()
 				if j.storeGeneration() != j.generation {
 					j.push()
 				}

@@ -25,6 +25,7 @@ import (
 
 	"bailiff/pkg/ban"
 	"bailiff/pkg/clock"
+	"bailiff/pkg/fair"
 )
 
 // Version is that of fail2ban's schema.
@@ -387,6 +388,7 @@ type writer struct {
 	offset   time.Duration // of what is written from the steady time
 	now      time.Time     // by the rows' clock
 	prepared map[string]*sql.Stmt
+	turn     fair.Turn
 }
 
 func (w *writer) exec(q string, args ...any) error {
@@ -399,6 +401,7 @@ func (w *writer) exec(q string, args ...any) error {
 		w.prepared[q] = st
 	}
 	_, err := st.Exec(args...)
+	w.turn.Step() // others have what they write, or read, or ban
 	return err
 }
 

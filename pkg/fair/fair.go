@@ -1,0 +1,135 @@
+// Package fair has goroutines that share one core give way to each other. The daemon has one
+// core (see docs/architecture.md), and Go takes it from a goroutine only after 10 ms; what
+// happens outside meanwhile, a log that is written to, is not even looked at before that, or
+// before nobody else has anything to do. So whoever has much to do, a flooded log, 20,000 rows
+// for the database, has a Turn, and gives way after each of Most:
+//
+//	var turn fair.Turn
+//	for _, row := range rows {
+//		write(row)
+//		turn.Step()
+//	}
+package fair
+
+import (
+	"cmp"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Most is how long one goroutine works before the others have their turn. To give way takes
+// some two microseconds, if nobody else has anything to do.
+const Most = 250 * time.Microsecond
+
+// Turn is the time that a goroutine has to itself. The zero value is one that has not begun.
+type Turn struct {
+	// Most is how long it lasts; 0: the package's Most. Tests have other ones.
+	Most time.Duration
+
+	began time.Time
+	ways  uint64
+	away  time.Duration
+}
+
+// Begin begins the turn anew: the goroutine has just waited for something.
+func (t *Turn) Begin() { t.began = time.Now() }
+
+// Step is called after each piece of work, of some microseconds, and gives way to others if
+// the turn is over. It reports whether it did.
+func (t *Turn) Step() bool {
+	now := time.Now()
+	switch d := now.Sub(t.began); {
+	case t.began.IsZero():
+		t.began = now
+		return false
+	case d < cmp.Or(t.Most, Most):
+		return false
+	}
+	GiveWay()
+	t.ways++
+	t.Begin()
+	t.away += t.began.Sub(now)
+	return true
+}
+
+// Ways is how often it gave way, and Away for how long in all.
+func (t *Turn) Ways() uint64        { return t.ways }
+func (t *Turn) Away() time.Duration { return t.away }
+
+// GiveWay lets all others go on that can, those among them for whom something has just come
+// from outside. To have the scheduler look for that, the goroutine itself waits for something
+// from outside, which it has sent: Gosched alone has it look at nothing.
+func GiveWay() {
+	if l := take(); l != nil {
+		l.around()
+		free.Lock()
+		free.loops = append(free.loops, l)
+		free.Unlock()
+	}
+	runtime.Gosched() // of those whose events came together, the last one is first
+}
+
+// loop is an event that is sent and comes back through the poller.
+type loop struct {
+	conn syscall.RawConn
+	sent bool
+	send func(fd uintptr) bool // kept, so that nothing is allocated
+}
+
+// free are the loops that nobody is on the way around.
+var free struct {
+	sync.Mutex
+	loops []*loop
+	made  int
+}
+
+// loopsMost is how many goroutines may give way at a time in this manner; a loop is a
+// descriptor.
+const loopsMost = 32
+
+func take() *loop {
+	free.Lock()
+	defer free.Unlock()
+	if n := len(free.loops); n > 0 {
+		l := free.loops[n-1]
+		free.loops = free.loops[:n-1]
+		return l
+	}
+	if free.made >= loopsMost {
+		return nil
+	}
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil
+	}
+	l := &loop{}
+	if l.conn, err = os.NewFile(uintptr(fd), "eventfd").SyscallConn(); err != nil {
+		return nil
+	}
+	l.send = l.event
+	free.made++
+	return l
+}
+
+var one = [8]byte{1}
+
+// around sends the event and waits for it.
+func (l *loop) around() {
+	l.sent = false
+	_ = l.conn.Read(l.send)
+}
+
+// event sends it and, when it has come, says that it has.
+func (l *loop) event(fd uintptr) bool {
+	if l.sent {
+		return true
+	}
+	l.sent = true
+	_, err := unix.Write(int(fd), one[:])
+	return err != nil // then there is nothing to wait for
+}
