@@ -80,6 +80,7 @@ man:
 	go run -ldflags '-X bailiff/pkg/cli.Version=$(VERSION)' ./docs/man bin/man
 
 zoo: build packages
+	scripts/gitea tmp/gitea
 	go run ./zoo $(if $(KEEP),-keep) -write bench/zoo.md $(ZOO)
 	scripts/caddy tmp/caddy && go test ./cmd/bailiff -run TestBehindProxy -count 1 -caddy $(CURDIR)/tmp/caddy
 
