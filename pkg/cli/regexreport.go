@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"io"
 	"net/url"
 	"slices"
 	"strings"
@@ -39,7 +38,6 @@ type tally struct {
 	now  time.Time // by which dates without a year are read, of the block
 	turn int       // that one
 
-	day     clockText // of the last hit that was listed
 	texts   textPile
 	counted bool          // the filter counts: Pref is not told
 	before  []filter.Line // with maxlines, those that waited before the present line
@@ -48,7 +46,7 @@ type tally struct {
 // hits are those of one expression.
 type hits struct {
 	n     int
-	found []string // with -v
+	found hitList // with -v
 }
 
 // lineList is the lines of one kind; not all of them are kept.
@@ -70,6 +68,7 @@ func newTally(o *regexOptions, f *filter.Filter, names *resolver) *tally {
 
 func (t *tally) read(log *logInput) error {
 	t.counted = t.filter.Detail == filter.DetailIDs
+	t.filter.Unnamed = t.counted && t.o.verbose == 0
 	if log.from != nil && t.counted && !t.o.warns() {
 		if t.o.verbose > 0 && t.prefixRegexp != "" {
 			t.filter.ShowPrefixed(true)
@@ -138,16 +137,30 @@ func (t *tally) result(log *logInput, line []byte, r *filter.Result) error {
 	for i := range r.Failures {
 		x := &r.Failures[i]
 		t.o.warnUndated(x, r, line)
-		for _, id := range t.ids(x) {
+		hit := func(id string) {
 			h := &t.fail[x.Regex]
 			h.n++
 			if t.o.verbose > 0 {
-				h.found = append(h.found, t.hit(x, id, found > 1))
+				when := x.Time
+				if when.IsZero() {
+					when = t.now
+				}
+				h.found.add(id, when, found > 1)
 			}
 			if x.NoFail {
 				ignored = true
 			} else {
 				found++
+			}
+		}
+		switch {
+		case x.Pending:
+			hit("None")
+		case !x.Name:
+			hit(x.ID)
+		default: // each of its addresses counts
+			for _, id := range failureIDs(x, t.names) {
+				hit(id)
 			}
 		}
 	}
@@ -182,10 +195,8 @@ func linesDate(x *filter.Failure) string {
 	return x.Lines[len(x.Lines)-1].Date
 }
 
-// ids returns what a failure is counted for: a host name gives each of its
-// addresses, and nothing if it has none.
-func (t *tally) ids(x *filter.Failure) []string { return failureIDs(x, t.names) }
-
+// failureIDs are what a failure counts for: a host name gives each of its addresses, and
+// nothing if it has none.
 func failureIDs(x *filter.Failure, names *resolver) []string {
 	switch {
 	case x.Pending:
@@ -198,18 +209,6 @@ func failureIDs(x *filter.Failure, names *resolver) []string {
 		ids = append(ids, a.String())
 	}
 	return ids
-}
-
-func (t *tally) hit(x *filter.Failure, id string, multiple bool) string {
-	when := x.Time
-	if when.IsZero() {
-		when = t.now
-	}
-	note := ""
-	if multiple {
-		note = " (multiple regex matched)"
-	}
-	return t.texts.join("    ", id, "  ", t.day.of(when, t.o.location), note)
 }
 
 // prefregex counts the matches of the prefregex. A line that an ignoreregex took
@@ -286,7 +285,7 @@ func (t *tally) unbuffer(before []filter.Line, text string, rest []byte) string 
 func (l *lineList) wants(all, none bool, most int) bool { return !none && (all || l.n <= most) }
 
 func (t *tally) print(took time.Duration) {
-	w := bufio.NewWriter(t.o.out)
+	w := bufio.NewWriterSize(t.o.out, 64<<10)
 	defer w.Flush()
 	fmt.Fprint(w, "\nResults\n=======\n")
 	if t.prefixRegexp != "" {
@@ -309,31 +308,41 @@ func (t *tally) print(took time.Duration) {
 	}
 }
 
-func printList(w io.Writer, header string, list []string) {
+func printList(w *bufio.Writer, header string, list []string) {
 	if len(list) == 0 {
 		return
 	}
 	if header != "" {
 		fmt.Fprintf(w, "|- %s\n", header)
 	}
-	fmt.Fprintf(w, "|  %s\n`-\n", strings.Join(list, "\n|  "))
+	for _, text := range list {
+		_, _ = w.WriteString("|  ") // an error stays with w
+		_, _ = w.WriteString(text)
+		_ = w.WriteByte('\n')
+	}
+	_, _ = w.WriteString("`-\n")
 }
 
-func (t *tally) printHits(w io.Writer, title string, list []hits, exprs []filter.Expr) {
+func (t *tally) printHits(w *bufio.Writer, title string, list []hits, exprs []filter.Expr) {
 	total := 0
-	var out []string
-	for i, h := range list {
+	for _, h := range list {
 		total += h.n
-		if h.n > 0 || t.o.verbose > 0 {
-			out = append(out, fmt.Sprintf("%2d) [%d] %s", i+1, h.n, exprs[i].Text))
-		}
-		out = append(out, h.found...)
 	}
 	fmt.Fprintf(w, "\n%s: %d total\n", title, total)
-	printList(w, " #) [# of hits] regular expression", out)
+	if total == 0 && (t.o.verbose == 0 || len(list) == 0) {
+		return
+	}
+	fmt.Fprint(w, "|-  #) [# of hits] regular expression\n")
+	for i, h := range list {
+		if h.n > 0 || t.o.verbose > 0 {
+			fmt.Fprintf(w, "|  %2d) [%d] %s\n", i+1, h.n, exprs[i].Text)
+		}
+		h.found.print(w, t.o.location)
+	}
+	fmt.Fprint(w, "`-\n")
 }
 
-func (t *tally) printDates(w io.Writer) {
+func (t *tally) printDates(w *bufio.Writer) {
 	if t.o.undated {
 		return
 	}
@@ -357,7 +366,7 @@ func (t *tally) printDates(w io.Writer) {
 	printList(w, "[# of hits] date format", out)
 }
 
-func (t *tally) printLines(w io.Writer, kind string, l *lineList, all bool) {
+func (t *tally) printLines(w *bufio.Writer, kind string, l *lineList, all bool) {
 	if l.n == 0 {
 		return
 	}
@@ -370,11 +379,10 @@ func (t *tally) printLines(w io.Writer, kind string, l *lineList, all bool) {
 	if t.o.debuggex {
 		lines = t.links(kind, lines)
 	}
-	out := make([]string, len(lines))
 	for i, s := range lines {
-		out[i] = strings.TrimRight(s, " \t\r\n\v\f")
+		lines[i] = strings.TrimRight(s, " \t\r\n\v\f")
 	}
-	printList(w, header, out)
+	printList(w, header, lines)
 }
 
 // links are those to debuggex.com, for each line with each expression.

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"bufio"
+	"encoding/binary"
 	"strings"
 	"time"
 )
@@ -29,29 +31,74 @@ func (t *textPile) of(before string, line []byte) string {
 	return t.in.String()[from:]
 }
 
-// join puts texts together.
-func (t *textPile) join(parts ...string) string {
-	n := 0
-	for _, p := range parts {
-		n += len(p)
+// hitList is hits as they are listed with -v. There may be millions of them, so that they
+// are kept as what they are made of.
+type hitList struct{ pieces [][]byte }
+
+// add adds one: whose it is, when, and whether several expressions matched the line.
+func (h *hitList) add(id string, when time.Time, multiple bool) {
+	last := len(h.pieces) - 1
+	if need := len(id) + 3*binary.MaxVarintLen64; last < 0 || cap(h.pieces[last])-len(h.pieces[last]) < need {
+		h.pieces = append(h.pieces, make([]byte, 0, max(min(1<<10<<min(len(h.pieces), 8), textPiece), need)))
+		last++
 	}
-	from := t.room(n)
-	for _, p := range parts {
-		t.in.WriteString(p)
-	}
-	return t.in.String()[from:]
+	b := binary.AppendVarint(h.pieces[last], when.Unix())
+	b = binary.AppendUvarint(b, uint64(len(id))<<1|uint64(boolInt(multiple)))
+	h.pieces[last] = append(b, id...)
 }
 
-// clockText writes times as Python's asctime does. It keeps the last one, since many
-// lines have the same second.
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// print writes them as they are listed.
+func (h *hitList) print(w *bufio.Writer, at *time.Location) {
+	var clock clockText
+	for _, b := range h.pieces {
+		for len(b) > 0 {
+			when, n := binary.Varint(b)
+			size, m := binary.Uvarint(b[n:])
+			b = b[n+m:]
+			id := b[:size>>1]
+			b = b[size>>1:]
+			_, _ = w.WriteString("|      ") // an error stays with w
+			_, _ = w.Write(id)
+			_, _ = w.WriteString("  ")
+			_, _ = w.Write(clock.of(when, at))
+			if size&1 != 0 {
+				_, _ = w.WriteString(" (multiple regex matched)")
+			}
+			_ = w.WriteByte('\n')
+		}
+	}
+}
+
+// clockText writes times as Python's asctime does. It keeps the last minute's text, since
+// many hits are of the same.
 type clockText struct {
-	second int64
-	text   string // "": none yet
+	from, to int64 // Unix times for which only the seconds are to be written
+	second   int   // that of from
+	text     []byte
 }
 
-func (c *clockText) of(when time.Time, at *time.Location) string {
-	if s := when.Unix(); c.text == "" || s != c.second {
-		c.second, c.text = s, when.In(at).Format("Mon Jan 02 15:04:05 2006")
+const asctime = "Mon Jan 02 15:04:05 2006"
+
+// of returns the text, which is valid until the next call.
+func (c *clockText) of(unix int64, at *time.Location) []byte {
+	if unix < c.from || unix >= c.to {
+		when := time.Unix(unix, 0).In(at)
+		c.from, c.second = unix, when.Second()
+		c.to = unix + int64(60-c.second)
+		if _, end := when.ZoneBounds(); !end.IsZero() { // clocks may be set in the midst of a minute
+			c.to = min(c.to, end.Unix())
+		}
+		c.text = when.AppendFormat(c.text[:0], asctime)
 	}
+	second := c.second + int(unix-c.from)
+	const where = len("Mon Jan 02 15:04:")
+	c.text[where], c.text[where+1] = byte('0'+second/10), byte('0'+second%10)
 	return c.text
 }

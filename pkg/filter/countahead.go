@@ -39,8 +39,7 @@ func (f *Filter) Prefixed(rest []byte) (Groups, []string) {
 // finishCounting is finish where lines are counted.
 func (s *Scout) finishCounting(lines int, out *Sightings) {
 	m := s.lines
-	out.prefixed = slices.Grow(out.prefixed[:0], (lines+63)/64)[:(lines+63)/64]
-	clear(out.prefixed)
+	out.room(lines)
 	show := s.show.Load()
 	pref := len(m.fail) // that of the member that says whether the prefregex may match
 	masks, words := s.masks, m.whole.Words()
@@ -51,7 +50,12 @@ func (s *Scout) finishCounting(lines int, out *Sightings) {
 			continue
 		}
 		mask := masks[:words]
-		if masks = masks[words:]; slices.Max(mask) == 0 {
+		masks = masks[words:]
+		switch {
+		case slices.Max(mask) == 0:
+			continue
+		case s.sieve.OnlyLight(mask):
+			out.setPrefixed(x.line)
 			continue
 		}
 		m.text = append(append(m.text[:0], x.rest...), '\n')
@@ -64,7 +68,7 @@ func (s *Scout) finishCounting(lines int, out *Sightings) {
 			}
 		}
 		if s.count(x, out, show) {
-			out.prefixed[x.line>>6] |= 1 << (x.line & 63)
+			out.setPrefixed(x.line)
 		}
 	}
 }
@@ -122,6 +126,21 @@ func (s *Sightings) add() *sighting {
 	}
 	s.list = s.list[:len(s.list)+1]
 	return &s.list[len(s.list)-1]
+}
+
+// room makes room for marks of so many lines.
+func (s *Sightings) room(lines int) {
+	for len(s.prefixed) < (lines+63)/64 {
+		s.prefixed = append(s.prefixed, 0)
+	}
+}
+
+// setPrefixed notes that the prefregex matches a line.
+func (s *Sightings) setPrefixed(line int) {
+	if line>>6 >= len(s.prefixed) {
+		s.room(line + 1)
+	}
+	s.prefixed[line>>6] |= 1 << (line & 63)
 }
 
 // isPrefixed reports whether the prefregex matches a line.
@@ -253,7 +272,7 @@ func (c *compiled) counting() *pyregexp.Set {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.counted == nil && c.within != nil {
-		all, err := pyregexp.Compile("", 0)
+		all, err := pyregexp.Compile(".", 0)
 		if err != nil {
 			return nil
 		}

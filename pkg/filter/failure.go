@@ -172,7 +172,7 @@ func (f *Filter) failure(i int, line *found, lines []Line, r *Result) {
 	if f.attempts && line.who.some() {
 		who = &line.who // the id of a process may be given again, to somebody else's
 	}
-	identified := f.identify(&out, who, true)
+	identified := conn.nofail && f.Unnamed && (who.ip4.ok || who.ip6.ok) || f.identify(&out, who, true)
 	if identified && f.attempts && !conn.nofail && !conn.attempts.another(i, out.ID) {
 		conn.told()
 		return

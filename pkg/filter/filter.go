@@ -122,6 +122,9 @@ type Filter struct {
 	// Detail is how much is told; what is not is not worked out, either. CheckAll and
 	// several lines looked at together want DetailAll.
 	Detail Detail
+	// Unnamed says that with CheckAll and DetailIDs nobody asks whose it is what is no
+	// failure: its address isn't told.
+	Unnamed bool
 	// RawHosts takes what identifies as it is: nothing is resolved.
 	RawHosts bool
 	// Trusted says of an address whether it is one of the trusted proxies; nil: nobody has

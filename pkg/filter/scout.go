@@ -35,6 +35,7 @@ type Scout struct {
 	ahead logtime.Ahead // for samples of lines
 	// Where lines are counted.
 	counts bool
+	exact  bool         // of lines in ASCII, lines.whole knows whether the prefregex matches
 	show   *atomic.Bool // Filter.showPrefixed
 }
 
@@ -49,6 +50,7 @@ func (f *Filter) NewScout() *Scout {
 	if s.lines.whole == nil {
 		return nil
 	}
+	s.exact = s.lines.whole.Set().OuterExact()
 	return s
 }
 
@@ -116,7 +118,7 @@ func (s *Scout) Look(lines [][]byte, form logtime.Form, out *Sightings) {
 		rest, ok := s.rest(line)
 		if !ok {
 			s.left = append(s.left, looked{line: i, whole: line})
-		} else if sieve.Passes(rest) {
+		} else if passes, _ := sieve.Passes(rest); passes {
 			s.left = append(s.left, looked{line: i, whole: line, rest: rest})
 		}
 	}
@@ -134,6 +136,9 @@ func (s *Scout) LookText(text []byte, marks transport.Marks, form logtime.Form, 
 	if !s.begin(form, bytes.Count(text[:min(len(text), 8<<10)], newline)*max(1, len(text)>>13), func() [][]byte { return firstLines(text) }, out) {
 		return false
 	}
+	if s.counts && s.exact && !s.show.Load() {
+		s.sieve.Light(len(s.lines.fail))
+	}
 	sieve, marked := s.sieve, marks != transport.Marks{}
 	n, last := 0, place{}
 	for at := 0; at < len(text); {
@@ -148,8 +153,10 @@ func (s *Scout) LookText(text []byte, marks transport.Marks, form logtime.Form, 
 		in.to = in.from + int32(len(line))
 		if rest, ok := s.rest(line); !ok {
 			s.left = append(s.left, looked{n, in, line, nil})
-		} else if sieve.Passes(rest) {
+		} else if passes, prefixed := sieve.Passes(rest); passes {
 			s.left = append(s.left, looked{n, in, line, rest})
+		} else if prefixed {
+			out.setPrefixed(n)
 		}
 		last = in
 		n++
@@ -189,7 +196,7 @@ func firstLines(text []byte) (lines [][]byte) {
 // begin begins to look at about so many lines, of which sample returns some; false, if
 // nothing can be said of them.
 func (s *Scout) begin(form logtime.Form, lines int, sample func() [][]byte, out *Sightings) bool {
-	out.form, out.list, out.texts = form, out.list[:0], out.texts[:0]
+	out.form, out.list, out.texts, out.prefixed = form, out.list[:0], out.texts[:0], out.prefixed[:0]
 	if s.keep {
 		*out = Sightings{form: form}
 	}

@@ -1,5 +1,7 @@
 package pyregexp
 
+import "slices"
+
 // Many lines at once. Most are turned away by what they begin with (heads.go), one by
 // one. For the others: the DFA waits for each look-up before it can begin the
 // next, which is most of its time; with two lines side by side, one's look-up is
@@ -24,6 +26,9 @@ type Sieve struct {
 	start uint32
 	use   bool // look for literals first
 	left  []left
+	// The mask of a line for which only that member is named that Light was told.
+	light    []uint64
+	hasLight bool
 }
 
 // left is a line that was not turned away at once.
@@ -38,7 +43,7 @@ type left struct {
 func (m *Matcher) Sieve(lines int, sample func() [][]byte) *Sieve {
 	s := m.set
 	v := &m.sieve
-	v.m, v.left = m, v.left[:0]
+	v.m, v.left, v.hasLight = m, v.left[:0], false
 	if v.d = s.dfa.get(s.outer, s.roots...); v.d == nil {
 		return v
 	}
@@ -51,25 +56,45 @@ func (m *Matcher) Sieve(lines int, sample func() [][]byte) *Sieve {
 	return v
 }
 
+// Light names a member for which alone a line is not to be looked at further: it is only
+// noted.
+func (v *Sieve) Light(member int) {
+	if v.light == nil {
+		v.light = make([]uint64, v.m.Words())
+	}
+	clear(v.light)
+	v.hasLight = true
+	v.light[member>>6] = 1 << (member & 63)
+}
+
+// OnlyLight reports whether a mask names none but the member that Light was told.
+func (v *Sieve) OnlyLight(mask []uint64) bool { return v.hasLight && slices.Equal(mask, v.light) }
+
 // Passes reports whether a line, which is without its newline, has to be looked at
 // further. It then counts among those of which Masks tells, and must stay as it is until
-// that was asked for.
-func (v *Sieve) Passes(line []byte) bool {
+// that was asked for. Else, light says that the member that Light was told is named for
+// it.
+func (v *Sieve) Passes(line []byte) (passes, light bool) {
 	if v.d == nil || v.use {
 		if !v.m.set.lits.foundIn(line) {
-			return false
+			return false, false
 		}
 		if v.d == nil {
 			v.left = append(v.left, left{text: line})
-			return true
+			return true, false
 		}
 	}
 	i, at := v.c.heads.pass(v.d, v.c, line, v.start)
-	if at < unknown && !v.c.states[doneAt(at)].any {
-		return false
+	if at < unknown {
+		switch st := &v.c.states[doneAt(at)]; {
+		case !st.any:
+			return false, false
+		case v.hasLight && slices.Equal(st.mask, v.light):
+			return false, true
+		}
 	}
 	v.left = append(v.left, left{line, i, at})
-	return true
+	return true, false
 }
 
 // Masks appends to dst[:0], for each line that has passed, a mask of Words() words: bit
@@ -177,7 +202,7 @@ func (m *Matcher) MatchLines(lines [][]byte, dst []uint64) []uint64 {
 	words := m.Words()
 	m.passed = m.passed[:0]
 	for i, line := range lines {
-		if v.Passes(line) {
+		if passes, _ := v.Passes(line); passes {
 			m.passed = append(m.passed, i)
 		}
 	}

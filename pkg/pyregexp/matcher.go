@@ -23,6 +23,9 @@ func (s *Set) NewMatcher(groups ...string) *Matcher {
 	return &Matcher{set: s, groups: groups, progs: make([]*program, len(s.res)), tags: make([]tagging, len(s.res))}
 }
 
+// Set is what it is a matcher of.
+func (m *Matcher) Set() *Set { return m.set }
+
 // Match is the Set's.
 func (m *Matcher) Match(b []byte, dst []int) []int { return m.match(dst, b, nil) }
 

@@ -20,7 +20,36 @@ func NewSetWithin(outer *Regexp, group string, res ...*Regexp) *Set {
 	}
 	s := NewSet(res...)
 	s.outer = &outerPattern{root: outer.root, group: number, toEnd: toEnd && body.restOfLine()}
+	s.outer.exact = s.outer.toEnd && body.min <= 1 && outer.root.regular(number)
 	return s
+}
+
+// OuterExact reports whether outer matches every line of ASCII that goes on, with at
+// least one character, from where a Matcher comes to the group: a member that takes any
+// character is then named for exactly the lines that outer matches.
+func (s *Set) OuterExact() bool { return s.outer != nil && s.outer.exact }
+
+// regular reports whether an over-approximation of n takes no more than n does of a line
+// of ASCII, whatever a group in it holds.
+func (n *node) regular(group int) bool {
+	switch n.kind {
+	case nodeSet, nodeEmpty:
+		return true
+	case nodeGroup:
+		return n.group == group || n.subs[0].regular(group)
+	case nodeConcat, nodeAlt:
+		for _, s := range n.subs {
+			if !s.regular(group) {
+				return false
+			}
+		}
+		return true
+	case nodeRepeat:
+		return n.mode != possessive && n.min <= 1 && (n.max <= 1 || n.max == unlimited) && n.subs[0].regular(group)
+	case nodeAssert:
+		return n.at == atTextStart || n.at == atEnd || n.at == atTextEnd
+	}
+	return false
 }
 
 // outerPattern is what stands around a Set.
@@ -28,6 +57,7 @@ type outerPattern struct {
 	root  *node
 	group int
 	toEnd bool // what the group takes goes on to the text's end
+	exact bool // as Set.OuterExact
 }
 
 // find returns what a group holds, if n can't match without it, and whether n ends
