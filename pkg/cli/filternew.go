@@ -12,6 +12,7 @@ import (
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/transport"
 )
 
 func filterNew() *cobra.Command {
@@ -22,6 +23,8 @@ func filterNew() *cobra.Command {
 		Short: "Make a filter from lines of a log",
 		Long: `Make a filter from lines of a log, given as arguments or on standard input, one a
 line. The address is marked in each, <192.0.2.7>, unless it is the only one there is.
+They may stand behind what a container's runtime or syslog puts around them: the daemon
+takes that off, too.
 Several lines of one kind show what differs between them: user names, for example.
 
 The filter is printed, or written to a file with --output, with the lines as its
@@ -92,11 +95,18 @@ them. Give a line of a success with --good, and add one in which a client tries 
 
 func newFilter(name string, lines, good []string) (string, error) {
 	var examples []filter.Example
+	var whole []string // with what stands around them
 	for _, l := range lines {
 		e, err := filter.ParseExample(l)
 		if err != nil {
 			return "", err
 		}
+		whole = append(whole, e.Line)
+		text, _, ok := transport.New(transport.Options{Runtime: true, Rewrite: true, Colours: true}).One([]byte(e.Line))
+		if !ok {
+			return "", fmt.Errorf("%q: a part of a line; give the line as it is when its parts are joined", l)
+		}
+		e.Line = string(text)
 		examples = append(examples, e)
 	}
 	list, err := filter.Propose(examples)
@@ -105,8 +115,8 @@ func newFilter(name string, lines, good []string) (string, error) {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "description = \"%s: failed logins\"\n\n%sfailregex = '''\n%s\n'''\n", name, filter.DatesOf(examples), strings.Join(list, "\n"))
-	for _, e := range examples {
-		fmt.Fprintf(&b, "\n[[sample]]\nline = %s\nhost = %q\n", config.TOMLString(e.Line), filter.ParseID(e.Host, -1).Addr())
+	for i, e := range examples {
+		fmt.Fprintf(&b, "\n[[sample]]\nline = %s\nhost = %q\n", config.TOMLString(whole[i]), filter.ParseID(e.Host, -1).Addr())
 	}
 	for _, l := range good {
 		fmt.Fprintf(&b, "\n[[sample]]\nline = %s\nmatch = false\n", config.TOMLString(l))

@@ -73,7 +73,7 @@ func TestPropose(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		`^\s*web\s+app\[\d+\]:\s+login\s+of\s+"[^"]*"\s+failed:\s+user=\S+\s+client=<ADDR>:\d+\s+\(code\s+\d+\)\s*$`,
+		`^\s*\S+\s+app\[\d+\]:\s+login\s+of\s+"[^"]*"\s+failed:\s+user=\S+\s+client=<ADDR>:\d+\s+\(code\s+\d+\)\s*$`,
 		`^\s*app:\s+no\s+such\s+user:\s+mallory@example\.org\s+from\s+<ADDR>\s+via\s+\d+\.\d+\.\d+\.\d+\s*$`,
 		`^\s*app:\s+no\s+such\s+user:\s+trudy\.x\s+from\s+<ADDR>\s+via\s+\d+\.\d+\.\d+\.\d+\s*$`,
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bailiff/pkg/logtime"
+	"bailiff/pkg/transport"
 )
 
 // Example is a line of a log with the address that a filter is to find in it.
@@ -49,6 +50,7 @@ type token struct {
 	text  string
 	host  bool
 	space bool
+	open  bool // whatever it is: the machine's name in a head of syslog
 }
 
 // pieces are quoted texts, addresses with their ports, numbers, words and single
@@ -74,7 +76,7 @@ func Propose(examples []Example) ([]string, error) {
 		if m, ok := dates.Find([]byte(e.Line), time.Now()); ok {
 			rest = rest[:m.Start] + rest[m.End:]
 		}
-		tokens, err := tokenize(rest, e.Host)
+		tokens, err := tokenize(rest, e.Host, transport.HasHead([]byte(e.Line)))
 		if err != nil {
 			return nil, err
 		}
@@ -99,7 +101,7 @@ func DatesOf(examples []Example) string {
 	if err != nil || len(examples) == 0 {
 		return ""
 	}
-	begin, bracket := true, true
+	begin, bracket, quote := true, true, true
 	var before []string
 	for _, e := range examples {
 		m, ok := dates.Find([]byte(e.Line), time.Now())
@@ -109,11 +111,14 @@ func DatesOf(examples []Example) string {
 		at := e.Line[:m.Start]
 		begin = begin && m.Template.Anchored()
 		bracket = bracket && strings.Count(at, "[") == 1 && strings.HasSuffix(at, "[")
+		quote = quote && strings.HasPrefix(e.Line[m.End:], `] "`) && !strings.Contains(at, `"`)
 		before = append(before, at)
 	}
 	switch {
 	case begin:
 		return "datepattern = '{^LN-BEG}'\n"
+	case bracket && quote: // of an access log: a name may stand before it, with brackets in it
+		return `datepattern = '^(?:[^"\\]|\\.)*\[({DATE})\] "'` + "\n"
 	case bracket:
 		return `datepattern = '^[^\[]*\[({DATE})'` + "\n"
 	case len(slices.Compact(before)) == 1 && !strings.Contains(before[0], "'"):
@@ -122,10 +127,16 @@ func DatesOf(examples []Example) string {
 	return ""
 }
 
-func tokenize(rest, host string) (out []token, err error) {
+func tokenize(rest, host string, head bool) (out []token, err error) {
 	at := strings.LastIndex(rest, host)
 	if at < 0 {
 		return nil, fmt.Errorf("%q: the address %s is not there behind the date", rest, host)
+	}
+	if machine, _, ok := strings.Cut(strings.TrimLeft(rest, " "), " "); head && ok {
+		if from := strings.Index(rest, machine); from+len(machine) < at {
+			out = append(out, token{text: rest[:from], space: true}, token{text: machine, open: true})
+			rest, at = rest[from+len(machine):], at-from-len(machine)
+		}
 	}
 	add := func(s string) {
 		for _, p := range pieces().FindAllString(s, -1) {
@@ -153,7 +164,7 @@ func alike(a, b []token) bool {
 			continue
 		}
 		words++
-		if opened(a[i].text) == opened(b[i].text) {
+		if opened(a[i].text) == opened(b[i].text) || a[i].open && b[i].open {
 			same++
 		}
 	}
@@ -190,6 +201,10 @@ func joinKinds(lines [][]token) string {
 	for i, t := range lines[0] {
 		if t.host {
 			b.WriteString("<ADDR>")
+			continue
+		}
+		if t.open {
+			b.WriteString(`\S+`)
 			continue
 		}
 		x, same := opened(t.text), true

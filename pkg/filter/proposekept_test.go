@@ -19,7 +19,7 @@ func TestProposeKeeps(t *testing.T) {
 				`192.0.2.8 - - [31/Jan/2026:12:00:09 +0000] "POST /login HTTP/1.1" 401 18`,
 			},
 			`192.0.2.9 - - [31/Jan/2026:12:00:10 +0000] "POST /login HTTP/1.1" 200 18`,
-			`401\s+\d+`, `datepattern = '^[^\[]*\[({DATE})'`,
+			`401\s+\d+`, `datepattern = '^(?:[^"\\]|\\.)*\[({DATE})\] "'`,
 		},
 		{
 			[]string{`Jan 31 12:00:00 web app[41]: status 403 for 192.0.2.7 port 4711`},

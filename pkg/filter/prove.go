@@ -1,15 +1,14 @@
 package filter
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"bailiff/pkg/pyregexp"
+	"bailiff/pkg/transport"
 )
 
 // The prover answers two questions of a filter and a line in which a client chooses
@@ -95,26 +94,46 @@ func Prove(d Definition, loc *time.Location, p Probe) (Proof, error) {
 }
 
 // newProver takes the line of a probe that holds what a client chooses; of one that holds
-// nothing of that, the last.
+// nothing of that, the last. What stands around lines is taken off.
 func newProver(d Definition, loc *time.Location, p Probe) *prover {
-	lines := strings.Split(strings.TrimPrefix(p.Line, "\n"), "\n")
+	x := &prover{def: d, loc: loc, probe: p, whole: map[*pyregexp.Regexp]*pyregexp.Regexp{}}
+	log := transport.New(d.Around())
+	var lines []framedLine
+	for _, raw := range strings.Split(strings.TrimPrefix(p.Line, "\n"), "\n") {
+		if text, frame, ok := log.One([]byte(raw)); ok {
+			lines = append(lines, framedLine{string(text), frame})
+			x.wrapped = x.wrapped || log.Form() != "" && !strings.HasSuffix(raw, string(text))
+		}
+	}
+	if len(lines) == 0 {
+		lines = append(lines, framedLine{text: p.Line}) // a part, whose rest is not there
+	}
 	n := len(lines) - 1
 	for i := n; i >= 0; i-- {
-		if len(p.Client) > 0 && !slices.ContainsFunc(p.Client, func(c Chosen) bool { return !strings.Contains(lines[i], c.Text) }) {
+		if len(p.Client) > 0 && !slices.ContainsFunc(p.Client, func(c Chosen) bool { return !strings.Contains(lines[i].text, c.Text) }) {
 			n = i
 			break
 		}
 	}
-	return &prover{def: d, loc: loc, probe: p, earlier: lines[:n], line: lines[n], later: lines[n+1:], whole: map[*pyregexp.Regexp]*pyregexp.Regexp{}}
+	x.earlier, x.line, x.frame, x.later = lines[:n], lines[n].text, lines[n].frame, lines[n+1:]
+	return x
+}
+
+// framedLine is a line with what stood around it.
+type framedLine struct {
+	text  string
+	frame transport.Frame
 }
 
 type prover struct {
 	def     Definition
 	loc     *time.Location
 	probe   Probe
-	earlier []string // lines before
-	later   []string // and behind
-	line    string
+	earlier []framedLine // lines before
+	later   []framedLine // and behind
+	line    string       // as the filter gets it
+	frame   transport.Frame
+	wrapped bool   // a runtime's wrapper stood around it, within which nothing is taken for one
 	parts   []part // the client's, in the order of the line
 	whole   map[*pyregexp.Regexp]*pyregexp.Regexp
 	out     Proof
@@ -194,12 +213,12 @@ func (x *prover) try(line string) (id string, counts bool, err error) {
 		return "", false, err
 	}
 	for _, l := range x.earlier {
-		f.Match([]byte(l), x.probe.Now)
+		f.MatchFramed([]byte(l.text), l.frame, x.probe.Now)
 	}
-	r := f.Match([]byte(line), x.probe.Now)
+	r := x.match(f, line)
 	for _, l := range x.later {
 		if r.Err == nil {
-			r = f.Match([]byte(l), x.probe.Now)
+			r = f.MatchFramed([]byte(l.text), l.frame, x.probe.Now)
 		}
 	}
 	if r.Err != nil {
@@ -211,6 +230,21 @@ func (x *prover) try(line string) (id string, counts bool, err error) {
 		}
 	}
 	return "", false, nil
+}
+
+// match has a filter look at a line in place of the probe's own, in a log in which that
+// stands before it: what begins as a wrapper does is then known as none.
+func (x *prover) match(f *Filter, line string) Result {
+	if x.wrapped {
+		return f.MatchFramed([]byte(line), x.frame, x.probe.Now)
+	}
+	log := transport.New(x.def.Around())
+	log.One([]byte(x.line))
+	text, frame, ok := log.One([]byte(line))
+	if !ok {
+		return Result{Ignored: -1}
+	}
+	return f.MatchFramed(text, frame, x.probe.Now)
 }
 
 // held holds a line that may be forged, or evade, against the filter. It reports whether
@@ -256,6 +290,9 @@ func (x *prover) candidate(line func(texts []string) string, texts []string) (bo
 	}
 	for i, p := range x.parts {
 		runs := addressLike(texts[i])
+		if x.def.Forwards() { // a list may begin with one
+			runs = append(runs, [2]int{0, 0})
+		}
 		for at := 0; id != "" && at < len(texts[i]); at += len(id) {
 			k := strings.Index(texts[i][at:], id)
 			if k < 0 {
@@ -317,280 +354,4 @@ func ProbeOf(d Definition, loc *time.Location, line string, now time.Time) (p Pr
 		return Probe{Line: line, Host: one.ID, Client: []Chosen{{Name: "user", Text: user, Chars: something}}, Now: now}, true
 	}
 	return p, false
-}
-
-// text answers for a filter of expressions.
-func (x *prover) text() (Proof, error) {
-	f, err := Compile(x.def, x.loc)
-	if err != nil {
-		return Proof{}, err
-	}
-	if len(x.parts) == 0 {
-		return Proof{}, nil // nobody chooses anything
-	}
-	if f.maxLines > 1 {
-		return Proof{Reason: "it looks at several lines together"}, nil
-	}
-	all := f.fail.list
-	if f.pref != nil {
-		all = append(slices.Clone(all), *f.pref)
-	}
-	for i := range all {
-		for _, m := range all[i].merged {
-			if m.into == "content" || slices.Contains(idGroups, m.into) {
-				return Proof{Reason: "the group " + m.from + " may stand for " + m.into}, nil
-			}
-		}
-	}
-	from, to, dates := x.dateOf(f)
-	if dates != "" && to == 0 {
-		return Proof{Reason: dates}, nil
-	}
-	truth := [2]int{len(x.line), len(x.line)}
-	names := idGroups
-	if x.probe.Host != "" {
-		if truth, err = x.truth(f, from, to, idGroups, x.probe.Host); errors.Is(err, errNoAddress) && len(x.earlier)+len(x.later) > 0 {
-			// The address is known of the connection; what matters is whose line it is.
-			names = append(slices.Clone(idGroups), "mlfid")
-			truth, err = x.truth(f, from, to, names[len(idGroups):], "")
-		}
-		if err != nil {
-			return Proof{}, err
-		}
-	}
-	// The line in pieces, without its date.
-	var pieces []pyregexp.Piece
-	var whose []int // the client's part that a piece is; -1: none
-	put := func(from, to int) {
-		if from < to {
-			pieces, whose = append(pieces, pyregexp.Piece{Text: x.line[from:to]}), append(whose, -1)
-		}
-	}
-	at := 0
-	fixed := func(to int, dateFrom, dateTo int) {
-		if at <= dateFrom && dateTo <= to {
-			put(at, dateFrom)
-			at = dateTo
-		}
-		put(at, to)
-		at = to
-	}
-	next := 0
-	upTo := func(end int) {
-		for ; next < len(x.parts) && x.parts[next].from < end; next++ {
-			p := x.parts[next]
-			fixed(p.from, from, to)
-			pieces, whose = append(pieces, pyregexp.Piece{Text: p.Text, Open: p.Chars}), append(whose, next)
-			at = p.to
-		}
-		fixed(end, from, to)
-	}
-	upTo(truth[0])
-	if x.probe.Host != "" {
-		pieces, whose = append(pieces, pyregexp.Piece{Text: x.line[truth[0]:truth[1]], Truth: true}), append(whose, -1)
-		at = truth[1]
-	}
-	upTo(len(x.line))
-
-	// A text that is written into the line again, with its date.
-	line := func(texts []string) string {
-		var b strings.Builder
-		at := 0
-		for i, p := range x.parts {
-			b.WriteString(x.line[at:p.from])
-			b.WriteString(texts[i])
-			at = p.to
-		}
-		b.WriteString(x.line[at:])
-		return b.String()
-	}
-	w := &pyregexp.Walk{Names: names, Content: "content", Most: x.most()}
-	for i := range f.fail.list {
-		w.List = append(w.List, f.fail.list[i].re)
-	}
-	for i := range f.ignore.list {
-		w.Ignore = append(w.Ignore, f.ignore.list[i].re)
-	}
-	if f.pref != nil {
-		w.Outer = f.pref.re
-		w.Whole = len(w.Ignore) < len(w.List)-2
-	}
-	var unconfirmed string
-	var failed error
-	st, err := w.Run(pieces, func(e pyregexp.End) bool {
-		if e.Matched >= 0 && taken(names, e) == pyregexp.TookTruth || e.Matched < 0 && x.probe.Host == "" {
-			return true
-		}
-		texts := make([]string, len(x.parts))
-		for i, n := range whose {
-			if n >= 0 {
-				texts[n] = e.Texts[i]
-			}
-		}
-		ok, err := x.candidate(line, texts)
-		if err != nil {
-			failed = err
-			return false
-		}
-		if !ok && unconfirmed == "" && x.probe.Host != "" { // else no address was read there
-
-			unconfirmed = line(texts)
-		}
-		return !x.enough()
-	})
-	x.out.Situations = st.Situations
-	if failed != nil {
-		return x.out, failed
-	}
-	if err == nil && dates != "" {
-		x.out.Reason = dates
-	}
-	if err == nil && unconfirmed != "" {
-		x.out.Reason = fmt.Sprintf("by its expressions alone, the line %q would make a difference; the whole filter takes it as it should", unconfirmed)
-	}
-	return x.out, err
-}
-
-// proveMost bounds a walk, and with it the time and the memory that a proof takes.
-const proveMost = 400_000
-
-func (x *prover) most() int {
-	if x.probe.Most > 0 {
-		return x.probe.Most
-	}
-	return proveMost
-}
-
-// dateOf returns where the line's date is, and why it can't be said that it is always
-// there, if so: another line may still be found with what is there now.
-func (x *prover) dateOf(f *Filter) (from, to int, reason string) {
-	if f.journal {
-		return 0, 0, ""
-	}
-	for _, t := range f.dates.Templates() {
-		if !t.Anchored() {
-			reason = "a date that a client writes may be taken for the line's: set datepattern to {^LN-BEG}"
-		}
-	}
-	m, ok := f.dates.Find([]byte(x.line), x.probe.Now)
-	if !ok {
-		if len(x.parts) > 0 && x.parts[0].from == 0 {
-			return 0, 0, "what a client writes may be taken for the line's date"
-		}
-		return 0, 0, reason
-	}
-	for _, p := range x.parts {
-		if p.from < m.End {
-			return 0, 0, "what a client writes stands before the line's date"
-		}
-	}
-	return m.Start, m.End, reason
-}
-
-// taken says what was taken for the address, or, where the line has none, for the name of
-// the connection.
-func taken(names []string, e pyregexp.End) pyregexp.Taken {
-	who := whom(e.Outer, e.Inner)
-	if len(names) == len(idGroups) {
-		return who
-	}
-	if who != pyregexp.TookNothing {
-		return pyregexp.TookOther
-	}
-	n := len(idGroups)
-	if e.Inner[n] == pyregexp.TookNothing && e.Outer != nil {
-		return e.Outer[n]
-	}
-	return e.Inner[n]
-}
-
-var errNoAddress = errors.New("the address can't be found in the line")
-
-// truth returns where the true address stands in the line, whose date is from…to; or what
-// else one of some groups took of it.
-func (x *prover) truth(f *Filter, from, to int, names []string, host string) (at [2]int, err error) {
-	text := x.line[:from] + x.line[to:]
-	buf := []byte(text + "\n")
-	shift := 0
-	var outer []int
-	if f.pref != nil {
-		if outer, err = f.pref.re.Search(buf, nil); err != nil || outer == nil {
-			return at, errors.Join(err, errors.New("the prefregex does not match"))
-		}
-		if g := f.pref.content; g > 0 && outer[2*g] >= 0 {
-			shift = outer[2*g]
-			buf = append(bytes.Clone(buf[shift:outer[2*g+1]]), '\n')
-		}
-	}
-	for i := range f.fail.list {
-		re := f.fail.list[i].re
-		m, err := re.Search(buf, nil)
-		if err != nil {
-			return at, err
-		}
-		if m == nil {
-			continue
-		}
-		for _, name := range names {
-			begin, end := -1, -1
-			if g := re.SubexpIndex(name); g > 0 && m[2*g] >= 0 {
-				begin, end = m[2*g]+shift, m[2*g+1]+shift
-			} else if outer != nil {
-				if g := f.pref.re.SubexpIndex(name); g > 0 && outer[2*g] >= 0 {
-					begin, end = outer[2*g], outer[2*g+1]
-				}
-			}
-			if begin < 0 || host != "" && !sameHost(text[begin:end], host) {
-				continue
-			}
-			if begin >= from {
-				begin, end = begin+to-from, end+to-from
-			}
-			for _, p := range x.parts {
-				if begin < p.to && p.from < end {
-					return at, fmt.Errorf("client's part %s is the address itself", p.Name)
-				}
-			}
-			return [2]int{begin, end}, nil
-		}
-		break
-	}
-	return at, errNoAddress
-}
-
-func sameHost(text, host string) bool {
-	if text == host {
-		return true
-	}
-	a, err := netip.ParseAddr(text)
-	return err == nil && a.Unmap().String() == host
-}
-
-// whom says whose failure it is, as identify does, by what groups took: those of the
-// failregex come before those of the prefregex.
-func whom(outer, inner []pyregexp.Taken) pyregexp.Taken {
-	take := func(name string) pyregexp.Taken {
-		i := slices.Index(idGroups, name)
-		if inner[i] == pyregexp.TookNothing && outer != nil {
-			return outer[i]
-		}
-		return inner[i]
-	}
-	fid := take("fid")
-	for _, name := range []string{"ip4", "ip6"} {
-		ip := take(name)
-		switch {
-		case ip == pyregexp.TookNothing:
-		case fid == pyregexp.TookNothing:
-			return ip
-		case fid == ip && ip == pyregexp.TookTruth:
-			return ip
-		default:
-			return pyregexp.TookOther
-		}
-	}
-	if dns := take("dns"); dns != pyregexp.TookNothing {
-		return dns
-	}
-	return fid
 }

@@ -3,6 +3,7 @@ package filter
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -17,7 +18,7 @@ func (x *prover) json() (Proof, error) {
 	if err != nil {
 		return Proof{}, err
 	}
-	in, ok := readObject([]byte(x.line), f.jsonFields, f.json.Forwarded)
+	in, ok := readObject([]byte(x.line[x.frame.Head:]), f.jsonFields, f.json.Forwarded)
 	if !ok {
 		return Proof{}, fmt.Errorf("the line holds no JSON object")
 	}
@@ -72,6 +73,9 @@ func (x *prover) json() (Proof, error) {
 			}
 			continue
 		}
+		if text, _ := plain(in, host); f.json.Peer != "" && f.Trusted != nil && strings.Contains(text, ",") && x.jsonList(f, host, text) == "" {
+			break // the true one stands behind what he writes
+		}
 		for _, n := range whose {
 			for _, d := range decoys {
 				if t := texts(); n >= 0 {
@@ -86,6 +90,22 @@ func (x *prover) json() (Proof, error) {
 			x.out.Reason = fmt.Sprintf("the field %s, which the client writes, may hold an address", host)
 		}
 	}
+	if _, whose, any := holds(f.json.Forwarded); any && f.Trusted != nil && f.Trusted(x.jsonPeer(f, in)) {
+		text, _ := plain(in, f.json.Forwarded)
+		if reason := x.jsonList(f, f.json.Forwarded, text); reason != "" {
+			for _, n := range whose {
+				for _, d := range append([]string{"x"}, decoys...) {
+					if t := texts(); n >= 0 {
+						t[n] = d
+						if _, err := x.held(line(t)); err != nil {
+							return x.out, err
+						}
+					}
+				}
+			}
+			x.out.Reason = reason
+		}
+	}
 	for _, m := range f.json.Match {
 		for _, c := range m.Conditions {
 			pieces, whose, any := holds(c.Field)
@@ -98,6 +118,17 @@ func (x *prover) json() (Proof, error) {
 		}
 	}
 	return x.out, nil
+}
+
+// jsonPeer is who connected, by an object.
+func (x *prover) jsonPeer(f *Filter, in map[string]any) netip.Prefix {
+	for _, host := range slices.Backward(f.json.Host) {
+		text, _ := plain(in, host)
+		if p := address(text); p.IsValid() {
+			return p
+		}
+	}
+	return netip.Prefix{}
 }
 
 // jsonNothing answers for a line that is not to be taken: some condition must fail,

@@ -18,7 +18,7 @@ func Refute(d Definition, loc *time.Location, p Probe, r *rand.Rand, lines int, 
 		return "", err
 	}
 	pieces := append([]string{
-		"", " ", "  ", "\t", "\"", "'", "\\", "\\\"", "(", ")", "[", "]", "<", ">", ",", ";", ":", "=", "/", "%", "é", "\u00a0", "\u2028", "\xff", "\x00", "\r", "\x1b[0m",
+		"", " ", "  ", "\t", "\"", "'", "\\", "\\\"", "(", ")", "[", "]", "<", ">", ",", ";", ":", "=", "/", "%", "é", "\u00a0", "\u2028", "\xff", "\x00", "\r", "\x1b[0m", "\x1b[", "\x1b]", "\a", "\x1b[31",
 		"203.0.113.9", "2001:db8::9", "::ffff:203.0.113.9", "203.0.113.0/24", "example.com", "0", "a", "Z", "_", "-", p.Host,
 		"stdout F ", `{"log":"`, "]: ", "2026-01-31 12:00:00 ", "Jan 31 12:00:00 host ", `\n","stream":"stdout"}`, " from ", " port 22",
 	}, wordsOf(d, x.line)...)
@@ -73,7 +73,7 @@ func Refute(d Definition, loc *time.Location, p Probe, r *rand.Rand, lines int, 
 			}
 			continue
 		}
-		res := f.Match([]byte(line), p.Now)
+		res := x.match(f, line)
 		if res.Err != nil {
 			return line, res.Err
 		}

@@ -83,7 +83,13 @@ type formReader struct {
 // The fields are then those of the date.
 func (r *formReader) read(line []byte) (base int, ok bool) {
 	s := r.s
-	if s.skipTo != 0 {
+	switch s.skipTo {
+	case 0:
+	case '"':
+		if base, ok = beforeQuote(line, len(s.ops)); !ok {
+			return 0, false
+		}
+	default:
 		for {
 			if base >= len(line) || line[base] >= utf8.RuneSelf {
 				return 0, false
@@ -113,7 +119,29 @@ func (r *formReader) read(line []byte) (base int, ok bool) {
 			r.words, r.first, r.last = n, binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[n-8:])
 		}
 	}
-	return base, !s.anchored || !mayGoOn(b[len(s.ops):])
+	return base, !s.anchored || s.skipTo == '"' || !mayGoOn(b[len(s.ops):])
+}
+
+// beforeQuote is where n bytes begin that end with the first quote that no backslash stands
+// before, and behind a square bracket.
+func beforeQuote(line []byte, n int) (base int, ok bool) {
+	escaped := -1
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case c >= utf8.RuneSelf:
+			return 0, false
+		case c == '\\':
+			i++
+			escaped = i
+			if i < len(line) && line[i] >= utf8.RuneSelf {
+				return 0, false
+			}
+		case c == '"':
+			base = i + 1 - n
+			return base, base > 0 && line[base-1] == '[' && escaped < base-1
+		}
+	}
+	return 0, false
 }
 
 // same reports whether a line begins with the last date, and what stands behind it can't

@@ -19,8 +19,10 @@ import (
 // within what all templates allow; and what stands behind the date can't be taken
 // for more of it.
 type shape struct {
-	t          *Template
-	skipTo     byte // the date's fixed begin is behind the first byte of this kind; 0: at the line's begin
+	t *Template
+	// The date's fixed begin is behind the first byte of this kind, or its fixed end there if
+	// that is a quote; 0: at the line's begin.
+	skipTo     byte
 	ops        []shapeOp
 	start, end int // of the date's own text among the ops
 	matchStart int // of the whole match, in the line
@@ -72,6 +74,10 @@ type Date struct {
 // Template is the one that found the date.
 func (q *Date) Template() *Template { return q.shape.t }
 
+// quotedBefore are the beginnings of the expressions that find the date of an access log: in
+// square brackets just before the first quote that no backslash stands before.
+const quotedBefore = `^(?:[^"\\]|\\.)*`
+
 // maxShape is how long the beginning of a line may be that is remembered.
 const maxShape = 64
 
@@ -96,6 +102,9 @@ func (d *Detector) learn(t *Template, m []int, line []byte) {
 		}
 		base++
 		s.skipTo = '['
+	case s.anchored && strings.HasPrefix(strings.TrimPrefix(t.bound.expr, "(?iu)"), quotedBefore+`\[(`) && strings.HasSuffix(t.bound.expr, `)\] "(?=\b|\W|$)`):
+		base = m[2*t.date]
+		s.skipTo = '"'
 	}
 	if m[1]-base > maxShape || base > m[2*t.date] {
 		return

@@ -18,13 +18,15 @@ func TestQuick(t *testing.T) {
 		"2006-01-02T15:04:05.000000000-07:00", "2006-01-02T15:04:05.0000000Z", "2006-01-02 15:04:05,00000000 -0700", "Jan _2 15:04:05.000000000", "02-01-06 15:04:05", "01/02/2006:15:04:05", "060102 15:04:05", "Jan 2, 2006 3:04:05 PM", "15:04:05", "20060102T150405", "01-02-2006 15:04:05.000",
 		"Jan-02-06 15:04:05", "MST Jan _2 15:04:05", "-07:00 Jan _2 15:04:05", "<01/02/06@15:04:05>", "[02/Jan/2006 15:04:05]", "15:04:05 2006-01-02",
 	}
-	before := []string{"", "", "", " ", "[", "192.0.2.7 - - [", "x ", "ä: ", "<14>", "level=info t=", "2001:db8::1 - bob [", "  ", "date "}
-	after := []string{"", " host x", " ubuntu x", " gw1 x", " UTC", " utc x", "Z", " Z x", ".5 x", ",12", " 2025 x", "] x", "]", ": y", "+0100 x", " +02:00 x", " CET x", " Web x", " ä", "ä", " -1", "x", "_", " PM", " pm x", " am", " \tx", " GMTx", " 7", "\u00a0Z"}
+	before := []string{"", "", "", " ", "[", "192.0.2.7 - - [", "x ", "ä: ", "<14>", "level=info t=", "2001:db8::1 - bob [", "  ", "date ", `192.0.2.7 - a\" [`, `b \\ c\\[`, `d\[`, `e" [`, "[[", `\`, `f \ä [`}
+	after := []string{"", " host x", " ubuntu x", " gw1 x", " UTC", " utc x", "Z", " Z x", ".5 x", ",12", " 2025 x", "] x", "]", ": y", "+0100 x", " +02:00 x", " CET x", " Web x", " ä", "ä", " -1", "x", "_", " PM", " pm x", " am", " \tx", " GMTx", " 7", "\u00a0Z", `] "GET / HTTP/1.1" 401`, `] "`, `] \"x`, `]"`}
 	patterns := [][]string{
 		nil,
 		{"{^LN-BEG}"},
 		{"{DEFAULT}"},
 		{`^[^\[]*\[({DATE})`, "{^LN-BEG}"},
+		{`^(?:[^"\\]|\\.)*\[({DATE})\] "`, "{^LN-BEG}"},
+		{`^(?:[^"\\]|\\.)*\[({DATE})\] "`},
 		{"^{DATE}"},
 		{`%%Y-%%m-%%d %%H:%%M:%%S`},
 		{"%Y-%m-%d %H:%M:%S"},
@@ -78,6 +80,9 @@ func TestQuick(t *testing.T) {
 			line := []byte(head + text + after[r.IntN(len(after))])
 			if r.IntN(3) > 0 {
 				line = []byte(head + text + after[1+r.IntN(3)])
+			}
+			if len(pattern) > 0 && strings.HasSuffix(pattern[0], `] "`) && r.IntN(4) > 0 {
+				line = []byte(head + text + after[len(after)-4+r.IntN(2)])
 			}
 			was := fast.shape
 			if q, ok := fast.Quick(append([]byte(nil), line...), now); ok {

@@ -68,6 +68,43 @@ func (t *Template) Anchored() bool { return t.anchored() }
 // anchored reports whether the template can match at one place of a line only.
 func (t *Template) anchored() bool { return t.bound.lineBegin || t.bound.lineEnd }
 
+// AtBegin reports whether the template finds a date at the line's begin only, two signs
+// behind it at most, whatever stands behind the date.
+func (t *Template) AtBegin() bool {
+	return strings.HasPrefix(strings.TrimPrefix(t.bound.expr, "(?iu)"), `^(?:\W{0,2})?(`)
+}
+
+// Walkable is the expression with its back references taken for what they may refer to,
+// so that it can be walked (pyregexp.Walk): what it does not find, the template does not.
+// group is the name of the group that takes the date.
+func (t *Template) Walkable() (re *pyregexp.Regexp, group string, err error) {
+	expr, n := strings.ReplaceAll(t.bound.expr, "(?P=_sep)", "[-/.]"), 0
+	group = "when"
+	for i := 0; i < len(expr) && n < t.date; i++ {
+		switch {
+		case expr[i] == '\\':
+			i++
+		case expr[i] == '[':
+			for i += 2; i < len(expr) && expr[i] != ']'; i++ {
+				if expr[i] == '\\' {
+					i++
+				}
+			}
+		case expr[i] != '(':
+		case !strings.HasPrefix(expr[i:], "(?"):
+			if n++; n == t.date {
+				expr = expr[:i+1] + "?P<" + group + ">" + expr[i+1:]
+			}
+		case strings.HasPrefix(expr[i:], "(?P<"):
+			if n++; n == t.date {
+				group, _, _ = strings.Cut(expr[i+4:], ">")
+			}
+		}
+	}
+	re, err = pyregexp.Compile(expr, 0)
+	return re, group, err
+}
+
 const (
 	lineBegin = "{^LN-BEG}"
 	unbound   = "{UNB}"

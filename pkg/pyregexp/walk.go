@@ -51,6 +51,9 @@ type Walk struct {
 	Bare bool
 	// Names are the groups that are told of.
 	Names []string
+	// UpTo are those of them of which only the end matters: they took the truth if they end
+	// with it, wherever before it or with it they began.
+	UpTo []string
 	// Most bounds the situations that are looked at; 0: a million.
 	Most int
 }
@@ -93,6 +96,7 @@ type walker struct {
 
 	pieces  []walkPiece
 	newline int      // the last of them; or one more than there are
+	truth   int      // the first that is the truth; as newline, if none is
 	symbols []symbol // of open pieces
 	nodes   []situation
 	index   map[string]struct{}
@@ -182,6 +186,11 @@ func (w *Walk) Run(template []Piece, found func(End) bool) (Steps, error) {
 		if err != nil {
 			return err
 		}
+		for i, n := range names {
+			if g := r.groups[i]; g >= 0 && slices.Contains(w.UpTo, n) {
+				r.upTo |= 1 << g
+			}
+		}
 		x.back = max(x.back, r.back)
 		x.runs = append(x.runs, r)
 		return nil
@@ -208,6 +217,9 @@ func (w *Walk) Run(template []Piece, found func(End) bool) (Steps, error) {
 		}
 	}
 	x.newline = len(template)
+	if x.truth = slices.IndexFunc(template, func(p Piece) bool { return p.Truth }); x.truth < 0 {
+		x.truth = x.newline
+	}
 	if !w.Bare {
 		template = append(slices.Clone(template), Piece{Text: "\n"})
 	}

@@ -20,6 +20,7 @@ type walkCase struct {
 	truth        string
 	after        string
 	behind       bool // something may be written behind it, too
+	upTo         bool // of the group, only the end matters
 }
 
 var onceCompiled = map[string]*Regexp{}
@@ -50,8 +51,10 @@ func (c *walkCase) outcomeOf(t *testing.T, text string, from, to int) string {
 		switch {
 		case m == nil || g < 0 || m[2*g] < 0:
 			return TookNothing
-		case m[2*g]+shift == from && m[2*g+1]+shift == to:
+		case (m[2*g]+shift == from || c.upTo && m[2*g]+shift < from) && m[2*g+1]+shift == to:
 			return TookTruth
+		case c.upTo && m[2*g]+shift <= from:
+			return TookOther
 		case inOpen(m[2*g]+shift) && inOpen(m[2*g+1]+shift-1):
 			return TookOpen
 		}
@@ -114,6 +117,9 @@ func (c *walkCase) check(t *testing.T, most int) (n int) {
 	w := Walk{List: compile(c.list), Ignore: compile(c.ignore), Names: []string{"id"}, Content: "content", Whole: c.whole}
 	if c.outer != "" {
 		w.Outer = MustCompile(c.outer, 0)
+	}
+	if c.upTo {
+		w.UpTo = w.Names
 	}
 	at := func(texts []string) (string, int, int) {
 		from := len(texts[0] + texts[1] + texts[2])
@@ -186,6 +192,8 @@ func TestWalk(t *testing.T) {
 		{outer: `u(?P<content>.+)b`, list: []string{`(?P<id>\d)`}, ignore: []string{`ub`}, whole: true, open: "u1b", before: "", between: "u", truth: "7", after: "b"},
 		{list: []string{`^(?:a|ab)*(?P<id>\w)(?:1|$)`}, open: "1aé", before: "a", between: "b", truth: "7"},
 		{list: []string{`^u "(?:[^"\\]|\\.)*" (?P<id>\d)$`}, open: `"1 \\`, before: `u "`, between: `" `, truth: "7"},
+		{list: []string{`^u '(?P<id>(?:.*, )?\d)' b`}, open: "1,' b", before: "u '", between: ", ", truth: "7", after: "' b", upTo: true},
+		{list: []string{`^(?P<id>(?:(?!' b).)*)' b`, `b(?P<id>.*)$`}, open: "1' b", before: "u", between: "", truth: "7", after: "' b", behind: true, upTo: true},
 	} {
 		if n := c.check(t, 5-len(c.ignore)); n == 0 {
 			t.Errorf("%+v: not decided", c)
@@ -222,7 +230,7 @@ func TestWalkRandom(t *testing.T) {
 			}
 			return s
 		}
-		c := walkCase{open: "1ab ", before: []string{"", "a", "1 "}[r.IntN(3)], between: []string{"", " ", "b"}[r.IntN(3)], truth: "7", after: []string{"", " b", "1"}[r.IntN(3)], behind: r.IntN(2) == 0}
+		c := walkCase{open: "1ab ", before: []string{"", "a", "1 "}[r.IntN(3)], between: []string{"", " ", "b"}[r.IntN(3)], truth: "7", after: []string{"", " b", "1"}[r.IntN(3)], behind: r.IntN(2) == 0, upTo: r.IntN(4) == 0}
 		for range 1 + r.IntN(2) {
 			c.list = append(c.list, one())
 		}

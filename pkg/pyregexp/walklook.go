@@ -6,7 +6,7 @@ import (
 )
 
 // advance takes what is left of a look-ahead's body over a symbol. yes: it has matched.
-func (r *run) advance(at []walkPlace, sym symbol, ctx uint8, before []symbol) (next []walkPlace, yes bool) {
+func (r *run) advance(at []walkPlace, sym symbol, ctx uint16, before []symbol) (next []walkPlace, yes bool) {
 	p := r.p
 	seen := map[walkPlace]bool{}
 	stack := slices.Clone(at)
@@ -50,14 +50,14 @@ func (r *run) advance(at []walkPlace, sym symbol, ctx uint8, before []symbol) (n
 }
 
 // lookBack reports whether a look-behind's body matches what was read last.
-func (r *run) lookBack(in *inst, sym symbol, ctx uint8, before []symbol) bool {
+func (r *run) lookBack(in *inst, sym symbol, ctx uint16, before []symbol) bool {
 	n := in.look.width
 	if n > len(before) {
 		return false
 	}
 	at := []walkPlace{{pc: in.arg}}
 	for i := n - 1; i >= 0; i-- {
-		var first uint8
+		var first uint16
 		if i == len(before)-1 && ctx&ctxFirst != 0 {
 			first = ctxFirst
 		}

@@ -5,11 +5,11 @@ package pyregexp
 // walkRow is what is known of the steps from a state over ASCII, where one leads to one
 // other state: that state's number plus 1.
 type walkRow struct {
-	ctx uint32 // and what is asked of what was before
+	ctx uint64 // and what is asked of what was before
 	to  *[128]int32
 }
 
-func (r *run) row(state int32, ctx uint32) *[128]int32 {
+func (r *run) row(state int32, ctx uint64) *[128]int32 {
 	for int(state) >= len(r.rows) {
 		r.rows = append(r.rows, nil)
 	}

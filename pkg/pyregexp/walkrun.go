@@ -16,6 +16,7 @@ type run struct {
 	anchored bool
 	groups   []int     // by name: of its captures, the number of the first; -1: none
 	content  int       // the number of the captures that the outer one holds; -1: none
+	upTo     uint32    // captures, by number, that may begin before the truth
 	slot     []int     // by slot: the number of its capture; -1: it is not kept
 	back     int       // characters that it looks back, or asks about by \b
 	class    [128]byte // of a character, by what look-behind can ask; 0: not known
@@ -68,6 +69,7 @@ const (
 	ctxLast               // it is the last one, a newline
 	ctxOpen               // it is one of an open piece
 	ctxOpened             // the one before it was
+	ctxUpTo               // the truth did not begin before it
 )
 
 const (
@@ -252,7 +254,7 @@ type guesses map[uint32]looking
 
 // step returns the states in which a symbol leads, one for each way to guess that the
 // text does not refute by then.
-func (r *run) step(state int32, sym symbol, ctx uint8, before []symbol) (out []int32, err error) {
+func (r *run) step(state int32, sym symbol, ctx uint16, before []symbol) (out []int32, err error) {
 	// What waits comes first: it may be refuted by now.
 	var waiting []looking
 	for _, l := range r.states[state].looks {
@@ -267,7 +269,7 @@ func (r *run) step(state int32, sym symbol, ctx uint8, before []symbol) (out []i
 	return r.branch(state, sym, ctx, before, waiting, guesses{})
 }
 
-func (r *run) branch(state int32, sym symbol, ctx uint8, before []symbol, waiting []looking, said guesses) ([]int32, error) {
+func (r *run) branch(state int32, sym symbol, ctx uint16, before []symbol, waiting []looking, said guesses) ([]int32, error) {
 	next, ask, err := r.ways(&r.states[state], sym, ctx, before, said)
 	if err != nil {
 		return nil, err
@@ -351,7 +353,7 @@ func sorted(p []walkPlace) []walkPlace {
 
 // ways takes the ways of a state over a symbol, in Python's order. ask is a look-ahead of
 // which nothing was said yet.
-func (r *run) ways(s *walkState, sym symbol, ctx uint8, before []symbol, said guesses) (next walkState, ask *uint32, err error) {
+func (r *run) ways(s *walkState, sym symbol, ctx uint16, before []symbol, said guesses) (next walkState, ask *uint32, err error) {
 	clear(r.mark)
 	clear(r.after)
 	over := false
@@ -380,7 +382,7 @@ func (r *run) ways(s *walkState, sym symbol, ctx uint8, before []symbol, said gu
 
 // follow takes one way as far as it goes without a symbol, and over it. It reports
 // whether it reached the match.
-func (r *run) follow(w walkWay, next *walkState, sym symbol, ctx uint8, before []symbol, said guesses) (over bool, ask *uint32) {
+func (r *run) follow(w walkWay, next *walkState, sym symbol, ctx uint16, before []symbol, said guesses) (over bool, ask *uint32) {
 	type step struct {
 		walkWay
 		saved uint64 // captures that were written in this step
@@ -479,8 +481,8 @@ func (r *run) follow(w walkWay, next *walkState, sym symbol, ctx uint8, before [
 }
 
 // capture is what is known of a capture that is written now.
-func (r *run) capture(slot, c int, ctx uint8) uint64 {
-	want, open := uint8(ctxTruth), uint8(ctxOpen)
+func (r *run) capture(slot, c int, ctx uint16) uint64 {
+	want, open := uint16(ctxTruth), uint16(ctxOpen)
 	switch content := r.content >= 0 && c&^1 == r.content; {
 	case content && slot&1 == 0:
 		want, open = ctxBegins, 0
@@ -488,6 +490,8 @@ func (r *run) capture(slot, c int, ctx uint8) uint64 {
 		want, open = ctxEnds, 0
 	case slot&1 == 1:
 		want, open = ctxBehind, ctxOpened
+	case r.upTo&(1<<c) != 0:
+		want |= ctxUpTo
 	}
 	switch {
 	case ctx&want != 0:
@@ -516,7 +520,7 @@ func (p *program) takesSymbol(in *inst, at uint32, sym symbol) (takes, whole boo
 }
 
 // holdsAt is holds for a place on a walk.
-func holdsAt(at assertKind, sym symbol, ctx uint8, before []symbol) bool {
+func holdsAt(at assertKind, sym symbol, ctx uint16, before []symbol) bool {
 	newline := !sym.end && sym.r == '\n'
 	switch at {
 	case atTextStart:

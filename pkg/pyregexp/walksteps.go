@@ -171,7 +171,7 @@ func (x *walker) over(n int32, s situation) error {
 }
 
 // sees says how a run sees the next symbol; ok is false if it doesn't.
-func (x *walker) sees(i int, s *situation, sym symbol) (ctx uint8, n int8, ok bool) {
+func (x *walker) sees(i int, s *situation, sym symbol) (ctx uint16, n int8, ok bool) {
 	n = s.n
 	first := s.first
 	if x.inContent(i) {
@@ -188,6 +188,9 @@ func (x *walker) sees(i int, s *situation, sym symbol) (ctx uint8, n int8, ok bo
 	}
 	if int(s.piece) < len(x.pieces) && x.pieces[s.piece].Truth && s.offset == 0 && !sym.end {
 		ctx |= ctxTruth
+	}
+	if len(x.UpTo) > 0 && int(s.piece) <= x.truth && !s.truthBegan(x) {
+		ctx |= ctxUpTo
 	}
 	if s.opened {
 		ctx |= ctxOpened
@@ -209,9 +212,12 @@ func (x *walker) sees(i int, s *situation, sym symbol) (ctx uint8, n int8, ok bo
 	return ctx, n, true
 }
 
+// truthBegan reports whether some of the truth was read.
+func (s *situation) truthBegan(x *walker) bool { return int(s.piece) == x.truth && s.offset > 0 }
+
 // step has all runs read a symbol that see it, and returns what can become of that: to
 // guess makes more than one.
-func (x *walker) step(s *situation, sym symbol, sees func(i int) (ctx uint8, n int8, ok bool)) ([][]int32, error) {
+func (x *walker) step(s *situation, sym symbol, sees func(i int) (ctx uint16, n int8, ok bool)) ([][]int32, error) {
 	out := [][]int32{slices.Clone(s.states)}
 	for i, r := range x.runs {
 		ctx, n, ok := sees(i)
@@ -221,14 +227,14 @@ func (x *walker) step(s *situation, sym symbol, sees func(i int) (ctx uint8, n i
 		n = min(n, int8(r.back))
 		var quick *int32
 		if was, ok := r.asked(s.before[:n]); ok && !sym.end && sym.r < 128 {
-			if quick = &r.row(s.states[i], uint32(ctx)<<24|was)[sym.r]; *quick > 0 {
+			if quick = &r.row(s.states[i], uint64(ctx)<<24|uint64(was))[sym.r]; *quick > 0 {
 				for _, states := range out {
 					states[i] = *quick - 1
 				}
 				continue
 			}
 		}
-		k := memoKey{at: uint64(s.states[i])<<32 | uint64(ctx)<<24 | uint64(sym.number())}
+		k := memoKey{at: uint64(s.states[i])<<32 | uint64(ctx)<<21 | uint64(sym.number())}
 		for j, b := range s.before[:n] {
 			k.before[j/2] = k.before[j/2]<<22 | 1<<21 | uint64(b.number())
 		}
@@ -268,7 +274,7 @@ func (x *walker) step(s *situation, sym symbol, sees func(i int) (ctx uint8, n i
 // read has everybody read a symbol.
 func (x *walker) read(n int32, s situation, sym symbol, places int32) error {
 	p := &x.pieces[s.piece]
-	all, err := x.step(&s, sym, func(i int) (uint8, int8, bool) { return x.sees(i, &s, sym) })
+	all, err := x.step(&s, sym, func(i int) (uint16, int8, bool) { return x.sees(i, &s, sym) })
 	if err != nil {
 		return err
 	}
@@ -319,9 +325,9 @@ func (x *walker) mayHold(s *situation, states []int32) bool {
 // and then nothing.
 func (x *walker) contentEnds(s situation) (out []situation, err error) {
 	newline := symbol{r: '\n'}
-	all, err := x.step(&s, newline, func(i int) (uint8, int8, bool) {
+	all, err := x.step(&s, newline, func(i int) (uint16, int8, bool) {
 		ctx, n, ok := x.sees(i, &s, newline)
-		return ctx&(ctxBehind|ctxOpened|ctxFirst) | ctxLast, n, ok && x.inContent(i)
+		return ctx&(ctxBehind|ctxOpened|ctxFirst|ctxUpTo) | ctxLast, n, ok && x.inContent(i)
 	})
 	if err != nil {
 		return nil, err
@@ -330,7 +336,7 @@ func (x *walker) contentEnds(s situation) (out []situation, err error) {
 		t := s
 		t.states = states
 		t.before[0] = newline
-		last, err := x.step(&t, symbol{end: true}, func(i int) (uint8, int8, bool) {
+		last, err := x.step(&t, symbol{end: true}, func(i int) (uint16, int8, bool) {
 			return 0, min(1, int8(x.back)), x.inContent(i)
 		})
 		if err != nil {
@@ -371,7 +377,7 @@ func (x *walker) judge(states []int32) (v verdict) {
 // finish has everybody see the text's end.
 func (x *walker) finish(n int32, s situation) error {
 	end := symbol{end: true}
-	all, err := x.step(&s, end, func(i int) (uint8, int8, bool) {
+	all, err := x.step(&s, end, func(i int) (uint16, int8, bool) {
 		ctx, n, ok := x.sees(i, &s, end)
 		return ctx, n, ok && !x.inContent(i)
 	})

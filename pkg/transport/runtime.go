@@ -149,8 +149,9 @@ func parseStamp(text []byte) (time.Time, bool) {
 	return t, err == nil
 }
 
-// withoutColours takes sequences of terminals out: ESC [ … letter, and those that set
-// titles.
+// withoutColours takes out what sets colours: ESC [ numbers m, or K. Nothing else: a client
+// who begins a longer sequence in what he writes could have it end in what the service
+// writes behind, and so take the address out of the line.
 func withoutColours(line []byte) []byte {
 	from := bytes.IndexByte(line, 0x1b)
 	if from < 0 {
@@ -173,35 +174,20 @@ func withoutColours(line []byte) []byte {
 
 // sequence is the length of what stands behind an ESC and belongs to it; 0: nothing does.
 func sequence(text []byte) int {
-	if len(text) == 0 {
+	if len(text) == 0 || text[0] != '[' {
 		return 0
 	}
-	switch text[0] {
-	case '[':
-		for i := 1; i < len(text); i++ {
-			switch c := text[i]; {
-			case c >= 0x40 && c <= 0x7e:
-				return i + 1
-			case c < 0x20 || c > 0x3f:
-				return 0
-			}
-		}
-	case ']':
-		for i := 1; i < len(text); i++ {
-			switch text[i] {
-			case 0x07:
-				return i + 1
-			case 0x1b:
-				if i+1 < len(text) && text[i+1] == '\\' {
-					return i + 2
-				}
-				return 0
-			}
-		}
-	case '(', ')':
-		if len(text) > 1 && (text[1] == 'B' || text[1] == '0') {
-			return 2
+	for i := 1; i < len(text) && i < longestColour; i++ {
+		switch c := text[i]; {
+		case c == 'm' || c == 'K':
+			return i + 1
+		case !isDigit(c) && c != ';' && c != ':':
+			return 0
 		}
 	}
 	return 0
 }
+
+// longestColour is the length of a sequence, beyond which it is none: 38;2;255;255;255 and
+// as much for the background.
+const longestColour = 48
