@@ -12,6 +12,8 @@
 # make vm      clocks set and a machine switched off and on, in a virtual machine (Debian, root; 5 minutes)
 # make zoo     the stock filters on real services of Debian 12 and 13, attacked for real (Debian, root;
 #              ZOO="sshd dovecot" for some, KEEP=1 writes what was heard into filters/*.toml)
+# make dist    packages (deb, rpm, apk, Arch) and tarballs for amd64 and arm64, into bin/dist
+# make dist-check  builds them twice, compares, and installs them in fresh roots of Debian 12 and 13
 # make man     the manual pages, into bin/man
 # make check   go vet, staticcheck, gofumpt
 # make fuzz    100,000 random patterns against Python, then each fuzz target for FUZZTIME (1m)
@@ -22,7 +24,7 @@ export CGO_ENABLED := 0
 TIMEOUT ?= 16m
 FUZZTIME ?= 1m
 
-.PHONY: build demo test conformance bench promises soak vm zoo man check fuzz packages
+.PHONY: build demo test conformance bench promises soak vm zoo man dist dist-check check fuzz packages
 
 build:
 	go build -trimpath -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff ./cmd/bailiff
@@ -78,6 +80,21 @@ vm: build
 
 man:
 	go run -ldflags '-X bailiff/pkg/cli.Version=$(VERSION)' ./docs/man bin/man
+
+RELEASE ?= 0.9.0
+
+dist:
+	scripts/dist $(RELEASE) bin/dist
+
+dist-check:
+	@scripts/packages debootstrap
+	rm -rf bin/dist bin/dist-old bin/dist-again
+	scripts/dist $(RELEASE) bin/dist
+	scripts/dist 0.8.9 bin/dist-old
+	rm -rf tmp/again && mkdir -p tmp && git clone -q . tmp/again
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) tmp/again/scripts/dist $(RELEASE) bin/dist-again
+	cmp bin/dist/SHA256SUMS bin/dist-again/SHA256SUMS
+	scripts/try-packages bin/dist-old bin/dist
 
 zoo: build packages
 	scripts/gitea tmp/gitea

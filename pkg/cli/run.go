@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -85,6 +86,11 @@ One core is used at a time; GOMAXPROCS in the environment says how many.`,
 			}
 			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 			defer stop()
+			opts.Watchdog = daemon.Watchdog{Within: watchdogTime(), Well: func() {
+				if name := os.Getenv("NOTIFY_SOCKET"); name != "" {
+					_ = notify(name, "WATCHDOG=1") // if it did not hear that, it hears the next
+				}
+			}}
 			// A stop takes 15 seconds at the most. Who does not want to wait for it says so
 			// again: then the process ends as if it had never caught the signal.
 			context.AfterFunc(ctx, stop)
@@ -181,6 +187,19 @@ func notifySystemd(ctx context.Context, log *slog.Logger, state string) {
 			}
 		}
 	}()
+}
+
+// watchdogTime is by when the service manager expects to be told that all is well, each
+// time (sd_watchdog_enabled(3)); 0: it doesn't, or not from this process.
+func watchdogTime() time.Duration {
+	if pid := os.Getenv("WATCHDOG_PID"); pid != "" && pid != strconv.Itoa(os.Getpid()) {
+		return 0
+	}
+	us, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
+	if err != nil || us <= 0 {
+		return 0
+	}
+	return time.Duration(us) * time.Microsecond
 }
 
 func notify(name, state string) error {

@@ -52,6 +52,8 @@ type Options struct {
 	Reopen func() (file bool, err error)
 	// Logging changes what the log tells, and where; nil: nobody does.
 	Logging Logging
+	// Watchdog has somebody told that the daemon is well.
+	Watchdog Watchdog
 }
 
 // Daemon is a running daemon.
@@ -193,6 +195,9 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		server.Warn("no jail is enabled: set enabled = true in a jail, or use --jail NAME=LOGPATH")
 	}
 	ready()
+	watching, unwatched := context.WithCancel(ctx)
+	defer unwatched()
+	go d.watch(watching, opts.Watchdog)
 	exports := d.exports(ctx)
 	defer exports()
 	defer d.watchClock(ctx)()

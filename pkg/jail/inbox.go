@@ -194,6 +194,13 @@ func (j *Jail) within(most time.Duration, later bool, f func(*Jail)) error {
 	return nil
 }
 
+// Answers reports whether the jail's goroutine does what it is asked, within a time: nil,
+// a *BusyError that says what it is at, or an error for which Ended is true.
+func (j *Jail) Answers(most time.Duration) error { return j.within(most, false, func(*Jail) {}) }
+
+// Ended reports whether an error says that a jail has ended.
+func Ended(err error) bool { return errors.Is(err, errEnded) }
+
 // ask has the jail's goroutine find something out.
 func ask[T any](j *Jail, most time.Duration, f func(*Jail) T) (T, error) {
 	var none T

@@ -1,0 +1,79 @@
+# What scripts/try-packages does within a fresh Debian.
+export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8
+ok() { echo " ok  $*"; }
+die() {
+	echo "FAILED: $*"
+	exit 1
+}
+arch=$(dpkg --print-architecture)
+old=$(ls /packages/old/bailiff_*_"$arch".deb) new=$(ls /packages/new/bailiff_*_"$arch".deb)
+
+apt-get install -y --no-install-recommends "$old" || die "apt install $old"
+was=$(bailiff version)
+dpkg -L bailiff | while read -r f; do [ -e "$f" ] || die "$f is not there"; done
+getent passwd bailiff >/dev/null || die "no user bailiff"
+ok "installed: $was, $(dpkg -L bailiff | wc -l) files and directories"
+bailiff check || die "bailiff check"
+man bailiff | grep -q 'Watch logs' || die "man bailiff"
+man 5 bailiff.toml | grep -q 'bantime.increment' || die "man 5 bailiff.toml"
+ok "manual pages are found"
+
+# The daemon as the unit starts it, without systemd.
+cat >>/etc/bailiff/bailiff.toml <<'CONF'
+[jail.django-auth]
+enabled = true
+maxretry = 3
+logpath = "/var/log/app/auth.log"
+CONF
+install -d -m 0700 /var/log/app
+install -m 0600 /dev/null /var/log/app/auth.log # root's alone
+start() {
+	install -d -o bailiff -g bailiff /run/bailiff
+	cmd=$(sed -n 's/^ExecStart=//p' /usr/lib/systemd/system/bailiff.service)
+	STATE_DIRECTORY=/var/lib/bailiff setpriv --reuid=bailiff --regid=bailiff --clear-groups --no-new-privs \
+		--inh-caps=-all,+net_admin,+dac_read_search --ambient-caps=-all,+net_admin,+dac_read_search --bounding-set=-all,+net_admin,+dac_read_search \
+		$cmd >/tmp/daemon.log 2>&1 &
+	pid=$!
+	for _ in $(seq 300); do
+		bailiff status >/dev/null 2>&1 && return
+		sleep 0.1
+	done
+	cat /tmp/daemon.log
+	die "the daemon does not answer"
+}
+stop() {
+	bailiff stop
+	wait $pid || :
+}
+start
+grep -q '^Uid:.*[1-9]' /proc/$pid/status || die "it is root"
+[ "$(sed -n 's/^CapEff:\t*//p' /proc/$pid/status)" = 0000000000001004 ] || die "capabilities: $(grep Cap /proc/$pid/status)"
+ok "runs as $(ps -o user= -p $pid) with CAP_NET_ADMIN and CAP_DAC_READ_SEARCH alone"
+for _ in 1 2 3; do echo "$(date '+%Y-%m-%d %H:%M:%S') Login failure 192.0.2.66" >>/var/log/app/auth.log; done
+banned() { nft list table inet f2b-table 2>/dev/null | grep -q "$1"; }
+for _ in $(seq 300); do banned 192.0.2.66 && break; sleep 0.1; done
+banned 192.0.2.66 || { cat /tmp/daemon.log; die "192.0.2.66 is not banned"; }
+ok "a failed login in a log of root's (0600) was banned"
+grep -q 'complete.*bailiff' /usr/share/bash-completion/completions/bailiff || die "no completion"
+[ "$(bailiff __complete status '' 2>/dev/null | head -1)" = django-auth ] || die "jails are not completed: $(bailiff __complete status '' 2>&1)"
+bash -c '. /usr/share/bash-completion/bash_completion && . /usr/share/bash-completion/completions/bailiff
+	COMP_WORDS=(bailiff status dj) COMP_CWORD=2 COMP_LINE="bailiff status dj" COMP_POINT=17 && __start_bailiff && [ "${COMPREPLY[0]% }" = django-auth ]' || die "bash completes no jail"
+ok "bash completes the names of jails"
+
+stop
+banned 192.0.2.66 || die "the ban is gone with the daemon"
+apt-get install -y --no-install-recommends "$new" || die "apt install $new"
+[ "$(bailiff version)" != "$was" ] || die "it is $was still"
+grep -q 'django-auth' /etc/bailiff/bailiff.toml || die "the configuration is gone"
+start
+bailiff status django-auth | grep -q '192.0.2.66' || die "the ban is gone with the upgrade"
+ok "upgraded from $was to $(bailiff version): configuration and bans are there"
+stop
+
+apt-get purge -y bailiff || die "apt purge"
+for f in /usr/sbin/bailiff /etc/bailiff /var/lib/bailiff /var/log/bailiff /run/bailiff /etc/logrotate.d/bailiff; do
+	[ ! -e "$f" ] || die "a purge leaves $f: $(ls -la "$f")"
+done
+! getent passwd bailiff >/dev/null || die "a purge leaves the user"
+[ -z "$(nft list tables)" ] || die "a purge leaves $(nft list tables)"
+ok "purged: no file, no user, no table"
