@@ -35,6 +35,7 @@ logpath = "@D@/app.log"
 maxretry = 1
 findtime = "1h"
 bantime = "1h"
+ban.prefix6 = 128
 [jail.flooded]
 enabled = true
 filter = "django-auth"
@@ -42,6 +43,7 @@ logpath = "@D@/flooded.log"
 maxretry = 3
 findtime = "1h"
 bantime = "1h"
+ban.prefix6 = 128
 `
 
 // torrents are kinds of lines that come by the hundred thousand.

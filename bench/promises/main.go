@@ -55,6 +55,7 @@ var parts = []struct {
 	{"answers", (*bench).answers},
 	{"latency", (*bench).latency},
 	{"fair", (*bench).fair},
+	{"burst", (*bench).burst},
 	{"lists", (*bench).lists},
 	{"table", (*bench).table},
 	{"memory", (*bench).memory},

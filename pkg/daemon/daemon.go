@@ -422,10 +422,19 @@ func (d *Daemon) cutOff(banned map[string][]netip.Prefix) {
 			}
 			d.toCut = map[string][]netip.Prefix{}
 			d.cutting.Unlock()
+			began := time.Now()
 			d.cut(banned)
+			time.Sleep(min(cutRest*time.Since(began), cutRestMost)) // to list all connections takes milliseconds
 		}
 	}()
 }
+
+// To look for connections takes a tenth of the time, where bans come one after the other;
+// who is banned meanwhile has his closed cutRestMost later at the most.
+const (
+	cutRest     = 9
+	cutRestMost = 200 * time.Millisecond
+)
 
 // cut closes the connections of some.
 func (d *Daemon) cut(banned map[string][]netip.Prefix) {

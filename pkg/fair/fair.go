@@ -16,6 +16,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,6 +31,9 @@ const Most = 250 * time.Microsecond
 type Turn struct {
 	// Most is how long it lasts; 0: the package's Most. Tests have other ones.
 	Most time.Duration
+	// Behind: what it does can wait. While somebody is at something Urgent, it waits for
+	// behindFor after each turn, and so has a fifth of the processor at the most.
+	Behind bool
 
 	began time.Time
 	ways  uint64
@@ -50,7 +54,11 @@ func (t *Turn) Step() bool {
 	case d < cmp.Or(t.Most, Most):
 		return false
 	}
-	GiveWay()
+	if t.Behind && urgent.Load() > 0 {
+		time.Sleep(behindFor)
+	} else {
+		GiveWay()
+	}
 	t.ways++
 	t.Begin()
 	t.away += t.began.Sub(now)
@@ -60,6 +68,17 @@ func (t *Turn) Step() bool {
 // Ways is how often it gave way, and Away for how long in all.
 func (t *Turn) Ways() uint64        { return t.ways }
 func (t *Turn) Away() time.Duration { return t.away }
+
+// behindFor is how long who is behind waits for who is urgent.
+const behindFor = time.Millisecond
+
+var urgent atomic.Int32
+
+// Urgent says that what goes on comes before what can wait, until done is called.
+func Urgent() (done func()) {
+	urgent.Add(1)
+	return sync.OnceFunc(func() { urgent.Add(-1) })
+}
 
 // GiveWay lets all others go on that can, those among them for whom something has just come
 // from outside. To have the scheduler look for that, the goroutine itself waits for something

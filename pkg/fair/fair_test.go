@@ -75,6 +75,24 @@ func TestTurn(t *testing.T) {
 	}
 }
 
+// TestBehind: what can wait does, after its turn, as long as somebody is urgent.
+func TestBehind(t *testing.T) {
+	turn := Turn{Behind: true, Most: 1}
+	turn.Begin()
+	done := Urgent()
+	for range 5 {
+		turn.Step()
+	}
+	if turn.Ways() != 5 || turn.Away() < 5*behindFor {
+		t.Errorf("%d times given way, for %v", turn.Ways(), turn.Away())
+	}
+	done()
+	done()
+	if n := urgent.Load(); n != 0 {
+		t.Errorf("%d are urgent", n)
+	}
+}
+
 func BenchmarkStep(b *testing.B) {
 	var turn Turn
 	turn.Begin()

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"bailiff/pkg/fair"
 )
 
 // Applier is what a Queue needs of a firewall.
@@ -29,6 +31,7 @@ type Queue struct {
 	closed  bool
 	done    chan struct{}
 	syncs   []*awaited
+	urgent  func() // there is more than one transaction's worth; run's alone
 }
 
 // lane is what waits of one jail, in order.
@@ -211,7 +214,15 @@ func (q *Queue) run() {
 			return
 		}
 		changes := q.take()
+		more := len(q.waiting) > 0
 		q.mu.Unlock()
+		switch { // the database can wait for the kernel
+		case more && q.urgent == nil:
+			q.urgent = fair.Urgent()
+		case !more && q.urgent != nil:
+			q.urgent()
+			q.urgent = nil
+		}
 		changes = compact(changes)
 		began := time.Now()
 		err := q.fw.Apply(changes)

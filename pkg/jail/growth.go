@@ -137,7 +137,7 @@ func (j *Jail) sentence(b *ban.Ban) (grown bool) {
 func (j *Jail) increased(b ban.Ban) {
 	j.deps.Log.With("component", "observer").Log(context.Background(), eventlog.LevelNotice, fmt.Sprintf("[%s] Increase Ban %s (%d # %s -> %s)",
 		j.Config.Name, b.Told(), b.Count, Span(b.End.Sub(b.Start)), j.deps.Clock.ToWall(b.End).Format(time.DateTime)))
-	j.actions.Prolong(j.banTicket(b))
+	j.acts(act{prolong: j.banTicket(b)})
 }
 
 // Span writes a time as fail2ban's log does: at most three units, rounded to what
@@ -212,9 +212,9 @@ func (j *Jail) aggregate(id ban.ID) {
 	ticket := j.banTicket(whole)
 	j.banned(whole)
 	j.notice("Ban %s", ban.Told(network))
-	j.actions.Ban(ticket)
+	j.acts(act{ban: ticket})
 	for _, id := range gone {
-		j.actions.Unban(id)
+		j.acts(act{unban: id})
 	}
 	j.deps.Log.With("component", "actions").Info(fmt.Sprintf("[%s] %s takes the place of %d bans in it", j.Config.Name, ban.Told(network), n))
 }

@@ -141,6 +141,8 @@ type Jail struct {
 	held       time.Time // since when delta waits for failures that wait
 	midway     bool      // in the middle of a batch
 	pace       pace
+	reading    bool  // a piece
+	untold     []act // of it
 	flushing   bool // the timer runs
 	flush      *alarm
 	kept       *keptLines
@@ -535,6 +537,5 @@ func (j *Jail) enforce(b ban.Ban) {
 	j.banned(b)
 	j.remember(b.ID, past{count: b.Count, last: b.Start})
 	j.notice("Ban %s", b.Told())
-	j.publish() // actions tell of it
-	j.actions.Ban(ticket)
+	j.acts(act{ban: ticket})
 }

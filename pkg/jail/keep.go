@@ -106,6 +106,7 @@ func (j *Jail) batch(b source.Batch) {
 		}
 		begun, away := time.Now(), j.pace.turn.Away()
 		j.work.begin(&readingPiece)
+		j.reading = true
 		switch {
 		case b.Times != nil:
 			for i, when := range b.Times[from:to] {
@@ -122,10 +123,10 @@ func (j *Jail) batch(b source.Batch) {
 		}
 		j.work.end()
 		j.pace.took(time.Since(begun) - (j.pace.turn.Away() - away))
+		j.pieceRead()
 		j.pace.step()
 		if from = to; from < len(b.Lines) {
 			j.midway = true
-			j.publish()
 			j.serve()
 			j.midway = false
 		}

@@ -363,7 +363,7 @@ func (s *Store) write(deltas []*Delta) error {
 	if err != nil {
 		return err
 	}
-	w := &writer{tx: tx, offset: offset, now: s.clock.Now().Add(offset), prepared: map[string]*sql.Stmt{}}
+	w := &writer{tx: tx, offset: offset, now: s.clock.Now().Add(offset), prepared: map[string]*sql.Stmt{}, turn: fair.Turn{Behind: true}}
 	for _, d := range deltas {
 		if d.Jail == "" || d.Jail == checkOnly || !s.wanted(d) {
 			continue
