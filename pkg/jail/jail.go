@@ -143,7 +143,7 @@ type Jail struct {
 	pace       pace
 	reading    bool  // a piece
 	untold     []act // of it
-	flushing   bool // the timer runs
+	flushing   bool  // the timer runs
 	flush      *alarm
 	kept       *keptLines
 	actions    *action.Group
