@@ -37,12 +37,13 @@ func main() {
 	write := flag.String("write", "", "a `file` whose section is replaced")
 	million := flag.Bool("million", false, "bring a million bans back, too")
 	quick := flag.Bool("quick", false, "measure less: to try the program")
-	only := flag.String("only", "", "measure one thing: busy, for bailiff alone busy-bailiff")
+	only := flag.String("only", "", "measure one thing: disk; busy, for bailiff alone busy-bailiff")
+	before := flag.String("before", "", "an older `program` that is measured beside, for disk")
 	burst := flag.Int("burst", 1, "lines of a busy log that are written at once")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *bailiff, *write, *only, *burst, *quick, *million); err != nil {
+	if err := run(ctx, *bailiff, *before, *write, *only, *burst, *quick, *million); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -64,7 +65,7 @@ type bench struct {
 	burst int // lines of a busy log that are written at once
 }
 
-func run(ctx context.Context, prog, write, only string, burst int, quick, million bool) (err error) {
+func run(ctx context.Context, prog, before, write, only string, burst int, quick, million bool) (err error) {
 	prog, err = filepath.Abs(prog)
 	if err != nil {
 		return err
@@ -89,11 +90,17 @@ func run(ctx context.Context, prog, write, only string, burst int, quick, millio
 		os.Stdout.Write(b.out.Bytes())
 		return err
 	}
+	if only == "disk" {
+		err := b.disk(quick, before)
+		os.Stdout.Write(b.out.Bytes())
+		return err
+	}
 	for _, part := range []func() error{
 		func() error { return b.restarts(bans, million) },
 		func() error { return b.latency(latencies) },
 		func() error { return b.idle(idle, bans) },
 		func() error { return b.busy(lines, both) },
+		func() error { return b.disk(quick, before) },
 	} {
 		if err := part(); err != nil {
 			return err
@@ -173,11 +180,11 @@ func (b *bench) bailiff(jails, maxRetry int) (*daemon, error) {
 		return nil, err
 	}
 	d := &daemon{b: b, name: "bailiff", host: h, dir: dir, log: filepath.Join(dir, "out")}
-	socket := filepath.Join(dir, "sock")
+	socket, prog := filepath.Join(dir, "sock"), b.prog
 	d.make = func(string) *exec.Cmd {
-		return h.Command(b.ctx, b.prog, "run", "--config", config, "--socket", socket, "--log-target", d.log)
+		return h.Command(b.ctx, prog, "run", "--config", config, "--socket", socket, "--log-target", d.log)
 	}
-	d.stop = func() error { return exec.Command(b.prog, "stop", "--socket", socket).Run() }
+	d.stop = func() error { return exec.Command(prog, "stop", "--socket", socket).Run() }
 	return d, nil
 }
 

@@ -102,7 +102,7 @@ func (j *Jail) forget() {
 	for now, n := j.deps.Clock.Now(), expirePiece; n == expirePiece; {
 		some := j.window.ExpireSome(now, expirePiece)
 		for _, id := range some {
-			j.failuresChanged(id)
+			j.failuresOver(id)
 		}
 		n = len(some)
 		j.pace.step()

@@ -141,9 +141,10 @@ type Jail struct {
 	held       time.Time // since when delta waits for failures that wait
 	midway     bool      // in the middle of a batch
 	pace       pace
-	reading    bool  // a piece
-	untold     []act // of it
-	flushing   bool  // the timer runs
+	reading    bool      // a piece
+	untold     []act     // of it
+	flushing   bool      // the timer runs
+	flushAt    time.Time // until then
 	flush      *alarm
 	kept       *keptLines
 	actions    *action.Group

@@ -16,8 +16,12 @@ import (
 // which everything is known, and a line is neither lost nor counted twice.
 
 const (
-	// saveEvery is how long changes are gathered.
-	saveEvery = 100 * time.Millisecond
+	// saveEvery is how long changes are gathered. None is lost by it if the daemon is
+	// killed: what was found stands behind the position that is kept, and is found again.
+	saveEvery = time.Second
+	// saveQuietly is how long it is if nothing was found, but lines were read, or what was
+	// found is over: so a log in which nothing happens costs the disk next to nothing.
+	saveQuietly = 30 * time.Second
 	// saveAtLast is how long they wait for failures that wait themselves (for the address
 	// of a name, for ignorecommand): a position must not be ahead of those. With failures
 	// that wait for longer, it is, and those are lost if the daemon ends.
@@ -152,8 +156,9 @@ func (j *Jail) batch(b source.Batch) {
 	j.delta.Logs[key] = p
 	if j.logs[key] = p; b.Done {
 		delete(j.logs, key)
+		j.changed()
 	}
-	j.changed()
+	j.saveIn(saveQuietly)
 	switch {
 	case j.inFlight() > 0 && len(j.delta.Events) > 0:
 		j.pushEvents(false)
@@ -205,11 +210,19 @@ func (j *Jail) allLifted() {
 }
 
 // changed sees to it that the delta is handed over soon.
-func (j *Jail) changed() {
-	if !j.flushing && j.flush != nil {
-		j.flushing = true
-		j.flush.Reset(saveEvery)
+func (j *Jail) changed() { j.saveIn(saveEvery) }
+
+// saveIn sees to it that the delta is handed over in a while, or sooner.
+func (j *Jail) saveIn(d time.Duration) {
+	if j.flush == nil {
+		return
 	}
+	at := time.Now().Add(d)
+	if j.flushing && !at.Before(j.flushAt) {
+		return
+	}
+	j.flushing, j.flushAt = true, at
+	j.flush.Reset(d)
 }
 
 // save hands the delta over, unless failures before its positions wait for something to

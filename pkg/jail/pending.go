@@ -53,6 +53,12 @@ func (j *Jail) evicted(id ban.ID) {
 
 func (j *Jail) failuresChanged(id ban.ID) {
 	j.changed()
+	j.failuresOver(id)
+}
+
+// failuresOver notes that failures changed, which need not be kept soon: they are over.
+func (j *Jail) failuresOver(id ban.ID) {
+	j.saveIn(saveQuietly)
 	if j.allFailures {
 		return
 	}

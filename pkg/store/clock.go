@@ -82,10 +82,13 @@ func (s *Store) record(tx execer, offset time.Duration) error {
 // they were written, they follow the clock if it was set since. In another one the
 // wall clock counts; if it says that they are written in the future, no time has
 // passed. No ban begins in the future, so that none lasts longer than its bantime.
-func (s *Store) catchUp() error {
+//
+// left is what was not folded into the database. by tells what to add to its times for
+// the rows' clock.
+func (s *Store) catchUp(left []*recorded) (by func(recordClock) time.Duration, err error) {
 	tx, err := s.db.Begin()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer tx.Rollback()
 	offset := s.clock.Offset()
@@ -96,18 +99,29 @@ func (s *Store) catchUp() error {
 	err = tx.QueryRow("SELECT boot, zero, written FROM bailiff_clock WHERE id = 1").Scan(&was, &wasZero, &written)
 	known := err == nil
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return err
+		return nil, err
 	}
-	var by time.Duration
-	switch {
-	case known && boot != "" && was == boot:
-		by = (zero + offset - time.Duration(wasZero)).Round(time.Second)
-	case known && now.Before(time.Unix(0, written)):
-		by = now.Sub(time.Unix(0, written)).Round(time.Second)
+	for _, r := range left {
+		if r.clock.boot == was {
+			written = max(written, r.written*1000+int64(r.clock.offset))
+		}
 	}
-	if by != 0 {
-		if err := move(tx, by); err != nil {
-			return err
+	moved := func(was string, wasZero time.Duration) time.Duration {
+		switch {
+		case boot != "" && was == boot:
+			return (zero + offset - wasZero).Round(time.Second)
+		case now.Before(time.Unix(0, written)):
+			return now.Sub(time.Unix(0, written)).Round(time.Second)
+		}
+		return 0
+	}
+	var rows time.Duration
+	if known {
+		rows = moved(was, time.Duration(wasZero))
+	}
+	if rows != 0 {
+		if err := move(tx, rows); err != nil {
+			return nil, err
 		}
 	}
 	for _, q := range []string{
@@ -115,17 +129,17 @@ func (s *Store) catchUp() error {
 		"UPDATE bans SET timeofban = ?1 WHERE timeofban > ?1",
 	} {
 		if _, err := tx.Exec(q, now.Unix()); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := s.record(tx, offset); err != nil {
-		return err
+		return nil, err
 	}
 	if err := tx.Commit(); err != nil {
-		return err
+		return nil, err
 	}
-	s.offset, s.moved = offset, by
-	return nil
+	s.offset, s.moved = offset, rows
+	return func(c recordClock) time.Duration { return c.offset + moved(c.boot, c.zero+c.offset) }, nil
 }
 
 // Moved is by how much the times in the database were moved when it was opened, since

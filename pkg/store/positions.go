@@ -27,9 +27,14 @@ type Position struct {
 	Gone bool
 }
 
+// querier is a transaction or a database.
+type querier interface {
+	Query(query string, args ...any) (*sql.Rows, error)
+}
+
 // positions reads them. Where fail2ban had the database since, its own are newer: what it
 // wrote there is none of ours, which count no more then. had are the logs of which it is so.
-func (st *State) positions(db *sql.Tx, jail string) (out []Position, had []string, err error) {
+func (st *State) positions(db querier, jail string) (out []Position, had []string, err error) {
 	if out, err = st.ownPositions(db, jail); err != nil {
 		return nil, nil, err
 	}
@@ -62,7 +67,7 @@ func knows(own []Position, p Position) bool {
 	})
 }
 
-func (st *State) ownPositions(db *sql.Tx, jail string) (out []Position, err error) {
+func (st *State) ownPositions(db querier, jail string) (out []Position, err error) {
 	rows, err := db.Query("SELECT path, dev, inode, firstlinemd5, offset, before, at, born, seen FROM bailiff_logs WHERE jail = ?", jail)
 	if err != nil {
 		return nil, err
@@ -88,7 +93,7 @@ func (st *State) ownPositions(db *sql.Tx, jail string) (out []Position, err erro
 	return out, rows.Err()
 }
 
-func (st *State) theirPositions(db *sql.Tx, jail string) (out []Position, err error) {
+func (st *State) theirPositions(db querier, jail string) (out []Position, err error) {
 	rows, err := db.Query("SELECT path, coalesce(firstlinemd5, ''), lastfilepos FROM logs WHERE jail = ?", jail)
 	if err != nil {
 		return nil, err
@@ -118,9 +123,11 @@ func (st *State) theirPositions(db *sql.Tx, jail string) (out []Position, err er
 // inOrder returns the positions as they are written: of the files of one path, the one that
 // is there now is what fail2ban's table tells of, so it is the last.
 func inOrder(logs map[LogKey]Position) []Position {
-	return slices.SortedFunc(maps.Values(logs), func(a, b Position) int {
-		return cmp.Or(cmp.Compare(b2i(b.Gone), b2i(a.Gone)), cmp.Compare(a.Born, b.Born), a.Time.Compare(b.Time))
-	})
+	return slices.SortedFunc(maps.Values(logs), before)
+}
+
+func before(a, b Position) int {
+	return cmp.Or(cmp.Compare(b2i(b.Gone), b2i(a.Gone)), cmp.Compare(a.Born, b.Born), a.Time.Compare(b.Time))
 }
 
 func b2i(b bool) int {

@@ -21,6 +21,8 @@ import (
 // Load returns what is known of a jail, and makes it known that the jail is
 // enabled.
 func (s *Store) Load(jail string, now time.Time) (State, error) {
+	s.writing.Lock() // what is appended is not in the database yet: both are read at one moment
+	defer s.writing.Unlock()
 	db, done := s.handle()
 	defer done()
 	st, err := s.load(db, jail, now)
@@ -47,6 +49,14 @@ func (s *Store) load(db *sql.DB, jail string, now time.Time) (st State, err erro
 		return st, err
 	}
 	st.New = isNew
+	if s.tells[jail] {
+		if err := s.overlay(db, jail, &st, had, s.offset); err != nil {
+			return st, err
+		}
+	}
+	if len(had) > 0 {
+		delete(s.filed, jail) // they are told the database anew
+	}
 	for _, path := range had {
 		if _, err := db.Exec("DELETE FROM bailiff_logs WHERE jail = ? AND path = ?", jail, path); err != nil {
 			return st, err

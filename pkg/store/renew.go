@@ -40,9 +40,25 @@ func (s *Store) sound() error {
 	if p := s.spoilt.Load(); p != nil {
 		why = *p
 	} else if why = s.missing(); why == nil {
-		return nil
+		return s.appendable()
 	}
 	return s.renew(why)
+}
+
+// appendable sees to it that the changes file is there. If it is not any more, jails tell
+// everything, as they do to a database that is begun anew.
+func (s *Store) appendable() error {
+	why := s.changes.trouble()
+	if why == nil {
+		return nil
+	}
+	s.changes.close()
+	s.tells = map[string]bool{}
+	s.generation.Add(1)
+	if s.told != nil {
+		s.told(why)
+	}
+	return nil
 }
 
 // renew begins anew, since the database is gone or damaged.
@@ -59,7 +75,7 @@ func (s *Store) renew(why error) error {
 		told = aside
 		s.spoilt.Store(nil) // from here on it is missing
 	}
-	if err := s.clear(); err != nil {
+	if err := errors.Join(s.changes.remove(), s.clear()); err != nil {
 		return fmt.Errorf("%w; a new one can't be made: %w", why, err)
 	}
 	err := s.open()

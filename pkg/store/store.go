@@ -83,6 +83,16 @@ type Store struct {
 	knownMu sync.Mutex
 	whole   map[string]bool
 
+	writing sync.Mutex                     // held by who writes to the database or to the changes file
+	changes *changes                       // nil: it is not open
+	tells   map[string]bool                // jails of which that tells
+	filed   map[string]map[LogKey]struct{} // files that the database knows
+	opening bool                           // nobody else is there yet
+
+	folding    sync.Mutex // held before writing
+	foldingNow atomic.Bool
+	foldFailed atomic.Pointer[failedFold]
+
 	clock   *clock.Clock
 	moved   time.Duration
 	settled sync.RWMutex  // held while rows and offset change together
@@ -197,7 +207,7 @@ func (s *Store) open() error {
 			return err
 		}
 	}
-	if _, err := s.db.Exec(schema + clockSchema); err != nil {
+	if _, err := s.db.Exec(schema + clockSchema + changesSchema); err != nil {
 		return err
 	}
 	if err := s.addColumns(); err != nil {
@@ -206,7 +216,24 @@ func (s *Store) open() error {
 	if _, err = s.db.Exec("INSERT INTO fail2banDb(version) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM fail2banDb)", Version); err != nil {
 		return err
 	}
-	if err := s.catchUp(); err != nil {
+	id, err := named(s.db)
+	if err != nil {
+		return err
+	}
+	left, err := s.left(id)
+	if err != nil {
+		return err
+	}
+	by, err := s.catchUp(left)
+	if err != nil {
+		return err
+	}
+	s.changes = &changes{path: s.path, id: id}
+	s.tells, s.filed = map[string]bool{}, map[string]map[LogKey]struct{}{}
+	s.opening = true
+	err = s.foldLeft(left, by)
+	s.opening = false
+	if err != nil {
 		return err
 	}
 	return s.note()
@@ -275,8 +302,17 @@ func (p *pathEscaper) String() string {
 func (s *Store) Close() error {
 	// When it was closed, for the next start, and the rows as the clock is now.
 	_ = s.Write(nil)
+	failed := s.fold(time.Now().Add(foldMost))
 	_, _ = s.db.Exec("PRAGMA journal_mode = DELETE")
+	s.writing.Lock()
+	if s.changes != nil {
+		s.changes.close()
+	}
+	s.writing.Unlock()
 	err := s.closeFiles()
+	if !errors.Is(failed, errLater) {
+		err = errors.Join(failed, err)
+	}
 	s.unlock()
 	return err
 }
@@ -300,6 +336,9 @@ const outdated = 3
 // after age, what is known of an address after three times that. jails are those that
 // there are: failures and positions of others go; none: nobody knows.
 func (s *Store) Purge(age time.Duration, now time.Time, jails ...string) error {
+	if err := s.fold(time.Time{}); err != nil {
+		return err
+	}
 	db, release := s.handle()
 	defer release()
 	offset, done := s.reading()
@@ -333,9 +372,13 @@ func (s *Store) Purge(age time.Duration, now time.Time, jails ...string) error {
 	return tx.Commit()
 }
 
-// Write carries out deltas in one transaction. One of no jail changes nothing but has
-// the rows follow the clock.
+// Write carries out deltas. What they say of bans is one transaction; failures and
+// positions are appended after that, in one piece. One of no jail changes nothing but has
+// the rows follow the clock. Where it fails, what is left in the deltas is what is still
+// to be written.
 func (s *Store) Write(deltas []*Delta) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	if err := s.sound(); err != nil {
 		return err
 	}
@@ -354,6 +397,103 @@ func (s *Store) write(deltas []*Delta) error {
 	if len(deltas) > 0 && !slices.ContainsFunc(deltas, func(d *Delta) bool { return d.Jail != checkOnly }) {
 		return nil
 	}
+	offset := s.clock.Offset()
+	now := len(deltas) == 0 || offset != s.offset
+	var wanted []*Delta
+	for _, d := range deltas {
+		now = now || d.Jail == "" || d.AllBans || len(d.Events) > 0
+		if d.Jail != "" && d.Jail != checkOnly && s.wanted(d) {
+			wanted = append(wanted, d)
+		}
+	}
+	if now {
+		err := s.transact(func(w *writer) error {
+			for _, d := range wanted {
+				if err := w.bans(d); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := s.append(wanted); err != nil {
+		for _, d := range wanted { // they are written
+			d.AllBans, d.Bans, d.Events = false, nil, nil
+		}
+		return err
+	}
+	for _, d := range wanted {
+		if d.whole() {
+			s.known(d.Jail)
+		}
+	}
+	return nil
+}
+
+// append keeps what deltas say of failures and positions.
+func (s *Store) append(deltas []*Delta) error {
+	if f := s.foldFailed.Load(); f != nil && s.changes.size > changesFull {
+		s.soon()
+		return f.err
+	}
+	boot, zero := s.clock.Boot()
+	if err := s.changes.append(deltas, recordClock{boot, zero, s.offset}, s.clock.Now()); err != nil {
+		return fmt.Errorf("%s%s: %w", s.path, changesEnding, err)
+	}
+	// Where a log begins is known to the database at once: programs that read it, and
+	// fail2ban after a crash, find which logs there are.
+	fresh := map[string][]Position{}
+	for _, d := range deltas {
+		if len(d.Failures) > 0 || len(d.Logs) > 0 || d.AllFailures || d.AllLogs {
+			s.tells[d.Jail] = true
+		}
+		for k, p := range d.Logs {
+			if _, ok := s.filed[d.Jail][k]; !ok && !p.Gone {
+				fresh[d.Jail] = append(fresh[d.Jail], p)
+			} else if p.Gone {
+				delete(s.filed[d.Jail], k)
+			}
+		}
+	}
+	if len(fresh) > 0 {
+		err := s.transact(func(w *writer) error {
+			for jail, list := range fresh {
+				if err := w.exec("INSERT OR IGNORE INTO jails(name, enabled) VALUES(?, 1)", jail); err != nil {
+					return err
+				}
+				slices.SortFunc(list, before)
+				for _, p := range list {
+					if err := w.position(jail, p); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for jail, list := range fresh {
+			if len(s.filed[jail]) == 0 || len(s.filed[jail]) > logsMost {
+				s.filed[jail] = map[LogKey]struct{}{}
+			}
+			for _, p := range list {
+				s.filed[jail][LogKey{p.Path, p.Dev, p.Inode}] = struct{}{}
+			}
+		}
+	}
+	if s.changes.size > changesMost || s.changes.file != nil && time.Since(s.changes.began) > changesAge {
+		s.soon()
+	}
+	return nil
+}
+
+// transact has something written to the database in one transaction, in which the rows
+// follow the clock.
+func (s *Store) transact(f func(w *writer) error) error {
 	tx, err := s.db.Begin()
 	if err != nil {
 		return err
@@ -364,23 +504,10 @@ func (s *Store) write(deltas []*Delta) error {
 		return err
 	}
 	w := &writer{tx: tx, offset: offset, now: s.clock.Now().Add(offset), prepared: map[string]*sql.Stmt{}, turn: fair.Turn{Behind: true}}
-	for _, d := range deltas {
-		if d.Jail == "" || d.Jail == checkOnly || !s.wanted(d) {
-			continue
-		}
-		if err := w.delta(d); err != nil {
-			return err
-		}
-	}
-	if err := s.commit(tx, offset); err != nil {
+	if err := f(w); err != nil {
 		return err
 	}
-	for _, d := range deltas {
-		if d.whole() {
-			s.known(d.Jail)
-		}
-	}
-	return nil
+	return s.commit(tx, offset)
 }
 
 type writer struct {
@@ -486,8 +613,8 @@ func (w *writer) allBans(d *Delta) error {
 		d.Jail, w.now.Unix())
 }
 
-// failures writes those of one address, or that there are none any more.
-func (w *writer) failures(jail string, id ban.ID, times []time.Time) error {
+// failures writes those of one address, in microseconds, or that there are none any more.
+func (w *writer) failures(jail string, id ban.ID, times []int64) error {
 	if len(times) == 0 {
 		return w.exec("DELETE FROM bailiff_failures WHERE jail = ? AND ip = ?", jail, ban.Name(id))
 	}
@@ -496,12 +623,16 @@ func (w *writer) failures(jail string, id ban.ID, times []time.Time) error {
 		if i > 0 {
 			text = append(text, ' ')
 		}
-		text = strconv.AppendInt(text, t.Add(w.offset).UnixNano(), 10)
+		text = strconv.AppendInt(text, t*1000+int64(w.offset), 10)
 	}
 	return w.exec("INSERT OR REPLACE INTO bailiff_failures(jail, ip, times) VALUES(?, ?, ?)", jail, ban.Name(id), string(text))
 }
 
-func (w *writer) delta(d *Delta) error {
+// bans writes what a delta says of them.
+func (w *writer) bans(d *Delta) error {
+	if !d.AllBans && len(d.Events) == 0 {
+		return nil
+	}
 	if err := w.exec("INSERT OR IGNORE INTO jails(name, enabled) VALUES(?, 1)", d.Jail); err != nil {
 		return err
 	}
@@ -543,29 +674,6 @@ func (w *writer) delta(d *Delta) error {
 			groups = e.Captured()
 		}
 		if err := w.ban(d.Jail, e.Ban, e.Matches, groups); err != nil {
-			return err
-		}
-	}
-	if d.AllFailures {
-		if err := w.clear("bailiff_failures", d.Jail); err != nil {
-			return err
-		}
-		if err := d.Window.each(func(id ban.ID, times []time.Time) error { return w.failures(d.Jail, id, times) }); err != nil {
-			return err
-		}
-	}
-	for id, times := range d.Failures {
-		if err := w.failures(d.Jail, id, times); err != nil {
-			return err
-		}
-	}
-	if d.AllLogs {
-		if err := w.clear("bailiff_logs", d.Jail); err != nil {
-			return err
-		}
-	}
-	for _, p := range inOrder(d.Logs) {
-		if err := w.position(d.Jail, p); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,99 @@
+package store
+
+import (
+	"database/sql"
+	"errors"
+	"io/fs"
+	"slices"
+	"time"
+
+	"bailiff/pkg/ban"
+	"bailiff/pkg/safefile"
+)
+
+// What is known of a jail while the daemon runs: the database, and over it what was
+// appended since it was folded. Nothing is folded for that, so that a jail can be loaded
+// with a disk that is full, and waits for no transaction.
+
+// overlay puts over a state what was appended of a jail. had are the logs that fail2ban has
+// read since: what was appended of them, and failures before its bans, are over. The caller
+// holds writing.
+func (s *Store) overlay(db *sql.DB, jail string, st *State, had []string, offset time.Duration) error {
+	for _, ending := range []string{oldEnding, changesEnding} {
+		if ending == changesEnding && s.changes.file == nil {
+			continue
+		}
+		data, err := safefile.ReadFile(s.path+ending, changesFull+reserve)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		r, err := readRecorded(data)
+		if err != nil {
+			return err
+		}
+		n := slices.IndexFunc(r.jails, func(j *recordedJail) bool { return j.name == jail })
+		if n < 0 {
+			continue
+		}
+		st.over(r, r.jails[n], had)
+	}
+	if len(had) == 0 {
+		return nil
+	}
+	for i := range st.Failures {
+		f := &st.Failures[i]
+		var banned sql.NullInt64
+		err := db.QueryRow("SELECT CASE WHEN typeof(timeofban) IN ('integer', 'real') THEN CAST(timeofban AS INTEGER) END FROM bips WHERE ip = ? AND jail = ?", ban.Name(f.ID), jail).Scan(&banned)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		if banned.Valid {
+			f.Times = slices.DeleteFunc(f.Times, func(t time.Time) bool { return t.Add(offset).Unix() < banned.Int64 })
+		}
+	}
+	st.Failures = slices.DeleteFunc(st.Failures, func(f Failures) bool { return len(f.Times) == 0 })
+	return nil
+}
+
+// over puts what a file tells of a jail over what was known before it.
+func (st *State) over(r *recorded, j *recordedJail, had []string) {
+	if j.allFailures {
+		st.Failures = nil
+	}
+	at := make(map[ban.ID]int, len(st.Failures))
+	for i, f := range st.Failures {
+		at[f.ID] = i
+	}
+	var micros []int64
+	for _, e := range r.last(j) {
+		var id ban.ID
+		if id, micros = r.at(e, micros[:0]); !id.IsValid() {
+			continue
+		}
+		times := make([]time.Time, len(micros))
+		for i, t := range micros {
+			times[i] = time.UnixMicro(t)
+		}
+		if i, ok := at[id]; ok {
+			st.Failures[i].Times = times
+		} else if len(times) > 0 {
+			st.Failures = append(st.Failures, Failures{id, times})
+		}
+	}
+	st.Failures = slices.DeleteFunc(st.Failures, func(f Failures) bool { return len(f.Times) == 0 })
+	if j.allLogs {
+		st.Logs = slices.DeleteFunc(st.Logs, func(p Position) bool { return !slices.Contains(had, p.Path) })
+	}
+	for key, p := range j.logs {
+		if slices.Contains(had, p.Path) {
+			continue
+		}
+		st.Logs = slices.DeleteFunc(st.Logs, func(o Position) bool { return LogKey{o.Path, o.Dev, o.Inode} == key })
+		if !p.Gone {
+			st.Logs = append(st.Logs, p)
+		}
+	}
+}
