@@ -57,6 +57,7 @@ var parts = []struct {
 	{"fair", (*bench).fair},
 	{"burst", (*bench).burst},
 	{"lists", (*bench).lists},
+	{"packets", (*bench).packets},
 	{"table", (*bench).table},
 	{"memory", (*bench).memory},
 	{"idle", (*bench).idle},

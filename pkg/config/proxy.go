@@ -60,7 +60,7 @@ func ReadProxies(p *filter.Proxies) error {
 		}
 	}
 	own := slices.Clone(p.Prefixes)
-	for _, r := range set.Ranges() {
+	for r := range set.All() {
 		own = slices.AppendSeq(own, iplist.Prefixes(r))
 	}
 	p.Prefixes, p.Files = own, nil

@@ -241,7 +241,7 @@ func (d *Daemon) shutOut(jails []string) ([]string, error) {
 		l.mu.Lock()
 		set := l.set
 		l.mu.Unlock()
-		for _, r := range set.Ranges() {
+		for r := range set.All() {
 			for p := range iplist.Prefixes(r) {
 				if p.IsSingleIP() {
 					add(p.Addr().String())

@@ -3,8 +3,10 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"iter"
 	"os"
 	"reflect"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -293,9 +295,9 @@ func (l *blocklist) load(anew bool) error {
 	}
 	begun := time.Now()
 	set, cuts := rules.Cut(raw)
-	if anew || before == nil || !slices.Equal(before.Ranges(), set.Ranges()) {
+	if anew || before == nil || !before.Equal(set) {
 		if l.d.fw != nil {
-			if err := l.d.fw.LoadList(l.c.Name, intervalsOf(set)); err != nil {
+			if err := l.d.fw.LoadIntervals(l.c.Name, intervalsOf(set)); err != nil {
 				l.say(&l.refused, err.Error(), "it is tried again")
 				return err
 			}
@@ -305,8 +307,9 @@ func (l *blocklist) load(anew bool) error {
 			loaded = "dry run: list read, nothing is shut out"
 		}
 		l.d.log.With("component", "jail").Info(fmt.Sprintf("[%s] %s: %d entries in %d files, %d ranges, in %v",
-			l.c.Name, loaded, raw.Entries, len(iplist.Files(l.c.List)), len(set.Ranges()), time.Since(begun).Round(time.Millisecond)))
+			l.c.Name, loaded, raw.Entries, len(iplist.Files(l.c.List)), set.Len(), time.Since(begun).Round(time.Millisecond)))
 		l.d.changed()
+		giveBack(set.Len())
 	}
 	l.say(&l.refused, "", "")
 	l.mu.Lock()
@@ -356,8 +359,9 @@ func (l *blocklist) compare() (ranges int, same bool, err error) {
 	if idle || l.d.fw == nil {
 		return 0, true, nil
 	}
-	same, err = l.d.fw.HoldsList(l.c.Name, intervalsOf(set))
-	return len(set.Ranges()), same, err
+	defer giveBack(set.Len())
+	same, err = l.d.fw.HoldsIntervals(l.c.Name, intervalsOf(set))
+	return set.Len(), same, err
 }
 
 // refill puts what was read last into the kernel's sets, whatever the files say now.
@@ -370,15 +374,28 @@ func (l *blocklist) refill() error {
 	if idle || l.d.fw == nil {
 		return nil
 	}
-	return l.d.fw.LoadList(l.c.Name, intervalsOf(set))
+	defer giveBack(set.Len())
+	return l.d.fw.LoadIntervals(l.c.Name, intervalsOf(set))
 }
 
-func intervalsOf(set *iplist.Set) []firewall.Interval {
-	out := make([]firewall.Interval, len(set.Ranges()))
-	for i, r := range set.Ranges() {
-		out[i] = firewall.Interval(r)
+func intervalsOf(set *iplist.Set) iter.Seq[firewall.Interval] {
+	return func(yield func(firewall.Interval) bool) {
+		for r := range set.All() {
+			if !yield(firewall.Interval(r)) {
+				return
+			}
+		}
 	}
-	return out
+}
+
+// largeList is from how many ranges on what reading, loading or comparing a list took is
+// given back to the system at once.
+const largeList = 20_000
+
+func giveBack(ranges int) {
+	if ranges >= largeList {
+		debug.FreeOSMemory()
+	}
 }
 
 // end stops looking at the files; what the kernel holds goes only with flush. It does not
@@ -407,7 +424,7 @@ func (l *blocklist) status() jail.Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.Files = append(s.Files, l.files...)
-	s.Banned = len(l.set.Ranges())
+	s.Banned = l.set.Len()
 	s.TotalBanned = s.Banned
 	if l.raw == nil && l.failed == "" {
 		s.Problems = append(s.Problems, "the list is being read")

@@ -316,7 +316,7 @@ func (f *Firewall) commitWith(t *guardTx, changes []Change, absent bool) error {
 		case ch.Remove:
 			t.remove(ch.Jail, ch.ID)
 		default:
-			t.put(ch.Jail, ch.ID, ch.Left)
+			t.put(ch.Jail, ch.ID, ch.Left, ch.Replace)
 		}
 	}
 	most := len(changes)

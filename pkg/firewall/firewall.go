@@ -133,9 +133,9 @@ type jailSets struct {
 	loaded bool             // there was one since the start
 	known  bool             // the guard's index has all that the sets hold
 
-	readers int // who reads the sets at the moment
-	epoch   int // how often the sets were emptied or made anew while they were read
-	changed map[netip.Prefix]bool
+	readers int                   // who reads the sets at the moment
+	epoch   int                   // how often the sets were emptied or made anew while they were read
+	changed map[netip.Prefix]bool // meanwhile; true: what was read of it is void
 }
 
 // filling is whether something ought to be in a set.

@@ -17,7 +17,7 @@ import (
 // guarded compares the guard with the jails' sets, as the kernel has them. It returns what
 // is wrong: whom a jail has and the guard lacks, or has for less long; with exact, whom the
 // guard has though no jail does, too.
-func guarded(t testing.TB, f *Firewall, exact bool) (wrong []string) {
+func guarded(t testing.TB, f *Firewall, exact bool, loose ...netip.Prefix) (wrong []string) {
 	t.Helper()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -105,7 +105,7 @@ func guarded(t testing.TB, f *Firewall, exact bool) (wrong []string) {
 			wrong = append(wrong, fmt.Sprintf("%v is not in the guard", key))
 		case have != 0 && (left == 0 || have < left): // the guard was read later
 			wrong = append(wrong, fmt.Sprintf("%v is in the guard for %v, in a jail for %v", key, have, left))
-		case exact && left != 0 && (have == 0 || have > left+reading+guardSlack+(endAgrees+2)*time.Second):
+		case exact && left != 0 && !slices.Contains(loose, key) && (have == 0 || have > left+reading+guardSlack+(endAgrees+2)*time.Second):
 			wrong = append(wrong, fmt.Sprintf("%v is in the guard for %v, in a jail for %v only", key, have, left))
 		}
 	}
@@ -269,15 +269,22 @@ func TestGuardAfterKill(t *testing.T) {
 func TestGuardMany(t *testing.T) {
 	inNamespace(t)
 	f := open(t, Rule{Jail: "x"})
+	right := func() { // by and by: while the kernel moves a set into a larger table, it doesn't tell all of it
+		t.Helper()
+		wrong := guarded(t, f, true)
+		for end := time.Now().Add(20 * time.Second); len(wrong) > 0; wrong = guarded(t, f, true) {
+			if time.Now().After(end) {
+				t.Fatal(len(wrong), wrong[0])
+			}
+		}
+	}
 	const many = 3*guardAtOnce + 17
 	for chunk := range slices.Chunk(filled("x", many, 100), perTransaction) {
 		if err := f.Apply(chunk); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if wrong := guarded(t, f, true); len(wrong) > 0 {
-		t.Fatal(len(wrong), wrong[:1])
-	}
+	right()
 	nft(t, "flush", "set", "inet", "f2b-table", "f2b-guard4")
 	f.mu.Lock()
 	f.doubtGuard()
@@ -293,9 +300,7 @@ func TestGuardMany(t *testing.T) {
 	}
 	check(t, f)
 	guardIs(t, f, true)
-	if wrong := guarded(t, f, true); len(wrong) > 0 {
-		t.Fatal(len(wrong), wrong[:1])
-	}
+	right()
 	if lacked, idle, err := f.CheckGuard(); lacked+idle != 0 || err != nil {
 		t.Error(lacked, idle, err)
 	}
@@ -304,9 +309,7 @@ func TestGuardMany(t *testing.T) {
 	if lacked, idle, err := f.CheckGuard(); lacked != 2 || idle != 3 || err != nil {
 		t.Error(lacked, idle, err)
 	}
-	if wrong := guarded(t, f, true); len(wrong) > 0 {
-		t.Fatal(len(wrong), wrong[0])
-	}
+	right()
 }
 
 // TestGuardModel: whatever is done in whatever order, the guard holds what the jails do, and
@@ -335,7 +338,8 @@ type guardModel struct {
 	opts  Options
 	rules map[string]Rule
 	log   []string
-	exact bool // nobody else took something away
+	exact bool           // nobody else took something away
+	loose []netip.Prefix // bans made twice, whose time is the kernel's choice
 }
 
 var guardJails = []Rule{
@@ -373,7 +377,7 @@ func (m *guardModel) run(steps int) {
 	for range steps {
 		what := m.step()
 		m.log = append(m.log, what)
-		if wrong := guarded(m.t, m.f, m.exact); len(wrong) > 0 {
+		if wrong := guarded(m.t, m.f, m.exact, m.loose...); len(wrong) > 0 {
 			m.fail(wrong)
 		}
 	}
@@ -441,6 +445,14 @@ func (m *guardModel) overlaps(jail string, id netip.Prefix) bool {
 	return false
 }
 
+// bans reports whether a jail has it already, as far as is known.
+func (m *guardModel) bans(jail string, id netip.Prefix) bool {
+	m.f.mu.Lock()
+	defer m.f.mu.Unlock()
+	n, _ := m.f.guard.index.number(jail)
+	return m.f.guard.index.get(n, id) != noMore
+}
+
 func (m *guardModel) step() string {
 	table := cmpOr(m.opts.Table, "f2b-table")
 	names := slices.Sorted(maps.Keys(m.rules))
@@ -481,6 +493,9 @@ func (m *guardModel) step() string {
 				ch.Remove = true
 			case 1:
 				ch.Replace = kind
+			}
+			if !ch.Remove && !ch.Replace && m.bans(jail, ch.ID) {
+				m.loose = append(m.loose, guardKey(ch.ID))
 			}
 			changes = append(changes, ch)
 		}

@@ -35,7 +35,6 @@ func (t *guardTx) set(jail string, id netip.Prefix, end uint32) {
 		t.f.guard.doubt, t.f.guard.off = true, true // there is none without knowing who holds what
 		return
 	}
-	t.f.noteChanged(jail, id)
 	key := guardKey(id)
 	if _, touched := t.was[key]; !touched {
 		t.was[key] = x.end(key)
@@ -43,12 +42,17 @@ func (t *guardTx) set(jail string, id netip.Prefix, end uint32) {
 	t.undo = append(t.undo, guardUndo{jail, id, x.put(n, id, end)})
 }
 
-// put notes that a jail's sets are to hold something for so long.
-func (t *guardTx) put(jail string, id netip.Prefix, left time.Duration) {
+// put notes that a jail's sets are to hold something for so long. Where it does not take the
+// place of what may be there, that keeps its time before Linux 6.12, and gets this one since:
+// the guard has it for the longer of both.
+func (t *guardTx) put(jail string, id netip.Prefix, left time.Duration, replace bool) {
+	t.f.noteChanged(jail, id, replace)
 	x := t.f.guard.index
 	end := x.endOf(left)
-	if n, ok := x.number(jail); ok && end != forEver {
-		if is := x.get(n, id.Masked()); is != forEver && is+endAgrees >= end && is <= end+endAgrees && is >= x.now() {
+	if n, ok := x.number(jail); ok {
+		is := x.get(n, id.Masked())
+		agree := is != forEver && end != forEver && is+endAgrees >= end && is <= end+endAgrees
+		if is >= x.now() && (agree || !replace && is > end) {
 			return
 		}
 	}
@@ -61,7 +65,7 @@ func (t *guardTx) remove(jail string, id netip.Prefix) {
 	if n, ok := x.jails[jail]; ok && x.get(n, id.Masked()) != noMore {
 		t.set(jail, id, noMore)
 	}
-	t.f.noteChanged(jail, id)
+	t.f.noteChanged(jail, id, true)
 }
 
 // clear notes that they are to hold nothing.
@@ -96,6 +100,10 @@ func (t *guardTx) rollback() {
 // more would fail, and to add what is there changes no time before Linux 6.12. It comes
 // behind what changes in the jails' sets, so that the guard's time begins later.
 func (t *guardTx) write(c *nftables.Conn) error {
+	return t.writeTo(c.SetAddElements, c.SetDeleteElements)
+}
+
+func (t *guardTx) writeTo(put, take func(*nftables.Set, []nftables.SetElement) error) error {
 	g := &t.f.guard
 	if g.sets == nil || len(t.was) == 0 {
 		return nil
@@ -130,7 +138,7 @@ func (t *guardTx) write(c *nftables.Conn) error {
 		if set == nil {
 			return errors.New("nftables: set " + k.name() + " is not there")
 		}
-		if err := errors.Join(putElements(c.SetAddElements, set, w.gone), putElements(c.SetDeleteElements, set, w.gone), putElements(c.SetAddElements, set, w.add)); err != nil {
+		if err := errors.Join(putElements(put, set, w.gone), putElements(take, set, w.gone), putElements(put, set, w.add)); err != nil {
 			return explain("change set "+set.Name, err)
 		}
 	}
@@ -303,9 +311,9 @@ func (f *Firewall) guardOnly(t *guardTx) error {
 }
 
 // noteChanged keeps in mind that what is being read of a jail's sets is no longer so.
-func (f *Firewall) noteChanged(jail string, id netip.Prefix) {
+func (f *Firewall) noteChanged(jail string, id netip.Prefix, certain bool) {
 	if j := f.jails[jail]; j != nil && j.readers > 0 {
-		j.changed[id.Masked()] = true
+		j.changed[id.Masked()] = j.changed[id.Masked()] || certain
 	}
 }
 
@@ -337,20 +345,21 @@ func (f *Firewall) learn(jail string, j *jailSets, epoch int, held []Element, ag
 		t := f.guardTx()
 		changes := make([]Change, 0, len(chunk))
 		for _, e := range chunk {
-			if j.changed[e.ID.Masked()] {
+			certain, changed := j.changed[e.ID.Masked()]
+			if certain {
 				continue
 			}
 			is, end := x.get(n, e.ID.Masked()), x.endOf(e.Left)
 			if is == end || is != forEver && end != forEver && is >= now && is+early >= end && is <= end+endAgrees {
 				continue
 			}
-			changes = append(changes, Change{Jail: jail, ID: e.ID, Left: e.Left})
+			changes = append(changes, Change{Jail: jail, ID: e.ID, Left: e.Left, Replace: !changed})
 		}
 		if err := f.widen(changes); err != nil {
 			return err
 		}
 		for _, ch := range changes {
-			t.put(jail, ch.ID, ch.Left)
+			t.put(jail, ch.ID, ch.Left, ch.Replace)
 		}
 		if err := f.guardOnly(t); err != nil {
 			return err // what is known is true, whatever the guard has
@@ -375,24 +384,31 @@ func (f *Firewall) CheckGuard() (lacked, idle int, err error) {
 	f.mu.Unlock()
 	for k, set := range sets {
 		began := time.Now()
-		spans, err := f.readSpans(set.Name, k.bits, false)
-		if err != nil {
-			return lacked, idle, err
+		held := map[netip.Addr]time.Duration{}
+		more, less := 0, 0
+		for read := 1; ; read++ {
+			spans, err := f.readSpans(set.Name, k.bits, false)
+			if err != nil {
+				return lacked, idle, err
+			}
+			for _, s := range spans {
+				held[s.first] = s.left
+			}
+			// While the kernel moves a hash set into a larger table, some of it isn't told.
+			last := read == maxReads
+			if more, less, err = f.compareGuard(k, set, held, time.Since(began), last); err != nil {
+				return lacked, idle, err
+			}
+			if more == 0 || last {
+				break
+			}
 		}
-		held := make(map[netip.Addr]time.Duration, len(spans))
-		for _, s := range spans {
-			held[s.first] = s.left
-		}
-		more, less, err := f.compareGuard(k, set, held, time.Since(began))
 		lacked, idle = lacked+more, idle+less
-		if err != nil {
-			return lacked, idle, err
-		}
 	}
 	return lacked, idle, nil
 }
 
-func (f *Firewall) compareGuard(k guardKind, set *nftables.Set, held map[netip.Addr]time.Duration, age time.Duration) (lacked, idle int, err error) {
+func (f *Firewall) compareGuard(k guardKind, set *nftables.Set, held map[netip.Addr]time.Duration, age time.Duration, last bool) (lacked, idle int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	g := &f.guard
@@ -437,10 +453,10 @@ func (f *Firewall) compareGuard(k guardKind, set *nftables.Set, held map[netip.A
 			t.was[key] = firstEnd // it may be there, for another time
 		}
 	}
-	if err := f.guardOnly(t); err != nil {
-		return lacked, idle, err
+	if lacked > 0 && !last {
+		return lacked, idle, nil
 	}
-	return lacked, idle, nil
+	return lacked, idle, f.guardOnly(t)
 }
 
 // GuardDue reports whether the guard can be made or is to be made anew: Check does it.

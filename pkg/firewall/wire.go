@@ -192,8 +192,18 @@ var errInterrupted = errors.New("the ruleset changed while it was read")
 // dump asks for all things of one kind. Where the ruleset changed meanwhile, the answer
 // comes with errInterrupted: something may be missing or twice in it.
 func dump(c *netlink.Conn, kind int, attrs []byte) (out []netlink.Message, err error) {
+	err = dumpAll(c, kind, attrs, func(m netlink.Message) { out = append(out, m) })
+	return out, err
+}
+
+// dumpEach is dump, and keeps nothing.
+func dumpEach(c *netlink.Conn, kind int, attrs []byte, each func(data []byte)) error {
+	return dumpAll(c, kind, attrs, func(m netlink.Message) { each(m.Data) })
+}
+
+func dumpAll(c *netlink.Conn, kind int, attrs []byte, each func(netlink.Message)) error {
 	if _, err := c.Send(request(kind, unix.NFPROTO_INET, netlink.Dump, attrs)); err != nil {
-		return nil, err
+		return err
 	}
 	var failed error
 	interrupted := false
@@ -203,12 +213,12 @@ func dump(c *netlink.Conn, kind int, attrs []byte) (out []netlink.Message, err e
 			continue
 		}
 		interrupted = interrupted || m.Header.Flags&netlink.DumpInterrupted != 0
-		out = append(out, m)
+		each(m)
 	}
 	if failed == nil && interrupted {
 		failed = errInterrupted
 	}
-	return out, failed
+	return failed
 }
 
 // names are the attributes that name a table and something in it; both have the

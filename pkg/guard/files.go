@@ -218,7 +218,7 @@ func (g *Guard) readOnce(f *file, follow *iplist.Follow, asIs bool) {
 		}
 	}
 	f.bad, f.read = bad, true
-	if f.set != nil && slices.Equal(f.set.Ranges(), allowed.Set.Ranges()) && slices.Equal(f.names, allowed.Names) && slices.Equal(f.others, allowed.Others) {
+	if f.set != nil && f.set.Equal(allowed.Set) && slices.Equal(f.names, allowed.Names) && slices.Equal(f.others, allowed.Others) {
 		g.renew()
 		return
 	}

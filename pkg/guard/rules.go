@@ -150,7 +150,7 @@ func (r *Rules) Cut(list *iplist.Set) (left *iplist.Set, cuts []Cut) {
 		if why == "" {
 			return
 		}
-		for _, x := range list.Within([]netip.Prefix{p}).Ranges() {
+		for x := range list.Within([]netip.Prefix{p}).All() {
 			cuts = append(cuts, Cut{x, why})
 		}
 	}

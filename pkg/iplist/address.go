@@ -42,7 +42,7 @@ func (r Range) TooWide() bool {
 func (s *Set) Wide() string {
 	inUse, special := netip.MustParsePrefix("2000::/3"), netip.MustParsePrefix("224.0.0.0/3")
 	var list []string
-	for _, r := range s.Ranges() {
+	for r := range s.All() {
 		if len(list) < 4 && r.TooWide() && (r.First.Is4() && !special.Contains(r.First) || r.Overlaps(inUse)) {
 			list = append(list, r.String())
 		}

@@ -68,3 +68,24 @@ func TestAllowed(t *testing.T) {
 		}
 	}
 }
+
+// TestParse4: the quick way reads nothing that the other does not, and the same.
+func TestParse4(t *testing.T) {
+	quick := 0
+	for _, s := range []string{
+		"192.0.2.7", "192.0.2.0/24", "192.0.2.7/24", "0.0.0.0/0", "255.255.255.255", "192.0.2.7/32", "192.0.2.7/33", "192.0.2.7/", "192.0.2.07", "192.0.2.256",
+		"192.0.2", "192.0.2.7.9", "192.0.2.7/024", "1.2.3.4/8 ", "192.0.2.7-192.0.2.9", "2001:db8::7", "1234.0.0.1", ".1.2.3", "1.2.3.", "1.2.3.4/a", "192.0.2.7/255.255.255.0", "00.0.0.1",
+	} {
+		r, ok := parse4([]byte(s))
+		if !ok {
+			continue
+		}
+		quick++
+		if want, is := entry(s); !is || r != want {
+			t.Errorf("%s: %v, want %v %v", s, r, want, is)
+		}
+	}
+	if quick != 6 {
+		t.Errorf("%d were read the quick way", quick)
+	}
+}

@@ -61,23 +61,22 @@ type Entry struct {
 // ReadFiles reads lists into one set. lines are those that are left out, as with Read; the
 // error is for a file that can't be read.
 func ReadFiles(files []string) (s *Set, lines []error, err error) {
-	var all []Range
+	var all builder
 	var left leftOut
 	for _, name := range files {
 		err := readFile(name, func(f io.Reader) error {
-			ranges, err := read(f, name, &left)
-			all = append(all, ranges...)
-			lines = left.lines
-			if err == nil && len(all) > MaxEntries {
-				err = fmt.Errorf("the list has more than %d entries", MaxEntries)
-			}
-			return err
+			return read(f, name, &left, func(r Range) error {
+				if all.add(r); all.len() > MaxEntries {
+					return fmt.Errorf("the list has more than %d entries", MaxEntries)
+				}
+				return nil
+			})
 		})
-		if err != nil {
+		if lines = left.lines; err != nil {
 			return nil, lines, err
 		}
 	}
-	return New(all), lines, nil
+	return all.set(), lines, nil
 }
 
 // Find returns the entries of lists that have an address in common with a set, in the
@@ -184,12 +183,17 @@ type leftOut struct {
 // those that are too wide, the first MaxErrors of either.
 func Read(r io.Reader, name string) (ranges []Range, bad []error, err error) {
 	var left leftOut
-	ranges, err = read(r, name, &left)
+	err = read(r, name, &left, func(x Range) error {
+		if ranges = append(ranges, x); len(ranges) > MaxEntries {
+			return fmt.Errorf("the list has more than %d entries", MaxEntries)
+		}
+		return nil
+	})
 	return ranges, left.lines, err
 }
 
-func read(r io.Reader, name string, left *leftOut) (ranges []Range, err error) {
-	err = eachLine(r, func(n int, line []byte) error {
+func read(r io.Reader, name string, left *leftOut, add func(Range) error) error {
+	return eachLine(r, func(n int, line []byte) error {
 		x, skip, ok := parse(line)
 		switch {
 		case ok && x.TooWide():
@@ -197,9 +201,7 @@ func read(r io.Reader, name string, left *leftOut) (ranges []Range, err error) {
 				left.lines = append(left.lines, &WideError{name, n, string(line[:min(len(line), 200)])})
 			}
 		case ok:
-			if ranges = append(ranges, x); len(ranges) > MaxEntries {
-				return fmt.Errorf("the list has more than %d entries", MaxEntries)
-			}
+			return add(x)
 		case !skip:
 			if left.none++; left.none <= MaxErrors {
 				left.lines = append(left.lines, &LineError{name, n, string(line[:min(len(line), 200)])})
@@ -207,11 +209,54 @@ func read(r io.Reader, name string, left *leftOut) (ranges []Range, err error) {
 		}
 		return nil
 	})
-	return ranges, err
+}
+
+// parse4 reads an entry as most are, an address or network of IPv4 and nothing else, as
+// parse does, but without making a text of it.
+func parse4(line []byte) (r Range, ok bool) {
+	var a uint32
+	i := 0
+	number := func(most int) (n int, ok bool) {
+		begun := i
+		for ; i < len(line) && i < begun+3 && line[i] >= '0' && line[i] <= '9'; i++ {
+			n = 10*n + int(line[i]-'0')
+		}
+		return n, i > begun && n <= most && (line[begun] != '0' || i == begun+1)
+	}
+	for part := range 4 {
+		if part > 0 {
+			if i == len(line) || line[i] != '.' {
+				return r, false
+			}
+			i++
+		}
+		n, ok := number(255)
+		if !ok {
+			return r, false
+		}
+		a = a<<8 | uint32(n)
+	}
+	first, last := a, a
+	if i < len(line) {
+		if line[i] != '/' {
+			return r, false
+		}
+		i++
+		n, ok := number(32)
+		if !ok || i < len(line) {
+			return r, false
+		}
+		rest := uint32(1<<(32-n) - 1)
+		first, last = a&^rest, a|rest
+	}
+	return pair[number4]{number4(first), number4(last)}.ranged(), true
 }
 
 // parse reads an entry; skip says that the line is none, and need not be.
 func parse(line []byte) (r Range, skip, ok bool) {
+	if r, ok := parse4(line); ok {
+		return r, false, true
+	}
 	if line[0] == '{' {
 		var entry struct {
 			CIDR string `json:"cidr"`
@@ -284,7 +329,7 @@ func ReadAllowed(name string) (a Allowed, bad []error, err error) {
 }
 
 func readAllowed(r io.Reader, name string) (a Allowed, bad []error, err error) {
-	var ranges []Range
+	var ranges builder
 	wrong := func(n int, text string) {
 		if len(bad) < MaxErrors {
 			bad = append(bad, &LineError{name, n, text})
@@ -303,7 +348,7 @@ func readAllowed(r io.Reader, name string) (a Allowed, bad []error, err error) {
 		if _, ok := entry(strings.Trim(words[0], `"'`)); !ok {
 			if one, skip, ok := parse(line); ok || skip { // one of the other forms
 				if ok {
-					ranges = append(ranges, one)
+					ranges.add(one)
 				}
 				return nil
 			}
@@ -312,7 +357,7 @@ func readAllowed(r io.Reader, name string) (a Allowed, bad []error, err error) {
 			w := strings.Trim(words[i], `"'`)
 			if i+2 < len(words) && words[i+1] == "-" { // FIRST - LAST
 				if r, ok := entry(w + "-" + words[i+2]); ok {
-					ranges = append(ranges, r)
+					ranges.add(r)
 					i += 2
 					continue
 				}
@@ -320,7 +365,7 @@ func readAllowed(r io.Reader, name string) (a Allowed, bad []error, err error) {
 			r, ok := entry(w)
 			switch {
 			case ok:
-				ranges = append(ranges, r)
+				ranges.add(r)
 			case strings.Contains(w, ".") && HostName.MatchString(w):
 				if len(a.Names) >= MaxNames {
 					return fmt.Errorf("more than %d host names", MaxNames)
@@ -333,12 +378,12 @@ func readAllowed(r io.Reader, name string) (a Allowed, bad []error, err error) {
 				}
 			}
 		}
-		if len(ranges) > MaxEntries {
+		if ranges.len() > MaxEntries {
 			return fmt.Errorf("the list has more than %d entries", MaxEntries)
 		}
 		return nil
 	})
-	a.Set = New(ranges)
+	a.Set = ranges.set()
 	return a, bad, err
 }
 

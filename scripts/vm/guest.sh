@@ -75,6 +75,10 @@ start
 echo "# phase $phase: $(date '+%F %T'), kernel $(uname -r)"
 case $phase in
 1)
+	# Linux 6.1 gives an element that is there no other time, and tells no set's size.
+	for t in TestGuardListed TestGuardUntilLast TestGuardModel TestGuardVerdicts TestGuardAfterKill; do
+		if (cd /tmp && GUARD_RUNS=3 /vm/firewall.test -test.run "^$t\$" >/tmp/test.log 2>&1); then ok "$t on this kernel"; else not "$t"; grep -v '^	*[a-z]* *[{}]' /tmp/test.log | cut -c 1-300 | head -n 60; fi
+	done
 	expect "who is not banned gets through" within 30 gets_through 192.0.2.1
 	fails 192.0.2.1 2 Login
 	sleep 1
