@@ -28,11 +28,14 @@ type Entry struct {
 type EntryReader struct {
 	in  *bufio.Reader
 	enc *Encoding
+	// matches, if not nil, is told of each field of an entry, whole, as long as it is no
+	// longer than others may be.
+	matches *matchTable
 }
 
 // NewEntryReader makes an EntryReader; a nil encoding is UTF-8.
 func NewEntryReader(r io.Reader, enc *Encoding) *EntryReader {
-	return &EntryReader{bufio.NewReaderSize(r, 64<<10), enc}
+	return &EntryReader{in: bufio.NewReaderSize(r, 64<<10), enc: enc}
 }
 
 // More reports whether some of the next entry is there already.
@@ -40,7 +43,17 @@ func (e *EntryReader) More() bool { return e.in.Buffered() > 0 }
 
 // Next returns the next entry; at the end the error is io.EOF.
 func (e *EntryReader) Next() (Entry, error) {
+	fields, err := e.fields()
+	if err != nil {
+		return Entry{}, err
+	}
+	return entryOf(fields, e.enc), nil
+}
+
+// fields returns those of the next entry.
+func (e *EntryReader) fields() (map[string][][]byte, error) {
 	fields := map[string][][]byte{}
+	e.matches.clear()
 	room, many := 2*MaxLine, 1024 // any user may write entries of any size
 	keep := func(key string, value []byte) {
 		if many--; many >= 0 {
@@ -55,39 +68,43 @@ func (e *EntryReader) Next() (Entry, error) {
 		}
 		if err != nil {
 			if len(name) == 0 && len(fields) == 0 && err == io.EOF {
-				return Entry{}, io.EOF
+				return nil, io.EOF
 			}
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}
-			return Entry{}, err
+			return nil, err
 		}
 		name = name[:len(name)-1]
 		if len(name) == 0 {
 			if len(fields) == 0 {
 				continue
 			}
-			return e.entry(fields), nil
+			return fields, nil
 		}
 		if key, value, ok := bytes.Cut(name, []byte("=")); ok {
+			e.matches.hit(key, value)
 			keep(string(key), bytes.Clone(value[:min(len(value), MaxLine, max(room, 4<<10))]))
 			continue
 		}
 		key := string(name)
 		var size [8]byte
 		if _, err := io.ReadFull(e.in, size[:]); err != nil {
-			return Entry{}, err
+			return nil, err
 		}
 		n := binary.LittleEndian.Uint64(size[:])
 		if n > 1<<40 {
-			return Entry{}, fmt.Errorf("journal export: field %.40q of %d bytes", key, n)
+			return nil, fmt.Errorf("journal export: field %.40q of %d bytes", key, n)
 		}
 		value := make([]byte, min(n, MaxLine, uint64(max(room, 4<<10))))
 		if _, err := io.ReadFull(e.in, value); err != nil {
-			return Entry{}, err
+			return nil, err
 		}
 		if _, err := io.CopyN(io.Discard, e.in, int64(n)-int64(len(value))+1); err != nil {
-			return Entry{}, err
+			return nil, err
+		}
+		if uint64(len(value)) == n {
+			e.matches.hit([]byte(key), value)
 		}
 		keep(key, value)
 	}
@@ -112,8 +129,8 @@ func (e *EntryReader) long(begin []byte) ([]byte, error) {
 	}
 }
 
-// entry writes an entry as fail2ban does: host, program and process, message.
-func (e *EntryReader) entry(fields map[string][][]byte) Entry {
+// entryOf writes an entry as fail2ban does: host, program and process, message.
+func entryOf(fields map[string][][]byte, enc *Encoding) Entry {
 	get := func(name string) []byte {
 		if v := fields[name]; len(v) > 0 {
 			return v[0]
@@ -140,7 +157,7 @@ func (e *EntryReader) entry(fields map[string][][]byte) Entry {
 		if len(line) > 0 {
 			line = append(line, ' ')
 		}
-		line = append(line, e.enc.Decode(v)...)
+		line = append(line, enc.Decode(v)...)
 	}
 	if v := get("_HOSTNAME"); len(v) > 0 {
 		add(v)
@@ -178,7 +195,7 @@ func (e *EntryReader) entry(fields map[string][][]byte) Entry {
 		if i == 0 && len(line) > 0 || i > 0 {
 			line = append(line, ' ')
 		}
-		line = append(line, e.enc.Decode(m)...)
+		line = append(line, enc.Decode(m)...)
 	}
 	line = bytes.ReplaceAll(line[:min(len(line), MaxLine)], []byte("\n"), []byte(`\n`))
 	out.Line = line[:min(len(line), MaxLine)]

@@ -84,8 +84,10 @@ func (o *JournalOptions) Read(ctx context.Context, enc *Encoding) (entries *Entr
 
 // Args are the arguments of journalctl for these options; more come before the
 // matches.
-func (o *JournalOptions) Args(more ...string) []string {
-	args := []string{"--output=export", "--no-pager", "--quiet", "--output-fields=" + strings.Join(journalFields, ",")}
+func (o *JournalOptions) Args(more ...string) []string { return o.args(journalFields, more...) }
+
+func (o *JournalOptions) args(fields []string, more ...string) []string {
+	args := []string{"--output=export", "--no-pager", "--quiet", "--output-fields=" + strings.Join(fields, ",")}
 	flags := journalSystem
 	if o.Path != "" || len(o.Files) > 0 {
 		flags = 0
@@ -126,73 +128,6 @@ func (o *JournalOptions) Args(more ...string) []string {
 	return args
 }
 
-// ParseJournalMatch parts a journalmatch into lists.
-func ParseJournalMatch(s string) ([][]string, error) {
-	words, err := Words(s)
-	if err != nil {
-		return nil, fmt.Errorf("journalmatch %q: %w", s, err)
-	}
-	out := [][]string{{}}
-	for _, w := range words {
-		last := &out[len(out)-1]
-		switch {
-		case w == "+" && len(*last) == 0:
-			return nil, fmt.Errorf("journalmatch %q: nothing before +", s)
-		case w == "+":
-			out = append(out, []string{})
-		case !strings.Contains(w, "=") && !strings.HasPrefix(w, "/"):
-			return nil, fmt.Errorf("journalmatch %q: %q is not FIELD=VALUE", s, w)
-		default:
-			*last = append(*last, w)
-		}
-	}
-	if len(out[len(out)-1]) == 0 {
-		return nil, fmt.Errorf("journalmatch %q: nothing after +", s)
-	}
-	return out, nil
-}
-
-// Words parts a text as a shell does, with quotes and backslashes.
-func Words(s string) ([]string, error) {
-	var out []string
-	var word strings.Builder
-	inWord := false
-	quote := byte(0)
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		switch {
-		case quote == '\'' && c != '\'' || quote == '"' && c != '"' && c != '\\':
-			word.WriteByte(c)
-		case c == quote && quote != 0:
-			quote = 0
-		case quote == 0 && (c == '\'' || c == '"'):
-			quote, inWord = c, true
-		case c == '\\':
-			if i++; i == len(s) {
-				return nil, errors.New("ends with a backslash")
-			}
-			word.WriteByte(s[i])
-			inWord = true
-		case c == ' ' || c == '\t' || c == '\n':
-			if inWord {
-				out = append(out, word.String())
-				word.Reset()
-				inWord = false
-			}
-		default:
-			word.WriteByte(c)
-			inWord = true
-		}
-	}
-	if quote != 0 {
-		return nil, fmt.Errorf("the %c is not closed", quote)
-	}
-	if inWord {
-		out = append(out, word.String())
-	}
-	return out, nil
-}
-
 const (
 	journalBatch   = 500
 	journalRestart = time.Second // how long to wait before journalctl is started again
@@ -222,44 +157,36 @@ func (j *Journal) note(e Event) {
 	}
 }
 
-// Run delivers batches until ctx ends.
+// Run delivers batches until ctx ends. It reads by itself up to what there is now, and
+// then what comes with all who follow the same journal (journalhub.go), until it can't
+// keep up, or that ends.
 func (j *Journal) Run(ctx context.Context, out chan<- Batch) {
 	j.setStatus("")
+	r := &journalReader{Journal: j, started: time.Now(), out: out}
 	at := Position{}
-	started := time.Now()
 	for _, p := range j.Resume {
 		at = p
 	}
-	cursor, last := at.Cursor, j.Since
-	if at.Time.After(last) {
-		last = at.Time
+	r.cursor, r.last = at.Cursor, j.Since
+	if at.Time.After(r.last) {
+		r.last = at.Time
 	}
-	if cursor != "" {
+	if r.cursor != "" {
 		j.note(Event{Text: "following from where it was left, " + at.Time.Local().Format(time.DateTime)})
 		if !j.replay(ctx, at, out) {
 			return
 		}
 	} else {
-		j.note(Event{Text: "following from " + last.Local().Format(time.DateTime)})
+		j.note(Event{Text: "following from " + r.last.Local().Format(time.DateTime)})
 	}
 	told := ""
-	var known time.Time // entries up to then were delivered, and the cursor is lost
 	for ctx.Err() == nil {
-		args := []string{"--follow", "--no-tail"}
-		if cursor != "" {
-			args = append(args, "--after-cursor="+cursor)
-		} else if !last.IsZero() {
-			args = append(args, fmt.Sprintf("--since=@%d.%06d", last.Unix(), last.Nanosecond()/1000))
-		}
-		delivered, err := j.follow(ctx, args, started, out, func(e Entry) bool {
-			if !e.stored.After(known) {
-				return false
-			}
-			cursor, last = e.Cursor, e.stored
-			return true
-		})
+		delivered, err := r.read(ctx)
 		if ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, errBehind) {
+			continue // nothing is wrong: it reads by itself again
 		}
 		if err == nil {
 			err = errors.New("journalctl ended")
@@ -269,8 +196,8 @@ func (j *Journal) Run(ctx context.Context, out chan<- Batch) {
 			told = err.Error()
 			j.note(Event{Err: fmt.Errorf("%w; starting it again", err)})
 		}
-		if !delivered && cursor != "" && strings.Contains(err.Error(), "cursor") {
-			cursor, known = "", last // it is of a journal that is gone: go on by time
+		if !delivered && r.cursor != "" && strings.Contains(err.Error(), "cursor") {
+			r.cursor, r.known = "", r.last // it is of a journal that is gone: go on by time
 		}
 		if delivered {
 			told = ""
@@ -282,33 +209,102 @@ func (j *Journal) Run(ctx context.Context, out chan<- Batch) {
 	}
 }
 
-// follow runs journalctl and delivers what it prints. accept is asked of each
-// entry.
-func (j *Journal) follow(ctx context.Context, args []string, started time.Time, out chan<- Batch, accept func(Entry) bool) (delivered bool, err error) {
-	cmd, entries, failed, err := j.start(ctx, args)
+// journalReader is a Journal at work.
+type journalReader struct {
+	*Journal
+	started time.Time
+	out     chan<- Batch
+	// Reading goes on behind the entry of a cursor, or at a time if there is none.
+	cursor string
+	last   time.Time
+	known  time.Time // entries up to then were delivered, and the cursor is lost
+	batch  Batch
+	behind int // how often it did not keep up
+}
+
+// read reads what there is, and then what comes. delivered says that there was something.
+func (r *journalReader) read(ctx context.Context) (delivered bool, err error) {
+	if byPath(r.Matches) || r.behind >= behindMost {
+		return r.follow(ctx, nil, "--follow")
+	}
+	if delivered, err = r.follow(ctx, nil); err != nil || ctx.Err() != nil {
+		return delivered, err
+	}
+	r.setStatus("")
+	m := join(r.Journal)
+	defer m.leave()
+	some, err := r.shared(ctx, m)
+	if errors.Is(err, errBehind) {
+		r.behind++
+	}
+	return delivered || some, err
+}
+
+// shared delivers what a member is given, until it is given no more.
+func (r *journalReader) shared(ctx context.Context, m *member) (delivered bool, err error) {
+	select {
+	case <-m.begin:
+	case <-m.bell: // dismissed
+		return false, m.why()
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	recent := map[string]struct{}{}
+	delivered, err = r.follow(ctx, recent)
+	if err == nil && len(recent) >= recentMost {
+		err = errBehind
+	}
+	m.ready <- joined{recent, err}
+	if err != nil || ctx.Err() != nil {
+		return delivered, err
+	}
+	for {
+		e, more, ok := m.next()
+		switch {
+		case ok:
+			if !r.accept(ctx, e, more) {
+				return delivered, ctx.Err()
+			}
+			delivered = true
+			continue
+		case m.why() != nil:
+			return delivered, m.why()
+		}
+		select {
+		case <-m.bell:
+		case <-ctx.Done():
+			return delivered, ctx.Err()
+		}
+	}
+}
+
+// position says where journalctl is to begin.
+func (r *journalReader) position() []string {
+	switch {
+	case r.cursor != "":
+		return []string{"--after-cursor=" + r.cursor}
+	case !r.last.IsZero():
+		return []string{sinceArg(r.last)}
+	}
+	return nil
+}
+
+func sinceArg(t time.Time) string {
+	return fmt.Sprintf("--since=@%d.%06d", t.Unix(), t.Nanosecond()/1000)
+}
+
+// follow runs journalctl and delivers what it prints. recent takes the cursors of that, up
+// to recentMost.
+func (r *journalReader) follow(ctx context.Context, recent map[string]struct{}, more ...string) (delivered bool, err error) {
+	cmd, entries, failed, err := r.start(ctx, append(append([]string{"--no-tail"}, more...), r.position()...))
 	if err != nil {
 		return false, err
-	}
-	var b Batch
-	send := func() bool {
-		if len(b.Lines) == 0 {
-			return true
-		}
-		b.Path = JournalName
-		select {
-		case out <- b:
-			delivered = true
-			j.setStatus("")
-		case <-ctx.Done():
-			return false
-		}
-		b = Batch{}
-		return true
 	}
 	for {
 		e, err := entries.Next()
 		if err != nil {
-			send()
+			some, _ := r.send(ctx)
+			delivered = delivered || some
 			waited := wait(ctx, cmd)
 			if text := failed(); text != "" {
 				return delivered, errors.New("journalctl: " + text)
@@ -318,26 +314,63 @@ func (j *Journal) follow(ctx context.Context, args []string, started time.Time, 
 			}
 			return delivered, err
 		}
-		if !accept(e) {
-			continue
+		if recent != nil && len(recent) < recentMost {
+			recent[e.Cursor] = struct{}{}
 		}
-		catchUp := e.stored.Before(started)
-		if len(b.Lines) > 0 && b.CatchUp != catchUp && !send() {
+		if !r.accept(ctx, e, entries.More()) {
 			return delivered, ctx.Err()
 		}
+		delivered = true
+	}
+}
+
+// accept puts an entry to the batch, and delivers that unless more is there already. It
+// reports false when ctx has ended.
+func (r *journalReader) accept(ctx context.Context, e Entry, more bool) bool {
+	if e.stored.After(r.known) {
+		r.cursor, r.last = e.Cursor, e.stored
+		catchUp := e.stored.Before(r.started)
+		if len(r.batch.Lines) > 0 && r.batch.CatchUp != catchUp {
+			if _, ok := r.send(ctx); !ok {
+				return false
+			}
+		}
+		b := &r.batch
 		b.CatchUp = catchUp
 		b.Lines, b.Times = append(b.Lines, e.Line), append(b.Times, e.Time)
 		b.Frames = append(b.Frames, transport.Frame{Head: e.Head})
 		b.Cursor, b.Stored = e.Cursor, e.stored
-		if (len(b.Lines) >= journalBatch || !entries.More()) && !send() {
-			return delivered, ctx.Err()
-		}
 	}
+	if more && len(r.batch.Lines) < journalBatch {
+		return true
+	}
+	_, ok := r.send(ctx)
+	return ok
+}
+
+// send delivers the batch; ok is false when ctx has ended.
+func (r *journalReader) send(ctx context.Context) (delivered, ok bool) {
+	if len(r.batch.Lines) == 0 {
+		return false, true
+	}
+	r.batch.Path = JournalName
+	select {
+	case r.out <- r.batch:
+		r.setStatus("")
+	case <-ctx.Done():
+		return false, false
+	}
+	r.batch = Batch{}
+	return true, true
 }
 
 // start runs journalctl. It ends with ctx.
 func (j *Journal) start(ctx context.Context, args []string) (*exec.Cmd, *EntryReader, func() string, error) {
-	cmd := exec.CommandContext(ctx, "journalctl", j.Args(args...)...)
+	return runJournalctl(ctx, j.Args(args...), j.Encoding)
+}
+
+func runJournalctl(ctx context.Context, args []string, enc *Encoding) (*exec.Cmd, *EntryReader, func() string, error) {
+	cmd := exec.CommandContext(ctx, "journalctl", args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
@@ -351,7 +384,7 @@ func (j *Journal) start(ctx context.Context, args []string) (*exec.Cmd, *EntryRe
 		return nil, nil, nil, fmt.Errorf("the journal is read with journalctl (package systemd): %w", err)
 	}
 	context.AfterFunc(ctx, func() { pipe.Close() }) // also if it can't be killed
-	return cmd, NewEntryReader(pipe, j.Encoding), stderr.text, nil
+	return cmd, NewEntryReader(pipe, enc), stderr.text, nil
 }
 
 // wait waits for the end of a program; after the end of ctx not for long: one that is

@@ -21,6 +21,8 @@ import (
 func (h *held) killed(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
+	h.writing.Lock() // a fold may be under way: a moment of it
+	defer h.writing.Unlock()
 	for _, ending := range []string{"", "-journal", changesEnding, oldEnding} {
 		data, err := os.ReadFile(h.path + ending)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -437,9 +439,8 @@ func TestFoldBounds(t *testing.T) {
 		}
 		h.write(d)
 		largest = max(largest, h.changes.size)
-		if h.changes.size > changesMost { // who writes is quicker than the disk: let it come after
-			h.folding.Lock()
-			h.folding.Unlock() //nolint:staticcheck // it is waited for
+		for h.foldingNow.Load() { // who writes is quicker than the disk: let it come after
+			time.Sleep(time.Millisecond)
 		}
 	}
 	if err := h.fold(time.Time{}); err != nil {
