@@ -5,6 +5,7 @@ const mosquittoBlind = "Mosquitto 2.0 writes the address in one line and the ref
 var (
 	_ = add(Animal{
 		Name:     "mosquitto",
+		Suites:   []string{Bookworm, Trixie, Sid},
 		Blind:    map[string]string{Bookworm: mosquittoBlind, Trixie: mosquittoBlind},
 		Fail2ban: "-",
 		Packages: []string{"mosquitto", "mosquitto-clients"},
