@@ -70,6 +70,57 @@ bailiff status django-auth | grep -q '192.0.2.66' || die "the ban is gone with t
 ok "upgraded from $was to $(bailiff version): configuration and bans are there"
 stop
 
+# In fail2ban's place: its configuration stays, and so do the bans, there and back.
+fail2ban=$(ls /packages/new/bailiff-fail2ban_*_"$arch".deb)
+apt-get install -y --no-install-recommends fail2ban || die "apt install fail2ban"
+: >/var/log/app/shop.log
+cat >/etc/fail2ban/jail.d/shop.local <<'CONF'
+[DEFAULT]
+banaction = nftables[type=multiport]
+[sshd]
+enabled = false
+[shop]
+enabled = true
+backend = polling
+filter =
+failregex = ^ Login failure <HOST>$
+logpath = /var/log/app/shop.log
+maxretry = 2
+bantime = 1d
+CONF
+apt-get install -y --no-install-recommends "$fail2ban" || die "apt install $fail2ban"
+[ -e /etc/fail2ban/jail.d/shop.local ] && [ -e /etc/fail2ban/jail.conf ] || die "fail2ban's configuration is gone"
+[ "$(readlink -f /usr/bin/fail2ban-client)" = /usr/sbin/bailiff ] || die "fail2ban-client is $(readlink -f /usr/bin/fail2ban-client)"
+server() {
+	install -d /run/fail2ban
+	$(sed -n "s/^ExecStart=//p" "$1" | sed 's/^-//') >/tmp/server.log 2>&1 &
+	server=$!
+	for _ in $(seq 300); do
+		fail2ban-client status shop >/dev/null 2>&1 && return
+		sleep 0.1
+	done
+	cat /tmp/server.log /var/log/fail2ban.log
+	die "$1: the server does not answer"
+}
+has() { fail2ban-client status shop | grep -q "$1"; }
+server /usr/lib/systemd/system/bailiff-fail2ban.service
+for _ in 1 2; do echo "$(date '+%Y-%m-%d %H:%M:%S') Login failure 203.0.113.9" >>/var/log/app/shop.log; done
+for _ in $(seq 300); do has 203.0.113.9 && break; sleep 0.1; done
+has 203.0.113.9 || { cat /tmp/server.log; die "203.0.113.9 is not banned"; }
+pgrep -x fail2ban-server >/dev/null || die "pgrep finds no fail2ban-server"
+fail2ban-client stop >/dev/null
+wait $server || :
+ok "bailiff-fail2ban took fail2ban's place, with its configuration, and banned"
+apt-get install -y --no-install-recommends fail2ban || die "apt install fail2ban, back"
+! dpkg -s bailiff-fail2ban 2>/dev/null | grep -q '^Status: install ok' || die "bailiff-fail2ban is there still"
+server /usr/lib/systemd/system/fail2ban.service
+for _ in $(seq 300); do has 203.0.113.9 && break; sleep 0.1; done
+has 203.0.113.9 || { cat /var/log/fail2ban.log; die "back with fail2ban, the ban is gone"; }
+ok "fail2ban is back, with the bans: $(fail2ban-client version)"
+fail2ban-client stop >/dev/null
+wait $server || :
+apt-get purge -y bailiff-fail2ban || :
+
 apt-get purge -y bailiff || die "apt purge"
 for f in /usr/sbin/bailiff /etc/bailiff /var/lib/bailiff /var/log/bailiff /run/bailiff /etc/logrotate.d/bailiff; do
 	[ ! -e "$f" ] || die "a purge leaves $f: $(ls -la "$f")"

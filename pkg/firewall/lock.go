@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -53,11 +55,12 @@ func lockTable(table string) (*os.File, error) {
 		return nil, &noLockError{err}
 	}
 	switch {
-	case st.Uid != 0 && st.Uid != uint32(os.Geteuid()):
+	case st.Uid != 0 && st.Uid != uint32(os.Geteuid()) && !isOurs(st.Uid):
 		return nil, fmt.Errorf("%s belongs to user %d, who could take the lock of table inet %s: chown root %s", LockDir, st.Uid, table, LockDir)
 	case st.Mode&0o022 != 0:
 		return nil, fmt.Errorf("%s can be written by others, who could take the lock of table inet %s: chmod go-w %s", LockDir, table, LockDir)
 	}
+	owner := st.Uid
 	if err := unix.Stat("/proc/thread-self/ns/net", &st); err != nil {
 		return nil, &noLockError{err}
 	}
@@ -72,6 +75,10 @@ func lockTable(table string) (*os.File, error) {
 		if err = unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 			file.Close()
 			return nil, &noLockError{fmt.Errorf("%s is no regular file", name)}
+		}
+		if st.Nlink > 1 || st.Uid != owner && st.Uid != 0 && st.Uid != uint32(os.Geteuid()) { // it is written to
+			file.Close()
+			return nil, &noLockError{fmt.Errorf("%s is somebody else's file", name)}
 		}
 		err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
 		switch {
@@ -91,6 +98,16 @@ func lockTable(table string) (*os.File, error) {
 		}
 		file.Close() // it is held, or its holder has just taken it away
 	}
+}
+
+// serviceUser is whom the service runs as that packages install. Its directory stays when
+// the daemon is run by root the next time. Tests name another.
+var serviceUser = "bailiff"
+
+// isOurs reports whether a user is that of the service.
+func isOurs(uid uint32) bool {
+	u, err := user.Lookup(serviceUser)
+	return err == nil && u.Uid == strconv.FormatUint(uint64(uid), 10)
 }
 
 // tidyMost is how many names in the directory are looked at for locks that nobody holds.

@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,6 +61,52 @@ func TestLocksLeft(t *testing.T) {
 	unlock(held)
 	if want := "bailiff.sock nftables-f2b-table-7.lock.d nftables-link-1.lock nftables-x.lock"; names() != want {
 		t.Errorf("after the end: %s, want %s", names(), want)
+	}
+}
+
+// TestLockOwner: root takes the directory of the service's user for its own, nobody
+// else's; and no file there that is another's, or has another name, too.
+func TestLockOwner(t *testing.T) {
+	dir := lockDir(t)
+	const nobody = 65534
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(dir, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := lockTable("x"); err == nil || !strings.Contains(err.Error(), "belongs to user 65534") {
+		t.Errorf("a stranger's directory: %v %v", f, err)
+	}
+	was := serviceUser
+	serviceUser = "nobody"
+	defer func() { serviceUser = was }()
+	f, err := lockTable("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := f.Name()
+	unlock(f)
+	elsewhere := filepath.Join(dir, "else")
+	for what, make := range map[string]func() error{
+		"of two names": func() error {
+			return errors.Join(os.WriteFile(elsewhere, []byte("kept"), 0o600), os.Link(elsewhere, path))
+		},
+		"somebody else's": func() error {
+			return errors.Join(os.WriteFile(path, []byte("kept"), 0o600), os.Chown(path, 1000, 1000))
+		},
+	} {
+		if err := make(); err != nil {
+			t.Fatal(err)
+		}
+		var none *noLockError
+		if f, err := lockTable("x"); !errors.As(err, &none) {
+			t.Errorf("%s: %v %v", what, f, err)
+		}
+		if data, err := os.ReadFile(path); err != nil || string(data) != "kept" {
+			t.Errorf("%s: it was written to: %q %v", what, data, err)
+		}
+		os.Remove(path)
 	}
 }
 
