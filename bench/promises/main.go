@@ -56,6 +56,7 @@ var parts = []struct {
 	{"latency", (*bench).latency},
 	{"fair", (*bench).fair},
 	{"burst", (*bench).burst},
+	{"million", (*bench).million},
 	{"lists", (*bench).lists},
 	{"packets", (*bench).packets},
 	{"table", (*bench).table},

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"bailiff/pkg/fair"
 )
 
 // One action of a Group at work: what it has to do, and in whose turn.
@@ -35,6 +37,7 @@ type worker struct {
 	ctx    context.Context   // ended when its time is over
 	cancel context.CancelFunc
 	gone   chan struct{} // closed when it has ended
+	spare  func()        // gives a second core back; nil: it has none. Its goroutine's alone
 
 	// The group's lock guards these.
 	def        *Definition
@@ -248,6 +251,7 @@ func (w *worker) run() {
 		if !ok {
 			break
 		}
+		w.hurry()
 		w.await(j)
 		ctx, do := w.begin(j)
 		if do {
@@ -269,6 +273,27 @@ func (w *worker) run() {
 		w.recheck.Stop()
 	}
 	w.sayLeft()
+	if w.spare != nil {
+		w.spare()
+	}
+}
+
+// hurryAfter is how many jobs wait before there is a second core for the commands: each
+// keeps the one that starts it until its program is loaded.
+const hurryAfter = 20
+
+// hurry sees to that.
+func (w *worker) hurry() {
+	w.mu.Lock()
+	n := len(w.todo)
+	w.mu.Unlock()
+	switch {
+	case n > hurryAfter && w.spare == nil:
+		w.spare = fair.Spare()
+	case n == 0 && w.spare != nil:
+		w.spare()
+		w.spare = nil
+	}
 }
 
 var errStopping = fmt.Errorf("the action is stopping")

@@ -2,7 +2,6 @@ package ban
 
 import (
 	"cmp"
-	"container/heap"
 	"iter"
 	"maps"
 	"math"
@@ -64,11 +63,11 @@ func (b Ban) Left(now time.Time) time.Duration {
 
 // List holds the bans of one jail and knows which ends next.
 type List struct {
-	bans     map[ID]*item
+	table    table       // of the bans, by their IDs
+	ends     ends        // by their ends
 	networks map[int]int // how many bans of more than one address there are, by length
 	groups   map[ID]int  // how many bans lie in a network that may be banned as a whole
 	group    [2]int      // its length, for IPv4 and IPv6; 0: none
-	ends     endHeap
 	total    int
 	gone     map[ID]struct{} // taken off since Follow; nil: nobody asks
 	added    uint64          // bans put on the list
@@ -78,15 +77,11 @@ type List struct {
 	beside map[ID]map[ID]struct{}
 }
 
-type item struct {
-	Ban
-	index int    // in the heap; -1 for a permanent ban
-	no    uint64 // in which order they were put on the list
-}
-
 // NewList returns an empty list.
 func NewList() *List {
-	return &List{bans: map[ID]*item{}, networks: map[int]int{}}
+	l := &List{networks: map[int]int{}}
+	l.ends.of = &l.table
+	return l
 }
 
 // Group has bans counted by networks of these lengths; 0: not. The list is empty
@@ -150,30 +145,27 @@ func (l *List) counted(b Ban, change int) {
 // Add puts a ban on the list. It returns the ban that was there before, if any;
 // a longer one is not shortened.
 func (l *List) Add(b Ban) (old Ban, held bool) {
-	if it := l.bans[b.ID]; it != nil {
-		old = it.Ban
+	if old, held = l.Get(b.ID); held {
 		if old.Permanent() || (!b.Permanent() && !b.End.After(old.End)) {
 			return old, true
 		}
 		l.Remove(b.ID)
-		held = true
 	} else {
 		l.total++
 	}
 	l.added++
-	it := &item{Ban: b, index: -1, no: l.added}
-	l.bans[b.ID] = it
+	n := l.table.add(b, l.added)
 	l.counted(b, 1)
 	if !b.Permanent() {
-		heap.Push(&l.ends, it)
+		l.ends.push(n)
 	}
 	return old, held
 }
 
 // Get returns the ban of exactly that address or network.
 func (l *List) Get(id ID) (Ban, bool) {
-	if it := l.bans[id]; it != nil {
-		return it.Ban, true
+	if n := l.table.find(keyOf(id)); n != 0 {
+		return l.table.ban(n), true
 	}
 	return Ban{}, false
 }
@@ -186,7 +178,7 @@ func (l *List) Holder(element ID) (Ban, bool) {
 		b, ok = Ban{}, false
 	}
 	for id := range l.beside[element] {
-		if o := l.bans[id].Ban; !ok || !b.Permanent() && (o.Permanent() || o.End.After(b.End)) {
+		if o, _ := l.Get(id); !ok || !b.Permanent() && (o.Permanent() || o.End.After(b.End)) {
 			b, ok = o, true
 		}
 	}
@@ -219,9 +211,9 @@ func (l *List) Covering(id ID) (Ban, bool) {
 // Inside returns the bans that a network holds, itself left out.
 func (l *List) Inside(network ID) []Ban {
 	var out []Ban
-	for id, it := range l.bans {
-		if network.Holds(id) && !it.IP.IsValid() {
-			out = append(out, it.Ban)
+	for n := range l.table.all {
+		if b := l.table.ban(n); network.Holds(b.ID) && !b.IP.IsValid() {
+			out = append(out, b)
 		}
 	}
 	slices.SortFunc(out, func(a, b Ban) int { return a.ID.compare(b.ID) })
@@ -229,13 +221,13 @@ func (l *List) Inside(network ID) []Ban {
 }
 
 // CountInside returns how many bans are inside a network, without its own.
-func (l *List) CountInside(network ID) (n int) {
-	for id, it := range l.bans {
-		if network.Holds(id) && !it.IP.IsValid() {
-			n++
+func (l *List) CountInside(network ID) (count int) {
+	for n := range l.table.all {
+		if b := l.table.ban(n); network.Holds(b.ID) && !b.IP.IsValid() {
+			count++
 		}
 	}
-	return n
+	return count
 }
 
 // Version is another number when a ban was added or removed.
@@ -243,21 +235,20 @@ func (l *List) Version() uint64 { return l.added + l.removed }
 
 // Remove takes a ban off the list.
 func (l *List) Remove(id ID) (Ban, bool) {
-	it := l.bans[id]
-	if it == nil {
+	n := l.table.find(keyOf(id))
+	if n == 0 {
 		return Ban{}, false
 	}
-	delete(l.bans, id)
+	b := l.table.ban(n)
+	l.ends.remove(n)
+	l.table.remove(n)
 	l.removed++
 	l.Went(id)
-	if it.IP.IsValid() {
-		l.Went(it.Element())
+	if b.IP.IsValid() {
+		l.Went(b.Element())
 	}
-	l.counted(it.Ban, -1)
-	if it.index >= 0 {
-		heap.Remove(&l.ends, it.index)
-	}
-	return it.Ban, true
+	l.counted(b, -1)
+	return b, true
 }
 
 // Expire takes off and returns the bans that have ended by now.
@@ -266,34 +257,47 @@ func (l *List) Expire(now time.Time) []Ban { return l.ExpireSome(now, math.MaxIn
 // ExpireSome is Expire of so many bans at most.
 func (l *List) ExpireSome(now time.Time, most int) []Ban {
 	var out []Ban
-	for len(out) < most && len(l.ends) > 0 && !l.ends[0].End.After(now) {
-		it := l.ends[0]
-		l.Remove(it.ID)
-		out = append(out, it.Ban)
+	for len(out) < most && len(l.ends.heap) > 0 {
+		b := l.table.ban(l.ends.heap[0])
+		if b.End.After(now) {
+			break
+		}
+		l.Remove(b.ID)
+		out = append(out, b)
 	}
 	return out
 }
 
 // NextEnd returns when the next ban ends; false if none will.
 func (l *List) NextEnd() (time.Time, bool) {
-	if len(l.ends) == 0 {
+	if len(l.ends.heap) == 0 {
 		return time.Time{}, false
 	}
-	return l.ends[0].End, true
+	return l.table.ban(l.ends.heap[0]).End, true
 }
 
 // All returns the bans in the order in which they were made.
-func (l *List) All() []Ban {
-	items := make([]*item, 0, len(l.bans))
-	for _, it := range l.bans {
-		items = append(items, it)
+func (l *List) All() []Ban { return slices.AppendSeq(make([]Ban, 0, l.Len()), l.Each()) }
+
+// Each goes through the bans that there are when it begins, in the order in which they were
+// made. The list may change meanwhile; those that are gone by then are left out.
+func (l *List) Each() iter.Seq[Ban] {
+	return func(yield func(Ban) bool) {
+		type one struct {
+			no uint64
+			at int32
+		}
+		order := make([]one, 0, l.Len())
+		for n := range l.table.all {
+			order = append(order, one{l.table.at(n).no, n})
+		}
+		slices.SortFunc(order, func(a, b one) int { return cmp.Compare(a.no, b.no) })
+		for _, o := range order {
+			if o.at < l.table.used && l.table.at(o.at).no == o.no && !yield(l.table.ban(o.at)) {
+				return
+			}
+		}
 	}
-	slices.SortFunc(items, func(a, b *item) int { return cmp.Compare(a.no, b.no) })
-	out := make([]Ban, len(items))
-	for i, it := range items {
-		out[i] = it.Ban
-	}
-	return out
 }
 
 // Follow notes from now on which bans are taken off, until Unfollow. It
@@ -326,8 +330,8 @@ func (l *List) Unfollow() { l.gone = nil }
 // change while they are gone through.
 func (l *List) Before(mark uint64) iter.Seq[Ban] {
 	return func(yield func(Ban) bool) {
-		for _, it := range l.bans {
-			if it.no <= mark && !yield(it.Ban) {
+		for n := range l.table.all {
+			if l.table.at(n).no <= mark && !yield(l.table.ban(n)) {
 				return
 			}
 		}
@@ -338,7 +342,7 @@ func (l *List) Before(mark uint64) iter.Seq[Ban] {
 func (l *List) NameBytes() int { return l.names }
 
 // Len returns the number of bans in force.
-func (l *List) Len() int { return len(l.bans) }
+func (l *List) Len() int { return l.table.len }
 
 // Carry has bans counted that were made before this list: total in all, those that
 // are on it among them.
@@ -346,27 +350,3 @@ func (l *List) Carry(total int) { l.total = max(l.total, total) }
 
 // Total returns the number of bans ever made.
 func (l *List) Total() int { return l.total }
-
-type endHeap []*item
-
-func (h endHeap) Len() int           { return len(h) }
-func (h endHeap) Less(i, j int) bool { return h[i].End.Before(h[j].End) }
-func (h endHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-func (h *endHeap) Push(x any) {
-	it := x.(*item)
-	it.index = len(*h)
-	*h = append(*h, it)
-}
-
-func (h *endHeap) Pop() any {
-	old := *h
-	it := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	it.index = -1
-	return it
-}

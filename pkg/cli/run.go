@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"bailiff/pkg/control"
 	"bailiff/pkg/daemon"
 	"bailiff/pkg/eventlog"
+	"bailiff/pkg/fair"
 	"bailiff/pkg/safefile"
 )
 
@@ -46,7 +46,8 @@ and no reload. The log says after "dry run:" what would be done, commands with
 their values filled in; status and the socket answer as if the bans were made.
 Only ignorecommand is run, since it decides who would be banned.
 
-One core is used at a time; GOMAXPROCS in the environment says how many.`,
+One core is used at a time, and a second one while many bans wait for the
+commands of an action; GOMAXPROCS in the environment says how many.`,
 		Example: `  bailiff run --jail django-auth=/var/log/django/auth.log
   bailiff run --config /etc/bailiff
   bailiff run --jail sshd=/var/log/auth.log --dry-run`,
@@ -55,7 +56,7 @@ One core is used at a time; GOMAXPROCS in the environment says how many.`,
 			// The daemon leaves the other cores to those whom it protects; and to wake one
 			// of them for every line costs more than the line.
 			if os.Getenv("GOMAXPROCS") == "" {
-				runtime.GOMAXPROCS(1)
+				fair.One()
 			}
 			daemon.LimitMemory()
 			cfg, err := config.LoadWithin(startMost, load)

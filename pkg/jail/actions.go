@@ -216,7 +216,7 @@ func (j *Jail) retain() {
 		return
 	}
 	inForce := map[string]bool{}
-	for _, b := range j.bans.All() {
+	for b := range j.bans.Each() {
 		inForce[ban.Name(b.ID)] = true
 	}
 	j.actions.Retain(func(id string) bool { return inForce[id] })

@@ -118,7 +118,7 @@ func (j *Jail) ignored(id ban.ID) string { return j.why(id).Text }
 // not are lifted, but for those that were made with force.
 func (j *Jail) reconsider() {
 	j.ready = j.view.Ready()
-	for _, b := range j.bans.All() {
+	for b := range j.bans.Each() {
 		if b.Forced {
 			continue
 		}

@@ -122,7 +122,7 @@ func (j *Jail) awake(over []ban.Ban) {
 	for _, b := range over {
 		changes = append(changes, change{ID: b.ID, IP: b.IP, Remove: true})
 	}
-	for _, b := range j.bans.All() {
+	for b := range j.bans.Each() {
 		if !b.Permanent() {
 			changes = append(changes, change{ID: b.ID, IP: b.IP, Left: b.Left(now), Replace: true})
 		}

@@ -10,6 +10,7 @@ import (
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
 	"bailiff/pkg/eventlog"
+	"bailiff/pkg/fair"
 	"bailiff/pkg/resolve"
 	"bailiff/pkg/store"
 )
@@ -143,7 +144,7 @@ func (p *Prepared) Start(before Carry) *Jail {
 // tellOfBans tells actions of the bans in force: the jail before this one had none, or
 // they were started again.
 func (j *Jail) tellOfBans(again bool) {
-	for _, b := range j.bans.All() {
+	for b := range j.bans.Each() {
 		if again {
 			j.notice("Restore Ban %s", b.Told())
 		}
@@ -174,17 +175,21 @@ func (j *Jail) unenforce(kernel Firewall) {
 // start.
 func (j *Jail) takeOver(state store.State, before Carry) {
 	now := j.deps.Clock.Now()
+	// There may be a million: none of this holds them once more.
 	known := before.Bans
-	var restored, ended []ban.Ban // ended: since bantime is shorter now
 	if before.left == nil {
-		for _, b := range state.Bans {
-			known = append(known, b)
-			restored = append(restored, b)
-		}
+		known = state.Bans
 	}
-	changes := make([]change, 0, len(known))
-	restored = slices.DeleteFunc(restored, func(b ban.Ban) bool { return j.whyBan(b).Some() })
+	var ended, adopted []ban.Ban // ended: since bantime is shorter now
+	// What the kernel holds is all that is known.
+	kernelKnows := before.left == nil && (j.deps.Store == nil || state.New)
+	changes := make([]change, 0, min(len(known), slice))
 	for _, b := range known {
+		if len(changes) >= slice && !kernelKnows { // it makes these while the next ones are looked at
+			j.enforced(changes...)
+			changes = changes[:0]
+			fair.GiveWay()
+		}
 		if reason := j.whyBan(b).Text; reason != "" && !b.Forced {
 			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: its ban is lifted", j.Config.Name, b.Told(), reason))
 			j.lifted(b)
@@ -207,7 +212,7 @@ func (j *Jail) takeOver(state store.State, before Carry) {
 			ended = append(ended, b)
 		}
 	}
-	if before.left == nil && (j.deps.Store == nil || state.New) {
+	if kernelKnows {
 		held, err := j.deps.Firewall.Elements(j.Config.Name)
 		if err != nil { // it is compared once more, and then adopted
 			j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] what the kernel holds is not known yet: %v", j.Config.Name, err))
@@ -228,7 +233,7 @@ func (j *Jail) takeOver(state store.State, before Carry) {
 			if b.Permanent() != (e.Left == 0) {
 				changes = append(changes, change{ID: ban.Of(e.ID), Left: b.Left(now), Replace: true})
 			}
-			restored = append(restored, b)
+			adopted = append(adopted, b)
 		}
 		changes = slices.DeleteFunc(changes, func(c change) bool { return inKernel[c.ID] && !c.Remove && !c.Replace })
 	}
@@ -236,11 +241,22 @@ func (j *Jail) takeOver(state store.State, before Carry) {
 	for _, b := range ended {
 		j.notice("Unban %s", b.Told())
 	}
-	for _, b := range restored { // only now: the kernel comes first
+	tell := func(b ban.Ban) { // only now: the kernel comes first
 		j.notice("Restore Ban %s", b.Told())
 		if b, ok := j.bans.Get(b.ID); ok {
 			j.actions.Ban(j.restoredTicket(b))
 		}
+		j.pace.line()
+	}
+	if before.left == nil {
+		for _, b := range known {
+			if !j.whyBan(b).Some() {
+				tell(b)
+			}
+		}
+	}
+	for _, b := range adopted {
+		tell(b)
 	}
 	j.retain()
 	slices.SortFunc(state.Failures, func(a, b store.Failures) int { return a.Times[len(a.Times)-1].Compare(b.Times[len(b.Times)-1]) })
