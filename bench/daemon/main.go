@@ -40,10 +40,11 @@ func main() {
 	only := flag.String("only", "", "measure one thing: disk; busy, for bailiff alone busy-bailiff")
 	before := flag.String("before", "", "an older `program` that is measured beside, for disk")
 	burst := flag.Int("burst", 1, "lines of a busy log that are written at once")
+	lines := flag.Int("lines", 0, "of a busy log, in place of a million")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *bailiff, *before, *write, *only, *burst, *quick, *million); err != nil {
+	if err := run(ctx, *bailiff, *before, *write, *only, *burst, *lines, *quick, *million); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -65,7 +66,7 @@ type bench struct {
 	burst int // lines of a busy log that are written at once
 }
 
-func run(ctx context.Context, prog, before, write, only string, burst int, quick, million bool) (err error) {
+func run(ctx context.Context, prog, before, write, only string, burst, busy int, quick, million bool) (err error) {
 	prog, err = filepath.Abs(prog)
 	if err != nil {
 		return err
@@ -80,6 +81,9 @@ func run(ctx context.Context, prog, before, write, only string, burst int, quick
 	bans, idle, latencies, lines := 100_000, 60*time.Second, 200, 1_000_000
 	if quick {
 		bans, idle, latencies, lines = 10_000, 5*time.Second, 40, 20_000
+	}
+	if busy > 0 {
+		lines = busy
 	}
 	if only == "busy" || only == "busy-bailiff" {
 		names := both

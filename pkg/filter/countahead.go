@@ -58,7 +58,7 @@ func (s *Scout) finishCounting(lines int, out *Sightings) {
 			out.setPrefixed(x.line)
 			continue
 		}
-		m.text = append(append(m.text[:0], x.rest...), '\n')
+		m.take(x)
 		m.maybe = m.maybe[:0]
 		for w, b := range mask {
 			for ; b != 0; b &= b - 1 {
@@ -113,8 +113,10 @@ func (s *Scout) count(line *looked, out *Sightings, show bool) (prefixed bool) {
 		seen.found.by(m.pref, &m.fail[x], caps, text, pre)
 		seen.found.groups, seen.found.order = nil, nil
 		seen.line, seen.in, seen.sure, seen.regex, seen.err, seen.text = line.line, line.in, true, x, nil, Line{}
-		seen.date, _ = s.dates.Again(line.whole)
-		out.keep(&seen.found)
+		seen.date = s.dated[line.date].At(int(line.start), int(line.end))
+		if !line.stays || m.copied {
+			out.keep(&seen.found)
+		}
 	}
 	return prefixed
 }

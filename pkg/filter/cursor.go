@@ -59,7 +59,8 @@ func (c *cursor) jump(x *sighting) {
 		return
 	}
 	c.last = c.text[x.in.lastFrom:x.in.lastTo]
-	c.here, c.behind = lineAt(c.text, int(x.in.from))
+	// What ends the line is left: an empty line, which is none of the log's.
+	c.here, c.behind = c.text[x.in.from:x.in.to], int(x.in.to)
 	c.at, c.known = int(x.in.from), true
 }
 

@@ -22,7 +22,8 @@ type lineMatcher struct {
 	ignoring *pyregexp.Matcher
 	prefix   *pyregexp.Searcher
 
-	text, content       []byte
+	text, own, content  []byte // own is memory for text
+	copied              bool   // what inside returned is a copy
 	caps, prefCaps      []int
 	maybe, maybeIgnored []int
 	pre                 prefix
@@ -74,7 +75,18 @@ func (m *lineMatcher) match(before, after []byte, line *found) (regex int, err e
 }
 
 func (m *lineMatcher) join(before, after []byte) {
-	m.text = append(append(append(m.text[:0], before...), after...), '\n')
+	m.own = append(append(append(m.own[:0], before...), after...), '\n')
+	m.text = m.own
+}
+
+// take has it look at a line, which is without its newline.
+func (m *lineMatcher) take(line *looked) {
+	if line.stays {
+		m.text = line.rest[: len(line.rest)+1 : len(line.rest)+1]
+		return
+	}
+	m.own = append(append(m.own[:0], line.rest...), '\n')
+	m.text = m.own
 }
 
 // ignoresEarly reports whether ignoreregexes are looked for in the whole line first: they
@@ -130,6 +142,7 @@ func (m *lineMatcher) confirm(line *found) (regex int, err error) {
 // inside returns what the failregexes see of the line in text: what the prefregex leaves of
 // it, and what that found; nil if it does not match.
 func (m *lineMatcher) inside() (text []byte, pre *prefix, err error) {
+	m.copied = false
 	if m.pref == nil {
 		return m.text, nil, nil
 	}
@@ -161,6 +174,7 @@ func (m *lineMatcher) inside() (text []byte, pre *prefix, err error) {
 	case !m.pref.tuples && caps[2*g+1] == len(m.text)-1:
 		return m.text[caps[2*g]:], pre, err // up to the newline that is there
 	}
+	m.copied = true
 	m.content = append(append(m.content[:0], content...), '\n')
 	return m.content, pre, err
 }

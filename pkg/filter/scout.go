@@ -29,10 +29,12 @@ type Scout struct {
 	dates logtime.Ahead
 	sieve *pyregexp.Sieve // of lines.whole
 	// of the lines in one call of Look
-	left  []looked
-	join  []byte
-	masks []uint64
-	ahead logtime.Ahead // for samples of lines
+	left   []looked
+	dated  []logtime.Date // dates, without their places
+	number int            // of the last one
+	join   []byte
+	masks  []uint64
+	ahead  logtime.Ahead // for samples of lines
 	// Where lines are counted.
 	counts bool
 	exact  bool         // of lines in ASCII, lines.whole knows whether the prefregex matches
@@ -103,9 +105,14 @@ type place struct{ from, to, lastFrom, lastTo int32 }
 
 // looked is a line that was not turned away at once.
 type looked struct {
-	line        int
-	in          place
-	whole, rest []byte // rest is without its date; nil: the filter has to look for itself
+	line       int
+	in         place
+	rest       []byte // the line without its date; nil: the filter has to look for itself
+	whole      []byte
+	date       int   // its number among Scout.dated
+	start, end int32 // of the date
+	// stays says that rest is a part of a text that stays, with a newline behind it.
+	stays bool
 }
 
 // Look looks at lines. What it says is put into out, whose memory is used again.
@@ -115,11 +122,11 @@ func (s *Scout) Look(lines [][]byte, form logtime.Form, out *Sightings) {
 	}
 	sieve := s.sieve
 	for i, line := range lines {
-		rest, ok := s.rest(line)
+		rest, start, end, ok := s.rest(line)
 		if !ok {
-			s.left = append(s.left, looked{line: i, whole: line})
+			s.left = append(s.left, looked{line: i})
 		} else if passes, _ := sieve.Passes(rest); passes {
-			s.left = append(s.left, looked{line: i, whole: line, rest: rest})
+			s.left = append(s.left, looked{line: i, whole: line, rest: rest, date: s.date(), start: int32(start), end: int32(end)})
 		}
 	}
 	s.finish(len(lines), out)
@@ -151,10 +158,13 @@ func (s *Scout) LookText(text []byte, marks transport.Marks, form logtime.Form, 
 			return false
 		}
 		in.to = in.from + int32(len(line))
-		if rest, ok := s.rest(line); !ok {
-			s.left = append(s.left, looked{n, in, line, nil})
+		if rest, start, end, ok := s.rest(line); !ok {
+			s.left = append(s.left, looked{line: n, in: in})
 		} else if passes, prefixed := sieve.Passes(rest); passes {
-			s.left = append(s.left, looked{n, in, line, rest})
+			s.left = append(s.left, looked{
+				line: n, in: in, whole: line, rest: rest, date: s.date(), start: int32(start), end: int32(end),
+				stays: start == 0 && int(in.to) < len(text) && text[in.to] == '\n',
+			})
 		} else if prefixed {
 			out.setPrefixed(n)
 		}
@@ -203,7 +213,7 @@ func (s *Scout) begin(form logtime.Form, lines int, sample func() [][]byte, out 
 	if !form.Known() {
 		return false
 	}
-	s.left, s.join = s.left[:0], s.join[:0]
+	s.left, s.join, s.dated = s.left[:0], s.join[:0], s.dated[:0]
 	s.dates.Begin(form)
 	s.sieve = s.lines.whole.Sieve(lines, func() (rests [][]byte) {
 		s.ahead.Begin(form)
@@ -222,11 +232,11 @@ func (s *Scout) begin(form logtime.Form, lines int, sample func() [][]byte, out 
 
 // rest is a line without its date; not ok, if the filter has to look for itself: it has
 // none in the form, or is counted and may be ignored.
-func (s *Scout) rest(line []byte) (rest []byte, ok bool) {
-	start, end, ok := s.dates.Where(line)
+func (s *Scout) rest(line []byte) (rest []byte, start, end int, ok bool) {
+	start, end, ok = s.dates.Where(line)
 	if !ok {
 		s.dates.Lost()
-		return nil, false
+		return nil, 0, 0, false
 	}
 	if rest = line[end:]; start > 0 {
 		from := len(s.join)
@@ -236,10 +246,19 @@ func (s *Scout) rest(line []byte) (rest []byte, ok bool) {
 	if s.counts && s.lines.ignoresEarly() {
 		m := s.lines
 		if m.maybeIgnored = m.ignoring.MatchLine(rest, m.maybeIgnored); len(m.maybeIgnored) > 0 {
-			return nil, false
+			return nil, 0, 0, false
 		}
 	}
-	return rest, true
+	return rest, start, end, true
+}
+
+// date is the number of the date of the line that rest was given last.
+func (s *Scout) date() int {
+	if n := s.dates.Number(); n != s.number || len(s.dated) == 0 {
+		s.number = n
+		s.dated = append(s.dated, s.dates.Last())
+	}
+	return len(s.dated) - 1
 }
 
 // finish looks at the lines that are left of so many.
@@ -266,7 +285,7 @@ func (s *Scout) finish(lines int, out *Sightings) {
 // see looks closer at a line.
 func (s *Scout) see(x *looked, mask []uint64, out *Sightings) {
 	m, whole := s.lines, x.whole
-	m.text = append(append(m.text[:0], x.rest...), '\n')
+	m.take(x)
 	m.maybe = m.maybe[:0]
 	for w, b := range mask {
 		for ; b != 0; b &= b - 1 {
@@ -283,9 +302,11 @@ func (s *Scout) see(x *looked, mask []uint64, out *Sightings) {
 		return
 	}
 	seen.line, seen.in, seen.sure, seen.regex, seen.err, seen.text = x.line, x.in, true, regex, err, Line{}
-	seen.date, _ = s.dates.Again(whole)
+	seen.date = s.dated[x.date].At(int(x.start), int(x.end))
 	if regex >= 0 {
-		out.keep(&seen.found)
+		if !x.stays || m.copied {
+			out.keep(&seen.found)
+		}
 		seen.found.stays = s.keep
 		if q := &seen.date; s.keep {
 			text := view(out.copied(whole))

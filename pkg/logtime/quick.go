@@ -73,6 +73,7 @@ type formReader struct {
 	s      *shape
 	text   []byte // the last date, without what stands before it
 	fields [shapeFields]int32
+	dates  int // how many were read that were not like the one before
 	// Where a line begins with its date, of eight to sixteen bytes, first and last are the
 	// first and the last eight bytes of the last one, and words is how long it is.
 	words       int
@@ -115,6 +116,7 @@ func (r *formReader) read(line []byte) (base int, ok bool) {
 			return 0, false
 		}
 		r.text = append(r.text[:0], text...)
+		r.dates++
 		if n := len(s.ops); s.anchored && s.skipTo == 0 && s.any == 0 && n >= 8 && n <= 16 {
 			r.words, r.first, r.last = n, binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[n-8:])
 		}
@@ -339,13 +341,18 @@ func (a *Ahead) Where(line []byte) (start, end int, ok bool) {
 	return base + s.start, base + s.end, true
 }
 
-// Again is the date of a line of which Where has found it before.
-func (a *Ahead) Again(line []byte) (Date, bool) {
-	base, ok := a.reader.read(line)
-	if !ok {
-		return Date{}, false
-	}
-	return a.reader.date(base), true
+// Last is the date that Where has found last, without its place. It stays the same as
+// long as Number does.
+func (a *Ahead) Last() Date { return a.reader.date(0) }
+
+// Number counts the dates that were found, but for those that were the same as the one
+// before.
+func (a *Ahead) Number() int { return a.reader.dates }
+
+// At is the date where it is in that place of a line.
+func (q Date) At(start, end int) Date {
+	q.Start, q.End = int32(start), int32(end)
+	return q
 }
 
 // Follows reports whether a line's date, be it found ahead, is where the detector
