@@ -19,7 +19,11 @@ const networks = 200_000
 
 // What is promised of lists: to read and load one, and to start, takes hardly longer than
 // nft(8) takes for it, and somebody else's nft(8) no longer than without us.
+// The memory, resident after the load and at the most, is told with what the same program has
+// with a list of one network.
 const (
+	promisedListRoom  = 30e6 // beyond that
+	promisedListPeak  = 50e6
 	promisedList      = 1.5
 	promisedNeighbour = 1.25
 )
@@ -88,14 +92,18 @@ func (b *bench) lists() error {
 	if err != nil {
 		return err
 	}
-	if err := d.write("feed.txt", feed.String()); err != nil {
-		return err
-	}
 	o, err := b.other(d.host)
 	if err != nil {
 		return err
 	}
 	if _, err := o.load(); err != nil { // the kernel's memory is there from here on
+		return err
+	}
+	without, _, err := b.listMemory(d, network(0)+"\n", netip.MustParseAddr("1.0.0.1"))
+	if err != nil {
+		return err
+	}
+	if err := d.write("feed.txt", feed.String()); err != nil {
 		return err
 	}
 	var theirs, ours []time.Duration
@@ -126,7 +134,48 @@ func (b *bench) lists() error {
 		"`nft -f`", "bailiff, with its start", "bailiff to nft", "promised")
 	b.row(measure.Round(measure.Median(theirs)), measure.Round(measure.Median(ours)), fmt.Sprintf("%.2f", ratio), fmt.Sprintf("%.1f at most", promisedList))
 	b.promise(ratio <= promisedList, "a list takes %.2f times as long as `nft -f`, promised is %.2f at most", ratio, promisedList)
+	last, err := netip.ParsePrefix(network(networks - 1))
+	if err != nil {
+		return err
+	}
+	with, peak, err := b.listMemory(d, feed.String(), last.Addr())
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(&b.out)
+	b.head("Its memory, ten seconds after the start:", "resident with one network", "with all", "at the most", "promised")
+	megabytes := func(n int64) string { return fmt.Sprintf("%.0f MB", float64(n)/1e6) }
+	b.row(megabytes(without), megabytes(with), megabytes(peak), fmt.Sprintf("%.0f MB more at most, %.0f at the most", promisedListRoom/1e6, promisedListPeak/1e6))
+	b.promise(float64(with-without) <= promisedListRoom && float64(peak-without) <= promisedListPeak,
+		"a list takes %s more, and %s at the most, promised is %.0f and %.0f MB", megabytes(with-without), megabytes(peak-without), promisedListRoom/1e6, promisedListPeak/1e6)
+	fmt.Fprintln(&b.out)
 	return b.neighbours(d, o)
+}
+
+// listMemory returns what is resident of a daemon ten seconds after it has a list, and what
+// was at the most.
+func (b *bench) listMemory(d *daemon, feed string, one netip.Addr) (resident, peak int64, err error) {
+	if err := d.write("feed.txt", feed); err != nil {
+		return 0, 0, err
+	}
+	if err := d.launch(); err != nil {
+		return 0, 0, err
+	}
+	if err := d.until("the list is in the kernel", time.Minute, func() bool { return has(d.kernel, "f2b-table", "net-set-feed", one) }); err != nil {
+		return 0, 0, err
+	}
+	time.Sleep(10 * time.Second)
+	if _, resident, err = measure.Usage(d.cmd.Process.Pid); err != nil {
+		return 0, 0, err
+	}
+	if peak, err = measure.Peak(d.cmd.Process.Pid); err != nil {
+		return 0, 0, err
+	}
+	if err := d.stop(); err != nil {
+		return 0, 0, err
+	}
+	_, err = d.nft("flush", "ruleset")
+	return resident, peak, err
 }
 
 // neighbours: `nft -f` on the daemon's own host and on another one, with the daemon,

@@ -222,7 +222,7 @@ func (s *foundState) try(t *testing.T, server, client *netlab.Host) {
 	timeouts := func(text string) (with, without int) {
 		for _, set := range elementsOfSets.FindAllStringSubmatch(text, -1) {
 			_, list, ok := strings.Cut(set[0], "elements = {")
-			if !ok || strings.HasPrefix(s.name, "a set of the wrong form") && set[1] == "addr-set-sshd" || strings.HasSuffix(set[1], "-ssh") {
+			if !ok || strings.HasPrefix(set[1], "f2b-guard") || strings.HasPrefix(s.name, "a set of the wrong form") && set[1] == "addr-set-sshd" || strings.HasSuffix(set[1], "-ssh") {
 				continue
 			}
 			for e := range strings.SplitSeq(list, ",") {

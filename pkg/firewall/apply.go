@@ -299,7 +299,7 @@ func (f *Firewall) commit(changes []Change, absent bool) error {
 	if err := f.widen(changes); err != nil {
 		return err
 	}
-	t := f.guardTx()
+	t := f.guardTx(len(changes))
 	err := f.commitWith(t, changes, absent)
 	if err != nil {
 		t.rollback()
@@ -319,16 +319,9 @@ func (f *Firewall) commitWith(t *guardTx, changes []Change, absent bool) error {
 			t.put(ch.Jail, ch.ID, ch.Left, ch.Replace)
 		}
 	}
-	most := len(changes)
-	if absent {
-		most *= 2
-	}
-	c, err := f.conn(roomFor(most + t.size()))
-	if err != nil {
-		return explain("open a netlink socket", err)
-	}
+	b := newBatch((2*len(changes) + t.size()) * batchElement)
 	type work struct {
-		del, add []nftables.SetElement
+		del, add []span
 		puts     filling
 	}
 	type place struct {
@@ -338,7 +331,6 @@ func (f *Firewall) commitWith(t *guardTx, changes []Change, absent bool) error {
 	todo := map[place]*work{}
 	now := time.Now()
 	var order []place
-	made := map[place]*nftables.Set{} // by this transaction
 	for _, ch := range changes {
 		j := f.jails[ch.Jail]
 		if j == nil {
@@ -347,25 +339,18 @@ func (f *Firewall) commitWith(t *guardTx, changes []Change, absent bool) error {
 		if ch.Clear {
 			for kind, set := range j.sets {
 				if set != nil {
-					c.FlushSet(set)
+					b.flush(set)
 					j.filled[kind] = filling{}
 				}
 			}
 			continue
 		}
 		at := place{j, j.rule.kindOf(ch.ID)}
-		set := j.sets[at.kind]
-		if set == nil {
+		if j.sets[at.kind] == nil {
 			if ch.Remove {
 				continue
 			}
-			if set = made[at]; set == nil {
-				set = f.newSet(at.kind, SetNames(ch.Jail)[at.kind])
-				made[at] = set
-				if err := f.grow(c, j, at.kind, set); err != nil {
-					return err
-				}
-			}
+			return fmt.Errorf("nftables: set %s is not there", SetNames(ch.Jail)[at.kind])
 		}
 		w := todo[at]
 		if w == nil {
@@ -374,46 +359,32 @@ func (f *Firewall) commitWith(t *guardTx, changes []Change, absent bool) error {
 			order = append(order, at)
 		}
 		s := span{ch.ID.Masked().Addr(), lastOf(ch.ID), 0}
-		if (ch.Remove || ch.Replace) && made[at] == nil {
-			w.del = append(w.del, elementsOf([]span{s}, set.Interval)...)
+		if ch.Remove || ch.Replace {
+			w.del = append(w.del, s)
 		}
 		if !ch.Remove {
 			s.left = ch.Left
 			w.puts.add(ch.Left, now)
-			w.add = append(w.add, elementsOf([]span{s}, set.Interval)...)
+			w.add = append(w.add, s)
 		}
 	}
 	for _, at := range order {
 		set := at.jail.sets[at.kind]
-		if set == nil {
-			set = made[at]
-		}
 		if absent && !set.Interval {
-			for chunk := range slices.Chunk(todo[at].del, perMessage) {
-				if err := c.SetAddElements(set, chunk); err != nil {
-					return explain("put elements into set "+set.Name, err)
-				}
+			for _, s := range todo[at].del {
+				b.put(set, s)
 			}
 		}
-		for chunk := range slices.Chunk(todo[at].del, perMessage) {
-			if err := c.SetDeleteElements(set, chunk); err != nil {
-				return explain("take elements out of set "+set.Name, err)
-			}
+		for _, s := range todo[at].del {
+			b.take(set, s)
 		}
-		for chunk := range slices.Chunk(todo[at].add, perMessage) {
-			if err := c.SetAddElements(set, chunk); err != nil {
-				return explain("put elements into set "+set.Name, err)
-			}
+		for _, s := range todo[at].add {
+			b.put(set, s)
 		}
 	}
-	if err := t.write(c); err != nil {
-		return err
-	}
-	if err := f.gens.own(c.Flush); err != nil {
+	t.write(b)
+	if err := f.gens.own(b.send); err != nil {
 		return explain(fmt.Sprintf("change %d elements", len(changes)), err)
-	}
-	for at, set := range made {
-		at.jail.sets[at.kind] = set
 	}
 	for at, w := range todo {
 		switch have := &at.jail.filled[at.kind]; {
@@ -424,22 +395,6 @@ func (f *Firewall) commitWith(t *guardTx, changes []Change, absent bool) error {
 		case have.some: // the last ones may be gone
 			if empty, err := f.isEmpty(at.jail.sets[at.kind].Name); err == nil && empty {
 				*have = filling{}
-			}
-		}
-	}
-	return nil
-}
-
-// grow makes one more set of a jail, with its rules.
-func (f *Firewall) grow(c *nftables.Conn, j *jailSets, kind int, set *nftables.Set) error {
-	if err := addSet(c, set, nil); err != nil {
-		return explain("make set "+set.Name, err)
-	}
-	for _, chain := range f.chains {
-		for _, w := range j.wanted(kind, set, chain) {
-			w.front = f.ended[chain]
-			if err := w.add(c, f.table); err != nil {
-				return err
 			}
 		}
 	}

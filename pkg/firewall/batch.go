@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 
@@ -13,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A transaction of many elements, written straight into what the kernel is sent: the
-// library takes a kilobyte for an element on the way there, this forty bytes for an interval.
+// A transaction of elements, written straight into what the kernel is sent: the library takes
+// a kilobyte for an element on the way there, this some forty bytes.
 
 // batch is one transaction.
 type batch struct {
@@ -22,8 +23,50 @@ type batch struct {
 	last uint32 // the number of the last message
 	// Where a message and its list of elements begin, as long as it is open.
 	set           *nftables.Set
+	kind          int
 	message, list int
 }
+
+// elementSink takes changes of sets: a batch, or a transaction of the library's.
+type elementSink interface {
+	put(set *nftables.Set, s span)
+	take(set *nftables.Set, s span)
+}
+
+// libraryTx hands them to the library, where sets and rules are made in the same transaction.
+type libraryTx struct {
+	c       *nftables.Conn
+	set     *nftables.Set
+	taking  bool
+	waiting []nftables.SetElement
+	err     error
+}
+
+func (l *libraryTx) put(set *nftables.Set, s span)  { l.change(set, s, false) }
+func (l *libraryTx) take(set *nftables.Set, s span) { l.change(set, s, true) }
+
+func (l *libraryTx) change(set *nftables.Set, s span, taking bool) {
+	if l.set != set || l.taking != taking || len(l.waiting) >= perMessage {
+		l.flush()
+	}
+	l.set, l.taking = set, taking
+	l.waiting = append(l.waiting, elementsOf([]span{s}, set.Interval)...)
+}
+
+func (l *libraryTx) flush() error {
+	if len(l.waiting) > 0 {
+		change := l.c.SetAddElements
+		if l.taking {
+			change = l.c.SetDeleteElements
+		}
+		l.err = errors.Join(l.err, change(l.set, l.waiting))
+		l.waiting = nil
+	}
+	return l.err
+}
+
+// batchElement is what an element takes, or more.
+const batchElement = 48
 
 // listMost is how long a list of elements in one message gets: its length has 16 bits.
 const listMost = 60_000
@@ -61,6 +104,7 @@ func (b *batch) change(kind int, flags netlink.HeaderFlags, set *nftables.Set) {
 }
 
 func (b *batch) flush(set *nftables.Set) {
+	b.close()
 	b.change(unix.NFT_MSG_DELSETELEM, 0, set)
 	b.end()
 }
@@ -72,27 +116,46 @@ func (b *batch) attribute(kind, length int) {
 	b.buf = binary.NativeEndian.AppendUint16(b.buf, uint16(kind))
 }
 
-// interval adds one to a set.
-func (b *batch) interval(set *nftables.Set, first, last netip.Addr) {
-	if b.list > 0 && (b.set != set || len(b.buf)-b.list > listMost) {
+// put adds to a set, take takes out of it.
+func (b *batch) put(set *nftables.Set, s span) {
+	b.open(unix.NFT_MSG_NEWSETELEM, netlink.Create, set)
+	b.span(set, s)
+}
+
+func (b *batch) take(set *nftables.Set, s span) {
+	b.open(unix.NFT_MSG_DELSETELEM, 0, set)
+	b.span(set, s)
+}
+
+// open goes on with a message of that kind, or begins one.
+func (b *batch) open(kind int, flags netlink.HeaderFlags, set *nftables.Set) {
+	if b.list > 0 && (b.set != set || b.kind != kind || len(b.buf)-b.list > listMost) {
 		b.close()
 	}
 	if b.list == 0 {
-		b.change(unix.NFT_MSG_NEWSETELEM, netlink.Create, set)
-		b.list = len(b.buf)
+		b.change(kind, flags, set)
+		b.kind, b.list = kind, len(b.buf)
 		b.attribute(unix.NFTA_SET_ELEM_LIST_ELEMENTS|nested16, 0)
-	}
-	b.element(first, false)
-	if end := last.Next(); end.IsValid() {
-		b.element(end, true)
 	}
 }
 
-func (b *batch) element(key netip.Addr, end bool) {
+func (b *batch) span(set *nftables.Set, s span) {
+	b.element(s.first, s.left, false)
+	if set.Interval {
+		if end := s.last.Next(); end.IsValid() {
+			b.element(end, 0, true)
+		}
+	}
+}
+
+func (b *batch) element(key netip.Addr, left time.Duration, end bool) {
 	n := key.BitLen() / 8
 	length := 4 + 4 + 4 + n
 	if end {
 		length += 8
+	}
+	if left > 0 {
+		length += 12
 	}
 	b.attribute(unix.NFTA_LIST_ELEM|nested16, length)
 	if end {
@@ -108,6 +171,10 @@ func (b *batch) element(key netip.Addr, end bool) {
 		a := key.As16()
 		b.buf = append(b.buf, a[:]...)
 	}
+	if left > 0 {
+		b.attribute(unix.NFTA_SET_ELEM_TIMEOUT, 12)
+		b.buf = binary.BigEndian.AppendUint64(b.buf, uint64(max(left.Milliseconds(), 1)))
+	}
 }
 
 // close ends a message with a list of elements.
@@ -120,45 +187,12 @@ func (b *batch) close() {
 	b.end()
 }
 
-// add and remove are for single elements; the guard's are.
-func (b *batch) add(set *nftables.Set, all []nftables.SetElement) error {
-	return b.singles(unix.NFT_MSG_NEWSETELEM, netlink.Create, set, all)
-}
-
-func (b *batch) remove(set *nftables.Set, all []nftables.SetElement) error {
-	return b.singles(unix.NFT_MSG_DELSETELEM, 0, set, all)
-}
-
-func (b *batch) singles(kind int, flags netlink.HeaderFlags, set *nftables.Set, all []nftables.SetElement) error {
-	b.close()
-	if len(all) == 0 {
-		return nil
-	}
-	b.change(kind, flags, set)
-	list := len(b.buf)
-	b.attribute(unix.NFTA_SET_ELEM_LIST_ELEMENTS|nested16, 0)
-	for _, e := range all { // perMessage of them at most
-		length := 4 + 4 + 4 + len(e.Key)
-		if e.Timeout > 0 {
-			length += 12
-		}
-		b.attribute(unix.NFTA_LIST_ELEM|nested16, length)
-		b.attribute(unix.NFTA_SET_ELEM_KEY|nested16, 4+4+len(e.Key))
-		b.attribute(unix.NFTA_DATA_VALUE, 4+len(e.Key))
-		b.buf = append(b.buf, e.Key...)
-		if e.Timeout > 0 {
-			b.attribute(unix.NFTA_SET_ELEM_TIMEOUT, 12)
-			b.buf = binary.BigEndian.AppendUint64(b.buf, uint64(e.Timeout.Milliseconds()))
-		}
-	}
-	binary.NativeEndian.PutUint16(b.buf[list:], uint16(len(b.buf)-list))
-	b.end()
-	return nil
-}
-
 // send has the kernel carry it out, and waits for its word.
 func (b *batch) send() error {
 	b.close()
+	if b.last == 1 {
+		return nil // there is nothing in it
+	}
 	// The last message is confirmed; of the others, only what is wrong is told.
 	flags := binary.NativeEndian.Uint16(b.buf[b.message+6:])
 	binary.NativeEndian.PutUint16(b.buf[b.message+6:], flags|uint16(netlink.Acknowledge))
@@ -197,7 +231,7 @@ func (b *batch) send() error {
 	if sent != nil {
 		return sent
 	}
-	var wrong error
+	var wrong []error
 	for {
 		answer, err := receiveOnce(c)
 		if err != nil {
@@ -211,11 +245,12 @@ func (b *batch) send() error {
 			if m.Header.Type != unix.NLMSG_ERROR || len(m.Data) < 4 {
 				continue
 			}
-			if code := int32(binary.NativeEndian.Uint32(m.Data)); code != 0 && wrong == nil {
-				wrong = unix.Errno(-code)
+			code := int32(binary.NativeEndian.Uint32(m.Data))
+			if what := unix.Errno(-code); code != 0 && !slices.Contains(wrong, error(what)) {
+				wrong = append(wrong, what)
 			}
 			if m.Header.Seq == confirmed || m.Header.Seq == 1 {
-				return wrong
+				return errors.Join(wrong...)
 			}
 		}
 		if len(all) == 0 {

@@ -42,7 +42,7 @@ const (
 	// guardGrace is how many seconds after an end the guard may still have an element.
 	guardGrace = 60
 	// guardDirect is how many sets the guard asks beside its own, of a family.
-	guardDirect = 8
+	guardDirect = 32
 	// guardAtOnce is how many elements the guard is filled with in the transaction that
 	// makes it; more of them are put in beforehand, in pieces.
 	guardAtOnce = perTransaction
@@ -447,6 +447,7 @@ func (p *plan) guardDone() {
 // be. The caller holds the lock.
 func (f *Firewall) doubtGuard() {
 	g := &f.guard
+	g.index.tick()
 	for k, set := range g.sets {
 		if g.state == guardUp && !g.doubt && g.index.some(k) {
 			empty, err := f.isEmpty(set.Name)

@@ -16,6 +16,7 @@ import (
 // guardIndex is what jails hold, by the guard's keys. It is not safe for concurrent use.
 type guardIndex struct {
 	base  time.Time
+	at    time.Duration           // since base, as of the last tick
 	four  map[int]*holdings[uint32]   // by the length of keys
 	six   map[int]*holdings[[16]byte] // the same
 	rough map[netip.Prefix][]holding  // networks of which the key is but a part, or more than all
@@ -50,8 +51,11 @@ func newGuardIndex() *guardIndex {
 	}
 }
 
+// tick looks at the clock: for many in a row, once will do.
+func (x *guardIndex) tick() { x.at = time.Since(x.base) }
+
 func (x *guardIndex) now() uint32 {
-	return uint32(min(firstEnd+int64(time.Since(x.base)/time.Second), forEver-1))
+	return uint32(min(firstEnd+int64(x.at/time.Second), forEver-1))
 }
 
 // endOf is when something ends that lasts for so long; 0: for ever.
@@ -59,7 +63,7 @@ func (x *guardIndex) endOf(left time.Duration) uint32 {
 	if left == 0 {
 		return forEver
 	}
-	return uint32(min(firstEnd+int64((time.Since(x.base)+left+time.Second-1)/time.Second), forEver-1))
+	return uint32(min(firstEnd+int64((x.at+left+time.Second-1)/time.Second), forEver-1))
 }
 
 // over reports whether an end has been for so long that not even the guard can still

@@ -1,7 +1,6 @@
 package firewall
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -111,14 +110,15 @@ func TestGuardVerdicts(t *testing.T) {
 			}
 			out = "arrives"
 		}
-		_ = fl.client.SetReadDeadline(time.Now().Add(time.Millisecond))
-		if _, err := fl.client.Read(buf); err != nil {
-			for _, e := range []error{syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.EACCES} {
-				if errors.Is(err, e) {
-					out += ", " + e.Error()
-				}
-			}
+		raw, err := fl.client.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
 		}
+		_ = raw.Control(func(fd uintptr) { // what it was answered
+			if code, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_ERROR); err == nil && code != 0 {
+				out += ", " + syscall.Errno(code).Error()
+			}
+		})
 		return out
 	}
 	markers := map[string]flow{}

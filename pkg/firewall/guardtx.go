@@ -1,7 +1,6 @@
 package firewall
 
 import (
-	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -20,12 +19,16 @@ type guardTx struct {
 }
 
 type guardUndo struct {
-	jail string
 	id   netip.Prefix
 	end  uint32
+	jail uint16
 }
 
-func (f *Firewall) guardTx() *guardTx { return &guardTx{f: f, was: map[netip.Prefix]uint32{}} }
+// guardTx begins one, in which so much is to change.
+func (f *Firewall) guardTx(changes int) *guardTx {
+	f.guard.index.tick()
+	return &guardTx{f: f, was: make(map[netip.Prefix]uint32, changes), undo: make([]guardUndo, 0, changes)}
+}
 
 func (t *guardTx) set(jail string, id netip.Prefix, end uint32) {
 	x := t.f.guard.index
@@ -39,7 +42,7 @@ func (t *guardTx) set(jail string, id netip.Prefix, end uint32) {
 	if _, touched := t.was[key]; !touched {
 		t.was[key] = x.end(key)
 	}
-	t.undo = append(t.undo, guardUndo{jail, id, x.put(n, id, end)})
+	t.undo = append(t.undo, guardUndo{id, x.put(n, id, end), n})
 }
 
 // put notes that a jail's sets are to hold something for so long. Where it does not take the
@@ -88,9 +91,7 @@ func (t *guardTx) clear(jail string) {
 // rollback has everything as it was.
 func (t *guardTx) rollback() {
 	for _, u := range slices.Backward(t.undo) {
-		if n, ok := t.f.guard.index.number(u.jail); ok {
-			t.f.guard.index.put(n, u.id, u.end)
-		}
+		t.f.guard.index.put(u.jail, u.id, u.end)
 	}
 	t.undo = nil
 }
@@ -99,50 +100,44 @@ func (t *guardTx) rollback() {
 // there is added, removed, and added with its new time: to remove what is not there any
 // more would fail, and to add what is there changes no time before Linux 6.12. It comes
 // behind what changes in the jails' sets, so that the guard's time begins later.
-func (t *guardTx) write(c *nftables.Conn) error {
-	return t.writeTo(c.SetAddElements, c.SetDeleteElements)
-}
-
-func (t *guardTx) writeTo(put, take func(*nftables.Set, []nftables.SetElement) error) error {
+func (t *guardTx) write(b elementSink) {
 	g := &t.f.guard
-	if g.sets == nil || len(t.was) == 0 {
-		return nil
+	if g.sets == nil {
+		return
 	}
-	type work struct{ gone, add []nftables.SetElement }
-	todo := map[guardKind]*work{}
+	type change struct {
+		key      netip.Prefix
+		was, end uint32
+	}
+	todo := map[guardKind][]change{}
+	g.index.tick()
 	now := g.index.now()
 	for key, was := range t.was {
 		end := g.index.end(key)
 		if end < now { // it ends by itself
 			end = noMore
 		}
-		if was == end {
-			continue
-		}
-		k := kindOfKey(key)
-		w := todo[k]
-		if w == nil {
-			w = &work{}
-			todo[k] = w
-		}
-		e := nftables.SetElement{Key: key.Addr().AsSlice(), Timeout: guardLeft(end, now)}
-		if was != noMore {
-			w.gone = append(w.gone, e)
-		}
-		if end != noMore {
-			w.add = append(w.add, e)
+		if was != end {
+			k := kindOfKey(key)
+			todo[k] = append(todo[k], change{key, was, end})
 		}
 	}
-	for k, w := range todo {
+	for k, all := range todo {
 		set := g.sets[k]
-		if set == nil {
-			return errors.New("nftables: set " + k.name() + " is not there")
+		spanOf := func(c change) span { return span{c.key.Addr(), c.key.Addr(), guardLeft(c.end, now)} }
+		for _, step := range []func(*nftables.Set, span){b.put, b.take} {
+			for _, c := range all {
+				if c.was != noMore {
+					step(set, spanOf(c))
+				}
+			}
 		}
-		if err := errors.Join(putElements(put, set, w.gone), putElements(take, set, w.gone), putElements(put, set, w.add)); err != nil {
-			return explain("change set "+set.Name, err)
+		for _, c := range all {
+			if c.end != noMore {
+				b.put(set, spanOf(c))
+			}
 		}
 	}
-	return nil
 }
 
 // size is how many elements write writes at most.
@@ -153,15 +148,6 @@ func (t *guardTx) size() int {
 	return 3 * len(t.was)
 }
 
-func putElements(put func(*nftables.Set, []nftables.SetElement) error, set *nftables.Set, all []nftables.SetElement) error {
-	for chunk := range slices.Chunk(all, perMessage) {
-		if err := put(set, chunk); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // guardLeft is how long the guard is to have something that ends then.
 func guardLeft(end, now uint32) time.Duration {
 	if end == forEver || end < now {
@@ -170,24 +156,27 @@ func guardLeft(end, now uint32) time.Duration {
 	return time.Duration(end-now)*time.Second + guardSlack
 }
 
-// widen makes the sets that the guard needs for changes.
+// widen makes the sets that changes need: those of jails, and the guard's.
 func (f *Firewall) widen(changes []Change) error {
 	g := &f.guard
-	if g.sets == nil {
-		return nil
-	}
+	more := false
 	for _, ch := range changes {
 		if ch.Remove || ch.Clear {
 			continue
 		}
-		if k := kindOfKey(guardKey(ch.ID)); g.sets[k] == nil {
+		if j := f.jails[ch.Jail]; j != nil {
+			if kind := j.rule.kindOf(ch.ID); j.sets[kind] == nil {
+				j.want[kind], more = true, true
+			}
+		}
+		if k := kindOfKey(guardKey(ch.ID)); g.sets != nil && g.sets[k] == nil {
 			if g.need == nil {
 				g.need = map[guardKind]bool{}
 			}
-			g.need[k] = true
+			g.need[k], more = true, true
 		}
 	}
-	if len(g.need) == 0 {
+	if !more {
 		return nil
 	}
 	report, err := f.settle(false)
@@ -283,7 +272,7 @@ func (f *Firewall) fillSome() error {
 		}
 		fill.kinds, fill.at = fill.kinds[1:], -1
 	}
-	t := f.guardTx()
+	t := f.guardTx(0)
 	for key := range keys {
 		t.was[key] = noMore
 	}
@@ -295,14 +284,9 @@ func (f *Firewall) guardOnly(t *guardTx) error {
 	if len(t.was) == 0 || f.guard.sets == nil {
 		return nil
 	}
-	c, err := f.conn(roomFor(t.size()))
-	if err != nil {
-		return explain("open a netlink socket", err)
-	}
-	if err := t.write(c); err != nil {
-		return err
-	}
-	if err := f.gens.own(c.Flush); err != nil {
+	b := newBatch(t.size() * batchElement)
+	t.write(b)
+	if err := f.gens.own(b.send); err != nil {
 		f.guard.doubt = true
 		f.guardDue.Store(true)
 		return explain("change the guard's sets", err)
@@ -340,9 +324,10 @@ func (f *Firewall) learn(jail string, j *jailSets, epoch int, held []Element, ag
 	}
 	x := f.guard.index
 	n, _ := x.number(jail)
+	x.tick()
 	now, early := x.now(), uint32(age/time.Second)+1+endAgrees
 	for chunk := range slices.Chunk(held, perTransaction) {
-		t := f.guardTx()
+		t := f.guardTx(0)
 		changes := make([]Change, 0, len(chunk))
 		for _, e := range chunk {
 			certain, changed := j.changed[e.ID.Masked()]
@@ -416,8 +401,8 @@ func (f *Firewall) compareGuard(k guardKind, set *nftables.Set, held map[netip.A
 		return 0, 0, nil
 	}
 	x := g.index
+	t := f.guardTx(0)
 	now := x.now()
-	t := f.guardTx()
 	ends := map[netip.Addr]uint32{} // 0: nobody's
 	for a := range held {
 		ends[a] = noMore

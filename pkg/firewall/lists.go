@@ -47,15 +47,12 @@ func (f *Firewall) LoadIntervals(jail string, list iter.Seq[Interval]) error {
 		}
 	}
 	for r := range list {
-		b.interval(j.sets[setNet4+sixth(r)], r.First, r.Last)
+		b.put(j.sets[setNet4+sixth(r)], span{r.First, r.Last, 0})
 	}
-	t := f.guardTx()
+	t := f.guardTx(0)
 	t.clear(jail)
-	err := t.writeTo(b.add, b.remove)
-	if err == nil {
-		err = f.gens.own(b.send)
-	}
-	if err != nil {
+	t.write(b)
+	if err := f.gens.own(b.send); err != nil {
 		t.rollback()
 		return explain(fmt.Sprintf("load a list of %d intervals", count[0]+count[1]), err)
 	}

@@ -41,6 +41,9 @@ func TestListOfManyMessages(t *testing.T) {
 	if err := f.LoadList("l", list); err != nil {
 		t.Fatal(err)
 	}
+	if r := check(t, f); len(r.Mended)+len(r.Notes) > 0 {
+		t.Errorf("nobody else changed anything: %+v", r)
+	}
 	holds(true, list)
 	holds(false, list[1:])
 	holds(false, list[:len(list)-1])

@@ -241,7 +241,7 @@ func (p *plan) placeRules(name string, j *jailSets, sets [6]*nftables.Set, runni
 				key := [2]string{chain, w.text}
 				if len(lacking[key]) > 0 {
 					lacking[key] = lacking[key][1:]
-					if w.front = p.ended[chain]; !w.front || !moved[key] {
+					if w.front = p.ended[chain]; (!w.front || !moved[key]) && (!running || j.sets[kind] != nil) {
 						n++
 					}
 					p.addRules = append(p.addRules, w)

@@ -106,7 +106,7 @@ func (f *Firewall) settle(atStart bool) (Report, error) {
 func (f *Firewall) plan(s *found, atStart bool) (*plan, error) {
 	p := &plan{
 		f: f, s: s, atStart: atStart, running: f.chains != nil, delRules: map[uint64]*foundRule{}, sets: map[string][6]*nftables.Set{},
-		rebuilt: map[string]bool{}, tx: f.guardTx(),
+		rebuilt: map[string]bool{}, tx: f.guardTx(0),
 	}
 	if len(f.jails) == 0 && len(f.leaving) == 0 && !atStart {
 		return p, nil
@@ -474,10 +474,12 @@ func (p *plan) write(c *nftables.Conn) error {
 		}
 	}
 	p.addGuard(c)
-	if p.guard.stays {
-		return p.tx.write(c)
+	if !p.guard.stays {
+		return nil
 	}
-	return nil
+	tx := &libraryTx{c: c}
+	p.tx.write(tx)
+	return tx.flush()
 }
 
 // done takes over what is there after the transaction.
