@@ -142,6 +142,9 @@ func (f *Filter) matchJSON(line []byte, stamp, now time.Time) Result {
 	r := Result{Ignored: -1, Rest: line}
 	in, ok := readObject(line, f.jsonFields, f.json.Forwarded)
 	if !ok {
+		if text := bare(line); len(text) > 0 && text[0] == '{' { // it may have been a failure
+			r.Broken = true
+		}
 		return r
 	}
 	if text, ok := plain(in, f.json.Time); ok {

@@ -25,6 +25,37 @@ func jsonFilter(tb testing.TB) *Filter {
 	return f
 }
 
+// TestJSONBefore: what may stand before an object, and lines that are cut off.
+func TestJSONBefore(t *testing.T) {
+	const object = `{"status":401,"ip":"192.0.2.7"}`
+	for _, c := range []struct {
+		line   string
+		found  bool
+		broken bool
+	}{
+		{line: object, found: true},
+		{line: " \t" + object + " ", found: true},
+		{line: "\ufeff" + object, found: true},
+		{line: "@cee: " + object, found: true},
+		{line: "@cee:" + object, found: true},
+		{line: object[:len(object)-1], broken: true},
+		{line: object + ",", broken: true},
+		{line: object + object, broken: true},
+		{line: "{" + strings.Repeat("[", 20000), broken: true},
+		{line: `{"status":401,"ip":"192.0.2.7","x":` + strings.Repeat("[", 12000) + strings.Repeat("]", 12000) + "}", broken: true},
+		{line: "@cee: {", broken: true},
+		{line: "starting"},
+		{line: "@" + object},
+		{line: ""},
+		{line: "[" + object + "]"},
+	} {
+		r := jsonFilter(t).Match([]byte(c.line), proveNow)
+		if got := len(r.Failures) > 0; got != c.found || r.Broken != c.broken {
+			t.Errorf("%.60s: found %v, broken %v, want %v, %v", c.line, got, r.Broken, c.found, c.broken)
+		}
+	}
+}
+
 // TestJSONTime: whatever stands in the field of the time, it is a time that a log can
 // have, or the line has none.
 func TestJSONTime(t *testing.T) {

@@ -17,8 +17,7 @@ import (
 // a list of texts. Of two members of the
 // same name, the last one counts.
 func readObject(line []byte, wanted []string, lists ...string) (map[string]any, bool) {
-	line = bytes.TrimSpace(line)
-	if len(line) == 0 || line[0] != '{' {
+	if line = bare(line); len(line) == 0 || line[0] != '{' {
 		return nil, false
 	}
 	if !json.Valid(line) {
@@ -28,6 +27,16 @@ func readObject(line []byte, wanted []string, lists ...string) (map[string]any, 
 	}
 	r := objectReader{text: line, wanted: wanted, lists: lists}
 	return r.object(""), true
+}
+
+// bare is a line without what may stand before an object: blanks, the mark of a file's
+// encoding, and the one by which syslog knows JSON (@cee:).
+func bare(line []byte) []byte {
+	line = bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(line), []byte("\ufeff")))
+	if len(line) > 0 && line[0] == '@' {
+		line = bytes.TrimSpace(bytes.TrimPrefix(line, []byte("@cee:")))
+	}
+	return line
 }
 
 // mended is a line with that made JSON which common writers put into it at a client's

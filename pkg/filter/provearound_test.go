@@ -47,6 +47,8 @@ func TestProveAround(t *testing.T) {
 		{name: "head of RFC 5424", fail: `^\s*login of .* failed from <ADDR>$`, line: "<38>1 2026-01-31T12:00:00.1Z host app 41 - - login of bob failed from 192.0.2.7", client: map[string]string{"bob": ""}, want: Proved},
 		{name: "sequences of terminals", fail: `^ app: login of .* failed from <ADDR>(?: by .*)?$`, line: inner + " by curl", client: map[string]string{"bob": `[^ \n]*`, "curl": `[^ \n]*`}, want: Proved},
 
+		{name: "sequences of terminals between a backslash and what it stands before", fail: `^ app: login of "(?:[^"\\]|\\.)*" failed from <ADDR>$`, line: strings.Replace(inner, "bob", `"bob"`, 1), client: map[string]string{"bob": `(?:[^"\\\n]|\\[^\n])*`}, want: Evadable},
+
 		{name: "list", fail: `^ app: '<F-CHAIN>(?:.*, )?<ADDR></F-CHAIN>' failed$`, line: "2026-01-31 12:00:00 app: '203.0.113.9, 192.0.2.7, 198.51.100.4' failed", client: map[string]string{"203.0.113.9": ""}, trusted: "198.51.100.0/24", want: Proved},
 		{name: "list, no end", fail: `^ app: '<F-CHAIN>(?:.*?, )?<ADDR></F-CHAIN>'`, line: "2026-01-31 12:00:00 app: '203.0.113.9, 192.0.2.7, 198.51.100.4' failed", client: map[string]string{"203.0.113.9": ""}, trusted: "198.51.100.0/24", want: Forgeable},
 		{name: "list, of no commas", fail: `^ app: '<F-CHAIN>(?:[\d.]+, )*<ADDR></F-CHAIN>' failed$`, line: "2026-01-31 12:00:00 app: '203.0.113.9, 192.0.2.7, 198.51.100.4' failed", client: map[string]string{"203.0.113.9": ""}, trusted: "198.51.100.0/24", want: Evadable},

@@ -97,7 +97,7 @@ func (x *prover) walkDate(l *look, t *logtime.Template, m logtime.Match) (reason
 	theDate()
 	fixed(len(l.line))
 	found := map[bool]bool{}
-	w := &pyregexp.Walk{List: []*pyregexp.Regexp{re}, Names: []string{group}, Most: x.most(), Bare: true}
+	w := &pyregexp.Walk{List: []*pyregexp.Regexp{re}, Names: []string{group}, Most: x.most(), Bare: true, Colours: x.def.Around().Colours}
 	st, err := w.Run(pieces, func(e pyregexp.End) bool {
 		matched := e.Matched >= 0
 		if found[matched] = true; matched && e.Inner[0] == pyregexp.TookTruth || !matched && t != m.Template {

@@ -142,7 +142,7 @@ func (x *prover) ask(f *Filter, l *look, d date, q question) error {
 	}
 	upTo(len(l.line))
 
-	w := &pyregexp.Walk{Names: q.names, UpTo: q.upTo, Content: "content", Most: x.most()}
+	w := &pyregexp.Walk{Names: q.names, UpTo: q.upTo, Content: "content", Most: x.most(), Colours: x.def.Around().Colours}
 	for i := range f.fail.list {
 		w.List = append(w.List, f.fail.list[i].re)
 	}

@@ -89,7 +89,10 @@ type Result struct {
 	Withheld []Withheld // failures that are not told, since a client may have written whose they are
 	// Beside is what a header says beside the address of a failure, where no proxies are
 	// named: the address may be a proxy's. It is valid until the next Match.
-	Beside  string
+	Beside string
+	// Broken says that the line begins as an object of JSON and is none: it may have been cut
+	// off, and nothing of it was looked at.
+	Broken  bool
 	Ignored int   // index of the ignoreregex that matched, or -1
 	Ignores []int // every match of an ignoreregex, with CheckAll
 	// Pref is the groups of the prefregex, nil if it did not match or there is none.
@@ -103,6 +106,11 @@ type Result struct {
 	// Err says that an expression was given up on this line, which then counts
 	// as not matched: a *pyregexp.BudgetError.
 	Err error
+}
+
+// tells reports whether there is something to be told of a line.
+func (r *Result) tells() bool {
+	return len(r.Failures) > 0 || r.Err != nil || len(r.Withheld) > 0 || r.Broken
 }
 
 // Line is a line of the log in three parts, of which the middle is its date; one

@@ -389,7 +389,7 @@ func (f *Filter) MatchBlock(lines [][]byte, share Share, now time.Time, each fun
 }
 
 // MatchAll is Match for many lines, of which a Scout may have told. each is called
-// for every line that has failures or an error, in order; an error of its own ends
+// for every line of which there is something to tell, in order; an error of its own ends
 // it. The result is valid until each returns.
 func (f *Filter) MatchAll(lines [][]byte, seen *Sightings, now time.Time, each func(line int, r *Result) error) error {
 	c := cursor{lines: lines}
@@ -406,7 +406,7 @@ func (f *Filter) matchAll(c *cursor, seen *Sightings, now time.Time, each func(l
 		line := c.line()
 		r := f.Match(line, now)
 		var err error
-		if len(r.Failures) > 0 || r.Err != nil || len(r.Withheld) > 0 {
+		if r.tells() {
 			err = each(line, &r)
 		}
 		c.step()
@@ -465,7 +465,7 @@ func (f *Filter) matchAll(c *cursor, seen *Sightings, now time.Time, each func(l
 					}
 				}
 				var err error
-				if len(r.Failures) > 0 || r.Err != nil || len(r.Withheld) > 0 {
+				if r.tells() {
 					err = each(line, r)
 				}
 				c.step()

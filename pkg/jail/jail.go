@@ -397,6 +397,9 @@ func (j *Jail) line(r *filter.Result, b *batchTimes, i int) {
 	if r.Beside != "" {
 		j.tellBeside(r)
 	}
+	if r.Broken {
+		j.tellBroken()
+	}
 	for _, f := range r.Failures {
 		f.Time = j.byThisClock(f.Time)
 		age, is := j.lineAge(b, i, f.Time)

@@ -118,6 +118,26 @@ func TestUnknownProxies(t *testing.T) {
 	}
 }
 
+// TestBrokenJSON: lines that begin as JSON and are cut off may have been failures: it is said,
+// summed up, and the others count.
+func TestBrokenJSON(t *testing.T) {
+	l := start(t, func(c *config.Jail, _ *lab) {
+		c.Filter.Head = filter.HeadEither
+		c.Filter.Failregex = []filter.Expr{}
+		c.Filter.JSON = &filter.JSON{Host: []string{"ip"}, Match: []filter.JSONMatch{{Conditions: []filter.Condition{{Field: "status", Values: []string{"401"}}}}}}
+	})
+	for range 50 {
+		l.say(`{"status":401,"agent":"` + strings.Repeat("a", 8000))
+	}
+	whole := `{"status":401,"ip":"192.0.2.7"}`
+	l.say(whole, whole, whole, whole, whole)
+	l.want("+192.0.2.7/32 1h0m0s")
+	l.logged("a line begins as JSON and is none (1 since it was last said)")
+	if n := l.says("begins as JSON"); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+}
+
 // TestProxyHint: where no proxy is named and a header names somebody beside the address that
 // is counted, it is said once what to set.
 func TestProxyHint(t *testing.T) {

@@ -18,6 +18,9 @@ type withheld struct {
 	last time.Time // when it was told, by the steady time
 	// unknown is where proxies are named that are not known, if that was told.
 	unknown string
+	// broken counts lines of JSON that could not be read, and brokenLast is when that was told.
+	broken     int
+	brokenLast time.Time
 	// beside is whether it was said that a failure may be of a proxy.
 	beside bool
 }
@@ -56,4 +59,15 @@ func (j *Jail) tellWithheld(list []filter.Withheld) {
 		j.log.Warn(fmt.Sprintf("[%s] not counted: a failure of %q (%d since it was last said): %s", j.Config.Name, x.Chain, w.n, x.Remedy()))
 		w.n, w.last = 0, j.read.Steady
 	}
+}
+
+// tellBroken tells of lines of JSON that could not be read, summed up.
+func (j *Jail) tellBroken() {
+	w := &j.withheld
+	w.broken++
+	if !w.brokenLast.IsZero() && j.read.Steady.Sub(w.brokenLast) < withheldEvery {
+		return
+	}
+	j.log.Warn(fmt.Sprintf("[%s] a line begins as JSON and is none (%d since it was last said): nothing of it was looked at; a client can make a line longer than whatever it goes through lets pass (rsyslog's $MaxMessageSize)", j.Config.Name, w.broken))
+	w.broken, w.brokenLast = 0, j.read.Steady
 }

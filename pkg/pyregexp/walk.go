@@ -47,6 +47,9 @@ type Walk struct {
 	Ignore  []*Regexp // where one of them matches, nothing is found
 	// Whole says that Ignore sees the whole text, and not what Content holds.
 	Whole bool
+	// Colours says that the expressions don't see sequences of terminals that set colours, ESC [
+	// numbers m, or K, in what is open.
+	Colours bool
 	// Bare says that no newline ends the text.
 	Bare bool
 	// Names are the groups that are told of.
@@ -226,7 +229,7 @@ func (w *Walk) Run(template []Piece, found func(End) bool) (Steps, error) {
 	for _, p := range template {
 		q := walkPiece{Piece: p}
 		if p.Open != nil {
-			l, err := newLanguage(p.Open)
+			l, err := newLanguage(p.Open, w.Colours)
 			if err != nil {
 				return Steps{}, err
 			}

@@ -72,10 +72,11 @@ func (r *run) lookBack(in *inst, sym symbol, ctx uint16, before []symbol) bool {
 // language is what may stand in an open piece, as states over characters.
 type language struct {
 	*run
-	sets []([]walkPlace)
-	ids  map[string]int32
-	to   map[langStep]int32
-	ends []bool
+	hidden bool // sequences that set colours are there, and not seen
+	sets   []([]walkPlace)
+	ids    map[string]int32
+	to     map[langStep]int32
+	ends   []bool
 }
 
 type langStep struct {
@@ -86,7 +87,7 @@ type langStep struct {
 // languageBegin is the state in which each begins; 0 is the one with no way out.
 const languageBegin = 1
 
-func newLanguage(re *Regexp) (*language, error) {
+func newLanguage(re *Regexp, hidden bool) (*language, error) {
 	r, err := newRun(re, nil)
 	if err != nil {
 		return nil, err
@@ -96,13 +97,16 @@ func newLanguage(re *Regexp) (*language, error) {
 			return nil, fmt.Errorf("%w: what may be written is told by characters and repetitions only: %.60q", ErrWalk, r.text)
 		}
 	}
-	l := &language{run: r, ids: map[string]int32{}, to: map[langStep]int32{}}
+	l := &language{run: r, hidden: hidden, ids: map[string]int32{}, to: map[langStep]int32{}}
 	l.put(nil)
 	l.put([]walkPlace{{pc: r.p.start}})
 	return l, nil
 }
 
 func (l *language) put(at []walkPlace) int32 {
+	if l.hidden {
+		at = l.passed(at)
+	}
 	key := fmt.Sprint(at)
 	if n, ok := l.ids[key]; ok {
 		return n
@@ -113,6 +117,30 @@ func (l *language) put(at []walkPlace) int32 {
 	_, ends := l.advance(at, symbol{end: true}, 0, nil)
 	l.ends = append(l.ends, ends)
 	return n
+}
+
+// passed adds the places that are reached over sequences that set colours: ESC [ numbers m,
+// or K.
+func (l *language) passed(at []walkPlace) []walkPlace {
+	over := func(at []walkPlace, chars string) (out []walkPlace) {
+		for _, r := range chars {
+			next, _ := l.advance(at, symbol{r: r}, 0, nil)
+			out = append(out, next...)
+		}
+		return sorted(out)
+	}
+	for {
+		in := over(over(at, "\x1b"), "[")
+		for n := -1; n != len(in); {
+			n = len(in)
+			in = sorted(append(in, over(in, "0123456789;:")...))
+		}
+		more := sorted(append(slices.Clone(at), over(in, "mK")...))
+		if len(more) == len(sorted(at)) {
+			return at
+		}
+		at = more
+	}
 }
 
 func (l *language) accepts(state int32) bool { return l.ends[state] }
