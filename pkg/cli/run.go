@@ -59,6 +59,7 @@ commands of an action; GOMAXPROCS in the environment says how many.`,
 				fair.One()
 			}
 			daemon.LimitMemory()
+			daemon.PaceHeap()
 			cfg, err := config.LoadWithin(startMost, load)
 			if err != nil {
 				return err

@@ -49,6 +49,10 @@ func readDocument(file string, data []byte) (*document, error) {
 	return d, err
 }
 
+// ForgetStock forgets what was read of the files that the program carries: they take memory,
+// and are read again when they are asked for.
+func ForgetStock() { stockDocuments.Clear() }
+
 // parseDocument parses a file. The error is an *Error.
 func parseDocument(file string, data []byte) (d *document, err error) {
 	defer func() {

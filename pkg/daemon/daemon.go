@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -111,7 +110,12 @@ type Daemon struct {
 // Run runs a daemon until ctx ends or it is told to stop. ready is called once
 // it answers and all jails are up. The error is why it could not start.
 func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) error {
-	paceHeap()
+	PaceHeap()
+	cfg.Filters = nil // jails have what is theirs of them
+	config.ForgetStock()
+	if len(cfg.Jails) >= manyJails {
+		roomForStart()
+	}
 	syscall.Umask(0o077) // as fail2ban-server: what we and actions make is ours
 	d := &Daemon{
 		opts: opts, log: opts.Log, clock: clock.System(), started: clock.System().Now(), cfg: cfg,
@@ -208,9 +212,12 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		defer safefile.Within(stopOthers, wg.Wait)
 		defer stop()
 	}
-	// What the start took is given back once logs and kernel are compared.
-	settled := time.AfterFunc(10*time.Second, debug.FreeOSMemory)
-	defer settled.Stop()
+	startOver()
+	// What the start took is given back now, and once logs and kernel are compared.
+	for _, after := range []time.Duration{time.Second, 10 * time.Second} {
+		settled := time.AfterFunc(after, giveBackUnused)
+		defer settled.Stop()
+	}
 	purging := time.NewTicker(time.Hour)
 	defer purging.Stop()
 	for {
@@ -250,6 +257,9 @@ func (d *Daemon) begin(ctx context.Context) {
 	var loading []*blocklist
 	defer func() { loaded(loading) }()
 	d.tellByCommands(d.cfg)
+	if d.store != nil {
+		defer d.store.announce(d.cfg.Jails)()
+	}
 	for _, c := range d.cfg.Jails {
 		var err error
 		if c.List != nil {

@@ -19,9 +19,10 @@ const (
 
 var heapOnce sync.Once
 
-// paceHeap has the heap grow by heapRoom at most, or by roomLeast percent. GOGC has
-// precedence.
-func paceHeap() {
+// PaceHeap has the heap grow by heapRoom at most, or by roomLeast percent, once a start is
+// over. GOGC has precedence. Run does it, too; who reads the configuration before that calls
+// it first.
+func PaceHeap() {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
@@ -30,6 +31,26 @@ func paceHeap() {
 		p.sample[0].Name = "/gc/heap/live:bytes"
 		p.watch()
 	})
+}
+
+// A start of many jails is through before anything is collected, or 32 MB are in use. One of
+// few does with less: what stays is scattered over all that was in use.
+const (
+	manyJails = 30
+	startRoom = 800
+)
+
+func roomForStart() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(startRoom)
+	}
+}
+
+// startOver has the heap be collected as ever.
+func startOver() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(100)
+	}
 }
 
 type heapPace struct {

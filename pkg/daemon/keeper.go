@@ -263,7 +263,7 @@ func (k jailKeeper) Load(name string, now time.Time) (store.State, error) {
 		k.unknown(k.d, name)
 		return store.State{New: true, Late: true}, nil
 	}
-	if err := k.queue.SyncFor(syncMost); err != nil {
+	if err := k.queue.SyncFor(syncMost, name); err != nil {
 		k.log.Warn(fmt.Sprintf("[%s] what is known may be older than the last changes: %v", name, err))
 	}
 	var state store.State
@@ -388,6 +388,28 @@ func (k *keeper) disable(jail string) {
 
 // checkEvery is how often the database's files are looked at.
 const checkEvery = 3 * time.Second
+
+// announce makes the jails of a start known to the database; where that can't be done, each
+// is when it is loaded.
+// over takes back what was said of those that did not start.
+func (k *keeper) announce(jails []*config.Jail) (over func()) {
+	s := k.store.Load()
+	if s == nil {
+		return func() {}
+	}
+	var names []string
+	for _, c := range jails {
+		if c.List == nil && c.Broken() == nil {
+			names = append(names, c.Name)
+		}
+	}
+	_ = k.within(loadMost, func() (func(), error) { return nil, s.Announce(names) })
+	return func() {
+		if s.Announced() {
+			_ = k.within(loadMost, func() (func(), error) { return nil, s.Withdraw() })
+		}
+	}
+}
 
 // watch has the database's files looked at now and then, until closed.
 func (k *keeper) watch() {

@@ -59,6 +59,7 @@ func (d *Daemon) load() (*config.Config, error) {
 	d.mu.Unlock()
 	opts.Was = &was
 	cfg, err := config.LoadWithin(configMost, opts)
+	config.ForgetStock()
 	if err == nil {
 		LookForLogs(cfg)
 	}
@@ -223,6 +224,7 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 			}
 		}
 	}
+	cfg.Filters = nil
 	d.mu.Lock()
 	d.cfg = cfg
 	d.mu.Unlock()

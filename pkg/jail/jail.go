@@ -290,6 +290,9 @@ func (j *Jail) files(known []store.Position) Source {
 					return size
 				}
 			}
+			if size == 0 {
+				return 0
+			}
 			// A filter of its own: dates found here must not move the jail's.
 			seek, err := compile(c.Filter, &j.deps)
 			if err != nil {

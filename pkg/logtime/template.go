@@ -3,6 +3,7 @@ package logtime
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"bailiff/pkg/pyregexp"
 )
@@ -296,8 +297,35 @@ var defaultPatterns = []string{
 // begin.
 const preferred = 100
 
+// defaults are the default templates of the year that was asked for last, which nobody uses:
+// each detector has its own, since they count.
+var defaults struct {
+	sync.Mutex
+	year int
+	list []*Template
+}
+
 // defaultTemplates are the default ones, those bound to the line's begin first.
 func defaultTemplates(year int) ([]*Template, error) {
+	defaults.Lock()
+	defer defaults.Unlock()
+	if defaults.list == nil || defaults.year != year {
+		list, err := makeDefaults(year)
+		if err != nil {
+			return nil, err
+		}
+		defaults.year, defaults.list = year, list
+	}
+	out := make([]*Template, len(defaults.list))
+	all := make([]Template, len(out))
+	for i, t := range defaults.list {
+		all[i] = *t
+		out[i] = &all[i]
+	}
+	return out, nil
+}
+
+func makeDefaults(year int) ([]*Template, error) {
 	var begin, all []*Template
 	for _, p := range defaultPatterns {
 		t, err := newTemplate(p, year)

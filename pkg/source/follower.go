@@ -47,7 +47,7 @@ func (f *follower) run() {
 	ctx, cancel := context.WithCancel(f.ctx)
 	f.ctx = ctx
 	f.look.path, f.look.polling, f.look.waits, f.look.fifos = f.path, f.src.Polling, f.waits, f.src.fifo(f.path)
-	f.look.found, f.look.kick = make(chan sighting, mostBetween), make(chan struct{}, 1)
+	f.look.found, f.look.kick = make(chan *sighting, mostBetween), make(chan struct{}, 1)
 	f.src.activate(f.path, true)
 	watching := make(chan struct{})
 	go func() {
@@ -68,7 +68,8 @@ func (f *follower) run() {
 	defer again.Stop()
 	// Whatever the path names is open before anything is read.
 	select {
-	case first := <-f.look.found:
+	case sight := <-f.look.found:
+		first := *sight
 		f.waits.begin(0)
 		ok := f.resume(&first) && f.sighted(first)
 		f.waits.end(0)
@@ -183,7 +184,8 @@ func (f *follower) read() bool {
 			return false
 		}
 		select {
-		case s := <-f.look.found:
+		case sight := <-f.look.found:
+			s := *sight
 			if !f.sighted(s) {
 				return false
 			}

@@ -22,7 +22,7 @@ type lookout struct {
 	fifos   bool // the path is named as a FIFO
 	waits   *waits
 	// found is what the path named, in order; kick tells of everything else.
-	found chan sighting
+	found chan *sighting
 	kick  chan struct{}
 
 	id   FileID // of what it named last; zero: nothing
@@ -114,7 +114,7 @@ func (l *lookout) run(ctx context.Context) {
 		}
 		for i, s := range found {
 			select {
-			case l.found <- s:
+			case l.found <- &s:
 				l.wakeReader()
 			case <-ctx.Done():
 				for _, s := range found[i:] {

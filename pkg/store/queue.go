@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -116,20 +117,54 @@ func (q *Queue) Room(jail string) bool {
 // ErrSlow says that the database has not answered in time.
 var ErrSlow = errors.New("it has not answered in time: is its disk hanging?")
 
-// SyncFor is Sync that waits no longer than a while.
-func (q *Queue) SyncFor(d time.Duration) error {
+// SyncFor is Sync that waits no longer than a while, and, with jails, for what was pushed of
+// those only.
+func (q *Queue) SyncFor(d time.Duration, jails ...string) error {
 	timer := time.AfterFunc(d, q.wake.Broadcast)
 	defer timer.Stop()
 	end := time.Now().Add(d)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for (len(q.waiting) > 0 || q.busy) && q.broken == nil {
+	for q.has(jails) && q.broken == nil {
 		if !time.Now().Before(end) {
 			return ErrSlow
 		}
 		q.wake.Wait()
 	}
 	return q.broken
+}
+
+// has reports whether something waits, or is being written, of some jails; none: of any.
+func (q *Queue) has(jails []string) bool {
+	if len(jails) == 0 {
+		return len(q.waiting) > 0 || q.busy
+	}
+	return slices.ContainsFunc(jails, func(name string) bool {
+		return q.byJail[name] != nil || slices.ContainsFunc(q.writing, func(d *Delta) bool { return d.Jail == name })
+	})
+}
+
+// gather is how long what is no ban waits for more of its kind: at a start, each jail tells
+// where its logs begin.
+const gather = 20 * time.Millisecond
+
+// await waits until something is to be written.
+func (q *Queue) await() {
+	for len(q.waiting) == 0 && !q.closed {
+		q.wake.Wait()
+	}
+	urgent := func() bool {
+		return q.closed || slices.ContainsFunc(q.waiting, func(d *Delta) bool { return len(d.Events) > 0 || d.AllBans || d.Jail == checkOnly || d.Jail == "" })
+	}
+	if urgent() {
+		return
+	}
+	end := time.Now().Add(gather)
+	timer := time.AfterFunc(gather, q.wake.Broadcast)
+	defer timer.Stop()
+	for !urgent() && time.Now().Before(end) {
+		q.wake.Wait()
+	}
 }
 
 // recount adds the lines up anew, where events were dropped.
@@ -178,9 +213,7 @@ func (q *Queue) run() {
 	wait := retryFirst
 	for {
 		q.mu.Lock()
-		for len(q.waiting) == 0 && !q.closed {
-			q.wake.Wait()
-		}
+		q.await()
 		if len(q.waiting) == 0 {
 			q.mu.Unlock()
 			return

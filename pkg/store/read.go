@@ -38,7 +38,8 @@ func (s *Store) load(db *sql.DB, jail string, now time.Time) (st State, err erro
 	if err := db.QueryRow("SELECT count(*), coalesce(max(enabled = 1), 0) FROM jails WHERE name = ?", jail).Scan(&n, &enabled); err != nil {
 		return st, err
 	}
-	isNew := n == 0
+	isNew := n == 0 || s.fresh[jail]
+	delete(s.fresh, jail)
 	if enabled == 0 { // else it waits for nobody who writes
 		if _, err := db.Exec("INSERT INTO jails(name, enabled) VALUES(?, 1) ON CONFLICT(name) DO UPDATE SET enabled = 1", jail); err != nil {
 			return st, err

@@ -87,6 +87,7 @@ type Store struct {
 	changes *changes                       // nil: it is not open
 	tells   map[string]bool                // jails of which that tells
 	filed   map[string]map[LogKey]struct{} // files that the database knows
+	fresh   map[string]bool                // jails that Announce has made known, and that were not
 	opening bool                           // nobody else is there yet
 
 	folding    sync.Mutex // held before writing
@@ -175,6 +176,9 @@ func damage(err error) bool {
 	return false
 }
 
+// idleMost is how long a connection to the database that nobody uses takes memory.
+const idleMost = 5 * time.Second
+
 func (s *Store) open() error {
 	if err := s.prepare(); err != nil {
 		return err
@@ -183,13 +187,14 @@ func (s *Store) open() error {
 	// where the disk of that hangs, who touches it stands still outside of any system call,
 	// which Go's collector waits for, and everybody for that. A journal is read and written.
 	// Who writes says so at the beginning, so that nobody who has read waits for another.
-	dsn := "file:" + (&pathEscaper{s.path}).String() + "?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(TRUNCATE)&_pragma=synchronous(NORMAL)&_pragma=temp_store(MEMORY)"
+	dsn := "file:" + (&pathEscaper{s.path}).String() + "?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(TRUNCATE)&_pragma=synchronous(NORMAL)&_pragma=temp_store(MEMORY)&_pragma=cache_size(-1000)"
 	var err error
 	if s.db, err = sql.Open("sqlite", dsn); err != nil {
 		return err
 	}
 	s.db.SetMaxOpenConns(4)
 	s.db.SetMaxIdleConns(4)
+	s.db.SetConnMaxIdleTime(idleMost)
 	var check string
 	if err := s.db.QueryRow("PRAGMA quick_check(1)").Scan(&check); err != nil {
 		return err
@@ -207,7 +212,8 @@ func (s *Store) open() error {
 			return err
 		}
 	}
-	if _, err := s.db.Exec(schema + clockSchema + changesSchema); err != nil {
+	// In one transaction: a new database is there at once.
+	if _, err := s.db.Exec("BEGIN;" + schema + clockSchema + changesSchema + "COMMIT"); err != nil {
 		return err
 	}
 	if err := s.addColumns(); err != nil {
@@ -319,6 +325,85 @@ func (s *Store) Close() error {
 
 // Path returns the name of the file.
 func (s *Store) Path() string { return s.path }
+
+// Announce makes jails known, which are to be loaded, all in one transaction.
+func (s *Store) Announce(jails []string) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	known := map[string]bool{}
+	rows, err := s.db.Query("SELECT name, coalesce(enabled = 1, 0) FROM jails")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		var enabled bool
+		if err := rows.Scan(&name, &enabled); err != nil {
+			return err
+		}
+		known[name] = enabled
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	var missing, fresh []string
+	for _, name := range jails {
+		enabled, ok := known[name]
+		if !ok {
+			fresh = append(fresh, name)
+		}
+		if !enabled {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	err = s.transact(func(w *writer) error {
+		for _, name := range missing {
+			if err := w.exec("INSERT INTO jails(name, enabled) VALUES(?, 1) ON CONFLICT(name) DO UPDATE SET enabled = 1", name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range fresh {
+		if s.fresh == nil {
+			s.fresh = map[string]bool{}
+		}
+		s.fresh[name] = true
+	}
+	return nil
+}
+
+// Announced reports whether there are jails that were made known by Announce and not loaded.
+func (s *Store) Announced() bool {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return len(s.fresh) > 0
+}
+
+// Withdraw has jails that were made known and not loaded be unknown again.
+func (s *Store) Withdraw() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	err := s.transact(func(w *writer) error {
+		for name := range s.fresh {
+			if err := w.exec("DELETE FROM jails WHERE name = ?", name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		s.fresh = nil
+	}
+	return err
+}
 
 // Disable notes that a jail is not there any more.
 func (s *Store) Disable(jail string) error {
