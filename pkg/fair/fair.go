@@ -82,15 +82,41 @@ func Urgent() (done func()) {
 
 // GiveWay lets all others go on that can, those among them for whom something has just come
 // from outside. To have the scheduler look for that, the goroutine itself waits for something
-// from outside, which it has sent: Gosched alone has it look at nothing.
+// from outside, which it has sent: Gosched alone has it look at nothing. Who gives way while
+// another one waits so, waits with him.
 func GiveWay() {
-	if l := take(); l != nil {
-		l.around()
-		free.Lock()
-		free.loops = append(free.loops, l)
-		free.Unlock()
+	way.Lock()
+	if with := way.round; with != nil {
+		way.Unlock()
+		<-with
+		return
 	}
+	if way.loop == nil && !way.tried {
+		way.loop, way.tried = newLoop(), true
+	}
+	l := way.loop
+	if l == nil {
+		way.Unlock()
+		runtime.Gosched()
+		return
+	}
+	round := make(chan struct{})
+	way.round = round
+	way.Unlock()
+	l.around()
+	way.Lock()
+	way.round = nil
+	way.Unlock()
+	close(round)
 	runtime.Gosched() // of those whose events came together, the last one is first
+}
+
+// way is the one loop, and who is on the way around it.
+var way struct {
+	sync.Mutex
+	loop  *loop
+	tried bool
+	round chan struct{} // closed when he is back; nil: nobody is
 }
 
 // loop is an event that is sent and comes back through the poller.
@@ -100,28 +126,8 @@ type loop struct {
 	send func(fd uintptr) bool // kept, so that nothing is allocated
 }
 
-// free are the loops that nobody is on the way around.
-var free struct {
-	sync.Mutex
-	loops []*loop
-	made  int
-}
-
-// loopsMost is how many goroutines may give way at a time in this manner; a loop is a
-// descriptor.
-const loopsMost = 32
-
-func take() *loop {
-	free.Lock()
-	defer free.Unlock()
-	if n := len(free.loops); n > 0 {
-		l := free.loops[n-1]
-		free.loops = free.loops[:n-1]
-		return l
-	}
-	if free.made >= loopsMost {
-		return nil
-	}
+// newLoop makes one; nil: there is no descriptor to be had.
+func newLoop() *loop {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return nil
@@ -131,7 +137,6 @@ func take() *loop {
 		return nil
 	}
 	l.send = l.event
-	free.made++
 	return l
 }
 

@@ -106,3 +106,25 @@ func BenchmarkGiveWay(b *testing.B) {
 		GiveWay()
 	}
 }
+
+// TestTogether: many who give way at a time all go on.
+func TestTogether(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	done := make(chan struct{})
+	const many, times = 50, 200
+	for range many {
+		go func() {
+			for range times {
+				GiveWay()
+			}
+			done <- struct{}{}
+		}()
+	}
+	for n := range many {
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%d of %d went on", n, many)
+		}
+	}
+}

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"bailiff/pkg/fair"
 )
 
 // Random histories: a jail with a real log, a real database, the queues of both and a
@@ -122,6 +124,7 @@ func TestHistories(t *testing.T) {
 	if err := playHistory(t.TempDir(), nil); err != nil { // what is there for good is there by now
 		t.Fatal(err)
 	}
+	fair.GiveWay() // it keeps a descriptor
 	goroutines, descriptors := atWork(), openFiles(t)
 	seed := *historySeed
 	if seed == 0 {

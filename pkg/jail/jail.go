@@ -141,6 +141,7 @@ type Jail struct {
 	held       time.Time // since when delta waits for failures that wait
 	midway     bool      // in the middle of a batch
 	pace       pace
+	rush       rush
 	reading    bool      // a piece
 	untold     []act     // of it
 	flushing   bool      // the timer runs
@@ -545,4 +546,7 @@ func (j *Jail) enforce(b ban.Ban) {
 	j.remember(b.ID, past{count: b.Count, last: b.Start})
 	j.notice("Ban %s", b.Told())
 	j.acts(act{ban: ticket})
+	if j.reading {
+		j.rush.banned()
+	}
 }

@@ -135,6 +135,7 @@ func (j *Jail) batch(b source.Batch) {
 			j.midway = false
 		}
 	}
+	j.rush.over()
 	if b.Replay {
 		return
 	}
