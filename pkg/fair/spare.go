@@ -21,12 +21,19 @@ var spare struct {
 	back  *time.Timer
 }
 
-// One has goroutines use one core, and a second one while there is need for it (Spare).
-func One() {
+// One has goroutines use one core, and a second one while there is need for it (Spare), until
+// undo is called.
+func One() (undo func()) {
 	spare.Lock()
 	defer spare.Unlock()
 	spare.ours = true
-	runtime.GOMAXPROCS(1)
+	had := runtime.GOMAXPROCS(1)
+	return func() {
+		spare.Lock()
+		defer spare.Unlock()
+		spare.ours = false
+		runtime.GOMAXPROCS(had)
+	}
 }
 
 // Spare has a second core used until done is called, where One was.
@@ -56,7 +63,7 @@ func Spare() (done func()) {
 func oneAgain() {
 	spare.Lock()
 	defer spare.Unlock()
-	if spare.users == 0 {
+	if spare.users == 0 && spare.ours {
 		runtime.GOMAXPROCS(1)
 	}
 }

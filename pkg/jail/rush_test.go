@@ -12,8 +12,7 @@ import (
 // TestRush: lines that lead to bans come before what can wait, until they are through, and
 // with many of them there is a second core.
 func TestRush(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	fair.One()
+	defer fair.One()()
 	l := start(t, func(c *config.Jail, _ *lab) { c.MaxRetry = 1 })
 	cores := 0
 	var r rush
