@@ -18,20 +18,30 @@
 # make check   go vet, staticcheck, gofumpt
 # make fuzz    100,000 random patterns against Python, then each fuzz target for FUZZTIME (1m)
 
+# Where there is no Go, or one before 1.21: what scripts/toolchain installs, which fetches
+# the one that go.mod names.
+ifeq ($(shell GOTOOLCHAIN=local go env GOVERSION 2>/dev/null | grep -E '^go1\.(2[1-9]|[3-9][0-9])'),)
+export PATH := /usr/lib/go-1.24/bin:/usr/lib/go-1.23/bin:$(PATH)
+export GOTOOLCHAIN := auto
+endif
+
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 export CGO_ENABLED := 0
 # Network namespaces made by tests: a run of a few minutes, never a day.
 TIMEOUT ?= 16m
 FUZZTIME ?= 1m
 
-.PHONY: build demo test conformance bench promises soak vm zoo man dist dist-check check fuzz packages
+.PHONY: toolchain build demo test conformance bench promises soak vm zoo man dist dist-check check fuzz packages
 
-build:
+toolchain:
+	@scripts/toolchain
+
+build: toolchain
 	go build -trimpath -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff ./cmd/bailiff
 	@for name in fail2ban-server fail2ban-client fail2ban-regex; do ln -sf bailiff bin/$$name; done
 
 # What tests and demo need of Debian. Nothing is installed that is there already.
-packages:
+packages: toolchain
 	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 curl fail2ban libpython3.11-testsuite gcc libc6-dev util-linux bsdutils systemd systemd-journal-remote python3-systemd debootstrap iptables ipset firewalld ufw apache2-bin caddy openssl groff-base
 	@scripts/fail2bans tmp/fail2bans >/dev/null
 
@@ -78,15 +88,15 @@ vm: build
 	@scripts/packages debootstrap qemu-system-x86 e2fsprogs
 	scripts/vm/run bin/bailiff
 
-man:
+man: toolchain
 	go run -ldflags '-X bailiff/pkg/cli.Version=$(VERSION)' ./docs/man bin/man
 
 RELEASE ?= 0.9.0
 
-dist:
+dist: toolchain
 	scripts/dist $(RELEASE) bin/dist
 
-dist-check:
+dist-check: toolchain
 	@scripts/packages debootstrap
 	rm -rf bin/dist bin/dist-old bin/dist-again
 	scripts/dist $(RELEASE) bin/dist
@@ -104,13 +114,13 @@ zoo: build packages
 conformance:
 	@LIB="$(LIB)" CONFIG="$(CONFIG)" LOGS="$(LOGS)" scripts/conformance
 
-check:
+check: toolchain
 	go vet ./...
 	go tool staticcheck ./...
 	@out=$$(go tool gofumpt -l cmd pkg test filters jails examples bench zoo); \
 	if [ -n "$$out" ]; then echo "gofumpt would change:"; echo "$$out"; exit 1; fi
 
-fuzz: packages
+fuzz: toolchain packages
 	go test ./pkg/pyregexp -run 'TestRandom|TestLadder' -v -random.cases 100000 -random.seed 0 -timeout 60m
 	go test ./pkg/logtime -run TestOracle -v -oracle.seed 0
 	@set -e; for target in $$(grep -rho --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' pkg | sed 's/func //' | sort -u); do \
