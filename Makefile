@@ -31,7 +31,7 @@ export CGO_ENABLED := 0
 TIMEOUT ?= 16m
 FUZZTIME ?= 1m
 
-.PHONY: toolchain build demo test conformance bench promises soak vm zoo man dist dist-check check fuzz packages
+.PHONY: toolchain references build demo test conformance bench promises soak vm zoo man dist dist-check check fuzz packages
 
 toolchain:
 	@scripts/toolchain
@@ -43,6 +43,9 @@ build: toolchain
 # What tests and demo need of Debian. Nothing is installed that is there already.
 packages: toolchain
 	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 curl fail2ban libpython3.11-testsuite gcc libc6-dev util-linux bsdutils systemd systemd-journal-remote python3-systemd debootstrap iptables ipset firewalld ufw apache2-bin caddy openssl groff-base
+
+# The real fail2ban 1.1.0 and 1.1.1, for tests to ask.
+references: toolchain
 	@scripts/fail2bans tmp/fail2bans >/dev/null
 
 demo: build packages
@@ -54,7 +57,7 @@ RACED := ./pkg/resolve ./pkg/clock ./pkg/filter ./pkg/action ./pkg/jail ./pkg/so
 # And the whole program, with the tests in which most of it is at work at once.
 RACED_WHOLE := TestReloadUnderLoad|TestServerSettings|TestListsAtReload|TestRestartJail|TestFlushedUnderCommands|TestUnbanWithinUnban
 
-test: build packages
+test: build packages references
 	bin/bailiff filter test
 	bin/bailiff filter lint
 	go test -timeout $(TIMEOUT) -parallel 4 ./... # tests wait more than they compute
@@ -62,7 +65,7 @@ test: build packages
 	CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) ./cmd/bailiff -run '$(RACED_WHOLE)'
 	go run ./zoo -quick
 
-bench: build packages
+bench: build packages references
 	@scripts/packages ripgrep
 	go run ./bench/read --write bench/README.md
 	go run ./bench/daemon --write bench/README.md
@@ -72,7 +75,7 @@ bench: build packages
 promises: build packages
 	go run ./bench/promises --quick $(PROMISES)
 
-soak: packages
+soak: packages references
 	go test -timeout 60m -count 1 ./pkg/source -run TestRotations -v -rotations 500
 	CGO_ENABLED=1 go test -race -timeout 60m -count 1 ./pkg/source -run TestRotations -v -rotations 100
 	go test -timeout 60m -count 1 ./cmd/bailiff -run 'TestCrash|TestScale' -v -kills 500 -bans 1000000
@@ -106,7 +109,7 @@ dist-check: toolchain
 	cmp bin/dist/SHA256SUMS bin/dist-again/SHA256SUMS
 	scripts/try-packages bin/dist-old bin/dist
 
-zoo: build packages
+zoo: build packages references
 	scripts/gitea tmp/gitea
 	go run ./zoo $(if $(KEEP),-keep) -write bench/zoo.md $(ZOO)
 	scripts/caddy tmp/caddy && go test ./cmd/bailiff -run TestBehindProxy -count 1 -caddy $(CURDIR)/tmp/caddy
