@@ -22,6 +22,7 @@ import (
 func (o *regexOptions) failures(f *filter.Filter, log *logInput, names *resolver) error {
 	w := bufio.NewWriterSize(o.out, 64<<10)
 	defer w.Flush()
+	warns, tags := o.warns(), strings.Contains(o.format, "<")
 	one := func(line []byte, r *filter.Result) error {
 		if r.Err != nil {
 			return r.Err
@@ -35,12 +36,16 @@ func (o *regexOptions) failures(f *filter.Filter, log *logInput, names *resolver
 		var wrapped []func()
 		for i := range r.Failures {
 			x := &r.Failures[i]
-			if !o.invert && o.warns() {
+			if !o.invert && warns {
 				w.Flush()
 				o.warnUndated(x, r, line)
 			}
+			if !tags && !x.Pending && !x.Name {
+				printField(w, o.format, x, x.ID)
+				continue
+			}
 			for _, id := range failureIDs(x, names) {
-				if !strings.Contains(o.format, "<") {
+				if !tags {
 					printField(w, o.format, x, id)
 					continue
 				}
@@ -64,7 +69,7 @@ func (o *regexOptions) failures(f *filter.Filter, log *logInput, names *resolver
 		}
 		return nil
 	}
-	if log.from != nil && !o.invert && !o.warns() {
+	if log.from != nil && !o.invert && !warns {
 		return log.inBlocks(f, o.clock, listener{each: one})
 	}
 	return log.each(func(line []byte) error {
