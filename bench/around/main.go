@@ -1,6 +1,7 @@
 // Command around measures what it costs to look whether something stands around lines,
 // on logs around whose lines nothing does: bailiff regex with --transport none and with
-// auto, in turns, on one core; the first may be another program (--before), one of before.
+// auto, in turns, on one core; the first may be another program (--before), one of before:
+// then both have its filters, so that only the reading differs.
 // It prints a Markdown table, and with --write puts it into a document.
 package main
 
@@ -46,11 +47,22 @@ func run(lines, pairs int, program, before, write string) error {
 		if err := writeLog(path, c.kind, lines); err != nil {
 			return err
 		}
-		first := []string{program, "regex", "--transport", "none", "--out", "id", path, c.filter}
-		if before != "" {
-			first = []string{before, "regex", "--out", "id", path, c.filter}
+		filter := c.filter
+		if before != "" && !strings.Contains(filter, "/") {
+			_, text, err := timed([]string{before, "filter", "show", filter})
+			if err != nil {
+				return err
+			}
+			filter = filepath.Join(dir, filter+".toml")
+			if err := os.WriteFile(filter, text, 0o600); err != nil {
+				return err
+			}
 		}
-		second := []string{program, "regex", "--out", "id", path, c.filter}
+		first := []string{program, "regex", "--transport", "none", "--out", "id", path, filter}
+		if before != "" {
+			first = []string{before, "regex", "--out", "id", path, filter}
+		}
+		second := []string{program, "regex", "--out", "id", path, filter}
 		var times [2][]time.Duration
 		var found [2][]byte
 		for range pairs + 1 { // the first of them warms up

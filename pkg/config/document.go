@@ -100,9 +100,23 @@ func (d *document) holds(path ...string) bool {
 
 // inOrder are the keys of a table as they stand in the file.
 func (d *document) inOrder(path []string, table map[string]any) []string {
-	keys := sortedKeys(table)
-	order := func(k string) int { return d.at[pathKey(append(slices.Clone(path), k))].order }
-	slices.SortStableFunc(keys, func(a, b string) int { return cmp.Compare(order(a), order(b)) })
+	type placed struct {
+		key   string
+		order int
+	}
+	list := make([]placed, 0, len(table))
+	at := append(slices.Clone(path), "")
+	for k := range table {
+		at[len(path)] = k
+		list = append(list, placed{k, d.at[pathKey(at)].order})
+	}
+	slices.SortFunc(list, func(a, b placed) int {
+		return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.key, b.key))
+	})
+	keys := make([]string, len(list))
+	for i := range list {
+		keys[i] = list[i].key
+	}
 	return keys
 }
 
@@ -224,16 +238,34 @@ func (d *decoder) value(path []string, v any, rv reflect.Value) bool {
 	return true
 }
 
+// structKeys are the keys of a struct.
+type structKeys struct {
+	fields map[string]int // by key
+	known  []string       // sorted
+}
+
+var keysByType sync.Map // reflect.Type to *structKeys
+
+func keysOf(t reflect.Type) *structKeys {
+	if k, ok := keysByType.Load(t); ok {
+		return k.(*structKeys)
+	}
+	k := &structKeys{fields: map[string]int{}}
+	for i := range t.NumField() {
+		k.fields[t.Field(i).Tag.Get("toml")] = i
+	}
+	k.known = sortedKeys(k.fields)
+	keysByType.Store(t, k)
+	return k
+}
+
 func (d *decoder) structure(path []string, v any, rv reflect.Value) bool {
 	t, ok := v.(map[string]any)
 	if !ok {
 		return d.wrong(path, v, "a table")
 	}
-	fields := map[string]int{}
-	for i := range rv.NumField() {
-		fields[rv.Type().Field(i).Tag.Get("toml")] = i
-	}
-	known := sortedKeys(fields)
+	of := keysOf(rv.Type())
+	fields, known := of.fields, of.known
 	good := true
 	seen := map[int]string{}
 	for _, k := range d.doc.inOrder(path, t) {
