@@ -117,17 +117,8 @@ fail2ban's own filters find in the same log, of which the real fail2ban-regex an
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", name, filter, w.versions[animals.Bookworm], w.versions[animals.Trixie], w.versions[animals.Sid], w.theirs[animals.Bookworm], w.theirs[animals.Trixie]+w.theirs[animals.Sid])
 	}
 	b.WriteString("\n")
-	for _, name := range slices.Sorted(maps.Keys(first)) {
-		a := first[name].animal
-		if first[name].way.name != "" {
-			continue
-		}
-		for _, suite := range slices.Sorted(maps.Keys(a.Blind)) {
-			fmt.Fprintf(&b, "- **%s**, %s, can't be counted: %s.\n", name, animals.Debian[suite], a.Blind[suite])
-		}
-		for _, suite := range slices.Sorted(maps.Keys(a.Lacks)) {
-			fmt.Fprintf(&b, "- **%s**, %s, can't be played: %s.\n", name, animals.Debian[suite], a.Lacks[suite])
-		}
+	for _, line := range animals.Missing() {
+		b.WriteString("- " + line + "\n")
 	}
 	return b.String()
 }

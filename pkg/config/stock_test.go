@@ -315,14 +315,9 @@ ours: of the lines that name an address, %d of %d of version %s's are read the s
 		}
 		fmt.Fprintf(&b, "| %s | %s |\n", r.name, where)
 	}
-	b.WriteString("\nWhat the zoo plays and can't count, and what it can't play:\n\n")
-	for _, a := range animals.All() {
-		for _, suite := range sortedKeys(a.Blind) {
-			fmt.Fprintf(&b, "- **%s** on %s is not counted: %s.\n", a.Filter, animals.Debian[suite], a.Blind[suite])
-		}
-		for _, suite := range sortedKeys(a.Lacks) {
-			fmt.Fprintf(&b, "- **%s** on %s is not played: %s.\n", a.Filter, animals.Debian[suite], a.Lacks[suite])
-		}
+	b.WriteString("\nThe table of its last whole run is in [bench/zoo.md](../bench/zoo.md). What it plays and can't\ncount, and what it can't play:\n\n")
+	for _, line := range animals.Missing() {
+		b.WriteString("- " + line + "\n")
 	}
 	b.WriteString(proofsDoc(rows))
 	b.WriteString("\n## Where they differ from fail2ban's\n\n")

@@ -5,6 +5,8 @@ package animals
 
 import (
 	"cmp"
+	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -129,6 +131,24 @@ func add(a Animal) struct{} {
 func All() []*Animal {
 	slices.SortFunc(all, func(a, b *Animal) int { return cmp.Compare(a.Name, b.Name) })
 	return all
+}
+
+// Missing tells of each filter what can't be counted or played on which Debian, and why.
+func Missing() (out []string) {
+	for _, a := range All() {
+		for _, of := range []struct {
+			what string
+			why  map[string]string
+		}{{"counted", a.Blind}, {"played", a.Lacks}} {
+			for _, suite := range slices.Sorted(maps.Keys(of.why)) {
+				line := fmt.Sprintf("**%s** on %s can't be %s: %s.", a.Filter, Debian[suite], of.what, of.why[suite])
+				if !slices.Contains(out, line) {
+					out = append(out, line)
+				}
+			}
+		}
+	}
+	return out
 }
 
 // syslog starts what takes the system's log, as the driver chose it.
