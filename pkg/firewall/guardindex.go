@@ -16,7 +16,7 @@ import (
 // guardIndex is what jails hold, by the guard's keys. It is not safe for concurrent use.
 type guardIndex struct {
 	base  time.Time
-	at    time.Duration           // since base, as of the last tick
+	at    time.Duration               // since base, as of the last tick
 	four  map[int]*holdings[uint32]   // by the length of keys
 	six   map[int]*holdings[[16]byte] // the same
 	rough map[netip.Prefix][]holding  // networks of which the key is but a part, or more than all
