@@ -23,7 +23,7 @@ const (
 	// stormRate is how many are banned a second, and promisedStorm what the daemon may have
 	// resident then for all that waits, beside promisedBanned for each ban.
 	stormRate      = 10_000
-	promisedStorm  = 110e6
+	promisedStorm  = 130e6
 	promisedBanned = 250
 )
 

@@ -73,15 +73,18 @@ func (b *bench) millionOf(name string, bans int) (out held, err error) {
 	if err := d.until("it answers", time.Minute, func() bool { s, err := d.api.Status(); return err == nil && len(s.Jails) == 1 }); err != nil {
 		return out, err
 	}
-	// It may be at the log still, and compares the sets with its list soon after the start.
-	last := time.Duration(-1)
-	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(4 * time.Second) {
+	// It may be at the log still, and compares the sets with its list soon after the start; then
+	// what that took is given back.
+	last, quiet := time.Duration(-1), 0
+	for end := time.Now().Add(4 * time.Minute); quiet < 4 && time.Now().Before(end); time.Sleep(4 * time.Second) {
 		now, rss, err := measure.Usage(d.cmd.Process.Pid)
 		if err != nil {
 			return out, err
 		}
 		if out.resident = rss; last >= 0 && now-last < 100*time.Millisecond {
-			break
+			quiet++
+		} else {
+			quiet = 0
 		}
 		last = now
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -66,6 +67,18 @@ var errReplaced = errors.New("the jail was started anew meanwhile")
 func (j *Jail) Compare() (Difference, error) {
 	j.comparing.Lock()
 	defer j.comparing.Unlock()
+	d, err := j.compare()
+	if d.Held+d.Adopted+d.Removed >= heldMany { // what reading them took is not wanted for an hour
+		debug.FreeOSMemory()
+	}
+	return d, err
+}
+
+// heldMany is how many elements take so much memory, while they are compared, that it is
+// given back at once.
+const heldMany = 50_000
+
+func (j *Jail) compare() (Difference, error) {
 	c := &comparison{}
 	var mark uint64
 	err := j.now(func(now *Jail) {
