@@ -37,10 +37,20 @@ type Queue struct {
 // lane is what waits of one jail, in order.
 type lane struct {
 	changes []Change
+	stamps  []stamp // when they were handed over
 	pushed  uint64 // changes ever handed over
 	applied uint64 // of these, those that the kernel took or refused
 	taken   int    // those in the transaction that is under way
 }
+
+// stamp is when changes were handed over, up to one of those that ever were.
+type stamp struct {
+	upTo uint64
+	at   time.Time
+}
+
+// stampEvery is how exactly that is known.
+const stampEvery = 100 * time.Millisecond
 
 // awaited is somebody who waits for the changes up to some.
 type awaited struct {
@@ -62,6 +72,7 @@ func (q *Queue) Push(changes ...Change) {
 	q.mu.Lock()
 	var l *lane
 	jail := ""
+	now := time.Now()
 	for i := range changes {
 		if name := changes[i].Jail; l == nil || name != jail {
 			jail = name
@@ -75,6 +86,11 @@ func (q *Queue) Push(changes ...Change) {
 		}
 		l.changes = append(l.changes, changes[i])
 		l.pushed++
+		if n := len(l.stamps); n > 0 && now.Sub(l.stamps[n-1].at) < stampEvery {
+			l.stamps[n-1].upTo = l.pushed
+		} else {
+			l.stamps = append(l.stamps, stamp{l.pushed, now})
+		}
 	}
 	q.mu.Unlock()
 	q.wake.Broadcast()
@@ -181,11 +197,22 @@ func (q *Queue) take() (changes []Change) {
 
 // takeOf takes some changes of a jail; those of others come before the next ones.
 func (q *Queue) takeOf(l *lane, n int, changes []Change) []Change {
-	changes = append(changes, l.changes[:n]...)
+	// A ban ends when it should, however long it has waited here.
+	next, now := l.pushed-uint64(len(l.changes))+1, time.Now()
+	for _, c := range l.changes[:n] {
+		for l.stamps[0].upTo < next {
+			l.stamps = l.stamps[1:]
+		}
+		next++
+		if waited := now.Sub(l.stamps[0].at); waited > stampEvery {
+			c = c.after(waited)
+		}
+		changes = append(changes, c)
+	}
 	l.taken += n
 	q.waiting = slices.DeleteFunc(q.waiting, func(o *lane) bool { return o == l })
 	if l.changes = l.changes[n:]; len(l.changes) == 0 {
-		l.changes = nil
+		l.changes, l.stamps = nil, nil
 	} else {
 		q.waiting = append(q.waiting, l)
 	}

@@ -103,3 +103,16 @@ func TestQueuePace(t *testing.T) {
 		t.Errorf("quick ones have %d changes", q.size)
 	}
 }
+
+// TestQueueWaits: a ban that has waited ends when it should all the same.
+func TestQueueWaits(t *testing.T) {
+	q := &Queue{lanes: map[string]*lane{}, size: sizeFirst}
+	q.wake.L = &q.mu
+	q.Push(Change{Jail: "j", ID: prefix("192.0.2.1"), Left: time.Hour}, Change{Jail: "j", ID: prefix("192.0.2.2"), Left: time.Second}, Change{Jail: "j", ID: prefix("192.0.2.3")})
+	q.lanes["j"].stamps[0].at = time.Now().Add(-time.Minute)
+	q.Push(Change{Jail: "j", ID: prefix("192.0.2.4"), Left: time.Hour})
+	got := q.take()
+	if len(got) != 4 || got[0].Left > 59*time.Minute || !got[1].Remove || got[2].Left != 0 || got[2].Remove || got[3].Left != time.Hour {
+		t.Errorf("%+v", got)
+	}
+}

@@ -68,7 +68,7 @@ func (j *Jail) Compare() (Difference, error) {
 	j.comparing.Lock()
 	defer j.comparing.Unlock()
 	d, err := j.compare()
-	if d.Held+d.Adopted+d.Removed >= heldMany { // what reading them took is not wanted for an hour
+	if max(d.Held+d.Adopted+d.Removed, int(j.shown.banned.Load())) >= heldMany { // what reading them took is not wanted for an hour
 		debug.FreeOSMemory()
 	}
 	return d, err
