@@ -29,7 +29,7 @@ type load struct {
 }
 
 // disk measures loads, a quiet daemon, and what a stop writes.
-func (b *bench) disk(quick bool, before string) error {
+func (b *bench) disk(quick bool, before, only string) error {
 	loads := []load{
 		{"2 a second", 1, 2, time.Minute, 1024},
 		{"500 a second, ten jails and files", 10, 500, time.Minute, 150},
@@ -38,12 +38,15 @@ func (b *bench) disk(quick bool, before string) error {
 		{"an hour of 2 a second in a tenth of the time", 1, 20, 6 * time.Minute, 0},
 	}
 	quiet := time.Minute
+	if n, err := strconv.Atoi(only); err == nil && n > 0 && n <= len(loads) {
+		loads, quiet = loads[n-1:n], 0
+	}
 	if quick {
-		loads = loads[:2]
+		loads = loads[:min(len(loads), 2)]
 		for i := range loads {
 			loads[i].lasts, loads[i].promised = 20*time.Second, 0
 		}
-		quiet = 10 * time.Second
+		quiet = min(quiet, 10*time.Second)
 	}
 	fmt.Fprintf(&b.out, "\nFailures of addresses that fail once each, no bans: written to the disk (`write_bytes` of\n`/proc/PID/io`), until everything has come there, and by the stop after that; processor time:\n\n| failures | program | written | a failure | promised | by the stop | of a core |\n| --- | --- | --- | --- | --- | --- | --- |\n")
 	progs := []struct {
@@ -70,6 +73,9 @@ func (b *bench) disk(quick bool, before string) error {
 				return err
 			}
 		}
+	}
+	if quiet == 0 {
+		return nil
 	}
 	fmt.Fprintf(&b.out, "\nNothing to do but to read a line a second in which nobody fails, over %v:\n\n| program | written | of a core |\n| --- | --- | --- |\n", quiet)
 	for _, p := range progs {

@@ -37,7 +37,7 @@ func main() {
 	write := flag.String("write", "", "a `file` whose section is replaced")
 	million := flag.Bool("million", false, "bring a million bans back, too")
 	quick := flag.Bool("quick", false, "measure less: to try the program")
-	only := flag.String("only", "", "measure one thing: disk; busy, for bailiff alone busy-bailiff")
+	only := flag.String("only", "", "measure one thing: memory; disk, or disk-N for its Nth load; busy, for bailiff alone busy-bailiff")
 	before := flag.String("before", "", "an older `program` that is measured beside, for disk")
 	burst := flag.Int("burst", 1, "lines of a busy log that are written at once")
 	lines := flag.Int("lines", 0, "of a busy log, in place of a million")
@@ -94,8 +94,13 @@ func run(ctx context.Context, prog, before, write, only string, burst, busy int,
 		os.Stdout.Write(b.out.Bytes())
 		return err
 	}
-	if only == "disk" {
-		err := b.disk(quick, before)
+	if only == "memory" {
+		err := b.memory()
+		os.Stdout.Write(b.out.Bytes())
+		return err
+	}
+	if load, ok := strings.CutPrefix(only, "disk"); ok {
+		err := b.disk(quick, before, strings.TrimPrefix(load, "-"))
 		os.Stdout.Write(b.out.Bytes())
 		return err
 	}
@@ -104,7 +109,8 @@ func run(ctx context.Context, prog, before, write, only string, burst, busy int,
 		func() error { return b.latency(latencies) },
 		func() error { return b.idle(idle, bans) },
 		func() error { return b.busy(lines, both) },
-		func() error { return b.disk(quick, before) },
+		func() error { return b.disk(quick, before, "") },
+		b.memory,
 	} {
 		if err := part(); err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestClean: of a program's memory, only what nobody has written to is given back.
@@ -47,16 +48,15 @@ func TestGiveBack(t *testing.T) {
 		t.Fatal("no RssFile in /proc/self/status")
 		return 0
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if data, err := os.ReadFile(exe); err != nil || len(data) == 0 {
-		t.Fatal(err)
-	}
 	before := resident()
-	giveBackUnused()
-	if after := resident(); after >= before {
-		t.Errorf("%d kB before, %d kB after", before, after)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) { // others bring pages in meanwhile
+		giveBackUnused()
+		after := resident()
+		if after < before {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d kB before, %d kB after", before, after)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
+	"time"
 )
 
 // A heap of Go's grows to twice of what is alive before it is looked through. For a
@@ -15,6 +16,12 @@ import (
 const (
 	heapRoom  = 10 << 20
 	roomLeast = 25 // percent
+)
+
+// Where little happens, it is collected so seldom that room costs more than time.
+const (
+	seldom    = 2 * time.Second
+	quietRoom = 50 // percent
 )
 
 var heapOnce sync.Once
@@ -55,6 +62,7 @@ func startOver() {
 
 type heapPace struct {
 	percent int
+	last    time.Time // when it was collected
 	sample  [1]metrics.Sample
 }
 
@@ -70,7 +78,12 @@ func (p *heapPace) watch() {
 
 func (p *heapPace) adjust() {
 	metrics.Read(p.sample[:])
+	now := time.Now()
 	percent := roomFor(p.sample[0].Value.Uint64())
+	if !p.last.IsZero() && now.Sub(p.last) > seldom {
+		percent = min(percent, quietRoom)
+	}
+	p.last = now
 	if percent >= p.percent*9/10 && percent <= p.percent*11/10 {
 		return // to change it stops everything for a moment
 	}
