@@ -526,3 +526,28 @@ func FuzzChanges(f *testing.F) {
 		}
 	})
 }
+
+// TestLoadBesideWriter: a jail is loaded while somebody writes to a disk that takes its time.
+func TestLoadBesideWriter(t *testing.T) {
+	h := holding(t)
+	h.write(&Delta{Failures: map[ban.ID][]time.Time{p("192.0.2.1"): {noon}}})
+	h.writing.Lock()
+	defer h.writing.Unlock()
+	loaded := make(chan string, 2)
+	go func() {
+		for _, jail := range []string{"web", "other"} {
+			st, err := h.Load(jail, noon)
+			loaded <- fmt.Sprint(st.String(), err)
+		}
+	}()
+	for _, want := range []string{"failures 192.0.2.1 1<nil>", "<nil>"} {
+		select {
+		case got := <-loaded:
+			if got != want {
+				t.Errorf("%q, want %q", got, want)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("it waits for who writes")
+		}
+	}
+}

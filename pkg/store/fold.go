@@ -91,7 +91,9 @@ func (s *Store) foldOne(end time.Time) (again bool, err error) {
 		return false, nil
 	}
 	if !was && s.changes.file == nil {
+		s.noting.Lock()
 		s.tells = map[string]bool{}
+		s.noting.Unlock()
 	}
 	return was, os.Remove(old)
 }

@@ -15,34 +15,49 @@ import (
 // appended since it was folded. Nothing is folded for that, so that a jail can be loaded
 // with a disk that is full, and waits for no transaction.
 
-// overlay puts over a state what was appended of a jail. had are the logs that fail2ban has
-// read since: what was appended of them, and failures before its bans, are over. The caller
-// holds writing.
-func (s *Store) overlay(db *sql.DB, jail string, st *State, had []string, offset time.Duration) error {
-	for _, ending := range []string{oldEnding, changesEnding} {
-		if ending == changesEnding && s.changes.file == nil {
-			continue
-		}
+// appended reads what was appended of a jail, the older file first. It does not wait for who
+// writes: nobody appends anything of a jail that is being loaded.
+func (s *Store) appended(jail string) (out []*recorded, err error) {
+	s.noting.Lock()
+	tells := s.tells[jail]
+	s.noting.Unlock()
+	if !tells {
+		return nil, nil
+	}
+	// The newer one first: it may become the older one meanwhile, and is read twice then.
+	for _, ending := range []string{changesEnding, oldEnding} {
 		data, err := safefile.ReadFile(s.path+ending, changesFull+reserve)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		r, err := readRecorded(data)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		n := slices.IndexFunc(r.jails, func(j *recordedJail) bool { return j.name == jail })
-		if n < 0 {
-			continue
+		out = slices.Insert(out, 0, r)
+	}
+	return out, nil
+}
+
+// overlay puts over a state what was appended of a jail. had are the logs that fail2ban has
+// read since: what was appended of them, and failures before its bans, are over.
+func (s *Store) overlay(db *sql.DB, jail string, st *State, appended []*recorded, had []string) error {
+	if appended == nil {
+		return nil
+	}
+	for _, r := range appended {
+		if n := slices.IndexFunc(r.jails, func(j *recordedJail) bool { return j.name == jail }); n >= 0 {
+			st.over(r, r.jails[n], had)
 		}
-		st.over(r, r.jails[n], had)
 	}
 	if len(had) == 0 {
 		return nil
 	}
+	offset, done := s.reading()
+	defer done()
 	for i := range st.Failures {
 		f := &st.Failures[i]
 		var banned sql.NullInt64

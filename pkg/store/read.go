@@ -21,8 +21,6 @@ import (
 // Load returns what is known of a jail, and makes it known that the jail is
 // enabled.
 func (s *Store) Load(jail string, now time.Time) (State, error) {
-	s.writing.Lock() // what is appended is not in the database yet: both are read at one moment
-	defer s.writing.Unlock()
 	db, done := s.handle()
 	defer done()
 	st, err := s.load(db, jail, now)
@@ -34,12 +32,18 @@ func (s *Store) Load(jail string, now time.Time) (State, error) {
 }
 
 func (s *Store) load(db *sql.DB, jail string, now time.Time) (st State, err error) {
+	appended, err := s.appended(jail) // first: what is folded meanwhile is in the database then
+	if err != nil {
+		return st, err
+	}
 	var n, enabled int
 	if err := db.QueryRow("SELECT count(*), coalesce(max(enabled = 1), 0) FROM jails WHERE name = ?", jail).Scan(&n, &enabled); err != nil {
 		return st, err
 	}
+	s.noting.Lock()
 	isNew := n == 0 || s.fresh[jail]
 	delete(s.fresh, jail)
+	s.noting.Unlock()
 	if enabled == 0 { // else it waits for nobody who writes
 		if _, err := db.Exec("INSERT INTO jails(name, enabled) VALUES(?, 1) ON CONFLICT(name) DO UPDATE SET enabled = 1", jail); err != nil {
 			return st, err
@@ -50,13 +54,13 @@ func (s *Store) load(db *sql.DB, jail string, now time.Time) (st State, err erro
 		return st, err
 	}
 	st.New = isNew
-	if s.tells[jail] {
-		if err := s.overlay(db, jail, &st, had, s.offset); err != nil {
-			return st, err
-		}
+	if err := s.overlay(db, jail, &st, appended, had); err != nil {
+		return st, err
 	}
 	if len(had) > 0 {
+		s.noting.Lock()
 		delete(s.filed, jail) // they are told the database anew
+		s.noting.Unlock()
 	}
 	for _, path := range had {
 		if _, err := db.Exec("DELETE FROM bailiff_logs WHERE jail = ? AND path = ?", jail, path); err != nil {

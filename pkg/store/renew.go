@@ -53,7 +53,9 @@ func (s *Store) appendable() error {
 		return nil
 	}
 	s.changes.close()
+	s.noting.Lock()
 	s.tells = map[string]bool{}
+	s.noting.Unlock()
 	s.generation.Add(1)
 	if s.told != nil {
 		s.told(why)

@@ -87,6 +87,7 @@ type Store struct {
 	changes *changes                       // nil: it is not open
 	tells   map[string]bool                // jails of which that tells
 	filed   map[string]map[LogKey]struct{} // files that the database knows
+	noting  sync.Mutex                     // guards tells, filed and fresh; held for no longer than that
 	fresh   map[string]bool                // jails that Announce has made known, and that were not
 	opening bool                           // nobody else is there yet
 
@@ -235,7 +236,9 @@ func (s *Store) open() error {
 		return err
 	}
 	s.changes = &changes{path: s.path, id: id}
+	s.noting.Lock()
 	s.tells, s.filed = map[string]bool{}, map[string]map[LogKey]struct{}{}
+	s.noting.Unlock()
 	s.opening = true
 	err = s.foldLeft(left, by)
 	s.opening = false
@@ -371,6 +374,8 @@ func (s *Store) Announce(jails []string) error {
 	if err != nil {
 		return err
 	}
+	s.noting.Lock()
+	defer s.noting.Unlock()
 	for _, name := range fresh {
 		if s.fresh == nil {
 			s.fresh = map[string]bool{}
@@ -382,8 +387,8 @@ func (s *Store) Announce(jails []string) error {
 
 // Announced reports whether there are jails that were made known by Announce and not loaded.
 func (s *Store) Announced() bool {
-	s.writing.Lock()
-	defer s.writing.Unlock()
+	s.noting.Lock()
+	defer s.noting.Unlock()
 	return len(s.fresh) > 0
 }
 
@@ -391,18 +396,18 @@ func (s *Store) Announced() bool {
 func (s *Store) Withdraw() error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	err := s.transact(func(w *writer) error {
-		for name := range s.fresh {
+	s.noting.Lock()
+	fresh := s.fresh
+	s.fresh = nil
+	s.noting.Unlock()
+	return s.transact(func(w *writer) error {
+		for name := range fresh {
 			if err := w.exec("DELETE FROM jails WHERE name = ?", name); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	if err == nil {
-		s.fresh = nil
-	}
-	return err
 }
 
 // Disable notes that a jail is not there any more.
@@ -530,19 +535,7 @@ func (s *Store) append(deltas []*Delta) error {
 	}
 	// Where a log begins is known to the database at once: programs that read it, and
 	// fail2ban after a crash, find which logs there are.
-	fresh := map[string][]Position{}
-	for _, d := range deltas {
-		if len(d.Failures) > 0 || len(d.Logs) > 0 || d.AllFailures || d.AllLogs {
-			s.tells[d.Jail] = true
-		}
-		for k, p := range d.Logs {
-			if _, ok := s.filed[d.Jail][k]; !ok && !p.Gone {
-				fresh[d.Jail] = append(fresh[d.Jail], p)
-			} else if p.Gone {
-				delete(s.filed[d.Jail], k)
-			}
-		}
-	}
+	fresh := s.unfiled(deltas)
 	if len(fresh) > 0 {
 		err := s.transact(func(w *writer) error {
 			for jail, list := range fresh {
@@ -561,6 +554,7 @@ func (s *Store) append(deltas []*Delta) error {
 		if err != nil {
 			return err
 		}
+		s.noting.Lock()
 		for jail, list := range fresh {
 			if len(s.filed[jail]) == 0 || len(s.filed[jail]) > logsMost {
 				s.filed[jail] = map[LogKey]struct{}{}
@@ -569,11 +563,33 @@ func (s *Store) append(deltas []*Delta) error {
 				s.filed[jail][LogKey{p.Path, p.Dev, p.Inode}] = struct{}{}
 			}
 		}
+		s.noting.Unlock()
 	}
 	if s.changes.size > changesMost || s.changes.file != nil && time.Since(s.changes.began) > changesAge {
 		s.soon()
 	}
 	return nil
+}
+
+// unfiled notes of which jails the changes file tells, and returns the positions of logs that
+// the database does not know yet, by jail.
+func (s *Store) unfiled(deltas []*Delta) map[string][]Position {
+	s.noting.Lock()
+	defer s.noting.Unlock()
+	out := map[string][]Position{}
+	for _, d := range deltas {
+		if len(d.Failures) > 0 || len(d.Logs) > 0 || d.AllFailures || d.AllLogs {
+			s.tells[d.Jail] = true
+		}
+		for k, p := range d.Logs {
+			if _, ok := s.filed[d.Jail][k]; !ok && !p.Gone {
+				out[d.Jail] = append(out[d.Jail], p)
+			} else if p.Gone {
+				delete(s.filed[d.Jail], k)
+			}
+		}
+	}
+	return out
 }
 
 // transact has something written to the database in one transaction, in which the rows
