@@ -38,9 +38,9 @@ type Queue struct {
 type lane struct {
 	changes []Change
 	stamps  []stamp // when they were handed over
-	pushed  uint64 // changes ever handed over
-	applied uint64 // of these, those that the kernel took or refused
-	taken   int    // those in the transaction that is under way
+	pushed  uint64  // changes ever handed over
+	applied uint64  // of these, those that the kernel took or refused
+	taken   int     // those in the transaction that is under way
 }
 
 // stamp is when changes were handed over, up to one of those that ever were.
