@@ -69,7 +69,7 @@ func (j *Jail) Compare() (Difference, error) {
 	defer j.comparing.Unlock()
 	d, err := j.compare()
 	if max(d.Held+d.Adopted+d.Removed, int(j.shown.banned.Load())) >= heldMany { // what reading them took is not wanted for an hour
-		debug.FreeOSMemory()
+		time.AfterFunc(time.Second, debug.FreeOSMemory) // the jail may be at the last piece still
 	}
 	return d, err
 }
@@ -88,7 +88,8 @@ func (j *Jail) compare() (Difference, error) {
 	if err != nil {
 		return Difference{}, err
 	}
-	defer j.inbox.tell(func(*Jail) { c.list.Unfollow() })
+	list := c.list // and not what is compared with it
+	defer j.inbox.tell(func(*Jail) { list.Unfollow() })
 	held, err := j.deps.Firewall.Elements(j.Configured.Name)
 	if err != nil {
 		return Difference{}, err
