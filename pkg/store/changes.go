@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -292,4 +293,73 @@ func (s *Store) putAside(name string, why error) error {
 	}
 	s.warn("%s: %v: set aside as %s; what failed since the database was written last is read again from the logs", name, why, aside)
 	return nil
+}
+
+// append keeps what deltas say of failures and positions.
+func (s *Store) append(deltas []*Delta) error {
+	if f := s.foldFailed.Load(); f != nil && s.changes.size > changesFull {
+		s.soon()
+		return f.err
+	}
+	boot, zero := s.clock.Boot()
+	if err := s.changes.append(deltas, recordClock{boot, zero, s.offset}, s.clock.Now()); err != nil {
+		return fmt.Errorf("%s%s: %w", s.path, changesEnding, err)
+	}
+	// Where a log begins is known to the database at once: programs that read it, and
+	// fail2ban after a crash, find which logs there are.
+	fresh := s.unfiled(deltas)
+	if len(fresh) > 0 {
+		err := s.transact(func(w *writer) error {
+			for jail, list := range fresh {
+				if err := w.exec("INSERT OR IGNORE INTO jails(name, enabled) VALUES(?, 1)", jail); err != nil {
+					return err
+				}
+				slices.SortFunc(list, before)
+				for _, p := range list {
+					if err := w.position(jail, p); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		s.noting.Lock()
+		for jail, list := range fresh {
+			if len(s.filed[jail]) == 0 || len(s.filed[jail]) > logsMost {
+				s.filed[jail] = map[LogKey]struct{}{}
+			}
+			for _, p := range list {
+				s.filed[jail][LogKey{p.Path, p.Dev, p.Inode}] = struct{}{}
+			}
+		}
+		s.noting.Unlock()
+	}
+	if s.changes.size > changesMost || s.changes.file != nil && time.Since(s.changes.began) > changesAge {
+		s.soon()
+	}
+	return nil
+}
+
+// unfiled notes of which jails the changes file tells, and returns the positions of logs that
+// the database does not know yet, by jail.
+func (s *Store) unfiled(deltas []*Delta) map[string][]Position {
+	s.noting.Lock()
+	defer s.noting.Unlock()
+	out := map[string][]Position{}
+	for _, d := range deltas {
+		if len(d.Failures) > 0 || len(d.Logs) > 0 || d.AllFailures || d.AllLogs {
+			s.tells[d.Jail] = true
+		}
+		for k, p := range d.Logs {
+			if _, ok := s.filed[d.Jail][k]; !ok && !p.Gone {
+				out[d.Jail] = append(out[d.Jail], p)
+			} else if p.Gone {
+				delete(s.filed[d.Jail], k)
+			}
+		}
+	}
+	return out
 }
