@@ -282,7 +282,7 @@ func (r *journalReader) shared(ctx context.Context, m *member) (delivered bool, 
 func (r *journalReader) position() []string {
 	switch {
 	case r.cursor != "":
-		return []string{"--after-cursor=" + r.cursor}
+		return []string{atCursor(r.cursor)}
 	case !r.last.IsZero():
 		return []string{sinceArg(r.last)}
 	}
@@ -296,6 +296,7 @@ func sinceArg(t time.Time) string {
 // follow runs journalctl and delivers what it prints. recent takes the cursors of that, up
 // to recentMost.
 func (r *journalReader) follow(ctx context.Context, recent map[string]struct{}, more ...string) (delivered bool, err error) {
+	had := r.cursor
 	cmd, entries, failed, err := r.start(ctx, append(append([]string{"--no-tail"}, more...), r.position()...))
 	if err != nil {
 		return false, err
@@ -313,6 +314,9 @@ func (r *journalReader) follow(ctx context.Context, recent map[string]struct{}, 
 				err = waited
 			}
 			return delivered, err
+		}
+		if had != "" && e.Cursor == had {
+			continue
 		}
 		if recent != nil && len(recent) < recentMost {
 			recent[e.Cursor] = struct{}{}

@@ -27,8 +27,13 @@ func (p entryPlace) arg() string {
 	if p.cursor == "" {
 		return sinceArg(p.at.Add(-time.Second))
 	}
-	return "--after-cursor=" + p.cursor
+	return atCursor(p.cursor)
 }
+
+// atCursor has journalctl begin at an entry, which is then passed over here: with
+// --after-cursor, journalctl 252 passes over the first that matches, even if that is not
+// the entry of the cursor.
+func atCursor(cursor string) string { return "--cursor=" + cursor }
 
 // tail returns the place of the last entry of a journal, whosever it is.
 func (h *hub) tail(ctx context.Context) (entryPlace, error) {
@@ -191,6 +196,9 @@ func (c *crew) read(in *EntryReader) (cursor string, err error) {
 		cursor = string(v[0])
 	}
 	if cursor != "" {
+		if cursor == c.at.cursor {
+			return cursor, nil // reading went on behind that
+		}
 		c.at = entryPlace{cursor: cursor}
 	}
 	type said struct {

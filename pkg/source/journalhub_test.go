@@ -33,7 +33,7 @@ func followersOf(dir string) (pids []int) {
 // awaitJournal waits for a condition.
 func awaitJournal(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(90 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("waited in vain: %s", what)
 		}
@@ -192,6 +192,38 @@ func TestOneJournalctl(t *testing.T) {
 	defer bad.mu.Unlock()
 	if said := strings.Join(bad.notes, "\n"); !strings.Contains(said, "journalctl: ") || len(bad.lines) > 0 {
 		t.Errorf("nonsense: %q, %q", bad.notes, bad.lines)
+	}
+}
+
+// TestBehindAnothers: the last entry of the journal, behind which reading together goes on, is
+// nobody's: the next one that is somebody's is not passed over; neither is it behind a place
+// that a match of before has left.
+func TestBehindAnothers(t *testing.T) {
+	w := newJournal(t)
+	w.write([]string{"MESSAGE=1", "_COMM=0"}, []string{"MESSAGE=2", "_COMM=1"}, []string{"MESSAGE=3", "_COMM=2"})
+	var readers []*reader
+	for _, comm := range []string{"_COMM=0", "_COMM=1"} {
+		r := &reader{t: t, options: JournalOptions{Path: w.dir(), Matches: [][]string{{comm}}}}
+		readers = append(readers, r)
+		r.start()
+		defer func() { r.stop() }()
+	}
+	awaitJournal(t, "one journalctl for both", func() bool { return readers[0].has()+readers[1].has() == 2 && len(followersOf(w.dir())) == 1 })
+	w.write([]string{"MESSAGE=4", "_COMM=1"}, []string{"MESSAGE=5", "_COMM=0"}, []string{"MESSAGE=6", "_COMM=1"})
+	awaitJournal(t, "what came", func() bool { return readers[0].has() == 2 && readers[1].has() == 3 })
+	// The first is asked for something else from now on.
+	readers[0].stop()
+	w.write([]string{"MESSAGE=7", "_COMM=2"}, []string{"MESSAGE=8", "_COMM=2"})
+	readers[0].options.Matches = [][]string{{"_COMM=2"}}
+	readers[0].start()
+	awaitJournal(t, "what came meanwhile", func() bool { return readers[0].has() >= 4 })
+	for i, want := range [][]string{{"1", "5", "7", "8"}, {"2", "4", "6"}} {
+		r := readers[i]
+		r.mu.Lock()
+		if !slices.Equal(r.lines, want) {
+			t.Errorf("%q, want %q, notes %q", r.lines, want, r.notes)
+		}
+		r.mu.Unlock()
 	}
 }
 
