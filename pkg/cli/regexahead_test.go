@@ -62,7 +62,7 @@ func TestReportInBlocks(t *testing.T) {
 	var log bytes.Buffer
 	at := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	for i := range 4 {
-		err := logs.Write(&log, logs.Options{Kind: []string{"auth", "syslog"}[i%2], Lines: 2_000, Share: 0.2, Seed: uint64(i), Start: at.AddDate(0, 0, i)})
+		err := logs.Write(&log, logs.Options{Kind: []string{"auth", "syslog"}[i%2], Lines: reportLines, Share: 0.2, Seed: uint64(i), Start: at.AddDate(0, 0, i)})
 		if err != nil {
 			t.Fatal(err)
 		}

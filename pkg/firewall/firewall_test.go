@@ -347,3 +347,5 @@ func TestSyncInStream(t *testing.T) {
 	close(fake.block)
 	q.Close()
 }
+
+func tryNft(script string) error { return exec.Command("nft", script).Run() }

@@ -597,5 +597,3 @@ func (m *guardModel) step() string {
 	}
 	return script
 }
-
-func tryNft(script string) error { return exec.Command("nft", script).Run() }
