@@ -97,7 +97,14 @@ func TestJournalJail(t *testing.T) {
 		text, _ := os.ReadFile(n.path("out"))
 		return strings.Count(string(text), "Found 192.0.2.67") == 2
 	})
-	time.Sleep(300 * time.Millisecond) // stored
+	// What was found is gathered for a second before it is kept; and maybe that is over by now.
+	found := time.Now()
+	for time.Since(found) < 5*time.Second {
+		if fi, err := os.Stat(n.path("state/bailiff.sqlite3.changes")); err == nil && fi.ModTime().After(found) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	if err := n.daemon.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
