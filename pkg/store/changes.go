@@ -154,13 +154,19 @@ func (c *changes) later(now bool) {
 // sync writes to the disk what was appended. It may take its time: it holds nobody up.
 func (c *changes) sync() {
 	c.syncing.Lock()
-	f := c.file
 	c.unsaved = false
-	c.syncing.Unlock()
-	if f == nil {
+	if c.file == nil {
+		c.syncing.Unlock()
 		return
 	}
-	if err := unix.Fdatasync(int(f.Fd())); err != nil && !errors.Is(err, unix.EBADF) {
+	// A descriptor of its own: the file may be closed meanwhile.
+	fd, err := unix.FcntlInt(c.file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	c.syncing.Unlock()
+	if err == nil {
+		err = unix.Fdatasync(fd)
+		unix.Close(fd)
+	}
+	if err != nil {
 		c.syncing.Lock()
 		c.failed = err
 		c.syncing.Unlock()
