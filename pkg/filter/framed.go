@@ -24,9 +24,10 @@ const (
 	HeadEither
 )
 
-// wrapperMarks are what stands in expressions that were written for a runtime's wrapper.
+// wrapperMarks are what stands in expressions that were written for a runtime's wrapper. A
+// service's own "login failed" is none.
 var wrapperMarks = []string{
-	`"log`, `\"log`, `"stream`, "stdout F", "stderr F", "stdout P", "stdout|stderr", "stderr|stdout",
+	`"log"`, `"log\"`, `"log.`, `"log[^`, `"log:`, `"stream"`, `"stream\"`, `"stream.`, `"stream[^`, `"stream:`, "stdout F", "stderr F", "stdout P", "stdout|stderr", "stderr|stdout",
 	"std(?:out|err)", "std(out|err)", "stdout [", "stderr [", `stdout \S`, `stderr \S`, `stdout\s`, `stderr\s`, "stdout .", "stderr .",
 }
 
@@ -52,7 +53,9 @@ func (d *Definition) mentions(texts ...string) bool {
 	all = append(all, d.DatePattern...)
 	if d.JSON != nil {
 		for _, f := range d.JSON.fields() {
-			all = append(all, `"`+f)
+			if !strings.Contains(f, ".") { // a runtime's are texts, with nothing in them
+				all = append(all, `"`+f+`"`)
+			}
 		}
 	}
 	return slices.ContainsFunc(all, func(x string) bool {
