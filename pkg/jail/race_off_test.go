@@ -3,3 +3,5 @@
 package jail
 
 const usualHistories = 200
+
+const raced = false
