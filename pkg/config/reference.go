@@ -56,6 +56,16 @@ const (
 	typeTable   = "table"
 )
 
+// refTable is a table of a file.
+type refTable struct {
+	file, name string
+	// of is what it is decoded into; nil: its keys are anybody's names. Keys that are apart
+	// are tables of their own.
+	of    reflect.Type
+	apart []string
+	keys  []keyWords
+}
+
 // keyWords is what the reference says of a key.
 type keyWords struct {
 	name    string
@@ -66,59 +76,30 @@ type keyWords struct {
 	text    string
 }
 
-// refTable is a table of a file with the struct that it is decoded into.
-type refTable struct {
-	file, name string
-	of         reflect.Type
-	// skip are keys that are tables of their own here.
-	skip []string
-}
-
-var refTables = []refTable{
-	{MainFile, "", reflect.TypeFor[rawMain](), []string{"read", "database", "firewall", "export", "proxy", "default", "jail"}},
-	{MainFile, "read", reflect.TypeFor[rawRead](), nil},
-	{MainFile, "database", reflect.TypeFor[rawDatabase](), nil},
-	{MainFile, "firewall", reflect.TypeFor[rawFirewall](), nil},
-	{MainFile, "proxy", reflect.TypeFor[rawProxy](), nil},
-	{MainFile, "export.NAME", reflect.TypeFor[rawExport](), nil},
-	{MainFile, "jail.NAME", reflect.TypeFor[rawJail](), []string{"action"}},
-	{MainFile, "jail.NAME.action.ACTION", reflect.TypeFor[rawAction](), nil},
-	{FilterFile, "", reflect.TypeFor[rawFilter](), []string{"mode", "sample", "json", "client", "prefix"}},
-	{FilterFile, "prefix", nil, nil},
-	{FilterFile, "client", nil, nil},
-	{FilterFile, "mode.MODE", reflect.TypeFor[rawMode](), nil},
-	{FilterFile, "json", reflect.TypeFor[rawJSON](), []string{"match"}},
-	{FilterFile, "json.match", nil, nil},
-	{FilterFile, "sample", reflect.TypeFor[rawSample](), nil},
-}
-
 // refField is one field that a file can fill.
 type refField struct {
-	file, table, name string
-	of                reflect.Type
+	name string
+	of   reflect.Type
 }
 
-// refFields are all keys that files can have, in the order of the structs.
-func refFields() []refField {
+// fields are all keys that a table's struct takes, in its order.
+func (t *refTable) fields() []refField {
 	var out []refField
-	for _, t := range refTables {
-		if t.of == nil {
-			continue
-		}
-		for i := range t.of.NumField() {
-			f := t.of.Field(i)
-			key := f.Tag.Get("toml")
-			if slices.Contains(t.skip, key) {
-				continue
+	if t.of == nil {
+		return nil
+	}
+	for i := range t.of.NumField() {
+		f := t.of.Field(i)
+		key := f.Tag.Get("toml")
+		switch {
+		case slices.Contains(t.apart, key):
+		case f.Type.Kind() == reflect.Pointer && f.Type.Elem().Kind() == reflect.Struct:
+			for j := range f.Type.Elem().NumField() { // ban.prefix4
+				inner := f.Type.Elem().Field(j)
+				out = append(out, refField{key + "." + inner.Tag.Get("toml"), inner.Type})
 			}
-			if f.Type.Kind() == reflect.Pointer && f.Type.Elem().Kind() == reflect.Struct {
-				for j := range f.Type.Elem().NumField() { // ban.prefix4
-					inner := f.Type.Elem().Field(j)
-					out = append(out, refField{t.file, t.name, key + "." + inner.Tag.Get("toml"), inner.Type})
-				}
-				continue
-			}
-			out = append(out, refField{t.file, t.name, key, f.Type})
+		default:
+			out = append(out, refField{key, f.Type})
 		}
 	}
 	return out
@@ -148,40 +129,27 @@ func refType(t reflect.Type, words *keyWords) string {
 
 // Reference returns every key of bailiff.toml and of filters' files, table by table.
 func Reference() []Key {
-	words := map[[3]string]*keyWords{}
-	for _, t := range referenceTables {
-		for i := range t.keys {
-			words[[3]string{t.file, t.table, t.keys[i].name}] = &t.keys[i]
-		}
-	}
 	defaults := referenceDefaults()
 	var out []Key
-	for _, f := range refFields() {
-		w := words[[3]string{f.file, f.table, f.name}]
-		if w == nil {
-			w = &keyWords{} // the test finds it
-		}
-		k := Key{
-			File: f.file, Table: f.table, Name: f.name, Type: refType(f.of, w), Values: w.values,
-			Default: cmp.Or(defaults[strings.TrimPrefix(f.table+"."+f.name, ".")], w.def), Example: w.example, Text: w.text,
-		}
-		if f.file == FilterFile {
-			k.Default = w.def
-		}
-		if k.Type == typeTime {
-			k.Unit = "seconds"
-		}
-		out = append(out, k)
-	}
 	for _, t := range referenceTables {
+		for _, f := range t.fields() {
+			w := &keyWords{} // the test finds it
+			if i := slices.IndexFunc(t.keys, func(w keyWords) bool { return w.name == f.name }); i >= 0 {
+				w = &t.keys[i]
+			}
+			k := Key{File: t.file, Table: t.name, Name: f.name, Type: refType(f.of, w), Values: w.values, Default: w.def, Example: w.example, Text: w.text}
+			if t.file == MainFile {
+				k.Default = cmp.Or(defaults[strings.TrimPrefix(t.name+"."+f.name, ".")], w.def)
+			}
+			if k.Type == typeTime {
+				k.Unit = "seconds"
+			}
+			out = append(out, k)
+		}
 		if w := t.keys[0]; openKeys(w.name) {
-			out = append(out, Key{File: t.file, Table: t.table, Name: w.name, Type: typeText, Example: w.example, Text: w.text})
+			out = append(out, Key{File: t.file, Table: t.name, Name: w.name, Type: typeText, Example: w.example, Text: w.text})
 		}
 	}
-	at := func(k Key) int {
-		return slices.IndexFunc(refTables, func(t refTable) bool { return t.file == k.File && t.name == k.Table })
-	}
-	slices.SortStableFunc(out, func(a, b Key) int { return cmp.Compare(at(a), at(b)) })
 	return out
 }
 

@@ -1,12 +1,11 @@
 package config
 
+import "reflect"
+
 // referenceTables are the tables of the files with their keys, in the order in which they
 // are explained.
-var referenceTables = []struct {
-	file, table string
-	keys        []keyWords
-}{
-	{MainFile, "", []keyWords{
+var referenceTables = []refTable{
+	{MainFile, "", reflect.TypeFor[rawMain](), []string{"read", "database", "firewall", "export", "proxy", "default", "jail"}, []keyWords{
 		{
 			name:    "loglevel",
 			values:  logLevels,
@@ -29,7 +28,7 @@ var referenceTables = []struct {
 			text:    "What commands of actions get in their environment beside PATH, LANG and TZ: NAME hands on the daemon's own value, NAME=VALUE sets one.",
 		},
 	}},
-	{MainFile, "read", []keyWords{
+	{MainFile, "read", reflect.TypeFor[rawRead](), nil, []keyWords{
 		{
 			name:    "socket",
 			example: "socket = \"/run/bailiff/read.sock\"\ngroup = \"adm\"",
@@ -41,7 +40,7 @@ var referenceTables = []struct {
 			text:    "The group that may ask there.",
 		},
 	}},
-	{MainFile, "database", []keyWords{
+	{MainFile, "database", reflect.TypeFor[rawDatabase](), nil, []keyWords{
 		{
 			name:    "path",
 			example: `path = "/var/lib/bailiff/bailiff.sqlite3"`,
@@ -59,7 +58,7 @@ var referenceTables = []struct {
 			text:    "How many of the log's lines are kept with a ban in the database.",
 		},
 	}},
-	{MainFile, "firewall", []keyWords{
+	{MainFile, "firewall", reflect.TypeFor[rawFirewall](), nil, []keyWords{
 		{
 			name:    "enabled",
 			def:     "true",
@@ -104,14 +103,14 @@ var referenceTables = []struct {
 			text:    "For configurations of fail2ban's alone (in fail2ban.local): has the stock actions of iptables done by nftables' sets. It has no effect in bailiff.toml.",
 		},
 	}},
-	{MainFile, "proxy", []keyWords{
+	{MainFile, "proxy", reflect.TypeFor[rawProxy](), nil, []keyWords{
 		{
 			name:    "trusted",
 			example: `trusted = ["198.51.100.0/24", "file:/etc/bailiff/cdn.txt"]`,
 			text:    "The addresses of your own proxies, for all jails: addresses, networks, ranges, or file:PATH, a list of them. They are never counted and never banned; where a line has a list of addresses, the client is the last that is not among them. [] says that there is no proxy; without the key, what a client could have written himself is not counted, and check says so.",
 		},
 	}},
-	{MainFile, "export.NAME", []keyWords{
+	{MainFile, "export.NAME", reflect.TypeFor[rawExport](), nil, []keyWords{
 		{
 			name:    "file",
 			example: "file = \"/etc/nginx/banned.conf\"\nformat = \"nginx\"",
@@ -135,7 +134,7 @@ var referenceTables = []struct {
 			text:    "A command of the shell that is run when the file was changed.",
 		},
 	}},
-	{MainFile, "jail.NAME", []keyWords{
+	{MainFile, "jail.NAME", reflect.TypeFor[rawJail](), []string{"action"}, []keyWords{
 		{
 			name:    "enabled",
 			example: `enabled = true`,
@@ -359,7 +358,7 @@ var referenceTables = []struct {
 			text:    "Counts the bans that an address has had in all jails.",
 		},
 	}},
-	{MainFile, "jail.NAME.action.ACTION", []keyWords{
+	{MainFile, "jail.NAME.action.ACTION", reflect.TypeFor[rawAction](), nil, []keyWords{
 		{
 			name:    "start",
 			example: `start = "logger jail <name> begins"` + "\n" + `ban = "true"`,
@@ -414,7 +413,7 @@ var referenceTables = []struct {
 			text:    "Tags of your own: <NAME> in commands is replaced by the value.",
 		},
 	}},
-	{FilterFile, "", []keyWords{
+	{FilterFile, "", reflect.TypeFor[rawFilter](), []string{"mode", "sample", "json", "client", "prefix"}, []keyWords{
 		{
 			name:    "description",
 			example: `description = "My application: failed logins"`,
@@ -464,21 +463,21 @@ var referenceTables = []struct {
 			text:    "How dates are written, in fail2ban's words, one a line; {^LN-BEG} alone: a known form, at the line's beginning. What is matched has no date in it.",
 		},
 	}},
-	{FilterFile, "prefix", []keyWords{
+	{FilterFile, "prefix", nil, nil, []keyWords{
 		{
 			name:    "NAME",
 			example: `line = '^\s*(?:\S+ )?app(?:\[\d+\])?: '`,
 			text:    "What expressions share: <NAME> in them, as in <line>login failed from <ADDR>, stands for this. Small letters, digits, hyphens.",
 		},
 	}},
-	{FilterFile, "client", []keyWords{
+	{FilterFile, "client", nil, nil, []keyWords{
 		{
 			name:    "NAME",
 			example: `user = '[\w.@-]{1,64}'`,
 			text:    "An expression of what a part of the client's can hold, since the service lets nothing else through: bailiff filter prove looks at no other. The name is one of a sample's client.",
 		},
 	}},
-	{FilterFile, "mode.MODE", []keyWords{
+	{FilterFile, "mode.MODE", reflect.TypeFor[rawMode](), nil, []keyWords{
 		{
 			name:    "with",
 			example: `with = ["normal"]`,
@@ -490,7 +489,7 @@ var referenceTables = []struct {
 			text:    "Expressions of the mode, beside those of the filter. The mode normal holds where a jail names none.",
 		},
 	}},
-	{FilterFile, "json", []keyWords{
+	{FilterFile, "json", reflect.TypeFor[rawJSON](), []string{"match"}, []keyWords{
 		{
 			name:    "host",
 			example: `host = ["request.client_ip", "request.remote_ip"]`,
@@ -522,14 +521,14 @@ var referenceTables = []struct {
 			text:    "The field with the list of addresses before a proxy, where host is the connection's: asked where host is a trusted proxy.",
 		},
 	}},
-	{FilterFile, "json.match", []keyWords{
+	{FilterFile, "json.match", nil, nil, []keyWords{
 		{
 			name:    "FIELD",
 			example: "status = [401, 403]\npath = \"/^/login/\"",
 			text:    "Conditions that a failure meets, all of one [[json.match]]: a value, one of several, or an expression between slashes.",
 		},
 	}},
-	{FilterFile, "sample", []keyWords{
+	{FilterFile, "sample", reflect.TypeFor[rawSample](), nil, []keyWords{
 		{
 			name:    "line",
 			example: "line = \"2026-01-31 12:00:00 login of bob failed from 192.0.2.7\"\nhost = \"192.0.2.7\"",
