@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,16 +26,7 @@ const (
 	floodRate, floodWrite = 200_000, 20
 )
 
-const fairJails = `loglevel = "INFO"
-[jail.app]
-enabled = true
-filter = "django-auth"
-logpath = "@D@/app.log"
-maxretry = 1
-findtime = "1h"
-bantime = "1h"
-ban.prefix6 = 128
-[jail.flooded]
+const fairJails = burstJail + `[jail.flooded]
 enabled = true
 filter = "django-auth"
 logpath = "@D@/flooded.log"
@@ -237,21 +227,7 @@ func (d *daemon) readOf(jail string) (n int64) {
 
 // torrent starts a process that writes lines of a kind.
 func (d *daemon) torrent(kind int) (end func(), err error) {
-	c := exec.Command("/proc/self/exe")
-	c.Env = append(os.Environ(), floodVariable+"="+fmt.Sprintf("torrent-%d", kind)+":"+d.path("flooded.log"), "GOMAXPROCS=1")
-	c.Stderr = os.Stderr
-	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := c.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := c.Start(); err != nil {
-		return nil, err
-	}
-	if got, err := out.Read(make([]byte, 16)); err != nil {
-		return nil, fmt.Errorf("the flood: %d bytes: %w", got, err)
-	}
-	return func() { _ = c.Process.Kill(); _ = c.Wait() }, nil
+	return startFlood(fmt.Sprintf("torrent-%d", kind), d.path("flooded.log"), &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}, "GOMAXPROCS=1")
 }
 
 // torrentKind is the kind that a process is told to write.

@@ -225,15 +225,20 @@ func (b *bench) latencyBeside(k hostile, bans int) error {
 
 // flood starts hostile input, as a user without rights if it comes over a socket.
 func (d *daemon) flood(kind string) (end func(), err error) {
-	c := exec.Command("/proc/self/exe")
-	path := d.path("app.log")
-	if kind == "clients" {
-		path = d.path("read.sock")
-		const nobody = 65534
-		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	if kind != "clients" {
+		return startFlood(kind, d.path("app.log"), nil)
 	}
-	c.Env = append(os.Environ(), floodVariable+"="+kind+":"+path)
+	const nobody = 65534
+	return startFlood(kind, d.path("read.sock"), &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}})
+}
+
+// startFlood starts this program as one that writes to a path, or talks to a socket; it
+// returns once that has begun.
+func startFlood(kind, path string, attr *syscall.SysProcAttr, env ...string) (end func(), err error) {
+	c := exec.Command("/proc/self/exe")
+	c.Env = append(append(os.Environ(), floodVariable+"="+kind+":"+path), env...)
 	c.Stderr = os.Stderr
+	c.SysProcAttr = attr
 	out, err := c.StdoutPipe()
 	if err != nil {
 		return nil, err
