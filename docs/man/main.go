@@ -50,12 +50,13 @@ func write(dir string) error {
 	if err := doc.GenManTree(root, header, filepath.Join(dir, "man8")); err != nil {
 		return err
 	}
-	pages := []struct{ name, section, text string }{
+	type page struct{ name, section, text string }
+	pages := []page{
 		{"bailiff.toml", "5", mainPage()},
 		{"bailiff-filters", "5", filterPage()},
 	}
 	for _, name := range cli.OtherNames {
-		pages = append(pages, struct{ name, section, text string }{name, "8", otherPage(name)})
+		pages = append(pages, page{name, "8", otherPage(name)})
 	}
 	for _, p := range pages {
 		text := fmt.Sprintf("%% %q %q %q %q %q\n%s", strings.ToUpper(p.name), p.section, date.Format("Jan 2006"), "bailiff "+cli.Version, manual, p.text)

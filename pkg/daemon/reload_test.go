@@ -15,6 +15,25 @@ import (
 	"bailiff/pkg/jail"
 )
 
+// unstarted is a daemon that has read its configuration and started nothing, as with --dry-run.
+func unstarted(t *testing.T, opts config.Options, log slog.Handler) *Daemon {
+	t.Helper()
+	cfg, err := config.Load(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &Daemon{
+		opts: Options{Config: opts, DryRun: true}, log: slog.New(log), clock: clock.System(), cfg: cfg, atStart: *cfg,
+		endings: &action.Endings{}, memory: jail.NewMemory(), guard: guard.New(guard.Options{}),
+		jails: map[string]*jail.Jail{}, lists: map[string]*blocklist{}, failed: map[string]error{},
+		exporting: make(chan struct{}, 1), turn: newTurn(), up: make(chan struct{}), stopping: make(chan struct{}),
+	}
+	t.Cleanup(d.guard.Close)
+	d.mender = newMender(d)
+	close(d.up)
+	return d
+}
+
 // TestGoneWhileStarted: a jail whose configuration goes while it is still being started,
 // since something hangs, does not stay.
 func TestGoneWhileStarted(t *testing.T) {
@@ -27,19 +46,8 @@ func TestGoneWhileStarted(t *testing.T) {
 	const one = "[jail.one]\nenabled = true\nfailregex = '^failed <HOST>$'\nlogpath = '/nonexistent/log'\n"
 	write(one)
 	opts := config.Options{Path: dir}
-	cfg, err := config.Load(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &Daemon{
-		opts: Options{Config: opts, DryRun: true}, log: slog.New(slog.DiscardHandler), clock: clock.System(), cfg: cfg, atStart: *cfg,
-		endings: &action.Endings{}, memory: jail.NewMemory(), guard: guard.New(guard.Options{}),
-		jails: map[string]*jail.Jail{}, lists: map[string]*blocklist{}, failed: map[string]error{},
-		exporting: make(chan struct{}, 1), turn: newTurn(), up: make(chan struct{}), stopping: make(chan struct{}),
-	}
-	defer d.guard.Close()
-	d.mender = newMender(d)
-	close(d.up)
+	d := unstarted(t, opts, slog.DiscardHandler)
+	cfg := d.cfg
 	gate := make(chan struct{})
 	work, ok := d.works.begin("one", "being started", func() { <-gate; d.start(cfg.Jails[0]) }, func() { _, _ = d.reload("one", false) })
 	if !ok {

@@ -12,11 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"bailiff/pkg/action"
-	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
-	"bailiff/pkg/guard"
-	"bailiff/pkg/jail"
 )
 
 type lockedBuffer struct {
@@ -47,21 +43,9 @@ func TestWatchdog(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "bailiff.toml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := config.Load(config.Options{Path: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
 	var log lockedBuffer
-	d := &Daemon{
-		opts: Options{Config: config.Options{Path: dir}, DryRun: true}, log: slog.New(slog.NewTextHandler(&log, nil)), clock: clock.System(), cfg: cfg, atStart: *cfg,
-		endings: &action.Endings{}, memory: jail.NewMemory(), guard: guard.New(guard.Options{}),
-		jails: map[string]*jail.Jail{}, lists: map[string]*blocklist{}, failed: map[string]error{},
-		exporting: make(chan struct{}, 1), turn: newTurn(), up: make(chan struct{}), stopping: make(chan struct{}),
-	}
-	defer d.guard.Close()
-	d.mender = newMender(d)
-	close(d.up)
-	for _, c := range cfg.Jails {
+	d := unstarted(t, config.Options{Path: dir}, slog.NewTextHandler(&log, nil))
+	for _, c := range d.cfg.Jails {
 		d.start(c)
 	}
 	jails := d.jailsNow()
