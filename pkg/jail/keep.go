@@ -160,10 +160,7 @@ func (j *Jail) batch(b source.Batch) {
 		j.changed()
 	}
 	j.saveIn(saveQuietly)
-	switch {
-	case j.inFlight() > 0 && len(j.delta.Events) > 0:
-		j.pushEvents(false)
-	case b.Opened || len(j.delta.Events) > 0:
+	if b.Opened || len(j.delta.Events) > 0 {
 		j.push() // a ban is kept as soon as it is made, and so is where a log begins
 	}
 }
@@ -226,37 +223,48 @@ func (j *Jail) saveIn(d time.Duration) {
 	j.flush.Reset(d)
 }
 
-// save hands the delta over, unless failures before its positions wait for something to
-// be said of them.
+// holds reports whether failures before the positions wait for something to be said of
+// them. It does so for saveAtLast at the most.
+func (j *Jail) holds() bool {
+	if j.inFlight() == 0 {
+		j.held = time.Time{}
+		return false
+	}
+	if j.held.IsZero() {
+		j.held = time.Now()
+	}
+	return time.Since(j.held) < saveAtLast
+}
+
+// save hands the delta over, or later what has to wait.
 func (j *Jail) save() {
-	if j.inFlight() > 0 {
-		if j.held.IsZero() {
-			j.held = time.Now()
-		}
-		if time.Since(j.held) < saveAtLast {
-			j.changed()
-			return
-		}
+	if j.holds() {
+		j.changed()
+		return
 	}
 	j.push()
 }
 
-// push hands the delta over at once; in the middle of a batch, bans alone: what was
-// counted is ahead of the position there.
+// push hands the delta over at once; in the middle of a batch, where what was counted is
+// ahead of the position, and while failures before the positions wait, bans alone.
 func (j *Jail) push() {
-	if j.midway {
+	switch {
+	case j.midway:
 		j.pushEvents(false)
-		return
+	case j.holds():
+		j.pushEvents(false)
+		j.changed()
+	default:
+		j.held = time.Time{}
+		j.handOver(false)
 	}
-	j.held = time.Time{}
-	j.handOver(false)
 }
 
 // pushKept hands over what is left when nobody takes the place of the jail. Failures
 // that nothing was said of in time are read again after the next start, with what
 // stands behind them; but no more than saveAtLast of them.
 func (j *Jail) pushKept() {
-	if j.inFlight() > 0 && (j.held.IsZero() || time.Since(j.held) < saveAtLast) {
+	if j.holds() {
 		j.pushEvents(true)
 		return
 	}

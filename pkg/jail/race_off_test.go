@@ -3,5 +3,3 @@
 package jail
 
 const usualHistories = 200
-
-const raced = false

@@ -3,5 +3,3 @@
 package jail
 
 const usualHistories = 20 // the race detector makes them ten times as slow
-
-const raced = true
