@@ -4,7 +4,8 @@
 # make test    every test (Debian, root: they use network namespaces and the real fail2ban)
 # make conformance  fail2ban's filters on its sample logs, there and here, line by line;
 #              LIB=… CONFIG=… LOGS=… for another fail2ban than Debian's
-# make bench   bailiff and fail2ban side by side, and all promises; writes bench/README.md (20 minutes)
+# make bench   bailiff and fail2ban side by side, and all promises; writes bench/README.md and the line of
+#              this release in bench/history.csv (an hour, of which the machine should be idle)
 # make promises  what the documents promise of time and memory, against references of the same run
 #              (Debian, root; 5 minutes)
 # make soak    rotation, kills, a million bans, random histories, reloads under load, every
@@ -65,12 +66,16 @@ test: build packages references
 	CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) ./cmd/bailiff -run '$(RACED_WHOLE)'
 	go run ./zoo -quick
 
+# Each part is measured though another one failed, and what was measured goes into the history.
 bench: build packages references
 	@scripts/packages ripgrep
-	go run ./bench/read --write bench/README.md
-	go run ./bench/daemon --write bench/README.md
-	go run ./bench/promises --write bench/README.md
-	go run ./bench/around --write bench/README.md
+	rm -f bin/figures
+	@failed=; for part in read daemon around promises; do \
+		echo "go run ./bench/$$part"; \
+		BENCH_FIGURES=$(CURDIR)/bin/figures go run ./bench/$$part --write bench/README.md || failed="$$failed $$part"; \
+	done; \
+	go run ./bench/history -version $(RELEASE) -figures bin/figures || failed="$$failed history"; \
+	if [ -n "$$failed" ]; then echo "bench: failed, or a promise wasn't kept:$$failed"; exit 1; fi
 
 promises: build packages
 	go run ./bench/promises --quick $(PROMISES)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"bailiff/bench/figures"
 	"bailiff/bench/measure"
 )
 
@@ -191,6 +192,9 @@ func (b *bench) diskOf(l load, name string, make func(int, int) (*daemon, error)
 		return err
 	}
 	each, promised := float64(now-was)/float64(n), "—"
+	if name == "bailiff" {
+		figures.Note("disk, "+l.name+": bytes written a failure", each)
+	}
 	if l.promised > 0 && strings.HasPrefix(name, "bailiff") && name != "bailiff before" {
 		promised = fmt.Sprintf("%d at most", l.promised)
 		if each > float64(l.promised) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"bailiff/bench/figures"
 	"bailiff/bench/measure"
 	"bailiff/jails"
 )
@@ -45,6 +46,10 @@ func (b *bench) memory() error {
 	if err != nil {
 		return err
 	}
+	figures.Note("10 jails and 20 files: resident, MB", float64(resident)/1e3)
+	figures.Note("10 jails and 20 files: anonymous, MB", float64(anonymous)/1e3)
+	figures.Note("all stock jails up: processor time, s", cpu.Seconds())
+	figures.Note("all stock jails up, s", took.Seconds())
 	fmt.Fprintf(&b.out, "\n| measure | bailiff |\n| --- | --- |\n| 10 jails, 20 files: resident | %.1f MB |\n| of these anonymous | %.1f MB |\n| %d stock jails, from the start of the program until all are up | %s |\n| processor time of that | %s |\n",
 		float64(resident)/1e3, float64(anonymous)/1e3, n, measure.Round(took), measure.Round(cpu))
 	return nil

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bailiff/bench/figures"
 	"bailiff/bench/measure"
 )
 
@@ -202,6 +203,7 @@ func (b *bench) fairBeside(kind, bans int, alone time.Duration) (late time.Durat
 	late = measure.Quantile(all, 0.99)
 	b.row(name, measure.Round(measure.Median(all)), measure.Round(measure.Quantile(all, 0.9)), measure.Round(late), measure.Round(measure.Quantile(all, 1)), measure.Round(echo),
 		rate(fi.Size()), rate(read), fmt.Sprintf("%.1f MB", float64(own.Size())/1e6), fmt.Sprintf("%.0f MB", float64(peak)/1e6))
+	figures.Note("from line to kernel, 99 of 100, beside "+pick(kind < 0, "no flood", "a flood of "+name)+", ms", late.Seconds()*1e3)
 	if kind >= 0 {
 		b.promise(late <= promisedFair+max(alone-promisedFair, 0)+echo || b.busy(),
 			"beside %s a quiet jail's ban takes %v in 99 of 100 times, promised are %v (without a flood: %v; an echo: %v)", name, late, promisedFair, alone, echo)

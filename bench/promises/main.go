@@ -25,6 +25,7 @@ import (
 	"strings"
 	"syscall"
 
+	"bailiff/bench/figures"
 	"bailiff/bench/section"
 	"bailiff/pkg/gatefs"
 	"bailiff/pkg/netlab"
@@ -156,12 +157,21 @@ func run(ctx context.Context, prog, write, only string, quick bool) (err error) 
 		fmt.Fprintln(&b.out)
 	}
 	fmt.Fprintf(&b.out, "Of %d promises %d were kept. Load of the machine: %s before, %s after.\n", b.kept+len(b.broken), b.kept, before, load())
+	for _, text := range b.broken {
+		fmt.Fprintf(&b.out, "\n**Not kept**: %s.\n", text)
+	}
 	os.Stdout.Write(b.out.Bytes())
+	figures.Note("promises not kept", float64(len(b.broken)))
+	if err := figures.Save(); err != nil {
+		return err
+	}
+	if write != "" { // what isn't kept is told, too
+		if err := section.Replace(write, "promises", b.out.String()); err != nil {
+			return err
+		}
+	}
 	if len(b.broken) > 0 {
 		return fmt.Errorf("%d promises are broken:\n%s", len(b.broken), strings.Join(b.broken, "\n"))
 	}
-	if write == "" {
-		return nil
-	}
-	return section.Replace(write, "promises", b.out.String())
+	return nil
 }

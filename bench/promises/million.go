@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"bailiff/bench/figures"
 	"bailiff/bench/measure"
 )
 
@@ -29,6 +30,9 @@ func (b *bench) million() error {
 	each := float64(with.resident-without.resident) / millionBans
 	b.row(measure.Round(with.reference), measure.Round(with.took), measure.Round(promisedMillion), fmt.Sprintf("%.0f MB", float64(with.resident)/1e6),
 		fmt.Sprintf("%.0f MB", float64(with.peak)/1e6), fmt.Sprintf("%.0f bytes", each), fmt.Sprint(promisedBanSize))
+	figures.Note("a million bans: bytes resident each", each)
+	figures.Note("a million stored bans in the kernel after a start, s", with.took.Seconds())
+	figures.Note("a million stored bans in the kernel after a start: to nft -f of as many elements", with.took.Seconds()/with.reference.Seconds())
 	b.promise(each <= promisedBanSize, "a ban of a million takes %.0f bytes, promised are %d", each, promisedBanSize)
 	b.promise(with.took <= promisedMillion || b.busy(), "a million bans are in the kernel after %v, promised are %v (nft -f: %v)", with.took, promisedMillion, with.reference)
 	return nil

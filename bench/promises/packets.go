@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bailiff/bench/figures"
 	"bailiff/bench/measure"
 	"bailiff/pkg/netlab"
 )
@@ -125,6 +126,8 @@ func (b *bench) packetsOf(name, jail string) error {
 	}
 	b.row(append(cells, fmt.Sprintf("%.2f at least", promisedPackets))...)
 	rate, cost := share(all[1])
+	figures.Note(fmt.Sprintf("packets to a host with %d jails (%s): to those without the daemon", packetJails, name), rate)
+	figures.Note(fmt.Sprintf("a packet to a host with %d jails (%s): processor time to that without the daemon", packetJails, name), cost)
 	// A machine on which others are at work tells nothing of packets: caches are theirs.
 	b.promise(b.busy() || rate >= promisedPackets || 1/cost >= promisedPackets, "with %d jails (%s) a host receives %.2f of the packets (by the processor's time %.2f), promised is %.2f", packetJails, name, rate, 1/cost, promisedPackets)
 	return nil
