@@ -124,6 +124,19 @@ func (c *Client) Ban(jail string, r BanRequest) (out []BanResult, err error) {
 	return out, c.call("POST", "/v1/jails/"+url.PathEscape(jail)+"/ban", r, &out)
 }
 
+// Bans returns all bans in force.
+func (c *Client) Bans() (out []jail.BanStatus, err error) {
+	return out, c.call("GET", "/v1/bans", nil, &out)
+}
+
+// Import hands over bans that were made elsewhere, as many as a request may have.
+func (c *Client) Import(r ImportRequest) (out []ImportResult, err error) {
+	return out, c.call("POST", "/v1/import", r, &out)
+}
+
+// ImportMost is how many bans are handed over in one request.
+const ImportMost = 500
+
 // Unban lifts bans.
 func (c *Client) Unban(r UnbanRequest) (out []UnbanResult, err error) {
 	return out, c.call("POST", "/v1/unban", r, &out)

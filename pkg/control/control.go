@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"bailiff/pkg/banfile"
 	"bailiff/pkg/jail"
 )
 
@@ -39,6 +40,23 @@ type BanResult struct {
 	Pending string `json:"pending,omitempty"`
 	// Note says what the ban does not do: of what is no address, nftables can't hold one.
 	Note string `json:"note,omitempty"`
+}
+
+// ImportRequest is the body of POST /v1/import: bans that were made elsewhere, each with its
+// time.
+type ImportRequest struct {
+	Bans  []banfile.Record `json:"bans"`
+	Force bool             `json:"force"`
+}
+
+// ImportResult says what became of one of them.
+type ImportResult struct {
+	BanResult
+	Jail string `json:"jail"`
+	// Over: it has ended by now.
+	Over bool `json:"over,omitempty"`
+	// Never: it is of who is never banned here.
+	Never bool `json:"never,omitempty"`
 }
 
 // UnbanRequest is the body of POST /v1/unban.
@@ -148,6 +166,8 @@ type Daemon interface {
 	ShutOut(jail string) ([]string, error)
 	Ban(jail string, r BanRequest) ([]BanResult, error)
 	Unban(r UnbanRequest) ([]UnbanResult, error)
+	// Import takes over bans that were made elsewhere.
+	Import(r ImportRequest) ([]ImportResult, error)
 	Reload() (ReloadResult, error)
 	Stop()
 }

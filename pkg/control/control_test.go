@@ -40,6 +40,11 @@ func (f *fake) Ban(_ string, r BanRequest) ([]BanResult, error) {
 	return []BanResult{{IP: r.IPs[0], Added: true}}, nil
 }
 
+func (f *fake) Import(r ImportRequest) ([]ImportResult, error) {
+	f.bans += len(r.Bans)
+	return []ImportResult{}, nil
+}
+
 func (f *fake) Unban(r UnbanRequest) ([]UnbanResult, error) {
 	f.unbans++
 	return nil, errors.New("the kernel refused")

@@ -51,6 +51,13 @@ var routes = []route{
 		}
 		return d.Bans(of)
 	}},
+	{"POST /v1/import", Owner, func(d Daemon, _ *http.Request, body func(any) error) (any, error) {
+		var req ImportRequest
+		if err := body(&req); err != nil {
+			return nil, err
+		}
+		return d.Import(req)
+	}},
 	{"POST /v1/jails/{jail}/ban", Owner, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
 		var req BanRequest
 		if err := body(&req); err != nil {

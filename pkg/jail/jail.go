@@ -232,6 +232,8 @@ type BanStatus struct {
 	Address string     `json:"address,omitempty"`
 	Start   time.Time  `json:"start"`
 	End     *time.Time `json:"end"` // null: for ever
+	// Count is how often it was banned in the jail, with this time; 0: that is not known.
+	Count int `json:"count,omitempty"`
 }
 
 // Carry is what a jail leaves to the one that takes its place at a reload. The database

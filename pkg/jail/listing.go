@@ -106,7 +106,7 @@ func (l *listing) keep(list *banList) {
 func (j *Jail) statusOf(bans []ban.Ban, offset time.Duration) []BanStatus {
 	out := make([]BanStatus, 0, len(bans))
 	for _, b := range bans {
-		s := BanStatus{Jail: j.Configured.Name, IP: ban.Name(b.ID), Name: b.ID.IsName(), Start: b.Start.Add(offset)}
+		s := BanStatus{Jail: j.Configured.Name, IP: ban.Name(b.ID), Name: b.ID.IsName(), Start: b.Start.Add(offset), Count: b.Count}
 		if b.IP.IsValid() {
 			s.Address = b.IP.Addr().String()
 		}

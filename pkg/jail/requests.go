@@ -128,17 +128,7 @@ func (j *Jail) banByHand(id ban.ID, force bool, was *pastAnswer) (added bool, by
 				j.Config.Name, ban.Name(id), ban.Name(wider.ID), wall(j.deps.Clock.ToWall(wider.End)))
 		}
 	}
-	// Networks that the new one holds go: the kernel takes no overlap.
-	for _, inner := range j.bans.Inside(id) {
-		if j.Config.Rule.Apart(inner.ID.Prefix()) {
-			continue
-		}
-		j.bans.Remove(inner.ID)
-		j.enforced(change{ID: inner.ID, IP: inner.IP, Remove: true})
-		j.lifted(inner)
-		j.notice("Unban %s", ban.Told(inner.ID))
-		j.actions.Unban(ban.Name(inner.ID))
-	}
+	j.takeIn(id)
 	j.enforce(b)
 	if grown {
 		j.increased(b)
