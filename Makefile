@@ -10,11 +10,16 @@
 #              (Debian, root; 5 minutes)
 # make soak    rotation, kills, a million bans, random histories, reloads under load, every
 #              configuration file with a slip in each line, and hostile input in 200 MB
-# make vm      clocks set and a machine switched off and on, in a virtual machine (Debian, root; 5 minutes)
+# make vm      in virtual machines: clocks set, a machine switched off and on, and the packages by
+#              real systemd, on Debian 12 and 13 (Debian, root; 20 minutes)
 # make zoo     the stock filters on real services of Debian 12 and 13, attacked for real (Debian, root;
 #              ZOO="sshd dovecot" for some, KEEP=1 writes what was heard into filters/*.toml)
 # make dist    packages (deb, rpm, apk, Arch) and tarballs for amd64 and arm64, into bin/dist
-# make dist-check  builds them twice, compares, and installs them in fresh roots of Debian 12 and 13
+# make dist-check  builds them twice, compares, and installs them in fresh roots of Debian 12 and 13,
+#              the others by rpm and pacman; signs a copy; runs what is for arm64 under qemu (10 minutes)
+# make release-check  the whole look at a release: dist-check, check, licences, known vulnerabilities
+# make third-party  THIRD_PARTY: the licences of what is linked in
+# make sign KEY=…  signs bin/dist/SHA256SUMS, apart
 # make man     the manual pages, into bin/man
 # make check   go vet, staticcheck, gofumpt
 # make fuzz    100,000 random patterns against Python, then each fuzz target for FUZZTIME (1m)
@@ -32,7 +37,7 @@ export CGO_ENABLED := 0
 TIMEOUT ?= 16m
 FUZZTIME ?= 1m
 
-.PHONY: toolchain references build demo test conformance bench promises soak vm zoo man dist dist-check check fuzz packages
+.PHONY: toolchain references build demo test conformance bench promises soak vm zoo man dist dist-check third-party release-check sign check fuzz packages
 
 toolchain:
 	@scripts/toolchain
@@ -94,7 +99,12 @@ soak: packages references
 
 vm: build
 	@scripts/packages debootstrap qemu-system-x86 e2fsprogs
-	scripts/vm/run bin/bailiff
+	rm -rf bin/vm
+	ARCHES=amd64 FORMATS=deb scripts/dist 0.8.9 bin/vm/old >/dev/null
+	ARCHES=amd64 FORMATS=deb scripts/dist $(RELEASE) bin/vm/new >/dev/null
+	scripts/vm/run clock bookworm bin/bailiff
+	scripts/vm/run service bookworm bin/vm/old bin/vm/new
+	scripts/vm/run service trixie bin/vm/old bin/vm/new
 
 man: toolchain
 	go run -ldflags '-X bailiff/pkg/cli.Version=$(VERSION)' ./docs/man bin/man
@@ -105,7 +115,7 @@ dist: toolchain
 	scripts/dist $(RELEASE) bin/dist
 
 dist-check: toolchain
-	@scripts/packages debootstrap
+	@scripts/packages debootstrap rpm pacman-package-manager qemu-user-static gnupg gpgv
 	rm -rf bin/dist bin/dist-old bin/dist-again
 	scripts/dist $(RELEASE) bin/dist
 	scripts/dist 0.8.9 bin/dist-old
@@ -113,6 +123,17 @@ dist-check: toolchain
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) tmp/again/scripts/dist $(RELEASE) bin/dist-again
 	cmp bin/dist/SHA256SUMS bin/dist-again/SHA256SUMS
 	scripts/try-packages bin/dist-old bin/dist
+	scripts/try-foreign bin/dist-old bin/dist
+	scripts/try-signatures bin/dist
+
+third-party: toolchain
+	go run ./scripts/thirdparty THIRD_PARTY
+
+release-check: toolchain
+	@scripts/release-check $(RELEASE)
+
+sign:
+	scripts/sign bin/dist '$(KEY)'
 
 zoo: build packages references
 	scripts/gitea tmp/gitea
@@ -125,7 +146,7 @@ conformance:
 check: toolchain
 	go vet ./...
 	go tool staticcheck ./...
-	@out=$$(go tool gofumpt -l cmd pkg test filters jails examples bench zoo); \
+	@out=$$(go tool gofumpt -l cmd pkg test scripts docs filters jails examples bench zoo); \
 	if [ -n "$$out" ]; then echo "gofumpt would change:"; echo "$$out"; exit 1; fi
 
 fuzz: toolchain packages

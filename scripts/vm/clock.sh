@@ -1,50 +1,20 @@
-# What is done in the machine, one phase a boot: clocks that are set during a ban and
-# between failures, and a machine that comes up again with another time.
-# Time that has really passed is /proc/uptime's.
-phases=/var/lib/vm-phase
-phase=$(($(cat $phases 2>/dev/null || echo 0) + 1))
-echo $phase >$phases
+# Clocks that are set during a ban and between failures, and a machine that comes up again
+# with another time.
+. /vm/lib.sh
 log=/var/log/app.log
 bailiff=/vm/bailiff
 lasts=20 # seconds, of jail app; jail long bans for an hour
 
-ok() { echo "ok $*"; }
-not() {
-	echo "not ok $*"
+explain() {
 	for jail in app long; do
 		$bailiff status $jail | sed -n '/banned/,$p'
 		nft list set inet f2b-table addr-set-$jail | grep elements
 	done
 	tail -n 12 /var/log/bailiff.log
 }
-up() { cut -d. -f1 /proc/uptime; }
-# until N COMMAND: waits until it succeeds, at most N seconds that really pass.
-within() {
-	_end=$(($(up) + $1)); shift
-	until "$@"; do [ "$(up)" -lt "$_end" ] || return 1; sleep 0.3; done
-}
-fails() { for _ in $(seq "$2"); do echo "$(date '+%F %T') $3 failure $1" >>$log; sleep 0.1; done; }
-held() { nft get element inet f2b-table "addr-set-$2" "{ $1 }" >/dev/null 2>&1; }
 listed() { $bailiff status "$2" | grep -qw "$1"; }
 both() { held "$1" "$2" && listed "$1" "$2"; }
 neither() { ! held "$1" "$2" && ! listed "$1" "$2"; }
-gets_through() {
-	ip -n attacker route replace 192.0.2.254/32 dev out src "$1"
-	ip netns exec attacker timeout 3 bash -c '</dev/tcp/192.0.2.254/80' 2>/dev/null
-}
-refused() { ! gets_through "$1"; }
-expect() { _what=$1; shift; if "$@"; then ok "$_what"; else not "$_what"; fi; }
-
-network() {
-	ip netns add attacker
-	ip link add host type veth peer name out netns attacker
-	ip addr add 192.0.2.254/24 dev host
-	ip link set host up
-	ip -n attacker link set lo up
-	ip -n attacker link set out up
-	for n in $(seq 9); do ip -n attacker addr add 192.0.2.$n/24 dev out; done
-	busybox httpd -p 80 -h /tmp
-}
 
 start() {
 	mkdir -p /etc/bailiff/filters /var/lib/bailiff
@@ -80,14 +50,14 @@ case $phase in
 		if (cd /tmp && GUARD_RUNS=3 /vm/firewall.test -test.run "^$t\$" >/tmp/test.log 2>&1); then ok "$t on this kernel"; else not "$t"; grep -v '^	*[a-z]* *[{}]' /tmp/test.log | cut -c 1-300 | head -n 60; fi
 	done
 	expect "who is not banned gets through" within 30 gets_through 192.0.2.1
-	fails 192.0.2.1 2 Login
+	fails 192.0.2.1 2 Login $log
 	sleep 1
 	date -s '-1 day' >/dev/null
-	fails 192.0.2.1 3 Login
+	fails 192.0.2.1 3 Login $log
 	expect "clock back a day between failures: banned at the fifth" within 30 both 192.0.2.1 app
 	expect "and refused" refused 192.0.2.1
 
-	fails 192.0.2.2 5 Login
+	fails 192.0.2.2 5 Login $log
 	expect "banned" within 30 both 192.0.2.2 app
 	banned=$(up)
 	date -s '-1 day' >/dev/null
@@ -96,10 +66,10 @@ case $phase in
 	expect "it ends in list and kernel" within $((lasts + 40)) neither 192.0.2.2 app
 	took=$(($(up) - banned))
 	if [ $took -ge $((lasts - 2)) ]; then ok "after bantime ($took s, wanted $lasts)"; else not "after bantime ($took s, wanted $lasts)"; fi
-	fails 192.0.2.2 5 Login
+	fails 192.0.2.2 5 Login $log
 	expect "and he can be banned again" within 30 both 192.0.2.2 app
 
-	fails 192.0.2.3 5 Login
+	fails 192.0.2.3 5 Login $log
 	expect "banned" within 30 both 192.0.2.3 app
 	banned=$(up)
 	date -s '+2 days' >/dev/null
@@ -109,13 +79,13 @@ case $phase in
 	expect "it ends in list and kernel" within $((lasts + 40)) neither 192.0.2.3 app
 	took=$(($(up) - banned))
 	if [ $took -ge $((lasts - 2)) ]; then ok "after bantime ($took s, wanted $lasts)"; else not "after bantime ($took s, wanted $lasts)"; fi
-	fails 192.0.2.4 1 Login
+	fails 192.0.2.4 1 Login $log
 	sleep 1
 	date -s '+1 day' >/dev/null
-	fails 192.0.2.4 4 Login
+	fails 192.0.2.4 4 Login $log
 	expect "clock ahead a day between failures: banned at the fifth" within 30 both 192.0.2.4 app
 
-	fails 192.0.2.5 3 Sudo
+	fails 192.0.2.5 3 Sudo $log
 	expect "banned for an hour" within 30 both 192.0.2.5 long
 	expect "prolonged by hand" $bailiff ban long 192.0.2.5
 	;;
