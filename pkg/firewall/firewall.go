@@ -41,6 +41,16 @@ type Hook struct {
 	Priority int
 }
 
+// DefaultPriority is the priority of a chain at a hook where none is told: before DNAT in
+// prerouting, where the ports are those that the client has and what comes in is for this host
+// and for others behind it; elsewhere fail2ban's, just before the chains of iptables.
+func DefaultPriority(hook string) int {
+	if hook == "prerouting" {
+		return -150
+	}
+	return -1
+}
+
 // Options say where the rules live.
 type Options struct {
 	Table string // of family inet; empty: f2b-table
@@ -117,7 +127,8 @@ type Firewall struct {
 	owing    atomic.Pointer[[]string] // of whom, for those who don't wait for mu
 	ended    map[string]bool          // chains in which a rule of somebody else's lets everybody in
 	contents map[unnamedSet]string
-	tries    int // transactions of elements so far
+	tries    int  // transactions of elements so far
+	interim  bool // a table may be there that stood for ours while that was changed
 	guard    guard
 	guardDue atomic.Bool // it can be made, or is to be made anew
 	aside    Report      // of what was made right by the way
@@ -206,6 +217,9 @@ func Open(opts Options, rules ...Rule) (*Firewall, Report, error) {
 	}
 	more, err := f.settle(true)
 	report.add(more)
+	if err == nil {
+		err = f.endInterim()
+	}
 	if err != nil {
 		f.Close()
 		return nil, report, err

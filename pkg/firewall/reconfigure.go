@@ -86,6 +86,11 @@ func (f *Firewall) move(before Options) (Report, error) {
 	if err != nil {
 		return Report{}, explain("open a netlink socket", err)
 	}
+	end, err := to.bridge()
+	if err != nil {
+		return Report{}, err
+	}
+	defer func() { _ = end() }() // what it leaves, the next start removes
 	if err := to.write(c); err != nil {
 		return Report{}, err
 	}

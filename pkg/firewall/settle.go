@@ -75,6 +75,11 @@ func (f *Firewall) settle(atStart bool) (Report, error) {
 	var err error
 	f.guardDue.Store(false)
 	defer func() { f.guard.need = nil }()
+	if f.interim {
+		if err := f.endInterim(); err != nil {
+			return report, err
+		}
+	}
 	for range maxAttempts {
 		asOf := f.gens.changes()
 		var s *found
@@ -414,14 +419,18 @@ func (p *plan) carryOut() error {
 		}
 		p.table = false
 	}
-	if err := p.write(c); err != nil {
+	end, err := p.bridge()
+	if err != nil {
 		return err
 	}
-	if err := p.f.gens.own(c.Flush); err != nil {
-		return err
+	err = p.write(c)
+	if err == nil {
+		err = p.f.gens.own(c.Flush)
 	}
-	p.done()
-	return nil
+	if err == nil {
+		p.done()
+	}
+	return errors.Join(err, end())
 }
 
 // write puts the transaction into a connection's next one.
