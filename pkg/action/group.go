@@ -26,13 +26,14 @@ type Group struct {
 	mu      sync.Mutex
 	site    *Site
 	workers []*worker
-	leaving []*worker         // those that were taken out and are still at work
-	held    map[string]*entry // bans in force, by ID
-	next    uint64            // number of the next ban
-	jobs    uint64            // number of the last job
-	last    *worker           // whose turn came last
-	lastNo  uint64            // in which job
-	keep    bool              // an action asks for lines after the ban
+	leaving []*worker // those that were taken out and are still at work
+	held    entries   // bans in force
+	came    int       // how many actions there ever were
+	next    uint64    // number of the next ban
+	jobs    uint64    // number of the last job
+	last    *worker   // whose turn came last
+	lastNo  uint64    // in which job
+	keep    bool      // an action asks for lines after the ban
 	begun   bool
 	closed  bool
 	ended   chan struct{} // closed when all is over
@@ -44,7 +45,7 @@ type Group struct {
 
 // NewGroup returns a jail's actions; Begin starts them.
 func NewGroup(defs []Definition, site *Site) *Group {
-	g := &Group{site: site, made: time.Now(), held: map[string]*entry{}, ended: make(chan struct{})}
+	g := &Group{site: site, made: time.Now(), ended: make(chan struct{})}
 	for i := range defs {
 		g.workers = append(g.workers, g.newWorker(&defs[i], site.After))
 	}
@@ -67,6 +68,9 @@ func (g *Group) Begin() {
 	}
 }
 
+// age is how long the group has been there, in milliseconds.
+func (g *Group) age() uint32 { return uint32(time.Since(g.made).Milliseconds()) }
+
 // submit gives a job to workers, in their order, or from the last to the first.
 func (g *Group) submit(workers []*worker, j job) {
 	order := workers
@@ -75,9 +79,9 @@ func (g *Group) submit(workers []*worker, j job) {
 		slices.Reverse(order)
 	}
 	g.jobs++
-	j.no, j.given = g.jobs, time.Since(g.made)
-	if j.entry != nil {
-		j.facts = j.entry.facts
+	j.no, j.given = g.jobs, g.age()
+	if j.entry != nil && j.entry.now() != nil {
+		j.more = &more{facts: j.entry.now()}
 	}
 	for _, w := range order {
 		j.after, j.afterNo = g.last, g.lastNo
@@ -93,10 +97,7 @@ func (g *Group) submit(workers []*worker, j job) {
 
 // sorted returns the bans in force, in the order in which they came.
 func (g *Group) sorted() []*entry {
-	all := make([]*entry, 0, len(g.held))
-	for _, e := range g.held {
-		all = append(all, e)
-	}
+	all := slices.AppendSeq(make([]*entry, 0, g.held.n), g.held.all())
 	slices.SortFunc(all, func(a, b *entry) int { return cmp.Compare(a.no, b.no) })
 	return all
 }
@@ -132,13 +133,15 @@ func (g *Group) Ban(t *Ticket) {
 	if g.closed || len(g.workers) == 0 {
 		return
 	}
-	e, what := g.held[t.ID], jobProlong
+	w := whoIs(t.ID)
+	e, what := g.held.get(w), jobProlong
 	if e == nil {
-		e, what = &entry{id: t.ID, ip: t.IP, no: g.next}, jobBan
+		e, what = newEntry(w, t, g.next), jobBan
 		g.next++
-		g.held[t.ID] = e
+		g.held.add(e)
+	} else {
+		e.take(t)
 	}
-	e.take(t)
 	g.keepText(e, t)
 	g.submit(g.workers, job{kind: what, entry: e})
 }
@@ -150,7 +153,7 @@ func (g *Group) Prolong(t *Ticket) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if e := g.held[t.ID]; e != nil && !g.closed {
+	if e := g.held.get(whoIs(t.ID)); e != nil && !g.closed {
 		e.take(t)
 		g.submit(g.workers, job{kind: jobProlong, entry: e})
 	}
@@ -163,9 +166,11 @@ func (g *Group) Unban(id string) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if e := g.held[id]; e != nil && !g.closed {
-		delete(g.held, id)
-		e.over = true
+	if g.closed {
+		return
+	}
+	if e := g.held.remove(whoIs(id)); e != nil {
+		e.flags |= over
 		g.submit(g.workers, job{kind: jobUnban, entry: e})
 		g.tidy(e)
 	}
@@ -180,8 +185,8 @@ func (g *Group) Retain(inForce func(id string) bool) {
 	all := g.sorted()
 	g.mu.Unlock()
 	for _, e := range all {
-		if !inForce(e.id) {
-			g.Unban(e.id)
+		if id := e.id(); !inForce(id) {
+			g.Unban(id)
 		}
 	}
 }
@@ -195,11 +200,11 @@ func (g *Group) Flush() {
 	defer g.mu.Unlock()
 	if !g.closed {
 		g.flush(g.workers, jobFlush)
-		for _, e := range g.held {
-			e.over = true
+		for e := range g.held.all() {
+			e.flags |= over
 			g.tidy(e)
 		}
-		clear(g.held)
+		g.held.clear()
 	}
 }
 

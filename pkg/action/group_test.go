@@ -154,7 +154,7 @@ func TestBehind(t *testing.T) {
 	}
 	w := g.workers[0]
 	w.mu.Lock()
-	left := len(w.todo) - w.dead
+	left := w.todo.n - w.dead
 	w.mu.Unlock()
 	g.mu.Lock()
 	kept := g.textBytes

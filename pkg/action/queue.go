@@ -1,13 +1,10 @@
 package action
 
-import (
-	"net/netip"
-	"time"
-)
+import "time"
 
-// What waits for an action, in as few bytes as it can: 100,000 bans behind a command
-// that hangs are some 250 bytes each. What a command is told of a ban is put together
-// when it is run.
+// What waits for an action, in as few bytes as it can: a ban that is in force takes some
+// hundred of them, and 48 more for each action that has not come to it. What a command is
+// told of a ban is put together when it is run.
 
 const (
 	// orderGrace is how long a job may wait for its turn behind other actions, and how
@@ -42,30 +39,6 @@ const (
 	jobCall
 )
 
-// entry is a ban that the actions are told of; in force, or to be lifted. The group's
-// lock guards it.
-type entry struct {
-	id    string
-	ip    netip.Addr
-	facts *facts // as they were told last
-	text  *text  // nil: none
-	no    uint64 // in which order they came
-	ahead int32  // how many jobs of it wait, but for prolonging
-	over  bool   // it is lifted
-	let   bool   // its lines were let go
-}
-
-// facts are what was told of a ban once: that it was prolonged changes nothing of what
-// the command before is told.
-type facts struct {
-	time     string // of the ban, as tags tell of it
-	began    int64  // the same, as the Site counts, in seconds
-	lasts    time.Duration
-	failures int32
-	count    int32
-	restored bool // it is one of before
-}
-
 // text is what a client wrote: it is shared with whoever else holds it.
 type text struct {
 	matches []string
@@ -73,32 +46,14 @@ type text struct {
 	size    int
 }
 
-// take has the entry tell what a ticket tells.
-func (e *entry) take(t *Ticket) {
-	e.facts = &facts{t.Time, t.Began, t.BanTime, int32(t.Failures), int32(t.BanCount), t.Restored}
-}
-
-// ticket puts together what a command is told.
-func (e *entry) ticket(f *facts, site *Site) *Ticket {
-	t := &Ticket{
-		ID: e.id, IP: e.ip, Time: f.time, Began: f.began, BanTime: f.lasts, Failures: int(f.failures), BanCount: int(f.count), Restored: f.restored, site: site,
-		load: f.restored || e.let,
-	}
-	if e.text != nil {
-		t.Matches, t.Groups = e.text.matches, e.text.groups
-	}
-	return t
-}
-
-// job is something that an action has to do.
+// job is something that an action has to do: 48 bytes, of which 200,000 may wait.
 type job struct {
 	kind  kind
-	known bool // to this action the ban is one of before
+	known bool   // to this action the ban is one of before
+	given uint32 // when, in milliseconds since the group was made: it begins anew after seven weeks
 	entry *entry
-	facts *facts // of the ban, when the job was given
 	more  *more
-	no    uint64        // ascending, the same for all actions that are told of it
-	given time.Duration // when, since the group was made
+	no    uint64 // ascending, the same for all actions that are told of it
 	// after is whose turn comes before: it has to be through with job afterNo. nil: nobody's.
 	after   *worker
 	afterNo uint64
@@ -106,11 +61,58 @@ type job struct {
 
 // more is what few jobs have.
 type more struct {
-	site *Site                   // of jobReload
-	defs map[*worker]*Definition // of jobReload
-	call func(*Action) error     // of jobCall
-	err  error                   // of jobCall
-	done chan struct{}           // of jobCall: closed when it is done
+	facts *facts                  // of a ban, when the job was given, if they are not those of its beginning
+	site  *Site                   // of jobReload
+	defs  map[*worker]*Definition // of jobReload
+	call  func(*Action) error     // of jobCall
+	err   error                   // of jobCall
+	done  chan struct{}           // of jobCall: closed when it is done
+}
+
+// facts are those of the job's ban, as they were when it was given.
+func (j *job) facts() facts {
+	if j.more != nil && j.more.facts != nil {
+		return *j.more.facts
+	}
+	return j.entry.begun()
+}
+
+// jobs is a queue of them, in pieces: it gives back what it does not need, and grows without
+// what it holds being copied.
+type jobs struct {
+	pieces []*[jobsPiece]job
+	from   int // of the first one, in the first piece
+	n      int
+}
+
+const jobsPiece = 256
+
+func (q *jobs) at(i int) *job {
+	i += q.from
+	return &q.pieces[i/jobsPiece][i%jobsPiece]
+}
+
+func (q *jobs) push(j job) {
+	if q.from+q.n == len(q.pieces)*jobsPiece {
+		q.pieces = append(q.pieces, new([jobsPiece]job))
+	}
+	q.n++
+	*q.at(q.n - 1) = j
+}
+
+func (q *jobs) pop() job {
+	first := q.at(0)
+	j := *first
+	*first = job{}
+	q.n--
+	switch q.from++; {
+	case q.n == 0:
+		*q = jobs{}
+	case q.from == jobsPiece:
+		q.pieces[0] = nil
+		q.pieces, q.from = q.pieces[1:], 0
+	}
+	return j
 }
 
 // keepText takes account of what a client wrote, and lets go of the oldest beyond the
@@ -120,35 +122,42 @@ func (g *Group) keepText(e *entry, t *Ticket) {
 	if len(t.Matches) == 0 && len(t.Groups) == 0 {
 		return
 	}
-	e.let = false
-	e.text = &text{matches: t.Matches, groups: t.Groups, size: 64}
+	e.flags &^= let
+	x := &text{matches: t.Matches, groups: t.Groups, size: 64}
 	for _, l := range t.Matches {
-		e.text.size += len(l) + 16
+		x.size += len(l) + 16
 	}
 	for n, v := range t.Groups {
-		e.text.size += len(n) + len(v) + 32
+		x.size += len(n) + len(v) + 32
 	}
-	g.textBytes += e.text.size
+	e.beside().text = x
+	g.textBytes += x.size
 	g.textCount++
-	g.texts = append(g.texts, keptText{e, e.text})
+	g.texts = append(g.texts, keptText{e, x})
 	for g.textBytes > linesBudget {
 		oldest := g.texts[0]
 		g.texts[0] = keptText{}
 		g.texts = g.texts[1:]
-		if oldest.of.text == oldest.text { // else it went before
-			oldest.of.let = true
+		if oldest.of.text() == oldest.text { // else it went before
+			oldest.of.flags |= let
 			g.dropText(oldest.of)
 		}
 	}
-	if len(g.texts) > 64 && len(g.texts) > 2*g.textCount {
-		kept := make([]keptText, 0, g.textCount)
-		for _, k := range g.texts {
-			if k.of != nil && k.of.text == k.text {
-				kept = append(kept, k)
-			}
-		}
-		g.texts = kept
+	g.forgetTexts()
+}
+
+// forgetTexts takes those out of the order that are gone, when they are the greater part.
+func (g *Group) forgetTexts() {
+	if len(g.texts) <= 64 || len(g.texts) <= 2*g.textCount {
+		return
 	}
+	kept := make([]keptText, 0, g.textCount)
+	for _, k := range g.texts {
+		if k.of != nil && k.of.text() == k.text {
+			kept = append(kept, k)
+		}
+	}
+	g.texts = kept
 }
 
 // keptText is a place in the order in which texts came.
@@ -158,10 +167,12 @@ type keptText struct {
 }
 
 func (g *Group) dropText(e *entry) {
-	if e.text != nil {
-		g.textBytes -= e.text.size
+	if x := e.text(); x != nil {
+		g.textBytes -= x.size
 		g.textCount--
-		e.text = nil
+		if e.more.text = nil; *e.more == (entryMore{}) && e.flags&elsewhere == 0 {
+			e.more = nil
+		}
 	}
 }
 
@@ -170,18 +181,19 @@ func (g *Group) dropText(e *entry) {
 func (g *Group) cameTo(e *entry) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.came(e)
+	g.through(e)
 }
 
-// came is cameTo for who holds the lock.
-func (g *Group) came(e *entry) {
+// through is cameTo for who holds the lock.
+func (g *Group) through(e *entry) {
 	e.ahead--
 	g.tidy(e)
 }
 
 func (g *Group) tidy(e *entry) {
-	if e.ahead <= 0 && e.text != nil && (e.over || !g.keep) {
+	if e.ahead <= 0 && e.text() != nil && (e.flags&over != 0 || !g.keep) {
 		g.dropText(e)
-		e.let = true
+		e.flags |= let
+		g.forgetTexts()
 	}
 }

@@ -314,7 +314,7 @@ func TestManyBehind(t *testing.T) {
 	}
 	g, _, took, free := fill(bans, 4000)
 	t.Logf("%d bans that wait: %d bytes each, with %d bytes of lines in all", bans, (took-g.textBytes)/bans, g.textBytes)
-	if took > 45<<20 {
+	if took > 25<<20 {
 		t.Errorf("%d bans that wait take %d MB", bans, took>>20)
 	}
 	ended := g.Close(time.Now().Add(time.Second))

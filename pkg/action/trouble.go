@@ -69,7 +69,7 @@ func (w *worker) trouble() string {
 	if n := len(w.unmade); n > 0 {
 		ids := make([]string, 0, n)
 		for e := range w.unmade {
-			ids = append(ids, e.id)
+			ids = append(ids, e.id())
 		}
 		slices.Sort(ids)
 		if n > 3 {

@@ -20,13 +20,13 @@ func (w *worker) do(ctx context.Context, j job) {
 			err = fmt.Errorf("%w (it was not waited for, since the action ends)", err)
 		}
 		if err != nil && (ctx.Err() == nil || def.Mail != nil) { // of a command, it is told what is not lifted
-			w.act.log(slog.LevelError, "Failed to execute %s jail '%s' action '%s' info '%s': %v", what, jail, name, j.entry.id, err)
+			w.act.log(slog.LevelError, "Failed to execute %s jail '%s' action '%s' info '%s': %v", what, jail, name, j.entry.id(), err)
 		}
 	}
 	ticket := func() *Ticket {
 		w.group.mu.Lock()
 		defer w.group.mu.Unlock()
-		t := j.entry.ticket(j.facts, w.act.site)
+		t := j.entry.ticket(j.facts(), w.act.site)
 		t.Restored = t.Restored || j.known
 		return t
 	}
@@ -51,7 +51,7 @@ func (w *worker) do(ctx context.Context, j job) {
 		failed("unban", err)
 		if err != nil && ctx.Err() != nil && def.Mail == nil {
 			w.mu.Lock()
-			w.left.add(j.entry.id)
+			w.left.add(j.entry.id())
 			w.mu.Unlock()
 		}
 	case jobFlush, jobStopping:
@@ -142,7 +142,7 @@ func (w *worker) reban(ctx context.Context, all []*entry) {
 		told := w.isTold(e)
 		w.mu.Unlock()
 		w.group.mu.Lock()
-		t := e.ticket(e.facts, w.act.site)
+		t := e.ticket(e.last(), w.act.site)
 		w.group.mu.Unlock()
 		switch {
 		case !told || t.Restored && w.act.def.NoRestored():

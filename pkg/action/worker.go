@@ -45,17 +45,16 @@ type worker struct {
 
 	mu      sync.Mutex // guards what follows
 	wake    sync.Cond
-	todo    []job
-	dead    int                 // how many of todo are to be passed over
-	waiting map[*entry]struct{} // bans that it has not come to
-	told    map[*entry]struct{} // bans that it was told of and that are not lifted
-	joined  uint64              // bans before this number are none of its business
-	skipped int                 // bans that were not given, since too much waited
-	behind  bool                // that was said
-	running uint64              // number of the job that it does; 0: none
-	step    chan struct{}       // closed when it is through with a job; nil: nobody waits
-	checks  bool                // a check waits
-	flushed bool                // the last flush lifted all bans at once
+	todo    jobs
+	dead    int           // how many of todo are to be passed over
+	waiting marks         // bans that it has not come to
+	told    marks         // bans that it was told of and that are not lifted
+	skipped int           // bans that were not given, since too much waited
+	behind  bool          // that was said
+	running uint64        // number of the job that it does; 0: none
+	step    chan struct{} // closed when it is through with a job; nil: nobody waits
+	checks  bool          // a check waits
+	flushed bool          // the last flush lifted all bans at once
 
 	ended     bool // nothing more will come
 	by        time.Time
@@ -96,8 +95,9 @@ func (g *Group) newWorker(def *Definition, before []<-chan struct{}) *worker {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &worker{
 		group: g, act: New(ctx, def, g.site), title: def.Name, jail: g.site.Jail, log: g.site.Log, before: before, ctx: ctx, cancel: cancel, gone: make(chan struct{}),
-		waiting: map[*entry]struct{}{}, told: map[*entry]struct{}{},
+		waiting: marksOf(g.came, 0), told: marksOf(g.came, 1),
 	}
+	g.came++
 	w.define(def)
 	w.wake.L = &w.mu
 	go w.run()
@@ -123,7 +123,7 @@ func (w *worker) isGone() bool {
 func (w *worker) give(j job) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	behind := len(w.todo) - w.dead
+	behind := w.todo.n - w.dead
 	e := j.entry
 	switch j.kind {
 	case jobBan:
@@ -134,25 +134,25 @@ func (w *worker) give(j job) bool {
 			}
 			return false
 		}
-		w.waiting[e] = struct{}{}
+		w.waiting.add(e)
 	case jobUnban, jobUnbanUnlessFlushed:
 		if w.isWaiting(e) {
 			if behind < leanFrom {
 				break
 			}
-			delete(w.waiting, e)
+			w.waiting.remove(e)
 			w.dead++
 			if j.kind == jobUnbanUnlessFlushed {
-				w.dropped.add(e.id)
+				w.dropped.add(e.id())
 			}
 			w.compact()
 			return false
 		}
-		if !w.isTold(e) && (j.kind == jobUnbanUnlessFlushed || e.no >= w.joined) {
+		if !w.isTold(e) {
 			return false
 		}
 	case jobProlong:
-		if w.isWaiting(e) && behind >= leanFrom || !w.isWaiting(e) && !w.isTold(e) && e.no >= w.joined {
+		if w.isWaiting(e) && behind >= leanFrom || !w.isWaiting(e) && !w.isTold(e) {
 			return false // it is told of the ban as it is now, if at all
 		}
 	case jobCheck:
@@ -161,35 +161,30 @@ func (w *worker) give(j job) bool {
 		}
 		w.checks = true
 	}
-	w.todo = append(w.todo, j)
+	w.todo.push(j)
 	w.wake.Signal()
 	return true
 }
 
-func (w *worker) isWaiting(e *entry) bool {
-	_, ok := w.waiting[e]
-	return ok
-}
+func (w *worker) isWaiting(e *entry) bool { return w.waiting.has(e) }
 
-func (w *worker) isTold(e *entry) bool {
-	_, ok := w.told[e]
-	return ok
-}
+func (w *worker) isTold(e *entry) bool { return w.told.has(e) }
 
 // compact takes out what is to be passed over when it is the greater part. The caller
 // holds both locks.
 func (w *worker) compact() {
-	if w.dead < leanFrom || w.dead < len(w.todo)/2 {
+	if w.dead < leanFrom || w.dead < w.todo.n/2 {
 		return
 	}
-	live := make([]job, 0, len(w.todo)-w.dead)
-	for _, j := range w.todo {
+	var live jobs
+	for w.todo.n > 0 {
+		j := w.todo.pop()
 		if j.kind == jobBan && !w.isWaiting(j.entry) {
 			w.dead--
-			w.group.came(j.entry)
+			w.group.through(j.entry)
 			continue
 		}
-		live = append(live, j)
+		live.push(j)
 	}
 	w.todo = live
 }
@@ -205,7 +200,7 @@ func (w *worker) dropLater() {
 // through reports whether it is through with all jobs up to one. The caller holds the
 // lock.
 func (w *worker) through(upTo uint64) bool {
-	return (w.running == 0 || w.running > upTo) && (len(w.todo) == 0 || w.todo[0].no > upTo)
+	return (w.running == 0 || w.running > upTo) && (w.todo.n == 0 || w.todo.at(0).no > upTo)
 }
 
 // wait waits until it is through with all jobs up to one; false if ctx ended before.
@@ -285,7 +280,7 @@ const hurryAfter = 20
 // hurry sees to that.
 func (w *worker) hurry() {
 	w.mu.Lock()
-	n := len(w.todo)
+	n := w.todo.n
 	w.mu.Unlock()
 	switch {
 	case n > hurryAfter && w.spare == nil:
@@ -302,17 +297,14 @@ var errStopping = fmt.Errorf("the action is stopping")
 func (w *worker) next() (job, bool) {
 	w.mu.Lock()
 	for {
-		for len(w.todo) == 0 && !w.ended {
-			w.todo = nil
+		for w.todo.n == 0 && !w.ended {
 			w.wake.Wait()
 		}
-		if len(w.todo) == 0 {
+		if w.todo.n == 0 {
 			w.mu.Unlock()
 			return job{}, false
 		}
-		j := w.todo[0]
-		w.todo[0] = job{}
-		w.todo = w.todo[1:]
+		j := w.todo.pop()
 		if j.kind == jobBan && !w.isWaiting(j.entry) {
 			w.dead--
 			w.stepped()
@@ -322,7 +314,7 @@ func (w *worker) next() (job, bool) {
 			continue
 		}
 		w.running = j.no
-		catchUp := w.skipped > 0 && len(w.todo)-w.dead < behindMost/2 && !w.ended
+		catchUp := w.skipped > 0 && w.todo.n-w.dead < behindMost/2 && !w.ended
 		w.mu.Unlock()
 		if catchUp {
 			w.group.catchUp(w)
@@ -340,7 +332,7 @@ func (g *Group) catchUp(w *worker) {
 	w.mu.Unlock()
 	for _, e := range g.sorted() {
 		w.mu.Lock()
-		known := w.isWaiting(e) || w.isTold(e) || e.no < w.joined
+		known := w.isWaiting(e) || w.isTold(e)
 		w.mu.Unlock()
 		if !known {
 			g.submit([]*worker{w}, job{kind: jobBan, entry: e})
@@ -357,7 +349,7 @@ func (g *Group) catchUp(w *worker) {
 // one for the last one's of the job before. It does so at most until orderGrace is
 // over since the job was given.
 func (w *worker) await(j job) {
-	left := orderGrace - time.Since(w.group.made.Add(j.given))
+	left := orderGrace - time.Duration(w.group.age()-j.given)*time.Millisecond
 	if j.after == nil || j.after == w || left <= 0 {
 		return
 	}
@@ -381,21 +373,21 @@ func (w *worker) begin(j job) (ctx context.Context, do bool) {
 			w.dead--
 			return nil, false
 		}
-		delete(w.waiting, e)
+		w.waiting.remove(e)
 		if j.no <= w.dropUpTo && (w.late || time.Now().After(w.dropAfter)) {
-			w.dropped.add(e.id)
+			w.dropped.add(e.id())
 			return nil, false
 		}
-		w.told[e] = struct{}{}
+		w.told.add(e)
 	case jobUnban, jobUnbanUnlessFlushed:
 		was := w.isTold(e)
-		delete(w.told, e)
-		if !was && (j.kind == jobUnbanUnlessFlushed || e.no >= w.joined) || j.kind == jobUnbanUnlessFlushed && w.flushed {
+		w.told.remove(e)
+		if !was || j.kind == jobUnbanUnlessFlushed && w.flushed {
 			return nil, false
 		}
 		if w.late {
 			if w.act.def.Mail == nil { // a mail lifts nothing
-				w.left.add(e.id)
+				w.left.add(e.id())
 			}
 			return nil, false
 		}
