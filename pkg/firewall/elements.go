@@ -24,20 +24,29 @@ type element struct {
 	left    time.Duration // of it
 }
 
-func readElements(data []byte) []element {
-	var out []element
-	for _, list := range attributes(data) {
+func readElements(data []byte) (out []element) {
+	eachElement(data, func(e element) {
+		e.key = slices.Clone(e.key)
+		out = append(out, e)
+	})
+	return out
+}
+
+// eachElement hands over the elements of a message. There may be millions: nothing is
+// allocated for them, and a key is part of the message.
+func eachElement(data []byte, f func(e element)) {
+	for list := range inside(data[min(4, len(data)):]) {
 		if list.kind != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 			continue
 		}
-		for _, item := range nested(list.data) {
+		for item := range inside(list.data) {
 			var e element
-			for _, a := range nested(item.data) {
+			for a := range inside(item.data) {
 				switch a.kind {
 				case unix.NFTA_SET_ELEM_KEY:
-					for _, v := range nested(a.data) {
+					for v := range inside(a.data) {
 						if v.kind == unix.NFTA_DATA_VALUE {
-							e.key = slices.Clone(v.data)
+							e.key = v.data
 						}
 					}
 				case unix.NFTA_SET_ELEM_FLAGS:
@@ -53,10 +62,9 @@ func readElements(data []byte) []element {
 			} else {
 				e.left = 0
 			}
-			out = append(out, e)
+			f(e)
 		}
 	}
-	return out
 }
 
 // span is addresses of one family with what is left of their time.
@@ -107,19 +115,20 @@ func lastOf(id netip.Prefix) netip.Addr {
 	return last
 }
 
-// spansOf makes spans of the elements of a set of addresses: of networks of the length
-// bits, or in an interval set of beginnings and ends.
-func spansOf(all []element, bits int, interval bool) []span {
-	out := make([]span, 0, len(all))
-	if !interval {
-		for _, e := range all {
-			a, ok := netip.AddrFromSlice(e.key)
-			if p, err := a.Prefix(min(bits, a.BitLen())); ok && err == nil {
-				out = append(out, span{p.Addr(), lastOf(p), e.left})
-			}
-		}
-		return out
+// spanOf is the one of an element of a set without intervals, of networks of the length bits;
+// not ok if it has none.
+func (e *element) spanOf(bits int) (span, bool) {
+	a, ok := netip.AddrFromSlice(e.key)
+	p, err := a.Prefix(min(bits, a.BitLen()))
+	if !ok || err != nil {
+		return span{}, false
 	}
+	return span{p.Addr(), lastOf(p), e.left}, true
+}
+
+// spansOf makes spans of the elements of an interval set, which are beginnings and ends.
+func spansOf(all []element) []span {
+	out := make([]span, 0, len(all))
 	// At the same key, an end comes before a beginning.
 	slices.SortFunc(all, func(a, b element) int {
 		if c := slices.Compare(a.key, b.key); c != 0 || a.end == b.end {
@@ -154,47 +163,64 @@ const maxReads = 3
 
 // readSpans returns what a set holds. A set that is gone holds nothing.
 func (f *Firewall) readSpans(set string, bits int, interval bool) ([]span, error) {
-	seen := map[string]bool{}
-	var all []element
+	if !interval {
+		return readInto(f, set, nil, func(e element) (span, bool) { return e.spanOf(bits) }, func(a, b span) int { return a.first.Compare(b.first) })
+	}
+	all, err := readInto(f, set, nil, func(e element) (element, bool) {
+		e.key = slices.Clone(e.key)
+		return e, true
+	}, func(a, b element) int {
+		if c := slices.Compare(a.key, b.key); c != 0 || a.end == b.end {
+			return c
+		}
+		if a.end {
+			return -1
+		}
+		return 1
+	})
+	return spansOf(all), err
+}
+
+// readInto appends what a set holds to out, each element as one says, whose key is not to be
+// kept. order tells what two attempts have found apart.
+func readInto[T any](f *Firewall, set string, out []T, one func(element) (T, bool), order func(a, b T) int) ([]T, error) {
+	begin := len(out)
 	for attempt := 1; ; attempt++ {
-		msgs, err := f.readOnce(set)
-		if err != nil && !errors.Is(err, errInterrupted) {
-			return nil, explain("read set "+set, err)
-		}
-		var now []element
-		for _, m := range msgs {
-			now = append(now, readElements(m.Data)...)
-		}
-		if err == nil {
-			return spansOf(now, bits, interval), nil
-		}
-		for _, e := range now {
-			key := fmt.Sprint(e.end, string(e.key))
-			if !seen[key] {
-				seen[key] = true
-				all = append(all, e)
+		before := len(out)
+		err := f.scan(set, func(e element) {
+			if x, ok := one(e); ok {
+				out = append(out, x)
 			}
-		}
-		if attempt == maxReads {
-			return spansOf(all, bits, interval), nil
+		})
+		switch {
+		case err == nil:
+			return slices.Delete(out, begin, before), nil
+		case !errors.Is(err, errInterrupted):
+			return out[:begin], explain("read set "+set, err)
+		case attempt == maxReads:
+			found := out[begin:]
+			slices.SortStableFunc(found, order)
+			found = slices.CompactFunc(found, func(a, b T) bool { return order(a, b) == 0 })
+			return out[:begin+len(found)], nil
 		}
 	}
 }
 
-func (f *Firewall) readOnce(set string) ([]netlink.Message, error) {
+// scan reads a set once, as it comes, piece by piece.
+func (f *Firewall) scan(set string, each func(element)) error {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer c.Close()
 	if err := roomForDumps(c); err != nil {
-		return nil, err
+		return err
 	}
-	msgs, err := dump(c, unix.NFT_MSG_GETSETELEM, names(f.opts.Table, set))
+	err = dumpEach(c, unix.NFT_MSG_GETSETELEM, names(f.opts.Table, set), func(data []byte) { eachElement(data, each) })
 	if errors.Is(err, unix.ENOENT) {
 		err = nil
 	}
-	return msgs, err
+	return err
 }
 
 // isEmpty reports whether a set holds nothing. It reads no more than the beginning.
@@ -236,15 +262,28 @@ func (f *Firewall) Elements(jail string) ([]Element, error) {
 		return nil, fmt.Errorf("nftables: jail %s has no sets", jail)
 	}
 	sets, rule, epoch, began := j.sets, j.rule, j.reading(), time.Now()
+	known := f.guard.index.len() // there may be a million: they are not to be moved about
 	f.mu.Unlock()
 	defer func() {
 		f.mu.Lock()
 		j.hasRead()
 		f.mu.Unlock()
 	}()
-	var out []Element
+	out := make([]Element, 0, known)
 	for kind, set := range sets {
 		if set == nil || set.Interval && rule.List {
+			continue
+		}
+		if !set.Interval {
+			bits := rule.bitsOf(kind)
+			var err error
+			if out, err = readInto(f, set.Name, out, func(e element) (Element, bool) {
+				a, ok := netip.AddrFromSlice(e.key)
+				p, err := a.Prefix(min(bits, a.BitLen()))
+				return Element{p, e.left}, ok && err == nil
+			}, func(a, b Element) int { return a.ID.Addr().Compare(b.ID.Addr()) }); err != nil {
+				return nil, err
+			}
 			continue
 		}
 		spans, err := f.readSpans(set.Name, rule.bitsOf(kind), set.Interval)

@@ -234,6 +234,17 @@ func (x *guardIndex) len() (n int) {
 	return n + len(x.rough)
 }
 
+// lenOf is how many there are of one kind, but for those of rough.
+func (x *guardIndex) lenOf(k guardKind) int {
+	if t := x.four[k.bits]; !k.six && t != nil {
+		return t.live
+	}
+	if t := x.six[k.bits]; k.six && t != nil {
+		return t.live
+	}
+	return 0
+}
+
 // kinds returns the sets that the guard has to have for what is in the index, and those
 // for addresses in any case.
 func (x *guardIndex) kinds() map[guardKind]bool {
@@ -278,6 +289,86 @@ func (x *guardIndex) some(k guardKind) bool {
 	return found
 }
 
+// guardSeen tells who was asked for among those of a kind: a bit for each place of its table.
+// The index must not change meanwhile.
+type guardSeen struct {
+	of    *guardIndex
+	kind  guardKind
+	bits  []uint64
+	rough map[netip.Prefix]bool
+}
+
+func (x *guardIndex) seen(k guardKind) *guardSeen {
+	s := &guardSeen{of: x, kind: k, rough: map[netip.Prefix]bool{}}
+	n := 0
+	if t := x.four[k.bits]; !k.six && t != nil {
+		n = len(t.ends)
+	}
+	if t := x.six[k.bits]; k.six && t != nil {
+		n = len(t.ends)
+	}
+	s.bits = make([]uint64, (n+63)/64)
+	return s
+}
+
+// end returns until when the last one holds a key of the kind; noMore or less: nobody does
+// that isn't over.
+func (s *guardSeen) end(key netip.Prefix, now uint32) (end uint32) {
+	look := func(at int, e uint32) {
+		if at >= 0 {
+			s.bits[at/64] |= 1 << (at % 64)
+		}
+		if e >= now {
+			end = max(end, e)
+		}
+	}
+	if a := key.Addr(); s.kind.six {
+		if t := s.of.six[s.kind.bits]; t != nil {
+			t.places(a.As16(), func(at int) { look(at, t.ends[at]) })
+		}
+	} else if t := s.of.four[s.kind.bits]; t != nil {
+		b := a.As4()
+		t.places(binary.BigEndian.Uint32(b[:]), func(at int) { look(at, t.ends[at]) })
+	}
+	if list := s.of.rough[key]; len(list) > 0 {
+		s.rough[key] = true
+		for _, h := range list {
+			look(-1, h.end)
+		}
+	}
+	return end
+}
+
+// others hands over the keys of those who were not asked for and aren't over, some more than
+// once.
+func (s *guardSeen) others(now uint32, f func(key netip.Prefix)) {
+	is := func(at int, end uint32) bool { return end > noMore && end >= now && s.bits[at/64]&(1<<(at%64)) == 0 }
+	if t := s.of.four[s.kind.bits]; !s.kind.six && t != nil {
+		for i, end := range t.ends {
+			if is(i, end) {
+				f(keyOf4(t.keys[i], s.kind.bits))
+			}
+		}
+	}
+	if t := s.of.six[s.kind.bits]; s.kind.six && t != nil {
+		for i, end := range t.ends {
+			if is(i, end) {
+				f(netip.PrefixFrom(netip.AddrFrom16(t.keys[i]), s.kind.bits))
+			}
+		}
+	}
+	for key, list := range s.of.rough {
+		if kindOfKey(key) != s.kind || s.rough[key] {
+			continue
+		}
+		for _, h := range list {
+			if h.end >= now {
+				f(key)
+			}
+		}
+	}
+}
+
 // until hands over ends while f says so.
 func (t *holdings[K]) until(f func(end uint32) bool) {
 	for _, end := range t.ends {
@@ -313,12 +404,17 @@ func (t *holdings[K]) home(k K) int {
 }
 
 func (t *holdings[K]) each(k K, f func(jail uint16, end uint32)) {
+	t.places(k, func(i int) { f(t.jails[i], t.ends[i]) })
+}
+
+// places hands over where the entries of a key are.
+func (t *holdings[K]) places(k K, f func(at int)) {
 	if t.live == 0 {
 		return
 	}
 	for i := t.home(k); t.ends[i] != noEntry; {
 		if t.ends[i] != noMore && t.keys[i] == k {
-			f(t.jails[i], t.ends[i])
+			f(i)
 		}
 		if i++; i == len(t.ends) {
 			i = 0

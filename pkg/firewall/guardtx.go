@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 	"time"
@@ -366,18 +367,23 @@ func (f *Firewall) CheckGuard() (lacked, idle int, err error) {
 	if f.guard.state != guardUp {
 		sets = nil
 	}
+	room := map[guardKind]int{}
+	for k := range sets {
+		room[k] = f.guard.index.lenOf(k)
+	}
 	f.mu.Unlock()
 	for k, set := range sets {
 		began := time.Now()
-		held := map[netip.Addr]time.Duration{}
+		held := make([]guardHeld, 0, room[k])
 		more, less := 0, 0
 		for read := 1; ; read++ {
-			spans, err := f.readSpans(set.Name, k.bits, false)
-			if err != nil {
+			if held, err = readInto(f, set.Name, held, k.held, guardHeld.compare); err != nil {
 				return lacked, idle, err
 			}
-			for _, s := range spans {
-				held[s.first] = s.left
+			if read > 1 { // what was read last of each is true
+				slices.Reverse(held)
+				slices.SortStableFunc(held, guardHeld.compare)
+				held = slices.CompactFunc(held, func(a, b guardHeld) bool { return a.key == b.key })
 			}
 			// While the kernel moves a hash set into a larger table, some of it isn't told.
 			last := read == maxReads
@@ -393,7 +399,31 @@ func (f *Firewall) CheckGuard() (lacked, idle int, err error) {
 	return lacked, idle, nil
 }
 
-func (f *Firewall) compareGuard(k guardKind, set *nftables.Set, held map[netip.Addr]time.Duration, age time.Duration, last bool) (lacked, idle int, err error) {
+// guardHeld is an element of one of the guard's sets: 24 bytes, since there may be a million.
+type guardHeld struct {
+	key  [16]byte
+	left time.Duration // 0: for ever
+}
+
+func (a guardHeld) compare(b guardHeld) int { return bytes.Compare(a.key[:], b.key[:]) }
+
+func (k guardKind) held(e element) (guardHeld, bool) {
+	a, ok := netip.AddrFromSlice(e.key)
+	if !ok || a.Is4() == k.six {
+		return guardHeld{}, false
+	}
+	p, err := a.Prefix(k.bits)
+	return guardHeld{p.Addr().As16(), e.left}, err == nil
+}
+
+func (k guardKind) addr(key [16]byte) netip.Addr {
+	if k.six {
+		return netip.AddrFrom16(key)
+	}
+	return netip.AddrFrom4([4]byte(key[12:]))
+}
+
+func (f *Firewall) compareGuard(k guardKind, set *nftables.Set, held []guardHeld, age time.Duration, last bool) (lacked, idle int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	g := &f.guard
@@ -403,41 +433,26 @@ func (f *Firewall) compareGuard(k guardKind, set *nftables.Set, held map[netip.A
 	x := g.index
 	t := f.guardTx(0)
 	now := x.now()
-	ends := map[netip.Addr]uint32{} // 0: nobody's
-	for a := range held {
-		ends[a] = noMore
-	}
-	look := func(a netip.Addr, end uint32) {
-		if end >= now {
-			ends[a] = max(ends[a], end)
-		}
-	}
-	if table := x.four[k.bits]; !k.six && table != nil {
-		table.all(0, len(table.ends), func(key uint32, _ uint16, end uint32) { look(keyOf4(key, 32).Addr(), end) })
-	}
-	if table := x.six[k.bits]; k.six && table != nil {
-		table.all(0, len(table.ends), func(key [16]byte, _ uint16, end uint32) { look(netip.AddrFrom16(key), end) })
-	}
-	for key, list := range x.rough {
-		for _, h := range list {
-			if kindOfKey(key) == k {
-				look(key.Addr(), h.end)
-			}
-		}
-	}
-	for a, end := range ends {
-		left, there := held[a]
-		key := netip.PrefixFrom(a, k.bits)
+	seen := x.seen(k)
+	for _, h := range held {
+		key := netip.PrefixFrom(k.addr(h.key), k.bits)
+		end := max(seen.end(key, now), noMore)
 		switch {
-		case end == noMore && left > 0 && left <= guardSlack+age+2*time.Second: // it ends by itself
+		case end == noMore && h.left > 0 && h.left <= guardSlack+age+2*time.Second: // it ends by itself
 		case end == noMore:
 			idle++
 			t.was[key] = forEver
-		case !there, left > 0 && (end == forEver || left+age+time.Second < time.Duration(end-now)*time.Second):
+		case h.left > 0 && (end == forEver || h.left+age+time.Second < time.Duration(end-now)*time.Second):
 			lacked++
 			t.was[key] = firstEnd // it may be there, for another time
 		}
 	}
+	seen.others(now, func(key netip.Prefix) {
+		if _, twice := t.was[key]; !twice {
+			lacked++
+			t.was[key] = firstEnd
+		}
+	})
 	if lacked > 0 && !last {
 		return lacked, idle, nil
 	}

@@ -195,15 +195,15 @@ func (f *Firewall) readEdges(set string, count int) (edges []edge, plain bool, e
 	for range maxReads {
 		edges, plain = make([]edge, 0, most), true
 		err = dumpEach(c, unix.NFT_MSG_GETSETELEM, names(f.opts.Table, set), func(data []byte) {
-			for _, e := range readElements(data) {
+			eachElement(data, func(e element) {
 				a, ok := netip.AddrFromSlice(e.key)
 				if e.end && ok && a.IsUnspecified() {
-					continue // of nothing: nft marks the beginning of the address space so
+					return // of nothing: nft marks the beginning of the address space so
 				}
 				if plain = plain && ok && !e.timeout && len(edges) < most; plain {
 					edges = append(edges, edgeOf(a, e.end))
 				}
-			}
+			})
 		})
 		if !errors.Is(err, errInterrupted) {
 			break

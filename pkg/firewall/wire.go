@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/google/nftables"
@@ -173,17 +175,23 @@ func attributes(data []byte) []attribute {
 }
 
 // nested returns the attributes in one.
-func nested(data []byte) []attribute {
-	var out []attribute
-	for len(data) >= 4 {
-		n := int(binary.NativeEndian.Uint16(data))
-		if n < 4 || n > len(data) {
-			break
+func nested(data []byte) []attribute { return slices.Collect(inside(data)) }
+
+// inside goes through the attributes in one, as nested does, and allocates nothing.
+func inside(data []byte) iter.Seq[attribute] {
+	return func(yield func(attribute) bool) {
+		for len(data) >= 4 {
+			n := int(binary.NativeEndian.Uint16(data))
+			if n < 4 || n > len(data) {
+				return
+			}
+			kind := binary.NativeEndian.Uint16(data[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
+			if !yield(attribute{kind, data[4:n]}) {
+				return
+			}
+			data = data[min((n+3)&^3, len(data)):]
 		}
-		out = append(out, attribute{binary.NativeEndian.Uint16(data[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER), data[4:n]})
-		data = data[min((n+3)&^3, len(data)):]
 	}
-	return out
 }
 
 // errInterrupted: the ruleset changed while it was read.

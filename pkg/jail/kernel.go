@@ -94,16 +94,14 @@ func (j *Jail) compare() (Difference, error) {
 	if err != nil {
 		return Difference{}, err
 	}
-	c.ended, c.inKernel = j.deps.Clock.Now(), make(map[ban.ID]struct{}, len(held))
+	c.ended, c.inKernel = j.deps.Clock.Now(), list.Shut()
 	for piece := range slices.Chunk(held, slice) {
-		for _, e := range piece {
-			c.inKernel[ban.Of(e.ID)] = struct{}{}
-		}
 		if err := j.part(c.list, func() { c.elements(piece) }); err != nil {
 			return c.Difference, err
 		}
 	}
-	next, stop := iter.Pull(c.list.Before(mark))
+	held = nil
+	next, stop := iter.Pull(c.inKernel.Others(mark))
 	defer stop()
 	for more := true; more; {
 		if err := j.part(c.list, func() { more = c.bans(next) }); err != nil {
@@ -193,7 +191,7 @@ type comparison struct {
 	j            *Jail
 	list         *ban.List
 	began, ended time.Time
-	inKernel     map[ban.ID]struct{}
+	inKernel     *ban.Shut // bans whose elements it has
 	lines        int
 }
 
@@ -204,6 +202,7 @@ func (c *comparison) elements(piece []firewall.Element) {
 	var changes []change
 	for _, e := range piece {
 		id := ban.Of(e.ID)
+		c.inKernel.Add(id)
 		b, ok := j.holder(id)
 		switch {
 		case !ok:
@@ -298,7 +297,7 @@ func (c *comparison) bans(next func() (ban.Ban, bool)) (more bool) {
 		if !element.IsValid() {
 			continue
 		}
-		if _, held := c.inKernel[element]; held || b.IP.IsValid() && b.ID != element && j.why(element).Some() {
+		if b.IP.IsValid() && b.ID != element && j.why(element).Some() {
 			continue
 		}
 		if b.Permanent() || b.End.After(now) {

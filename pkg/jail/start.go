@@ -189,6 +189,7 @@ func (j *Jail) takeOver(state store.State, before Carry) {
 			j.enforced(changes...)
 			changes = changes[:0]
 			fair.GiveWay()
+			now = j.deps.Clock.Now() // what is left of them counts from when they are asked for
 		}
 		if reason := j.whyBan(b).Text; reason != "" && !b.Forced {
 			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: its ban is lifted", j.Config.Name, b.Told(), reason))
