@@ -53,6 +53,9 @@ func (c *compiled) join(key unique.Handle[string]) {
 	c.failSet, c.ignoreSet = set(c.fail), set(c.ignore)
 	if c.pref != nil {
 		c.within = pyregexp.NewSetWithin(c.pref.re, "content", c.failSet.Members()...)
+		if c.within != nil {
+			c.within.Minor(c.farewells()...)
+		}
 	}
 	known.Lock()
 	defer known.Unlock()

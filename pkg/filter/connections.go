@@ -39,7 +39,11 @@ type connections struct {
 	first, last *connection
 	size        int // bytes of all
 	spare       []*connection
+	sums        idSums
 }
+
+// knows reports whether a connection is known whose name is that and has that sum.
+func (c *connections) knows(id string, sum uint32) bool { return c.sums.has(sum) && c.byID[id] != nil }
 
 func (c *connections) get(id string, now time.Time) *connection {
 	conn := c.byID[id]
@@ -64,6 +68,7 @@ func (c *connections) add(id string, now time.Time) *connection {
 	conn := c.fresh()
 	conn.id, conn.ends, conn.listed, conn.size = id, now.Add(connectionAge), true, connectionCost+len(id)
 	c.byID[conn.id] = conn
+	c.summed(conn)
 	c.append(conn)
 	return conn
 }
@@ -133,6 +138,7 @@ func (c *connections) forget(conn *connection) *connection {
 	conn.listed = false
 	c.size -= conn.counted
 	delete(c.byID, conn.id)
+	*c.sums.at(sumOf(conn.id))--
 	c.unlink(conn)
 	return conn
 }

@@ -18,7 +18,7 @@ func (f *Filter) count(r *Result, before, after []byte) {
 	if m.ignoresEarly() && f.ignored(r, m.text) {
 		return
 	}
-	text, pre, err := m.inside()
+	text, pre, err := m.leaves()
 	if err != nil {
 		r.Err = err
 	}

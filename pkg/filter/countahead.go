@@ -81,7 +81,7 @@ func (s *Scout) count(line *looked, out *Sightings, show bool) (prefixed bool) {
 		out.list = append(out.list[:from], sighting{line: line.line, in: line.in})
 		return false
 	}
-	text, pre, err := m.inside()
+	text, pre, err := m.leaves()
 	if err != nil {
 		return unsure()
 	}
@@ -112,7 +112,7 @@ func (s *Scout) count(line *looked, out *Sightings, show bool) (prefixed bool) {
 		seen := out.add()
 		seen.found.by(m.pref, &m.fail[x], caps, text, pre)
 		seen.found.groups, seen.found.order = nil, nil
-		seen.line, seen.in, seen.sure, seen.regex, seen.err, seen.text = line.line, line.in, true, x, nil, Line{}
+		seen.line, seen.in, seen.sure, seen.farewell, seen.regex, seen.err, seen.text = line.line, line.in, true, false, x, nil, Line{}
 		seen.date = s.dated[line.date].At(int(line.start), int(line.end))
 		if !line.stays || m.copied {
 			out.keep(&seen.found)

@@ -253,6 +253,7 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 		f.searcher = f.pref.re.NewSearcher()
 	}
 	f.lines = f.newLineMatcher()
+	f.lines.conns = &f.conns
 	return f, nil
 }
 
@@ -390,6 +391,11 @@ func (f *Filter) brief() bool {
 // wanted only if the line tells of something, or a later line has none of its own.
 func (f *Filter) quick(r *Result, q *logtime.Date, line []byte, now time.Time) {
 	f.note(q, line, now)
+	f.whole(r, q, line)
+}
+
+// whole looks at a line whose date is noted.
+func (f *Filter) whole(r *Result, q *logtime.Date, line []byte) {
 	before, after := line[:q.Start], line[q.End:]
 	regex, err := f.lines.match(before, after, &f.line)
 	r.Err = err

@@ -27,6 +27,7 @@ type lineMatcher struct {
 	caps, prefCaps      []int
 	maybe, maybeIgnored []int
 	pre                 prefix
+	conns               *connections // that are known; nil: they are not known here
 }
 
 // newLineMatcher makes another one of a filter's.
@@ -71,7 +72,14 @@ func (m *lineMatcher) match(before, after []byte, line *found) (regex int, err e
 	if !joined {
 		m.join(before, after)
 	}
-	return m.confirm(line)
+	var in inside
+	if m.conns != nil && m.whole != nil && m.whole.Set().AllMinor(m.maybe) {
+		in = m.inside()
+		if id, ok := m.farewell(&in); ok && (in.text == nil || !m.conns.knows(view(id), sumOf(view(id)))) {
+			return -1, nil
+		}
+	}
+	return m.confirm(&in, line)
 }
 
 func (m *lineMatcher) join(before, after []byte) {
@@ -95,18 +103,30 @@ func (m *lineMatcher) ignoresEarly() bool {
 	return len(m.ignore) > 0 && len(m.ignore) < len(m.fail)-2
 }
 
+// inside is what the failregexes see of a line, and what the prefregex found around that;
+// known, when somebody has looked.
+type inside struct {
+	known bool
+	text  []byte // nil: the prefregex does not match
+	pre   *prefix
+	err   error
+}
+
 // confirm is match for the line in text, of which maybe says what may match it.
-func (m *lineMatcher) confirm(line *found) (regex int, err error) {
+func (m *lineMatcher) confirm(in *inside, line *found) (regex int, err error) {
 	if m.ignoresEarly() {
 		ignored, e := m.ignored(m.text)
 		if err = e; ignored {
 			return -1, err
 		}
 	}
-	text, pre, e := m.inside()
-	if e != nil {
-		err = e
+	if !in.known {
+		*in = m.inside()
 	}
+	if in.err != nil {
+		err = in.err
+	}
+	text, pre := in.text, in.pre
 	if text == nil {
 		return -1, err
 	}
@@ -139,9 +159,15 @@ func (m *lineMatcher) confirm(line *found) (regex int, err error) {
 	return -1, err
 }
 
-// inside returns what the failregexes see of the line in text: what the prefregex leaves of
-// it, and what that found; nil if it does not match.
-func (m *lineMatcher) inside() (text []byte, pre *prefix, err error) {
+// inside is what the failregexes see of the line in text.
+func (m *lineMatcher) inside() inside {
+	text, pre, err := m.leaves()
+	return inside{true, text, pre, err}
+}
+
+// leaves returns what the prefregex leaves of the line in text, and what it found; nil if it
+// does not match.
+func (m *lineMatcher) leaves() (text []byte, pre *prefix, err error) {
 	m.copied = false
 	if m.pref == nil {
 		return m.text, nil, nil

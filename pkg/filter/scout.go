@@ -35,6 +35,7 @@ type Scout struct {
 	join   []byte
 	masks  []uint64
 	ahead  logtime.Ahead // for samples of lines
+	ids    idsSeen
 	// Where lines are counted.
 	counts bool
 	exact  bool         // of lines in ASCII, lines.whole knows whether the prefregex matches
@@ -87,14 +88,18 @@ func (d *Definition) key(loc *time.Location) unique.Handle[string] {
 // sighting is a line that the filter has to deal with; all between them have a date
 // and tell of nothing.
 type sighting struct {
-	line  int
-	in    place // of LookText
-	sure  bool  // else, the filter has to look for itself
-	date  logtime.Date
-	regex int // -1: none
-	found found
-	text  Line // with Scout.keep
-	err   error
+	line int
+	in   place // of LookText
+	sure bool  // else, the filter has to look for itself
+	// farewell says that it tells of nothing unless a connection is known by the name in
+	// found, which has that sum; then, the filter has to look for itself.
+	farewell bool
+	sum      uint32
+	date     logtime.Date
+	regex    int // -1: none
+	found    found
+	text     Line // with Scout.keep
+	err      error
 }
 
 // Lines is how many lines LookText has seen.
@@ -276,7 +281,8 @@ func (s *Scout) finish(lines int, out *Sightings) {
 			continue
 		}
 		mask := masks[:words]
-		if masks = masks[words:]; slices.Max(mask) != 0 {
+		masks = masks[words:]
+		if slices.Max(mask) != 0 {
 			s.see(x, mask, out)
 		}
 	}
@@ -286,6 +292,12 @@ func (s *Scout) finish(lines int, out *Sightings) {
 func (s *Scout) see(x *looked, mask []uint64, out *Sightings) {
 	m, whole := s.lines, x.whole
 	m.take(x)
+	var in inside
+	if m.whole.Set().OnlyMinor(mask) {
+		if in = m.inside(); s.farewell(x, &in, out) {
+			return
+		}
+	}
 	m.maybe = m.maybe[:0]
 	for w, b := range mask {
 		for ; b != 0; b &= b - 1 {
@@ -297,13 +309,14 @@ func (s *Scout) see(x *looked, mask []uint64, out *Sightings) {
 	}
 	list := out.list[:len(out.list)+1]
 	seen := &list[len(out.list)] // written where it stays: it is large
-	regex, err := m.confirm(&seen.found)
+	regex, err := m.confirm(&in, &seen.found)
 	if regex < 0 && err == nil {
 		return
 	}
-	seen.line, seen.in, seen.sure, seen.regex, seen.err, seen.text = x.line, x.in, true, regex, err, Line{}
+	seen.line, seen.in, seen.sure, seen.farewell, seen.regex, seen.err, seen.text = x.line, x.in, true, false, regex, err, Line{}
 	seen.date = s.dated[x.date].At(int(x.start), int(x.end))
 	if regex >= 0 {
+		s.ids.note(&seen.found)
 		if !x.stays || m.copied {
 			out.keep(&seen.found)
 		}
@@ -425,6 +438,9 @@ func (f *Filter) matchAll(c *cursor, seen *Sightings, now time.Time, each func(l
 		}
 		list := seen.list
 		for follows := false; c.more(); {
+			for len(list) > 0 && list[0].farewell && !f.conns.knows(list[0].found.mlfid.text, list[0].sum) {
+				list = list[1:]
+			}
 			switch {
 			case len(list) > 0 && list[0].line == c.next && !list[0].sure, !follows && !f.dates.Follows(c.line()):
 				settle()
@@ -451,8 +467,10 @@ func (f *Filter) matchAll(c *cursor, seen *Sightings, now time.Time, each func(l
 				f.note(&x.date, line, now)
 				follows, list = true, list[1:]
 				r := &f.result
-				*r = Result{Ignored: -1, Err: x.err, Failures: r.Failures[:0]}
-				if x.regex >= 0 {
+				*r = Result{Ignored: -1, Failures: r.Failures[:0]}
+				if x.farewell {
+					f.whole(r, &x.date, line)
+				} else if r.Err = x.err; x.regex >= 0 {
 					f.catchUp()
 					r.Time, r.Dated = f.last, true
 					if x.found.stays {

@@ -31,6 +31,7 @@ type dfa struct {
 	firstMask []uint64
 	again     []uint32 // places at which a match may begin further on
 	againMask []uint64
+	minor     []uint64 // as Set.Minor was told; nil: none
 
 	mu    sync.Mutex
 	spare []*dfaCache // of searches that have ended
@@ -58,6 +59,7 @@ type dfaCache struct {
 	stack []uint32
 	next  []uint32
 	mask  []uint64
+	live  []uint64
 	key   []byte
 }
 
@@ -82,7 +84,7 @@ func newDFA(outer *outerPattern, roots []*node) *dfa {
 		if !ok {
 			return nil
 		}
-		d.insts, d.entries = insts, []uint32{entry}
+		d.insts, d.entries, d.minor = insts, []uint32{entry}, outer.minor
 	} else {
 		for i, root := range roots {
 			insts, entry, ok := approximate(d.insts, root, i)
@@ -237,6 +239,9 @@ func (d *dfa) state(c *dfaCache, places []uint32, mask []uint64) int32 {
 		}
 	}
 	slices.Sort(keep)
+	if d.minor != nil && d.onlyMinor(c, keep, mask) {
+		keep, mask = keep[:0], c.live
+	}
 	c.key = c.key[:0]
 	for _, w := range mask {
 		c.key = binary.LittleEndian.AppendUint64(c.key, w)
@@ -261,6 +266,23 @@ func (d *dfa) state(c *dfaCache, places []uint32, mask []uint64) int32 {
 	c.index[string(c.key)] = s
 	c.bytes += d.stride*4 + len(c.key)*3 + 100
 	return s
+}
+
+// onlyMinor reports whether of all members only minor ones have accepted or still may, and
+// any; they are then in c.live.
+func (d *dfa) onlyMinor(c *dfaCache, places []uint32, mask []uint64) bool {
+	if len(d.again) > 0 {
+		return false
+	}
+	c.live = append(c.live[:0], mask...)
+	for _, p := range places {
+		m := d.insts[p].member
+		if m == everyMember {
+			return false
+		}
+		c.live[m>>6] |= 1 << (m & 63)
+	}
+	return slices.Max(c.live) != 0 && within(c.live, d.minor)
 }
 
 // step makes the transition of a state for a class; the class after the last is

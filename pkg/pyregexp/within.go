@@ -58,6 +58,62 @@ type outerPattern struct {
 	group int
 	toEnd bool // what the group takes goes on to the text's end
 	exact bool // as Set.OuterExact
+	minor []uint64
+}
+
+// Minor names members that are not looked for any further once no other can match: the text
+// is then done with, and all that are left are named for it, be it that they match or not.
+// It is to be told before the set is used, and counts only for a set within another pattern.
+func (s *Set) Minor(members ...int) {
+	if s.outer == nil || len(members) == 0 {
+		return
+	}
+	s.outer.minor = make([]uint64, s.Words())
+	for _, i := range members {
+		s.outer.minor[i>>6] |= 1 << (i & 63)
+	}
+}
+
+// OnlyMinor reports whether a mask of a Sieve names none but members that Minor was told.
+func (s *Set) OnlyMinor(mask []uint64) bool {
+	if s.outer == nil || s.outer.minor == nil {
+		return false
+	}
+	return within(mask, s.outer.minor)
+}
+
+// AllMinor reports whether Minor was told of all of these members, as Match returns them.
+func (s *Set) AllMinor(members []int) bool {
+	if s.outer == nil || s.outer.minor == nil {
+		return false
+	}
+	for _, i := range members {
+		if s.outer.minor[i>>6]>>(i&63)&1 == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// within reports whether all bits of a are in b.
+func within(a, b []uint64) bool {
+	for i, w := range a {
+		if w&^b[i] != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Always reports whether every match has a group with that name, and something in it if
+// some is true.
+func (re *Regexp) Always(name string, some bool) bool {
+	number := re.SubexpIndex(name)
+	if number < 0 {
+		return false
+	}
+	body, _ := re.root.find(number, true)
+	return body != nil && (!some || body.takes())
 }
 
 // find returns what a group holds, if n can't match without it, and whether n ends

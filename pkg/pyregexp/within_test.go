@@ -22,7 +22,7 @@ func TestWithin(t *testing.T) {
 	for _, m := range members {
 		res = append(res, MustCompile(m, 0))
 	}
-	found, turnedAway := 0, 0
+	found, turnedAway, onlyMinor := 0, 0, 0
 	for _, o := range outers {
 		outer := MustCompile(o, 0)
 		set := NewSetWithin(outer, "content", res...)
@@ -31,11 +31,30 @@ func TestWithin(t *testing.T) {
 			continue
 		}
 		matcher := set.NewMatcher("user", "ip")
+		anchored := []*Regexp{res[0], res[1], res[5], res[8]}
+		lesser := NewSetWithin(outer, "content", anchored...)
+		lesser.Minor(0, 2)
+		soon, late := lesser.NewMatcher(), NewSetWithin(outer, "content", anchored...).NewMatcher()
 		group := outer.SubexpIndex("content")
 		for _, text := range texts {
 			line := []byte(text + "\n")
 			may := matcher.Match(line, nil)
 			turnedAway += len(members) - len(may)
+			// With minor members, no more is named but these, and only where no other is.
+			switch mayLate, maySoon := late.Match(line, nil), soon.Match(line, nil); {
+			case !lesser.AllMinor(maySoon) && !slices.Equal(mayLate, maySoon):
+				t.Errorf("%s on %q: %v, with minor ones %v", o, text, mayLate, maySoon)
+			case lesser.AllMinor(maySoon):
+				for _, m := range mayLate {
+					if !slices.Contains(maySoon, m) {
+						t.Errorf("%s on %q: %v, with minor ones only %v", o, text, mayLate, maySoon)
+					}
+				}
+				onlyMinor += len(maySoon)
+			}
+			if mask := soon.MatchLines([][]byte{[]byte(text)}, nil); lesser.OnlyMinor(mask) != lesser.AllMinor(lesser.members(mask, nil)) {
+				t.Errorf("%s on %q: %b", o, text, mask)
+			}
 			caps, err := outer.Search(line, nil)
 			if err != nil || caps == nil {
 				continue
@@ -57,8 +76,8 @@ func TestWithin(t *testing.T) {
 			}
 		}
 	}
-	if found < 50 || turnedAway < 50 {
-		t.Errorf("%d found, %d turned away", found, turnedAway)
+	if found < 50 || turnedAway < 50 || onlyMinor < 3 {
+		t.Errorf("%d found, %d turned away, %d minor ones named alone", found, turnedAway, onlyMinor)
 	}
 	for _, o := range []string{`^(?P<content>.*)$`, `(?P<content>.+)`, `^(?:(?P<content>a)|b)`, `^(?P<content>a)?b`, `^a`} {
 		if NewSetWithin(MustCompile(o, 0), "content", res...) != nil {
