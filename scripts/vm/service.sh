@@ -160,6 +160,7 @@ case $phase in
 	watchdog 192.0.2.1 app
 	fails 192.0.2.2 3 Login $log
 	expect "one more is banned" within 30 both 192.0.2.2 app
+	sleep 5 # it is written beside the way
 	echo "# the power goes"
 	echo b >/proc/sysrq-trigger
 	sleep 60
