@@ -140,6 +140,20 @@ func (e *Encoding) width() int64 {
 	return int64(len(e.newline))
 }
 
+// count counts the newlines in a text that begins with a whole character.
+func (e *Encoding) count(b []byte) (n int) {
+	if e == nil || e.newline == nil {
+		return bytes.Count(b, []byte{'\n'})
+	}
+	for {
+		i := e.index(b)
+		if i < 0 {
+			return n
+		}
+		n, b = n+1, b[i+len(e.newline):]
+	}
+}
+
 // index finds the first newline in a text that begins with a whole character.
 func (e *Encoding) index(b []byte) int {
 	if e == nil || e.newline == nil {

@@ -125,20 +125,12 @@ func (r *lineReader) firstLine() string {
 func (r *lineReader) read() ([][]byte, error) {
 	from, fresh := r.offset, r.pending() == 0
 	r.notes, r.ended = nil, time.Time{}
+	upTo := int64(0)
 	if fresh {
-		if b := shared.take(r.id, from, r.enc); b != nil && r.continues(b) {
-			r.before = after(r.past, b.raw)
-			r.remember(b.raw)
-			r.apart.block = b.raw
-			r.offset, r.notes, r.ended = b.next, b.notes, b.ended
-			if !r.ended.IsZero() {
-				r.dry = r.ended
-			}
-			r.cut += b.cut
-			if r.bad == nil {
-				r.bad = b.bad
-			}
-			return b.lines, nil
+		var b *block
+		var past, lines int
+		if b, past, lines, upTo = shared.take(r.id, from, r.enc); b != nil && r.continues(b, past) {
+			return r.takeOver(b, past, lines), nil
 		}
 	}
 	buf := blocks.Get().(*[]byte)
@@ -159,25 +151,34 @@ func (r *lineReader) read() ([][]byte, error) {
 		if n -= int((r.pending() + int64(n)) % r.enc.width()); n <= 0 {
 			return nil, nil // half a character
 		}
+		ended := errors.Is(err, io.EOF)
+		if r.pending() == 0 && shared.several(r.id) {
+			if upTo > from && from+int64(n) > upTo { // from there on, another one has read it
+				n, ended = int(upTo-from), false
+			}
+			whole := r.enc.lastIndex(data[:n]) + int(r.enc.width())
+			if whole < int(r.enc.width()) {
+				whole = 0
+			}
+			if n-whole <= partMost && (whole > 0 || ended) {
+				if n = whole; n == 0 {
+					r.dry = begun
+					return nil, nil
+				}
+			}
+		}
 		// The lines go to other goroutines: they get memory of their own.
 		cut := r.cut
-		if errors.Is(err, io.EOF) {
+		if ended {
 			r.ended, r.dry = begun, begun
 		}
 		before, raw, begins := r.before, bytes.Clone(data[:n]), r.pending() == 0
 		if lines := r.split(raw); len(lines) > 0 {
 			r.apart.block = raw[:len(raw)-int(r.pending())]
-			var bad []byte
-			for i, line := range lines {
-				if r.bad == nil && r.enc.damaged(line) {
-					bad = bytes.Clone(line[:min(len(line), 200)])
-					r.bad = bad
-				}
-				lines[i] = bytes.TrimRight(r.enc.Decode(line), "\r")
-			}
+			bad := r.decode(lines, begins && r.enc.plain() && ascii(raw))
 			if fresh && begins { // else it is not all in raw
-				r.notes = shared.give(r.id, from, r.enc, block{
-					lines: lines, raw: raw[:r.offset-from], before: before, next: r.offset,
+				r.notes = shared.give(r.id, block{
+					enc: r.enc.name(), from: from, lines: lines, raw: raw[:r.offset-from], before: before, next: r.offset,
 					cut: r.cut - cut, bad: bad, ended: r.ended,
 				})
 			}
@@ -186,12 +187,55 @@ func (r *lineReader) read() ([][]byte, error) {
 	}
 }
 
-// continues reports whether a block that another reader found at the place of reading
-// is of what this one reads: the file may have been emptied and written again.
-func (r *lineReader) continues(b *block) bool {
+// takeOver takes over what another one has read, but for so many bytes and lines.
+func (r *lineReader) takeOver(b *block, past, lines int) [][]byte {
+	raw := b.raw[past:]
+	r.before = after(r.past, raw)
+	r.remember(raw)
+	r.apart.block = raw
+	r.offset, r.ended = b.next, b.ended
+	if past == 0 {
+		r.notes = b.notes
+	}
+	if !r.ended.IsZero() {
+		r.dry = r.ended
+	}
+	r.cut += b.cut
+	if r.bad == nil {
+		r.bad = b.bad
+	}
+	return b.lines[lines:]
+}
+
+// decode makes lines text, and returns the first one that its encoding does not allow, if none
+// is known yet. plain: they are what they are.
+func (r *lineReader) decode(lines [][]byte, plain bool) (bad []byte) {
+	for i, line := range lines {
+		if !plain {
+			if r.bad == nil && r.enc.damaged(line) {
+				bad = bytes.Clone(line[:min(len(line), 200)])
+				r.bad = bad
+			}
+			line = r.enc.Decode(line)
+		}
+		if n := len(line); n > 0 && line[n-1] == '\r' {
+			line = bytes.TrimRight(line, "\r")
+		}
+		lines[i] = line
+	}
+	return bad
+}
+
+// continues reports whether a block that another reader found, but for its first bytes, is of
+// what this one reads: the file may have been emptied and written again.
+func (r *lineReader) continues(b *block, past int) bool {
 	if r.offset > 0 {
-		n := min(len(b.before), len(r.before))
-		return b.before[len(b.before)-n:] == r.before[len(r.before)-n:]
+		before := b.before
+		if past > 0 {
+			before = after([]byte(before), b.raw[:past])
+		}
+		n := min(len(before), len(r.before))
+		return before[len(before)-n:] == r.before[len(r.before)-n:]
 	}
 	var have [tailSize]byte
 	n, _ := r.file.ReadAt(have[:], 0)
@@ -251,6 +295,9 @@ func (r *lineReader) remember(b []byte) {
 
 func (r *lineReader) split(buf []byte) [][]byte {
 	var lines [][]byte
+	if n := r.enc.count(buf); n > 0 {
+		lines = make([][]byte, 0, n)
+	}
 	all, used := buf, 0
 	var prior [tailSize]byte
 	past := prior[:copy(prior[:], r.known())]

@@ -362,9 +362,10 @@ func (f *follower) unseen(positions []Position, known []rest, first *sighting) [
 	return out
 }
 
-// replay delivers the lines before the position.
+// replay delivers the lines before the position. Where it begins is the same for positions
+// that are near to each other: of several jails, which so read the same lines from there on.
 func (f *follower) replay(r *lineReader) bool {
-	from := max(r.offset-replayed, 0)
+	from := max(r.offset-r.offset%replayed-replayed, 0)
 	from -= from % r.enc.width()
 	buf := make([]byte, r.offset-from)
 	if n, _ := r.file.ReadAt(buf, from); n < len(buf) || n == 0 {

@@ -1,6 +1,8 @@
 package source
 
 import (
+	"bytes"
+	"slices"
 	"sync"
 	"time"
 )
@@ -13,8 +15,13 @@ import (
 // that is emptied and written again has other lines at the same place.
 const shareFor = time.Second
 
-// shareMost bounds the blocks of one file that are kept.
-const shareMost = 8
+// shareMost is how many bytes are kept of one file for readers that are behind, as they stand
+// there.
+const shareMost = 4 << 20
+
+// partMost is how long the begin of a line may be that is left to be read again, with its rest,
+// where several follow a file: what they share are whole lines.
+const partMost = 4 << 10
 
 // Notes is what those who got the same lines leave to each other.
 type Notes struct {
@@ -43,12 +50,9 @@ func (n *Notes) Get(key any, first func() any) any {
 	return x.value
 }
 
-type blockKey struct {
-	offset int64
-	enc    string
-}
-
 type block struct {
+	enc    string
+	from   int64
 	lines  [][]byte
 	raw    []byte // as they stand in the file
 	before string // what stands before them, as in lineReader
@@ -64,7 +68,8 @@ type block struct {
 // sharedFile is what is known of a file that is followed more than once.
 type sharedFile struct {
 	readers int
-	blocks  map[blockKey]*block
+	blocks  []*block // the oldest first
+	size    int      // bytes
 }
 
 type sharing struct {
@@ -80,7 +85,7 @@ func (s *sharing) join(id FileID) {
 	defer s.mu.Unlock()
 	f := s.files[id]
 	if f == nil {
-		f = &sharedFile{blocks: map[blockKey]*block{}}
+		f = &sharedFile{}
 		s.files[id] = f
 	}
 	f.readers++
@@ -98,37 +103,72 @@ func (s *sharing) leave(id FileID) {
 	}
 }
 
+// several reports whether more than one follows a file.
+func (s *sharing) several(id FileID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.files[id]
+	return f != nil && f.readers > 1
+}
+
 // forget drops what is kept of a file: it was emptied.
 func (s *sharing) forget(id FileID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f := s.files[id]; f != nil {
-		clear(f.blocks)
+		f.blocks, f.size = nil, 0
 	}
 }
 
-// take returns the block that another reader found at an offset.
-func (s *sharing) take(id FileID, offset int64, enc *Encoding) *block {
+// drop lets go of a block.
+func (f *sharedFile) drop(i int) {
+	f.size -= len(f.blocks[i].raw)
+	f.blocks = slices.Delete(f.blocks, i, i+1)
+}
+
+// old lets go of what was kept for long enough, and of the oldest ones where it is too much.
+func (f *sharedFile) old(now time.Time) {
+	for len(f.blocks) > 0 && (now.After(f.blocks[0].until) || f.size > shareMost) {
+		f.drop(0)
+	}
+}
+
+// take returns the block of another reader in which what stands at an offset is, and how many
+// bytes and lines of it stand before that. Where there is none, upTo is where the next one
+// begins, so that reading may come to that; 0: nowhere.
+func (s *sharing) take(id FileID, offset int64, enc *Encoding) (b *block, past, lines int, upTo int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.files[id]
 	if f == nil || len(f.blocks) == 0 {
-		return nil
+		return nil, 0, 0, 0
 	}
-	key := blockKey{offset, enc.name()}
-	b := f.blocks[key]
-	if b == nil || time.Now().After(b.until) {
-		delete(f.blocks, key)
-		return nil
+	f.old(time.Now())
+	for i, b := range f.blocks {
+		switch past := int(offset - b.from); {
+		case b.enc != enc.name() || past >= len(b.raw):
+		case past < 0:
+			if upTo == 0 || b.from < upTo {
+				upTo = b.from
+			}
+		default:
+			if past > 0 {
+				if enc.lastIndex(b.raw[:past])+int(enc.width()) != past {
+					continue // no line of it begins there
+				}
+				lines = enc.count(b.raw[:past])
+			}
+			if b.left--; b.left <= 0 {
+				f.drop(i)
+			}
+			return b, past, lines, 0
+		}
 	}
-	if b.left--; b.left <= 0 {
-		delete(f.blocks, key)
-	}
-	return b
+	return nil, 0, 0, upTo
 }
 
 // give keeps a block for the others, if there are any, and returns the notes on it.
-func (s *sharing) give(id FileID, offset int64, enc *Encoding, b block) *Notes {
+func (s *sharing) give(id FileID, b block) *Notes {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.files[id]
@@ -136,14 +176,18 @@ func (s *sharing) give(id FileID, offset int64, enc *Encoding, b block) *Notes {
 		return nil
 	}
 	now := time.Now()
-	if len(f.blocks) >= shareMost {
-		for k, old := range f.blocks {
-			if now.After(old.until) || len(f.blocks) >= shareMost {
-				delete(f.blocks, k)
+	f.old(now)
+	for i, old := range f.blocks { // both have read it
+		if old.from == b.from && old.enc == b.enc && bytes.Equal(old.raw, b.raw) {
+			if old.left--; old.left <= 0 {
+				f.drop(i)
 			}
+			return old.notes
 		}
 	}
 	b.left, b.until, b.notes = f.readers-1, now.Add(shareFor), &Notes{}
-	f.blocks[blockKey{offset, enc.name()}] = &b
+	f.blocks = append(f.blocks, &b)
+	f.size += len(b.raw)
+	f.old(now)
 	return b.notes
 }
