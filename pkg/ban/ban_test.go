@@ -206,13 +206,14 @@ func TestGroups(t *testing.T) {
 
 // TestWindowModel does what comes to a window at random, and to a plain list beside it.
 func TestWindowModel(t *testing.T) {
-	const retries, limit, findTime = 3, 40, 60
+	const limit, findTime = 40, 60
 	type one struct {
 		id    ID
 		times []float64
 	}
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 1))
+		retries := []int{3, 1, 5, 120}[seed%4]
 		w := NewWindow(retries, findTime*time.Second, limit)
 		var model []one
 		find := func(p ID) int {
@@ -221,6 +222,10 @@ func TestWindowModel(t *testing.T) {
 		for step := range 5000 {
 			now := float64(step)
 			p := id(fmt.Sprintf([]string{"192.0.2.%d", "2001:db8::%x", "::ffff:192.0.2.%d", "session %d"}[r.IntN(4)], r.IntN(30)))
+			if seed%5 == 4 && r.IntN(300) == 0 {
+				retries = 1 + r.IntN(130)
+				w.Limit(retries, findTime*time.Second)
+			}
 			switch r.IntN(20) {
 			case 0:
 				i := find(p)
@@ -265,7 +270,8 @@ func TestWindowModel(t *testing.T) {
 			}
 			i := 0
 			w.Each(func(p ID, times []int64) {
-				if i >= len(model) || model[i].id != p || len(times) != len(model[i].times) || !TimeOf(times[0]).Equal(at(model[i].times[0])) {
+				same := i < len(model) && model[i].id == p && slices.EqualFunc(times, model[i].times, func(a int64, b float64) bool { return TimeOf(a).Equal(at(b)) })
+				if !same {
 					t.Fatalf("seed %d, step %d: no. %d is %v %v", seed, step, i, p, times)
 				}
 				i++

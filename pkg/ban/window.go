@@ -77,6 +77,29 @@ func (e *entry) last() int64 {
 	return e.first
 }
 
+// moved is how many failures are moved for one more that takes the oldest one's place. With
+// more of them, the oldest is passed over where it is: one more doesn't cost what there are.
+const moved = 64
+
+// add puts a failure behind the others, of which it keeps the last most.
+func (e *entry) add(when int64, most int) {
+	extra := 2 + len(e.rest) - most // more than one if maxretry was lowered
+	switch {
+	case extra <= 0:
+	case extra > len(e.rest):
+		e.first, e.rest = when, e.rest[:0]
+		return
+	default:
+		e.first = e.rest[extra-1]
+		if len(e.rest) > moved {
+			e.rest = e.rest[extra:]
+		} else {
+			e.rest = e.rest[:copy(e.rest, e.rest[extra:])]
+		}
+	}
+	e.rest = append(e.rest, when)
+}
+
 // DefaultTracked is how many addresses a window holds before it forgets the one
 // that was quiet for longest: about 14 MB with a failure each, 18 MB with four.
 const DefaultTracked = 100_000
@@ -106,11 +129,9 @@ func (w *Window) clear() {
 // begins anew.
 func (w *Window) Add(id ID, at time.Time) (count int, due bool) {
 	w.total++
-	k := keyOf(id)
+	k, when := keyOf(id), at.UnixMicro()
 	n, known := w.index[k]
-	times := w.times[:0]
 	if known {
-		times = w.timesOf(n)
 		w.unlink(n)
 		w.link(n)
 	} else {
@@ -123,29 +144,32 @@ func (w *Window) Add(id ID, at time.Time) (count int, due bool) {
 		}
 		n = w.add(id, k)
 	}
-
-	// Lines may come out of order: put it where it belongs.
-	i, when := len(times), at.UnixMicro()
-	for i > 0 && times[i-1] > when {
-		i--
+	e := &w.entries[n]
+	switch {
+	case !known:
+		e.first = when
+	case e.last() <= when:
+		e.add(when, w.maxRetry)
+	default: // lines may come out of order: put it where it belongs
+		times := w.timesOf(n)
+		i := len(times)
+		for i > 0 && times[i-1] > when {
+			i--
+		}
+		times = slices.Insert(times, i, when)
+		w.times = times
+		times = times[max(len(times)-w.maxRetry, 0):]
+		e.first, e.rest = times[0], append(e.rest[:0], times[1:]...)
 	}
-	times = slices.Insert(times, i, when)
-	w.times = times
-	if extra := len(times) - w.maxRetry; extra > 0 { // more than one if maxretry was lowered
-		times = times[extra:]
+	count = 1 + len(e.rest)
+	if oldest := e.last() - w.findTime.Microseconds(); e.first < oldest {
+		first, _ := slices.BinarySearch(e.rest, oldest)
+		count = len(e.rest) - first
 	}
-	oldest := times[len(times)-1] - w.findTime.Microseconds()
-	first := 0
-	if times[0] < oldest {
-		first, _ = slices.BinarySearch(times, oldest)
-	}
-	count = len(times) - first
 	if count >= w.maxRetry {
 		w.remove(n)
 		return count, true
 	}
-	e := &w.entries[n]
-	e.first, e.rest = times[0], append(e.rest[:0], times[1:]...)
 	return count, false
 }
 
