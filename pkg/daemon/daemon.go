@@ -85,6 +85,8 @@ type Daemon struct {
 	failed  map[string]error // jails that could not start
 	// toldNotes are those of jails that ban by commands.
 	toldNotes map[string]bool
+	// alike is how many jails read the same logs with the same filter.
+	alike map[string]int
 
 	readers readers
 
@@ -257,6 +259,7 @@ func (d *Daemon) begin(ctx context.Context) {
 	var loading []*blocklist
 	defer func() { loaded(loading) }()
 	d.tellByCommands(d.cfg)
+	d.countAlike(d.cfg.Jails)
 	if d.store != nil {
 		defer d.store.announce(d.cfg.Jails)()
 	}

@@ -113,6 +113,7 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 		log.Warn(w.Error())
 	}
 	d.tellByCommands(cfg)
+	d.countAlike(cfg.Jails)
 	res.Errors = append(res.Errors, d.serverChanged(cfg)...)
 	d.turn.waits("the kernel's firewall")
 	res.Errors = append(res.Errors, d.firewallChanged(cfg)...)

@@ -169,7 +169,34 @@ func (d *Daemon) prepare(c *config.Jail) (*jail.Prepared, error) {
 	if err := c.Broken(); err != nil {
 		return nil, err
 	}
-	return jail.Prepare(c, d.deps())
+	deps := d.deps()
+	deps.Beside = d.beside(c)
+	return jail.Prepare(c, deps)
+}
+
+// beside is how many jails have the filter and the logs of this one, as configured.
+func (d *Daemon) beside(c *config.Jail) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.alike[alike(c)]
+}
+
+// countAlike counts the jails that are to be started by what they read.
+func (d *Daemon) countAlike(jails []*config.Jail) {
+	n := map[string]int{}
+	for _, c := range jails {
+		if c.Journal == nil && c.List == nil {
+			n[alike(c)]++
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.alike = n
+}
+
+// alike is what jails have in common that read the same logs with the same filter.
+func alike(c *config.Jail) string {
+	return c.Filter.Name + "\x00" + strings.Join(c.LogPath, "\x00")
 }
 
 // drop forgets a jail that could not start, and what of its sets a daemon before this one

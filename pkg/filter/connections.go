@@ -224,7 +224,7 @@ func (l *Line) short() Line {
 		from, to = min(from, end), min(to, end)
 	}
 	text := view(b)
-	return Line{text[:from], text[from:to], text[to:]}
+	return Line{Before: text[:from], Date: text[from:to], After: text[to:]}
 }
 
 func groupSize(v any) int {

@@ -184,10 +184,19 @@ type Filter struct {
 	dated      *logtime.Match
 
 	showPrefixed atomic.Bool // as ShowPrefixed was told
+
+	// With others (Together).
+	alone    bool    // it knows what it was told itself, or is to know
+	in       *member // else, its place among the others; nil: it was given no line yet
+	logs     string
+	beside   int
+	def      Definition
+	location *time.Location
 }
 
 // Forget has it know nothing of the lines that it was given before.
 func (f *Filter) Forget() {
+	f.part()
 	f.conns, f.buffer = connections{}, nil
 	f.last, f.lastText, f.isLately = time.Time{}, "", false
 }
@@ -197,6 +206,7 @@ func (f *Filter) Buffered() []Line {
 	if f.maxLines == 1 {
 		return nil
 	}
+	f.part()
 	return f.buffer
 }
 
@@ -222,6 +232,7 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 		Name: d.Name, dns: d.UseDNS, maxLines: max(d.MaxLines, 1), attempts: d.Attempts, journal: d.Journal, json: d.JSON,
 		heads: d.Around().Heads, forwards: d.Head != HeadAsIs && d.Forwards(), key: d.key(loc),
 		dateOptions: logtime.Options{Location: loc, Zone: d.LogTimezone, Year: d.Year},
+		def:         d, location: loc,
 	}
 	if f.dns == "" {
 		f.dns = DNSWarn
@@ -302,11 +313,20 @@ func exprs(list []expression) []Expr {
 }
 
 // Dates returns the filter's date templates with their hits.
-func (f *Filter) Dates() []*logtime.Template { return f.dates.Templates() }
+func (f *Filter) Dates() []*logtime.Template {
+	if m := f.in; m != nil {
+		m.run.mu.Lock()
+		defer m.run.mu.Unlock()
+		dates, _ := m.run.front.dates.Clone()
+		return dates.Templates()
+	}
+	return f.dates.Templates()
+}
 
 // LineTime returns the date of a line without moving the filter's own state
 // otherwise: for finding a place in a log by time.
 func (f *Filter) LineTime(line []byte, now time.Time) (time.Time, bool) {
+	f.part()
 	if f.json != nil {
 		if in, ok := readObject(line, f.jsonFields, f.json.Forwarded); ok {
 			if text, ok := plain(in, f.json.Time); ok {
@@ -328,6 +348,9 @@ func (f *Filter) Match(line []byte, now time.Time) Result { return f.match(line,
 
 // match is Match for a line whose wrapper tells a time, or none.
 func (f *Filter) match(line []byte, stamp, now time.Time) Result {
+	if !f.alone {
+		f.part()
+	}
 	if f.json != nil {
 		return f.matchJSON(line, stamp, now)
 	}
@@ -444,6 +467,7 @@ func (f *Filter) catchUp() {
 // MatchAt applies the filter to a line that comes with its time, as from the
 // journal. date is how the time is written where the line is shown.
 func (f *Filter) MatchAt(date string, line []byte, when time.Time) Result {
+	f.part()
 	if f.json != nil {
 		return f.matchJSON(line, when, when)
 	}

@@ -115,10 +115,33 @@ func (r *Result) tells() bool {
 
 // Line is a line of the log in three parts, of which the middle is its date; one
 // without a date may have that of the line before it.
-type Line struct{ Before, Date, After string }
+type Line struct {
+	Before, Date, After string
+
+	whole string // the line as it stands, in memory of its own; empty: not made
+}
 
 // String returns the line as it stands.
-func (l Line) String() string { return l.Before + l.Date + l.After }
+func (l Line) String() string {
+	if l.whole != "" {
+		return l.whole
+	}
+	return l.Before + l.Date + l.After
+}
+
+// Stays reports whether what String returns may be kept: it is no part of a larger text.
+func (l *Line) Stays() bool { return l.whole != "" || len(l.Before)+len(l.Date) > 0 }
+
+// joinMost is how long a line may be that is joined for all.
+const joinMost = 4 << 10
+
+// join makes the line one text, once for all who ask for it.
+func (l *Line) join() {
+	if n := l.size(); l.whole == "" && n <= joinMost {
+		b := make([]byte, 0, n)
+		l.whole = view(append(append(append(b, l.Before...), l.Date...), l.After...))
+	}
+}
 
 // Text returns a group as one string; a tuple as Python writes it.
 func (g Groups) Text(name string) (string, bool) {

@@ -63,7 +63,10 @@ func (f *Filter) scouted() bool {
 }
 
 // Form is that of the filter's dates now, by which a Scout is to go.
-func (f *Filter) Form() logtime.Form { return f.dates.Form() }
+func (f *Filter) Form() logtime.Form {
+	f.part()
+	return f.dates.Form()
+}
 
 // Sightings is what a Scout says of some lines.
 type Sightings struct {
@@ -323,7 +326,7 @@ func (s *Scout) see(x *looked, mask []uint64, out *Sightings) {
 		seen.found.stays = s.keep
 		if q := &seen.date; s.keep {
 			text := view(out.copied(whole))
-			seen.text = Line{text[:q.Start], text[q.Start:q.End], text[q.End:]}
+			seen.text = Line{Before: text[:q.Start], Date: text[q.Start:q.End], After: text[q.End:]}
 		}
 	}
 	out.list = list
@@ -363,6 +366,19 @@ type SharedKey struct {
 // MatchBlock is Match for many lines that follow each other in a log. each is called
 // for every line that has failures or an error, in order.
 func (f *Filter) MatchBlock(lines [][]byte, share Share, now time.Time, each func(line int, r *Result)) {
+	from := 0
+	if !f.alone && f.beside > 1 && len(lines) > 0 {
+		if from = f.matchTogether(lines, share, now, each); from == len(lines) {
+			return
+		}
+	}
+	f.part()
+	f.matchBlock(lines[from:], from, share, now, func(i int, r *Result) { each(from+i, r) })
+}
+
+// matchBlock is MatchBlock without others, for the lines from one on of those of which share
+// knows.
+func (f *Filter) matchBlock(lines [][]byte, from int, share Share, now time.Time, each func(line int, r *Result)) {
 	n := 0
 	call := func(i int, r *Result) error {
 		each(n+i, r)
@@ -384,7 +400,7 @@ func (f *Filter) MatchBlock(lines [][]byte, share Share, now time.Time, each fun
 		seen = &f.sightings
 		form, rest := f.dates.Form(), lines[n:]
 		if share != nil {
-			seen = share(SharedKey{f.key, form.Key(), n}, func() *Sightings {
+			seen = share(SharedKey{f.key, form.Key(), from + n}, func() *Sightings {
 				s, scout := &Sightings{}, f.compiled.take(f)
 				scout.keep = true
 				scout.Look(rest, form, s)
@@ -415,6 +431,7 @@ func (f *Filter) MatchText(text []byte, seen *Sightings, now time.Time, each fun
 }
 
 func (f *Filter) matchAll(c *cursor, seen *Sightings, now time.Time, each func(line []byte, r *Result) error) error {
+	f.part()
 	look := func() error {
 		line := c.line()
 		r := f.Match(line, now)

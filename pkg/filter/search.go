@@ -26,7 +26,7 @@ func (f *Filter) find(r *Result, before, date, after []byte) {
 		// Strings are made only of lines that match.
 		f.org = f.org[:0]
 	} else {
-		f.buffer = append(f.buffer, Line{string(before), string(date), string(after)})
+		f.buffer = append(f.buffer, Line{Before: string(before), Date: string(date), After: string(after)})
 		if extra := f.surplus(); extra > 0 {
 			f.buffer = append(f.buffer[:0:0], f.buffer[extra:]...)
 		}
@@ -116,7 +116,7 @@ func lineOf(before, date, after []byte) Line {
 	text = append(append(append(text, before...), date...), after...)
 	s := view(text)
 	from, to := len(before), len(before)+len(date)
-	return Line{s[:from], s[from:to], s[to:]}
+	return Line{Before: s[:from], Date: s[from:to], After: s[to:]}
 }
 
 // rebuild makes the text that expressions see of lines.

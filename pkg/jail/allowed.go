@@ -68,6 +68,9 @@ func (j *Jail) trust(g *guard.Guard) {
 
 // useFilter takes over a filter that was compiled.
 func (j *Jail) useFilter(f *filter.Filter) {
+	if j.filter != f {
+		j.filter.Leave()
+	}
 	j.filter = f
 	if j.proxies != nil {
 		f.Trusted = func(id netip.Prefix) bool { return j.proxies.Rules().Why(id).Some() }

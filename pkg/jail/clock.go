@@ -2,10 +2,12 @@ package jail
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"bailiff/pkg/ban"
 	"bailiff/pkg/clock"
+	"bailiff/pkg/config"
 	"bailiff/pkg/filter"
 )
 
@@ -58,6 +60,16 @@ func compile(d filter.Definition, deps *Deps) (*filter.Filter, error) {
 	return filter.Compile(d, deps.Location)
 }
 
+// compileShared compiles a jail's filter, which shares what it finds with those of other jails
+// on the same logs.
+func compileShared(c *config.Jail, deps *Deps) (*filter.Filter, error) {
+	f, err := compile(c.Filter, deps)
+	if err == nil && c.Journal == nil {
+		f.Together(strings.Join(c.LogPath, "\x00"), deps.Beside)
+	}
+	return f, err
+}
+
 // newYears has the filter compiled anew when the clock has come to years that it does
 // not take: that happens on one day in ten years, and to a machine that was booted with
 // a wrong clock.
@@ -65,7 +77,7 @@ func (j *Jail) newYears(year int) {
 	if year == j.year || filter.SameYears(year, j.year) {
 		return
 	}
-	f, err := compile(j.Config.Filter, &j.deps)
+	f, err := compileShared(j.Config, &j.deps)
 	if err != nil {
 		j.log.Error(fmt.Sprintf("[%s] filter for the year %d: %v", j.Config.Name, year, err))
 		return

@@ -251,7 +251,12 @@ func (w *world) replace() error {
 		return err
 	}
 	w.loaded = c
-	w.jail = prepared.Start(w.jail.Stop(false))
+	if err := w.both(func() error {
+		w.jail = prepared.Start(w.jail.Stop(false))
+		return nil
+	}); err != nil {
+		return err
+	}
 	w.acts.jail.Store(w.jail)
 	w.held = false
 	return nil

@@ -34,6 +34,7 @@ type world struct {
 	store  *store.Store
 	keep   *keeping
 	jail   *Jail
+	others others
 	log    logged
 	acts   acts
 	loaded *config.Jail // what the configuration says, as it was read last
@@ -90,6 +91,7 @@ func newWorld(dir string, sets sets) (*world, error) {
 	w.m = newModel(w.is.maxRetry, w.is.findTime, w.is.banTime)
 	w.kernel = &kernel{world: w, sets: sets}
 	w.acts.of = map[string]bool{}
+	w.others.sharing()
 	if err := os.WriteFile(w.logPath(), nil, 0o600); err != nil {
 		return nil, err
 	}
@@ -197,7 +199,10 @@ func (w *world) start() (err error) {
 	}
 	w.queue = firewall.NewQueue(w.kernel, func([]firewall.Change, error) {}, nil)
 	w.kernel.queue.Store(w.queue)
-	if w.jail, err = Start(w.loaded, w.deps(), Carry{}); err != nil {
+	if err := w.both(func() error {
+		w.jail, err = Start(w.loaded, w.deps(), Carry{})
+		return err
+	}); err != nil {
 		return err
 	}
 	w.acts.jail.Store(w.jail)
@@ -213,7 +218,7 @@ func (w *world) deps() Deps {
 	time.Sleep(time.Until(w.copied.Add(25 * time.Millisecond)))
 	return Deps{
 		Firewall: w.kernel, Store: w.keep, Log: slog.New(eventlog.New(&w.log, "DEBUG")), Clock: w.clock.Clock, Location: time.UTC,
-		ClockSet: w.store.Moved(), stamps: true, MaxMatches: 10, RunAction: w.acts.runner(),
+		ClockSet: w.store.Moved(), stamps: true, MaxMatches: 10, Beside: w.others.number(), RunAction: w.acts.runner(),
 		Lookup: func(context.Context, string) ([]netip.Addr, error) { return nil, errors.New("no such host") },
 		Own:    func() []netip.Addr { return nil },
 	}
@@ -243,6 +248,7 @@ func (w *world) stop() error {
 	if !w.held {
 		w.noteBare()
 	}
+	w.others.stop()
 	left := w.jail.Stop(false)
 	<-left.Close(time.Time{})
 	w.queue.Close()
@@ -290,6 +296,7 @@ func (w *world) kill() error {
 		w.noteBare()
 	}
 	w.keep.killed.Store(true)
+	w.others.stop()
 	j := w.jail
 	j.handed.Do(func() {}) // nothing is handed over
 	left := j.Stop(false)

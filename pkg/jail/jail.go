@@ -96,6 +96,9 @@ type Deps struct {
 	// Often sums up lines of the log that come often, for all jails; nil: the jail has one
 	// of its own.
 	Often *eventlog.Often
+	// Beside is how many jails follow the same logs with the same filter, this one among
+	// them, as far as known: they share what that finds. 0: it alone does.
+	Beside int
 	// MaxMatches is how many lines of the log are kept with a ban.
 	MaxMatches int
 	// Changed is called when bans came or went; nil: nobody asks.

@@ -37,6 +37,7 @@ type keptLines struct {
 type kept struct {
 	id     ban.ID
 	lines  []string
+	held   int               // bytes of the lines, and of those before them in their memory
 	groups map[string]string // of the first failure
 	ip     ban.Address       // of the first failure, where it tells one beside the ID
 	size   int
@@ -70,25 +71,37 @@ func (k *keptLines) add(id ban.ID, lines []filter.Line, most int) {
 		return
 	}
 	one := k.touch(id)
-	if extra := len(lines) - most; extra > 0 {
-		lines = lines[extra:]
+	lines = lines[max(len(lines)-most, 0):]
+	// Others may read what they were given of these: nothing is written where lines were, and
+	// the first ones are let go of with the memory that they are in.
+	if all := len(one.lines) + len(lines); all > most {
+		one.lines = one.lines[all-most:]
 	}
-	// A list of its own: what the ban took over is read by others.
-	list := make([]string, 0, min(len(one.lines)+len(lines), most))
-	if extra := len(one.lines) + len(lines) - most; extra > 0 {
-		list = append(list, one.lines[extra:]...)
-	} else {
-		list = append(list, one.lines...)
+	if need := len(one.lines) + len(lines); need > cap(one.lines) {
+		room := need
+		if len(one.lines) > 0 {
+			room = max(min(2*need, most+most/2), need)
+		}
+		one.lines, one.held = append(make([]string, 0, room), one.lines...), 0
+		for _, text := range one.lines {
+			one.held += len(text) + lineCost
+		}
 	}
 	for _, l := range lines {
-		text := action.Cut(l.String(), lineMost)
-		if len(l.Before)+len(l.Date) == 0 {
-			text = strings.Clone(text) // not the block that it may be a part of
-		}
-		list = append(list, text)
+		text := keptText(&l)
+		one.lines = append(one.lines, text)
+		one.held += len(text) + lineCost
 	}
-	one.lines = list
 	k.weigh(one)
+}
+
+// keptText is a line as it is kept.
+func keptText(l *filter.Line) string {
+	text := action.Cut(l.String(), lineMost)
+	if !l.Stays() {
+		text = strings.Clone(text) // not the block that it may be a part of
+	}
+	return text
 }
 
 // setGroups keeps the groups of an address.
@@ -147,10 +160,7 @@ func (k *keptLines) unlink(one *kept) {
 
 // weigh takes account of what an address has now, and makes room.
 func (k *keptLines) weigh(one *kept) {
-	size := keptCost + one.id.Size()
-	for _, l := range one.lines {
-		size += len(l) + lineCost
-	}
+	size := keptCost + one.id.Size() + one.held
 	for name, text := range one.groups {
 		size += len(name) + len(text) + 2*lineCost
 	}

@@ -27,6 +27,21 @@ func TestKeptLines(t *testing.T) {
 	if got := strings.Join(k.lines(id(1)), " "); got != "00007 00008 00009 00010 00011" {
 		t.Errorf("kept: %q", got)
 	}
+	// What was given out stays as it is, whatever comes.
+	given := k.lines(id(1))
+	was := strings.Join(given, " ")
+	for n := range 100 {
+		k.add(id(1), line(1000+n), 5)
+		if got, want := k.lines(id(1)), fmt.Sprintf("%05d", 1000+n); len(got) != 5 || got[4] != want {
+			t.Fatalf("kept: %q, want %s at the end", got, want)
+		}
+		if one := k.byID[id(1)]; one.size > keptCost+one.id.Size()+8*(5+lineCost) {
+			t.Fatalf("%d bytes are held for five lines", one.size)
+		}
+	}
+	if now := strings.Join(given, " "); now != was {
+		t.Errorf("what was given out is %q by now, and was %q", now, was)
+	}
 	long := []filter.Line{{After: strings.Repeat("x", 16<<10)}}
 	for n := range 5000 {
 		k.add(id(n+2), long, 5)

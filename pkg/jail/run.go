@@ -20,6 +20,7 @@ const (
 func (j *Jail) run(ctx context.Context) {
 	defer close(j.done)
 	defer j.unprotect()
+	defer func() { j.filter.Leave() }()
 	batches := make(chan source.Batch, 4)
 	sourceDone := make(chan struct{})
 	go func() {

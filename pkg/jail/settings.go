@@ -64,7 +64,7 @@ func (j *Jail) Change(f func(*config.Jail) error) error {
 		}
 		compiled, growth := j.filter, (*ban.Growth)(nil)
 		if !reflect.DeepEqual(c.Filter, j.Config.Filter) {
-			if compiled, err = compile(c.Filter, &j.deps); err != nil {
+			if compiled, err = compileShared(&c, &j.deps); err != nil {
 				return none, err
 			}
 		}

@@ -28,7 +28,7 @@ type Prepared struct {
 // Prepare gets a jail ready. What runs under its name goes on undisturbed, and so it does
 // if there is an error: then nothing was changed.
 func Prepare(c *config.Jail, deps Deps) (*Prepared, error) {
-	f, err := compile(c.Filter, &deps)
+	f, err := compileShared(c, &deps)
 	if err != nil {
 		return nil, err
 	}
