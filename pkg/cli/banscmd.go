@@ -65,6 +65,11 @@ func (b *bansFrom) find() (found, error) {
 		if f.cfg, err = config.LoadWithin(startMost, config.Options{Path: b.config}); err != nil {
 			return f, err
 		}
+		if f.cfg.Fail2ban != nil { // which has its own
+			paths := &clientOptions{dir: b.config}
+			paths.paths()
+			f.cfg.Socket = paths.socket
+		}
 		socket = cmp.Or(socket, f.cfg.Socket)
 	}
 	if b.database != "" {

@@ -469,52 +469,13 @@ func checkCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			problems := cfg.Problems()
-			for _, name := range sortedFilters(cfg) {
-				f := cfg.Filters[name]
-				if f.Stock || len(f.Errors) > 0 {
-					continue
-				}
-				for _, mode := range append([]string{""}, f.Modes...) {
-					def, err := cfg.FilterDefinition(name, mode)
-					if err == nil {
-						_, err = filter.Compile(def, time.Local)
-					}
-					if err != nil {
-						problems = append(problems, fmt.Errorf("filter %s: %w", name, err))
-						break
-					}
-				}
-			}
-			names, warnings := []string{}, []string{}
-			lists, leftOut := daemon.CheckLists(cfg)
-			problems = append(problems, lists...)
-			for _, w := range slices.Concat(leftOut, daemon.CheckFiles(cfg)) {
-				warnings = append(warnings, w.Error())
-			}
 			if _, err := os.Stat(config.DefaultDir); load.Path == "" && len(load.Jails) == 0 && errors.Is(err, os.ErrNotExist) {
-				warnings = append(warnings, fmt.Sprintf("%s is not there, so no jail is enabled: make it, with a bailiff.toml, or name another by --config, or a jail by --jail", config.DefaultDir))
+				cfg.Warnings = append(cfg.Warnings, fmt.Errorf("%s is not there, so no jail is enabled: make it, with a bailiff.toml, or name another by --config, or a jail by --jail", config.DefaultDir))
 			}
-			for _, w := range cfg.Warnings {
-				warnings = append(warnings, w.Error())
-			}
-			for _, j := range cfg.Jails {
-				names = append(names, j.Name)
-				for _, w := range j.Warnings {
-					warnings = append(warnings, w.Error())
-				}
-			}
-			notes := config.CommandNotes(cfg.Jails)
-			texts := []string{}
-			for _, p := range problems {
-				for _, line := range strings.Split(p.Error(), "\n") {
-					if !slices.Contains(texts, line) {
-						texts = append(texts, line)
-					}
-				}
-			}
+			found := lookThrough(cfg)
+			names, texts, warnings, notes := found.jails, found.errors, found.warnings, found.notes
 			if asJSON {
-				if err := printJSON(c.OutOrStdout(), map[string]any{"jails": names, "errors": texts, "warnings": warnings, "notes": append([]string{}, notes...)}); err != nil {
+				if err := printJSON(c.OutOrStdout(), map[string]any{"jails": names, "errors": texts, "warnings": warnings, "notes": notes}); err != nil {
 					return err
 				}
 			} else {
@@ -541,6 +502,54 @@ func checkCommand() *cobra.Command {
 	c.Flags().StringArrayVarP(&load.Jails, "jail", "j", nil, "as with run, `NAME=LOGPATH`")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// checked is what is to be said of a configuration.
+type checked struct{ jails, errors, warnings, notes []string }
+
+// lookThrough finds all that is to be said of a configuration.
+func lookThrough(cfg *config.Config) checked {
+	problems := cfg.Problems()
+	for _, name := range sortedFilters(cfg) {
+		f := cfg.Filters[name]
+		if f.Stock || len(f.Errors) > 0 {
+			continue
+		}
+		for _, mode := range append([]string{""}, f.Modes...) {
+			def, err := cfg.FilterDefinition(name, mode)
+			if err == nil {
+				_, err = filter.Compile(def, time.Local)
+			}
+			if err != nil {
+				problems = append(problems, fmt.Errorf("filter %s: %w", name, err))
+				break
+			}
+		}
+	}
+	names, warnings := []string{}, []string{}
+	lists, leftOut := daemon.CheckLists(cfg)
+	problems = append(problems, lists...)
+	for _, w := range slices.Concat(leftOut, daemon.CheckFiles(cfg)) {
+		warnings = append(warnings, w.Error())
+	}
+	for _, w := range cfg.Warnings {
+		warnings = append(warnings, w.Error())
+	}
+	for _, j := range cfg.Jails {
+		names = append(names, j.Name)
+		for _, w := range j.Warnings {
+			warnings = append(warnings, w.Error())
+		}
+	}
+	texts := []string{}
+	for _, p := range problems {
+		for _, line := range strings.Split(p.Error(), "\n") {
+			if !slices.Contains(texts, line) {
+				texts = append(texts, line)
+			}
+		}
+	}
+	return checked{names, texts, warnings, append([]string{}, config.CommandNotes(cfg.Jails)...)}
 }
 
 func enabledList(names []string) string {

@@ -335,6 +335,23 @@ func (p *progress) block(lines int, done, total int64) {
 	}
 }
 
+// count is for work that is counted in things.
+func (p *progress) count(what string, done, total int) {
+	now := time.Now()
+	if p == nil || now.Sub(p.shown) < progressEvery || total <= 0 {
+		return
+	}
+	p.shown, p.drawn = now, true
+	fmt.Fprintf(p.out, "\r%s %d of %d %s\x1b[K", barOf(int64(done), int64(total)), done, total, what)
+}
+
+// barOf is a bar that is full as far as something is done.
+func barOf(done, total int64) string {
+	const width = 40
+	full := int(width * min(done, total) / total)
+	return "[" + strings.Repeat("#", full) + strings.Repeat(".", width-full) + "]"
+}
+
 func (p *progress) draw(done, total int64) {
 	now := time.Now()
 	if now.Sub(p.shown) < progressEvery {
@@ -346,9 +363,7 @@ func (p *progress) draw(done, total int64) {
 		fmt.Fprintf(p.out, "\r%d lines, %.0f MiB, %.1f MiB/s\x1b[K", p.lines, float64(done)/(1<<20), rate)
 		return
 	}
-	const width = 40
-	full := int(width * min(done, total) / total)
-	fmt.Fprintf(p.out, "\r[%s%s] %3d%%  %.1f MiB/s\x1b[K", strings.Repeat("#", full), strings.Repeat(".", width-full), 100*min(done, total)/total, rate)
+	fmt.Fprintf(p.out, "\r%s %3d%%  %.1f MiB/s\x1b[K", barOf(done, total), 100*min(done, total)/total, rate)
 }
 
 // end takes the bar away.

@@ -1,0 +1,409 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bailiff/pkg/banfile"
+	"bailiff/pkg/netlab"
+	"bailiff/pkg/references"
+)
+
+var migrations = flag.String("migrations", "some", "which changes over TestMigrate makes: some, or all, of each real fail2ban with 2,000 bans")
+
+// changeover is a server with a real fail2ban that has bans, and attackers who don't stop.
+type changeover struct {
+	*network
+	f2b    references.Fail2ban
+	bans   int
+	halt   context.CancelFunc
+	floods sync.WaitGroup
+	sent   [2]int // packets, IPv4 and IPv6
+}
+
+// newChangeover starts a real fail2ban, has it ban, and the attackers at it.
+func newChangeover(t *testing.T, r references.Fail2ban, banaction string, bans int) *changeover {
+	t.Helper()
+	c := &changeover{network: newNetwork(t), f2b: r, bans: bans}
+	c.patience = 3 * time.Minute
+	c.treeWith(r, banaction, "socket = "+c.path("f2b.sock"))
+	c.amend("fail2ban.local", "logtarget = STDOUT", "logtarget = "+c.path("f2b.log"))
+	c.amend("jail.local", "port = http,443", "port = 80,443\nprotocol = udp")
+	if err := os.Symlink(c.self(), c.path("bailiff")); err != nil {
+		t.Fatal(err)
+	}
+	c.env = append(c.env, "PYTHONPATH="+r.Lib, "STATE_DIRECTORY="+c.path("state"))
+	t.Cleanup(c.clean)
+	c.real("-b", "start")
+	c.until("fail2ban answers", func() bool { return c.client("ping") == nil })
+	// A tenth of them are networks, IPv6, or have no end; the attackers' own are the first.
+	who := []string{attackers[0].who, attackers[1].who}
+	for i := len(who); i < bans; i++ {
+		if i%10 == 0 {
+			who = append(who, fmt.Sprintf("2001:db8:f::%x", i))
+		} else {
+			who = append(who, attackerAddr(i).String())
+		}
+	}
+	for at := 0; at < bans; at += 200 {
+		if err := c.client(append([]string{"set", "web", "banip"}, who[at:min(at+200, bans)]...)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.until("fail2ban has made the bans", func() bool {
+		return c.banned() == bans && c.held(attackers[0].who) > 0 && c.held(attackers[1].who) > 0 && c.held(who[bans-1]) > 0
+	})
+	nftScript(t, c.server, "table inet seen { chain in { type filter hook input priority 10; ip saddr "+attackers[0].who+" udp dport 80 counter; ip6 saddr "+attackers[1].who+" udp dport 80 counter; }; }")
+	flood, halt := context.WithCancel(context.Background())
+	c.halt = halt
+	for i, a := range attackers {
+		c.floods.Go(func() { c.sent[i] = floodFrom(flood, c.attacker, a.who, a.to) })
+	}
+	return c
+}
+
+// floodFrom sends a packet each 200 µs, and returns how many it sent.
+func floodFrom(ctx context.Context, host *netlab.Host, from, to string) (n int) {
+	_ = host.Do(func() error {
+		target, err := net.ResolveUDPAddr("udp", to)
+		if err != nil {
+			return err
+		}
+		c, err := net.DialUDP("udp", &net.UDPAddr{IP: net.ParseIP(from)}, target)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		for ctx.Err() == nil {
+			_, _ = c.Write([]byte("x")) // an answer that refuses it is an error of the next
+			n++
+			_ = unix.Nanosleep(&unix.Timespec{Nsec: 200_000}, nil) // what Go sleeps is longer
+		}
+		return nil
+	})
+	return n
+}
+
+func (c *changeover) self() string {
+	c.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return self
+}
+
+// real runs fail2ban's server.
+func (c *changeover) real(args ...string) {
+	c.t.Helper()
+	said, err := os.CreateTemp(c.dir, "real")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer said.Close()
+	p := c.command(append([]string{c.f2b.Program("fail2ban-server"), "-c", c.tree}, args...)...)
+	p.Stdout, p.Stderr = said, said
+	if err := p.Run(); err != nil {
+		text, _ := os.ReadFile(said.Name())
+		c.t.Fatalf("fail2ban-server: %v: %s", err, text)
+	}
+}
+
+// client asks whoever answers at the socket, by fail2ban's own client.
+func (c *changeover) client(args ...string) error {
+	p := c.command(append([]string{c.f2b.Program("fail2ban-client"), "-c", c.tree}, args...)...)
+	out, err := p.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+var bannedNow = regexp.MustCompile(`Currently banned:\t(\d+)`)
+
+// banned is how many bans the server that is there tells.
+func (c *changeover) banned() int {
+	out, _ := c.command(c.f2b.Program("fail2ban-client"), "-c", c.tree, "status", "web").Output()
+	if m := bannedNow.FindSubmatch(out); m != nil {
+		n, _ := strconv.Atoi(string(m[1]))
+		return n
+	}
+	return -1
+}
+
+// isOurs reports whose server is there: fail2ban's does not know the word.
+func (c *changeover) isOurs() bool { return c.client("bailiff") == nil }
+
+// migrate runs the command.
+func (c *changeover) migrate(args ...string) (out string, code int) {
+	c.t.Helper()
+	p := c.command(append([]string{c.path("bailiff"), "migrate", "--config", c.tree}, args...)...)
+	text, err := p.CombinedOutput()
+	if err != nil && p.ProcessState == nil {
+		c.t.Fatal(err)
+	}
+	return string(text), p.ProcessState.ExitCode()
+}
+
+// through is how many of the attackers' packets came through.
+func (c *changeover) through() int {
+	c.t.Helper()
+	n := 0
+	for _, m := range throughPackets.FindAllStringSubmatch(c.on("nft", "list", "table", "inet", "seen"), -1) {
+		more, _ := strconv.Atoi(m[1])
+		n += more
+	}
+	return n
+}
+
+// whole says that all bans are there, that nobody got through, and that nothing is left of
+// the way.
+func (c *changeover) whole(when string) {
+	c.t.Helper()
+	if n := c.banned(); n != c.bans {
+		c.t.Errorf("%s: %d bans, want %d", when, n, c.bans)
+	}
+	if n := c.through(); n != 0 {
+		c.t.Errorf("%s: %d packets came through", when, n)
+	}
+	if tables := c.on("nft", "list", "tables"); strings.Contains(tables, "bailiff-migrate") {
+		c.t.Errorf("%s: %s", when, tables)
+	}
+	for _, a := range attackers {
+		if n := c.held(a.who); n == 0 {
+			c.t.Errorf("%s: the kernel does not hold %s", when, a.who)
+		}
+	}
+}
+
+// held is in how many lines the firewall's listing has an address.
+func (c *changeover) held(who string) int {
+	text := c.on("nft", "list", "ruleset") + c.on("iptables-save") + c.on("ip6tables-save") + c.on("ipset", "save")
+	return len(regexp.MustCompile(`(^|[\s,{])`+regexp.QuoteMeta(who)+`(/32|/128)?([\s,}]|$)`).FindAllString(text, -1))
+}
+
+// clean ends whoever answers at the socket.
+func (c *changeover) clean() {
+	if c.halt != nil {
+		c.halt()
+		c.floods.Wait()
+	}
+	_ = c.client("stop")
+}
+
+// TestMigrate: from a running fail2ban to ours and back, by one command each, with no ban
+// lost, none that ends at another time, and no packet of an attacker's through, who sends
+// one each 200 µs.
+func TestMigrate(t *testing.T) {
+	all, err := references.All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range all {
+		version, _, _ := strings.Cut(r.Version, "-")
+		for _, banaction := range []string{"nftables", "iptables-multiport", "iptables-ipset[type=multiport]"} {
+			bans := 2000
+			if *migrations != "all" {
+				// What differs between them most: interval sets, and commands.
+				if version != "1.1.1" || strings.Contains(banaction, "ipset") {
+					continue
+				}
+				bans = 60
+			}
+			if strings.Contains(banaction, "ipset") && version != "1.1.1" {
+				continue
+			}
+			t.Run(version+" "+banaction, func(t *testing.T) {
+				if *migrations != "all" {
+					t.Parallel()
+				}
+				c := newChangeover(t, r, banaction, bans)
+				before := c.exported()
+				out, code := c.migrate("--dry-run")
+				for _, want := range []string{"fail2ban " + version, fmt.Sprintf("web: %d bans, %d seen in the kernel", bans, bans), "What will be done:", "1. put all bans into"} {
+					if code != 0 || !strings.Contains(out, want) {
+						t.Errorf("dry run, exit code %d, lacks %q:\n%s", code, want, out)
+					}
+				}
+				if c.isOurs() {
+					t.Fatal("the dry run has changed over")
+				}
+				began := time.Now()
+				out, code = c.migrate()
+				if code != 0 || !c.isOurs() {
+					t.Fatalf("exit code %d:\n%s%s", code, out, c.log())
+				}
+				there := time.Since(began)
+				c.whole("with ours")
+				c.sameBans(before, c.exported())
+				began = time.Now()
+				out, code = c.migrate("--back", "--fail2ban", r.Program("fail2ban-server"))
+				if code != 0 || c.isOurs() {
+					t.Fatalf("back: exit code %d:\n%s%s", code, out, c.log())
+				}
+				t.Logf("%d bans: there in %.1f s, back in %.1f s", bans, there.Seconds(), time.Since(began).Seconds())
+				c.whole("back")
+				c.sameBans(before, c.exported())
+				c.halt()
+				c.floods.Wait()
+				for i, n := range c.sent {
+					if n < 1000 {
+						t.Errorf("only %d packets were sent by %s", n, attackers[i].who)
+					}
+				}
+			})
+		}
+	}
+}
+
+// exported are all bans as bailiff exports them, be it from fail2ban's database.
+func (c *changeover) exported() map[string]banfile.Record {
+	c.t.Helper()
+	out, err := c.command(c.path("bailiff"), "bans", "export", "--config", c.tree).Output()
+	if err != nil {
+		c.t.Fatalf("export: %v", err)
+	}
+	all := map[string]banfile.Record{}
+	for line := range strings.Lines(string(out)) {
+		var r banfile.Record
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			c.t.Fatalf("%v: %s", err, line)
+		}
+		all[r.IP] = r
+	}
+	if len(all) != c.bans {
+		c.t.Errorf("%d bans are exported, want %d", len(all), c.bans)
+	}
+	return all
+}
+
+func (c *changeover) sameBans(before, after map[string]banfile.Record) {
+	c.t.Helper()
+	wrong := 0
+	for ip, was := range before {
+		if is := after[ip]; is != was {
+			if wrong++; wrong < 5 {
+				c.t.Errorf("%+v has become %+v", was, is)
+			}
+		}
+	}
+	if wrong > 0 {
+		c.t.Errorf("%d bans have changed", wrong)
+	}
+}
+
+func (c *changeover) log() string {
+	text, _ := os.ReadFile(c.path("f2b.log"))
+	return clipped(string(text), 4000)
+}
+
+// TestMigratePutBack: what fails, or is broken off, leaves fail2ban running with its bans,
+// as if nothing had been done.
+func TestMigratePutBack(t *testing.T) {
+	newest, err := references.Newest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("ours can't start", func(t *testing.T) {
+		t.Parallel()
+		c := newChangeover(t, newest, "nftables", 20)
+		// Another bailiff keeps the table: a dry run does not meet it.
+		other := c.command(c.path("bailiff"), "run", "--config", c.path("nothing"), "--socket", c.path("other.sock"), "--database", "none", "--log-target", c.path("other.log"))
+		if err := os.MkdirAll(c.path("nothing"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(c.path("nothing"), "bailiff.toml"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := other.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			_ = other.Process.Signal(syscall.SIGTERM)
+			_ = other.Wait()
+		}()
+		c.until("the other one runs", func() bool {
+			return c.command(c.path("bailiff"), "status", "--socket", c.path("other.sock")).Run() == nil
+		})
+		out, code := c.migrate()
+		for _, want := range []string{"another bailiff", "putting everything back", "not done: everything is as before"} {
+			if code != 1 || !strings.Contains(out, want) {
+				t.Errorf("exit code %d, lacks %q:\n%s%s", code, want, out, c.log())
+			}
+		}
+		if c.isOurs() {
+			t.Error("ours runs")
+		}
+		c.whole("put back")
+	})
+	t.Run("broken off", func(t *testing.T) {
+		t.Parallel()
+		c := newChangeover(t, newest, "iptables-multiport", 20)
+		p := c.command(c.path("bailiff"), "migrate", "--config", c.tree)
+		pipe, err := p.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var errs strings.Builder
+		p.Stderr = &errs
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var said strings.Builder
+		buf := make([]byte, 1000)
+		for sent := false; ; {
+			n, err := pipe.Read(buf)
+			said.Write(buf[:n])
+			if !sent && strings.Contains(said.String(), "stopping fail2ban") {
+				sent = true
+				_ = p.Process.Signal(syscall.SIGINT)
+			}
+			if err != nil {
+				break
+			}
+		}
+		_ = p.Wait()
+		if code := p.ProcessState.ExitCode(); code != 1 || !strings.Contains(errs.String(), "not done") {
+			t.Errorf("exit code %d:\n%s%s", code, said.String(), errs.String())
+		}
+		if c.isOurs() {
+			t.Error("ours runs")
+		}
+		c.whole("broken off")
+	})
+	t.Run("a jail that is wrong", func(t *testing.T) {
+		t.Parallel()
+		c := newChangeover(t, newest, "nftables", 5)
+		c.amend("filter.d/web.conf", "^ login failure <HOST>$", "^ login failure (<HOST>$")
+		out, code := c.migrate()
+		for _, want := range []string{"jail web can't start", "filter.d/web.conf:2", "nothing was changed"} {
+			if code != 1 || !strings.Contains(out, want) {
+				t.Errorf("exit code %d, lacks %q:\n%s", code, want, out)
+			}
+		}
+		var j struct {
+			Outcome string
+			Jails   []struct{ Bans int }
+		}
+		out, code = c.migrate("--json")
+		out, _, _ = strings.Cut(out, "\nbailiff: ")
+		if err := json.Unmarshal([]byte(out), &j); err != nil || code != 1 || j.Outcome != "unchanged" || len(j.Jails) != 1 || j.Jails[0].Bans != 5 {
+			t.Errorf("--json: exit code %d, %v:\n%s", code, err, out)
+		}
+		c.whole("refused")
+	})
+}

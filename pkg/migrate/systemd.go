@@ -1,0 +1,145 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Services of systemd's: fail2ban's own, and one for ours on fail2ban's configuration.
+
+const (
+	// OurUnit is the service of ours, and TheirUnit fail2ban's.
+	OurUnit   = "bailiff-fail2ban.service"
+	TheirUnit = "fail2ban.service"
+)
+
+// UnitDir is where a unit is written to, where no package has brought ours.
+var UnitDir = "/etc/systemd/system"
+
+// written marks a unit that we wrote.
+const written = "# Written by bailiff migrate; bailiff migrate --back removes it.\n"
+
+// unitText is the service of ours where no package has brought it.
+func unitText(program, dir, socket, pidFile string) string {
+	quote := func(s string) string {
+		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%").Replace(s) + `"`
+	}
+	args := "run --config " + quote(dir) + " --socket " + quote(socket)
+	if pidFile != "" {
+		args += " --pid-file " + quote(pidFile)
+	}
+	return written + `[Unit]
+Description=bailiff on fail2ban's configuration
+Wants=network-pre.target
+Before=network-pre.target
+After=nftables.service iptables.service firewalld.service ufw.service local-fs.target
+PartOf=firewalld.service
+Conflicts=bailiff.service fail2ban.service
+
+[Service]
+Type=notify
+ExecStart=` + quote(program) + " " + args + `
+ExecReload=/bin/kill -HUP $MAINPID
+Restart=on-failure
+RestartSec=2s
+WatchdogSec=2min
+TimeoutStopSec=20s
+RuntimeDirectory=fail2ban
+StateDirectory=fail2ban
+NoNewPrivileges=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+
+[Install]
+WantedBy=multi-user.target
+`
+}
+
+// known reports whether systemd knows a unit.
+func known(ctx context.Context, unit string) bool { return systemctl(ctx, "cat", "--", unit) == nil }
+
+const systemctlMost = 30 * time.Second
+
+// OursByUnit makes a target of ours as a service: the one that there is, or one that is
+// written. Where fail2ban is no service, ok is false.
+func OursByUnit(from *Server, program, dir, pidFile string, to Target) (t Target, ok bool) {
+	if from.Unit == "" {
+		return to, false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), systemctlMost)
+	defer cancel()
+	path := filepath.Join(UnitDir, OurUnit)
+	have, _ := os.ReadFile(path)
+	write := strings.HasPrefix(string(have), written) || !known(ctx, OurUnit)
+	to.Unit, to.By = OurUnit, "systemctl start "+OurUnit
+	if write {
+		to.By += ", a unit that is written to " + path
+	}
+	to.Start = func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, upMost)
+		defer cancel()
+		if write {
+			if err := os.WriteFile(path, []byte(unitText(program, dir, to.Socket, pidFile)), 0o644); err != nil {
+				return err
+			}
+			if err := systemctl(ctx, "daemon-reload"); err != nil {
+				return err
+			}
+		}
+		return systemctl(ctx, "start", OurUnit)
+	}
+	to.After = func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, systemctlMost)
+		defer cancel()
+		return wrapped("what is started at the next boot could not be changed", errors.Join(
+			systemctl(ctx, "disable", from.Unit), systemctl(ctx, "enable", OurUnit)))
+	}
+	return to, true
+}
+
+// TheirsByUnit makes a target of fail2ban as a service. Where it is none, ok is false.
+func TheirsByUnit(from *Server, to Target) (t Target, ok bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), systemctlMost)
+	defer cancel()
+	if from.Unit == TheirUnit || !systemd() || !known(ctx, TheirUnit) {
+		return to, false
+	}
+	to.Unit, to.By = TheirUnit, "systemctl start "+TheirUnit
+	to.Start = func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, upMost)
+		defer cancel()
+		return systemctl(ctx, "start", TheirUnit)
+	}
+	to.After = func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, systemctlMost)
+		defer cancel()
+		var errs []error
+		if from.Unit != "" {
+			errs = append(errs, systemctl(ctx, "disable", from.Unit))
+		}
+		path := filepath.Join(UnitDir, OurUnit)
+		if have, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(have), written) {
+			errs = append(errs, os.Remove(path), systemctl(ctx, "daemon-reload"))
+		}
+		return wrapped("what is started at the next boot could not be changed", errors.Join(append(errs, systemctl(ctx, "enable", TheirUnit))...))
+	}
+	return to, true
+}
+
+func wrapped(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
