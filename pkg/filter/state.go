@@ -51,7 +51,7 @@ func (s *state) clone() *state {
 }
 
 func (c *connections) clone() connections {
-	out := connections{size: c.size}
+	out := connections{size: c.size, sums: slices.Clone(c.sums)}
 	if len(c.byID) == 0 {
 		return out
 	}

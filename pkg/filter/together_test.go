@@ -73,15 +73,30 @@ func TestTogether(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 19))
 			detail := []Detail{DetailLines, DetailAll, DetailIDs}[r.IntN(3)]
-			log := logLines(r, 2600)
+			// Every other log is one of sshd's, with a filter of its kind.
+			compile, lines := func() *Filter { return tied(t, detail) }, func(n int) [][]byte { return logLines(r, n) }
+			if seed%2 == 1 {
+				d := farewellDefinitions[int(seed)/2%len(farewellDefinitions)]
+				second := 0
+				compile = func() *Filter {
+					f, err := Compile(d, time.UTC)
+					if err != nil {
+						t.Fatal(err)
+					}
+					f.Detail = detail
+					return f
+				}
+				lines = func(n int) [][]byte { return linesOf(session(r, n, 30, &second)) }
+			}
+			log := lines(2600)
 			begin := r.IntN(2)
 			var all []*reader
 			for n := range 20 {
-				x := &reader{shared: tied(t, detail), own: tied(t, detail), lines: log}
+				x := &reader{shared: compile(), own: compile(), lines: log}
 				x.shared.Together(fmt.Sprint("test ", seed), 20)
 				switch {
 				case n == 3: // a line of another's log comes between
-					x.lines = append(append(append([][]byte{}, log[:900]...), logLines(r, 5)...), log[900:]...)
+					x.lines = append(append(append([][]byte{}, log[:900]...), lines(5)...), log[900:]...)
 				case n == 4: // and another beginning
 					x.lines = log[7:]
 				case n == 5:
@@ -93,7 +108,7 @@ func TestTogether(t *testing.T) {
 			for busy := true; busy; {
 				busy = false
 				for n, x := range all {
-					odd := n == 3 || n == 5
+					odd := n == 3 || n == 5 || n == 9
 					switch {
 					case odd && seed%4 > 0 && x.at >= all[0].at && all[0].at < len(log): // else whoever comes first makes the run
 						busy = true
@@ -109,7 +124,7 @@ func TestTogether(t *testing.T) {
 						x.shared.Detail, x.own.Detail = DetailIDs, DetailIDs
 					case n == 11 && x.at > 700:
 						x.shared.Leave()
-						x.shared, x.own = tied(t, detail), tied(t, detail)
+						x.shared, x.own = compile(), compile()
 						x.shared.Together(fmt.Sprint("test ", seed), 20)
 					}
 					busy = true
@@ -160,7 +175,7 @@ func TestTogether(t *testing.T) {
 			for _, x := range all { // whoever goes on alone knows everything
 				x.shared.part()
 				var got, want []string
-				more := logLines(r, 300)
+				more := lines(300)
 				x.shared.MatchBlock(more, nil, connNow.Add(time.Minute), func(i int, r *Result) { got = append(got, say(i, r)) })
 				x.own.MatchBlock(more, nil, connNow.Add(time.Minute), func(i int, r *Result) { want = append(want, say(i, r)) })
 				if !reflect.DeepEqual(got, want) {
