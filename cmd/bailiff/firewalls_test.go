@@ -153,7 +153,11 @@ func (n *network) real(r references.Fail2ban, rules func() string) (made, left s
 		n.fails(a.who)
 	}
 	n.untilShutOut("by fail2ban")
-	made = rules()
+	// While rules are loaded anew nobody comes through: that alone is no sign of a ban.
+	n.until("fail2ban's rules name all attackers", func() bool {
+		made = rules()
+		return strings.Contains(made, attackers[0].who) && strings.Contains(made, attackers[1].who)
+	})
 	_ = server.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-exited:

@@ -53,6 +53,7 @@ var foundStates = []foundState{
 	{name: "fail2ban 1.1.0, some ports, drop", script: "table inet f2b-table { set addr-set-sshd { type ipv4_addr; elements = { %E } }\nchain f2b-chain { type filter hook input priority -1; udp dport { 9, 22 } ip saddr @addr-set-sshd drop; } }", never: []string{"dport"}},
 	{name: "fail2ban, two protocols, IPv6 too", script: "table inet f2b-table { set addr-set-sshd { type ipv4_addr; elements = { %E } }\nset addr6-set-sshd { type ipv6_addr; flags interval; elements = { 2001:db8::7 } }\nchain f2b-chain { type filter hook input priority -1; tcp dport { 22 } ip saddr @addr-set-sshd reject; udp dport { 9 } ip saddr @addr-set-sshd reject; tcp dport { 22 } ip6 saddr @addr6-set-sshd reject; } }", bans: foundBans + 1, want: []string{"2001:db8::7 timeout"}},
 	{name: "ours", script: "table inet f2b-table { " + ourSets + ourChain + "}", log: []string{}},
+	{name: "ours, at input as it was by default", script: "table inet f2b-table { " + ourSets + ourChain + "}", config: "default", want: []string{"hook prerouting priority -150"}, never: []string{"hook input"}, log: []string{"made anew"}},
 	{name: "ours, hook prerouting now", script: "table inet f2b-table { " + ourSets + ourChain + "}", config: "hook = 'prerouting'", want: []string{"hook prerouting priority -1"}, never: []string{"hook input"}, log: []string{"should be of type filter, hook prerouting"}},
 	{name: "ours, priority -150 now", script: "table inet f2b-table { " + ourSets + ourChain + "}", config: "priority = -150", want: []string{"hook input priority -150"}, never: []string{"priority -1;"}},
 	{name: "ours, chain INPUT now", script: "table inet f2b-table { " + ourSets + ourChain + "}", config: "chain = 'INPUT'", want: []string{"chain INPUT {"}, never: []string{"chain f2b-chain"}, log: []string{"chain f2b-chain held nothing but rules of our jails"}},
@@ -186,7 +187,14 @@ func (s *foundState) try(t *testing.T, server, client *netlab.Host) {
 	}()
 	defer halt()
 
-	config := "[firewall]\n" + s.config + "\n[jail.sshd]\nenabled = true\nlogpath = '" + filepath.Join(dir, "auth.log") + "'\nport = 'all'\nprotocol = 'all'\nblocktype = 'drop'\nbantime = '1h'\n" + s.jail + "\n"
+	place := s.config
+	switch {
+	case s.config == "default":
+		place = ""
+	case !strings.Contains(s.config, "hook"):
+		place += "\nhook = 'input'" // where fail2ban's chain is
+	}
+	config := "[firewall]\n" + place + "\n[jail.sshd]\nenabled = true\nlogpath = '" + filepath.Join(dir, "auth.log") + "'\nport = 'all'\nprotocol = 'all'\nblocktype = 'drop'\nbantime = '1h'\n" + s.jail + "\n"
 	for name, text := range map[string]string{"bailiff.toml": config, "auth.log": ""} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)

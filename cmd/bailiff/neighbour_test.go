@@ -36,6 +36,9 @@ func (g *guarded) path(name string) string { return filepath.Join(g.dir, name) }
 func (g *guarded) write(files map[string]string) {
 	g.t.Helper()
 	for name, text := range files {
+		if err := os.MkdirAll(filepath.Dir(g.path(name)), 0o755); err != nil {
+			g.t.Fatal(err)
+		}
 		if err := os.WriteFile(g.path(name), []byte(strings.ReplaceAll(text, "$DIR", g.dir)), 0o644); err != nil {
 			g.t.Fatal(err)
 		}

@@ -529,7 +529,8 @@ func lookThrough(cfg *config.Config) checked {
 	names, warnings := []string{}, []string{}
 	lists, leftOut := daemon.CheckLists(cfg)
 	problems = append(problems, lists...)
-	for _, w := range slices.Concat(leftOut, daemon.CheckFiles(cfg)) {
+	published, notLooked := daemon.CheckPublished(cfg)
+	for _, w := range slices.Concat(leftOut, daemon.CheckFiles(cfg), published) {
 		warnings = append(warnings, w.Error())
 	}
 	for _, w := range cfg.Warnings {
@@ -549,7 +550,7 @@ func lookThrough(cfg *config.Config) checked {
 			}
 		}
 	}
-	return checked{names, texts, warnings, append([]string{}, config.CommandNotes(cfg.Jails)...)}
+	return checked{names, texts, warnings, slices.Concat([]string{}, config.CommandNotes(cfg.Jails), notLooked)}
 }
 
 func enabledList(names []string) string {

@@ -79,15 +79,15 @@ var referenceTables = []refTable{
 		},
 		{
 			name:    "hook",
-			def:     "input",
+			def:     "prerouting",
 			example: `hook = ["input", "forward"]`,
-			text:    "Where packets are looked at: input, forward, prerouting. forward is for what this host passes on, containers' published ports too.",
+			text:    "Where packets are looked at: prerouting, input, forward. prerouting sees what is for this host and what it passes on, as to a container's published port, with the ports that the client has. input sees what is for this host alone; forward what is passed on, with the ports that it has behind DNAT.",
 		},
 		{
 			name:    "priority",
-			def:     "-1",
+			def:     "-150",
 			example: `priority = -10`,
-			text:    "The chain's priority at its hooks: a smaller number comes earlier.",
+			text:    "The chain's priority at its hooks: a smaller number comes earlier. Where it isn't given it is -150 at prerouting, before DNAT (-100), behind which the ports are the container's, and -1 at input and forward.",
 		},
 		{
 			name:    "foreign",

@@ -210,24 +210,28 @@ func (l *loader) firewall(doc *document, raw rawFirewall, fail func(string, ...a
 		}
 		*name.to = name.value
 	}
-	priority := -1
+	var priority *int
 	switch p := raw.Priority; {
 	case p == nil:
 	case *p < math.MinInt32 || *p > math.MaxInt32:
 		fail("priority %d: want a number of 32 bits", *p)("firewall", "priority")
 	default:
-		priority = *p
+		priority = p
 	}
 	hooks := raw.Hook
 	if len(hooks) == 0 {
-		hooks = stringList{"input"}
+		hooks = stringList{"prerouting"}
 	}
 	for _, h := range hooks {
 		if !slices.Contains(hookNames, h) {
 			fail("hook %q: want input, forward or prerouting", h)("firewall", "hook")
 			continue
 		}
-		fw.Hooks = append(fw.Hooks, firewall.Hook{Name: h, Priority: priority})
+		at := firewall.DefaultPriority(h)
+		if priority != nil {
+			at = *priority
+		}
+		fw.Hooks = append(fw.Hooks, firewall.Hook{Name: h, Priority: at})
 	}
 }
 

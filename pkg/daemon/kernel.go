@@ -141,13 +141,16 @@ func (d *Daemon) cut(banned map[string][]netip.Prefix) {
 		if j == nil {
 			continue
 		}
-		n, err := firewall.CutOff(j.Configured.Rule, ids)
+		n, passed, err := firewall.CutOff(j.Configured.Rule, ids)
 		log := d.log.With("component", "actions")
 		if err != nil {
 			log.Debug(fmt.Sprintf("[%s] open connections: %v", name, err))
 		}
 		if n > 0 {
 			log.Info(fmt.Sprintf("[%s] closed %d open connections of banned addresses", name, n))
+		}
+		if passed > 0 {
+			log.Info(fmt.Sprintf("[%s] ended %d connections of banned addresses that were passed on", name, passed))
 		}
 	}
 }

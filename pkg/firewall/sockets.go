@@ -11,35 +11,57 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CutOff closes the TCP connections that banned addresses have open to ports of
-// the jail on this host. The rules stop their packets in any case; this also
-// frees what the server holds for them, and tells the peer.
-// It returns how many were closed that were open: one that the server has ended, and of
-// which the kernel still waits for the rest, is none, though it is taken away, too.
-func CutOff(rule Rule, banned []netip.Prefix) (int, error) {
-	if rule.NewOnly {
-		return 0, nil
-	}
-	single := make(map[netip.Addr]bool, len(banned))
-	var networks []netip.Prefix
+// addresses are some that are banned.
+type addresses struct {
+	single   map[netip.Addr]bool
+	networks []netip.Prefix
+}
+
+func addressesOf(banned []netip.Prefix) *addresses {
+	out := &addresses{single: make(map[netip.Addr]bool, len(banned))}
 	for _, id := range banned {
 		if id.IsSingleIP() {
-			single[id.Addr()] = true
+			out.single[id.Addr()] = true
 		} else {
-			networks = append(networks, id)
+			out.networks = append(out.networks, id)
 		}
 	}
-	hit := func(a netip.Addr) bool {
-		if single[a] {
-			return true
+	return out
+}
+
+// has reports whether an address is one of them, or in a network of them.
+func (s *addresses) has(a netip.Addr) bool {
+	return s.single[a] || slices.ContainsFunc(s.networks, func(n netip.Prefix) bool { return n.Contains(a) })
+}
+
+// of returns the single ones of IPv4, or of IPv6.
+func (s *addresses) of(four bool) (out []netip.Addr) {
+	for a := range s.single {
+		if a.Is4() == four {
+			out = append(out, a)
 		}
-		for _, n := range networks {
-			if n.Contains(a) {
-				return true
-			}
-		}
-		return false
 	}
+	return out
+}
+
+// CutOff closes the TCP connections that banned addresses have open to ports of
+// the jail on this host. The rules stop their packets in any case; this also
+// frees what the server holds for them, and tells the peer. Connections that the kernel
+// tracks are forgotten, also those to others behind this host, as to a container.
+// It returns how many were closed that were open: one that the server has ended, and of
+// which the kernel still waits for the rest, is none, though it is taken away, too; and how
+// many were forgotten that this host passed on.
+func CutOff(rule Rule, banned []netip.Prefix) (closed, ended int, err error) {
+	if rule.NewOnly {
+		return 0, 0, nil
+	}
+	of := addressesOf(banned)
+	closed, err = closeSockets(rule, of)
+	ended, errFlows := endFlows(rule, of)
+	return closed, ended, errors.Join(err, errFlows)
+}
+
+func closeSockets(rule Rule, banned *addresses) (int, error) {
 	closed := 0
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		sockets, err := netlink.SocketDiagTCP(family)
@@ -51,7 +73,7 @@ func CutOff(rule Rule, banned []netip.Prefix) (int, error) {
 			if s.State == netlink.TCP_TIME_WAIT || s.State == netlink.TCP_CLOSE {
 				continue // nothing is left of it but its number
 			}
-			if !ok || s.ID.DestinationPort == 0 || !hit(peer.Unmap()) || !rule.covers("tcp", s.ID.SourcePort) {
+			if !ok || s.ID.DestinationPort == 0 || !banned.has(peer.Unmap()) || !rule.covers("tcp", s.ID.SourcePort) {
 				continue
 			}
 			err := netlink.SocketDestroy(

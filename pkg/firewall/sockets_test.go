@@ -59,7 +59,7 @@ func TestCutOff(t *testing.T) {
 	}
 	cut := func(want int) {
 		t.Helper()
-		n, err := CutOff(Rule{Jail: "web"}, []netip.Prefix{netip.MustParsePrefix("127.0.0.66/32")})
+		n, _, err := CutOff(Rule{Jail: "web"}, []netip.Prefix{netip.MustParsePrefix("127.0.0.66/32")})
 		if err != nil || n != want {
 			t.Errorf("%d closed, %v, want %d: %v", n, err, want, states())
 		}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/pkg/netlab"
+)
+
+// loginServer is a service that logs failed logins with their addresses, and keeps a
+// connection open until the client ends it.
+func loginServer(t *testing.T, h *netlab.Host, at, log string) {
+	t.Helper()
+	l, err := h.Listen(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				who, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+				for in := bufio.NewScanner(c); in.Scan(); {
+					answer := "welcome"
+					if in.Text() != "secret" {
+						answer = "no"
+						fmt.Fprintf(f, "%s django.security Login failure %s\n", time.Now().UTC().Format("2006-01-02 15:04:05,000"), who)
+					}
+					if _, err := fmt.Fprintln(c, answer); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+}
+
+// login is a client's connection to such a service.
+type login struct {
+	net.Conn
+	in *bufio.Scanner
+}
+
+func dialLogin(h *netlab.Host, from, to string) (*login, error) {
+	c, err := h.Dial(from, to, 2*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	return &login{c, bufio.NewScanner(c)}, nil
+}
+
+// says sends a password and returns the answer.
+func (l *login) says(password string, within time.Duration) (string, error) {
+	if _, err := fmt.Fprintln(l, password); err != nil {
+		return "", err
+	}
+	_ = l.SetReadDeadline(time.Now().Add(within))
+	if !l.in.Scan() {
+		return "", errors.Join(errors.New("no answer"), l.in.Err())
+	}
+	return l.in.Text(), nil
+}
+
+// TestPublished: a container's service behind a published port (DNAT 8080 to 80). By default
+// an attacker is shut out of it, his open connection is ended, and a customer goes on; also
+// after somebody has flushed the ruleset and made his own again. At input nothing of that is
+// so, and check says it.
+func TestPublished(t *testing.T) {
+	lab := netlab.New(fmt.Sprintf("bailiff-published-%d", os.Getpid()))
+	t.Cleanup(func() {
+		if err := lab.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	var hosts []*netlab.Host
+	for _, name := range []string{"gate", "container", "client"} {
+		h, err := lab.Host(name)
+		if err != nil {
+			t.Fatalf("%v: run it as root (make test says how)", err)
+		}
+		hosts = append(hosts, h)
+	}
+	gate, container, client := hosts[0], hosts[1], hosts[2]
+	for _, err := range []error{
+		lab.Cable(gate, client, []string{"192.0.2.1/24"}, []string{"203.0.113.66/32", "203.0.113.7/32", "192.0.2.9/24"}),
+		lab.Cable(gate, container, []string{"198.51.100.1/24"}, []string{"198.51.100.2/24"}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(h *netlab.Host, args ...string) {
+		t.Helper()
+		if out, err := h.Command(context.Background(), args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v: %s", args, err, out)
+		}
+	}
+	run(gate, "ip", "route", "add", "203.0.113.0/24", "via", "192.0.2.9") // no network of its own
+	run(container, "ip", "route", "add", "default", "via", "198.51.100.1")
+	if err := gate.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0) }); err != nil {
+		t.Fatal(err)
+	}
+	const engine = "table ip docker { chain pre { type nat hook prerouting priority -100; tcp dport 8080 dnat to 198.51.100.2:80; }\n}\n"
+	nftScript(t, gate, engine)
+
+	g := &guarded{t: t, host: gate, dir: t.TempDir(), prog: program(t, "bailiff")}
+	const jail = "[jail.django-auth]\nenabled = true\nlogpath = '$DIR/app.log'\nport = '8080'\nmaxretry = 3\nbantime = '1h'\n"
+	g.write(map[string]string{
+		"app.log": "", "bailiff.toml": jail, "input.toml": "[firewall]\nhook = 'input'\n" + jail, "forward.toml": "[firewall]\nhook = ['input', 'forward']\n" + jail,
+		"f2b/jail.conf":              "[DEFAULT]\nbackend = polling\nbanaction = nftables[type=multiport]\naction = %(banaction)s[port=\"%(port)s\", protocol=\"tcp\"]\n[app]\nenabled = true\nfilter = app\nport = 8080\nlogpath = $DIR/app.log\n",
+		"f2b/fail2ban.conf":          "[Definition]\ndbfile = None\n",
+		"f2b/filter.d/app.conf":      "[Definition]\nfailregex = Login failure <HOST>\n",
+		"f2b/action.d/nftables.conf": readFile(t, "/etc/fail2ban/action.d/nftables.conf"),
+	})
+	loginServer(t, container, "198.51.100.2:80", g.path("app.log"))
+	const attacker, customer, port = "203.0.113.66", "203.0.113.7", "192.0.2.1:8080"
+	open := func(from string) *login {
+		t.Helper()
+		l, err := dialLogin(client, from, port)
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", from, err, g.log())
+		}
+		t.Cleanup(func() { l.Close() })
+		return l
+	}
+	fail := func(l *login) {
+		t.Helper()
+		for range 3 {
+			if answer, err := l.says("guess", 10*time.Second); answer != "no" {
+				t.Fatalf("%q, %v", answer, err)
+			}
+		}
+	}
+	check := func(config string) string {
+		t.Helper()
+		out, err := gate.Command(context.Background(), g.prog, "check", "--config", g.path(config)).CombinedOutput()
+		if err != nil {
+			t.Fatalf("check: %v: %s", err, out)
+		}
+		return string(out)
+	}
+	const said = "port 8080 (table ip docker, chain pre): this host passes on what comes there"
+	for config, remedy := range map[string]string{"bailiff.toml": "", "forward.toml": "", "input.toml": `set hook = "prerouting"`, "f2b": "chain_hook = prerouting"} {
+		out := check(config)
+		if strings.Contains(out, said) != (remedy != "") || !strings.Contains(out, remedy) {
+			t.Errorf("check of %s says:\n%s", config, out)
+		}
+	}
+	g.write(map[string]string{"f2b/action.d/nftables.local": "[Init]\nchain_hook = prerouting\nchain_priority = -150\n"})
+	if out := check("f2b"); strings.Contains(out, said) {
+		t.Errorf("with the remedy check says:\n%s", out)
+	}
+
+	g.start("input.toml")
+	inside := open(attacker)
+	fail(inside)
+	g.until("not banned", func() bool { return strings.Contains(g.ask("status", "django-auth"), attacker) })
+	if answer, err := open(attacker).says("secret", 10*time.Second); answer != "welcome" {
+		t.Errorf("at input a published port is shut, too: %v; the test is of no use", err)
+	}
+	g.ask("unban", attacker)
+	g.stop()
+
+	g.start("bailiff.toml")
+	staying := open(customer)
+	inside = open(attacker)
+	fail(inside)
+	shut := func() bool {
+		l, err := dialLogin(client, attacker, port)
+		if err == nil {
+			l.Close()
+		}
+		return err != nil
+	}
+	g.until("a new connection is let in", shut)
+	if answer, err := inside.says("secret", time.Second); err == nil {
+		t.Errorf("the open connection goes on: %q", answer)
+	}
+	g.until("the open connection is not ended", func() bool {
+		return strings.Contains(g.log(), "ended 1 connections of banned addresses that were passed on")
+	})
+	well := func() {
+		t.Helper()
+		for _, l := range []*login{staying, open(customer)} {
+			if answer, err := l.says("secret", 10*time.Second); answer != "welcome" {
+				t.Errorf("the customer gets %q, %v", answer, err)
+			}
+		}
+	}
+	well()
+	nftScript(t, gate, "flush ruleset\n"+engine)
+	g.until("a new connection is let in after a flush", func() bool { return shut() && strings.Contains(g.table(), "hook prerouting priority -150") })
+	staying = open(customer)
+	well()
+	g.ask("unban", attacker)
+	if answer, err := open(attacker).says("secret", 10*time.Second); answer != "welcome" {
+		t.Errorf("after the unban: %q, %v", answer, err)
+	}
+	if text := g.log(); strings.Contains(text, "ERROR") {
+		t.Errorf("log:\n%s", text)
+	}
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v (make test installs Debian's fail2ban)", err)
+	}
+	return string(text)
+}
