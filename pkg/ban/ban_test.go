@@ -2,6 +2,7 @@ package ban
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -215,6 +216,8 @@ func TestWindowModel(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		retries := []int{3, 1, 5, 120}[seed%4]
 		w := NewWindow(retries, findTime*time.Second, limit)
+		w.Note = 100
+		changed := map[ID]bool{}
 		var model []one
 		find := func(p ID) int {
 			return slices.IndexFunc(model, func(o one) bool { return o.id == p })
@@ -264,9 +267,20 @@ func TestWindowModel(t *testing.T) {
 				if count < retries {
 					model = append(model, o)
 				}
+				changed[p] = true
 				if got, due := w.Add(p, at(when)); got != count || due != (count >= retries) {
 					t.Fatalf("seed %d, step %d: %v: %d %v, want %d", seed, step, p, got, due, count)
 				}
+			}
+			if r.IntN(20) == 0 || w.Changes() > 90 {
+				got := map[ID]bool{}
+				for _, p := range w.Changed() {
+					got[p] = true
+				}
+				if !maps.Equal(got, changed) || w.Changes() != 0 {
+					t.Fatalf("seed %d, step %d: changed %v, want %v", seed, step, got, changed)
+				}
+				clear(changed)
 			}
 			i := 0
 			w.Each(func(p ID, times []int64) {

@@ -31,8 +31,13 @@ type Window struct {
 	names     map[key]ID // those of entries
 	nameBytes int
 
+	changed []ID
+
 	total int // failures ever counted
 
+	// Note is of how many addresses at most it is noted that failures were counted; whoever
+	// sets it asks Changed before there are more.
+	Note int
 	// Evicted, if not nil, is told of an address that is forgotten because there is
 	// no room.
 	Evicted func(ID)
@@ -65,6 +70,7 @@ func (w *Window) idOf(k key) ID {
 // microseconds since 1970.
 type entry struct {
 	key        key
+	noted      bool // among changed
 	prev, next int32
 	first      int64
 	rest       []int64
@@ -145,6 +151,9 @@ func (w *Window) Add(id ID, at time.Time) (count int, due bool) {
 		n = w.add(id, k)
 	}
 	e := &w.entries[n]
+	if !e.noted && len(w.changed) < w.Note {
+		e.noted, w.changed = true, append(w.changed, id)
+	}
 	switch {
 	case !known:
 		e.first = when
@@ -312,6 +321,22 @@ func (w *Window) ExpireSome(now time.Time, most int) (forgotten []ID) {
 		forgotten = append(forgotten, w.idOf(w.entries[n].key))
 		w.remove(n)
 	}
+}
+
+// Changes is how many failures' addresses Changed would tell of, or a few more.
+func (w *Window) Changes() int { return len(w.changed) }
+
+// Changed returns whose failures were counted since it was asked the last time; some may be
+// told twice.
+func (w *Window) Changed() []ID {
+	for _, id := range w.changed {
+		if n, ok := w.index[keyOf(id)]; ok {
+			w.entries[n].noted = false
+		}
+	}
+	out := w.changed
+	w.changed = nil
+	return out
 }
 
 // Len returns the number of addresses with failures in the window.

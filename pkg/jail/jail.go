@@ -145,10 +145,11 @@ type Jail struct {
 	midway     bool      // in the middle of a batch
 	pace       pace
 	rush       rush
-	reading    bool      // a piece
-	untold     []act     // of it
-	flushing   bool      // the timer runs
-	flushAt    time.Time // until then
+	reading    bool          // a piece
+	untold     []act         // of it
+	flushing   bool          // the timer runs
+	flushAt    time.Time     // until then
+	flushIn    time.Duration // as it was when the timer was set
 	flush      *alarm
 	kept       *keptLines
 	actions    *action.Group
@@ -489,7 +490,7 @@ func (j *Jail) counted(q found) {
 	if log.Enabled(context.Background(), slog.LevelDebug) {
 		log.With("component", "failmanager").Debug(fmt.Sprintf("Total # of detected failures: %d. Current failures (IP:count): %s:%d", j.window.Total(), q.who(), n))
 	}
-	j.failuresChanged(id)
+	j.failureCounted()
 	j.keepLines(id, q.failure.Lines)
 	j.keepGroups(q)
 	if q.failure.IP.IsValid() {

@@ -37,7 +37,7 @@ func (j *Jail) load(before *Jail) (state store.State) {
 	if j.deps.Memory == nil {
 		j.deps.Memory = NewMemory()
 	}
-	j.window.Evicted = j.evicted
+	j.window.Evicted, j.window.Note = j.evicted, pendingMost+1
 	switch {
 	case before != nil:
 		for _, p := range before.logs {
@@ -215,11 +215,14 @@ func (j *Jail) saveIn(d time.Duration) {
 	if j.flush == nil {
 		return
 	}
+	if j.flushing && j.flushIn <= d {
+		return // it was set before: no clock need be asked
+	}
 	at := time.Now().Add(d)
 	if j.flushing && !at.Before(j.flushAt) {
 		return
 	}
-	j.flushing, j.flushAt = true, at
+	j.flushing, j.flushAt, j.flushIn = true, at, d
 	j.flush.Reset(d)
 }
 

@@ -195,7 +195,7 @@ func (j *Jail) keepLines(id ban.ID, lines []filter.Line) {
 
 // keepGroups remembers what the filter found with an address's first failure.
 func (j *Jail) keepGroups(q found) {
-	if j.kept.groups(q.id) != nil || !j.actions.UsesGroups() {
+	if !j.actions.UsesGroups() || j.kept.groups(q.id) != nil {
 		return
 	}
 	j.kept.setGroups(q.id, groupTexts(&q.failure))

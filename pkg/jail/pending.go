@@ -56,6 +56,15 @@ func (j *Jail) failuresChanged(id ban.ID) {
 	j.failuresOver(id)
 }
 
+// failureCounted is told of a failure that the window has taken: that knows whose those are.
+func (j *Jail) failureCounted() {
+	j.changed()
+	if j.window.Changes()+len(j.delta.Failures) > pendingMost {
+		j.allFailures, j.delta.Failures = true, nil
+		j.window.Changed()
+	}
+}
+
 // failuresOver notes that failures changed, which need not be kept soon: they are over.
 func (j *Jail) failuresOver(id ban.ID) {
 	j.saveIn(saveQuietly)
@@ -66,7 +75,7 @@ func (j *Jail) failuresOver(id ban.ID) {
 		j.delta.Failures = map[ban.ID][]time.Time{}
 	}
 	j.delta.Failures[id] = nil // filled in when it is handed over
-	if len(j.delta.Failures) > pendingMost {
+	if len(j.delta.Failures)+j.window.Changes() > pendingMost {
 		j.allFailures, j.delta.Failures = true, nil
 	}
 }
@@ -87,7 +96,7 @@ func (j *Jail) event(e store.Event) {
 // handOver hands to the store what changed, if it has room for it or it must be.
 func (j *Jail) handOver(must bool) {
 	if j.deps.Store == nil {
-		j.forgetLines(j.delta)
+		j.forgetLines(j.delta, false)
 		j.delta = &store.Delta{Jail: j.Config.Name}
 		j.allBans, j.allFailures = false, false
 		return
@@ -98,7 +107,7 @@ func (j *Jail) handOver(must bool) {
 	}
 	now := j.deps.Clock.Now()
 	switch {
-	case j.delta.Empty() && !j.allBans && !j.allFailures && !j.allLogs:
+	case j.delta.Empty() && j.window.Changes() == 0 && !j.allBans && !j.allFailures && !j.allLogs:
 		return
 	case must:
 	case !j.room():
@@ -112,7 +121,7 @@ func (j *Jail) handOver(must bool) {
 	}
 	d := j.delta
 	j.delta = &store.Delta{Jail: j.Config.Name}
-	j.forgetLines(d)
+	j.forgetLines(d, true)
 	if j.allFailures {
 		d.AllFailures, d.Failures, d.Window = true, nil, j.allTimes()
 		j.wholeAt = now
@@ -127,9 +136,30 @@ func (j *Jail) handOver(must bool) {
 	j.deps.Store.Push(d)
 }
 
-// forgetLines fills in the failures that changed, and forgets the lines of those that
-// are no more.
-func (j *Jail) forgetLines(d *store.Delta) {
+// forgetLines gathers the failures that changed, to be told, and forgets the lines of those
+// that are no more.
+func (j *Jail) forgetLines(d *store.Delta, tell bool) {
+	counted := j.window.Changed()
+	if j.allFailures {
+		counted = nil
+	}
+	if !tell {
+		for id := range d.Failures {
+			counted = append(counted, id)
+		}
+		for _, id := range counted {
+			if j.window.Count(id) == 0 {
+				j.kept.drop(id)
+			}
+		}
+		return
+	}
+	if d.Failures == nil && len(counted) > 0 {
+		d.Failures = make(map[ban.ID][]time.Time, len(counted))
+	}
+	for _, id := range counted {
+		d.Failures[id] = nil
+	}
 	for id := range d.Failures {
 		j.pace.line()
 		if d.Failures[id] = j.window.Times(id); d.Failures[id] == nil {

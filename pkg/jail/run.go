@@ -41,7 +41,7 @@ func (j *Jail) run(ctx context.Context) {
 	tick.Reset(housekeeping)
 	j.flush = newAlarm(ring)
 	defer j.flush.Stop()
-	if !j.delta.Empty() {
+	if !j.delta.Empty() || j.window.Changes() > 0 {
 		j.changed()
 	}
 	j.waits = newAlarm(ring)
