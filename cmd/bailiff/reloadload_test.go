@@ -139,7 +139,7 @@ func loadConfig(i int) string {
 	one := func(name, log, more string) string {
 		return fmt.Sprintf("[jail.%s]\nenabled = true\nfailregex = '^\\s*failed <HOST>$'\nlogpath = \"@D@/%s.log\"\nmaxretry = 3\nfindtime = \"1h\"\nban.prefix6 = 128\n%s", name, log, more)
 	}
-	text := serverConfig
+	text := serverConfig + "[security]\nconfine = false\n" // a jail with commands comes and goes
 	if i%3 == 1 {
 		text = "loglevel = \"NOTICE\"\n" + text
 	}

@@ -82,7 +82,7 @@ commands of an action; GOMAXPROCS in the environment says how many.`,
 					complain(err)
 				}
 			}()
-			opts := daemon.Options{Config: load, Database: database, DryRun: dryRun, FlushOnStop: flush, Version: Version, Log: slog.New(handler), Reopen: handler.Reopen, Logging: handler, LogLevel: level, LogTarget: target}
+			opts := daemon.Options{Config: load, Database: database, PIDFile: pidFile, DryRun: dryRun, FlushOnStop: flush, Version: Version, Log: slog.New(handler), Reopen: handler.Reopen, Logging: handler, LogLevel: level, LogTarget: target}
 			if c.Flags().Changed("socket") {
 				opts.Socket = g.socket
 			}
@@ -127,6 +127,7 @@ commands of an action; GOMAXPROCS in the environment says how many.`,
 				}
 				defer os.Remove(pidFile)
 			}
+			opts.Confined = daemon.Confine(cfg, opts)
 			return daemon.Run(ctx, cfg, opts, func() { notifySystemd(ctx, opts.Log, "READY=1") })
 		},
 	}

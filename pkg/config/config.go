@@ -45,6 +45,8 @@ type Config struct {
 	iptables  map[string]string // why programs of iptables are not that kind
 	// Environment is what commands get beside PATH, LANG and TZ: NAME or NAME=VALUE.
 	Environment []string
+	// Security says what the daemon gives away of what it may do.
+	Security Security
 	// NoFirewall: there is none to command; who is banned is told by Exports, actions
 	// and the socket.
 	NoFirewall bool
@@ -69,6 +71,12 @@ type Config struct {
 type Log struct {
 	Level  string // fail2ban's: CRITICAL … DEBUG
 	Target string // stderr, stdout, journal, syslog, or a file's path
+}
+
+// Security says what the process that reads logs gives away before it reads the first line.
+type Security struct {
+	// Unconfined: nothing.
+	Unconfined bool
 }
 
 // Database says where bans and log positions are kept.

@@ -72,6 +72,9 @@ func (l *loader) treeServer(server *fail2ban.Config) {
 		if strings.HasPrefix(name, "db") {
 			wrong["database"] = true
 		}
+		if name == "confine" {
+			wrong["security"] = true
+		}
 		var placed *fail2ban.Error
 		if errors.As(what, &placed) {
 			l.complain(l.stays(&Error{placed.File, placed.Line, placed.Msg}))
@@ -117,6 +120,13 @@ func (l *loader) treeServer(server *fail2ban.Config) {
 			continue
 		}
 		l.cfg.Environment = append(l.cfg.Environment, name)
+	}
+	if s := get("confine"); s != "" {
+		if yes, err := fail2ban.ParseTruth(s); err != nil {
+			fail("confine", fmt.Errorf("confine %w", err))
+		} else {
+			l.cfg.Security.Unconfined = !yes
+		}
 	}
 	if s := get("loglevel"); s != "" {
 		level, err := ParseLogLevel(s)

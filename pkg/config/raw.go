@@ -13,6 +13,7 @@ type rawMain struct {
 	Firewall    rawFirewall          `toml:"firewall"`
 	Export      map[string]rawExport `toml:"export"`
 	Proxy       rawProxy             `toml:"proxy"`
+	Security    rawSecurity          `toml:"security"`
 	Default     any                  `toml:"default"`
 	Jail        any                  `toml:"jail"`
 }
@@ -43,6 +44,11 @@ type rawAction struct {
 type rawRead struct {
 	Socket string `toml:"socket"`
 	Group  string `toml:"group"`
+}
+
+// rawSecurity is what the daemon gives away of what it may do.
+type rawSecurity struct {
+	Confine *bool `toml:"confine"`
 }
 
 type rawDatabase struct {

@@ -5,7 +5,7 @@ import "reflect"
 // referenceTables are the tables of the files with their keys, in the order in which they
 // are explained.
 var referenceTables = []refTable{
-	{MainFile, "", reflect.TypeFor[rawMain](), []string{"read", "database", "firewall", "export", "proxy", "default", "jail"}, []keyWords{
+	{MainFile, "", reflect.TypeFor[rawMain](), []string{"read", "database", "firewall", "export", "proxy", "security", "default", "jail"}, []keyWords{
 		{
 			name:    "loglevel",
 			values:  logLevels,
@@ -101,6 +101,14 @@ var referenceTables = []refTable{
 			def:     "false",
 			example: `translate = false`,
 			text:    "For configurations of fail2ban's alone (in fail2ban.local): has the stock actions of iptables done by nftables' sets. It has no effect in bailiff.toml.",
+		},
+	}},
+	{MainFile, "security", reflect.TypeFor[rawSecurity](), nil, []keyWords{
+		{
+			name:    "confine",
+			def:     "true",
+			example: `confine = false`,
+			text:    "Whether the process that reads logs is confined before it reads the first line: two capabilities, its own files and the logs' directories (Landlock), no program and none of the system calls that it has no use for (seccomp). What it can't do is in docs/operate.md. A change needs a restart.",
 		},
 	}},
 	{MainFile, "proxy", reflect.TypeFor[rawProxy](), nil, []keyWords{

@@ -83,6 +83,7 @@ func (l *loader) main(file string, data []byte) error {
 		l.cfg.NoFirewall = was.NoFirewall
 	}
 	l.exports(doc, raw.Export)
+	l.cfg.Security.Unconfined = raw.Security.Confine != nil && !*raw.Security.Confine
 	if raw.Proxy.Trusted != nil {
 		proxies, err := parseProxies(*raw.Proxy.Trusted)
 		l.cfg.Proxies = proxies
@@ -149,7 +150,7 @@ func (l *loader) stays(err *Error) *Error {
 }
 
 // serverKeys are those of bailiff.toml that are not of jails.
-var serverKeys = []string{"loglevel", "logtarget", "socket", "environment", "read", "database", "firewall", "export", "proxy"}
+var serverKeys = []string{"loglevel", "logtarget", "socket", "environment", "read", "database", "firewall", "export", "proxy", "security"}
 
 // keep has what is wrong stay as it was, where a daemon runs.
 func (l *loader) keep(wrong map[string]bool) {
@@ -174,6 +175,8 @@ func (l *loader) keep(wrong map[string]bool) {
 			c.Database = was.Database
 		case "firewall":
 			c.Firewall, c.NoFirewall, c.RemoveForeign, c.Translate = was.Firewall, was.NoFirewall, was.RemoveForeign, was.Translate
+		case "security":
+			c.Security = was.Security
 		case "export":
 			c.Exports = was.Exports
 		}

@@ -24,6 +24,30 @@ func HandedOver() bool {
 	return err == nil && n > 0 && os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid())
 }
 
+// handed says how many descriptors a service manager has handed over, and which is the
+// daemon's: that of the name fail2ban or bailiff, else the first.
+func handed() (n, ours int) {
+	n, _ = strconv.Atoi(os.Getenv("LISTEN_FDS"))
+	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
+	at := max(slices.IndexFunc(names, func(s string) bool { return s == "fail2ban" || s == "bailiff" }), 0)
+	return n, firstFD + min(at, n-1)
+}
+
+// HandedOverPath is the path of the socket that a service manager has handed over to this
+// process, before it is taken; empty: there is none.
+func HandedOverPath() string {
+	if !HandedOver() {
+		return ""
+	}
+	_, fd := handed()
+	if sa, err := unix.Getsockname(fd); err == nil {
+		if sa, ok := sa.(*unix.SockaddrUnix); ok && !strings.HasPrefix(sa.Name, "@") {
+			return sa.Name
+		}
+	}
+	return ""
+}
+
 // inherited returns the socket that a service manager has handed over; nil: there is none.
 // Of several it is the one of the name fail2ban or bailiff (FileDescriptorName=), else the
 // first. What says so is taken out of the environment, so that no command of ours takes it
@@ -32,16 +56,14 @@ func inherited() (*net.UnixListener, error) {
 	if !HandedOver() {
 		return nil, nil
 	}
-	n, _ := strconv.Atoi(os.Getenv("LISTEN_FDS"))
-	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
+	n, at := handed()
 	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
 		os.Unsetenv(name)
 	}
-	at := max(slices.IndexFunc(names, func(s string) bool { return s == "fail2ban" || s == "bailiff" }), 0)
 	for fd := firstFD; fd < firstFD+min(n, 64); fd++ {
 		unix.CloseOnExec(fd)
 	}
-	f := os.NewFile(uintptr(firstFD+min(at, n-1)), "socket of the service manager")
+	f := os.NewFile(uintptr(at), "socket of the service manager")
 	defer f.Close() // it is duplicated
 	l, err := net.FileListener(f)
 	if err != nil {

@@ -70,11 +70,10 @@ func share(path, group string) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK || int(st.Uid) != os.Geteuid() {
 		return fmt.Errorf("socket %s: something else was put in its place: use a directory that only root may write to", path)
 	}
-	self := fmt.Sprintf("/proc/self/fd/%d", fd)
-	if err := os.Chown(self, -1, gid); err != nil {
+	if err := os.Chown(fmt.Sprintf("/proc/self/fd/%d", fd), -1, gid); err != nil {
 		return fmt.Errorf("socket %s: %w", path, err)
 	}
-	return os.Chmod(self, 0o660)
+	return nil
 }
 
 // Listen makes the socket, mode 0600, or 0660 with ReadGroup. A socket that a killed daemon left behind
@@ -97,14 +96,13 @@ func Listen(path string, d Daemon, opts Options) (*Server, error) {
 			return s, nil
 		}
 	}
-	_, missing := os.Stat(filepath.Dir(path))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	// Whatever the umask is: the socket for others may be here, too. Modes are given when
+	// something is made, since who is confined can't change them.
+	old := unix.Umask(0o022)
+	err := os.MkdirAll(filepath.Dir(path), 0o755)
+	unix.Umask(old)
+	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
-	}
-	if missing != nil { // whatever the umask is: the socket for others may be here, too
-		if err := os.Chmod(filepath.Dir(path), 0o755); err != nil {
-			return nil, fmt.Errorf("socket: %w", err)
-		}
 	}
 	lock, err := lockSocket(path, answered)
 	if err != nil {
@@ -124,7 +122,11 @@ func Listen(path string, d Daemon, opts Options) (*Server, error) {
 			return nil, fmt.Errorf("socket: %w", err)
 		}
 	}
-	old := unix.Umask(0o177)
+	mask := 0o177
+	if opts.ReadGroup != "" {
+		mask = 0o117 // the group is root's, or our user's, until it is shared
+	}
+	old = unix.Umask(mask)
 	l, err := net.Listen("unix", path)
 	unix.Umask(old)
 	if err != nil {

@@ -157,6 +157,11 @@ func (d *Daemon) setAction(j *jail.Jail, c *command) (any, error) {
 		return nil, err
 	}
 	value := c.word(5)
+	if what != "timeout" {
+		if err := d.fixedCommands(); err != nil {
+			return nil, err
+		}
+	}
 	err := j.Actions().Set(name, func(d *action.Definition) error { return setProperty(d, what, value) })
 	if err != nil {
 		return nil, pyError("ValueError", err.Error())
@@ -241,6 +246,11 @@ func (d *Daemon) addAction(j *jail.Jail, c *command) (any, error) {
 		var err error
 		if def, err = config.NativeAction(name, c.word(4), opts); err != nil {
 			return nil, pyError("RuntimeError", err.Error())
+		}
+	}
+	if def.Mail == nil {
+		if err := d.fixedCommands(); err != nil {
+			return nil, err
 		}
 	}
 	if err := j.Actions().Add(def); err != nil {

@@ -35,6 +35,11 @@ func (d *Daemon) addJail(c *command) (any, error) {
 	if s.Journal, s.Polling, err = config.ParseBackend(backend); err != nil {
 		return nil, pyError("ValueError", "Unknown backend "+backend+". Must be among ['pyinotify', 'polling', 'systemd'] or 'auto'")
 	}
+	if s.Journal != nil {
+		if err := d.fixedCommands(); err != nil {
+			return nil, err
+		}
+	}
 	ctx, release, err := d.turnFor("a new jail")
 	if err != nil {
 		return nil, err
@@ -114,6 +119,9 @@ func (d *Daemon) setSource(j *jail.Jail, what string, c *command) (any, error) {
 			}
 			s.Encoding = e
 		case "ignorecommand":
+			if err := d.fixedCommands(); value != "" && err != nil {
+				return err
+			}
 			s.IgnoreCommand = value
 		case "ignorecache":
 			if strings.TrimSpace(value) == "" {

@@ -43,6 +43,7 @@ type Options struct {
 	LogLevel    string // of the command line, which a reload does not change; empty: as configured
 	LogTarget   string // the same
 	DryRun      bool   // change nothing outside: tell what would be done
+	PIDFile     string // of the process; empty: none
 	FlushOnStop bool   // take the bans out of the kernel at the end
 	Version     string
 	Log         *slog.Logger
@@ -51,6 +52,8 @@ type Options struct {
 	Reopen func() (file bool, err error)
 	// Logging changes what the log tells, and where; nil: nobody does.
 	Logging Logging
+	// Confined is what this process has kept of what it may do; nil: everything.
+	Confined *Confinement
 	// Watchdog has somebody told that the daemon is well.
 	Watchdog Watchdog
 }

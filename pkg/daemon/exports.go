@@ -296,12 +296,22 @@ func replaceFile(path string, data []byte) error {
 		return fmt.Errorf("%s can't be written, since a file can't be made in %s: %w%s", path, filepath.Dir(path), err, exportRemedy(err))
 	}
 	_, err = f.Write(data)
-	err = errors.Join(err, f.Chown(uid, gid), f.Chmod(mode), f.Sync(), f.Close())
+	err = errors.Join(err, f.Chown(uid, gid), chmod(f, mode), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
 		os.Remove(f.Name())
+	}
+	return err
+}
+
+// chmod gives a file its mode. Who is confined can't let others write to what is his: they
+// can't then.
+func chmod(f *os.File, mode fs.FileMode) error {
+	err := f.Chmod(mode)
+	if errors.Is(err, fs.ErrPermission) && mode&0o022 != 0 {
+		err = f.Chmod(mode &^ 0o022)
 	}
 	return err
 }

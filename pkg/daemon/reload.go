@@ -74,6 +74,8 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 	if err != nil {
 		return res, fmt.Errorf("reload: %w; everything stays as it was", err)
 	}
+	d.turn.waits("the files of logs")
+	d.withinWalls(cfg)
 	ctx, cancel := context.WithTimeout(context.Background(), stepsMost)
 	defer cancel()
 	log := d.log.With("component", "server")

@@ -115,7 +115,14 @@ func (s *Store) prepare() error {
 		if fi.Mode().Perm()&0o077 == 0 {
 			continue
 		}
-		if err := os.Chmod(name, 0o600); err != nil {
+		// By what is open: modes can't be changed by name any more.
+		file, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		err = file.Chmod(0o600)
+		file.Close()
+		if err != nil {
 			return err
 		}
 		s.warn("%s could be read by others (mode %04o): it is 0600 now", name, fi.Mode().Perm())

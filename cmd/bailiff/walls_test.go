@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/confine"
+	"bailiff/pkg/daemon"
+)
+
+// wallsConfig is a configuration with a bit of all that a daemon reads and writes.
+const wallsConfig = `[database]
+path = "@D@/db/bailiff.sqlite3"
+[read]
+socket = "@D@/read/sock"
+group = "nogroup"
+[export.proxy]
+file = "@D@/export/banned.conf"
+format = "plain"
+[jail.web]
+enabled = true
+failregex = '^\s*Login failed for \S+ from <HOST>$'
+logpath = "@D@/logs/auth.log"
+maxretry = 3
+`
+
+// TestWalls: a process that is confined as the daemon is tries each of the walls from inside,
+// and the kernel says no to every single one.
+func TestWalls(t *testing.T) {
+	host := server(t)
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "bailiff.toml")
+	for _, d := range []string{"logs", "export"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(conf, []byte(strings.ReplaceAll(wallsConfig, "@D@", dir)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	out, err := host.Command(ctx, program(t, "bailiff"), "walls", "--config", conf).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+	tried := 0
+	for _, line := range strings.Split(string(out), "\n") {
+		if strings.HasPrefix(line, "EPERM ") || strings.HasPrefix(line, "EACCES ") {
+			tried++
+		}
+	}
+	if tried < 45 {
+		t.Errorf("%d walls, want 45 or more", tried)
+	}
+	confinedStatus(t, string(out))
+}
+
+// confinedStatus looks at what the kernel says of a process that is confined.
+func confinedStatus(t *testing.T, status string) {
+	t.Helper()
+	// CAP_DAC_READ_SEARCH is bit 2, CAP_NET_ADMIN bit 12.
+	for _, want := range []string{`CapPrm:\s*0000000000001004`, `CapEff:\s*0000000000001004`, `CapBnd:\s*0000000000001004`, `CapInh:\s*0000000000000000`, `CapAmb:\s*0000000000000000`, `NoNewPrivs:\s*1`, `Seccomp:\s*2`} {
+		if !regexp.MustCompile(`(?m)^` + want + `$`).MatchString(status) {
+			t.Errorf("no %s in\n%s", want, status)
+		}
+	}
+}
+
+// TestConfinedDaemon: the daemon itself is confined in every thread, and does all its work:
+// it bans, follows its log over a rotation though that is root's alone, writes its export,
+// answers on both sockets, stops, and starts again with its bans.
+func TestConfinedDaemon(t *testing.T) {
+	n := newNetwork(t)
+	for _, d := range []string{"logs", "export"} {
+		if err := os.Mkdir(n.path(d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log := n.path("logs/auth.log")
+	if err := os.WriteFile(log, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fail := func(who string) {
+		t.Helper()
+		f, err := os.OpenFile(log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			fmt.Fprintf(f, "%s Login failed for root from %s\n", time.Now().UTC().Format("2006-01-02 15:04:05"), who)
+		}
+		f.Close()
+	}
+	banned := func(who string) func() bool {
+		return func() bool {
+			text, _ := n.server.Command(context.Background(), "nft", "list", "set", "inet", "f2b-table", "addr-set-web").CombinedOutput()
+			export, _ := os.ReadFile(n.path("export/banned.conf"))
+			return strings.Contains(string(text), who) && strings.Contains(string(export), who)
+		}
+	}
+	n.start(strings.ReplaceAll(wallsConfig, "@D@", n.dir))
+	pid := n.daemon.Process.Pid
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(tasks) < 3 {
+		t.Fatalf("%v, %v", tasks, err)
+	}
+	for _, task := range tasks {
+		text, err := os.ReadFile(task)
+		if err != nil {
+			continue // a thread that has ended
+		}
+		confinedStatus(t, string(text))
+	}
+	fail("192.0.2.66")
+	n.until("the first ban", banned("192.0.2.66"))
+	if err := os.Rename(log, log+".1"); err != nil {
+		t.Fatal(err)
+	}
+	fail("192.0.2.67")
+	n.until("the ban of what came after the rotation", banned("192.0.2.67"))
+	if out, err := exec.Command(n.path("bailiff"), "status", "--socket", n.path("read/sock")).CombinedOutput(); err != nil || !strings.Contains(string(out), "web") {
+		t.Errorf("the read socket: %v: %s", err, out)
+	}
+	n.ask("stop")
+	if err := <-n.exited; err != nil {
+		t.Fatal(err)
+	}
+	n.spawn()
+	n.until("it is up again with its bans", func() bool { return strings.Contains(n.ask("status", "web"), "192.0.2.67") })
+}
+
+// TestBeyondTheWalls: what a reload adds and the daemon can't reach any more is refused with
+// the remedy; all else goes on, and the next start has it.
+func TestBeyondTheWalls(t *testing.T) {
+	n := newNetwork(t)
+	for _, d := range []string{"logs", "export"} {
+		if err := os.Mkdir(n.path(d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	far := t.TempDir()
+	if err := os.WriteFile(filepath.Join(far, "far.log"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	base := strings.ReplaceAll(wallsConfig, "@D@", n.dir)
+	n.start(base)
+	reload := func(more string) string {
+		t.Helper()
+		if err := os.WriteFile(n.path("bailiff.toml"), []byte(base+more), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out, _ := exec.Command(n.path("bailiff"), "reload", "--socket", n.path("sock")).CombinedOutput()
+		return string(out)
+	}
+	const remedy = "restart the daemon"
+	jail := "[jail.far]\nenabled = true\nfailregex = '^\\s*x <HOST>$'\nlogpath = \"" + far + "/far.log\"\n"
+	for _, c := range []struct{ more, want string }{
+		{jail, "jail far: " + far + " can't be read any more"},
+		{"[jail.web.action.tell]\nban = \"true\"\n", "jail web: it has action tell, and no program can be run any more"},
+		{"[export.more]\nfile = \"" + far + "/x.conf\"\nformat = \"plain\"\n", "export more: " + far + "/x.conf can't be written any more"},
+		{"[export.told]\nfile = \"" + n.path("export/y.conf") + "\"\nformat = \"plain\"\nreload = \"true\"\n", "export told: its reload is a command"},
+	} {
+		if got := reload(c.more); !strings.Contains(got, c.want) || !strings.Contains(got, remedy) {
+			t.Errorf("%q:\n%s\nwant %q, and the remedy", c.more, got, c.want)
+		}
+		if s := n.ask("status", "web"); !strings.Contains(s, "auth.log") {
+			t.Errorf("after %q: %s", c.more, s)
+		}
+	}
+	if got := reload(strings.ReplaceAll(jail, far, n.path("logs"))); strings.Contains(got, remedy) {
+		t.Errorf("a log beside the others: %s", got)
+	}
+	reload(jail)
+	n.ask("stop")
+	if err := <-n.exited; err != nil {
+		t.Fatal(err)
+	}
+	n.spawn()
+	n.until("the next start has it", func() bool { return strings.Contains(n.ask("status", "far"), "far.log") })
+}
+
+// TestWallsHang: what lies on a file system that hangs is given by the nearest directory above
+// it that answers, and holds nothing up.
+func TestWallsHang(t *testing.T) {
+	at, under := t.TempDir(), t.TempDir()
+	deep := filepath.Join(under, "a", "b")
+	if err := os.MkdirAll(deep, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h := mountGate(t, at, under)
+	h.hang("a/all")
+	cfg := &config.Config{Socket: filepath.Join(t.TempDir(), "sock"), Jails: []*config.Jail{{Name: "x", LogPath: []string{filepath.Join(at, "a", "b", "x.log")}}}}
+	got := make(chan confine.Walls, 1)
+	go func() { got <- daemon.Walls(cfg, daemon.Options{}) }()
+	select {
+	case w := <-got:
+		if !slices.Contains(w.Read, filepath.Dir(at)) {
+			t.Errorf("not %s: %q, unasked %q", filepath.Dir(at), w.Read, w.Unasked)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("it waits for a file system that hangs")
+	}
+}

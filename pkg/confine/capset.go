@@ -1,0 +1,50 @@
+package confine
+
+import (
+	"fmt"
+	"slices"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// request is what capset(2) is told: not on a stack, which may move while all threads are
+// asked.
+var request struct {
+	header unix.CapUserHeader
+	sets   [2]unix.CapUserData
+}
+
+func setCapabilities(header unix.CapUserHeader, sets [2]unix.CapUserData) error {
+	request.header, request.sets = header, sets
+	return allThreads("capabilities", unix.SYS_CAPSET, uintptr(unsafe.Pointer(&request.header)), uintptr(unsafe.Pointer(&request.sets[0])), 0)
+}
+
+// addGroups adds groups to those of the process.
+func addGroups(more []int) error {
+	have, err := syscall.Getgroups()
+	if err != nil {
+		return fmt.Errorf("groups: %w", err)
+	}
+	all := have
+	for _, g := range more {
+		if g != syscall.Getegid() && !slices.Contains(all, g) {
+			all = append(all, g)
+		}
+	}
+	if len(all) == len(have) || !Has(unix.CAP_SETGID) {
+		return nil
+	}
+	if err := syscall.Setgroups(all); err != nil {
+		return fmt.Errorf("groups: %w", err)
+	}
+	return nil
+}
+
+// Has reports whether this process has a capability (unix.CAP_…) and may use it.
+func Has(capability int) bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var have [2]unix.CapUserData
+	return unix.Capget(&header, &have[0]) == nil && have[capability/32].Effective&(1<<(capability%32)) != 0
+}

@@ -1,0 +1,159 @@
+package daemon
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/confine"
+)
+
+// Confinement is what this process has kept of the tree of files; it can't be widened.
+type Confinement struct {
+	files bool // the kernel confines files
+	read  []string
+	write []string
+}
+
+// Confine gives away what a daemon with this configuration does not need, before it reads
+// the first line of a log. nil: nothing was given away, and the log says why.
+func Confine(cfg *config.Config, opts Options) *Confinement {
+	log := opts.Log.With("component", "server")
+	if cfg.Security.Unconfined {
+		return nil
+	}
+	if why := RunsCommands(cfg); why != "" {
+		log.Debug("not confined: " + why)
+		return nil
+	}
+	if why := others(cfg); why != "" {
+		log.Warn("not confined: " + why + ": give it to the user whom the daemon runs as")
+		return nil
+	}
+	w := Walls(cfg, opts)
+	if os.Geteuid() == 0 {
+		if why := overrides(slices.Concat(w.Write, w.Append)); why != "" {
+			w.Capabilities = append(w.Capabilities, unix.CAP_DAC_OVERRIDE)
+			// Told later: whoever writes that may wait, and then all would.
+			defer log.Warn(why + ", and is written to: the daemon keeps the capability to do so (CAP_DAC_OVERRIDE); give it to root")
+		}
+	}
+	done, err := confine.Apply(w)
+	if err != nil {
+		log.Error(fmt.Sprintf("it can't be confined, and goes on with what it may do: %v ([security] confine = false doesn't try)", err))
+	}
+	switch {
+	case done.Landlock == 0:
+		log.Warn("the kernel has no Landlock: capabilities and system calls are given away, files are not")
+	case !done.Seccomp && err == nil:
+		log.Warn("the kernel filters no system calls (seccomp): capabilities and files are given away, system calls are not")
+	}
+	log.Debug(fmt.Sprintf("confined: %d capabilities, Landlock %d, to %s, and written to: %s",
+		len(w.Capabilities), done.Landlock, strings.Join(w.Read, " "), strings.Join(slices.Concat(w.Append, w.Write, w.Files), " ")))
+	c := &Confinement{files: done.Landlock > 0}
+	// They are paths without links.
+	c.read = slices.DeleteFunc(slices.Concat(w.Read, w.Append, w.Write, w.Files), func(path string) bool { return slices.Contains(done.Missing, path) })
+	c.write = w.Write
+	return c
+}
+
+// beneath reports whether a path is one of those, or in one of them.
+func (m mounts) beneath(path string, those []string) bool {
+	path = m.find(path).path
+	return slices.ContainsFunc(those, func(dir string) bool {
+		return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+	})
+}
+
+// restart is what helps.
+const restart = "restart the daemon, which gave away at its start what it did not need ([security] confine)"
+
+// beyond says what of a jail the daemon can't do any more.
+func (c *Confinement) beyond(m mounts, j *config.Jail) error {
+	if c == nil {
+		return nil
+	}
+	if why := jailRuns(j); why != "" {
+		return fmt.Errorf("it %s, and no program can be run any more: %s", why, restart)
+	}
+	if !c.files {
+		return nil
+	}
+	for _, path := range m.jail(j) {
+		if !m.beneath(path, c.read) {
+			return fmt.Errorf("%s can't be read any more: %s", path, restart)
+		}
+	}
+	return nil
+}
+
+// beyondServer takes out of a configuration what the daemon can't do any more of what is
+// outside of jails, and says so; it stays as it was.
+func (c *Confinement) beyondServer(cfg, was *config.Config) (errs []error) {
+	if c == nil {
+		return nil
+	}
+	if !c.files {
+		return nil
+	}
+	m := readMounts()
+	wrong := func(path, what string) bool {
+		if path == "" || m.beneath(filepath.Dir(path), c.write) {
+			return false
+		}
+		errs = append(errs, fmt.Errorf("%s: %s can't be written any more: %s; it stays as it was", what, path, restart))
+		return true
+	}
+	if wrong(cfg.ReadSocket, "[read]") {
+		cfg.ReadSocket, cfg.ReadGroup = was.ReadSocket, was.ReadGroup
+	}
+	cfg.Exports = slices.Clone(cfg.Exports)
+	for i := 0; i < len(cfg.Exports); i++ {
+		x := &cfg.Exports[i]
+		bad := wrong(x.File, "export "+x.Name)
+		if !bad && x.Reload != "" {
+			errs = append(errs, fmt.Errorf("%s: export %s: its reload is a command, and no program can be run any more: %s; it stays as it was", x.At, x.Name, restart))
+			bad = true
+		}
+		if !bad {
+			continue
+		}
+		if at := slices.IndexFunc(was.Exports, func(o config.BanFile) bool { return o.Name == x.Name }); at >= 0 {
+			*x = was.Exports[at]
+		} else {
+			cfg.Exports = slices.Delete(cfg.Exports, i, i+1)
+			i--
+		}
+	}
+	return errs
+}
+
+// withinWalls has what the daemon can't do any more be mistakes of a configuration.
+func (d *Daemon) withinWalls(cfg *config.Config) {
+	c := d.opts.Confined
+	if c == nil {
+		return
+	}
+	cfg.Errors = append(cfg.Errors, c.beyondServer(cfg, d.cfgNow())...)
+	m := readMounts()
+	for _, j := range cfg.Jails {
+		if j.Broken() == nil {
+			if err := c.beyond(m, j); err != nil {
+				j.Errors = append(j.Errors, err)
+			}
+		}
+	}
+}
+
+// fixedCommands says that commands can't be set over the socket, where they can't.
+func (d *Daemon) fixedCommands() error {
+	if d.opts.Confined == nil {
+		return nil
+	}
+	return pyError("Exception", "commands are those of the configuration, the daemon can't run another one: set it there, and "+restart)
+}

@@ -1,0 +1,265 @@
+package daemon
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/confine"
+	"bailiff/pkg/control"
+	"bailiff/pkg/firewall"
+)
+
+// What the daemon keeps of what it may do, as a configuration has it.
+
+// systemFiles are what any daemon reads: name servers and names, zones, services; the
+// kernel's word on itself and on this process; who is logged in.
+var systemFiles = []string{
+	"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", "/etc/protocols", "/etc/localtime",
+	"/etc/passwd", "/etc/group", "/etc/gai.conf", "/etc/ssl", "/usr/share/zoneinfo", "/usr/share/ca-certificates",
+	"/usr/local/share/ca-certificates", "/run/systemd", "/run/utmp", "/run/NetworkManager", "/run/resolvconf", "/proc", "/sys",
+}
+
+// logDir holds the logs of most: jails that come later find theirs.
+const logDir = "/var/log"
+
+// whole are directories of which a file is given and not all that is beside it.
+var whole = []string{"/", "/etc", "/root", "/home", "/var", "/usr", "/boot", "/dev", "/run"}
+
+// Walls are what a daemon with a configuration needs. The directories that it makes by
+// itself are made.
+func Walls(cfg *config.Config, opts Options) confine.Walls {
+	m := readMounts()
+	w := confine.Walls{Files: []string{"/dev/null"}, Capabilities: []int{unix.CAP_DAC_READ_SEARCH}}
+	if !cfg.NoFirewall {
+		w.Capabilities = append(w.Capabilities, unix.CAP_NET_ADMIN)
+	}
+	for _, path := range append([]string{logDir}, systemFiles...) {
+		if p := m.find(path); p.there {
+			w.Read = append(w.Read, p.path)
+		}
+	}
+	w.Read = append(w.Read, m.reads(cfg, opts.Config)...)
+	dirs := func(mode os.FileMode, path string) []string {
+		if dir := filepath.Dir(path); !m.find(dir).hangs {
+			_ = os.MkdirAll(dir, mode) // who needs it says why it can't be made
+		}
+		var out []string
+		for _, at := range []string{filepath.Dir(path), path} { // what it leads to, too
+			p := m.find(at)
+			switch {
+			case p.hangs:
+				out = append(out, p.path)
+			case at == path && p.there && !p.dir:
+				out = append(out, filepath.Dir(p.path))
+			case p.there && p.dir:
+				out = append(out, p.path)
+			}
+		}
+		return out
+	}
+	w.Write = append(w.Write, dirs(0o755, filepath.Join(firewall.LockDir, "lock"))...)
+	w.Write = append(w.Write, dirs(0o755, cmp.Or(opts.Socket, cfg.Socket))...)
+	if path := control.HandedOverPath(); path != "" { // its lock is beside it
+		w.Write = append(w.Write, dirs(0o755, path)...)
+	}
+	if cfg.ReadSocket != "" {
+		if g, err := user.LookupGroup(cfg.ReadGroup); err == nil { // who needs it says what is wrong
+			if gid, err := strconv.Atoi(g.Gid); err == nil {
+				w.Groups = append(w.Groups, gid)
+			}
+		}
+		w.Write = append(w.Write, dirs(0o755, cfg.ReadSocket)...)
+	}
+	db := cfg.Database.Path
+	if opts.Database != "" {
+		db = config.DatabasePath(opts.Database)
+	}
+	if db != "" {
+		w.Write = append(w.Write, dirs(0o700, db)...)
+	}
+	for _, x := range cfg.Exports {
+		if p := m.find(x.File); p.there && !p.hangs {
+			w.Groups = append(w.Groups, int(p.gid))
+		}
+		w.Write = append(w.Write, existing(m, x.File)...)
+	}
+	if opts.PIDFile != "" {
+		w.Write = append(w.Write, existing(m, opts.PIDFile)...)
+	}
+	if t := cmp.Or(opts.LogTarget, cfg.Log.Target); strings.Contains(t, "/") {
+		if p := m.find(t); p.there && !p.hangs && !p.mode.IsRegular() {
+			w.Files = append(w.Files, p.path) // /dev/null, a console
+		} else {
+			w.Append = append(w.Append, existing(m, t)...)
+		}
+	}
+	w.Write = append(w.Write, raceLogs()...)
+	for _, paths := range [][]string{w.Read, w.Write, w.Append} {
+		for _, path := range paths {
+			if m.find(path).hangs {
+				w.Unasked = append(w.Unasked, path)
+			}
+		}
+	}
+	return w
+}
+
+// existing are the directories of a file that are there.
+func existing(m mounts, path string) (out []string) {
+	for _, at := range []string{filepath.Dir(path), path} {
+		switch p := m.find(at); {
+		case p.hangs:
+			out = append(out, p.path)
+		case p.there && p.dir:
+			out = append(out, p.path)
+		case p.there:
+			out = append(out, filepath.Dir(p.path))
+		}
+	}
+	return out
+}
+
+// reads are the files and directories that a configuration has the daemon read.
+func (m mounts) reads(cfg *config.Config, from config.Options) (out []string) {
+	path := cmp.Or(from.Path, config.DefaultDir)
+	if p := m.find(path); p.dir {
+		out = append(out, p.path)
+	} else {
+		out = append(out, m.given(path)...)
+	}
+	for _, path := range cfg.Needed {
+		out = append(out, m.given(path)...)
+	}
+	if cfg.Proxies != nil {
+		out = append(out, m.globs(cfg.Proxies.Files)...)
+	}
+	for _, j := range cfg.Jails {
+		out = append(out, m.jail(j)...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// jail are those of a jail.
+func (m mounts) jail(j *config.Jail) (out []string) {
+	logs := slices.Concat(j.LogPath, j.LogTail, j.LogFIFO)
+	for _, path := range logs {
+		// What is configured as a log's directory is read as one, whichever it is.
+		if dir := filepath.Dir(path); dir != "/" && dir != "/etc" && !strings.ContainsAny(dir, wild) {
+			if p := m.find(dir); p.there {
+				out = append(out, p.path)
+			}
+		}
+	}
+	out = append(out, m.globs(logs)...)
+	out = append(out, m.globs(j.List)...)
+	out = append(out, m.globs(j.Ignore.Files)...)
+	if j.Filter.Proxies != nil {
+		out = append(out, m.globs(j.Filter.Proxies.Files)...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// wild are the characters of patterns.
+const wild = "*?["
+
+// globs are the directories of the files that patterns mean, now and later.
+func (m mounts) globs(globs []string) (out []string) {
+	for _, glob := range globs {
+		fixed := glob
+		for strings.ContainsAny(fixed, wild) {
+			fixed = filepath.Dir(fixed)
+		}
+		if fixed == glob {
+			out = append(out, m.given(glob)...)
+			continue
+		}
+		p := m.find(fixed)
+		if !p.there && fixed != "/" && fixed != "/etc" {
+			out = append(out, m.given(filepath.Join(fixed, "x"))...)
+			continue
+		}
+		if fixed != "/" && fixed != "/etc" {
+			out = append(out, p.path)
+		}
+		if p.hangs {
+			continue
+		}
+		found, _ := filepath.Glob(glob)
+		for _, path := range found {
+			if at := m.find(path); at.path != path || fixed == "/" || fixed == "/etc" {
+				out = append(out, m.given(path)...)
+			}
+		}
+	}
+	return out
+}
+
+// RunsCommands says what of a configuration has commands run; empty: nothing does.
+func RunsCommands(cfg *config.Config) string {
+	if cfg.Fail2ban != nil {
+		return "fail2ban's socket takes commands"
+	}
+	for _, x := range cfg.Exports {
+		if x.Reload != "" {
+			return "export " + x.Name + " has a reload"
+		}
+	}
+	for _, j := range cfg.Jails {
+		if why := jailRuns(j); why != "" {
+			return "jail " + j.Name + " " + why
+		}
+	}
+	return ""
+}
+
+// jailRuns is RunsCommands of one jail.
+func jailRuns(j *config.Jail) string {
+	switch {
+	case j.IgnoreCommand != "":
+		return "has an ignorecommand"
+	case j.Journal != nil:
+		return "reads the journal, by journalctl"
+	}
+	for i := range j.Actions {
+		if j.Actions[i].Mail == nil {
+			return "has action " + j.Actions[i].Name
+		}
+	}
+	return ""
+}
+
+// others says which of a configuration's exports belongs to somebody else, to whom it has
+// to be given back each time; empty: none.
+func others(cfg *config.Config) string {
+	m, me := readMounts(), uint32(os.Geteuid())
+	for _, x := range cfg.Exports {
+		for _, path := range []string{x.File, filepath.Dir(x.File)} {
+			if p := m.find(path); p.there && !p.hangs && p.uid != me {
+				return fmt.Sprintf("export %s: %s belongs to user %d", x.Name, path, p.uid)
+			}
+		}
+	}
+	return ""
+}
+
+// overrides says what the daemon has to write that is not its user's; empty: nothing.
+func overrides(paths []string) string {
+	m := readMounts()
+	for _, path := range paths {
+		if p := m.find(path); p.there && !p.hangs && p.uid != uint32(os.Geteuid()) && p.mode.Perm()&0o002 == 0 {
+			return fmt.Sprintf("%s belongs to user %d", path, p.uid)
+		}
+	}
+	return ""
+}
