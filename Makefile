@@ -139,6 +139,8 @@ zoo: build packages references
 	scripts/gitea tmp/gitea
 	go run ./zoo $(if $(KEEP),-keep) -write bench/zoo.md $(ZOO)
 	scripts/caddy tmp/caddy && go test ./cmd/bailiff -run TestBehindProxy -count 1 -caddy $(CURDIR)/tmp/caddy
+	@scripts/packages podman runc conmon
+	go test ./cmd/bailiff -run TestPodman -count 1 -podman
 
 conformance:
 	@LIB="$(LIB)" CONFIG="$(CONFIG)" LOGS="$(LOGS)" scripts/conformance

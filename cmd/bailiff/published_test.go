@@ -55,7 +55,8 @@ func loginServer(t *testing.T, h *netlab.Host, at, log string) {
 // login is a client's connection to such a service.
 type login struct {
 	net.Conn
-	in *bufio.Scanner
+	reader *bufio.Reader
+	in     *bufio.Scanner
 }
 
 func dialLogin(h *netlab.Host, from, to string) (*login, error) {
@@ -63,7 +64,8 @@ func dialLogin(h *netlab.Host, from, to string) (*login, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &login{c, bufio.NewScanner(c)}, nil
+	r := bufio.NewReader(c)
+	return &login{c, r, bufio.NewScanner(r)}, nil
 }
 
 // says sends a password and returns the answer.
@@ -78,11 +80,10 @@ func (l *login) says(password string, within time.Duration) (string, error) {
 	return l.in.Text(), nil
 }
 
-// TestPublished: a container's service behind a published port (DNAT 8080 to 80). By default
-// an attacker is shut out of it, his open connection is ended, and a customer goes on; also
-// after somebody has flushed the ruleset and made his own again. At input nothing of that is
-// so, and check says it.
-func TestPublished(t *testing.T) {
+// publishedPort is a host that passes on what comes to its port 8080 to port 80 of a
+// container's network, and a client with two addresses.
+func publishedPort(t *testing.T) (gate, container, client *netlab.Host) {
+	t.Helper()
 	lab := netlab.New(fmt.Sprintf("bailiff-published-%d", os.Getpid()))
 	t.Cleanup(func() {
 		if err := lab.Close(); err != nil {
@@ -97,7 +98,7 @@ func TestPublished(t *testing.T) {
 		}
 		hosts = append(hosts, h)
 	}
-	gate, container, client := hosts[0], hosts[1], hosts[2]
+	gate, container, client = hosts[0], hosts[1], hosts[2]
 	for _, err := range []error{
 		lab.Cable(gate, client, []string{"192.0.2.1/24"}, []string{"203.0.113.66/32", "203.0.113.7/32", "192.0.2.9/24"}),
 		lab.Cable(gate, container, []string{"198.51.100.1/24"}, []string{"198.51.100.2/24"}),
@@ -117,9 +118,21 @@ func TestPublished(t *testing.T) {
 	if err := gate.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0) }); err != nil {
 		t.Fatal(err)
 	}
-	const engine = "table ip docker { chain pre { type nat hook prerouting priority -100; tcp dport 8080 dnat to 198.51.100.2:80; }\n}\n"
 	nftScript(t, gate, engine)
+	return gate, container, client
+}
 
+// engine is what a container engine has in the ruleset for a published port.
+const engine = "table ip docker { chain pre { type nat hook prerouting priority -100; tcp dport 8080 dnat to 198.51.100.2:80; }\n}\n"
+
+const badClient, goodClient, publishedAt = "203.0.113.66", "203.0.113.7", "192.0.2.1:8080"
+
+// TestPublished: a container's service behind a published port (DNAT 8080 to 80). By default
+// an attacker is shut out of it, his open connection is ended, and a customer goes on; also
+// after somebody has flushed the ruleset and made his own again. At input nothing of that is
+// so, and check says it.
+func TestPublished(t *testing.T) {
+	gate, container, client := publishedPort(t)
 	g := &guarded{t: t, host: gate, dir: t.TempDir(), prog: program(t, "bailiff")}
 	const jail = "[jail.django-auth]\nenabled = true\nlogpath = '$DIR/app.log'\nport = '8080'\nmaxretry = 3\nbantime = '1h'\n"
 	g.write(map[string]string{
@@ -130,10 +143,9 @@ func TestPublished(t *testing.T) {
 		"f2b/action.d/nftables.conf": readFile(t, "/etc/fail2ban/action.d/nftables.conf"),
 	})
 	loginServer(t, container, "198.51.100.2:80", g.path("app.log"))
-	const attacker, customer, port = "203.0.113.66", "203.0.113.7", "192.0.2.1:8080"
 	open := func(from string) *login {
 		t.Helper()
-		l, err := dialLogin(client, from, port)
+		l, err := dialLogin(client, from, publishedAt)
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", from, err, g.log())
 		}
@@ -169,21 +181,21 @@ func TestPublished(t *testing.T) {
 	}
 
 	g.start("input.toml")
-	inside := open(attacker)
+	inside := open(badClient)
 	fail(inside)
-	g.until("not banned", func() bool { return strings.Contains(g.ask("status", "django-auth"), attacker) })
-	if answer, err := open(attacker).says("secret", 10*time.Second); answer != "welcome" {
+	g.until("not banned", func() bool { return strings.Contains(g.ask("status", "django-auth"), badClient) })
+	if answer, err := open(badClient).says("secret", 10*time.Second); answer != "welcome" {
 		t.Errorf("at input a published port is shut, too: %v; the test is of no use", err)
 	}
-	g.ask("unban", attacker)
+	g.ask("unban", badClient)
 	g.stop()
 
 	g.start("bailiff.toml")
-	staying := open(customer)
-	inside = open(attacker)
+	staying := open(goodClient)
+	inside = open(badClient)
 	fail(inside)
 	shut := func() bool {
-		l, err := dialLogin(client, attacker, port)
+		l, err := dialLogin(client, badClient, publishedAt)
 		if err == nil {
 			l.Close()
 		}
@@ -198,7 +210,7 @@ func TestPublished(t *testing.T) {
 	})
 	well := func() {
 		t.Helper()
-		for _, l := range []*login{staying, open(customer)} {
+		for _, l := range []*login{staying, open(goodClient)} {
 			if answer, err := l.says("secret", 10*time.Second); answer != "welcome" {
 				t.Errorf("the customer gets %q, %v", answer, err)
 			}
@@ -207,10 +219,10 @@ func TestPublished(t *testing.T) {
 	well()
 	nftScript(t, gate, "flush ruleset\n"+engine)
 	g.until("a new connection is let in after a flush", func() bool { return shut() && strings.Contains(g.table(), "hook prerouting priority -150") })
-	staying = open(customer)
+	staying = open(goodClient)
 	well()
-	g.ask("unban", attacker)
-	if answer, err := open(attacker).says("secret", 10*time.Second); answer != "welcome" {
+	g.ask("unban", badClient)
+	if answer, err := open(badClient).says("secret", 10*time.Second); answer != "welcome" {
 		t.Errorf("after the unban: %q, %v", answer, err)
 	}
 	if text := g.log(); strings.Contains(text, "ERROR") {
