@@ -92,6 +92,7 @@ soak: packages references
 	go test -timeout 90m -count 1 ./cmd/bailiff -run TestStartRace -v -races 1000 # every other one with a pause (SIGSTOP)
 	go test -timeout 90m -count 1 ./pkg/jail -run TestHistories -v -histories 10000
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestBlockedWorld -v -blocked.pairs all
+	go test -timeout 60m -count 1 ./cmd/bailiff -run 'TestMigrate$$' -v -migrations all # from each real fail2ban and back, 2,000 bans
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestBounded -v -bounded.time 60s
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestReloadUnderLoad -v -reloads 1000
 	MUTATIONS=all go test -timeout 120m -count 1 ./pkg/config -run TestMutations -v

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -36,7 +37,7 @@ type changeover struct {
 }
 
 // newChangeover starts a real fail2ban, has it ban, and the attackers at it.
-func newChangeover(t *testing.T, r references.Fail2ban, banaction string, bans int) *changeover {
+func newChangeover(t *testing.T, r references.Fail2ban, banaction string, bans int, before ...func(c *changeover)) *changeover {
 	t.Helper()
 	c := &changeover{network: newNetwork(t), f2b: r, bans: bans}
 	c.patience = 3 * time.Minute
@@ -48,6 +49,9 @@ func newChangeover(t *testing.T, r references.Fail2ban, banaction string, bans i
 	}
 	c.env = append(c.env, "PYTHONPATH="+r.Lib, "STATE_DIRECTORY="+c.path("state"))
 	t.Cleanup(c.clean)
+	for _, f := range before {
+		f(c)
+	}
 	c.real("-b", "start")
 	c.until("fail2ban answers", func() bool { return c.client("ping") == nil })
 	// A tenth of them are networks, IPv6, or have no end; the attackers' own are the first.
@@ -406,4 +410,175 @@ func TestMigratePutBack(t *testing.T) {
 		}
 		c.whole("refused")
 	})
+}
+
+// TestMigrateOdds: bans that no database knows of, one that only the kernel holds, and one of
+// who is never banned here.
+func TestMigrateOdds(t *testing.T) {
+	newest, err := references.Newest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Parallel()
+	c := newChangeover(t, newest, "nftables", 20, func(c *changeover) {
+		c.amend("fail2ban.local", "dbfile = "+c.path("f2b.sqlite3"), "dbfile = None")
+		c.amend("jail.local", "[web]", "[web]\nignoreip = 198.51.100.50")
+	})
+	if err := c.client("set", "web", "banip", "198.51.100.50"); err != nil {
+		t.Fatal(err)
+	}
+	c.on("nft", "add", "element", "inet", "f2b-table", "addr-set-web", "{ 198.51.100.99 }")
+	c.until("the ban is made", func() bool { return c.held("198.51.100.50") > 0 })
+	p := c.command(c.path("bailiff"), "migrate", "--config", c.tree, "--json")
+	out, err := p.Output()
+	var r struct {
+		Outcome string
+		Bans    int
+		Refused []struct{ Jail, IP, Why string }
+	}
+	if e := json.Unmarshal(out, &r); e != nil || err != nil || r.Outcome != "done" || r.Bans != 22 || len(r.Refused) != 1 ||
+		r.Refused[0].IP != "198.51.100.50" || !strings.Contains(r.Refused[0].Why, "never banned in jail web: ignoreip") {
+		t.Errorf("%v %v\n%s%s", e, err, out, c.log())
+	}
+	c.bans = 21
+	c.whole("with ours")
+	if c.held("198.51.100.99") == 0 || c.held("198.51.100.50") > 0 {
+		t.Errorf("held: %s", c.on("nft", "list", "ruleset"))
+	}
+}
+
+// TestMigrateFromTOML: back to fail2ban from a daemon that has a configuration of ours, with
+// another database.
+func TestMigrateFromTOML(t *testing.T) {
+	newest, err := references.Newest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Parallel()
+	c := newChangeover(t, newest, "nftables", 10)
+	if err := c.client("stop"); err != nil {
+		t.Fatal(err)
+	}
+	c.until("fail2ban has stopped", func() bool { return c.client("ping") != nil })
+	if err := os.Remove(c.path("f2b.sqlite3")); err != nil {
+		t.Fatal(err)
+	}
+	tree := c.tree
+	c.tree = ""
+	c.start("[default]\nignoreself = false\n[jail.web]\nenabled = true\nfilter = 'django-auth'\nlogpath = '" + c.path("web.log") + "'\nport = [80, 443]\nprotocol = 'udp'\nbantime = '2h'\n")
+	c.tree = tree
+	who := []string{attackers[0].who, attackers[1].who, "198.51.100.0/24"}
+	for i := len(who); i < c.bans; i++ {
+		who = append(who, attackerAddr(i).String())
+	}
+	if out := c.ask(append([]string{"ban", "web", "--force"}, who...)...); !strings.Contains(out, who[9]+" banned") {
+		t.Fatalf("ban says %q", out)
+	}
+	n := c.through()
+	out, code := c.migrate("--back", "--fail2ban", newest.Program("fail2ban-server"), "--socket", c.path("sock"))
+	if code != 0 || c.isOurs() {
+		t.Fatalf("exit code %d:\n%s%s", code, out, c.log())
+	}
+	if more := c.through() - n; more != 0 {
+		t.Errorf("%d packets came through", more)
+	}
+	if n := c.banned(); n != c.bans {
+		t.Errorf("%d bans, want %d\n%s%s", n, c.bans, out, c.log())
+	}
+	if c.held("198.51.100.0/24") == 0 {
+		t.Errorf("the kernel does not hold the network: %s", c.on("nft", "list", "ruleset"))
+	}
+}
+
+// TestMigrateServices: where fail2ban is a service of systemd's, so is ours; what is started
+// at the next boot follows. systemctl is one of the test's, which does what it is told.
+func TestMigrateServices(t *testing.T) {
+	newest, err := references.Newest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Parallel()
+	c := newChangeover(t, newest, "nftables", 5, func(c *changeover) {
+		for _, dir := range []string{"units", "run/system", "bin"} {
+			if err := os.MkdirAll(c.path(dir), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.systemctl()
+	})
+	_ = os.WriteFile(c.path("units/fail2ban.service"), nil, 0o644)
+	out, code := c.migrate("--dry-run")
+	if want := "stop fail2ban (systemctl stop fail2ban.service)"; code != 0 || !strings.Contains(out, want) {
+		t.Fatalf("exit code %d, lacks %q:\n%s", code, want, out)
+	}
+	out, code = c.migrate()
+	if code != 0 || !c.isOurs() {
+		t.Fatalf("exit code %d:\n%s\n%s", code, out, c.log())
+	}
+	c.whole("with ours")
+	unit, err := os.ReadFile(c.path("units/bailiff-fail2ban.service"))
+	if err != nil || !strings.Contains(string(unit), `run --config "`+c.tree+`" --socket "`+c.path("f2b.sock")+`"`) {
+		t.Errorf("%v: the unit is\n%s", err, unit)
+	}
+	out, code = c.migrate("--back")
+	if code != 0 || c.isOurs() {
+		t.Fatalf("back: exit code %d:\n%s\n%s", code, out, c.log())
+	}
+	c.whole("back")
+	did, _ := os.ReadFile(c.path("did"))
+	want := "stop fail2ban.service\ndaemon-reload\nstart bailiff-fail2ban.service\ndisable fail2ban.service\nenable bailiff-fail2ban.service\n" +
+		"stop bailiff-fail2ban.service\nstart fail2ban.service\ndisable bailiff-fail2ban.service\ndaemon-reload\nenable fail2ban.service\n"
+	if string(did) != want {
+		t.Errorf("systemctl was told\n%s\nwant\n%s", did, want)
+	}
+	if _, err := os.Stat(c.path("units/bailiff-fail2ban.service")); err == nil {
+		t.Error("the unit that was written is there still")
+	}
+}
+
+// systemctl has commands find a systemd: its directories, and a systemctl that starts and
+// stops what units name, each in a control group of the unit's name.
+func (c *changeover) systemctl() {
+	name := fmt.Sprintf("/bailiff-%d-%d", os.Getpid(), networks.Add(1))
+	outside := "/sys/fs/cgroup" + name
+	if _, err := os.Stat("/sys/fs/cgroup/pids"); err == nil { // the first version of control groups
+		outside = "/sys/fs/cgroup/pids" + name
+	}
+	group := c.path("groups") + name // /sys is another one there
+	c.t.Cleanup(func() {
+		c.clean()
+		for _, unit := range []string{"/fail2ban.service", "/bailiff-fail2ban.service", ""} {
+			dir := outside + unit
+			c.until(dir+" is empty", func() bool { return os.Remove(dir) == nil || errIsNotExist(dir) })
+		}
+	})
+	script := `#!/bin/sh
+case $1 in
+cat) shift $(($# - 1)); exec test -e ` + c.path("units") + `/$1 ;;
+esac
+echo "$*" >>` + c.path("did") + `
+into() { mkdir -p ` + group + `/$1 && echo $$ >` + group + `/$1/cgroup.procs; }
+case $1-$2 in
+start-fail2ban.service) into $2; exec ` + c.f2b.Program("fail2ban-server") + ` -c ` + c.tree + ` -b start >/dev/null 2>&1 ;;
+start-bailiff-fail2ban.service)
+	into $2
+	cmd=$(sed -n 's/^ExecStart="[^"]*"/` + strings.ReplaceAll(c.path("bailiff"), "/", `\/`) + `/p' ` + c.path("units") + `/$2)
+	eval "exec setsid $cmd" </dev/null >/dev/null 2>&1 & ;;
+stop-*) kill $(cat ` + group + `/$2/cgroup.procs); while [ -n "$(cat ` + group + `/$2/cgroup.procs)" ]; do sleep 0.02; done ;;
+esac
+`
+	if err := os.WriteFile(c.path("bin/systemctl"), []byte(script), 0o755); err != nil {
+		c.t.Fatal(err)
+	}
+	// Each command is in a mount namespace of its own (ip netns exec).
+	c.first = "mkdir -p /etc/systemd/system /run/systemd && mount --bind " + c.path("units") + " /etc/systemd/system && mount --bind " + c.path("run") + " /run/systemd && { mount -t cgroup -o pids none " + c.path("groups") + " || mount -t cgroup2 none " + c.path("groups") + "; } 2>/dev/null && PATH=" + c.path("bin") + ":$PATH"
+	if err := errors.Join(os.Mkdir(c.path("groups"), 0o755), os.MkdirAll(outside+"/fail2ban.service", 0o755)); err != nil {
+		c.t.Fatal(err)
+	}
+	c.first += ` && { case $1 in *fail2ban-server) echo $$ >` + group + `/fail2ban.service/cgroup.procs ;; esac; }`
+}
+
+func errIsNotExist(path string) bool {
+	_, err := os.Stat(path)
+	return os.IsNotExist(err)
 }

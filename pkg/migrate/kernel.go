@@ -69,6 +69,7 @@ func look(ctx context.Context, tables []string, jails []*config.Jail) (inKernel,
 				return // then nobody has made anything with it
 			}
 			c := exec.CommandContext(ctx, program.args[0], program.args[1:]...)
+			c.WaitDelay = killMost
 			var out, said bytes.Buffer
 			c.Stdout, c.Stderr = &out, &said
 			err := c.Run()

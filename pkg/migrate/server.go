@@ -44,6 +44,9 @@ const (
 	endMost = 5 * time.Minute
 	// upMost is how long a server may take to answer.
 	upMost = time.Minute
+	// killMost is how long what a program has left running may keep its output open, once
+	// it has ended or was killed.
+	killMost = 2 * time.Second
 )
 
 // SystemdDir is there where systemd runs services. Tests name another.
@@ -61,6 +64,7 @@ func systemd() bool {
 // systemctl runs it.
 func systemctl(ctx context.Context, args ...string) error {
 	c := exec.CommandContext(ctx, "systemctl", args...)
+	c.WaitDelay = killMost
 	out, err := c.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("systemctl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
