@@ -52,7 +52,7 @@ is a failure, 1 if it is not.`,
 			if err != nil {
 				return err
 			}
-			warnGreedy(c.ErrOrStderr(), def)
+			warnGreedy(c.ErrOrStderr(), f)
 			lines := strings.Split(strings.TrimRight(args[0], "\r\n"), "\n")
 			e, form := explainLast(f, transport.New(def.Around()), lines, o.clock())
 			if form != "" && !asJSON {

@@ -202,7 +202,7 @@ func (o *regexOptions) run(args []string) error {
 	if err != nil {
 		return err
 	}
-	warnGreedy(os.Stderr, def)
+	warnGreedy(os.Stderr, f)
 	f.RawHosts = o.raw
 	f.CheckAll = !o.noCheckAll && o.format == "" && !o.json
 	f.Detail = o.detail()
@@ -284,10 +284,8 @@ func (o *regexOptions) warnUndated(x *filter.Failure, r *filter.Result, line []b
 }
 
 // warnGreedy names the expressions that take a part of the address.
-func warnGreedy(w io.Writer, def filter.Definition) {
-	for _, x := range def.Failregex {
-		if text := filter.Greedy(x.Text); text != "" {
-			fmt.Fprintf(w, "bailiff: warning: %s: %s\n", shorten(x.Text), text)
-		}
-	}
+func warnGreedy(w io.Writer, f *filter.Filter) {
+	f.Greedy(func(x filter.Expr, text string) {
+		fmt.Fprintf(w, "bailiff: warning: %s: %s\n", shorten(x.Text), text)
+	})
 }

@@ -40,6 +40,26 @@ func Greedy(text string) string {
 	if err != nil {
 		return "" // which is told elsewhere
 	}
+	return greedy(re)
+}
+
+// Greedy tells of the failregexes of which Greedy says something.
+func (f *Filter) Greedy(tell func(x Expr, text string)) {
+	for i := range f.fail.list {
+		x := &f.fail.list[i]
+		text := ""
+		if f.dns == DNSNo || f.maxLines > 1 { // it was compiled otherwise
+			text = Greedy(x.Text)
+		} else {
+			text = greedy(x.re)
+		}
+		if text != "" {
+			tell(x.Expr, text)
+		}
+	}
+}
+
+func greedy(re *pyregexp.Regexp) string {
 	for _, one := range []struct{ text, left, least string }{
 		{"192.0.2.17", "2.0.2.17", "7"},
 		{"2001:db8::17", "1:db8::17", "7"},
