@@ -42,9 +42,6 @@ type connections struct {
 	sums        idSums
 }
 
-// knows reports whether a connection is known whose name is that and has that sum.
-func (c *connections) knows(id string, sum uint32) bool { return c.sums.has(sum) && c.byID[id] != nil }
-
 func (c *connections) get(id string, now time.Time) *connection {
 	conn := c.byID[id]
 	if conn == nil {
@@ -138,7 +135,7 @@ func (c *connections) forget(conn *connection) *connection {
 	conn.listed = false
 	c.size -= conn.counted
 	delete(c.byID, conn.id)
-	*c.sums.at(sumOf(conn.id))--
+	c.sums.gone(conn.id)
 	c.unlink(conn)
 	return conn
 }

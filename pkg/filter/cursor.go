@@ -64,6 +64,14 @@ func (c *cursor) jump(x *sighting) {
 	c.at, c.known = int(x.in.from), true
 }
 
+// of is the line that a Scout has told of.
+func (c *cursor) of(x *sighting) []byte {
+	if c.text == nil {
+		return c.lines[x.line]
+	}
+	return c.text[x.in.from:x.in.to]
+}
+
 // toEnd goes behind the last line.
 func (c *cursor) toEnd(seen *Sightings) {
 	if c.text == nil {

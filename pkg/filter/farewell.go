@@ -1,5 +1,10 @@
 package filter
 
+import (
+	"math/bits"
+	"slices"
+)
+
 // Most lines that have something to tell of a connection tell that it is over, and that
 // nobody failed on it: a login, a disconnect. Where nothing is known of the connection, that
 // changes nothing, be it that the expression matches or not. A Scout then looks no further
@@ -64,39 +69,102 @@ func le64(s string) uint64 {
 }
 
 // idSums counts how many connections are known whose names have some sum, as far as its last
-// bits tell: there are eight times as many counters as connections, and at least firstSums.
-type idSums []uint16
+// bits tell: there are eight times as many counters as connections, and at least firstSums. It
+// also knows how long names are.
+type idSums struct {
+	counts  []uint16
+	lengths [maxIDLength]uint16
+	mask    uint64 // of lengths that some name has
+	long    int    // how many names are longer
+}
 
-const firstSums = 64
+const (
+	firstSums   = 64
+	maxIDLength = 64
+)
 
-func (s idSums) at(sum uint32) *uint16 { return &s[sum&uint32(len(s)-1)] }
+func (s *idSums) at(sum uint32) *uint16 { return &s.counts[sum&uint32(len(s.counts)-1)] }
 
 // has is false only where no such connection is known.
-func (s idSums) has(sum uint32) bool { return len(s) > 0 && *s.at(sum) > 0 }
+func (s *idSums) has(sum uint32) bool { return len(s.counts) > 0 && *s.at(sum) > 0 }
 
 // summed counts a connection that is known from now on.
 func (c *connections) summed(conn *connection) {
-	if len(c.byID)*8 <= len(c.sums) {
-		*c.sums.at(sumOf(conn.id))++
+	s := &c.sums
+	if n := len(conn.id); n >= maxIDLength {
+		s.long++
+	} else {
+		s.lengths[n]++
+		s.mask |= 1 << n
+	}
+	if len(c.byID)*8 <= len(s.counts) {
+		*s.at(sumOf(conn.id))++
 		return
 	}
-	c.sums = make(idSums, max(2*len(c.sums), firstSums))
+	s.counts = make([]uint16, max(2*len(s.counts), firstSums))
 	for id := range c.byID {
-		*c.sums.at(sumOf(id))++
+		*s.at(sumOf(id))++
 	}
+}
+
+// gone counts a connection that is known no more.
+func (s *idSums) gone(id string) {
+	*s.at(sumOf(id))--
+	if n := len(id); n >= maxIDLength {
+		s.long--
+	} else if s.lengths[n]--; s.lengths[n] == 0 {
+		s.mask &^= 1 << n
+	}
+}
+
+func (s *idSums) clone() idSums {
+	out := *s
+	out.counts = slices.Clone(s.counts)
+	return out
+}
+
+// knows reports whether a connection is known whose name is that and has that sum.
+func (c *connections) knows(id string, sum uint32) bool { return c.sums.has(sum) && c.byID[id] != nil }
+
+// knowsBegin reports whether a text may begin with the name of a connection that is known.
+func (c *connections) knowsBegin(text []byte) bool {
+	for m := c.sums.mask; m != 0; m &= m - 1 {
+		n := bits.TrailingZeros64(m)
+		if n > len(text) {
+			break
+		}
+		if id := view(text[:n]); c.knows(id, sumOf(id)) {
+			return true
+		}
+	}
+	return c.sums.long > 0
+}
+
+// meets reports whether a line that can only be a farewell may be one of a connection that is
+// known.
+func (c *connections) meets(x *sighting, at *cursor) bool {
+	if id := &x.found.mlfid; id.ok {
+		return c.knows(id.text, x.sum)
+	}
+	return c.knowsBegin(at.of(x)[x.date.End:])
 }
 
 // idsSeen holds the sums of some names of connections of which a Scout has seen more than
 // a farewell.
-type idsSeen [1 << 9]uint32
+type idsSeen struct {
+	sums [1 << 9]uint32
+	mask uint64 // of the lengths of names
+}
 
-func (s *idsSeen) at(sum uint32) *uint32 { return &s[sum&(1<<9-1)] }
+func (s *idsSeen) at(sum uint32) *uint32 { return &s.sums[sum&uint32(len(s.sums)-1)] }
 
 // note notes that a line told of a connection, or that it is over.
 func (s *idsSeen) note(line *found) {
-	if !line.mlfid.ok {
+	n := len(line.mlfid.text)
+	if !line.mlfid.ok || n >= maxIDLength {
 		return
 	}
+	s.mask |= 1 << n
 	sum := sumOf(line.mlfid.text)
 	switch at := s.at(sum); {
 	case !line.forget:
@@ -107,6 +175,20 @@ func (s *idsSeen) note(line *found) {
 }
 
 func (s *idsSeen) has(sum uint32) bool { return *s.at(sum) == sum }
+
+// hasBegin reports whether a text begins with one of them.
+func (s *idsSeen) hasBegin(text []byte) bool {
+	for m := s.mask; m != 0; m &= m - 1 {
+		n := bits.TrailingZeros64(m)
+		if n > len(text) {
+			break
+		}
+		if s.has(sumOf(view(text[:n]))) {
+			return true
+		}
+	}
+	return false
+}
 
 // farewell returns the name of the connection that a line is of, if any, which can only be a
 // farewell; not ok, if that is not known.
@@ -119,21 +201,32 @@ func (m *lineMatcher) farewell(in *inside) (id []byte, ok bool) {
 }
 
 // farewell notes a line that can only be a farewell, unless more has been seen of its
-// connection lately: then it is to be looked at like any other, and false is returned.
+// connection lately: then it is to be looked at like any other, and false is returned. Where
+// names stand at the beginning, nobody need find out where this one ends.
 func (s *Scout) farewell(x *looked, in *inside, out *Sightings) bool {
-	id, ok := s.lines.farewell(in)
-	if !ok || in.text == nil {
-		return ok
-	}
-	sum := sumOf(view(id))
-	if s.ids.has(sum) {
-		return false
-	}
-	if !x.stays {
-		id = out.copied(id)
+	var name value
+	sum := uint32(0)
+	if s.lines.idFirst && x.start == 0 {
+		if s.ids.hasBegin(x.rest) {
+			return false
+		}
+	} else {
+		s.lines.take(x)
+		*in = s.lines.inside()
+		id, ok := s.lines.farewell(in)
+		if !ok || in.text == nil {
+			return ok
+		}
+		if sum = sumOf(view(id)); s.ids.has(sum) {
+			return false
+		}
+		if !x.stays {
+			id = out.copied(id)
+		}
+		name = value{view(id), true}
 	}
 	seen := out.add()
-	seen.line, seen.in, seen.sure, seen.farewell, seen.sum, seen.found.mlfid = x.line, x.in, true, true, sum, value{view(id), true}
+	seen.line, seen.in, seen.sure, seen.farewell, seen.sum, seen.found.mlfid = x.line, x.in, true, true, sum, name
 	seen.date = s.dated[x.date].At(int(x.start), int(x.end))
 	return true
 }

@@ -17,7 +17,7 @@ var farewellDefinitions = []Definition{
 	textDefinitions[0],
 	{
 		Name:      "all optional",
-		Prefregex: Expr{Text: `^\s*<F-MLFID>(?:\S+ )?(?:sshd\[\d+\]: )?</F-MLFID><F-CONTENT>.+</F-CONTENT>$`},
+		Prefregex: Expr{Text: `^<F-MLFID>\s*(?:\S+ )?(?:sshd\[\d+\]: )?</F-MLFID><F-CONTENT>.+</F-CONTENT>$`},
 		Failregex: []Expr{
 			{Text: `^Failed \w+ for <F-USER>.*?</F-USER> from <HOST>(?: port \d+)?`},
 			{Text: `^<F-NOFAIL>Dis</F-NOFAIL><F-MLFFORGET>connected</F-MLFFORGET> from <HOST>`},
@@ -87,7 +87,7 @@ func TestFarewells(t *testing.T) {
 					for _, x := range seen.list {
 						if x.farewell {
 							passed++
-							if texts.conns.knows(x.found.mlfid.text, x.sum) {
+							if texts.conns.meets(&x, &cursor{text: text}) {
 								lost++
 							}
 						}

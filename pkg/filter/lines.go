@@ -28,6 +28,7 @@ type lineMatcher struct {
 	maybe, maybeIgnored []int
 	pre                 prefix
 	conns               *connections // that are known; nil: they are not known here
+	idFirst             bool         // the name of the connection is what lines begin with
 }
 
 // newLineMatcher makes another one of a filter's.
@@ -35,6 +36,7 @@ func (f *Filter) newLineMatcher() *lineMatcher {
 	m := &lineMatcher{pref: f.pref, fail: f.fail.list, ignore: f.ignore.list}
 	m.failing = f.fail.set.NewMatcher(f.fail.captures()...)
 	m.ignoring = f.ignore.set.NewMatcher()
+	m.idFirst = f.pref != nil && f.pref.re.BeginsWith(names[mlfid])
 	switch {
 	case f.pref == nil:
 		m.whole = m.failing
@@ -74,6 +76,9 @@ func (m *lineMatcher) match(before, after []byte, line *found) (regex int, err e
 	}
 	var in inside
 	if m.conns != nil && m.whole != nil && m.whole.Set().AllMinor(m.maybe) {
+		if m.idFirst && len(before) == 0 && !m.conns.knowsBegin(after) {
+			return -1, nil
+		}
 		in = m.inside()
 		if id, ok := m.farewell(&in); ok && (in.text == nil || !m.conns.knows(view(id), sumOf(view(id)))) {
 			return -1, nil

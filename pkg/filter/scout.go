@@ -95,7 +95,8 @@ type sighting struct {
 	in   place // of LookText
 	sure bool  // else, the filter has to look for itself
 	// farewell says that it tells of nothing unless a connection is known by the name in
-	// found, which has that sum; then, the filter has to look for itself.
+	// found, which has that sum, or by one that the line begins with behind its date; then,
+	// the filter has to look for itself.
 	farewell bool
 	sum      uint32
 	date     logtime.Date
@@ -294,12 +295,12 @@ func (s *Scout) finish(lines int, out *Sightings) {
 // see looks closer at a line.
 func (s *Scout) see(x *looked, mask []uint64, out *Sightings) {
 	m, whole := s.lines, x.whole
-	m.take(x)
 	var in inside
-	if m.whole.Set().OnlyMinor(mask) {
-		if in = m.inside(); s.farewell(x, &in, out) {
-			return
-		}
+	if m.whole.Set().OnlyMinor(mask) && s.farewell(x, &in, out) {
+		return
+	}
+	if !in.known {
+		m.take(x)
 	}
 	m.maybe = m.maybe[:0]
 	for w, b := range mask {
@@ -455,7 +456,7 @@ func (f *Filter) matchAll(c *cursor, seen *Sightings, now time.Time, each func(l
 		}
 		list := seen.list
 		for follows := false; c.more(); {
-			for len(list) > 0 && list[0].farewell && !f.conns.knows(list[0].found.mlfid.text, list[0].sum) {
+			for len(list) > 0 && list[0].farewell && !f.conns.meets(&list[0], c) {
 				list = list[1:]
 			}
 			switch {

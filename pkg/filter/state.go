@@ -51,7 +51,7 @@ func (s *state) clone() *state {
 }
 
 func (c *connections) clone() connections {
-	out := connections{size: c.size, sums: slices.Clone(c.sums)}
+	out := connections{size: c.size, sums: c.sums.clone()}
 	if len(c.byID) == 0 {
 		return out
 	}

@@ -15,7 +15,7 @@ import (
 var textDefinitions = []Definition{
 	{
 		Name:      "sshd-like",
-		Prefregex: Expr{Text: `^\s*<F-MLFID>(?:\S+ )?sshd\[\d+\]: </F-MLFID>(?:error: )?<F-CONTENT>.+</F-CONTENT>$`},
+		Prefregex: Expr{Text: `^<F-MLFID>\s*(?:\S+ )?sshd\[\d+\]: </F-MLFID>(?:error: )?<F-CONTENT>.+</F-CONTENT>$`},
 		Failregex: []Expr{
 			{Text: `^Failed \w+ for <F-USER>.*?</F-USER> from <HOST>(?: port \d+)?`},
 			{Text: `^[iI]nvalid user <F-USER>.*?</F-USER> from <HOST>`},

@@ -53,6 +53,7 @@ type dfaCache struct {
 	bytes  int
 	start  int32
 	heads  heads
+	digits []uint8 // by state: whether digits lead to itself, if that is known
 
 	mark  []uint32 // by inst: generation in which it was added
 	gen   uint32
@@ -360,6 +361,7 @@ func (d *dfa) clear(c *dfaCache, s int32) int32 {
 	c.trans, c.states, c.bytes, c.start = c.trans[:0], c.states[:0], 0, unknown
 	clear(c.index)
 	c.heads.forget()
+	c.digits = c.digits[:0]
 	return d.state(c, slices.Clone(places), mask)
 }
 

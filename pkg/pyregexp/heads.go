@@ -1,6 +1,9 @@
 package pyregexp
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // What texts begin with is mostly the same few things: lines with the host's name
 // and that of one of some programs, what they tell with "Accepted" or "Received". A
@@ -18,6 +21,8 @@ const (
 	headMost = 200
 	headLow  = -100
 	headRest = -5000
+
+	numberSoon = 4 // so many bytes further
 )
 
 // headsPace says how well it goes with the first eight bytes, the next, and so on;
@@ -51,8 +56,9 @@ func headAt(text uint64, from uint32) uint64 {
 // heads are those of a DFA, from the beginning of a line on, which is mostly where
 // lines are turned away.
 type heads struct {
-	table [headsSize]head
-	pace  headsPace
+	table  [headsSize]head
+	pace   headsPace
+	number int // the pace of what comes behind a number
 }
 
 // head is where eight bytes lead to, from a state times stride. A state that is done
@@ -85,12 +91,109 @@ func (h *heads) pass(d *dfa, c *dfaCache, line []byte, start uint32) (i int, at 
 		}
 		h.pace.hit(deep)
 		if at = x.to; at < unknown {
+			return i, at
+		}
+		i += headSize
+	}
+	return h.behindNumber(d, c, line, i, at)
+}
+
+// behindNumber takes a line further from a place on, if a number comes soon, like that of a
+// process: its digits all lead to the same state, and behind it texts are the same few again.
+func (h *heads) behindNumber(d *dfa, c *dfaCache, line []byte, i int, at int32) (int, int32) {
+	if h.number < headLow {
+		if h.number++; h.number == headLow {
+			h.number = 0
+		}
+		return i, at
+	}
+	for n := 0; ; n++ {
+		if n == numberSoon || i == len(line) {
+			h.number -= headMiss
+			return i, at
+		}
+		b := line[i]
+		next := c.trans[uint32(at)+uint32(d.class[b])]
+		if next < unknown {
+			return i, next
+		}
+		if next == unknown {
+			return i, at
+		}
+		at = next
+		i++
+		if b-'0' <= 9 {
+			break
+		}
+	}
+	if !c.stays(d, at) {
+		h.number -= headMiss
+		return i, at
+	}
+	for len(line)-i >= 8 {
+		n := digits(binary.LittleEndian.Uint64(line[i:]))
+		if i += n; n < 8 {
+			break
+		}
+	}
+	for range headsDeep {
+		if len(line)-i < headSize {
+			break
+		}
+		text := binary.LittleEndian.Uint64(line[i:])
+		x := &h.table[headAt(text, uint32(at))]
+		if x.text != text || x.from != uint32(at) || x.to == 0 {
+			if h.number -= headMiss; h.number < headLow {
+				h.number = headRest
+			}
+			if to := d.eight(c, line[i:i+headSize], at); to != 0 && to != unknown {
+				*x = head{text, uint32(at), to}
+			}
+			break
+		}
+		h.number = min(h.number+1, headMost)
+		if at = x.to; at < unknown {
 			break
 		}
 		i += headSize
 	}
 	return i, at
 }
+
+// digits is how many digits there are at the begin of eight bytes.
+func digits(text uint64) int {
+	const each = 0x0101010101010101
+	x := text ^ '0'*each
+	return bits.TrailingZeros64(((x+(0x80-10)*each)|x)&(0x80*each)) / 8
+}
+
+// stays reports whether all digits lead from a state to itself.
+func (c *dfaCache) stays(d *dfa, at int32) bool {
+	s := uint32(at) / uint32(d.stride)
+	for len(c.digits) <= int(s) {
+		c.digits = append(c.digits, 0)
+	}
+	if c.digits[s] == 0 {
+		c.digits[s] = staysNot
+		for b := byte('0'); b <= '9'; b++ {
+			switch next := c.trans[uint32(at)+uint32(d.class[b])]; next {
+			case at:
+			case unknown: // it is known later
+				c.digits[s] = 0
+				return false
+			default:
+				return false
+			}
+		}
+		c.digits[s] = staysThere
+	}
+	return c.digits[s] == staysThere
+}
+
+const (
+	staysNot = iota + 1
+	staysThere
+)
 
 // eight is where some bytes lead to, if all transitions are known; else unknown.
 func (d *dfa) eight(c *dfaCache, text []byte, at int32) int32 {

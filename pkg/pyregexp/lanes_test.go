@@ -1,6 +1,7 @@
 package pyregexp
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -18,6 +19,7 @@ func TestMatchLines(t *testing.T) {
 		"plain":    {`^a+b`, `c$`, `\bd\b`, `^$`, `é`, `(?!a)b\d*$`},
 		"literals": {`^x\d+ denied by (?P<who>\S+)$`, `refused: \w+ denied`},
 		"many":     many,
+		"numbers":  {`^(?:\S+ )?app\[\d+\]: (?:Failed|Closed) for (?P<x>\w+) from \d+`, `^(?:\S+ )?app\[\d+\]: Closed`, `^web1 app\d?\d: x`, `^9\d*7$`},
 		"blown up": {`(?:a|b)*a(?:a|b){11}c`, `a.{12}d`, `b.{13}\d`},
 	} {
 		var res []*Regexp
@@ -38,6 +40,11 @@ func TestMatchLines(t *testing.T) {
 					lines = append(lines, fmt.Appendf(nil, "w%d %s %d", r.IntN(80), []string{"ab", "b", "x"}[r.IntN(3)], r.IntN(9)))
 				case 1:
 					lines = append(lines, fmt.Appendf(nil, "x%d denied by %d", r.IntN(80), r.IntN(9)))
+				case 2:
+					lines = append(lines, fmt.Appendf(nil, "%sapp[%d]: %s for %s from %d", []string{"web1 ", "web1 ", "w2 ", "", "9"}[r.IntN(5)], r.Uint64()>>r.IntN(64),
+						[]string{"Failed", "Closed", "Opened", "session opened", "x"}[r.IntN(5)], []string{"bob", "eve", "a b"}[r.IntN(3)], r.IntN(300)))
+				case 3:
+					lines = append(lines, fmt.Appendf(nil, "%s%d%s", []string{"web1 app", "9", "99999999", "web1 app["}[r.IntN(4)], r.Uint64()>>r.IntN(64), []string{"", ": x", "]", "7", "/1234567:;<="}[r.IntN(5)]))
 				default:
 					line := make([]byte, r.IntN(60))
 					for i := range line {
@@ -108,4 +115,24 @@ func BenchmarkLines(b *testing.B) {
 			masks = m.MatchLines(lines, masks)
 		}
 	})
+}
+
+// TestDigits: a number's end is found among eight bytes, whatever they are.
+func TestDigits(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 200_000 {
+		var b [8]byte
+		for i := range b {
+			if b[i] = byte('0' + r.IntN(10)); r.IntN(6) == 0 {
+				b[i] = byte(r.IntN(256))
+			}
+		}
+		want := 0
+		for want < 8 && b[want] >= '0' && b[want] <= '9' {
+			want++
+		}
+		if got := digits(binary.LittleEndian.Uint64(b[:])); got != want {
+			t.Fatalf("%q begins with %d digits, not %d", b, want, got)
+		}
+	}
 }

@@ -52,6 +52,21 @@ func (n *node) regular(group int) bool {
 	return false
 }
 
+// BeginsWith reports whether every match begins at the beginning of the text, with what a
+// group with that name takes.
+func (re *Regexp) BeginsWith(name string) bool {
+	number := re.SubexpIndex(name)
+	n := re.root
+	if number < 0 || n.kind != nodeConcat {
+		return false
+	}
+	i := 0
+	for i < len(n.subs) && n.subs[i].kind == nodeAssert && n.subs[i].at == atTextStart {
+		i++
+	}
+	return i > 0 && i < len(n.subs) && n.subs[i].kind == nodeGroup && n.subs[i].group == number
+}
+
 // outerPattern is what stands around a Set.
 type outerPattern struct {
 	root  *node
