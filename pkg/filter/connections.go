@@ -221,7 +221,7 @@ func (l *Line) short() Line {
 		from, to = min(from, end), min(to, end)
 	}
 	text := view(b)
-	return Line{Before: text[:from], Date: text[from:to], After: text[to:]}
+	return Line{Before: text[:from], Date: text[from:to], After: text[to:], whole: text}
 }
 
 func groupSize(v any) int {

@@ -369,7 +369,7 @@ type SharedKey struct {
 func (f *Filter) MatchBlock(lines [][]byte, share Share, now time.Time, each func(line int, r *Result)) {
 	from := 0
 	if !f.alone && f.beside > 1 && len(lines) > 0 {
-		if from = f.matchTogether(lines, share, now, each); from == len(lines) {
+		if from = f.matchTogether(lines, now, each); from == len(lines) {
 			return
 		}
 	}

@@ -116,7 +116,7 @@ func lineOf(before, date, after []byte) Line {
 	text = append(append(append(text, before...), date...), after...)
 	s := view(text)
 	from, to := len(before), len(before)+len(date)
-	return Line{Before: s[:from], Date: s[from:to], After: s[to:]}
+	return Line{Before: s[:from], Date: s[from:to], After: s[to:], whole: s}
 }
 
 // rebuild makes the text that expressions see of lines.

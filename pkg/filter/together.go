@@ -128,20 +128,20 @@ func (f *Filter) mayShare() bool {
 
 // matchTogether is MatchBlock for the first of some lines, as many as the run has told of;
 // with the others, the filter is alone.
-func (f *Filter) matchTogether(lines [][]byte, share Share, now time.Time, each func(line int, r *Result)) (matched int) {
+func (f *Filter) matchTogether(lines [][]byte, now time.Time, each func(line int, r *Result)) (matched int) {
 	if f.in == nil {
 		if f.in = f.join(lines[0], now); f.in == nil {
 			return 0
 		}
 	}
 	for matched < len(lines) && f.mayShare() && f.Detail == f.in.run.key.detail && f.RawHosts == f.in.run.key.raw {
-		told, from, n := f.in.take(lines[matched:], matched, share, now)
+		told, from, n := f.in.take(lines[matched:], now)
 		if n == 0 {
 			break
 		}
 		for i := range told {
-			r := told[i].r // each has one of its own
-			each(matched+told[i].line-from, &r)
+			f.result = told[i].r // each has one of its own
+			each(matched+told[i].line-from, &f.result)
 		}
 		matched += n
 		if f.in == nil { // it was told meanwhile to go on alone
@@ -151,6 +151,7 @@ func (f *Filter) matchTogether(lines [][]byte, share Share, now time.Time, each 
 			break
 		}
 	}
+	f.result = Result{} // its failures are everybody's
 	return matched
 }
 
@@ -214,7 +215,7 @@ func (r *run) last() *segment { return r.chain[len(r.chain)-1] }
 
 // take returns what was told of the first of some lines: of n of them, of which the first is
 // that with number from there. 0: they are none of the run's.
-func (m *member) take(lines [][]byte, at int, share Share, now time.Time) (out []told, from, n int) {
+func (m *member) take(lines [][]byte, now time.Time) (out []told, from, n int) {
 	r := m.run
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -229,7 +230,7 @@ func (m *member) take(lines [][]byte, at int, share Share, now time.Time) (out [
 		r.trim()
 	}
 	if m.step == len(m.segment.steps) {
-		r.step(lines, at, share, now)
+		r.step(lines, now)
 	}
 	s := m.segment.steps[m.step]
 	if now.Sub(s.now).Abs() > momentMost {
@@ -258,10 +259,11 @@ func same(a, b [][]byte) int {
 	return most
 }
 
-// step has the filter look at lines.
-func (r *run) step(lines [][]byte, at int, share Share, now time.Time) {
+// step has the filter look at lines. What is seen of them is nobody else's, so that its memory
+// is used again.
+func (r *run) step(lines [][]byte, now time.Time) {
 	s, size := &step{lines: lines, now: now}, stepCost
-	r.front.matchBlock(lines, at, share, now, func(i int, x *Result) {
+	r.front.matchBlock(lines, 0, nil, now, func(i int, x *Result) {
 		s.told = append(s.told, told{i, x.kept()})
 		size += toldCost
 	})
@@ -332,11 +334,14 @@ func (r *Result) kept() Result {
 	out.Rest, out.Pref, out.PrefOrder = nil, nil, nil
 	out.Beside = strings.Clone(r.Beside)
 	for i := range out.Failures {
-		lines := slices.Clone(out.Failures[i].Lines)
-		for n := range lines {
-			lines[n].join()
+		lines := out.Failures[i].Lines
+		if slices.ContainsFunc(lines, func(l Line) bool { return l.whole == "" }) {
+			lines = slices.Clone(lines)
+			for n := range lines {
+				lines[n].join()
+			}
+			out.Failures[i].Lines = lines
 		}
-		out.Failures[i].Lines = lines
 	}
 	return out
 }

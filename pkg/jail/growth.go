@@ -85,7 +85,7 @@ func (j *Jail) remember(id ban.ID, p past) {
 
 // retries is for how many failures one counts: who was banned before has fewer
 // tries.
-func (j *Jail) retries(q found) int {
+func (j *Jail) retries(q *found) int {
 	if j.growth == nil {
 		return 1
 	}

@@ -46,10 +46,10 @@ type checks struct {
 }
 
 // check has a failure wait for the command's word on it.
-func (j *Jail) check(q found) {
+func (j *Jail) check(q *found) {
 	c := &j.checks
 	c.next++
-	w, over := c.add(c.next, q, 1)
+	w, over := c.add(c.next, *q, 1)
 	w.until = time.Now().Add(ignoreTimeout)
 	if c.hung() {
 		w.until = time.Now().Add(ignoreBrief)
@@ -168,7 +168,7 @@ func (j *Jail) checked(key uint64, a checked) {
 	if len(waited) == 0 {
 		return // it was judged without
 	}
-	q := waited[0]
+	q := &waited[0]
 	switch {
 	case errors.Is(a.err, context.Canceled): // the jail before this one ended
 		j.judge(q)
@@ -214,9 +214,9 @@ func (j *Jail) lateChecks(now time.Time) {
 
 // countUnchecked counts failures without the command's word, and has that told.
 func (j *Jail) countUnchecked(list []found) {
-	for _, q := range list {
-		j.unasked.add(ban.Name(q.id))
-		j.count(q)
+	for i := range list {
+		j.unasked.add(ban.Name(list[i].id))
+		j.count(&list[i])
 	}
 }
 
@@ -230,8 +230,9 @@ func (j *Jail) recheck() {
 	for w := j.checks.first; w != nil; {
 		next := w.next
 		if !w.asked { // else its word will come
-			for _, q := range j.checks.take(w.key) {
-				j.count(q)
+			waited := j.checks.take(w.key)
+			for i := range waited {
+				j.count(&waited[i])
 			}
 		}
 		w = next

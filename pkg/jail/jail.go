@@ -410,7 +410,9 @@ func (j *Jail) line(r *filter.Result, b *batchTimes, i int) {
 	if r.Broken {
 		j.tellBroken()
 	}
-	for _, f := range r.Failures {
+	for n := range r.Failures {
+		q := found{catchUp: b.CatchUp, failure: r.Failures[n]}
+		f := &q.failure
 		f.Time = j.byThisClock(f.Time)
 		age, is := j.lineAge(b, i, f.Time)
 		if is != onTime && (b.how == following || age == 0) {
@@ -422,13 +424,13 @@ func (j *Jail) line(r *filter.Result, b *batchTimes, i int) {
 		case is != onTime || f.Time.IsZero():
 			f.Time = j.read.Wall.Add(-age)
 		}
-		j.failure(f, b.CatchUp)
+		q.at = j.read.At(f.Time)
+		j.failure(&q)
 	}
 }
 
-func (j *Jail) failure(f filter.Failure, catchUp bool) {
-	q := found{at: j.read.At(f.Time), catchUp: catchUp, failure: f}
-	if f.Name && (j.Config.Filter.UseDNS == filter.DNSYes || j.Config.Filter.UseDNS == filter.DNSWarn || j.Config.Filter.UseDNS == "") {
+func (j *Jail) failure(q *found) {
+	if q.failure.Name && (j.Config.Filter.UseDNS == filter.DNSYes || j.Config.Filter.UseDNS == filter.DNSWarn || j.Config.Filter.UseDNS == "") {
 		j.named(q)
 		return
 	}
@@ -447,7 +449,7 @@ func (j *Jail) failure(f filter.Failure, catchUp bool) {
 }
 
 // consider counts a failure unless it is ignored.
-func (j *Jail) consider(q found) {
+func (j *Jail) consider(q *found) {
 	if why := j.whyBan(q.ban()); why.Some() {
 		j.ignores(q.who(), why.Log())
 		return
@@ -456,7 +458,7 @@ func (j *Jail) consider(q found) {
 }
 
 // judge counts a failure unless ignorecommand ignores it.
-func (j *Jail) judge(q found) {
+func (j *Jail) judge(q *found) {
 	if j.Config.IgnoreCommand != "" {
 		j.check(q)
 		return
@@ -465,7 +467,7 @@ func (j *Jail) judge(q found) {
 }
 
 // count tells of a failure that counts.
-func (j *Jail) count(q found) {
+func (j *Jail) count(q *found) {
 	if j.tells(j.often.found, j.log, slog.LevelInfo) {
 		j.log.Info(fmt.Sprintf("[%s] Found %s - %s", j.Config.Name, q.who(), wall(q.told(j.deps.Clock))))
 	}
@@ -480,7 +482,7 @@ func (j *Jail) count(q found) {
 }
 
 // counted adds a failure to the window, and bans when it is due.
-func (j *Jail) counted(q found) {
+func (j *Jail) counted(q *found) {
 	id, at, catchUp := q.id, q.at, q.catchUp
 	log := j.log
 	n, due := j.window.Add(id, at)

@@ -194,7 +194,7 @@ func (j *Jail) keepLines(id ban.ID, lines []filter.Line) {
 }
 
 // keepGroups remembers what the filter found with an address's first failure.
-func (j *Jail) keepGroups(q found) {
+func (j *Jail) keepGroups(q *found) {
 	if !j.actions.UsesGroups() || j.kept.groups(q.id) != nil {
 		return
 	}

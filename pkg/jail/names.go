@@ -27,9 +27,9 @@ const (
 )
 
 // named has a failure wait for the address of its name.
-func (j *Jail) named(q found) {
+func (j *Jail) named(q *found) {
 	name := q.failure.ID
-	w, over := j.names.add(name, q, max(perName, j.Config.MaxRetry))
+	w, over := j.names.add(name, *q, max(perName, j.Config.MaxRetry))
 	for _, o := range over {
 		j.gaveUp.add(o.failure.ID)
 	}
@@ -72,7 +72,7 @@ func (j *Jail) resolved(name string, a resolve.Answer) {
 		for _, addr := range a.Addrs {
 			addr = addr.Unmap().WithZone("")
 			q.id = single(addr)
-			j.consider(q)
+			j.consider(&q)
 		}
 	}
 }

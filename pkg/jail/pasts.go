@@ -50,9 +50,9 @@ func (j *Jail) knowsPast(id ban.ID) bool {
 }
 
 // awaitPast has a failure wait for what is known of its address.
-func (j *Jail) awaitPast(q found) {
+func (j *Jail) awaitPast(q *found) {
 	l := &j.pasts
-	w, over := l.add(q.id, q, max(perName, j.Config.MaxRetry))
+	w, over := l.add(q.id, *q, max(perName, j.Config.MaxRetry))
 	if !w.asked {
 		w.asked = true
 		w.until = time.Now().Add(pastTimeout)
@@ -125,8 +125,9 @@ func (j *Jail) pastKnown(a pastAnswer) {
 	if a.err == nil || j.pasts.by[a.id] != nil {
 		j.remember(a.id, a.was)
 	}
-	for _, q := range j.pasts.take(a.id) {
-		j.counted(q)
+	waited := j.pasts.take(a.id)
+	for i := range waited {
+		j.counted(&waited[i])
 	}
 }
 
@@ -142,8 +143,8 @@ func (j *Jail) latePasts(now time.Time) {
 }
 
 func (j *Jail) countAsNew(list []found) {
-	for _, q := range list {
-		j.takenNew.add(ban.Name(q.id))
-		j.counted(q)
+	for i := range list {
+		j.takenNew.add(ban.Name(list[i].id))
+		j.counted(&list[i])
 	}
 }
