@@ -164,7 +164,13 @@ func (d *Detector) add(pattern string, year int) error {
 		return err
 	}
 	if key != lineBegin && key != "{DEFAULT}" {
-		for _, t := range more {
+		for i, t := range more { // of many around the same text, the others are compiled when lines ask for them
+			if err := t.check(); err != nil {
+				return err
+			}
+			if i > 0 {
+				continue
+			}
 			if err := t.compile(); err != nil {
 				return err
 			}

@@ -133,6 +133,14 @@ func (t *Template) finish() (*Template, error) {
 	return t, nil
 }
 
+// check says what is wrong with the expression, without compiling it.
+func (t *Template) check() error {
+	if err := pyregexp.Check(t.bound.expr, 0); err != nil {
+		return fmt.Errorf("datepattern %q: %w", t.Pattern, err)
+	}
+	return nil
+}
+
 // compile makes the template ready to search. Most of the default ones are never
 // asked for, since an earlier one finds the date; so they wait until they are.
 func (t *Template) compile() error {

@@ -24,8 +24,9 @@ func (re *Regexp) Around(names ...string) (s Surroundings, ok bool) {
 	if len(wanted) == 0 {
 		return s, false
 	}
-	s = re.root.around(wanted)
-	s.Start = re.root.anchored()
+	root := re.tree()
+	s = root.around(wanted)
+	s.Start = root.anchored()
 	return s, true
 }
 

@@ -22,7 +22,7 @@ func (re *Regexp) Eats(text string, tail func(name, rest string) bool, names ...
 				e.at[at] = true
 			}
 		}
-		if e.before(re.root); e.eaten {
+		if e.before(re.tree()); e.eaten {
 			return true
 		}
 	}

@@ -69,7 +69,7 @@ func TestLadder(t *testing.T) {
 		for _, s := range subjects {
 			cut := g.IntN(len(s) + 1)
 			whole := set.Match(s, nil)
-			if d := small.dfa.get(small.outer, small.roots...); d != nil && len(d.spare) > 0 {
+			if d := small.dfa.get(small.outer, small.res...); d != nil && len(d.spare) > 0 {
 				d.spare[0].bytes = maxDFA + 1 // full: the next transition clears it
 			}
 			for _, got := range [][]int{whole, set.MatchParts(dst, s[:cut], s[cut:]), small.Match(s, nil), own.Match(s, nil)} {

@@ -44,7 +44,7 @@ func (m *Matcher) Sieve(lines int, sample func() [][]byte) *Sieve {
 	s := m.set
 	v := &m.sieve
 	v.m, v.left, v.hasLight = m, v.left[:0], false
-	if v.d = s.dfa.get(s.outer, s.roots...); v.d == nil {
+	if v.d = s.dfa.get(s.outer, s.res...); v.d == nil {
 		return v
 	}
 	if m.cache == nil || m.cache.bytes > maxDFA {

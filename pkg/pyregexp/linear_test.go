@@ -120,7 +120,7 @@ func TestSizeIsBounded(t *testing.T) {
 	}
 	// Within bounds: large, but it runs, and the automaton stays bounded, too.
 	re := MustCompile(`(?:[ab]{0,30}x){300}`, 0)
-	if d := re.dfa.get(nil, re.root); d != nil && len(d.insts) > maxApprox {
+	if d := re.dfa.get(nil, re); d != nil && len(d.insts) > maxApprox {
 		t.Errorf("automaton of %d places", len(d.insts))
 	}
 	text := []byte(strings.Repeat("abababx", 300))

@@ -37,7 +37,7 @@ func (m *Matcher) match(dst []int, b, end []byte) []int {
 	if !s.lits.foundIn(b) {
 		return dst[:0]
 	}
-	d := s.dfa.get(s.outer, s.roots...)
+	d := s.dfa.get(s.outer, s.res...)
 	if d == nil {
 		return s.members(nil, dst)
 	}

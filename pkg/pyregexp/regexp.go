@@ -21,6 +21,7 @@ package pyregexp
 import (
 	"sync"
 	"unsafe"
+	"weak"
 )
 
 //go:generate sh -c "/usr/bin/python3 gentables.py | gofmt > tables.go"
@@ -34,7 +35,7 @@ import (
 type Regexp struct {
 	pattern string
 	flags   Flag
-	root    *node
+	parsed  weak.Pointer[node] // what tree returns, as long as nobody has collected it
 	prog    *program
 	starts  startInfo
 	lits    literals
@@ -49,9 +50,29 @@ type lazyDFA struct {
 	d    *dfa // nil: too large
 }
 
-func (l *lazyDFA) get(outer *outerPattern, roots ...*node) *dfa {
-	l.once.Do(func() { l.d = newDFA(outer, roots) })
+func (l *lazyDFA) get(outer *outerPattern, of ...*Regexp) *dfa {
+	l.once.Do(func() {
+		roots := make([]*node, len(of))
+		for i, re := range of {
+			roots[i] = re.tree()
+		}
+		l.d = newDFA(outer, roots)
+	})
 	return l.d
+}
+
+// tree is the parsed pattern. It is wanted when the pattern is compiled, and once more when
+// a text first comes, which may be never: what it takes, some times as much as all the rest,
+// is not kept in between, but collected with what else was needed for the start.
+func (re *Regexp) tree() *node {
+	if root := re.parsed.Value(); root != nil {
+		return root
+	}
+	root, _, err := parse(re.pattern, re.flags)
+	if err != nil {
+		panic("pyregexp: " + err.Error()) // it was parsed before
+	}
+	return root
 }
 
 // Compile reads a pattern of Python's re. The error is an *Error.
@@ -64,10 +85,17 @@ func Compile(pattern string, flags Flag) (*Regexp, error) {
 	if err != nil {
 		return nil, err
 	}
-	re := &Regexp{pattern: pattern, flags: flags, root: root, prog: prog, starts: findStarts(root), lits: required(root)}
+	re := &Regexp{pattern: pattern, flags: flags, parsed: weak.Make(root), prog: prog, starts: findStarts(root), lits: required(root)}
 	re.one = newOnePass(prog, re.starts.anchored)
 	re.pool.New = func() any { return new(machine) }
 	return re, nil
+}
+
+// Check says what is wrong with a pattern, unless that it is too large, of which Compile
+// tells.
+func Check(pattern string, flags Flag) error {
+	_, _, err := parse(pattern, flags)
+	return err
 }
 
 // MustCompile is Compile for patterns known to be good; it panics on an error.
@@ -179,7 +207,7 @@ func (re *Regexp) mayMatch(b []byte) bool {
 	if !re.lits.foundIn(b) {
 		return false
 	}
-	d := re.dfa.get(nil, re.root)
+	d := re.dfa.get(nil, re)
 	if d == nil {
 		return true
 	}

@@ -8,7 +8,6 @@ type Set struct {
 	res   []*Regexp
 	lits  literals // of which every member's match holds one
 	dfa   lazyDFA
-	roots []*node
 	outer *outerPattern // nil: the members are searched for in the whole text
 }
 
@@ -18,7 +17,6 @@ func NewSet(res ...*Regexp) *Set {
 	var union literals
 	all := len(res) > 0
 	for _, re := range res {
-		s.roots = append(s.roots, re.root)
 		all = all && len(re.lits) > 0
 		union = append(union, re.lits...)
 	}
@@ -50,7 +48,7 @@ func (s *Set) MatchParts(dst []int, parts ...[]byte) []int {
 	if len(parts) == 1 && !s.lits.foundIn(parts[0]) {
 		return dst[:0]
 	}
-	d := s.dfa.get(s.outer, s.roots...)
+	d := s.dfa.get(s.outer, s.res...)
 	if d == nil {
 		return s.members(nil, dst)
 	}

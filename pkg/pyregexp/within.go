@@ -14,13 +14,14 @@ func NewSetWithin(outer *Regexp, group string, res ...*Regexp) *Set {
 	if number < 0 || !outer.starts.anchored || len(res) == 0 {
 		return nil
 	}
-	body, toEnd := outer.root.find(number, true)
+	root := outer.tree()
+	body, toEnd := root.find(number, true)
 	if body == nil || !body.takes() {
 		return nil
 	}
 	s := NewSet(res...)
-	s.outer = &outerPattern{root: outer.root, group: number, toEnd: toEnd && body.restOfLine()}
-	s.outer.exact = s.outer.toEnd && body.min <= 1 && outer.root.regular(number)
+	s.outer = &outerPattern{re: outer, group: number, toEnd: toEnd && body.restOfLine()}
+	s.outer.exact = s.outer.toEnd && body.min <= 1 && root.regular(number)
 	return s
 }
 
@@ -56,7 +57,7 @@ func (n *node) regular(group int) bool {
 // group with that name takes.
 func (re *Regexp) BeginsWith(name string) bool {
 	number := re.SubexpIndex(name)
-	n := re.root
+	n := re.tree()
 	if number < 0 || n.kind != nodeConcat {
 		return false
 	}
@@ -69,7 +70,7 @@ func (re *Regexp) BeginsWith(name string) bool {
 
 // outerPattern is what stands around a Set.
 type outerPattern struct {
-	root  *node
+	re    *Regexp
 	group int
 	toEnd bool // what the group takes goes on to the text's end
 	exact bool // as Set.OuterExact
@@ -127,7 +128,7 @@ func (re *Regexp) Always(name string, some bool) bool {
 	if number < 0 {
 		return false
 	}
-	body, _ := re.root.find(number, true)
+	body, _ := re.tree().find(number, true)
 	return body != nil && (!some || body.takes())
 }
 
@@ -207,11 +208,11 @@ func (o *outerPattern) approximate(members []*node) (insts []approxInst, entry u
 		}
 		content = entry
 	}
-	groups := map[int]*node{}
-	o.root.collectGroups(groups)
+	groups, root := map[int]*node{}, o.re.tree()
+	root.collectGroups(groups)
 	for _, rounds := range []int{maxRounds, 1} {
 		b := &approxBuilder{insts: insts, member: everyMember, limit: len(insts) + maxApprox, rounds: rounds, groups: groups}
-		if entry = b.upTo(o.root, o.group, content); len(b.insts) < b.limit {
+		if entry = b.upTo(root, o.group, content); len(b.insts) < b.limit {
 			return b.insts, entry, true
 		}
 	}
