@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A log that is copied and then emptied (logrotate's copytruncate) stays the same file.
@@ -171,9 +173,13 @@ func (l *lookout) copies() (out []sighting) {
 		return nil
 	}
 	stirred := l.again
+	var st unix.Stat_t
 	for i := range l.beds {
-		if fi, err := os.Stat(l.beds[i].path); err == nil && !fi.ModTime().Equal(l.beds[i].at) {
-			l.beds[i].at, stirred = fi.ModTime(), true
+		if err := statOf(l.beds[i].path, &st); err != nil {
+			continue
+		}
+		if at := changedAt(&st); !at.Equal(l.beds[i].at) {
+			l.beds[i].at, stirred = at, true
 		}
 	}
 	if !stirred {

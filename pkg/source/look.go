@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"bailiff/pkg/safefile"
+
+	"golang.org/x/sys/unix"
 )
 
 // lookout opens what a path names, as soon as it names something new. It does so
@@ -235,7 +237,8 @@ func (l *lookout) check() (out []sighting, changed bool) {
 			out = append(l.between(0), sighting{gone: true})
 		}
 	}
-	fi, err := os.Stat(l.path)
+	var st unix.Stat_t
+	err := statOf(l.path, &st)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			if l.id != (FileID{}) {
@@ -249,9 +252,10 @@ func (l *lookout) check() (out []sighting, changed bool) {
 		}
 		return fail(err)
 	}
-	if id := fileID(fi.Sys()); id == l.id {
-		changed = fi.Size() != l.size || !fi.ModTime().Equal(l.at)
-		l.size, l.at = fi.Size(), fi.ModTime()
+	if idOfStat(&st) == l.id {
+		at := changedAt(&st)
+		changed = st.Size != l.size || !at.Equal(l.at)
+		l.size, l.at = st.Size, at
 		if changed && l.size > l.most.Load() {
 			l.most.Store(l.size)
 		}
@@ -268,7 +272,7 @@ func (l *lookout) check() (out []sighting, changed bool) {
 	if err != nil {
 		return fail(err)
 	}
-	fi, err = file.Stat()
+	fi, err := file.Stat()
 	if err != nil {
 		file.Close()
 		return fail(err)
@@ -359,7 +363,8 @@ func (l *lookout) subscribe(wake chan struct{}) {
 	}
 	defer func() { l.told.Store(len(l.subs) > 0) }()
 	paths := []string{l.path}
-	if fi, err := os.Lstat(l.path); err == nil && fi.Mode()&os.ModeSymlink != 0 {
+	var st unix.Stat_t
+	if err := unix.Lstat(l.path, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
 		if real, err := filepath.EvalSymlinks(l.path); err == nil && real != l.path {
 			paths = append(paths, real)
 		}

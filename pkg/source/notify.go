@@ -162,14 +162,15 @@ func (n *notifier) alive(s *subscription) bool {
 		return false
 	}
 	dir := filepath.Dir(s.path)
-	fi, err := os.Stat(dir)
+	var st unix.Stat_t
+	err := statOf(dir, &st)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	d := n.dirs[dir]
 	if s.dead || d == nil {
 		return false
 	}
-	if err == nil && d.id == fileID(fi.Sys()) {
+	if err == nil && d.id == idOfStat(&st) {
 		return true
 	}
 	var gone []string

@@ -17,11 +17,15 @@
 package source
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"syscall"
 	"time"
 
 	"bailiff/pkg/transport"
+
+	"golang.org/x/sys/unix"
 )
 
 // FileID tells files apart that bear the same name one after the other.
@@ -35,6 +39,24 @@ func fileID(sys any) FileID {
 	}
 	return FileID{}
 }
+
+// statOf is what the system says of a path. Each log is looked at some times a second: it
+// allocates no more than the path. The error is os.Stat's.
+func statOf(path string, st *unix.Stat_t) error {
+	for {
+		err := unix.Stat(path, st)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return &os.PathError{Op: "stat", Path: path, Err: err}
+		}
+	}
+}
+
+func idOfStat(st *unix.Stat_t) FileID { return FileID{uint64(st.Dev), st.Ino} }
+
+func changedAt(st *unix.Stat_t) time.Time { return time.Unix(st.Mtim.Unix()) }
 
 // Batch is some whole lines of one log.
 type Batch struct {
