@@ -118,9 +118,6 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	PaceHeap()
 	cfg.Filters = nil // jails have what is theirs of them
 	config.ForgetStock()
-	if len(cfg.Jails) >= manyJails {
-		roomForStart()
-	}
 	syscall.Umask(0o077) // as fail2ban-server: what we and actions make is ours
 	d := &Daemon{
 		opts: opts, log: opts.Log, clock: clock.System(), started: clock.System().Now(), cfg: cfg,

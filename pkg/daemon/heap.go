@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,10 +22,13 @@ const (
 // Where little happens, it is collected so seldom that room costs more than time.
 const (
 	seldom    = 2 * time.Second
-	quietRoom = 50 // percent
+	quietRoom = 40 // percent
 )
 
-var heapOnce sync.Once
+var (
+	heapOnce sync.Once
+	started  atomic.Bool // the start is over
+)
 
 // PaceHeap has the heap grow by heapRoom at most, or by roomLeast percent, once a start is
 // over. GOGC has precedence. Run does it, too; who reads the configuration before that calls
@@ -34,36 +38,35 @@ func PaceHeap() {
 		return
 	}
 	heapOnce.Do(func() {
-		p := &heapPace{percent: 100}
-		p.sample[0].Name = "/gc/heap/live:bytes"
+		p := &heapPace{percent: startLittle}
+		debug.SetGCPercent(startLittle)
+		p.sample[0].Name, p.sample[1].Name = "/gc/heap/live:bytes", "/gc/cycles/forced:gc-cycles"
 		p.watch()
 	})
 }
 
-// A start of many jails is through before anything is collected, or 32 MB are in use. One of
-// few does with less: what stays is scattered over all that was in use.
+// A start of few jails is collected all the time: what stays would be scattered over all that
+// was in use. One of many is through before anything is collected any more, or 32 MB are in use.
 const (
-	manyJails = 30
-	startRoom = 800
+	startLittle = 20 // percent
+	startMuch   = 800
+	littleAlive = 5 << 20 // up to which it is a start of few
 )
 
-func roomForStart() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(startRoom)
-	}
-}
-
-// startOver has the heap be collected as ever.
+// startOver has the heap be collected as where little happens, until more does.
 func startOver() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(100)
+		started.Store(true)
+		debug.SetGCPercent(quietRoom)
 	}
 }
 
 type heapPace struct {
 	percent int
 	last    time.Time // when it was collected
-	sample  [1]metrics.Sample
+	quick   int       // how often in a row that was soon after the time before
+	forced  uint64    // how often that was asked for
+	sample  [2]metrics.Sample
 }
 
 // watch has adjust called after each collection: it is the fate of an object that
@@ -78,17 +81,37 @@ func (p *heapPace) watch() {
 
 func (p *heapPace) adjust() {
 	metrics.Read(p.sample[:])
-	now := time.Now()
-	percent := roomFor(p.sample[0].Value.Uint64())
-	if !p.last.IsZero() && now.Sub(p.last) > seldom {
-		percent = min(percent, quietRoom)
-	}
-	p.last = now
+	percent := p.next(started.Load(), time.Now(), p.sample[0].Value.Uint64(), p.sample[1].Value.Uint64())
 	if percent >= p.percent*9/10 && percent <= p.percent*11/10 {
 		return // to change it stops everything for a moment
 	}
 	p.percent = percent
 	debug.SetGCPercent(percent)
+}
+
+// next is by how many percent the heap may grow now that it was collected and so much is
+// alive; forced is how often that was asked for so far.
+func (p *heapPace) next(started bool, now time.Time, live, forced uint64) int {
+	switch {
+	case !started && live > littleAlive:
+		return startMuch
+	case !started:
+		return p.percent
+	case p.percent == startMuch || p.percent == startLittle:
+		p.percent = quietRoom // startOver has said so
+	}
+	if forced != p.forced { // it says nothing of how much happens
+		p.forced = forced
+		return p.percent
+	}
+	if p.quick++; now.Sub(p.last) > seldom {
+		p.quick = 0
+	}
+	percent := roomFor(live)
+	if p.last = now; p.quick < 2 { // one may come soon after another
+		percent = min(percent, quietRoom)
+	}
+	return percent
 }
 
 // roomFor is by how many percent a heap may grow.
