@@ -193,7 +193,7 @@ func (s *stage) guessUntilBanned(ctx context.Context, b *browser) (time.Duration
 		}
 	}
 	var at time.Time
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		var ok bool
 		if at, ok = s.kernel.added(b.from); ok {
 			break

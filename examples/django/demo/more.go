@@ -49,7 +49,7 @@ func (s *stage) axesConfig(jails string) error {
 	for name, changes := range map[string]map[string]string{
 		"django-axes.toml": {
 			`"/var/log/django/axes.log"`: strconv.Quote(s.axesLog()), `bantime = "1h"`: short, `"http,https"`: `"http,https,` + axesPort + `"`,
-			"/etc/default/mysite": s.path("mysite.env"), "/srv/mysite/manage.py": "/usr/bin/python3 " + filepath.Join(filepath.Dir(filepath.Dir(jails)), "manage.py"),
+			"/etc/default/mysite": s.path("mysite.env"), "/srv/mysite/manage.py": "/usr/bin/python3 " + s.path("site/manage.py"),
 		},
 		"django-otp.toml": {`"/var/log/django/auth.log"`: strconv.Quote(s.authLog()), `bantime = "1h"`: short, `"http,https"`: `"http,https,` + axesPort + `"`},
 		"blocklist.toml":  {"/etc/bailiff/lists/": s.path("lists") + "/", "file:/etc/bailiff/allow.txt": "file:" + s.path("allow.txt")},
@@ -105,13 +105,13 @@ func (s *stage) more(ctx context.Context) error {
 	if err := s.show(ctx, "bailiff", []string{"unban", locked}, locked+" unbanned in django-axes"); err != nil {
 		return err
 	}
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
 		out, err := s.manage("axes_list_attempts")
 		if err == nil && !strings.Contains(out, locked) {
 			break
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("after the unban, Axes still has %q: %w", out, err)
+			return fmt.Errorf("after the unban, Axes still has %q: %w\n%s", out, err, s.output("bailiff"))
 		}
 	}
 	if status, err := x.enter("admin", "the-right-one", token); err != nil || status != 302 {
@@ -194,7 +194,7 @@ func (s *stage) manage(args ...string) (string, error) {
 
 // untilBanned waits for the kernel's element.
 func (s *stage) untilBanned(ctx context.Context, addr string) error {
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
 		if _, ok := s.kernel.added(addr); ok {
 			return ctx.Err()
 		}
@@ -213,7 +213,7 @@ func (s *stage) browserAt(host *netlab.Host, from, to, port string) *browser {
 
 // until asks for the form until the answer has a status.
 func (b *browser) until(want int) error {
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		status, err := b.get("/admin/login/")
 		if err == nil && status == want {
 			return nil

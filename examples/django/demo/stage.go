@@ -162,6 +162,12 @@ func (s *stage) site(project string) error {
 	}
 	uid, _ := strconv.Atoi(www.Uid)
 	gid, _ := strconv.Atoi(www.Gid)
+	// The site's user may have no way to where this was cloned: root's home is root's alone.
+	site := s.path("site")
+	if err := os.CopyFS(site, os.DirFS(project)); err != nil {
+		return err
+	}
+	project = site
 	data := s.path("data")
 	if err := os.Mkdir(data, 0o755); err != nil {
 		return err
@@ -216,11 +222,11 @@ func (s *stage) site(project string) error {
 		"/usr/bin/python3", "-m", "gunicorn", "--workers", "2", "--bind", "127.0.0.1:8001", "--user", "www-data", "--group", "www-data", "mysite.wsgi"); err != nil {
 		return err
 	}
-	site, err := os.ReadFile(filepath.Join(project, "nginx.conf"))
+	server, err := os.ReadFile(filepath.Join(project, "nginx.conf"))
 	if err != nil {
 		return err
 	}
-	other := strings.NewReplacer("listen 80;", "listen "+axesPort+";", "listen [::]:80;", "listen [::]:"+axesPort+";", "127.0.0.1:8000", "127.0.0.1:8001").Replace(string(site))
+	other := strings.NewReplacer("listen 80;", "listen "+axesPort+";", "listen [::]:80;", "listen [::]:"+axesPort+";", "127.0.0.1:8000", "127.0.0.1:8001").Replace(string(server))
 	if err := os.WriteFile(s.path("nginx-axes.conf"), []byte(other), 0o644); err != nil {
 		return err
 	}
@@ -234,7 +240,7 @@ func (s *stage) site(project string) error {
 	}
 	c := s.browser(s.customer, customer, serverForCustomer)
 	status := 0
-	for range 300 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if status, err = c.get("/admin/login/"); err == nil && status == 200 {
 			return nil
 		}
@@ -245,6 +251,10 @@ func (s *stage) site(project string) error {
 	}
 	return fmt.Errorf("the site does not answer with 200: status %d, %v\nnginx: %s\ngunicorn: %s", status, err, s.output("nginx"), s.output("gunicorn"))
 }
+
+// patience is how long anything may take where the machine has much else to do. What is promised is
+// measured, and told.
+const patience = time.Minute
 
 func (s *stage) authLog() string { return s.path("data/auth.log") }
 
@@ -298,7 +308,7 @@ func (s *stage) startBailiff() (err error) {
 	if s.daemon, err = s.start("bailiff", []string{"STATE_DIRECTORY=" + s.path("state")}, s.bailiff, "run", "--config", s.path("bailiff"), "--socket", s.socket()); err != nil {
 		return err
 	}
-	for range 200 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if err = exec.Command(s.bailiff, "status", "--socket", s.socket()).Run(); err == nil {
 			return nil
 		}
@@ -348,7 +358,7 @@ func (s *stage) kill() error {
 	if err := s.daemon.Process.Signal(syscall.SIGKILL); err != nil {
 		return err
 	}
-	for range 200 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if err := exec.Command(s.bailiff, "status", "--socket", s.socket()).Run(); err != nil {
 			return nil
 		}
@@ -359,7 +369,7 @@ func (s *stage) kill() error {
 
 // waitUntilGone asks the kernel for the set until the address is not in it.
 func (s *stage) waitUntilGone(ctx context.Context, addr string) (time.Time, error) {
-	for deadline := time.Now().Add(banTime + 10*time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(banTime + patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		out, err := s.server.Command(ctx, "nft", "list", "set", "inet", "f2b-table", "addr-set-django-auth").CombinedOutput()
 		if err != nil {
 			return time.Time{}, fmt.Errorf("nft list set: %w: %s", err, out)
