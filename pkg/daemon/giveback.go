@@ -2,11 +2,13 @@ package daemon
 
 import (
 	"bufio"
-	"fmt"
+	"bytes"
+	"errors"
 	"os"
 	"runtime"
 	"runtime/debug"
-	"strings"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,12 +22,29 @@ import (
 // as what is in them then.
 const shrink = 2
 
+// programAfter is when the program's pages are given back after a collection: by then, stacks
+// that it has made too small have grown again, for which much of the program is looked up.
+const programAfter = time.Second
+
 // giveBackUnused gives back what is not used.
 func giveBackUnused() {
 	for range shrink { // each halves the stacks that are mostly empty
 		runtime.GC()
 	}
 	debug.FreeOSMemory()
+	time.AfterFunc(programAfter, giveBackProgram)
+}
+
+// giving is set while the program's pages are being given back.
+var giving atomic.Bool
+
+// giveBackProgram gives back the pages of the program. Where somebody has written to it, a
+// debugger who waits at some place of it, it stays.
+func giveBackProgram() {
+	if giving.Swap(true) {
+		return
+	}
+	defer giving.Store(false)
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return
@@ -35,31 +54,58 @@ func giveBackUnused() {
 		return
 	}
 	defer f.Close()
-	for _, r := range clean(bufio.NewScanner(f), exe) {
+	in := bufio.NewReader(f)
+	for _, r := range clean(in, exe) {
 		// Nothing of it was ever written to, so it is read from the file again.
 		_, _, _ = unix.Syscall(unix.SYS_MADVISE, r[0], r[1]-r[0], unix.MADV_DONTNEED)
 	}
 }
 
 // clean returns the parts of memory, from and to, that hold a file as it is: nobody can write
-// there, and nobody has.
-func clean(smaps *bufio.Scanner, file string) (out [][2]uintptr) {
+// there, and nobody has. It is asked for after many collections, and leaves nothing for one.
+func clean(smaps *bufio.Reader, file string) (out [][2]uintptr) {
 	var at [2]uintptr
 	held := false
-	for smaps.Scan() {
-		fields := strings.Fields(smaps.Text())
-		switch {
-		case len(fields) >= 6 && strings.Contains(fields[0], "-"):
-			n, _ := fmt.Sscanf(fields[0], "%x-%x", &at[0], &at[1])
-			held = n == 2 && (fields[1] == "r-xp" || fields[1] == "r--p") && strings.Join(fields[5:], " ") == file
-		case len(fields) >= 2 && fields[0] == "Anonymous:":
-			if held && fields[1] == "0" {
+	for {
+		line, err := smaps.ReadSlice('\n')
+		if err != nil { // its end, or a line longer than any that is of use
+			if errors.Is(err, bufio.ErrBufferFull) {
+				held = false
+				continue
+			}
+			return out
+		}
+		if value, ok := bytes.CutPrefix(line, []byte("Anonymous:")); ok {
+			if held && string(bytes.TrimSpace(value)) == "0 kB" {
 				out = append(out, at)
 			}
 			held = false
-		case len(fields) >= 1 && strings.Contains(fields[0], "-") && !strings.HasSuffix(fields[0], ":"):
-			held = false // memory of no file
+			continue
+		}
+		from, to, ok := addresses(line)
+		if !ok {
+			continue // another figure
+		}
+		at = [2]uintptr{from, to}
+		path := bytes.IndexByte(line, '/')
+		held = path > 0 && string(bytes.TrimRight(line[path:], "\n")) == file && (bytes.Contains(line[:path], []byte(" r-xp ")) || bytes.Contains(line[:path], []byte(" r--p ")))
+	}
+}
+
+// addresses are those at the beginning of a line that tells of a part of memory.
+func addresses(line []byte) (from, to uintptr, ok bool) {
+	at := &from
+	for i, c := range line {
+		switch {
+		case c >= '0' && c <= '9':
+			*at = *at<<4 | uintptr(c-'0')
+		case c >= 'a' && c <= 'f':
+			*at = *at<<4 | uintptr(c-'a'+10)
+		case c == '-' && i > 0 && at == &from:
+			at = &to
+		default:
+			return from, to, c == ' ' && at == &to
 		}
 	}
-	return out
+	return from, to, false
 }

@@ -27,7 +27,7 @@ Anonymous:             0 kB
 01e00000-01f00000 r-xp 00000000 00:00 0 [vdso]
 Anonymous:             0 kB
 `
-	got := clean(bufio.NewScanner(strings.NewReader(smaps)), "/usr/bin/a b")
+	got := clean(bufio.NewReader(strings.NewReader(smaps)), "/usr/bin/a b")
 	if want := "[[4194304 13340672] [13340672 27906048]]"; fmt.Sprint(got) != want {
 		t.Errorf("%v, want %v", got, want)
 	}
@@ -51,6 +51,7 @@ func TestGiveBack(t *testing.T) {
 	before := resident()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) { // others bring pages in meanwhile
 		giveBackUnused()
+		giveBackProgram()
 		after := resident()
 		if after < before {
 			return

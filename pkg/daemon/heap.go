@@ -82,6 +82,9 @@ func (p *heapPace) watch() {
 func (p *heapPace) adjust() {
 	metrics.Read(p.sample[:])
 	percent := p.next(started.Load(), time.Now(), p.sample[0].Value.Uint64(), p.sample[1].Value.Uint64())
+	if p.quick == 0 && started.Load() {
+		time.AfterFunc(programAfter, giveBackProgram)
+	}
 	if percent >= p.percent*9/10 && percent <= p.percent*11/10 {
 		return // to change it stops everything for a moment
 	}
