@@ -98,6 +98,20 @@ func (f *Firewall) RemoveJails(jails ...string) error {
 	if len(s.rules) > 0 {
 		return nil
 	}
+	return f.dropTable()
+}
+
+// RemoveTable removes the table with all that is in it, whoever made it. Close is all that
+// may follow.
+func (f *Firewall) RemoveTable() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.guard.sets = nil
+	return f.dropTable()
+}
+
+// dropTable is the part of both that does it. The caller holds the lock.
+func (f *Firewall) dropTable() error {
 	c, err := f.conn()
 	if err != nil {
 		return explain("open a netlink socket", err)

@@ -215,7 +215,11 @@ func (m *Migration) check(ctx context.Context) error {
 		case !there[name]:
 			m.Report.Different = append(m.Report.Different, fmt.Sprintf("jail %s runs without bans and is not in the configuration: it ends", name))
 		case unseen:
-			m.Report.Different = append(m.Report.Different, fmt.Sprintf("[%s] its %d bans are not in sets or chains that are known how to read: those of its list are compared, and between the stop of %s and the start of %s nothing is known to hold them", name, bans, m.From.name(), nameOf(m.To.Ours)))
+			text := fmt.Sprintf("[%s] its %d bans are in no set or chain that is known how to read, so only its list is compared", name, bans)
+			if j != nil && !shielded(j) {
+				text += fmt.Sprintf("; nor is it known what its actions shut them out of, so nothing holds them between the stop of %s and the start of %s", m.From.name(), nameOf(m.To.Ours))
+			}
+			m.Report.Different = append(m.Report.Different, text)
 		}
 	}
 	for _, j := range m.To.Config.Jails {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/config"
 	"bailiff/pkg/firewall"
 )
 
@@ -117,6 +118,34 @@ func TestApart(t *testing.T) {
 	want := []firewall.Element{of("192.0.2.7/32", time.Hour), of("198.51.100.0/24", time.Hour), of("203.0.113.0/24", 0), of("2001:db8::/32", 0)}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// TestRuleOf: the table shuts out of at least what the actions of a jail do.
+func TestRuleOf(t *testing.T) {
+	web := []firewall.PortRange{{First: 80, Last: 80}}
+	one := []config.ByCommand{{Action: "iptables"}}
+	for _, c := range []struct {
+		name string
+		jail config.Jail
+		want firewall.Rule
+		is   bool
+	}{
+		{"sets", config.Jail{Rule: firewall.Rule{Ports: web, Protocols: []string{"tcp"}, Prefix6: 64, Drop: true}}, firewall.Rule{Ports: web, Protocols: []string{"tcp"}, Drop: true}, true},
+		{"commands", config.Jail{Unenforced: true, ByCommands: one, Rule: firewall.Rule{Ports: web, Protocols: []string{"tcp"}}}, firewall.Rule{Ports: web, Protocols: []string{"tcp"}}, true},
+		{"commands for all ports", config.Jail{Unenforced: true, ByCommands: one, Rule: firewall.Rule{Protocols: []string{"tcp"}}}, firewall.Rule{}, true},
+		{"two commands", config.Jail{Unenforced: true, ByCommands: append(one, one...), Rule: firewall.Rule{Ports: web, Protocols: []string{"tcp"}}}, firewall.Rule{}, true},
+		{"sets and commands", config.Jail{ByCommands: one, Rule: firewall.Rule{Ports: web, Protocols: []string{"tcp"}, Reject: [2]string{"tcp reset", "tcp reset"}}}, firewall.Rule{}, true},
+		{"a script", config.Jail{Unenforced: true}, firewall.Rule{}, false},
+		{"a list", config.Jail{List: []string{"x"}}, firewall.Rule{}, false},
+	} {
+		c.jail.Name, c.want.Jail = "web", "web"
+		if is := shielded(&c.jail); is != c.is {
+			t.Errorf("%s: shielded %v, want %v", c.name, is, c.is)
+		}
+		if got := ruleOf(&c.jail); c.is && !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
+		}
 	}
 }
 

@@ -25,8 +25,8 @@ type shield struct {
 	put   map[string]map[netip.Prefix]time.Time
 }
 
-// raise makes the table for jails. none are those whose bans are shut out by means that
-// nothing is known of.
+// raise makes the table for jails, but for those of which it is not known what they shut
+// out of.
 func raise(cfg *config.Config, jails []*config.Jail) (s *shield, err error) {
 	var rules []firewall.Rule
 	hooks := slices.Clone(cfg.Firewall.Hooks)
@@ -40,9 +40,7 @@ func raise(cfg *config.Config, jails []*config.Jail) (s *shield, err error) {
 		if !shielded(j) {
 			continue
 		}
-		r := j.Rule
-		r.Jail, r.Prefix4, r.Prefix6, r.List, r.NewOnly, r.Count = j.Name, 0, 0, false, false, false
-		rules = append(rules, r)
+		rules = append(rules, ruleOf(j))
 		s.jails[j.Name] = true
 		need("input", -1)
 		if forwards(j) {
@@ -59,6 +57,23 @@ func raise(cfg *config.Config, jails []*config.Jail) (s *shield, err error) {
 // shielded reports whether it is known what a jail shuts its bans out of.
 func shielded(j *config.Jail) bool {
 	return len(j.List) == 0 && (!j.Unenforced || len(j.ByCommands) > 0)
+}
+
+// ruleOf is what a jail's bans are shut out of by the table: at least what they are shut out
+// of by its actions, for the seconds that it lasts.
+func ruleOf(j *config.Jail) firewall.Rule {
+	r := j.Rule
+	r.Jail, r.Prefix4, r.Prefix6, r.List, r.NewOnly, r.Count = j.Name, 0, 0, false, false, false
+	others := len(j.ByCommands)
+	if !j.Unenforced {
+		others++
+	}
+	if others > 1 || j.Unenforced && len(r.Ports) == 0 {
+		// Several actions, each with its ports; or one that may have more protocols than it
+		// names: all.
+		r.Ports, r.Protocols, r.AnyProtocol, r.Reject = nil, nil, false, [2]string{}
+	}
+	return r
 }
 
 // forwards reports whether a jail's commands have rules in another chain than INPUT.
@@ -171,11 +186,7 @@ func (s *shield) lower() error {
 	if s == nil || s.fw == nil {
 		return nil
 	}
-	var names []string
-	for name := range s.jails {
-		names = append(names, name)
-	}
-	err := s.fw.RemoveJails(names...)
+	err := s.fw.RemoveTable() // with what one that was interrupted has left
 	s.fw.Close()
 	s.fw = nil
 	return err
