@@ -444,7 +444,7 @@ func TestMigrateOdds(t *testing.T) {
 	}
 	c.on("nft", "add", "element", "inet", "f2b-table", "addr-set-web", "{ 198.51.100.99 }")
 	// What a change over that was killed has left.
-	nftScript(t, c.server, "table inet bailiff-migrate { set addr-set-old { type ipv4_addr; flags timeout; elements = { 198.51.100.98 timeout 1h } }\nset addr-set-web { type ipv4_addr; } }")
+	nftScript(t, c.server, "table inet bailiff-migrate { set addr-set-old { type ipv4_addr; flags timeout; elements = { 198.51.100.98 timeout 1h }; }\nset addr-set-web { type ipv4_addr; }\n}")
 	c.until("the ban is made", func() bool { return c.held("198.51.100.50") > 0 })
 	p := c.command(c.path("bailiff"), "migrate", "--config", c.tree, "--json")
 	out, err := p.Output()
