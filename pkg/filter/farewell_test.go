@@ -40,6 +40,15 @@ var farewellDefinitions = []Definition{
 	},
 }
 
+// rounds is a number of them, or a quarter with -short, as under the race detector, with
+// which each takes ten times as long.
+func rounds(n int) int {
+	if testing.Short() {
+		return max(n/4, 2)
+	}
+	return n
+}
+
 // TestFarewells: a line that only says that a connection is over is passed over where nothing
 // is known of that connection, and nowhere else.
 func TestFarewells(t *testing.T) {
@@ -57,7 +66,7 @@ func TestFarewells(t *testing.T) {
 			t.Fatalf("%s: no expression says that a connection is over", d.Name)
 		}
 		passed, lost, failures := 0, 0, 0
-		for round := range 60 {
+		for round := range rounds(40) {
 			now := time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC)
 			full, texts, blocks, shared := compile(DetailAll), compile(DetailIDs), compile(DetailLines), compile(DetailLines)
 			scout := texts.NewScout()

@@ -202,7 +202,7 @@ func compareText(t *testing.T, d Definition, texts [][]byte, count, around bool)
 func TestText(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	texts, marked := 0, 0
-	for round := range 20 {
+	for round := range rounds(20) {
 		var list [][]byte
 		for range 4 + r.IntN(10) {
 			text, _ := randomText(r)
