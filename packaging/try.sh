@@ -122,9 +122,10 @@ server /usr/lib/systemd/system/fail2ban.service
 for _ in $(seq 300); do has 203.0.113.9 && break; sleep 0.1; done
 has 203.0.113.9 || { cat /var/log/fail2ban.log; die "back with fail2ban, the ban is gone"; }
 ok "fail2ban is back, with the bans: $(fail2ban-client version)"
+apt-get remove -y bailiff || die "apt remove"
+banned 203.0.113.9 || die "fail2ban's ban is gone with bailiff"
 fail2ban-client stop >/dev/null
 wait $server || :
-apt-get purge -y bailiff-fail2ban || :
 
 apt-get purge -y bailiff || die "apt purge"
 for f in /usr/sbin/bailiff /etc/bailiff /var/lib/bailiff /var/log/bailiff /run/bailiff /etc/logrotate.d/bailiff; do

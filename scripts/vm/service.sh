@@ -244,7 +244,9 @@ case $phase in
 	expect "with the bans" within 60 listed 192.0.2.5 shop
 	expect "and he is refused" within 30 refused 192.0.2.5
 	expect "$(fail2ban-client version)" [ "$(readlink -f /usr/bin/fail2ban-client)" = /usr/bin/fail2ban-client ]
-	purge bailiff-fail2ban bailiff
+	expect "bailiff is purged beside it" purge bailiff
+	expect "and its bans stay" held 192.0.2.5 shop
+	expect "and he is refused" refused 192.0.2.5
 	;;
 5)
 	unit=fail2ban
