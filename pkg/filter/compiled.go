@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 	"unique"
 	"weak"
 
@@ -27,11 +28,35 @@ type compiled struct {
 	counted *pyregexp.Set // of counting; nil: nobody asked for it yet
 }
 
-// known are those that some filter still has.
+// known are those that some filter still has, and those that were made lately: whoever reads
+// a configuration compiles its filters to see what is wrong with them, and jails want them a
+// moment later.
 var known = struct {
 	sync.Mutex
-	byKey map[unique.Handle[string]]weak.Pointer[compiled]
+	byKey  map[unique.Handle[string]]weak.Pointer[compiled]
+	lately []*compiled
+	forget *time.Timer
 }{byKey: map[unique.Handle[string]]weak.Pointer[compiled]{}}
+
+// latelyFor is for how long they are kept after the last one was made.
+const latelyFor = 5 * time.Second
+
+// expressionsKey is equal for definitions of which the same is compiled.
+func (d *Definition) expressionsKey(hostNames, multiline bool) unique.Handle[string] {
+	b := fmt.Appendf(nil, "%v %v %v %v", hostNames, multiline, d.Failregex == nil && !d.Unwritten && d.JSON == nil, d.Prefregex.Text != "")
+	add := func(list []Expr) {
+		b = fmt.Appendf(b, " %d", len(list))
+		for _, x := range list {
+			b = strconv.AppendQuote(append(b, ' '), x.Text)
+			b = strconv.AppendQuote(append(b, ' '), x.File)
+			b = strconv.AppendInt(append(b, ' '), int64(x.Line), 10)
+		}
+	}
+	add([]Expr{d.Prefregex})
+	add(d.Failregex)
+	add(d.Ignoreregex)
+	return unique.Make(string(b))
+}
 
 // compiledBefore returns what was compiled of an equal definition; nil if nobody has
 // it any more.
@@ -65,6 +90,16 @@ func (c *compiled) join(key unique.Handle[string]) {
 		}
 	}
 	known.byKey[key] = weak.Make(c)
+	known.lately = append(known.lately, c)
+	if known.forget == nil {
+		known.forget = time.AfterFunc(latelyFor, func() {
+			known.Lock()
+			defer known.Unlock()
+			known.lately = nil
+		})
+	} else {
+		known.forget.Reset(latelyFor)
+	}
 }
 
 // take returns a scout, which is to be given back. Its tables are warm where another

@@ -248,7 +248,8 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 		f.jsonFields = f.json.fields()
 	}
 	var err error
-	if f.compiled = compiledBefore(f.key); f.compiled == nil {
+	expressions := d.expressionsKey(f.dns != DNSNo, f.maxLines > 1)
+	if f.compiled = compiledBefore(expressions); f.compiled == nil {
 		f.compiled, err = compileDefinition(&d, f.dns != DNSNo, f.maxLines > 1)
 	}
 	var datesErr error
@@ -256,7 +257,7 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 		return nil, errors.Join(err, datesErr)
 	}
 	if f.compiled.failSet == nil {
-		f.compiled.join(f.key)
+		f.compiled.join(expressions)
 	}
 	f.pref, f.within = f.compiled.pref, f.compiled.within
 	f.fail, f.ignore = newGroup(f.compiled.fail, f.compiled.failSet), newGroup(f.compiled.ignore, f.compiled.ignoreSet)

@@ -135,7 +135,7 @@ func (t *Template) finish() (*Template, error) {
 
 // check says what is wrong with the expression, without compiling it.
 func (t *Template) check() error {
-	if err := pyregexp.Check(t.bound.expr, 0); err != nil {
+	if err := checked(t.bound.expr); err != nil {
 		return fmt.Errorf("datepattern %q: %w", t.Pattern, err)
 	}
 	return nil
