@@ -522,6 +522,9 @@ func TestMigrateServices(t *testing.T) {
 			}
 		}
 		c.systemctl()
+		if err := os.Symlink(c.self(), c.path("fail2ban-server")); err != nil {
+			t.Fatal(err)
+		}
 	})
 	_ = os.WriteFile(c.path("units/fail2ban.service"), nil, 0o644)
 	out, code := c.migrate("--dry-run")
@@ -534,7 +537,7 @@ func TestMigrateServices(t *testing.T) {
 	}
 	c.whole("with ours")
 	unit, err := os.ReadFile(c.path("units/bailiff-fail2ban.service"))
-	if err != nil || !strings.Contains(string(unit), `run --config "`+c.tree+`" --socket "`+c.path("f2b.sock")+`"`) {
+	if err != nil || !strings.Contains(string(unit), `fail2ban-server -xf -c "`+c.tree+`" -s "`+c.path("f2b.sock")+`"`) {
 		t.Errorf("%v: the unit is\n%s", err, unit)
 	}
 	out, code = c.migrate("--back")
@@ -579,7 +582,7 @@ case $1-$2 in
 start-fail2ban.service) into $2; exec ` + c.f2b.Program("fail2ban-server") + ` -c ` + c.tree + ` -b start >/dev/null 2>&1 ;;
 start-bailiff-fail2ban.service)
 	into $2
-	cmd=$(sed -n 's/^ExecStart="[^"]*"/` + strings.ReplaceAll(c.path("bailiff"), "/", `\/`) + `/p' ` + c.path("units") + `/$2)
+	cmd=$(sed -n 's/^ExecStart=@"[^"]*" /` + strings.ReplaceAll(c.dir, "/", `\/`) + `\//p' ` + c.path("units") + `/$2)
 	eval "exec setsid $cmd" </dev/null >/dev/null 2>&1 & ;;
 stop-*) kill $(cat ` + group + `/$2/cgroup.procs); while [ -n "$(cat ` + group + `/$2/cgroup.procs)" ]; do sleep 0.02; done ;;
 esac
@@ -592,7 +595,7 @@ esac
 	if err := errors.Join(os.Mkdir(c.path("groups"), 0o755), os.MkdirAll(outside+"/fail2ban.service", 0o755)); err != nil {
 		c.t.Fatal(err)
 	}
-	c.first += ` && { case $1 in *fail2ban-server) echo $$ >` + group + `/fail2ban.service/cgroup.procs ;; esac; }`
+	c.first += ` && { case $1 in ` + c.f2b.Program("fail2ban-server") + `) echo $$ >` + group + `/fail2ban.service/cgroup.procs ;; esac; }`
 }
 
 func errIsNotExist(path string) bool {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -183,6 +184,28 @@ func TestUnitIn(t *testing.T) {
 		if got := unitIn(groups); got != want {
 			t.Errorf("%q: %q, want %q", groups, got, want)
 		}
+	}
+}
+
+// TestUnitText: the unit that is written is the package's, with this program and these paths.
+func TestUnitText(t *testing.T) {
+	text := unitText("/usr/local/sbin/bai liff", "/etc/100%", "/run/$x.sock", "/run/f2b.pid")
+	for _, want := range []string{
+		written + "[Unit]\n", "Type=notify\n", "\nConflicts=bailiff.service shutdown.target fail2ban.service\n", "WantedBy=multi-user.target\n", "\nPIDFile=/run/f2b.pid\n",
+		"\nExecStart=@\"/usr/local/sbin/bai liff\" fail2ban-server -xf -c \"/etc/100%%\" -s \"/run/$$x.sock\" -p \"/run/f2b.pid\" start\n",
+		"\nExecReload=@\"/usr/local/sbin/bai liff\" fail2ban-client -c \"/etc/100%%\" -s \"/run/$$x.sock\" reload\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("it lacks %q:\n%s", want, text)
+		}
+	}
+	for _, no := range []string{"Alias=", "/usr/bin/"} {
+		if strings.Contains(text, no) {
+			t.Errorf("it has %q:\n%s", no, text)
+		}
+	}
+	if text := unitText("/x", "/etc/fail2ban", "/s", ""); strings.Contains(text, "PIDFile") || strings.Contains(text, " -p ") {
+		t.Errorf("without a pid file:\n%s", text)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"bailiff/packaging"
 )
 
 // Services of systemd's: fail2ban's own, and one for ours on fail2ban's configuration.
@@ -24,46 +26,38 @@ var UnitDir = "/etc/systemd/system"
 // written marks a unit that we wrote.
 const written = "# Written by bailiff migrate; bailiff migrate --back removes it.\n"
 
-// unitText is the service of ours where no package has brought it.
+// unitText is the service of ours where no package has brought it: that of the package, with
+// the program that runs now, and fail2ban's paths as they are here.
 func unitText(program, dir, socket, pidFile string) string {
-	quote := func(s string) string {
-		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%").Replace(s) + `"`
-	}
-	args := "run --config " + quote(dir) + " --socket " + quote(socket)
+	server := "@" + unitWord(program) + " fail2ban-server -xf -c " + unitWord(dir) + " -s " + unitWord(socket)
+	client := "@" + unitWord(program) + " fail2ban-client -c " + unitWord(dir) + " -s " + unitWord(socket)
 	if pidFile != "" {
-		args += " --pid-file " + quote(pidFile)
+		server += " -p " + unitWord(pidFile)
 	}
-	return written + `[Unit]
-Description=bailiff on fail2ban's configuration
-Wants=network-pre.target
-Before=network-pre.target
-After=nftables.service iptables.service firewalld.service ufw.service local-fs.target
-PartOf=firewalld.service
-Conflicts=bailiff.service fail2ban.service
+	out := written
+	for line := range strings.Lines(packaging.Fail2banUnit) {
+		switch key, _, _ := strings.Cut(line, "="); key {
+		case "ExecStart":
+			line = "ExecStart=" + server + " start\n"
+		case "ExecReload":
+			line = "ExecReload=" + client + " reload\n"
+		case "PIDFile":
+			if line = ""; pidFile != "" {
+				line = "PIDFile=" + strings.ReplaceAll(pidFile, "%", "%%") + "\n"
+			}
+		case "Conflicts": // fail2ban is installed beside it
+			line = strings.TrimSuffix(line, "\n") + " " + TheirUnit + "\n"
+		case "Documentation", "Alias":
+			line = ""
+		}
+		out += line
+	}
+	return out
+}
 
-[Service]
-Type=notify
-ExecStart=` + quote(program) + " " + args + `
-ExecReload=/bin/kill -HUP $MAINPID
-Restart=on-failure
-RestartSec=2s
-WatchdogSec=2min
-TimeoutStopSec=20s
-RuntimeDirectory=fail2ban
-StateDirectory=fail2ban
-NoNewPrivileges=yes
-ProtectClock=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-SystemCallArchitectures=native
-
-[Install]
-WantedBy=multi-user.target
-`
+// unitWord is a word of a command in a unit (systemd.service(5)).
+func unitWord(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "$", "$$").Replace(s) + `"`
 }
 
 // known reports whether systemd knows a unit.
