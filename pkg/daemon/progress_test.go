@@ -58,10 +58,12 @@ func TestSlowDatabase(t *testing.T) {
 	now := clock.System().Now()
 	d := &store.Delta{Jail: "web", AllBans: true}
 	const n = 10_000
+	var bans []ban.Ban
 	for i := range n {
 		id := netip.MustParsePrefix(fmt.Sprintf("2001:db8::%x/128", i+1))
-		d.Bans = append(d.Bans, ban.Ban{ID: ban.Of(id), Start: now, End: now.Add(time.Hour)})
+		bans = append(bans, ban.Ban{ID: ban.Of(id), Start: now, End: now.Add(time.Hour)})
 	}
+	d.Bans = ban.SnapshotOf(bans...)
 	if err := s.Write([]*store.Delta{d}); err != nil {
 		t.Fatal(err)
 	}

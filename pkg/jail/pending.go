@@ -127,7 +127,7 @@ func (j *Jail) handOver(must bool) {
 		j.wholeAt = now
 	}
 	if j.allBans {
-		d.AllBans, d.Events, d.Bans = true, nil, j.bans.All()
+		d.AllBans, d.Events, d.Bans = true, nil, j.bans.Snapshot()
 	}
 	if j.allLogs {
 		d.AllLogs, d.Logs = true, maps.Clone(j.logs)
@@ -177,7 +177,7 @@ func (j *Jail) pushEvents(must bool) {
 	default:
 		d := j.delta.TakeEvents()
 		if j.allBans {
-			d.AllBans, d.Bans, j.allBans = true, j.bans.All(), false
+			d.AllBans, d.Bans, j.allBans = true, j.bans.Snapshot(), false
 		}
 		j.deps.Store.Push(d)
 	}

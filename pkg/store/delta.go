@@ -35,7 +35,7 @@ type Delta struct {
 
 	// AllBans: the bans in force are Bans, and then Events.
 	AllBans bool
-	Bans    []ban.Ban
+	Bans    *ban.Snapshot
 	// AllFailures: the failures are those of Window, and then Failures.
 	AllFailures bool
 	Window      Window
@@ -106,7 +106,7 @@ const (
 )
 
 func (d *Delta) weight() int {
-	return len(d.Events) + len(d.Failures) + len(d.Logs) + len(d.Bans) + len(d.Window.ids)
+	return len(d.Events) + len(d.Failures) + len(d.Logs) + d.Bans.Len() + len(d.Window.ids)
 }
 
 // Add adds an event. Where the lines of all of them are too much, the earlier ones go

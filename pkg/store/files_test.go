@@ -142,7 +142,7 @@ func all(jail string, at time.Time) *Delta {
 	window.Add(p("192.0.2.1"), at.UnixMicro())
 	return &Delta{
 		Jail: jail, AllBans: true, AllFailures: true, AllLogs: true,
-		Bans:   []ban.Ban{{ID: p("192.0.2.7"), Start: at, End: at.Add(time.Hour), Count: 2}, {ID: p("192.0.2.9"), Start: at}},
+		Bans:   ban.SnapshotOf(ban.Ban{ID: p("192.0.2.7"), Start: at, End: at.Add(time.Hour), Count: 2}, ban.Ban{ID: p("192.0.2.9"), Start: at}),
 		Window: window,
 		Logs:   map[LogKey]Position{{"a.log", 1, 2}: {Path: "a.log", Dev: 1, Inode: 2, FirstLine: "ff", Offset: 20}},
 	}
@@ -265,7 +265,7 @@ func TestAllBans(t *testing.T) {
 		{Ban: ban.Ban{ID: p("192.0.2.10"), Start: noon.Add(-2 * time.Hour), End: noon.Add(-time.Hour), Count: 4}},
 	}})
 	h.write(&Delta{
-		AllBans: true, Bans: []ban.Ban{{ID: p("192.0.2.7"), Start: noon, End: noon.Add(30 * time.Minute), Count: 3}, {ID: p("192.0.2.9"), Start: noon, End: hour}},
+		AllBans: true, Bans: ban.SnapshotOf(ban.Ban{ID: p("192.0.2.7"), Start: noon, End: noon.Add(30 * time.Minute), Count: 3}, ban.Ban{ID: p("192.0.2.9"), Start: noon, End: hour}),
 		Events: []Event{{Ban: ban.Ban{ID: p("192.0.2.11"), Start: noon, End: hour}}},
 	})
 	st, err := h.Load("web", noon)

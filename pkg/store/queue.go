@@ -106,7 +106,7 @@ func (q *Queue) Room(jail string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, d := range q.writing {
-		if d.Jail == jail && len(d.Window.ids) > RoomMost {
+		if d.Jail == jail && (len(d.Window.ids) > RoomMost || d.Bans.Len() > RoomMost) {
 			return false // one such list at a time is enough
 		}
 	}

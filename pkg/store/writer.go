@@ -86,7 +86,7 @@ func (w *writer) allBans(d *Delta) error {
 			return err
 		}
 	}
-	for _, b := range d.Bans {
+	for b := range d.Bans.Each() {
 		name, at := ban.Name(b.ID), b.Start.Add(w.offset).Unix()
 		if err := w.exec("INSERT OR REPLACE INTO in_force(ip) VALUES(?)", name); err != nil {
 			return err
