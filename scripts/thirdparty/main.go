@@ -106,8 +106,9 @@ func linked(program string, arches ...string) ([]module, error) {
 
 // names of files that tell a licence. A module's logo is in no program.
 var (
-	names = regexp.MustCompile(`(?i)^(un)?(licen[sc]e|copying|copyright|notice|patents)([-._].*)?$`)
-	logo  = regexp.MustCompile(`(?i)logo`)
+	names  = regexp.MustCompile(`(?i)^(un)?(licen[sc]e|copying|copyright|notice|patents)([-._].*)?$`)
+	logo   = regexp.MustCompile(`(?i)logo`)
+	choice = regexp.MustCompile(`spdx-license-identifier: (\S+) or `)
 	// These come beside a licence: they are printed, and judged by nobody. Some tell of
 	// what only a module's tests need.
 	beside = regexp.MustCompile(`(?i)^(notice|patents)|3rd-party`)
@@ -171,6 +172,10 @@ func page(modules []module) ([]byte, error) {
 func kind(text string) string {
 	t := strings.ToLower(spaces.ReplaceAllString(text, " "))
 	has := func(words string) bool { return strings.Contains(t, words) }
+	// Whoever gives a choice is taken at the word that we may have.
+	if m := choice.FindStringSubmatch(t); m != nil && m[1] == "bsd-3-clause" {
+		return "BSD-3-Clause"
+	}
 	switch {
 	case has("gnu general public license"), has("gnu lesser general public"), has("gnu affero"), has("mozilla public license"):
 		return ""

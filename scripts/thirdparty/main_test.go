@@ -15,6 +15,8 @@ func TestKind(t *testing.T) {
 		{"Permission is hereby granted, free of charge, to any person", "MIT"},
 		{"Permission to use, copy, modify, and/or distribute this software for any purpose with or without fee", "ISC"},
 		{"GNU GENERAL PUBLIC LICENSE Version 2", ""},
+		{"/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */\nRedistribution … GNU General Public License", "BSD-3-Clause"},
+		{"/* SPDX-License-Identifier: GPL-2.0-only OR LGPL-2.1 */ GNU General Public License", ""},
 		{"All rights reserved.", ""},
 	} {
 		if got := kind(c.text); got != c.want {

@@ -130,18 +130,14 @@ case $phase in
 	ready 192.0.2.1 app
 
 	cat >>/etc/bailiff/bailiff.toml <<-END
-		[jail.journal]
+		[jail.more]
 		enabled = true
-		failregex = '^\\s*\\S+ vmapp(?:\\[\\d+\\])?: Login failure <ADDR>\$'
-		backend = "systemd"
-		journalmatch = "SYSLOG_IDENTIFIER=vmapp"
-		maxretry = 3
+		filter = "login"
+		logpath = "$log"
+		maxretry = 9
 	END
 	expect "a reload is done" systemctl reload bailiff
-	expect "and when it is, the new jail is there" answers journal
-	sleep 3
-	for _ in 1 2 3; do echo "Login failure 192.0.2.3" | systemd-cat -t vmapp; done
-	expect "failed logins in the journal are banned, without root" within 60 both 192.0.2.3 journal
+	expect "and when it is, the new jail is there" answers more
 	sed -i 's/^bantime = "1h"/bantime = "one hour"/' /etc/bailiff/bailiff.toml
 	if systemctl reload bailiff 2>/dev/null; then not "a reload with a mistake fails"; else ok "a reload with a mistake fails"; fi
 	expect "the journal has its file and line" within 10 said 'bailiff.toml:6.*one hour'
@@ -158,6 +154,19 @@ case $phase in
 	expect "and the new file is written" within 30 grep -q 203.0.113.7 /var/log/bailiff/bailiff.log
 	sed -i 1d /etc/bailiff/bailiff.toml
 	systemctl restart bailiff
+
+	cat >>/etc/bailiff/bailiff.toml <<-END
+		[jail.journal]
+		enabled = true
+		failregex = '^\\s*\\S+ vmapp(?:\\[\\d+\\])?: Login failure <ADDR>\$'
+		backend = "systemd"
+		journalmatch = "SYSLOG_IDENTIFIER=vmapp"
+		maxretry = 3
+	END
+	expect "restarted with a jail of the journal" systemctl restart bailiff
+	sleep 3
+	for _ in 1 2 3; do echo "Login failure 192.0.2.3" | systemd-cat -t vmapp; done
+	expect "failed logins in the journal are banned, without root" within 60 both 192.0.2.3 journal
 
 	watchdog 192.0.2.1 app
 	fails 192.0.2.2 3 Login $log
