@@ -63,6 +63,7 @@ var parts = []struct {
 	{"table", (*bench).table},
 	{"memory", (*bench).memory},
 	{"idle", (*bench).idle},
+	{"confined", (*bench).confined},
 }
 
 func partNames() (out []string) {

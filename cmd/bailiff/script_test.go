@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) {
 	run := func() {
-		if path := os.Getenv("BAILIFF_TEST_GOROUTINES"); path != "" {
+		if path := os.Getenv("BAILIFF_TEST_GOROUTINES"); path != "" && !slices.Contains(os.Args, "runner") {
 			goroutinesTo(path)
 		}
 		os.Exit(cli.Main(os.Args))

@@ -122,7 +122,16 @@ func (a *Action) text(name, family string) (string, error) {
 		}
 		a.resolved[family] = all
 	}
-	return always(all.Values[name]), nil
+	return all.Values[name], nil
+}
+
+// command is one that is of no ban: the family is all that is filled in.
+func (a *Action) command(name, family string) (Command, error) {
+	text, err := a.text(name, family)
+	if err != nil {
+		return Command{}, err
+	}
+	return Fill(text, func(tag string) (string, bool) { return family, tag == "family" && family != "" }, nil), nil
 }
 
 // changed has the commands filled in anew.
@@ -149,21 +158,17 @@ func (a *Action) operate(name, doing string, families []string, after func(famil
 	}
 	failed, why := false, "Script error"
 	for _, family := range families {
-		text, err := a.text(name, family)
+		c, err := a.command(name, family)
 		if err != nil {
 			failed, why = true, err.Error()
 			continue
 		}
-		if family != "" {
-			c := Fill(text, func(tag string) (string, bool) { return family, tag == "family" }, nil)
-			text = c.Text
-		}
+		text := c.Text
 		ok := true
 		if text != "" && !a.ranFor(name, text, family) {
-			c := Command{Text: text}
 			if a.site.Now != nil {
 				t := &Ticket{Time: a.site.Now(), site: a.site}
-				c = Fill(text, func(tag string) (string, bool) {
+				c = Fill(c.template, func(tag string) (string, bool) {
 					if tag == "family" {
 						return family, true
 					}
@@ -395,14 +400,11 @@ func (a *Action) sane(family string, mayRepair func() bool, forceStart bool) san
 	if !forceStart && family != "" && !slices.Contains(a.families, family) {
 		return sane
 	}
-	operation := func(name string) string {
-		text, err := a.text(name, family)
-		if err == nil && family != "" {
-			text = Fill(text, func(tag string) (string, bool) { return family, tag == "family" }, nil).Text
-		}
-		return text
+	operation := func(name string) Command {
+		c, _ := a.command(name, family) // who starts it tells the error
+		return c
 	}
-	check := Command{Text: operation("actioncheck")}
+	check := operation("actioncheck")
 	if check.Text == "" || a.run(check) {
 		a.sound(family)
 		return sane
@@ -415,8 +417,8 @@ func (a *Action) sane(family string, mayRepair func() bool, forceStart bool) san
 	}
 	a.fault(slog.LevelError, "Invariant check failed. Trying to restore a sane environment")
 	a.repaired++
-	if repair := operation("actionrepair"); repair != "" {
-		if !a.run(Command{Text: repair}) {
+	if repair := operation("actionrepair"); repair.Text != "" {
+		if !a.run(repair) {
 			a.setState(family, 0)
 			a.fault(slog.Level(12), "Unable to restore environment")
 			a.unsound[family] = true

@@ -16,7 +16,9 @@ import (
 	"fmt"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -26,6 +28,46 @@ type Command struct {
 	Text string
 	// Vars are the values that the text names as variables.
 	Vars []Var
+
+	// template is what was filled in, and values what with, for who may run what is
+	// configured and nothing else.
+	template string
+	values   []Value
+}
+
+// Value is what a tag of a command is filled with.
+type Value struct {
+	Tag   string
+	Group bool // the tag is <F-TAG>
+	Value string
+}
+
+// Configured is the command as it is configured, with the values of its tags: Refill makes
+// the same command of them.
+func (c Command) Configured() (template string, values []Value) {
+	if c.template == "" {
+		return c.Text, nil
+	}
+	return c.template, c.values
+}
+
+// Refill fills a configured text with values that somebody else has found.
+func Refill(template string, values []Value) Command {
+	find := func(group bool) func(string) (string, bool) {
+		return func(tag string) (string, bool) {
+			for _, v := range values {
+				if v.Tag == tag && v.Group == group {
+					return v.Value, true
+				}
+			}
+			return "", false
+		}
+	}
+	var group func(string) (string, bool)
+	if slices.ContainsFunc(values, func(v Value) bool { return v.Group }) {
+		group = find(true)
+	}
+	return Fill(template, find(false), group)
 }
 
 // Var is one of them.
@@ -69,7 +111,15 @@ func (c Command) first() string {
 // again. <F-NAME> is a group of the filter, and nothing if that has no such group;
 // other tags that are not known stay as they are.
 func Fill(text string, value, group func(name string) (string, bool)) Command {
-	var c Command
+	c := Command{template: text}
+	note := func(tag, value string, group bool) {
+		for _, v := range c.values {
+			if v.Tag == tag && v.Group == group {
+				return
+			}
+		}
+		c.values = append(c.values, Value{tag, group, value})
+	}
 	inline := 0
 	put := func(name, value string) string {
 		value = strings.ReplaceAll(value, "\x00", "\uFFFD")
@@ -89,6 +139,7 @@ func Fill(text string, value, group func(name string) (string, bool)) Command {
 	c.Text = tag.ReplaceAllStringFunc(text, func(t string) string {
 		name := t[1 : len(t)-1]
 		if v, ok := value(name); ok {
+			note(name, v, false)
 			return put(name, v)
 		}
 		return always(t)
@@ -99,6 +150,7 @@ func Fill(text string, value, group func(name string) (string, bool)) Command {
 	c.Text = groupTag.ReplaceAllStringFunc(c.Text, func(t string) string {
 		name := GroupName(t[3 : len(t)-1])
 		v, _ := group(name)
+		note(name, v, true)
 		return put("F_"+name, v)
 	})
 	return c
@@ -139,9 +191,20 @@ func (e *TimeoutError) Error() string {
 // maxOutput is how much is kept of what a command writes to stdout, and to stderr.
 const maxOutput = 64 << 10
 
+// Elsewhere runs the commands of a process that can't run any.
+type Elsewhere func(ctx context.Context, c Command, timeout time.Duration) (Result, error)
+
+var byOther atomic.Pointer[Elsewhere]
+
+// RunElsewhere has all commands of this process be run by somebody else.
+func RunElsewhere(by Elsewhere) { byOther.Store(&by) }
+
 // Run runs the command with /bin/sh. The error is for one that could not be
 // started or took too long; a failure of the command itself is in the Result.
 func (c Command) Run(ctx context.Context, timeout time.Duration) (Result, error) {
+	if by := byOther.Load(); by != nil {
+		return (*by)(ctx, c, timeout)
+	}
 	var head strings.Builder
 	args := []string{"-c", ""}
 	for i, v := range c.Vars {

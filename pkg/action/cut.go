@@ -13,8 +13,8 @@ import (
 // at all.
 
 const (
-	// valueMost is how many bytes of a tag's value a command gets.
-	valueMost = 64 << 10
+	// ValueMost is how many bytes of a tag's value a command gets.
+	ValueMost = 64 << 10
 	// inlineMost is how many bytes of values stand in a command's text, and inlineEach how
 	// many of one; longer ones are handed over as variables.
 	inlineMost, inlineEach = 32 << 10, 4 << 10
@@ -52,7 +52,7 @@ func argumentsMost() int {
 // run beside so many bytes of other arguments and environment.
 func (c Command) fitting(others int) []string {
 	room := argumentsMost() - others
-	each := valueMost
+	each := ValueMost
 	for ; each > 256; each /= 2 {
 		sum := 0
 		for _, v := range c.Vars {

@@ -167,3 +167,23 @@ func (d *Definition) laterTags() bool {
 func (d *Definition) UsesGroups() bool {
 	return slices.ContainsFunc(d.Properties.Names, func(n string) bool { return strings.Contains(d.Properties.Values[n], "<F-") })
 }
+
+// Texts are the commands of an action as they are configured, for all families: what its
+// commands are filled in from.
+func (d *Definition) Texts() (out []string) {
+	if d.Mail != nil {
+		return nil
+	}
+	for _, family := range []string{"", "inet4", "inet6"} {
+		all, err := d.Resolve(family)
+		if err != nil {
+			continue // its commands are not run
+		}
+		for _, n := range all.Names {
+			if text := all.Values[n]; strings.HasPrefix(n, "action") && strings.TrimSpace(text) != "" && !slices.Contains(out, text) {
+				out = append(out, text)
+			}
+		}
+	}
+	return out
+}

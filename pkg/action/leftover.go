@@ -69,18 +69,15 @@ func (a *Action) clearLeft(now string) (was bool) {
 		return false
 	}
 	for _, family := range a.def.families() {
-		filled := func(name string) string {
-			text, err := a.text(name, family)
-			if err != nil {
-				return ""
-			}
-			return Fill(text, func(tag string) (string, bool) { return family, tag == "family" && family != "" }, nil).Text
+		filled := func(name string) Command {
+			c, _ := a.command(name, family)
+			return c
 		}
-		looked := claim(a.ctx, cmp.Or(filled("actionflush"), filled("actionstop")))
+		looked := claim(a.ctx, cmp.Or(filled("actionflush").Text, filled("actionstop").Text))
 		if looked == nil {
 			continue
 		}
-		if a.quietly(Command{Text: filled("actioncheck")}) {
+		if a.quietly(filled("actioncheck")) {
 			a.log(slog.LevelInfo, "[%s] action '%s': its rules are there from before, they were not taken away: that is done now, %s", a.site.Jail, a.def.Name, now)
 			_ = a.stop([]string{family}) // what can't be stopped, the start tells
 			a.forget("actionstop", family)

@@ -127,7 +127,14 @@ commands of an action; GOMAXPROCS in the environment says how many.`,
 				}
 				defer os.Remove(pidFile)
 			}
-			opts.Confined = daemon.Confine(cfg, opts)
+			if opts.Runner, err = daemon.StartRunner(cfg, load); err != nil {
+				opts.Log.With("component", "server").Error(err.Error() + ": commands are run by the daemon itself, and it is not confined")
+			} else {
+				if opts.Runner != nil {
+					defer opts.Runner.Close()
+				}
+				opts.Confined = daemon.Confine(cfg, opts)
+			}
 			return daemon.Run(ctx, cfg, opts, func() { notifySystemd(ctx, opts.Log, "READY=1") })
 		},
 	}

@@ -77,6 +77,8 @@ type Log struct {
 type Security struct {
 	// Unconfined: nothing.
 	Unconfined bool
+	// FixedActions: no commands are run but those of the configuration.
+	FixedActions bool
 }
 
 // Database says where bans and log positions are kept.
@@ -323,6 +325,7 @@ func newConfig() *Config {
 	return &Config{
 		Log: Log{Level: "INFO", Target: "stderr"}, Socket: DefaultSocket, Filters: map[string]*Filter{},
 		Database: Database{Path: DefaultDatabase(), PurgeAge: 24 * time.Hour, MaxMatches: 10},
+		Security: Security{FixedActions: true},
 	}
 }
 

@@ -72,7 +72,7 @@ func (l *loader) treeServer(server *fail2ban.Config) {
 		if strings.HasPrefix(name, "db") {
 			wrong["database"] = true
 		}
-		if name == "confine" {
+		if name == "confine" || name == "fixed_actions" {
 			wrong["security"] = true
 		}
 		var placed *fail2ban.Error
@@ -120,6 +120,14 @@ func (l *loader) treeServer(server *fail2ban.Config) {
 			continue
 		}
 		l.cfg.Environment = append(l.cfg.Environment, name)
+	}
+	l.cfg.Security.FixedActions = false
+	if s := get("fixed_actions"); s != "" {
+		if yes, err := fail2ban.ParseTruth(s); err != nil {
+			fail("fixed_actions", fmt.Errorf("fixed_actions %w", err))
+		} else {
+			l.cfg.Security.FixedActions = yes
+		}
 	}
 	if s := get("confine"); s != "" {
 		if yes, err := fail2ban.ParseTruth(s); err != nil {

@@ -48,7 +48,8 @@ type rawRead struct {
 
 // rawSecurity is what the daemon gives away of what it may do.
 type rawSecurity struct {
-	Confine *bool `toml:"confine"`
+	Confine      *bool `toml:"confine"`
+	FixedActions *bool `toml:"fixed_actions"`
 }
 
 type rawDatabase struct {

@@ -103,14 +103,7 @@ var referenceTables = []refTable{
 			text:    "For configurations of fail2ban's alone (in fail2ban.local): has the stock actions of iptables done by nftables' sets. It has no effect in bailiff.toml.",
 		},
 	}},
-	{MainFile, "security", reflect.TypeFor[rawSecurity](), nil, []keyWords{
-		{
-			name:    "confine",
-			def:     "true",
-			example: `confine = false`,
-			text:    "Whether the process that reads logs is confined before it reads the first line: two capabilities, its own files and the logs' directories (Landlock), no program and none of the system calls that it has no use for (seccomp). What it can't do is in docs/operate.md. A change needs a restart.",
-		},
-	}},
+	securityTable,
 	{MainFile, "proxy", reflect.TypeFor[rawProxy](), nil, []keyWords{
 		{
 			name:    "trusted",

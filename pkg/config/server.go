@@ -83,6 +83,7 @@ func (l *loader) main(file string, data []byte) error {
 		l.cfg.NoFirewall = was.NoFirewall
 	}
 	l.exports(doc, raw.Export)
+	l.cfg.Security.FixedActions = raw.Security.FixedActions == nil || *raw.Security.FixedActions
 	l.cfg.Security.Unconfined = raw.Security.Confine != nil && !*raw.Security.Confine
 	if raw.Proxy.Trusted != nil {
 		proxies, err := parseProxies(*raw.Proxy.Trusted)

@@ -41,6 +41,8 @@ type Walls struct {
 	// Write are directories in which files, sockets and directories can be made, written,
 	// renamed and removed; Files are single ones that can be read and written.
 	Write, Files []string
+	// AllFiles: files are not confined.
+	AllFiles bool
 	// Unasked are directories among those that are not looked at, since their file system
 	// may hang.
 	Unasked []string
@@ -102,7 +104,7 @@ func Apply(w Walls) (Report, error) {
 			rules = append(rules, landlock.PathAccess(may, path).IgnoreIfMissing())
 		}
 	}
-	if r.Landlock > 0 {
+	if r.Landlock > 0 && !w.AllFiles {
 		all := landlock.Config{HandledAccessFS: every, Scoped: ll.ScopeSignal}
 		if err := all.BestEffort().Restrict(rules...); err != nil {
 			return r, fmt.Errorf("landlock: %w", err)

@@ -16,6 +16,7 @@ import (
 // Confinement is what this process has kept of the tree of files; it can't be widened.
 type Confinement struct {
 	files bool // the kernel confines files
+	runs  bool // there is somebody who runs programs
 	read  []string
 	write []string
 }
@@ -27,7 +28,7 @@ func Confine(cfg *config.Config, opts Options) *Confinement {
 	if cfg.Security.Unconfined {
 		return nil
 	}
-	if why := RunsCommands(cfg); why != "" {
+	if why := RunsCommands(cfg); why != "" && opts.Runner == nil {
 		log.Debug("not confined: " + why)
 		return nil
 	}
@@ -36,6 +37,9 @@ func Confine(cfg *config.Config, opts Options) *Confinement {
 		return nil
 	}
 	w := Walls(cfg, opts)
+	if !cfg.Security.FixedActions {
+		w.AllFiles = true // who can have any command run needs no file
+	}
 	if os.Geteuid() == 0 {
 		if why := overrides(slices.Concat(w.Write, w.Append)); why != "" {
 			w.Capabilities = append(w.Capabilities, unix.CAP_DAC_OVERRIDE)
@@ -48,14 +52,14 @@ func Confine(cfg *config.Config, opts Options) *Confinement {
 		log.Error(fmt.Sprintf("it can't be confined, and goes on with what it may do: %v ([security] confine = false doesn't try)", err))
 	}
 	switch {
-	case done.Landlock == 0:
+	case done.Landlock == 0 && !w.AllFiles:
 		log.Warn("the kernel has no Landlock: capabilities and system calls are given away, files are not")
 	case !done.Seccomp && err == nil:
 		log.Warn("the kernel filters no system calls (seccomp): capabilities and files are given away, system calls are not")
 	}
 	log.Debug(fmt.Sprintf("confined: %d capabilities, Landlock %d, to %s, and written to: %s",
 		len(w.Capabilities), done.Landlock, strings.Join(w.Read, " "), strings.Join(slices.Concat(w.Append, w.Write, w.Files), " ")))
-	c := &Confinement{files: done.Landlock > 0}
+	c := &Confinement{files: done.Landlock > 0 && !w.AllFiles, runs: opts.Runner != nil}
 	// They are paths without links.
 	c.read = slices.DeleteFunc(slices.Concat(w.Read, w.Append, w.Write, w.Files), func(path string) bool { return slices.Contains(done.Missing, path) })
 	c.write = w.Write
@@ -78,7 +82,7 @@ func (c *Confinement) beyond(m mounts, j *config.Jail) error {
 	if c == nil {
 		return nil
 	}
-	if why := jailRuns(j); why != "" {
+	if why := jailRuns(j); why != "" && !c.runs {
 		return fmt.Errorf("it %s, and no program can be run any more: %s", why, restart)
 	}
 	if !c.files {
@@ -98,12 +102,9 @@ func (c *Confinement) beyondServer(cfg, was *config.Config) (errs []error) {
 	if c == nil {
 		return nil
 	}
-	if !c.files {
-		return nil
-	}
 	m := readMounts()
 	wrong := func(path, what string) bool {
-		if path == "" || m.beneath(filepath.Dir(path), c.write) {
+		if path == "" || !c.files || m.beneath(filepath.Dir(path), c.write) {
 			return false
 		}
 		errs = append(errs, fmt.Errorf("%s: %s can't be written any more: %s; it stays as it was", what, path, restart))
@@ -116,7 +117,7 @@ func (c *Confinement) beyondServer(cfg, was *config.Config) (errs []error) {
 	for i := 0; i < len(cfg.Exports); i++ {
 		x := &cfg.Exports[i]
 		bad := wrong(x.File, "export "+x.Name)
-		if !bad && x.Reload != "" {
+		if !bad && x.Reload != "" && !c.runs {
 			errs = append(errs, fmt.Errorf("%s: export %s: its reload is a command, and no program can be run any more: %s; it stays as it was", x.At, x.Name, restart))
 			bad = true
 		}
@@ -152,8 +153,11 @@ func (d *Daemon) withinWalls(cfg *config.Config) {
 
 // fixedCommands says that commands can't be set over the socket, where they can't.
 func (d *Daemon) fixedCommands() error {
-	if d.opts.Confined == nil {
-		return nil
+	switch c := d.opts.Confined; {
+	case c != nil && !c.runs:
+		return pyError("Exception", "commands are those of the configuration, the daemon can't run another one: set it there, and "+restart)
+	case d.atStart.Security.FixedActions:
+		return pyError("Exception", "commands are those of the configuration ([security] fixed_actions): set it there, and reload")
 	}
-	return pyError("Exception", "commands are those of the configuration, the daemon can't run another one: set it there, and "+restart)
+	return nil
 }

@@ -32,6 +32,7 @@ import (
 	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
 	"bailiff/pkg/resolve"
+	"bailiff/pkg/runner"
 	"bailiff/pkg/safefile"
 )
 
@@ -52,6 +53,8 @@ type Options struct {
 	Reopen func() (file bool, err error)
 	// Logging changes what the log tells, and where; nil: nobody does.
 	Logging Logging
+	// Runner runs programs; nil: this process does, if it may.
+	Runner *runner.Client
 	// Confined is what this process has kept of what it may do; nil: everything.
 	Confined *Confinement
 	// Watchdog has somebody told that the daemon is well.
@@ -138,6 +141,11 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		}
 	}
 	action.SetEnvironment(cfg.Environment)
+	var alone <-chan struct{} // closed when there is no runner any more
+	if opts.Runner != nil {
+		useRunner(opts.Runner)
+		alone = opts.Runner.Ended()
+	}
 	var owner *control.Server
 	defer func() { // side by side, so that none is answered any more
 		var wg sync.WaitGroup
@@ -232,6 +240,14 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 			exports()
 			d.shutdown()
 			return nil
+		case <-alone:
+			alone = nil
+			server.Error(runner.ErrEnded.Error() + "; until then bans are in nftables' sets alone, and no journal is read")
+			if os.Getenv("NOTIFY_SOCKET") != "" { // the service manager starts it anew
+				exports()
+				d.shutdown()
+				return runner.ErrEnded
+			}
 		case <-purging.C:
 			go d.purge() // a disk may hang
 		}

@@ -76,6 +76,8 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 	}
 	d.turn.waits("the files of logs")
 	d.withinWalls(cfg)
+	d.turn.waits("the process that runs commands")
+	res.Errors = append(res.Errors, d.readCommands(cfg)...)
 	ctx, cancel := context.WithTimeout(context.Background(), stepsMost)
 	defer cancel()
 	log := d.log.With("component", "server")

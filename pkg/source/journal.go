@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -369,11 +370,61 @@ func (r *journalReader) send(ctx context.Context) (delivered, ok bool) {
 }
 
 // start runs journalctl. It ends with ctx.
-func (j *Journal) start(ctx context.Context, args []string) (*exec.Cmd, *EntryReader, func() string, error) {
+func (j *Journal) start(ctx context.Context, args []string) (waiter, *EntryReader, func() string, error) {
 	return runJournalctl(ctx, j.Args(args...), j.Encoding)
 }
 
-func runJournalctl(ctx context.Context, args []string, enc *Encoding) (*exec.Cmd, *EntryReader, func() string, error) {
+// Journalctl is one that was started by somebody else.
+type Journalctl struct {
+	Stdout, Stderr io.ReadCloser
+	// Wait waits for its end.
+	Wait func() error
+}
+
+// Elsewhere starts journalctl for a process that can't. It ends with ctx.
+type Elsewhere func(ctx context.Context, args []string) (*Journalctl, error)
+
+var elsewhere atomic.Pointer[Elsewhere]
+
+// StartElsewhere has somebody else start all journalctl of this process.
+func StartElsewhere(by Elsewhere) { elsewhere.Store(&by) }
+
+// waiter is a program that can be waited for.
+type waiter interface{ Wait() error }
+
+// otherJournalctl is one that somebody else has started.
+type otherJournalctl struct {
+	*Journalctl
+	said chan struct{} // closed when all that it complained of was read
+}
+
+// Wait implements waiter.
+func (o *otherJournalctl) Wait() error {
+	err := o.Journalctl.Wait()
+	select {
+	case <-o.said:
+	case <-time.After(time.Second): // whatever still holds its output is not waited for
+	}
+	o.Stdout.Close()
+	o.Stderr.Close()
+	return err
+}
+
+func runJournalctl(ctx context.Context, args []string, enc *Encoding) (waiter, *EntryReader, func() string, error) {
+	if by := elsewhere.Load(); by != nil {
+		j, err := (*by)(ctx, args)
+		if err != nil {
+			return nil, nil, nil, fmt.Errorf("the journal is read with journalctl (package systemd): %w", err)
+		}
+		var stderr tailBuffer
+		o := &otherJournalctl{j, make(chan struct{})}
+		go func() {
+			_, _ = io.Copy(&stderr, j.Stderr)
+			close(o.said)
+		}()
+		context.AfterFunc(ctx, func() { j.Stdout.Close() })
+		return o, NewEntryReader(j.Stdout, enc), stderr.text, nil
+	}
 	cmd := exec.CommandContext(ctx, "journalctl", args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -393,7 +444,7 @@ func runJournalctl(ctx context.Context, args []string, enc *Encoding) (*exec.Cmd
 
 // wait waits for the end of a program; after the end of ctx not for long: one that is
 // stuck in a disk can't even be killed.
-func wait(ctx context.Context, cmd *exec.Cmd) error {
+func wait(ctx context.Context, cmd waiter) error {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	select {
