@@ -15,14 +15,14 @@ const (
 	headsDeep = 4 // so many times eight bytes
 	headsSize = 1 << headsBits
 	headsBits = 7
+	// A DFA has more of them, for few texts of a log must not drive each other out.
+	dfaHeadsBits = 9
 	// A miss costs about as much as four hits are worth; after that many more misses
 	// than that, they are left alone for a while.
 	headMiss = 4
 	headMost = 200
 	headLow  = -100
 	headRest = -5000
-
-	numberSoon = 4 // so many bytes further
 )
 
 // headsPace says how well it goes with the first eight bytes, the next, and so on;
@@ -50,15 +50,19 @@ func (p *headsPace) miss(deep int) {
 
 // headAt is where in a table eight bytes are looked for.
 func headAt(text uint64, from uint32) uint64 {
-	return (text ^ uint64(from)<<32) * 0x9E3779B97F4A7C15 >> (64 - headsBits)
+	return hashOf(text, from) >> (64 - headsBits)
+}
+
+func hashOf(text uint64, from uint32) uint64 {
+	return (text ^ uint64(from)<<32) * 0x9E3779B97F4A7C15
 }
 
 // heads are those of a DFA, from the beginning of a line on, which is mostly where
 // lines are turned away.
 type heads struct {
-	table  [headsSize]head
+	table  *[2 << dfaHeadsBits]head // two for each place: the last, and the one before; nil: none yet
 	pace   headsPace
-	number int // the pace of what comes behind a number
+	number headsPace // of what comes behind a number
 }
 
 // head is where eight bytes lead to, from a state times stride. A state that is done
@@ -72,46 +76,62 @@ type head struct {
 // forget is for when states get new numbers.
 func (h *heads) forget() { *h = heads{} }
 
+// look says where eight bytes lead to from a state; 0, if that is not remembered. Then, it is
+// from now on, if it is known.
+func (h *heads) look(d *dfa, c *dfaCache, line []byte, at int32, p *headsPace, deep int) (to int32) {
+	text := binary.LittleEndian.Uint64(line)
+	n := hashOf(text, uint32(at)) >> (64 - dfaHeadsBits) << 1
+	x, y := &h.table[n&(2<<dfaHeadsBits-1)], &h.table[(n|1)&(2<<dfaHeadsBits-1)]
+	switch {
+	case x.text == text && x.from == uint32(at) && x.to != 0:
+		to = x.to
+	case y.text == text && y.from == uint32(at) && y.to != 0:
+		to = y.to
+	default:
+		p.miss(deep)
+		if to := d.eight(c, line[:headSize], at); to != 0 && to != unknown {
+			*x, *y = head{text, uint32(at), to}, *x
+		}
+		return 0
+	}
+	p.hit(deep)
+	return to
+}
+
 // pass takes a line from its beginning as far as it can, and returns how far, and the
 // state times stride there, or the state that is done as in dfaCache.trans.
 func (h *heads) pass(d *dfa, c *dfaCache, line []byte, start uint32) (i int, at int32) {
+	if h.table == nil {
+		h.table = new([2 << dfaHeadsBits]head)
+	}
 	at = int32(start)
 	for deep := range headsDeep {
-		if !h.pace.tries(deep) || len(line)-i < headSize {
+		if len(line)-i < headSize {
 			break
 		}
-		text := binary.LittleEndian.Uint64(line[i:])
-		x := &h.table[headAt(text, uint32(at))]
-		if x.text != text || x.from != uint32(at) || x.to == 0 {
-			h.pace.miss(deep)
-			if to := d.eight(c, line[i:i+headSize], at); to != 0 && to != unknown {
-				*x = head{text, uint32(at), to}
-			}
+		if deep > 0 && h.number.tries(0) && hasDigit(binary.LittleEndian.Uint64(line[i:])) {
+			return h.behindNumber(d, c, line, i, at)
+		}
+		if !h.pace.tries(deep) {
 			break
 		}
-		h.pace.hit(deep)
-		if at = x.to; at < unknown {
-			return i, at
+		to := h.look(d, c, line[i:], at, &h.pace, deep)
+		if to == 0 {
+			break
+		}
+		if at = to; at < unknown {
+			break
 		}
 		i += headSize
 	}
-	return h.behindNumber(d, c, line, i, at)
+	return i, at
 }
 
-// behindNumber takes a line further from a place on, if a number comes soon, like that of a
-// process: its digits all lead to the same state, and behind it texts are the same few again.
+// behindNumber takes a line further from a place on, at which a number comes soon, like that
+// of a process: its digits all lead to the same state, and behind it texts are the same few
+// again.
 func (h *heads) behindNumber(d *dfa, c *dfaCache, line []byte, i int, at int32) (int, int32) {
-	if h.number < headLow {
-		if h.number++; h.number == headLow {
-			h.number = 0
-		}
-		return i, at
-	}
-	for n := 0; ; n++ {
-		if n == numberSoon || i == len(line) {
-			h.number -= headMiss
-			return i, at
-		}
+	for i < len(line) {
 		b := line[i]
 		next := c.trans[uint32(at)+uint32(d.class[b])]
 		if next < unknown {
@@ -127,7 +147,7 @@ func (h *heads) behindNumber(d *dfa, c *dfaCache, line []byte, i int, at int32) 
 		}
 	}
 	if !c.stays(d, at) {
-		h.number -= headMiss
+		h.number.miss(0)
 		return i, at
 	}
 	for len(line)-i >= 8 {
@@ -136,23 +156,15 @@ func (h *heads) behindNumber(d *dfa, c *dfaCache, line []byte, i int, at int32) 
 			break
 		}
 	}
-	for range headsDeep {
-		if len(line)-i < headSize {
+	for deep := range headsDeep {
+		if len(line)-i < headSize || deep > 0 && !h.number.tries(deep) {
 			break
 		}
-		text := binary.LittleEndian.Uint64(line[i:])
-		x := &h.table[headAt(text, uint32(at))]
-		if x.text != text || x.from != uint32(at) || x.to == 0 {
-			if h.number -= headMiss; h.number < headLow {
-				h.number = headRest
-			}
-			if to := d.eight(c, line[i:i+headSize], at); to != 0 && to != unknown {
-				*x = head{text, uint32(at), to}
-			}
+		to := h.look(d, c, line[i:], at, &h.number, deep)
+		if to == 0 {
 			break
 		}
-		h.number = min(h.number+1, headMost)
-		if at = x.to; at < unknown {
+		if at = to; at < unknown {
 			break
 		}
 		i += headSize
@@ -160,12 +172,19 @@ func (h *heads) behindNumber(d *dfa, c *dfaCache, line []byte, i int, at int32) 
 	return i, at
 }
 
-// digits is how many digits there are at the begin of eight bytes.
-func digits(text uint64) int {
-	const each = 0x0101010101010101
+// hasDigit reports whether there is a digit among eight bytes of ASCII.
+func hasDigit(text uint64) bool { return noDigits(text) != 0x80*each }
+
+// noDigits has the highest bit of each byte that is no digit, up to the first that is not ASCII.
+func noDigits(text uint64) uint64 {
 	x := text ^ '0'*each
-	return bits.TrailingZeros64(((x+(0x80-10)*each)|x)&(0x80*each)) / 8
+	return ((x + (0x80-10)*each) | x) & (0x80 * each)
 }
+
+const each = 0x0101010101010101
+
+// digits is how many digits there are at the begin of eight bytes.
+func digits(text uint64) int { return bits.TrailingZeros64(noDigits(text)) / 8 }
 
 // stays reports whether all digits lead from a state to itself.
 func (c *dfaCache) stays(d *dfa, at int32) bool {
