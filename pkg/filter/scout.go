@@ -2,6 +2,7 @@ package filter
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -157,9 +158,22 @@ func (s *Scout) LookText(text []byte, marks transport.Marks, form logtime.Form, 
 	}
 	sieve, marked := s.sieve, marks != transport.Marks{}
 	n, last := 0, place{}
+	aways, words, dated := sieve.Aways(), s.dates.Words(), false
+	ignores := s.counts && s.lines.ignoresEarly()
 	for at := 0; at < len(text); {
-		in := place{int32(at), 0, last.from, last.to}
 		line, next := lineAt(text, at)
+		// Most lines have the date of one that was looked at already, in which no marks were,
+		// and are turned away by what comes next.
+		if k := words.Length; dated && len(line) >= k+8 &&
+			binary.LittleEndian.Uint64(line) == words.First && binary.LittleEndian.Uint64(line[k-8:]) == words.Last &&
+			(k <= 16 || binary.LittleEndian.Uint64(line[8:]) == words.Second && binary.LittleEndian.Uint64(line[k-16:]) == words.Before) &&
+			line[k] == ' ' && logtime.Behind(line[k+1]) && aways.Has(binary.LittleEndian.Uint64(line[words.End:])) {
+			last = place{from: int32(at), to: int32(at + len(line))}
+			at = next
+			n++
+			continue
+		}
+		in := place{int32(at), 0, last.from, last.to}
 		if at = next; len(line) == 0 || line[0] == '#' {
 			continue
 		}
@@ -167,7 +181,9 @@ func (s *Scout) LookText(text []byte, marks transport.Marks, form logtime.Form, 
 			return false
 		}
 		in.to = in.from + int32(len(line))
-		if rest, start, end, ok := s.rest(line); !ok {
+		rest, start, end, ok := s.rest(line)
+		dated = ok && !ignores && words.End > 0 && len(line) >= 20 // fewer bytes are not looked at for marks
+		if !ok {
 			s.left = append(s.left, looked{line: n, in: in})
 		} else if passes, prefixed := sieve.Passes(rest); passes {
 			s.left = append(s.left, looked{

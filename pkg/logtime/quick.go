@@ -73,12 +73,20 @@ type formReader struct {
 	s      *shape
 	text   []byte // the last date, without what stands before it
 	fields [shapeFields]int32
-	dates  int // how many were read that were not like the one before
-	// Where a line begins with its date, of eight to sixteen bytes, first and last are the
-	// first and the last eight bytes of the last one, and words is how long it is.
-	words       int
-	first, last uint64
+	dates  int   // how many were read that were not like the one before
+	words  Words // of the last one, where a line begins with its date, of eight to thirty-two bytes
 }
+
+// Words are a date with which lines begin, as words of eight bytes.
+type Words struct {
+	First, Last    uint64 // its first and its last eight bytes
+	Second, Before uint64 // those behind and before these, if it has more than sixteen
+	Length         int    // what has to be the same, in bytes; 0: there is nothing to compare
+	End            int    // where the date ends, which is all before that; 0: that is not known at once
+}
+
+// Behind reports whether what stands behind a date is surely none of it: a space and then c.
+func Behind(c byte) bool { return endsDate[c] }
 
 // read finds the date of a line that has the form, and returns where the ops begin.
 // The fields are then those of the date.
@@ -117,8 +125,14 @@ func (r *formReader) read(line []byte) (base int, ok bool) {
 		}
 		r.text = append(r.text[:0], text...)
 		r.dates++
-		if n := len(s.ops); s.anchored && s.skipTo == 0 && s.any == 0 && n >= 8 && n <= 16 {
-			r.words, r.first, r.last = n, binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[n-8:])
+		if n := len(s.ops); s.anchored && s.skipTo == 0 && s.any == 0 && n >= 8 && n <= 32 {
+			r.words = Words{First: binary.LittleEndian.Uint64(b), Last: binary.LittleEndian.Uint64(b[n-8:]), Length: n}
+			if n > 16 {
+				r.words.Second, r.words.Before = binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[n-16:])
+			}
+			if s.start == 0 && n > 10 {
+				r.words.End = s.end
+			}
 		}
 	}
 	return base, !s.anchored || s.skipTo == '"' || !mayGoOn(b[len(s.ops):])
@@ -149,8 +163,12 @@ func beforeQuote(line []byte, n int) (base int, ok bool) {
 // same reports whether a line begins with the last date, and what stands behind it can't
 // be more of it. It may say no where read says yes.
 func (r *formReader) same(line []byte) bool {
-	n := r.words
-	if n == 0 || len(line) < n+2 || binary.LittleEndian.Uint64(line) != r.first || binary.LittleEndian.Uint64(line[n-8:]) != r.last {
+	w := &r.words
+	n := w.Length
+	if n == 0 || len(line) < n+2 || binary.LittleEndian.Uint64(line) != w.First || binary.LittleEndian.Uint64(line[n-8:]) != w.Last {
+		return false
+	}
+	if n > 16 && (binary.LittleEndian.Uint64(line[8:]) != w.Second || binary.LittleEndian.Uint64(line[n-16:]) != w.Before) {
 		return false
 	}
 	return line[n] == ' ' && endsDate[line[n+1]]
@@ -340,6 +358,11 @@ func (a *Ahead) Where(line []byte) (start, end int, ok bool) {
 	}
 	return base + s.start, base + s.end, true
 }
+
+// Words are those of the date that Where has found last: a line that begins with the same,
+// behind which stand a space and what Behind is told, has that date. They stay the same as
+// long as Number does.
+func (a *Ahead) Words() *Words { return &a.reader.words }
 
 // Last is the date that Where has found last, without its place. It stays the same as
 // long as Number does.

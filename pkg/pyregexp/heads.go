@@ -63,6 +63,7 @@ type heads struct {
 	table  *[2 << dfaHeadsBits]head // two for each place: the last, and the one before; nil: none yet
 	pace   headsPace
 	number headsPace // of what comes behind a number
+	away   *Aways    // nil: none yet
 }
 
 // head is where eight bytes lead to, from a state times stride. A state that is done
@@ -74,7 +75,24 @@ type head struct {
 }
 
 // forget is for when states get new numbers.
-func (h *heads) forget() { *h = heads{} }
+func (h *heads) forget() { *h = heads{away: h.away} }
+
+// Aways are some of the first eight bytes of lines that are known to be turned away by them.
+type Aways [1 << awaysBits]uint64
+
+const awaysBits = 8
+
+// Has reports whether lines that begin with these eight bytes, the first one lowest, are turned
+// away.
+func (a *Aways) Has(text uint64) bool { return a[hashOf(text, 0)>>(64-awaysBits)] == text }
+
+func (a *Aways) add(text uint64) { a[hashOf(text, 0)>>(64-awaysBits)] = text }
+
+func newAways() *Aways {
+	a := new(Aways)
+	a[0] = 1 // whose place is another one; 0, whose place it is, is not there
+	return a
+}
 
 // look says where eight bytes lead to from a state; 0, if that is not remembered. Then, it is
 // from now on, if it is known.

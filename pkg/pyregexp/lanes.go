@@ -1,6 +1,9 @@
 package pyregexp
 
-import "slices"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // Many lines at once. Most are turned away by what they begin with (heads.go), one by
 // one. For the others: the DFA waits for each look-up before it can begin the
@@ -70,6 +73,19 @@ func (v *Sieve) Light(member int) {
 // OnlyLight reports whether a mask names none but the member that Light was told.
 func (v *Sieve) OnlyLight(mask []uint64) bool { return v.hasLight && slices.Equal(mask, v.light) }
 
+// Aways are the beginnings of lines of which Passes is known to say that nobody has to look at
+// them further. They become more by and by.
+func (v *Sieve) Aways() *Aways {
+	if v.d == nil {
+		return newAways()
+	}
+	h := &v.c.heads
+	if h.away == nil {
+		h.away = newAways()
+	}
+	return h.away
+}
+
 // Passes reports whether a line, which is without its newline, has to be looked at
 // further. It then counts among those of which Masks tells, and must stay as it is until
 // that was asked for. Else, light says that the member that Light was told is named for
@@ -88,6 +104,9 @@ func (v *Sieve) Passes(line []byte) (passes, light bool) {
 	if at < unknown {
 		switch st := &v.c.states[doneAt(at)]; {
 		case !st.any:
+			if i == 0 && len(line) >= headSize {
+				v.Aways().add(binary.LittleEndian.Uint64(line))
+			}
 			return false, false
 		case v.hasLight && slices.Equal(st.mask, v.light):
 			return false, true
