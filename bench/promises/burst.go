@@ -25,7 +25,7 @@ const (
 	// resident then for all that waits, beside promisedBanned for each ban.
 	stormRate      = 10_000
 	promisedStorm  = 130e6
-	promisedBanned = 700 // it should be 250: see bench/README.md
+	promisedBanned = 400 // of which 225 are the ban's own: see bench/README.md
 )
 
 const burstJail = `loglevel = "INFO"
