@@ -46,15 +46,16 @@ build: toolchain
 	go build -trimpath -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff ./cmd/bailiff
 	@for name in fail2ban-server fail2ban-client fail2ban-regex; do ln -sf bailiff bin/$$name; done
 
-# What tests and demo need of Debian. Nothing is installed that is there already.
+# What tests need of Debian. Nothing is installed that is there already.
 packages: toolchain
-	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 curl fail2ban libpython3.11-testsuite gcc libc6-dev util-linux bsdutils systemd systemd-journal-remote python3-systemd debootstrap iptables ipset firewalld ufw apache2-bin caddy openssl groff-base
+	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 curl fail2ban 'libpython3.*-testsuite' gcc libc6-dev util-linux bsdutils systemd systemd-journal-remote python3-systemd debootstrap iptables ipset firewalld ufw apache2-bin caddy openssl groff-base
 
 # The real fail2ban 1.1.0 and 1.1.1, for tests to ask.
 references: toolchain
 	@scripts/fail2bans tmp/fail2bans >/dev/null
 
-demo: build packages
+demo: build
+	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 $(if $(DEMO),fail2ban)
 	go run ./examples/django/demo $(DEMO)
 
 # Where goroutines meet: tested with the race detector, which needs cgo and gcc.

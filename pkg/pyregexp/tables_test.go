@@ -29,7 +29,7 @@ func table(t testing.TB, name string, each func(line []byte)) {
 		each(line)
 	}
 	if err := cmd.Wait(); err != nil {
-		t.Fatalf("testdata/tables.py %s: %v (it needs Debian's fail2ban and libpython3.11-testsuite; make test installs them)", name, err)
+		t.Fatalf("testdata/tables.py %s: %v (it needs Debian's fail2ban and the testsuite of its Python; make test installs them)", name, err)
 	}
 }
 
