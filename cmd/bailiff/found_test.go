@@ -194,7 +194,7 @@ func (s *foundState) try(t *testing.T, server, client *netlab.Host) {
 	case !strings.Contains(s.config, "hook"):
 		place += "\nhook = 'input'" // where fail2ban's chain is
 	}
-	config := "[firewall]\n" + place + "\n[jail.sshd]\nenabled = true\nlogpath = '" + filepath.Join(dir, "auth.log") + "'\nport = 'all'\nprotocol = 'all'\nblocktype = 'drop'\nbantime = '1h'\n" + s.jail + "\n"
+	config := "[security]\nuser = 'root'\n[firewall]\n" + place + "\n[jail.sshd]\nenabled = true\nlogpath = '" + filepath.Join(dir, "auth.log") + "'\nport = 'all'\nprotocol = 'all'\nblocktype = 'drop'\nbantime = '1h'\n" + s.jail + "\n"
 	for name, text := range map[string]string{"bailiff.toml": config, "auth.log": ""} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)

@@ -212,3 +212,81 @@ func TestWallsHang(t *testing.T) {
 		t.Error("it waits for a file system that hangs")
 	}
 }
+
+// TestAnotherUser: a daemon that root starts becomes nobody where that one may write all that
+// the daemon writes, and follows a log that is root's alone over a rotation; else it stays
+// root with two capabilities, and says why.
+func TestAnotherUser(t *testing.T) {
+	for _, may := range []bool{true, false} {
+		t.Run(fmt.Sprint(may), func(t *testing.T) {
+			n := newNetwork(t)
+			if err := os.Chmod(filepath.Dir(n.dir), 0o711); err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range []string{"logs", "export", "db", "read", "run"} {
+				if err := os.Mkdir(n.path(d), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if may && d != "logs" {
+					if err := os.Chown(n.path(d), 65534, 65534); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if may {
+				if err := os.Chown(n.dir, 65534, 65534); err != nil { // of the socket
+					t.Fatal(err)
+				}
+			}
+			log := n.path("logs/auth.log")
+			fail := func(who string) {
+				t.Helper()
+				f, err := os.OpenFile(log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.Close()
+				for range 3 {
+					fmt.Fprintf(f, "%s Login failed for root from %s\n", time.Now().UTC().Format("2006-01-02 15:04:05"), who)
+				}
+			}
+			fail("203.0.113.1")
+			// The lock of the table is nobody's, too, where he is to be the daemon's user.
+			n.first = "mount -t tmpfs none /run && mkdir -p /run/bailiff"
+			if may {
+				n.first += " && chown 65534 /run/bailiff"
+			}
+			n.start("[security]\nuser = \"nobody\"\n" + strings.ReplaceAll(wallsConfig, "@D@", n.dir))
+			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.daemon.Process.Pid))
+			if err != nil {
+				t.Fatal(err)
+			}
+			confinedStatus(t, string(status))
+			uid, warned := `Uid:\s*65534\s+65534\s+65534\s+65534`, false
+			if !may {
+				uid, warned = `Uid:\s*0\s`, true
+			}
+			if !regexp.MustCompile(uid).Match(status) {
+				t.Errorf("no %s in\n%s", uid, status)
+			}
+			said, _ := os.ReadFile(n.path("out"))
+			if got := strings.Contains(string(said), "WARNING the daemon goes on as root, with two capabilities: "); got != warned {
+				t.Errorf("the warning is there: %v\n%s", got, said)
+			}
+			banned := func(who string) func() bool {
+				return func() bool {
+					text, _ := n.server.Command(context.Background(), "nft", "list", "set", "inet", "f2b-table", "addr-set-web").CombinedOutput()
+					export, _ := os.ReadFile(n.path("export/banned.conf"))
+					return strings.Contains(string(text), who) && strings.Contains(string(export), who)
+				}
+			}
+			fail("192.0.2.66")
+			n.until("the first ban", banned("192.0.2.66"))
+			if err := os.Rename(log, log+".1"); err != nil {
+				t.Fatal(err)
+			}
+			fail("192.0.2.67")
+			n.until("the ban of what came after the rotation", banned("192.0.2.67"))
+		})
+	}
+}

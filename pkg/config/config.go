@@ -79,6 +79,9 @@ type Security struct {
 	Unconfined bool
 	// FixedActions: no commands are run but those of the configuration.
 	FixedActions bool
+	// User is whom a daemon of root's becomes; empty: bailiff, or nobody, if what it writes
+	// is to be written by him.
+	User string
 }
 
 // Database says where bans and log positions are kept.

@@ -48,8 +48,9 @@ type rawRead struct {
 
 // rawSecurity is what the daemon gives away of what it may do.
 type rawSecurity struct {
-	Confine      *bool `toml:"confine"`
-	FixedActions *bool `toml:"fixed_actions"`
+	Confine      *bool  `toml:"confine"`
+	FixedActions *bool  `toml:"fixed_actions"`
+	User         string `toml:"user"`
 }
 
 type rawDatabase struct {

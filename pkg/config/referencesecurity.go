@@ -17,5 +17,10 @@ var securityTable = refTable{
 			example: `fixed_actions = false`,
 			text:    "Whether no command is run but what is configured: commands over the socket are refused, and the process that runs commands reads them from the configuration by itself. With false, as it is under fail2ban's configuration, it believes the process that reads logs, and who takes that over can run what he likes. A change needs a restart.",
 		},
+		{
+			name:    "user",
+			example: `user = "bailiff"`,
+			text:    "Whom a daemon that root has started becomes before it reads the first line of a log, where actions are fixed. Without the key it is bailiff if there is such a user, else 65534, if what it writes (directories of database, sockets, log and exports) is to be written by him; else it stays root with two capabilities, and a warning says why. root keeps it root without one. A change needs a restart.",
+		},
 	},
 }

@@ -84,6 +84,7 @@ func (l *loader) main(file string, data []byte) error {
 	}
 	l.exports(doc, raw.Export)
 	l.cfg.Security.FixedActions = raw.Security.FixedActions == nil || *raw.Security.FixedActions
+	l.cfg.Security.User = raw.Security.User
 	l.cfg.Security.Unconfined = raw.Security.Confine != nil && !*raw.Security.Confine
 	if raw.Proxy.Trusted != nil {
 		proxies, err := parseProxies(*raw.Proxy.Trusted)

@@ -48,3 +48,26 @@ func Has(capability int) bool {
 	var have [2]unix.CapUserData
 	return unix.Capget(&header, &have[0]) == nil && have[capability/32].Effective&(1<<(capability%32)) != 0
 }
+
+// become makes the process another user's, in all threads. What it is allowed stays.
+func become(u *User, more []int) error {
+	groups := slices.Clone(u.Groups)
+	for _, g := range more {
+		if g != u.GID && !slices.Contains(groups, g) {
+			groups = append(groups, g)
+		}
+	}
+	if err := allThreads("user", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0); err != nil {
+		return err
+	}
+	if err := syscall.Setgroups(groups); err != nil {
+		return fmt.Errorf("groups: %w", err)
+	}
+	if err := syscall.Setresgid(u.GID, u.GID, u.GID); err != nil {
+		return fmt.Errorf("group %d: %w", u.GID, err)
+	}
+	if err := syscall.Setresuid(u.UID, u.UID, u.UID); err != nil {
+		return fmt.Errorf("user %d: %w", u.UID, err)
+	}
+	return allThreads("user", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 0, 0)
+}

@@ -32,6 +32,8 @@ import (
 type Walls struct {
 	// Capabilities are those that stay (unix.CAP_…), as far as the process has them.
 	Capabilities []int
+	// User is who the process is afterwards; nil: who it is.
+	User *User
 	// Groups are added to the process's, if it may do that: files can be given to them.
 	Groups []int
 	// Read are files and directories, with all that is in them, that can be read.
@@ -46,6 +48,12 @@ type Walls struct {
 	// Unasked are directories among those that are not looked at, since their file system
 	// may hang.
 	Unasked []string
+}
+
+// User is a user with his group and the others that he has.
+type User struct {
+	UID, GID int
+	Groups   []int
 }
 
 // Report says what became of it.
@@ -74,10 +82,12 @@ const (
 // process is not to go on.
 func Apply(w Walls) (Report, error) {
 	var r Report
-	if err := addGroups(w.Groups); err != nil {
-		return r, err
+	if w.User == nil {
+		if err := addGroups(w.Groups); err != nil {
+			return r, err
+		}
 	}
-	if err := keepCapabilities(w.Capabilities); err != nil {
+	if err := keepCapabilities(w.User, w.Groups, w.Capabilities); err != nil {
 		return r, err
 	}
 	if err := allThreads("no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0); err != nil {
@@ -116,7 +126,7 @@ func Apply(w Walls) (Report, error) {
 }
 
 // keepCapabilities takes all capabilities but some out of every set.
-func keepCapabilities(keep []int) error {
+func keepCapabilities(as *User, groups, keep []int) error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var have [2]unix.CapUserData
 	if err := unix.Capget(&header, &have[0]); err != nil {
@@ -138,6 +148,11 @@ func keepCapabilities(keep []int) error {
 	}
 	if err := allThreads("capabilities", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0); err != nil && !errors.Is(err, unix.EINVAL) {
 		return err
+	}
+	if as != nil {
+		if err := become(as, groups); err != nil {
+			return err
+		}
 	}
 	for i := range have {
 		have[i].Permitted &= want[i]

@@ -32,15 +32,30 @@ func Confine(cfg *config.Config, opts Options) *Confinement {
 		log.Debug("not confined: " + why)
 		return nil
 	}
-	if why := others(cfg); why != "" {
-		log.Warn("not confined: " + why + ": give it to the user whom the daemon runs as")
-		return nil
-	}
 	w := Walls(cfg, opts)
 	if !cfg.Security.FixedActions {
 		w.AllFiles = true // who can have any command run needs no file
 	}
-	if os.Geteuid() == 0 {
+	if os.Geteuid() == 0 && cfg.Security.FixedActions {
+		// Without, who takes it over can have the runner do what root can.
+		as, why, err := identity(cfg, w, opts)
+		w.User = as
+		switch {
+		case err != nil:
+			defer log.Error(err.Error() + ": the daemon goes on as root, with two capabilities")
+		case why != "":
+			defer log.Warn("the daemon goes on as root, with two capabilities: " + why)
+		}
+	}
+	me := os.Geteuid()
+	if w.User != nil {
+		me = w.User.UID
+	}
+	if why := others(cfg, uint32(me)); why != "" {
+		log.Warn("not confined: " + why + ": give it to the user whom the daemon runs as")
+		return nil
+	}
+	if os.Geteuid() == 0 && w.User == nil {
 		if why := overrides(slices.Concat(w.Write, w.Append)); why != "" {
 			w.Capabilities = append(w.Capabilities, unix.CAP_DAC_OVERRIDE)
 			// Told later: whoever writes that may wait, and then all would.

@@ -241,8 +241,8 @@ func jailRuns(j *config.Jail) string {
 
 // others says which of a configuration's exports belongs to somebody else, to whom it has
 // to be given back each time; empty: none.
-func others(cfg *config.Config) string {
-	m, me := readMounts(), uint32(os.Geteuid())
+func others(cfg *config.Config, me uint32) string {
+	m := readMounts()
 	for _, x := range cfg.Exports {
 		for _, path := range []string{x.File, filepath.Dir(x.File)} {
 			if p := m.find(path); p.there && !p.hangs && p.uid != me {

@@ -1,0 +1,87 @@
+package daemon
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/confine"
+)
+
+// Who the daemon is once it reads logs, where root has started it.
+
+// serviceUser is whom packages make, and nobody is who has nothing.
+const (
+	serviceUser = "bailiff"
+	nobody      = 65534
+)
+
+// identity is the user whom a daemon of root's becomes: the one that is configured, else the
+// one of the packages, else nobody. nil: it stays root; why says for what reason, empty: it
+// is configured so.
+func identity(cfg *config.Config, w confine.Walls, opts Options) (as *confine.User, why string, err error) {
+	name := cfg.Security.User
+	if name == "root" || name == "0" {
+		return nil, "", nil
+	}
+	as = &confine.User{UID: nobody, GID: nobody}
+	called := strconv.Itoa(nobody)
+	if u, err := user.Lookup(cmp.Or(name, serviceUser)); err == nil {
+		called = u.Username
+		as.UID, _ = strconv.Atoi(u.Uid)
+		as.GID, _ = strconv.Atoi(u.Gid)
+	} else if name != "" {
+		return nil, "", fmt.Errorf("[security] user %q: %w", name, err)
+	}
+	m := readMounts()
+	paths := slices.Concat(w.Write, w.Append)
+	for _, path := range owned(cfg, opts) {
+		found, _ := filepath.Glob(path + "*") // what stands beside a database
+		if !m.find(path).hangs {
+			paths = append(paths, found...)
+		}
+	}
+	for _, path := range paths {
+		if p := m.find(path); p.hangs || p.there && !writable(p, as) {
+			return nil, fmt.Sprintf("%s is not to be written by user %s: chown %s %[1]s (or [security] user = \"root\")", path, called, called), nil
+		}
+	}
+	return as, "", nil
+}
+
+// owned are the files that are written where they are, and not replaced.
+func owned(cfg *config.Config, opts Options) (out []string) {
+	db := cfg.Database.Path
+	if opts.Database != "" {
+		db = config.DatabasePath(opts.Database)
+	}
+	if db != "" {
+		out = append(out, db)
+	}
+	if t := cmp.Or(opts.LogTarget, cfg.Log.Target); filepath.IsAbs(t) {
+		if fi, err := os.Lstat(t); err == nil && fi.Mode().IsRegular() {
+			out = append(out, t)
+		}
+	}
+	return append(out, cmp.Or(opts.Socket, cfg.Socket)+".lock")
+}
+
+// writable reports whether a user may write to a file, or in a directory.
+func writable(p place, as *confine.User) bool {
+	mode := p.mode.Perm()
+	switch {
+	case int(p.uid) == as.UID:
+		mode >>= 6
+	case int(p.gid) == as.GID || slices.Contains(as.Groups, int(p.gid)):
+		mode >>= 3
+	}
+	if p.dir {
+		return mode&0o3 == 0o3
+	}
+	return mode&0o2 != 0
+}
