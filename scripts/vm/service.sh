@@ -35,14 +35,19 @@ ready() {
 	expect "$unit: and when bans are in the kernel" held "$1" "$2"
 }
 
+# All threads have stopped: what goes on before goes without those that are still to stop.
+attached() { _n=$(grep -c '^\[New LWP' /tmp/gdb.log) && [ "$(grep -c 'stopped\.$' /tmp/gdb.log)" -ge "$_n" ]; }
+
 # While a jail is stopped by a debugger, all else of the process is free to run.
 stop_jail() {
 	pid=$(reader)
 	at=new
 	[ $phase != 1 ] || at=old
 	printf 'set pagination off\nset confirm off\nset non-stop on\nset debuginfod enabled off\nhandle all nostop noprint pass\nhandle SIGTRAP stop nopass\nattach %s\n' "$pid" >/tmp/gdb
-	(sleep 6; echo "break *$(cat /vm/address.$at)"; echo 'continue -a &'; sleep 120) | gdb -q -nx -x /tmp/gdb >/tmp/gdb.log 2>&1 &
-	sleep 12
+	rm -f /tmp/gdb.log
+	(within 90 attached; echo "break *$(cat /vm/address.$at)"; echo 'continue -a &'; sleep 120) | gdb -q -nx -x /tmp/gdb >/tmp/gdb.log 2>&1 &
+	within 90 grep -q Continuing /tmp/gdb.log
+	sleep 2
 	fails "$1" 1 Login $log
 	if within 30 grep -q 'hit Breakpoint' /tmp/gdb.log; then ok "$unit: a debugger stops a jail"; else not "$unit: a debugger stops a jail"; cat /tmp/gdb.log; fi
 }
