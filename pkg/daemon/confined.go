@@ -68,9 +68,9 @@ func Confine(cfg *config.Config, opts Options) *Confinement {
 	}
 	switch {
 	case done.Landlock == 0 && !w.AllFiles:
-		log.Warn("the kernel has no Landlock: capabilities and system calls are given away, files are not")
+		log.Warn("the kernel has no Landlock, or who has started the daemon refuses it: capabilities and system calls are given away, files are not")
 	case !done.Seccomp && err == nil:
-		log.Warn("the kernel filters no system calls (seccomp): capabilities and files are given away, system calls are not")
+		log.Warn("the kernel filters no system calls (seccomp), or who has started the daemon refuses it: capabilities and files are given away, system calls are not")
 	}
 	log.Debug(fmt.Sprintf("confined: %d capabilities, Landlock %d, to %s, and written to: %s",
 		len(w.Capabilities), done.Landlock, strings.Join(w.Read, " "), strings.Join(slices.Concat(w.Append, w.Write, w.Files), " ")))
