@@ -63,6 +63,7 @@ type heads struct {
 	table  *[2 << dfaHeadsBits]head // two for each place: the last, and the one before; nil: none yet
 	pace   headsPace
 	number headsPace // of what comes behind a number
+	ends   int       // how well it goes with numbers: of how many lines nothing was left behind one
 	away   *Aways    // nil: none yet
 }
 
@@ -122,13 +123,24 @@ func (h *heads) pass(d *dfa, c *dfaCache, line []byte, start uint32) (i int, at 
 	if h.table == nil {
 		h.table = new([2 << dfaHeadsBits]head)
 	}
+	if h.ends < headLow {
+		if h.ends++; h.ends == headLow {
+			h.ends = 0
+		}
+	}
 	at = int32(start)
 	for deep := range headsDeep {
 		if len(line)-i < headSize {
 			break
 		}
-		if deep > 0 && h.number.tries(0) && hasDigit(binary.LittleEndian.Uint64(line[i:])) {
-			return h.behindNumber(d, c, line, i, at)
+		if deep > 0 && h.ends >= headLow && h.number.tries(0) && hasDigit(binary.LittleEndian.Uint64(line[i:])) {
+			i, at = h.behindNumber(d, c, line, i, at)
+			if at < unknown {
+				h.ends = min(h.ends+2, headMost)
+			} else if h.ends--; h.ends < headLow {
+				h.ends = headRest
+			}
+			return i, at
 		}
 		if !h.pace.tries(deep) {
 			break
