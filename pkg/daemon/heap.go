@@ -46,11 +46,11 @@ func PaceHeap() {
 }
 
 // A start of few jails is collected all the time: what stays would be scattered over all that
-// was in use. One of many is through before anything is collected any more, or 32 MB are in use.
+// was in use. One of many is through before anything is collected any more, or 36 MB are in use.
 const (
-	startLittle = 20 // percent
-	startMuch   = 800
-	littleAlive = 5 << 20 // up to which it is a start of few
+	startLittle = 20       // percent
+	littleAlive = 5 << 20  // up to which it is a start of few
+	startInUse  = 36 << 20 // of one of many, of which a million bans are none
 )
 
 // startOver has the heap be collected as where little happens, until more does.
@@ -63,6 +63,7 @@ func startOver() {
 
 type heapPace struct {
 	percent int
+	over    bool      // the start is
 	last    time.Time // when it was collected
 	quick   int       // how often in a row that was soon after the time before
 	forced  uint64    // how often that was asked for
@@ -97,11 +98,11 @@ func (p *heapPace) adjust() {
 func (p *heapPace) next(started bool, now time.Time, live, forced uint64) int {
 	switch {
 	case !started && live > littleAlive:
-		return startMuch
+		return max(roomFor(live), int(startInUse*100/live)-100)
 	case !started:
 		return p.percent
-	case p.percent == startMuch || p.percent == startLittle:
-		p.percent = quietRoom // startOver has said so
+	case !p.over:
+		p.over, p.percent = true, quietRoom // startOver has said so
 	}
 	if forced != p.forced { // it says nothing of how much happens
 		p.forced = forced

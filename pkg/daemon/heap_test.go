@@ -27,8 +27,10 @@ func TestHeapPace(t *testing.T) {
 		want    int
 	}{
 		{false, time.Millisecond, 1 << 20, 0, startLittle},
-		{false, time.Millisecond, 6 << 20, 0, startMuch},
-		{false, time.Millisecond, 1 << 20, 0, startMuch},
+		{false, time.Millisecond, 6 << 20, 0, 500},
+		{false, time.Millisecond, 1 << 20, 0, 500},
+		{false, time.Millisecond, 12 << 20, 0, 200},
+		{false, time.Millisecond, 100 << 20, 0, roomLeast}, // a million bans
 		{true, time.Second, 2 << 20, 1, quietRoom},
 		{true, 0, 2 << 20, 2, quietRoom},
 		{true, time.Second, 2 << 20, 2, quietRoom},
