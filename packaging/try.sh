@@ -127,6 +127,9 @@ banned 203.0.113.9 || die "fail2ban's ban is gone with bailiff"
 fail2ban-client stop >/dev/null
 wait $server || :
 
+# fail2ban leaves its table; with nobody at work in it, it goes with bailiff.
+apt-get install -y --no-install-recommends "$new" || die "apt install $new, again"
+[ -n "$(nft list tables)" ] || nft add table inet f2b-table
 apt-get purge -y bailiff || die "apt purge"
 for f in /usr/sbin/bailiff /etc/bailiff /var/lib/bailiff /var/log/bailiff /run/bailiff /etc/logrotate.d/bailiff; do
 	[ ! -e "$f" ] || die "a purge leaves $f: $(ls -la "$f")"
