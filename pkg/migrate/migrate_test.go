@@ -189,10 +189,10 @@ func TestUnitIn(t *testing.T) {
 
 // TestUnitText: the unit that is written is the package's, with this program and these paths.
 func TestUnitText(t *testing.T) {
-	text := unitText("/usr/local/sbin/bai liff", "/etc/100%", "/run/$x.sock", "/run/f2b.pid")
+	text := unitText("/usr/local/sbin/bai liff", "/etc/100%", "/run/$x.sock", "/var/run/f2b.pid")
 	for _, want := range []string{
 		written + "[Unit]\n", "Type=notify\n", "\nConflicts=bailiff.service shutdown.target fail2ban.service\n", "WantedBy=multi-user.target\n", "\nPIDFile=/run/f2b.pid\n",
-		"\nExecStart=@\"/usr/local/sbin/bai liff\" fail2ban-server -xf -c \"/etc/100%%\" -s \"/run/$$x.sock\" -p \"/run/f2b.pid\" start\n",
+		"\nExecStart=@\"/usr/local/sbin/bai liff\" fail2ban-server -xf -c \"/etc/100%%\" -s \"/run/$$x.sock\" -p \"/var/run/f2b.pid\" start\n",
 		"\nExecReload=@\"/usr/local/sbin/bai liff\" fail2ban-client -c \"/etc/100%%\" -s \"/run/$$x.sock\" reload\n",
 	} {
 		if !strings.Contains(text, want) {

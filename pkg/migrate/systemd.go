@@ -43,7 +43,7 @@ func unitText(program, dir, socket, pidFile string) string {
 			line = "ExecReload=" + client + " reload\n"
 		case "PIDFile":
 			if line = ""; pidFile != "" {
-				line = "PIDFile=" + strings.ReplaceAll(pidFile, "%", "%%") + "\n"
+				line = "PIDFile=" + strings.ReplaceAll(runDir(pidFile), "%", "%%") + "\n"
 			}
 		case "Conflicts": // fail2ban is installed beside it
 			line = strings.TrimSuffix(line, "\n") + " " + TheirUnit + "\n"
@@ -55,6 +55,15 @@ func unitText(program, dir, socket, pidFile string) string {
 	return out
 }
 
+// runDir is a path under /run where it is one under what once was /var/run: systemd warns of
+// that.
+func runDir(path string) string {
+	if rest, ok := strings.CutPrefix(path, "/var/run/"); ok {
+		return "/run/" + rest
+	}
+	return path
+}
+
 // unitWord is a word of a command in a unit (systemd.service(5)).
 func unitWord(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "$", "$$").Replace(s) + `"`
@@ -63,7 +72,16 @@ func unitWord(s string) string {
 // known reports whether systemd knows a unit.
 func known(ctx context.Context, unit string) bool { return systemctl(ctx, "cat", "--", unit) == nil }
 
-const systemctlMost = 30 * time.Second
+// systemctlMost is how long systemctl may take for what starts and stops nothing: to enable
+// a service that has a script of old, too, it runs that one's program.
+const systemctlMost = 2 * time.Minute
+
+// withinMost is systemctl with that deadline.
+func withinMost(ctx context.Context, args ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, systemctlMost)
+	defer cancel()
+	return systemctl(ctx, args...)
+}
 
 // OursByUnit makes a target of ours as a service: the one that there is, or one that is
 // written. Where fail2ban is no service, ok is false.
@@ -94,10 +112,8 @@ func OursByUnit(from *Server, program, dir, pidFile string, to Target) (t Target
 		return systemctl(ctx, "start", OurUnit)
 	}
 	to.After = func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, systemctlMost)
-		defer cancel()
 		return wrapped("what is started at the next boot could not be changed", errors.Join(
-			systemctl(ctx, "disable", from.Unit), systemctl(ctx, "enable", OurUnit)))
+			withinMost(ctx, "disable", from.Unit), withinMost(ctx, "enable", OurUnit)))
 	}
 	return to, true
 }
@@ -116,17 +132,15 @@ func TheirsByUnit(from *Server, to Target) (t Target, ok bool) {
 		return systemctl(ctx, "start", TheirUnit)
 	}
 	to.After = func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, systemctlMost)
-		defer cancel()
 		var errs []error
 		if from.Unit != "" {
-			errs = append(errs, systemctl(ctx, "disable", from.Unit))
+			errs = append(errs, withinMost(ctx, "disable", from.Unit))
 		}
 		path := filepath.Join(UnitDir, OurUnit)
 		if have, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(have), written) {
-			errs = append(errs, os.Remove(path), systemctl(ctx, "daemon-reload"))
+			errs = append(errs, os.Remove(path), withinMost(ctx, "daemon-reload"))
 		}
-		return wrapped("what is started at the next boot could not be changed", errors.Join(append(errs, systemctl(ctx, "enable", TheirUnit))...))
+		return wrapped("what is started at the next boot could not be changed", errors.Join(append(errs, withinMost(ctx, "enable", TheirUnit))...))
 	}
 	return to, true
 }
