@@ -17,7 +17,7 @@ import (
 // TestLabour: work that gets on is waited for, work that stands still is not.
 func TestLabour(t *testing.T) {
 	const idle = 300 * time.Millisecond // a busy machine lets nobody on for a tenth of a second
-	spin := func() { // longer than it may stand still
+	spin := func() {                    // longer than it may stand still
 		for begun := time.Now(); time.Since(begun) < 5*idle; {
 		}
 	}
