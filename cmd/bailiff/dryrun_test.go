@@ -28,6 +28,9 @@ file = %[3]q
 format = "nginx"
 reload = "echo reload >> %[2]s"
 
+[security]
+fixed_actions = false # one is changed over the socket
+
 [default]
 ignoreself = false
 

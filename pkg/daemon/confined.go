@@ -160,10 +160,22 @@ func (d *Daemon) withinWalls(cfg *config.Config) {
 	for _, j := range cfg.Jails {
 		if j.Broken() == nil {
 			if err := c.beyond(m, j); err != nil {
-				j.Errors = append(j.Errors, err)
+				j.Errors = append(j.Errors, placed(j, err))
 			}
 		}
 	}
+}
+
+// placed says where the log of a jail is configured, or what enables it.
+func placed(j *config.Jail, err error) error {
+	for _, name := range []string{"logpath", "filter", "enabled"} {
+		for _, s := range j.Settings {
+			if s.Name == name && s.Line > 0 && filepath.IsAbs(s.File) {
+				return fmt.Errorf("%s:%d: %w", s.File, s.Line, err)
+			}
+		}
+	}
+	return err
 }
 
 // fixedCommands says that commands can't be set over the socket, where they can't.

@@ -163,6 +163,9 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	if err != nil {
 		return err
 	}
+	if err := d.readChanged(cfg); err != nil { // who finds the one socket finds the other
+		server.Error(err.Error())
+	}
 	var found firewall.Report
 	if !opts.DryRun && !cfg.NoFirewall {
 		if d.fw, found, err = openFirewall(cfg); err != nil {
@@ -170,9 +173,6 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		}
 		defer d.fw.Close()
 		d.queue = firewall.NewQueue(d.fw, d.refused, d.cutOff)
-	}
-	if err := d.readChanged(cfg); err != nil {
-		server.Error(err.Error())
 	}
 	LookForLogs(cfg)
 	server.Info(strings.Repeat("-", 50))

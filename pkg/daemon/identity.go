@@ -3,7 +3,6 @@ package daemon
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"os/user"
 	"path/filepath"
 	"slices"
@@ -40,11 +39,12 @@ func identity(cfg *config.Config, w confine.Walls, opts Options) (as *confine.Us
 	}
 	m := readMounts()
 	paths := slices.Concat(w.Write, w.Append)
-	for _, path := range owned(cfg, opts) {
-		found, _ := filepath.Glob(path + "*") // what stands beside a database
-		if !m.find(path).hangs {
-			paths = append(paths, found...)
+	for _, path := range owned(cfg, opts, m) {
+		if m.find(path).hangs {
+			continue // it is not to be touched, not even looked for
 		}
+		found, _ := filepath.Glob(path + "*") // what stands beside a database
+		paths = append(paths, found...)
 	}
 	for _, path := range paths {
 		if p := m.find(path); p.hangs || p.there && !writable(p, as) {
@@ -55,7 +55,7 @@ func identity(cfg *config.Config, w confine.Walls, opts Options) (as *confine.Us
 }
 
 // owned are the files that are written where they are, and not replaced.
-func owned(cfg *config.Config, opts Options) (out []string) {
+func owned(cfg *config.Config, opts Options, m mounts) (out []string) {
 	db := cfg.Database.Path
 	if opts.Database != "" {
 		db = config.DatabasePath(opts.Database)
@@ -64,7 +64,7 @@ func owned(cfg *config.Config, opts Options) (out []string) {
 		out = append(out, db)
 	}
 	if t := cmp.Or(opts.LogTarget, cfg.Log.Target); filepath.IsAbs(t) {
-		if fi, err := os.Lstat(t); err == nil && fi.Mode().IsRegular() {
+		if p := m.find(t); p.there && !p.hangs && p.path == filepath.Clean(t) && p.mode.IsRegular() {
 			out = append(out, t)
 		}
 	}
