@@ -83,14 +83,25 @@ func TestServerSettings(t *testing.T) {
 	}
 }
 
+// TestReadGroupBeyond: a daemon that gave away at its start to change groups says so of a
+// reload that asks for it, and what helps.
+func TestReadGroupBeyond(t *testing.T) {
+	confined := newReloadable(t, serverConfig+oneJail)
+	confined.write("etc/bailiff.toml", serverConfig+"[read]\nsocket = \"@D@/read\"\ngroup = \"nogroup\"\n"+oneJail)
+	if wrong := confined.reload(); !strings.Contains(wrong, "[read]: the socket can't be given to group nogroup any more: restart the daemon") {
+		t.Errorf("of a daemon that gave away to change groups: %s", wrong)
+	}
+}
+
 // TestReadSocketAtReload: the socket for those who may only ask comes, moves, changes its
 // group and goes with reloads; where it can't be made, what was there stays, and it is said
 // each time.
 func TestReadSocketAtReload(t *testing.T) {
-	w := newReloadable(t, serverConfig+oneJail)
+	const free = serverConfig + "[security]\nconfine = false\n"
+	w := newReloadable(t, free+oneJail)
 	read := func(socket, group string) string {
 		t.Helper()
-		text := serverConfig
+		text := free
 		if socket != "" {
 			text += fmt.Sprintf("[read]\nsocket = \"@D@/%s\"\ngroup = %q\n", socket, group)
 		}

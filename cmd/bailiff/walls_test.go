@@ -166,8 +166,8 @@ func TestBeyondTheWalls(t *testing.T) {
 	const remedy = "restart the daemon"
 	jail := "[jail.far]\nenabled = true\nfailregex = '^\\s*x <HOST>$'\nlogpath = \"" + far + "/far.log\"\n"
 	for _, c := range []struct{ more, want string }{
-		{jail, "jail far: " + far + " can't be read any more"},
-		{"[jail.web.action.tell]\nban = \"true\"\n", "jail web: it has action tell, and no program can be run any more"},
+		{jail, far + " can't be read any more"},
+		{"[jail.web.action.tell]\nban = \"true\"\n", "it has action tell, and no program can be run any more"},
 		{"[export.more]\nfile = \"" + far + "/x.conf\"\nformat = \"plain\"\n", "export more: " + far + "/x.conf can't be written any more"},
 		{"[export.told]\nfile = \"" + n.path("export/y.conf") + "\"\nformat = \"plain\"\nreload = \"true\"\n", "export told: its reload is a command"},
 	} {

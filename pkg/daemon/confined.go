@@ -3,8 +3,10 @@ package daemon
 import (
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -125,7 +127,7 @@ func (c *Confinement) beyondServer(cfg, was *config.Config) (errs []error) {
 		errs = append(errs, fmt.Errorf("%s: %s can't be written any more: %s; it stays as it was", what, path, restart))
 		return true
 	}
-	if wrong(cfg.ReadSocket, "[read]") {
+	if wrong(cfg.ReadSocket, "[read]") || strangers(cfg, was, &errs) {
 		cfg.ReadSocket, cfg.ReadGroup = was.ReadSocket, was.ReadGroup
 	}
 	cfg.Exports = slices.Clone(cfg.Exports)
@@ -147,6 +149,25 @@ func (c *Confinement) beyondServer(cfg, was *config.Config) (errs []error) {
 		}
 	}
 	return errs
+}
+
+// strangers reports whether the read socket is to be a group's that the daemon is not in: it
+// can't give it to that one any more.
+func strangers(cfg, was *config.Config, errs *[]error) bool {
+	if cfg.ReadSocket == "" || cfg.ReadSocket == was.ReadSocket && cfg.ReadGroup == was.ReadGroup {
+		return false
+	}
+	g, err := user.LookupGroup(cfg.ReadGroup)
+	if err != nil {
+		return false // who needs it says what is wrong
+	}
+	gid, _ := strconv.Atoi(g.Gid)
+	mine, _ := os.Getgroups()
+	if gid == os.Getegid() || slices.Contains(mine, gid) {
+		return false
+	}
+	*errs = append(*errs, fmt.Errorf("[read]: the socket can't be given to group %s any more: %s; it stays as it was", cfg.ReadGroup, restart))
+	return true
 }
 
 // withinWalls has what the daemon can't do any more be mistakes of a configuration.
