@@ -201,6 +201,9 @@ func (m *mutated) try(name string, line int, was, text string) {
 		if i := slices.IndexFunc(jailsOf(fresh), func(j *config.Jail) bool { return j.Name == of }); i >= 0 && fresh.Jails[i].Broken() == nil && fresh.Jails[i].Unenforced {
 			continue // it has no action any more
 		}
+		if i := slices.IndexFunc(jailsOf(fresh), func(j *config.Jail) bool { return j.Name == of }); i >= 0 && fresh.Jails[i].BanTime == 0 {
+			continue // it bans for no time at all, and ends what it had
+		}
 		// Where the one before had its commands make the same sets, those end beside, and
 		// take them away once more; that is undone as what anybody else does.
 		for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {

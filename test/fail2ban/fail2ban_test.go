@@ -43,7 +43,7 @@ func TestOwnCases(t *testing.T) {
 	}
 	listed := differences(t)
 	root := tree(t, f)
-	control := controlOf(t, f, root)
+	control := controlOf(t, f, root, listed)
 	var counted []string
 	for _, v := range control {
 		if v.Result == "pass" {
@@ -149,7 +149,7 @@ func tree(t *testing.T, f references.Fail2ban) string {
 // controlOf returns what becomes of the cases with fail2ban's own programs. It is kept
 // beside the packages that scripts/fail2bans unpacks: as long as they and the shim are the
 // same, so is the answer.
-func controlOf(t *testing.T, f references.Fail2ban, root string) map[string]verdict {
+func controlOf(t *testing.T, f references.Fail2ban, root string, listed map[string]string) map[string]verdict {
 	t.Helper()
 	sum := sha256.New()
 	fmt.Fprintln(sum, f.Version)
@@ -175,6 +175,15 @@ func controlOf(t *testing.T, f references.Fail2ban, root string) map[string]verd
 		}
 	}
 	got := runCases(t, root, real, nil)
+	var again []string // a busy machine fails some that wait for so long and no longer
+	for name := range listed {
+		if v, ok := got[name]; ok && v.Result != "pass" {
+			again = append(again, name)
+		}
+	}
+	if again != nil {
+		maps.Copy(got, runCases(t, root, real, again))
+	}
 	var text bytes.Buffer
 	for _, v := range got {
 		line, _ := json.Marshal(v)
