@@ -22,27 +22,11 @@ func (j *Jail) Import(bans []ban.Ban, force bool) []Banned {
 	wait := patience
 	for at := 0; at < len(bans); at += banPiece {
 		piece := bans[at:min(at+banPiece, len(bans))]
-		results := out[at : at+len(piece)]
-		did := make(chan []Banned, 1)
-		err := j.within(wait, true, func(j *Jail) {
-			done := make([]Banned, len(piece)) // who asked may not wait for it
+		j.piece(&wait, out[at:at+len(piece)], func(j *Jail, results []Banned) {
 			for i, b := range piece {
-				done[i].Added, done[i].By, done[i].Err = j.importOne(b, force)
+				results[i].Added, results[i].By, results[i].Err = j.importOne(b, force)
 			}
-			j.push()
-			did <- done
 		})
-		if err == nil {
-			copy(results, <-did)
-			continue
-		}
-		var busy *BusyError
-		if errors.As(err, &busy) {
-			wait = time.Millisecond
-		}
-		for i := range results {
-			results[i].Err = err
-		}
 	}
 	return out
 }

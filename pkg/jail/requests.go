@@ -67,32 +67,40 @@ func (j *Jail) BanEach(ids []ban.ID, force bool) []Banned {
 				pasts[i], ask = j.pastOf(id)
 			}
 		}
-		todo := slices.Clone(results) // who asked may not wait for it
-		did := make(chan []Banned, 1)
-		err := j.within(wait, true, func(j *Jail) {
+		j.piece(&wait, results, func(j *Jail, todo []Banned) {
 			for i, id := range piece {
 				if todo[i].Err == nil {
 					todo[i].Added, todo[i].By, todo[i].Err = j.banByHand(id, force, pasts[i])
 				}
 			}
-			j.push()
-			did <- todo
 		})
-		if err == nil {
-			copy(results, <-did)
-			continue
-		}
-		var busy *BusyError
-		if errors.As(err, &busy) {
-			wait = time.Millisecond
-		}
-		for i := range results {
-			if results[i].Err == nil {
-				results[i].Err = err
-			}
-		}
 	}
 	return out
+}
+
+// piece has the jail's goroutine make some bans, and fills in what became of them. It waits
+// so long for the jail; once that is busy, the next piece hardly waits.
+func (j *Jail) piece(wait *time.Duration, results []Banned, ban func(j *Jail, results []Banned)) {
+	todo := slices.Clone(results) // who asked may not wait for it
+	did := make(chan []Banned, 1)
+	err := j.within(*wait, true, func(j *Jail) {
+		ban(j, todo)
+		j.push()
+		did <- todo
+	})
+	if err == nil {
+		copy(results, <-did)
+		return
+	}
+	var busy *BusyError
+	if errors.As(err, &busy) {
+		*wait = time.Millisecond
+	}
+	for i := range results {
+		if results[i].Err == nil {
+			results[i].Err = err
+		}
+	}
 }
 
 // banByHand is the part of BanEach that the jail's goroutine does; was, if not nil, are the

@@ -119,7 +119,7 @@ func (c *Client) hear() {
 }
 
 // ask sends a request; answers come to the channel until done is called.
-func (c *Client) ask(make_ func(request uint32) *writer) (request uint32, answers chan frame, done func(), err error) {
+func (c *Client) ask(write func(request uint32) *writer) (request uint32, answers chan frame, done func(), err error) {
 	answers = make(chan frame, 2) // no request has more
 	c.mu.Lock()
 	for c.next++; c.waiting[c.next] != nil; c.next++ {
@@ -132,7 +132,7 @@ func (c *Client) ask(make_ func(request uint32) *writer) (request uint32, answer
 		delete(c.waiting, request)
 		c.mu.Unlock()
 	}
-	if err := c.link.send(make_(request)); err != nil {
+	if err := c.link.send(write(request)); err != nil {
 		done()
 		select {
 		case <-c.ended:
@@ -244,15 +244,11 @@ func (c *Client) Reload(environment []string) error {
 		return err
 	}
 	defer done()
-	late := time.NewTimer(reloadMost)
-	defer late.Stop()
-	var f frame
-	select {
-	case f = <-answers:
-	case <-c.ended:
-		return ErrEnded
-	case <-late.C:
+	f, err := c.await(context.Background(), answers, reloadMost)
+	if errors.Is(err, errLate) {
 		return fmt.Errorf("the process that runs commands did not read the configuration within %v", reloadMost)
+	} else if err != nil {
+		return err
 	}
 	f.closeAll()
 	r := &reader{data: f.data}
@@ -276,6 +272,25 @@ func (c *Client) Reload(environment []string) error {
 	return nil
 }
 
+// errLate says that an answer did not come in time.
+var errLate = errors.New("no answer in time")
+
+// await returns an answer, or why there is none: ErrEnded, ctx's error, or errLate.
+func (c *Client) await(ctx context.Context, answers <-chan frame, most time.Duration) (frame, error) {
+	late := time.NewTimer(most)
+	defer late.Stop()
+	select {
+	case f := <-answers:
+		return f, nil
+	case <-c.ended:
+		return frame{}, ErrEnded
+	case <-ctx.Done():
+		return frame{}, ctx.Err()
+	case <-late.C:
+		return frame{}, errLate
+	}
+}
+
 // Journalctl is one that runs.
 type Journalctl struct {
 	Stdout, Stderr *os.File
@@ -295,16 +310,8 @@ func (c *Client) Journal(ctx context.Context, args []string) (*Journalctl, error
 	if err != nil {
 		return nil, err
 	}
-	late := time.NewTimer(journalMost)
-	defer late.Stop()
-	var f frame
-	select {
-	case f = <-answers:
-	case <-c.ended:
-		err = ErrEnded
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-late.C:
+	f, err := c.await(ctx, answers, journalMost)
+	if errors.Is(err, errLate) {
 		err = fmt.Errorf("journalctl did not start within %v", journalMost)
 	}
 	if err == nil {
