@@ -12,6 +12,7 @@ import (
 
 	"bailiff/bench/figures"
 	"bailiff/bench/measure"
+	"bailiff/pkg/netlab"
 )
 
 // What comes all at once: a hundred thousand new attackers in one write, and ten thousand
@@ -257,20 +258,11 @@ func (d *daemon) mails(n *atomic.Int64) (port int, end func(), err error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go serveMail(c, n)
-		}
-	}()
+	netlab.Serve(l, func(c net.Conn) { serveMail(c, n) })
 	return l.Addr().(*net.TCPAddr).Port, func() { l.Close() }, nil
 }
 
 func serveMail(c net.Conn, n *atomic.Int64) {
-	defer c.Close()
 	in := bufio.NewScanner(c)
 	say := func(text string) { fmt.Fprintf(c, "%s\r\n", text) }
 	say("220 here")

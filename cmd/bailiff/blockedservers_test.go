@@ -72,29 +72,16 @@ func (w *blockedWorld) silentNames(host *netlab.Host) {
 
 // mailServer is one that takes every connection, and mail when it may speak.
 func (w *blockedWorld) mailServer(addr string) {
-	var l net.Listener
-	if err := w.host.Do(func() (err error) {
-		l, err = net.Listen("tcp", addr)
-		return err
-	}); err != nil {
+	l, err := w.host.Listen(addr)
+	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			w.t.Cleanup(func() { c.Close() })
-			go w.takeMail(c)
-		}
-	}()
+	netlab.Serve(l, w.takeMail)
 }
 
 // takeMail speaks SMTP with one client.
 func (w *blockedWorld) takeMail(c net.Conn) {
-	defer c.Close()
 	say := func(text string) {
 		for w.silent.Load() {
 			time.Sleep(10 * time.Millisecond)

@@ -69,15 +69,7 @@ func newNetwork(t *testing.T) *network {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { l.Close() })
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go func() { _, _ = io.Copy(c, c); c.Close() }() // an echo
-			}
-		}()
+		netlab.Serve(l, func(c net.Conn) { _, _ = io.Copy(c, c) }) // an echo
 	}
 	return n
 }

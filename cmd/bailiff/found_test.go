@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,8 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"bailiff/pkg/control"
 	"bailiff/pkg/netlab"
@@ -168,23 +165,7 @@ func (s *foundState) try(t *testing.T, server, client *netlab.Host) {
 	}
 	flood, halt := context.WithCancel(ctx)
 	flooded := make(chan int, 1)
-	go func() {
-		n := 0
-		_ = client.Do(func() error {
-			c, err := net.DialUDP("udp", &net.UDPAddr{IP: net.IPv4(203, 0, 113, 66)}, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9})
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			for flood.Err() == nil {
-				_, _ = c.Write([]byte("x")) // an answer that refuses it is an error of the next
-				n++
-				_ = unix.Nanosleep(&unix.Timespec{Nsec: 200_000}, nil) // what Go sleeps is longer
-			}
-			return nil
-		})
-		flooded <- n
-	}()
+	go func() { flooded <- floodFrom(flood, client, "203.0.113.66", "192.0.2.1:9") }()
 	defer halt()
 
 	place := s.config

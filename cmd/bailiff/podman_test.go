@@ -89,7 +89,7 @@ func nginxImage(t *testing.T, dir string) (tar string) {
 
 // page asks for the page over one connection, and returns the status.
 func page(l *login, password string) (int, error) {
-	req, err := http.NewRequest(http.MethodGet, "http://192.0.2.1:8080/", nil)
+	req, err := http.NewRequest(http.MethodGet, "http://"+publishedAt+"/", nil)
 	if err != nil {
 		return 0, err
 	}
@@ -115,26 +115,27 @@ func TestPodman(t *testing.T) {
 	if !*withPodman {
 		t.Skip("make zoo tries it, which installs podman (-podman)")
 	}
-	gate, inside, client := publishedPort(t)
+	p := publishedPort(t)
+	gate, client := p.Gate, p.Client
 	g := &guarded{t: t, host: gate, dir: t.TempDir(), prog: program(t, "bailiff")}
 	c := &container{t: t, dir: t.TempDir(), name: fmt.Sprintf("bailiff-%d", os.Getpid())}
 	if err := os.Mkdir(g.path("nginx"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	c.podman("import", nginxImage(t, c.dir), "bailiff-nginx")
-	c.podman("run", "-d", "--name", c.name, fmt.Sprintf("--network=ns:/proc/%d/fd/%d", os.Getpid(), inside.NsFd()), "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024",
+	c.podman("run", "-d", "--name", c.name, fmt.Sprintf("--network=ns:/proc/%d/fd/%d", os.Getpid(), p.Container.NsFd()), "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024",
 		"-v", g.path("nginx")+":/var/log/nginx", "bailiff-nginx", "/usr/sbin/nginx", "-c", "/etc/nginx/nginx.conf")
 	t.Cleanup(func() { c.podman("rm", "-f", "-t", "1", c.name) })
 	g.write(map[string]string{"bailiff.toml": "[jail.nginx-http-auth]\nenabled = true\nlogpath = '$DIR/nginx/error.log'\nport = '8080'\nmaxretry = 3\nbantime = '1h'\n"})
 	g.until("nginx does not log", func() bool { _, err := os.Stat(g.path("nginx/error.log")); return err == nil })
 
-	open := func(h *netlab.Host, from string) (*login, error) { return dialLogin(h, from, publishedAt) }
+	open := func(from string) (*login, error) { return dialLogin(client, from, publishedAt) }
 	well := func(when string) *login {
 		t.Helper()
 		var l *login
 		g.until("the customer is not served "+when, func() bool {
 			var err error
-			if l, err = open(client, goodClient); err != nil {
+			if l, err = open(goodClient); err != nil {
 				return false
 			}
 			status, err := page(l, "secret")
@@ -144,7 +145,7 @@ func TestPodman(t *testing.T) {
 		return l
 	}
 	shut := func() bool {
-		l, err := open(client, badClient)
+		l, err := open(badClient)
 		if err == nil {
 			l.Close()
 		}
@@ -152,7 +153,7 @@ func TestPodman(t *testing.T) {
 	}
 	g.start("bailiff.toml")
 	staying := well("before")
-	guessing, err := open(client, badClient)
+	guessing, err := open(badClient)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,14 +177,14 @@ func TestPodman(t *testing.T) {
 		do   func()
 	}{
 		{"after a restart of the container", func() { c.podman("restart", "-t", "1", c.name) }},
-		{"after a flush", func() { nftScript(t, gate, "flush ruleset\n"+engine) }},
+		{"after a flush", func() { nftScript(t, gate, "flush ruleset\n"+netlab.PublishedEngine) }},
 	} {
 		step.do()
 		g.until("a new connection is let in "+step.name, func() bool { return strings.Contains(g.table(), badClient) && shut() })
 		well(step.name)
 	}
 	g.ask("unban", badClient)
-	l, err := open(client, badClient)
+	l, err := open(badClient)
 	if err != nil {
 		t.Fatalf("after the unban: %v", err)
 	}

@@ -28,28 +28,19 @@ func loginServer(t *testing.T, h *netlab.Host, at, log string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
+	netlab.Serve(l, func(c net.Conn) {
+		who, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+		for in := bufio.NewScanner(c); in.Scan(); {
+			answer := "welcome"
+			if in.Text() != "secret" {
+				answer = "no"
+				fmt.Fprintf(f, "%s django.security Login failure %s\n", time.Now().UTC().Format("2006-01-02 15:04:05,000"), who)
+			}
+			if _, err := fmt.Fprintln(c, answer); err != nil {
 				return
 			}
-			go func() {
-				defer c.Close()
-				who, _, _ := net.SplitHostPort(c.RemoteAddr().String())
-				for in := bufio.NewScanner(c); in.Scan(); {
-					answer := "welcome"
-					if in.Text() != "secret" {
-						answer = "no"
-						fmt.Fprintf(f, "%s django.security Login failure %s\n", time.Now().UTC().Format("2006-01-02 15:04:05,000"), who)
-					}
-					if _, err := fmt.Fprintln(c, answer); err != nil {
-						return
-					}
-				}
-			}()
 		}
-	}()
+	})
 }
 
 // login is a client's connection to such a service.
@@ -80,9 +71,8 @@ func (l *login) says(password string, within time.Duration) (string, error) {
 	return l.in.Text(), nil
 }
 
-// publishedPort is a host that passes on what comes to its port 8080 to port 80 of a
-// container's network, and a client with two addresses.
-func publishedPort(t *testing.T) (gate, container, client *netlab.Host) {
+// publishedPort is a host with a published port of a container's.
+func publishedPort(t *testing.T) *netlab.Published {
 	t.Helper()
 	lab := netlab.New(fmt.Sprintf("bailiff-published-%d", os.Getpid()))
 	t.Cleanup(func() {
@@ -90,49 +80,22 @@ func publishedPort(t *testing.T) (gate, container, client *netlab.Host) {
 			t.Error(err)
 		}
 	})
-	var hosts []*netlab.Host
-	for _, name := range []string{"gate", "container", "client"} {
-		h, err := lab.Host(name)
-		if err != nil {
-			t.Fatalf("%v: run it as root (make test says how)", err)
-		}
-		hosts = append(hosts, h)
+	p, err := lab.Published()
+	if err != nil {
+		t.Fatalf("%v: run it as root (make test says how)", err)
 	}
-	gate, container, client = hosts[0], hosts[1], hosts[2]
-	for _, err := range []error{
-		lab.Cable(gate, client, []string{"192.0.2.1/24"}, []string{"203.0.113.66/32", "203.0.113.7/32", "192.0.2.9/24"}),
-		lab.Cable(gate, container, []string{"198.51.100.1/24"}, []string{"198.51.100.2/24"}),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	run := func(h *netlab.Host, args ...string) {
-		t.Helper()
-		if out, err := h.Command(context.Background(), args[0], args[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v: %s", args, err, out)
-		}
-	}
-	run(gate, "ip", "route", "add", "203.0.113.0/24", "via", "192.0.2.9") // no network of its own
-	run(container, "ip", "route", "add", "default", "via", "198.51.100.1")
-	if err := gate.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0) }); err != nil {
-		t.Fatal(err)
-	}
-	nftScript(t, gate, engine)
-	return gate, container, client
+	return p
 }
 
-// engine is what a container engine has in the ruleset for a published port.
-const engine = "table ip docker { chain pre { type nat hook prerouting priority -100; tcp dport 8080 dnat to 198.51.100.2:80; }\n}\n"
-
-const badClient, goodClient, publishedAt = "203.0.113.66", "203.0.113.7", "192.0.2.1:8080"
+var badClient, goodClient, publishedAt = netlab.PublishedBad[0], netlab.PublishedGood[0], netlab.PublishedAt[0]
 
 // TestPublished: a container's service behind a published port (DNAT 8080 to 80). By default
 // an attacker is shut out of it, his open connection is ended, and a customer goes on; also
 // after somebody has flushed the ruleset and made his own again. At input nothing of that is
 // so, and check says it.
 func TestPublished(t *testing.T) {
-	gate, container, client := publishedPort(t)
+	p := publishedPort(t)
+	gate, client := p.Gate, p.Client
 	g := &guarded{t: t, host: gate, dir: t.TempDir(), prog: program(t, "bailiff")}
 	const jail = "[jail.django-auth]\nenabled = true\nlogpath = '$DIR/app.log'\nport = '8080'\nmaxretry = 3\nbantime = '1h'\n"
 	g.write(map[string]string{
@@ -142,7 +105,7 @@ func TestPublished(t *testing.T) {
 		"f2b/filter.d/app.conf":      "[Definition]\nfailregex = Login failure <HOST>\n",
 		"f2b/action.d/nftables.conf": readFile(t, "/etc/fail2ban/action.d/nftables.conf"),
 	})
-	loginServer(t, container, "198.51.100.2:80", g.path("app.log"))
+	loginServer(t, p.Container, netlab.ContainerAt[0], g.path("app.log"))
 	open := func(from string) *login {
 		t.Helper()
 		l, err := dialLogin(client, from, publishedAt)
@@ -217,7 +180,7 @@ func TestPublished(t *testing.T) {
 		}
 	}
 	well()
-	nftScript(t, gate, "flush ruleset\n"+engine)
+	nftScript(t, gate, "flush ruleset\n"+netlab.PublishedEngine)
 	g.until("a new connection is let in after a flush", func() bool { return shut() && strings.Contains(g.table(), "hook prerouting priority -150") })
 	staying = open(goodClient)
 	well()

@@ -132,12 +132,18 @@ func TestConfinedDaemon(t *testing.T) {
 	if out, err := exec.Command(n.path("bailiff"), "status", "--socket", n.path("read/sock")).CombinedOutput(); err != nil || !strings.Contains(string(out), "web") {
 		t.Errorf("the read socket: %v: %s", err, out)
 	}
+	n.restart()
+	n.until("it is up again with its bans", func() bool { return strings.Contains(n.ask("status", "web"), "192.0.2.67") })
+}
+
+// restart stops the daemon in order, and starts it anew.
+func (n *network) restart() {
+	n.t.Helper()
 	n.ask("stop")
 	if err := <-n.exited; err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
 	n.spawn()
-	n.until("it is up again with its bans", func() bool { return strings.Contains(n.ask("status", "web"), "192.0.2.67") })
 }
 
 // TestBeyondTheWalls: what a reload adds and the daemon can't reach any more is refused with
@@ -182,11 +188,7 @@ func TestBeyondTheWalls(t *testing.T) {
 		t.Errorf("a log beside the others: %s", got)
 	}
 	reload(jail)
-	n.ask("stop")
-	if err := <-n.exited; err != nil {
-		t.Fatal(err)
-	}
-	n.spawn()
+	n.restart()
 	n.until("the next start has it", func() bool { return strings.Contains(n.ask("status", "far"), "far.log") })
 }
 

@@ -3,8 +3,8 @@ package firewall
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -16,11 +16,11 @@ import (
 	"bailiff/pkg/netlab"
 )
 
-// published is a host with a published port: what comes to its 8080 goes on to port 80 of a
-// container, of both families; a customer and an attacker; and a service of its own.
+// published is a host with a published port, and a service of its own at port 22; who
+// connects is answered each line with itself.
 type published struct {
-	t                       *testing.T
-	gate, container, client *netlab.Host
+	t *testing.T
+	*netlab.Published
 }
 
 func publish(t *testing.T) *published {
@@ -34,62 +34,19 @@ func publish(t *testing.T) *published {
 			t.Error(err)
 		}
 	})
-	p := &published{t: t}
-	for name, to := range map[string]**netlab.Host{"gate": &p.gate, "container": &p.container, "client": &p.client} {
-		h, err := lab.Host(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		*to = h
-	}
-	if err := lab.Cable(p.gate, p.client, []string{"203.0.113.1/24", "2001:db8:1::1/64"}, []string{"203.0.113.66/24", "203.0.113.7/24", "2001:db8:1::66/64", "2001:db8:1::7/64"}); err != nil {
-		t.Fatal(err)
-	}
-	if err := lab.Cable(p.gate, p.container, []string{"192.0.2.1/24", "2001:db8:2::1/64"}, []string{"192.0.2.2/24", "2001:db8:2::2/64"}); err != nil {
-		t.Fatal(err)
-	}
-	p.run(p.container, "ip", "route", "add", "default", "via", "192.0.2.1")
-	p.run(p.container, "ip", "-6", "route", "add", "default", "via", "2001:db8:2::1")
-	if err := p.gate.Do(func() error {
-		return errors.Join(os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0), os.WriteFile("/proc/sys/net/ipv6/conf/all/forwarding", []byte("1"), 0))
-	}); err != nil {
-		t.Fatal(err)
-	}
-	p.run(p.gate, "nft", "table ip docker { chain pre { type nat hook prerouting priority -100; tcp dport 8080 dnat to 192.0.2.2:80; }; }")
-	p.run(p.gate, "nft", "table ip6 docker { chain pre { type nat hook prerouting priority -100; tcp dport 8080 dnat to [2001:db8:2::2]:80; }; }")
-	for _, l := range []struct {
-		host *netlab.Host
-		at   string
-	}{{p.container, "192.0.2.2:80"}, {p.container, "[2001:db8:2::2]:80"}, {p.gate, "203.0.113.1:22"}} {
-		echo(t, l.host, l.at)
-	}
-	return p
-}
-
-// echo has a host answer each line with itself.
-func echo(t *testing.T, h *netlab.Host, at string) {
-	t.Helper()
-	l, err := h.Listen(at)
+	made, err := lab.Published()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				for in := bufio.NewScanner(c); in.Scan(); {
-					if _, err := fmt.Fprintln(c, in.Text()); err != nil {
-						return
-					}
-				}
-			}()
+	for at, h := range map[string]*netlab.Host{netlab.ContainerAt[0]: made.Container, netlab.ContainerAt[1]: made.Container, "192.0.2.1:22": made.Gate} {
+		l, err := h.Listen(at)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}()
+		t.Cleanup(func() { l.Close() })
+		netlab.Serve(l, func(c net.Conn) { _, _ = io.Copy(c, c) })
+	}
+	return &published{t, made}
 }
 
 func (p *published) run(h *netlab.Host, name string, args ...string) {
@@ -106,7 +63,7 @@ type line struct {
 }
 
 func (p *published) dial(from, to string) (*line, error) {
-	c, err := p.client.Dial(from, to, 15*time.Second)
+	c, err := p.Client.Dial(from, to, 15*time.Second)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +104,7 @@ func (p *published) tracked(from string) (n int) {
 	if a.Is6() {
 		family = 10
 	}
-	if err := p.gate.Do(func() error {
+	if err := p.Gate.Do(func() error {
 		return eachFlow(family, netip.Addr{}, func(f flow) bool {
 			if f.from == a {
 				n++
@@ -166,49 +123,48 @@ func (p *published) tracked(from string) (n int) {
 func TestPublishedPort(t *testing.T) {
 	p := publish(t)
 	rule := Rule{Jail: "web", Ports: []PortRange{{8080, 8080}}, Protocols: []string{"tcp"}, Reject: [2]string{"tcp reset", "tcp reset"}}
-	type end struct{ attacker, customer, to string }
-	ends := []end{{"203.0.113.66", "203.0.113.7", "203.0.113.1:8080"}, {"2001:db8:1::66", "2001:db8:1::7", "[2001:db8:1::1]:8080"}}
-	for _, e := range ends {
-		attacker, customer := p.open(e.attacker, e.to), p.open(e.customer, e.to)
-		other := p.open("203.0.113.66", "203.0.113.1:22") // not one of the jail's ports
-		if n := p.tracked(e.attacker); n == 0 {
-			t.Fatalf("no connection of %s is tracked: nothing can be seen", e.attacker)
+	for family, to := range netlab.PublishedAt {
+		bad, good := netlab.PublishedBad[family], netlab.PublishedGood[family]
+		attacker, customer := p.open(bad, to), p.open(good, to)
+		other := p.open(netlab.PublishedBad[0], "192.0.2.1:22") // not one of the jail's ports
+		if n := p.tracked(bad); n == 0 {
+			t.Fatalf("no connection of %s is tracked: nothing can be seen", bad)
 		}
 		var f *Firewall
 		var ended int
-		if err := p.gate.Do(func() (err error) {
+		if err := p.Gate.Do(func() (err error) {
 			if f, _, err = Open(Options{Hooks: []Hook{{"prerouting", -150}}}, rule); err != nil {
 				return err
 			}
-			if err = f.Apply([]Change{{Jail: "web", ID: prefix(e.attacker), Left: time.Hour}}); err != nil {
+			if err = f.Apply([]Change{{Jail: "web", ID: prefix(bad), Left: time.Hour}}); err != nil {
 				return err
 			}
-			_, ended, err = CutOff(rule, []netip.Prefix{prefix(e.attacker)})
+			_, ended, err = CutOff(rule, []netip.Prefix{prefix(bad)})
 			return err
 		}); err != nil {
 			t.Fatal(err)
 		}
 		if ended != 1 {
-			t.Errorf("%s: %d connections that were passed on are ended, want 1", e.attacker, ended)
+			t.Errorf("%s: %d connections that were passed on are ended, want 1", bad, ended)
 		}
 		if err := attacker.says("and so on", time.Second); err == nil {
-			t.Errorf("%s: the open connection goes on", e.attacker)
+			t.Errorf("%s: the open connection goes on", bad)
 		}
-		if _, err := p.dial(e.attacker, e.to); err == nil {
-			t.Errorf("%s: a new connection is let in", e.attacker)
+		if _, err := p.dial(bad, to); err == nil {
+			t.Errorf("%s: a new connection is let in", bad)
 		}
 		if err := customer.says("and so on", 10*time.Second); err != nil {
-			t.Errorf("%s: the open connection: %v", e.customer, err)
+			t.Errorf("%s: the open connection: %v", good, err)
 		}
 		if err := other.says("and so on", 10*time.Second); err != nil {
 			t.Errorf("to a port of its own: %v", err)
 		}
-		p.open(e.customer, e.to)
-		if err := p.gate.Do(func() error { return f.Apply([]Change{{Jail: "web", ID: prefix(e.attacker), Remove: true}}) }); err != nil {
+		p.open(good, to)
+		if err := p.Gate.Do(func() error { return f.Apply([]Change{{Jail: "web", ID: prefix(bad), Remove: true}}) }); err != nil {
 			t.Fatal(err)
 		}
-		p.open(e.attacker, e.to)
-		_ = p.gate.Do(func() error { f.Close(); return nil })
+		p.open(bad, to)
+		_ = p.Gate.Do(func() error { f.Close(); return nil })
 	}
 }
 
@@ -217,9 +173,9 @@ func TestPublishedPort(t *testing.T) {
 func TestFlowsOfMany(t *testing.T) {
 	p := publish(t)
 	for range 3 {
-		p.open("203.0.113.66", "203.0.113.1:8080")
+		p.open("203.0.113.66", netlab.PublishedAt[0])
 	}
-	p.open("203.0.113.7", "203.0.113.1:8080")
+	p.open("203.0.113.7", netlab.PublishedAt[0])
 	var many []netip.Prefix
 	for i := range flowsAsked + 1 {
 		many = append(many, prefix(fmt.Sprintf("203.0.113.%d", 60+i)))
@@ -231,16 +187,16 @@ func TestFlowsOfMany(t *testing.T) {
 	}{
 		"another port":     {[]netip.Prefix{prefix("203.0.113.66")}, Rule{Ports: []PortRange{{80, 80}}, Protocols: []string{"tcp"}}, 0},
 		"another protocol": {[]netip.Prefix{prefix("203.0.113.66")}, Rule{Protocols: []string{"udp"}}, 0},
-		"somebody else":    {[]netip.Prefix{prefix("203.0.113.65"), prefix("2001:db8:1::66")}, Rule{}, 0},
+		"somebody else":    {[]netip.Prefix{prefix("203.0.113.65"), prefix(netlab.PublishedBad[1])}, Rule{}, 0},
 		"new ones only":    {[]netip.Prefix{prefix("203.0.113.66")}, Rule{NewOnly: true}, 0},
 		"many":             {many, Rule{}, 3},
-		"a network":        {[]netip.Prefix{prefix("203.0.113.64/30"), prefix("2001:db8:1::/64")}, Rule{}, 3},
+		"a network":        {[]netip.Prefix{prefix("203.0.113.64/30"), prefix("2001:db8:3::/64")}, Rule{}, 3},
 	} {
 		for range c.want - p.tracked("203.0.113.66") { // a map has no order
-			p.open("203.0.113.66", "203.0.113.1:8080")
+			p.open("203.0.113.66", netlab.PublishedAt[0])
 		}
 		var ended int
-		if err := p.gate.Do(func() (err error) { _, ended, err = CutOff(c.rule, c.banned); return err }); err != nil {
+		if err := p.Gate.Do(func() (err error) { _, ended, err = CutOff(c.rule, c.banned); return err }); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if ended != c.want {
@@ -266,18 +222,18 @@ func FuzzParseFlow(f *testing.F) {
 // made; what stays on this host, or goes out of it, is none.
 func TestPublishedPorts(t *testing.T) {
 	p := publish(t)
-	p.run(p.gate, "nft", "table inet podman { chain pre { type nat hook prerouting priority -100; jump ports; }; chain ports { udp dport 53 dnat ip to 192.0.2.2:5353; tcp dport { 81, 82 } dnat ip to 192.0.2.3; tcp dport 2222 dnat ip to 203.0.113.1:22; tcp dport 83 redirect to :80; }; chain post { type nat hook postrouting priority 100; masquerade; }; }")
+	p.run(p.Gate, "nft", "table inet podman { chain pre { type nat hook prerouting priority -100; jump ports; }; chain ports { udp dport 53 dnat ip to 198.51.100.2:5353; tcp dport { 81, 82 } dnat ip to 198.51.100.3; tcp dport 2222 dnat ip to 192.0.2.1:22; tcp dport 83 redirect to :80; }; chain post { type nat hook postrouting priority 100; masquerade; }; }")
 	for _, args := range [][]string{
 		{"iptables-nft", "-t", "nat", "-N", "DOCKER"},
 		{"iptables-nft", "-t", "nat", "-A", "PREROUTING", "-m", "addrtype", "--dst-type", "LOCAL", "-j", "DOCKER"},
-		{"iptables-nft", "-t", "nat", "-A", "DOCKER", "-p", "tcp", "--dport", "8443", "-j", "DNAT", "--to-destination", "192.0.2.2:443"},
-		{"iptables-nft", "-t", "nat", "-A", "DOCKER", "-p", "tcp", "-m", "tcp", "--dport", "9000:9010", "-j", "DNAT", "--to-destination", "192.0.2.2"},
+		{"iptables-nft", "-t", "nat", "-A", "DOCKER", "-p", "tcp", "--dport", "8443", "-j", "DNAT", "--to-destination", "198.51.100.2:443"},
+		{"iptables-nft", "-t", "nat", "-A", "DOCKER", "-p", "tcp", "-m", "tcp", "--dport", "9000:9010", "-j", "DNAT", "--to-destination", "198.51.100.2"},
 		{"ip6tables-nft", "-t", "nat", "-A", "PREROUTING", "-p", "udp", "-m", "udp", "--dport", "443", "-j", "DNAT", "--to-destination", "2001:db8:2::2"},
 	} {
-		p.run(p.gate, args[0], args[1:]...)
+		p.run(p.Gate, args[0], args[1:]...)
 	}
 	var found []Published
-	if err := p.gate.Do(func() (err error) { found, err = PublishedPorts(); return err }); err != nil {
+	if err := p.Gate.Do(func() (err error) { found, err = PublishedPorts(); return err }); err != nil {
 		t.Fatal(err)
 	}
 	var got []string

@@ -162,6 +162,23 @@ func (h *Host) Listen(addr string) (l net.Listener, err error) {
 	return l, err
 }
 
+// Serve answers who connects to a listener, each for itself, until that is closed. A
+// connection is closed when it is answered.
+func Serve(l net.Listener, answer func(net.Conn)) {
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				answer(c)
+			}()
+		}
+	}()
+}
+
 // Command prepares a program that runs on the host. It has the process id of
 // the program itself, and gets a TERM, not a KILL, when ctx ends.
 func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
