@@ -42,16 +42,7 @@ func (b *bench) confined() error {
 			if err := d.configure(text); err != nil {
 				return err
 			}
-			if err := d.add("app.log", ""); err != nil {
-				return err
-			}
-			if err := d.fill("app", bans); err != nil {
-				return err
-			}
-			if err := d.start(); err != nil {
-				return err
-			}
-			if err := d.until("all bans are there", time.Minute, func() bool { return d.banned("app", addr(bans-1)) }); err != nil {
+			if err := d.startWith("app", bans); err != nil {
 				return err
 			}
 			time.Sleep(2 * time.Second) // what a start takes is given back, and sets are compared

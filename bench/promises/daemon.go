@@ -127,6 +127,23 @@ func (d *daemon) start() error {
 	return d.until("it answers", time.Minute, func() bool { return d.api.Ping() == nil })
 }
 
+// startWith starts it with so many stored bans of a jail that reads app.log, and waits until
+// they are in the kernel.
+func (d *daemon) startWith(jail string, bans int) error {
+	if err := d.add("app.log", ""); err != nil {
+		return err
+	}
+	if bans > 0 {
+		if err := d.fill(jail, bans); err != nil {
+			return err
+		}
+	}
+	if err := d.start(); err != nil || bans == 0 {
+		return err
+	}
+	return d.until("all bans are there", time.Minute, func() bool { return d.banned(jail, addr(bans-1)) })
+}
+
 // stop ends it in an orderly way.
 func (d *daemon) stop() error {
 	_ = d.cmd.Process.Signal(syscall.SIGTERM)

@@ -36,23 +36,10 @@ func (b *bench) idle() error {
 		if k.name == "bailiff without a firewall" {
 			d.args = []string{"--dry-run"}
 		}
-		if err := d.add("app.log", ""); err != nil {
-			return err
-		}
-		if k.bans > 0 {
-			if err := d.fill("app", k.bans); err != nil {
-				return err
-			}
-		}
-		if err := d.start(); err != nil {
+		if err := d.startWith("app", k.bans); err != nil {
 			return err
 		}
 		defer func() { _ = d.stop() }()
-		if k.bans > 0 {
-			if err := d.until("all bans are there", time.Minute, func() bool { return d.banned("app", addr(k.bans-1)) }); err != nil {
-				return err
-			}
-		}
 		all = append(all, &one{name: k.name, pid: d.cmd.Process.Pid})
 	}
 	f, err := b.fail2ban()

@@ -61,19 +61,10 @@ func (b *bench) packetsOf(name, jail string) error {
 			if err != nil {
 				return err
 			}
-			if err := d.add("app.log", ""); err != nil {
-				return err
-			}
-			if err := d.fill("app0", 1_000); err != nil {
-				return err
-			}
-			if err := d.start(); err != nil {
+			if err := d.startWith("app0", 1_000); err != nil {
 				return err
 			}
 			defer func() { _ = d.stop() }()
-			if err := d.until("all bans are there", time.Minute, func() bool { return d.banned("app0", addr(999)) }); err != nil {
-				return err
-			}
 			r.daemon, host = d, d.host
 		} else {
 			b.hosts++

@@ -229,7 +229,7 @@ func (b *bench) ripgrep(lines int) error {
 			}
 		}
 		rate := func(p *program) float64 { return float64(lines) / p.median().Seconds() }
-		fmt.Fprintf(&b.out, "| %g %% | %s | %s | 1 : %.2f |\n", 100*share, thousands(rate(theirs)), thousands(rate(ours)), rate(ours)/rate(theirs))
+		fmt.Fprintf(&b.out, "| %g %% | %s | %s | 1 : %.2f |\n", 100*share, measure.Thousands(int(rate(theirs))), measure.Thousands(int(rate(ours))), rate(ours)/rate(theirs))
 		figures.Note(fmt.Sprintf("reading, %g %% of attacks, all of sshd's expressions: to rg -c", 100*share), rate(ours)/rate(theirs))
 		if err := os.Remove(log); err != nil {
 			return err
@@ -264,8 +264,8 @@ func (b *bench) auth(lines int) error {
 			return fmt.Errorf("auth.log, %g %%: %w", 100*share, err)
 		}
 		rate := func(p *program) float64 { return float64(lines) / p.median().Seconds() }
-		fmt.Fprintf(&b.out, "| %g %% | %d | %s | %s | 1 : %.0f | %s | 1 : %.0f |\n", 100*share, len(ours.rows)-1, thousands(rate(theirs)),
-			thousands(rate(ours)), rate(ours)/rate(theirs), thousands(rate(both)), rate(both)/rate(theirs))
+		fmt.Fprintf(&b.out, "| %g %% | %d | %s | %s | 1 : %.0f | %s | 1 : %.0f |\n", 100*share, len(ours.rows)-1, measure.Thousands(int(rate(theirs))),
+			measure.Thousands(int(rate(ours))), rate(ours)/rate(theirs), measure.Thousands(int(rate(both))), rate(both)/rate(theirs))
 		figures.Note(fmt.Sprintf("reading, %g %% of attacks, one core: times as fast as fail2ban-regex", 100*share), rate(ours)/rate(theirs))
 		if share > 0 && share < 0.5 {
 			figures.Note(fmt.Sprintf("reading, %g %% of attacks: to rg -c with the failures' expressions", 100*share), rate(ours)/rate(list[3]))
@@ -274,7 +274,7 @@ func (b *bench) auth(lines int) error {
 			figures.Note("reading, 10 % of attacks: two cores to one", rate(both)/rate(ours))
 			figures.Note("reading: resident at most, MB", float64(ours.peak)/1e6)
 			for _, p := range append([]*program{ours, both, theirs}, list[3:]...) {
-				beside += fmt.Sprintf("| %s | %s | %.2f | %.0f MB |\n", p.name, thousands(rate(p)), rate(p)/rate(ours), float64(p.peak)/1e6)
+				beside += fmt.Sprintf("| %s | %s | %.2f | %.0f MB |\n", p.name, measure.Thousands(int(rate(p))), rate(p)/rate(ours), float64(p.peak)/1e6)
 			}
 		}
 		if err := os.Remove(log); err != nil {
@@ -299,7 +299,7 @@ func (b *bench) others(lines int) error {
 			return fmt.Errorf("%s: %w", of.filter, err)
 		}
 		rate := func(p *program) float64 { return float64(lines) / p.median().Seconds() }
-		fmt.Fprintf(&b.out, "| %s | %d | %s | %s | 1 : %.0f |\n", of.filter, len(ours.rows)-1, thousands(rate(theirs)), thousands(rate(ours)), rate(ours)/rate(theirs))
+		fmt.Fprintf(&b.out, "| %s | %d | %s | %s | 1 : %.0f |\n", of.filter, len(ours.rows)-1, measure.Thousands(int(rate(theirs))), measure.Thousands(int(rate(ours))), rate(ours)/rate(theirs))
 		figures.Note("reading, "+of.filter+": times as fast as fail2ban-regex", rate(ours)/rate(theirs))
 	}
 	b.out.WriteByte('\n')
@@ -362,21 +362,8 @@ func watch(pid int, done <-chan struct{}) (peak int64) {
 			return peak
 		case <-tick.C:
 		}
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		if _, rest, ok := strings.Cut(string(status), "VmHWM:"); err == nil && ok {
-			var kib int64
-			if n, _ := fmt.Sscan(rest, &kib); n == 1 {
-				peak = kib << 10
-			}
+		if now, err := measure.Peak(pid); err == nil {
+			peak = now
 		}
 	}
-}
-
-// thousands writes a number with commas.
-func thousands(f float64) string {
-	s := fmt.Sprintf("%.0f", f)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

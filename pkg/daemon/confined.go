@@ -127,7 +127,7 @@ func (c *Confinement) beyondServer(cfg, was *config.Config) (errs []error) {
 		errs = append(errs, fmt.Errorf("%s: %s can't be written any more: %s; it stays as it was", what, path, restart))
 		return true
 	}
-	if wrong(cfg.ReadSocket, "[read]") || strangers(cfg, was, &errs) {
+	if wrong(cfg.ReadSocket, "[read]") || groupBeyond(cfg, was, &errs) {
 		cfg.ReadSocket, cfg.ReadGroup = was.ReadSocket, was.ReadGroup
 	}
 	cfg.Exports = slices.Clone(cfg.Exports)
@@ -151,9 +151,9 @@ func (c *Confinement) beyondServer(cfg, was *config.Config) (errs []error) {
 	return errs
 }
 
-// strangers reports whether the read socket is to be a group's that the daemon is not in: it
+// groupBeyond reports whether the read socket is to be a group's that the daemon is not in: it
 // can't give it to that one any more.
-func strangers(cfg, was *config.Config, errs *[]error) bool {
+func groupBeyond(cfg, was *config.Config, errs *[]error) bool {
 	if cfg.ReadSocket == "" || cfg.ReadSocket == was.ReadSocket && cfg.ReadGroup == was.ReadGroup {
 		return false
 	}
