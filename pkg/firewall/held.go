@@ -2,8 +2,6 @@ package firewall
 
 import (
 	"errors"
-	"net/netip"
-	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,13 +61,6 @@ func Held(table string) (map[string][]Element, error) {
 		}
 	}
 	return out, nil
-}
-
-// Holds reports whether elements hold all of an address or a network.
-func Holds(all []Element, id netip.Prefix) bool {
-	return slices.ContainsFunc(all, func(e Element) bool {
-		return e.ID.Bits() <= id.Bits() && e.ID.Contains(id.Addr())
-	})
 }
 
 // RemoveJails takes all that there is of some jails out of the kernel, and the table, too,

@@ -551,3 +551,20 @@ func TestLoadBesideWriter(t *testing.T) {
 		}
 	}
 }
+
+// each calls f with the failures of each address, which are valid until it returns.
+func (w *Window) each(f func(id ban.ID, times []time.Time) error) error {
+	var list []time.Time
+	from := 0
+	for i, id := range w.ids {
+		list = list[:0]
+		for _, t := range w.times[from:w.ends[i]] {
+			list = append(list, time.UnixMicro(t))
+		}
+		from = w.ends[i]
+		if err := f(id, list); err != nil {
+			return err
+		}
+	}
+	return nil
+}

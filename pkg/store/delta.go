@@ -63,23 +63,6 @@ func (w *Window) Grow(n int) {
 	w.ids, w.ends, w.times = slices.Grow(w.ids, n), slices.Grow(w.ends, n), slices.Grow(w.times, n)
 }
 
-// each calls f with the failures of each address, which are valid until it returns.
-func (w *Window) each(f func(id ban.ID, times []time.Time) error) error {
-	var list []time.Time
-	from := 0
-	for i, id := range w.ids {
-		list = list[:0]
-		for _, t := range w.times[from:w.ends[i]] {
-			list = append(list, time.UnixMicro(t))
-		}
-		from = w.ends[i]
-		if err := f(id, list); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // whole reports whether it tells all of a jail.
 func (d *Delta) whole() bool { return d.AllBans && d.AllFailures && d.AllLogs }
 
