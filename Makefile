@@ -67,7 +67,7 @@ RACED_WHOLE := TestReloadUnderLoad|TestServerSettings|TestListsAtReload|TestRest
 test: build packages references
 	bin/bailiff filter test
 	bin/bailiff filter lint
-	go test -timeout $(TIMEOUT) -parallel 4 ./... # tests wait more than they compute
+	go test -timeout $(TIMEOUT) -parallel 6 ./... # tests wait more than they compute
 	CGO_ENABLED=1 go test -race -short -timeout $(TIMEOUT) $(RACED)
 	CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) ./cmd/bailiff -run '$(RACED_WHOLE)'
 	go run ./zoo -quick
