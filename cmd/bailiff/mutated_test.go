@@ -202,7 +202,7 @@ func (m *mutated) try(name string, line int, was, text string) {
 			continue // it has no action any more
 		}
 		if i := slices.IndexFunc(jailsOf(fresh), func(j *config.Jail) bool { return j.Name == of }); i >= 0 && fresh.Jails[i].BanTime == 0 {
-			continue // it bans for no time at all, and ends what it had
+			continue // a reload cuts bans to the longest time that the jail gives now: none at all
 		}
 		// Where the one before had its commands make the same sets, those end beside, and
 		// take them away once more; that is undone as what anybody else does.
