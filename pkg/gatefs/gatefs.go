@@ -23,6 +23,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -37,6 +38,7 @@ type gate struct {
 	mu   sync.Mutex
 	ops  map[string]bool // those that wait, also as FOLDER/OPERATION
 	open chan struct{}   // closed: they go on
+	kept string          // the folder in which is what was synced; empty: nothing is kept
 }
 
 // pass waits if an operation is to, on what is under a path.
@@ -66,6 +68,31 @@ func (g *gate) set(ops ...string) {
 	for _, op := range ops {
 		g.ops[op] = true
 	}
+}
+
+// keep has a folder hold what is synced from now on.
+func (g *gate) keep(dir string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.kept = dir
+}
+
+// synced keeps a file as it is now.
+func (g *gate) synced(file, path string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.kept == "" {
+		return nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	to := filepath.Join(g.kept, path)
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o600)
 }
 
 // gated is a file or folder of it.
@@ -188,7 +215,11 @@ func (n *gated) Fsync(ctx context.Context, f fs.FileHandle, flags uint32) syscal
 	if errno := n.pass(ctx, "write", ""); errno != 0 {
 		return errno
 	}
-	return inner(f).(fs.FileFsyncer).Fsync(ctx, flags)
+	if errno := inner(f).(fs.FileFsyncer).Fsync(ctx, flags); errno != 0 {
+		return errno
+	}
+	path := n.Path(n.Root())
+	return fs.ToErrno(n.gate.synced(filepath.Join(n.RootData.Path, path), path))
 }
 
 // gatedFile is an open file. The kernel must not read and write what is under it by
@@ -214,7 +245,7 @@ func (f *gatedFile) Release(ctx context.Context) syscall.Errno {
 const variable = "BAILIFF_GATE"
 
 // Serve serves a file system if this process was started by Mount for that, and reports
-// whether it was. It is told line by line what is to wait.
+// whether it was. It is told line by line what is to wait, and where to keep what is synced.
 func Serve() bool {
 	at, under, ok := strings.Cut(os.Getenv(variable), ":")
 	if !ok {
@@ -237,7 +268,11 @@ func Serve() bool {
 	}
 	fmt.Println("ready")
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		g.set(strings.Fields(in.Text())...)
+		if dir, ok := strings.CutPrefix(in.Text(), "keep "); ok {
+			g.keep(dir)
+		} else {
+			g.set(strings.Fields(in.Text())...)
+		}
 		fmt.Println("done")
 	}
 	g.set()
@@ -288,6 +323,16 @@ func (f *FS) answer(want string) error {
 // of the top, and on that itself.
 func (f *FS) Hang(ops ...string) error {
 	if _, err := fmt.Fprintln(f.in, strings.Join(ops, " ")); err != nil {
+		return err
+	}
+	return f.answer("done")
+}
+
+// Keep has a folder hold what a power cut would leave: each file as it was when it was synced
+// last, from now on. The content of a file alone needs to be synced for that, not its folder; one
+// that is removed is kept.
+func (f *FS) Keep(dir string) error {
+	if _, err := fmt.Fprintln(f.in, "keep "+dir); err != nil {
 		return err
 	}
 	return f.answer("done")

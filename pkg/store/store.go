@@ -187,7 +187,9 @@ func (s *Store) open() error {
 	// where the disk of that hangs, who touches it stands still outside of any system call,
 	// which Go's collector waits for, and everybody for that. A journal is read and written.
 	// Who writes says so at the beginning, so that nobody who has read waits for another.
-	dsn := "file:" + (&pathEscaper{s.path}).String() + "?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(TRUNCATE)&_pragma=synchronous(NORMAL)&_pragma=temp_store(MEMORY)&_pragma=cache_size(-1000)"
+	// FULL: with NORMAL the end of the journal is not synced, and a power cut within some
+	// seconds brings it back, which takes the last transaction back, a ban with it.
+	dsn := "file:" + (&pathEscaper{s.path}).String() + "?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(TRUNCATE)&_pragma=synchronous(FULL)&_pragma=temp_store(MEMORY)&_pragma=cache_size(-1000)"
 	var err error
 	if s.db, err = sql.Open("sqlite", dsn); err != nil {
 		return err
