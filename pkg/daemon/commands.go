@@ -6,6 +6,7 @@ import (
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/config"
+	"bailiff/pkg/opener"
 	"bailiff/pkg/runner"
 	"bailiff/pkg/source"
 )
@@ -71,8 +72,9 @@ func StartRunner(cfg *config.Config, from config.Options) (*runner.Client, error
 	return r, nil
 }
 
-// useRunner has all programs be run by a runner.
+// useRunner has all programs be run by a runner, and what this process can't open be opened by it.
 func useRunner(r *runner.Client) {
+	opener.Elsewhere(r)
 	action.RunElsewhere(r.Run)
 	source.StartElsewhere(func(ctx context.Context, args []string) (*source.Journalctl, error) {
 		j, err := r.Journal(ctx, args)

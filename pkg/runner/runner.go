@@ -4,8 +4,9 @@
 // The daemon starts it before it is confined, with a socket between the two that nobody
 // else has. What it runs are the commands of actions, ignorecommand, the reloads of exports,
 // and journalctl. With Fixed it reads the configuration by itself, and knows commands by
-// number: the daemon names one, and values for its tags, and journalctl reads those journals
-// that are configured. So who has taken over the daemon can have commands of the operator's
+// number: the daemon names one, and values for its tags, journalctl reads those journals
+// that are configured, and listeners and the sockets of container engines (package opener) are opened
+// where they are configured. So who has taken over the daemon can have commands of the operator's
 // run, with values of his, as who writes to a log can; and no other. Without Fixed it
 // believes the daemon what is to be run: what fail2ban's socket takes is the operator's word.
 //
@@ -21,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -32,6 +34,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bailiff/pkg/action"
+	"bailiff/pkg/opener"
 )
 
 // FD is the descriptor that the runner finds its end of the socket at.
@@ -43,6 +46,9 @@ type Table struct {
 	Commands []string
 	// Journals are directories, files and namespaces of journals.
 	Directories, Files, Namespaces []string
+	// Listen is where somebody may listen, Engines are sockets of container engines.
+	Listen  []opener.Place
+	Engines []string
 	// Environment is what commands get (action.SetEnvironment).
 	Environment []string
 }
@@ -120,6 +126,8 @@ type asked struct {
 	values      []action.Value
 	args        []string // askJournal
 	environment []string
+	place       opener.Place // askListen
+	socket      string       // askEngine, and text: what is asked for
 }
 
 // parse reads a request.
@@ -147,6 +155,10 @@ func parse(f frame) (a asked, err error) {
 		a.args = r.texts()
 	case askEnvironment:
 		a.environment = r.texts()
+	case askListen:
+		a.place = opener.Place{Network: r.text(), Address: r.text(), Mode: fs.FileMode(r.number()) & fs.ModePerm}
+	case askEngine:
+		a.socket, a.text = r.text(), r.text()
 	case askCancel, askReload:
 	default:
 		return a, errFrame
@@ -195,6 +207,10 @@ func (s *server) take(request uint32, a asked) {
 			s.result(request, res, err)
 		case askJournal:
 			s.journal(ctx, request, a.args)
+		case askListen:
+			s.listen(ctx, request, a.place)
+		case askEngine:
+			s.engine(ctx, request, a.socket, a.text)
 		case askReload:
 			s.reload(request)
 		}

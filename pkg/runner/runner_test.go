@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bailiff/pkg/action"
+	"bailiff/pkg/opener"
 )
 
 const configured = `printf '%s|%s' <ip> <matches>`
@@ -19,7 +20,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "runner" {
 		err := Serve(os.NewFile(FD, "socket"), Options{Fixed: os.Args[2] == "fixed", Load: func() (Table, error) {
 			if text, err := os.ReadFile(os.Args[3]); err == nil {
-				return Table{Commands: strings.Split(string(text), "\n"), Environment: []string{"HELLO=there"}}, nil
+				return table(string(text)), nil
 			}
 			return Table{}, errors.New("no configuration")
 		}})
@@ -30,6 +31,22 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
+}
+
+// table is a configuration of a line for each command, place to listen at, or engine.
+func table(text string) Table {
+	t := Table{Environment: []string{"HELLO=there"}}
+	for _, line := range strings.Split(text, "\n") {
+		switch f := strings.Fields(line); {
+		case len(f) == 3 && f[0] == "listen":
+			t.Listen = append(t.Listen, opener.Place{Network: f[1], Address: f[2]})
+		case len(f) == 2 && f[0] == "engine":
+			t.Engines = append(t.Engines, f[1])
+		default:
+			t.Commands = append(t.Commands, line)
+		}
+	}
+	return t
 }
 
 // begin starts a runner with a configuration of some commands.

@@ -37,10 +37,13 @@ const (
 	askCancel
 	askReload
 	askEnvironment
+	askListen
+	askEngine
 	tellResult
 	tellJournal
 	tellEnd
 	tellTable
+	tellOpened
 )
 
 var errFrame = errors.New("a frame that is none")
