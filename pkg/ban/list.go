@@ -75,6 +75,7 @@ type List struct {
 	names    int             // bytes of the names that are banned
 	// beside are the IDs of the bans that an address is shut out for, which are not its own.
 	beside map[ID]map[ID]struct{}
+	watch  Watcher // nil: nobody is told
 }
 
 // NewList returns an empty list.
@@ -149,7 +150,7 @@ func (l *List) Add(b Ban) (old Ban, held bool) {
 		if old.Permanent() || (!b.Permanent() && !b.End.After(old.End)) {
 			return old, true
 		}
-		l.Remove(b.ID)
+		l.take(b.ID)
 	} else {
 		l.total++
 	}
@@ -158,6 +159,9 @@ func (l *List) Add(b Ban) (old Ban, held bool) {
 	l.counted(b, 1)
 	if !b.Permanent() {
 		l.ends.push(n)
+	}
+	if l.watch != nil {
+		l.tellAdded(b, old, held)
 	}
 	return old, held
 }
@@ -235,6 +239,15 @@ func (l *List) Version() uint64 { return l.added + l.removed }
 
 // Remove takes a ban off the list.
 func (l *List) Remove(id ID) (Ban, bool) {
+	b, ok := l.take(id)
+	if ok && l.watch != nil {
+		l.tellRemoved(b)
+	}
+	return b, ok
+}
+
+// take is Remove, of which no watcher is told.
+func (l *List) take(id ID) (Ban, bool) {
 	n := l.table.find(keyOf(id))
 	if n == 0 {
 		return Ban{}, false

@@ -51,6 +51,7 @@ type Config struct {
 	// and the socket.
 	NoFirewall bool
 	Exports    []BanFile
+	Check      Check
 	Jails      []*Jail            // the enabled ones, by name
 	Filters    map[string]*Filter // all that are known
 	Errors     []error            // what is wrong outside of jails
@@ -166,6 +167,14 @@ type Jail struct {
 	Disabled bool
 	// Sources names the files that the jail was read from, in order.
 	Sources []string
+}
+
+// Check says where proxies ask whether an address is shut out, and what they are told.
+type Check struct {
+	Listen []string // paths of Unix sockets, from the root, and ADDRESS:PORT of TCP; nil: nowhere
+	Group  string   // who may ask at Unix sockets, beside the daemon's user; empty: nobody
+	Jails  []string // whose bans count; nil: all
+	Closed bool     // those about whom nothing can be said are refused; else they are let in
 }
 
 // BanFile is a file that holds who is banned, for programs that shut out by

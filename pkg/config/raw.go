@@ -12,6 +12,7 @@ type rawMain struct {
 	Database    rawDatabase          `toml:"database"`
 	Firewall    rawFirewall          `toml:"firewall"`
 	Export      map[string]rawExport `toml:"export"`
+	Check       rawCheck             `toml:"check"`
 	Proxy       rawProxy             `toml:"proxy"`
 	Security    rawSecurity          `toml:"security"`
 	Default     any                  `toml:"default"`
@@ -44,6 +45,14 @@ type rawAction struct {
 type rawRead struct {
 	Socket string `toml:"socket"`
 	Group  string `toml:"group"`
+}
+
+// rawCheck is where proxies ask whether an address is shut out.
+type rawCheck struct {
+	Listen stringList `toml:"listen"`
+	Group  string     `toml:"group"`
+	Jails  stringList `toml:"jails"`
+	Fail   string     `toml:"fail"`
 }
 
 // rawSecurity is what the daemon gives away of what it may do.

@@ -5,7 +5,7 @@ import "reflect"
 // referenceTables are the tables of the files with their keys, in the order in which they
 // are explained.
 var referenceTables = []refTable{
-	{MainFile, "", reflect.TypeFor[rawMain](), []string{"read", "database", "firewall", "export", "proxy", "security", "default", "jail"}, []keyWords{
+	{MainFile, "", reflect.TypeFor[rawMain](), []string{"read", "database", "firewall", "export", "check", "proxy", "security", "default", "jail"}, []keyWords{
 		{
 			name:    "loglevel",
 			values:  logLevels,
@@ -103,6 +103,7 @@ var referenceTables = []refTable{
 			text:    "For configurations of fail2ban's alone (in fail2ban.local): has the stock actions of iptables done by nftables' sets. It has no effect in bailiff.toml.",
 		},
 	}},
+	checkTable,
 	securityTable,
 	{MainFile, "proxy", reflect.TypeFor[rawProxy](), nil, []keyWords{
 		{

@@ -82,6 +82,7 @@ func (l *loader) main(file string, data []byte) error {
 		l.complain(&Error{file, doc.line("firewall", "enabled"), fmt.Sprintf("[firewall] enabled = %v needs a restart; it stays as it was", !l.cfg.NoFirewall)})
 		l.cfg.NoFirewall = was.NoFirewall
 	}
+	l.check(doc, raw.Check, fail)
 	l.exports(doc, raw.Export)
 	l.cfg.Security.FixedActions = raw.Security.FixedActions == nil || *raw.Security.FixedActions
 	l.cfg.Security.User = raw.Security.User
@@ -152,7 +153,7 @@ func (l *loader) stays(err *Error) *Error {
 }
 
 // serverKeys are those of bailiff.toml that are not of jails.
-var serverKeys = []string{"loglevel", "logtarget", "socket", "environment", "read", "database", "firewall", "export", "proxy", "security"}
+var serverKeys = []string{"loglevel", "logtarget", "socket", "environment", "read", "database", "firewall", "export", "check", "proxy", "security"}
 
 // keep has what is wrong stay as it was, where a daemon runs.
 func (l *loader) keep(wrong map[string]bool) {
@@ -179,6 +180,8 @@ func (l *loader) keep(wrong map[string]bool) {
 			c.Firewall, c.NoFirewall, c.RemoveForeign, c.Translate = was.Firewall, was.NoFirewall, was.RemoveForeign, was.Translate
 		case "security":
 			c.Security = was.Security
+		case "check":
+			c.Check = was.Check
 		case "export":
 			c.Exports = was.Exports
 		}

@@ -108,39 +108,59 @@ func Listen(path string, d Daemon, opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	l, err := listenAt(path, opts.ReadGroup)
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return serve(l, lock, path, d, opts), nil
+}
+
+// ListenUnix makes a Unix socket for something else than the daemon's own answers, mode 0600, or 0660
+// for a group. One that nobody answers on is replaced; the lock of the daemon's own says that it is nobody else's.
+func ListenUnix(path, group string) (net.Listener, error) {
+	old := unix.Umask(0o022)
+	err := os.MkdirAll(filepath.Dir(path), 0o755)
+	unix.Umask(old)
+	if err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	if fi, err := os.Lstat(path); err == nil && fi.Mode()&os.ModeSocket != 0 && answered(path) {
+		return nil, fmt.Errorf("socket %s: something else listens there", path)
+	}
+	return listenAt(path, group)
+}
+
+// listenAt makes a socket where there is none that somebody answers on.
+func listenAt(path, group string) (net.Listener, error) {
 	if fi, err := os.Lstat(path); err == nil {
 		if fi.Mode()&os.ModeSocket == 0 {
-			lock.Close()
 			return nil, fmt.Errorf("socket %s: there is a file of that name that is no socket", path)
 		}
 		if answered(path) { // fail2ban's own server has no lock
-			lock.Close()
 			return nil, fmt.Errorf("socket %s: something else listens there, maybe fail2ban: stop it, or choose another --socket", path)
 		}
 		if err := os.Remove(path); err != nil {
-			lock.Close()
 			return nil, fmt.Errorf("socket: %w", err)
 		}
 	}
 	mask := 0o177
-	if opts.ReadGroup != "" {
+	if group != "" {
 		mask = 0o117 // the group is root's, or our user's, until it is shared
 	}
-	old = unix.Umask(mask)
+	old := unix.Umask(mask)
 	l, err := net.Listen("unix", path)
 	unix.Umask(old)
 	if err != nil {
-		lock.Close()
 		return nil, fmt.Errorf("socket: %w", err)
 	}
-	if opts.ReadGroup != "" {
-		if err := share(path, opts.ReadGroup); err != nil {
+	if group != "" {
+		if err := share(path, group); err != nil {
 			l.Close()
-			lock.Close()
 			return nil, err
 		}
 	}
-	return serve(l, lock, path, d, opts), nil
+	return l, nil
 }
 
 // serve answers on a listener.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -127,8 +128,15 @@ func (c *Confinement) beyondServer(cfg, was *config.Config) (errs []error) {
 		errs = append(errs, fmt.Errorf("%s: %s can't be written any more: %s; it stays as it was", what, path, restart))
 		return true
 	}
-	if wrong(cfg.ReadSocket, "[read]") || groupBeyond(cfg, was, &errs) {
+	if wrong(cfg.ReadSocket, "[read]") || cfg.ReadSocket != "" && (cfg.ReadSocket != was.ReadSocket || cfg.ReadGroup != was.ReadGroup) && groupBeyond("[read]", cfg.ReadGroup, &errs) {
 		cfg.ReadSocket, cfg.ReadGroup = was.ReadSocket, was.ReadGroup
+	}
+	bad := false
+	for _, at := range cfg.Check.Listen {
+		bad = bad || filepath.IsAbs(at) && !slices.Contains(was.Check.Listen, at) && wrong(at, "[check]")
+	}
+	if c := cfg.Check; bad || c.Group != "" && !reflect.DeepEqual(c, was.Check) && groupBeyond("[check]", c.Group, &errs) {
+		cfg.Check = was.Check
 	}
 	cfg.Exports = slices.Clone(cfg.Exports)
 	for i := 0; i < len(cfg.Exports); i++ {
@@ -151,13 +159,10 @@ func (c *Confinement) beyondServer(cfg, was *config.Config) (errs []error) {
 	return errs
 }
 
-// groupBeyond reports whether the read socket is to be a group's that the daemon is not in: it
+// groupBeyond reports whether a socket is to be a group's that the daemon is not in: it
 // can't give it to that one any more.
-func groupBeyond(cfg, was *config.Config, errs *[]error) bool {
-	if cfg.ReadSocket == "" || cfg.ReadSocket == was.ReadSocket && cfg.ReadGroup == was.ReadGroup {
-		return false
-	}
-	g, err := user.LookupGroup(cfg.ReadGroup)
+func groupBeyond(what, group string, errs *[]error) bool {
+	g, err := user.LookupGroup(group)
 	if err != nil {
 		return false // who needs it says what is wrong
 	}
@@ -166,7 +171,7 @@ func groupBeyond(cfg, was *config.Config, errs *[]error) bool {
 	if gid == os.Getegid() || slices.Contains(mine, gid) {
 		return false
 	}
-	*errs = append(*errs, fmt.Errorf("[read]: the socket can't be given to group %s any more: %s; it stays as it was", cfg.ReadGroup, restart))
+	*errs = append(*errs, fmt.Errorf("%s: the socket can't be given to group %s any more: %s; it stays as it was", what, group, restart))
 	return true
 }
 

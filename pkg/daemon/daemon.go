@@ -95,6 +95,7 @@ type Daemon struct {
 	alike map[string]int
 
 	readers readers
+	checks  *checks // what proxies ask
 
 	syslogSocket string // empty: the usual one
 	stackSize    string // as `set thread` has it; empty: as it is configured
@@ -130,6 +131,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		turn: newTurn(), up: make(chan struct{}), atStart: *cfg,
 	}
 	d.mender = newMender(d)
+	d.checks = newChecks(d)
 	server := d.log.With("component", "server")
 	d.names = resolve.New(lookup, d.nameServer)
 	defer d.names.Close()
@@ -150,6 +152,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	defer func() { // side by side, so that none is answered any more
 		var wg sync.WaitGroup
 		wg.Go(d.readers.close)
+		wg.Go(d.checks.close)
 		if owner != nil {
 			wg.Go(func() { _ = owner.Close() })
 		}
@@ -164,6 +167,9 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		return err
 	}
 	if err := d.readChanged(cfg); err != nil { // who finds the one socket finds the other
+		server.Error(err.Error())
+	}
+	for _, err := range d.checks.configure(cfg) {
 		server.Error(err.Error())
 	}
 	var found firewall.Report
@@ -198,6 +204,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		server.Warn(w.Error())
 	}
 	d.begin(ctx)
+	d.checks.begun()
 	d.mu.Lock()
 	none := len(d.jails)+len(d.lists) == 0 && len(d.failed) > 0 && len(d.failed) == len(cfg.Jails)
 	d.mu.Unlock()

@@ -315,6 +315,7 @@ func (l *blocklist) load(anew bool) error {
 	l.mu.Lock()
 	l.set, l.rules, l.cuts = set, rules, cuts
 	l.mu.Unlock()
+	l.d.checks.list(l.c.Name, set)
 	if len(cuts) > 0 && !slices.Equal(cuts, toldOf) {
 		for _, text := range leftOut(iplist.Files(l.c.List), cuts) {
 			l.d.log.With("component", "jail").Warn(fmt.Sprintf("[%s] %s", l.c.Name, text))

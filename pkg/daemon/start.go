@@ -73,6 +73,7 @@ func (d *Daemon) replaceNow(name string, c *config.Jail, restart bool) error {
 	d.jails[name] = j
 	delete(d.failed, name)
 	d.mu.Unlock()
+	d.checks.follow(j)
 	if !j.Configured.Held && !kept {
 		log.Info(fmt.Sprintf("Jail '%s' started", name))
 	}
@@ -118,6 +119,7 @@ func (d *Daemon) start(c *config.Jail) {
 	delete(d.failed, c.Name)
 	d.jails[c.Name] = j
 	d.mu.Unlock()
+	d.checks.follow(j)
 	if !c.Held {
 		log.Info(fmt.Sprintf("Jail '%s' started", c.Name))
 	}
@@ -232,6 +234,7 @@ func (d *Daemon) end(name string) {
 	}
 	d.mu.Unlock()
 	left.Close(time.Time{})
+	d.checks.forget(name)
 	if d.store != nil {
 		d.store.disable(name)
 	}
@@ -246,6 +249,7 @@ func (d *Daemon) endList(name string) {
 	d.mu.Unlock()
 	if l != nil {
 		l.end(true)
+		d.checks.forget(name)
 		d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' stopped", name))
 	}
 }

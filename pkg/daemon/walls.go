@@ -79,6 +79,17 @@ func Walls(cfg *config.Config, opts Options) confine.Walls {
 		}
 		w.Write = append(w.Write, dirs(0o755, cfg.ReadSocket)...)
 	}
+	for _, at := range cfg.Check.Listen {
+		if !filepath.IsAbs(at) {
+			continue
+		}
+		if g, err := user.LookupGroup(cfg.Check.Group); err == nil {
+			if gid, err := strconv.Atoi(g.Gid); err == nil {
+				w.Groups = append(w.Groups, gid)
+			}
+		}
+		w.Write = append(w.Write, dirs(0o755, at)...)
+	}
 	db := cfg.Database.Path
 	if opts.Database != "" {
 		db = config.DatabasePath(opts.Database)

@@ -197,17 +197,20 @@ func (j *Jail) aggregate(id ban.ID) {
 	whole := ban.Ban{ID: network, Start: now, End: now, Failures: n, Count: 1}
 	changes := make([]change, 0, n+1)
 	gone := make([]string, 0, n)
-	for _, b := range j.bans.Inside(network) {
-		j.bans.Remove(b.ID)
-		changes = append(changes, change{ID: b.ID, Remove: true})
+	inside := j.bans.Inside(network)
+	for _, b := range inside {
 		if b.Permanent() || !whole.Permanent() && b.End.After(whole.End) {
 			whole.End = b.End
 		}
+	}
+	j.bans.Add(whole) // first, so that who watches the list lets nobody in
+	for _, b := range inside {
+		j.bans.Remove(b.ID)
+		changes = append(changes, change{ID: b.ID, Remove: true})
 		b.End = now
 		j.event(store.Event{Ban: b, Moved: true})
 		gone = append(gone, ban.Name(b.ID))
 	}
-	j.bans.Add(whole)
 	j.enforced(append(changes, change{ID: network, Left: whole.Left(now)})...)
 	ticket := j.banTicket(whole)
 	j.banned(whole)

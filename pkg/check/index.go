@@ -1,0 +1,91 @@
+package check
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"bailiff/pkg/iplist"
+)
+
+// Holder knows who is shut out: a *Set, or a [List].
+type Holder interface {
+	// Holds is safe for concurrent use, and waits for nothing.
+	Holds(netip.Addr) bool
+}
+
+// List is a list of addresses as a Holder.
+type List struct{ Set *iplist.Set }
+
+// Holds implements Holder.
+func (l List) Holds(a netip.Addr) bool { return l.Set.Overlaps(netip.PrefixFrom(a, a.BitLen())) }
+
+// Index knows who is shut out in which jail. Its zero value knows of no jail. It is safe
+// for concurrent use; who asks waits for nobody.
+type Index struct {
+	mu    sync.Mutex // of who changes it
+	jails atomic.Pointer[[]named]
+	ready atomic.Bool
+}
+
+type named struct {
+	name string
+	of   Holder
+}
+
+// Put has a jail's holder take the place of the one that it had; nil: the jail is gone.
+func (x *Index) Put(jail string, of Holder) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var next []named
+	if had := x.jails.Load(); had != nil {
+		next = slices.Clone(*had)
+	}
+	at, there := slices.BinarySearchFunc(next, jail, func(n named, name string) int { return strings.Compare(n.name, name) })
+	switch {
+	case there && of == nil:
+		next = slices.Delete(next, at, at+1)
+	case there:
+		next[at].of = of
+	case of != nil:
+		next = slices.Insert(next, at, named{jail, of})
+	}
+	x.jails.Store(&next)
+}
+
+// Complete says that all jails are there that were to be started, so that who is in none of
+// them is not shut out.
+func (x *Index) Complete() { x.ready.Store(true) }
+
+// IsComplete reports whether Complete was called.
+func (x *Index) IsComplete() bool { return x.ready.Load() }
+
+// Shut reports whether an address is shut out by one of some jails; nil: of all. missing is one of
+// those that there isn't, if it is not.
+func (x *Index) Shut(a netip.Addr, jails []string) (shut bool, missing string) {
+	all := x.jails.Load()
+	if all == nil {
+		all = &[]named{}
+	}
+	if jails == nil {
+		for _, n := range *all {
+			if n.of.Holds(a) {
+				return true, ""
+			}
+		}
+		return false, ""
+	}
+	for _, jail := range jails {
+		at, there := slices.BinarySearchFunc(*all, jail, func(n named, name string) int { return strings.Compare(n.name, name) })
+		if !there {
+			missing = jail
+			continue
+		}
+		if (*all)[at].of.Holds(a) {
+			return true, ""
+		}
+	}
+	return false, missing
+}

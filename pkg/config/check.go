@@ -1,0 +1,49 @@
+package config
+
+import (
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// What [check] may say of those about whom nothing can be said.
+const (
+	failOpen   = "open"
+	failClosed = "closed"
+)
+
+// check reads [check].
+func (l *loader) check(doc *document, raw rawCheck, fail func(string, ...any) func(...string)) {
+	c := Check{Group: raw.Group, Jails: raw.Jails}
+	for _, at := range raw.Listen {
+		path := strings.TrimPrefix(at, "unix:")
+		addr, err := netip.ParseAddrPort(at)
+		switch {
+		case strings.HasPrefix(path, "/"):
+			at = filepath.Clean(path)
+		case err != nil || addr.Port() == 0:
+			fail("listen %q: want a path from the root (unix:/run/bailiff/check.sock), or ADDRESS:PORT (127.0.0.1:8787)", at)("check", "listen")
+			continue
+		case addr.Addr().IsUnspecified():
+			l.cfg.Warnings = append(l.cfg.Warnings, &Error{doc.file, doc.line("check", "listen"), "listen " + at + ": whoever reaches this host can ask there who is banned; 127.0.0.1 is for this host alone"})
+		}
+		if !slices.Contains(c.Listen, at) {
+			c.Listen = append(c.Listen, at)
+		}
+	}
+	switch raw.Fail {
+	case "", failOpen:
+	case failClosed:
+		c.Closed = true
+	default:
+		fail("fail %q: want %s or %s", raw.Fail, failOpen, failClosed)("check", "fail")
+	}
+	if slices.Equal(c.Jails, []string{"all"}) {
+		c.Jails = nil
+	}
+	if _, isTable := doc.get("check").(map[string]any); isTable && len(raw.Listen) == 0 {
+		l.cfg.Warnings = append(l.cfg.Warnings, &Error{doc.file, doc.line("check"), "[check] has no effect without listen: where proxies ask, a path or ADDRESS:PORT"})
+	}
+	l.cfg.Check = c
+}

@@ -1,0 +1,244 @@
+package daemon
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bailiff/pkg/check"
+	"bailiff/pkg/config"
+	"bailiff/pkg/control"
+	"bailiff/pkg/guard"
+	"bailiff/pkg/iplist"
+	"bailiff/pkg/jail"
+)
+
+// What proxies ask ([check]). Where it isn't configured, no jail tells anybody of its bans.
+
+// checks has the sockets at which proxies ask, and has the jails tell who is shut out. A nil
+// one is asked by nobody.
+type checks struct {
+	d     *Daemon
+	mu    sync.Mutex
+	index *check.Index // nil: nobody asks
+	opts  check.Options
+	group string
+	by    map[string]*check.Server // by where it listens
+	view  *guard.View              // the trusted proxies; nil: there are none
+	// loading is how many jails have not told of all that they shut out; started, that no
+	// more come which are to be waited for.
+	loading int
+	started bool
+	ended   bool
+
+	telling sync.Mutex
+	told    map[string]time.Time // when mistakes of requests were last told
+}
+
+func newChecks(d *Daemon) *checks {
+	return &checks{d: d, by: map[string]*check.Server{}, told: map[string]time.Time{}}
+}
+
+// checkMost is how many connections there may be to one of the sockets: an eighth of the
+// descriptors, 16 to 1,024.
+func checkMost() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 16
+	}
+	return int(min(max(limit.Cur/8, 16), 1024))
+}
+
+// configure brings sockets and what is answered there in line with a configuration. The
+// errors say which could not be made.
+func (c *checks) configure(cfg *config.Config) (wrong []error) {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return nil
+	}
+	want := cfg.Check
+	if c.d.opts.DryRun {
+		if len(want.Listen) > 0 {
+			c.d.wouldDo("answer proxies at %s", strings.Join(want.Listen, ", "))
+		}
+		return nil
+	}
+	c.trust(cfg)
+	c.opts.Jails, c.opts.Closed = want.Jails, want.Closed
+	for at, s := range c.by {
+		if !slices.Contains(want.Listen, at) || filepath.IsAbs(at) && want.Group != c.group {
+			_ = s.Close()
+			delete(c.by, at)
+			continue
+		}
+		s.Set(c.opts)
+	}
+	c.group = want.Group
+	if len(want.Listen) == 0 {
+		if c.index != nil {
+			c.index = nil
+			for _, j := range c.d.jailsNow() {
+				j.Watch(nil, func() {})
+			}
+		}
+		return nil
+	}
+	if c.index == nil {
+		c.index = &check.Index{}
+		for name, l := range c.d.listsNow() {
+			l.mu.Lock()
+			set := l.set
+			l.mu.Unlock()
+			c.index.Put(name, check.List{Set: set})
+		}
+		for _, j := range c.d.jailsNow() {
+			c.followNow(j)
+		}
+		c.complete()
+	}
+	for _, at := range want.Listen {
+		if c.by[at] != nil {
+			continue
+		}
+		l, err := c.listen(at)
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("[check]: %w: proxies can't ask there", err))
+			continue
+		}
+		c.by[at] = check.Serve(l, c.index, c.opts, checkMost(), c.warn)
+	}
+	return wrong
+}
+
+func (c *checks) listen(at string) (net.Listener, error) {
+	if filepath.IsAbs(at) {
+		return control.ListenUnix(at, c.group)
+	}
+	return check.Listen(at)
+}
+
+// trust follows which proxies are trusted.
+func (c *checks) trust(cfg *config.Config) {
+	p := cfg.Proxies
+	if p == nil || len(cfg.Check.Listen) == 0 {
+		if c.view != nil {
+			c.view.Close()
+			c.view = nil
+		}
+		c.opts.Trusted = nil
+		return
+	}
+	want := guard.Want{Proxies: p.Prefixes, ProxyFiles: p.Files}
+	if c.view == nil {
+		c.view = c.d.guard.View(want, nil)
+	} else {
+		c.view.Set(want)
+	}
+	view := c.view
+	c.opts.Trusted = func(a netip.Addr) bool { return view.Rules().Why(netip.PrefixFrom(a, a.BitLen())).Some() }
+}
+
+// follow has a jail tell who is shut out in it, if anybody asks. Until it has told of all
+// of them, what the jail before it told holds.
+func (c *checks) follow(j *jail.Jail) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.followNow(j)
+}
+
+func (c *checks) followNow(j *jail.Jail) {
+	index := c.index
+	if index == nil {
+		return
+	}
+	set := check.NewSet()
+	c.loading++
+	done := j.Watch(set, func() { index.Put(j.Configured.Name, set) })
+	go func() { // it is over at the latest when the jail has ended
+		<-done
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.loading--
+		c.complete()
+	}()
+}
+
+// forget says that a jail or a list is gone.
+func (c *checks) forget(name string) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.index != nil {
+		c.index.Put(name, nil)
+	}
+}
+
+// list says who is on a list.
+func (c *checks) list(name string, set *iplist.Set) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.index != nil {
+		c.index.Put(name, check.List{Set: set})
+	}
+}
+
+// begun says that the jails of the start are there.
+func (c *checks) begun() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.started = true
+	c.complete()
+}
+
+func (c *checks) complete() {
+	if c.started && c.loading == 0 && c.index != nil {
+		c.index.Complete()
+	}
+}
+
+// warn tells of a request that names nobody, each kind once a minute.
+func (c *checks) warn(what, text string) {
+	c.telling.Lock()
+	now := time.Now()
+	again := now.Sub(c.told[what]) < time.Minute
+	if !again {
+		c.told[what] = now
+	}
+	c.telling.Unlock()
+	if !again {
+		c.d.log.With("component", "server").Warn("[check] " + text + ": nothing can be said of whom a proxy asks about; [check] fail says what he is told, docs/proxies.md what to configure there")
+	}
+}
+
+// close ends it, with its last answers.
+func (c *checks) close() {
+	c.mu.Lock()
+	c.ended = true
+	servers := c.by
+	c.by = map[string]*check.Server{}
+	c.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, s := range servers {
+		wg.Go(func() { _ = s.Close() })
+	}
+	wg.Wait()
+}
