@@ -211,7 +211,7 @@ func TestMail(t *testing.T) {
 			if strings.HasPrefix(subject, "banned") && (!strings.Contains(text, "after 3 attempts") || !strings.Contains(text, "RSET") || !strings.Contains(text, "$(reboot)")) {
 				t.Errorf("the letter: %s", text)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatalf("no letter %q; %s", subject, log.String())
 		}
 	}

@@ -116,7 +116,7 @@ func TestWatch(t *testing.T) {
 		select {
 		case s := <-steps:
 			return s
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatal("not told")
 			return Step{}
 		}

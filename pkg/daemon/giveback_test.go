@@ -49,7 +49,7 @@ func TestGiveBack(t *testing.T) {
 		return 0
 	}
 	before := resident()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) { // others bring pages in meanwhile
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) { // others bring pages in meanwhile
 		giveBackUnused()
 		giveBackProgram()
 		after := resident()

@@ -62,7 +62,7 @@ func TestGoneWhileStarted(t *testing.T) {
 	}
 	close(gate)
 	<-work.done
-	for end := time.Now().Add(30 * time.Second); len(d.jailsNow()) > 0 || d.works.of("one") != nil || d.turn.state() != ""; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); len(d.jailsNow()) > 0 || d.works.of("one") != nil || d.turn.state() != ""; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it stays")
 		}

@@ -65,7 +65,7 @@ func TestSetTarget(t *testing.T) {
 	for file, want := range map[string][2]int{first: {1000, 0}, second: {0, 1000}} {
 		// What a target had before it was changed is written beside the way.
 		var data []byte
-		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 			var err error
 			if data, err = os.ReadFile(file); err != nil {
 				t.Fatal(err)

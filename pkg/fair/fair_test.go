@@ -123,7 +123,7 @@ func TestTogether(t *testing.T) {
 	for n := range many {
 		select {
 		case <-done:
-		case <-time.After(20 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatalf("%d of %d went on", n, many)
 		}
 	}

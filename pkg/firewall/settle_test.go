@@ -190,7 +190,7 @@ func TestNotEmptied(t *testing.T) {
 	}
 	apply(Change{Jail: "a", ID: prefix("192.0.2.2"), Left: time.Hour}, Change{Jail: "a", ID: prefix("192.0.2.3")})
 	apply(Change{Jail: "a", ID: prefix("2001:db8::1"), Left: 100 * time.Millisecond}, Change{Jail: "a", ID: prefix("198.51.100.0/24"), Left: time.Hour})
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if held, err := f.Elements("a"); err != nil || time.Now().After(end) {
 			t.Fatal(held, err)
 		} else if len(held) == 3 {
@@ -318,7 +318,7 @@ func TestOwned(t *testing.T) {
 		_ = owner.Wait()
 	}()
 	fmt.Fprintln(in, "add table inet f2b-table { flags owner; }")
-	for end := time.Now().Add(10 * time.Second); !strings.Contains(nft(t, "list", "tables"), "f2b-table"); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !strings.Contains(nft(t, "list", "tables"), "f2b-table"); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("nft -i makes no table")
 		}

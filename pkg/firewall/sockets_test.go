@@ -51,7 +51,7 @@ func TestCutOff(t *testing.T) {
 	}
 	until := func(state uint8) {
 		t.Helper()
-		for end := time.Now().Add(10 * time.Second); states()[state] == 0; time.Sleep(5 * time.Millisecond) {
+		for end := time.Now().Add(2 * time.Minute); states()[state] == 0; time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("state %d does not come: %v", state, states())
 			}

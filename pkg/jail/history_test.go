@@ -168,7 +168,7 @@ func TestHistories(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		g, d := atWork(), openFiles(t)
 		if g <= goroutines && len(d) <= len(descriptors) {
 			return

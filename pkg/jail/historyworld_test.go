@@ -107,7 +107,7 @@ func newWorld(dir string, sets sets) (*world, error) {
 
 // until waits for something of the jail's.
 func (w *world) until(what string, done func(*Jail) bool) error {
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
 		yes := false
 		if err := w.jail.within(time.Minute, true, func(j *Jail) { yes = done(j) }); err != nil || yes {
 			return err

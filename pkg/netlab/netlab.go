@@ -21,6 +21,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -28,9 +29,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lab is a set of hosts.
+// Lab is a set of hosts. Several goroutines may add to one.
 type Lab struct {
 	name   string
+	mu     sync.Mutex // of hosts
 	hosts  []*Host
 	cables int
 }
@@ -60,7 +62,9 @@ func (l *Lab) Host(name string) (*Host, error) {
 		return nil, fmt.Errorf("namespace %s: %w", full, err)
 	}
 	h := &Host{Name: full, ns: ns}
+	l.mu.Lock()
 	l.hosts = append(l.hosts, h)
+	l.mu.Unlock()
 	return h, h.Do(func() error {
 		lo, err := netlink.LinkByName("lo")
 		if err != nil {
@@ -191,6 +195,8 @@ func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.C
 // Close takes the namespaces down, with whatever still runs in them.
 func (l *Lab) Close() error {
 	var errs []error
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, h := range l.hosts {
 		h.kill()
 		h.ns.Close()

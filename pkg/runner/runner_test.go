@@ -109,7 +109,7 @@ func TestEnds(t *testing.T) {
 		_, err := c.Run(ctx, action.Command{Text: "echo $$ > " + file + "; sleep 1000"}, time.Hour)
 		over <- err
 	}()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		if text, _ := os.ReadFile(file); len(text) > 0 {
 			break
 		}
@@ -126,7 +126,7 @@ func TestEnds(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("it goes on")
 	}
 }
@@ -183,7 +183,7 @@ func TestFixed(t *testing.T) {
 		select {
 		case f := <-answers:
 			f.closeAll()
-		case <-time.After(20 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Errorf("%s: no answer", name)
 		}
 		done()
@@ -228,7 +228,7 @@ func TestRunnerDies(t *testing.T) {
 		_, err := c.Run(context.Background(), action.Command{Text: "echo > " + file + "; exec sleep 3"}, time.Hour)
 		over <- err
 	}()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		if _, err := os.Stat(file); err == nil {
 			break
 		}
@@ -244,7 +244,7 @@ func TestRunnerDies(t *testing.T) {
 		if !errors.Is(err, ErrEnded) {
 			t.Error(err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("nobody is told")
 	}
 	<-c.Ended()
@@ -262,7 +262,7 @@ func TestDaemonDies(t *testing.T) {
 	c.Close()
 	select {
 	case <-c.Ended():
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("it goes on")
 	}
 }

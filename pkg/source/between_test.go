@@ -116,7 +116,7 @@ func followApart(t *testing.T, path string) *apart {
 
 func (a *apart) want(lines ...string) {
 	a.t.Helper()
-	for deadline := time.After(20 * time.Second); len(a.got) < len(lines); {
+	for deadline := time.After(2 * time.Minute); len(a.got) < len(lines); {
 		select {
 		case l := <-a.lines:
 			a.got = append(a.got, l)

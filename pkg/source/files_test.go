@@ -62,7 +62,7 @@ func (c *collect) kick() {
 // until waits for a condition, asked again whenever something arrived.
 func (c *collect) until(what string, ok func() bool) {
 	c.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for {
 		c.mu.Lock()
 		done := ok()
@@ -188,7 +188,7 @@ func TestAddAndRemove(t *testing.T) {
 	if !src.Remove(a) || src.Remove("nobody's") {
 		t.Error("Remove")
 	}
-	for end := time.Now().Add(10 * time.Second); len(src.Status()) != 2 && time.Now().Before(end); {
+	for end := time.Now().Add(2 * time.Minute); len(src.Status()) != 2 && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	appendTo(t, a, "not read\n")

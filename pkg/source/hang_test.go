@@ -197,7 +197,7 @@ func mountHanging(t *testing.T) (*served, string) {
 		if said != "ready" {
 			t.Fatal(said)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the file system isn't mounted")
 	}
 	return x, dir
@@ -210,7 +210,7 @@ func (x *served) tell(what string) {
 	}
 	select {
 	case <-x.done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		x.t.Fatalf("%q isn't done", what)
 	}
 }
@@ -243,7 +243,7 @@ func TestHanging(t *testing.T) {
 				if op != "statfs" { // of which nothing else depends than whether events are waited for
 					select {
 					case <-h.waited:
-					case <-time.After(20 * time.Second):
+					case <-time.After(2 * time.Minute):
 						t.Fatal("it isn't asked")
 					}
 				}
@@ -273,7 +273,7 @@ func TestHanging(t *testing.T) {
 				if op == "read" {
 					select {
 					case <-h.waited:
-					case <-time.After(20 * time.Second):
+					case <-time.After(2 * time.Minute):
 						t.Fatal("it isn't asked again")
 					}
 				}
@@ -324,7 +324,7 @@ func TestLeftBehind(t *testing.T) {
 		x := takeFrom(t, &Files{Globs: []string{path}})
 		select {
 		case <-h.waited:
-		case <-time.After(20 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatal("it isn't asked")
 		}
 		x.stop()
@@ -333,7 +333,7 @@ func TestLeftBehind(t *testing.T) {
 	x.until("the status", func() bool { return strings.Contains(fmt.Sprint(x.src.Status()), "earlier attempts") })
 	h.set("")
 	x.want(numbered("a", 0, 3)...)
-	for end := time.Now().Add(20 * time.Second); leftBehind(path, 0) != 0; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); leftBehind(path, 0) != 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d are still counted", leftBehind(path, 0))
 		}

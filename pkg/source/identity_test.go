@@ -42,15 +42,17 @@ func takeFrom(t *testing.T, src *Files) *taken {
 // until takes batches until a condition holds.
 func (x *taken) until(what string, ok func() bool) {
 	x.t.Helper()
-	deadline := time.After(20 * time.Second)
+	const patience = 30 * time.Second // from one batch to the next
+	deadline := time.NewTimer(patience)
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
-	for !ok() {
+	for end := time.Now().Add(5 * time.Minute); !ok(); {
 		select {
 		case b := <-x.out:
 			x.got(b)
+			deadline.Reset(min(patience, time.Until(end)))
 		case <-poll.C:
-		case <-deadline:
+		case <-deadline.C:
 			x.t.Fatalf("waited in vain for %s; %d lines, the last %q; events %v", what, len(x.lines), x.lines[max(0, len(x.lines)-3):], x.told())
 		}
 	}

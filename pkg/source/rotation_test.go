@@ -73,7 +73,7 @@ func TestRotations(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go src.Run(ctx, out)
-	for end := time.Now().Add(10 * time.Second); len(src.Status()) < len(kinds) && time.Now().Before(end); {
+	for end := time.Now().Add(2 * time.Minute); len(src.Status()) < len(kinds) && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	gathered := make(chan struct{})
@@ -143,7 +143,7 @@ func TestRotations(t *testing.T) {
 				}
 				if k.empty {
 					// The reader has come to the end.
-					for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+					for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
 						mu.Lock()
 						done := last[k.name] == n-1
 						mu.Unlock()
@@ -191,7 +191,7 @@ func TestRotations(t *testing.T) {
 		}
 		return true
 	}
-	for end := time.Now().Add(20 * time.Second); !complete() && time.Now().Before(end); {
+	for end := time.Now().Add(2 * time.Minute); !complete() && time.Now().Before(end); {
 		time.Sleep(20 * time.Millisecond)
 	}
 	cancel()

@@ -546,7 +546,7 @@ func TestLoadBesideWriter(t *testing.T) {
 			if got != want {
 				t.Errorf("%q, want %q", got, want)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatal("it waits for who writes")
 		}
 	}

@@ -283,7 +283,7 @@ func TestQueueKeeps(t *testing.T) {
 	mu.Lock()
 	full = false
 	mu.Unlock()
-	for end := time.Now().Add(10 * time.Second); q.Sync() != nil; {
+	for end := time.Now().Add(2 * time.Minute); q.Sync() != nil; {
 		if time.Now().After(end) {
 			t.Fatal("it is not written")
 		}
