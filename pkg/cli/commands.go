@@ -509,6 +509,7 @@ type checked struct{ jails, errors, warnings, notes []string }
 
 // lookThrough finds all that is to be said of a configuration.
 func lookThrough(cfg *config.Config) checked {
+	daemon.Trust(cfg)
 	problems := cfg.Problems()
 	for _, name := range sortedFilters(cfg) {
 		f := cfg.Filters[name]

@@ -24,7 +24,9 @@ func (o *clientOptions) problems(only string, skipping string) (waiting []error,
 		o.complain("%v", err)
 		ok = false
 	}
-	for _, w := range cfg.Warnings {
+	known := len(cfg.Errors)
+	daemon.Trust(cfg)
+	for _, w := range append(cfg.Warnings, cfg.Errors[known:]...) { // it costs commands, and no start
 		o.warn("%v", w)
 	}
 	for _, j := range cfg.Jails {

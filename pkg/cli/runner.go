@@ -14,7 +14,7 @@ import (
 // and it does not show in the help.
 func runnerCommand() *cobra.Command {
 	var load config.Options
-	var fixed bool
+	var fixed, journal bool
 	c := &cobra.Command{
 		Use:    "runner",
 		Short:  "Run commands for the daemon",
@@ -24,7 +24,9 @@ func runnerCommand() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			// It is looked for by this name, not by that of its file.
 			_ = os.WriteFile("/proc/self/comm", []byte("bailiff-runner"), 0)
-			return runner.Serve(os.NewFile(runner.FD, "socket to the daemon"), runner.Options{
+			me := uint32(os.Geteuid())
+			var read *config.Config
+			opts := runner.Options{
 				Fixed: fixed,
 				Load: func() (runner.Table, error) {
 					cfg, err := config.LoadWithin(startMost, load)
@@ -32,14 +34,21 @@ func runnerCommand() *cobra.Command {
 					if err != nil {
 						return runner.Table{}, err
 					}
-					return daemon.Commands(cfg), nil
+					read = cfg
+					return daemon.Table(cfg, me), nil
 				},
-			})
+				Replace: daemon.ReplaceTheirs,
+			}
+			if journal {
+				opts.Settle = func() error { return daemon.SettleRunner(read) }
+			}
+			return runner.Serve(os.NewFile(runner.FD, "socket to the daemon"), opts)
 		},
 	}
 	f := c.Flags()
 	f.StringVarP(&load.Path, "config", "c", "", "a `path`, as run has it")
 	f.StringArrayVarP(&load.Jails, "jail", "j", nil, "`NAME=LOGPATH`, as run has it")
 	f.BoolVar(&fixed, "fixed", false, "run nothing but what is configured")
+	f.BoolVar(&journal, "journal", false, "read the journal, and give away what that does not take")
 	return c
 }

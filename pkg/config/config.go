@@ -63,6 +63,7 @@ type Config struct {
 	// Needed are the files and directories without which nobody could tell what is
 	// configured: while one of them is missing, a daemon that has read them changes nothing.
 	Needed []string
+	read   []string // files of TOML
 	// Proxies are the trusted ones, for jails that name none themselves; nil: nobody has
 	// named them.
 	Proxies *filter.Proxies

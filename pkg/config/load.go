@@ -183,6 +183,7 @@ func (l *loader) user(path string) error {
 		return fmt.Errorf("configuration: %w", err)
 	default:
 		l.cfg.Needed = append(l.cfg.Needed, main)
+		l.cfg.read = append(l.cfg.read, main)
 	}
 	for _, part := range []struct {
 		dir  string
@@ -207,6 +208,7 @@ func (l *loader) user(path string) error {
 			if errors.Is(err, os.ErrNotExist) && f.Type()&os.ModeSymlink == 0 {
 				continue // it was deleted this moment
 			}
+			l.cfg.read = append(l.cfg.read, file)
 			part.read(name, file, data, err)
 		}
 	}

@@ -15,7 +15,7 @@ var securityTable = refTable{
 			name:    "fixed_actions",
 			def:     "true",
 			example: `fixed_actions = false`,
-			text:    "Whether no command is run but what is configured: commands over the socket are refused, and the process that runs commands reads them from the configuration by itself. With false, as it is under fail2ban's configuration, it believes the process that reads logs, and who takes that over can run what he likes. A change needs a restart.",
+			text:    "Whether no command is run but what is configured: commands over the socket are refused, and the process that runs commands reads them from the configuration by itself, where nobody but root (or the user who started the daemon) can write to that. With false, as it is under fail2ban's configuration, it believes the process that reads logs, and who takes that over can run what he likes. A change needs a restart.",
 		},
 		{
 			name:    "user",

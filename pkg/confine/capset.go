@@ -49,6 +49,38 @@ func Has(capability int) bool {
 	return unix.Capget(&header, &have[0]) == nil && have[capability/32].Effective&(1<<(capability%32)) != 0
 }
 
+// Lower takes from this process, in all its threads, all capabilities but those that which says
+// it needs, of the ones named; and no_new_privs. as is who it becomes; nil: who it is. While which is asked,
+// the process may use none of them: so it can try what it can do without.
+func Lower(as *User, groups, most []int, which func() []int) error {
+	if err := keepCapabilities(as, groups, most); err != nil {
+		return err
+	}
+	if err := allThreads("no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0); err != nil {
+		return err
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var have [2]unix.CapUserData
+	if err := unix.Capget(&header, &have[0]); err != nil {
+		return fmt.Errorf("capabilities: %w", err)
+	}
+	for i := range have {
+		have[i].Effective = 0
+	}
+	if err := setCapabilities(header, have); err != nil {
+		return err
+	}
+	var want [2]uint32
+	for _, c := range which() {
+		want[c/32] |= 1 << (c % 32)
+	}
+	for i := range have {
+		have[i].Permitted &= want[i]
+		have[i].Effective = have[i].Permitted
+	}
+	return setCapabilities(header, have)
+}
+
 // become makes the process another user's, in all threads. What it is allowed stays.
 func become(u *User, more []int) error {
 	groups := slices.Clone(u.Groups)

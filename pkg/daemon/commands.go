@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/config"
@@ -25,6 +26,7 @@ func Commands(cfg *config.Config) runner.Table {
 	}
 	for _, x := range cfg.Exports {
 		add(x.Reload)
+		t.Exports = append(t.Exports, x.File)
 	}
 	for _, j := range cfg.Jails {
 		add(j.IgnoreCommand)
@@ -44,22 +46,59 @@ func Commands(cfg *config.Config) runner.Table {
 	return t
 }
 
+// Table is what a runner, who is a user, does with a configuration that it has read.
+func Table(cfg *config.Config, me uint32) runner.Table {
+	t := Commands(cfg)
+	for _, err := range cfg.Untrusted(me) {
+		t.Refused = append(t.Refused, err.Error())
+	}
+	return t
+}
+
+// startedAs is whose process this was at first.
+var startedAs = uint32(os.Geteuid())
+
+// Trust says in a configuration who could change what it has run: a mistake, where
+// commands are those of the configuration and none is run then; else a warning.
+func Trust(cfg *config.Config) {
+	if cfg.Security.Unconfined {
+		return
+	}
+	if commands, _ := runs(cfg, Options{}); commands == "" {
+		return
+	}
+	as := "as root"
+	if startedAs != 0 {
+		as = fmt.Sprintf("as user %d", startedAs)
+	}
+	for _, err := range cfg.Untrusted(startedAs) {
+		if cfg.Security.FixedActions {
+			cfg.Errors = append(cfg.Errors, fmt.Errorf("nothing is run or written %s for this configuration, since others could change it: %w", as, err))
+		} else {
+			cfg.Warnings = append(cfg.Warnings, fmt.Errorf("others could change what is run %s, that is the configuration: %w", as, err))
+		}
+	}
+}
+
 // StartRunner starts the process that runs commands, if a configuration has any; nil: it has
 // none, or commands are run by this process itself.
-func StartRunner(cfg *config.Config, from config.Options) (*runner.Client, error) {
-	if cfg.Security.Unconfined || RunsCommands(cfg) == "" {
+func StartRunner(cfg *config.Config, opts Options) (*runner.Client, error) {
+	if cfg.Security.Unconfined || RunsCommands(cfg, opts) == "" {
 		return nil, nil
 	}
 	args := []string{"runner"}
-	if from.Path != "" {
-		args = append(args, "--config", from.Path)
+	if opts.Config.Path != "" {
+		args = append(args, "--config", opts.Config.Path)
 	}
-	for _, j := range from.Jails {
+	for _, j := range opts.Config.Jails {
 		args = append(args, "--jail", j)
 	}
 	fixed := cfg.Security.FixedActions
 	if fixed {
 		args = append(args, "--fixed")
+		if commands, journal := runs(cfg, opts); commands == "" && journal != "" {
+			args = append(args, "--journal")
+		}
 	}
 	r, err := runner.Start(fixed, args...)
 	if err != nil {

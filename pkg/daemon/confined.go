@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/user"
@@ -18,10 +19,12 @@ import (
 
 // Confinement is what this process has kept of the tree of files; it can't be widened.
 type Confinement struct {
-	files bool // the kernel confines files
-	runs  bool // there is somebody who runs programs
-	read  []string
-	write []string
+	files   bool // the kernel confines files
+	runs    bool // there is somebody who runs any command that is configured
+	journal bool // or journalctl at least
+	me      uint32
+	read    []string
+	write   []string
 }
 
 // Confine gives away what a daemon with this configuration does not need, before it reads
@@ -31,33 +34,25 @@ func Confine(cfg *config.Config, opts Options) *Confinement {
 	if cfg.Security.Unconfined {
 		return nil
 	}
-	if why := RunsCommands(cfg); why != "" && opts.Runner == nil {
+	if why := RunsCommands(cfg, opts); why != "" && opts.Runner == nil {
 		log.Debug("not confined: " + why)
 		return nil
 	}
-	w := Walls(cfg, opts)
+	w, why, err := become(cfg, opts)
+	switch {
+	case err != nil:
+		defer log.Error(err.Error() + ": the daemon goes on as root, with two capabilities")
+	case why != "":
+		defer log.Warn("the daemon goes on as root, with two capabilities: " + why)
+	}
 	if !cfg.Security.FixedActions {
 		w.AllFiles = true // who can have any command run needs no file
-	}
-	if os.Geteuid() == 0 && cfg.Security.FixedActions {
-		// Without, who takes it over can have the runner do what root can.
-		as, why, err := identity(cfg, w, opts)
-		w.User = as
-		switch {
-		case err != nil:
-			defer log.Error(err.Error() + ": the daemon goes on as root, with two capabilities")
-		case why != "":
-			defer log.Warn("the daemon goes on as root, with two capabilities: " + why)
-		}
 	}
 	me := os.Geteuid()
 	if w.User != nil {
 		me = w.User.UID
 	}
-	if why := others(cfg, uint32(me)); why != "" {
-		log.Warn("not confined: " + why + ": give it to the user whom the daemon runs as")
-		return nil
-	}
+	runs := opts.Runner != nil && opts.Runner.Commands()
 	if os.Geteuid() == 0 && w.User == nil {
 		if why := overrides(slices.Concat(w.Write, w.Append)); why != "" {
 			w.Capabilities = append(w.Capabilities, unix.CAP_DAC_OVERRIDE)
@@ -77,7 +72,7 @@ func Confine(cfg *config.Config, opts Options) *Confinement {
 	}
 	log.Debug(fmt.Sprintf("confined: %d capabilities, Landlock %d, to %s, and written to: %s",
 		len(w.Capabilities), done.Landlock, strings.Join(w.Read, " "), strings.Join(slices.Concat(w.Append, w.Write, w.Files), " ")))
-	c := &Confinement{files: done.Landlock > 0 && !w.AllFiles, runs: opts.Runner != nil}
+	c := &Confinement{files: done.Landlock > 0 && !w.AllFiles, runs: runs, journal: opts.Runner != nil, me: uint32(me)}
 	// They are paths without links.
 	c.read = slices.DeleteFunc(slices.Concat(w.Read, w.Append, w.Write, w.Files), func(path string) bool { return slices.Contains(done.Missing, path) })
 	c.write = w.Write
@@ -92,6 +87,16 @@ func (m mounts) beneath(path string, those []string) bool {
 	})
 }
 
+// another reports whether an export is the other process's to write.
+func (d *Daemon) another(x config.BanFile) bool {
+	c := d.opts.Confined
+	if c == nil || !c.runs || d.opts.Runner == nil {
+		return false
+	}
+	m := readMounts()
+	return m.whose(x, c.me) != "" || c.files && !m.beneath(filepath.Dir(x.File), c.write)
+}
+
 // restart is what helps.
 const restart = "restart the daemon, which gave away at its start what it did not need ([security] confine)"
 
@@ -100,7 +105,8 @@ func (c *Confinement) beyond(m mounts, j *config.Jail) error {
 	if c == nil {
 		return nil
 	}
-	if why := jailRuns(j); why != "" && !c.runs {
+	commands, journal := jailRuns(j)
+	if why := cmp.Or(commands, journal); commands != "" && !c.runs || journal != "" && !c.journal {
 		return fmt.Errorf("it %s, and no program can be run any more: %s", why, restart)
 	}
 	if !c.files {
@@ -141,7 +147,7 @@ func (c *Confinement) beyondServer(cfg, was *config.Config) (errs []error) {
 	cfg.Exports = slices.Clone(cfg.Exports)
 	for i := 0; i < len(cfg.Exports); i++ {
 		x := &cfg.Exports[i]
-		bad := wrong(x.File, "export "+x.Name)
+		bad := !c.runs && wrong(x.File, "export "+x.Name) // else the other process writes it
 		if !bad && x.Reload != "" && !c.runs {
 			errs = append(errs, fmt.Errorf("%s: export %s: its reload is a command, and no program can be run any more: %s; it stays as it was", x.At, x.Name, restart))
 			bad = true

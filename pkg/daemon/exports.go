@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -99,6 +101,8 @@ type exporter struct {
 	due  chan struct{} // has a value when it may have to be written
 	stop context.CancelFunc
 	dry  []byte // what was told last in a dry run
+	// wrote is the sum of what the runner wrote last.
+	wrote [sha256.Size]byte
 }
 
 func (e *exporter) run(ctx context.Context) {
@@ -162,7 +166,8 @@ func (e *exporter) export(ctx context.Context, again bool) error {
 		}
 	}
 	w.Flush()
-	if have, err := safefile.ReadFile(x.File, int64(out.Len())); !again && err == nil && bytes.Equal(have, out.Bytes()) {
+	have, unread := safefile.ReadFile(x.File, int64(out.Len()))
+	if !again && unread == nil && bytes.Equal(have, out.Bytes()) {
 		return nil
 	}
 	if d.opts.DryRun {
@@ -175,7 +180,16 @@ func (e *exporter) export(ctx context.Context, again bool) error {
 		}
 		return nil
 	}
-	if err := replaceFile(x.File, out.Bytes()); err != nil {
+	if d.another(x) {
+		sum := sha256.Sum256(out.Bytes())
+		if !again && e.wrote == sum && errors.Is(unread, fs.ErrPermission) {
+			return nil
+		}
+		if err := d.opts.Runner.Replace(ctx, x.File, out.Bytes()); err != nil {
+			return err
+		}
+		e.wrote = sum
+	} else if err := replaceFile(x.File, out.Bytes()); err != nil {
 		return err
 	}
 	if x.Reload == "" {
@@ -267,6 +281,11 @@ func exportRemedy(err error) string {
 // its group stay. A symbolic link stays, too, if it is root's or ours: it is what it
 // leads to that is replaced.
 func replaceFile(path string, data []byte) error {
+	return ReplaceFile(path, func(w io.Writer) error { _, err := w.Write(data); return err })
+}
+
+// ReplaceFile is replaceFile for content that is written by a function.
+func ReplaceFile(path string, content func(io.Writer) error) error {
 	if fi, err := os.Lstat(path); err == nil && fi.Mode()&fs.ModeSymlink != 0 {
 		if st, ok := fi.Sys().(*syscall.Stat_t); ok && (st.Uid == 0 || int(st.Uid) == os.Geteuid()) {
 			if to, err := filepath.EvalSymlinks(path); err == nil {
@@ -295,7 +314,7 @@ func replaceFile(path string, data []byte) error {
 		}
 		return fmt.Errorf("%s can't be written, since a file can't be made in %s: %w%s", path, filepath.Dir(path), err, exportRemedy(err))
 	}
-	_, err = f.Write(data)
+	err = content(f)
 	err = errors.Join(err, f.Chown(uid, gid), chmod(f, mode), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
@@ -304,6 +323,22 @@ func replaceFile(path string, data []byte) error {
 		os.Remove(f.Name())
 	}
 	return err
+}
+
+// ReplaceTheirs is ReplaceFile in a directory that somebody else may own, who could have put a
+// symbolic link in its place: it is found once, and a stranger's link is not followed.
+func ReplaceTheirs(path string, content func(io.Writer) error) error {
+	dir := filepath.Dir(path)
+	at, err := safefile.Find(dir)
+	if err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	defer syscall.Close(at)
+	found := fmt.Sprintf("/proc/self/fd/%d", at)
+	if err := ReplaceFile(filepath.Join(found, filepath.Base(path)), content); err != nil {
+		return errors.New(strings.ReplaceAll(err.Error(), found, dir))
+	}
+	return nil
 }
 
 // chmod gives a file its mode. Who is confined can't let others write to what is his: they

@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"fmt"
+	"os"
 	"os/user"
 	"path/filepath"
 	"slices"
@@ -28,14 +29,9 @@ func identity(cfg *config.Config, w confine.Walls, opts Options) (as *confine.Us
 	if name == "root" || name == "0" {
 		return nil, "", nil
 	}
-	as = &confine.User{UID: nobody, GID: nobody}
-	called := strconv.Itoa(nobody)
-	if u, err := user.Lookup(cmp.Or(name, serviceUser)); err == nil {
-		called = u.Username
-		as.UID, _ = strconv.Atoi(u.Uid)
-		as.GID, _ = strconv.Atoi(u.Gid)
-	} else if name != "" {
-		return nil, "", fmt.Errorf("[security] user %q: %w", name, err)
+	as, called, err := named(name)
+	if err != nil {
+		return nil, "", err
 	}
 	m := readMounts()
 	paths := slices.Concat(w.Write, w.Append)
@@ -52,6 +48,46 @@ func identity(cfg *config.Config, w confine.Walls, opts Options) (as *confine.Us
 		}
 	}
 	return as, "", nil
+}
+
+// named is a user by his name; without one, that of the packages, else nobody.
+func named(name string) (as *confine.User, called string, err error) {
+	u, err := user.Lookup(cmp.Or(name, serviceUser))
+	if err != nil {
+		if name != "" {
+			return nil, "", fmt.Errorf("[security] user %q: %w", name, err)
+		}
+		return &confine.User{UID: nobody, GID: nobody}, strconv.Itoa(nobody), nil
+	}
+	as = &confine.User{}
+	as.UID, _ = strconv.Atoi(u.Uid)
+	as.GID, _ = strconv.Atoi(u.Gid)
+	return as, u.Username, nil
+}
+
+// become says who the daemon becomes, and what it keeps. Exports that are not his are written
+// by the process that runs commands, where there is one that may.
+func become(cfg *config.Config, opts Options) (w confine.Walls, why string, err error) {
+	me, root := uint32(os.Geteuid()), os.Geteuid() == 0
+	mine := func(uid uint32) confine.Walls {
+		if opts.Runner == nil || !opts.Runner.Commands() {
+			return Walls(cfg, opts)
+		}
+		return wallsBut(cfg, opts, others(cfg, uid))
+	}
+	// Without fixed actions, who takes it over can have the runner do what root can.
+	if !root || !cfg.Security.FixedActions {
+		return mine(me), "", nil
+	}
+	if as, _, err := named(cfg.Security.User); err == nil {
+		w := mine(uint32(as.UID))
+		if w.User, why, err = identity(cfg, w, opts); w.User != nil {
+			return w, why, err
+		}
+	}
+	w = mine(me)
+	w.User, why, err = identity(cfg, w, opts)
+	return w, why, err
 }
 
 // owned are the files that are written where they are, and not replaced.

@@ -75,6 +75,7 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 		return res, fmt.Errorf("reload: %w; everything stays as it was", err)
 	}
 	d.turn.waits("the files of logs")
+	Trust(cfg)
 	d.withinWalls(cfg)
 	d.turn.waits("the process that runs commands")
 	res.Errors = append(res.Errors, d.readCommands(cfg)...)

@@ -36,7 +36,10 @@ var whole = []string{"/", "/etc", "/root", "/home", "/var", "/usr", "/boot", "/d
 
 // Walls are what a daemon with a configuration needs. The directories that it makes by
 // itself are made.
-func Walls(cfg *config.Config, opts Options) confine.Walls {
+func Walls(cfg *config.Config, opts Options) confine.Walls { return wallsBut(cfg, opts, nil) }
+
+// wallsBut are Walls without writing exports that are another process's to write.
+func wallsBut(cfg *config.Config, opts Options, theirs []config.BanFile) confine.Walls {
 	m := readMounts()
 	w := confine.Walls{Files: []string{"/dev/null"}, Capabilities: []int{unix.CAP_DAC_READ_SEARCH}}
 	if !cfg.NoFirewall {
@@ -98,6 +101,10 @@ func Walls(cfg *config.Config, opts Options) confine.Walls {
 		w.Write = append(w.Write, dirs(0o700, db)...)
 	}
 	for _, x := range cfg.Exports {
+		if slices.ContainsFunc(theirs, func(o config.BanFile) bool { return o.Name == x.Name }) {
+			w.Read = append(w.Read, existing(m, x.File)...) // to compare
+			continue
+		}
 		if p := m.find(x.File); p.there && !p.hangs {
 			w.Groups = append(w.Groups, int(p.gid))
 		}
@@ -214,54 +221,6 @@ func (m mounts) globs(globs []string) (out []string) {
 		}
 	}
 	return out
-}
-
-// RunsCommands says what of a configuration has commands run; empty: nothing does.
-func RunsCommands(cfg *config.Config) string {
-	if cfg.Fail2ban != nil {
-		return "fail2ban's socket takes commands"
-	}
-	for _, x := range cfg.Exports {
-		if x.Reload != "" {
-			return "export " + x.Name + " has a reload"
-		}
-	}
-	for _, j := range cfg.Jails {
-		if why := jailRuns(j); why != "" {
-			return "jail " + j.Name + " " + why
-		}
-	}
-	return ""
-}
-
-// jailRuns is RunsCommands of one jail.
-func jailRuns(j *config.Jail) string {
-	switch {
-	case j.IgnoreCommand != "":
-		return "has an ignorecommand"
-	case j.Journal != nil:
-		return "reads the journal, by journalctl"
-	}
-	for i := range j.Actions {
-		if j.Actions[i].Mail == nil {
-			return "has action " + j.Actions[i].Name
-		}
-	}
-	return ""
-}
-
-// others says which of a configuration's exports belongs to somebody else, to whom it has
-// to be given back each time; empty: none.
-func others(cfg *config.Config, me uint32) string {
-	m := readMounts()
-	for _, x := range cfg.Exports {
-		for _, path := range []string{x.File, filepath.Dir(x.File)} {
-			if p := m.find(path); p.there && !p.hangs && p.uid != me {
-				return fmt.Sprintf("export %s: %s belongs to user %d", x.Name, path, p.uid)
-			}
-		}
-	}
-	return ""
 }
 
 // overrides says what the daemon has to write that is not its user's; empty: nothing.

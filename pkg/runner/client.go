@@ -43,6 +43,8 @@ type Client struct {
 	next    uint32
 	waiting map[uint32]chan frame
 	numbers map[[sha256.Size]byte]uint32
+	settled bool     // it reads journals and asks engines, and does nothing else
+	refused []string // why no commands are run
 }
 
 // Start starts the program of this process once more, as the runner: with arguments that
@@ -84,6 +86,13 @@ func (c *Client) PID() int { return c.cmd.Process.Pid }
 
 // Fixed reports whether nothing is run but what is configured.
 func (c *Client) Fixed() bool { return c.fixed }
+
+// Commands reports whether it runs commands; else it reads journals and asks engines.
+func (c *Client) Commands() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.settled
+}
 
 // Ended is closed when there is no runner any more.
 func (c *Client) Ended() <-chan struct{} { return c.ended }
@@ -151,7 +160,11 @@ func (c *Client) Run(ctx context.Context, cmd action.Command, timeout time.Durat
 	template, values := cmd.Configured()
 	c.mu.Lock()
 	number, known := c.numbers[sumOf(template)]
+	refused := c.refused
 	c.mu.Unlock()
+	if c.fixed && len(refused) > 0 {
+		return res, fmt.Errorf("command %q is not run, since others could change the configuration: %s", action.Cut(template, 200), refused[0])
+	}
 	if c.fixed && !known {
 		return res, fmt.Errorf("command %q is none of the configuration's, and nothing else is run ([security] fixed_actions)", action.Cut(template, 200))
 	}
@@ -252,7 +265,7 @@ func (c *Client) Reload(environment []string) error {
 	}
 	f.closeAll()
 	r := &reader{data: f.data}
-	text := r.text()
+	text, commands, refused := r.text(), r.number(), r.texts()
 	numbers := map[[sha256.Size]byte]uint32{}
 	for range r.count(12 + sha256.Size) {
 		number := uint32(r.number())
@@ -267,7 +280,7 @@ func (c *Client) Reload(environment []string) error {
 		return errors.New(text)
 	}
 	c.mu.Lock()
-	c.numbers = numbers
+	c.numbers, c.settled, c.refused = numbers, commands == 0, refused
 	c.mu.Unlock()
 	return nil
 }

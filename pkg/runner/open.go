@@ -32,16 +32,27 @@ func (s *server) opened(request uint32, fd int, err error) {
 	s.tell(w, fd)
 }
 
-// configured returns what may be opened.
-func (s *server) configured() Table {
+// allowed says why something is not opened; nil: it is among what is configured, or the daemon
+// is believed.
+func (s *server) allowed(what string, among func(Table) bool) error {
+	if !s.opts.Fixed {
+		return nil
+	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.table
+	t := s.table
+	s.mu.Unlock()
+	switch {
+	case len(t.Refused) > 0:
+		return fmt.Errorf("%s is left alone, since others could change the configuration: %s", what, t.Refused[0])
+	case !among(t):
+		return fmt.Errorf("%s is not among what is configured", what)
+	}
+	return nil
 }
 
 func (s *server) listen(ctx context.Context, request uint32, p opener.Place) {
-	if s.opts.Fixed && !slices.Contains(s.configured().Listen, p) {
-		s.opened(request, 0, fmt.Errorf("%s is not among what is configured", p))
+	if err := s.allowed(p.String(), func(t Table) bool { return slices.Contains(t.Listen, p) }); err != nil {
+		s.opened(request, 0, err)
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, openMost)
@@ -58,8 +69,8 @@ func (s *server) listen(ctx context.Context, request uint32, p opener.Place) {
 // engine asks a container engine. Its answer goes through this process, so that nobody can ask
 // anything else on the same connection.
 func (s *server) engine(ctx context.Context, request uint32, socket, target string) {
-	if s.opts.Fixed && !slices.Contains(s.configured().Engines, socket) {
-		s.opened(request, 0, fmt.Errorf("%s is not among what is configured", socket))
+	if err := s.allowed(socket, func(t Table) bool { return slices.Contains(t.Engines, socket) }); err != nil {
+		s.opened(request, 0, err)
 		return
 	}
 	conn, err := opener.Request(ctx, socket, target)
@@ -84,7 +95,7 @@ func (s *server) engine(ctx context.Context, request uint32, socket, target stri
 
 // Listen implements opener.Rights.
 func (c *Client) Listen(ctx context.Context, p opener.Place) (*os.File, error) {
-	_, f, done, err := c.open(ctx, p.String(), func(request uint32) *writer {
+	_, f, done, err := c.openFor(ctx, p.String(), func(request uint32) *writer {
 		w := newWriter(askListen, request)
 		w.text(p.Network)
 		w.text(p.Address)
@@ -99,7 +110,7 @@ func (c *Client) Listen(ctx context.Context, p opener.Place) (*os.File, error) {
 
 // Get implements opener.Rights.
 func (c *Client) Get(ctx context.Context, socket, target string) (*opener.Answer, error) {
-	request, f, done, err := c.open(ctx, socket, func(request uint32) *writer {
+	_, f, done, err := c.openFor(ctx, socket, func(request uint32) *writer {
 		w := newWriter(askEngine, request)
 		w.text(socket)
 		w.text(target)
@@ -108,15 +119,16 @@ func (c *Client) Get(ctx context.Context, socket, target string) (*opener.Answer
 	if err != nil {
 		return nil, err
 	}
-	return &opener.Answer{File: f, Cancel: func() { c.cancel(request); done() }}, nil
+	return &opener.Answer{File: f, Cancel: done}, nil
 }
 
-// open has something opened. The request goes on until done is called.
-func (c *Client) open(ctx context.Context, what string, write func(request uint32) *writer) (request uint32, f *os.File, done func(), err error) {
-	request, answers, done, err := c.ask(write)
+// openFor has something opened. The request goes on until done is called.
+func (c *Client) openFor(ctx context.Context, what string, write func(request uint32) *writer) (answers chan frame, f *os.File, done func(), err error) {
+	request, answers, forget, err := c.ask(write)
 	if err != nil {
-		return 0, nil, nil, err
+		return nil, nil, nil, err
 	}
+	done = func() { c.cancel(request); forget() }
 	got, err := c.await(ctx, answers, openMost)
 	if errors.Is(err, errLate) {
 		err = fmt.Errorf("%s was not opened within %v", what, openMost)
@@ -135,10 +147,87 @@ func (c *Client) open(ctx context.Context, what string, write func(request uint3
 	}
 	if err != nil {
 		got.closeAll()
-		c.cancel(request)
 		done()
-		return 0, nil, nil, err
+		return nil, nil, nil, err
 	}
 	_ = unix.SetNonblock(got.fds[0], true)
-	return request, os.NewFile(uintptr(got.fds[0]), what), done, nil
+	return answers, os.NewFile(uintptr(got.fds[0]), what), done, nil
+}
+
+// replaceMost is how large a file may be that is replaced, and how long that may take.
+const (
+	replaceMost = 1 << 30
+	replaceLast = time.Minute
+)
+
+// replace writes a file anew, with what comes through a pipe.
+func (s *server) replace(ctx context.Context, request uint32, path string, size uint64) {
+	if err := s.allowed(path, func(t Table) bool { return slices.Contains(t.Exports, path) }); err != nil {
+		s.opened(request, 0, err)
+		return
+	}
+	if s.opts.Replace == nil || size > replaceMost {
+		s.opened(request, 0, fmt.Errorf("%s: %d bytes can't be written", path, size))
+		return
+	}
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		s.opened(request, 0, err)
+		return
+	}
+	in := os.NewFile(uintptr(p[0]), "what is to be in "+path)
+	ctx, cancel := context.WithTimeout(ctx, replaceLast)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { in.Close() })()
+	defer in.Close()
+	s.opened(request, p[1], nil)
+	unix.Close(p[1])
+	err := s.opts.Replace(path, func(w io.Writer) error {
+		n, err := io.Copy(w, io.LimitReader(in, int64(size)))
+		if err == nil && n < int64(size) {
+			err = io.ErrUnexpectedEOF
+		}
+		return err
+	})
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	w := newWriter(tellEnd, request)
+	w.text(text)
+	s.tell(w)
+}
+
+// Replace has a file that is configured replaced by the runner.
+func (c *Client) Replace(ctx context.Context, path string, data []byte) error {
+	answers, f, done, err := c.openFor(ctx, path, func(request uint32) *writer {
+		w := newWriter(askReplace, request)
+		w.text(path)
+		w.number(uint64(len(data)))
+		return w
+	})
+	if err != nil {
+		return err
+	}
+	defer done()
+	_ = f.SetWriteDeadline(time.Now().Add(replaceLast))
+	_, wrong := f.Write(data)
+	wrong = errors.Join(wrong, f.Close())
+	got, err := c.await(ctx, answers, replaceLast+openMost)
+	if errors.Is(err, errLate) {
+		err = fmt.Errorf("%s was not written within %v", path, replaceLast)
+	}
+	if err != nil {
+		return errors.Join(err, wrong)
+	}
+	got.closeAll()
+	r := &reader{data: got.data}
+	text := r.text()
+	switch {
+	case got.kind != tellEnd || r.end() != nil:
+		return errFrame
+	case text != "":
+		return errors.New(text)
+	}
+	return wrong
 }

@@ -157,3 +157,68 @@ func TestEngine(t *testing.T) {
 		t.Errorf("another socket: %v", err)
 	}
 }
+
+// TestReplace: a file that is configured is replaced whole, or not at all.
+func TestReplace(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "export")
+	c, conf := begin(t, true, "export "+path, configured)
+	ctx := context.Background()
+	for _, size := range []int{0, 1, 3_000_000} {
+		data := strings.Repeat("x", size)
+		if err := c.Replace(ctx, path, []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != data {
+			t.Errorf("%d bytes, %v, want %d", len(got), err, size)
+		}
+	}
+	if err := c.Replace(ctx, path+"2", nil); err == nil || !strings.Contains(err.Error(), "not among what is configured") {
+		t.Errorf("another file: %v", err)
+	}
+	// Who dies while he writes leaves the old one.
+	answers, f, done, err := c.openFor(ctx, path, func(request uint32) *writer {
+		w := newWriter(askReplace, request)
+		w.text(path)
+		w.number(1000)
+		return w
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	if _, err := f.Write([]byte("half")); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	got, err := c.await(ctx, answers, 20*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := (&reader{data: got.data}); got.kind != tellEnd || r.text() == "" {
+		t.Error("half of a file is taken")
+	}
+	if got, _ := os.ReadFile(path); len(got) != 3_000_000 {
+		t.Errorf("%d bytes", len(got))
+	}
+	// Of a configuration that others could change nothing is written, run or opened, not even
+	// what was known before.
+	if err := os.WriteFile(conf, []byte("refused FILE\nexport "+path+"\n"+configured), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Reload(nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Replace(ctx, path, nil); err == nil || !strings.Contains(err.Error(), "others could change the configuration: FILE") {
+		t.Error(err)
+	}
+	if _, err := c.Run(ctx, filled(configured, map[string]string{"ip": "192.0.2.7"}), time.Minute); err == nil || !strings.Contains(err.Error(), "others could change the configuration: FILE") {
+		t.Error(err)
+	}
+	c.mu.Lock()
+	c.refused, c.numbers = nil, map[[32]byte]uint32{sumOf(configured): 0}
+	c.mu.Unlock()
+	if _, err := c.Run(ctx, filled(configured, map[string]string{"ip": "192.0.2.7"}), time.Minute); err == nil || !strings.Contains(err.Error(), "no command of number 0") {
+		t.Errorf("by its number: %v", err)
+	}
+}

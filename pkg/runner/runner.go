@@ -34,6 +34,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bailiff/pkg/action"
+	"bailiff/pkg/confine"
 	"bailiff/pkg/opener"
 )
 
@@ -49,6 +50,11 @@ type Table struct {
 	// Listen is where somebody may listen, Engines are sockets of container engines.
 	Listen  []opener.Place
 	Engines []string
+	// Exports are files that are replaced.
+	Exports []string
+	// Refused says why nothing is run, opened or written but the journal is read: others could
+	// change the configuration.
+	Refused []string
 	// Environment is what commands get (action.SetEnvironment).
 	Environment []string
 }
@@ -59,6 +65,11 @@ type Options struct {
 	Fixed bool
 	// Load reads the configuration.
 	Load func() (Table, error)
+	// Settle gives away what is not needed to read journals and to ask engines, once the
+	// configuration is read for the first time: nothing else is done then. nil: nothing is given away.
+	Settle func() error
+	// Replace puts a file in the place of another one at once: content writes what is in it.
+	Replace func(path string, content func(io.Writer) error) error
 }
 
 // atOnce is how many requests may be under way.
@@ -79,6 +90,7 @@ type server struct {
 	numbers  []*known
 	reading  int // of the configuration
 	table    Table
+	settled  bool
 }
 
 type known struct {
@@ -128,6 +140,7 @@ type asked struct {
 	environment []string
 	place       opener.Place // askListen
 	socket      string       // askEngine, and text: what is asked for
+	size        uint64       // askReplace, and text: the path
 }
 
 // parse reads a request.
@@ -159,6 +172,8 @@ func parse(f frame) (a asked, err error) {
 		a.place = opener.Place{Network: r.text(), Address: r.text(), Mode: fs.FileMode(r.number()) & fs.ModePerm}
 	case askEngine:
 		a.socket, a.text = r.text(), r.text()
+	case askReplace:
+		a.text, a.size = r.text(), r.number()
 	case askCancel, askReload:
 	default:
 		return a, errFrame
@@ -211,6 +226,8 @@ func (s *server) take(request uint32, a asked) {
 			s.listen(ctx, request, a.place)
 		case askEngine:
 			s.engine(ctx, request, a.socket, a.text)
+		case askReplace:
+			s.replace(ctx, request, a.text, a.size)
 		case askReload:
 			s.reload(request)
 		}
@@ -307,6 +324,9 @@ func (s *server) journal(ctx context.Context, request uint32, args []string) {
 	}
 	cmd := exec.CommandContext(ctx, "journalctl", args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
+	if s.mayAll() {
+		cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_DAC_READ_SEARCH}
+	}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Stdout, cmd.Stderr = outEnd, errEnd
 	err = cmd.Start()
@@ -332,6 +352,13 @@ func (s *server) journal(ctx context.Context, request uint32, args []string) {
 	s.tell(w)
 }
 
+// mayAll reports whether this process has kept the right to read all, which journalctl needs then.
+func (s *server) mayAll() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.settled && confine.Has(unix.CAP_DAC_READ_SEARCH)
+}
+
 // pipe is one whose end for reading is handed on, and is not looked at by Go.
 func pipe() (read int, write *os.File, err error) {
 	var p [2]int
@@ -339,6 +366,17 @@ func pipe() (read int, write *os.File, err error) {
 		return 0, nil, err
 	}
 	return p[0], os.NewFile(uintptr(p[1]), "journalctl's output"), nil
+}
+
+// settle gives away what is not needed, once.
+func (s *server) settle() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.settled || s.opts.Settle == nil {
+		return nil
+	}
+	s.settled = true
+	return s.opts.Settle()
 }
 
 // reload reads the configuration, and tells the numbers of its commands.
@@ -349,8 +387,13 @@ func (s *server) reload(request uint32) {
 		t, err = s.opts.Load()
 		debug.FreeOSMemory()
 	}
+	if err == nil {
+		err = s.settle()
+	}
 	if err != nil {
 		w.text(err.Error())
+		w.number(0)
+		w.texts(nil)
 		w.number(0)
 		s.tell(w)
 		return
@@ -358,9 +401,21 @@ func (s *server) reload(request uint32) {
 	if s.opts.Fixed {
 		action.SetEnvironment(t.Environment)
 	}
-	w.text("")
 	s.mu.Lock()
+	commands := uint64(1)
+	if s.settled {
+		commands = 0
+	}
+	if s.settled || len(t.Refused) > 0 {
+		t.Commands, t.Listen, t.Exports = nil, nil, nil
+	}
+	if len(t.Refused) > 0 {
+		t.Engines = nil
+	}
 	s.reading++
+	if len(t.Refused) > 0 {
+		s.reading += generations // those of before as well
+	}
 	s.table = t
 	for _, text := range t.Commands {
 		k := s.commands[text]
@@ -378,6 +433,9 @@ func (s *server) reload(request uint32) {
 		}
 	}
 	s.mu.Unlock()
+	w.text("")
+	w.number(commands)
+	w.texts(t.Refused)
 	w.number(uint64(len(all)))
 	for _, k := range all {
 		w.number(uint64(k.number))

@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,6 +24,16 @@ func TestMain(m *testing.M) {
 				return table(string(text)), nil
 			}
 			return Table{}, errors.New("no configuration")
+		}, Replace: func(path string, content func(io.Writer) error) error {
+			f, err := os.Create(path + ".new")
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			if err := content(f); err != nil {
+				return err
+			}
+			return os.Rename(path+".new", path)
 		}})
 		if err != nil {
 			os.Stderr.WriteString(err.Error() + "\n")
@@ -40,6 +51,10 @@ func table(text string) Table {
 		switch f := strings.Fields(line); {
 		case len(f) == 3 && f[0] == "listen":
 			t.Listen = append(t.Listen, opener.Place{Network: f[1], Address: f[2]})
+		case len(f) == 2 && f[0] == "export":
+			t.Exports = append(t.Exports, f[1])
+		case len(f) == 2 && f[0] == "refused":
+			t.Refused = append(t.Refused, f[1])
 		case len(f) == 2 && f[0] == "engine":
 			t.Engines = append(t.Engines, f[1])
 		default:

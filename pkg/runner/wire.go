@@ -39,6 +39,7 @@ const (
 	askEnvironment
 	askListen
 	askEngine
+	askReplace
 	tellResult
 	tellJournal
 	tellEnd
