@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -319,5 +320,51 @@ func TestExportOfAnother(t *testing.T) {
 	})
 	if left, _ := os.ReadDir(n.path("roots")); len(left) > 0 {
 		t.Errorf("%v", left)
+	}
+}
+
+// TestStartsAnew: where somebody starts the daemon again, a reload that takes more than is left to
+// it has it end with the status that he waits for; the bans are in force all the while, and the next one
+// has them, and what was beyond. A configuration with a mistake doesn't have it end.
+func TestStartsAnew(t *testing.T) {
+	n := newNetwork(t)
+	n.dirs("logs", "export")
+	n.failsLogin("192.0.2.66")
+	far := t.TempDir()
+	if err := os.WriteFile(filepath.Join(far, "far.log"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	base := strings.ReplaceAll(wallsConfig, "@D@", n.dir)
+	n.env = append(n.env, "BAILIFF_RESTART_STATUS=75")
+	n.start(base)
+	n.until("the ban is made", n.inSet("192.0.2.66"))
+	reload := func(more string) (string, error) {
+		t.Helper()
+		if err := os.WriteFile(n.path("bailiff.toml"), []byte(base+more), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command(n.path("bailiff"), "reload", "--socket", n.path("sock")).CombinedOutput()
+		return string(out), err
+	}
+	jail := "[jail.far]\nenabled = true\nfailregex = '^\\s*x <HOST>$'\nlogpath = \"" + far + "/far.log\"\n"
+	if out, err := reload(jail + "[jail.bad]\nenabled = true\nmaxretry = \"x\"\n"); err == nil || !strings.Contains(out, "restart the daemon") {
+		t.Errorf("with a mistake: %v: %s", err, out)
+	}
+	if out, err := reload(jail); err != nil || !strings.Contains(out, "the daemon starts anew, with its bans, since that takes more than is left to it: jail far: "+far+" can't be read any more") {
+		t.Errorf("%v: %s", err, out)
+	}
+	var status *exec.ExitError
+	if err := <-n.exited; !errors.As(err, &status) || status.ExitCode() != 75 {
+		t.Errorf("it ended with %v, want 75", err)
+	}
+	if !n.inSet("192.0.2.66")() {
+		t.Error("the ban is gone")
+	}
+	n.spawn()
+	n.until("the next one has the jail and the ban", func() bool {
+		return strings.Contains(n.ask("status", "far"), "far.log") && strings.Contains(n.ask("status", "web"), "192.0.2.66")
+	})
+	if out, err := reload(jail); err != nil || strings.TrimSpace(out) != "reloaded" {
+		t.Errorf("once more: %v: %s", err, out)
 	}
 }

@@ -426,7 +426,10 @@ settings are wrong it goes on with the old ones, and the exit status is 1.`,
 						fmt.Fprintf(out, "%s: %s\n", part.what, strings.Join(part.jails, ", "))
 					}
 				}
-				if len(r.Errors) == 0 {
+				switch {
+				case r.Anew != "":
+					fmt.Fprintln(out, r.Anew)
+				case len(r.Errors) == 0:
 					fmt.Fprintln(out, "reloaded")
 				}
 			}

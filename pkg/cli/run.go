@@ -136,7 +136,16 @@ commands of an action; GOMAXPROCS in the environment says how many.`,
 				}
 				opts.Confined = daemon.Confine(cfg, opts)
 			}
-			return daemon.Run(ctx, cfg, opts, func() { notifySystemd(ctx, opts.Log, "READY=1") })
+			anew, err := anewStatus()
+			if err != nil {
+				opts.Log.With("component", "server").Error(err.Error())
+			}
+			opts.StartsAnew = anew > 0
+			err = daemon.Run(ctx, cfg, opts, func() { notifySystemd(ctx, opts.Log, "READY=1") })
+			if errors.Is(err, daemon.ErrAnew) {
+				return &exitError{anew, ""}
+			}
+			return err
 		},
 	}
 	f := c.Flags()
@@ -149,6 +158,23 @@ commands of an action; GOMAXPROCS in the environment says how many.`,
 	f.StringVar(&pidFile, "pid-file", "", "write the process id to a `file` while the daemon runs")
 	f.StringVar(&target, "log-target", "", "stderr, stdout, journal, syslog, or a `file`")
 	return c
+}
+
+// anewVariable is set by who starts the daemon again when it ends with that status: a unit with
+// RestartForceExitStatus=, say.
+const anewVariable = "BAILIFF_RESTART_STATUS"
+
+// anewStatus is that; 0: nobody does.
+func anewStatus() (int, error) {
+	text := os.Getenv(anewVariable)
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 3 || n > 255 {
+		return 0, fmt.Errorf("%s=%s: want the exit status, 3 to 255, with which the daemon ends to be started anew; it is not used", anewVariable, text)
+	}
+	return n, nil
 }
 
 // complain says on standard error what can't be said anywhere else, if that takes it: it

@@ -151,6 +151,8 @@ type ReloadResult struct {
 	Errors  []string `json:"errors"`
 	// Skipped is how many of Errors are of jails that fail2ban leaves out, and goes on.
 	Skipped int `json:"-"`
+	// Anew says why the daemon starts anew in place of reloading; empty: it doesn't.
+	Anew string `json:"anew,omitempty"`
 }
 
 // Failure is the body of every answer that is not 200.

@@ -181,21 +181,46 @@ func groupBeyond(what, group string, errs *[]error) bool {
 	return true
 }
 
-// withinWalls has what the daemon can't do any more be mistakes of a configuration.
-func (d *Daemon) withinWalls(cfg *config.Config) {
+// withinWalls has what the daemon can't do any more be mistakes of a configuration, and returns them.
+func (d *Daemon) withinWalls(cfg *config.Config) (beyond []error) {
 	c := d.opts.Confined
 	if c == nil {
-		return
+		return nil
 	}
-	cfg.Errors = append(cfg.Errors, c.beyondServer(cfg, d.cfgNow())...)
+	beyond = c.beyondServer(cfg, d.cfgNow())
+	cfg.Errors = append(cfg.Errors, beyond...)
 	m := readMounts()
 	for _, j := range cfg.Jails {
 		if j.Broken() == nil {
 			if err := c.beyond(m, j); err != nil {
+				beyond = append(beyond, fmt.Errorf("jail %s: %w", j.Name, err))
 				j.Errors = append(j.Errors, placed(j, err))
 			}
 		}
 	}
+	return beyond
+}
+
+// helps reports whether a start would have what a reload can't have any more: there is
+// somebody who starts the daemon, and walls for the configuration, which is sound, would hold all of it.
+func (d *Daemon) helps() bool {
+	if !d.opts.StartsAnew || d.opts.FlushOnStop {
+		return false
+	}
+	cfg, err := d.load()
+	if err != nil || len(cfg.Problems()) > 0 {
+		return false
+	}
+	w, _, _ := become(cfg, d.opts)
+	next := &Confinement{
+		files: d.opts.Confined.files, runs: true, journal: true, me: d.opts.Confined.me,
+		read: slices.Concat(w.Read, w.Append, w.Write, w.Files), write: w.Write,
+	}
+	if len(next.beyondServer(cfg, d.cfgNow())) > 0 {
+		return false
+	}
+	m := readMounts()
+	return !slices.ContainsFunc(cfg.Jails, func(j *config.Jail) bool { return next.beyond(m, j) != nil })
 }
 
 // placed says where the log of a jail is configured, or what enables it.

@@ -57,6 +57,8 @@ type Options struct {
 	Runner *runner.Client
 	// Confined is what this process has kept of what it may do; nil: everything.
 	Confined *Confinement
+	// StartsAnew: who has started this process starts it again when Run ends with ErrAnew.
+	StartsAnew bool
 	// Watchdog has somebody told that the daemon is well.
 	Watchdog Watchdog
 }
@@ -108,6 +110,7 @@ type Daemon struct {
 	stopping      chan struct{}
 	stopOnce      sync.Once
 	down          chan struct{} // closed when the jails are stopped and everything is written
+	anew          atomic.Bool   // it is to be started again
 	removeForeign atomic.Bool   // what is in our sets and on no list
 
 	mender *mender
@@ -115,6 +118,9 @@ type Daemon struct {
 	cutting sync.Mutex
 	toCut   map[string][]netip.Prefix // whose connections are to be closed next; nil: nobody is at it
 }
+
+// ErrAnew says that the daemon has ended to be started again.
+var ErrAnew = errors.New("the daemon is to be started anew")
 
 // Run runs a daemon until ctx ends or it is told to stop. ready is called once
 // it answers and all jails are up. The error is why it could not start.
@@ -246,6 +252,9 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		case <-d.stopping:
 			exports()
 			d.shutdown()
+			if d.anew.Load() {
+				return ErrAnew
+			}
 			return nil
 		case <-alone:
 			alone = nil

@@ -76,7 +76,14 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 	}
 	d.turn.waits("the files of logs")
 	Trust(cfg)
-	d.withinWalls(cfg)
+	sound := len(cfg.Problems()) == 0
+	if beyond := d.withinWalls(cfg); len(beyond) > 0 && sound && only == "" && d.helps() {
+		res.Anew = fmt.Sprintf("the daemon starts anew, with its bans, since that takes more than is left to it: %s", beyond[0])
+		d.log.With("component", "server").Warn(res.Anew)
+		d.anew.Store(true)
+		go d.Stop() // this answer is waited for
+		return res, nil
+	}
 	d.turn.waits("the process that runs commands")
 	res.Errors = append(res.Errors, d.readCommands(cfg)...)
 	ctx, cancel := context.WithTimeout(context.Background(), stepsMost)

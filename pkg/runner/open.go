@@ -57,6 +57,9 @@ func (s *server) listen(ctx context.Context, request uint32, p opener.Place) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, openMost)
 	defer cancel()
+	// One after the other: until it is closed here, a socket that was handed over looks taken.
+	s.listening.Lock()
+	defer s.listening.Unlock()
 	f, err := opener.Open(ctx, p)
 	if err != nil {
 		s.opened(request, 0, err)

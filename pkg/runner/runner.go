@@ -84,6 +84,8 @@ type server struct {
 	opts Options
 	link *link
 
+	listening sync.Mutex // of who opens a listener
+
 	mu       sync.Mutex
 	cancels  map[uint32]context.CancelFunc
 	commands map[string]*known // by text
