@@ -48,7 +48,7 @@ build: toolchain
 
 # What tests need of Debian. Nothing is installed that is there already.
 packages: toolchain
-	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 curl fail2ban 'libpython3.*-testsuite' gcc libc6-dev util-linux bsdutils systemd systemd-journal-remote python3-systemd debootstrap iptables ipset firewalld ufw apache2-bin caddy openssl groff-base
+	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 curl fail2ban 'libpython3.*-testsuite' gcc libc6-dev util-linux bsdutils systemd systemd-journal-remote python3-systemd debootstrap iptables ipset firewalld ufw apache2-bin caddy haproxy openssl groff-base
 
 # The real fail2ban 1.1.0 and 1.1.1, for tests to ask.
 references: toolchain

@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -223,4 +225,141 @@ maxretry = 2
 	}
 	daemonIn(t, l.server, l.dir, "--database", "none")
 	all("when it is back", customer, service, 200)
+}
+
+// TestHAProxy has the map of a real HAProxy told of bans and unbans, as docs/proxies.md has it
+// configured; HAProxy is away for a while, and comes back with a file of before; what others have put
+// into its map stays.
+func TestHAProxy(t *testing.T) {
+	t.Parallel()
+	const attacker, customer, service = "192.0.2.66", "203.0.113.9", "192.0.2.1"
+	const attacker6, service6 = "2001:db8:f::66", "2001:db8:f::1"
+	l := newProxyLab(t)
+	feed := writeFile(t, l.path("feed.txt"), "198.51.100.0/24\n198.51.100.0\n")
+	conf := fmt.Sprintf(`
+[firewall]
+enabled = false
+[export.haproxy]
+file = %q
+format = "haproxy"
+socket = %q
+[jail.app]
+enabled = true
+failregex = '^\s*login failed from <ADDR>$'
+logpath = %q
+maxretry = 2
+[jail.feed]
+enabled = true
+list = %q
+`, l.path("bailiff.map"), l.path("admin.sock"), writeFile(t, l.path("app.log"), ""), feed)
+	writeFile(t, l.path("bailiff.toml"), conf)
+	writeFile(t, l.path("bailiff.map"), "203.0.113.77 bailiff\n203.0.113.77 bailiff\n203.0.113.78 partner\n")
+	writeFile(t, l.path("haproxy.cfg"), snippet(t, "haproxy", "/run/haproxy/admin.sock", l.path("admin.sock"), " group bailiff", "", "/var/lib/bailiff/haproxy.map", l.path("bailiff.map"), "bind :80", "bind :8004\n    bind :::8004 v6only",
+		"default_backend app", "http-request return status 200 content-type text/plain string hello"))
+	start := func() func() { return l.run("haproxy", "-f", l.path("haproxy.cfg")) }
+	stop := start()
+	l.until("before", attacker, service, 8004, 200)
+
+	ask := func(command string) string {
+		c, err := net.Dial("unix", l.path("admin.sock"))
+		if err != nil {
+			return err.Error()
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprintln(c, command)
+		out, _ := io.ReadAll(c)
+		return string(out)
+	}
+	var d *daemonAt
+	held := func(want ...string) {
+		t.Helper()
+		slices.Sort(want)
+		var got []string
+		for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			got = nil
+			for _, line := range strings.Split(ask("show map "+l.path("bailiff.map")), "\n") {
+				if _, entry, ok := strings.Cut(line, " "); ok {
+					got = append(got, entry)
+				}
+			}
+			if slices.Sort(got); slices.Equal(got, want) {
+				return
+			}
+		}
+		t.Fatalf("the map has %q, want %q\n%s", got, want, d.text())
+	}
+	d = daemonIn(t, l.server, l.dir, "--database", "none")
+	// What was left of ours goes, what is somebody else's stays, the list comes.
+	held("203.0.113.78 partner", "198.51.100.0/24 bailiff")
+	if out := ask("add map " + l.path("bailiff.map") + " 203.0.113.79 partner"); strings.TrimSpace(out) != "" {
+		t.Fatal(out)
+	}
+
+	log, err := os.OpenFile(l.path("app.log"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	for range 2 {
+		fmt.Fprintf(log, "%[1]s login failed from %[2]s\n%[1]s login failed from %[3]s\n", time.Now().Format("2006-01-02 15:04:05"), attacker, attacker6)
+	}
+	l.until("banned", attacker, service, 8004, 403)
+	l.until("banned, over IPv6", attacker6, service6, 8004, 403)
+	l.until("who isn't", customer, service, 8004, 200)
+	held("203.0.113.78 partner", "203.0.113.79 partner", "198.51.100.0/24 bailiff", attacker+" bailiff", attacker6+" bailiff")
+	if out, code := d.run("unban", attacker, attacker6); code != 0 {
+		t.Fatal(out)
+	}
+	l.until("unbanned", attacker, service, 8004, 200)
+	held("203.0.113.78 partner", "203.0.113.79 partner", "198.51.100.0/24 bailiff")
+
+	// More at once than one command takes, while it is there, and while it is away.
+	many := func(net, from, to int) (args, entries []string) {
+		for i := from; i < to; i++ {
+			a := fmt.Sprintf("10.%d.%d.%d", net, i/250, i%250+1)
+			args, entries = append(args, a), append(entries, a+" bailiff")
+		}
+		return args, entries
+	}
+	first, has := many(1, 0, 900)
+	if out, code := d.run(append([]string{"ban", "app"}, first...)...); code != 0 {
+		t.Fatal(out)
+	}
+	own := []string{"203.0.113.78 partner", "203.0.113.79 partner", "198.51.100.0/24 bailiff"}
+	held(append(slices.Clone(own), has...)...)
+	stop()
+	d.said("it is tried again")
+	second, more := many(2, 0, 500)
+	if out, code := d.run(append([]string{"ban", "app"}, second...)...); code != 0 {
+		t.Fatal(out)
+	}
+	if out, code := d.run(append([]string{"unban"}, first[:400]...)...); code != 0 {
+		t.Fatal(out)
+	}
+	// It comes back with a file of some time ago.
+	writeFile(t, l.path("bailiff.map"), "203.0.113.78 partner\n"+strings.Join(has, "\n")+"\n")
+	stop = start()
+	held(append(append([]string{"203.0.113.78 partner", "198.51.100.0/24 bailiff"}, has[400:]...), more...)...)
+	d.said("it is told of bans again")
+	// A list and a jail that go take theirs with them, at a reload, and the file is a map of what is left.
+	writeFile(t, l.path("bailiff.toml"), strings.Replace(conf, "[jail.feed]\nenabled = true", "[jail.feed]\nenabled = false", 1))
+	if out, code := d.run("reload"); code != 0 {
+		t.Fatal(out)
+	}
+	if out, code := d.run(append([]string{"unban"}, append(first[400:], second...)...)...); code != 0 {
+		t.Fatal(out)
+	}
+	if out, code := d.run("ban", "app", attacker); code != 0 {
+		t.Fatal(out)
+	}
+	held("203.0.113.78 partner", attacker+" bailiff")
+	d.until("the file", func() bool {
+		text, _ := os.ReadFile(l.path("bailiff.map"))
+		return strings.HasSuffix(string(text), "\n"+attacker+" bailiff\n")
+	})
+	// A daemon that begins anew begins with what it knows.
+	d.end()
+	l.until("while the daemon is away", attacker, service, 8004, 403)
+	stop()
 }

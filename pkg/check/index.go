@@ -1,6 +1,7 @@
 package check
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -61,6 +62,21 @@ func (x *Index) Complete() { x.ready.Store(true) }
 
 // IsComplete reports whether Complete was called.
 func (x *Index) IsComplete() bool { return x.ready.Load() }
+
+// Each goes through the holders of some jails; nil: of all.
+func (x *Index) Each(jails []string) iter.Seq[Holder] {
+	return func(yield func(Holder) bool) {
+		all := x.jails.Load()
+		if all == nil {
+			return
+		}
+		for _, n := range *all {
+			if (jails == nil || slices.Contains(jails, n.name)) && !yield(n.of) {
+				return
+			}
+		}
+	}
+}
 
 // Shut reports whether an address is shut out by one of some jails; nil: of all. missing is one of
 // those that there isn't, if it is not.

@@ -2,8 +2,10 @@ package check
 
 import (
 	"hash/maphash"
+	"iter"
 	"math/bits"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -18,6 +20,10 @@ import (
 // It takes 6 to 11 bytes for an address of IPv4, 23 to 46 for one of IPv6 or a network. The zero
 // Set is not usable; see [NewSet].
 type Set struct {
+	// Changed, if not nil, is told of each address and network that comes or goes, when it has, by who changes
+	// the set. It is not to be set later.
+	Changed func(netip.Prefix)
+
 	seed  maphash.Seed
 	parts [setParts]setPart
 	len   atomic.Int64
@@ -84,10 +90,15 @@ func (s *Set) change(id ban.ID, add bool) {
 		}
 	}
 	switch {
-	case changed && add:
+	case !changed:
+		return
+	case add:
 		s.len.Add(1)
-	case changed:
+	default:
 		s.len.Add(-1)
+	}
+	if s.Changed != nil {
+		s.Changed(p)
 	}
 }
 
@@ -127,6 +138,55 @@ func (s *Set) Holds(a netip.Addr) bool {
 		return s.within(a, s.lengths[0].Load(), 0)
 	}
 	return s.within(a, s.lengths[3].Load(), 128) || s.within(a, s.lengths[2].Load(), 64) || s.within(a, s.lengths[1].Load(), 0)
+}
+
+// Has reports whether just that address or network was shut out.
+func (s *Set) Has(p netip.Prefix) bool {
+	if a := p.Addr(); a.Is4() && p.Bits() == 32 && !a.IsUnspecified() {
+		k := four(a)
+		h := maphash.Comparable(s.seed, k)
+		part := &s.parts[h%setParts]
+		part.mu.RLock()
+		defer part.mu.RUnlock()
+		return part.four.has(h, k)
+	}
+	k := of(p.Addr(), p.Bits())
+	h := maphash.Comparable(s.seed, k)
+	part := &s.parts[h%setParts]
+	part.mu.RLock()
+	defer part.mu.RUnlock()
+	return part.other.has(h, k)
+}
+
+// All goes through what there is, part by part: what comes or goes meanwhile may be among it or
+// not.
+func (s *Set) All() iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		for i := range s.parts {
+			part := &s.parts[i]
+			part.mu.RLock()
+			fours, others := slices.Clone(part.four.slots), slices.Clone(part.other.slots)
+			part.mu.RUnlock()
+			for _, k := range fours {
+				if k != 0 && !yield(netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(k >> 24), byte(k >> 16), byte(k >> 8), byte(k)}), 32)) {
+					return
+				}
+			}
+			for _, k := range others {
+				if k != (network{}) && !yield(k.prefix()) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (n network) prefix() netip.Prefix {
+	a := netip.AddrFrom16(n.addr)
+	if bits := int(n.bits) - 1; bits <= 128 {
+		return netip.PrefixFrom(a, bits)
+	}
+	return netip.PrefixFrom(a.Unmap(), int(n.bits)-130)
 }
 
 // within looks for the networks of some lengths, the longest first.

@@ -2,6 +2,7 @@ package check
 
 import (
 	"encoding/binary"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -68,9 +69,19 @@ func TestSet(t *testing.T) {
 			for p := range model {
 				want = want || p.Contains(a)
 			}
+			if p, _ := a.Prefix(bits % (a.BitLen() + 1)); s.Has(p) != model[p] {
+				t.Fatalf("seed %d: has %v: %v", seed, p, s.Has(p))
+			}
 			if got := s.Holds(a); got != want {
 				t.Fatalf("seed %d: holds %v: %v, want %v; of %v", seed, a, got, want, model)
 			}
+		}
+		all := map[netip.Prefix]bool{}
+		for p := range s.All() {
+			all[p] = true
+		}
+		if !maps.Equal(all, model) {
+			t.Fatalf("seed %d: all are %v, want %v", seed, all, model)
 		}
 	}
 	s := NewSet()

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -63,6 +64,8 @@ func (r *resolver) actions(jail string) (out []action.Definition) {
 	return out
 }
 
+var exportFormats = []string{ExportNginx, ExportDeny, ExportPlain, ExportHAProxy}
+
 // exports reads [export.NAME]. One that is wrong stays as it was, where a daemon runs.
 func (l *loader) exports(doc *document, raw map[string]rawExport) {
 	table, _ := doc.get("export").(map[string]any)
@@ -75,13 +78,24 @@ func (l *loader) exports(doc *document, raw map[string]rawExport) {
 		if ok && !filepath.IsAbs(x.File) {
 			fail("file", "file %q: want a path from the root", x.File)
 		}
-		if ok && !slices.Contains([]string{ExportNginx, ExportDeny, ExportPlain}, x.Format) {
-			fail("format", "format %q: want %s", x.Format, strings.Join([]string{ExportNginx, ExportDeny, ExportPlain}, ", "))
+		if ok && !slices.Contains(exportFormats, x.Format) {
+			fail("format", "format %q: want %s", x.Format, strings.Join(exportFormats, ", "))
+		}
+		if ok && x.Socket != "" {
+			_, err := netip.ParseAddrPort(x.Socket)
+			switch {
+			case x.Format != ExportHAProxy:
+				fail("socket", "socket is for format = %q", ExportHAProxy)
+			case err != nil && !filepath.IsAbs(x.Socket):
+				fail("socket", "socket %q: want a path from the root, or ADDRESS:PORT", x.Socket)
+			case strings.ContainsAny(x.File, " ;\\\t\n"):
+				fail("file", "file %q: HAProxy's socket takes no name with blanks, ; or \\", x.File)
+			}
 		}
 		if ok {
 			l.cfg.Exports = append(l.cfg.Exports, BanFile{
 				name, x.File, x.Format, x.Jails, x.Reload,
-				fmt.Sprintf("%s:%d", doc.file, doc.line("export", name, "file")),
+				fmt.Sprintf("%s:%d", doc.file, doc.line("export", name, "file")), x.Socket,
 			})
 			continue
 		}

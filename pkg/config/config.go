@@ -183,17 +183,20 @@ type Check struct {
 type BanFile struct {
 	Name   string
 	File   string
-	Format string   // ExportNginx, ExportDeny or ExportPlain
+	Format string   // ExportNginx, ExportDeny, ExportPlain or ExportHAProxy
 	Jails  []string // nil: all
 	Reload string   // command of the shell that is run when the file was changed; empty: none
 	At     string   // FILE:LINE where it is configured
+	// Socket is a HAProxy's, a path or ADDRESS:PORT, that is told of changes at once; empty: none.
+	Socket string
 }
 
 // Formats of exports.
 const (
-	ExportNginx = "nginx"      // lines for nginx's geo: ADDRESS 1;
-	ExportDeny  = "nginx-deny" // lines of nginx: deny ADDRESS;
-	ExportPlain = "plain"      // one address or network a line
+	ExportNginx   = "nginx"      // lines for nginx's geo: ADDRESS 1;
+	ExportDeny    = "nginx-deny" // lines of nginx: deny ADDRESS;
+	ExportHAProxy = "haproxy"    // lines of a map of HAProxy: ADDRESS bailiff
+	ExportPlain   = "plain"      // one address or network a line
 )
 
 // Part is something that a jail is made of, with its own settings.

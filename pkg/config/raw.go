@@ -25,6 +25,7 @@ type rawExport struct {
 	Format string     `toml:"format"`
 	Jails  stringList `toml:"jails"`
 	Reload string     `toml:"reload"`
+	Socket string     `toml:"socket"`
 }
 
 // rawAction is an action of a jail: what is run for its bans.

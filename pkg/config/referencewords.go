@@ -120,9 +120,9 @@ var referenceTables = []refTable{
 		},
 		{
 			name:    "format",
-			values:  []string{ExportNginx, ExportDeny, ExportPlain},
+			values:  exportFormats,
 			example: "file = \"/etc/nginx/banned.conf\"\nformat = \"nginx-deny\"",
-			text:    "Its form: nginx is for nginx's geo (ADDRESS 1;), nginx-deny has lines deny ADDRESS;, plain has an address or network a line.",
+			text:    "Its form: nginx is for nginx's geo (ADDRESS 1;), nginx-deny has lines deny ADDRESS;, haproxy is a map of HAProxy (ADDRESS bailiff), plain has an address or network a line.",
 		},
 		{
 			name:    "jails",
@@ -134,6 +134,11 @@ var referenceTables = []refTable{
 			name:    "reload",
 			example: "file = \"/etc/nginx/banned.conf\"\nformat = \"nginx\"\nreload = \"nginx -s reload\"",
 			text:    "A command of the shell that is run when the file was changed.",
+		},
+		{
+			name:    "socket",
+			example: "file = \"/var/lib/bailiff/haproxy.map\"\nformat = \"haproxy\"\nsocket = \"/run/haproxy/admin.sock\"",
+			text:    "HAProxy's runtime socket (stats socket … level admin), a path or ADDRESS:PORT: the map that its configuration reads from file is kept equal to who is banned at once, without a reload. Entries of it that have another value than bailiff stay.",
 		},
 	}},
 	{MainFile, "jail.NAME", reflect.TypeFor[rawJail](), []string{"action"}, []keyWords{

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,13 +38,16 @@ type checks struct {
 	loading int
 	started bool
 	ended   bool
+	mirrors atomic.Pointer[[]*mirror] // which are kept equal to the index
 
 	telling sync.Mutex
 	told    map[string]time.Time // when mistakes of requests were last told
 }
 
 func newChecks(d *Daemon) *checks {
-	return &checks{d: d, by: map[string]*check.Server{}, told: map[string]time.Time{}}
+	c := &checks{d: d, by: map[string]*check.Server{}, told: map[string]time.Time{}}
+	c.mirrors.Store(&[]*mirror{})
+	return c
 }
 
 // checkMost is how many connections there may be to one of the sockets: an eighth of the
@@ -74,6 +78,7 @@ func (c *checks) configure(cfg *config.Config) (wrong []error) {
 		}
 		return nil
 	}
+	c.mirror(cfg)
 	c.trust(cfg)
 	c.opts.Jails, c.opts.Closed = want.Jails, want.Closed
 	for at, s := range c.by {
@@ -85,7 +90,7 @@ func (c *checks) configure(cfg *config.Config) (wrong []error) {
 		s.Set(c.opts)
 	}
 	c.group = want.Group
-	if len(want.Listen) == 0 {
+	if len(want.Listen) == 0 && len(*c.mirrors.Load()) == 0 {
 		if c.index != nil {
 			c.index = nil
 			for _, j := range c.d.jailsNow() {
@@ -106,6 +111,9 @@ func (c *checks) configure(cfg *config.Config) (wrong []error) {
 			c.followNow(j)
 		}
 		c.complete()
+	}
+	for _, m := range *c.mirrors.Load() {
+		m.start(c.index)
 	}
 	for _, at := range want.Listen {
 		if c.by[at] != nil {
@@ -166,8 +174,12 @@ func (c *checks) followNow(j *jail.Jail) {
 		return
 	}
 	set := check.NewSet()
+	set.Changed = c.changed
 	c.loading++
-	done := j.Watch(set, func() { index.Put(j.Configured.Name, set) })
+	done := j.Watch(set, func() {
+		index.Put(j.Configured.Name, set)
+		c.whole()
+	})
 	go func() { // it is over at the latest when the jail has ended
 		<-done
 		c.mu.Lock()
@@ -186,6 +198,7 @@ func (c *checks) forget(name string) {
 	defer c.mu.Unlock()
 	if c.index != nil {
 		c.index.Put(name, nil)
+		c.whole()
 	}
 }
 
@@ -198,6 +211,7 @@ func (c *checks) list(name string, set *iplist.Set) {
 	defer c.mu.Unlock()
 	if c.index != nil {
 		c.index.Put(name, check.List{Set: set})
+		c.whole()
 	}
 }
 
@@ -212,6 +226,7 @@ func (c *checks) begun() {
 func (c *checks) complete() {
 	if c.started && c.loading == 0 && c.index != nil {
 		c.index.Complete()
+		c.whole()
 	}
 }
 
@@ -233,12 +248,15 @@ func (c *checks) warn(what, text string) {
 func (c *checks) close() {
 	c.mu.Lock()
 	c.ended = true
-	servers := c.by
+	servers, mirrors := c.by, *c.mirrors.Load()
 	c.by = map[string]*check.Server{}
 	c.mu.Unlock()
 	var wg sync.WaitGroup
 	for _, s := range servers {
 		wg.Go(func() { _ = s.Close() })
+	}
+	for _, m := range mirrors {
+		wg.Go(m.end)
 	}
 	wg.Wait()
 }

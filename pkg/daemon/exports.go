@@ -21,6 +21,7 @@ import (
 	"bailiff/pkg/action"
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
+	"bailiff/pkg/haproxy"
 	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
 	"bailiff/pkg/safefile"
@@ -159,6 +160,8 @@ func (e *exporter) export(ctx context.Context, again bool) error {
 		switch x.Format {
 		case config.ExportNginx:
 			fmt.Fprintf(w, "%s 1;\n", who)
+		case config.ExportHAProxy:
+			fmt.Fprintf(w, "%s %s\n", who, haproxy.Value)
 		case config.ExportDeny:
 			fmt.Fprintf(w, "deny %s;\n", who)
 		default:

@@ -109,6 +109,11 @@ func wallsBut(cfg *config.Config, opts Options, theirs []config.BanFile) confine
 			w.Groups = append(w.Groups, int(p.gid))
 		}
 		w.Write = append(w.Write, existing(m, x.File)...)
+		if filepath.IsAbs(x.Socket) { // who may write to it can connect
+			if p := m.find(x.Socket); p.there && !p.hangs && p.gid != 0 {
+				w.Groups = append(w.Groups, int(p.gid))
+			}
+		}
 	}
 	if opts.PIDFile != "" {
 		w.Write = append(w.Write, existing(m, opts.PIDFile)...)
