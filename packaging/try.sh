@@ -70,10 +70,10 @@ bailiff status django-auth | grep -q '192.0.2.66' || die "the ban is gone with t
 ok "upgraded from $was to $(bailiff version): configuration and bans are there"
 stop
 
-systemd-analyze verify /usr/lib/systemd/system/bailiff.service >/tmp/verify 2>&1 || { cat /tmp/verify; die "systemd-analyze verify"; }
+(cd /usr/lib/systemd/system && systemd-analyze verify ./bailiff.service ./bailiff-runner.socket ./bailiff-runner.service) >/tmp/verify 2>&1 || { cat /tmp/verify; die "systemd-analyze verify"; }
 [ ! -s /tmp/verify ] || { cat /tmp/verify; die "systemd-analyze verify"; }
 systemd-analyze security --offline=true --no-pager --threshold=20 /usr/lib/systemd/system/bailiff.service >/tmp/security 2>&1 || { cat /tmp/security; die "systemd-analyze security"; }
-ok "systemd $(systemctl --version | sed -n '1s/.*(\(.*\))/\1/p') verifies the unit; $(sed -n 's/.*Overall exposure level for //p' /tmp/security)"
+ok "systemd $(systemctl --version | sed -n '1s/.*(\(.*\))/\1/p') verifies the units; $(sed -n 's/.*Overall exposure level for //p' /tmp/security)"
 
 # In fail2ban's place: its configuration stays, and so do the bans, there and back.
 fail2ban=$(ls /packages/new/bailiff-fail2ban_*_"$arch".deb)

@@ -368,3 +368,78 @@ func TestStartsAnew(t *testing.T) {
 		t.Errorf("once more: %v: %s", err, out)
 	}
 }
+
+// TestRunnerOfAService: a daemon without root has its commands run by the runner that a service manager
+// starts by its socket, as root; that ends with the daemon. Where nobody listens, it runs them itself.
+func TestRunnerOfAService(t *testing.T) {
+	n := newNetwork(t)
+	n.asNobody()
+	n.dirs("told")
+	if err := os.Chmod(n.path("told"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	n.failsLogin("203.0.113.1")
+	n.tree = t.TempDir()
+	text := strings.ReplaceAll(wallsConfig, "@D@", n.dir) + "[jail.web.action.tell]\nban = \"echo <ip> $(id -u) >> " + n.path("told/told") + "\"\nunban = \":\"\n"
+	if err := os.WriteFile(n.tree+"/bailiff.toml", []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sockets := t.TempDir()
+	socket := filepath.Join(sockets, "runner")
+	activate := exec.Command("systemd-socket-activate", "--listen="+socket, program(t, "bailiff"), "runner", "--fixed", "--listen", "--config", n.tree)
+	if err := activate.Start(); err != nil {
+		t.Fatal(err, "(of Debian's package systemd)")
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- activate.Wait() }()
+	t.Cleanup(func() { _ = activate.Process.Kill() })
+	n.until("it listens", func() bool { return os.Chown(socket, 65534, 65534) == nil })
+	if err := os.Chmod(filepath.Dir(sockets), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	const caps = "+net_admin,+dac_read_search"
+	n.first += ` && set -- setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all,` + caps + ` --inh-caps ` + caps + ` --ambient-caps ` + caps + ` "$@"`
+	if err := os.MkdirAll(n.path("state"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	n.env = append(n.env, "BAILIFF_RUNNER="+socket)
+	n.start("")
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.daemon.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	confinedStatus(t, string(status))
+	if !regexp.MustCompile(`(?m)^Uid:\s*65534\s`).Match(status) {
+		t.Errorf("%s", status)
+	}
+	if r := runnerOf(n.daemon.Process.Pid); r != 0 {
+		t.Errorf("it has a runner of its own: %s", n.said())
+	}
+	told := func(text string) func() bool {
+		return func() bool {
+			all, _ := os.ReadFile(n.path("told/told"))
+			return strings.Contains(string(all), text)
+		}
+	}
+	n.failsLogin("192.0.2.66")
+	n.until("it is run as root", told("192.0.2.66 0\n"))
+	n.ask("stop")
+	<-n.exited
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("the runner: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the runner does not end with its daemon")
+	}
+	if err := os.Chmod(n.path("told/told"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	n.spawn()
+	n.until("it is up with its own rights, and says so", func() bool {
+		return n.ask("status") != "" && strings.Contains(n.said(), "commands are run with the daemon's own rights")
+	})
+	n.failsLogin("192.0.2.67")
+	n.until("it is run as the daemon's user", told("192.0.2.67 65534\n"))
+}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"os"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +15,7 @@ import (
 // and it does not show in the help.
 func runnerCommand() *cobra.Command {
 	var load config.Options
-	var fixed, journal bool
+	var fixed, journal, listen bool
 	c := &cobra.Command{
 		Use:    "runner",
 		Short:  "Run commands for the daemon",
@@ -42,7 +43,23 @@ func runnerCommand() *cobra.Command {
 			if journal {
 				opts.Settle = func() error { return daemon.SettleRunner(read) }
 			}
-			return runner.Serve(os.NewFile(runner.FD, "socket to the daemon"), opts)
+			socket := os.NewFile(runner.FD, "socket to the daemon")
+			if listen {
+				if os.Getenv("LISTEN_FDS") != "1" || os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+					return failed("--listen: no service manager has handed a socket over")
+				}
+				if !fixed {
+					return failed("--listen: who connects is not believed, so --fixed belongs to it")
+				}
+				for _, name := range []string{"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"} {
+					_ = os.Unsetenv(name)
+				}
+				var err error
+				if socket, err = runner.Accept(socket); err != nil {
+					return err
+				}
+			}
+			return runner.Serve(socket, opts)
 		},
 	}
 	f := c.Flags()
@@ -50,5 +67,6 @@ func runnerCommand() *cobra.Command {
 	f.StringArrayVarP(&load.Jails, "jail", "j", nil, "`NAME=LOGPATH`, as run has it")
 	f.BoolVar(&fixed, "fixed", false, "run nothing but what is configured")
 	f.BoolVar(&journal, "journal", false, "read the journal, and give away what that does not take")
+	f.BoolVar(&listen, "listen", false, "wait for the daemon at a socket of a service manager's")
 	return c
 }

@@ -67,11 +67,14 @@ func Trust(cfg *config.Config) {
 	if commands, _ := runs(cfg, Options{}); commands == "" {
 		return
 	}
-	as := "as root"
-	if startedAs != 0 {
-		as = fmt.Sprintf("as user %d", startedAs)
+	me, as := startedAs, "as root"
+	if os.Getenv(runnerVariable) != "" && cfg.Security.FixedActions {
+		me = 0
 	}
-	for _, err := range cfg.Untrusted(startedAs) {
+	if me != 0 {
+		as = fmt.Sprintf("as user %d", me)
+	}
+	for _, err := range cfg.Untrusted(me) {
 		if cfg.Security.FixedActions {
 			cfg.Errors = append(cfg.Errors, fmt.Errorf("nothing is run or written %s for this configuration, since others could change it: %w", as, err))
 		} else {
@@ -80,11 +83,27 @@ func Trust(cfg *config.Config) {
 	}
 }
 
+// runnerVariable names the socket of a runner that a service manager starts, with other
+// rights than the daemon's (bailiff-runner.socket).
+const runnerVariable = "BAILIFF_RUNNER"
+
 // StartRunner starts the process that runs commands, if a configuration has any; nil: it has
 // none, or commands are run by this process itself.
 func StartRunner(cfg *config.Config, opts Options) (*runner.Client, error) {
 	if cfg.Security.Unconfined || RunsCommands(cfg, opts) == "" {
 		return nil, nil
+	}
+	commands, journal := runs(cfg, opts)
+	fixed := cfg.Security.FixedActions
+	if path := os.Getenv(runnerVariable); path != "" && fixed && commands != "" {
+		r, err := runner.Connect(path)
+		if err == nil {
+			if err = r.Reload(cfg.Environment); err == nil {
+				return r, nil
+			}
+			r.Close()
+		}
+		opts.Log.With("component", "server").Warn(fmt.Sprintf("%v (%s=%s): commands are run with the daemon's own rights", err, runnerVariable, path))
 	}
 	args := []string{"runner"}
 	if opts.Config.Path != "" {
@@ -93,10 +112,9 @@ func StartRunner(cfg *config.Config, opts Options) (*runner.Client, error) {
 	for _, j := range opts.Config.Jails {
 		args = append(args, "--jail", j)
 	}
-	fixed := cfg.Security.FixedActions
 	if fixed {
 		args = append(args, "--fixed")
-		if commands, journal := runs(cfg, opts); commands == "" && journal != "" {
+		if commands == "" && journal != "" {
 			args = append(args, "--journal")
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -68,7 +69,7 @@ func Start(fixed bool, args ...string) (*Client, error) {
 	}
 	for _, v := range os.Environ() {
 		switch name, _, _ := strings.Cut(v, "="); name {
-		case "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "GOMAXPROCS", "BAILIFF_RESTART_STATUS":
+		case "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "GOMAXPROCS", "BAILIFF_RESTART_STATUS", "BAILIFF_RUNNER":
 		default:
 			c.cmd.Env = append(c.cmd.Env, v)
 		}
@@ -81,8 +82,20 @@ func Start(fixed bool, args ...string) (*Client, error) {
 	return c, nil
 }
 
-// PID is the runner's process id.
-func (c *Client) PID() int { return c.cmd.Process.Pid }
+// connectMost is how long a service manager may take to start a runner, until that listens.
+const connectMost = 5 * time.Second
+
+// Connect takes a runner that a service manager has started, or starts now, as the one that listens
+// at a socket (Accept). It runs what is configured, and nothing else.
+func Connect(path string) (*Client, error) {
+	conn, err := net.DialTimeout("unix", path, connectMost)
+	if err != nil {
+		return nil, fmt.Errorf("the process that runs commands: %w", err)
+	}
+	c := &Client{link: &link{conn: conn.(*net.UnixConn)}, fixed: true, ended: make(chan struct{}), waiting: map[uint32]chan frame{}}
+	go c.hear()
+	return c, nil
+}
 
 // Fixed reports whether nothing is run but what is configured.
 func (c *Client) Fixed() bool { return c.fixed }
@@ -123,7 +136,9 @@ func (c *Client) hear() {
 		}
 	}
 	c.link.conn.Close()
-	_ = c.cmd.Wait()
+	if c.cmd != nil {
+		_ = c.cmd.Wait()
+	}
 	close(c.ended)
 }
 

@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -99,6 +100,27 @@ type known struct {
 	text    string
 	number  uint32
 	reading int // the last one in which it was there
+}
+
+// Accept waits for a daemon at a socket that a service manager has handed over, and returns the
+// connection to it. Who may connect is a matter of the socket's file.
+func Accept(listener *os.File) (*os.File, error) {
+	l, err := net.FileListener(listener)
+	if err != nil {
+		return nil, fmt.Errorf("runner: %w", err)
+	}
+	listener.Close()
+	defer l.Close()
+	conn, err := l.Accept()
+	if err != nil {
+		return nil, fmt.Errorf("runner: %w", err)
+	}
+	defer conn.Close()
+	c, ok := conn.(*net.UnixConn)
+	if !ok {
+		return nil, fmt.Errorf("runner: want a Unix socket, not %s", conn.LocalAddr().Network())
+	}
+	return c.File()
 }
 
 // Serve does what the daemon at the other end asks for, until that has gone.

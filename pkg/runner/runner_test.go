@@ -251,7 +251,7 @@ func TestRunnerDies(t *testing.T) {
 			t.Fatal("it does not begin")
 		}
 	}
-	if err := syscall.Kill(c.PID(), syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(c.cmd.Process.Pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	select {
