@@ -83,12 +83,13 @@ func (m *Migration) networks(places held) bool {
 	return true
 }
 
-// settled is how long a server that restores its bans may be quiet.
+// settled is how long a server that restores its bans may be quiet: longer where its start took
+// long, for so do the commands by which fail2ban restores each.
 func settled(s *Server) time.Duration {
 	if s.Ours {
 		return 200 * time.Millisecond
 	}
-	return 2 * time.Second
+	return max(2*time.Second, s.took/2)
 }
 
 // jailsOf are those of the jails that a server has.

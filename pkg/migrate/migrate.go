@@ -398,6 +398,7 @@ func (m *Migration) over(ctx context.Context) (stopped bool, err error) {
 	}
 	m.say("starting %s (%s)", nameOf(m.To.Ours), m.To.By)
 	to := &Server{Socket: m.To.Socket, Ours: m.To.Ours, Unit: m.To.Unit}
+	began := time.Now()
 	if err := m.To.Start(ctx); err != nil {
 		return true, fmt.Errorf("%s does not start: %w", nameOf(m.To.Ours), err)
 	}
@@ -405,6 +406,7 @@ func (m *Migration) over(ctx context.Context) (stopped bool, err error) {
 	if err := to.awaitAnswer(ctx); err != nil {
 		return true, err
 	}
+	to.took = time.Since(began)
 	if err := m.complete(ctx, to); err != nil {
 		return true, err
 	}
@@ -547,9 +549,11 @@ func (m *Migration) back(ctx context.Context) error {
 			return err
 		}
 	}
+	began := time.Now()
 	if err := m.From.start(ctx); err != nil {
 		return err
 	}
+	m.From.took = time.Since(began)
 	if err := m.complete(ctx, m.From); err != nil {
 		return err
 	}

@@ -33,6 +33,8 @@ type Server struct {
 	args    []string
 	env     []string
 	dir     string
+
+	took time.Duration // from its start to its first answer; 0: it ran before
 }
 
 // Deadlines of single questions, and of what takes a server its time.
@@ -42,8 +44,9 @@ const (
 	// endMost is how long a server may take to end: fail2ban lifts each ban by a command of
 	// its own where an action can't flush.
 	endMost = 5 * time.Minute
-	// upMost is how long a server may take to answer.
-	upMost = time.Minute
+	// upMost is how long a server may take to answer. fail2ban took 50 seconds on a tenth of a
+	// core.
+	upMost = 2 * time.Minute
 	// killMost is how long what a program has left running may keep its output open, once
 	// it has ended or was killed.
 	killMost = 2 * time.Second

@@ -73,8 +73,9 @@ func unitWord(s string) string {
 func known(ctx context.Context, unit string) bool { return systemctl(ctx, "cat", "--", unit) == nil }
 
 // systemctlMost is how long systemctl may take for what starts and stops nothing: to enable
-// a service that has a script of old, too, it runs that one's program.
-const systemctlMost = 2 * time.Minute
+// a service that has a script of old, too, it runs that one's program, which took more than two
+// minutes on a tenth of a core.
+const systemctlMost = 5 * time.Minute
 
 // withinMost is systemctl with that deadline.
 func withinMost(ctx context.Context, args ...string) error {
