@@ -1,7 +1,7 @@
 # The packages under a real systemd, one phase a boot: readiness, reload, watchdog, the
-# journal, logs over a rotation; power lost with bans in force, and a boot: bans before the
-# network, after nftables.service; upgrade and purge; bailiff-fail2ban over an installed
-# fail2ban, the same, and back.
+# journal, logs over a rotation, the walls around the daemon; power lost with bans in force,
+# and a boot: bans before the network, after nftables.service; upgrade and purge;
+# bailiff-fail2ban over an installed fail2ban, the same, and back.
 . /vm/lib.sh
 log=/var/log/app/auth.log
 unit=bailiff
@@ -13,11 +13,24 @@ explain() {
 ctl() { if [ $unit = bailiff ]; then bailiff "$@"; else fail2ban-client "$@" 2>&1; fi; }
 listed() { ctl status "$2" 2>/dev/null | grep -qw "$1"; }
 both() { held "$1" "$2" && listed "$1" "$2"; }
+# A quick machine comes to systemd's limit of five starts in ten seconds.
+restarted() { systemctl reset-failed $unit && systemctl restart $unit; }
 answers() { ctl status "$@" >/dev/null; }
 is() { [ "$(systemctl show -p "$2" --value "$1")" = "$3" ]; }
 since() { systemctl show -p "$2" --value "$1"; } # a time by the monotonic clock, in µs
 earlier() { [ "$1" -gt 0 ] && [ "$2" -gt 0 ] && [ "$1" -le "$2" ]; }
 said() { journalctl -b -u $unit -o cat --no-pager | grep -q "$1"; }
+unsaid() { ! said "$1"; }
+walled() { grep -q '^Seccomp:	2$' /proc/"$1"/status && grep -q '^NoNewPrivs:	1$' /proc/"$1"/status; }
+# As the unit has it; what held is told with its errno, what did not ends it.
+walls() {
+	bailiff walls >/tmp/walls 2>&1
+	_came=$?
+	echo "# $(grep -c '^E[A-Z]* ' /tmp/walls) walls: $(cut -d' ' -f1 /tmp/walls | grep -E '^(E[A-Z]+|OPEN)$' | sort | uniq -c | tr -s '\n ' ' ')"
+	[ $_came = 0 ] || { cat /tmp/walls; return 1; }
+}
+# In the database, whatever becomes of the machine.
+stored() { python3 -c 'import sqlite3, sys; sys.exit(not sqlite3.connect("file:%s?mode=ro" % sys.argv[1], uri=True).execute("select 1 from bips where ip=? and jail=?", sys.argv[2:]).fetchone())' "$@" 2>/dev/null; }
 debs() { DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends --allow-downgrades "$@" >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; return 1; }; }
 purge() { DEBIAN_FRONTEND=noninteractive apt-get purge -y "$@" >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; return 1; }; }
 
@@ -57,7 +70,7 @@ watchdog() {
 	mkdir -p /run/systemd/system/$unit.service.d
 	printf '[Service]\nWatchdogSec=20s\n' >/run/systemd/system/$unit.service.d/watchdog.conf
 	systemctl daemon-reload
-	systemctl restart $unit
+	restarted
 	sleep 25
 	expect "$unit: well for longer than WatchdogSec=" is $unit NRestarts 0
 	: >/tmp/lost
@@ -80,7 +93,7 @@ watchdog() {
 	rm -f /tmp/lost
 	rm -r /run/systemd/system/$unit.service.d
 	systemctl daemon-reload
-	systemctl restart $unit
+	restarted
 }
 
 # at_boot BANNED JAIL: what stood in the kernel when the network came up.
@@ -119,10 +132,13 @@ case $phase in
 		protocol = "all"
 	END
 	echo "failregex = '^ Login failure <ADDR>\$'" >/etc/bailiff/filters/login.toml
-	expect "restarted with a jail" systemctl restart bailiff
+	expect "restarted with a jail" restarted
 	pid=$(reader)
 	expect "it is not root: $(ps -o user= -p "$pid"), $(grep CapEff /proc/"$pid"/status)" [ "$(ps -o user= -p "$pid")" = bailiff ]
 	expect "with two capabilities" [ "$(sed -n 's/^CapEff:\t*//p' /proc/"$pid"/status)" = 0000000000001004 ]
+	expect "and its system calls are filtered: $(grep -E '^(Seccomp|NoNewPrivs):' /proc/"$pid"/status | tr -s '\t\n' ' ')" walled "$pid"
+	expect "no word of a kernel that can't confine" unsaid 'Landlock\|seccomp'
+	expect "every wall holds, tried from inside" walls
 	expect "who is not banned gets through" within 30 gets_through 192.0.2.1
 	fails 192.0.2.1 3 Login $log
 	expect "failed logins in a log of root's are banned" within 30 both 192.0.2.1 app
@@ -131,6 +147,7 @@ case $phase in
 	systemctl stop bailiff
 	expect "stopped: the ban stays" held 192.0.2.1 app
 	nft delete table inet f2b-table
+	systemctl reset-failed bailiff
 	systemctl start bailiff
 	ready 192.0.2.1 app
 
@@ -152,13 +169,13 @@ case $phase in
 	expect "mended, it reloads" systemctl reload bailiff
 
 	sed -i '1i logtarget = "/var/log/bailiff/bailiff.log"' /etc/bailiff/bailiff.toml
-	expect "restarted with a log that is a file" systemctl restart bailiff
+	expect "restarted with a log that is a file" restarted
 	expect "which it writes" within 30 [ -s /var/log/bailiff/bailiff.log ]
 	expect "logrotate turns it" logrotate -f /etc/logrotate.d/bailiff
 	bailiff ban app 203.0.113.7 >/dev/null
 	expect "and the new file is written" within 30 grep -q 203.0.113.7 /var/log/bailiff/bailiff.log
 	sed -i 1d /etc/bailiff/bailiff.toml
-	systemctl restart bailiff
+	restarted
 
 	cat >>/etc/bailiff/bailiff.toml <<-END
 		[jail.journal]
@@ -168,7 +185,7 @@ case $phase in
 		journalmatch = "SYSLOG_IDENTIFIER=vmapp"
 		maxretry = 3
 	END
-	expect "restarted with a jail of the journal" systemctl restart bailiff
+	expect "restarted with a jail of the journal" restarted
 	sleep 3
 	for _ in 1 2 3; do echo "Login failure 192.0.2.3" | systemd-cat -t vmapp; done
 	expect "failed logins in the journal are banned, without root" within 60 both 192.0.2.3 journal
@@ -176,10 +193,12 @@ case $phase in
 	watchdog 192.0.2.1 app
 	fails 192.0.2.2 3 Login $log
 	expect "one more is banned" within 30 both 192.0.2.2 app
-	sleep 5 # it is written beside the way
-	echo "# the power goes"
-	echo b >/proc/sysrq-trigger
-	sleep 60
+	expect "and written" within 30 stored /var/lib/bailiff/bailiff.sqlite3 192.0.2.2 app
+	if [ "$(systemd-detect-virt --container)" = none ]; then
+		echo "# the power goes"
+		echo b >/proc/sysrq-trigger
+		sleep 60
+	fi
 	;;
 2)
 	at_boot 192.0.2.1 app
