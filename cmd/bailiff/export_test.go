@@ -81,7 +81,7 @@ list = %[7]q
 	})
 	until := func(name string, want ...string) {
 		t.Helper()
-		for end := time.Now().Add(15 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 			data, _ := os.ReadFile(path(name))
 			lines := strings.Split(strings.TrimSpace(string(data)), "\n")
 			if len(lines) > 0 && strings.HasPrefix(lines[0], "#") {

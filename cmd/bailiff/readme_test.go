@@ -72,6 +72,10 @@ func TestREADME(t *testing.T) {
 	put("conf/lists/feed.txt", "203.0.113.0/24\n")
 	put("conf/allow.txt", "203.0.113.7\n")
 	put("conf/cdn.txt", "203.0.113.128/28\n")
+	put("conf/cloudflare.token", "t0ken")
+	if err := os.Chmod(filepath.Join(dir, "conf/cloudflare.token"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	put("app.log", "")
 	put("containers/c/c-json.log", "")
 	good("no errors; 4 jails enabled: blocklist, caddy, django-auth, sshd", "check", "--config", "conf")

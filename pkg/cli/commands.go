@@ -73,6 +73,9 @@ func printStatus(w io.Writer, s control.Status) {
 	}
 	if len(s.Jails) == 0 {
 		fmt.Fprintln(w, "no jails")
+		for _, e := range s.Exports {
+			printExport(w, e)
+		}
 		return
 	}
 	fmt.Fprintln(w)
@@ -101,6 +104,9 @@ func printStatus(w io.Writer, s control.Status) {
 		for _, p := range j.Problems {
 			fmt.Fprintf(w, "%s: %s\n", j.Name, p)
 		}
+	}
+	for _, e := range s.Exports {
+		printExport(w, e)
 	}
 	var notes []string
 	of := map[string][]string{}

@@ -75,6 +75,20 @@ func (l *loader) exports(doc *document, raw map[string]rawExport) {
 			ok = false
 			l.complain(l.stays(&Error{doc.file, doc.line("export", name, key), "export " + name + ": " + fmt.Sprintf(format, args...)}))
 		}
+		if ok && x.Kind != "" && x.Kind != ExportFile && x.Kind != ExportHTTP {
+			fail("kind", "kind %q: want %s, %s", x.Kind, ExportFile, ExportHTTP)
+		}
+		if ok && x.Kind == ExportHTTP {
+			if h, good := l.httpExport(name, x, fmt.Sprintf("%s:%d", doc.file, doc.line("export", name, "kind")), fail); good {
+				l.cfg.HTTPExports = append(l.cfg.HTTPExports, h)
+				continue
+			}
+		}
+		for _, of := range x.ofHTTP() {
+			if ok && of.given {
+				fail(of.key, "%s is for lists elsewhere (kind = %q)", of.key, ExportHTTP)
+			}
+		}
 		if ok && !filepath.IsAbs(x.File) {
 			fail("file", "file %q: want a path from the root", x.File)
 		}
@@ -100,11 +114,8 @@ func (l *loader) exports(doc *document, raw map[string]rawExport) {
 			continue
 		}
 		if l.was != nil {
-			for _, old := range l.was.Exports {
-				if old.Name == name {
-					l.cfg.Exports = append(l.cfg.Exports, old)
-				}
-			}
+			l.cfg.Exports = stayed(l.cfg.Exports, l.was.Exports, name, func(x BanFile) string { return x.Name })
+			l.cfg.HTTPExports = stayed(l.cfg.HTTPExports, l.was.HTTPExports, name, func(x HTTPExport) string { return x.Name })
 		}
 	}
 }

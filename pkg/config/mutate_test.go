@@ -80,7 +80,7 @@ func otherType(line string) string {
 // meaning is all that a configuration says, but for the places where.
 func meaning(c *Config) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%+v %q %q %q %+v %+v %v %v %q %+v %+v\n", c.Log, c.Socket, c.ReadSocket, c.ReadGroup, c.Database, c.Firewall, c.RemoveForeign, c.NoFirewall, c.Environment, c.Exports, c.Check)
+	fmt.Fprintf(&b, "%+v %q %q %q %+v %+v %v %v %q %+v %+v %+v\n", c.Log, c.Socket, c.ReadSocket, c.ReadGroup, c.Database, c.Firewall, c.RemoveForeign, c.NoFirewall, c.Environment, c.Exports, c.Check, c.HTTPExports)
 	for _, j := range c.Jails {
 		x := *j
 		x.Settings, x.Parts, x.Sources, x.Warnings, x.Errors, x.Faults = nil, nil, nil, nil, nil, nil
@@ -194,6 +194,17 @@ file = "/run/geo.conf"
 format = "nginx"
 jails = ["app", "js"]
 reload = "true"
+
+[export.edge]
+kind = "http"
+provider = "cloudflare"
+account = "0123"
+list = "4567"
+token_file = "/run/token"
+url = "https://192.0.2.1/v4"
+ca_file = "/run/ca.pem"
+comment = "ours"
+max_items = 10
 
 [default]
 bantime = "1h"

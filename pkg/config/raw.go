@@ -19,13 +19,45 @@ type rawMain struct {
 	Jail        any                  `toml:"jail"`
 }
 
-// rawExport is a file that holds who is banned.
+// rawExport is a file that holds who is banned, or a list elsewhere.
 type rawExport struct {
+	Kind   string     `toml:"kind"`
 	File   string     `toml:"file"`
 	Format string     `toml:"format"`
 	Jails  stringList `toml:"jails"`
 	Reload string     `toml:"reload"`
 	Socket string     `toml:"socket"`
+
+	Provider        string `toml:"provider"`
+	Account         string `toml:"account"`
+	List            string `toml:"list"`
+	TokenFile       string `toml:"token_file"`
+	TokenCredential string `toml:"token_credential"`
+	URL             string `toml:"url"`
+	CAFile          string `toml:"ca_file"`
+	Comment         string `toml:"comment"`
+	MaxItems        *int   `toml:"max_items"`
+}
+
+// givenKey is a key, and whether the file has it.
+type givenKey struct {
+	key   string
+	given bool
+}
+
+// ofHTTP are the keys of lists elsewhere.
+func (x *rawExport) ofHTTP() []givenKey {
+	return []givenKey{
+		{"provider", x.Provider != ""},
+		{"account", x.Account != ""},
+		{"list", x.List != ""},
+		{"token_file", x.TokenFile != ""},
+		{"token_credential", x.TokenCredential != ""},
+		{"url", x.URL != ""},
+		{"ca_file", x.CAFile != ""},
+		{"comment", x.Comment != ""},
+		{"max_items", x.MaxItems != nil},
+	}
 }
 
 // rawAction is an action of a jail: what is run for its bans.

@@ -1,6 +1,10 @@
 package config
 
-import "reflect"
+import (
+	"reflect"
+
+	"bailiff/pkg/remote"
+)
 
 // referenceTables are the tables of the files with their keys, in the order in which they
 // are explained.
@@ -114,6 +118,13 @@ var referenceTables = []refTable{
 	}},
 	{MainFile, "export.NAME", reflect.TypeFor[rawExport](), nil, []keyWords{
 		{
+			name:    "kind",
+			def:     "file",
+			values:  []string{ExportFile, ExportHTTP},
+			example: "kind = \"http\"\nprovider = \"cloudflare\"\naccount = \"023e105f4ecef8ad9ca31a8372d0c353\"\nlist = \"2c0fc9fa937b11eaa1b71c4d701ab86e\"\ntoken_file = \"/etc/bailiff/cloudflare.token\"",
+			text:    "What is kept: file, a file for programs of this host; http, a list of addresses that a server elsewhere keeps (docs/exports.md).",
+		},
+		{
 			name:    "file",
 			example: "file = \"/etc/nginx/banned.conf\"\nformat = \"nginx\"",
 			text:    "The file that is written with who is banned, whole and anew each time.",
@@ -139,6 +150,56 @@ var referenceTables = []refTable{
 			name:    "socket",
 			example: "file = \"/var/lib/bailiff/haproxy.map\"\nformat = \"haproxy\"\nsocket = \"/run/haproxy/admin.sock\"",
 			text:    "HAProxy's runtime socket (stats socket … level admin), a path or ADDRESS:PORT: the map that its configuration reads from file is kept equal to who is banned at once, without a reload. Entries of it that have another value than bailiff stay.",
+		},
+		{
+			name:    "provider",
+			values:  remote.ProviderNames(),
+			example: "kind = \"http\"\nprovider = \"cloudflare\"\naccount = \"023e105f4ecef8ad9ca31a8372d0c353\"\nlist = \"2c0fc9fa937b11eaa1b71c4d701ab86e\"\ntoken_file = \"/etc/bailiff/cloudflare.token\"",
+			text:    "Whose server keeps the list.",
+		},
+		{
+			name:    "account",
+			example: "kind = \"http\"\nprovider = \"cloudflare\"\naccount = \"023e105f4ecef8ad9ca31a8372d0c353\"\nlist = \"2c0fc9fa937b11eaa1b71c4d701ab86e\"\ntoken_file = \"/etc/bailiff/cloudflare.token\"",
+			text:    "The account to which the list belongs, by its id; with fastly, the service.",
+		},
+		{
+			name:    "list",
+			example: "kind = \"http\"\nprovider = \"cloudflare\"\naccount = \"023e105f4ecef8ad9ca31a8372d0c353\"\nlist = \"2c0fc9fa937b11eaa1b71c4d701ab86e\"\ntoken_file = \"/etc/bailiff/cloudflare.token\"",
+			text:    "The list, by its id: it has to be there.",
+		},
+		{
+			name:    "token_file",
+			example: "kind = \"http\"\nprovider = \"cloudflare\"\naccount = \"023e105f4ecef8ad9ca31a8372d0c353\"\nlist = \"2c0fc9fa937b11eaa1b71c4d701ab86e\"\ntoken_file = \"/etc/bailiff/cloudflare.token\"",
+			text:    "The file that holds the token by which the server knows us, and nothing else. It is root's or the daemon's user's, and others can't read it.",
+		},
+		{
+			name:    "token_credential",
+			example: "kind = \"http\"\nprovider = \"cloudflare\"\naccount = \"023e105f4ecef8ad9ca31a8372d0c353\"\nlist = \"2c0fc9fa937b11eaa1b71c4d701ab86e\"\ntoken_credential = \"cloudflare\"",
+			text:    "In place of token_file, the name of a credential that systemd hands to the service (LoadCredential=).",
+		},
+		{
+			name:    "url",
+			def:     "the provider's",
+			example: "kind = \"http\"\nprovider = \"cloudflare\"\naccount = \"023e105f4ecef8ad9ca31a8372d0c353\"\nlist = \"2c0fc9fa937b11eaa1b71c4d701ab86e\"\ntoken_file = \"/etc/bailiff/cloudflare.token\"\nurl = \"https://cloudflare.example/client/v4\"",
+			text:    "Where the server's API begins, if not where the provider's usually does; https alone.",
+		},
+		{
+			name:    "ca_file",
+			def:     "the system's",
+			example: "kind = \"http\"\nprovider = \"cloudflare\"\naccount = \"023e105f4ecef8ad9ca31a8372d0c353\"\nlist = \"2c0fc9fa937b11eaa1b71c4d701ab86e\"\ntoken_file = \"/etc/bailiff/cloudflare.token\"\nca_file = \"/etc/bailiff/ca.pem\"",
+			text:    "Certificates in PEM that are trusted in place of the system's.",
+		},
+		{
+			name:    "comment",
+			def:     "bailiff, the host's name, and NAME",
+			example: "kind = \"http\"\nprovider = \"cloudflare\"\naccount = \"023e105f4ecef8ad9ca31a8372d0c353\"\nlist = \"2c0fc9fa937b11eaa1b71c4d701ab86e\"\ntoken_file = \"/etc/bailiff/cloudflare.token\"\ncomment = \"bailiff web1\"",
+			text:    "What our items of the list are known by: others are left alone. Two hosts that share a list need two of them.",
+		},
+		{
+			name:    "max_items",
+			def:     "the provider's: cloudflare 10000, fastly 1000",
+			example: "kind = \"http\"\nprovider = \"cloudflare\"\naccount = \"023e105f4ecef8ad9ca31a8372d0c353\"\nlist = \"2c0fc9fa937b11eaa1b71c4d701ab86e\"\ntoken_file = \"/etc/bailiff/cloudflare.token\"\nmax_items = 50000",
+			text:    "How many items the list may have, ours and others' together; the bans that are beyond that are told.",
 		},
 	}},
 	{MainFile, "jail.NAME", reflect.TypeFor[rawJail](), []string{"action"}, []keyWords{

@@ -183,7 +183,7 @@ func (l *loader) keep(wrong map[string]bool) {
 		case "check":
 			c.Check = was.Check
 		case "export":
-			c.Exports = was.Exports
+			c.Exports, c.HTTPExports = was.Exports, was.HTTPExports
 		}
 	}
 }

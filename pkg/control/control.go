@@ -10,6 +10,7 @@ import (
 
 	"bailiff/pkg/banfile"
 	"bailiff/pkg/jail"
+	"bailiff/pkg/remote"
 )
 
 // Status is the answer to GET /v1/status.
@@ -21,6 +22,15 @@ type Status struct {
 	DryRun  bool          `json:"dry_run"`
 	Waiting []string      `json:"waiting,omitempty"` // changes that are under way, and what they wait for
 	Jails   []jail.Status `json:"jails"`
+	// Exports are the lists that servers elsewhere keep for us.
+	Exports []ExportStatus `json:"exports,omitempty"`
+}
+
+// ExportStatus is how such a list stands.
+type ExportStatus struct {
+	Name     string `json:"name"`
+	Provider string `json:"provider"`
+	remote.State
 }
 
 // BanRequest is the body of POST /v1/jails/NAME/ban.

@@ -53,6 +53,14 @@ func CheckFiles(cfg *config.Config) (warnings []error) {
 			return nil
 		})
 	}
+	for _, x := range cfg.HTTPExports {
+		looks = append(looks, func() []error {
+			if err := checkHTTPExport(x); err != nil {
+				return []error{fmt.Errorf("%s: export %s: %w", x.At, x.Name, err)}
+			}
+			return nil
+		})
+	}
 	return append(warnings, inTime(looks)...)
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/confine"
+	"bailiff/pkg/remote"
 )
 
 // Confinement is what this process has kept of the tree of files; it can't be widened.
@@ -162,7 +163,34 @@ func (c *Confinement) beyondServer(cfg, was *config.Config) (errs []error) {
 			i--
 		}
 	}
+	cfg.HTTPExports = slices.Clone(cfg.HTTPExports)
+	for i := 0; i < len(cfg.HTTPExports); i++ {
+		x := cfg.HTTPExports[i]
+		at := slices.IndexFunc(was.HTTPExports, func(o config.HTTPExport) bool { return o.Name == x.Name })
+		path := c.unreadable(m, x.Token, x.CA)
+		if path == "" || at >= 0 && was.HTTPExports[at].Token == x.Token && was.HTTPExports[at].CA == x.CA {
+			continue
+		}
+		errs = append(errs, fmt.Errorf("%s: export %s: %s can't be read any more: %s; it stays as it was", x.At, x.Name, path, restart))
+		if at >= 0 {
+			cfg.HTTPExports[i] = was.HTTPExports[at]
+		} else {
+			cfg.HTTPExports = slices.Delete(cfg.HTTPExports, i, i+1)
+			i--
+		}
+	}
 	return errs
+}
+
+// unreadable returns which file of who speaks to servers elsewhere can't be read; empty: none.
+func (c *Confinement) unreadable(m mounts, token remote.Token, ca string) string {
+	path, _ := token.Path() // who needs it says why there is none
+	for _, path := range []string{path, ca} {
+		if path != "" && c.files && !m.beneath(path, c.read) {
+			return path
+		}
+	}
+	return ""
 }
 
 // groupBeyond reports whether a socket is to be a group's that the daemon is not in: it

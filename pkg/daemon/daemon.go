@@ -106,6 +106,7 @@ type Daemon struct {
 	finding  atomic.Int32 // searches through the files of lists that are under way
 
 	exporting chan struct{} // has a value when who is banned may have changed
+	elsewhere httpExports
 
 	stopping      chan struct{}
 	stopOnce      sync.Once
@@ -456,6 +457,7 @@ func (d *Daemon) Status(name string, bans bool) (control.Status, error) {
 		s.Jails = append(s.Jails, l.status())
 	}
 	slices.SortFunc(s.Jails, func(a, b jail.Status) int { return strings.Compare(a.Name, b.Name) })
+	s.Exports = d.exportStates()
 	return s, nil
 }
 

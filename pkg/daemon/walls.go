@@ -16,6 +16,7 @@ import (
 	"bailiff/pkg/confine"
 	"bailiff/pkg/control"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/remote"
 )
 
 // What the daemon keeps of what it may do, as a configuration has it.
@@ -24,7 +25,7 @@ import (
 // kernel's word on itself and on this process; who is logged in.
 var systemFiles = []string{
 	"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", "/etc/protocols", "/etc/localtime",
-	"/etc/passwd", "/etc/group", "/etc/gai.conf", "/etc/ssl", "/usr/share/zoneinfo", "/usr/share/ca-certificates",
+	"/etc/passwd", "/etc/group", "/etc/gai.conf", "/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/usr/share/zoneinfo", "/usr/share/ca-certificates",
 	"/usr/local/share/ca-certificates", "/run/systemd", "/run/utmp", "/run/NetworkManager", "/run/resolvconf", "/proc", "/sys",
 }
 
@@ -165,11 +166,26 @@ func (m mounts) reads(cfg *config.Config, from config.Options) (out []string) {
 	if cfg.Proxies != nil {
 		out = append(out, m.globs(cfg.Proxies.Files)...)
 	}
+	for _, x := range cfg.HTTPExports {
+		out = append(out, m.outward(x.Token, x.CA)...)
+	}
 	for _, j := range cfg.Jails {
 		out = append(out, m.jail(j)...)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// outward are those of who speaks to servers elsewhere, and the certificates that the
+// environment names.
+func (m mounts) outward(token remote.Token, ca string) (out []string) {
+	path, _ := token.Path() // who needs it says why there is none
+	for _, path := range append([]string{path, ca, os.Getenv("SSL_CERT_FILE")}, filepath.SplitList(os.Getenv("SSL_CERT_DIR"))...) {
+		if path != "" {
+			out = append(out, m.given(path)...)
+		}
+	}
+	return out
 }
 
 // jail are those of a jail.

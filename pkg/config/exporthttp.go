@@ -1,0 +1,133 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"bailiff/pkg/remote"
+)
+
+// HTTPExport is a list that a server elsewhere keeps, and that is made equal to who is banned.
+type HTTPExport struct {
+	Name     string
+	Provider string // of remote.Providers
+	URL      string // where its API begins
+	Account  string
+	List     string
+	Token    remote.Token
+	CA       string // file of certificates that are trusted in place of the system's; empty: those
+	Comment  string // what our items are known by
+	Most     int    // items of the list
+	Jails    []string
+	At       string // FILE:LINE where it is configured
+}
+
+// Kinds of exports.
+const (
+	ExportFile = "file"
+	ExportHTTP = "http"
+)
+
+// pathWord is what may stand in the path of a request: a name that a server gave.
+var pathWord = regexp.MustCompile(`^[A-Za-z0-9_-]{1,100}$`)
+
+// httpExport reads an export of the kind http.
+func (l *loader) httpExport(name string, x rawExport, at string, fail func(key, format string, args ...any)) (HTTPExport, bool) {
+	ok := true
+	wrong := func(key, format string, args ...any) {
+		ok = false
+		fail(key, format, args...)
+	}
+	p := remote.ProviderOf(x.Provider)
+	if p == nil {
+		wrong("provider", "provider %q: want %s", x.Provider, strings.Join(remote.ProviderNames(), ", "))
+		return HTTPExport{}, false
+	}
+	for _, of := range []struct{ key, value string }{{"file", x.File}, {"format", x.Format}, {"reload", x.Reload}, {"socket", x.Socket}} {
+		if of.value != "" {
+			wrong(of.key, "%s is for exports into a file (kind = %q)", of.key, ExportFile)
+		}
+	}
+	if p.Account && !pathWord.MatchString(x.Account) {
+		wrong("account", "account %q: want the id of the account, as %s names it", x.Account, p.Name)
+	}
+	if !pathWord.MatchString(x.List) {
+		wrong("list", "list %q: want the id of the list, as %s names it", x.List, p.Name)
+	}
+	token, err := tokenOf(x.TokenFile, x.TokenCredential)
+	if err != nil {
+		wrong("token_file", "%v", err)
+	}
+	base := p.URL
+	if x.URL != "" {
+		if base, err = secureURL(x.URL); err != nil {
+			wrong("url", "%v", err)
+		}
+	}
+	if x.CAFile != "" && !filepath.IsAbs(x.CAFile) {
+		wrong("ca_file", "ca_file %q: want a path from the root", x.CAFile)
+	}
+	most := p.Most
+	if x.MaxItems != nil {
+		if most = *x.MaxItems; most < 1 || most > remote.MostItems {
+			wrong("max_items", "max_items = %d: want 1 to %d", most, remote.MostItems)
+		}
+	}
+	comment := x.Comment
+	if comment == "" {
+		comment = "bailiff " + hostOf() + " " + name
+	}
+	if len(comment) > 100 || strings.IndexFunc(comment, func(r rune) bool { return r < ' ' || r > '~' }) >= 0 {
+		wrong("comment", "comment %.120q: want at most 100 characters of ASCII", comment)
+	}
+	return HTTPExport{name, p.Name, base, x.Account, x.List, token, x.CAFile, comment, most, x.Jails, at}, ok
+}
+
+// tokenOf says where a token is.
+func tokenOf(file, credential string) (remote.Token, error) {
+	t := remote.Token{File: file, Credential: credential}
+	switch {
+	case (file == "") == (credential == ""):
+		return t, fmt.Errorf("want one of token_file, a path, and token_credential, the name of a credential of systemd's")
+	case file != "" && !filepath.IsAbs(file):
+		return t, fmt.Errorf("token_file %q: want a path from the root", file)
+	case credential != "" && !pathWord.MatchString(strings.ReplaceAll(credential, ".", "_")):
+		return t, fmt.Errorf("token_credential %q: want the name of a credential", credential)
+	}
+	return t, nil
+}
+
+// secureURL takes a URL to which a token can be sent.
+func secureURL(text string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", fmt.Errorf("url %q: want https://HOST, or https://HOST/PATH", text)
+	}
+	return strings.TrimSuffix(text, "/"), nil
+}
+
+func hostOf() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "this-host"
+	}
+	return strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return '-'
+		}
+		return r
+	}, name[:min(len(name), 60)])
+}
+
+// stayed adds what was there of a name, to a list from which it is gone.
+func stayed[X any](l []X, was []X, name string, of func(X) string) []X {
+	if i := slices.IndexFunc(was, func(x X) bool { return of(x) == name }); i >= 0 {
+		return append(l, was[i])
+	}
+	return l
+}

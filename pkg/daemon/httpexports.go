@@ -1,0 +1,211 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/control"
+	"bailiff/pkg/guard"
+	"bailiff/pkg/iplist"
+	"bailiff/pkg/jail"
+	"bailiff/pkg/remote"
+)
+
+// Lists elsewhere that are made equal to who is banned: each by a goroutine of its own, for
+// which nobody waits.
+
+// httpExports are those at work, by name.
+type httpExports struct {
+	mu sync.Mutex
+	of map[string]*httpExport
+}
+
+type httpExport struct {
+	of   config.HTTPExport
+	list *remote.List
+	due  chan struct{}
+	stop context.CancelFunc
+}
+
+// changed brings them in line with a configuration, and tells them that who is banned may
+// have changed.
+func (h *httpExports) changed(ctx context.Context, d *Daemon, wg *sync.WaitGroup) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.of == nil {
+		h.of = map[string]*httpExport{}
+	}
+	wanted := map[string]bool{}
+	for _, x := range d.cfgNow().HTTPExports {
+		wanted[x.Name] = true
+		e := h.of[x.Name]
+		if e != nil && !reflect.DeepEqual(e.of, x) {
+			e.stop()
+			e = nil
+		}
+		if e == nil {
+			e = &httpExport{of: x, due: make(chan struct{}, 1)}
+			e.list = d.listElsewhere(x)
+			var own context.Context
+			own, e.stop = context.WithCancel(ctx)
+			h.of[x.Name] = e
+			wg.Go(func() { e.run(own, d) })
+		}
+		select {
+		case e.due <- struct{}{}:
+		default:
+		}
+	}
+	for name, e := range h.of {
+		if !wanted[name] {
+			e.stop()
+			delete(h.of, name)
+		}
+	}
+}
+
+func (d *Daemon) listElsewhere(x config.HTTPExport) *remote.List {
+	p := remote.ProviderOf(x.Provider)
+	log := d.log.With("component", "actions")
+	return &remote.List{
+		Provider: p, Account: x.Account, ID: x.List, Comment: x.Comment, Most: x.Most,
+		Client: &remote.Client{URL: x.URL, Token: x.Token.Read, Header: p.Header, Scheme: p.Scheme, CA: x.CA},
+		Tell: func(level slog.Level, text string) {
+			log.Log(context.Background(), level, fmt.Sprintf("export %s: %s", x.Name, text))
+		},
+	}
+}
+
+// run keeps the list until ctx ends. In a dry run it tells how many would be on it.
+func (e *httpExport) run(ctx context.Context, d *Daemon) {
+	if d.opts.DryRun {
+		for told := -1; ; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-e.due:
+			}
+			if banned, err := d.shutOut(e.of.Jails); err == nil && len(banned) != told {
+				told = len(banned)
+				d.wouldDo("make the list of export %s at %s equal: %d addresses and networks", e.of.Name, e.of.Provider, told)
+			}
+			if remote.Sleep(ctx, exportPause) != nil {
+				return
+			}
+		}
+	}
+	protected := d.protectedAll()
+	view := d.guard.View(protected, func() {})
+	defer func() { view.Close() }()
+	e.list.Wanted = func() (remote.Want, error) {
+		if now := d.protectedAll(); !reflect.DeepEqual(now, protected) { // after a reload
+			view.Close()
+			protected, view = now, d.guard.View(now, func() {})
+		}
+		if !view.Ready() { // files and names of ignoreip
+			return remote.Want{}, remote.ErrNotNow
+		}
+		return d.wantedElsewhere(e.of.Jails, view)
+	}
+	e.list.Run(ctx, e.due)
+}
+
+// protectedAll is whom no jail may ban.
+func (d *Daemon) protectedAll() guard.Want {
+	var all guard.Want
+	for _, j := range d.cfgNow().Jails {
+		w := jail.Protected(j)
+		all.Prefixes = append(all.Prefixes, w.Prefixes...)
+		all.Names = append(all.Names, w.Names...)
+		all.Files = append(all.Files, w.Files...)
+		all.Proxies = append(all.Proxies, w.Proxies...)
+		all.ProxyFiles = append(all.ProxyFiles, w.ProxyFiles...)
+	}
+	for _, list := range []*[]string{&all.Names, &all.Files, &all.ProxyFiles} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	slices.SortFunc(all.Prefixes, netip.Prefix.Compare)
+	all.Prefixes = slices.Compact(all.Prefixes)
+	slices.SortFunc(all.Proxies, netip.Prefix.Compare)
+	all.Proxies = slices.Compact(all.Proxies)
+	all.Self, all.Host, all.List = true, true, true
+	return all
+}
+
+// wantedElsewhere is who is to be on a list elsewhere.
+func (d *Daemon) wantedElsewhere(jails []string, view *guard.View) (remote.Want, error) {
+	want := remote.Want{Partial: d.notAll(jails)} // before the bans are looked at
+	banned, err := d.shutOut(jails)
+	if err != nil {
+		return want, remote.ErrNotNow // some jail is busy
+	}
+	want.Prefixes = make([]netip.Prefix, 0, len(banned))
+	for _, who := range banned {
+		if p, err := iplist.Parse(who); err == nil {
+			want.Prefixes = append(want.Prefixes, p)
+		}
+	}
+	rules := view.Rules()
+	want.Protected = func(p netip.Prefix) bool {
+		set := iplist.Of([]netip.Prefix{p})
+		left, _ := rules.Cut(set)
+		return !left.Equal(set)
+	}
+	return want, nil
+}
+
+// notAll says why it isn't known of all jails whom they ban; empty: it is.
+func (d *Daemon) notAll(jails []string) string {
+	running := d.jailsNow()
+	lists := d.listsNow()
+	for _, j := range d.cfgNow().Jails {
+		if jails != nil && !slices.Contains(jails, j.Name) {
+			continue
+		}
+		switch l := lists[j.Name]; {
+		case l != nil:
+			l.mu.Lock()
+			loaded := l.set != nil
+			l.mu.Unlock()
+			if !loaded {
+				return "nothing is taken off the list until jail " + j.Name + " is read"
+			}
+		case running[j.Name] == nil:
+			return "nothing is taken off the list while jail " + j.Name + " does not run"
+		}
+	}
+	return ""
+}
+
+// exportStates tells how lists elsewhere stand.
+func (d *Daemon) exportStates() (out []control.ExportStatus) {
+	h := &d.elsewhere
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name, e := range h.of {
+		out = append(out, control.ExportStatus{Name: name, Provider: e.of.Provider, State: e.list.State()})
+	}
+	slices.SortFunc(out, func(a, b control.ExportStatus) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// checkHTTPExport tells what of an export can't work as it is here.
+func checkHTTPExport(x config.HTTPExport) error {
+	if x.Token.Credential == "" { // who checks is not the service
+		if _, err := x.Token.Read(); err != nil {
+			return fmt.Errorf("token: %w", err)
+		}
+	}
+	if _, err := remote.Transport(x.CA); err != nil {
+		return err
+	}
+	return nil
+}
