@@ -52,8 +52,12 @@ const shards = 64
 // shard is a hash table of places with linear probing.
 type shard struct {
 	slots []int32 // 0: free
+	tags  []uint8 // a part of the hash of each: whose is another one need not be looked at in its page
 	len   int
 }
+
+// tagOf is the part of a hash that is kept with a place.
+func tagOf(h uint64) uint8 { return uint8(h >> 56) }
 
 func (t *table) at(n int32) *place { return &t.pages[n/pageSize][n%pageSize] }
 
@@ -71,10 +75,10 @@ func (t *table) find(k key) int32 {
 	if len(s.slots) == 0 {
 		return 0
 	}
-	mask := uint64(len(s.slots) - 1)
+	mask, tag := uint64(len(s.slots)-1), tagOf(h)
 	for i := h / shards & mask; ; i = (i + 1) & mask {
 		n := s.slots[i]
-		if n == 0 || t.at(n).key == k {
+		if n == 0 || s.tags[i] == tag && t.at(n).key == k {
 			return n
 		}
 	}
@@ -124,7 +128,7 @@ func (t *table) add(b Ban, no uint64) int32 {
 	if 4*(s.len+1) > 3*len(s.slots) {
 		t.grow(s)
 	}
-	s.put(h/shards, n)
+	s.put(h, n)
 	s.len++
 	t.len++
 	return n
@@ -134,20 +138,21 @@ func small(n int) int32 { return int32(max(min(n, math.MaxInt32), math.MinInt32)
 
 func (s *shard) put(h uint64, n int32) {
 	mask := uint64(len(s.slots) - 1)
-	i := h & mask
+	i := h / shards & mask
 	for s.slots[i] != 0 {
 		i = (i + 1) & mask
 	}
-	s.slots[i] = n
+	s.slots[i], s.tags[i] = n, tagOf(h)
 }
 
 // grow makes a shard twice as large.
 func (t *table) grow(s *shard) {
 	had := s.slots
 	s.slots = make([]int32, max(2*len(had), 8))
+	s.tags = make([]uint8, len(s.slots))
 	for _, n := range had {
 		if n != 0 {
-			s.put(t.hash(&t.at(n).key)/shards, n)
+			s.put(t.hash(&t.at(n).key), n)
 		}
 	}
 }
@@ -190,7 +195,7 @@ func (t *table) remove(n int32) {
 		}
 		home := t.hash(&t.at(o).key) / shards & mask
 		if (k-home)&mask >= (k-i)&mask {
-			s.slots[i] = o
+			s.slots[i], s.tags[i] = o, s.tags[k]
 			i = k
 		}
 	}

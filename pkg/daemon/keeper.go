@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -68,11 +69,38 @@ func (d *Daemon) keep() *keeper {
 	})
 	if slow {
 		go k.openLate(d, opening, func() (*store.Store, error) { return s, err })
-	} else if err := k.within(loadMost, func() (func(), error) { return nil, s.Purge(d.cfg.Database.PurgeAge, d.clock.Now()) }); err != nil {
-		log.Error(fmt.Sprintf("database %s: purge: %v", path, err))
+	} else {
+		go k.tidy(d, s)
 	}
 	go k.watch()
 	return k
+}
+
+// tidy does what a start need not wait for: it looks through a large database, and has it forget
+// what ended long ago.
+func (k *keeper) tidy(d *Daemon, s *store.Store) {
+	select {
+	case <-d.up:
+	case <-k.closed:
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-k.closed:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	s.Check(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	age := d.cfgNow().Database.PurgeAge
+	if err := k.within(purgeMost, func() (func(), error) { return nil, s.Purge(age, d.clock.Now()) }); err != nil {
+		k.log.Error(fmt.Sprintf("database %s: purge: %v", k.path, err))
+	}
 }
 
 // opened tells what came of opening the database, and reports whether it is open.
@@ -107,6 +135,7 @@ func (k *keeper) opened(d *Daemon, s *store.Store, err error) bool {
 	k.late.Store(true)
 	k.hear(d, s, func() { k.store.Store(s) })
 	k.rewrite(d)
+	go k.tidy(d, s)
 	return true
 }
 
@@ -256,8 +285,8 @@ type jailKeeper struct {
 	d *Daemon
 }
 
-// Load implements jail.Store. What a jail of that name has left comes first.
-func (k jailKeeper) Load(name string, now time.Time) (store.State, error) {
+// LoadEach implements jail.Store. What a jail of that name has left comes first.
+func (k jailKeeper) LoadEach(name string, now time.Time, bans func([]ban.Ban)) (store.State, error) {
 	s := k.store.Load()
 	if s == nil {
 		k.unknown(k.d, name)
@@ -267,8 +296,15 @@ func (k jailKeeper) Load(name string, now time.Time) (store.State, error) {
 		k.log.Warn(fmt.Sprintf("[%s] what is known may be older than the last changes: %v", name, err))
 	}
 	var state store.State
-	err := k.within(loadMost, func() (keep func(), err error) {
-		got, err := s.Load(name, now)
+	pieces, gone := make(chan []ban.Ban, 2), make(chan struct{})
+	defer close(gone)
+	err := k.withinEach(loadMost, pieces, bans, func() (keep func(), err error) {
+		got, err := s.LoadEach(name, now, func(some []ban.Ban) {
+			select {
+			case pieces <- some:
+			case <-gone: // nobody waits for it any more
+			}
+		})
 		return func() { state = got }, err
 	})
 	if errors.Is(err, store.ErrSlow) {
@@ -350,6 +386,11 @@ const (
 // is how long it may do nothing. What it found is kept by the caller, unless that has
 // given up by then.
 func (k *keeper) within(idle time.Duration, ask func() (keep func(), err error)) error {
+	return k.withinEach(idle, nil, nil, ask)
+}
+
+// withinEach is within for what hands over pieces meanwhile; who has called it gets them.
+func (k *keeper) withinEach(idle time.Duration, pieces <-chan []ban.Ban, each func([]ban.Ban), ask func() (keep func(), err error)) error {
 	select {
 	case k.asked <- struct{}{}:
 	default:
@@ -361,7 +402,7 @@ func (k *keeper) within(idle time.Duration, ask func() (keep func(), err error))
 		keep, err = ask()
 		<-k.asked
 	})
-	if !l.await(idle, max(idle, askMost)) {
+	if !awaitEach(l, idle, max(idle, askMost), pieces, each) {
 		return store.ErrSlow
 	}
 	if keep != nil {

@@ -56,6 +56,11 @@ func (k *kernel) Lift(name string, id netip.Prefix) (bool, error) {
 
 func (k *kernel) Push(c ...firewall.Change) { k.d.queue.Push(c...) }
 
+// Under waits for a while until fewer changes of a jail wait than so many.
+func (k *kernel) Under(jail string, most int, while time.Duration) {
+	k.d.queue.Under(jail, most, while)
+}
+
 // In a dry run, logs are read and bans kept in memory, and what would be done with them is
 // told: nothing goes to the kernel, to the database or into an export, and no action and
 // no reload is run. ignorecommand is run: it is a question.

@@ -54,14 +54,36 @@ const laboured = 50 * time.Microsecond
 // await waits until the work is done, as long as it gets on: idle is how long it may do
 // nothing, most how long it may take at all. It reports whether it was done.
 func (l *labour) await(idle, most time.Duration) bool {
+	return awaitEach[struct{}](l, idle, most, nil, nil)
+}
+
+// awaitEach is await for work that hands over pieces; while they are dealt with, it does not
+// count how long it takes. All that were handed over before it was done are dealt with.
+func awaitEach[T any](l *labour, idle, most time.Duration, pieces <-chan T, each func(T)) bool {
 	began := time.Now()
 	at, used := began, l.used()
 	tick := time.NewTicker(max(idle/50, time.Millisecond))
 	defer tick.Stop()
+	deal := func(piece T) {
+		was := time.Now()
+		each(piece)
+		at = time.Now()
+		began = began.Add(at.Sub(was))
+	}
 	for {
 		select {
 		case <-l.done:
-			return true
+			for {
+				select {
+				case piece := <-pieces:
+					deal(piece)
+					continue
+				default:
+				}
+				return true
+			}
+		case piece := <-pieces:
+			deal(piece)
 		case now := <-tick.C:
 			if u := l.used(); u-used >= laboured {
 				at, used = now, u

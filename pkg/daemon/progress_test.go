@@ -86,3 +86,28 @@ func TestSlowDatabase(t *testing.T) {
 		t.Errorf("%v after %d readings", err, read)
 	}
 }
+
+// TestLabourPieces: what work hands over is dealt with, and however long that takes, the work
+// does not count as standing still; when it does by itself, it is given up.
+func TestLabourPieces(t *testing.T) {
+	const idle = 300 * time.Millisecond
+	pieces, gone := make(chan int), make(chan struct{})
+	defer close(gone)
+	give := func(n int) {
+		select {
+		case pieces <- n:
+		case <-gone:
+		}
+	}
+	sum := 0
+	slowly := func(n int) {
+		time.Sleep(2 * idle)
+		sum += n
+	}
+	if l := labourAt(func() { give(1); give(2); give(4) }); !awaitEach(l, idle, 3*idle, pieces, slowly) || sum != 7 {
+		t.Errorf("given up, or not all were dealt with: %d of 7", sum)
+	}
+	if l := labourAt(func() { give(8); time.Sleep(20 * time.Second) }); awaitEach(l, idle, time.Minute, pieces, slowly) || sum != 15 {
+		t.Errorf("what sleeps is waited for, or %d is not 15", sum)
+	}
+}

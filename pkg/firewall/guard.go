@@ -113,6 +113,8 @@ type guard struct {
 	fill  *guardFill                  // in guardFilling: how far that is; nil: it is done
 	doubt bool                        // its sets may lack something: they are to be made anew
 	off   bool                        // there is to be none
+	later bool                        // nor as long as much is to be done in haste
+	haste time.Time                   // when that was last
 }
 
 type guardState int
@@ -237,7 +239,7 @@ func (p *plan) placeGuard() {
 	}
 	known := p.knowAll()
 	beside, want := p.askedBeside()
-	want = want && known && len(f.jails) > 0 && !g.off
+	want = want && known && len(f.jails) > 0 && !g.off && !g.later
 	intact := g.state != guardDown && !g.doubt
 	for k := range g.sets {
 		if s := p.s.sets[k.name()]; intact && (s == nil || !s.is(f.newGuardSet(k))) {
@@ -441,6 +443,42 @@ func (p *plan) guardDone() {
 	}
 	g.state, g.sets, g.rules = p.guard.state, p.guard.sets, p.guard.texts
 	g.need, g.doubt = nil, false
+}
+
+const (
+	// guardLittle is what the guard may hold to be taken away while much is to be done: what it
+	// held is put into it again then.
+	guardLittle = 50_000
+	// hasteEvery is how seldom that is done.
+	hasteEvery = time.Minute
+)
+
+// Rush says that so many changes are to be made in haste: a start has a million bans. As long as
+// they are, there is no guard, if it holds little: an honest packet passes the rules of all
+// jails for a second or two, and who is banned is shut out in half of the time.
+func (f *Firewall) Rush(changes int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	g := &f.guard
+	if g.later || g.state == guardDown || g.index.len() > max(guardLittle, changes/4) || !g.haste.IsZero() && time.Since(g.haste) < hasteEvery {
+		return
+	}
+	g.later, g.haste = true, time.Now()
+	report, err := f.settle(false)
+	f.aside.add(report)
+	if err != nil { // then it is there, and kept
+		g.later = false
+	}
+}
+
+// Calm says that they are made.
+func (f *Firewall) Calm() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.guard.later {
+		f.guard.later = false
+		f.guardDue.Store(true)
+	}
 }
 
 // doubtGuard has the guard made anew if a set of it is empty in which something ought to

@@ -28,7 +28,12 @@ type guardUndo struct {
 // guardTx begins one, in which so much is to change.
 func (f *Firewall) guardTx(changes int) *guardTx {
 	f.guard.index.tick()
-	return &guardTx{f: f, was: make(map[netip.Prefix]uint32, changes), undo: make([]guardUndo, 0, changes)}
+	t := &guardTx{f: f, undo: make([]guardUndo, 0, changes)}
+	if f.guard.sets == nil {
+		changes = 0
+	}
+	t.was = make(map[netip.Prefix]uint32, changes)
+	return t
 }
 
 func (t *guardTx) set(jail string, id netip.Prefix, end uint32) {
@@ -39,9 +44,11 @@ func (t *guardTx) set(jail string, id netip.Prefix, end uint32) {
 		t.f.guard.doubt, t.f.guard.off = true, true // there is none without knowing who holds what
 		return
 	}
-	key := guardKey(id)
-	if _, touched := t.was[key]; !touched {
-		t.was[key] = x.end(key)
+	if t.f.guard.sets != nil { // else there is nothing to write
+		key := guardKey(id)
+		if _, touched := t.was[key]; !touched {
+			t.was[key] = x.end(key)
+		}
 	}
 	t.undo = append(t.undo, guardUndo{id, x.put(n, id, end), n})
 }
@@ -179,6 +186,14 @@ func (f *Firewall) widen(changes []Change) error {
 	}
 	if !more {
 		return nil
+	}
+	if g.sets == nil { // there may be one behind it
+		g.need = map[guardKind]bool{}
+		for _, ch := range changes {
+			if !ch.Remove && !ch.Clear {
+				g.need[kindOfKey(guardKey(ch.ID))] = true
+			}
+		}
 	}
 	report, err := f.settle(false)
 	f.aside.add(report)

@@ -32,6 +32,9 @@ type Queue struct {
 	done    chan struct{}
 	syncs   []*awaited
 	urgent  func() // there is more than one transaction's worth; run's alone
+	spare   func() // and than backlog of them
+	behind  int    // for how many transactions in a row there was more
+	rushed  bool   // fw knows that there is much
 }
 
 // lane is what waits of one jail, in order.
@@ -94,6 +97,23 @@ func (q *Queue) Push(changes ...Change) {
 	}
 	q.mu.Unlock()
 	q.wake.Broadcast()
+}
+
+// Under waits until fewer changes of a jail wait than most, at most for a while; and not where the
+// queue has ended. Who has a million of them would hold them twice.
+func (q *Queue) Under(jail string, most int, while time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	few := func() bool { l := q.lanes[jail]; return l == nil || len(l.changes) < most || q.closed }
+	if few() {
+		return
+	}
+	end := time.Now().Add(while)
+	timer := time.AfterFunc(while, q.wake.Broadcast)
+	defer timer.Stop()
+	for !few() && time.Now().Before(end) {
+		q.wake.Wait()
+	}
 }
 
 // Sync waits until everything pushed before is in the kernel or was refused; not for
@@ -229,6 +249,53 @@ func (q *Queue) pace(changes int, took time.Duration) {
 	}
 }
 
+// backlog is after how many transactions, with more to do behind each, there is a second core:
+// while the kernel is at one, Go gives the only one to somebody else after up to ten
+// milliseconds, and a transaction takes two. So who makes the next ones, and who reads what is to
+// be in them, would wait for the kernel.
+const backlog = 3
+
+// rushMost is how many changes wait where the guard waits, too, until they are through. With
+// it, each is two elements for the kernel.
+const rushMost = 5_000
+
+// rusher is an Applier that may be told that much is to be done in haste, and that it is done.
+type rusher interface {
+	Rush(changes int)
+	Calm()
+}
+
+// hurry says that the database can wait for the kernel, as long as so many changes wait behind
+// those that come now.
+func (q *Queue) hurry(waiting int) {
+	if r, ok := q.fw.(rusher); ok {
+		switch {
+		case waiting >= rushMost && !q.rushed:
+			r.Rush(waiting)
+			q.rushed = true
+		case waiting == 0 && q.rushed:
+			r.Calm()
+			q.rushed = false
+		}
+	}
+	if waiting == 0 {
+		for _, done := range []*func(){&q.urgent, &q.spare} {
+			if *done != nil {
+				(*done)()
+				*done = nil
+			}
+		}
+		q.behind = 0
+		return
+	}
+	if q.urgent == nil {
+		q.urgent = fair.Urgent()
+	}
+	if q.behind++; q.behind == backlog {
+		q.spare = fair.Spare()
+	}
+}
+
 func (q *Queue) run() {
 	defer close(q.done)
 	for {
@@ -241,15 +308,13 @@ func (q *Queue) run() {
 			return
 		}
 		changes := q.take()
-		more := len(q.waiting) > 0
-		q.mu.Unlock()
-		switch { // the database can wait for the kernel
-		case more && q.urgent == nil:
-			q.urgent = fair.Urgent()
-		case !more && q.urgent != nil:
-			q.urgent()
-			q.urgent = nil
+		waiting := 0
+		for _, l := range q.waiting {
+			waiting += len(l.changes)
 		}
+		q.mu.Unlock()
+		q.hurry(waiting)
+		q.wake.Broadcast() // there is room for more
 		changes = compact(changes)
 		began := time.Now()
 		err := q.fw.Apply(changes)

@@ -162,7 +162,10 @@ type memory struct {
 	handed []store.Event
 }
 
-func (m *memory) Load(string, time.Time) (store.State, error) { return m.state, nil }
+func (m *memory) LoadEach(_ string, _ time.Time, bans func([]ban.Ban)) (store.State, error) {
+	bans(m.state.Bans)
+	return m.state, nil
+}
 
 func (m *memory) Push(d *store.Delta) {
 	m.mu.Lock()

@@ -46,8 +46,9 @@ type Firewall interface {
 
 // Store is what a jail asks of the database.
 type Store interface {
-	// Load returns what is known of a jail.
-	Load(name string, now time.Time) (store.State, error)
+	// LoadEach returns what is known of a jail, but for the bans, which it hands over meanwhile,
+	// some at a time; by the goroutine that has called it. With an error, these need not be all.
+	LoadEach(name string, now time.Time, bans func([]ban.Ban)) (store.State, error)
 	Past
 	// Push hands over what changed; it is written soon, in one transaction.
 	Push(*store.Delta)

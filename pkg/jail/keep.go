@@ -28,9 +28,8 @@ const (
 	saveAtLast = 15 * time.Second
 )
 
-// load asks the store for what is known of the jail, or the jail that it takes the place
-// of; nil: there is none.
-func (j *Jail) load(before *Jail) (state store.State) {
+// prepareKeeping makes what the jail keeps, empty.
+func (j *Jail) prepareKeeping() {
 	j.delta = &store.Delta{Jail: j.Config.Name}
 	j.kept = newKeptLines(linesBudget)
 	j.logs = map[store.LogKey]store.Position{}
@@ -38,6 +37,12 @@ func (j *Jail) load(before *Jail) (state store.State) {
 		j.deps.Memory = NewMemory()
 	}
 	j.window.Evicted, j.window.Note = j.evicted, pendingMost+1
+}
+
+// load asks the store for what is known of the jail, and hands over its bans as they come.
+// Where the jail takes the place of another one, that knows where its logs were; and with no
+// store, nobody knows anything.
+func (j *Jail) load(before *Jail, bans func([]ban.Ban)) (state store.State) {
 	switch {
 	case before != nil:
 		for _, p := range before.logs {
@@ -46,7 +51,7 @@ func (j *Jail) load(before *Jail) (state store.State) {
 	case j.deps.Store != nil:
 		j.generation = j.storeGeneration()
 		var err error
-		if state, err = j.deps.Store.Load(j.Config.Name, j.deps.Clock.Now()); err != nil {
+		if state, err = j.deps.Store.LoadEach(j.Config.Name, j.deps.Clock.Now(), bans); err != nil {
 			j.deps.Log.With("component", "database").Error(fmt.Sprintf("[%s] %v: nothing is known of before but what the kernel holds", j.Config.Name, err))
 			state = store.State{New: true}
 		}

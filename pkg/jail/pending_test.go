@@ -46,14 +46,15 @@ func attackers(from, n, each int) (lines []string) {
 
 func known(t *testing.T, l *lab, s *fullStore) (failures, bans []string) {
 	t.Helper()
-	st, err := s.Load("test", l.clock.Now())
+	var inForce []ban.Ban
+	st, err := s.LoadEach("test", l.clock.Now(), func(some []ban.Ban) { inForce = append(inForce, some...) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range st.Failures {
 		failures = append(failures, fmt.Sprint(f.ID, len(f.Times)))
 	}
-	for _, b := range st.Bans {
+	for _, b := range inForce {
 		bans = append(bans, b.ID.String())
 	}
 	slices.Sort(failures)

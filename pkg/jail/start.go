@@ -79,10 +79,10 @@ func (p *Prepared) Start(before Carry) *Jail {
 	if j.deps.Names == nil {
 		j.deps.Names = resolve.New(j.deps.Lookup, nil)
 	}
-	state := j.load(before.left)
+	j.prepareKeeping()
 	if before.left != nil && !before.again {
 		j.hadLogs = map[string]bool{}
-		for _, p := range state.Logs {
+		for _, p := range before.left.logs {
 			j.hadLogs[p.Path] = true
 		}
 	}
@@ -93,7 +93,7 @@ func (p *Prepared) Start(before Carry) *Jail {
 		j.inherit(before.left)
 	}
 	j.protect() // before bans are taken over: who is ignored now is not
-	j.takeOver(state, before)
+	state := j.takeOver(before)
 	if untold {
 		j.tellOfBans(before.again)
 	}
@@ -169,28 +169,71 @@ func (j *Jail) unenforce(kernel Firewall) {
 	}
 }
 
-// takeOver puts what is known on the list and into the window: bans of the store,
+// takeOver puts what is known on the list and into the window: bans of the store
 // or, at a reload, those that the jail had before it, and no others: what it lifted may
 // still stand elsewhere. Without a store, what the kernel holds is all that is known at a
-// start.
-func (j *Jail) takeOver(state store.State, before Carry) {
-	now := j.deps.Clock.Now()
-	// There may be a million: none of this holds them once more.
-	known := before.Bans
-	if before.left == nil {
-		known = state.Bans
-	}
-	var ended, adopted []ban.Ban // ended: since bantime is shorter now
-	// What the kernel holds is all that is known.
-	kernelKnows := before.left == nil && (j.deps.Store == nil || state.New)
-	changes := make([]change, 0, min(len(known), slice))
-	for _, b := range known {
-		if len(changes) >= slice && !kernelKnows { // it makes these while the next ones are looked at
-			j.enforced(changes...)
-			changes = changes[:0]
-			fair.GiveWay()
-			now = j.deps.Clock.Now() // what is left of them counts from when they are asked for
+// start. The kernel gets the store's bans while the next ones are read: there may be a million,
+// of which nothing here holds all once more.
+func (j *Jail) takeOver(before Carry) store.State {
+	known := takenOver{}
+	if before.left != nil {
+		for piece := range slices.Chunk(before.Bans, slice) {
+			j.takeBans(piece, &known)
 		}
+	}
+	state := j.load(before.left, func(some []ban.Ban) { j.takeBans(some, &known) })
+	var adopted []ban.Ban
+	if before.left == nil && (j.deps.Store == nil || state.New) { // what the kernel holds is all that is known
+		adopted = j.adoptAll()
+	}
+	for _, b := range known.ended {
+		j.notice("Unban %s", b.Told())
+	}
+	turn := fair.Turn{Behind: true}
+	tell := func(b ban.Ban) { // only now: the kernel comes first
+		j.notice("Restore Ban %s", b.Told())
+		if t := j.restoredTicket(b); t != nil {
+			j.actions.Ban(t)
+		}
+		turn.Step()
+	}
+	if before.left == nil {
+		for _, b := range known.ended {
+			j.notice("Restore Ban %s", b.Told())
+		}
+		for b := range j.bans.Before(known.mark) {
+			tell(b)
+		}
+	}
+	for _, b := range adopted {
+		tell(b)
+	}
+	j.retain()
+	slices.SortFunc(state.Failures, func(a, b store.Failures) int { return a.Times[len(a.Times)-1].Compare(b.Times[len(b.Times)-1]) })
+	now := j.deps.Clock.Now()
+	for _, f := range state.Failures {
+		if now.Sub(f.Times[len(f.Times)-1]) <= j.Config.FindTime {
+			j.window.Restore(f.ID, f.Times)
+		} else {
+			j.failuresChanged(f.ID) // over: it need not be kept
+		}
+	}
+	return state
+}
+
+// takenOver is what came of bans that were taken over, beside those on the list.
+type takenOver struct {
+	ended []ban.Ban // since bantime is shorter now
+	mark  uint64    // of the list, behind the last one
+	late  bool      // the kernel did not get on
+}
+
+// takeBans puts some bans on the list, and has the kernel take them, while the next ones are
+// looked at.
+func (j *Jail) takeBans(some []ban.Ban, known *takenOver) {
+	now := j.deps.Clock.Now() // what is left of them counts from when they are asked for
+	changes := make([]change, 0, len(some))
+	for _, b := range some {
 		if reason := j.whyBan(b).Text; reason != "" && !b.Forced {
 			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: its ban is lifted", j.Config.Name, b.Told(), reason))
 			j.lifted(b)
@@ -210,62 +253,54 @@ func (j *Jail) takeOver(state store.State, before Carry) {
 			changes = append(changes, change{ID: b.ID, IP: b.IP, Left: b.Left(now), Replace: shorter})
 		case shorter: // the kernel would hold it for as long as bantime was
 			changes = append(changes, change{ID: b.ID, IP: b.IP, Remove: true})
-			ended = append(ended, b)
+			known.ended = append(known.ended, b)
 		}
 	}
-	if kernelKnows {
-		held, err := j.deps.Firewall.Elements(j.Config.Name)
-		if err != nil { // it is compared once more, and then adopted
-			j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] what the kernel holds is not known yet: %v", j.Config.Name, err))
+	known.mark = j.bans.Mark()
+	j.enforced(changes...)
+	if fw, ok := j.deps.Firewall.(interface {
+		Under(jail string, most int, while time.Duration)
+	}); ok && !known.late {
+		was := time.Now()
+		fw.Under(j.Config.Name, aheadMost, aheadFor)
+		known.late = time.Since(was) >= aheadFor // it may hang: then nobody waits for it
+	}
+	fair.GiveWay()
+}
+
+// aheadMost is how many changes of bans that are taken over wait for the kernel, and aheadFor how
+// long a transaction of it is waited for.
+const (
+	aheadMost = 2 * perTakeOver
+	aheadFor  = time.Second
+	// perTakeOver is about what the kernel gets in one transaction.
+	perTakeOver = 20_000
+)
+
+// adoptAll takes over what the kernel holds and nobody else knows of.
+func (j *Jail) adoptAll() (adopted []ban.Ban) {
+	held, err := j.deps.Firewall.Elements(j.Config.Name)
+	if err != nil { // it is compared once more, and then adopted
+		j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] what the kernel holds is not known yet: %v", j.Config.Name, err))
+	}
+	now := j.deps.Clock.Now()
+	var changes []change
+	for _, e := range held {
+		if _, ok := j.bans.Get(ban.Of(e.ID)); ok {
+			continue
 		}
-		inKernel := map[ban.ID]bool{}
-		for _, e := range held {
-			inKernel[ban.Of(e.ID)] = true
-			if _, ok := j.bans.Get(ban.Of(e.ID)); ok {
-				continue
-			}
-			// Of what has a timeout, the kernel is our only memory.
-			if reason := j.unwanted(e, e.Left == 0); reason != "" {
-				j.tookOut(ban.Of(e.ID), reason)
-				changes = append(changes, change{ID: ban.Of(e.ID), Remove: true})
-				continue
-			}
-			b := j.adopt(e, now)
-			if b.Permanent() != (e.Left == 0) {
-				changes = append(changes, change{ID: ban.Of(e.ID), Left: b.Left(now), Replace: true})
-			}
-			adopted = append(adopted, b)
+		// Of what has a timeout, the kernel is our only memory.
+		if reason := j.unwanted(e, e.Left == 0); reason != "" {
+			j.tookOut(ban.Of(e.ID), reason)
+			changes = append(changes, change{ID: ban.Of(e.ID), Remove: true})
+			continue
 		}
-		changes = slices.DeleteFunc(changes, func(c change) bool { return inKernel[c.ID] && !c.Remove && !c.Replace })
+		b := j.adopt(e, now)
+		if b.Permanent() != (e.Left == 0) {
+			changes = append(changes, change{ID: ban.Of(e.ID), Left: b.Left(now), Replace: true})
+		}
+		adopted = append(adopted, b)
 	}
 	j.enforced(changes...)
-	for _, b := range ended {
-		j.notice("Unban %s", b.Told())
-	}
-	tell := func(b ban.Ban) { // only now: the kernel comes first
-		j.notice("Restore Ban %s", b.Told())
-		if b, ok := j.bans.Get(b.ID); ok {
-			j.actions.Ban(j.restoredTicket(b))
-		}
-		j.pace.line()
-	}
-	if before.left == nil {
-		for _, b := range known {
-			if !j.whyBan(b).Some() {
-				tell(b)
-			}
-		}
-	}
-	for _, b := range adopted {
-		tell(b)
-	}
-	j.retain()
-	slices.SortFunc(state.Failures, func(a, b store.Failures) int { return a.Times[len(a.Times)-1].Compare(b.Times[len(b.Times)-1]) })
-	for _, f := range state.Failures {
-		if now.Sub(f.Times[len(f.Times)-1]) <= j.Config.FindTime {
-			j.window.Restore(f.ID, f.Times)
-		} else {
-			j.failuresChanged(f.ID) // over: it need not be kept
-		}
-	}
+	return adopted
 }

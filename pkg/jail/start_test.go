@@ -131,10 +131,11 @@ type remembering struct {
 	asked int
 }
 
-func (r *remembering) Load(string, time.Time) (store.State, error) {
+func (r *remembering) LoadEach(_ string, _ time.Time, bans func([]ban.Ban)) (store.State, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.asked++
+	bans(r.state.Bans)
 	return r.state, nil
 }
 
@@ -150,7 +151,7 @@ func TestLiftedStaysLifted(t *testing.T) {
 			l.held = []firewall.Element{{ID: id, Left: time.Hour}}
 			if with {
 				db = &remembering{Store: openStore(t)}
-				state, _ := db.Store.Load("test", l.clock.Now())
+				state, _ := db.Store.LoadEach("test", l.clock.Now(), func([]ban.Ban) {})
 				state.New = false
 				db.state, l.store = state, db
 			}
@@ -214,4 +215,51 @@ func TestToActions(t *testing.T) {
 		t.Errorf("sets removed: %v", kernel.removed)
 	}
 	l.until(func() bool { return ran.last() == "ban 192.0.2.7" })
+}
+
+// slowly is a database that reads one ban, and the next one when the kernel was asked for the
+// one before.
+type slowly struct {
+	Store
+	l     *lab
+	bans  []ban.Ban
+	fails error
+	ahead bool // it was asked for none in time
+}
+
+func (s *slowly) LoadEach(_ string, _ time.Time, bans func([]ban.Ban)) (store.State, error) {
+	for _, b := range s.bans {
+		bans([]ban.Ban{b})
+		end := time.Now().Add(10 * time.Second)
+		for !strings.Contains(s.l.asked(), "+"+b.ID.String()) {
+			if time.Now().After(end) {
+				s.ahead = true
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return store.State{}, s.fails
+}
+
+// TestKernelWhileRead: the kernel gets the bans of the database while the next ones are read,
+// and has them though the database fails then.
+func TestKernelWhileRead(t *testing.T) {
+	t.Parallel()
+	for _, fails := range []error{nil, errors.New("a disk")} {
+		db := &slowly{Store: openStore(t), fails: fails}
+		for i := range 5 {
+			id := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(10 + i)}), 32)
+			db.bans = append(db.bans, ban.Ban{ID: ban.Of(id), Start: begin, End: begin.Add(time.Hour)})
+		}
+		l := start(t, func(_ *config.Jail, l *lab) { db.l, l.store = l, db })
+		l.until(func() bool { return l.jail.Status(false).Banned == len(db.bans) })
+		if db.ahead {
+			t.Error("the kernel gets a ban after the next one was read")
+		}
+		l.logged("Restore Ban 192.0.2.14")
+		if fails != nil {
+			l.logged("nothing is known of before but what the kernel holds")
+		}
+	}
 }

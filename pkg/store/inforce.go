@@ -66,12 +66,13 @@ func InForce(ctx context.Context, path string) (bans []Held, notes []string, err
 	}
 	for _, name := range jails {
 		var st State
-		all, err := st.bans(tx, name, time.Now(), 0)
+		err := st.bans(tx, name, time.Now(), 0, func(some []ban.Ban) {
+			for _, b := range some {
+				bans = append(bans, Held{name, b})
+			}
+		})
 		if err != nil {
 			return fail(fmt.Errorf("jail %s: %w", name, err))
-		}
-		for _, b := range all {
-			bans = append(bans, Held{name, b})
 		}
 		if st.PassedOver > 0 {
 			notes = append(notes, st.Warnings...)
@@ -123,14 +124,15 @@ func (s *Store) importBans(bans []Held) ([]Imported, error) {
 			}
 		}
 		if have[h.Jail] == nil {
-			st, _, err := s.read(s.db, h.Jail, now)
-			if err != nil {
+			known := map[ban.ID]ban.Ban{}
+			if _, _, err := s.read(s.db, h.Jail, now, func(some []ban.Ban) {
+				for _, b := range some {
+					known[b.ID] = b
+				}
+			}); err != nil {
 				return nil, fmt.Errorf("database %s: jail %s: %w", s.path, h.Jail, err)
 			}
-			have[h.Jail] = map[ban.ID]ban.Ban{}
-			for _, b := range st.Bans {
-				have[h.Jail][b.ID] = b
-			}
+			have[h.Jail] = known
 			d := &Delta{Jail: h.Jail}
 			deltas[h.Jail], order = d, append(order, d)
 		}

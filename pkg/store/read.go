@@ -21,9 +21,24 @@ import (
 // Load returns what is known of a jail, and makes it known that the jail is
 // enabled.
 func (s *Store) Load(jail string, now time.Time) (State, error) {
+	var bans []ban.Ban
+	st, err := s.LoadEach(jail, now, func(some []ban.Ban) { bans = append(bans, some...) })
+	if err == nil {
+		st.Bans = bans
+	}
+	return st, err
+}
+
+// bansAtOnce is how many bans LoadEach hands over at a time.
+const bansAtOnce = 2000
+
+// LoadEach is Load that hands over bans as they are read, some thousand at a time, and keeps
+// none: there may be a million. The slice is the caller's. Where it ends with an error, it may
+// have handed over some.
+func (s *Store) LoadEach(jail string, now time.Time, bans func([]ban.Ban)) (State, error) {
 	db, done := s.handle()
 	defer done()
-	st, err := s.load(db, jail, now)
+	st, err := s.load(db, jail, now, bans)
 	if err != nil {
 		return State{}, fmt.Errorf("database %s: jail %s: %w", s.path, jail, s.suspect(err))
 	}
@@ -31,7 +46,7 @@ func (s *Store) Load(jail string, now time.Time) (State, error) {
 	return st, nil
 }
 
-func (s *Store) load(db *sql.DB, jail string, now time.Time) (st State, err error) {
+func (s *Store) load(db *sql.DB, jail string, now time.Time, bans func([]ban.Ban)) (st State, err error) {
 	appended, err := s.appended(jail) // first: what is folded meanwhile is in the database then
 	if err != nil {
 		return st, err
@@ -49,7 +64,7 @@ func (s *Store) load(db *sql.DB, jail string, now time.Time) (st State, err erro
 			return st, err
 		}
 	}
-	st, had, err := s.read(db, jail, now)
+	st, had, err := s.read(db, jail, now, bans)
 	if err != nil {
 		return st, err
 	}
@@ -73,7 +88,7 @@ func (s *Store) load(db *sql.DB, jail string, now time.Time) (st State, err erro
 // read reads what is known of a jail in one transaction: what is written meanwhile would be
 // there in one table and not in another, and be taken for somebody else's. had are the logs
 // that fail2ban has read since we did.
-func (s *Store) read(db *sql.DB, jail string, now time.Time) (st State, had []string, err error) {
+func (s *Store) read(db *sql.DB, jail string, now time.Time, bans func([]ban.Ban)) (st State, had []string, err error) {
 	tx, err := db.BeginTx(context.Background(), &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return st, nil, err
@@ -81,7 +96,7 @@ func (s *Store) read(db *sql.DB, jail string, now time.Time) (st State, had []st
 	defer func() { _ = tx.Rollback() }() // it has written nothing
 	offset, done := s.reading()
 	defer done()
-	if st.Bans, err = st.bans(tx, jail, now, offset); err != nil {
+	if err = st.bans(tx, jail, now, offset, bans); err != nil {
 		return st, nil, err
 	}
 	if st.Logs, had, err = st.positions(tx, jail); err != nil {
@@ -97,17 +112,18 @@ const longest = 100 * 366 * 24 * time.Hour
 
 // bans reads those in force. What fail2ban writes may be anything that Python's numbers
 // hold: a column of integers in SQLite takes 1769857200.5 as well.
-func (st *State) bans(db *sql.Tx, jail string, now time.Time, offset time.Duration) (out []ban.Ban, err error) {
+func (st *State) bans(db *sql.Tx, jail string, now time.Time, offset time.Duration, each func([]ban.Ban)) error {
 	rows, err := db.Query("SELECT ip, timeofban, bantime, bancount, CASE WHEN instr(data, '\"ip\"') THEN data END FROM bips WHERE jail = ? AND (bantime < 0 OR timeofban + bantime > ?)", jail, now.Add(offset).Unix())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer rows.Close()
+	var out []ban.Ban
 	for rows.Next() {
 		var ip, began, bantime, bancount any
 		var data []byte
 		if err := rows.Scan(&ip, &began, &bantime, &bancount, &data); err != nil {
-			return nil, err
+			return err
 		}
 		name, _ := ip.(string)
 		at, atOK := number(began)
@@ -133,9 +149,15 @@ func (st *State) bans(db *sql.Tx, jail string, now time.Time, offset time.Durati
 			// Whole seconds, and none too few.
 			b.End = b.Start.Add(time.Duration(math.Ceil(min(lasts, longest.Seconds()))) * time.Second)
 		}
-		out = append(out, b)
+		if out = append(out, b); len(out) == bansAtOnce {
+			each(out)
+			out = make([]ban.Ban, 0, bansAtOnce)
+		}
 	}
-	return out, rows.Err()
+	if len(out) > 0 {
+		each(out)
+	}
+	return rows.Err()
 }
 
 // beside returns the address that stood beside the ID of a ban.

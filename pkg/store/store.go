@@ -9,6 +9,7 @@
 package store
 
 import (
+	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -89,6 +90,8 @@ type Store struct {
 	noting  sync.Mutex                     // guards tells, filed and fresh; held for no longer than that
 	fresh   map[string]bool                // jails that Announce has made known, and that were not
 	opening bool                           // nobody else is there yet
+	// unchecked: it was not looked through yet.
+	unchecked bool
 
 	folding    sync.Mutex // held before writing
 	foldingNow atomic.Bool
@@ -197,12 +200,10 @@ func (s *Store) open() error {
 	s.db.SetMaxOpenConns(4)
 	s.db.SetMaxIdleConns(4)
 	s.db.SetConnMaxIdleTime(idleMost)
-	var check string
-	if err := s.db.QueryRow("PRAGMA quick_check(1)").Scan(&check); err != nil {
+	if info, err := os.Stat(s.path); err == nil && info.Size() > checkedFirst && s.Generation() == 0 {
+		s.unchecked = true
+	} else if err := quickCheck(context.Background(), s.db); err != nil {
 		return err
-	}
-	if check != "ok" {
-		return fmt.Errorf("malformed: %s", check)
 	}
 	var v int
 	err = s.db.QueryRow("SELECT version FROM fail2banDb LIMIT 1").Scan(&v)
@@ -247,6 +248,42 @@ func (s *Store) open() error {
 		return err
 	}
 	return s.note()
+}
+
+// checkedFirst is how large a database is at most that is looked through before anything is read
+// from it. A larger one takes a second or more, and is looked through by Check, when what it knows
+// is in force.
+var checkedFirst = int64(16 << 20)
+
+// quickCheck has SQLite look through a database.
+func quickCheck(ctx context.Context, db *sql.DB) error {
+	var check string
+	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&check); err != nil {
+		return err
+	}
+	if check != "ok" {
+		return fmt.Errorf("malformed: %s", check)
+	}
+	return nil
+}
+
+// Check looks through a database that was too large for it when it was opened. One that is
+// damaged is set aside and begun anew by the next writing.
+func (s *Store) Check(ctx context.Context) {
+	db, done := s.handle()
+	defer done()
+	if !s.unchecked {
+		return
+	}
+	s.unchecked = false
+	// Who writes waits for who looks through it: so the disk is read before.
+	if f, err := os.Open(s.path); err == nil {
+		for buf := make([]byte, 1<<20); err == nil && ctx.Err() == nil; {
+			_, err = f.Read(buf)
+		}
+		f.Close()
+	}
+	_ = s.suspect(quickCheck(ctx, db))
 }
 
 // addColumns brings our own tables of an earlier version up to this one.
