@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -442,4 +444,52 @@ func TestRunnerOfAService(t *testing.T) {
 	})
 	n.failsLogin("192.0.2.67")
 	n.until("it is run as the daemon's user", told("192.0.2.67 65534\n"))
+}
+
+// TestSocketOfAnother: a socket to which the daemon's user may not write (HAProxy's, of 0600) is
+// connected to by the other process.
+func TestSocketOfAnother(t *testing.T) {
+	n := newNetwork(t)
+	n.asNobody()
+	n.failsLogin("203.0.113.1")
+	n.tree = t.TempDir()
+	socket := filepath.Join(n.tree, "haproxy")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := os.Chmod(socket, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(nobodysConfig, "@D@", n.dir) + "[export.map]\nformat = \"haproxy\"\nfile = \"" + n.path("export/map") + "\"\nsocket = \"" + socket + "\"\n"
+	if err := os.WriteFile(n.tree+"/bailiff.toml", []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan string, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		line, _ := bufio.NewReader(conn).ReadString('\n')
+		asked <- line
+	}()
+	n.start("")
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.daemon.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`(?m)^Uid:\s*65534\s`).Match(status) {
+		t.Errorf("it is not nobody:\n%s", status)
+	}
+	select {
+	case line := <-asked:
+		if line == "" {
+			t.Error("it asks for nothing")
+		}
+	case <-time.After(20 * time.Second):
+		t.Errorf("it doesn't reach the socket: %s", n.said())
+	}
 }

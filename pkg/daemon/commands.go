@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/config"
@@ -27,6 +28,9 @@ func Commands(cfg *config.Config) runner.Table {
 	for _, x := range cfg.Exports {
 		add(x.Reload)
 		t.Exports = append(t.Exports, x.File)
+		if filepath.IsAbs(x.Socket) {
+			t.Sockets = append(t.Sockets, x.Socket)
+		}
 	}
 	for _, j := range cfg.Jails {
 		add(j.IgnoreCommand)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"bailiff/pkg/config"
+	"bailiff/pkg/confine"
 )
 
 // What of a configuration is another process's to do.
@@ -42,11 +43,19 @@ func runs(cfg *config.Config, opts Options) (commands, journal string) {
 		return "", journal
 	}
 	w, _, _ := become(cfg, opts)
-	me := os.Geteuid()
+	as := &confine.User{UID: os.Geteuid(), GID: os.Getegid()}
 	if w.User != nil {
-		me = w.User.UID
+		as = w.User
+	} else {
+		as.Groups, _ = os.Getgroups()
 	}
+	me := as.UID
 	m := readMounts()
+	for _, x := range cfg.Exports {
+		if p := m.find(x.Socket); filepath.IsAbs(x.Socket) && p.there && !p.hangs && !writable(p, as) {
+			return fmt.Sprintf("export %s: %s is not for user %d to write to", x.Name, x.Socket, me), journal
+		}
+	}
 	for _, x := range others(cfg, uint32(me)) {
 		return fmt.Sprintf("export %s: %s", x.Name, m.whose(x, uint32(me))), journal
 	}

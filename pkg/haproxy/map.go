@@ -17,6 +17,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"bailiff/pkg/opener"
 )
 
 // Value is that of entries of ours.
@@ -64,8 +66,9 @@ func (m *Map) dial(ctx context.Context) (net.Conn, error) {
 	if strings.HasPrefix(m.Socket, "/") {
 		network = "unix"
 	}
-	d := net.Dialer{Timeout: dialMost}
-	c, err := d.DialContext(ctx, network, m.Socket)
+	ctx, cancel := context.WithTimeout(ctx, dialMost)
+	defer cancel()
+	c, err := opener.Dial(ctx, network, m.Socket)
 	if errors.Is(err, fs.ErrPermission) {
 		err = fmt.Errorf("%w: let the daemon's user write to it (stats socket %s mode 660 level admin group GROUP)", err, m.Socket)
 	}

@@ -53,6 +53,8 @@ const openMost = 10 * time.Second
 type Rights interface {
 	// Listen opens a listener.
 	Listen(ctx context.Context, p Place) (*os.File, error)
+	// Dial connects to a Unix socket.
+	Dial(ctx context.Context, path string) (*os.File, error)
 	// Get sends a request to read to an engine's socket, and returns all that comes: head
 	// and body. Closing it ends the request.
 	Get(ctx context.Context, socket, target string) (*Answer, error)
@@ -138,6 +140,22 @@ func ListenPacket(ctx context.Context, p Place) (net.PacketConn, error) {
 	}
 	defer f.Close()
 	return net.FilePacketConn(f)
+}
+
+// Dial connects, by whoever may write to a Unix socket.
+func Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, network, address)
+	by := elsewhere()
+	if !denied(err) || network != "unix" || by == nil {
+		return conn, err
+	}
+	f, other := by.Dial(ctx, address)
+	if other != nil {
+		return nil, fmt.Errorf("%w; nor by the process that runs commands: %w", err, other)
+	}
+	defer f.Close()
+	return net.FileConn(f)
 }
 
 // find returns a descriptor of its own for the caller.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"slices"
 	"time"
@@ -69,6 +70,29 @@ func (s *server) listen(ctx context.Context, request uint32, p opener.Place) {
 	s.opened(request, int(f.Fd()), nil)
 }
 
+func (s *server) dial(ctx context.Context, request uint32, socket string) {
+	if err := s.allowed(socket, func(t Table) bool { return slices.Contains(t.Sockets, socket) }); err != nil {
+		s.opened(request, 0, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, openMost)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", socket)
+	if err != nil {
+		s.opened(request, 0, err)
+		return
+	}
+	defer conn.Close()
+	f, err := conn.(*net.UnixConn).File()
+	if err != nil {
+		s.opened(request, 0, err)
+		return
+	}
+	defer f.Close()
+	s.opened(request, int(f.Fd()), nil)
+}
+
 // engine asks a container engine. Its answer goes through this process, so that nobody can ask
 // anything else on the same connection.
 func (s *server) engine(ctx context.Context, request uint32, socket, target string) {
@@ -103,6 +127,19 @@ func (c *Client) Listen(ctx context.Context, p opener.Place) (*os.File, error) {
 		w.text(p.Network)
 		w.text(p.Address)
 		w.number(uint64(p.Mode.Perm()))
+		return w
+	})
+	if err == nil {
+		done()
+	}
+	return f, err
+}
+
+// Dial implements opener.Rights.
+func (c *Client) Dial(ctx context.Context, path string) (*os.File, error) {
+	_, f, done, err := c.openFor(ctx, path, func(request uint32) *writer {
+		w := newWriter(askDial, request)
+		w.text(path)
 		return w
 	})
 	if err == nil {

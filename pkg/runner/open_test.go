@@ -222,3 +222,40 @@ func TestReplace(t *testing.T) {
 		t.Errorf("by its number: %v", err)
 	}
 }
+
+// TestDial: a connection to a socket that is configured is the daemon's; there is none to another one.
+func TestDial(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, _ := begin(t, true, "socket "+path)
+	f, err := c.Dial(context.Background(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.FileConn(f)
+	f.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	other, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	if got, err := io.ReadAll(other); string(got) != "x" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, path := range []string{path + "2", "/run/docker.sock"} {
+		if _, err := c.Dial(context.Background(), path); err == nil || !strings.Contains(err.Error(), "not among what is configured") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}

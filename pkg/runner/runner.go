@@ -48,8 +48,10 @@ type Table struct {
 	Commands []string
 	// Journals are directories, files and namespaces of journals.
 	Directories, Files, Namespaces []string
-	// Listen is where somebody may listen, Engines are sockets of container engines.
+	// Listen is where somebody may listen, Sockets to which Unix sockets he may connect, Engines are
+	// those of container engines.
 	Listen  []opener.Place
+	Sockets []string
 	Engines []string
 	// Exports are files that are replaced.
 	Exports []string
@@ -194,6 +196,8 @@ func parse(f frame) (a asked, err error) {
 		a.environment = r.texts()
 	case askListen:
 		a.place = opener.Place{Network: r.text(), Address: r.text(), Mode: fs.FileMode(r.number()) & fs.ModePerm}
+	case askDial:
+		a.socket = r.text()
 	case askEngine:
 		a.socket, a.text = r.text(), r.text()
 	case askReplace:
@@ -248,6 +252,8 @@ func (s *server) take(request uint32, a asked) {
 			s.journal(ctx, request, a.args)
 		case askListen:
 			s.listen(ctx, request, a.place)
+		case askDial:
+			s.dial(ctx, request, a.socket)
 		case askEngine:
 			s.engine(ctx, request, a.socket, a.text)
 		case askReplace:
@@ -431,7 +437,7 @@ func (s *server) reload(request uint32) {
 		commands = 0
 	}
 	if s.settled || len(t.Refused) > 0 {
-		t.Commands, t.Listen, t.Exports = nil, nil, nil
+		t.Commands, t.Listen, t.Sockets, t.Exports = nil, nil, nil, nil
 	}
 	if len(t.Refused) > 0 {
 		t.Engines = nil

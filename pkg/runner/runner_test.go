@@ -51,6 +51,8 @@ func table(text string) Table {
 		switch f := strings.Fields(line); {
 		case len(f) == 3 && f[0] == "listen":
 			t.Listen = append(t.Listen, opener.Place{Network: f[1], Address: f[2]})
+		case len(f) == 2 && f[0] == "socket":
+			t.Sockets = append(t.Sockets, f[1])
 		case len(f) == 2 && f[0] == "export":
 			t.Exports = append(t.Exports, f[1])
 		case len(f) == 2 && f[0] == "refused":

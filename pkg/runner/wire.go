@@ -38,6 +38,7 @@ const (
 	askReload
 	askEnvironment
 	askListen
+	askDial
 	askEngine
 	askReplace
 	tellResult
