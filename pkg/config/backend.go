@@ -25,7 +25,7 @@ func ParseBackend(text string) (journal *source.JournalOptions, polling bool, er
 		return nil, true, nil
 	case "systemd", source.JournalName:
 	default:
-		return nil, false, fmt.Errorf("backend %q: Unknown backend (want auto, polling or systemd)", text)
+		return nil, false, fmt.Errorf("backend %q: Unknown backend (want auto, polling or systemd; docker in a configuration of ours)", text)
 	}
 	journal = &source.JournalOptions{}
 	if opts == nil {

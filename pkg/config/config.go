@@ -23,6 +23,7 @@ import (
 	"bailiff/pkg/action"
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/engine"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/pyregexp"
@@ -66,6 +67,8 @@ type Config struct {
 	// configured: while one of them is missing, a daemon that has read them changes nothing.
 	Needed []string
 	read   []string // files of TOML
+	// Docker says what is read from a container engine.
+	Docker Docker
 	// Proxies are the trusted ones, for jails that name none themselves; nil: nobody has
 	// named them.
 	Proxies *filter.Proxies
@@ -75,6 +78,11 @@ type Config struct {
 type Log struct {
 	Level  string // fail2ban's: CRITICAL … DEBUG
 	Target string // stderr, stdout, journal, syslog, or a file's path
+}
+
+// Docker says what is read from a container engine, docker or podman.
+type Docker struct {
+	Socket string // path
 }
 
 // Security says what the process that reads logs gives away before it reads the first line.
@@ -124,6 +132,8 @@ type Jail struct {
 	Encoding *source.Encoding // nil: UTF-8
 	// Journal is what is read in place of files; nil: files are.
 	Journal *source.JournalOptions
+	// Containers are those whose output is read in place of files; nil: files are.
+	Containers *source.ContainerOptions
 	// NoLogs says what fail2ban does where no log is there; see [Jail.LookForLogs].
 	NoLogs NoLogs
 	// Polling says that changes are looked for, and not waited for.
@@ -343,7 +353,7 @@ func newConfig() *Config {
 	return &Config{
 		Log: Log{Level: "INFO", Target: "stderr"}, Socket: DefaultSocket, Filters: map[string]*Filter{},
 		Database: Database{Path: DefaultDatabase(), PurgeAge: 24 * time.Hour, MaxMatches: 10},
-		Security: Security{FixedActions: true},
+		Security: Security{FixedActions: true}, Docker: Docker{Socket: engine.DockerSocket},
 	}
 }
 

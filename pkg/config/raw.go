@@ -15,6 +15,7 @@ type rawMain struct {
 	Check       rawCheck             `toml:"check"`
 	Proxy       rawProxy             `toml:"proxy"`
 	Security    rawSecurity          `toml:"security"`
+	Docker      rawDocker            `toml:"docker"`
 	Default     any                  `toml:"default"`
 	Jail        any                  `toml:"jail"`
 }
@@ -95,6 +96,11 @@ type rawSecurity struct {
 	User         string `toml:"user"`
 }
 
+// rawDocker is what is read from a container engine.
+type rawDocker struct {
+	Socket string `toml:"socket"`
+}
+
 type rawDatabase struct {
 	Path       *string `toml:"path"`
 	PurgeAge   *text   `toml:"purgeage"`
@@ -142,6 +148,7 @@ type rawJail struct {
 
 	Backend      *string    `toml:"backend"`
 	JournalMatch stringList `toml:"journalmatch"`
+	Container    stringList `toml:"container"`
 
 	Action map[string]rawAction `toml:"action"`
 

@@ -9,7 +9,7 @@ import (
 // referenceTables are the tables of the files with their keys, in the order in which they
 // are explained.
 var referenceTables = []refTable{
-	{MainFile, "", reflect.TypeFor[rawMain](), []string{"read", "database", "firewall", "export", "check", "proxy", "security", "default", "jail"}, []keyWords{
+	{MainFile, "", reflect.TypeFor[rawMain](), []string{"read", "database", "firewall", "export", "check", "proxy", "security", "docker", "default", "jail"}, []keyWords{
 		{
 			name:    "loglevel",
 			values:  logLevels,
@@ -108,7 +108,7 @@ var referenceTables = []refTable{
 		},
 	}},
 	checkTable,
-	securityTable,
+	securityTable, dockerTable,
 	{MainFile, "proxy", reflect.TypeFor[rawProxy](), nil, []keyWords{
 		{
 			name:    "trusted",
@@ -340,7 +340,12 @@ var referenceTables = []refTable{
 			name:    "backend",
 			def:     "auto",
 			example: `backend = "systemd"`,
-			text:    "How lines come: auto follows files by the kernel's events, polling looks for changes, systemd reads the journal; with options as in fail2ban: systemd[journalpath=/var/log/journal].",
+			text:    "How lines come: auto follows files by the kernel's events, polling looks for changes, systemd reads the journal; with options as in fail2ban: systemd[journalpath=/var/log/journal]. docker reads what containers write, from their engine, docker or podman.",
+		},
+		{
+			name:    "container",
+			example: "backend = \"docker\"\ncontainer = [\"web\", \"label=com.example.role=front\", \"image=nginx:*\"]",
+			text:    "Whose output is read with backend = \"docker\": containers by name, by label=KEY or label=KEY=VALUE, by image=IMAGE, or by id=ID; * stands for anything. Those that come later are read from when they come. docs/containers.md says more.",
 		},
 		{
 			name:    "journalmatch",

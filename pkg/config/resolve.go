@@ -262,7 +262,9 @@ func (l *loader) resolve(name string) *Jail {
 		return j
 	}
 	backend := pick(r, func(j *rawJail) *string { return j.Backend }, "auto")
-	if j.Journal, j.Polling, err = ParseBackend(backend.v); err != nil {
+	if isDocker(backend.v) {
+		l.containers(r, j)
+	} else if j.Journal, j.Polling, err = ParseBackend(backend.v); err != nil {
 		r.fail(backend.at, "backend", err)
 	}
 	if j.Journal != nil {
@@ -280,7 +282,13 @@ func (l *loader) resolve(name string) *Jail {
 			j.Journal = nil // a log was given on the command line
 		}
 	}
-	if len(j.LogPath) == 0 && j.Journal == nil && len(r.errs) == 0 && !j.Disabled {
+	if logs.at != nil && logs.at.file == "--jail" {
+		j.Containers = nil
+	}
+	if j.Containers != nil {
+		j.LogPath, j.LogTail, j.LogFIFO = nil, nil, nil
+	}
+	if len(j.LogPath) == 0 && j.Journal == nil && j.Containers == nil && len(r.errs) == 0 && !j.Disabled {
 		r.fail(nil, "", fmt.Errorf("no logpath: set it in jails/%s.toml or with --jail %s=FILE", name, name))
 	}
 	l.ignore(r, j)

@@ -87,6 +87,7 @@ func (l *loader) main(file string, data []byte) error {
 	l.cfg.Security.FixedActions = raw.Security.FixedActions == nil || *raw.Security.FixedActions
 	l.cfg.Security.User = raw.Security.User
 	l.cfg.Security.Unconfined = raw.Security.Confine != nil && !*raw.Security.Confine
+	l.docker(raw.Docker, fail)
 	if raw.Proxy.Trusted != nil {
 		proxies, err := parseProxies(*raw.Proxy.Trusted)
 		l.cfg.Proxies = proxies
@@ -153,7 +154,7 @@ func (l *loader) stays(err *Error) *Error {
 }
 
 // serverKeys are those of bailiff.toml that are not of jails.
-var serverKeys = []string{"loglevel", "logtarget", "socket", "environment", "read", "database", "firewall", "export", "check", "proxy", "security"}
+var serverKeys = []string{"loglevel", "logtarget", "socket", "environment", "read", "database", "firewall", "export", "check", "proxy", "security", "docker"}
 
 // keep has what is wrong stay as it was, where a daemon runs.
 func (l *loader) keep(wrong map[string]bool) {
@@ -182,6 +183,8 @@ func (l *loader) keep(wrong map[string]bool) {
 			c.Security = was.Security
 		case "check":
 			c.Check = was.Check
+		case "docker":
+			c.Docker = was.Docker
 		case "export":
 			c.Exports, c.HTTPExports = was.Exports, was.HTTPExports
 		}

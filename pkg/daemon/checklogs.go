@@ -29,6 +29,10 @@ func CheckFiles(cfg *config.Config) (warnings []error) {
 		if c.Broken() != nil || c.Journal != nil {
 			continue
 		}
+		if c.Containers != nil {
+			looks = append(looks, func() []error { return checkContainers(c) })
+			continue
+		}
 		at, relative := logPlace(c)
 		for _, log := range c.LogPath {
 			if log == source.Stdin {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/config"
@@ -36,6 +37,9 @@ func Commands(cfg *config.Config) runner.Table {
 		add(j.IgnoreCommand)
 		for i := range j.Actions {
 			add(j.Actions[i].Texts()...)
+		}
+		if o := j.Containers; o != nil && !slices.Contains(t.Engines, o.Socket) {
+			t.Engines = append(t.Engines, o.Socket)
 		}
 		if o := j.Journal; o != nil {
 			t.Files = append(t.Files, o.Files...)

@@ -72,6 +72,9 @@ func jailRuns(j *config.Jail) (commands, journal string) {
 			return "has action " + j.Actions[i].Name, ""
 		}
 	}
+	if j.Containers != nil {
+		return "reads what containers write, from their engine's socket, which is root's", ""
+	}
 	if j.Journal != nil {
 		return "", "reads the journal, by journalctl"
 	}

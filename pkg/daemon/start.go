@@ -187,7 +187,7 @@ func (d *Daemon) beside(c *config.Jail) int {
 func (d *Daemon) countAlike(jails []*config.Jail) {
 	n := map[string]int{}
 	for _, c := range jails {
-		if c.Journal == nil && c.List == nil {
+		if c.Journal == nil && c.Containers == nil && c.List == nil {
 			n[alike(c)]++
 		}
 	}

@@ -329,6 +329,8 @@ func jailStatus(j *jail.Jail, flavour string) (any, error) {
 		backend := "auto"
 		if j.Configured.Journal != nil {
 			backend = "systemd"
+		} else if j.Configured.Containers != nil {
+			backend = "docker"
 		} else if j.Configured.Polling {
 			backend = "polling"
 		}
@@ -363,6 +365,14 @@ func logPaths(j *jail.Jail, s jail.Status) control.List {
 	out := control.List{}
 	if !j.Begun() {
 		return stringsList(j.Settings().LogPath)
+	}
+	if j.Configured.Containers != nil {
+		for _, f := range s.Files {
+			if f.Error == "" {
+				out = append(out, f.Path)
+			}
+		}
+		return out
 	}
 	for _, glob := range j.Settings().LogPath {
 		for _, f := range s.Files {

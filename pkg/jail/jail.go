@@ -283,6 +283,14 @@ func (j *Jail) journal(known []store.Position) Source {
 	return s
 }
 
+func (j *Jail) containers(known []store.Position) Source {
+	c := j.Configured
+	return &source.Containers{
+		ContainerOptions: *c.Containers, Transport: c.Filter.Around(), Encoding: c.Encoding,
+		Since: j.deps.Clock.Wall().Add(-c.FindTime), Resume: resume(known), Notify: j.sourceEvent,
+	}
+}
+
 func (j *Jail) files(known []store.Position) Source {
 	c := j.Configured // settings may change while files are opened
 	return &source.Files{

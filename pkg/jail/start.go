@@ -106,6 +106,8 @@ func (p *Prepared) Start(before Carry) *Jail {
 		j.source = j.deps.Source(c, j.filter)
 	case c.Journal != nil:
 		j.source = j.journal(state.Logs)
+	case c.Containers != nil:
+		j.source = j.containers(state.Logs)
 	default:
 		j.source = j.files(state.Logs)
 	}

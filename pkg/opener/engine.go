@@ -21,6 +21,8 @@ var Readable = regexp.MustCompile(`^(/v[0-9]{1,3}\.[0-9]{1,3}(\.[0-9]{1,3})?)?(/
 const (
 	dialMost = 5 * time.Second
 	headMost = 30 * time.Second
+	// headBytes is how long the head of an answer may be.
+	headBytes = 64 << 10
 	// targetMost is how long a path may be, with what follows it.
 	targetMost = 4096
 )
@@ -41,23 +43,34 @@ func (a *Answer) Close() error {
 // Engine sends requests to the socket of a container engine: by this process, where that may
 // write to it; else those that only read, by another one.
 func Engine(socket string) http.RoundTripper {
-	return &engine{socket: socket, direct: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			d := net.Dialer{Timeout: dialMost}
-			return d.DialContext(ctx, "unix", socket)
-		},
-		DisableKeepAlives: true, ResponseHeaderTimeout: headMost,
-	}}
+	transport := func(headMost time.Duration) *http.Transport {
+		return &http.Transport{
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				d := net.Dialer{Timeout: dialMost}
+				return d.DialContext(ctx, "unix", socket)
+			},
+			DisableKeepAlives: true, ResponseHeaderTimeout: headMost, MaxResponseHeaderBytes: headBytes,
+		}
+	}
+	return &engine{socket: socket, direct: transport(headMost), following: transport(0)}
 }
 
 type engine struct {
-	socket string
-	direct *http.Transport
+	socket            string
+	direct, following *http.Transport
 }
+
+// follows reports whether a request is for a log that is followed: podman begins with its answer when
+// there is a line.
+func follows(r *http.Request) bool { return r.URL.Query().Get("follow") == "1" }
 
 // RoundTrip implements http.RoundTripper.
 func (e *engine) RoundTrip(r *http.Request) (*http.Response, error) {
-	res, err := e.direct.RoundTrip(r)
+	direct := e.direct
+	if follows(r) {
+		direct = e.following
+	}
+	res, err := direct.RoundTrip(r)
 	if !denied(err) {
 		return res, err
 	}
@@ -73,9 +86,12 @@ func (e *engine) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	late := time.AfterFunc(headMost, func() { _ = a.Close() })
+	if follows(r) {
+		late.Stop()
+	}
 	gone := context.AfterFunc(r.Context(), func() { _ = a.Close() })
 	res, err = http.ReadResponse(bufio.NewReader(a), r)
-	if !late.Stop() && err != nil {
+	if !late.Stop() && err != nil && !follows(r) {
 		err = fmt.Errorf("%s: no answer within %v", e.socket, headMost)
 	}
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -85,13 +86,19 @@ func (st *State) ownPositions(db querier, jail string) (out []Position, err erro
 		if at != 0 {
 			p.Time = time.Unix(0, at)
 		}
-		if p.Path == journal {
+		if byCursor(p.Path) {
 			p = Position{Path: p.Path, Cursor: p.FirstLine, Time: time.UnixMicro(p.Offset)}
 		}
 		out = append(out, p)
 	}
 	return out, rows.Err()
 }
+
+// byCursor reports whether the place in a log is a cursor: in the journal, and in what a
+// container's engine tells (source.ContainerLog).
+func byCursor(path string) bool { return path == journal || isContainer(path) }
+
+func isContainer(path string) bool { return strings.HasPrefix(path, "docker:") }
 
 func (st *State) theirPositions(db querier, jail string) (out []Position, err error) {
 	rows, err := db.Query("SELECT path, coalesce(firstlinemd5, ''), lastfilepos FROM logs WHERE jail = ?", jail)
@@ -140,10 +147,10 @@ func b2i(b bool) int {
 // position writes how far a log is accounted for.
 func (w *writer) position(jail string, p Position) error {
 	switch {
-	case p.Cursor != "":
+	case p.Cursor != "" && !p.Gone:
 		if err := w.exec("INSERT OR REPLACE INTO bailiff_logs(jail, path, dev, inode, firstlinemd5, offset) VALUES(?, ?, 0, 0, ?, ?)",
-			jail, p.Path, p.Cursor, p.Time.UnixMicro()); err != nil {
-			return err
+			jail, p.Path, p.Cursor, p.Time.UnixMicro()); err != nil || isContainer(p.Path) {
+			return err // fail2ban knows no containers
 		}
 		return w.exec("INSERT OR REPLACE INTO logs(jail, path, firstlinemd5, lastfilepos) VALUES(?, ?, ?, ?)",
 			jail, p.Path, p.Time.Local().Format("2006-01-02T15:04:05"), p.Time.Unix())

@@ -401,6 +401,11 @@ func (l *Log) take(line []byte) (text []byte, frame Frame, ok bool) {
 	if !ok {
 		return l.within(line, Frame{})
 	}
+	return l.join(r)
+}
+
+// join joins a record with those of the same line that came before it.
+func (l *Log) join(r record) (text []byte, frame Frame, ok bool) {
 	frame.Stamp = r.stamp
 	p := &l.parts[0]
 	if r.stderr {
