@@ -61,7 +61,7 @@ demo: build
 
 # Where goroutines meet: tested with the race detector, which needs cgo and gcc.
 RACED := ./pkg/resolve ./pkg/clock ./pkg/filter ./pkg/action ./pkg/jail ./pkg/source ./pkg/ban ./pkg/firewall ./pkg/store ./pkg/control ./pkg/eventlog \
-	./pkg/config ./pkg/daemon ./pkg/guard ./pkg/cli ./pkg/runner ./pkg/opener ./pkg/confine ./pkg/banfile
+	./pkg/config ./pkg/daemon ./pkg/guard ./pkg/cli ./pkg/runner ./pkg/opener ./pkg/confine ./pkg/banfile ./pkg/check
 # And the whole program, with the tests in which most of it is at work at once.
 RACED_WHOLE := TestReloadUnderLoad|TestServerSettings|TestListsAtReload|TestRestartJail|TestFlushedUnderCommands|TestUnbanWithinUnban
 
@@ -75,9 +75,9 @@ test: build packages references
 
 # Each part is measured though another one failed, and what was measured goes into the history.
 bench: build packages references
-	@scripts/packages ripgrep
+	@scripts/packages ripgrep wrk
 	rm -f bin/figures
-	@failed=; for part in read daemon around promises; do \
+	@failed=; for part in read daemon around promises proxies; do \
 		echo "go run ./bench/$$part"; \
 		BENCH_FIGURES=$(CURDIR)/bin/figures go run ./bench/$$part --write bench/README.md || failed="$$failed $$part"; \
 	done; \

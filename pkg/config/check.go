@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -15,7 +16,7 @@ const (
 
 // check reads [check].
 func (l *loader) check(doc *document, raw rawCheck, fail func(string, ...any) func(...string)) {
-	c := Check{Group: raw.Group, Jails: raw.Jails}
+	c := Check{Group: raw.Group, Jails: raw.Jails, At: fmt.Sprintf("%s:%d", doc.file, doc.line("check", "jails"))}
 	for _, at := range raw.Listen {
 		path := strings.TrimPrefix(at, "unix:")
 		addr, err := netip.ParseAddrPort(at)
@@ -46,4 +47,20 @@ func (l *loader) check(doc *document, raw rawCheck, fail func(string, ...any) fu
 		l.cfg.Warnings = append(l.cfg.Warnings, &Error{doc.file, doc.line("check"), "[check] has no effect without listen: where proxies ask, a path or ADDRESS:PORT"})
 	}
 	l.cfg.Check = c
+}
+
+// unknownJails says which jails are named outside of them that don't run: their bans count
+// nowhere then.
+func (l *loader) unknownJails() {
+	doubt := func(at, what string, jails []string) {
+		for _, name := range jails {
+			if !slices.ContainsFunc(l.cfg.Jails, func(j *Jail) bool { return j.Name == name }) {
+				l.cfg.Warnings = append(l.cfg.Warnings, fmt.Errorf("%s: %s: jails names %q, which is no jail that is enabled", at, what, name))
+			}
+		}
+	}
+	doubt(l.cfg.Check.At, "[check]", l.cfg.Check.Jails)
+	for _, x := range l.cfg.Exports {
+		doubt(x.At, "export "+x.Name, x.Jails)
+	}
 }

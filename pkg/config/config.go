@@ -187,6 +187,7 @@ type Check struct {
 	Listen []string // paths of Unix sockets, from the root, and ADDRESS:PORT of TCP; nil: nowhere
 	Group  string   // who may ask at Unix sockets, beside the daemon's user; empty: nobody
 	Jails  []string // whose bans count; nil: all
+	At     string   // FILE:LINE where it is configured
 	Closed bool     // those about whom nothing can be said are refused; else they are let in
 }
 
@@ -388,6 +389,7 @@ func Load(opts Options) (*Config, error) {
 			l.cfg.Jails = append(l.cfg.Jails, j)
 		}
 	}
+	l.unknownJails()
 	return l.cfg, nil
 }
 
