@@ -168,6 +168,19 @@ case $phase in
 	sed -i 's/^bantime = "one hour"/bantime = "1h"/' /etc/bailiff/bailiff.toml
 	expect "mended, it reloads" systemctl reload bailiff
 
+	# A first command: the daemon is started anew, and root is there to run it, and for nothing else.
+	expect "no commands, no process of root's" is bailiff-runner ActiveState inactive
+	cat >>/etc/bailiff/bailiff.toml <<-END
+		[jail.app.action.tell]
+		ban = "id -u >/run/told.<ip>"
+	END
+	expect "a reload with a first command" systemctl reload bailiff
+	expect "is taken" within 60 is bailiff-runner ActiveState active
+	expect "and the ban is there" within 60 both 192.0.2.1 app
+	fails 192.0.2.5 3 Login $log
+	expect "which is run as root" within 60 grep -qx 0 /run/told.192.0.2.5
+	expect "the daemon is not root still" [ "$(ps -o user= -p "$(reader)")" = bailiff ]
+
 	sed -i '1i logtarget = "/var/log/bailiff/bailiff.log"' /etc/bailiff/bailiff.toml
 	expect "restarted with a log that is a file" restarted
 	expect "which it writes" within 30 [ -s /var/log/bailiff/bailiff.log ]
