@@ -145,7 +145,7 @@ zoo: build packages references
 	scripts/gitea tmp/gitea
 	go run ./zoo $(if $(KEEP),-keep) -write bench/zoo.md $(ZOO)
 	scripts/caddy tmp/caddy && go test ./cmd/bailiff -run TestBehindProxy -count 1 -caddy $(CURDIR)/tmp/caddy
-	@scripts/packages podman runc conmon
+	@scripts/packages podman runc conmon busybox-static
 	go test ./cmd/bailiff -run TestPodman -count 1 -podman
 
 conformance:

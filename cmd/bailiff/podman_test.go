@@ -26,12 +26,16 @@ type container struct {
 	name string
 }
 
+// global are podman's options for the store.
+func (c *container) global() []string {
+	return []string{"--root", filepath.Join(c.dir, "store"), "--runroot", filepath.Join(c.dir, "run"), "--storage-driver", "vfs", "--runtime", "runc", "--cgroup-manager", "cgroupfs"}
+}
+
 func (c *container) podman(args ...string) string {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	all := append([]string{"--root", filepath.Join(c.dir, "store"), "--runroot", filepath.Join(c.dir, "run"), "--storage-driver", "vfs", "--runtime", "runc", "--cgroup-manager", "cgroupfs"}, args...)
-	cmd := exec.CommandContext(ctx, "podman", all...)
+	cmd := exec.CommandContext(ctx, "podman", append(c.global(), args...)...)
 	cmd.WaitDelay = time.Second // conmon keeps what it has inherited
 	out, err := cmd.CombinedOutput()
 	if err != nil && !errors.Is(err, exec.ErrWaitDelay) {
