@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -38,6 +39,38 @@ func snippet(t *testing.T, kind string, replace ...string) string {
 		text = strings.ReplaceAll(text, replace[i], replace[i+1])
 	}
 	return text
+}
+
+// TestProxyExamples: what TestProxies and TestHAProxy play is what examples have, and the daemon
+// reads their configurations.
+func TestProxyExamples(t *testing.T) {
+	t.Parallel()
+	for file, kind := range map[string]string{"haproxy/haproxy.cfg": "haproxy", "caddy/Caddyfile": "caddy", "nginx/site.conf": "nginx", "traefik/dynamic.yml": "traefik"} {
+		text, err := os.ReadFile("../../examples/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(string(text), snippet(t, kind)) {
+			t.Errorf("examples/%s does not begin with the block of docs/proxies.md", file)
+		}
+		// What it names that the other has to have: sockets, addresses, files.
+		dir := filepath.Join("../../examples", filepath.Dir(file))
+		conf, err := os.ReadFile(filepath.Join(dir, "bailiff.toml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range regexp.MustCompile(`/run/[\w/.-]+\.sock|/var/lib/[\w/.-]+\.map|127\.0\.0\.1:8787`).FindAllString(string(text), -1) {
+			if !strings.Contains(string(conf), at) {
+				t.Errorf("examples/%s names %s, and bailiff.toml beside it does not", file, at)
+			}
+		}
+		copied := t.TempDir()
+		writeFile(t, filepath.Join(copied, "bailiff.toml"), string(conf))
+		out, err := exec.Command(program(t, "bailiff"), "check", "--config", copied).CombinedOutput()
+		if err != nil || strings.Contains(string(out), "is no jail") {
+			t.Errorf("%s: %v\n%s", dir, err, out)
+		}
+	}
 }
 
 // proxyLab is a host with proxies and one with their clients.

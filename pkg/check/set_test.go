@@ -169,7 +169,7 @@ func TestSetMemory(t *testing.T) {
 	for i := range n {
 		s.Let(nth(i))
 	}
-	if left := heap() - before; left > 64<<10 && left < 1<<40 {
+	if left := heap() - before; left > 1<<20 && left < 1<<40 {
 		t.Errorf("%d bytes are left when all are let in", left)
 	}
 	runtime.KeepAlive(s)

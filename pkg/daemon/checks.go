@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -131,7 +133,11 @@ func (c *checks) configure(cfg *config.Config) (wrong []error) {
 
 func (c *checks) listen(at string) (net.Listener, error) {
 	if filepath.IsAbs(at) {
-		return control.ListenUnix(at, c.group)
+		l, err := control.ListenUnix(at, c.group)
+		if errors.Is(err, fs.ErrPermission) && c.group != "" {
+			err = fmt.Errorf("%w: it can be given to a group that the daemon is in (systemctl edit bailiff: SupplementaryGroups=%s)", err, c.group)
+		}
+		return l, err
 	}
 	return check.Listen(at)
 }
