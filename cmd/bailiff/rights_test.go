@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/fakeengine"
 )
 
 // dirs makes directories of a network's, for a configuration as wallsConfig.
@@ -491,5 +493,67 @@ func TestSocketOfAnother(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Errorf("it doesn't reach the socket: %s", n.said())
+	}
+}
+
+// TestEngineRunner: for containers alone, the process that asks their engine is not root: it is in the
+// group of the socket, or has the right to write to what is another's, where root alone may.
+func TestEngineRunner(t *testing.T) {
+	n := newNetwork(t)
+	n.asNobody()
+	n.failsLogin("203.0.113.1")
+	n.tree = t.TempDir()
+	e := fakeengine.New(filepath.Join(n.tree, "engine"))
+	if err := e.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer e.Stop()
+	web := e.Add(fakeengine.Container{Name: "web"})
+	text := strings.ReplaceAll(nobodysConfig, "@D@", n.dir) + "[docker]\nsocket = \"unix://" + e.Socket() + "\"\n[jail.inside]\nenabled = true\nbackend = \"docker\"\ncontainer = \"web\"\nfailregex = '^\\s*Login failed for \\S+ from <HOST>$'\nmaxretry = 3\n"
+	if err := os.WriteFile(n.tree+"/bailiff.toml", []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Dir(n.tree), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name      string
+		mode      os.FileMode
+		gid       int
+		caps, who string
+	}{
+		{"a group's", 0o660, 4712, "0000000000000000", "192.0.2.66"},
+		{"root's alone", 0o600, 0, "0000000000000002", "192.0.2.67"}, // CAP_DAC_OVERRIDE
+	} {
+		if err := os.Chown(e.Socket(), 0, c.gid); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(e.Socket(), c.mode); err != nil {
+			t.Fatal(err)
+		}
+		if n.daemon == nil {
+			n.start("")
+		} else {
+			n.restart()
+			n.until("it is up again", func() bool { return n.ask("status") != "" })
+		}
+		r := runnerOf(n.daemon.Process.Pid)
+		if r == 0 {
+			t.Fatalf("%s: nobody asks the engine: %s", c.name, n.said())
+		}
+		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", r))
+		for _, want := range []string{`Uid:\s*65534\s+65534\s+65534\s+65534`, `CapPrm:\s*` + c.caps, `CapEff:\s*` + c.caps, `NoNewPrivs:\s*1`} {
+			if !regexp.MustCompile(`(?m)^` + want + `$`).Match(status) {
+				t.Errorf("%s: no %s in\n%s", c.name, want, status)
+			}
+		}
+		n.until("the container is read", func() bool { return strings.Contains(n.ask("status", "inside"), "web") })
+		for range 3 {
+			web.Line("Login failed for root from " + c.who)
+		}
+		n.until("what the container writes is banned for", func() bool {
+			text, _ := n.server.Command(context.Background(), "nft", "list", "set", "inet", "f2b-table", "addr-set-inside").CombinedOutput()
+			return strings.Contains(string(text), c.who)
+		})
 	}
 }

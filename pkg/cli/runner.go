@@ -66,7 +66,7 @@ func runnerCommand() *cobra.Command {
 	f.StringVarP(&load.Path, "config", "c", "", "a `path`, as run has it")
 	f.StringArrayVarP(&load.Jails, "jail", "j", nil, "`NAME=LOGPATH`, as run has it")
 	f.BoolVar(&fixed, "fixed", false, "run nothing but what is configured")
-	f.BoolVar(&journal, "journal", false, "read the journal, and give away what that does not take")
+	f.BoolVar(&journal, "journal", false, "read the journal and ask container engines, and give away what that does not take")
 	f.BoolVar(&listen, "listen", false, "wait for the daemon at a socket of a service manager's")
 	return c
 }

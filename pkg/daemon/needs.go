@@ -19,8 +19,8 @@ func RunsCommands(cfg *config.Config, opts Options) string {
 	return cmp.Or(commands, journal)
 }
 
-// runs says what needs one that has the rights of the start, and what needs journalctl
-// alone.
+// runs says what needs one that has the rights of the start, and what needs one that runs
+// journalctl and asks container engines, and nothing else.
 func runs(cfg *config.Config, opts Options) (commands, journal string) {
 	if cfg.Fail2ban != nil && !cfg.Security.FixedActions {
 		return "fail2ban's socket takes commands", ""
@@ -73,7 +73,11 @@ func jailRuns(j *config.Jail) (commands, journal string) {
 		}
 	}
 	if j.Containers != nil {
-		return "reads what containers write, from their engine's socket, which is root's", ""
+		why := "reads what containers write, from their engine's socket"
+		if startedAs != 0 { // what it takes is not this process's to give away
+			return why, ""
+		}
+		return "", why
 	}
 	if j.Journal != nil {
 		return "", "reads the journal, by journalctl"

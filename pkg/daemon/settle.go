@@ -5,7 +5,9 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -13,7 +15,7 @@ import (
 	"bailiff/pkg/confine"
 )
 
-// What is left to a runner that reads the journal, and runs no commands.
+// What is left to a runner that reads the journal and asks container engines, and runs no commands.
 
 // journalGroup is whose members may read the journal.
 const journalGroup = "systemd-journal"
@@ -21,9 +23,11 @@ const journalGroup = "systemd-journal"
 // journalDirs are where journals lie.
 var journalDirs = []string{"/run/log/journal", "/var/log/journal"}
 
-// SettleRunner gives away what this process does not need to read the journals of a configuration:
-// it becomes the daemon's user, or nobody, in the group of the journal; and where that is not enough for
-// the journals, or for the configuration itself, it keeps the right to read, which the daemon has, too.
+// SettleRunner gives away what this process does not need to read the journals of a configuration and
+// to ask its container engines: it becomes the daemon's user, or nobody, in the group of the journal and those of
+// the engines' sockets. Where that is not enough for journals, or for the configuration itself, it
+// keeps the right to read, which the daemon has, too; and where it is not for an engine, the one to write to what is
+// another's (CAP_DAC_OVERRIDE).
 func SettleRunner(cfg *config.Config) error {
 	var as *confine.User
 	var groups []int
@@ -42,11 +46,26 @@ func SettleRunner(cfg *config.Config) error {
 			}
 		}
 	}
-	return confine.Lower(as, groups, []int{unix.CAP_DAC_READ_SEARCH}, func() []int {
-		if readsAll(cfg) {
-			return nil
+	most := []int{unix.CAP_DAC_READ_SEARCH}
+	sockets := Commands(cfg).Engines
+	for _, path := range sockets {
+		if fi, err := os.Stat(path); err == nil && fi.Mode()&0o020 != 0 {
+			if st, ok := fi.Sys().(*syscall.Stat_t); ok && as != nil && st.Gid != 0 {
+				groups = append(groups, int(st.Gid))
+			}
 		}
-		return []int{unix.CAP_DAC_READ_SEARCH}
+	}
+	if len(sockets) > 0 {
+		most = append(most, unix.CAP_DAC_OVERRIDE)
+	}
+	return confine.Lower(as, groups, most, func() (keep []int) {
+		if !readsAll(cfg) {
+			keep = append(keep, unix.CAP_DAC_READ_SEARCH)
+		}
+		if slices.ContainsFunc(sockets, func(path string) bool { return unix.Access(path, unix.W_OK) != nil }) {
+			keep = append(keep, unix.CAP_DAC_OVERRIDE)
+		}
+		return keep
 	})
 }
 
