@@ -127,6 +127,8 @@ commands of an action; GOMAXPROCS in the environment says how many.`,
 				}
 				defer os.Remove(pidFile)
 			}
+			// Ports below 1024, as long as this process may.
+			opts.Syslog = daemon.PrepareSyslog(cfg, opts)
 			daemon.Trust(cfg)
 			if opts.Runner, err = daemon.StartRunner(cfg, opts); err != nil {
 				opts.Log.With("component", "server").Error(err.Error() + ": commands are run by the daemon itself, and it is not confined")

@@ -28,6 +28,7 @@ import (
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/pyregexp"
 	"bailiff/pkg/source"
+	"bailiff/pkg/syslog"
 )
 
 // Config is everything resolved.
@@ -69,6 +70,8 @@ type Config struct {
 	read   []string // files of TOML
 	// Docker says what is read from a container engine.
 	Docker Docker
+	// Syslog are the settings of listeners.
+	Syslog syslog.Settings
 	// Proxies are the trusted ones, for jails that name none themselves; nil: nobody has
 	// named them.
 	Proxies *filter.Proxies
@@ -134,6 +137,8 @@ type Jail struct {
 	Journal *source.JournalOptions
 	// Containers are those whose output is read in place of files; nil: files are.
 	Containers *source.ContainerOptions
+	// Syslog is what is received in place of files; nil: nothing is.
+	Syslog *source.SyslogOptions
 	// NoLogs says what fail2ban does where no log is there; see [Jail.LookForLogs].
 	NoLogs NoLogs
 	// Polling says that changes are looked for, and not waited for.

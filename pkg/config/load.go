@@ -253,7 +253,7 @@ func DatabasePath(s string) string {
 func (l *loader) argument(name, path string) {
 	for _, j := range l.cfg.Jails { // of a tree of fail2ban's
 		if j.Name == name {
-			j.LogPath, j.LogTail, j.LogFIFO, j.Journal = []string{path}, nil, nil, nil
+			j.LogPath, j.LogTail, j.LogFIFO, j.Journal, j.Syslog = []string{path}, nil, nil, nil, nil
 			if fifo, ok := strings.CutSuffix(path, " fifo"); ok {
 				j.LogPath = []string{fifo}
 				j.LogFIFO = j.LogPath

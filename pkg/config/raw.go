@@ -16,6 +16,7 @@ type rawMain struct {
 	Proxy       rawProxy             `toml:"proxy"`
 	Security    rawSecurity          `toml:"security"`
 	Docker      rawDocker            `toml:"docker"`
+	Syslog      rawSyslog            `toml:"syslog"`
 	Default     any                  `toml:"default"`
 	Jail        any                  `toml:"jail"`
 }
@@ -101,6 +102,18 @@ type rawDocker struct {
 	Socket string `toml:"socket"`
 }
 
+// rawSyslog is what holds for all listeners of syslog.
+type rawSyslog struct {
+	Cert        string `toml:"cert"`
+	Key         string `toml:"key"`
+	CA          string `toml:"ca"`
+	Lines       *int   `toml:"lines"`
+	Bytes       *int   `toml:"bytes"`
+	Connections *int   `toml:"connections"`
+	Mode        string `toml:"mode"`
+	Group       string `toml:"group"`
+}
+
 type rawDatabase struct {
 	Path       *string `toml:"path"`
 	PurgeAge   *text   `toml:"purgeage"`
@@ -149,6 +162,12 @@ type rawJail struct {
 	Backend      *string    `toml:"backend"`
 	JournalMatch stringList `toml:"journalmatch"`
 	Container    stringList `toml:"container"`
+
+	Listen    stringList `toml:"listen"`
+	Allow     stringList `toml:"allow"`
+	Match     stringList `toml:"match"`
+	TrustTime *bool      `toml:"trust_time"`
+	TrustName *bool      `toml:"trust_name"`
 
 	Action map[string]rawAction `toml:"action"`
 

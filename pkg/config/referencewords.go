@@ -9,7 +9,7 @@ import (
 // referenceTables are the tables of the files with their keys, in the order in which they
 // are explained.
 var referenceTables = []refTable{
-	{MainFile, "", reflect.TypeFor[rawMain](), []string{"read", "database", "firewall", "export", "check", "proxy", "security", "docker", "default", "jail"}, []keyWords{
+	{MainFile, "", reflect.TypeFor[rawMain](), []string{"read", "database", "firewall", "export", "check", "proxy", "security", "docker", "syslog", "default", "jail"}, []keyWords{
 		{
 			name:    "loglevel",
 			values:  logLevels,
@@ -108,7 +108,7 @@ var referenceTables = []refTable{
 		},
 	}},
 	checkTable,
-	securityTable, dockerTable,
+	securityTable, dockerTable, syslogTable,
 	{MainFile, "proxy", reflect.TypeFor[rawProxy](), nil, []keyWords{
 		{
 			name:    "trusted",
@@ -340,7 +340,7 @@ var referenceTables = []refTable{
 			name:    "backend",
 			def:     "auto",
 			example: `backend = "systemd"`,
-			text:    "How lines come: auto follows files by the kernel's events, polling looks for changes, systemd reads the journal; with options as in fail2ban: systemd[journalpath=/var/log/journal]. docker reads what containers write, from their engine, docker or podman.",
+			text:    "How lines come: auto follows files by the kernel's events, polling looks for changes, systemd reads the journal; with options as in fail2ban: systemd[journalpath=/var/log/journal]. docker reads what containers write, from their engine, docker or podman; syslog receives what other hosts and programs send (listen).",
 		},
 		{
 			name:    "container",
@@ -352,6 +352,35 @@ var referenceTables = []refTable{
 			def:     "the filter's",
 			example: "backend = \"systemd\"\njournalmatch = \"_SYSTEMD_UNIT=ssh.service + _COMM=sshd\"",
 			text:    "Which of the journal's entries are read, as journalctl has it.",
+		},
+		{
+			name:    "listen",
+			example: "backend = \"syslog\"\nlisten = [\"udp://192.0.2.1:514\", \"tcp://[::]:514\"]\nallow = [\"192.0.2.0/24\"]",
+			text:    "With backend = \"syslog\": where messages are received: udp://ADDRESS:PORT, tcp://…, tls://…, unix:///PATH (datagrams, as /dev/log) or unix-stream:///PATH. Without an address it is all of this host's; the port is 514, of tls 6514, if none is named. Jails that name the same share the socket. tls needs a certificate of who sends ([syslog] ca).",
+		},
+		{
+			name:    "allow",
+			def:     "this host",
+			example: "backend = \"syslog\"\nlisten = \"udp://:514\"\nallow = [\"192.0.2.7\", \"2001:db8::/32\"]",
+			text:    "With backend = \"syslog\": addresses and networks from which messages are taken; from others they are not, which the log says. Over UDP anybody can write any address as his own: name networks in which the routers let nobody do that. Who may send over a Unix socket, its mode says.",
+		},
+		{
+			name:    "match",
+			def:     "all messages",
+			example: "backend = \"syslog\"\nlisten = \"udp://:514\"\nmatch = [\"program=sshd\", \"facility=auth\", \"facility=authpriv\", \"from=192.0.2.0/24\"]",
+			text:    "With backend = \"syslog\": which messages are read, as KEY=VALUE: program, host (with trust_name) and cert (a name in the certificate of who sends by TLS), which may hold * and ?; facility; severity, of that weight and above; from, an address or a network; text, which the message holds. Of one key any may hold, of several all have to; + stands between alternatives.",
+		},
+		{
+			name:    "trust_time",
+			def:     "false",
+			example: "backend = \"syslog\"\nlisten = \"udp://:514\"\ntrust_time = true",
+			text:    "With backend = \"syslog\": whether a message is of the time that it tells. Else it is of when it came. Dates without a zone are taken to be in this host's.",
+		},
+		{
+			name:    "trust_name",
+			def:     "false",
+			example: "backend = \"syslog\"\nlisten = \"udp://:514\"\ntrust_name = true",
+			text:    "With backend = \"syslog\": whether a message is of the host that it names. Else it is of the address that it came from.",
 		},
 		{
 			name:    "maxmatches",

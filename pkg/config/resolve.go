@@ -264,6 +264,11 @@ func (l *loader) resolve(name string) *Jail {
 	backend := pick(r, func(j *rawJail) *string { return j.Backend }, "auto")
 	if isDocker(backend.v) {
 		l.containers(r, j)
+	} else if isSyslog(backend.v) {
+		l.syslogJail(r, j)
+		if logs.at != nil && logs.at.file == "--jail" {
+			j.Syslog = nil // a log was given on the command line
+		}
 	} else if j.Journal, j.Polling, err = ParseBackend(backend.v); err != nil {
 		r.fail(backend.at, "backend", err)
 	}
@@ -285,16 +290,18 @@ func (l *loader) resolve(name string) *Jail {
 	if logs.at != nil && logs.at.file == "--jail" {
 		j.Containers = nil
 	}
-	if j.Containers != nil {
+	if j.Containers != nil || j.Syslog != nil {
 		j.LogPath, j.LogTail, j.LogFIFO = nil, nil, nil
 	}
-	if len(j.LogPath) == 0 && j.Journal == nil && j.Containers == nil && len(r.errs) == 0 && !j.Disabled {
+	if len(j.LogPath) == 0 && j.Journal == nil && j.Containers == nil && j.Syslog == nil && len(r.errs) == 0 && !j.Disabled {
 		r.fail(nil, "", fmt.Errorf("no logpath: set it in jails/%s.toml or with --jail %s=FILE", name, name))
 	}
 	l.ignore(r, j)
 	if enc := pick(r, func(j *rawJail) *string { return j.LogEncoding }, ""); enc.v != "" {
 		if j.Encoding, err = source.LookupEncoding(enc.v); err != nil {
 			r.fail(enc.at, "logencoding", err)
+		} else if j.Syslog != nil && j.Encoding.Wide() {
+			r.fail(enc.at, "logencoding", fmt.Errorf("logencoding %q: messages of syslog can't be in it", enc.v))
 		}
 	}
 	l.resolveFilter(r, j)

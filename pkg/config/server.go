@@ -88,6 +88,7 @@ func (l *loader) main(file string, data []byte) error {
 	l.cfg.Security.User = raw.Security.User
 	l.cfg.Security.Unconfined = raw.Security.Confine != nil && !*raw.Security.Confine
 	l.docker(raw.Docker, fail)
+	l.syslogSettings(raw.Syslog, fail)
 	if raw.Proxy.Trusted != nil {
 		proxies, err := parseProxies(*raw.Proxy.Trusted)
 		l.cfg.Proxies = proxies
@@ -154,7 +155,7 @@ func (l *loader) stays(err *Error) *Error {
 }
 
 // serverKeys are those of bailiff.toml that are not of jails.
-var serverKeys = []string{"loglevel", "logtarget", "socket", "environment", "read", "database", "firewall", "export", "check", "proxy", "security", "docker"}
+var serverKeys = []string{"loglevel", "logtarget", "socket", "environment", "read", "database", "firewall", "export", "check", "proxy", "security", "docker", "syslog"}
 
 // keep has what is wrong stay as it was, where a daemon runs.
 func (l *loader) keep(wrong map[string]bool) {
@@ -185,6 +186,8 @@ func (l *loader) keep(wrong map[string]bool) {
 			c.Check = was.Check
 		case "docker":
 			c.Docker = was.Docker
+		case "syslog":
+			c.Syslog = was.Syslog
 		case "export":
 			c.Exports, c.HTTPExports = was.Exports, was.HTTPExports
 		}

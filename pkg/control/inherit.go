@@ -18,19 +18,65 @@ import (
 // firstFD is the first descriptor that a service manager hands over (sd_listen_fds(3)).
 const firstFD = 3
 
+// OtherSockets returns what a service manager has handed over that is not for the daemon's own
+// socket: sockets of a network, of datagrams, or of the name syslog (FileDescriptorName=). It
+// is to be called once, before the daemon listens.
+func OtherSockets() (out []*os.File) {
+	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
+	if err != nil || n <= 0 || os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+		return nil
+	}
+	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
+	for fd := firstFD; fd < firstFD+min(n, 64); fd++ {
+		if other(fd, names) {
+			unix.CloseOnExec(fd)
+			if dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, firstFD+64); err == nil {
+				out = append(out, os.NewFile(uintptr(dup), "socket of the service manager"))
+			}
+		}
+	}
+	return out
+}
+
+// other reports whether a descriptor is one of a service manager's that is not for the
+// daemon's own socket.
+func other(fd int, names []string) bool {
+	if i := fd - firstFD; i < len(names) && names[i] == "syslog" {
+		return true
+	}
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return false
+	}
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	return err == nil && (domain == unix.AF_INET || domain == unix.AF_INET6 || kind == unix.SOCK_DGRAM)
+}
+
 // HandedOver reports whether a service manager has handed a socket over to this process.
 func HandedOver() bool {
 	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
-	return err == nil && n > 0 && os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid())
+	if err != nil || n <= 0 || os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+		return false
+	}
+	_, ours := handed()
+	return ours > 0
 }
 
 // handed says how many descriptors a service manager has handed over, and which is the
-// daemon's: that of the name fail2ban or bailiff, else the first.
+// daemon's: that of the name fail2ban or bailiff, else the first that is for nothing else
+// (OtherSockets); 0: none is.
 func handed() (n, ours int) {
 	n, _ = strconv.Atoi(os.Getenv("LISTEN_FDS"))
 	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
-	at := max(slices.IndexFunc(names, func(s string) bool { return s == "fail2ban" || s == "bailiff" }), 0)
-	return n, firstFD + min(at, n-1)
+	if at := slices.IndexFunc(names, func(s string) bool { return s == "fail2ban" || s == "bailiff" }); at >= 0 {
+		return n, firstFD + min(at, n-1)
+	}
+	for fd := firstFD; fd < firstFD+min(n, 64); fd++ {
+		if !other(fd, names) {
+			return n, fd
+		}
+	}
+	return n, 0
 }
 
 // HandedOverPath is the path of the socket that a service manager has handed over to this

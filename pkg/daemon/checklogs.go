@@ -25,6 +25,7 @@ const checkPatience = 5 * time.Second
 // is an error.
 func CheckFiles(cfg *config.Config) (warnings []error) {
 	var looks []func() []error
+	looks = append(looks, func() []error { return checkSyslog(cfg) })
 	for _, c := range cfg.Jails {
 		if c.Broken() != nil || c.Journal != nil {
 			continue

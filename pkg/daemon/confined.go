@@ -113,6 +113,13 @@ func (c *Confinement) beyond(m mounts, j *config.Jail) error {
 	if !c.files {
 		return nil
 	}
+	if o := j.Syslog; o != nil {
+		for _, a := range o.Listen {
+			if a.IsUnix() && !m.beneath(filepath.Dir(a.Path), c.write) {
+				return fmt.Errorf("listen %s can't be made any more: %s", a, restart)
+			}
+		}
+	}
 	for _, path := range m.jail(j) {
 		if !m.beneath(path, c.read) {
 			return fmt.Errorf("%s can't be read any more: %s", path, restart)
@@ -144,6 +151,12 @@ func (c *Confinement) beyondServer(cfg, was *config.Config) (errs []error) {
 	}
 	if c := cfg.Check; bad || c.Group != "" && !reflect.DeepEqual(c, was.Check) && groupBeyond("[check]", c.Group, &errs) {
 		cfg.Check = was.Check
+	}
+	for _, path := range syslogFiles(cfg) {
+		if c.files && !m.beneath(path, c.read) {
+			errs = append(errs, fmt.Errorf("[syslog]: %s can't be read any more: %s; it stays as it was", path, restart))
+			cfg.Syslog = was.Syslog
+		}
 	}
 	cfg.Exports = slices.Clone(cfg.Exports)
 	for i := 0; i < len(cfg.Exports); i++ {

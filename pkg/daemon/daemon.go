@@ -34,6 +34,7 @@ import (
 	"bailiff/pkg/resolve"
 	"bailiff/pkg/runner"
 	"bailiff/pkg/safefile"
+	"bailiff/pkg/syslog"
 )
 
 // Options of Run.
@@ -59,6 +60,8 @@ type Options struct {
 	Confined *Confinement
 	// StartsAnew: who has started this process starts it again when Run ends with ErrAnew.
 	StartsAnew bool
+	// Syslog receives what jails want of it; nil: a hub without sockets that were opened before.
+	Syslog *syslog.Hub
 	// Watchdog has somebody told that the daemon is well.
 	Watchdog Watchdog
 }
@@ -75,6 +78,8 @@ type Daemon struct {
 	queue *firewall.Queue
 	store *keeper // nil: nothing is kept
 	guard *guard.Guard
+	// syslog receives for all jails.
+	syslog *syslog.Hub
 
 	endings *action.Endings // of jails that are gone
 	memory  *jail.Memory    // of bans, where nothing is kept
@@ -144,6 +149,10 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	defer d.names.Close()
 	d.guard = guard.New(guard.Options{Log: d.log, Sessions: d.peers})
 	defer d.guard.Close()
+	if d.syslog = opts.Syslog; d.syslog == nil {
+		d.syslog = PrepareSyslog(cfg, opts)
+	}
+	defer d.syslog.Close()
 	if !opts.DryRun && !cfg.NoFirewall {
 		if err := firewall.Available(); err != nil {
 			return err
@@ -212,6 +221,8 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	}
 	d.begin(ctx)
 	d.checks.begun()
+	d.syslog.Trim()
+	d.syslog.Begin() // only now: all are there who share a socket
 	d.mu.Lock()
 	none := len(d.jails)+len(d.lists) == 0 && len(d.failed) > 0 && len(d.failed) == len(cfg.Jails)
 	d.mu.Unlock()
@@ -350,6 +361,7 @@ func (d *Daemon) deps() jail.Deps {
 	deps.Changed = d.changed
 	deps.Endings, deps.Memory, deps.Often = d.endings, d.memory, d.often
 	deps.Sessions = d.peers
+	deps.Syslog = d.syslog
 	d.mu.Lock()
 	deps.RemoveForeign = d.removeForeign.Load
 	d.removeForeign.Store(d.cfg.RemoveForeign)

@@ -33,6 +33,7 @@ func (d *Daemon) serverChanged(cfg *config.Config) (wrong []string) {
 		say("[database] path = %q needs a restart: until then %s", cfg.Database.Path, keptIn(d.store))
 	}
 	d.logChanged(cfg, say)
+	d.syslogChanged(cfg, say)
 	action.SetEnvironment(cfg.Environment) // jails that start have it
 	d.mu.Lock()
 	kept := d.cfg.Database.MaxMatches

@@ -69,6 +69,9 @@ func (d *Daemon) replaceNow(name string, c *config.Jail, restart bool) error {
 		log.Info(fmt.Sprintf("Jail '%s' stopped", name))
 	}
 	j := next.Start(left)
+	if c.Syslog == nil {
+		d.syslog.Remove(name)
+	}
 	d.mu.Lock()
 	d.jails[name] = j
 	delete(d.failed, name)
@@ -187,7 +190,7 @@ func (d *Daemon) beside(c *config.Jail) int {
 func (d *Daemon) countAlike(jails []*config.Jail) {
 	n := map[string]int{}
 	for _, c := range jails {
-		if c.Journal == nil && c.Containers == nil && c.List == nil {
+		if c.Journal == nil && c.Containers == nil && c.Syslog == nil && c.List == nil {
 			n[alike(c)]++
 		}
 	}
@@ -228,6 +231,7 @@ func (d *Daemon) end(name string) {
 	}
 	d.removed(j, nil)
 	left := j.Stop(true)
+	d.syslog.Remove(name)
 	d.mu.Lock()
 	if d.jails[name] == j {
 		delete(d.jails, name)

@@ -45,6 +45,7 @@ func (d *Daemon) shutdown() {
 	if d.store != nil {
 		safefile.Within(stopOthers, d.store.look) // so that jails tell everything, should it be gone
 	}
+	d.drainSyslog()
 	jails, lists := d.jailsNow(), d.listsNow()
 	var mu sync.Mutex
 	left := map[string]bool{}

@@ -348,6 +348,12 @@ func jailStatus(j *jail.Jail, flavour string) (any, error) {
 			all = append(all, strings.Join(m, " "))
 		}
 		found = append(found, control.Tuple{"Journal matches", control.List{strings.Join(all, " + ")}})
+	} else if j.Configured.Syslog != nil {
+		var at []string
+		for _, f := range s.Files {
+			at = append(at, f.Path)
+		}
+		found = append(found, control.Tuple{"File list", stringsList(at)})
 	} else {
 		found = append(found, control.Tuple{"File list", logPaths(j, s)})
 	}

@@ -94,6 +94,8 @@ func wallsBut(cfg *config.Config, opts Options, theirs []config.BanFile) confine
 		}
 		w.Write = append(w.Write, dirs(0o755, at)...)
 	}
+	w.Write = append(w.Write, syslogDirs(cfg, dirs)...)
+	w.Groups = append(w.Groups, syslogGroups(cfg)...)
 	db := cfg.Database.Path
 	if opts.Database != "" {
 		db = config.DatabasePath(opts.Database)
@@ -161,6 +163,9 @@ func (m mounts) reads(cfg *config.Config, from config.Options) (out []string) {
 		out = append(out, m.given(path)...)
 	}
 	for _, path := range cfg.Needed {
+		out = append(out, m.given(path)...)
+	}
+	for _, path := range syslogFiles(cfg) {
 		out = append(out, m.given(path)...)
 	}
 	if cfg.Proxies != nil {

@@ -26,7 +26,7 @@ func (j *Jail) captures(id ban.ID) (groups map[string]string, find func() map[st
 	if len(lines) == 0 {
 		return nil, nil
 	}
-	t, of, def, deps, now, journal := &j.teller, j.filter, j.Config.Filter, j.deps, j.read.Wall, j.Config.Journal != nil
+	t, of, def, deps, now, journal := &j.teller, j.filter, j.Config.Filter, j.deps, j.read.Wall, j.Config.Journal != nil || j.Config.Syslog != nil
 	return nil, sync.OnceValue(func() map[string]string { return t.find(of, def, &deps, lines, now, journal) })
 }
 

@@ -64,7 +64,7 @@ func compile(d filter.Definition, deps *Deps) (*filter.Filter, error) {
 // on the same logs.
 func compileShared(c *config.Jail, deps *Deps) (*filter.Filter, error) {
 	f, err := compile(c.Filter, deps)
-	if err == nil && c.Journal == nil && c.Containers == nil {
+	if err == nil && c.Journal == nil && c.Containers == nil && c.Syslog == nil {
 		f.Together(strings.Join(c.LogPath, "\x00"), deps.Beside)
 	}
 	return f, err

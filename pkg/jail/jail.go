@@ -28,6 +28,7 @@ import (
 	"bailiff/pkg/safefile"
 	"bailiff/pkg/source"
 	"bailiff/pkg/store"
+	"bailiff/pkg/syslog"
 	"bailiff/pkg/transport"
 )
 
@@ -52,6 +53,12 @@ type Store interface {
 	Past
 	// Push hands over what changed; it is written soon, in one transaction.
 	Push(*store.Delta)
+}
+
+// Syslog is what a jail asks of who receives syslog.
+type Syslog interface {
+	// Attach has a jail be given messages. Under a name there is one at a time.
+	Attach(jail string, w syslog.Wants) *syslog.Subscriber
 }
 
 // Source delivers lines until its context ends.
@@ -89,6 +96,8 @@ type Deps struct {
 	Own func() []netip.Addr
 	// Sessions returns the peers of SSH sessions; nil: nobody knows.
 	Sessions func() []netip.Addr
+	// Syslog receives what jails want of it; nil: nobody does.
+	Syslog Syslog
 	// Source makes the source of a jail; nil: its log files.
 	Source func(*config.Jail, *filter.Filter) Source
 	// RemoveForeign says whether what is in the jail's sets and on no list is removed;
@@ -291,6 +300,13 @@ func (j *Jail) containers(known []store.Position) Source {
 	}
 }
 
+func (j *Jail) syslog() Source {
+	o := *j.Config.Syslog
+	return &source.Syslog{SyslogOptions: o, Encoding: j.Config.Encoding, From: j.deps.Syslog.Attach(j.Config.Name, o.Wants(func(e syslog.Event) {
+		j.sourceEvent(source.Event{Path: e.Listen.String(), Err: e.Err, Text: e.Text})
+	}))}
+}
+
 func (j *Jail) files(known []store.Position) Source {
 	c := j.Configured // settings may change while files are opened
 	return &source.Files{
@@ -422,6 +438,9 @@ func (j *Jail) line(r *filter.Result, b *batchTimes, i int) {
 	for n := range r.Failures {
 		q := found{catchUp: b.CatchUp, failure: r.Failures[n]}
 		f := &q.failure
+		if b.Received {
+			f.Time = b.Times[i]
+		}
 		f.Time = j.byThisClock(f.Time)
 		age, is := j.lineAge(b, i, f.Time)
 		if is != onTime && (b.how == following || age == 0) {

@@ -94,6 +94,9 @@ func resume(known []store.Position) map[string][]source.Position {
 
 // batch is the way of some lines of one log. Between its pieces, others have their say.
 func (j *Jail) batch(b source.Batch) {
+	if b.Take != nil && !b.Take() {
+		return
+	}
 	j.read = j.deps.Clock.Read()
 	j.noteStep()
 	j.newYears(j.read.Wall.Year())

@@ -378,6 +378,9 @@ func (j *Jail) Status(withBans bool) Status {
 	for _, e := range j.Configured.Faults {
 		s.Problems = append(s.Problems, e.Error())
 	}
+	if of, ok := j.source.(interface{ Problems() []string }); ok {
+		s.Problems = append(s.Problems, of.Problems()...)
+	}
 	s.Problems = append(s.Problems, j.view.Problems()...)
 	if j.unheld.Load() {
 		s.Problems = append(s.Problems, j.Unheld())

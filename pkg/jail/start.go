@@ -108,6 +108,8 @@ func (p *Prepared) Start(before Carry) *Jail {
 		j.source = j.journal(state.Logs)
 	case c.Containers != nil:
 		j.source = j.containers(state.Logs)
+	case c.Syslog != nil && j.deps.Syslog != nil:
+		j.source = j.syslog()
 	default:
 		j.source = j.files(state.Logs)
 	}

@@ -133,6 +133,9 @@ func localeEncoding(env func(string) string) string {
 }
 
 // width is the length of a newline in bytes.
+// Wide reports whether characters are of two or four bytes.
+func (e *Encoding) Wide() bool { return e.width() > 1 }
+
 func (e *Encoding) width() int64 {
 	if e == nil || e.newline == nil {
 		return 1

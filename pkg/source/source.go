@@ -72,10 +72,15 @@ type Batch struct {
 	// Times are those of the lines, where they come with the lines and are not in
 	// them: from the journal. nil: they are in the lines.
 	Times []time.Time
+	// Received: Times are when the lines came, and all that is believed of dates in them.
+	Received bool
 	// Cursor and Stored are the journal's place of the last line, and when the
 	// journal took it.
 	Cursor string
 	Stored time.Time
+	// Take, if not nil, says that the lines are dealt with now. It reports false if they were
+	// withdrawn meanwhile, and are delivered to somebody else.
+	Take func() bool
 	// CatchUp: the lines were in the file when it was first seen, so their own
 	// times may be long past.
 	CatchUp bool
