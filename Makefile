@@ -61,7 +61,7 @@ demo: build
 
 # Where goroutines meet: tested with the race detector, which needs cgo and gcc.
 RACED := ./pkg/resolve ./pkg/clock ./pkg/filter ./pkg/action ./pkg/jail ./pkg/source ./pkg/ban ./pkg/firewall ./pkg/store ./pkg/control ./pkg/eventlog \
-	./pkg/config ./pkg/daemon ./pkg/guard ./pkg/cli ./pkg/runner ./pkg/opener ./pkg/confine ./pkg/banfile ./pkg/check
+	./pkg/config ./pkg/daemon ./pkg/guard ./pkg/syslog ./pkg/cli ./pkg/runner ./pkg/opener ./pkg/confine ./pkg/banfile ./pkg/check
 # And the whole program, with the tests in which most of it is at work at once.
 RACED_WHOLE := TestReloadUnderLoad|TestServerSettings|TestListsAtReload|TestRestartJail|TestFlushedUnderCommands|TestUnbanWithinUnban
 
