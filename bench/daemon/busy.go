@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,64 +53,95 @@ func busyTree(dir string, jails int) (conf string, err error) {
 // of them with twenty jails, and as much for each line of many as of few.
 const fail2banTakes = 10
 
-// busy measures what lines cost a daemon with 1, 5 and 20 jails on their log.
-func (b *bench) busy(lines int, names []string) error {
+// burstLines are how many lines come in bursts.
+const burstLines = 200_000
+
+// busy measures what lines cost a daemon with 1, 5 and 20 jails on their log. Beside an older
+// program it does so several times, in turns.
+func (b *bench) busy(lines, burst int, names []string) error {
 	written := "one by one"
-	if b.burst > 1 {
-		written = measure.Thousands(b.burst) + " at a time"
+	if burst > 1 {
+		written = measure.Thousands(burst) + " at a time"
 	}
-	fmt.Fprintf(&b.out, "\n%s lines (fail2ban: a %dth of them), written %s to one auth.log, %s a second, all jails with fail2ban's\nsshd filter (processor time for a line after the start; what one jail found):\n\n| program | 1 jail | 5 jails | 20 jails | 20 to 1 | failures |\n| --- | --- | --- | --- | --- | --- |\n",
-		measure.Thousands(lines), fail2banTakes, written, measure.Thousands(busyRate))
+	rounds := 1
+	if slices.Contains(names, "bailiff before") {
+		rounds = max(b.rounds, 1)
+	}
+	part, of := "", fmt.Sprintf("; medians of %d, in turns", rounds)
+	if rounds == 1 {
+		of = ""
+	}
+	if slices.Contains(names, "fail2ban") {
+		part = fmt.Sprintf(" (fail2ban: a %dth of them)", fail2banTakes)
+	}
+	fmt.Fprintf(&b.out, "%s lines%s, written %s to one auth.log, %s a second, all jails with fail2ban's\nsshd filter (processor time for a line after the start; what one jail found%s):\n\n| program | 1 jail | 5 jails | 20 jails | 20 to 1 | failures |\n| --- | --- | --- | --- | --- | --- |\n",
+		measure.Thousands(lines), part, written, measure.Thousands(busyRate), of)
+	counts := []int{1, 5, 20}
+	type key struct {
+		name  string
+		jails int
+	}
+	took, found := map[key][]time.Duration{}, map[string]string{}
+	for _, jails := range counts {
+		for range rounds {
+			for _, name := range names {
+				log, err := busyLog(linesOf(name, lines))
+				if err != nil {
+					return err
+				}
+				d, n, err := b.busyRun(name, jails, burst, log)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(os.Stderr, "%s with %d jails: %v, %s failures\n", name, jails, d, n)
+				if was := found[name]; was != "" && was != n {
+					return fmt.Errorf("%s with %d jails found %s failures, before %s", name, jails, n, was)
+				}
+				took[key{name, jails}], found[name] = append(took[key{name, jails}], d), n
+			}
+		}
+	}
 	for _, name := range names {
-		lines := lines
-		if name == "fail2ban" {
-			lines /= fail2banTakes
-		}
-		var log bytes.Buffer
-		start := time.Now().Add(-time.Duration(lines/20) * time.Second)
-		if err := logs.Write(&log, logs.Options{Kind: "auth", Lines: lines, Share: 0.1, Seed: 1, Start: start}); err != nil {
-			return err
-		}
-		var cells []string
-		var first, last time.Duration
-		found := ""
-		for _, jails := range []int{1, 5, 20} {
-			took, n, err := b.busyRun(name, jails, log.Bytes())
-			if err != nil {
-				return err
-			}
-			if jails == 1 {
-				first = took
-			}
-			last = took
-			if found != "" && found != n {
-				return fmt.Errorf("%s with %d jails found %s failures, with one %s", name, jails, n, found)
-			}
-			found = n
-			cells = append(cells, fmt.Sprintf("%.2f µs", took.Seconds()*1e6/float64(lines)))
-			fmt.Fprintf(os.Stderr, "%s with %d jails: %v, %s failures\n", name, jails, took, n)
-		}
-		failures, err := strconv.Atoi(found)
+		failures, err := strconv.Atoi(found[name])
 		if err != nil {
 			return err
 		}
-		if name == "bailiff" {
-			figures.Note("twenty jails on one log, written "+written+": processor time to one jail", last.Seconds()/first.Seconds())
+		var cells []string
+		for _, jails := range counts {
+			cells = append(cells, fmt.Sprintf("%.2f µs", measure.Median(took[key{name, jails}]).Seconds()*1e6/float64(linesOf(name, lines))))
 		}
-		fmt.Fprintf(&b.out, "| %s | %s | %.1f | %s |\n", name, strings.Join(cells, " | "), last.Seconds()/first.Seconds(), measure.Thousands(failures))
+		ratio := measure.Median(took[key{name, 20}]).Seconds() / measure.Median(took[key{name, 1}]).Seconds()
+		if name == "bailiff" {
+			figures.Note("twenty jails on one log, written "+written+": processor time to one jail", ratio)
+		}
+		fmt.Fprintf(&b.out, "| %s | %s | %.1f | %s |\n", name, strings.Join(cells, " | "), ratio, measure.Thousands(failures))
 	}
 	return nil
 }
 
+// linesOf is how many of the lines a program gets.
+func linesOf(name string, lines int) int {
+	if name == "fail2ban" {
+		return lines / fail2banTakes
+	}
+	return lines
+}
+
+// busyLog is an auth.log that ends now.
+func busyLog(lines int) ([]byte, error) {
+	var log bytes.Buffer
+	start := time.Now().Add(-time.Duration(lines/20) * time.Second)
+	err := logs.Write(&log, logs.Options{Kind: "auth", Lines: lines, Share: 0.1, Seed: 1, Start: start})
+	return log.Bytes(), err
+}
+
 // bursts measures the same with many lines at a time, as after a rotation or a flood.
-func (b *bench) bursts(lines int) error {
-	defer func(n int) { b.burst = n }(b.burst)
-	b.burst = 2_000
-	return b.busy(lines, both[1:])
+func (b *bench) bursts() error {
+	return b.busy(cmp.Or(b.lines, b.some(burstLines, 20_000)), 2_000, b.oursOnly())
 }
 
 // busyRun returns the CPU time for the lines, and what a jail found.
-func (b *bench) busyRun(name string, jails int, log []byte) (took time.Duration, found string, err error) {
+func (b *bench) busyRun(name string, jails, burst int, log []byte) (took time.Duration, found string, err error) {
 	h, dir, err := b.host()
 	if err != nil {
 		return 0, "", err
@@ -120,8 +153,11 @@ func (b *bench) busyRun(name string, jails int, log []byte) (took time.Duration,
 	socket := filepath.Join(dir, "sock")
 	d := &daemon{b: b, name: name, host: h, dir: dir, log: filepath.Join(dir, "out")}
 	d.make = func(string) *exec.Cmd {
-		if name == "bailiff" {
+		switch name {
+		case "bailiff":
 			return h.Command(b.ctx, b.prog, "run", "--config", conf, "--socket", socket)
+		case "bailiff before":
+			return h.Command(b.ctx, b.before, "run", "--config", conf, "--socket", socket)
 		}
 		return h.Command(b.ctx, "/usr/bin/fail2ban-server", "-f", "-c", conf, "-s", socket, "-p", filepath.Join(dir, "pid"), "start")
 	}
@@ -146,7 +182,7 @@ func (b *bench) busyRun(name string, jails int, log []byte) (took time.Duration,
 	if err != nil {
 		return 0, "", err
 	}
-	if err := writeSteadily(filepath.Join(dir, "auth.log"), log, b.burst); err != nil {
+	if err := writeSteadily(filepath.Join(dir, "auth.log"), log, burst); err != nil {
 		return 0, "", err
 	}
 	if err := d.quiet(); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"bailiff/bench/figures"
@@ -30,56 +32,45 @@ type load struct {
 }
 
 // disk measures loads, a quiet daemon, and what a stop writes.
-func (b *bench) disk(quick bool, before, only string) error {
+func (b *bench) disk() error {
 	loads := []load{
 		{"2 a second", 1, 2, time.Minute, 1024},
 		{"500 a second, ten jails and files", 10, 500, time.Minute, 150},
 		{"20,000 a second", 1, 20_000, 20 * time.Second, 150},
-		// What it has beside the first one: the fold into the database, in the hour and at the stop.
-		{"an hour of 2 a second in a tenth of the time", 1, 20, 6 * time.Minute, 0},
 	}
 	quiet := time.Minute
-	if n, err := strconv.Atoi(only); err == nil && n > 0 && n <= len(loads) {
+	if n, err := strconv.Atoi(b.load); err == nil && n > 0 && n <= len(loads) {
 		loads, quiet = loads[n-1:n], 0
 	}
-	if quick {
+	if b.quick {
 		loads = loads[:min(len(loads), 2)]
 		for i := range loads {
 			loads[i].lasts, loads[i].promised = 20*time.Second, 0
 		}
 		quiet = min(quiet, 10*time.Second)
 	}
-	fmt.Fprintf(&b.out, "\nFailures of addresses that fail once each, no bans: written to the disk (`write_bytes` of\n`/proc/PID/io`), until everything has come there, and by the stop after that; processor time:\n\n| failures | program | written | a failure | promised | by the stop | of a core |\n| --- | --- | --- | --- | --- | --- | --- |\n")
-	progs := []struct {
-		name string
-		make func(int, int) (*daemon, error)
-	}{{"fail2ban", b.fail2ban}, {"bailiff", b.bailiff}}
-	if before != "" {
-		progs = append(progs, struct {
-			name string
-			make func(int, int) (*daemon, error)
-		}{"bailiff before", func(jails, maxRetry int) (*daemon, error) {
-			was := b.prog
-			defer func() { b.prog = was }()
-			b.prog = before
-			return b.bailiff(jails, maxRetry)
-		}})
-	}
+	b.diskHead()
 	for _, l := range loads {
-		for _, p := range progs {
+		for _, p := range b.all() {
 			if l.rate > 1000 && p.name == "fail2ban" {
 				continue // it is behind by far
 			}
-			if err := b.diskOf(l, p.name, p.make); err != nil {
+			d, err := p.make(l.jails, 1000)
+			if err != nil {
 				return err
 			}
+			row, err := b.diskOf(l, d)
+			if err != nil {
+				return err
+			}
+			b.out.WriteString(row)
 		}
 	}
 	if quiet == 0 {
 		return nil
 	}
 	fmt.Fprintf(&b.out, "\nNothing to do but to read a line a second in which nobody fails, over %v:\n\n| program | written | of a core |\n| --- | --- | --- |\n", quiet)
-	for _, p := range progs {
+	for _, p := range b.all() {
 		for _, lines := range []bool{false, true} {
 			d, err := p.make(1, 1000)
 			if err != nil {
@@ -122,6 +113,51 @@ func (b *bench) disk(quick bool, before, only string) error {
 	return nil
 }
 
+func (b *bench) diskHead() {
+	fmt.Fprintf(&b.out, "Failures of addresses that fail once each, no bans: written to the disk (`write_bytes` of\n`/proc/PID/io`), until everything has come there, and by the stop after that; processor time:\n\n| failures | program | written | a failure | promised | by the stop | of a core |\n| --- | --- | --- | --- | --- | --- | --- |\n")
+}
+
+// hour measures an hour of few failures, of all programs side by side: beside the first load of
+// disk it has what is done once an hour, the fold into the database.
+func (b *bench) hour() error {
+	l := load{"2 a second, for an hour and two minutes", 1, 2, 62 * time.Minute, 1024}
+	if b.quick {
+		l.name, l.lasts = "2 a second, for a minute", time.Minute
+	}
+	var daemons []*daemon
+	for _, p := range b.all() {
+		d, err := p.make(l.jails, 1000)
+		if err != nil {
+			return err
+		}
+		daemons = append(daemons, d)
+	}
+	rows, errs := make([]string, len(daemons)), make([]error, len(daemons))
+	var all sync.WaitGroup
+	for i, d := range daemons {
+		all.Go(func() { rows[i], errs[i] = b.diskOf(l, d) })
+	}
+	all.Wait()
+	b.diskHead()
+	b.out.WriteString(strings.Join(rows, ""))
+	return errors.Join(errs...)
+}
+
+// maker is a program and how a daemon of it is made.
+type maker struct {
+	name string
+	make func(jails, maxRetry int) (*daemon, error)
+}
+
+// all are fail2ban, bailiff, and an older one, if there is one.
+func (b *bench) all() []maker {
+	out := []maker{{"fail2ban", b.fail2ban}, {"bailiff", b.bailiff}}
+	if b.before != "" {
+		out = append(out, maker{"bailiff before", b.older})
+	}
+	return out
+}
+
 // settle starts a daemon and waits until its start is over.
 func (d *daemon) settle() error {
 	if err := d.start(); err != nil {
@@ -133,77 +169,74 @@ func (d *daemon) settle() error {
 	return d.quiet()
 }
 
-// diskOf measures one load on one program.
-func (b *bench) diskOf(l load, name string, make func(int, int) (*daemon, error)) error {
-	d, err := make(l.jails, 1000)
-	if err != nil {
-		return err
-	}
+// diskOf measures one load on one program, and returns its row.
+func (b *bench) diskOf(l load, d *daemon) (string, error) {
+	name := d.name
 	if err := d.settle(); err != nil {
-		return err
+		return "", err
 	}
 	var logs []*os.File
 	for n := range l.jails {
 		f, err := os.OpenFile(logsOf(d.dir, n)[0], os.O_APPEND|os.O_WRONLY, 0)
 		if err != nil {
-			return err
+			return "", err
 		}
 		defer f.Close()
 		logs = append(logs, f)
 	}
 	was, err := written(d.pid)
 	if err != nil {
-		return err
+		return "", err
 	}
 	cpu, _, err := measure.Usage(d.pid)
 	if err != nil {
-		return err
+		return "", err
 	}
 	begin, n := time.Now(), 0
 	for time.Since(begin) < l.lasts {
 		for due := int(time.Since(begin).Seconds() * float64(l.rate)); n <= due; n++ {
 			who := netip.AddrFrom4([4]byte{198, byte(18 + n>>16&1), byte(n >> 8), byte(n)}) // as bans do, a benchmark's own range
 			if _, err := io.WriteString(logs[n%len(logs)], time.Now().Format("2006-01-02 15:04:05,000")+" ERROR Login failure "+who.String()+"\n"); err != nil {
-				return err
+				return "", err
 			}
 		}
 		time.Sleep(time.Second / time.Duration(min(l.rate, 100)))
 		if b.ctx.Err() != nil {
-			return b.ctx.Err()
+			return "", b.ctx.Err()
 		}
 	}
 	if err := d.quiet(); err != nil {
-		return err
+		return "", err
 	}
 	time.Sleep(6 * time.Second)
 	now, err := written(d.pid)
 	if err != nil {
-		return err
+		return "", err
 	}
 	used, _, err := measure.Usage(d.pid)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if found, err := d.found(l.jails); err != nil || found < n*99/100 {
-		return fmt.Errorf("%s found %d failures of %d, %v", name, found, n, err)
+		return "", fmt.Errorf("%s found %d failures of %d, %v", name, found, n, err)
 	}
 	stopped, err := d.endWritten()
 	if err != nil {
-		return err
+		return "", err
 	}
 	each, promised := float64(now-was)/float64(n), "—"
 	if name == "bailiff" {
 		figures.Note("disk, "+l.name+": bytes written a failure", each)
 	}
-	if l.promised > 0 && strings.HasPrefix(name, "bailiff") && name != "bailiff before" {
+	if l.promised > 0 && name == "bailiff" {
 		promised = fmt.Sprintf("%d at most", l.promised)
 		if each > float64(l.promised) {
-			return fmt.Errorf("%s: %.0f bytes written a failure, and %d are promised", l.name, each, l.promised)
+			return "", fmt.Errorf("%s: %.0f bytes written a failure, and %d are promised", l.name, each, l.promised)
 		}
 	}
-	fmt.Fprintf(&b.out, "| %s | %s | %s | %.0f | %s | %s | %.2f %% |\n", l.name, name, kilo(now-was), each, promised, kilo(stopped-now), 100*(used-cpu).Seconds()/l.lasts.Seconds())
+	row := fmt.Sprintf("| %s | %s | %s | %.0f | %s | %s | %.2f %% |\n", l.name, name, kilo(now-was), each, promised, kilo(stopped-now), 100*(used-cpu).Seconds()/l.lasts.Seconds())
 	fmt.Fprintf(os.Stderr, "%s, %s: %s, %.0f a failure, then %s, %v\n", l.name, name, kilo(now-was), each, kilo(stopped-now), used-cpu)
-	return nil
+	return row, nil
 }
 
 // found is how many failures its jails have counted.

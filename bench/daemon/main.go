@@ -35,17 +35,19 @@ import (
 
 func main() {
 	bailiff := flag.String("bailiff", "bin/bailiff", "the `program`")
-	write := flag.String("write", "", "a `file` whose section is replaced")
+	write := flag.String("write", "", "a `file` in which the section of each part is replaced")
 	million := flag.Bool("million", false, "bring a million bans back, too")
 	quick := flag.Bool("quick", false, "measure less: to try the program")
-	only := flag.String("only", "", "measure one thing: memory; disk, or disk-N for its Nth load; busy, for bailiff alone busy-bailiff")
-	before := flag.String("before", "", "an older `program` that is measured beside, for disk")
+	only := flag.String("only", "", "`parts` to measure, with commas: "+strings.Join(partNames(), ", ")+"; disk-N for the Nth load of disk alone, busy-bailiff for busy without fail2ban")
+	before := flag.String("before", "", "an older `program` that is measured beside, for busy-bailiff, bursts, start, disk and hour")
 	burst := flag.Int("burst", 1, "lines of a busy log that are written at once")
-	lines := flag.Int("lines", 0, "of a busy log, in place of a million")
+	lines := flag.Int("lines", 0, "of a busy log, in place of a million (bursts: 200,000)")
+	rounds := flag.Int("rounds", 3, "of what is measured beside an older program, in turns")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *bailiff, *before, *write, *only, *burst, *lines, *quick, *million); err != nil {
+	b := &bench{ctx: ctx, prog: *bailiff, before: *before, burst: *burst, lines: *lines, rounds: *rounds, quick: *quick, withMillion: *million}
+	if err := b.run(*write, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -58,74 +60,110 @@ var both = []string{"fail2ban", "bailiff"}
 
 // bench is one run.
 type bench struct {
-	ctx   context.Context
-	dir   string
-	lab   *netlab.Lab
-	prog  string
-	out   bytes.Buffer
-	hosts int
-	burst int // lines of a busy log that are written at once
+	ctx         context.Context
+	dir         string
+	lab         *netlab.Lab
+	prog        string
+	before      string // an older one; empty: there is none
+	out         bytes.Buffer
+	hosts       int
+	burst       int // lines of a busy log that are written at once
+	lines       int // of a busy log; 0: as many as each part has
+	rounds      int
+	quick       bool
+	withMillion bool
+	load        string // of disk, by its number; empty: all
 }
 
-func run(ctx context.Context, prog, before, write, only string, burst, busy int, quick, million bool) (err error) {
-	prog, err = filepath.Abs(prog)
-	if err != nil {
-		return err
+// parts in the order in which they are measured, each with a section of its own: daemon/NAME.
+// Those that are slow are measured only where they are asked for by name.
+var parts = []struct {
+	name    string
+	measure func(*bench) error
+	slow    bool
+}{
+	{"restarts", (*bench).restarts, false},
+	{"latency", (*bench).latency, false},
+	{"idle", (*bench).idle, false},
+	{"busy", func(b *bench) error { return b.busy(cmp.Or(b.lines, b.some(1_000_000, 20_000)), b.burst, both) }, false},
+	{"bursts", (*bench).bursts, false},
+	{"disk", (*bench).disk, false},
+	{"start", (*bench).memory, false},
+	{"hour", (*bench).hour, true},
+}
+
+func partNames() (out []string) {
+	for _, p := range parts {
+		out = append(out, p.name)
 	}
-	dir, err := os.MkdirTemp("", "bailiff-bench-")
-	if err != nil {
-		return err
+	return out
+}
+
+// some is a number of what is measured, or a smaller one where it is to be quick.
+func (b *bench) some(all, few int) int {
+	if b.quick {
+		return few
 	}
-	defer os.RemoveAll(dir)
-	b := &bench{ctx: ctx, burst: burst, dir: dir, prog: prog, lab: netlab.New(fmt.Sprintf("bench-%d", os.Getpid()))}
-	defer func() { err = cmp.Or(err, b.lab.Close()) }()
-	bans, idle, latencies, lines := 100_000, 60*time.Second, 200, 1_000_000
-	if quick {
-		bans, idle, latencies, lines = 10_000, 5*time.Second, 40, 20_000
-	}
-	if busy > 0 {
-		lines = busy
-	}
-	if only == "busy" || only == "busy-bailiff" {
-		names := both
-		if only == "busy-bailiff" {
-			names = both[1:]
+	return all
+}
+
+func (b *bench) run(write, only string) (err error) {
+	for _, prog := range []*string{&b.prog, &b.before} {
+		if *prog == "" {
+			continue
 		}
-		err := b.busy(lines, names)
-		os.Stdout.Write(b.out.Bytes())
-		return err
-	}
-	if only == "memory" {
-		err := b.memory()
-		os.Stdout.Write(b.out.Bytes())
-		return err
-	}
-	if load, ok := strings.CutPrefix(only, "disk"); ok {
-		err := b.disk(quick, before, strings.TrimPrefix(load, "-"))
-		os.Stdout.Write(b.out.Bytes())
-		return err
-	}
-	for _, part := range []func() error{
-		func() error { return b.restarts(bans, million) },
-		func() error { return b.latency(latencies) },
-		func() error { return b.idle(idle, bans) },
-		func() error { return b.busy(lines, both) },
-		func() error { return b.bursts(lines) },
-		func() error { return b.disk(quick, before, "") },
-		b.memory,
-	} {
-		if err := part(); err != nil {
+		if *prog, err = filepath.Abs(*prog); err != nil {
 			return err
 		}
 	}
-	os.Stdout.Write(b.out.Bytes())
-	if err := figures.Save(); err != nil {
+	if b.dir, err = os.MkdirTemp("", "bailiff-bench-"); err != nil {
 		return err
 	}
-	if write == "" {
-		return nil
+	defer os.RemoveAll(b.dir)
+	b.lab = netlab.New(fmt.Sprintf("bench-%d", os.Getpid()))
+	defer func() { err = cmp.Or(err, b.lab.Close()) }()
+	asked := strings.Split(only, ",")
+	measured := false
+	for _, p := range parts {
+		name, measure := p.name, p.measure
+		for _, a := range asked {
+			if load, ok := strings.CutPrefix(a, "disk-"); ok && name == "disk" {
+				name, b.load = a, load
+			}
+			if a == "busy-bailiff" && name == "busy" {
+				name, measure = a, func(b *bench) error {
+					return b.busy(cmp.Or(b.lines, b.some(1_000_000, 20_000)), b.burst, b.oursOnly())
+				}
+			}
+		}
+		if only == "" && p.slow || only != "" && !slices.Contains(asked, name) {
+			continue
+		}
+		measured = true
+		b.out.Reset()
+		if err := measure(b); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		os.Stdout.Write(b.out.Bytes())
+		if write != "" && name == p.name {
+			if err := section.Replace(write, "daemon/"+name, strings.TrimLeft(b.out.String(), "\n")); err != nil {
+				return err
+			}
+		}
+		fmt.Println()
 	}
-	return section.Replace(write, "daemon", b.out.String())
+	if !measured {
+		return fmt.Errorf("there is no part %q: want some of %s", only, strings.Join(partNames(), ", "))
+	}
+	return figures.Save()
+}
+
+// oursOnly are the programs of which one is older than the other, or the one.
+func (b *bench) oursOnly() []string {
+	if b.before != "" {
+		return []string{"bailiff before", "bailiff"}
+	}
+	return []string{"bailiff"}
 }
 
 // daemon is a program under test with a network of its own.
@@ -177,6 +215,15 @@ func touch(paths ...string) error {
 }
 
 func (b *bench) bailiff(jails, maxRetry int) (*daemon, error) {
+	return b.bailiffOf("bailiff", b.prog, jails, maxRetry)
+}
+
+// older is the program that is measured beside.
+func (b *bench) older(jails, maxRetry int) (*daemon, error) {
+	return b.bailiffOf("bailiff before", b.before, jails, maxRetry)
+}
+
+func (b *bench) bailiffOf(name, prog string, jails, maxRetry int) (*daemon, error) {
 	h, dir, err := b.host()
 	if err != nil {
 		return nil, err
@@ -194,8 +241,8 @@ func (b *bench) bailiff(jails, maxRetry int) (*daemon, error) {
 	if err := os.WriteFile(config, []byte(c.String()), 0o644); err != nil {
 		return nil, err
 	}
-	d := &daemon{b: b, name: "bailiff", host: h, dir: dir, log: filepath.Join(dir, "out")}
-	socket, prog := filepath.Join(dir, "sock"), b.prog
+	d := &daemon{b: b, name: name, host: h, dir: dir, log: filepath.Join(dir, "out")}
+	socket := filepath.Join(dir, "sock")
 	d.make = func(string) *exec.Cmd {
 		return h.Command(b.ctx, prog, "run", "--config", config, "--socket", socket, "--log-target", d.log)
 	}
@@ -378,8 +425,9 @@ func (d *daemon) backBy(bans int, after time.Duration) (bool, error) {
 	return n == bans, os.Remove(d.log)
 }
 
-func (b *bench) restarts(bans int, million bool) error {
+func (b *bench) restarts() error {
 	const few = 2_000
+	bans := b.some(100_000, 10_000)
 	type row struct {
 		name string
 		bans int
@@ -438,7 +486,7 @@ func (b *bench) restarts(bans int, million bool) error {
 	if err := back(b.bailiff, bans, 3, ""); err != nil {
 		return err
 	}
-	if million {
+	if b.withMillion {
 		if err := back(b.bailiff, 1_000_000, 1, ""); err != nil {
 			return err
 		}
@@ -449,12 +497,13 @@ func (b *bench) restarts(bans int, million bool) error {
 	}
 	figures.Note("2,000 stored bans in the kernel after a start: times as fast as fail2ban", rows[0].took.Seconds()/rows[1].took.Seconds())
 	figures.Note("100,000 stored bans in the kernel after a start, s", rows[2].took.Seconds())
-	fmt.Fprintf(&b.out, "\nFor %s bans that is 1 : %.0f.\n\n", measure.Thousands(few), rows[0].took.Seconds()/rows[1].took.Seconds())
+	fmt.Fprintf(&b.out, "\nFor %s bans that is 1 : %.0f.\n", measure.Thousands(few), rows[0].took.Seconds()/rows[1].took.Seconds())
 	return nil
 }
 
 // latency measures from the write of a line to the element in the kernel.
-func (b *bench) latency(bans int) error {
+func (b *bench) latency() error {
+	bans := b.some(200, 40)
 	fmt.Fprintf(&b.out, "From the write of a line to the element in the kernel, %d bans one after the other\n(told by the kernel's own events):\n\n| program | median | 90 %% | worst |\n| --- | --- | --- | --- |\n", bans)
 	for _, make := range []func(int, int) (*daemon, error){b.fail2ban, b.bailiff} {
 		d, err := make(1, 1)
@@ -482,7 +531,6 @@ func (b *bench) latency(bans int) error {
 		}
 		fmt.Fprintf(os.Stderr, "%s: from line to kernel %v, worst %v\n", d.name, measure.Median(all), all[len(all)-1])
 	}
-	fmt.Fprintln(&b.out)
 	return nil
 }
 
@@ -527,7 +575,8 @@ func (d *daemon) latencies(bans int) ([]time.Duration, error) {
 }
 
 // idle measures what a daemon costs that has nothing to do: 10 jails, 20 files.
-func (b *bench) idle(lasts time.Duration, bans int) error {
+func (b *bench) idle() error {
+	lasts, bans := time.Duration(b.some(60, 5))*time.Second, b.some(100_000, 10_000)
 	fmt.Fprintf(&b.out, "Nothing to do, with 10 jails and 20 files, over %v:\n\n| program | CPU | resident |\n| --- | --- | --- |\n", lasts)
 	for _, make := range []func(int, int) (*daemon, error){b.fail2ban, b.bailiff} {
 		d, err := make(10, 5)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"regexp"
 	"strings"
@@ -77,7 +78,7 @@ func (b *bench) burstOnce(rounds int) error {
 			return err
 		}
 		time.Sleep(time.Second) // the start is over
-		reference, err := d.nftOf(burstBans)
+		reference, err := d.nftOf(burstBans, addr6)
 		if err != nil {
 			return err
 		}
@@ -117,11 +118,15 @@ func (b *bench) burstOnce(rounds int) error {
 }
 
 // nftOf is how long nft(8) takes for as many elements, in a table that is gone then.
-func (d *daemon) nftOf(elements int) (time.Duration, error) {
+func (d *daemon) nftOf(elements int, of func(int) netip.Addr) (time.Duration, error) {
 	var text strings.Builder
-	text.WriteString("table inet t {\nset s {\ntype ipv6_addr\nflags timeout\nelements = {\n")
+	kind := "ipv4_addr"
+	if of(0).Is6() {
+		kind = "ipv6_addr"
+	}
+	fmt.Fprintf(&text, "table inet t {\nset s {\ntype %s\nflags timeout\nelements = {\n", kind)
 	for i := range elements {
-		fmt.Fprintf(&text, "%v timeout 1h,\n", addr6(i))
+		fmt.Fprintf(&text, "%v timeout 1h,\n", of(i))
 	}
 	text.WriteString("}\n}\n}\n")
 	if err := d.write("elements", text.String()); err != nil {

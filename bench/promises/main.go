@@ -36,7 +36,7 @@ func main() {
 		return
 	}
 	bailiff := flag.String("bailiff", "bin/bailiff", "the `program`")
-	write := flag.String("write", "", "a `file` whose section is replaced")
+	write := flag.String("write", "", "a `file` in which the section of each part is replaced")
 	quick := flag.Bool("quick", false, "fewer rounds, and fewer addresses")
 	only := flag.String("only", "", "`parts` to measure, with commas: "+strings.Join(partNames(), ", "))
 	flag.Parse()
@@ -152,22 +152,30 @@ func run(ctx context.Context, prog, write, only string, quick bool) (err error) 
 		if only != "" && !slices.Contains(strings.Split(only, ","), p.name) {
 			continue
 		}
+		b.out.Reset()
+		broken := len(b.broken)
 		if err := p.measure(b); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
-		fmt.Fprintln(&b.out)
+		for _, text := range b.broken[broken:] { // what isn't kept is told, too
+			fmt.Fprintf(&b.out, "\n**Not kept**: %s.\n", text)
+		}
+		os.Stdout.Write(b.out.Bytes())
+		fmt.Println()
+		if write != "" {
+			if err := section.Replace(write, "promises/"+p.name, b.out.String()); err != nil {
+				return err
+			}
+		}
 	}
-	fmt.Fprintf(&b.out, "Of %d promises %d were kept. Load of the machine: %s before, %s after.\n", b.kept+len(b.broken), b.kept, before, load())
-	for _, text := range b.broken {
-		fmt.Fprintf(&b.out, "\n**Not kept**: %s.\n", text)
-	}
-	os.Stdout.Write(b.out.Bytes())
+	sum := fmt.Sprintf("Of %d promises %d were kept. Load of the machine: %s before, %s after.\n", b.kept+len(b.broken), b.kept, before, load())
+	fmt.Print(sum)
 	figures.Note("promises not kept", float64(len(b.broken)))
 	if err := figures.Save(); err != nil {
 		return err
 	}
-	if write != "" { // what isn't kept is told, too
-		if err := section.Replace(write, "promises", b.out.String()); err != nil {
+	if write != "" && only == "" {
+		if err := section.Replace(write, "promises", sum); err != nil {
 			return err
 		}
 	}

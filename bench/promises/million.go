@@ -17,7 +17,7 @@ const (
 )
 
 func (b *bench) million() error {
-	b.head(fmt.Sprintf("%s stored bans, from the start of the program until all are in the kernel, `nft -f` of as many elements, and what the\ndaemon has resident for a ban then, beside one without bans:", measure.Thousands(millionBans)),
+	b.head(fmt.Sprintf("%s stored bans, from the start of the program until all are in the kernel, `nft -f` of the same elements, and what the\ndaemon has resident for a ban then, beside one without bans:", measure.Thousands(millionBans)),
 		"`nft -f`", "in the kernel", "promised", "resident", "at most meanwhile", "a ban", "promised")
 	without, err := b.millionOf("none", 0)
 	if err != nil {
@@ -56,7 +56,7 @@ func (b *bench) millionOf(name string, bans int) (out held, err error) {
 		return out, err
 	}
 	if bans > 0 {
-		if out.reference, err = d.nftOf(bans); err != nil {
+		if out.reference, err = d.nftOf(bans, addr); err != nil {
 			return out, err
 		}
 	}

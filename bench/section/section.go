@@ -4,13 +4,32 @@ package section
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
-// Replace puts a text between the marks of a section: the lines
-// "<!-- NAME: made by make bench -->" and "<!-- end of NAME -->".
+// Names are those of bench/README.md, whose figures all stand in one of them: the program
+// bench/PROGRAM makes them by `make bench`, and with --only NAME --write bench/README.md the one
+// behind PROGRAM/.
+var Names = []string{
+	"reading", "around",
+	"daemon/restarts", "daemon/latency", "daemon/idle", "daemon/busy", "daemon/bursts", "daemon/disk", "daemon/start", "daemon/hour",
+	"promises/answers", "promises/latency", "promises/fair", "promises/burst", "promises/million", "promises/lists", "promises/packets",
+	"promises/table", "promises/memory", "promises/idle", "promises/confined", "promises",
+	"proxies", "regexps",
+}
+
+// Marks are the lines between which a section stands.
+func Marks(name string) (begin, end string) {
+	return "<!-- " + name + ": made by make bench -->\n", "<!-- end of " + name + " -->\n"
+}
+
+// Replace puts a text between the marks of a section.
 func Replace(path, name, text string) error {
-	begin, end := "<!-- "+name+": made by make bench -->\n", "<!-- end of "+name+" -->\n"
+	if !slices.Contains(Names, name) {
+		return fmt.Errorf("%s has no section %q", path, name)
+	}
+	begin, end := Marks(name)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return err
