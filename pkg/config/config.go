@@ -131,7 +131,9 @@ type Jail struct {
 	LogFIFO []string // those of them that are named pipes; others are not read
 	// List are the files, as globs, of addresses that are shut out from the start; there
 	// is no filter and no log then.
-	List     []string
+	List []string
+	// ListURLs are those of them that are fetched.
+	ListURLs []ListURL
 	Encoding *source.Encoding // nil: UTF-8
 	// Journal is what is read in place of files; nil: files are.
 	Journal *source.JournalOptions

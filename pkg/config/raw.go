@@ -140,6 +140,9 @@ type rawJail struct {
 	Protocol    stringList `toml:"protocol"`
 	LogPath     stringList `toml:"logpath"`
 	List        stringList `toml:"list"`
+	ListEvery   *text      `toml:"list_every"`
+	ListHTTP    *bool      `toml:"list_http"`
+	ListCA      *string    `toml:"list_ca"`
 	MaxRetry    *int       `toml:"maxretry"`
 	FindTime    *text      `toml:"findtime"`
 	BanTime     *text      `toml:"bantime"`

@@ -64,7 +64,7 @@ func readExample(t *testing.T, k Key) {
 			main = "[jail.app]\n" + k.Example + "\n"
 		}
 		for _, more := range []string{log, "filter = \"app\"\n"} {
-			if name, _, _ := strings.Cut(more, " "); !strings.Contains(k.Example, name) && k.Name != "list" && k.Name != "backend" && k.Name != "journalmatch" {
+			if name, _, _ := strings.Cut(more, " "); !strings.Contains(k.Example, name) && !strings.HasPrefix(k.Name, "list") && k.Name != "backend" && k.Name != "journalmatch" {
 				main += more
 			}
 		}

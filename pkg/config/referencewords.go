@@ -239,7 +239,26 @@ var referenceTables = []refTable{
 		{
 			name:    "list",
 			example: `list = "/etc/bailiff/lists/*.txt"`,
-			text:    "Files of addresses and networks that are shut out from the start, read anew when they change; in place of a log. This host and what it needs is never among them, nor a network wider than /8.",
+			text:    "Files of addresses and networks that are shut out from the start, read anew when they change, or https:// of servers that publish some, of which the last good copy is kept; in place of a log. This host and what it needs is never among them, nor a network wider than /8.",
+		},
+		{
+			name:    "list_every",
+			time:    true,
+			def:     "1h",
+			example: "list = \"https://lists.example/drop.txt\"\nlist_every = \"6h\"",
+			text:    "How often a list at a URL is asked for, at most once a minute.",
+		},
+		{
+			name:    "list_http",
+			def:     "false",
+			example: "list = \"http://192.0.2.1/drop.txt\"\nlist_http = true",
+			text:    "Takes lists over http://, which anybody on the way can change.",
+		},
+		{
+			name:    "list_ca",
+			def:     "the system's",
+			example: "list = \"https://lists.example/drop.txt\"\nlist_ca = \"/etc/bailiff/ca.pem\"",
+			text:    "Certificates in PEM that are trusted for lists at a URL, in place of the system's.",
 		},
 		{
 			name:    "maxretry",

@@ -245,11 +245,12 @@ func (l *loader) resolve(name string) *Jail {
 	}
 	if list := pickList(r, func(j *rawJail) stringList { return j.List }); list.v != nil {
 		for _, p := range list.v {
-			if _, err := filepath.Match(p, ""); err != nil || p == "" {
+			if _, err := filepath.Match(p, ""); (err != nil || p == "") && !isURL(p) {
 				r.fail(list.at, "list", fmt.Errorf("list %q: want a file, or a pattern of some", p))
 			}
 			j.List = append(j.List, p)
 		}
+		l.listURLs(r, j)
 		if len(j.LogPath) > 0 {
 			r.fail(logs.at, "logpath", errors.New("a jail has a list or a log, not both"))
 		}

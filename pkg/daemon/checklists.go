@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,19 +70,28 @@ func CheckLists(cfg *config.Config) (problems, warnings []error) {
 
 func checkList(c *config.Jail, rules *guard.Rules) (problems, warnings []error) {
 	files := iplist.Files(c.List)
+	for _, u := range c.ListURLs {
+		if _, err := os.Stat(u.File); err != nil { // who checks doesn't fetch
+			files = slices.DeleteFunc(files, func(f string) bool { return f == u.File })
+			warnings = append(warnings, fmt.Errorf("jail %s: list: %s was not fetched yet: the daemon does that", c.Name, u.URL))
+		}
+	}
+	if len(files) == 0 && len(warnings) > 0 {
+		return nil, warnings
+	}
 	if len(files) == 0 {
 		return []error{fmt.Errorf("jail %s: list: no file matches %s", c.Name, strings.Join(c.List, " "))}, nil
 	}
 	set, bad, err := iplist.ReadFiles(files)
 	if err != nil {
-		return []error{fmt.Errorf("jail %s: list: %w", c.Name, err)}, nil
+		return []error{fmt.Errorf("jail %s: list: %s", c.Name, byURL(c, err.Error()))}, nil
 	}
 	for _, b := range bad {
-		warnings = append(warnings, fmt.Errorf("jail %s: %w: left out", c.Name, b))
+		warnings = append(warnings, fmt.Errorf("jail %s: %s: left out", c.Name, byURL(c, b.Error())))
 	}
 	if _, cuts := rules.Cut(set); len(cuts) > 0 {
 		for _, text := range leftOut(files, cuts) {
-			warnings = append(warnings, fmt.Errorf("jail %s: %s", c.Name, text))
+			warnings = append(warnings, fmt.Errorf("jail %s: %s", c.Name, byURL(c, text)))
 		}
 	}
 	return nil, warnings

@@ -60,6 +60,7 @@ type blocklist struct {
 	cuts  []guard.Cut
 	// failed is what was told last of the files, refused of the kernel.
 	failed, refused string
+	fetched         map[string]fetched // by URL
 
 	follow iplist.Follow // run's alone
 	bad    []error       // lines that are no entries, as told; run's alone
@@ -92,7 +93,7 @@ func (d *Daemon) startList(c *config.Jail, before *blocklist) (*blocklist, error
 		}
 		return nil, err
 	}
-	l := &blocklist{d: d, c: c, look: make(chan struct{}, 1), again: make(chan chan struct{}), done: make(chan struct{})}
+	l := &blocklist{d: d, c: c, look: make(chan struct{}, 1), again: make(chan chan struct{}), done: make(chan struct{}), fetched: map[string]fetched{}}
 	if before != nil {
 		before.end(false)
 		before.mu.Lock()
@@ -113,6 +114,9 @@ func (d *Daemon) startList(c *config.Jail, before *blocklist) (*blocklist, error
 	d.lists[c.Name] = l
 	d.mu.Unlock()
 	go l.run(ctx)
+	for i := range c.ListURLs {
+		go l.fetch(ctx, &c.ListURLs[i])
+	}
 	log.Info(fmt.Sprintf("Jail '%s' started", c.Name))
 	return l, nil
 }
@@ -219,6 +223,7 @@ func (l *blocklist) lookAgain() {
 func (l *blocklist) say(what *string, text, remains string) {
 	l.mu.Lock()
 	told := *what
+	text = byURL(l.c, text)
 	*what = text
 	l.mu.Unlock()
 	if text != "" && text != told {
@@ -236,7 +241,7 @@ func (l *blocklist) read(asIs bool) {
 	}
 	files := make([]source.Status, 0, len(lists))
 	for _, f := range lists {
-		x := source.Status{Path: f}
+		x := source.Status{Path: byURL(l.c, f)}
 		if fi, err := os.Stat(f); err != nil {
 			x.Error = err.Error()
 		} else {
@@ -270,7 +275,7 @@ func (l *blocklist) read(asIs bool) {
 	log := l.d.log.With("component", "jail")
 	if fmt.Sprint(bad) != fmt.Sprint(l.bad) { // it is read twice at a start
 		for _, b := range bad {
-			log.Warn(fmt.Sprintf("[%s] %v: left out", l.c.Name, b))
+			log.Warn(fmt.Sprintf("[%s] %v: left out", l.c.Name, byURL(l.c, b.Error())))
 		}
 	}
 	l.bad = bad
@@ -318,7 +323,7 @@ func (l *blocklist) load(anew bool) error {
 	l.d.checks.list(l.c.Name, set)
 	if len(cuts) > 0 && !slices.Equal(cuts, toldOf) {
 		for _, text := range leftOut(iplist.Files(l.c.List), cuts) {
-			l.d.log.With("component", "jail").Warn(fmt.Sprintf("[%s] %s", l.c.Name, text))
+			l.d.log.With("component", "jail").Warn(fmt.Sprintf("[%s] %s", l.c.Name, byURL(l.c, text)))
 		}
 	}
 	return nil
@@ -430,6 +435,7 @@ func (l *blocklist) status() jail.Status {
 	if l.raw == nil && l.failed == "" {
 		s.Problems = append(s.Problems, "the list is being read")
 	}
+	s.Problems = append(s.Problems, l.fetchProblems()...)
 	if s.Error = l.failed; l.refused != "" {
 		s.Problems = append(s.Problems, l.refused)
 	}

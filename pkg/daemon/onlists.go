@@ -50,7 +50,7 @@ func (d *Daemon) onLists(only string, ids []ban.ID) [][]control.Wider {
 			w := control.Wider{Jail: name, List: true, Part: !set.Holds(in[k])}
 			for _, e := range entries {
 				if e.Overlaps(in[k]) {
-					w.IP, w.File, w.Line = e.Range.String(), e.File, e.Line
+					w.IP, w.File, w.Line = e.Range.String(), byURL(l.c, e.File), e.Line
 					break
 				}
 			}

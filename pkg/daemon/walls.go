@@ -118,6 +118,11 @@ func wallsBut(cfg *config.Config, opts Options, theirs []config.BanFile) confine
 			}
 		}
 	}
+	for _, j := range cfg.Jails {
+		for _, u := range j.ListURLs {
+			w.Write = append(w.Write, dirs(0o700, u.File)...)
+		}
+	}
 	if opts.PIDFile != "" {
 		w.Write = append(w.Write, existing(m, opts.PIDFile)...)
 	}
@@ -206,6 +211,9 @@ func (m mounts) jail(j *config.Jail) (out []string) {
 	}
 	out = append(out, m.globs(logs)...)
 	out = append(out, m.globs(j.List)...)
+	for _, u := range j.ListURLs {
+		out = append(out, m.outward(remote.Token{}, u.CA)...)
+	}
 	out = append(out, m.globs(j.Ignore.Files)...)
 	if j.Filter.Proxies != nil {
 		out = append(out, m.globs(j.Filter.Proxies.Files)...)
