@@ -59,8 +59,10 @@ demo: build
 	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 $(if $(DEMO),fail2ban)
 	go run ./examples/django/demo $(DEMO)
 
+# What takes longest begins first.
+LONGEST := ./cmd/bailiff ./test/fail2ban ./pkg/jail ./pkg/source ./pkg/config
 # Where goroutines meet: tested with the race detector, which needs cgo and gcc.
-RACED := ./pkg/resolve ./pkg/clock ./pkg/filter ./pkg/action ./pkg/jail ./pkg/source ./pkg/ban ./pkg/firewall ./pkg/store ./pkg/control ./pkg/eventlog \
+RACED := ./pkg/source ./pkg/jail ./pkg/resolve ./pkg/clock ./pkg/filter ./pkg/action ./pkg/ban ./pkg/firewall ./pkg/store ./pkg/control ./pkg/eventlog \
 	./pkg/config ./pkg/daemon ./pkg/guard ./pkg/syslog ./pkg/cli ./pkg/runner ./pkg/opener ./pkg/confine ./pkg/banfile ./pkg/check
 # And the whole program, with the tests in which most of it is at work at once.
 RACED_WHOLE := TestReloadUnderLoad|TestServerSettings|TestListsAtReload|TestRestartJail|TestFlushedUnderCommands|TestUnbanWithinUnban
@@ -68,8 +70,8 @@ RACED_WHOLE := TestReloadUnderLoad|TestServerSettings|TestListsAtReload|TestRest
 test: build packages references
 	bin/bailiff filter test
 	bin/bailiff filter lint
-	go test -timeout $(TIMEOUT) -parallel 6 ./... # tests wait more than they compute
-	CGO_ENABLED=1 go test -race -short -timeout $(TIMEOUT) $(RACED)
+	go test -timeout $(TIMEOUT) -p 3 -parallel 6 $(LONGEST) ./... # tests wait more than they compute
+	CGO_ENABLED=1 go test -race -short -timeout $(TIMEOUT) -p 3 $(RACED)
 	CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) ./cmd/bailiff -run '$(RACED_WHOLE)'
 	go run ./zoo -quick
 

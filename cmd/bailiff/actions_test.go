@@ -127,6 +127,7 @@ actionunban = nft 'delete element inet own bad { <ip> }'
 // TestFlushedUnderCommands: where an action bans by commands and another hand flushes
 // the ruleset, its bans are back by themselves, and the log says so when they are.
 func TestFlushedUnderCommands(t *testing.T) {
+	t.Parallel()
 	r := treeOf(t, "", shellNft)
 	bans := func() int {
 		out, _ := r.host.Command(context.Background(), "nft", "list", "set", "inet", "own", "bad").CombinedOutput()
@@ -159,13 +160,14 @@ func TestFlushedUnderCommands(t *testing.T) {
 // (a hosting panel does), does not wait for itself; nor does one that asks during its
 // stop, and during that of a jail at a reload.
 func TestUnbanWithinUnban(t *testing.T) {
+	t.Parallel()
 	r := treeOf(t, "bantime = 3\n", `[Definition]
 actionban = echo ban <ip> >>@D@/notes
 actionunban = @CLIENT@ set <name> unbanip <ip> >/dev/null 2>&1; @CLIENT@ status >/dev/null 2>&1; echo unban <ip> >>@D@/notes
 actionstop = timeout 5 @CLIENT@ status >/dev/null 2>&1; echo stop >>@D@/notes
 `)
 	r.fail("192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.2")
-	r.until("both are banned", func() bool { return strings.Count(r.read("notes"), "ban ") == 2 })
+	r.until("both are banned", func() bool { return strings.Count("\n"+r.read("notes"), "\nban ") == 2 })
 	r.within("both are lifted", 4*time.Second, func() bool { return strings.Count(r.read("notes"), "unban ") == 2 })
 	if log := r.read("f2b.log"); strings.Contains(log, "timed out") || strings.Contains(log, "ERROR") {
 		t.Errorf("the log: %s", log)
@@ -193,6 +195,7 @@ actionstop = timeout 5 @CLIENT@ status >/dev/null 2>&1; echo stop >>@D@/notes
 // TestStopBehindSlowAction: 20,000 bans behind an action that takes a second each; a stop
 // lifts those that it had made, and ends in its time.
 func TestStopBehindSlowAction(t *testing.T) {
+	t.Parallel()
 	r := treeOf(t, "maxretry = 1\n", "[Definition]\nactionban = echo ban <ip> >>@D@/notes; sleep 1\nactionunban = echo unban <ip> >>@D@/notes\n")
 	lines := make([]string, 20_000)
 	for i := range lines {

@@ -101,6 +101,7 @@ func runBlocked(t *testing.T, what ...blockage) {
 
 // TestBlockedWorld makes each thing hang alone, and two at a time.
 func TestBlockedWorld(t *testing.T) {
+	t.Parallel()
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		t.Fatal("this test makes file systems hang: it needs /dev/fuse, and root")
 	}

@@ -195,6 +195,7 @@ func boundedKinds() map[string]boundedKind {
 // TestBounded: for each kind of input at full speed the daemon stays in 200 MB, lives,
 // and bans who attacks meanwhile. What it took at most is told.
 func TestBounded(t *testing.T) {
+	t.Parallel()
 	for name, k := range boundedKinds() {
 		t.Run(name, func(t *testing.T) {
 			if k.attack == nil {

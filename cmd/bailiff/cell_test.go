@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -108,7 +107,7 @@ func newCell(t *testing.T, o cellOptions) *cell {
 		_ = c.daemon.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-gone:
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Errorf("it does not stop\n%s", c.log())
 			_ = c.daemon.Process.Kill()
 			<-gone
@@ -142,7 +141,7 @@ func (c *cell) bound(memory int64) string {
 	}
 	c.t.Cleanup(func() {
 		var err error
-		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 			if err = os.Remove(c.group); err == nil {
 				return
 			}
@@ -193,7 +192,8 @@ func (c *cell) until(what string, within time.Duration, f func() bool) {
 
 // banned asks the kernel for an element.
 func (c *cell) banned(jail, addr string) bool {
-	return c.host.Command(context.Background(), "nft", "get", "element", "inet", "f2b-table", "addr-set-"+jail, "{ "+addr+" }").Run() == nil
+	c.t.Helper()
+	return holds(c.t, c.host, "addr", jail, addr)
 }
 
 // memory are a line of /proc/PID/status, in bytes.

@@ -19,6 +19,7 @@ var distinct = flag.Int("distinct", 300_000, "of how many addresses TestDistinct
 // noticed, told of, and written anew, whether anything happens or not: what was there
 // before and what came after is known to the next start.
 func TestDatabaseRemoved(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t)
 	config := strings.Replace(fmt.Sprintf(endToEndConfig, "1h"), "auth.log", n.path("auth.log"), 1) + "\n[database]\npath = \"" + n.path("db.sqlite3") + "\"\n"
 	n.start(config)
@@ -91,6 +92,7 @@ func TestDatabaseRemoved(t *testing.T) {
 // TestDistinctAddresses: a log that tells of more and more addresses, each failing
 // once, is read in bounded memory, with a database.
 func TestDistinctAddresses(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t)
 	file, err := os.Create(n.path("auth.log"))
 	if err != nil {

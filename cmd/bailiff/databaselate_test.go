@@ -13,6 +13,7 @@ import (
 // holds nothing, tells later what it knows: who was banned is banned again, but for whom
 // somebody let in meanwhile; and what came meanwhile is kept.
 func TestDatabaseLate(t *testing.T) {
+	t.Parallel()
 	var only []blockage
 	for _, b := range blockages {
 		if b.name == "database" {

@@ -19,6 +19,7 @@ import (
 // bans are in the kernel with their timeouts, stay there when the daemon is killed, and
 // are back when somebody flushes the ruleset.
 func TestDebianDefault(t *testing.T) {
+	t.Parallel()
 	all, err := references.All()
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +54,7 @@ func TestDebianDefault(t *testing.T) {
 			held := func() bool { return element.MatchString(nftSet(n)) }
 			n.until("the ban is in the kernel", held)
 			rule := func() bool {
-				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 				defer cancel()
 				out, _ := n.server.Command(ctx, "nft", "list", "chain", "inet", "f2b-table", "f2b-chain").CombinedOutput()
 				return strings.Contains(string(out), "tcp dport 22 ip saddr @addr-set-sshd reject")
@@ -70,7 +71,7 @@ func TestDebianDefault(t *testing.T) {
 			}
 			n.spawn()
 			n.until("the daemon knows the ban", func() bool { return strings.Contains(n.ask("status", "sshd"), "192.0.2.66") })
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
 			if out, err := n.server.Command(ctx, "nft", "flush", "ruleset").CombinedOutput(); err != nil {
 				t.Fatalf("%v: %s", err, out)
@@ -81,7 +82,7 @@ func TestDebianDefault(t *testing.T) {
 }
 
 func nftSet(n *network) string {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	out, _ := n.server.Command(ctx, "nft", "list", "set", "inet", "f2b-table", "addr-set-sshd").CombinedOutput()
 	return string(out)

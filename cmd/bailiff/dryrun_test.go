@@ -15,6 +15,7 @@ import (
 // reload, at no command either; it says what it would do, and no line of its log reads as
 // a ban.
 func TestDryRun(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	ran, export := filepath.Join(dir, "ran"), filepath.Join(dir, "banned.conf")
 	logFile := writeFile(t, filepath.Join(dir, "app.log"), "")

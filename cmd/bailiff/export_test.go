@@ -18,6 +18,7 @@ import (
 // TestNoFirewall runs the daemon where there is no firewall to command: who is banned
 // is in files, which nginx understands, told by the socket, and by an action.
 func TestNoFirewall(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
 	for name, text := range map[string]string{
@@ -51,7 +52,7 @@ enabled = true
 failregex = '^\s*login failed from <ADDR>$'
 logpath = %[5]q
 maxretry = 2
-bantime = "20s"
+bantime = "1h"
 
 [jail.app.action.tell]
 ban = "echo ban <ip> <failures> <word> >> %[6]s"
@@ -81,7 +82,7 @@ list = %[7]q
 	})
 	until := func(name string, want ...string) {
 		t.Helper()
-		for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 			data, _ := os.ReadFile(path(name))
 			lines := strings.Split(strings.TrimSpace(string(data)), "\n")
 			if len(lines) > 0 && strings.HasPrefix(lines[0], "#") {
@@ -105,10 +106,14 @@ list = %[7]q
 		t.Fatal(err)
 	}
 	defer log.Close()
+	var lines string // written at once: both are banned at once, and told at once
 	for range 2 {
 		for _, a := range []string{"192.0.2.7", "2001:db8::7"} {
-			fmt.Fprintf(log, "%s login failed from %s\n", time.Now().Format("2006-01-02 15:04:05"), a)
+			lines += fmt.Sprintf("%s login failed from %s\n", time.Now().Format("2006-01-02 15:04:05"), a)
 		}
+	}
+	if _, err := log.WriteString(lines); err != nil {
+		t.Fatal(err)
 	}
 	until("told", "ban 192.0.2.7 2 up", "ban 2001:db8::/64 2 up")
 	until("geo.conf", append([]string{"192.0.2.7 1;"}, append(slices.Clone(list), "2001:db8::/64 1;")...)...)
@@ -158,9 +163,20 @@ list = %[7]q
 		t.Errorf("reload says %q", out)
 	}
 	// The bans end, and with them what was told.
+	lasting := func(bantime string) {
+		t.Helper()
+		if err := os.WriteFile(path("bailiff.toml"), []byte(strings.Replace(string(text), `bantime = "1h"`, bantime, 1)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command(prog, "reload", "--socket", path("sock")).CombinedOutput(); err != nil {
+			t.Errorf("reload: %v: %s", err, out)
+		}
+	}
+	lasting(`bantime = "1s"`)
 	until("told", "ban 192.0.2.7 2 up", "ban 2001:db8::/64 2 up", "unban 192.0.2.7", "unban 2001:db8::/64")
 	until("geo.conf", list...)
 	until("deny.conf")
+	lasting(`bantime = "1h"`)
 	// Who is banned when the daemon stops stays so.
 	for range 2 {
 		fmt.Fprintf(log, "%s login failed from 192.0.2.8\n", time.Now().Format("2006-01-02 15:04:05"))

@@ -101,13 +101,25 @@ func (n *network) untilShutOut(when string) {
 func (n *network) on(args ...string) string {
 	n.t.Helper()
 	c := n.command(args...)
-	late := time.AfterFunc(max(n.patience, 20*time.Second), func() { _ = c.Process.Kill() })
+	late := time.AfterFunc(max(n.patience, 2*time.Minute), func() { _ = c.Process.Kill() })
 	defer late.Stop()
 	out, err := c.CombinedOutput()
 	if err != nil {
 		n.t.Fatalf("%s: %v: %s", strings.Join(args, " "), err, out)
 	}
 	return string(out)
+}
+
+// lists is what a command on the server lists. It fails now and then while somebody changes
+// what it goes through.
+func (n *network) lists(args ...string) (text string) {
+	n.t.Helper()
+	n.until("it is listed: "+strings.Join(args, " "), func() bool {
+		out, err := n.command(args...).Output()
+		text = string(out)
+		return err == nil
+	})
+	return text
 }
 
 var (
@@ -120,7 +132,7 @@ var (
 // differs from one run to the next.
 func (n *network) rules() string {
 	n.t.Helper()
-	text := n.on("iptables-save") + n.on("ip6tables-save") + n.on("ipset", "save")
+	text := n.lists("iptables-save") + n.lists("ip6tables-save") + n.lists("ipset", "save")
 	text = ruleNoise.ReplaceAllString(text, "")
 	return strings.TrimSpace(timeouts.ReplaceAllString(text, "timeout N"))
 }
@@ -161,7 +173,7 @@ func (n *network) real(r references.Fail2ban, rules func() string) (made, left s
 	_ = server.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-exited:
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		n.t.Fatal("fail2ban does not stop")
 	}
 	left = rules()
@@ -193,7 +205,7 @@ func (n *network) stop() {
 	_ = n.daemon.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-n.exited:
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		n.t.Fatal("the daemon does not stop")
 	}
 }
@@ -307,7 +319,7 @@ func TestTranslated(t *testing.T) {
 				}
 			}
 			held := func() bool {
-				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 				defer cancel()
 				out, _ := n.server.Command(ctx, "nft", "list", "table", "inet", "f2b-table").CombinedOutput()
 				text := string(out)
@@ -341,7 +353,7 @@ func TestTranslated(t *testing.T) {
 			n.amend("fail2ban.local", "translate = true", "translate = false")
 			runs()
 			n.untilShutOut("by commands again")
-			n.until("the sets of before are gone", func() bool { return !strings.Contains(n.on("nft", "list", "sets"), "addr-set-web") })
+			n.until("the sets of before are gone", func() bool { return !strings.Contains(n.lists("nft", "list", "sets"), "addr-set-web") })
 			n.untilShutOut("by commands alone")
 			n.amend("fail2ban.local", "translate = false", "translate = true")
 			if out := n.ask("reload"); !strings.Contains(out, "changed: web") {
@@ -359,6 +371,7 @@ func TestTranslated(t *testing.T) {
 // TestFailingAction: an action that can't ban is named where one looks: with file and line
 // before it is run, and with what failed and who is not banned afterwards.
 func TestFailingAction(t *testing.T) {
+	t.Parallel()
 	newest, err := references.Newest()
 	if err != nil {
 		t.Fatal(err)

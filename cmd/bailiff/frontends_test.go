@@ -55,7 +55,7 @@ func (n *network) ufw() {
 // traces are the lines of all rulesets that are of bans.
 func (n *network) traces() string {
 	n.t.Helper()
-	text := n.on("nft", "list", "ruleset") + "\n" + n.on("ipset", "save")
+	text := n.lists("nft", "list", "ruleset") + "\n" + n.lists("ipset", "save")
 	var out []string
 	for line := range strings.Lines(text) {
 		if strings.Contains(line, "f2b") || strings.Contains(line, "@x") || strings.Contains(line, "table inet other") || strings.Contains(line, "192.0.2.66") || strings.Contains(line, "2001:db8:a::66") || strings.Contains(line, "203.0.113.9") {
@@ -89,7 +89,7 @@ func TestFirewallFrontends(t *testing.T) {
 		t.Run(c.banaction, func(t *testing.T) {
 			t.Parallel()
 			n := newNetwork(t)
-			n.patience = time.Minute // firewall-cmd takes its second
+			n.patience = 5 * time.Minute // firewall-cmd takes its second, many on a busy machine
 			if c.begin != nil {
 				c.begin(n)
 			}
@@ -115,14 +115,22 @@ func TestFirewallFrontends(t *testing.T) {
 			n.spawn()
 			n.until("the daemon knows the ban", func() bool { return strings.Contains(n.ask("status", "web"), attackers[1].who) })
 			n.through("203.0.113.9", n.traces)
-			if got := n.traces(); got != theirs {
-				t.Errorf("after the kill\n%s\nbefore\n%s", got, theirs)
-			}
+			n.until("the rules are as before", func() bool { return n.traces() == theirs })
 			n.untilShutOut("after the kill")
 			n.letIn()
-			n.stop()
-			if got := n.traces(); got != left {
-				t.Errorf("left behind\n%s\nby fail2ban\n%s", got, left)
+			for again := range 4 {
+				n.stop()
+				got := n.traces()
+				if got == left {
+					break
+				}
+				// On a busy machine, firewall-cmd may take longer than a stop waits for it: that is told.
+				if out, _ := os.ReadFile(n.path("out")); again == 3 || !strings.Contains(string(out), "timed out after") {
+					t.Errorf("left behind\n%s\nby fail2ban\n%s\n%s", got, left, out)
+					break
+				}
+				n.spawn()
+				n.until("the jail runs", func() bool { return strings.Contains(n.ask("status"), "web") })
 			}
 		})
 	}

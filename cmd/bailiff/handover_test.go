@@ -172,7 +172,7 @@ func (h *relay) fail(jail, who string, users ...string) {
 // noted waits until there are notes that begin so.
 func (h *relay) noted(want ...string) {
 	h.t.Helper()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		text, _ := os.ReadFile(filepath.Join(h.dir, "notes"))
 		missing := slices.DeleteFunc(slices.Clone(want), func(w string) bool { return strings.Contains("\n"+string(text), "\n"+w) })
 		if len(missing) == 0 {

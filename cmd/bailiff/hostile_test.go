@@ -43,6 +43,7 @@ func failures(t *testing.T, dir, addr string, n int) {
 // TestReadersOnly: of a real jail with an action that has a password, nobody on the
 // read socket learns it, whatever his words look like, and nothing changes.
 func TestReadersOnly(t *testing.T) {
+	t.Parallel()
 	c := newCell(t, cellOptions{config: hostileConfig, files: map[string]string{"auth.log": ""}})
 	forms := map[string]func(string) string{
 		"text": func(w string) string { return "V" + w + "\n" }, "bytes": func(w string) string { return "C" + string(rune(len(w))) + w },
@@ -93,6 +94,7 @@ func TestReadersOnly(t *testing.T) {
 // TestDescriptors: with 200 descriptors and 500 clients that say nothing on either
 // socket, who fails is banned, a file that is new is read, and both sockets answer.
 func TestDescriptors(t *testing.T) {
+	t.Parallel()
 	c := newCell(t, cellOptions{config: strings.Replace(hostileConfig, "auth.log", "auth*.log", 1), files: map[string]string{"auth.log": ""}, descriptors: 200})
 	var mu sync.Mutex
 	var silent []net.Conn
@@ -148,6 +150,7 @@ func TestDescriptors(t *testing.T) {
 // TestNumberBombs: forty clients send numbers of four million digits for as long as it
 // takes to ban somebody; the daemon takes next to nothing for it.
 func TestNumberBombs(t *testing.T) {
+	t.Parallel()
 	c := newCell(t, cellOptions{config: hostileConfig, files: map[string]string{"auth.log": ""}})
 	before := c.memory("VmRSS")
 	bombs := [][]byte{

@@ -33,7 +33,7 @@ func TestSocketActivation(t *testing.T) {
 			if err := d.Start(); err != nil {
 				t.Fatalf("%v (make packages installs systemd)", err)
 			}
-			for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 				if _, err := os.Stat(path); err == nil {
 					break
 				}

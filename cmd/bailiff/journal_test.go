@@ -35,6 +35,7 @@ func sshEntry(message string) string {
 
 // TestJournalAsFail2banRegex compares what both say of a journal.
 func TestJournalAsFail2banRegex(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	at := time.Date(2026, 1, 31, 12, 0, 0, 250000000, time.UTC)
 	writeJournal(t, filepath.Join(dir, "x.journal"), 1, at,
@@ -69,6 +70,7 @@ func TestJournalAsFail2banRegex(t *testing.T) {
 // TestJournalJail: a jail follows the journal, and goes on at its place after a
 // restart.
 func TestJournalJail(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t)
 	journal := n.path("journal")
 	if err := os.Mkdir(journal, 0o755); err != nil {

@@ -178,7 +178,7 @@ func (c *changeover) migrate(args ...string) (out string, code int) {
 func (c *changeover) through() int {
 	c.t.Helper()
 	n := 0
-	for _, m := range throughPackets.FindAllStringSubmatch(c.on("nft", "list", "table", "inet", "seen"), -1) {
+	for _, m := range throughPackets.FindAllStringSubmatch(c.lists("nft", "list", "table", "inet", "seen"), -1) {
 		more, _ := strconv.Atoi(m[1])
 		n += more
 	}
@@ -195,7 +195,7 @@ func (c *changeover) whole(when string) {
 	if n := c.through(); n != 0 {
 		c.t.Errorf("%s: %d packets came through", when, n)
 	}
-	if tables := c.on("nft", "list", "tables"); strings.Contains(tables, "bailiff-migrate") {
+	if tables := c.lists("nft", "list", "tables"); strings.Contains(tables, "bailiff-migrate") {
 		c.t.Errorf("%s: %s", when, tables)
 	}
 	for _, a := range attackers {
@@ -207,7 +207,7 @@ func (c *changeover) whole(when string) {
 
 // held is in how many lines the firewall's listing has an address.
 func (c *changeover) held(who string) int {
-	text := c.on("nft", "list", "ruleset") + c.on("iptables-save") + c.on("ip6tables-save") + c.on("ipset", "save")
+	text := c.lists("nft", "list", "ruleset") + c.lists("iptables-save") + c.lists("ip6tables-save") + c.lists("ipset", "save")
 	return len(regexp.MustCompile(`(^|[\s,{])`+regexp.QuoteMeta(who)+`(/32|/128)?([\s,}]|$)`).FindAllString(text, -1))
 }
 

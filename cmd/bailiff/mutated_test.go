@@ -21,6 +21,7 @@ import (
 // bans, and a message names file and line. A share of the changes is made, all with
 // MUTATED=1 in the environment; MUTATED_SEED makes the same again.
 func TestMutated(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	if s := os.Getenv("MUTATED_SEED"); s != "" {
 		seed, _ = strconv.ParseUint(s, 10, 64)
@@ -206,7 +207,7 @@ func (m *mutated) try(name string, line int, was, text string) {
 		}
 		// Where the one before had its commands make the same sets, those end beside, and
 		// take them away once more; that is undone as what anybody else does.
-		for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 			table, err := m.host.Command(context.Background(), "nft", "-s", "list", "ruleset").Output()
 			if err != nil {
 				t.Fatal(err)

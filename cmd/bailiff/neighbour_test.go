@@ -112,6 +112,7 @@ const guardedConfig = "[firewall]\nforeign = '%s'\n[jail.sshd]\nenabled = true\n
 // TestForeign: what others do to a running daemon's sets is put right, and what is on no
 // list is adopted or removed, as configured.
 func TestForeign(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t, map[string]string{"bailiff.toml": fmt.Sprintf(guardedConfig, "adopt"), "remove.toml": fmt.Sprintf(guardedConfig, "remove")})
 	g.start("bailiff.toml")
 	g.ask("ban", "sshd", "203.0.113.7")
@@ -130,9 +131,9 @@ func TestForeign(t *testing.T) {
 	saved := strings.Replace(g.table(), "elements = {", "elements = { 203.0.113.77,", 1)
 	nftScript(t, g.host, "flush ruleset\n"+saved)
 	g.until("not adopted", func() bool { return g.has("203.0.113.77 timeout 1h", "203.0.113.7 timeout") })
-	if !strings.Contains(g.log(), "[sshd] Adopt 203.0.113.77") || !strings.Contains(g.ask("status", "sshd"), "203.0.113.77") {
-		t.Errorf("not told:\n%s\n%s", g.log(), g.ask("status", "sshd"))
-	}
+	g.until("not told", func() bool {
+		return strings.Contains(g.log(), "[sshd] Adopt 203.0.113.77") && strings.Contains(g.ask("status", "sshd"), "203.0.113.77")
+	})
 	g.ask("unban", "203.0.113.77")
 	g.until("not unbanned", func() bool { return !g.has("203.0.113.77") })
 
@@ -151,9 +152,9 @@ func TestForeign(t *testing.T) {
 	nftScript(t, g.host, "add rule inet f2b-table f2b-chain ip saddr @addr-set-sshd counter")
 	g.write(map[string]string{"bailiff.toml": "[jail.sshd]\nenabled = false\n"})
 	_, _ = g.try("reload")
-	if !g.has("@addr-set-sshd counter") || g.has("203.0.113.7") || g.has("reject") || !strings.Contains(g.log(), "can't be removed") {
-		t.Errorf("the jail has ended:\n%s\n%s", g.table(), g.log())
-	}
+	g.until("the jail has ended", func() bool {
+		return g.has("@addr-set-sshd counter") && !g.has("203.0.113.7") && !g.has("reject") && strings.Contains(g.log(), "can't be removed")
+	})
 	nftScript(t, g.host, "flush chain inet f2b-table f2b-chain")
 	g.until("the set stays", func() bool { return !g.has("addr-set-sshd") })
 	g.stop()
@@ -162,14 +163,15 @@ func TestForeign(t *testing.T) {
 	g.ask("ban", "sshd", "203.0.113.7")
 	nftScript(t, g.host, "add element inet f2b-table addr-set-sshd { 203.0.113.78 timeout 10m, 203.0.113.79 }")
 	g.until("not removed", func() bool { return !g.has("203.0.113.78") && !g.has("203.0.113.79") && g.has("203.0.113.7 timeout") })
-	if !strings.Contains(g.log(), "Remove 203.0.113.78 from the kernel's sets: on no list, and [firewall] foreign = remove") {
-		t.Errorf("not told:\n%s", g.log())
-	}
+	g.until("not told", func() bool {
+		return strings.Contains(g.log(), "Remove 203.0.113.78 from the kernel's sets: on no list, and [firewall] foreign = remove")
+	})
 }
 
 // TestOneChain: under fail2ban's configuration, a chain of another name takes the place
 // of the old one, also when the jail ends.
 func TestOneChain(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t, map[string]string{})
 	if out, err := exec.Command("cp", "-a", "/etc/fail2ban", g.path("f2b")).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s (make test installs Debian's fail2ban)", err, out)
@@ -207,6 +209,7 @@ func TestOneChain(t *testing.T) {
 // TestRefused: what the kernel refuses is not said to be done. Where another program has
 // made the table its own, a ban's answer and status say so, until it is gone.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t, map[string]string{"bailiff.toml": fmt.Sprintf(guardedConfig, "adopt")})
 	g.start("bailiff.toml")
 	owner := g.host.Command(context.Background(), "nft", "-i")

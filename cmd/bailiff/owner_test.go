@@ -9,9 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 
 	"bailiff/pkg/control"
 	"bailiff/pkg/netlab"
@@ -70,10 +74,10 @@ func (d *daemonAt) text() string {
 	return string(text)
 }
 
-// until waits for what is promised within seconds, for a minute.
+// until waits for what is promised within seconds, for three minutes.
 func (d *daemonAt) until(what string, true func() bool) {
 	d.t.Helper()
-	for end := time.Now().Add(time.Minute); !true(); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); !true(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			d.t.Fatalf("%s:\n%s", what, d.text())
 		}
@@ -94,6 +98,12 @@ func (d *daemonAt) run(args ...string) (out string, code int) {
 	return string(text), c.ProcessState.ExitCode()
 }
 
+// prompt is what a ban or an unban by hand says where nothing is late. On a busy machine, an
+// answer says that the jail or the kernel will do it.
+func prompt(out string) string { return lateAnswer.ReplaceAllString(out, "$1 $2") }
+
+var lateAnswer = regexp.MustCompile(`(?m)^(\S+) (?:will be )?((?:un)?banned in \S+?); (?:the kernel has not taken it yet|jail \S+ is busy.*)$`)
+
 func (d *daemonAt) said(text string) {
 	d.t.Helper()
 	d.until("not said: "+text, func() bool { return strings.Contains(d.text(), text) })
@@ -101,16 +111,28 @@ func (d *daemonAt) said(text string) {
 
 // holds reports whether one of a jail's sets has an address.
 func (d *daemonAt) holds(jail, addr string) bool {
-	six := ""
-	if netip.MustParseAddr(addr).Is6() {
-		six = "6"
+	d.t.Helper()
+	return holds(d.t, d.host, "net", jail, addr) || holds(d.t, d.host, "addr", jail, addr)
+}
+
+// holds asks the kernel whether a jail's set of a kind, addr or net, has an address. Who waits
+// for that asks often: so not by a program.
+func holds(t *testing.T, host *netlab.Host, kind, jail, addr string) (has bool) {
+	t.Helper()
+	a := netip.MustParseAddr(addr)
+	set := kind + "-set-" + jail
+	if a.Is6() {
+		set = kind + "6-set-" + jail
 	}
-	for _, set := range []string{"net" + six + "-set-" + jail, "addr" + six + "-set-" + jail} {
-		if d.host.Command(context.Background(), "nft", "get", "element", "inet", "f2b-table", set, "{ "+addr+" }").Run() == nil {
-			return true
-		}
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: host.NsFd()})
+	if err == nil {
+		defer c.Close()
+		has, err = netlab.InSet(c, "f2b-table", set, a)
 	}
-	return false
+	if err != nil {
+		t.Fatal(err)
+	}
+	return has
 }
 
 func writeFile(t *testing.T, path, text string) string {
@@ -125,6 +147,7 @@ func writeFile(t *testing.T, path, text string) string {
 // (which is wider than what a list may shut out) shuts out neither the host nor what it needs: it is told, by check as well, and holds
 // for addresses that come later.
 func TestListOfOwner(t *testing.T) {
+	t.Parallel()
 	host, client := pair(t)
 	ctx := context.Background()
 	run := func(args ...string) {
@@ -224,6 +247,7 @@ func TestListOfOwner(t *testing.T) {
 // TestOwnerByHand: who is protected, and networks that are too wide, are refused by hand,
 // over the API and over fail2ban's protocol, but for --force.
 func TestOwnerByHand(t *testing.T) {
+	t.Parallel()
 	host, _ := pair(t)
 	ctx := context.Background()
 	if out, err := host.Command(ctx, "ip", "route", "add", "default", "via", "203.0.113.254").CombinedOutput(); err != nil {
@@ -247,14 +271,12 @@ func TestOwnerByHand(t *testing.T) {
 		}
 	}
 	for ip, shown := range map[string]string{"::ffff:198.51.100.0/120": "198.51.100.0/24", "[2001:db8:9::1]": "2001:db8:9::1", "198.18.2.3/255.254.0.0": "198.18.0.0/15"} {
-		if out, err := run("bailiff", "ban", "web", ip, "--socket", d.socket); err != nil || out != shown+" banned in web\n" {
+		if out, err := run("bailiff", "ban", "web", ip, "--socket", d.socket); err != nil || prompt(out) != shown+" banned in web\n" {
 			t.Errorf("ban %s: %v %s", ip, err, out)
 		}
 	}
 	for _, a := range []string{"198.51.100.77", "2001:db8:9::1", "198.19.9.9"} {
-		if !d.holds("web", a) {
-			t.Errorf("%s is not in the kernel", a)
-		}
+		d.until(a+" is not in the kernel", func() bool { return d.holds("web", a) })
 	}
 	if out, err := run("fail2ban-client", "-s", d.socket, "set", "web", "banip", "128.0.0.0/1"); err == nil || !strings.Contains(out, "bailiff ban --force web 128.0.0.0/1") {
 		t.Errorf("fail2ban's protocol: %v %s", err, out)
@@ -265,15 +287,14 @@ func TestOwnerByHand(t *testing.T) {
 	if out, err := run("bailiff", "ban", "web", "128.0.0.0/1", "--force", "--socket", d.socket); err != nil {
 		t.Errorf("--force: %v %s", err, out)
 	}
-	if !d.holds("web", "128.9.9.9") {
-		t.Error("it is not banned with force")
-	}
+	d.until("it is not banned with force", func() bool { return d.holds("web", "128.9.9.9") })
 }
 
 // TestFilesThatAreMissing: an allow-list, or a list, that is missing stops no jail at a
 // start or a reload: it is an error of check, said, and tried again; what was read before
 // holds.
 func TestFilesThatAreMissing(t *testing.T) {
+	t.Parallel()
 	host, _ := pair(t)
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/control"
 	"bailiff/pkg/netlab"
 	"bailiff/pkg/references"
 	"bailiff/pkg/source"
@@ -41,8 +42,10 @@ type playRun struct {
 	dir, server string
 	client      string
 	env         []string
+	starter     *references.Starter // of the real client
 	host        *netlab.Host
 	running     *exec.Cmd
+	pace        time.Duration // what pauses are multiplied by; 0: 1
 	out         bytes.Buffer
 	errs        bytes.Buffer
 }
@@ -104,7 +107,36 @@ func (r *playRun) command(name string, args ...string) (string, int) {
 }
 
 func (r *playRun) ask(args ...string) (string, int) {
-	return r.command(r.client, append([]string{"-c", filepath.Join(r.dir, "etc")}, args...)...)
+	args = append([]string{"-c", filepath.Join(r.dir, "etc")}, args...)
+	if filepath.Base(filepath.Dir(r.client)) != "bin" { // ours
+		return r.command(r.client, args...)
+	}
+	r.t.Helper()
+	if r.starter == nil {
+		r.starter = starterOf(r.t, r.client, func(name string, args ...string) *exec.Cmd {
+			c := r.host.Command(context.Background(), name, args...)
+			c.Env = r.env
+			return c
+		})
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	out, code, err := r.starter.Combined(ctx, r.dir, r.client, args...)
+	if err != nil {
+		r.t.Error(err)
+	}
+	return out, code
+}
+
+// starterOf runs a client of fail2ban's until the test's end.
+func starterOf(t *testing.T, client string, command func(string, ...string) *exec.Cmd) *references.Starter {
+	t.Helper()
+	s, err := references.NewStarter(t.TempDir(), client, command)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
 }
 
 var (
@@ -140,12 +172,30 @@ func (r *playRun) start() {
 		r.t.Fatal(err)
 	}
 	r.running = c
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	awaitFail2ban(filepath.Join(r.dir, "f2b.sock"))
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		if out, code := r.ask("status"); code == 0 && strings.HasPrefix(out, "Status") {
 			return
 		}
 		if time.Now().After(end) {
 			r.t.Fatalf("%s does not answer: %s", r.server, r.errs.String())
+		}
+	}
+}
+
+// awaitFail2ban waits until a server answers on its socket, for two minutes: whoever asks by
+// a client then gets an answer. A client is a program that takes longer to start than to ask,
+// and many that are started in vain keep the server from what they wait for.
+func awaitFail2ban(socket string) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		c, err := control.DialFail2ban(socket, 10*time.Second)
+		if err != nil {
+			continue
+		}
+		_, err = c.Do([]any{"ping"}, 10*time.Second)
+		c.Close()
+		if err == nil {
+			return
 		}
 	}
 }
@@ -156,7 +206,7 @@ func (r *playRun) ended() {
 	go func() { done <- r.running.Wait() }()
 	select {
 	case <-done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		r.t.Fatalf("%s does not stop", r.server)
 	}
 	r.running = nil
@@ -210,7 +260,9 @@ func (r *playRun) play(script string) {
 			if err != nil {
 				r.t.Fatal(err)
 			}
-			for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+			asked := time.Now()
+			for end := asked.Add(2 * time.Minute); time.Now().Before(end); time.Sleep(max(100*time.Millisecond, time.Since(asked))) {
+				asked = time.Now()
 				if out, _ := r.ask(strings.Fields(args)...); len(strings.Fields(out)) >= want {
 					break
 				}
@@ -221,7 +273,7 @@ func (r *playRun) play(script string) {
 			if err != nil {
 				r.t.Fatal(err)
 			}
-			for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+			for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 				if data, _ := os.ReadFile(filepath.Join(r.dir, file)); len(strings.Fields(string(data))) >= want {
 					break
 				}
@@ -231,7 +283,7 @@ func (r *playRun) play(script string) {
 			if err != nil {
 				r.t.Fatal(err)
 			}
-			time.Sleep(time.Duration(s * float64(time.Second)))
+			time.Sleep(max(r.pace, 1) * time.Duration(s*float64(time.Second)))
 		case "nft", "sh":
 			fmt.Fprintf(&r.out, "$ %s\n", strings.ReplaceAll(line, r.dir, "@D@"))
 			if verb == "nft" {
@@ -267,7 +319,7 @@ func (r *playRun) quiet(name string) {
 		return fi.Size()
 	}
 	was, since := size(), time.Now()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end) && time.Since(since) < 400*time.Millisecond; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end) && time.Since(since) < max(r.pace, 1)*400*time.Millisecond; time.Sleep(20 * time.Millisecond) {
 		if now := size(); now != was {
 			was, since = now, time.Now()
 		}
@@ -344,9 +396,37 @@ func TestPlays(t *testing.T) {
 	}
 }
 
-// playOn plays a script on a fail2ban and on ours, both with that one's configuration.
+// playOn plays a script on a fail2ban and on ours, both with that one's configuration. Where
+// they differ, it is played once more with longer pauses: on a busy machine, what either does
+// beside its answers may not be done when it is looked at.
 func playOn(t *testing.T, path, name, script string, r references.Fail2ban, want []string) {
-	lab := netlab.New(fmt.Sprintf("bailiff-play-%s-%s-%d", name, r.Suite, os.Getpid()))
+	if n := strings.Count(script, "\nclient ") + strings.Count(script, "\nsh ") + strings.Count(script, "\ndaemonlog "); n < 5 {
+		t.Errorf("%s: only %d things are compared", path, n)
+	}
+	for try, pace := range []time.Duration{1, 5, 5, 5} {
+		theirs, ours := playAt(t, pace, fmt.Sprint(name, try), script, r)
+		// The form of an address of IPv6 in <HOST> is another one since 1.1.0.
+		older := strings.ReplaceAll(theirs, "[0-9a-fA-F]{1,4}::?|::)", "[0-9a-fA-F]{1,4}::?|:)")
+		got := lineDiff(strings.Split(older, "\n"), strings.Split(ours, "\n"))
+		if slices.Equal(got, want) {
+			t.Logf("%d lines, %d differences, all of them listed", strings.Count(theirs, "\n"), len(got))
+			return
+		}
+		again := try == 0 || try < 3 && strings.Contains(ours, "this machine may be busy")
+		tell := t.Errorf
+		if again {
+			tell = t.Logf
+		}
+		tell("%s differs:\n%s\n--- expected\n%s\n--- fail2ban's whole\n%s--- ours\n%s", path, strings.Join(got, "\n"), strings.Join(want, "\n"), theirs, ours)
+		if !again {
+			return
+		}
+	}
+}
+
+// playAt plays a script on both, and returns what a person sees.
+func playAt(t *testing.T, pace time.Duration, name, script string, r references.Fail2ban) (of, by string) {
+	lab := netlab.New(fmt.Sprintf("bailiff-play-%s-%s-%d-%d", name, r.Suite, pace, os.Getpid()))
 	t.Cleanup(func() {
 		if err := lab.Close(); err != nil {
 			t.Error(err)
@@ -354,6 +434,7 @@ func playOn(t *testing.T, path, name, script string, r references.Fail2ban, want
 	})
 	theirs := newPlayRun(t, lab, "theirs", r.Config, r.Program("fail2ban-server"), r.Program("fail2ban-client"), r.Env())
 	ours := newPlayRun(t, lab, "ours", r.Config, program(t, "fail2ban-server"), program(t, "fail2ban-client"), os.Environ())
+	theirs.pace, ours.pace = pace, pace
 	done := make(chan struct{})
 	go func() { // beside the real one: both mostly wait
 		defer close(done)
@@ -361,16 +442,7 @@ func playOn(t *testing.T, path, name, script string, r references.Fail2ban, want
 	}()
 	theirs.play(script)
 	<-done
-	// The form of an address of IPv6 in <HOST> is another one since 1.1.0.
-	older := strings.ReplaceAll(theirs.out.String(), "[0-9a-fA-F]{1,4}::?|::)", "[0-9a-fA-F]{1,4}::?|:)")
-	got := lineDiff(strings.Split(older, "\n"), strings.Split(ours.out.String(), "\n"))
-	if !slices.Equal(got, want) {
-		t.Errorf("%s differs:\n%s\n--- expected\n%s\n--- fail2ban's whole\n%s--- ours\n%s", path, strings.Join(got, "\n"), strings.Join(want, "\n"), theirs.out.String(), ours.out.String())
-	}
-	if n := strings.Count(script, "\nclient ") + strings.Count(script, "\nsh ") + strings.Count(script, "\ndaemonlog "); n < 5 {
-		t.Errorf("%s: only %d things are compared", path, n)
-	}
-	t.Logf("%d lines, %d differences, all of them listed", strings.Count(theirs.out.String(), "\n"), len(got))
+	return theirs.out.String(), ours.out.String()
 }
 
 // playDifferences returns the lines that are to differ from a version: those of the list

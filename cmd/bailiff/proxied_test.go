@@ -23,6 +23,7 @@ var currentCaddy = flag.String("caddy", "", "a Caddy of today, as scripts/caddy 
 // the proxy's never; and so it is for who goes past the proxy. Traefik's lines are as its
 // documentation has them.
 func TestBehindProxy(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Fatal("this test makes network namespaces: run it as root (make test says how)")
 	}

@@ -74,7 +74,7 @@ func (l *login) says(password string, within time.Duration) (string, error) {
 // publishedPort is a host with a published port of a container's.
 func publishedPort(t *testing.T) *netlab.Published {
 	t.Helper()
-	lab := netlab.New(fmt.Sprintf("bailiff-published-%d", os.Getpid()))
+	lab := netlab.New(fmt.Sprintf("bailiff-published-%d-%d", os.Getpid(), networks.Add(1)))
 	t.Cleanup(func() {
 		if err := lab.Close(); err != nil {
 			t.Error(err)
@@ -94,6 +94,7 @@ var badClient, goodClient, publishedAt = netlab.PublishedBad[0], netlab.Publishe
 // after somebody has flushed the ruleset and made his own again. At input nothing of that is
 // so, and check says it.
 func TestPublished(t *testing.T) {
+	t.Parallel()
 	p := publishedPort(t)
 	gate, client := p.Gate, p.Client
 	g := &guarded{t: t, host: gate, dir: t.TempDir(), prog: program(t, "bailiff")}

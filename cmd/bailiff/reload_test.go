@@ -126,6 +126,7 @@ const oneJail = "[jail.one]\nenabled = true\nfailregex = '^\\s*failed <HOST>$'\n
 // TestListsAtReload: a list, and a file of ignoreip, that are not there at a reload: what
 // runs goes on, it is said each time, and they are in force as soon as they are there.
 func TestListsAtReload(t *testing.T) {
+	t.Parallel()
 	list := "[jail.feed]\nenabled = true\nlist = \"@D@/feed%s.txt\"\n"
 	w := newReloadable(t, serverConfig+oneJail)
 	w.write("feed.txt", "198.51.100.0/24\n")
@@ -193,6 +194,7 @@ func TestListsAtReload(t *testing.T) {
 // can't be started stays in force, whatever reloads bring, until the jail is mended, and has
 // its bans, or is not configured any more; then nothing of it is left.
 func TestBrokenFromTheStart(t *testing.T) {
+	t.Parallel()
 	two := strings.ReplaceAll(oneJail, "one", "two") + "bantime = \"1h\"\n"
 	broken := strings.Replace(two, "<HOST>", "<HOST>(", 1)
 	w := newReloadable(t, serverConfig+oneJail+two)
@@ -241,6 +243,7 @@ func TestBrokenFromTheStart(t *testing.T) {
 
 // TestReloadsAtOnce: of reloads at once, the one that was asked for last wins.
 func TestReloadsAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newReloadable(t, serverConfig+oneJail)
 	var mu sync.Mutex
 	version := 3
@@ -273,6 +276,7 @@ func TestReloadsAtOnce(t *testing.T) {
 // another hand empties and removes what we have in the kernel: what is gone does not come
 // back, and what is there is complete.
 func TestRemovedWhileMended(t *testing.T) {
+	t.Parallel()
 	w := newReloadable(t, serverConfig+oneJail)
 	w.write("feed.txt", "198.51.100.0/24\n203.0.113.0/24\n")
 	both := serverConfig + oneJail + strings.ReplaceAll(oneJail, "one", "two") + "[jail.feed]\nenabled = true\nlist = \"@D@/feed.txt\"\n"
@@ -318,6 +322,7 @@ func TestRemovedWhileMended(t *testing.T) {
 // one, ends all the same: its actions stop, its bans are lifted; the set goes when that
 // rule does.
 func TestForeignRule(t *testing.T) {
+	t.Parallel()
 	two := strings.ReplaceAll(oneJail, "one", "two") + "[jail.two.action.tell]\nstart = \"echo start >>@D@/told\"\nban = \"echo ban >>@D@/told\"\nunban = \"echo unban >>@D@/told\"\nstop = \"echo stop >>@D@/told\"\n"
 	w := newReloadable(t, serverConfig+oneJail+two)
 	if _, err := w.api.Ban("two", control.BanRequest{IPs: []string{"192.0.2.9"}}); err != nil {
@@ -347,6 +352,7 @@ func TestForeignRule(t *testing.T) {
 // failures and place in the log stay, and what was lifted stays lifted though the database
 // can't be written.
 func TestRestartJail(t *testing.T) {
+	t.Parallel()
 	jail := oneJail + "findtime = \"1h\"\n[jail.one.action.tell]\nstart = \"echo start >>@D@/told\"\nban = \"echo ban <ip> >>@D@/told\"\nunban = \"echo unban <ip> >>@D@/told\"\nstop = \"echo stop >>@D@/told\"\n"
 	w := newReloadable(t, serverConfig+jail)
 	w.write("one.log", "")

@@ -252,6 +252,7 @@ func (a *loadAnswers) String() string {
 // three times is banned in every jail and nobody else is, all are answered, and in the
 // end the daemon has as many goroutines, files and sets as in the beginning.
 func TestReloadUnderLoad(t *testing.T) {
+	t.Parallel()
 	clients := 99 // and one that reloads
 	if raced {
 		*reloads, *reloadRate, clients = min(*reloads, 7), *reloadRate/10, 20

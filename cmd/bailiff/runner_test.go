@@ -36,6 +36,7 @@ func runnerOf(daemon int) int {
 // TestRunner: a daemon with commands is confined as one without, another process runs them,
 // and nothing but them; each goes on or ends as is said when the other one dies.
 func TestRunner(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t)
 	for _, d := range []string{"logs", "export", "told"} {
 		if err := os.Mkdir(n.path(d), 0o755); err != nil {
@@ -141,6 +142,7 @@ func TestRunner(t *testing.T) {
 
 // TestNoRunner: where there is nothing to run there is no process for it, and no root.
 func TestNoRunner(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t)
 	for _, d := range []string{"logs", "export"} {
 		if err := os.Mkdir(n.path(d), 0o755); err != nil {

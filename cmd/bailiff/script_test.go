@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 type raceless struct{ *testing.M }
 
 func (r raceless) Run() int {
+	defer func() { os.RemoveAll(builtDir) }()
 	if !raced {
 		return r.M.Run()
 	}
@@ -88,7 +89,7 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 	}
 	var text []byte
-	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		text, _ = os.ReadFile(ts.MkAbs(args[0]))
 		if len(re.FindAll(text, count)) >= count {
 			return

@@ -126,7 +126,7 @@ func newSlipWorld(t *testing.T, files map[string]string) *slipWorld {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = daemon.Process.Kill(); _ = daemon.Wait() })
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if exec.Command(w.prog, "status", "--socket", w.sock).Run() == nil {
 			break
 		}
@@ -139,10 +139,13 @@ func newSlipWorld(t *testing.T, files map[string]string) *slipWorld {
 			t.Fatal(out)
 		}
 	}
-	w.before, w.table = w.state()
-	for _, text := range []string{"192.0.2.1", "192.0.2.2"} {
-		if !strings.Contains(w.table, text) {
-			t.Fatalf("no %s in %s", text, w.table)
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		w.before, w.table = w.state()
+		if strings.Contains(w.table, "192.0.2.1") && strings.Contains(w.table, "192.0.2.2") {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("not both are banned: %s", w.table)
 		}
 	}
 	return w
@@ -254,6 +257,7 @@ func treeWorld(t *testing.T) *slipWorld {
 // TestSlips: an operator's slip, then a reload: every jail runs on with its bans, the error
 // names file and line where the operator looks, and nothing is as if it had worked.
 func TestSlips(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []struct {
 		name  string
 		world func(*testing.T) *slipWorld

@@ -20,6 +20,7 @@ import (
 // writes to each log what its filter has as a sample: each bans the address. Samples are
 // of one day, and a line of long ago counts as old: the daemon's clock shows that day.
 func TestStockJails(t *testing.T) {
+	t.Parallel()
 	host := server(t)
 	files, err := jails.FS.ReadDir(".")
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 // TestUnbanDuringReload: what is to be lifted while jails are replaced is lifted, and
 // answered in time.
 func TestUnbanDuringReload(t *testing.T) {
+	t.Parallel()
 	w := newBlockedWorld(t, nil) // in which nothing hangs
 	config := func(maxretry int) {
 		w.write("conf/bailiff.toml", fmt.Sprintf("[jail.well]\nenabled = true\nfailregex = '^\\s*failed <HOST>$'\nlogpath = %q\nmaxretry = %d\n", w.path("well.log"), maxretry))

@@ -45,6 +45,7 @@ type wordSlip struct {
 // client says of it, is as with the newest fail2ban, but for what is better here: no slip
 // stops a jail that runs, nor starts one with settings of another.
 func TestSlipsAsFail2ban(t *testing.T) {
+	t.Parallel()
 	const stricter = "-t finds what fail2ban finds only when the server takes the jail over"
 	const survives = "the reload costs the jail with the mistake; fail2ban ends the others, too"
 	all := []wordSlip{

@@ -88,7 +88,10 @@ func TestReportInBlocks(t *testing.T) {
 		_, report, _ := strings.Cut(out.String(), "Results\n")
 		return regexp.MustCompile(`processed in .*`).ReplaceAllString(report, "")
 	}
-	for _, args := range [][]string{{"sshd"}, {"sshd", "root|alice"}, {`[iI]nvalid user \S* from <HOST>`}, {`(?:Failed|Invalid) .* from <ADDR>`, "192"}, {"postfix"}} {
+	for i, args := range [][]string{{"sshd"}, {"sshd", "root|alice"}, {`[iI]nvalid user \S* from <HOST>`}, {`(?:Failed|Invalid) .* from <ADDR>`, "192"}, {"postfix"}} {
+		if testing.Short() && i > 0 { // goroutines meet at the first as at all others
+			break
+		}
 		for _, o := range []regexOptions{
 			{},
 			{verbose: 1},
@@ -108,6 +111,9 @@ func TestReportInBlocks(t *testing.T) {
 					} else if got != first {
 						t.Fatalf("%q %+v: %d cores report something else than one:\n%.2000s\nand:\n%.2000s", args, o, cores, got, first)
 					}
+				}
+				if testing.Short() {
+					continue
 				}
 				text = bytes.ReplaceAll(text, []byte(long), nil)
 				if alone, got := report(text, true, o, args...), report(text, false, o, args...); len(text) > 0 && alone != got {

@@ -82,6 +82,7 @@ func actionJails(t *testing.T, tree string) []string {
 // TestActionCommands: the commands of all of fail2ban's actions, and of some more,
 // are those that fail2ban runs, in the same order and with the same values.
 func TestActionCommands(t *testing.T) {
+	sequential(t)
 	all, err := references.All()
 	if err != nil {
 		t.Fatal(err)

@@ -88,6 +88,7 @@ var wrappers = []wrapper{
 // TestAround has all filters look at their own samples behind everything that may stand
 // around a line, and in the journal.
 func TestAround(t *testing.T) {
+	sequential(t)
 	cfg, err := Load(Options{Path: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

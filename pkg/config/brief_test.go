@@ -114,6 +114,7 @@ func allFilters(t *testing.T) []with {
 // and the log; and so does one for which lines were looked at ahead, by a scout of
 // another filter that is like it.
 func TestBrief(t *testing.T) {
+	sequential(t)
 	lines, filters := manyLines(t), allFilters(t)
 	least := 5000
 	if raced { // nothing here has goroutines

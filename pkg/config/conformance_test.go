@@ -61,6 +61,7 @@ var sampleLines = map[string]int{"1.0.2": 1375, "1.1.0": 1419, "1.1.1": 1557}
 // lines that made the failure, and whether a line is ignored. It does so for each
 // fail2ban that there is.
 func TestConformance(t *testing.T) {
+	sequential(t)
 	if os.Getenv("LIB")+os.Getenv("CONFIG")+os.Getenv("LOGS") != "" {
 		conformance(t, lib, tree, sampleLogs, 1)
 		return

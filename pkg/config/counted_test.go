@@ -17,6 +17,7 @@ import (
 // ahead, where one is looked at after the other, and where all is told of each, whatever
 // the filter and the log; dates are, too.
 func TestCounted(t *testing.T) {
+	sequential(t)
 	lines, filters := manyLines(t), allFilters(t)
 	lines = lines[:len(lines)/2]
 	if raced { // nothing here has goroutines

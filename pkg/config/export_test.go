@@ -47,6 +47,7 @@ func plainExprs(list ...filter.Expr) string {
 // TestExport imports every jail of fail2ban's and reads what was written: the same
 // filter, rule, logs, counts and times.
 func TestExport(t *testing.T) {
+	sequential(t)
 	from, err := Load(Options{Path: allEnabled(t)})
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 // TestExportActions: the actions of a configuration of fail2ban's, written as ours, run
 // the same commands.
 func TestExportActions(t *testing.T) {
+	sequential(t)
 	tree, own := filepath.Join(t.TempDir(), "tree"), t.TempDir()
 	if out, err := exec.Command("cp", "-a", "/etc/fail2ban", tree).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s (make test installs Debian's fail2ban)", err, out)

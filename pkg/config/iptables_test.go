@@ -65,6 +65,7 @@ const translate = "[firewall]\ntranslate = true\n"
 // TestTranslate: where the user has agreed, the stock actions of iptables of each fail2ban
 // are known by what they do, whatever their parameters are, and are done by nftables' sets.
 func TestTranslate(t *testing.T) {
+	sequential(t)
 	all, err := references.All()
 	if err != nil {
 		t.Fatal(err)
@@ -182,6 +183,7 @@ func TestIptablesRefuses(t *testing.T) {
 // TestSharedChain: bans of several jails in one chain are shut out of the ports of all of
 // them, which sets of a jail's own don't do.
 func TestSharedChain(t *testing.T) {
+	sequential(t)
 	newest, err := references.Newest()
 	if err != nil {
 		t.Fatal(err)
@@ -201,6 +203,7 @@ func TestSharedChain(t *testing.T) {
 // TestTranslatedTogether: two actions of a jail that differ in their protocols are one rule;
 // of two that differ in more, the second is run.
 func TestTranslatedTogether(t *testing.T) {
+	sequential(t)
 	newest, err := references.Newest()
 	if err != nil {
 		t.Fatal(err)
@@ -226,6 +229,7 @@ func TestTranslatedTogether(t *testing.T) {
 // TestExportTranslated: what ours can't say of an action of iptables is told when a
 // configuration is imported.
 func TestExportTranslated(t *testing.T) {
+	sequential(t)
 	newest, err := references.Newest()
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 
 // TestStockLint: lint has nothing to say of the stock filters, in any mode.
 func TestStockLint(t *testing.T) {
+	sequential(t)
 	cfg, err := Load(Options{Path: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

@@ -289,6 +289,7 @@ var (
 )
 
 func TestMutations(t *testing.T) {
+	sequential(t)
 	most, seed := mutationsMost, rand.Uint64()
 	if raced {
 		most /= 10

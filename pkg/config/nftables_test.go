@@ -72,6 +72,7 @@ var nftActions = []struct {
 // whatever its parameters are, and the rules that are made in its place are those that its
 // own commands make, as nft lists them.
 func TestNativeActions(t *testing.T) {
+	sequential(t)
 	all, err := references.All()
 	if err != nil {
 		t.Fatal(err)
@@ -219,6 +220,7 @@ func TestSeveralActions(t *testing.T) {
 // TestExportNative: what ours can't say of a stock action's rules is told when a
 // configuration is imported, and nobody is shut out of more than before.
 func TestExportNative(t *testing.T) {
+	sequential(t)
 	newest, err := references.Newest()
 	if err != nil {
 		t.Fatal(err)

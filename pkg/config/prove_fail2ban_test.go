@@ -27,6 +27,7 @@ const mostKinds = 6
 // TestProveFail2ban has the prover look at fail2ban's own filters, with the lines of its
 // sample logs that they take: what <F-USER> takes of them counts as what a client chooses.
 func TestProveFail2ban(t *testing.T) {
+	sequential(t)
 	all, err := references.All()
 	if err != nil {
 		t.Fatal(err)

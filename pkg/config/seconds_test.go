@@ -63,6 +63,7 @@ const times = `600|-1|0|-0|24*3600|60 * 60 * 24|9999999999|.5h|5.h|1000000.0|1e6
 // TestSecondsOracle compares with the real fail2ban, whose package this needs (make
 // test installs it): a table, and texts put together at random.
 func TestSecondsOracle(t *testing.T) {
+	sequential(t)
 	texts := strings.FieldsFunc(times, func(r rune) bool { return r == '|' || r == '\n' })
 	if len(texts) < 250 {
 		t.Fatalf("%d texts", len(texts))

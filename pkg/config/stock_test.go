@@ -117,6 +117,7 @@ type row struct {
 // same services through ours: each line that it expects to match does, with the same
 // address, and none that it expects not to.
 func TestStockFilters(t *testing.T) {
+	sequential(t)
 	cfg, err := Load(Options{Path: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

@@ -110,6 +110,7 @@ func TestUnfilledElsewhere(t *testing.T) {
 
 // TestStockActionsFilled: none of the actions that come with any fail2ban is complained of.
 func TestStockActionsFilled(t *testing.T) {
+	sequential(t)
 	all, err := references.All()
 	if err != nil {
 		t.Fatal(err)

@@ -54,6 +54,7 @@ func heap() int64 {
 // TestConnectionBounds: whatever is written of connections, what is kept of them, and
 // what a line may have to look through, stays small, and who fails after it is told.
 func TestConnectionBounds(t *testing.T) {
+	sequential(t)
 	long := strings.Repeat("x", 8000)
 	for _, detail := range []Detail{DetailLines, DetailAll} {
 		for _, c := range []struct {
@@ -168,6 +169,7 @@ func TestQuietConnectionGoes(t *testing.T) {
 // TestWaitingLines: what failed before the address was known is told with it, as far
 // as it is kept.
 func TestWaitingLines(t *testing.T) {
+	sequential(t)
 	for _, detail := range []Detail{DetailLines, DetailAll} {
 		f := tied(t, detail)
 		got := play(f, 251, func(i int) string {

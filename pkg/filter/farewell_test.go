@@ -52,6 +52,7 @@ func rounds(n int) int {
 // TestFarewells: a line that only says that a connection is over is passed over where nothing
 // is known of that connection, and nowhere else.
 func TestFarewells(t *testing.T) {
+	sequential(t)
 	r := rand.New(rand.NewPCG(21, 22))
 	for _, d := range farewellDefinitions {
 		compile := func(detail Detail) *Filter {

@@ -215,6 +215,7 @@ func TestLongLinesTogether(t *testing.T) {
 }
 
 func TestExplain(t *testing.T) {
+	sequential(t)
 	now := time.Date(2026, 3, 10, 22, 0, 0, 0, time.UTC)
 	f, err := Compile(Definition{MaxLines: 2, Failregex: []Expr{{Text: `begin (\d+) from <HOST>\n.*failed \1`}}}, time.UTC)
 	if err != nil {

@@ -11,6 +11,7 @@ var proveNow = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 
 // TestProve: planted holes are found, and what has none is proved.
 func TestProve(t *testing.T) {
+	sequential(t)
 	const stamp = "2026-01-31 12:00:00 "
 	for _, c := range []struct {
 		name   string

@@ -14,6 +14,7 @@ import (
 // TestProveAround: lines behind what may stand around them, lines of proxies, and lines in
 // which a client writes before the date.
 func TestProveAround(t *testing.T) {
+	sequential(t)
 	const (
 		inner  = "2026-01-31 12:00:00 app: login of bob failed from 192.0.2.7"
 		access = `192.0.2.7 - bob [31/Jan/2026:12:00:00 +0000] "GET / HTTP/1.1" 401 5 "curl"`

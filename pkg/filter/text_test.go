@@ -200,6 +200,7 @@ func compareText(t *testing.T, d Definition, texts [][]byte, count, around bool)
 
 // TestText: a text whose lines are never cut out tells the same as its lines one by one.
 func TestText(t *testing.T) {
+	sequential(t)
 	r := rand.New(rand.NewPCG(11, 12))
 	texts, marked := 0, 0
 	for round := range rounds(20) {

@@ -69,6 +69,7 @@ type reader struct {
 // others, who stops, and who gets other lines than the rest, each tells what it would tell
 // alone.
 func TestTogether(t *testing.T) {
+	sequential(t)
 	for seed := range uint64(rounds(4)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 19))
