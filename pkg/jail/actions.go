@@ -146,16 +146,33 @@ func (j *Jail) known(t *action.Ticket) {
 	if !id.IsValid() {
 		return
 	}
-	n, lines, _, known, err := j.earlier().Merged(j.Configured.Name, id, false, max(int(j.maxMatches.Load()), 1))
-	if err != nil || !known {
-		return // what the ticket has is all there is
+	most := max(int(j.maxMatches.Load()), 1)
+	n, lines, _, known, err := j.earlier().Merged(j.Configured.Name, id, false, most)
+	if err != nil {
+		j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] the ban of %s: %v", j.Configured.Name, t.ID, err))
+		return
 	}
 	if db, ok := j.earlier().(interface {
 		Captures(name string, id ban.ID) (map[string]string, error)
-	}); ok && t.Groups == nil {
+	}); ok && known && t.Groups == nil {
 		if groups, err := db.Captures(j.Configured.Name, id); err == nil {
 			t.Groups = groups
 		}
+	}
+	if db, ok := j.earlier().(interface {
+		Lifted(name string, id ban.ID, began int64) (int, []string, map[string]string, bool)
+	}); ok && (!known || t.Groups == nil) { // the command that lifts a ban comes later than whoever forgets it
+		if failures, last, groups, ok := db.Lifted(j.Configured.Name, id, t.Began); ok {
+			if t.Groups == nil {
+				t.Groups = groups
+			}
+			if !known {
+				known, n, lines = true, failures, last[max(len(last)-most, 0):]
+			}
+		}
+	}
+	if !known {
+		return // what the ticket has is all there is
 	}
 	if t.Matches = lines; t.Restored {
 		t.Failures = n

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/store"
 )
 
 // Past is what is known of earlier bans of an address: the database's answers, or, where
@@ -29,6 +30,7 @@ type Memory struct {
 	byID           map[ban.ID]*remembered
 	oldest, newest *remembered // by their last ban
 	lines          uint64      // how many there were
+	lifted         store.Lifted
 }
 
 // memoryBudget is how many bytes a Memory takes: with five lines of 110 bytes each, the
@@ -160,6 +162,18 @@ func (m *Memory) ForgetAll(jail string) {
 }
 
 func (m *Memory) forget(jail string, r *remembered) {
+	for _, j := range m.of(jail, r.id, false) {
+		b := store.LiftedBan{Began: j.last.Unix(), Read: func() (int, []string, map[string]string) {
+			return j.failures, j.texts(), j.captures()
+		}}
+		for _, l := range j.lines {
+			b.Size += len(l.text) + lineCost
+		}
+		for name, text := range j.groups {
+			b.Size += len(name) + len(text) + 2*lineCost
+		}
+		m.lifted.Keep(jail, r.id, b)
+	}
 	r.jails = slices.DeleteFunc(r.jails, func(j inJail) bool { return j.name == jail })
 	if len(r.jails) == 0 {
 		m.drop(r)
@@ -232,11 +246,29 @@ func (m *Memory) Captures(jail string, id ban.ID) (map[string]string, error) {
 	m.mu.Lock()
 	known := m.of(jail, id, false)
 	m.mu.Unlock()
-	switch {
-	case len(known) == 0:
+	if len(known) == 0 {
 		return nil, nil
-	case known[0].groups == nil && known[0].find != nil:
-		return known[0].find(), nil
 	}
-	return known[0].groups, nil
+	return known[0].captures(), nil
+}
+
+// Lifted returns what was known of a ban that was lifted by hand of late.
+func (m *Memory) Lifted(jail string, id ban.ID, began int64) (failures int, lines []string, groups map[string]string, ok bool) {
+	return m.lifted.Of(jail, id, began)
+}
+
+// texts are the lines that led to the bans.
+func (j *inJail) texts() (out []string) {
+	for _, l := range j.lines {
+		out = append(out, l.text)
+	}
+	return out
+}
+
+// captures are what the filter captured for the last ban.
+func (j *inJail) captures() map[string]string {
+	if j.groups == nil && j.find != nil {
+		return j.find()
+	}
+	return j.groups
 }

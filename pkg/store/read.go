@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -279,20 +278,11 @@ func (s *Store) Merged(jail string, id ban.ID, overall bool, mostLines int) (fai
 		if err := rows.Scan(&at, &data); err != nil {
 			return 0, nil, last, false, fmt.Errorf("database %s: %w", s.path, s.suspect(err))
 		}
-		of := struct {
-			Matches  []any
-			Failures *int
-		}{}
-		_ = json.Unmarshal(data, &of) // what another program wrote counts as one failure
 		if !known {
 			last, known = time.Unix(at, 0).Add(-offset), true
 		}
-		one := 1
-		failures += *cmp.Or(of.Failures, &one)
-		var earlier []string
-		for _, m := range of.Matches {
-			earlier = append(earlier, matchText(m))
-		}
+		n, earlier := matchesOf(data)
+		failures += n
 		if room := mostLines - len(lines); room > 0 {
 			lines = append(earlier[max(len(earlier)-room, 0):], lines...)
 		}
@@ -313,15 +303,7 @@ func (s *Store) Captures(jail string, id ban.ID) (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("database %s: %w", s.path, s.suspect(err))
 	}
-	all := map[string]any{}
-	_ = json.Unmarshal(data, &all) // what another program wrote may be anything
-	groups := map[string]string{}
-	for name, v := range all {
-		if text, ok := v.(string); ok && name != "matches" {
-			groups[name] = text
-		}
-	}
-	return groups, nil
+	return capturesOf(data), nil
 }
 
 // matchText is a line as fail2ban keeps it: a text, or one in three parts around

@@ -93,6 +93,8 @@ type Store struct {
 	// unchecked: it was not looked through yet.
 	unchecked bool
 
+	lifted Lifted
+
 	folding    sync.Mutex // held before writing
 	foldingNow atomic.Bool
 	foldFailed atomic.Pointer[failedFold]
@@ -492,7 +494,7 @@ func (s *Store) transact(f func(w *writer) error) error {
 	if err != nil {
 		return err
 	}
-	w := &writer{tx: tx, offset: offset, now: s.clock.Now().Add(offset), prepared: map[string]*sql.Stmt{}, turn: fair.Turn{Behind: true}}
+	w := &writer{tx: tx, offset: offset, now: s.clock.Now().Add(offset), prepared: map[string]*sql.Stmt{}, lifted: &s.lifted, turn: fair.Turn{Behind: true}}
 	if err := f(w); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ type writer struct {
 	offset   time.Duration // of what is written from the steady time
 	now      time.Time     // by the rows' clock
 	prepared map[string]*sql.Stmt
+	lifted   *Lifted
 	turn     fair.Turn
 }
 
@@ -143,6 +144,9 @@ func (w *writer) bans(d *Delta) error {
 	}
 	for _, e := range d.Events {
 		if e.AllLifted {
+			if err := w.keepLifted(d.Jail, "SELECT ip, timeofban, data FROM bips WHERE jail = ? LIMIT ?", d.Jail, liftedAtOnce); err != nil {
+				return err
+			}
 			for _, table := range []string{"bips", "bans"} {
 				if err := w.clear(table, d.Jail); err != nil {
 					return err
@@ -162,6 +166,9 @@ func (w *writer) bans(d *Delta) error {
 			continue
 		}
 		if e.Lifted {
+			if err := w.keepLifted(d.Jail, "SELECT ip, timeofban, data FROM bips WHERE jail = ? AND ip = ?", d.Jail, name); err != nil {
+				return err
+			}
 			for _, q := range []string{"DELETE FROM bips WHERE jail = ? AND ip = ?", "DELETE FROM bans WHERE jail = ? AND ip = ?"} {
 				if err := w.exec(q, d.Jail, name); err != nil {
 					return err
