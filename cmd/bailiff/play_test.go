@@ -174,11 +174,12 @@ func (r *playRun) start() {
 	r.running = c
 	awaitFail2ban(filepath.Join(r.dir, "f2b.sock"))
 	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		if out, code := r.ask("status"); code == 0 && strings.HasPrefix(out, "Status") {
+		out, code := r.ask("status")
+		if code == 0 && strings.HasPrefix(out, "Status") {
 			return
 		}
 		if time.Now().After(end) {
-			r.t.Fatalf("%s does not answer: %s", r.server, r.errs.String())
+			r.t.Fatalf("%s does not answer: exit %d, %q: %s", r.server, code, out, r.errs.String())
 		}
 	}
 }
