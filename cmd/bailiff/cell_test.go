@@ -115,6 +115,10 @@ func newCell(t *testing.T, o cellOptions) *cell {
 	})
 	c.client = control.NewClient(c.socket)
 	c.until("it answers", 30*time.Second, func() bool { return c.client.Ping() == nil })
+	c.until("its read socket is the group's", 30*time.Second, func() bool {
+		fi, err := os.Stat(c.read)
+		return err == nil && fi.Sys().(*syscall.Stat_t).Gid == 65534
+	})
 	return c
 }
 

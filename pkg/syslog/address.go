@@ -79,10 +79,10 @@ func (a Address) String() string {
 	if a.Path != "" {
 		return a.Kind + "://" + a.Path
 	}
-	return a.Kind + "://" + a.hostPort()
+	return a.Kind + "://" + a.HostPort()
 }
 
-func (a Address) hostPort() string {
+func (a Address) HostPort() string {
 	host := ""
 	if a.Host.IsValid() {
 		host = a.Host.String()
@@ -96,8 +96,8 @@ func (a Address) IsUnix() bool { return a.Path != "" }
 // Local reports whether none but this host can send to it.
 func (a Address) Local() bool { return a.IsUnix() || a.Host.IsLoopback() }
 
-// network is the kind as package net knows it.
-func (a Address) network() string {
+// Network is the kind as package net knows it.
+func (a Address) Network() string {
 	switch {
 	case a.Kind == Unix:
 		return "unixgram"

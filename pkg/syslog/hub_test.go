@@ -80,7 +80,7 @@ func match(t *testing.T, list ...string) Match {
 func send(t *testing.T, a Address, from string, texts ...string) net.Conn {
 	t.Helper()
 	d := net.Dialer{Timeout: 10 * time.Second}
-	network, to := a.network(), a.hostPort()
+	network, to := a.Network(), a.HostPort()
 	if a.IsUnix() {
 		to = a.Path
 	} else if from != "" {
@@ -338,7 +338,7 @@ func TestTLS(t *testing.T) {
 			// Also if the server says that it knows nobody of that name.
 			c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 		}
-		conn, err := tls.Dial("tcp", a.hostPort(), c)
+		conn, err := tls.Dial("tcp", a.HostPort(), c)
 		if err != nil {
 			return err
 		}

@@ -39,9 +39,9 @@ func (l *listener) open() (io.Closer, error) {
 	var err error
 	switch a.Kind {
 	case UDP:
-		socket, err = net.ListenUDP(a.network(), net.UDPAddrFromAddrPort(netip.AddrPortFrom(a.Host, a.Port)))
+		socket, err = net.ListenUDP(a.Network(), net.UDPAddrFromAddrPort(netip.AddrPortFrom(a.Host, a.Port)))
 	case TCP, TLS:
-		socket, err = net.Listen(a.network(), a.hostPort())
+		socket, err = net.Listen(a.Network(), a.HostPort())
 	default:
 		return openUnix(a, settings)
 	}
@@ -155,7 +155,7 @@ func openUnix(a Address, s Settings) (io.Closer, error) {
 		if fi.Mode()&os.ModeSocket == 0 {
 			return nil, &ListenError{Address: a, Err: fmt.Errorf("%s is there and no socket: it is left alone", a.Path)}
 		}
-		conn, err := net.DialTimeout(a.network(), a.Path, time.Second)
+		conn, err := net.DialTimeout(a.Network(), a.Path, time.Second)
 		if err == nil {
 			conn.Close()
 			return nil, explained(a, unix.EADDRINUSE)
@@ -267,9 +267,9 @@ func Try(a Address) error {
 	var err error
 	switch a.Kind {
 	case UDP:
-		socket, err = net.ListenUDP(a.network(), net.UDPAddrFromAddrPort(netip.AddrPortFrom(a.Host, a.Port)))
+		socket, err = net.ListenUDP(a.Network(), net.UDPAddrFromAddrPort(netip.AddrPortFrom(a.Host, a.Port)))
 	case TCP, TLS:
-		socket, err = net.Listen(a.network(), a.hostPort())
+		socket, err = net.Listen(a.Network(), a.HostPort())
 	default:
 		return nil
 	}
