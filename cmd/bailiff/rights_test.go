@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -373,24 +375,14 @@ func TestStartsAnew(t *testing.T) {
 	}
 }
 
-// TestRunnerOfAService: a daemon without root has its commands run by the runner that a service manager
-// starts by its socket, as root; that ends with the daemon. Where nobody listens, it runs them itself.
-func TestRunnerOfAService(t *testing.T) {
-	n := newNetwork(t)
-	n.asNobody()
-	n.dirs("told")
-	if err := os.Chmod(n.path("told"), 0o777); err != nil {
-		t.Fatal(err)
-	}
-	n.failsLogin("203.0.113.1")
-	n.tree = t.TempDir()
-	text := strings.ReplaceAll(wallsConfig, "@D@", n.dir) + "[jail.web.action.tell]\nban = \"echo <ip> $(id -u) >> " + n.path("told/told") + "\"\nunban = \":\"\n"
-	if err := os.WriteFile(n.tree+"/bailiff.toml", []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+// runnerOfService has a service manager listen for the daemon and start a runner that is root's,
+// with a daemon that is nobody's. It returns what tells how the runner has ended.
+func (n *network) runnerOfService() <-chan error {
+	t := n.t
+	t.Helper()
 	sockets := t.TempDir()
 	socket := filepath.Join(sockets, "runner")
-	activate := exec.Command("systemd-socket-activate", "--listen="+socket, program(t, "bailiff"), "runner", "--fixed", "--listen", "--config", n.tree)
+	activate := n.server.Command(context.Background(), "systemd-socket-activate", "--listen="+socket, program(t, "bailiff"), "runner", "--fixed", "--listen", "--config", n.tree)
 	if err := activate.Start(); err != nil {
 		t.Fatal(err, "(of Debian's package systemd)")
 	}
@@ -407,6 +399,25 @@ func TestRunnerOfAService(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.env = append(n.env, "BAILIFF_RUNNER="+socket)
+	return ended
+}
+
+// TestRunnerOfAService: a daemon without root has its commands run by the runner that a service manager
+// starts by its socket, as root; that ends with the daemon. Where nobody listens, it runs them itself.
+func TestRunnerOfAService(t *testing.T) {
+	n := newNetwork(t)
+	n.asNobody()
+	n.dirs("told")
+	if err := os.Chmod(n.path("told"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	n.failsLogin("203.0.113.1")
+	n.tree = t.TempDir()
+	text := strings.ReplaceAll(wallsConfig, "@D@", n.dir) + "[jail.web.action.tell]\nban = \"echo <ip> $(id -u) >> " + n.path("told/told") + "\"\nunban = \":\"\n"
+	if err := os.WriteFile(n.tree+"/bailiff.toml", []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ended := n.runnerOfService()
 	n.start("")
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.daemon.Process.Pid))
 	if err != nil {
@@ -446,6 +457,62 @@ func TestRunnerOfAService(t *testing.T) {
 	})
 	n.failsLogin("192.0.2.67")
 	n.until("it is run as the daemon's user", told("192.0.2.67 65534\n"))
+}
+
+// TestPortsOfAService: ports below 1024 are opened by the other process for a daemon that may
+// not, at the start and at a reload; without it the daemon says what helps.
+func TestPortsOfAService(t *testing.T) {
+	n := newNetwork(t)
+	n.asNobody()
+	n.tree = t.TempDir()
+	config := func(more string) {
+		t.Helper()
+		text := "[check]\nlisten = [\"192.0.2.1:81\"]\n[jail.sshd]\nenabled = true\nbackend = \"syslog\"\nallow = \"192.0.2.66\"\nlisten = [\"udp://192.0.2.1:514\"" + more + "]\nmaxretry = 1\n"
+		if err := os.WriteFile(n.tree+"/bailiff.toml", []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config("")
+	ended := n.runnerOfService()
+	n.start("")
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.daemon.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	confinedStatus(t, string(status))
+	tell := func(who string, args ...string) {
+		t.Helper()
+		args = append([]string{"-n", "192.0.2.1", "-P", "514", "-t", "sshd"}, append(args, "--", "Failed password for root from "+who+" port 41 ssh2")...)
+		if out, err := n.attacker.Command(context.Background(), "logger", args...).CombinedOutput(); err != nil {
+			t.Fatalf("logger (bsdutils): %v: %s", err, out)
+		}
+		n.until("the ban of "+who, func() bool { return strings.Contains(n.ask("status", "sshd"), who) })
+	}
+	tell("203.0.113.7", "-d")
+	asked := func() string {
+		c, err := n.attacker.Dial("192.0.2.66", "192.0.2.1:81", 10*time.Second)
+		if err != nil {
+			return err.Error()
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "GET /v1/check?ip=203.0.113.7 HTTP/1.0\r\n\r\n")
+		answer, _ := io.ReadAll(c)
+		return string(answer)
+	}
+	n.until("a proxy is told", func() bool { return strings.HasPrefix(asked(), "HTTP/1.0 403") })
+	config(`, "tcp://192.0.2.1:514"`)
+	n.ask("reload")
+	tell("203.0.113.8", "-T")
+	n.ask("stop")
+	<-n.exited
+	if err := <-ended; err != nil {
+		t.Errorf("the runner: %v", err)
+	}
+	n.env = slices.DeleteFunc(n.env, func(v string) bool { return strings.HasPrefix(v, "BAILIFF_RUNNER=") })
+	n.spawn()
+	n.until("it says what helps", func() bool {
+		return strings.Contains(n.said(), "[check]: ") && strings.Contains(n.said(), "CAP_NET_BIND_SERVICE") && strings.Contains(n.ask("status"), "udp://192.0.2.1:514 (permission denied: a port below 1024 needs")
+	})
 }
 
 // TestSocketOfAnother: a socket to which the daemon's user may not write (HAProxy's, of 0600) is

@@ -13,7 +13,6 @@ package check
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log"
 	"net"
@@ -237,13 +236,4 @@ type placed struct {
 func (c *placed) Close() error {
 	c.once.Do(func() { <-c.places })
 	return c.Conn.Close()
-}
-
-// Listen opens a TCP address, ADDRESS:PORT, for a server.
-func Listen(addr string) (net.Listener, error) {
-	at, err := netip.ParseAddrPort(addr)
-	if err != nil {
-		return nil, fmt.Errorf("%s: want ADDRESS:PORT", addr)
-	}
-	return net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,6 +22,7 @@ import (
 	"bailiff/pkg/guard"
 	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
+	"bailiff/pkg/opener"
 )
 
 // What proxies ask ([check]). Where it isn't configured, no jail tells anybody of its bans.
@@ -91,6 +93,7 @@ func (c *checks) configure(cfg *config.Config) (wrong []error) {
 		}
 		s.Set(c.opts)
 	}
+	opener.Retain(checkPlaces(cfg))
 	c.group = want.Group
 	if len(want.Listen) == 0 && len(*c.mirrors.Load()) == 0 {
 		if c.index != nil {
@@ -139,7 +142,10 @@ func (c *checks) listen(at string) (net.Listener, error) {
 		}
 		return l, err
 	}
-	return check.Listen(at)
+	if _, err := netip.ParseAddrPort(at); err != nil {
+		return nil, fmt.Errorf("%s: want ADDRESS:PORT", at)
+	}
+	return opener.Listen(context.Background(), opener.Place{Network: "tcp", Address: at})
 }
 
 // trust follows which proxies are trusted.

@@ -16,7 +16,7 @@ import (
 
 // Commands are what a configuration has run.
 func Commands(cfg *config.Config) runner.Table {
-	t := runner.Table{Environment: cfg.Environment}
+	t := runner.Table{Environment: cfg.Environment, Listen: places(cfg)}
 	seen := map[string]bool{}
 	add := func(texts ...string) {
 		for _, text := range texts {

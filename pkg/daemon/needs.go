@@ -39,6 +39,12 @@ func runs(cfg *config.Config, opts Options) (commands, journal string) {
 			journal = "jail " + j.Name + " " + o
 		}
 	}
+	// Only another one's rights help.
+	if opts.Runner == nil && os.Getenv(runnerVariable) != "" && cfg.Security.FixedActions && !cfg.Security.Unconfined {
+		if why := denied(cfg, opts.Syslog); why != "" {
+			return why, journal
+		}
+	}
 	if opts.Runner != nil || len(cfg.Exports) == 0 || cfg.Security.Unconfined {
 		return "", journal
 	}

@@ -35,6 +35,7 @@ func PrepareSyslog(cfg *config.Config, opts Options) *syslog.Hub {
 		Settings:  cfg.Syslog,
 		Tell:      func(text string) { log.Warn(text) },
 		Inherited: control.OtherSockets(),
+		Open:      openElsewhere,
 	})
 	h.Prepare(listens(cfg))
 	return h

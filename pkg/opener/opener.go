@@ -170,15 +170,27 @@ func find(ctx context.Context, p Place) (*os.File, error) {
 	if !denied(err) {
 		return f, err
 	}
+	f, other := ByAnother(ctx, p)
+	switch {
+	case other != nil:
+		return nil, fmt.Errorf("%w; %w", err, other)
+	case f == nil:
+		return nil, fmt.Errorf("%w: %s", err, remedy(p))
+	}
+	return f, nil
+}
+
+// ByAnother has a listener be opened by the other process; nil without an error: there is none.
+func ByAnother(ctx context.Context, p Place) (*os.File, error) {
 	by := elsewhere()
 	if by == nil {
-		return nil, fmt.Errorf("%w: %s", err, remedy(p))
+		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, openMost)
 	defer cancel()
-	f, other := by.Listen(ctx, p)
-	if other != nil {
-		return nil, fmt.Errorf("%w; nor by the process that runs commands: %w", err, other)
+	f, err := by.Listen(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("nor by the process that runs commands: %w", err)
 	}
 	return f, nil
 }

@@ -82,6 +82,7 @@ func (a Address) String() string {
 	return a.Kind + "://" + a.HostPort()
 }
 
+// HostPort is its address and port as package net has them.
 func (a Address) HostPort() string {
 	host := ""
 	if a.Host.IsValid() {

@@ -2,12 +2,15 @@ package syslog
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Hub has the listeners of a process, and hands out what they receive. A listener is open as
@@ -39,7 +42,7 @@ type HubOptions struct {
 	// Tell tells the operator of something that is wrong; nil: nobody does.
 	Tell func(text string)
 	// Open makes the socket of an address that this process may not open by itself, bound,
-	// and listening if it is one of streams; nil: nobody does.
+	// and listening if it is one of streams; nil, or without both file and error: nobody does.
 	Open func(a Address) (*os.File, error)
 	// Inherited are sockets that a service manager has made. They are the hub's.
 	Inherited []*os.File
@@ -62,6 +65,19 @@ func NewHub(o HubOptions) *Hub {
 func (h *Hub) use(s Settings) {
 	s = s.withDefaults()
 	h.settings.Store(&s)
+}
+
+// Denied are the addresses that this process may not open by itself, of those that were
+// prepared.
+func (h *Hub) Denied() (out []Address) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for a, l := range h.listeners {
+		if errors.Is(l.problem(), unix.EACCES) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // Prepare opens those of some addresses that are not Unix sockets, while this process may.

@@ -71,7 +71,8 @@ func (l *listener) start(isNew func(*Subscriber) bool) {
 	if !l.started {
 		l.started = true
 		l.mu.Lock()
-		tried := l.socket != nil || l.err != nil
+		// What this process may not open, another one may that has come since.
+		tried := l.socket != nil || l.err != nil && !errors.Is(l.err, unix.EACCES)
 		if l.mu.Unlock(); !tried {
 			l.bind()
 		}

@@ -46,12 +46,15 @@ func (l *listener) open() (io.Closer, error) {
 		return openUnix(a, settings)
 	}
 	if errors.Is(err, unix.EACCES) && l.hub.opts.Open != nil {
-		f, other := l.hub.opts.Open(a)
-		if other == nil {
+		switch f, other := l.hub.opts.Open(a); {
+		case f != nil:
 			defer f.Close() // it is duplicated
 			return fromFile(a, f)
+		case other != nil:
+			e := explained(a, err)
+			e.Err = fmt.Errorf("%w; %w", e.Err, other)
+			return nil, e
 		}
-		err = fmt.Errorf("%w (%w)", err, other)
 	}
 	if err != nil {
 		return nil, explained(a, err)
