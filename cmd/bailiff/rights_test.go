@@ -290,14 +290,7 @@ func TestExportOfAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.start("")
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.daemon.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	confinedStatus(t, string(status))
-	if !regexp.MustCompile(`(?m)^Uid:\s*65534\s`).Match(status) {
-		t.Errorf("it is not nobody:\n%s", status)
-	}
+	n.isConfinedNobody()
 	for _, who := range []string{"192.0.2.66", "192.0.2.67"} {
 		n.failsLogin(who)
 		n.until("the export has "+who, func() bool {
@@ -375,6 +368,19 @@ func TestStartsAnew(t *testing.T) {
 	}
 }
 
+// isConfinedNobody looks whether the daemon is nobody, and confined.
+func (n *network) isConfinedNobody() {
+	n.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.daemon.Process.Pid))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	confinedStatus(n.t, string(status))
+	if !regexp.MustCompile(`(?m)^Uid:\s*65534\s`).Match(status) {
+		n.t.Errorf("it is not nobody:\n%s", status)
+	}
+}
+
 // runnerOfService has a service manager listen for the daemon and start a runner that is root's,
 // with a daemon that is nobody's. It returns what tells how the runner has ended.
 func (n *network) runnerOfService() <-chan error {
@@ -419,14 +425,7 @@ func TestRunnerOfAService(t *testing.T) {
 	}
 	ended := n.runnerOfService()
 	n.start("")
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.daemon.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	confinedStatus(t, string(status))
-	if !regexp.MustCompile(`(?m)^Uid:\s*65534\s`).Match(status) {
-		t.Errorf("%s", status)
-	}
+	n.isConfinedNobody()
 	if r := runnerOf(n.daemon.Process.Pid); r != 0 {
 		t.Errorf("it has a runner of its own: %s", n.said())
 	}
@@ -475,11 +474,7 @@ func TestPortsOfAService(t *testing.T) {
 	config("")
 	ended := n.runnerOfService()
 	n.start("")
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.daemon.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	confinedStatus(t, string(status))
+	n.isConfinedNobody()
 	tell := func(who string, args ...string) {
 		t.Helper()
 		args = append([]string{"-n", "192.0.2.1", "-P", "514", "-t", "sshd"}, append(args, "--", "Failed password for root from "+who+" port 41 ssh2")...)

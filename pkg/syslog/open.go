@@ -35,16 +35,10 @@ func (l *listener) open() (io.Closer, error) {
 	if f := l.hub.inherited(a); f != nil {
 		return fromFile(a, f)
 	}
-	var socket io.Closer
-	var err error
-	switch a.Kind {
-	case UDP:
-		socket, err = net.ListenUDP(a.Network(), net.UDPAddrFromAddrPort(netip.AddrPortFrom(a.Host, a.Port)))
-	case TCP, TLS:
-		socket, err = net.Listen(a.Network(), a.HostPort())
-	default:
+	if a.IsUnix() {
 		return openUnix(a, settings)
 	}
+	socket, err := bind(a)
 	if errors.Is(err, unix.EACCES) && l.hub.opts.Open != nil {
 		switch f, other := l.hub.opts.Open(a); {
 		case f != nil:
@@ -266,18 +260,20 @@ func kernelDrops(conn any) (drops uint32, ok bool) {
 
 // Try says whether an address could be listened at now. The error is a *ListenError.
 func Try(a Address) error {
-	var socket io.Closer
-	var err error
-	switch a.Kind {
-	case UDP:
-		socket, err = net.ListenUDP(a.Network(), net.UDPAddrFromAddrPort(netip.AddrPortFrom(a.Host, a.Port)))
-	case TCP, TLS:
-		socket, err = net.Listen(a.Network(), a.HostPort())
-	default:
+	if a.IsUnix() {
 		return nil
 	}
+	socket, err := bind(a)
 	if err != nil {
 		return explained(a, err)
 	}
 	return socket.Close()
+}
+
+// bind makes the socket of an address and a port.
+func bind(a Address) (io.Closer, error) {
+	if a.Kind == UDP {
+		return net.ListenUDP(a.Network(), net.UDPAddrFromAddrPort(netip.AddrPortFrom(a.Host, a.Port)))
+	}
+	return net.Listen(a.Network(), a.HostPort())
 }
