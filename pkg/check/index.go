@@ -78,9 +78,9 @@ func (x *Index) Each(jails []string) iter.Seq[Holder] {
 	}
 }
 
-// Shut reports whether an address is shut out by one of some jails; nil: of all. missing is one of
-// those that there isn't, if it is not.
-func (x *Index) Shut(a netip.Addr, jails []string) (shut bool, missing string) {
+// Shut reports whether an address is shut out by one of some jails; nil: of all. If it is not, and one of
+// those isn't there, gone is true and missing is its name.
+func (x *Index) Shut(a netip.Addr, jails []string) (shut bool, missing string, gone bool) {
 	all := x.jails.Load()
 	if all == nil {
 		all = &[]named{}
@@ -88,20 +88,20 @@ func (x *Index) Shut(a netip.Addr, jails []string) (shut bool, missing string) {
 	if jails == nil {
 		for _, n := range *all {
 			if n.of.Holds(a) {
-				return true, ""
+				return true, "", false
 			}
 		}
-		return false, ""
+		return false, "", false
 	}
 	for _, jail := range jails {
 		at, there := slices.BinarySearchFunc(*all, jail, func(n named, name string) int { return strings.Compare(n.name, name) })
 		if !there {
-			missing = jail
+			missing, gone = jail, true
 			continue
 		}
 		if (*all)[at].of.Holds(a) {
-			return true, ""
+			return true, "", false
 		}
 	}
-	return false, missing
+	return false, missing, gone
 }

@@ -11,9 +11,11 @@ import (
 // Whom a request asks about. A proxy names its client in the query (ip=), in X-Real-IP or in
 // X-Forwarded-For. Clients can send such headers, too, and a proxy may pass on one of them
 // and set the other: so both are looked at where both are there, and who is named by either is
-// asked about. To write somebody else's address into one of them helps nobody then.
+// asked about. To write somebody else's address into one of them helps nobody then. The same holds for
+// X-Real-IP alone, which a proxy may add to the client's, before it or behind it.
 
-// mostHops bounds the addresses of X-Forwarded-For that are looked at, from the last one on.
+// mostHops bounds the addresses of X-Forwarded-For that are looked at, from the last one on. Those of X-Real-IP are
+// looked at all, as many as there are in a header of maxHeader: who writes many of them hides nobody by that.
 const mostHops = 32
 
 // mostJails bounds the jails that a request names.
@@ -38,7 +40,8 @@ func (e *QuestionError) Error() string {
 	return fmt.Sprintf("%s: %.200q", e.What, e.Text)
 }
 
-// ask reads a request. trusted says which addresses are those of proxies.
+// ask reads a request. trusted says which addresses are those of proxies. With an error, the question
+// is about those whom it names all the same: who is banned is refused.
 func ask(r *http.Request, trusted func(netip.Addr) bool) (q question, err error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -54,6 +57,11 @@ func ask(r *http.Request, trusted func(netip.Addr) bool) (q question, err error)
 	}
 	if ips, there := query["ip"]; there {
 		if len(ips) != 1 {
+			for _, ip := range ips {
+				if a, ok := Address(ip); ok {
+					q.addrs = append(q.addrs, a)
+				}
+			}
 			return q, &QuestionError{"the query has more than one ip", strings.Join(ips, " ")}
 		}
 		a, ok := Address(ips[0])
@@ -69,11 +77,7 @@ func ask(r *http.Request, trusted func(netip.Addr) bool) (q question, err error)
 	}
 	var wrong error
 	if len(real) > 0 {
-		if a, ok := Address(real[len(real)-1]); ok {
-			q.addrs = append(q.addrs, a)
-		} else {
-			wrong = &QuestionError{"X-Real-IP is no address", real[len(real)-1]}
-		}
+		q.addrs, wrong = realIPs(strings.Join(real, ","))
 	}
 	if len(chain) > 0 {
 		text := strings.Join(chain, ",")
@@ -91,20 +95,44 @@ func ask(r *http.Request, trusted func(netip.Addr) bool) (q question, err error)
 	return q, nil
 }
 
-// client is the last address of X-Forwarded-For that is no trusted proxy's; the zero one, if all are. It
-// is not ok if somebody stands there who is no address: who stands before him may be invented.
-func client(chain string, trusted func(netip.Addr) bool) (a netip.Addr, ok bool) {
-	for range mostHops {
-		at := strings.LastIndexByte(chain, ',')
-		hop, is := Address(chain[at+1:])
-		if !is {
-			return netip.Addr{}, false
-		}
-		if !trusted(hop) {
-			return hop, true
+// realIPs are the addresses of X-Real-IP: one, where a proxy sets it.
+func realIPs(text string) (addrs []netip.Addr, wrong error) {
+	for rest := text; ; {
+		at := strings.LastIndexByte(rest, ',')
+		if a, ok := Address(rest[at+1:]); ok {
+			addrs = append(addrs, a)
 		}
 		if at < 0 {
-			return netip.Addr{}, true
+			break
+		}
+		rest = rest[:at]
+	}
+	if len(addrs) == 0 {
+		return nil, &QuestionError{"X-Real-IP is no address", text}
+	}
+	return addrs, nil
+}
+
+// client is the last address of X-Forwarded-For that is no trusted proxy's; the zero one, if all are. It
+// is not ok if somebody stands there who is no address: who stands before him may be invented. Empty
+// elements are none of a list (RFC 9110, 5.6.1).
+func client(chain string, trusted func(netip.Addr) bool) (a netip.Addr, ok bool) {
+	some := false
+	for hops := 0; hops < mostHops; {
+		at := strings.LastIndexByte(chain, ',')
+		if text := strings.Trim(chain[at+1:], " \t"); text != "" {
+			hop, is := Address(text)
+			if !is {
+				return netip.Addr{}, false
+			}
+			if !trusted(hop) {
+				return hop, true
+			}
+			some = true
+			hops++
+		}
+		if at < 0 {
+			return netip.Addr{}, some
 		}
 		chain = chain[:at]
 	}

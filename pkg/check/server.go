@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -127,31 +128,35 @@ func (s *Server) answer(r *http.Request, h http.Header) int {
 	}
 	q, err := ask(r, o.Trusted)
 	var wrong *QuestionError
-	if errors.As(err, &wrong) {
-		return unclear(http.StatusBadRequest, wrong)
-	}
+	errors.As(err, &wrong)
 	jails := o.Jails
 	if q.jails != nil {
-		for _, j := range q.jails {
-			if o.Jails != nil && !contains(o.Jails, j) {
-				return unclear(http.StatusBadRequest, &QuestionError{"a jail is asked for that [check] jails does not name", j})
-			}
-		}
 		jails = q.jails
+		for _, j := range q.jails {
+			if o.Jails == nil || contains(o.Jails, j) {
+				continue
+			}
+			if wrong == nil {
+				wrong = &QuestionError{"a jail is asked for that [check] jails does not name", j}
+			}
+			jails = slices.DeleteFunc(slices.Clone(jails), func(name string) bool { return name == j })
+		}
 	}
 	complete := s.index.IsComplete() // before it is looked at
-	missing := ""
+	missing, gone := "", false
 	for _, a := range q.addrs {
 		var shut bool
-		if shut, missing = s.index.Shut(a, jails); shut {
+		if shut, missing, gone = s.index.Shut(a, jails); shut {
 			return http.StatusForbidden
 		}
 	}
 	switch {
+	case wrong != nil:
+		return unclear(http.StatusBadRequest, wrong)
 	case !complete:
 		h.Set("Retry-After", "1")
 		return unclear(http.StatusServiceUnavailable, &QuestionError{"starting", ""})
-	case missing != "" && q.jails != nil:
+	case gone && q.jails != nil:
 		return unclear(http.StatusBadRequest, &QuestionError{"a jail is asked for that isn't there", missing})
 	}
 	return http.StatusNoContent
