@@ -31,8 +31,22 @@ const (
 	// commandMost is how long a command may be, with what follows it: HAProxy takes no
 	// more than a buffer of 16 KiB, less what it keeps free in that.
 	commandMost = 8 << 10
-	// answerBytes bounds an answer that is no list.
+	// wholeMost is how long an answer may take in all, listMost how long a list may: who sends a
+	// byte now and then is not silent.
+	wholeMost = 30 * time.Second
+	listMost  = 5 * time.Minute
+	// answerBytes bounds an answer that is no list, lineBytes a line of one, and entriesMost its entries.
 	answerBytes = 64 << 10
+	lineBytes   = 16 << 10
+	entriesMost = 10_000_000
+)
+
+// An answer beyond the bounds.
+var (
+	errSlow    = errors.New("the answer doesn't end: what is at the socket is no HAProxy, or a very busy one")
+	errLong    = fmt.Errorf("the answer has a line of more than %d bytes: what is at the socket is no HAProxy", lineBytes)
+	errEntries = fmt.Errorf("the map has more than %d entries", entriesMost)
+	errCut     = errors.New("the answer ends early")
 )
 
 // Map is a map of a HAProxy.
@@ -41,6 +55,8 @@ type Map struct {
 	Socket string
 	// File is what the configuration calls the map.
 	File string
+
+	most time.Duration // in place of wholeMost and listMost; 0: those
 }
 
 // Entry is one of a map.
@@ -75,8 +91,13 @@ func (m *Map) dial(ctx context.Context) (net.Conn, error) {
 	return c, err
 }
 
-// command sends commands and has read read what comes.
-func (m *Map) command(ctx context.Context, text string, read func(*bufio.Reader) error) error {
+// command sends commands and has read read what comes, within most.
+func (m *Map) command(ctx context.Context, most time.Duration, text string, read func(*bufio.Reader) error) error {
+	if m.most != 0 {
+		most = m.most
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, most, errSlow)
+	defer cancel()
 	c, err := m.dial(ctx)
 	if err != nil {
 		return err
@@ -87,9 +108,9 @@ func (m *Map) command(ctx context.Context, text string, read func(*bufio.Reader)
 	if _, err := io.WriteString(c, text+"\n"); err != nil {
 		return err
 	}
-	err = read(bufio.NewReader(&patient{c}))
+	err = read(bufio.NewReaderSize(&patient{c}, lineBytes))
 	if ctx.Err() != nil {
-		err = ctx.Err()
+		err = context.Cause(ctx)
 	}
 	return err
 }
@@ -105,7 +126,7 @@ func (p *patient) Read(b []byte) (int, error) {
 // do carries out commands of which nothing is to be said. What is not there need not be
 // removed.
 func (m *Map) do(ctx context.Context, text string) error {
-	return m.command(ctx, text, func(r *bufio.Reader) error {
+	return m.command(ctx, wholeMost, text, func(r *bufio.Reader) error {
 		out, err := io.ReadAll(io.LimitReader(r, answerBytes))
 		if err != nil {
 			return err
@@ -133,7 +154,7 @@ func (m *Map) refused(line string) error {
 // Process tells a HAProxy from one that has taken its place: what it has in its maps is what the
 // file had.
 func (m *Map) Process(ctx context.Context) (id string, err error) {
-	err = m.command(ctx, "show info", func(r *bufio.Reader) error {
+	err = m.command(ctx, wholeMost, "show info", func(r *bufio.Reader) error {
 		out, err := io.ReadAll(io.LimitReader(r, answerBytes))
 		if err != nil {
 			return err
@@ -152,22 +173,29 @@ func (m *Map) Process(ctx context.Context) (id string, err error) {
 
 // List goes through the map.
 func (m *Map) List(ctx context.Context, each func(Entry)) error {
-	return m.command(ctx, "show map "+m.File, func(r *bufio.Reader) error {
-		for {
-			line, err := r.ReadString('\n')
-			if err == io.EOF {
+	return m.command(ctx, listMost, "show map "+m.File, func(r *bufio.Reader) error {
+		for n, ended := 0, false; ; {
+			data, err := r.ReadSlice('\n')
+			switch {
+			case err == io.EOF && ended && len(data) == 0:
 				return nil
-			}
-			if err != nil {
+			case err == io.EOF:
+				return errCut // by one that was stopped: what it has in its map is not known
+			case errors.Is(err, bufio.ErrBufferFull):
+				return errLong
+			case err != nil:
 				return err
 			}
-			line = strings.TrimRight(line, "\r\n")
+			line := strings.TrimRight(string(data), "\r\n")
 			f := strings.SplitN(line, " ", 3)
-			switch {
-			case line == "":
+			switch ended = line == ""; {
+			case ended:
 			case !strings.HasPrefix(line, "0x"):
 				return m.refused(line)
 			case len(f) == 3:
+				if n++; n > entriesMost {
+					return errEntries
+				}
 				each(Entry{f[0], f[1], f[2]})
 			}
 		}

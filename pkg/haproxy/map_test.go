@@ -133,3 +133,75 @@ func TestList(t *testing.T) {
 		t.Errorf("%q %v", got, err)
 	}
 }
+
+// TestEndless: what is at the socket and doesn't end is given up, and costs no memory.
+func TestEndless(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var send struct {
+		sync.Mutex
+		text  string
+		times int // 0: for ever
+		pause time.Duration
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			send.Lock()
+			text, times, pause := send.text, send.times, send.pause
+			send.Unlock()
+			go func() {
+				defer c.Close()
+				_, _ = bufio.NewReader(c).ReadString('\n')
+				for i := 0; times == 0 || i < times; i++ {
+					if _, err := c.Write([]byte(text)); err != nil {
+						return
+					}
+					time.Sleep(pause)
+				}
+			}()
+		}
+	}()
+	ctx := context.Background()
+	m := &Map{Socket: path, File: "/etc/bailiff.map"}
+	for _, c := range []struct {
+		text  string
+		times int
+		pause time.Duration
+		want  error
+	}{
+		{strings.Repeat("x", 4096), 0, 0, errLong},                                // a line without an end
+		{"0x1 192.0.2.7 " + strings.Repeat("x", lineBytes) + "\n", 1, 0, errLong}, // one that is long
+		{"0x1 192.0.2.7 another\n", 0, 0, errSlow},                                // lines without an end
+		{"0", 0, 20 * time.Millisecond, errSlow},                                  // a byte now and then
+		{"0x1 192.0.2.7 bailiff\n", 1, 0, errCut},                                 // one that was stopped
+		{"0x1 192.0.2.7 bailiff\n0x2 192.0.2.8 bai", 1, 0, errCut},
+		{"\n", 1, 0, nil}, // an empty map
+	} {
+		send.Lock()
+		send.text, send.times, send.pause = c.text, c.times, c.pause
+		send.Unlock()
+		if m.most = 0; errors.Is(c.want, errSlow) {
+			m.most = 200 * time.Millisecond
+		}
+		if err := m.List(ctx, func(Entry) {}); !errors.Is(err, c.want) {
+			t.Errorf("%.20q: %v, want %v", c.text, err, c.want)
+		}
+		if c.pause == 0 {
+			continue
+		}
+		if _, err := m.Process(ctx); !errors.Is(err, c.want) {
+			t.Errorf("%.20q: process: %v, want %v", c.text, err, c.want)
+		}
+		if err := m.Change(ctx, []string{"192.0.2.7"}, nil); !errors.Is(err, c.want) {
+			t.Errorf("%.20q: change: %v, want %v", c.text, err, c.want)
+		}
+	}
+}
