@@ -35,7 +35,7 @@ func FuzzAnswers(f *testing.F) {
 				}
 			}
 		}
-		text := said(body)
+		text := said(body, "")
 		if len(text) > errorBytes+4 || strings.IndexFunc(text, unicode.IsControl) >= 0 {
 			t.Errorf("%q", text)
 		}

@@ -25,6 +25,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,6 +40,7 @@ const (
 	AnswerBytes = 8 << 20          // of an answer, unpacked
 	headerBytes = 64 << 10
 	errorBytes  = 300 // that are told of what a server says
+	tokenLeast  = 8   // bytes of a token that is looked for in answers that are no errors
 )
 
 // Agent is what requests say of who sends them.
@@ -139,6 +141,11 @@ func (c *Client) Do(ctx context.Context, method, path string, body any) ([]byte,
 		}
 	}
 	answer, err := c.do(ctx, method, path, body, token)
+	if len(token) >= tokenLeast && err == nil { // an operation's answer says why it has failed
+		if text := without(string(answer), token); len(text) != len(answer) {
+			answer = []byte(text)
+		}
+	}
 	return answer, hide(err, token)
 }
 
@@ -181,12 +188,12 @@ func (c *Client) do(ctx context.Context, method, path string, body any, token st
 	req.GetBody = nil
 	res, err := c.http.Do(req)
 	if err != nil {
-		return nil, plain(err)
+		return nil, plain(hide(err, token)) // before it is cut
 	}
 	defer res.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(res.Body, AnswerBytes+1))
 	if res.StatusCode < 200 || res.StatusCode > 299 {
-		return nil, &StatusError{Code: res.StatusCode, After: RetryAfter(res.Header, time.Now()), Text: said(answer)}
+		return nil, &StatusError{Code: res.StatusCode, After: RetryAfter(res.Header, time.Now()), Text: said(answer, token)}
 	}
 	if err == nil && len(answer) > AnswerBytes {
 		err = fmt.Errorf("the answer has more than %d bytes", AnswerBytes)
@@ -201,17 +208,27 @@ func (c *Client) Close() {
 	}
 }
 
-// plain is an error of net/http's without the URL, which is known and long.
+// plain is an error of net/http's without the URL, which is known and long. It may quote what a server
+// sent, up to the whole head of an answer.
 func plain(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
 		if u.Timeout() {
 			return fmt.Errorf("no answer in time: %w", u.Err)
 		}
-		return u.Err
+		err = u.Err
+	}
+	if len(err.Error()) > errorBytes {
+		return &longError{err}
 	}
 	return err
 }
+
+// longError is an error whose text is told on one line, and cut.
+type longError struct{ error }
+
+func (e *longError) Error() string { return oneLine(e.error.Error()) }
+func (e *longError) Unwrap() error { return e.error }
 
 // hide takes a token out of an error: a server may send back what it was sent.
 func hide(err error, token string) error {
@@ -219,17 +236,28 @@ func hide(err error, token string) error {
 		return err
 	}
 	if status := (*StatusError)(nil); errors.As(err, &status) {
-		status.Text = strings.ReplaceAll(status.Text, token, "***")
-		return err
+		return err // said had none of it
 	}
-	if strings.Contains(err.Error(), token) {
-		return errors.New(strings.ReplaceAll(err.Error(), token, "***"))
+	if text := err.Error(); without(text, token) != text {
+		return errors.New(without(text, token))
 	}
 	return err
 }
 
-// said is what an answer's body says of what went wrong, on one line.
-func said(body []byte) string {
+// without is a text without a token, also as Go and JSON write it between quotes.
+func without(text, token string) string {
+	quoted := strconv.Quote(token)
+	text = strings.ReplaceAll(text, token, "***")
+	text = strings.ReplaceAll(text, quoted[1:len(quoted)-1], "***")
+	if escaped, err := json.Marshal(token); err == nil {
+		text = strings.ReplaceAll(text, string(escaped[1:len(escaped)-1]), "***")
+	}
+	return text
+}
+
+// said is what an answer's body says of what went wrong, on one line, and without the token: it is taken
+// out before the text is cut, since half of it is too much, too.
+func said(body []byte, token string) string {
 	var known struct {
 		Errors []struct {
 			Code    json.Number `json:"code"`
@@ -254,9 +282,12 @@ func said(body []byte) string {
 		}
 		text = strings.Join(all, "; ")
 	} else if body = bytes.TrimSpace(body); len(body) > 0 && body[0] != '<' { // a page is for eyes
-		text = string(body[:min(len(body), 4*errorBytes)])
+		text = string(body)
 	}
-	return oneLine(text)
+	if token != "" {
+		text = without(text, token)
+	}
+	return oneLine(text[:min(len(text), 4*errorBytes)])
 }
 
 // oneLine is a text as a line of a log can hold it.
