@@ -174,7 +174,8 @@ func TestFlushedFromOutside(t *testing.T) {
 		t.Helper()
 		for end := time.Now().Add(2 * time.Minute); !done(); time.Sleep(100 * time.Millisecond) {
 			if time.Now().After(end) {
-				t.Fatalf("%s: %d of %d elements\n%.5000s", what, n.count(), bans, said())
+				text := said()
+				t.Fatalf("%s: %d of %d elements\n%s", what, n.count(), bans, text[max(0, len(text)-5000):])
 			}
 		}
 	}

@@ -34,6 +34,9 @@ const (
 	linesAMinute = 20
 	// compareEvery is how often each jail's sets are compared in any case.
 	compareEvery = time.Hour
+	// compareSoon is when they are compared again that couldn't be, where somebody waits for
+	// word of it.
+	compareSoon = 10 * time.Second
 	// unreadEvery is how often it is asked for sets that nobody has read since the start.
 	unreadEvery = 5 * time.Second
 	// Between two comparisons of a jail lies a hundred times what one takes, within
@@ -348,6 +351,13 @@ func (m *mender) compare(names ...string) {
 	m.rouse()
 }
 
+// soon compares a jail's sets again after a while.
+func (m *mender) soon(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.due[name] = time.Now().Add(compareSoon)
+}
+
 func (m *mender) rouse() {
 	select {
 	case m.wake <- struct{}{}:
@@ -453,6 +463,9 @@ func (m *mender) compareOne(name string) {
 		}
 		if err != nil {
 			log.Error(fmt.Sprintf("[%s] %v", name, err))
+			if renewed { // whether what was lost is back is still to be told
+				m.soon(name)
+			}
 			return
 		}
 		held, missing = diff.Held, diff.Missing
