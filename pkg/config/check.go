@@ -17,6 +17,9 @@ const (
 // check reads [check].
 func (l *loader) check(doc *document, raw rawCheck, fail func(string, ...any) func(...string)) {
 	c := Check{Group: raw.Group, Jails: raw.Jails, At: fmt.Sprintf("%s:%d", doc.file, doc.line("check", "jails"))}
+	if len(raw.Listen) > 0 {
+		c.Where = fmt.Sprintf("%s:%d: ", doc.file, doc.line("check", "listen"))
+	}
 	for _, at := range raw.Listen {
 		path := strings.TrimPrefix(at, "unix:")
 		addr, err := netip.ParseAddrPort(at)

@@ -194,7 +194,8 @@ type Check struct {
 	Listen []string // paths of Unix sockets, from the root, and ADDRESS:PORT of TCP; nil: nowhere
 	Group  string   // who may ask at Unix sockets, beside the daemon's user; empty: nobody
 	Jails  []string // whose bans count; nil: all
-	At     string   // FILE:LINE where it is configured
+	At     string   // FILE:LINE where jails is configured
+	Where  string   // FILE:LINE where listen is, and a colon and a blank; empty: nowhere
 	Closed bool     // those about whom nothing can be said are refused; else they are let in
 }
 

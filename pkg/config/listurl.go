@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,7 +54,10 @@ func (l *loader) listURLs(r *resolver, j *Jail) {
 		}
 		u, err := url.Parse(s)
 		switch {
-		case err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http":
+		case err == nil && u.User != nil: // not to be told: what this says is in the log
+			r.fail(list.at, "list", fmt.Errorf("list %q: a name and a password in an address are not sent: want https://HOST/PATH", u.Scheme+"://…@"+u.Host+u.Path))
+			continue
+		case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 			r.fail(list.at, "list", fmt.Errorf("list %q: want a file, a pattern of some, or https://HOST/PATH", s))
 			continue
 		case u.Scheme == "http" && !plain.v:
@@ -64,4 +68,5 @@ func (l *loader) listURLs(r *resolver, j *Jail) {
 		j.ListURLs = append(j.ListURLs, ListURL{remote.Published{URL: s, File: file, Plain: plain.v, CA: ca.v}, often})
 		j.List[i] = file
 	}
+	j.List = slices.DeleteFunc(j.List, isURL) // what is wrong with them was said
 }

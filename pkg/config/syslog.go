@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -57,6 +58,9 @@ func (l *loader) syslogJail(r *resolver, j *Jail) {
 	}
 	if o.Match.ByHost && !o.TrustName {
 		r.fail(match.at, "match", errors.New("match: host= is what a message says of its sender, which is not believed: want from=ADDRESS, or trust_name = true"))
+	}
+	if o.Match.ByCert && len(o.Listen) > 0 && !slices.ContainsFunc(o.Listen, func(a syslog.Address) bool { return a.Kind == syslog.TLS }) {
+		r.fail(match.at, "match", errors.New("match: cert= is a name in the certificate of who sends by TLS, and nothing in listen is tls://ADDRESS:PORT"))
 	}
 }
 

@@ -58,6 +58,7 @@ func TestSyslog(t *testing.T) {
 		{"listen = \"udp://:514\"\nmatch = \"+ program=x\"", "nothing before +"},
 		{"listen = \"udp://:514\"\nmatch = \"program=x +\"", "nothing behind +"},
 		{"listen = \"udp://:514\"\nmatch = \"host=x\"", "trust_name = true"},
+		{"listen = \"udp://:514\"\nmatch = \"cert=x\"", "bailiff.toml:11: match: cert= is a name in the certificate of who sends by TLS"},
 		{"listen = \"udp://:514\"\nlogencoding = \"utf-16\"", "can't be in it"},
 	} {
 		cfg := load(head + c.text + "\n")
@@ -84,5 +85,24 @@ func TestSyslog(t *testing.T) {
 	}
 	if got := load(strings.Replace(jail, "tls://:6514", "udp://127.0.0.1:514", 1)).Jails[0].Warnings; len(got) > 0 {
 		t.Error(got)
+	}
+}
+
+// TestListPassword: a name and a password in a list's address are refused, and not told.
+func TestListPassword(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "bailiff.toml"), []byte("[jail.drop]\nenabled = true\nlist = [\"https://us:secret@lists.example/x\", \"ftp://lists.example/y\"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := Load(Options{Path: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := fmt.Sprint(cfg.Problems())
+	if !strings.Contains(got, `bailiff.toml:3: list "https://…@lists.example/x": a name and a password`) || strings.Contains(got, "secret") || strings.Contains(got, "no such file") {
+		t.Error(got)
+	}
+	if n := len(cfg.Jails[0].List); n != 0 {
+		t.Errorf("%d lists are left", n)
 	}
 }

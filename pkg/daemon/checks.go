@@ -126,7 +126,7 @@ func (c *checks) configure(cfg *config.Config) (wrong []error) {
 		}
 		l, err := c.listen(at)
 		if err != nil {
-			wrong = append(wrong, fmt.Errorf("[check]: %w: proxies can't ask there", err))
+			wrong = append(wrong, fmt.Errorf("%s[check] listen %s: %w: proxies can't ask there until it is put right and the configuration reloaded", want.Where, at, err))
 			continue
 		}
 		c.by[at] = check.Serve(l, c.index, c.opts, checkMost(), c.warn)

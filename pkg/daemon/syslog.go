@@ -68,12 +68,12 @@ func (d *Daemon) drainSyslog() {
 // syslogChanged has other settings of listeners hold.
 func (d *Daemon) syslogChanged(cfg *config.Config, say func(format string, args ...any)) {
 	was := d.cfgNow().Syslog
-	if err := d.syslog.Configure(cfg.Syslog); err != nil {
+	if err := d.syslog.Configure(cfg.Syslog, listens(cfg)); err != nil {
 		say("%v: what was read before holds on", err)
 	}
 	if was.Mode != cfg.Syslog.Mode || was.Group != cfg.Syslog.Group {
 		for _, a := range listens(cfg) {
-			if a.IsUnix() {
+			if a.IsUnix() && d.syslog.Listens(a) {
 				say("[syslog] mode and group hold for sockets that are made from now on: %s stays as it is until a restart", a)
 			}
 		}

@@ -31,6 +31,8 @@ type Containers struct {
 
 	mu      sync.Mutex
 	problem string // with the engine
+	// answered: it has said once what containers there are.
+	answered bool
 	status  map[string]*Status
 }
 
@@ -51,7 +53,11 @@ func (s *Containers) Status() []Status {
 	var out []Status
 	if s.problem != "" || len(s.status) == 0 {
 		why := s.problem
-		if why == "" {
+		switch {
+		case why != "":
+		case !s.answered:
+			why = "the engine has not answered yet"
+		default:
 			why = "no container is there that is meant: " + s.meant()
 		}
 		out = append(out, Status{Path: ContainerLog + s.Socket, Error: why})
@@ -102,7 +108,7 @@ func (s *Containers) setProblem(problem string) (news bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	news = s.problem != problem
-	s.problem = problem
+	s.problem, s.answered = problem, s.answered || problem == ""
 	return news
 }
 

@@ -384,3 +384,19 @@ func TestContainerMatches(t *testing.T) {
 		t.Error("wildcards")
 	}
 }
+
+// TestContainersNotAnswered: as long as the engine has not said what containers there are, nobody says that there are none.
+func TestContainersNotAnswered(t *testing.T) {
+	c := &Containers{}
+	if got := c.Status(); len(got) != 1 || got[0].Error != "the engine has not answered yet" {
+		t.Errorf("%+v", got)
+	}
+	c.setProblem("away")
+	if got := c.Status(); got[0].Error != "away" {
+		t.Errorf("%+v", got)
+	}
+	c.setProblem("")
+	if got := c.Status(); !strings.HasPrefix(got[0].Error, "no container is there that is meant") {
+		t.Errorf("%+v", got)
+	}
+}

@@ -115,9 +115,9 @@ func (h *Hub) Trim() {
 	}
 }
 
-// Configure has other settings hold, and reads the files of TLS anew. The error is why they
-// can't be read: then it goes on with what was read before.
-func (h *Hub) Configure(s Settings) error {
+// Configure has other settings hold, and reads the files of TLS anew for listeners at the addresses that
+// go on to be wanted. The error is why they can't be read: then it goes on with what was read before.
+func (h *Hub) Configure(s Settings, wanted []Address) error {
 	h.use(s)
 	h.mu.Lock()
 	var listeners []*listener
@@ -127,7 +127,7 @@ func (h *Hub) Configure(s Settings) error {
 	h.mu.Unlock()
 	var err error
 	for _, l := range listeners {
-		if l.addr.Kind == TLS {
+		if l.addr.Kind == TLS && slices.Contains(wanted, l.addr) {
 			if c, e := loadTLS(s); e != nil {
 				err = e
 			} else {
@@ -136,6 +136,13 @@ func (h *Hub) Configure(s Settings) error {
 		}
 	}
 	return err
+}
+
+// Listens reports whether there is a listener at an address.
+func (h *Hub) Listens(a Address) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.listeners[a] != nil
 }
 
 // Attach has somebody be given messages from now on. Under a name there is one at a time: who

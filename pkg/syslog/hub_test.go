@@ -378,11 +378,15 @@ func TestTLS(t *testing.T) {
 	send(t, a, "", "<34>sshd[1]: hello\n")
 	// Another certificate at a reload.
 	settings.Cert = filepath.Join(dir, "none")
-	if err := h.Configure(settings); err == nil {
+	if err := h.Configure(settings, []Address{a}); err == nil {
 		t.Error("a certificate that is not there")
 	}
+	// One that is about to be closed needs none any more.
+	if err := h.Configure(Settings{}, nil); err != nil {
+		t.Errorf("nobody wants TLS any more: %v", err)
+	}
 	settings.Cert, settings.Key = ours.issue("logs.example.org")
-	if err := h.Configure(settings); err != nil {
+	if err := h.Configure(settings, []Address{a}); err != nil {
 		t.Error(err)
 	}
 	if err := dial(ours.issue("router.example.org")); err != nil {
