@@ -33,7 +33,7 @@ type Containers struct {
 	problem string // with the engine
 	// answered: it has said once what containers there are.
 	answered bool
-	status  map[string]*Status
+	status   map[string]*Status
 }
 
 // ContainersMost is of how many containers one jail reads the logs.
