@@ -393,3 +393,24 @@ func TestTLS(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestEndedInHandshake: who is ended for others within his handshake is told of as such, and not as refused.
+func TestEndedInHandshake(t *testing.T) {
+	ours := newAuthority(t, t.TempDir(), "ours")
+	settings := Settings{CA: ours.file, Connections: 1}
+	settings.Cert, settings.Key = ours.issue("logs.example.org")
+	h, said := newHub(t, settings)
+	a := loop(t, TLS)
+	h.Attach("x", Wants{Listen: []Address{a}})
+	for range 5 {
+		conn, err := net.Dial("tcp", a.HostPort())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	until(t, "that some were ended is told", func() bool { return strings.Contains(said.all(), "ended") })
+	if got := said.all(); strings.Contains(got, "refused") {
+		t.Error(got)
+	}
+}

@@ -147,7 +147,8 @@ func (s *stream) run() {
 		c := tls.Server(s.conn, l.tls.Load())
 		_ = s.conn.SetDeadline(time.Now().Add(handshakeMost))
 		if err := c.HandshakeContext(l.ctx); err != nil {
-			if !errors.Is(err, io.EOF) { // somebody looks whether we are there
+			// Not of somebody who looks whether we are there, nor of whom we ended.
+			if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 				l.count(s.from, counts{refused: 1, why: err})
 			}
 			return
