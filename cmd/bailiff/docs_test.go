@@ -163,6 +163,7 @@ func (d *docs) block(block string) {
 			case line == "" || strings.HasPrefix(line, "#"):
 			case regexp.MustCompile(`^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ `).MatchString(line): // a log's
 				d.logged(line)
+			case regexp.MustCompile(`^report \w+ \(\S+\): \d+ sent, `).MatchString(line): // of status; TestReports has it
 			case d.command(line), others.MatchString(line):
 			default:
 				d.t.Errorf("%s: an example of a kind that no test runs: %s", d.page, line)

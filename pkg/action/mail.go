@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"mime"
 	"mime/quotedprintable"
 	"net"
 	"net/mail"
 	"net/smtp"
+	"net/textproto"
 	"strings"
 	"time"
 )
@@ -105,6 +107,18 @@ func (m *Mail) compose(l letter, now time.Time) []byte {
 }
 
 func (m *Mail) send(ctx context.Context, l letter, now time.Time) error {
+	return m.Deliver(ctx, m.compose(l, now))
+}
+
+// UnsureError is a mail of which it isn't known whether the server has taken it.
+type UnsureError struct{ Err error }
+
+func (e *UnsureError) Error() string { return e.Err.Error() }
+func (e *UnsureError) Unwrap() error { return e.Err }
+
+// Deliver sends a mail that is composed already, with its headers. An error that is no
+// [UnsureError] says that somebody of To has not got it.
+func (m *Mail) Deliver(ctx context.Context, message []byte) error {
 	host, port, err := net.SplitHostPort(m.Host)
 	if err != nil {
 		host, port = m.Host, "25"
@@ -154,11 +168,14 @@ func (m *Mail) send(ctx context.Context, l letter, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if _, err := w.Write(m.compose(l, now)); err != nil {
+	if _, err := w.Write(message); err != nil {
 		return err
 	}
 	if err := w.Close(); err != nil {
-		return err
+		if said := (*textproto.Error)(nil); errors.As(err, &said) {
+			return err
+		}
+		return &UnsureError{err}
 	}
 	_ = c.Quit() // it has taken the mail
 	return joined(refused)

@@ -76,6 +76,9 @@ func printStatus(w io.Writer, s control.Status) {
 		for _, e := range s.Exports {
 			printExport(w, e)
 		}
+		for _, r := range s.Reports {
+			printReport(w, r)
+		}
 		return
 	}
 	fmt.Fprintln(w)
@@ -107,6 +110,9 @@ func printStatus(w io.Writer, s control.Status) {
 	}
 	for _, e := range s.Exports {
 		printExport(w, e)
+	}
+	for _, r := range s.Reports {
+		printReport(w, r)
 	}
 	var notes []string
 	of := map[string][]string{}

@@ -66,4 +66,7 @@ func (l *loader) unknownJails() {
 	for _, x := range l.cfg.Exports {
 		doubt(x.At, "export "+x.Name, x.Jails)
 	}
+	for _, x := range l.cfg.Reports {
+		doubt(x.At, "report "+x.Name, x.Jails)
+	}
 }

@@ -56,10 +56,12 @@ type Config struct {
 	Check      Check
 	// HTTPExports are lists elsewhere that are made equal to who is banned.
 	HTTPExports []HTTPExport
-	Jails       []*Jail            // the enabled ones, by name
-	Filters     map[string]*Filter // all that are known
-	Errors      []error            // what is wrong outside of jails
-	Warnings    []error            // what is likely not meant so, outside of jails
+	// Reports are services elsewhere that are told of bans.
+	Reports  []Report
+	Jails    []*Jail            // the enabled ones, by name
+	Filters  map[string]*Filter // all that are known
+	Errors   []error            // what is wrong outside of jails
+	Warnings []error            // what is likely not meant so, outside of jails
 	// Settings are those outside of jails, with the places that they come from.
 	Settings []Setting
 	// Fail2ban is the tree that was read, if it is one of fail2ban's.

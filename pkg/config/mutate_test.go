@@ -80,7 +80,7 @@ func otherType(line string) string {
 // meaning is all that a configuration says, but for the places where.
 func meaning(c *Config) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%+v %q %q %q %+v %+v %v %v %q %+v %+v %+v\n", c.Log, c.Socket, c.ReadSocket, c.ReadGroup, c.Database, c.Firewall, c.RemoveForeign, c.NoFirewall, c.Environment, c.Exports, c.Check, c.HTTPExports)
+	fmt.Fprintf(&b, "%+v %q %q %q %+v %+v %v %v %q %+v %+v %+v %+v\n", c.Log, c.Socket, c.ReadSocket, c.ReadGroup, c.Database, c.Firewall, c.RemoveForeign, c.NoFirewall, c.Environment, c.Exports, c.Check, c.HTTPExports, c.Reports)
 	for _, j := range c.Jails {
 		x := *j
 		x.Settings, x.Parts, x.Sources, x.Warnings, x.Errors, x.Faults = nil, nil, nil, nil, nil, nil

@@ -12,6 +12,7 @@ type rawMain struct {
 	Database    rawDatabase          `toml:"database"`
 	Firewall    rawFirewall          `toml:"firewall"`
 	Export      map[string]rawExport `toml:"export"`
+	Report      map[string]rawReport `toml:"report"`
 	Check       rawCheck             `toml:"check"`
 	Proxy       rawProxy             `toml:"proxy"`
 	Security    rawSecurity          `toml:"security"`
@@ -39,6 +40,28 @@ type rawExport struct {
 	CAFile          string `toml:"ca_file"`
 	Comment         string `toml:"comment"`
 	MaxItems        *int   `toml:"max_items"`
+}
+
+// rawReport is a service elsewhere that is told of bans.
+type rawReport struct {
+	Kind            string     `toml:"kind"`
+	Jails           stringList `toml:"jails"`
+	Every           *text      `toml:"every"`
+	Most            *int       `toml:"most"`
+	Lines           bool       `toml:"lines"`
+	TokenFile       string     `toml:"token_file"`
+	TokenCredential string     `toml:"token_credential"`
+	URL             string     `toml:"url"`
+	CAFile          string     `toml:"ca_file"`
+	Categories      stringList `toml:"categories"`
+	Server          string     `toml:"server"`
+	Service         string     `toml:"service"`
+	To              string     `toml:"to"`
+	From            string     `toml:"from"`
+	Org             string     `toml:"org"`
+	SMTP            string     `toml:"smtp"`
+	SMTPUser        string     `toml:"smtp_user"`
+	Protocol        string     `toml:"protocol"`
 }
 
 // givenKey is a key, and whether the file has it.

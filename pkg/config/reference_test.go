@@ -179,7 +179,7 @@ func TestReferenceDefaults(t *testing.T) {
 	for _, k := range Reference() {
 		value := k.Default
 		switch { // others are told in words, or are of what has to be named
-		case value == "" || k.File == FilterFile || strings.Contains(k.Table, "export") || strings.Contains(k.Table, "action"), k.Name == "enabled" && k.Table == "jail.NAME":
+		case value == "" || k.File == FilterFile || strings.Contains(k.Table, "export") || strings.Contains(k.Table, "report") || strings.Contains(k.Table, "action"), k.Name == "enabled" && k.Table == "jail.NAME":
 			continue
 		case strings.HasPrefix(value, "the ") || strings.HasPrefix(value, "that ") || strings.HasPrefix(value, "all known") || value == "none", value == "maxretry", k.Name == "logencoding":
 			continue // in words

@@ -9,7 +9,7 @@ import (
 // referenceTables are the tables of the files with their keys, in the order in which they
 // are explained.
 var referenceTables = []refTable{
-	{MainFile, "", reflect.TypeFor[rawMain](), []string{"read", "database", "firewall", "export", "check", "proxy", "security", "docker", "syslog", "default", "jail"}, []keyWords{
+	{MainFile, "", reflect.TypeFor[rawMain](), []string{"read", "database", "firewall", "export", "report", "check", "proxy", "security", "docker", "syslog", "default", "jail"}, []keyWords{
 		{
 			name:    "loglevel",
 			values:  logLevels,
@@ -202,6 +202,7 @@ var referenceTables = []refTable{
 			text:    "How many items the list may have, ours and others' together; the bans that are beyond that are told.",
 		},
 	}},
+	reportTable,
 	{MainFile, "jail.NAME", reflect.TypeFor[rawJail](), []string{"action"}, []keyWords{
 		{
 			name:    "enabled",

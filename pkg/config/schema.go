@@ -16,6 +16,7 @@ func Schema(file string) map[string]any {
 			top.properties()[t] = s.table(MainFile, t)
 		}
 		top.properties()["export"] = named(s.table(MainFile, "export.NAME"))
+		top.properties()["report"] = named(s.table(MainFile, "report.NAME"))
 		top.properties()["default"] = object{"$ref": "#/definitions/jail"}
 		top.properties()["jail"] = named(object{"$ref": "#/definitions/jail"})
 		top["definitions"] = object{"jail": jail}

@@ -84,6 +84,7 @@ func (l *loader) main(file string, data []byte) error {
 	}
 	l.check(doc, raw.Check, fail)
 	l.exports(doc, raw.Export)
+	l.reports(doc, raw.Report)
 	l.cfg.Security.FixedActions = raw.Security.FixedActions == nil || *raw.Security.FixedActions
 	l.cfg.Security.User = raw.Security.User
 	l.cfg.Security.Unconfined = raw.Security.Confine != nil && !*raw.Security.Confine
@@ -104,8 +105,10 @@ func (l *loader) main(file string, data []byte) error {
 			wrong[key] = true
 		}
 	}
-	if _, isTable := doc.get("export").(map[string]any); isTable && !unclear {
-		delete(wrong, "export") // each was judged by itself
+	for _, key := range []string{"export", "report"} {
+		if _, isTable := doc.get(key).(map[string]any); isTable && !unclear {
+			delete(wrong, key) // each was judged by itself
+		}
 	}
 	l.keep(wrong)
 	for _, s := range []struct{ key, given, holds string }{
@@ -155,7 +158,7 @@ func (l *loader) stays(err *Error) *Error {
 }
 
 // serverKeys are those of bailiff.toml that are not of jails.
-var serverKeys = []string{"loglevel", "logtarget", "socket", "environment", "read", "database", "firewall", "export", "check", "proxy", "security", "docker", "syslog"}
+var serverKeys = []string{"loglevel", "logtarget", "socket", "environment", "read", "database", "firewall", "export", "report", "check", "proxy", "security", "docker", "syslog"}
 
 // keep has what is wrong stay as it was, where a daemon runs.
 func (l *loader) keep(wrong map[string]bool) {
@@ -190,6 +193,8 @@ func (l *loader) keep(wrong map[string]bool) {
 			c.Syslog = was.Syslog
 		case "export":
 			c.Exports, c.HTTPExports = was.Exports, was.HTTPExports
+		case "report":
+			c.Reports = was.Reports
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"bailiff/pkg/banfile"
 	"bailiff/pkg/jail"
 	"bailiff/pkg/remote"
+	"bailiff/pkg/report"
 )
 
 // Status is the answer to GET /v1/status.
@@ -24,6 +25,15 @@ type Status struct {
 	Jails   []jail.Status `json:"jails"`
 	// Exports are the lists that servers elsewhere keep for us.
 	Exports []ExportStatus `json:"exports,omitempty"`
+	// Reports are the services elsewhere that are told of bans.
+	Reports []ReportStatus `json:"reports,omitempty"`
+}
+
+// ReportStatus is how reports to one of them stand.
+type ReportStatus struct {
+	Name string `json:"name"`
+	Kind string `json:"kind"`
+	report.State
 }
 
 // ExportStatus is how such a list stands.

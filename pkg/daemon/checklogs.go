@@ -66,6 +66,14 @@ func CheckFiles(cfg *config.Config) (warnings []error) {
 			return nil
 		})
 	}
+	for _, x := range cfg.Reports {
+		looks = append(looks, func() []error {
+			if err := checkReport(x); err != nil {
+				return []error{fmt.Errorf("%s: report %s: %w", x.At, x.Name, err)}
+			}
+			return nil
+		})
+	}
 	return append(warnings, inTime(looks)...)
 }
 

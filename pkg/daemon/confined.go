@@ -192,6 +192,22 @@ func (c *Confinement) beyondServer(cfg, was *config.Config) (errs []error) {
 			i--
 		}
 	}
+	cfg.Reports = slices.Clone(cfg.Reports)
+	for i := 0; i < len(cfg.Reports); i++ {
+		x := cfg.Reports[i]
+		at := slices.IndexFunc(was.Reports, func(o config.Report) bool { return o.Name == x.Name })
+		path := c.unreadable(m, x.Token, x.CA)
+		if path == "" || at >= 0 && was.Reports[at].Token == x.Token && was.Reports[at].CA == x.CA {
+			continue
+		}
+		errs = append(errs, fmt.Errorf("%s: report %s: %s can't be read any more: %s; it stays as it was", x.At, x.Name, path, restart))
+		if at >= 0 {
+			cfg.Reports[i] = was.Reports[at]
+		} else {
+			cfg.Reports = slices.Delete(cfg.Reports, i, i+1)
+			i--
+		}
+	}
 	return errs
 }
 

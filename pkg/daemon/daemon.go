@@ -112,6 +112,7 @@ type Daemon struct {
 
 	exporting chan struct{} // has a value when who is banned may have changed
 	elsewhere httpExports
+	reports   reports
 
 	stopping      chan struct{}
 	stopOnce      sync.Once
@@ -362,7 +363,9 @@ func (d *Daemon) deps() jail.Deps {
 	deps.Endings, deps.Memory, deps.Often = d.endings, d.memory, d.often
 	deps.Sessions = d.peers
 	deps.Syslog = d.syslog
+	deps.Reports, deps.Report = d.reports.asks, d.reports.add
 	d.mu.Lock()
+	d.reports.want(d.cfg)
 	deps.RemoveForeign = d.removeForeign.Load
 	d.removeForeign.Store(d.cfg.RemoveForeign)
 	deps.MaxMatches = d.cfg.Database.MaxMatches // with a database or without
@@ -469,7 +472,7 @@ func (d *Daemon) Status(name string, bans bool) (control.Status, error) {
 		s.Jails = append(s.Jails, l.status())
 	}
 	slices.SortFunc(s.Jails, func(a, b jail.Status) int { return strings.Compare(a.Name, b.Name) })
-	s.Exports = d.exportStates()
+	s.Exports, s.Reports = d.exportStates(), d.reportStates()
 	return s, nil
 }
 

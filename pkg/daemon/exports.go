@@ -62,6 +62,7 @@ func (d *Daemon) exports(ctx context.Context) (wait func()) {
 			case <-d.exporting:
 			}
 			d.elsewhere.changed(ctx, d, &wg)
+			d.reports.changed(ctx, d, &wg)
 			wanted := map[string]bool{}
 			for _, x := range d.cfgNow().Exports {
 				wanted[x.Name] = true

@@ -179,6 +179,9 @@ func (m mounts) reads(cfg *config.Config, from config.Options) (out []string) {
 	for _, x := range cfg.HTTPExports {
 		out = append(out, m.outward(x.Token, x.CA)...)
 	}
+	for _, x := range cfg.Reports {
+		out = append(out, m.outward(x.Token, x.CA)...)
+	}
 	for _, j := range cfg.Jails {
 		out = append(out, m.jail(j)...)
 	}

@@ -37,13 +37,23 @@ type teller struct {
 }
 
 // find looks for what a filter captures in lines.
-func (t *teller) find(of *filter.Filter, def filter.Definition, deps *Deps, lines []string, now time.Time, journal bool) map[string]string {
+func (t *teller) find(of *filter.Filter, def filter.Definition, deps *Deps, lines []string, now time.Time, journal bool) (groups map[string]string) {
+	t.each(of, def, deps, lines, now, journal, func(f *filter.Failure) bool {
+		groups = groupTexts(f)
+		return false
+	})
+	return groups
+}
+
+// each shows the filter lines again, and hands over the first failure of each, until more says
+// that it was the last. ok: the filter could be asked.
+func (t *teller) each(of *filter.Filter, def filter.Definition, deps *Deps, lines []string, now time.Time, journal bool, more func(*filter.Failure) bool) (ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.of != of {
 		f, err := compile(def, deps) // the expressions are compiled already
 		if err != nil {
-			return nil
+			return false
 		}
 		f.Detail, f.RawHosts = filter.DetailAll, true
 		t.of, t.filter = of, f
@@ -57,11 +67,11 @@ func (t *teller) find(of *filter.Filter, def filter.Definition, deps *Deps, line
 		} else {
 			r = t.filter.Match([]byte(l), now)
 		}
-		if len(r.Failures) > 0 {
-			return groupTexts(&r.Failures[0])
+		if len(r.Failures) > 0 && !more(&r.Failures[0]) {
+			break
 		}
 	}
-	return nil
+	return true
 }
 
 // groupTexts is what a failure's groups hold, and who was tried on its connection, as texts

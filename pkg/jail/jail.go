@@ -24,6 +24,7 @@ import (
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/guard"
+	"bailiff/pkg/report"
 	"bailiff/pkg/resolve"
 	"bailiff/pkg/safefile"
 	"bailiff/pkg/source"
@@ -115,6 +116,10 @@ type Deps struct {
 	Changed func()
 	// RunAction runs an action's command; nil: the shell does.
 	RunAction func(ctx context.Context, c action.Command, timeout time.Duration) bool
+	// Reports says whether a jail's bans are reported, and with lines, and Report takes
+	// them; neither waits. nil: nobody is told.
+	Reports func(jail string) (wanted, lines bool)
+	Report  func(report.Offence)
 	// DryRun: nothing is done by actions; the log says of bans that they are none.
 	DryRun bool
 
@@ -555,6 +560,7 @@ func (j *Jail) counted(q *found) {
 		j.ignores(ban.Told(e), "an open SSH session")
 		return
 	}
+	j.reported(b, q)
 	j.enforce(b)
 	if grown {
 		j.increased(b)

@@ -104,7 +104,8 @@ var Providers = []*Provider{
 		Busy: []string{"outstanding", "pending", "in progress", "already running"},
 	},
 	// Entries of an access control list (ACL) of a service, which is the account here. What is
-	// changed is so at once.
+	// changed is so at once. As Fastly's own clients have it (fastly-api, AclEntryApi): at most
+	// 1,000 changes in a request.
 	{
 		Name: "fastly", URL: "https://api.fastly.com", Header: "Fastly-Key",
 		Account: true, Batch: 1000, Pause: time.Second, Most: 1000,

@@ -244,6 +244,14 @@ func hide(err error, token string) error {
 	return err
 }
 
+// Without is a text without a token, for who sends one by himself.
+func Without(text, token string) string {
+	if token == "" {
+		return text
+	}
+	return without(text, token)
+}
+
 // without is a text without a token, also as Go and JSON write it between quotes.
 func without(text, token string) string {
 	quoted := strconv.Quote(token)
