@@ -570,8 +570,8 @@ func TestEngineRunner(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.Stop()
-	web := e.Add(fakeengine.Container{Name: "web"})
-	text := strings.ReplaceAll(nobodysConfig, "@D@", n.dir) + "[docker]\nsocket = \"unix://" + e.Socket() + "\"\n[jail.inside]\nenabled = true\nbackend = \"docker\"\ncontainer = \"web\"\nfailregex = '^\\s*Login failed for \\S+ from <HOST>$'\nmaxretry = 3\n"
+	web := e.Add(fakeengine.Container{Name: "web", Labels: map[string]string{"bailiff.jail": "inside"}, Ports: []int{8080}})
+	text := strings.ReplaceAll(nobodysConfig, "@D@", n.dir) + "[docker]\nlabels = true\nsocket = \"unix://" + e.Socket() + "\"\n[jail.inside]\nenabled = true\nbackend = \"docker\"\ncontainer = \"web\"\nfailregex = '^\\s*Login failed for \\S+ from <HOST>$'\nmaxretry = 3\n"
 	if err := os.WriteFile(n.tree+"/bailiff.toml", []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -609,13 +609,19 @@ func TestEngineRunner(t *testing.T) {
 				t.Errorf("%s: no %s in\n%s", c.name, want, status)
 			}
 		}
-		n.until("the container is read", func() bool { return strings.Contains(n.ask("status", "inside"), "web") })
+		n.until("the container is read", func() bool {
+			return strings.Contains(n.ask("status", "inside"), "web") && strings.Contains(n.ask("status", "docker-web"), "web")
+		})
 		for range 3 {
 			web.Line("Login failed for root from " + c.who)
 		}
 		n.until("what the container writes is banned for", func() bool {
 			text, _ := n.server.Command(context.Background(), "nft", "list", "set", "inet", "f2b-table", "addr-set-inside").CombinedOutput()
 			return strings.Contains(string(text), c.who)
+		})
+		n.until("it isn't banned in the jail that the container's label has made", func() bool {
+			text, _ := n.server.Command(context.Background(), "nft", "list", "table", "inet", "f2b-table").CombinedOutput()
+			return regexp.MustCompile(`tcp dport 8080 .*@addr-set-docker-web `).Match(text) && strings.Contains(string(regexp.MustCompile(`(?s)set addr-set-docker-web \{.*?\n\t\}`).Find(text)), c.who)
 		})
 	}
 }

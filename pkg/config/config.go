@@ -72,6 +72,8 @@ type Config struct {
 	read   []string // files of TOML
 	// Docker says what is read from a container engine.
 	Docker Docker
+	// labels makes jails of containers' labels; nil: they may not enable any.
+	labels *labelMaker
 	// Syslog are the settings of listeners.
 	Syslog syslog.Settings
 	// Proxies are the trusted ones, for jails that name none themselves; nil: nobody has
@@ -88,6 +90,8 @@ type Log struct {
 // Docker says what is read from a container engine, docker or podman.
 type Docker struct {
 	Socket string // path
+	// Labels say what containers may ask for by their labels.
+	Labels LabelOptions
 }
 
 // Security says what the process that reads logs gives away before it reads the first line.
@@ -187,6 +191,8 @@ type Jail struct {
 	Parts    []Part
 	// Disabled says that it is here only because Options.All asked for it.
 	Disabled bool
+	// Labelled is the container, NAME/ID, whose labels have made the jail; empty: a file has.
+	Labelled string
 	// Sources names the files that the jail was read from, in order.
 	Sources []string
 }
@@ -400,6 +406,7 @@ func Load(opts Options) (*Config, error) {
 		}
 	}
 	l.unknownJails()
+	l.keepForLabels()
 	return l.cfg, nil
 }
 

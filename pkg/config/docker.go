@@ -17,6 +17,7 @@ func isDocker(backend string) bool {
 
 // docker reads [docker].
 func (l *loader) docker(raw rawDocker, fail func(string, ...any) func(...string)) {
+	l.labelOptions(raw, fail)
 	if raw.Socket == "" {
 		return
 	}

@@ -122,7 +122,12 @@ type rawSecurity struct {
 
 // rawDocker is what is read from a container engine.
 type rawDocker struct {
-	Socket string `toml:"socket"`
+	Socket   string     `toml:"socket"`
+	Labels   *bool      `toml:"labels"`
+	Port     stringList `toml:"port"`
+	MaxRetry *text      `toml:"maxretry"`
+	FindTime *text      `toml:"findtime"`
+	BanTime  *text      `toml:"bantime"`
 }
 
 // rawSyslog is what holds for all listeners of syslog.

@@ -30,6 +30,33 @@ func checkContainers(c *config.Jail) (out []error) {
 	return out
 }
 
+// checkLabels tells what labels of the containers that are there don't get.
+func checkLabels(cfg *config.Config) (out []error) {
+	ctx, cancel := context.WithTimeout(context.Background(), checkPatience-checkPatience/5)
+	defer cancel()
+	list, err := engine.New(cfg.Docker.Socket).Containers(ctx)
+	if err != nil {
+		return []error{fmt.Errorf("[docker] labels: %w; they are not seen until it answers", err)}
+	}
+	for i := range list {
+		c := &list[i]
+		if !config.IsLabelled(c) || !isUp(c) {
+			continue
+		}
+		j, told := cfg.LabelJail(c)
+		for _, text := range told {
+			out = append(out, fmt.Errorf("[docker] labels: container %s: %s", c.Short(), text))
+		}
+		if j != nil && j.Broken() != nil {
+			out = append(out, fmt.Errorf("[docker] labels: container %s: jail %s can't start: %w", c.Short(), j.Name, j.Broken()))
+		}
+		if len(out) >= 30 {
+			return append(out, fmt.Errorf("[docker] labels: and more; these are the first"))
+		}
+	}
+	return out
+}
+
 // settingPlace says where an option of a jail is configured: FILE:LINE: jail NAME.
 func settingPlace(c *config.Jail, name string) string {
 	at := "jail " + c.Name

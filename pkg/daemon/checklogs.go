@@ -26,6 +26,9 @@ const checkPatience = 5 * time.Second
 func CheckFiles(cfg *config.Config) (warnings []error) {
 	var looks []func() []error
 	looks = append(looks, func() []error { return checkSyslog(cfg) })
+	if cfg.Docker.Labels.Allowed {
+		looks = append(looks, func() []error { return checkLabels(cfg) })
+	}
 	for _, c := range cfg.Jails {
 		if c.Broken() != nil || c.Journal != nil {
 			continue

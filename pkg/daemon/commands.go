@@ -33,6 +33,9 @@ func Commands(cfg *config.Config) runner.Table {
 			t.Sockets = append(t.Sockets, x.Socket)
 		}
 	}
+	if cfg.Docker.Labels.Allowed {
+		t.Engines = append(t.Engines, cfg.Docker.Socket)
+	}
 	for _, j := range cfg.Jails {
 		add(j.IgnoreCommand)
 		for i := range j.Actions {

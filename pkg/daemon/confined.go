@@ -134,6 +134,10 @@ func (c *Confinement) beyondServer(cfg, was *config.Config) (errs []error) {
 	if c == nil {
 		return nil
 	}
+	if cfg.Docker.Labels.Allowed && !c.journal && !c.runs {
+		errs = append(errs, fmt.Errorf("[docker] labels: the engine can't be asked any more: %s; it stays as it was", restart))
+		cfg.Docker = was.Docker
+	}
 	m := readMounts()
 	wrong := func(path, what string) bool {
 		if path == "" || !c.files || m.beneath(filepath.Dir(path), c.write) {

@@ -103,6 +103,7 @@ type Daemon struct {
 
 	readers readers
 	checks  *checks // what proxies ask
+	labels  *labels // jails of containers' labels
 
 	syslogSocket string // empty: the usual one
 	stackSize    string // as `set thread` has it; empty: as it is configured
@@ -145,6 +146,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	}
 	d.mender = newMender(d)
 	d.checks = newChecks(d)
+	d.labels = newLabels(d)
 	server := d.log.With("component", "server")
 	d.names = resolve.New(lookup, d.nameServer)
 	defer d.names.Close()
@@ -227,7 +229,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	d.mu.Lock()
 	none := len(d.jails)+len(d.lists) == 0 && len(d.failed) > 0 && len(d.failed) == len(cfg.Jails)
 	d.mu.Unlock()
-	empty := len(cfg.Jails) == 0
+	empty := len(cfg.Jails) == 0 && !cfg.Docker.Labels.Allowed
 	if none {
 		return errors.New("no jail could be started")
 	}
@@ -238,6 +240,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	watching, unwatched := context.WithCancel(ctx)
 	defer unwatched()
 	go d.watch(watching, opts.Watchdog)
+	go d.labels.run(watching)
 	exports := d.exports(ctx)
 	defer exports()
 	defer d.watchClock(ctx)()

@@ -120,7 +120,13 @@ func (e *httpExport) run(ctx context.Context, d *Daemon) {
 // protectedAll is whom no jail may ban.
 func (d *Daemon) protectedAll() guard.Want {
 	var all guard.Want
-	for _, j := range d.cfgNow().Jails {
+	jails := slices.Clone(d.cfgNow().Jails)
+	for _, j := range d.jailsNow() {
+		if j.Configured.Labelled != "" {
+			jails = append(jails, j.Configured)
+		}
+	}
+	for _, j := range jails {
 		w := jail.Protected(j)
 		all.Prefixes = append(all.Prefixes, w.Prefixes...)
 		all.Names = append(all.Names, w.Names...)

@@ -39,6 +39,13 @@ func runs(cfg *config.Config, opts Options) (commands, journal string) {
 			journal = "jail " + j.Name + " " + o
 		}
 	}
+	if cfg.Docker.Labels.Allowed {
+		why := "[docker] labels are asked for at the engine's socket"
+		if startedAs != 0 { // as for a jail that reads containers
+			return why, ""
+		}
+		journal = cmp.Or(journal, why)
+	}
 	// Only another one's rights help.
 	if opts.Runner == nil && os.Getenv(runnerVariable) != "" && cfg.Security.FixedActions && !cfg.Security.Unconfined {
 		if why := denied(cfg, opts.Syslog); why != "" {

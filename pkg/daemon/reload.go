@@ -99,7 +99,8 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 		log.Info("Reload configuration")
 	}
 	wanted := map[string]*config.Jail{}
-	for _, c := range cfg.Jails {
+	all := slices.Concat(cfg.Jails, d.labels.wanted(cfg, only == ""))
+	for _, c := range all {
 		wanted[c.Name] = c
 	}
 	fault := func(err error) {
@@ -166,7 +167,7 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 		}
 	}
 	var loading []*blocklist
-	for _, c := range cfg.Jails {
+	for _, c := range all {
 		if !concerned(c.Name) {
 			continue
 		}
@@ -241,6 +242,7 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 	d.mu.Lock()
 	d.cfg = cfg
 	d.mu.Unlock()
+	d.labels.ring()
 	d.changed() // exports may be others
 	if words {
 		for _, c := range cfg.Jails {
