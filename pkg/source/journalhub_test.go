@@ -255,10 +255,13 @@ func TestSlowReader(t *testing.T) {
 	awaitJournal(t, "who takes what comes has it", func() bool { return quick.has() == len(want) })
 	free.Do(func() { close(gate) })
 	awaitJournal(t, "who did not has it, too", func() bool { return slow.has() >= len(want) })
-	for _, r := range []*reader{quick, slow} {
+	for name, r := range map[string]*reader{"quick": quick, "slow": slow} {
 		r.mu.Lock()
-		if !slices.Equal(r.lines, want) {
-			t.Errorf("%d entries, want %d", len(r.lines), len(want))
+		for i := range max(len(r.lines), len(want)) {
+			if i >= len(r.lines) || i >= len(want) || r.lines[i] != want[i] {
+				t.Errorf("%s: %d entries, want %d; from the %d-th on %q, want %q; notes %q", name, len(r.lines), len(want), i, r.lines[i:min(i+5, len(r.lines))], want[i:min(i+5, len(want))], r.notes)
+				break
+			}
 		}
 		r.mu.Unlock()
 	}
