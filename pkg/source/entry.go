@@ -22,6 +22,7 @@ type Entry struct {
 	Time   time.Time
 	Cursor string
 	stored time.Time // when the journal took it
+	bare   bool      // it has no message
 }
 
 // EntryReader reads journal export format.
@@ -185,7 +186,7 @@ func entryOf(fields map[string][][]byte, enc *Encoding) Entry {
 		out.Head = len(line) + 1
 	}
 	messages := fields["MESSAGE"]
-	if len(messages) == 0 {
+	if out.bare = len(messages) == 0; out.bare {
 		messages = [][]byte{nil}
 	}
 	for i, m := range messages {

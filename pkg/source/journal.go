@@ -186,7 +186,7 @@ func (j *Journal) Run(ctx context.Context, out chan<- Batch) {
 		if ctx.Err() != nil {
 			return
 		}
-		if errors.Is(err, errBehind) {
+		if errors.Is(err, errBehind) || errors.Is(err, errUnread) {
 			continue // nothing is wrong: it reads by itself again
 		}
 		if err == nil {
@@ -221,6 +221,7 @@ type journalReader struct {
 	known  time.Time // entries up to then were delivered, and the cursor is lost
 	batch  Batch
 	behind int // how often it did not keep up
+	unread unread
 }
 
 // read reads what there is, and then what comes. delivered says that there was something.
@@ -298,6 +299,8 @@ func sinceArg(t time.Time) string {
 // to recentMost.
 func (r *journalReader) follow(ctx context.Context, recent map[string]struct{}, more ...string) (delivered bool, err error) {
 	had := r.cursor
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	cmd, entries, failed, err := r.start(ctx, append(append([]string{"--no-tail"}, more...), r.position()...))
 	if err != nil {
 		return false, err
@@ -318,6 +321,12 @@ func (r *journalReader) follow(ctx context.Context, recent map[string]struct{}, 
 		}
 		if had != "" && e.Cursor == had {
 			continue
+		}
+		if e.bare && r.unread.again(e.Cursor) {
+			some, _ := r.send(ctx)
+			cancel()
+			_ = wait(ctx, cmd)
+			return delivered || some, errUnread
 		}
 		if recent != nil && len(recent) < recentMost {
 			recent[e.Cursor] = struct{}{}

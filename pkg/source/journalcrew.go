@@ -14,6 +14,7 @@ type crew struct {
 	at      entryPlace // up to which they were given everything
 	table   *matchTable
 	lists   [][]string // of matches; nil: everything
+	unread  *unread
 }
 
 // entryPlace is behind an entry of a journal; without a cursor, it is where the journal was
@@ -105,6 +106,8 @@ func (h *hub) form(ctx context.Context, c *crew, coming []*member) error {
 // finish gives to those who were there what came up to now. It returns the cursors of
 // that.
 func (h *hub) finish(ctx context.Context, c *crew) (recent map[string]struct{}, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	cmd, entries, failed, err := runJournalctl(ctx, c.args(h.options, c.at.arg()), nil)
 	if err != nil {
 		return nil, err
@@ -116,6 +119,11 @@ func (h *hub) finish(ctx context.Context, c *crew) (recent map[string]struct{}, 
 		if err == nil {
 			recent[cursor] = struct{}{}
 			continue
+		}
+		if errors.Is(err, errUnread) {
+			cancel()
+			_ = wait(ctx, cmd)
+			return nil, err
 		}
 		waited := wait(ctx, cmd)
 		if text := failed(); text != "" {
@@ -130,6 +138,8 @@ func (h *hub) finish(ctx context.Context, c *crew) (recent map[string]struct{}, 
 
 // stream gives what comes, until ctx ends.
 func (h *hub) stream(ctx context.Context, c *crew) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	cmd, entries, failed, err := runJournalctl(ctx, c.args(h.options, "--follow", c.at.arg()), nil)
 	if err != nil {
 		return err
@@ -138,6 +148,11 @@ func (h *hub) stream(ctx context.Context, c *crew) error {
 	for {
 		if _, err = c.read(entries); err == nil {
 			continue
+		}
+		if errors.Is(err, errUnread) {
+			cancel()
+			_ = wait(ctx, cmd)
+			return err
 		}
 		waited := wait(ctx, cmd)
 		if text := failed(); text != "" {
@@ -198,6 +213,9 @@ func (c *crew) read(in *EntryReader) (cursor string, err error) {
 	if cursor != "" {
 		if cursor == c.at.cursor {
 			return cursor, nil // reading went on behind that
+		}
+		if len(fields["MESSAGE"]) == 0 && c.unread.again(cursor) {
+			return "", errUnread
 		}
 		c.at = entryPlace{cursor: cursor}
 	}

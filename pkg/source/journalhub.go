@@ -42,6 +42,34 @@ const (
 // errBehind says that a member does not keep up.
 var errBehind = errors.New("it does not keep up")
 
+// errUnread says that an entry is to be read once more.
+var errUnread = errors.New("an entry came without its message")
+
+// unread knows which entry is read once more. journalctl passes over a field of an entry that
+// it can't read, as it happens, seldom, with one that is just being written: once more it is
+// whole. Who may write to the journal may leave the message out; then it stays so.
+type unread struct {
+	cursor string
+	since  time.Time
+	times  int // since then
+}
+
+// unreadMost is how often that is done in a minute.
+const unreadMost = 10
+
+// again reports whether an entry without a message is to be read once more.
+func (u *unread) again(cursor string) bool {
+	if cursor == "" || cursor == u.cursor {
+		return false
+	}
+	if now := time.Now(); now.Sub(u.since) > time.Minute {
+		u.since, u.times = now, 0
+	}
+	u.times++
+	u.cursor = cursor
+	return u.times <= unreadMost
+}
+
 // member is one who reads together with others.
 type member struct {
 	hub     *hub
@@ -130,6 +158,7 @@ type hub struct {
 	options JournalOptions // without matches
 	key     string
 	wake    chan struct{} // somebody comes or goes
+	unread  unread
 
 	mu     sync.Mutex
 	coming []*member
@@ -217,7 +246,7 @@ func (h *hub) muster(c *crew) (coming []*member) {
 
 // run reads for members until there are none.
 func (h *hub) run() {
-	var c crew
+	c := crew{unread: &h.unread}
 	for {
 		coming := h.muster(&c)
 		if len(c.members)+len(coming) == 0 {
@@ -235,7 +264,7 @@ func (h *hub) run() {
 			for _, m := range append(c.members, coming...) {
 				m.end(err)
 			}
-			c = crew{}
+			c = crew{unread: &h.unread}
 		}
 	}
 }

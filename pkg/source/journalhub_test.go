@@ -267,6 +267,68 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
+// TestUnreadMessage: an entry that journalctl prints without its message, since it could not
+// read that, is read once more, by who reads alone and by those who read together; one that
+// has none is delivered so.
+func TestUnreadMessage(t *testing.T) {
+	real, err := exec.LookPath("journalctl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	script := fmt.Sprintf(`#!/bin/sh
+# The first that prints one of those messages leaves it out.
+"%[2]s" "$@" | while IFS= read -r line; do
+	case $line in
+	MESSAGE=2 | MESSAGE=12) mkdir "%[1]s/$line" 2>/dev/null && continue ;;
+	esac
+	printf '%%s\n' "$line"
+done
+`, bin, real)
+	if err := os.WriteFile(filepath.Join(bin, "journalctl"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	w := newJournal(t)
+	w.write([]string{"MESSAGE=1", "_COMM=x"}, []string{"MESSAGE=2", "_COMM=x"}, []string{"_COMM=x"}, []string{"MESSAGE=4", "_COMM=x"})
+	var readers []*reader
+	for range 2 {
+		r := &reader{t: t, options: JournalOptions{Path: w.dir(), Matches: [][]string{{"_COMM=x"}}}}
+		r.start()
+		t.Cleanup(r.stop)
+		awaitJournal(t, "what there is", func() bool { return r.has() == 4 })
+		readers = append(readers, r)
+	}
+	awaitJournal(t, "they read together", func() bool {
+		hubs.Lock()
+		defer hubs.Unlock()
+		for _, h := range hubs.of {
+			h.mu.Lock()
+			both := h.all == 2 && len(h.coming) == 0 && strings.Contains(h.key, w.dir())
+			h.mu.Unlock()
+			if both {
+				return true
+			}
+		}
+		return false
+	})
+	w.write([]string{"MESSAGE=11", "_COMM=x"}, []string{"MESSAGE=12", "_COMM=x"}, []string{"_COMM=x"}, []string{"MESSAGE=14", "_COMM=x"})
+	want := []string{"1", "2", "", "4", "11", "12", "", "14"}
+	for _, r := range readers {
+		awaitJournal(t, "what came", func() bool { return r.has() >= len(want) })
+		r.mu.Lock()
+		if !slices.Equal(r.lines, want) {
+			t.Errorf("%q, want %q, notes %q", r.lines, want, r.notes)
+		}
+		r.mu.Unlock()
+	}
+	for _, n := range []string{"2", "12"} {
+		if _, err := os.Stat(filepath.Join(bin, "MESSAGE="+n)); err != nil {
+			t.Error("nothing was left out: ", err)
+		}
+	}
+}
+
 // TestFieldsFlood: an entry with more fields than are kept is found by the one that counts.
 func TestFieldsFlood(t *testing.T) {
 	var b bytes.Buffer
