@@ -506,7 +506,7 @@ func TestPortsOfAService(t *testing.T) {
 	n.env = slices.DeleteFunc(n.env, func(v string) bool { return strings.HasPrefix(v, "BAILIFF_RUNNER=") })
 	n.spawn()
 	n.until("it says what helps", func() bool {
-		return strings.Contains(n.said(), "[check]: ") && strings.Contains(n.said(), "CAP_NET_BIND_SERVICE") && strings.Contains(n.ask("status"), "udp://192.0.2.1:514 (permission denied: a port below 1024 needs")
+		return strings.Contains(n.said(), "[check] listen 192.0.2.1:81: ") && strings.Contains(n.said(), "CAP_NET_BIND_SERVICE") && strings.Contains(n.ask("status"), "udp://192.0.2.1:514 (permission denied: a port below 1024 needs")
 	})
 }
 

@@ -96,8 +96,24 @@ func (j *Jail) warnProxies() {
 		return
 	}
 	if field := j.Filter.Settable(); field != "" {
-		j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: the address is taken from %s, which a client can write: where it isn't that of the connection, or is a list, it is not counted; to count it, name your proxies, [proxy] trusted = [\"ADDRESS\", …], or [] if there are none but the one that the service knows", j.Name, field))
+		j.Warnings = append(j.Warnings, j.placed(filterPlaces, "jail %s: the address is taken from %s, which a client can write: where it isn't that of the connection, or is a list, it is not counted; to count it, name your proxies, [proxy] trusted = [\"ADDRESS\", …], or [] if there are none but the one that the service knows", j.Name, field))
 	} else if j.Filter.Forwards() {
-		j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: if a proxy stands before the service, it is the proxy that is banned, and all its users with it: then name it, [proxy] trusted = [\"ADDRESS\", …]; [] says that there is none", j.Name))
+		j.Warnings = append(j.Warnings, j.placed(filterPlaces, "jail %s: if a proxy stands before the service, it is the proxy that is banned, and all its users with it: then name it, [proxy] trusted = [\"ADDRESS\", …]; [] says that there is none", j.Name))
 	}
+}
+
+// filterPlaces are the settings that say where the filter of a jail was chosen.
+var filterPlaces = []string{"filter", "enabled", "logpath"}
+
+// placed says something of a jail, with where the first of those settings stands that was set.
+func (j *Jail) placed(settings []string, format string, args ...any) error {
+	text := fmt.Sprintf(format, args...)
+	for _, name := range settings {
+		for _, s := range j.Settings {
+			if s.Name == name && s.Line > 0 {
+				return &Error{s.File, s.Line, text}
+			}
+		}
+	}
+	return errors.New(text)
 }

@@ -255,10 +255,10 @@ func (l *loader) resolve(name string) *Jail {
 			r.fail(logs.at, "logpath", errors.New("a jail has a list or a log, not both"))
 		}
 		l.ignore(r, j)
-		if !j.Ignore.Self {
-			j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: ignoreself = false has no effect on a list: this host is never shut out by one", name))
-		}
 		j.Settings = r.settings()
+		if !j.Ignore.Self {
+			j.Warnings = append(j.Warnings, j.placed([]string{"ignoreself"}, "jail %s: ignoreself = false has no effect on a list: this host is never shut out by one", name))
+		}
 		j.Errors = append(j.Errors, r.errs...)
 		return j
 	}
@@ -307,6 +307,7 @@ func (l *loader) resolve(name string) *Jail {
 	}
 	l.resolveFilter(r, j)
 	j.Settings = r.settings()
+	j.warnProxies()
 	for _, a := range j.Actions {
 		p := Part{Kind: "action", Name: a.Name}
 		for _, n := range a.Properties.Names {
@@ -413,7 +414,6 @@ func (l *loader) resolveFilter(r *resolver, j *Jail) {
 	}
 	def.Proxies = l.proxies(r, j)
 	j.Filter = def
-	j.warnProxies()
 	if len(r.errs) == 0 && len(j.Errors) == 0 {
 		if _, err := filter.Compile(def, time.UTC); err != nil {
 			err = fmt.Errorf("filter %q: %w", cmp.Or(name.v, j.Name), err)

@@ -374,6 +374,8 @@ func (j *Jail) sourceEvent(e source.Event) {
 // LogRemedy says what becomes of a log that can't be read, and what to do.
 func LogRemedy(err error) string {
 	switch {
+	case errors.As(err, new(*syslog.ListenError)): // it says itself what helps
+		return "trying again"
 	case errors.Is(err, os.ErrNotExist):
 		return "waiting for it to appear; see logpath if it is the wrong name"
 	case errors.As(err, new(*safefile.LinkError)), errors.Is(err, source.ErrFIFO):
