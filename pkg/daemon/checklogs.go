@@ -63,7 +63,7 @@ func CheckFiles(cfg *config.Config) (warnings []error) {
 	}
 	for _, x := range cfg.HTTPExports {
 		looks = append(looks, func() []error {
-			if err := checkHTTPExport(x); err != nil {
+			if err := checkService(x.Token, x.CA); err != nil {
 				return []error{fmt.Errorf("%s: export %s: %w", x.At, x.Name, err)}
 			}
 			return nil
@@ -71,7 +71,7 @@ func CheckFiles(cfg *config.Config) (warnings []error) {
 	}
 	for _, x := range cfg.Reports {
 		looks = append(looks, func() []error {
-			if err := checkReport(x); err != nil {
+			if err := checkService(x.Token, x.CA); err != nil {
 				return []error{fmt.Errorf("%s: report %s: %w", x.At, x.Name, err)}
 			}
 			return nil

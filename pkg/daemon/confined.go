@@ -162,57 +162,46 @@ func (c *Confinement) beyondServer(cfg, was *config.Config) (errs []error) {
 			cfg.Syslog = was.Syslog
 		}
 	}
-	cfg.Exports = slices.Clone(cfg.Exports)
-	for i := 0; i < len(cfg.Exports); i++ {
-		x := &cfg.Exports[i]
+	cfg.Exports = within(cfg.Exports, was.Exports, func(x config.BanFile) string { return x.Name }, func(x config.BanFile, _ *config.BanFile) bool {
 		bad := !c.runs && wrong(x.File, "export "+x.Name) // else the other process writes it
 		if !bad && x.Reload != "" && !c.runs {
 			errs = append(errs, fmt.Errorf("%s: export %s: its reload is a command, and no program can be run any more: %s; it stays as it was", x.At, x.Name, restart))
 			bad = true
 		}
-		if !bad {
-			continue
+		return !bad
+	})
+	readable := func(at, what string, token remote.Token, ca string) bool {
+		path := c.unreadable(m, token, ca)
+		if path != "" {
+			errs = append(errs, fmt.Errorf("%s: %s: %s can't be read any more: %s; it stays as it was", at, what, path, restart))
 		}
-		if at := slices.IndexFunc(was.Exports, func(o config.BanFile) bool { return o.Name == x.Name }); at >= 0 {
-			*x = was.Exports[at]
-		} else {
-			cfg.Exports = slices.Delete(cfg.Exports, i, i+1)
-			i--
-		}
+		return path == ""
 	}
-	cfg.HTTPExports = slices.Clone(cfg.HTTPExports)
-	for i := 0; i < len(cfg.HTTPExports); i++ {
-		x := cfg.HTTPExports[i]
-		at := slices.IndexFunc(was.HTTPExports, func(o config.HTTPExport) bool { return o.Name == x.Name })
-		path := c.unreadable(m, x.Token, x.CA)
-		if path == "" || at >= 0 && was.HTTPExports[at].Token == x.Token && was.HTTPExports[at].CA == x.CA {
-			continue
-		}
-		errs = append(errs, fmt.Errorf("%s: export %s: %s can't be read any more: %s; it stays as it was", x.At, x.Name, path, restart))
-		if at >= 0 {
-			cfg.HTTPExports[i] = was.HTTPExports[at]
-		} else {
-			cfg.HTTPExports = slices.Delete(cfg.HTTPExports, i, i+1)
-			i--
-		}
-	}
-	cfg.Reports = slices.Clone(cfg.Reports)
-	for i := 0; i < len(cfg.Reports); i++ {
-		x := cfg.Reports[i]
-		at := slices.IndexFunc(was.Reports, func(o config.Report) bool { return o.Name == x.Name })
-		path := c.unreadable(m, x.Token, x.CA)
-		if path == "" || at >= 0 && was.Reports[at].Token == x.Token && was.Reports[at].CA == x.CA {
-			continue
-		}
-		errs = append(errs, fmt.Errorf("%s: report %s: %s can't be read any more: %s; it stays as it was", x.At, x.Name, path, restart))
-		if at >= 0 {
-			cfg.Reports[i] = was.Reports[at]
-		} else {
-			cfg.Reports = slices.Delete(cfg.Reports, i, i+1)
-			i--
-		}
-	}
+	cfg.HTTPExports = within(cfg.HTTPExports, was.HTTPExports, func(x config.HTTPExport) string { return x.Name }, func(x config.HTTPExport, old *config.HTTPExport) bool {
+		return old != nil && old.Token == x.Token && old.CA == x.CA || readable(x.At, "export "+x.Name, x.Token, x.CA)
+	})
+	cfg.Reports = within(cfg.Reports, was.Reports, func(x config.Report) string { return x.Name }, func(x config.Report, old *config.Report) bool {
+		return old != nil && old.Token == x.Token && old.CA == x.CA || readable(x.At, "report "+x.Name, x.Token, x.CA)
+	})
 	return errs
+}
+
+// within returns those of a list that are good; of the others, what was there under their
+// name, if something was.
+func within[T any](list, was []T, name func(T) string, good func(x T, old *T) bool) (out []T) {
+	for _, x := range list {
+		var old *T
+		if at := slices.IndexFunc(was, func(o T) bool { return name(o) == name(x) }); at >= 0 {
+			old = &was[at]
+		}
+		switch {
+		case good(x, old):
+			out = append(out, x)
+		case old != nil:
+			out = append(out, *old)
+		}
+	}
+	return out
 }
 
 // unreadable returns which file of who speaks to servers elsewhere can't be read; empty: none.

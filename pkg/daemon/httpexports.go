@@ -203,15 +203,13 @@ func (d *Daemon) exportStates() (out []control.ExportStatus) {
 	return out
 }
 
-// checkHTTPExport tells what of an export can't work as it is here.
-func checkHTTPExport(x config.HTTPExport) error {
-	if x.Token.Credential == "" { // who checks is not the service
-		if _, err := x.Token.Read(); err != nil {
+// checkService tells what of a server elsewhere can't be used as it is here.
+func checkService(token remote.Token, ca string) error {
+	if token != (remote.Token{}) && token.Credential == "" { // who checks is not the service
+		if _, err := token.Read(); err != nil {
 			return fmt.Errorf("token: %w", err)
 		}
 	}
-	if _, err := remote.Transport(x.CA); err != nil {
-		return err
-	}
-	return nil
+	_, err := remote.Transport(ca)
+	return err
 }

@@ -15,7 +15,6 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/guard"
-	"bailiff/pkg/remote"
 	"bailiff/pkg/report"
 )
 
@@ -181,17 +180,4 @@ func (d *Daemon) reportStates() (out []control.ReportStatus) {
 	}
 	slices.SortFunc(out, func(a, b control.ReportStatus) int { return cmp.Compare(a.Name, b.Name) })
 	return out
-}
-
-// checkReport tells what of a report can't work as it is here.
-func checkReport(x config.Report) error {
-	if x.Token != (remote.Token{}) && x.Token.Credential == "" { // who checks is not the service
-		if _, err := x.Token.Read(); err != nil {
-			return fmt.Errorf("token: %w", err)
-		}
-	}
-	if _, err := remote.Transport(x.CA); err != nil {
-		return err
-	}
-	return nil
 }
