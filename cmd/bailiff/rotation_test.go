@@ -178,6 +178,15 @@ func TestStoppedOverCopies(t *testing.T) {
 			n.until("it reads", func() bool { count, _ := known(t, db, 10); return count == 10 })
 			var err error
 			if killed {
+				// Bans are written down before how far a log is read. A stop writes both, so
+				// that the next life, which is killed, knows the log.
+				n.ask("stop")
+				<-n.exited
+				n.launch(config)
+				n.until("it goes on", func() bool {
+					text, _ := os.ReadFile(n.path("out"))
+					return strings.Contains(string(text), "where it was left")
+				})
 				err = n.daemon.Process.Kill()
 				<-n.exited
 			} else {
