@@ -67,12 +67,18 @@ RACED := ./pkg/source ./pkg/jail ./pkg/resolve ./pkg/clock ./pkg/filter ./pkg/ac
 # And the whole program, with the tests in which most of it is at work at once.
 RACED_WHOLE := TestReloadUnderLoad|TestServerSettings|TestListsAtReload|TestRestartJail|TestFlushedUnderCommands|TestUnbanWithinUnban
 
+# A test that fails is run once more, alone, and named at the end (=== Failed), whatever comes of it: the tests
+# have a whole machine's services beside them, and what failed there once is to be looked into. A
+# data race or a panic fails at once, and so do more than six (a subtest is one, too).
+TEST := go tool -modfile=scripts/tools.mod gotestsum --format standard-quiet --rerun-fails=1 --rerun-fails-max-failures=6 \
+	--rerun-fails-run-root-test --rerun-fails-abort-on-data-race --packages
+
 test: build packages references
 	bin/bailiff filter test
 	bin/bailiff filter lint
-	go test -timeout $(TIMEOUT) -p 3 -parallel 6 $(LONGEST) ./... # tests wait more than they compute
-	CGO_ENABLED=1 go test -race -short -timeout $(TIMEOUT) -p 3 $(RACED)
-	CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) ./cmd/bailiff -run '$(RACED_WHOLE)'
+	$(TEST) '$(LONGEST) ./...' -- -timeout $(TIMEOUT) -p 3 -parallel 6 # tests wait more than they compute
+	CGO_ENABLED=1 $(TEST) '$(RACED)' -- -race -short -timeout $(TIMEOUT) -p 3
+	CGO_ENABLED=1 $(TEST) ./cmd/bailiff -- -race -timeout $(TIMEOUT) -run '$(RACED_WHOLE)'
 	go run ./zoo -quick
 
 # Each part is measured though another one failed, and what was measured goes into the history.
