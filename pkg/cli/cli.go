@@ -107,7 +107,7 @@ of nftables sets.`,
 	root.PersistentFlags().StringVar(&g.socket, "socket", "", "the daemon's `path` (default as in "+config.DefaultDir+"/bailiff.toml, else "+config.DefaultSocket+")")
 	root.AddCommand(
 		g.runCommand(), g.statusCommand(), g.banCommand(), g.unbanCommand(), g.bansCommand(), g.migrateCommand(), g.reloadCommand(), g.stopCommand(),
-		checkCommand(), rewriteMapCommand(), wallsCommand(), runnerCommand(), configCommand(), regexCommand(), explainCommand(), filterCommand(),
+		checkCommand(), g.doctorCommand(), rewriteMapCommand(), wallsCommand(), runnerCommand(), configCommand(), regexCommand(), explainCommand(), filterCommand(),
 		&cobra.Command{Use: "version", Short: "Print the version", Args: noArgs, Run: func(c *cobra.Command, _ []string) {
 			fmt.Fprintln(c.OutOrStdout(), "bailiff", Version)
 		}},
@@ -139,6 +139,11 @@ var noArgs = args(0, 0)
 
 func (g *global) client() *control.Client {
 	return control.NewClient(cmp.Or(g.socket, config.ConfiguredSocket(config.DefaultDir)))
+}
+
+// clientAt is a client for the socket of a configuration.
+func (g *global) clientAt(socket string) *control.Client {
+	return control.NewClient(cmp.Or(g.socket, socket))
 }
 
 // completeJails offers the names of the running jails.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/daemon"
+	"bailiff/pkg/doctor"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
@@ -487,7 +489,7 @@ func checkCommand() *cobra.Command {
 			if _, err := os.Stat(config.DefaultDir); load.Path == "" && len(load.Jails) == 0 && errors.Is(err, os.ErrNotExist) {
 				cfg.Warnings = append(cfg.Warnings, fmt.Errorf("%s is not there, so no jail is enabled: make it, with a bailiff.toml, or name another by --config, or a jail by --jail", config.DefaultDir))
 			}
-			found := lookThrough(cfg)
+			found := lookThrough(cfg, true)
 			names, texts, warnings, notes := found.jails, found.errors, found.warnings, found.notes
 			if asJSON {
 				if err := printJSON(c.OutOrStdout(), map[string]any{"jails": names, "errors": texts, "warnings": warnings, "notes": notes}); err != nil {
@@ -519,11 +521,15 @@ func checkCommand() *cobra.Command {
 	return c
 }
 
+// checkLink is how long a link of a jail may take in `bailiff check`.
+const checkLink = 5 * time.Second
+
 // checked is what is to be said of a configuration.
 type checked struct{ jails, errors, warnings, notes []string }
 
-// lookThrough finds all that is to be said of a configuration.
-func lookThrough(cfg *config.Config) checked {
+// lookThrough finds all that is to be said of a configuration; and, unless somebody else
+// looks at them, of the logs.
+func lookThrough(cfg *config.Config, logs bool) checked {
 	daemon.Trust(cfg)
 	problems := cfg.Problems()
 	for _, name := range sortedFilters(cfg) {
@@ -564,6 +570,11 @@ func lookThrough(cfg *config.Config) checked {
 			if !slices.Contains(texts, line) {
 				texts = append(texts, line)
 			}
+		}
+	}
+	if logs {
+		for _, f := range doctor.Look(context.Background(), cfg, doctor.Options{Most: checkLink}).ForCheck() {
+			warnings = append(warnings, f.String())
 		}
 	}
 	return checked{names, texts, warnings, slices.Concat([]string{}, config.CommandNotes(cfg.Jails), notLooked)}

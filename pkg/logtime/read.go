@@ -277,3 +277,9 @@ func zoneMinutes(s string) (int, error) {
 	}
 	return minutes + off, nil
 }
+
+// ZoneOffset is by how much a zone, as logtimezone names it, is ahead of UTC.
+func ZoneOffset(zone string) (ahead time.Duration, ok bool) {
+	minutes, err := zoneMinutes(zone)
+	return time.Duration(minutes) * time.Minute, err == nil
+}

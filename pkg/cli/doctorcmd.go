@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/doctor"
+)
+
+func (g *global) doctorCommand() *cobra.Command {
+	var load config.Options
+	var asJSON, all bool
+	c := &cobra.Command{
+		Use:   "doctor [JAIL…]",
+		Short: "Look at the whole way from log to ban, and say what is wrong",
+		Long: `Look at the whole way from a log to a ban on this host, for some jails or for all: the
+configuration, the log, its lines, who is in them, what their failures come to, and the
+ban in the kernel. Each is ok, doubtful or broken, with what was seen and what to do. The
+first one that is told is the cause; what comes behind may follow from it.
+
+The last 100,000 lines of each jail's logs are read and counted; nothing is changed. A
+running daemon is asked over its socket; where none answers, that is said, and all else is
+looked at. Run it as root: who may not read the ruleset or a log can't say much.
+
+The exit status is 0 if all is well, 1 if something is doubtful, 2 if something is broken.
+docs/doctor.md lists what is found, by symptom.`,
+		Example: `  bailiff doctor
+  bailiff doctor sshd
+  bailiff doctor --json | jq '.findings[0]'`,
+		Args:              args(0, -1),
+		ValidArgsFunction: g.completeJails,
+		RunE: func(c *cobra.Command, jails []string) error {
+			client := g.client()
+			if load.Path == "" && len(load.Jails) == 0 {
+				if s, err := client.Status(); err == nil {
+					load.Path = s.Config
+				}
+			}
+			cfg, err := config.LoadWithin(startMost, load)
+			if err != nil {
+				return &exitError{int(doctor.Broken), err.Error()}
+			}
+			if g.socket == "" && load.Path != "" {
+				client = g.clientAt(cfg.Socket)
+			}
+			said := lookThrough(cfg, false)
+			r := doctor.Look(context.Background(), cfg, doctor.Options{Jails: jails, Client: client, Config: load.Path, Problems: said.errors, Warnings: said.warnings})
+			if asJSON {
+				if err := printJSON(c.OutOrStdout(), r); err != nil {
+					return err
+				}
+			} else {
+				printFindings(c.OutOrStdout(), r, all)
+			}
+			if r.Level != doctor.OK {
+				return &exitError{int(r.Level), ""}
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVarP(&load.Path, "config", "c", "", "a `path`: bailiff.toml, or the directory that holds it (default: the daemon's)")
+	c.Flags().StringArrayVarP(&load.Jails, "jail", "j", nil, "as with run, `NAME=LOGPATH`")
+	c.Flags().BoolVarP(&all, "verbose", "v", false, "tell of what is well, too")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// printFindings prints what a doctor has found: what is wrong, the cause first, then a table.
+func printFindings(w io.Writer, r *doctor.Report, all bool) {
+	for _, f := range r.Findings {
+		if f.Level == doctor.OK && !all {
+			continue
+		}
+		fmt.Fprintf(w, "%s: %s%s: %s\n", f.Level, f.Link, of(f.Jail), strings.TrimSpace(f.Cause))
+		for _, s := range f.Seen {
+			fmt.Fprintf(w, "    seen: %s\n", s)
+		}
+		if f.Remedy != "" {
+			fmt.Fprintf(w, "    to do: %s\n", strings.ReplaceAll(f.Remedy, "\n", "\n        "))
+		}
+		if f.Symptom != "" {
+			fmt.Fprintf(w, "    symptom: %s\n", f.Symptom)
+		}
+	}
+	if r.Level != doctor.OK || all {
+		fmt.Fprintln(w)
+	}
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(t, "JAIL\t%s\n", strings.ToUpper(strings.Join(doctor.Links, "\t")))
+	for _, j := range slices.Concat(r.Jails, r.Others()) {
+		fmt.Fprint(t, cmp.Or(j, "(all)"))
+		for _, link := range doctor.Links {
+			fmt.Fprint(t, "\t", r.Of(j, link))
+		}
+		fmt.Fprintln(t)
+	}
+	t.Flush()
+	if r.Daemon != "" {
+		fmt.Fprintf(w, "daemon: %s\n", r.Daemon)
+	}
+	fmt.Fprintln(w, r.Level)
+}
+
+func of(jail string) string {
+	if jail == "" {
+		return ""
+	}
+	return " of " + jail
+}

@@ -1,0 +1,271 @@
+package doctor
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/filter"
+)
+
+// The link that all others hang on: what the files say, and whether the daemon has it.
+
+// configuration tells what is wrong with the configuration.
+func (d *doctor) configuration(jails []*config.Jail) {
+	told := map[string]bool{}
+	say := func(f Finding) {
+		told[f.Jail] = true
+		f.Link = LinkConfiguration
+		d.add(f)
+	}
+	d.asked(jails, say)
+	for _, text := range d.Problems {
+		if f, ok := d.fromCheck(text, Broken); ok {
+			say(f)
+		}
+	}
+	for _, text := range d.Warnings {
+		if f, ok := d.fromCheck(text, Doubtful); ok {
+			say(f)
+		}
+	}
+	for i, j := range jails {
+		for _, other := range jails[:i] {
+			d.twice(other, j, say)
+		}
+	}
+	d.running(jails, say)
+	if len(told) == 0 {
+		d.none(say)
+	}
+	for _, j := range jails {
+		if !told[j.Name] {
+			d.add(Finding{Jail: j.Name, Link: LinkConfiguration, Cause: fmt.Sprintf("no mistakes; %d failures within %s ban", j.MaxRetry, j.FindTime)})
+		}
+	}
+}
+
+// asked tells of jails that were asked for and aren't enabled.
+func (d *doctor) asked(jails []*config.Jail, say func(Finding)) {
+	for _, name := range d.Jails {
+		if slices.ContainsFunc(jails, func(j *config.Jail) bool { return j.Name == name }) {
+			continue
+		}
+		f := Finding{Jail: name, Symptom: "jail-off", Level: Broken, Cause: "it is not enabled"}
+		f.Seen = []string{"enabled: " + strings.Join(names(d.cfg.Jails), ", ")}
+		var known []string
+		if t := d.cfg.Fail2ban; t != nil {
+			for _, j := range t.Jails {
+				known = append(known, j.Name)
+			}
+			f.Remedy = fmt.Sprintf("in %s/jail.local set\n[%s]\nenabled = true", t.Dir, name)
+			if t.Jail != nil {
+				if at := t.Jail.Places[name]; at.File != "" {
+					f.Seen = append(f.Seen, fmt.Sprintf("%s:%d: [%s]", at.File, at.Line, name))
+				}
+			}
+		} else {
+			if all, err := config.Load(config.Options{Path: d.Config, All: true}); err == nil {
+				for _, j := range all.Jails {
+					known = append(known, j.Name)
+				}
+			}
+			f.Remedy = fmt.Sprintf("in bailiff.toml set\n[jail.%s]\nenabled = true", name)
+		}
+		if !slices.Contains(known, name) {
+			f.Symptom, f.Cause = "jail-unknown", "there is no such jail"
+			if near := cmp.Or(nearest(name, names(d.cfg.Jails)), nearest(name, known)); near != "" {
+				f.Cause += ": did you mean " + near + "?"
+			}
+			f.Remedy = "bailiff check lists those that are enabled"
+		}
+		say(f)
+	}
+}
+
+// none tells that nothing is enabled at all.
+func (d *doctor) none(say func(Finding)) {
+	if len(d.cfg.Jails) > 0 || len(d.Jails) > 0 {
+		return
+	}
+	f := Finding{Symptom: "no-jails", Level: Broken, Seen: []string{"bailiff check"}, Cause: "no jail is enabled", Remedy: "in bailiff.toml set\n[jail.sshd]\nenabled = true"}
+	if t := d.cfg.Fail2ban; t != nil {
+		f.Remedy = fmt.Sprintf("in %s/jail.local set\n[sshd]\nenabled = true", t.Dir)
+	}
+	say(f)
+}
+
+// checkText is what the configuration's check says of a jail: its name is in it.
+var (
+	jailFirst   = regexp.MustCompile(`^jail ([\w.-]+): (?s)(.*)$`)
+	halfSection = regexp.MustCompile(`"\[?[\w.-]+\]?": want name = value`)
+	ofJail      = regexp.MustCompile(`(?:^|: )jail ([\w.-]+): `)
+	ofTable     = regexp.MustCompile(`(?:^|: )\[([\w.-]+)\] `)
+	atFile      = regexp.MustCompile(`^([^\s:]+:\d+): (?s)(.*)$`)
+	ofLog       = regexp.MustCompile(`(?:^|: )(?:jail \S+: )?log /`)
+	offJail     = regexp.MustCompile(`\b(?:enabl\w*|enable|enbaled|enabeld)\b[^:]*: no such option: did you mean enabled`)
+)
+
+// fromCheck is what the configuration's check says, as a finding; not ok: another link tells
+// of it, or it is of a jail that nobody asks about.
+func (d *doctor) fromCheck(text string, level Level) (f Finding, ok bool) {
+	f = Finding{Symptom: "configuration", Level: level, Cause: text, Remedy: "put that right, then: bailiff check && bailiff reload", told: true}
+	if m := jailFirst.FindStringSubmatch(text); m != nil {
+		f.Jail, f.Cause = m[1], m[2]
+		text = m[2]
+	}
+	if m := atFile.FindStringSubmatch(text); m != nil {
+		f.Seen, f.Cause = []string{m[1]}, m[2]
+	}
+	if len(f.Seen) == 0 {
+		f.Seen = []string{"bailiff check"}
+	}
+	if m := ofJail.FindStringSubmatch(text); m != nil {
+		f.Jail = m[1]
+		f.Cause = strings.Replace(f.Cause, "jail "+m[1]+": ", "", 1)
+	} else if m := ofTable.FindStringSubmatch(text); m != nil && m[1] != "DEFAULT" {
+		f.Jail = m[1]
+	}
+	if ofLog.MatchString(text) {
+		return f, false
+	}
+	if len(d.Jails) > 0 && f.Jail != "" && !slices.Contains(d.Jails, f.Jail) {
+		return f, false
+	}
+	switch {
+	case strings.Contains(text, "this host passes on"):
+		f.Link, f.Symptom, f.Level = LinkBan, "ban-published", Broken
+		f.Cause, f.Remedy, _ = cutLast(text, ": ")
+		d.add(f)
+		return f, false
+	case offJail.MatchString(text):
+		f.Symptom, f.Level = "conf-enabled", Broken
+		f.Remedy = "write enabled = true: until then the jail is off"
+	case strings.Contains(text, "did you mean") && (strings.Contains(text, "option") || strings.Contains(text, "unknown key")):
+		f.Symptom = "conf-option"
+		f.Remedy = "write it as it is meant: so it has no effect"
+	case strings.Contains(text, "want [section]") || halfSection.MatchString(text) || strings.Contains(text, ": section [") || strings.Contains(text, "stands before the first [section]"):
+		f.Symptom, f.Level = "conf-section", Broken
+		f.Remedy = "write the section's name in brackets"
+	case strings.HasPrefix(f.Cause, "section ["):
+		f.Symptom, f.Level = "conf-section", Broken
+		f.Remedy = "write the section's name right"
+	case strings.Contains(text, "logpath is not read"):
+		f.Symptom = "journal-beside-log"
+	case strings.Contains(text, "nobody in it is ever banned"):
+		f.Symptom, f.Remedy = "conf-ignore-wide", "take it out of ignoreip, or name the networks that are meant"
+		if strings.Contains(text, "0.0.0.0/0") || strings.Contains(text, "::/0") {
+			f.Symptom, f.Level = "conf-ignore-all", Broken
+		}
+	}
+	return f, true
+}
+
+// cutLast cuts a text at the last place of something.
+func cutLast(text, sep string) (before, after string, ok bool) {
+	if i := strings.LastIndex(text, sep); i >= 0 {
+		return text[:i], text[i+len(sep):], true
+	}
+	return text, "", false
+}
+
+// twice tells of two jails that do the same with the same log.
+func (d *doctor) twice(a, b *config.Jail, say func(Finding)) {
+	if a.Broken() != nil || b.Broken() != nil || a.List != nil || b.List != nil || a.Journal != nil || b.Journal != nil {
+		return
+	}
+	for _, log := range a.LogPath {
+		if !slices.Contains(b.LogPath, log) || !sameFilter(&a.Filter, &b.Filter) {
+			continue
+		}
+		f := Finding{
+			Jail: b.Name, Symptom: "conf-same-log", Level: Doubtful, Cause: fmt.Sprintf("it reads %s with the same filter as jail %s: each failure counts in both", log, a.Name),
+			Remedy: fmt.Sprintf("switch one of them off: enabled = false in [%s]", b.Name),
+		}
+		for _, j := range []*config.Jail{a, b} {
+			if at := setting(j, "logpath"); at != "" {
+				f.Seen = append(f.Seen, at+": logpath of "+j.Name)
+			}
+		}
+		say(f)
+		return
+	}
+}
+
+// sameFilter reports whether two filters look for the same.
+func sameFilter(a, b *filter.Definition) bool {
+	texts := func(d *filter.Definition) string {
+		var out []string
+		for _, x := range d.Failregex {
+			out = append(out, x.Text)
+		}
+		return d.Prefregex.Text + "\n" + strings.Join(out, "\n")
+	}
+	if a.JSON != nil || b.JSON != nil {
+		return a.JSON != nil && b.JSON != nil && a.Name == b.Name
+	}
+	return texts(a) == texts(b)
+}
+
+// running compares the configuration with what the daemon runs.
+func (d *doctor) running(jails []*config.Jail, say func(Finding)) {
+	if d.status == nil {
+		return
+	}
+	for _, j := range jails {
+		s, runs := d.state[j.Name]
+		switch {
+		case j.Broken() != nil:
+		case !runs:
+			f := Finding{Jail: j.Name, Symptom: "daemon-lacks-jail", Level: Broken, Cause: "the daemon doesn't run it", Seen: []string{"bailiff status"}, Remedy: "bailiff reload"}
+			if d.status.Config != "" {
+				f.Seen = append(f.Seen, "the daemon has read "+d.status.Config)
+			}
+			say(f)
+		case s.Error != "":
+			say(Finding{Jail: j.Name, Symptom: "daemon-jail-broken", Level: Broken, Cause: "the daemon can't run it: " + s.Error, Seen: []string{"bailiff status " + j.Name}, Remedy: "put that right, then: bailiff reload"})
+		case !s.List && (s.MaxRetry != j.MaxRetry || s.FindTime != j.FindTime.Seconds()):
+			say(Finding{Jail: j.Name, Symptom: "daemon-old", Level: Doubtful, Cause: fmt.Sprintf("the daemon has other settings: maxretry %d, findtime %s; the files say %d, %s", s.MaxRetry, time.Duration(s.FindTime*1e9), j.MaxRetry, j.FindTime), Seen: d.changedSince(), Remedy: "bailiff reload"})
+		}
+		for _, p := range s.Problems {
+			say(Finding{Jail: j.Name, Symptom: "daemon-problem", Level: Doubtful, Cause: p, Seen: []string{"bailiff status " + j.Name}})
+		}
+	}
+	if d.status.DryRun {
+		say(Finding{Symptom: "daemon-dry", Level: Broken, Cause: "the daemon runs with --dry-run: nothing is banned", Seen: []string{fmt.Sprintf("pid %d", d.status.PID)}, Remedy: "start it without"})
+	}
+}
+
+// changedSince names files that were changed after the daemon started.
+func (d *doctor) changedSince() (out []string) {
+	for _, path := range d.cfg.Files() {
+		if fi, err := os.Stat(path); err == nil && fi.ModTime().After(d.status.Started) && len(out) < 5 {
+			out = append(out, fmt.Sprintf("%s was changed %s, the daemon started %s", path, wall(fi.ModTime()), wall(d.status.Started)))
+		}
+	}
+	return out
+}
+
+func names(jails []*config.Jail) (out []string) {
+	for _, j := range jails {
+		out = append(out, j.Name)
+	}
+	return out
+}
+
+// nearest is the known name that differs by one or two letters; empty: none does.
+func nearest(name string, known []string) (best string) {
+	by := min(3, len(name)-1)
+	for _, k := range known {
+		if d := fail2ban.Letters(name, k, 2); d < by {
+			best, by = k, d
+		}
+	}
+	return best
+}

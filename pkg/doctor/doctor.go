@@ -1,0 +1,344 @@
+// Package doctor looks at the whole way from a log to a ban, on this host, and says of each
+// link whether it is in order, what was seen where it isn't, and what to do: the log, its
+// lines, who is in them, the sums of failures, the ban in the kernel, the configuration.
+//
+// It changes nothing. It reads the logs itself, their last 100,000 lines, with the filter,
+// the window and the lists of the daemon's own code; a running daemon is asked over its
+// socket for what only that knows. Nothing waits for the world: each link has a deadline, and
+// one that wasn't looked at to its end says so.
+//
+//	report := doctor.Look(ctx, cfg, doctor.Options{})
+//	for _, f := range report.Findings { … } // the likeliest cause comes first
+package doctor
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/control"
+	"bailiff/pkg/guard"
+	"bailiff/pkg/jail"
+)
+
+// Level says how a link is.
+type Level uint8
+
+// The levels.
+const (
+	OK       Level = iota
+	Doubtful       // it may be meant so, or is about to be wrong
+	Broken         // nobody, or not everybody, is banned who should be
+)
+
+var levelNames = [...]string{"ok", "doubtful", "broken"}
+
+func (l Level) String() string { return levelNames[l] }
+
+// MarshalText is the level in JSON.
+func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
+// Links of the chain, in the order in which one depends on those before.
+const (
+	LinkConfiguration = "configuration"
+	LinkLog           = "log"
+	LinkLines         = "lines"
+	LinkWho           = "who"
+	LinkSums          = "sums"
+	LinkBan           = "ban"
+)
+
+// Links are all of them, in that order.
+var Links = []string{LinkConfiguration, LinkLog, LinkLines, LinkWho, LinkSums, LinkBan}
+
+// Finding is what was found of one link, of a jail or of the host.
+type Finding struct {
+	Jail string `json:"jail,omitempty"` // empty: it is of no jail alone
+	Link string `json:"link"`
+	// Symptom is the word for it of docs/doctor.md; empty: there is nothing to tell.
+	Symptom string `json:"symptom,omitempty"`
+	Level   Level  `json:"level"`
+	// Cause is what is so, in a sentence.
+	Cause string `json:"cause"`
+	// Seen is what that was concluded from: files, lines, counts.
+	Seen []string `json:"seen,omitempty"`
+	// Remedy is what to do; empty: nothing.
+	Remedy string `json:"remedy,omitempty"`
+
+	// told: `bailiff check` says it by other means.
+	told bool
+}
+
+// String is the finding in a line, as a warning has it.
+func (f Finding) String() string {
+	text := f.Cause
+	if len(f.Seen) > 0 {
+		text += " (" + f.Seen[0] + ")"
+	}
+	if f.Remedy != "" {
+		text += ": " + strings.ReplaceAll(f.Remedy, "\n", "; ")
+	}
+	if f.Jail != "" {
+		text = "jail " + f.Jail + ": " + text
+	}
+	return text
+}
+
+// Report is what was found.
+type Report struct {
+	Level Level `json:"level"` // the worst one
+	// Daemon says what the daemon answered, or why it couldn't be asked.
+	Daemon string   `json:"daemon"`
+	Jails  []string `json:"jails"` // that were looked at
+	// Findings are all of them: what is broken first, then what is doubtful, then what is
+	// in order; and in the order of the links, so that the first one is the cause.
+	Findings []Finding `json:"findings"`
+}
+
+// Options of Look.
+type Options struct {
+	// Jails are those that are looked at; nil: all that are enabled.
+	Jails []string
+	// Client asks the daemon; nil: nobody is asked, and nothing is said of that.
+	Client *control.Client
+	// Config is what was read, for the remedies; empty: the default.
+	Config string
+	// Problems and Warnings are what the configuration's own check says. It is told of by
+	// the link configuration.
+	Problems, Warnings []string
+	// Now is the present; zero: the clock's.
+	Now time.Time
+	// Journal is a directory of journal files; empty: the system's.
+	Journal string
+	// Most is how long a link of a jail may take; 0: LinkMost.
+	Most time.Duration
+}
+
+// LinkMost is how long one link of a jail is looked at.
+const LinkMost = 10 * time.Second
+
+// atOnce is how many jails are looked at at a time: each holds its lines in memory.
+const atOnce = 2
+
+// doctor is one look.
+type doctor struct {
+	Options
+	cfg    *config.Config
+	host   *guard.Host
+	guard  *guard.Guard
+	status *control.Status // nil: no daemon answers
+	state  map[string]jail.Status
+
+	mu    sync.Mutex
+	found []Finding
+	shown map[string]map[string]map[uint64]bool // by log and jail: sums of the last lines that matched
+}
+
+// Look looks at everything.
+func Look(ctx context.Context, cfg *config.Config, o Options) *Report {
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
+	if o.Most == 0 {
+		o.Most = LinkMost
+	}
+	d := &doctor{Options: o, cfg: cfg, state: map[string]jail.Status{}}
+	d.guard = guard.New(guard.Options{})
+	defer d.guard.Close()
+	d.host, _ = guard.Look()
+	r := &Report{Jails: []string{}}
+	r.Daemon = d.ask()
+	jails := d.wanted()
+	for _, j := range jails {
+		r.Jails = append(r.Jails, j.Name)
+	}
+	d.configuration(jails)
+	var wg sync.WaitGroup
+	few := make(chan struct{}, atOnce)
+	for _, j := range jails {
+		if j.Broken() != nil || j.List != nil {
+			continue
+		}
+		wg.Go(func() {
+			few <- struct{}{}
+			defer func() { <-few }()
+			d.jail(ctx, j)
+		})
+	}
+	wg.Wait()
+	d.ban(ctx, jails)
+	r.Findings = d.found
+	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(b.Level, a.Level), rank(a)-rank(b), cmp.Compare(a.Jail, b.Jail))
+	})
+	if len(r.Findings) > 0 {
+		r.Level = r.Findings[0].Level
+	}
+	return r
+}
+
+// rank is the place of a finding among those of its level: the link's. That no daemon runs
+// comes last: what else is wrong would be with one.
+func rank(f Finding) int {
+	if f.Symptom == symptomNoDaemon {
+		return len(Links)
+	}
+	return slices.Index(Links, f.Link)
+}
+
+// ForCheck are the findings that `bailiff check` tells beside its own.
+func (r *Report) ForCheck() (out []Finding) {
+	for _, f := range r.Findings {
+		if f.Level != OK && !f.told {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func (d *doctor) add(f Finding) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.found = append(d.found, f)
+}
+
+// askMost is how long the daemon is waited for.
+const askMost = 5 * time.Second
+
+// ask asks the daemon how it is.
+func (d *doctor) ask() string {
+	if d.Client == nil {
+		return ""
+	}
+	type answer struct {
+		s   control.Status
+		err error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		s, err := d.Client.Status()
+		answers <- answer{s, err}
+	}()
+	var a answer
+	select {
+	case a = <-answers:
+	case <-time.After(askMost):
+		a.err = fmt.Errorf("the daemon hasn't answered for %v", askMost)
+	}
+	if a.err != nil {
+		d.add(Finding{
+			Link: LinkBan, Symptom: symptomNoDaemon, Level: Doubtful,
+			Cause:  "no daemon could be asked, so nobody is banned now",
+			Seen:   []string{a.err.Error()},
+			Remedy: "start it (systemctl start bailiff); what needs no daemon was looked at",
+		})
+		return a.err.Error()
+	}
+	d.status = &a.s
+	for _, j := range a.s.Jails {
+		d.state[j.Name] = j
+	}
+	return fmt.Sprintf("bailiff %s, pid %d, running since %s", a.s.Version, a.s.PID, a.s.Started.Local().Format(time.DateTime))
+}
+
+const symptomNoDaemon = "no-daemon"
+
+// wanted are the jails that are looked at.
+func (d *doctor) wanted() (out []*config.Jail) {
+	for _, j := range d.cfg.Jails {
+		if len(d.Jails) == 0 || slices.Contains(d.Jails, j.Name) {
+			out = append(out, j)
+		}
+	}
+	return out
+}
+
+// jail looks at one jail's links, as far as those before let it.
+func (d *doctor) jail(ctx context.Context, j *config.Jail) {
+	l := &look{d: d, j: j, cfg: d.cfg, now: d.Now}
+	for _, link := range []struct {
+		name string
+		do   func(*look, context.Context)
+	}{{LinkLog, (*look).log}, {LinkLines, (*look).lines}, {LinkWho, (*look).who}, {LinkSums, (*look).sums}} {
+		if l.nothing != "" {
+			d.add(Finding{Jail: j.Name, Link: link.name, Cause: notLooked + l.nothing})
+			continue
+		}
+		one := *l // what hangs is left behind with its own
+		one.found = nil
+		c, cancel := context.WithTimeout(ctx, d.Most)
+		if within(c, graceMost, func() { link.do(&one, c) }) {
+			*l = one
+		} else {
+			l.nothing = "the " + link.name + " couldn't be"
+			l.found = []Finding{{
+				Symptom: link.name + "-hangs", Level: Broken, Cause: fmt.Sprintf("a file system, or a program, hasn't answered for %v", d.Most),
+				Seen: []string{strings.Join(j.LogPath, " ")}, Remedy: "see what hangs: ls -l " + strings.Join(j.LogPath, " "),
+			}}
+		}
+		cancel()
+		for _, f := range l.found {
+			f.Jail, f.Link = j.Name, link.name
+			d.add(f)
+		}
+	}
+}
+
+// graceMost is how long a link that has only much to do gets to end when its time is over.
+const graceMost = 2 * time.Second
+
+// within has f do something until ctx ends and a while longer, and reports whether it was
+// done. What f finds is not to be looked at else, since it goes on by itself.
+func within(ctx context.Context, grace time.Duration, f func()) bool {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+	}
+	select {
+	case <-done:
+		return true
+	case <-time.After(grace):
+		return false
+	}
+}
+
+// Others are what findings are of that were not looked at as jails: the host (""), and jails
+// that aren't enabled.
+func (r *Report) Others() (out []string) {
+	for _, f := range r.Findings {
+		if !slices.Contains(r.Jails, f.Jail) && !slices.Contains(out, f.Jail) {
+			out = append(out, f.Jail)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Of is how one link of a jail is, in a word; "-": nothing was looked at.
+func (r *Report) Of(jail, link string) string {
+	word, worst := "-", OK
+	for _, f := range r.Findings {
+		if f.Jail == jail && f.Link == link {
+			if f.Level == OK && strings.HasPrefix(f.Cause, notLooked) {
+				continue
+			}
+			worst = max(worst, f.Level)
+			word = worst.String()
+		}
+	}
+	return word
+}
+
+// notLooked begins what is said of a link that wasn't looked at.
+const notLooked = "not looked at: "

@@ -1,0 +1,207 @@
+package doctor_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/doctor"
+)
+
+// setup is a set-up of a host, built for real in a directory, and what a doctor is to name
+// as its cause.
+type setup struct {
+	symptom string // of docs/doctor.md
+	level   doctor.Level
+	jails   []string          // that are asked for; nil: all
+	files   map[string]string // by path in the directory; @ stands for that
+	// build does what files can't say; nil: there is nothing.
+	build func(t *testing.T, dir string)
+	// cause and remedy are texts in what is told.
+	cause, remedy string
+}
+
+// sshJail is a jail of ours that reads auth.log.
+const sshJail = "[jail.sshd]\nenabled = true\nlogpath = '@/auth.log'\n"
+
+// tree is a configuration of fail2ban's with a jail of its own.
+func tree(jail string) map[string]string {
+	return map[string]string{
+		"jail.conf":           "[DEFAULT]\nbackend = auto\nfilter = %(__name__)s\naction = note\n",
+		"action.d/note.conf":  "[Definition]\nactionban = true\n",
+		"jail.local":          jail,
+		"filter.d/sshd.conf":  "[Definition]\nfailregex = ^.*sshd\\[\\d+\\]: Failed password for .* from <HOST> port \\d+ ssh2$\n",
+		"filter.d/other.conf": "[Definition]\nfailregex = ^.*other: no entry for <HOST>$\n",
+	}
+}
+
+// with puts files together.
+func with(all ...map[string]string) map[string]string {
+	out := map[string]string{}
+	for _, m := range all {
+		for k, v := range m {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// lines makes lines of a log, of the last minutes: each is given its time, as syslog writes it.
+func lines(n int, line func(i int, at time.Time) string) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString(line(i, time.Now().Add(time.Duration(i-n)*10*time.Second)) + "\n")
+	}
+	return b.String()
+}
+
+const stamp = "Jan _2 15:04:05"
+
+// guess is a line of sshd.
+func guess(at time.Time, who string, i int) string {
+	return fmt.Sprintf("%s host sshd[%d]: Failed password for invalid user u%d from %s port %d ssh2", at.Format(stamp), 1000+i, i%7, who, 40000+i)
+}
+
+// attacks are guesses of several addresses.
+func attacks(n, addresses int) string {
+	return lines(n, func(i int, at time.Time) string { return guess(at, fmt.Sprintf("203.0.113.%d", 10+i%addresses), i) })
+}
+
+// build makes a set-up, and returns the path of its configuration.
+func (s *setup) make(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for name, text := range s.files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "@", dir)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.build != nil {
+		s.build(t, dir)
+	}
+	return dir
+}
+
+// look has a doctor look at a configuration.
+func look(t *testing.T, dir string, jails []string) *doctor.Report {
+	t.Helper()
+	cfg, err := config.Load(config.Options{Path: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := doctor.Options{Jails: jails, Config: dir, Journal: filepath.Join(dir, "journal")}
+	for _, p := range cfg.Problems() {
+		o.Problems = append(o.Problems, p.Error())
+	}
+	for _, w := range cfg.Warnings {
+		o.Warnings = append(o.Warnings, w.Error())
+	}
+	for _, j := range cfg.Jails {
+		for _, w := range j.Warnings {
+			o.Warnings = append(o.Warnings, w.Error())
+		}
+	}
+	return doctor.Look(context.Background(), cfg, o)
+}
+
+// told is a report as a person reads it.
+func told(r *doctor.Report) string {
+	var b strings.Builder
+	for _, f := range r.Findings {
+		fmt.Fprintf(&b, "%s %s/%s %s: %s\n", f.Level, f.Jail, f.Link, f.Symptom, f.Cause)
+		for _, s := range f.Seen {
+			fmt.Fprintf(&b, "\tseen %s\n", s)
+		}
+		fmt.Fprintf(&b, "\tto do %s\n", f.Remedy)
+	}
+	return b.String()
+}
+
+func (s *setup) judge(t *testing.T, r *doctor.Report) {
+	t.Helper()
+	if len(r.Findings) == 0 {
+		t.Fatal("nothing was found")
+	}
+	f := r.Findings[0]
+	if f.Symptom != s.symptom || f.Level != s.level || r.Level != s.level || !strings.Contains(f.Cause, s.cause) || !strings.Contains(f.Remedy, s.remedy) {
+		t.Errorf("want %s %s, %q, to do %q; the doctor says:\n%s", s.level, s.symptom, s.cause, s.remedy, told(r))
+	}
+	if s.level != doctor.OK && (len(f.Seen) == 0 || f.Remedy == "") {
+		t.Errorf("%s: nothing was seen, or there is nothing to do:\n%s", f.Symptom, told(r))
+	}
+}
+
+// documented are the symptoms of docs/doctor.md.
+func documented(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/doctor.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestSetups: broken set-ups, each built for real; the doctor names the cause of each first,
+// and docs/doctor.md lists it.
+func TestSetups(t *testing.T) {
+	page := documented(t)
+	for _, s := range setups {
+		t.Run(s.symptom, func(t *testing.T) {
+			t.Parallel()
+			s.judge(t, look(t, s.make(t), s.jails))
+			if !strings.Contains(page, "`"+s.symptom+"`") {
+				t.Errorf("docs/doctor.md doesn't list %s", s.symptom)
+			}
+		})
+	}
+}
+
+// TestHealthy: set-ups in which nothing is wrong.
+func TestHealthy(t *testing.T) {
+	accepted := func(i int, at time.Time) string {
+		return fmt.Sprintf("%s host sshd[%d]: Accepted publickey for me from 203.0.113.200 port %d ssh2", at.Format(stamp), 1000+i, 40000+i)
+	}
+	for name, files := range map[string]map[string]string{
+		"attacked": {"bailiff.toml": sshJail, "auth.log": attacks(40, 6)},
+		"quiet":    {"bailiff.toml": sshJail, "auth.log": lines(40, accepted)},
+		"new":      {"bailiff.toml": sshJail, "auth.log": ""},
+		"fail2ban": with(tree("[sshd]\nenabled = true\nlogpath = @/auth.log\n"), map[string]string{"auth.log": attacks(40, 6)}),
+		"one typo": {"bailiff.toml": sshJail, "auth.log": lines(40, accepted) + attacks(2, 1)},
+		"container": {"bailiff.toml": sshJail, "auth.log": lines(30, func(i int, at time.Time) string {
+			return fmt.Sprintf(`{"log":%q,"stream":"stdout","time":%q}`, guess(at, fmt.Sprintf("203.0.113.%d", i%6), i)+"\n", at.UTC().Format(time.RFC3339Nano))
+		})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := setup{files: files}
+			if r := look(t, s.make(t), nil); r.Level != doctor.OK {
+				t.Errorf("the doctor says:\n%s", told(r))
+			}
+		})
+	}
+}
+
+// must ends a test for an error.
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// age gives a file the age of something that was written a while ago.
+func age(t *testing.T, path string, ago time.Duration) {
+	t.Helper()
+	at := time.Now().Add(-ago)
+	must(t, os.Chtimes(path, at, at))
+}
