@@ -1,5 +1,6 @@
-// Package references tells tests which real fail2bans there are to ask: Debian 12's,
-// installed, and those of newer releases, unpacked beside it by scripts/fail2bans.
+// Package references tells tests which real fail2bans there are to ask: this Debian's,
+// installed, and those of other releases, unpacked beside it by scripts/fail2bans. That of
+// Debian 12 (1.0.2) is there where Python is old enough for it, before 3.12.
 package references
 
 import (
@@ -18,14 +19,14 @@ type Fail2ban struct {
 	Config  string // its configuration as Debian ships it
 }
 
-// All returns those that make packages unpacked, the oldest first. The error says what to
+// All returns those that make references unpacked, the oldest first. The error says what to
 // do where it was not run.
 func All() ([]Fail2ban, error) {
 	_, file, _, _ := runtime.Caller(0)
 	list := filepath.Join(filepath.Dir(file), "../../tmp/fail2bans/versions")
 	text, err := os.ReadFile(list)
 	if err != nil {
-		return nil, fmt.Errorf("%w (make packages unpacks the fail2bans that tests ask)", err)
+		return nil, fmt.Errorf("%w (make references unpacks the fail2bans that tests ask)", err)
 	}
 	var out []Fail2ban
 	for line := range strings.Lines(string(text)) {
@@ -35,8 +36,8 @@ func All() ([]Fail2ban, error) {
 		}
 		out = append(out, Fail2ban{f[0], f[1], f[2], f[3]})
 	}
-	if len(out) < 3 {
-		return nil, fmt.Errorf("%s names %d, want 3 (make packages unpacks them)", list, len(out))
+	if len(out) < 2 {
+		return nil, fmt.Errorf("%s names %d, want 2 or more (make references unpacks them)", list, len(out))
 	}
 	return out, nil
 }
