@@ -10,6 +10,7 @@ import (
 
 	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
+	"bailiff/pkg/filter"
 	"bailiff/pkg/store"
 )
 
@@ -50,12 +51,31 @@ func unchanged(was, is *config.Jail) bool {
 	for _, j := range []*config.Jail{&now, &before} { // in which line something stands is no setting
 		j.Warnings = nil
 		j.Settings = withoutLines(j.Settings)
+		j.Filter.Prefregex.Line = 0
+		j.Filter.Failregex = withoutPlaces(j.Filter.Failregex)
+		j.Filter.Ignoreregex = withoutPlaces(j.Filter.Ignoreregex)
+		if of := j.Filter.JSON; of != nil {
+			without := *of
+			without.Match = slices.Clone(of.Match)
+			for i := range without.Match {
+				without.Match[i].Line = 0
+			}
+			j.Filter.JSON = &without
+		}
 		j.Parts = slices.Clone(j.Parts)
 		for i := range j.Parts {
 			j.Parts[i].Settings = withoutLines(j.Parts[i].Settings)
 		}
 	}
 	return reflect.DeepEqual(&before, &now)
+}
+
+func withoutPlaces(list []filter.Expr) []filter.Expr {
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].Line = 0
+	}
+	return list
 }
 
 func withoutLines(list []config.Setting) []config.Setting {
