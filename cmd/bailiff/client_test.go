@@ -231,6 +231,13 @@ func TestClients(t *testing.T) {
 	} {
 		step(strings.Fields(q)...)
 	}
+	// Our own client says whose socket it is in place of waiting for an answer.
+	for _, words := range [][]string{{"status"}, {"ban", "web", "192.0.2.9"}, {"stop"}} {
+		said, _ := exec.Command(program(t, "bailiff"), append(words, "--socket", filepath.Join(theirs.dir, "f2b.sock"))...).CombinedOutput()
+		if !strings.Contains(string(said), "is fail2ban's own server, not bailiff") {
+			t.Errorf("bailiff %s, fail2ban's socket: %s", words[0], said)
+		}
+	}
 	for _, s := range []*side{theirs, ours} {
 		now := time.Now().UTC()
 		s.log("web.log", strings.Repeat(now.Format("2006-01-02 15:04:05")+" failed 192.0.2.7\n", 2))

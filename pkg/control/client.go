@@ -76,16 +76,28 @@ func (c *Client) call(method, path string, body, into any) error {
 	if method == http.MethodGet {
 		most = asksFor
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), most)
-	defer cancel()
+	bounded, end := context.WithTimeout(context.Background(), most)
+	defer end()
+	ctx, cancel := context.WithCancelCause(bounded)
+	defer cancel(nil)
+	look := time.AfterFunc(whoseAfter, func() {
+		if ofFail2ban(c.socket) {
+			cancel(&Fail2banError{c.socket})
+		}
+	})
+	defer look.Stop()
 	req, err := http.NewRequestWithContext(ctx, method, "http://bailiff"+path, &b)
 	if err != nil {
 		return err
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
+		if e, theirs := context.Cause(ctx).(*Fail2banError); theirs {
+			return e
+		}
 		return &NotRunningError{c.socket, err}
 	}
+	look.Stop()
 	defer func() { // to its end: else the connection is no good for the next question
 		_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10))
 		res.Body.Close()
