@@ -64,7 +64,7 @@ func TestServerSettings(t *testing.T) {
 	// A log that can't be opened.
 	w.write("etc/bailiff.toml", "loglevel = \"INFO\"\n"+strings.Replace(serverConfig, "@D@/log", "@D@/none/log", 1)+oneJail)
 	for range 2 {
-		if wrong := strings.ReplaceAll(w.reload(), w.dir, "D"); wrong != `logtarget = "D/none/log" can't be opened: the log goes on to D/log2` {
+		if wrong := strings.ReplaceAll(w.reload(), w.dir, "D"); wrong != `logtarget = "D/none/log": open D/none/log: no such file or directory: the log goes on to D/log2` {
 			t.Errorf("said: %s", wrong)
 		}
 	}

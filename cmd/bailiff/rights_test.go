@@ -347,7 +347,7 @@ func TestStartsAnew(t *testing.T) {
 	if out, err := reload(jail + "[jail.bad]\nenabled = true\nmaxretry = \"x\"\n"); err == nil || !strings.Contains(out, "restart the daemon") {
 		t.Errorf("with a mistake: %v: %s", err, out)
 	}
-	if out, err := reload(jail); err != nil || !strings.Contains(out, "the daemon starts anew, with its bans, since that takes more than is left to it: jail far: "+far+" can't be read any more") {
+	if out, err := reload(jail); err != nil || !strings.Contains(out, "the daemon starts anew, with its bans, since that takes more than is left to it: jail far: "+n.path("bailiff.toml")+":17: logpath "+far+"/far.log: "+far+" can't be read any more\n") {
 		t.Errorf("%v: %s", err, out)
 	}
 	var status *exec.ExitError

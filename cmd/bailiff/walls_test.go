@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -163,19 +164,47 @@ func TestBeyondTheWalls(t *testing.T) {
 		t.Fatal(err)
 	}
 	base := strings.ReplaceAll(wallsConfig, "@D@", n.dir)
-	n.start(base)
-	reload := func(more string) string {
+	write := func(path, text string) {
 		t.Helper()
-		if err := os.WriteFile(n.path("bailiff.toml"), []byte(base+more), 0o644); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
 			t.Fatal(err)
 		}
-		out, _ := exec.Command(n.path("bailiff"), "reload", "--socket", n.path("sock")).CombinedOutput()
+	}
+	link := func(from, to string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(from), 0o755), os.Symlink(to, from)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(far+"/list", "203.0.113.9\n")
+	// A configuration in a directory of its own, a part of which is a link to elsewhere.
+	conf := n.path("conf")
+	write(conf+"/bailiff.toml", base)
+	linked := t.TempDir()
+	write(linked+"/linked.toml", "enabled = true\nfailregex = '^\\s*x <HOST>$'\nlogpath = '"+n.path("logs/auth.log")+"'\nmaxretry = 4\n")
+	link(conf+"/jails/linked.toml", linked+"/linked.toml")
+	n.tree = conf
+	n.start("")
+	said := func(args ...string) string {
+		t.Helper()
+		out, _ := exec.Command(n.path("bailiff"), append(args, "--socket", n.path("sock"))...).CombinedOutput()
 		return string(out)
 	}
-	const remedy = "restart the daemon"
+	reload := func(more string) string {
+		t.Helper()
+		write(conf+"/bailiff.toml", base+more)
+		return said("reload")
+	}
+	const remedy = "restart the daemon (bans stay in force)"
 	jail := "[jail.far]\nenabled = true\nfailregex = '^\\s*x <HOST>$'\nlogpath = \"" + far + "/far.log\"\n"
+	near := strings.ReplaceAll(jail, far, n.path("logs"))
+	line := strings.Count(base, "\n") // of what is added, the line before the first
+	at := func(l int) string { return fmt.Sprintf("%s/bailiff.toml:%d: ", conf, line+l) }
 	for _, c := range []struct{ more, want string }{
-		{jail, far + " can't be read any more"},
+		{jail, at(4) + "logpath " + far + "/far.log: " + far + " can't be read any more"},
+		{near + "ignoreip = \"file:" + far + "/list\"\n", at(5) + "ignoreip " + far + "/list: " + far + " can't be read any more"},
+		{"[jail.shut]\nenabled = true\nlist = \"" + far + "/list\"\n", at(3) + "list " + far + "/list: " + far + " can't be read any more"},
+		{"[proxy]\ntrusted = \"file:" + far + "/list\"\n", "proxy.trusted " + far + "/list: " + far + " can't be read any more"},
 		{"[jail.web.action.tell]\nban = \"true\"\n", "it has action tell, and no program can be run any more"},
 		{"[export.more]\nfile = \"" + far + "/x.conf\"\nformat = \"plain\"\n", "export more: " + far + "/x.conf can't be written any more"},
 		{"[export.told]\nfile = \"" + n.path("export/y.conf") + "\"\nformat = \"plain\"\nreload = \"true\"\n", "export told: its reload is a command"},
@@ -187,7 +216,29 @@ func TestBeyondTheWalls(t *testing.T) {
 			t.Errorf("after %q: %s", c.more, s)
 		}
 	}
-	if got := reload(strings.ReplaceAll(jail, far, n.path("logs"))); strings.Contains(got, remedy) {
+	// What was a link when the daemon started can be changed; a new one is refused.
+	write(linked+"/linked.toml", "enabled = true\nfailregex = '^\\s*x <HOST>$'\nlogpath = '"+n.path("logs/auth.log")+"'\nmaxretry = 9\n")
+	if got := reload(""); !strings.Contains(got, "changed: linked\n") || strings.Contains(got, "bailiff:") {
+		t.Errorf("a change of a file behind a link: %s", got)
+	}
+	write(far+"/more.toml", "enabled = true\nfailregex = '^\\s*x <HOST>$'\nlogpath = '"+n.path("logs/auth.log")+"'\n")
+	link(conf+"/jails/more.toml", far+"/more.toml")
+	if got, want := reload(""), conf+"/jails/more.toml: "+far+"/more.toml can't be read any more: "+remedy; !strings.Contains(got, want) {
+		t.Errorf("a new link:\n%s\nwant %q", got, want)
+	}
+	if err := os.Remove(conf + "/jails/more.toml"); err != nil {
+		t.Fatal(err)
+	}
+	// The daemon's own log, and what is set over the socket.
+	write(conf+"/bailiff.toml", "logtarget = \""+far+"/own.log\"\n"+base)
+	if got, want := said("reload"), "logtarget: "+far+"/own.log can't be written any more: "+remedy; !strings.Contains(got, want) {
+		t.Errorf("another log:\n%s\nwant %q", got, want)
+	}
+	out, _ := exec.Command(program(t, "fail2ban-client"), "-s", n.path("sock"), "set", "web", "addlogpath", far+"/far.log").CombinedOutput()
+	if want := "Permission denied: " + remedy; !strings.Contains(string(out), want) || !strings.Contains(string(out), far+"/far.log") {
+		t.Errorf("a log over the socket: %s\nwant %q", out, want)
+	}
+	if got := reload(near); strings.Contains(got, remedy) {
 		t.Errorf("a log beside the others: %s", got)
 	}
 	reload(jail)

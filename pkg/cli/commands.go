@@ -489,7 +489,7 @@ func checkCommand() *cobra.Command {
 			if _, err := os.Stat(config.DefaultDir); load.Path == "" && len(load.Jails) == 0 && errors.Is(err, os.ErrNotExist) {
 				cfg.Warnings = append(cfg.Warnings, fmt.Errorf("%s is not there, so no jail is enabled: make it, with a bailiff.toml, or name another by --config, or a jail by --jail", config.DefaultDir))
 			}
-			found := lookThrough(cfg, true)
+			found := lookThrough(cfg, load, true)
 			names, texts, warnings, notes := found.jails, found.errors, found.warnings, found.notes
 			if asJSON {
 				if err := printJSON(c.OutOrStdout(), map[string]any{"jails": names, "errors": texts, "warnings": warnings, "notes": notes}); err != nil {
@@ -527,10 +527,10 @@ const checkLink = 5 * time.Second
 // checked is what is to be said of a configuration.
 type checked struct{ jails, errors, warnings, notes []string }
 
-// lookThrough finds all that is to be said of a configuration; and, unless somebody else
-// looks at them, of the logs.
-func lookThrough(cfg *config.Config, logs bool) checked {
-	daemon.Trust(cfg)
+// lookThrough finds all that is to be said of a configuration that was read from somewhere;
+// and, unless somebody else looks at them, of the logs.
+func lookThrough(cfg *config.Config, from config.Options, logs bool) checked {
+	daemon.Trust(cfg, daemon.Options{Config: from})
 	problems := cfg.Problems()
 	for _, name := range sortedFilters(cfg) {
 		f := cfg.Filters[name]

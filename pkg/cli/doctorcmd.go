@@ -51,7 +51,7 @@ docs/doctor.md lists what is found, by symptom.`,
 			if g.socket == "" && load.Path != "" {
 				client = g.clientAt(cfg.Socket)
 			}
-			said := lookThrough(cfg, false)
+			said := lookThrough(cfg, load, false)
 			r := doctor.Look(context.Background(), cfg, doctor.Options{Jails: jails, Client: client, Config: load.Path, Problems: said.errors, Warnings: said.warnings})
 			if asJSON {
 				if err := printJSON(c.OutOrStdout(), r); err != nil {

@@ -25,7 +25,7 @@ func (o *clientOptions) problems(only string, skipping string) (waiting []error,
 		ok = false
 	}
 	known := len(cfg.Errors)
-	daemon.Trust(cfg)
+	daemon.Trust(cfg, daemon.Options{Config: config.Options{Path: o.dir}})
 	for _, w := range append(cfg.Warnings, cfg.Errors[known:]...) { // it costs commands, and no start
 		o.warn("%v", w)
 	}

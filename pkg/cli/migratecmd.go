@@ -117,7 +117,7 @@ func (m *migrating) run(c *cobra.Command) error {
 	defer stop()
 	err = change.Plan(ctx)
 	if !m.back {
-		found := lookThrough(m.tree, false)
+		found := lookThrough(m.tree, config.Options{Path: m.dir}, false)
 		different := slices.Concat(found.errors, found.warnings, found.notes)
 		change.Report.Different = append(different, change.Report.Different...)
 	}

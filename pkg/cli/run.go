@@ -130,7 +130,7 @@ commands of an action; GOMAXPROCS in the environment says how many.`,
 			// Ports below 1024, as long as this process may.
 			opts.Syslog = daemon.PrepareSyslog(cfg, opts)
 			daemon.PreparePorts(cfg)
-			daemon.Trust(cfg)
+			daemon.Trust(cfg, opts)
 			if opts.Runner, err = daemon.StartRunner(cfg, opts); err != nil {
 				opts.Log.With("component", "server").Error(err.Error() + ": commands are run by the daemon itself, and it is not confined")
 			} else {

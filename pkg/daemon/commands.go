@@ -69,9 +69,10 @@ func Table(cfg *config.Config, me uint32) runner.Table {
 // startedAs is whose process this was at first.
 var startedAs = uint32(os.Geteuid())
 
-// Trust says in a configuration who could change what it has run: a mistake, where
-// commands are those of the configuration and none is run then; else a warning.
-func Trust(cfg *config.Config) {
+// Trust says in a configuration who could change it. Where it has commands, that is a mistake
+// if they are those of the configuration, and none is run then; else a warning.
+func Trust(cfg *config.Config, opts Options) {
+	cfg.Warnings = append(cfg.Warnings, besideConfiguration(cfg, opts)...)
 	if cfg.Security.Unconfined {
 		return
 	}

@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -26,6 +28,7 @@ type Confinement struct {
 	me      uint32
 	read    []string
 	write   []string
+	logs    []string // where the daemon's own log may be
 }
 
 // Confine gives away what a daemon with this configuration does not need, before it reads
@@ -76,7 +79,7 @@ func Confine(cfg *config.Config, opts Options) *Confinement {
 	c := &Confinement{files: done.Landlock > 0 && !w.AllFiles, runs: runs, journal: opts.Runner != nil, me: uint32(me)}
 	// They are paths without links.
 	c.read = slices.DeleteFunc(slices.Concat(w.Read, w.Append, w.Write, w.Files), func(path string) bool { return slices.Contains(done.Missing, path) })
-	c.write = w.Write
+	c.write, c.logs = w.Write, slices.Concat(w.Append, w.Write, w.Files)
 	return c
 }
 
@@ -99,7 +102,13 @@ func (d *Daemon) another(x config.BanFile) bool {
 }
 
 // restart is what helps.
-const restart = "restart the daemon, which gave away at its start what it did not need ([security] confine)"
+const restart = "restart the daemon (bans stay in force), which gave away at its start what it did not need ([security] confine)"
+
+// unremedied is what can't be done, without what helps.
+func unremedied(err error) string {
+	text, _, _ := strings.Cut(err.Error(), ": "+restart)
+	return text
+}
 
 // beyond says what of a jail the daemon can't do any more.
 func (c *Confinement) beyond(m mounts, j *config.Jail) error {
@@ -108,7 +117,7 @@ func (c *Confinement) beyond(m mounts, j *config.Jail) error {
 	}
 	commands, journal := jailRuns(j)
 	if why := cmp.Or(commands, journal); commands != "" && !c.runs || journal != "" && !c.journal {
-		return fmt.Errorf("it %s, and no program can be run any more: %s", why, restart)
+		return placed(j, "logpath", fmt.Errorf("it %s, and no program can be run any more: %s", why, restart))
 	}
 	if !c.files {
 		return nil
@@ -116,16 +125,57 @@ func (c *Confinement) beyond(m mounts, j *config.Jail) error {
 	if o := j.Syslog; o != nil {
 		for _, a := range o.Listen {
 			if a.IsUnix() && !m.beneath(filepath.Dir(a.Path), c.write) {
-				return fmt.Errorf("listen %s can't be made any more: %s", a, restart)
+				return placed(j, "listen", fmt.Errorf("listen %s can't be made any more: %s", a, restart))
 			}
 		}
 	}
-	for _, path := range m.jail(j) {
-		if !m.beneath(path, c.read) {
-			return fmt.Errorf("%s can't be read any more: %s", path, restart)
+	for _, n := range m.needs(j) {
+		for _, path := range n.dirs {
+			if !m.beneath(path, c.read) {
+				return placed(j, n.setting, c.unread(n.setting+" "+n.value, path))
+			}
 		}
 	}
 	return nil
+}
+
+// unread says that a file can't be read any more, since what it leads to, or the directory that it
+// is in, can't.
+func (c *Confinement) unread(what, path string) error {
+	if strings.HasSuffix(what, path) {
+		return fmt.Errorf("%s can't be read any more: %s", what, restart)
+	}
+	return fmt.Errorf("%s: %s can't be read any more: %s", what, path, restart)
+}
+
+// remedied adds the remedy to why a log could not be opened, to be read or to be written to, where
+// it is the walls that stand in the way.
+func (c *Confinement) remedied(path string, toWrite bool, err error) error {
+	if c == nil || !c.files || !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	within := c.read
+	if toWrite {
+		within = c.logs
+	}
+	if readMounts().beneath(path, within) {
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, restart)
+}
+
+// unreadConfiguration are the files of a configuration that lie beyond the walls.
+func (c *Confinement) unreadConfiguration(cfg *config.Config) (errs []error) {
+	if c == nil || !c.files {
+		return nil
+	}
+	m := readMounts()
+	for _, file := range cfg.Files() {
+		if !m.beneath(file, c.read) {
+			errs = append(errs, c.unread(file, m.find(file).path))
+		}
+	}
+	return errs
 }
 
 // beyondServer takes out of a configuration what the daemon can't do any more of what is
@@ -145,6 +195,10 @@ func (c *Confinement) beyondServer(cfg, was *config.Config) (errs []error) {
 		}
 		errs = append(errs, fmt.Errorf("%s: %s can't be written any more: %s; it stays as it was", what, path, restart))
 		return true
+	}
+	if t := cfg.Log.Target; c.files && t != was.Log.Target && filepath.IsAbs(t) && !m.beneath(t, c.logs) {
+		errs = append(errs, fmt.Errorf("logtarget: %s can't be written any more: %s; it stays %s", t, restart, was.Log.Target))
+		cfg.Log.Target = was.Log.Target
 	}
 	if wrong(cfg.ReadSocket, "[read]") || cfg.ReadSocket != "" && (cfg.ReadSocket != was.ReadSocket || cfg.ReadGroup != was.ReadGroup) && groupBeyond("[read]", cfg.ReadGroup, &errs) {
 		cfg.ReadSocket, cfg.ReadGroup = was.ReadSocket, was.ReadGroup
@@ -237,14 +291,14 @@ func (d *Daemon) withinWalls(cfg *config.Config) (beyond []error) {
 	if c == nil {
 		return nil
 	}
-	beyond = c.beyondServer(cfg, d.cfgNow())
+	beyond = append(c.unreadConfiguration(cfg), c.beyondServer(cfg, d.cfgNow())...)
 	cfg.Errors = append(cfg.Errors, beyond...)
 	m := readMounts()
 	for _, j := range cfg.Jails {
 		if j.Broken() == nil {
 			if err := c.beyond(m, j); err != nil {
 				beyond = append(beyond, fmt.Errorf("jail %s: %w", j.Name, err))
-				j.Errors = append(j.Errors, placed(j, err))
+				j.Errors = append(j.Errors, err)
 			}
 		}
 	}
@@ -264,7 +318,7 @@ func (d *Daemon) helps() bool {
 	w, _, _ := become(cfg, d.opts)
 	next := &Confinement{
 		files: d.opts.Confined.files, runs: true, journal: true, me: d.opts.Confined.me,
-		read: slices.Concat(w.Read, w.Append, w.Write, w.Files), write: w.Write,
+		read: slices.Concat(w.Read, w.Append, w.Write, w.Files), write: w.Write, logs: slices.Concat(w.Append, w.Write, w.Files),
 	}
 	if len(next.beyondServer(cfg, d.cfgNow())) > 0 {
 		return false
@@ -273,9 +327,9 @@ func (d *Daemon) helps() bool {
 	return !slices.ContainsFunc(cfg.Jails, func(j *config.Jail) bool { return next.beyond(m, j) != nil })
 }
 
-// placed says where the log of a jail is configured, or what enables it.
-func placed(j *config.Jail, err error) error {
-	for _, name := range []string{"logpath", "filter", "enabled"} {
+// placed says where a setting of a jail is configured, else what enables it.
+func placed(j *config.Jail, setting string, err error) error {
+	for _, name := range []string{setting, "filter", "enabled"} {
 		for _, s := range j.Settings {
 			if s.Name == name && s.Line > 0 && filepath.IsAbs(s.File) {
 				return fmt.Errorf("%s:%d: %w", s.File, s.Line, err)

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"strings"
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/config"
@@ -62,9 +63,6 @@ func (d *Daemon) logChanged(cfg *config.Config, say func(format string, args ...
 	if d.opts.LogLevel != "" {
 		cfg.Log.Level = d.opts.LogLevel
 	}
-	if d.opts.LogTarget != "" {
-		cfg.Log.Target = d.opts.LogTarget
-	}
 	switch {
 	case cfg.Log == now:
 		return
@@ -76,9 +74,9 @@ func (d *Daemon) logChanged(cfg *config.Config, say func(format string, args ...
 		d.opts.Logging.SetLevel(cfg.Log.Level)
 	}
 	if target := cfg.Log.Target; target != now.Target {
-		if _, err := d.setLogTarget(target); err != nil {
+		if err := d.openLogTarget(target); err != nil {
 			cfg.Log.Target = now.Target
-			say("logtarget = %q can't be opened: the log goes on to %s", target, now.Target)
+			say("logtarget = %q: %s: the log goes on to %s", target, strings.TrimPrefix(err.Error(), "log target: "), now.Target)
 		}
 	}
 }

@@ -62,6 +62,9 @@ func (d *Daemon) load() (*config.Config, error) {
 	config.ForgetStock()
 	if err == nil {
 		LookForLogs(cfg)
+		if d.opts.LogTarget != "" {
+			cfg.Log.Target = d.opts.LogTarget
+		}
 	}
 	return cfg, err
 }
@@ -75,10 +78,10 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 		return res, fmt.Errorf("reload: %w; everything stays as it was", err)
 	}
 	d.turn.waits("the files of logs")
-	Trust(cfg)
+	Trust(cfg, d.opts)
 	sound := len(cfg.Problems()) == 0
 	if beyond := d.withinWalls(cfg); len(beyond) > 0 && sound && only == "" && d.helps() {
-		res.Anew = fmt.Sprintf("the daemon starts anew, with its bans, since that takes more than is left to it: %s", beyond[0])
+		res.Anew = fmt.Sprintf("the daemon starts anew, with its bans, since that takes more than is left to it: %s", unremedied(beyond[0]))
 		d.log.With("component", "server").Warn(res.Anew)
 		d.anew.Store(true)
 		go d.Stop() // this answer is waited for

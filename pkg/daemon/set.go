@@ -189,7 +189,7 @@ func (d *Daemon) setLog(j *jail.Jail, what string, c *command) (any, error) {
 	default:
 		return nil, pyError("ValueError", "Only one file can be added at a time")
 	}
-	if err := canRead(path); err != nil {
+	if err := d.canRead(path); err != nil {
 		return nil, err
 	}
 	add := func() bool { return j.AddLog(path, tail) }
@@ -212,7 +212,7 @@ func (d *Daemon) setLog(j *jail.Jail, what string, c *command) (any, error) {
 const openTimeout = 5 * time.Second
 
 // canRead looks whether a log is there and can be read.
-func canRead(path string) error {
+func (d *Daemon) canRead(path string) error {
 	opened := make(chan error, 1)
 	go func() {
 		f, err := safefile.OpenLog(path)
@@ -231,7 +231,8 @@ func canRead(path string) error {
 		case errors.Is(err, fs.ErrNotExist):
 			return &control.Exception{Class: "FileNotFoundError", Args: []any{2, "No such file or directory", path}}
 		case errors.Is(err, fs.ErrPermission):
-			return &control.Exception{Class: "PermissionError", Args: []any{13, "Permission denied", path}}
+			why := d.opts.Confined.remedied(path, false, fs.ErrPermission).Error()
+			return &control.Exception{Class: "PermissionError", Args: []any{13, "P" + strings.TrimPrefix(why, "p"), path}}
 		}
 		return pyError("ValueError", err.Error())
 	case <-late.C:

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -79,11 +80,8 @@ func (d *Daemon) setServer(name, value string) (any, error) {
 // targetMost is how long opening another log may take.
 const targetMost = 5 * time.Second
 
-// setLogTarget has the log go elsewhere. No lock is held while that is opened.
+// setLogTarget has the log go elsewhere, as a command over the socket.
 func (d *Daemon) setLogTarget(value string) (any, error) {
-	d.mu.Lock()
-	socket, was := d.syslogSocket, d.cfg.Log.Target
-	d.mu.Unlock()
 	target, err := config.ParseLogTarget(value)
 	if target == "" {
 		return nil, pyError("ValueError", "unexpected option syntax")
@@ -91,26 +89,39 @@ func (d *Daemon) setLogTarget(value string) (any, error) {
 	if err != nil {
 		d.log.With("component", "server").Error(err.Error())
 	}
+	if err := d.openLogTarget(value); err != nil {
+		return nil, pyError("Exception", "Failed to change log target")
+	}
+	return d.getServer("logtarget")
+}
+
+// openLogTarget has the log go elsewhere, and says in it why it does not. No lock is held while
+// that is opened.
+func (d *Daemon) openLogTarget(value string) error {
+	d.mu.Lock()
+	socket, was := d.syslogSocket, d.cfg.Log.Target
+	d.mu.Unlock()
+	target, _ := config.ParseLogTarget(value)
 	named, _, _ := strings.Cut(value, "[")
-	failed := pyError("Exception", "Failed to change log target")
 	if d.opts.Logging == nil {
-		return nil, failed
+		return errors.New("this log can't be changed")
 	}
 	set := make(chan error, 2)
 	if !safefile.Within(targetMost, func() { set <- d.opts.Logging.SetTarget(target, socket) }) {
 		set <- fmt.Errorf("log target %s: the disk that it is on does not answer within %v", target, targetMost)
 	}
+	log := d.log.With("component", "server")
 	if err := <-set; err != nil {
-		log := d.log.With("component", "server")
+		err = d.opts.Confined.remedied(target, true, err)
 		log.Error(err.Error())
 		log.Info(fmt.Sprintf("Logging to previous target %s", control.ReprString(was)))
-		return nil, failed
+		return err
 	}
 	d.mu.Lock()
 	d.cfg.Log.Target = target
 	d.mu.Unlock()
-	d.log.With("component", "server").Info(fmt.Sprintf("Changed logging target to %s for bailiff %s", named, d.opts.Version))
-	return d.getServer("logtarget")
+	log.Info(fmt.Sprintf("Changed logging target to %s for bailiff %s", named, d.opts.Version))
+	return nil
 }
 
 // getServer answers for settings of the daemon itself.

@@ -167,7 +167,7 @@ func (m mounts) reads(cfg *config.Config, from config.Options) (out []string) {
 	} else {
 		out = append(out, m.given(path)...)
 	}
-	for _, path := range cfg.Needed {
+	for _, path := range slices.Concat(cfg.Needed, cfg.Files()) { // which may be links to elsewhere
 		out = append(out, m.given(path)...)
 	}
 	for _, path := range syslogFiles(cfg) {
@@ -201,28 +201,48 @@ func (m mounts) outward(token remote.Token, ca string) (out []string) {
 	return out
 }
 
+// need is what a setting has the daemon read: a value, and the directories of it.
+type need struct {
+	setting, value string
+	dirs           []string
+}
+
 // jail are those of a jail.
 func (m mounts) jail(j *config.Jail) (out []string) {
-	logs := slices.Concat(j.LogPath, j.LogTail, j.LogFIFO)
-	for _, path := range logs {
-		// What is configured as a log's directory is read as one, whichever it is.
-		if dir := filepath.Dir(path); dir != "/" && dir != "/etc" && !strings.ContainsAny(dir, wild) {
-			if p := m.find(dir); p.there {
-				out = append(out, p.path)
-			}
-		}
-	}
-	out = append(out, m.globs(logs)...)
-	out = append(out, m.globs(j.List)...)
-	for _, u := range j.ListURLs {
-		out = append(out, m.outward(remote.Token{}, u.CA)...)
-	}
-	out = append(out, m.globs(j.Ignore.Files)...)
-	if j.Filter.Proxies != nil {
-		out = append(out, m.globs(j.Filter.Proxies.Files)...)
+	for _, n := range m.needs(j) {
+		out = append(out, n.dirs...)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+func (m mounts) needs(j *config.Jail) (out []need) {
+	add := func(setting, value string, dirs []string) { out = append(out, need{setting, value, dirs}) }
+	for _, path := range slices.Concat(j.LogPath, j.LogTail, j.LogFIFO) {
+		dirs := m.globs([]string{path})
+		// What is configured as a log's directory is read as one, whichever it is.
+		if dir := filepath.Dir(path); dir != "/" && dir != "/etc" && !strings.ContainsAny(dir, wild) {
+			if p := m.find(dir); p.there {
+				dirs = append(dirs, p.path)
+			}
+		}
+		add("logpath", path, dirs)
+	}
+	for _, path := range j.List {
+		add("list", path, m.globs([]string{path}))
+	}
+	for _, u := range j.ListURLs {
+		add("ca_file", u.CA, m.outward(remote.Token{}, u.CA))
+	}
+	for _, path := range j.Ignore.Files {
+		add("ignoreip", path, m.globs([]string{path}))
+	}
+	if j.Filter.Proxies != nil {
+		for _, path := range j.Filter.Proxies.Files {
+			add("proxy.trusted", path, m.globs([]string{path}))
+		}
+	}
+	return out
 }
 
 // wild are the characters of patterns.
