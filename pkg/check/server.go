@@ -26,7 +26,8 @@ import (
 
 // Options say how a server answers. They can be changed while it does.
 type Options struct {
-	// Jails are those whose bans count; nil: all. Others can't be asked about.
+	// Jails are those whose bans count; nil: all but those of groups, any of which can be asked about, too. Others
+	// can't be.
 	Jails []string
 	// Closed has those refused about whom nothing can be said: with 503 while the daemon starts, with 400
 	// where the request names no address, or a jail that isn't there. Else they are let in, with 204, and
@@ -133,7 +134,7 @@ func (s *Server) answer(r *http.Request, h http.Header) int {
 	if q.jails != nil {
 		jails = q.jails
 		for _, j := range q.jails {
-			if o.Jails == nil || contains(o.Jails, j) {
+			if s.index.Names(o.Jails, j) {
 				continue
 			}
 			if wrong == nil {

@@ -280,3 +280,55 @@ func FuzzAsk(f *testing.F) {
 		}
 	})
 }
+
+// TestGroups: a jail of a group counts where it or its group is named.
+func TestGroups(t *testing.T) {
+	t.Parallel()
+	x := known()
+	of := NewSet()
+	of.Shut(ban.Of(prefix("192.0.2.99")))
+	x.PutIn("docker-*", "docker-web", of)
+	x.Complete()
+	for _, c := range []struct {
+		jails []string // [check] jails
+		query string
+		want  string
+	}{
+		{nil, "", "204"},
+		{nil, "&jail=docker-web", "403"},
+		{nil, "&jail=docker-*", "403"},
+		{nil, "&jail=docker-other", "400 a jail is asked for that isn't there"},
+		{nil, "&jail=web", "204"},
+		{[]string{"all"}, "", "204"},
+		{[]string{"all"}, "&jail=docker-web", "400 a jail is asked for that [check] jails does not name"},
+		{[]string{"docker-web"}, "", "403"},
+		{[]string{"web", "docker-*"}, "", "403"},
+		{[]string{"docker-*"}, "&jail=docker-web", "403"},
+		{[]string{"docker-*"}, "&jail=web", "400 a jail is asked for that [check] jails does not name"},
+		{[]string{"none-*"}, "", "204"},
+	} {
+		_, dial, _ := server(t, x, Options{Jails: c.jails, Closed: true}, 10)
+		conn := dial()
+		fmt.Fprintf(conn, "GET /v1/check?ip=192.0.2.99%s HTTP/1.1\r\nHost: x\r\n\r\n", c.query)
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.TrimSpace(fmt.Sprint(res.StatusCode, " ", res.Header.Get("Bailiff-Check"))); got != c.want {
+			t.Errorf("jails %q, %q: %s, want %s", c.jails, c.query, got, c.want)
+		}
+	}
+	shut := func(jails []string) (yes bool) {
+		for h := range x.Each(jails) {
+			yes = yes || h.Holds(netip.MustParseAddr("192.0.2.99"))
+		}
+		return yes
+	}
+	if shut(nil) || shut([]string{"all"}) || !shut([]string{"docker-*"}) || !shut([]string{"web", "docker-web"}) {
+		t.Error("not the holders that are named")
+	}
+	x.Put("docker-web", nil)
+	if shut([]string{"docker-*"}) {
+		t.Error("it is there after it is gone")
+	}
+}

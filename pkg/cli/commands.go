@@ -70,7 +70,7 @@ func printStatus(w io.Writer, s control.Status) {
 		dry = ", dry run: nothing is banned"
 	}
 	fmt.Fprintf(w, "bailiff %s, pid %d, running since %s%s\n", s.Version, s.PID, s.Started.Local().Format(timeLayout), dry)
-	for _, what := range s.Waiting {
+	for _, what := range slices.Concat(s.Waiting, s.Problems) {
 		fmt.Fprintln(w, what)
 	}
 	if len(s.Jails) == 0 {

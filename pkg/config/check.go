@@ -43,7 +43,7 @@ func (l *loader) check(doc *document, raw rawCheck, fail func(string, ...any) fu
 	default:
 		fail("fail %q: want %s or %s", raw.Fail, failOpen, failClosed)("check", "fail")
 	}
-	if slices.Equal(c.Jails, []string{"all"}) {
+	if slices.Equal(c.Jails, []string{allJails}) {
 		c.Jails = nil
 	}
 	if _, isTable := doc.get("check").(map[string]any); isTable && len(raw.Listen) == 0 {
@@ -55,18 +55,27 @@ func (l *loader) check(doc *document, raw rawCheck, fail func(string, ...any) fu
 // unknownJails says which jails are named outside of them that don't run: their bans count
 // nowhere then.
 func (l *loader) unknownJails() {
-	doubt := func(at, what string, jails []string) {
+	doubt := func(at, what string, groups bool, jails []string) {
 		for _, name := range jails {
+			switch {
+			case groups && name == allJails:
+				continue
+			case l.cfg.Docker.Labels.Allowed && strings.HasPrefix(name, labelJail) && (groups || name != LabelJails):
+				continue // containers come and go
+			}
 			if !slices.ContainsFunc(l.cfg.Jails, func(j *Jail) bool { return j.Name == name }) {
 				l.cfg.Warnings = append(l.cfg.Warnings, fmt.Errorf("%s: %s: jails names %q, which is no jail that is enabled", at, what, name))
 			}
 		}
 	}
-	doubt(l.cfg.Check.At, "[check]", l.cfg.Check.Jails)
+	doubt(l.cfg.Check.At, "[check]", true, l.cfg.Check.Jails)
 	for _, x := range l.cfg.Exports {
-		doubt(x.At, "export "+x.Name, x.Jails)
+		doubt(x.At, "export "+x.Name, true, x.Jails)
+	}
+	for _, x := range l.cfg.HTTPExports {
+		doubt(x.At, "export "+x.Name, true, x.Jails)
 	}
 	for _, x := range l.cfg.Reports {
-		doubt(x.At, "report "+x.Name, x.Jails)
+		doubt(x.At, "report "+x.Name, false, x.Jails)
 	}
 }

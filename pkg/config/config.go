@@ -79,7 +79,12 @@ type Config struct {
 	// Proxies are the trusted ones, for jails that name none themselves; nil: nobody has
 	// named them.
 	Proxies *filter.Proxies
+	places  map[string]string // of keys of tables, as in "check.group"; see Place
 }
+
+// Place says where a key of a table of bailiff.toml's stands, as FILE:LINE, a colon and a blank;
+// empty: nowhere.
+func (c *Config) Place(table, key string) string { return c.places[table+"."+key] }
 
 // Log says what the daemon tells and where.
 type Log struct {

@@ -323,3 +323,15 @@ func described(v any) string {
 
 // number writes a number without an exponent.
 func number(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
+
+// places are those of the keys of some tables, as [Config.Place] returns them, by TABLE.KEY.
+func (d *document) places(tables ...string) map[string]string {
+	out := map[string]string{}
+	for _, table := range tables {
+		keys, _ := d.get(table).(map[string]any)
+		for key := range keys {
+			out[table+"."+key] = fmt.Sprintf("%s:%d: ", d.file, d.line(table, key))
+		}
+	}
+	return out
+}

@@ -15,6 +15,24 @@ import (
 // own, made of the layers of a configured one or of a filter; so no label changes what somebody
 // has configured. A label is others' text.
 
+// LabelJails names, where jails are named whose bans count elsewhere ([check], [export], [report]), all those of
+// containers' labels. Without a name they don't count: who sets labels can shut ports of his container, and no more.
+const LabelJails = labelJail + "*"
+
+// labelJail begins the names of such jails.
+const labelJail = "docker-"
+
+// Named reports whether a jail is one of those that are named; nil: all that are configured.
+func Named(jails []string, jail string, labelled bool) bool {
+	if labelled {
+		return slices.Contains(jails, jail) || slices.Contains(jails, LabelJails)
+	}
+	return jails == nil || slices.Contains(jails, jail) || slices.Contains(jails, allJails)
+}
+
+// allJails names all jails that are configured.
+const allJails = "all"
+
 // labelPrefix begins the labels that are meant for us.
 const labelPrefix = "bailiff."
 
@@ -196,9 +214,9 @@ func (l *loader) labelJail(c *engine.Container, docker Docker) (j *Jail, told []
 		tell("label bailiff.jail=%q: there is no such jail, and no filter of that name", base)
 		return nil, told
 	}
-	name := "docker-" + c.Name
+	name := labelJail + c.Name
 	if checkName(name, false) != nil {
-		name = "docker-" + c.ID[:12]
+		name = labelJail + c.ID[:12]
 	}
 	if l.jails[name] != nil {
 		tell("label bailiff.jail=%q: jail %s would be made, and is one of the configuration: rename the container", base, name)

@@ -19,7 +19,7 @@ var checkTable = refTable{
 			name:    "jails",
 			def:     "all",
 			example: "listen = \"127.0.0.1:8787\"\njails = [\"nginx-http-auth\", \"feed\"]",
-			text:    "The jails whose bans count. ?jail=NAME asks about one of them, or several.",
+			text:    "The jails whose bans count. ?jail=NAME asks about one of them, or several. all are those that are configured; jails of containers' labels count where they are named, or docker-*, which is all of them.",
 		},
 		{
 			name:    "fail",

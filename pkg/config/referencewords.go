@@ -139,7 +139,7 @@ var referenceTables = []refTable{
 			name:    "jails",
 			def:     "all",
 			example: "file = \"/run/banned\"\nformat = \"plain\"\njails = [\"sshd\"]",
-			text:    "The jails whose bans stand in it.",
+			text:    "The jails whose bans stand in it. all are those that are configured; docker-* are those of containers' labels.",
 		},
 		{
 			name:    "reload",

@@ -60,6 +60,45 @@ func (r *resolver) fail(at *layer, key string, err error) {
 	r.errs = append(r.errs, &Error{at.file, at.line(key), err.Error()})
 }
 
+// warn says something of a key of a jail, with its place.
+func (r *resolver) warn(j *Jail, at *layer, key, format string, args ...any) {
+	var err error = fmt.Errorf("jail %s: "+format, append([]any{j.Name}, args...)...)
+	if at != nil && at.doc != nil {
+		err = &Error{at.file, at.line(key), err.Error()}
+	}
+	j.Warnings = append(j.Warnings, err)
+}
+
+// misplaced says of keys that are of one backend and stand in the table of a jail with another one.
+// In [default] they are for the jails that have it.
+func (r *resolver) misplaced(j *Jail) {
+	for i := range r.layers {
+		at := r.layers[i]
+		if at.doc == nil || at.stock || len(at.table) == 1 { // of the command line, ours, [default]
+			continue
+		}
+		for _, k := range []struct {
+			key     string
+			set, of bool
+			backend string
+		}{
+			{"container", at.raw.Container != nil, j.Containers != nil, "docker"},
+			{"listen", at.raw.Listen != nil, j.Syslog != nil, "syslog"},
+			{"allow", at.raw.Allow != nil, j.Syslog != nil, "syslog"},
+			{"match", at.raw.Match != nil, j.Syslog != nil, "syslog"},
+			{"trust_time", at.raw.TrustTime != nil, j.Syslog != nil, "syslog"},
+			{"trust_name", at.raw.TrustName != nil, j.Syslog != nil, "syslog"},
+		} {
+			if k.set && !k.of {
+				r.warn(j, at, k.key, "%s has no effect without backend = %q", k.key, k.backend)
+			}
+		}
+		if at.raw.LogPath != nil && at.raw.Backend != nil && (j.Containers != nil || j.Syslog != nil) {
+			r.warn(j, at, "logpath", "logpath is not read: backend = %q reads no files", *at.raw.Backend)
+		}
+	}
+}
+
 func (l *layer) line(key string) int {
 	path := append(slices.Clone(l.table), key)
 	if !l.doc.holds(path...) { // ban.prefix4, other than bantime.factor, is not one word
@@ -290,6 +329,8 @@ func (l *loader) resolve(name string) *Jail {
 	}
 	if logs.at != nil && logs.at.file == "--jail" {
 		j.Containers = nil
+	} else {
+		r.misplaced(j)
 	}
 	if j.Containers != nil || j.Syslog != nil {
 		j.LogPath, j.LogTail, j.LogFIFO = nil, nil, nil

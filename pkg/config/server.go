@@ -70,6 +70,7 @@ func (l *loader) main(file string, data []byte) error {
 		}
 		l.cfg.Environment = append(l.cfg.Environment, v)
 	}
+	l.cfg.places = doc.places("check", "docker", "proxy", "read", "syslog")
 	l.database(raw.Database, fail)
 	l.cfg.ReadSocket, l.cfg.ReadGroup = raw.Read.Socket, raw.Read.Group
 	if (raw.Read.Socket == "") != (raw.Read.Group == "") {

@@ -47,7 +47,7 @@ func (l *loader) syslogJail(r *resolver, j *Jail) {
 		o.Allow = append(o.Allow, p)
 	}
 	if len(o.Allow) == 0 && !local {
-		j.Warnings = append(j.Warnings, fmt.Errorf("jail %s: listen: nobody but this host can send to it: name who may, allow = [\"192.0.2.0/24\"]", j.Name))
+		r.warn(j, listen.at, "listen", "listen: nobody but this host can send to it: name who may, allow = [\"192.0.2.0/24\"]")
 	}
 	o.TrustTime = pick(r, func(j *rawJail) *bool { return j.TrustTime }, false).v
 	o.TrustName = pick(r, func(j *rawJail) *bool { return j.TrustName }, false).v

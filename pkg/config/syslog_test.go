@@ -80,7 +80,7 @@ func TestSyslog(t *testing.T) {
 		}
 	}
 	// Who may send is not said: it is this host alone, which is worth a word elsewhere.
-	if got := fmt.Sprint(load(strings.Replace(jail, "tls://:6514", "udp://:514", 1)).Jails[0].Warnings); !strings.Contains(got, "nobody but this host can send to it") {
+	if got := fmt.Sprint(load(strings.Replace(jail, "tls://:6514", "udp://:514", 1)).Jails[0].Warnings); !strings.Contains(got, "bailiff.toml:4: jail sshd: listen: nobody but this host can send to it") {
 		t.Error(got)
 	}
 	if got := load(strings.Replace(jail, "tls://:6514", "udp://127.0.0.1:514", 1)).Jails[0].Warnings; len(got) > 0 {

@@ -16,13 +16,15 @@ import (
 
 // Status is the answer to GET /v1/status.
 type Status struct {
-	Version string        `json:"version"`
-	PID     int           `json:"pid"`
-	Started time.Time     `json:"started"`
-	Config  string        `json:"config"` // path, empty for stock definitions only
-	DryRun  bool          `json:"dry_run"`
-	Waiting []string      `json:"waiting,omitempty"` // changes that are under way, and what they wait for
-	Jails   []jail.Status `json:"jails"`
+	Version string    `json:"version"`
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	Config  string    `json:"config"` // path, empty for stock definitions only
+	DryRun  bool      `json:"dry_run"`
+	Waiting []string  `json:"waiting,omitempty"` // changes that are under way, and what they wait for
+	// Problems are what the daemon can't do outside of its jails, and tries again.
+	Problems []string      `json:"problems,omitempty"`
+	Jails    []jail.Status `json:"jails"`
 	// Exports are the lists that servers elsewhere keep for us.
 	Exports []ExportStatus `json:"exports,omitempty"`
 	// Reports are the services elsewhere that are told of bans.

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bailiff/pkg/safefile"
 )
 
 // Server answers on a Unix socket.
@@ -98,9 +100,8 @@ func Listen(path string, d Daemon, opts Options) (*Server, error) {
 	}
 	// Whatever the umask is: the socket for others may be here, too. Modes are given when
 	// something is made, since who is confined can't change them.
-	old := unix.Umask(0o022)
-	err := os.MkdirAll(filepath.Dir(path), 0o755)
-	unix.Umask(old)
+	var err error
+	safefile.WithUmask(0o022, func() { err = os.MkdirAll(filepath.Dir(path), 0o755) })
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
@@ -119,9 +120,8 @@ func Listen(path string, d Daemon, opts Options) (*Server, error) {
 // ListenUnix makes a Unix socket for something else than the daemon's own answers, mode 0600, or 0660
 // for a group. One that nobody answers on is replaced; the lock of the daemon's own says that it is nobody else's.
 func ListenUnix(path, group string) (net.Listener, error) {
-	old := unix.Umask(0o022)
-	err := os.MkdirAll(filepath.Dir(path), 0o755)
-	unix.Umask(old)
+	var err error
+	safefile.WithUmask(0o022, func() { err = os.MkdirAll(filepath.Dir(path), 0o755) })
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
@@ -148,9 +148,9 @@ func listenAt(path, group string) (net.Listener, error) {
 	if group != "" {
 		mask = 0o117 // the group is root's, or our user's, until it is shared
 	}
-	old := unix.Umask(mask)
-	l, err := net.Listen("unix", path)
-	unix.Umask(old)
+	var l net.Listener
+	var err error
+	safefile.WithUmask(mask, func() { l, err = net.Listen("unix", path) })
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}

@@ -27,6 +27,13 @@ func CheckLists(cfg *config.Config) (problems, warnings []error) {
 		Sessions: func() []netip.Addr { return sessions(sessionFiles, utmpFile) },
 	})
 	defer g.Close()
+	said := map[string]bool{}
+	add := func(to *[]error, err error) { // what is of proxy.trusted is the same for all jails
+		if !said[err.Error()] {
+			said[err.Error()] = true
+			*to = append(*to, err)
+		}
+	}
 	for _, c := range cfg.Jails {
 		want := jail.Protected(c)
 		if len(c.List) == 0 && len(want.Files)+len(want.ProxyFiles) == 0 {
@@ -50,14 +57,10 @@ func CheckLists(cfg *config.Config) (problems, warnings []error) {
 			}
 		}
 		for _, text := range view.FileProblems() {
-			if strings.HasPrefix(text, "proxy.trusted") { // the same for many jails
-				problems = append(problems, errors.New(text))
-				continue
-			}
-			problems = append(problems, fmt.Errorf("jail %s: %s", c.Name, text))
+			add(&problems, protectedPlace(cfg, c, text))
 		}
 		for _, text := range view.Rules().Wide() {
-			warnings = append(warnings, fmt.Errorf("jail %s: %s", c.Name, text))
+			add(&warnings, protectedPlace(cfg, c, text))
 		}
 		if len(c.List) > 0 {
 			p, w := checkList(c, view.Rules())
@@ -68,30 +71,44 @@ func CheckLists(cfg *config.Config) (problems, warnings []error) {
 	return problems, warnings
 }
 
+// protectedPlace is what is to be said of a file of ignoreip or proxy.trusted, with where that stands. What is
+// the same for all jails names none.
+func protectedPlace(cfg *config.Config, c *config.Jail, text string) error {
+	if strings.HasPrefix(text, "proxy.trusted") {
+		at := placeOf(c, "proxy.trusted")
+		if at == "" {
+			at = cfg.Place("proxy", "trusted")
+		}
+		return errors.New(at + text)
+	}
+	return fmt.Errorf("%sjail %s: %s", placeOf(c, "ignoreip"), c.Name, text)
+}
+
 func checkList(c *config.Jail, rules *guard.Rules) (problems, warnings []error) {
+	at := settingPlace(c, "list")
 	files := iplist.Files(c.List)
 	for _, u := range c.ListURLs {
 		if _, err := os.Stat(u.File); err != nil { // who checks doesn't fetch
 			files = slices.DeleteFunc(files, func(f string) bool { return f == u.File })
-			warnings = append(warnings, fmt.Errorf("jail %s: list: %s was not fetched yet: the daemon does that", c.Name, u.URL))
+			warnings = append(warnings, fmt.Errorf("%s: list: %s was not fetched yet: the daemon does that", at, u.URL))
 		}
 	}
 	if len(files) == 0 && len(warnings) > 0 {
 		return nil, warnings
 	}
 	if len(files) == 0 {
-		return []error{fmt.Errorf("jail %s: list: no file matches %s", c.Name, strings.Join(c.List, " "))}, nil
+		return []error{fmt.Errorf("%s: list: no file matches %s", at, strings.Join(c.List, " "))}, nil
 	}
 	set, bad, err := iplist.ReadFiles(files)
 	if err != nil {
-		return []error{fmt.Errorf("jail %s: list: %s", c.Name, byURL(c, err.Error()))}, nil
+		return []error{fmt.Errorf("%s: list: %s", at, byURL(c, err.Error()))}, nil
 	}
 	for _, b := range bad {
-		warnings = append(warnings, fmt.Errorf("jail %s: %s: left out", c.Name, byURL(c, b.Error())))
+		warnings = append(warnings, fmt.Errorf("%s: %s: left out", at, byURL(c, b.Error())))
 	}
 	if _, cuts := rules.Cut(set); len(cuts) > 0 {
 		for _, text := range leftOut(files, cuts) {
-			warnings = append(warnings, fmt.Errorf("jail %s: %s", c.Name, byURL(c, text)))
+			warnings = append(warnings, fmt.Errorf("%s: %s", at, byURL(c, text)))
 		}
 	}
 	return nil, warnings

@@ -25,7 +25,7 @@ const checkPatience = 5 * time.Second
 // is an error.
 func CheckFiles(cfg *config.Config) (warnings []error) {
 	var looks []func() []error
-	looks = append(looks, func() []error { return checkSyslog(cfg) })
+	looks = append(looks, func() []error { return checkSyslog(cfg) }, func() []error { return checkGroups(cfg) })
 	if cfg.Docker.Labels.Allowed {
 		looks = append(looks, func() []error { return checkLabels(cfg) })
 	}

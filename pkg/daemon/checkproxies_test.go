@@ -40,6 +40,10 @@ func TestCheckProxies(t *testing.T) {
 		if text := fmt.Sprint(warnings); strings.Contains(text, "proxy.trusted file:"+file+": 0.0.0.0/0: wider than a /8") != wide {
 			t.Errorf("wide %v: warnings %s", wide, text)
 		}
+		place := filepath.Join(dir, "bailiff.toml") + ":2: proxy.trusted"
+		if len(problems) > 0 && (len(problems) != 1 || !strings.HasPrefix(problems[0].Error(), place)) || wide && (len(warnings) != 1 || !strings.HasPrefix(warnings[0].Error(), place)) {
+			t.Errorf("%q: not once, with its place: %v, %v", text, problems, warnings)
+		}
 		got := fmt.Sprint(problems)
 		if want == "" && len(problems) > 0 || !strings.Contains(got, want) || strings.Contains(got, "ignoreip") || strings.Contains(got, "jail ") {
 			t.Errorf("%q: %s, want %q", text, got, want)

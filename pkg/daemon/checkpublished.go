@@ -3,7 +3,9 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -46,10 +48,30 @@ func CheckPublished(cfg *config.Config) (warnings []error, notes []string) {
 	if cfg.Fail2ban != nil {
 		remedy = "put chain_hook = prerouting and chain_priority = -150 into [Init] of action.d/nftables.local, or, with iptables, chain = DOCKER-USER into the jail"
 	}
+	if tables := legacyTables(); len(tables) > 0 {
+		notes = append(notes, fmt.Sprintf("whether rules of iptables-legacy (%s) pass ports on to containers, whose clients no ban at the hook input reaches, was not looked at: iptables-legacy -t nat -S shows them", strings.Join(tables, ", ")))
+	}
 	for _, p := range found {
 		warnings = append(warnings, fmt.Errorf("firewall: %v: this host passes on what comes there, so that bans, which are at the hook input, shut none of its clients out: %s", p, remedy))
 	}
-	return warnings, nil
+	return warnings, notes
+}
+
+// legacyFiles are where the old kind of iptables says which of its tables there are. Its modules are not
+// loaded where nobody uses it; a table of nat is made at the first look at it, so that one without
+// rules is named, too. Replaced in tests.
+var legacyFiles = map[string]string{"iptables": "/proc/net/ip_tables_names", "ip6tables": "/proc/net/ip6_tables_names"}
+
+// legacyTables says in which programs' words there are tables of nat of the old kind, of whose rules
+// netlink tells nothing.
+func legacyTables() (out []string) {
+	for _, program := range sortedKeys(legacyFiles) {
+		data, err := os.ReadFile(legacyFiles[program])
+		if err == nil && slices.Contains(strings.Fields(string(data)), "nat") {
+			out = append(out, program+" -t nat")
+		}
+	}
+	return out
 }
 
 // onlyInput reports whether jails ban by a chain that what is passed on never comes to.

@@ -1,10 +1,7 @@
 package daemon
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -18,7 +15,6 @@ import (
 
 	"bailiff/pkg/check"
 	"bailiff/pkg/config"
-	"bailiff/pkg/control"
 	"bailiff/pkg/guard"
 	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
@@ -43,6 +39,10 @@ type checks struct {
 	started bool
 	ended   bool
 	mirrors atomic.Pointer[[]*mirror] // which are kept equal to the index
+	missing map[string]error          // where nobody could listen, and why; it is tried again
+	where   string                    // FILE:LINE: of listen
+	pause   time.Duration             // before the next try
+	retry   *time.Timer
 
 	telling sync.Mutex
 	told    map[string]time.Time // when mistakes of requests were last told
@@ -94,7 +94,8 @@ func (c *checks) configure(cfg *config.Config) (wrong []error) {
 		s.Set(c.opts)
 	}
 	opener.Retain(checkPlaces(cfg))
-	c.group = want.Group
+	c.group, c.where = want.Group, want.Where
+	c.missing = map[string]error{}
 	if len(want.Listen) == 0 && len(*c.mirrors.Load()) == 0 {
 		if c.index != nil {
 			c.index = nil
@@ -124,28 +125,27 @@ func (c *checks) configure(cfg *config.Config) (wrong []error) {
 		if c.by[at] != nil {
 			continue
 		}
-		l, err := c.listen(at)
+		l, err := listenFor(at, c.group)
 		if err != nil {
-			wrong = append(wrong, fmt.Errorf("%s[check] listen %s: %w: proxies can't ask there until it is put right and the configuration reloaded", want.Where, at, err))
+			c.missing[at] = err
+			wrong = append(wrong, c.cantListen(at))
 			continue
 		}
-		c.by[at] = check.Serve(l, c.index, c.opts, checkMost(), c.warn)
+		c.answer(at, l)
 	}
+	c.pause = checkAgain
+	c.tryLater()
 	return wrong
 }
 
-func (c *checks) listen(at string) (net.Listener, error) {
-	if filepath.IsAbs(at) {
-		l, err := control.ListenUnix(at, c.group)
-		if errors.Is(err, fs.ErrPermission) && c.group != "" {
-			err = fmt.Errorf("%w: it can be given to a group that the daemon is in (systemctl edit bailiff: SupplementaryGroups=%s)", err, c.group)
-		}
-		return l, err
-	}
-	if _, err := netip.ParseAddrPort(at); err != nil {
-		return nil, fmt.Errorf("%s: want ADDRESS:PORT", at)
-	}
-	return opener.Listen(context.Background(), opener.Place{Network: "tcp", Address: at})
+// answer answers who asks there. By c.mu.
+func (c *checks) answer(at string, l net.Listener) {
+	c.by[at] = check.Serve(l, c.index, c.opts, checkMost(), c.warn)
+}
+
+// cantListen says where nobody can ask. By c.mu.
+func (c *checks) cantListen(at string) error {
+	return fmt.Errorf("%s[check] listen %s: %w: proxies can't ask there; it is tried again", c.where, at, c.missing[at])
 }
 
 // trust follows which proxies are trusted.
@@ -189,7 +189,11 @@ func (c *checks) followNow(j *jail.Jail) {
 	set.Changed = c.changed
 	c.loading++
 	done := j.Watch(set, func() {
-		index.Put(j.Configured.Name, set)
+		group := ""
+		if j.Configured.Labelled != "" {
+			group = config.LabelJails
+		}
+		index.PutIn(group, j.Configured.Name, set)
 		c.whole()
 	})
 	go func() { // it is over at the latest when the jail has ended
@@ -261,7 +265,8 @@ func (c *checks) close() {
 	c.mu.Lock()
 	c.ended = true
 	servers, mirrors := c.by, *c.mirrors.Load()
-	c.by = map[string]*check.Server{}
+	c.by, c.missing = map[string]*check.Server{}, nil
+	c.tryLater()
 	c.mu.Unlock()
 	var wg sync.WaitGroup
 	for _, s := range servers {

@@ -475,7 +475,7 @@ func (d *Daemon) Status(name string, bans bool) (control.Status, error) {
 		s.Jails = append(s.Jails, l.status())
 	}
 	slices.SortFunc(s.Jails, func(a, b jail.Status) int { return strings.Compare(a.Name, b.Name) })
-	s.Exports, s.Reports = d.exportStates(), d.reportStates()
+	s.Exports, s.Reports, s.Problems = d.exportStates(), d.reportStates(), d.checks.problems()
 	return s, nil
 }
 

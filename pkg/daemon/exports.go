@@ -222,7 +222,7 @@ func (d *Daemon) ShutOut(name string) ([]string, error) {
 	return d.shutOut([]string{name})
 }
 
-// shutOut returns who is banned in some jails, or in all, each once.
+// shutOut returns who is banned in some jails, or in all that are configured, each once.
 func (d *Daemon) shutOut(jails []string) ([]string, error) {
 	seen := map[string]bool{}
 	var out []string
@@ -233,7 +233,7 @@ func (d *Daemon) shutOut(jails []string) ([]string, error) {
 		}
 	}
 	for _, j := range d.running() {
-		if jails == nil || slices.Contains(jails, j.Configured.Name) {
+		if config.Named(jails, j.Configured.Name, j.Configured.Labelled != "") {
 			bans, err := j.Bans()
 			if err != nil {
 				return nil, err
@@ -251,7 +251,7 @@ func (d *Daemon) shutOut(jails []string) ([]string, error) {
 	d.mu.Lock()
 	var lists []*blocklist
 	for name, l := range d.lists {
-		if jails == nil || slices.Contains(jails, name) {
+		if config.Named(jails, name, false) {
 			lists = append(lists, l)
 		}
 	}

@@ -173,7 +173,7 @@ func (d *Daemon) notAll(jails []string) string {
 	running := d.jailsNow()
 	lists := d.listsNow()
 	for _, j := range d.cfgNow().Jails {
-		if jails != nil && !slices.Contains(jails, j.Name) {
+		if !config.Named(jails, j.Name, false) {
 			continue
 		}
 		switch l := lists[j.Name]; {

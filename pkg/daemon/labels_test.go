@@ -125,6 +125,15 @@ func TestLabels(t *testing.T) {
 		web.Line("failed 203.0.113.77")
 	}
 	until("nobody is banned", banned("docker-web", 1))
+	// Beside its ports it shuts nothing, unless its jails are named.
+	for _, of := range []struct {
+		jails []string
+		want  int
+	}{{nil, 0}, {[]string{"all"}, 0}, {[]string{"docker-short"}, 0}, {[]string{"docker-web"}, 1}, {[]string{"all", "docker-*"}, 1}} {
+		if out, err := d.shutOut(of.jails); err != nil || len(out) != of.want {
+			t.Errorf("by %q are shut out: %v, %v", of.jails, out, err)
+		}
+	}
 	if !banned("docker-short", 0)() {
 		t.Error("another one's jail bans, too")
 	}

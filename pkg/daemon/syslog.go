@@ -69,7 +69,7 @@ func (d *Daemon) drainSyslog() {
 func (d *Daemon) syslogChanged(cfg *config.Config, say func(format string, args ...any)) {
 	was := d.cfgNow().Syslog
 	if err := d.syslog.Configure(cfg.Syslog, listens(cfg)); err != nil {
-		say("%v: what was read before holds on", err)
+		say("%v: what was read before holds on", syslogPlace(cfg, err))
 	}
 	if was.Mode != cfg.Syslog.Mode || was.Group != cfg.Syslog.Group {
 		for _, a := range listens(cfg) {
@@ -127,7 +127,7 @@ func checkSyslog(cfg *config.Config) (out []error) {
 			if a.Kind == syslog.TLS && !tls {
 				tls = true
 				if err := syslog.CheckTLS(cfg.Syslog); err != nil {
-					out = append(out, err)
+					out = append(out, syslogPlace(cfg, err))
 				}
 			}
 			if err := checkListen(a); err != nil {
@@ -136,6 +136,17 @@ func checkSyslog(cfg *config.Config) (out []error) {
 		}
 	}
 	return out
+}
+
+// syslogPlace adds to an error of [syslog] where what it is about stands.
+func syslogPlace(cfg *config.Config, err error) error {
+	var of *syslog.SettingError
+	if at := ""; errors.As(err, &of) {
+		if at = cfg.Place("syslog", of.Key); at != "" {
+			return fmt.Errorf("%s%w", at, err)
+		}
+	}
+	return err
 }
 
 // placeOf says where a key of a jail stands, as FILE:LINE and a colon; empty: nowhere.

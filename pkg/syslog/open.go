@@ -163,15 +163,15 @@ func openUnix(a Address, s Settings) (io.Closer, error) {
 		_ = os.Remove(a.Path)
 	}
 	// A mode is given when a socket is made: later nobody in this process may change one.
-	old := unix.Umask(int(^s.Mode & 0o777))
 	var socket io.Closer
 	var err error
-	if a.Kind == Unix {
-		socket, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: a.Path, Net: "unixgram"})
-	} else {
-		socket, err = net.ListenUnix("unix", &net.UnixAddr{Name: a.Path, Net: "unix"})
-	}
-	unix.Umask(old)
+	safefile.WithUmask(int(^s.Mode&0o777), func() {
+		if a.Kind == Unix {
+			socket, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: a.Path, Net: "unixgram"})
+		} else {
+			socket, err = net.ListenUnix("unix", &net.UnixAddr{Name: a.Path, Net: "unix"})
+		}
+	})
 	if err != nil {
 		return nil, explained(a, err)
 	}
@@ -200,6 +200,16 @@ func (u *unixDatagrams) Close() error {
 	return u.UnixConn.Close()
 }
 
+// SettingError says what is wrong with what a key of [syslog] names.
+type SettingError struct {
+	Key string
+	Err error
+}
+
+func (e *SettingError) Error() string { return "[syslog] " + e.Key + ": " + e.Err.Error() }
+
+func (e *SettingError) Unwrap() error { return e.Err }
+
 // CheckTLS says what is wrong with the files of TLS.
 func CheckTLS(s Settings) error {
 	_, err := loadTLS(s)
@@ -211,35 +221,35 @@ func loadTLS(s Settings) (*tls.Config, error) {
 	if s.Cert == "" || s.Key == "" || s.CA == "" {
 		return nil, errors.New("tls needs [syslog] cert and key, who this host is, and ca, who says who may send")
 	}
-	read := func(path string) ([]byte, error) {
+	read := func(key, path string) ([]byte, error) {
 		data, err := safefile.ReadConfig(path)
 		if err != nil {
-			return nil, fmt.Errorf("[syslog]: %w", err)
+			return nil, &SettingError{key, err}
 		}
 		return data, nil
 	}
-	cert, err := read(s.Cert)
+	cert, err := read("cert", s.Cert)
 	if err != nil {
 		return nil, err
 	}
-	key, err := read(s.Key)
+	key, err := read("key", s.Key)
 	if err != nil {
 		return nil, err
 	}
-	ca, err := read(s.CA)
+	ca, err := read("ca", s.CA)
 	if err != nil {
 		return nil, err
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return nil, fmt.Errorf("[syslog] cert %s, key %s: %w", s.Cert, s.Key, err)
+		return nil, &SettingError{"cert", fmt.Errorf("%s, key %s: %w", s.Cert, s.Key, err)}
 	}
 	if leaf, err := x509.ParseCertificate(pair.Certificate[0]); err == nil && time.Now().After(leaf.NotAfter) {
-		return nil, fmt.Errorf("[syslog] cert %s: it was valid until %s", s.Cert, leaf.NotAfter.Local().Format(time.DateTime))
+		return nil, &SettingError{"cert", fmt.Errorf("%s: it was valid until %s", s.Cert, leaf.NotAfter.Local().Format(time.DateTime))}
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(ca) {
-		return nil, fmt.Errorf("[syslog] ca %s: it holds no certificate (PEM)", s.CA)
+		return nil, &SettingError{"ca", fmt.Errorf("%s: it holds no certificate (PEM)", s.CA)}
 	}
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair},
