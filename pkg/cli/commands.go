@@ -103,6 +103,9 @@ func printStatus(w io.Writer, s control.Status) {
 	}
 	t.Flush()
 	for _, j := range s.Jails {
+		if j.Observe && j.Error == "" {
+			fmt.Fprintf(w, "%s: observe = true, nobody is banned; would be banned: %d now, %d in all\n", j.Name, j.WouldBan, j.TotalWouldBan)
+		}
 		if j.List && j.Error != "" {
 			fmt.Fprintf(w, "%s: %s\n", j.Name, j.Error)
 		}
@@ -171,14 +174,20 @@ func printJail(w io.Writer, j jail.Status) {
 	for _, n := range j.ByCommands {
 		fmt.Fprintln(w, "note:", n)
 	}
-	fmt.Fprintf(w, "banned: %d now, %d in all\n", j.Banned, j.TotalBanned)
+	bans := j.Bans
+	if j.Observe {
+		bans = j.WouldBans
+		fmt.Fprintf(w, "observe = true, nobody is banned; would be banned: %d now, %d in all\n", j.WouldBan, j.TotalWouldBan)
+	} else {
+		fmt.Fprintf(w, "banned: %d now, %d in all\n", j.Banned, j.TotalBanned)
+	}
 	if j.Busy != "" {
 		fmt.Fprintln(w, j.Busy)
 	}
-	if len(j.Bans) == 0 {
+	if len(bans) == 0 {
 		return
 	}
-	printBans(w, j.Bans)
+	printBans(w, bans)
 }
 
 // printBans lists bans. Only where some are of ids that are no addresses is there more than

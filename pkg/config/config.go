@@ -168,6 +168,10 @@ type Jail struct {
 	Fail2ban bool
 	// Unenforced: Rule is nothing's, what bans is among the actions.
 	Unenforced bool
+	// Observe: nobody is banned; it is told who would be. It has no Actions then, but
+	// Observed, which it would have, and is Unenforced.
+	Observe  bool
+	Observed []action.Definition
 	// ByCommands are actions that shut addresses out by commands of their own.
 	ByCommands []ByCommand
 	// OthersSets are names of sets (addr-set-NAME) that those commands make.

@@ -171,6 +171,7 @@ type rawJail struct {
 	ListEvery   *text      `toml:"list_every"`
 	ListHTTP    *bool      `toml:"list_http"`
 	ListCA      *string    `toml:"list_ca"`
+	Observe     *bool      `toml:"observe"`
 	MaxRetry    *int       `toml:"maxretry"`
 	FindTime    *text      `toml:"findtime"`
 	BanTime     *text      `toml:"bantime"`

@@ -279,6 +279,12 @@ var referenceTables = []refTable{
 			text:    "How long a ban holds; -1 for ever.",
 		},
 		{
+			name:    "observe",
+			def:     "false",
+			example: `observe = true`,
+			text:    "Counts and decides as ever, and bans nobody: who would be banned is told as Would ban in the log and in status. Nothing is written to the kernel's sets, the database's bans, exports or reports, and no action is run. A reload without it bans those who would be by then.",
+		},
+		{
 			name:    "ignoreip",
 			example: `ignoreip = ["198.51.100.0/24", "office.example.org", "file:/etc/bailiff/allow.txt"]`,
 			text:    "Who is never banned: addresses, networks, ranges (A-B), host names (asked for once a minute), file:PATH, a list of those.",

@@ -262,6 +262,7 @@ func (l *loader) resolve(name string) *Jail {
 	default:
 		r.fail(block.at, "blocktype", fmt.Errorf("blocktype %q: want reject or drop", block.v))
 	}
+	j.Observe = pick(r, func(j *rawJail) *bool { return j.Observe }, false).v
 
 	logs := pickList(r, func(j *rawJail) stringList { return j.LogPath })
 	for _, p := range logs.v {
@@ -300,6 +301,9 @@ func (l *loader) resolve(name string) *Jail {
 		}
 		j.Errors = append(j.Errors, r.errs...)
 		return j
+	}
+	if j.Observe {
+		j.Unenforced, j.Observed, j.Actions = true, j.Actions, nil
 	}
 	backend := pick(r, func(j *rawJail) *string { return j.Backend }, "auto")
 	if isDocker(backend.v) {
@@ -349,7 +353,7 @@ func (l *loader) resolve(name string) *Jail {
 	l.resolveFilter(r, j)
 	j.Settings = r.settings()
 	j.warnProxies()
-	for _, a := range j.Actions {
+	for _, a := range slices.Concat(j.Actions, j.Observed) {
 		p := Part{Kind: "action", Name: a.Name}
 		for _, n := range a.Properties.Names {
 			p.Settings = append(p.Settings, Setting{Name: n, Value: a.Properties.Values[n]})

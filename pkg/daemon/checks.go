@@ -187,6 +187,11 @@ func (c *checks) followNow(j *jail.Jail) {
 	}
 	set := check.NewSet()
 	set.Changed = c.changed
+	if j.Configured.Observe { // it shuts nobody out
+		index.Put(j.Configured.Name, set)
+		c.whole()
+		return
+	}
 	c.loading++
 	done := j.Watch(set, func() {
 		group := ""

@@ -38,8 +38,8 @@ func Commands(cfg *config.Config) runner.Table {
 	}
 	for _, j := range cfg.Jails {
 		add(j.IgnoreCommand)
-		for i := range j.Actions {
-			add(j.Actions[i].Texts()...)
+		for _, a := range slices.Concat(j.Actions, j.Observed) { // what observes may be for real after a reload
+			add(a.Texts()...)
 		}
 		if o := j.Containers; o != nil && !slices.Contains(t.Engines, o.Socket) {
 			t.Engines = append(t.Engines, o.Socket)

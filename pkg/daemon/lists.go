@@ -55,6 +55,7 @@ type blocklist struct {
 	ended bool
 	raw   *iplist.Set // what the files hold; nil: they were not read yet
 	set   *iplist.Set // what the kernel is to hold; nil: nothing yet
+	would int         // how many ranges it would be, where the list is only observed
 	rules *guard.Rules
 	files []source.Status
 	cuts  []guard.Cut
@@ -300,6 +301,10 @@ func (l *blocklist) load(anew bool) error {
 	}
 	begun := time.Now()
 	set, cuts := rules.Cut(raw)
+	would := 0
+	if l.c.Observe {
+		would, set = set.Len(), &iplist.Set{}
+	}
 	if anew || before == nil || !before.Equal(set) {
 		if l.d.fw != nil {
 			if err := l.d.fw.LoadIntervals(l.c.Name, intervalsOf(set)); err != nil {
@@ -307,18 +312,21 @@ func (l *blocklist) load(anew bool) error {
 				return err
 			}
 		}
-		loaded := "list loaded"
-		if l.d.opts.DryRun {
+		loaded, ranges := "list loaded", set.Len()
+		switch {
+		case l.d.opts.DryRun:
 			loaded = "dry run: list read, nothing is shut out"
+		case l.c.Observe:
+			loaded, ranges = "list read, and nothing is shut out, since it is only observed (observe = true)", would
 		}
 		l.d.log.With("component", "jail").Info(fmt.Sprintf("[%s] %s: %d entries in %d files, %d ranges, in %v",
-			l.c.Name, loaded, raw.Entries, len(iplist.Files(l.c.List)), set.Len(), time.Since(begun).Round(time.Millisecond)))
+			l.c.Name, loaded, raw.Entries, len(iplist.Files(l.c.List)), ranges, time.Since(begun).Round(time.Millisecond)))
 		l.d.changed()
 		giveBack(set.Len())
 	}
 	l.say(&l.refused, "", "")
 	l.mu.Lock()
-	l.set, l.rules, l.cuts = set, rules, cuts
+	l.set, l.rules, l.cuts, l.would = set, rules, cuts, would
 	l.mu.Unlock()
 	l.d.checks.list(l.c.Name, set)
 	if len(cuts) > 0 && !slices.Equal(cuts, toldOf) {
@@ -432,6 +440,9 @@ func (l *blocklist) status() jail.Status {
 	s.Files = append(s.Files, l.files...)
 	s.Banned = l.set.Len()
 	s.TotalBanned = s.Banned
+	if s.Observe = l.c.Observe; s.Observe {
+		s.WouldBan, s.TotalWouldBan = l.would, l.would
+	}
 	if l.raw == nil && l.failed == "" {
 		s.Problems = append(s.Problems, "the list is being read")
 	}

@@ -249,6 +249,7 @@ func firewallOptions(cfg *config.Config) firewall.Options {
 	for _, j := range cfg.Jails {
 		opts.Others = append(opts.Others, j.OthersSets...)
 		switch {
+		case j.Observe: // what it had in its sets is over
 		case j.Unenforced:
 			opts.Others = append(opts.Others, j.Name)
 		case j.Broken() != nil:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/confine"
@@ -80,9 +81,9 @@ func jailRuns(j *config.Jail) (commands, journal string) {
 	if j.IgnoreCommand != "" {
 		return "has an ignorecommand", ""
 	}
-	for i := range j.Actions {
-		if j.Actions[i].Mail == nil {
-			return "has action " + j.Actions[i].Name, ""
+	for _, a := range slices.Concat(j.Actions, j.Observed) { // what observes may be for real after a reload
+		if a.Mail == nil {
+			return "has action " + a.Name, ""
 		}
 	}
 	if j.Containers != nil {

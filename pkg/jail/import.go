@@ -33,6 +33,9 @@ func (j *Jail) Import(bans []ban.Ban, force bool) []Banned {
 
 // importOne is the part of Import that the jail's goroutine does for one ban.
 func (j *Jail) importOne(b ban.Ban, force bool) (added bool, by ban.ID, err error) {
+	if j.Configured.Observe {
+		return false, by, &ObservesError{j.Configured.Name}
+	}
 	now := j.deps.Clock.Now()
 	if !b.Permanent() && !b.End.After(now) {
 		return false, by, ErrOver

@@ -236,6 +236,12 @@ type Status struct {
 	List        bool            `json:"list,omitempty"` // it is one of addresses; Banned are ranges of them
 	Files       []source.Status `json:"files"`
 	Bans        []BanStatus     `json:"bans"`
+	// Observe: the jail bans nobody; WouldBan are so many that would be banned now,
+	// TotalWouldBan in all, and WouldBans these.
+	Observe       bool        `json:"observe,omitempty"`
+	WouldBan      int         `json:"would_ban,omitempty"`
+	TotalWouldBan int         `json:"total_would_ban,omitempty"`
+	WouldBans     []BanStatus `json:"would_bans,omitempty"`
 	// Problems are what is wrong in parts, and what the jail waits for, while it runs.
 	Problems []string `json:"problems,omitempty"`
 	// ByCommands tells of actions that ban by commands of their own, and what that lacks.
@@ -420,8 +426,11 @@ func (j *Jail) Stop(flush bool) Carry {
 }
 
 func (j *Jail) notice(format string, args ...any) {
-	if j.deps.DryRun {
-		format = "dry run: " + format // who reads the log for bans is not to find one
+	switch { // who reads the log for bans is not to find one
+	case j.deps.DryRun:
+		format = "dry run: " + format
+	case j.Configured.Observe:
+		format = would(format)
 	}
 	j.deps.Log.With("component", "actions").Log(context.Background(), eventlog.LevelNotice,
 		"["+j.Config.Name+"] "+fmt.Sprintf(format, args...))

@@ -80,8 +80,14 @@ func (j *Jail) failuresOver(id ban.ID) {
 	}
 }
 
-// event notes that a ban was made or lifted.
+// event notes that a ban was made or lifted. A jail that observes makes none.
 func (j *Jail) event(e store.Event) {
+	if !j.Configured.Observe || e.Lifted || e.AllLifted {
+		j.noteEvent(e)
+	}
+}
+
+func (j *Jail) noteEvent(e store.Event) {
 	if j.allBans || j.deps.Store == nil {
 		return
 	}
@@ -127,7 +133,7 @@ func (j *Jail) handOver(must bool) {
 		j.wholeAt = now
 	}
 	if j.allBans {
-		d.AllBans, d.Events, d.Bans = true, nil, j.bans.Snapshot()
+		d.AllBans, d.Events, d.Bans = true, nil, j.inForce()
 	}
 	if j.allLogs {
 		d.AllLogs, d.Logs = true, maps.Clone(j.logs)
@@ -177,7 +183,7 @@ func (j *Jail) pushEvents(must bool) {
 	default:
 		d := j.delta.TakeEvents()
 		if j.allBans {
-			d.AllBans, d.Bans, j.allBans = true, j.bans.Snapshot(), false
+			d.AllBans, d.Bans, j.allBans = true, j.inForce(), false
 		}
 		j.deps.Store.Push(d)
 	}
@@ -197,4 +203,12 @@ func (j *Jail) allTimes() (out store.Window) {
 // then. It waits for nothing.
 func (j *Jail) Rewrite() {
 	_ = j.inbox.post(&order{do: func(j *Jail) { j.push() }}, false)
+}
+
+// inForce are the bans that the store is to know.
+func (j *Jail) inForce() *ban.Snapshot {
+	if j.Configured.Observe {
+		return ban.NewList().Snapshot()
+	}
+	return j.bans.Snapshot()
 }

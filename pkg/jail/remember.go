@@ -58,6 +58,9 @@ func (j *Jail) takeLate(piece []ban.Ban) (taken int) {
 			j.lifted(b)
 			continue
 		}
+		if j.letsGo(nil) {
+			j.letGo(b, now)
+		}
 		was := b.End
 		if b = corrected(j.Config, b); !b.End.Equal(was) {
 			j.event(store.Event{Ban: b, Moved: true})

@@ -18,7 +18,7 @@ const reportedBytes = 16 << 10
 
 // reported tells who reports of a ban. It is called before the lines go to the store.
 func (j *Jail) reported(b ban.Ban, q *found) {
-	if j.deps.Reports == nil {
+	if j.deps.Reports == nil || j.Configured.Observe {
 		return
 	}
 	wanted, lines := j.deps.Reports(j.Config.Name)

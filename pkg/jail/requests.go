@@ -61,7 +61,9 @@ func (j *Jail) BanEach(ids []ban.ID, force bool) []Banned {
 		results := out[at : at+len(piece)]
 		pasts := make([]*pastAnswer, len(piece))
 		for i, id := range piece {
-			if TooWide(id) && !force {
+			if j.Configured.Observe {
+				results[i].Err = &ObservesError{j.Configured.Name}
+			} else if TooWide(id) && !force {
 				results[i].Err = &TooWideError{ban.Name(id), j.Configured.Name}
 			} else if ask {
 				pasts[i], ask = j.pastOf(id)
@@ -370,8 +372,15 @@ func (j *Jail) Status(withBans bool) Status {
 	}
 	if withBans {
 		var err error
-		if s.Bans, err = j.Bans(); err != nil {
+		if s.Bans, err = j.listed(); err != nil {
 			s.Busy = err.Error() + ": its bans are not told"
+		}
+	}
+	if j.Configured.Observe {
+		s.Observe, s.WouldBan, s.TotalWouldBan, s.WouldBans = true, s.Banned, s.TotalBanned, s.Bans
+		s.Banned, s.TotalBanned, s.Bans = 0, 0, nil
+		if withBans {
+			s.Bans = []BanStatus{}
 		}
 	}
 	s.Files = j.source.Status()

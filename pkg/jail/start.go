@@ -94,7 +94,7 @@ func (p *Prepared) Start(before Carry) *Jail {
 	}
 	j.protect() // before bans are taken over: who is ignored now is not
 	state := j.takeOver(before)
-	if untold {
+	if untold && !before.left.Configured.Observe {
 		j.tellOfBans(before.again)
 	}
 	j.bans.Carry(before.Banned)
@@ -121,13 +121,16 @@ func (p *Prepared) Start(before Carry) *Jail {
 	if before.left != nil && !before.again {
 		j.told = tickets{have: j.bans.Len(), total: j.bans.Total()}
 	}
+	if before.left != nil && before.left.Configured.Observe && !c.Observe {
+		j.becomeReal()
+	}
 	j.publish()
 	if old := before.left; old != nil && c.Unenforced && !old.Configured.Unenforced {
 		j.unenforce(old.deps.Firewall)
 	}
 	if before.left == nil && !j.deps.DryRun {
 		switch { // what a daemon that was killed left where it had the bans then
-		case c.Moved():
+		case c.Moved(), c.Observe:
 			go j.unenforce(p.kernel)
 		case c.Translated:
 			go func() {
@@ -182,10 +185,10 @@ func (j *Jail) takeOver(before Carry) store.State {
 	known := takenOver{}
 	if before.left != nil {
 		for piece := range slices.Chunk(before.Bans, slice) {
-			j.takeBans(piece, &known)
+			j.takeBans(before.left, piece, &known)
 		}
 	}
-	state := j.load(before.left, func(some []ban.Ban) { j.takeBans(some, &known) })
+	state := j.load(before.left, func(some []ban.Ban) { j.takeBans(before.left, some, &known) })
 	var adopted []ban.Ban
 	if before.left == nil && (j.deps.Store == nil || state.New) { // what the kernel holds is all that is known
 		adopted = j.adoptAll()
@@ -234,7 +237,7 @@ type takenOver struct {
 
 // takeBans puts some bans on the list, and has the kernel take them, while the next ones are
 // looked at.
-func (j *Jail) takeBans(some []ban.Ban, known *takenOver) {
+func (j *Jail) takeBans(before *Jail, some []ban.Ban, known *takenOver) {
 	now := j.deps.Clock.Now() // what is left of them counts from when they are asked for
 	changes := make([]change, 0, len(some))
 	for _, b := range some {
@@ -243,6 +246,9 @@ func (j *Jail) takeBans(some []ban.Ban, known *takenOver) {
 			j.lifted(b)
 			changes = append(changes, change{ID: b.ID, IP: b.IP, Remove: true})
 			continue
+		}
+		if j.letsGo(before) {
+			j.letGo(b, now)
 		}
 		was := b.End
 		b = corrected(j.Config, b)
