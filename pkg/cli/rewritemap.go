@@ -25,7 +25,7 @@ says; without an answer within half a second nobody is refused.`,
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if at == "" {
-				cfg, err := config.LoadWithin(startMost, config.Options{Path: path})
+				cfg, err := config.LoadWithin(startMost, config.Options{Path: path, ForJails: true})
 				if err != nil {
 					return err
 				}

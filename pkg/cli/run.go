@@ -60,6 +60,7 @@ commands of an action; GOMAXPROCS in the environment says how many.`,
 			}
 			daemon.LimitMemory()
 			daemon.PaceHeap()
+			load.ForJails = true
 			cfg, err := config.LoadWithin(startMost, load)
 			if err != nil {
 				return err

@@ -30,6 +30,7 @@ func runnerCommand() *cobra.Command {
 			opts := runner.Options{
 				Fixed: fixed,
 				Load: func() (runner.Table, error) {
+					load.ForJails = true
 					cfg, err := config.LoadWithin(startMost, load)
 					config.ForgetStock()
 					if err != nil {

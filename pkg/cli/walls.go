@@ -26,6 +26,7 @@ Exits with 1 if anything could be done.`,
 		Hidden: true,
 		Args:   noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			load.ForJails = true
 			cfg, err := config.LoadWithin(startMost, load)
 			if err != nil {
 				return err

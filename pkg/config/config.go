@@ -10,7 +10,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -18,8 +17,6 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/filters"
-	"bailiff/jails"
 	"bailiff/pkg/action"
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config/fail2ban"
@@ -291,6 +288,8 @@ type Filter struct {
 
 	raw rawFilter
 	doc *document
+	// unread is the file that it is read from when it is asked for; empty: it was read.
+	unread string
 }
 
 // Sample is a line that a filter carries with what is expected of it.
@@ -330,6 +329,9 @@ type Options struct {
 	Jails []string
 	// All resolves jails that are not enabled, too.
 	All bool
+	// ForJails reads what jails need: of the program's filters that none of them has, there
+	// is the name.
+	ForJails bool
 	// Was is what a daemon runs that reads its configuration anew; nil: none runs. What
 	// can't be read is then as it says: a jail of it of which nobody can tell any more
 	// whether it is enabled is among Jails, with an error; where nobody can tell what
@@ -393,8 +395,8 @@ func Load(opts Options) (*Config, error) {
 		cfg:   newConfig(),
 		jails: map[string]*jailLayers{},
 	}
-	l.stock("filters", filters.FS, l.filter)
-	l.stock("jails", jails.FS, l.jailFile)
+	l.stockFilters()
+	l.stockJails()
 	if err := l.user(opts.Path); err != nil {
 		return nil, err
 	}
@@ -416,22 +418,19 @@ func Load(opts Options) (*Config, error) {
 	}
 	l.unknownJails()
 	l.keepForLabels()
-	return l.cfg, nil
-}
-
-func (l *loader) stock(dir string, files fs.FS, read func(name, file string, data []byte, err error)) {
-	entries, _ := fs.Glob(files, "*.toml")
-	for _, name := range entries {
-		data, err := fs.ReadFile(files, name)
-		read(strings.TrimSuffix(name, ".toml"), stockPrefix+dir+"/"+name, data, err)
+	if !opts.ForJails {
+		for name := range l.cfg.Filters {
+			l.cfg.filterNamed(name)
+		}
 	}
+	return l.cfg, nil
 }
 
 // FilterDefinition returns a filter in one of its modes; an empty mode is the
 // filter's first.
 func (c *Config) FilterDefinition(name, mode string) (filter.Definition, error) {
-	f, ok := c.Filters[name]
-	if !ok {
+	f := c.filterNamed(name)
+	if f == nil {
 		return filter.Definition{}, fmt.Errorf("unknown filter %q%s: bailiff filter list shows those that there are", name, closest(name, sortedKeys(c.Filters)))
 	}
 	if len(f.Errors) > 0 {

@@ -241,6 +241,7 @@ func (l *loader) labelJail(c *engine.Container, docker Docker) (j *Jail, told []
 	layers := &jailLayers{}
 	if configured != nil {
 		layers.layers = slices.Clone(configured.layers)
+		layers.read()
 	}
 	r := &resolver{}
 	if l.defaults != nil {

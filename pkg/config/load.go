@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"bailiff/filters"
+	"bailiff/jails"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/pyregexp"
@@ -30,10 +33,23 @@ type layer struct {
 	// unread: nothing of the file can be.
 	unread error
 	stock  bool
+	// later is the file that it is read from when the jail is asked for; empty: it was read.
+	later string
 }
 
 type jailLayers struct {
 	layers []layer
+}
+
+// read reads what the program carries of a jail.
+func (j *jailLayers) read() {
+	for i := range j.layers {
+		if of := &j.layers[i]; of.later != "" {
+			data, err := fs.ReadFile(jails.FS, of.later)
+			of.later = ""
+			of.read(data, err)
+		}
+	}
 }
 
 type loader struct {
@@ -68,23 +84,76 @@ func (l *loader) doubt(err error) {
 	l.unsure = append(l.unsure, err)
 }
 
+// stockJails notes those that the program carries: few of them are enabled.
+func (l *loader) stockJails() {
+	for _, file := range stockFiles(jails.FS) {
+		j := l.jail(strings.TrimSuffix(file, ".toml"))
+		j.layers = append(j.layers, layer{file: stockPrefix + "jails/" + file, stock: true, later: file})
+	}
+}
+
+// stockFiles are the files of TOML among those that the program carries.
+func stockFiles(files fs.FS) []string {
+	names, _ := fs.Glob(files, "*.toml")
+	return names
+}
+
 func (l *loader) jailFile(name, file string, data []byte, err error) {
 	j := l.jail(name)
-	of := layer{file: file, stock: strings.HasPrefix(file, stockPrefix)}
+	of := layer{file: file}
+	of.read(data, err)
+	j.layers = append(j.layers, of)
+}
+
+// read fills a layer with what its file says.
+func (of *layer) read(data []byte, err error) {
 	if err == nil {
-		of.doc, err = readDocument(file, data)
+		of.doc, err = readDocument(of.file, data)
 	}
 	if err != nil {
 		of.unread = err
 	} else {
 		of.mistakes = of.doc.decode(&of.raw)
 	}
-	j.layers = append(j.layers, of)
+}
+
+// stockAlone reports whether the program alone speaks of a jail, and nobody enables those.
+func (l *loader) stockAlone(j *jailLayers) bool {
+	if len(j.layers) != 1 || j.layers[0].later == "" {
+		return false
+	}
+	d := l.defaults
+	return d == nil || d.raw.Enabled == nil && len(d.mistakes) == 0 && d.unread == nil
 }
 
 func (l *loader) filter(name, file string, data []byte, err error) {
 	f := &Filter{Name: name, Source: file, Stock: strings.HasPrefix(file, stockPrefix)}
 	l.cfg.Filters[name] = f
+	f.read(data, err)
+}
+
+// stockFilters notes those that the program carries: few of them are asked for.
+func (l *loader) stockFilters() {
+	for _, file := range stockFiles(filters.FS) {
+		name := strings.TrimSuffix(file, ".toml")
+		l.cfg.Filters[name] = &Filter{Name: name, Source: stockPrefix + "filters/" + file, Stock: true, unread: file}
+	}
+}
+
+// filterNamed is a filter, read by then; nil: there is none.
+func (c *Config) filterNamed(name string) *Filter {
+	f := c.Filters[name]
+	if f != nil && f.unread != "" {
+		data, err := fs.ReadFile(filters.FS, f.unread)
+		f.unread = ""
+		f.read(data, err)
+	}
+	return f
+}
+
+// read fills a filter with what its file says.
+func (f *Filter) read(data []byte, err error) {
+	file := f.Source
 	if err == nil {
 		f.doc, err = readDocument(file, data)
 	}

@@ -176,6 +176,10 @@ func (l *loader) runs(name string) bool {
 // resolve puts the layers of a jail together; nil for a jail that is not enabled.
 func (l *loader) resolve(name string) *Jail {
 	layers := l.jails[name]
+	if !l.all && l.stockAlone(layers) {
+		return nil
+	}
+	layers.read()
 	r := &resolver{}
 	j := &Jail{Name: name}
 	if l.defaults != nil {
@@ -320,7 +324,7 @@ func (l *loader) resolve(name string) *Jail {
 		match := pickList(r, func(j *rawJail) stringList { return j.JournalMatch })
 		if match.v == nil {
 			name, _, _ := strings.Cut(cmp.Or(pick(r, func(j *rawJail) *string { return j.Filter }, "").v, name), "[")
-			if f := l.cfg.Filters[name]; f != nil {
+			if f := l.cfg.filterNamed(name); f != nil {
 				match.v = f.raw.Journal
 			}
 		}

@@ -57,7 +57,7 @@ func (d *Daemon) load() (*config.Config, error) {
 	d.mu.Lock()
 	was := *d.cfg // what can be set over the socket is not read without the lock
 	d.mu.Unlock()
-	opts.Was = &was
+	opts.Was, opts.ForJails = &was, true
 	cfg, err := config.LoadWithin(configMost, opts)
 	config.ForgetStock()
 	if err == nil {

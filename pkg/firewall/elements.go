@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -373,13 +374,29 @@ func roomForDumps(c *netlink.Conn) error {
 	return err
 }
 
+// pieceMost is how large a piece of an answer is that is received.
+const pieceMost = 64 << 10
+
+// pieces is where one is received, if nobody else is at it: most are a few bytes, and a buffer
+// made for each is garbage of megabytes at a start with many jails.
+var pieces struct {
+	sync.Mutex
+	buf [pieceMost]byte
+}
+
 // receiveOnce returns one piece of what the kernel answers.
 func receiveOnce(c *netlink.Conn) ([]byte, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	buf := make([]byte, 64<<10)
+	var buf []byte
+	if pieces.TryLock() {
+		defer pieces.Unlock()
+		buf = pieces.buf[:]
+	} else {
+		buf = make([]byte, pieceMost)
+	}
 	n := 0
 	var readErr error
 	if err := raw.Read(func(fd uintptr) bool {
@@ -388,5 +405,5 @@ func receiveOnce(c *netlink.Conn) ([]byte, error) {
 	}); err != nil {
 		return nil, err
 	}
-	return buf[:max(n, 0)], readErr
+	return slices.Clone(buf[:max(n, 0)]), readErr
 }
