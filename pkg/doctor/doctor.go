@@ -136,6 +136,7 @@ type doctor struct {
 
 	mu    sync.Mutex
 	found []Finding
+	six   map[string]int                        // failures of IPv6 addresses, by jail
 	shown map[string]map[string]map[uint64]bool // by log and jail: sums of the last lines that matched
 }
 
@@ -147,7 +148,7 @@ func Look(ctx context.Context, cfg *config.Config, o Options) *Report {
 	if o.Most == 0 {
 		o.Most = LinkMost
 	}
-	d := &doctor{Options: o, cfg: cfg, state: map[string]jail.Status{}}
+	d := &doctor{Options: o, cfg: cfg, state: map[string]jail.Status{}, six: map[string]int{}}
 	d.guard = guard.New(guard.Options{})
 	defer d.guard.Close()
 	d.host, _ = guard.Look()
@@ -191,15 +192,19 @@ func rank(f Finding) int {
 	return slices.Index(Links, f.Link)
 }
 
-// ForCheck are the findings that `bailiff check` tells beside its own.
+// ForCheck are the findings that `bailiff check` tells beside its own: not those of what the
+// kernel holds, which may be a daemon's that hasn't read this configuration.
 func (r *Report) ForCheck() (out []Finding) {
 	for _, f := range r.Findings {
-		if f.Level != OK && !f.told {
+		if f.Level != OK && !f.told && (f.Link != LinkBan || slices.Contains(ofFiles, f.Symptom)) {
 			out = append(out, f)
 		}
 	}
 	return out
 }
+
+// ofFiles are symptoms of the link ban that files show.
+var ofFiles = []string{"ban-action", "ban-database", "ban-nobody", "clock-back"}
 
 func (d *doctor) add(f Finding) {
 	d.mu.Lock()

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"bailiff/pkg/config"
+	"bailiff/pkg/daemon"
 	"bailiff/pkg/doctor"
 )
 
@@ -23,6 +27,9 @@ type setup struct {
 	files   map[string]string // by path in the directory; @ stands for that
 	// build does what files can't say; nil: there is nothing.
 	build func(t *testing.T, dir string)
+	// inside: it has a network of its own, and is built and looked at in there; as: by whom.
+	inside bool
+	as     uint32
 	// cause and remedy are texts in what is told.
 	cause, remedy string
 }
@@ -111,6 +118,10 @@ func look(t *testing.T, dir string, jails []string) *doctor.Report {
 			o.Warnings = append(o.Warnings, w.Error())
 		}
 	}
+	published, _ := daemon.CheckPublished(cfg)
+	for _, w := range published {
+		o.Warnings = append(o.Warnings, w.Error())
+	}
 	return doctor.Look(context.Background(), cfg, o)
 }
 
@@ -125,6 +136,27 @@ func told(r *doctor.Report) string {
 		fmt.Fprintf(&b, "\tto do %s\n", f.Remedy)
 	}
 	return b.String()
+}
+
+// insideVariable says to a test that it runs in a network of its own.
+const insideVariable = "DOCTOR_TEST_INSIDE"
+
+// goInside runs this very test once more, in a network of its own.
+func (s *setup) goInside(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.run=^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v")
+	cmd.Env = append(os.Environ(), insideVariable+"=yes", "GOMAXPROCS=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	if s.as != 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: s.as, Gid: s.as}
+		cmd.Env = append(cmd.Env, "HOME=/nonexistent")
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Errorf("%v: run it as root (make test says how)\n%s", err, out)
+	}
 }
 
 func (s *setup) judge(t *testing.T, r *doctor.Report) {
@@ -155,9 +187,17 @@ func documented(t *testing.T) string {
 // and docs/doctor.md lists it.
 func TestSetups(t *testing.T) {
 	page := documented(t)
-	for _, s := range setups {
-		t.Run(s.symptom, func(t *testing.T) {
-			t.Parallel()
+	for i, s := range slices.Concat(setups, kernelSetups) {
+		t.Run(fmt.Sprint(i, "-", s.symptom), func(t *testing.T) {
+			if os.Getenv(insideVariable) == "" {
+				t.Parallel()
+				if s.inside {
+					s.goInside(t)
+					return
+				}
+			} else if !s.inside {
+				t.Skip("it is looked at outside")
+			}
 			s.judge(t, look(t, s.make(t), s.jails))
 			if !strings.Contains(page, "`"+s.symptom+"`") {
 				t.Errorf("docs/doctor.md doesn't list %s", s.symptom)
@@ -168,9 +208,16 @@ func TestSetups(t *testing.T) {
 
 // TestHealthy: set-ups in which nothing is wrong.
 func TestHealthy(t *testing.T) {
+	if os.Getenv(insideVariable) == "" { // what listens on this host is nobody's business
+		(&setup{}).goInside(t)
+		return
+	}
 	accepted := func(i int, at time.Time) string {
 		return fmt.Sprintf("%s host sshd[%d]: Accepted publickey for me from 203.0.113.200 port %d ssh2", at.Format(stamp), 1000+i, 40000+i)
 	}
+	listen(t, "sshd", ":22")
+	open(t, "sshd")
+	run(t, "nft add table inet mine; nft 'add chain inet mine first { type filter hook input priority -300; }'; nft add rule inet mine first accept")
 	for name, files := range map[string]map[string]string{
 		"attacked": {"bailiff.toml": sshJail, "auth.log": attacks(40, 6)},
 		"quiet":    {"bailiff.toml": sshJail, "auth.log": lines(40, accepted)},
@@ -182,7 +229,6 @@ func TestHealthy(t *testing.T) {
 		})},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			s := setup{files: files}
 			if r := look(t, s.make(t), nil); r.Level != doctor.OK {
 				t.Errorf("the doctor says:\n%s", told(r))

@@ -86,7 +86,7 @@ func (l *look) who(ctx context.Context) {
 	c := &l.counts
 	rules := l.rules(ctx)
 	by := map[netip.Addr]*tally{}
-	total, ignored, private := 0, 0, 0
+	total, ignored, private, six := 0, 0, 0, 0
 	why := map[string]int{}
 	kept := l.events[:0]
 	for _, e := range l.events {
@@ -105,6 +105,9 @@ func (l *look) who(ctx context.Context) {
 		if len(t.users) < 100 {
 			t.users[e.user] = true
 		}
+		if e.addr.Is6() {
+			six++
+		}
 		if e.addr.IsPrivate() || e.addr.IsLoopback() || e.addr.IsLinkLocalUnicast() {
 			private++
 		}
@@ -116,6 +119,9 @@ func (l *look) who(ctx context.Context) {
 		kept = append(kept, e)
 	}
 	l.events = kept
+	l.d.mu.Lock()
+	l.d.six[l.j.Name] = six
+	l.d.mu.Unlock()
 	if c.withheld > 0 && c.withheld >= total {
 		l.say(Finding{
 			Symptom: "who-unsaid", Level: Broken, Cause: fmt.Sprintf("%d failures are not counted: whose they are stands where a client can write", c.withheld),
