@@ -89,15 +89,7 @@ func crash(t *testing.T, kills int, rotate func(string, int) error, full bool) {
 	// What was the log before anybody ever read it is nobody's: the first life knows it.
 	writeFile(t, log, "")
 	n.start(config)
-	n.until("the log is known", func() bool {
-		d, err := sql.Open("sqlite", "file:"+db+"?mode=ro&_pragma=busy_timeout(1000)")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer d.Close()
-		var known int
-		return d.QueryRow("SELECT count(*) FROM bailiff_logs").Scan(&known) == nil && known > 0
-	})
+	n.untilLogKnown(db)
 	if err := n.daemon.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -232,6 +224,21 @@ func clipped(s string, most int) string {
 		return s
 	}
 	return s[:most/2] + "\n…\n" + s[len(s)-most/2:]
+}
+
+// untilLogKnown waits until a database knows of a log where it is read: bans are kept before
+// that, and only from then on does a life that is killed leave a place to the next one.
+func (n *network) untilLogKnown(db string) {
+	n.t.Helper()
+	n.until("the log is known", func() bool {
+		d, err := sql.Open("sqlite", "file:"+db+"?mode=ro&_pragma=busy_timeout(1000)")
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		defer d.Close()
+		var known int
+		return d.QueryRow("SELECT count(*) FROM bailiff_logs").Scan(&known) == nil && known > 0
+	})
 }
 
 // launch starts the daemon without waiting for it.

@@ -97,6 +97,7 @@ func TestStartRace(t *testing.T) {
 		config := fmt.Sprintf(raceConfig, db, log) + "ban.prefix6 = 128\n"
 		writeAddresses(t, log, 0, piece)
 		n.launch(config)
+		n.untilLogKnown(db)
 		n.until("it reads", func() bool { count, _ := known(t, db, piece); return count == piece })
 		for i := piece; i < lines; i += piece {
 			writeAddresses(t, log, i, i+piece)

@@ -36,7 +36,7 @@ func TestBetween(t *testing.T) {
 				write(t, path+".7", text(numbered("older", 500, 510)))
 				write(t, path+".json", text(numbered("other", 600, 610)))
 				write(t, path+".8.gz", text(numbered("packed", 700, 710)))
-				time.Sleep(10 * time.Millisecond) // by when files came, the file system's clock has gone on
+				tick()
 				want := numbered("a", 0, 10)
 				write(t, path, text(want))
 				var positions map[string][]Position
@@ -57,7 +57,7 @@ func TestBetween(t *testing.T) {
 					}
 					rotate(path, n)
 					if c == "away, and the first one is deleted" && n == 0 {
-						for _, b := range neighbours(path, false) {
+						for _, b := range listed(path, false) {
 							if b.path != path+".7" {
 								if err := os.Remove(b.path); err != nil {
 									t.Fatal(err)
@@ -65,7 +65,7 @@ func TestBetween(t *testing.T) {
 							}
 						}
 					}
-					time.Sleep(10 * time.Millisecond)
+					tick()
 					write(t, path, "")
 				}
 				appendTo(t, path, text(numbered("last", 200, 205)))
@@ -173,7 +173,7 @@ func TestRotatedWhileOlderIsRead(t *testing.T) {
 	for i := range 3 {
 		more(2)
 		rename(t, path, fmt.Sprintf("%s.%d", path, i))
-		time.Sleep(10 * time.Millisecond)
+		tick()
 		more(1)
 	}
 	y := takeFrom(t, &Files{Globs: []string{path}, Resume: positions})
@@ -194,11 +194,11 @@ func TestStoodStill(t *testing.T) {
 	write(t, path, "one\n")
 	l := &lookout{path: path}
 	l.check()
-	time.Sleep(2 * stampSlack)
+	tick()
 	// The look found the path as it was, and goes on only after this.
 	for n := range 2 {
 		rename(t, path, fmt.Sprintf("%s.%d", path, n+1))
-		time.Sleep(2 * stampSlack) // births in an order that the file system's clock can tell
+		tick()
 		write(t, path, fmt.Sprintf("%d\n", n+2))
 	}
 	late := l.copies()

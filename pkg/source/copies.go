@@ -78,7 +78,7 @@ func (f *follower) emptied(r *lineReader) bool {
 // left.
 func (f *follower) copied(p place, of FileID) *lineReader {
 	var found *lineReader
-	for _, n := range neighbours(f.path, false) {
+	for _, n := range listed(f.path, false) {
 		if n.id == of || n.size < p.offset || f.reading(n.id) || f.dealt(n) {
 			continue
 		}
@@ -186,7 +186,11 @@ func (l *lookout) copies() (out []sighting) {
 		return nil
 	}
 	// Within one tick of the file system's clock, there may be more to come.
-	l.again = slices.ContainsFunc(l.beds, func(b bed) bool { return now.Sub(b.at).Abs() < stampSlack })
+	tick := coarse()
+	l.again = slices.ContainsFunc(l.beds, func(b bed) bool {
+		past := now.Sub(b.at)
+		return past.Abs() < stampSlack || past >= 0 && b.at.UnixNano() >= tick
+	})
 	files, of := openNeighbours(l.path, false, func(n neighbour) bool { return n.id != l.id && !l.had[n.node] })
 	// A process may stand still between two looks: what the path named meanwhile is no
 	// copy, and belongs before what it names now.
@@ -196,6 +200,7 @@ func (l *lookout) copies() (out []sighting) {
 		}
 		return nil
 	}
+	l.again = l.again || len(files) >= mostBetween
 	for i, file := range files {
 		l.had[of[i].node] = true
 		out = append(out, sighting{file: file, id: of[i].id, size: of[i].size, born: of[i].born, of: l.id})

@@ -25,14 +25,15 @@ type follower struct {
 	look    lookout
 	cur     *lineReader
 	fifo    *fifo
-	old     []oldFile // renamed or deleted, maybe still written to
-	copies  []aCopy   // that may be of this log
-	seen    int64     // as in Batch, but for copies
-	kept    int64     // as in Batch, of the last one
-	held    *sighting // not read for now: another path's follower does, or it is being copied
-	heldAt  time.Time // when it was last seen to change
-	err     string    // last error told
-	begun   bool      // some file was read under this path before
+	old     []oldFile  // renamed or deleted, maybe still written to
+	done    []Position // of those that were closed, and aren't told to be done yet
+	copies  []aCopy    // that may be of this log
+	seen    int64      // as in Batch, but for copies
+	kept    int64      // as in Batch, of the last one
+	held    *sighting  // not read for now: another path's follower does, or it is being copied
+	heldAt  time.Time  // when it was last seen to change
+	err     string     // last error told
+	begun   bool       // some file was read under this path before
 	cuts    int
 	apart   *transport.Log // of the file that was begun last
 	badTold bool
@@ -72,6 +73,7 @@ func (f *follower) run() {
 		first := *sight
 		f.waits.begin(0)
 		ok := f.resume(&first) && f.sighted(first)
+		f.look.owed.Add(-1)
 		f.waits.end(0)
 		if !ok {
 			return
@@ -109,7 +111,11 @@ func (f *follower) close() {
 		left = append(left, f.cur.position(f.dealtWith()))
 		f.drop(f.cur)
 	}
-	f.old, f.cur = nil, nil
+	for _, p := range f.done {
+		p.Seen = f.dealtWith()
+		left = append(left, p)
+	}
+	f.old, f.cur, f.done = nil, nil, nil
 	for _, c := range f.copies {
 		c.close()
 	}
@@ -185,8 +191,9 @@ func (f *follower) read() bool {
 		}
 		select {
 		case sight := <-f.look.found:
-			s := *sight
-			if !f.sighted(s) {
+			ok := f.sighted(*sight)
+			f.look.owed.Add(-1)
+			if !ok {
 				return false
 			}
 		default:
@@ -216,8 +223,12 @@ func (f *follower) sighted(s sighting) bool {
 		return true
 	}
 	if !s.again && s.err == nil && f.held != nil {
-		f.held.close()
-		f.held = nil
+		before := *f.held // now or never
+		f.held, f.heldAt, before.between = nil, time.Time{}, true
+		if !f.take(before) {
+			s.close()
+			return false
+		}
 	}
 	switch {
 	case s.gone:
@@ -526,14 +537,10 @@ func (f *follower) drainOld() bool {
 			continue
 		}
 		f.old = slices.Delete(f.old, i, i+1)
+		f.done = append(f.done, o.position(0))
 		f.drop(o.lineReader)
-		f.seen = max(f.seen, o.born+1)
-		f.account() // before it is forgotten
-		if !f.send(Batch{File: o.id, End: o.offset, FirstLine: o.first, Done: true}) {
-			return false
-		}
 	}
-	return true
+	return f.tellDone()
 }
 
 // retire keeps the present file for a while, since its writer may still hold it.

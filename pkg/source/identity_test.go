@@ -63,10 +63,10 @@ func (x *taken) got(b Batch) {
 		delete(x.pos, b.File)
 		return
 	}
-	x.pos[b.File] = Position{File: b.File, FirstLine: b.FirstLine, Offset: b.End, Before: b.Before, Born: b.Born, Seen: b.Seen, Time: time.Now()}
 	if b.Replay {
 		return
 	}
+	x.pos[b.File] = Position{File: b.File, FirstLine: b.FirstLine, Offset: b.End, Before: b.Before, Born: b.Born, Seen: b.Seen, Time: time.Now()}
 	for _, l := range b.Lines {
 		x.lines = append(x.lines, string(l))
 		if b.Rewritten {

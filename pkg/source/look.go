@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,6 +27,8 @@ type lookout struct {
 	// found is what the path named, in order; kick tells of everything else.
 	found chan *sighting
 	kick  chan struct{}
+	// owed is how many of them the reader has not dealt with yet, sent or not.
+	owed atomic.Int32
 
 	id   FileID // of what it named last; zero: nothing
 	err  string
@@ -114,6 +117,7 @@ func (l *lookout) run(ctx context.Context) {
 			busy = time.Now()
 			l.wakeReader()
 		}
+		l.owed.Add(int32(len(found)))
 		for i, s := range found {
 			select {
 			case l.found <- &s:
@@ -129,6 +133,9 @@ func (l *lookout) run(ctx context.Context) {
 				l.subscribe(wake) // it may be behind another symbolic link now
 				l.waits.end(1)
 			}
+		}
+		if len(found) >= mostBetween { // there may be more
+			signal(wake)
 		}
 		at := began.Add(time.Duration(l.event.Load()))
 		if at.After(busy) {
@@ -218,7 +225,7 @@ func Check(path string, fifo bool) error {
 // time. The first time, it finds something in any case.
 func (l *lookout) check() (out []sighting, changed bool) {
 	first := l.had == nil
-	looked := time.Now().Add(-stampSlack)
+	looked := stamped()
 	fail := func(err error) ([]sighting, bool) {
 		if first {
 			l.had = l.beside(0)
@@ -230,20 +237,26 @@ func (l *lookout) check() (out []sighting, changed bool) {
 		l.err, l.missing = err.Error(), time.Time{}
 		return out, changed
 	}
-	// vanish: the path doesn't name its file any more.
-	vanish := func() {
-		if l.id != (FileID{}) {
-			l.id, l.err = FileID{}, ""
-			out = append(l.between(0), sighting{gone: true})
+	// vanish: the path doesn't name its file any more. It reports whether that is all.
+	vanish := func() bool {
+		if l.id == (FileID{}) {
+			return true
 		}
+		if out = l.between(0); len(out) >= mostBetween {
+			return false
+		}
+		l.id, l.err = FileID{}, ""
+		out = append(out, sighting{gone: true})
+		return true
 	}
 	var st unix.Stat_t
 	err := statOf(l.path, &st)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			if l.id != (FileID{}) {
-				vanish()
-				l.missing = time.Now()
+				if vanish() {
+					l.missing = time.Now()
+				}
 				return out, true
 			}
 			if !l.missing.IsZero() && time.Since(l.missing) < missingAfter {
@@ -267,7 +280,9 @@ func (l *lookout) check() (out []sighting, changed bool) {
 	}
 	file, err := openLog(l.path, l.fifos)
 	if errors.As(err, new(*safefile.KindError)) || errors.Is(err, ErrFIFO) {
-		vanish()
+		if !vanish() {
+			return out, true
+		}
 	}
 	if err != nil {
 		return fail(err)
@@ -287,18 +302,22 @@ func (l *lookout) check() (out []sighting, changed bool) {
 	if x, err := lookAt(file); err == nil {
 		born, s.born = x.born, x.born
 		if !first {
-			out = l.between(born, x.node)
+			if out = l.between(born, x.node); len(out) >= mostBetween { // more of them, perhaps, came before this one
+				delete(l.had, x.node)
+				file.Close()
+				return out, true
+			}
 		}
 	}
 	if first {
 		if born != 0 { // what was made before it was opened, by copying it, did not come after it
-			born = max(born, looked.UnixNano())
+			born = max(born, looked)
 		}
 		l.had = l.beside(born)
 		for n := range l.had {
 			s.seen = max(s.seen, n.born)
 		}
-		if s.seen != 0 && s.seen < looked.UnixNano() { // nothing comes of that moment any more
+		if s.seen != 0 && s.seen <= looked { // nothing comes of that moment any more
 			s.seen++
 		}
 	}
@@ -312,6 +331,22 @@ func (l *lookout) check() (out []sighting, changed bool) {
 
 // stampSlack is by how much the stamps of a file system may be behind the clock.
 const stampSlack = 20 * time.Millisecond
+
+// coarse is the clock by which the kernel stamps files, in nanoseconds since 1970. It ticks
+// some hundred times a second, and may stand still for longer where a processor of a virtual
+// machine does. Tests have another one.
+var coarse = func() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &ts); err != nil {
+		return math.MaxInt64
+	}
+	return ts.Nano()
+}
+
+// stamped returns a moment whose stamp no file gets any more.
+func stamped() int64 {
+	return min(time.Now().Add(-stampSlack).UnixNano(), coarse()-1)
+}
 
 // beside returns the files beside the log that came before a moment, 0 for any.
 func (l *lookout) beside(born int64) map[node]bool {
@@ -331,10 +366,10 @@ func (l *lookout) between(born int64, known ...node) (out []sighting) {
 	had := map[node]bool{}
 	files, of := openNeighbours(l.path, false, func(n neighbour) bool {
 		switch {
-		case born != 0 && n.born > born:
-			return false
 		case l.had[n.node] || slices.Contains(known, n.node) || n.id == l.id:
 			had[n.node] = true
+			return false
+		case born != 0 && n.born > born:
 			return false
 		}
 		return true

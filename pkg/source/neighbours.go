@@ -27,9 +27,12 @@ var (
 	mostNeighbours = 4096
 )
 
+// looking is called before names are looked at, without one, and before each, for tests.
+var looking = func(string) {}
+
 const (
-	// mostBetween bounds how many of them are opened at once: in one gap, more
-	// rotations than that lose files.
+	// mostBetween bounds how many of them are opened at once: if more came in one gap, the
+	// others are opened when those were read.
 	mostBetween = 256
 )
 
@@ -64,13 +67,14 @@ func leadsTo(path string) string {
 }
 
 // neighbours returns the regular files beside a log whose names make them former
-// files of it, or with all set every one.
-func neighbours(path string, all bool) []neighbour {
+// files of it, or with all set every one. torn says that a name was gone when its file was
+// looked at: a file with another name by then may be missing.
+func neighbours(path string, all bool) (out []neighbour, torn bool) {
 	paths := []string{path}
 	if real := leadsTo(path); real != "" && real != path {
 		paths = append(paths, real)
 	}
-	var out []neighbour
+	looking("")
 	seen := map[string]bool{}
 	for _, p := range paths {
 		dir, base := filepath.Split(p)
@@ -80,33 +84,43 @@ func neighbours(path string, all bool) []neighbour {
 		names(dir, func(name string) bool {
 			if full := filepath.Join(dir, name); !seen[full] && (all || formerName(base, name)) {
 				seen[full] = true
-				if l, err := statx(unix.AT_FDCWD, full, unix.AT_SYMLINK_NOFOLLOW); err == nil && l.regular {
+				looking(full)
+				l, err := statx(unix.AT_FDCWD, full, unix.AT_SYMLINK_NOFOLLOW)
+				if err == nil && l.regular {
 					out = append(out, neighbour{l, full})
 				}
+				torn = torn || errors.Is(err, unix.ENOENT)
 			}
 			return all || len(out) < mostNeighbours
 		})
 	}
-	return out
+	return out, torn
 }
 
 // listed returns the neighbours as they stood there at one moment: names change while
 // they are looked through, and who looks may be stopped meanwhile, so it looks until two
-// looks are the same, ten times at most.
+// looks are the same, ten times at most. Then it returns what it saw in any of them.
 func listed(path string, all bool) (out []neighbour) {
 	var before map[string]node
+	seen := map[node]neighbour{}
 	for range 10 {
-		out = neighbours(path, all)
+		var torn bool
+		out, torn = neighbours(path, all)
 		now := make(map[string]node, len(out))
 		for _, n := range out {
 			now[n.path] = n.node
+			seen[n.node] = n
 		}
-		if before != nil && maps.Equal(before, now) {
-			break
+		if before != nil && !torn && maps.Equal(before, now) {
+			return out
 		}
 		before = now
 	}
-	return out
+	// What was renamed in the last look may be missing in it.
+	for _, n := range out {
+		delete(seen, n.node)
+	}
+	return slices.AppendSeq(out, maps.Values(seen))
 }
 
 // mostBelow bounds how many directories in that of a log are looked into.
@@ -195,9 +209,9 @@ func (n *neighbour) open() (*os.File, error) {
 // Names change while they are looked through, so it looks again until nothing is
 // missed.
 func openNeighbours(path string, all bool, want func(neighbour) bool) (files []*os.File, of []neighbour) {
-	have := map[node]*os.File{}
+	have, refused := map[node]*os.File{}, map[node]bool{}
 	for range 10 {
-		of = slices.DeleteFunc(listed(path, all), func(n neighbour) bool { return have[n.node] == nil && !want(n) })
+		of = slices.DeleteFunc(listed(path, all), func(n neighbour) bool { return refused[n.node] || have[n.node] == nil && !want(n) })
 		slices.SortStableFunc(of, func(a, b neighbour) int { return younger(a.looked, b.looked) })
 		of = of[:min(len(of), mostBetween)]
 		again := false
@@ -209,6 +223,7 @@ func openNeighbours(path string, all bool, want func(neighbour) bool) (files []*
 				have[n.node] = file
 			} else {
 				again = true
+				refused[n.node] = errors.Is(err, os.ErrPermission) // others have its place
 			}
 		}
 		if !again {

@@ -88,10 +88,11 @@ func (f *follower) resume(first *sighting) bool {
 		}
 	}
 	f.more = false
+	had := map[node]bool{}
 	begun := time.Now()
 	if !foreign && present == nil {
 		f.fromStart = true // the one that has the name now is new
-		todo = append(todo, f.unseen(positions, todo, first)...)
+		todo = append(todo, f.unseen(positions, todo, first, had)...)
 	}
 	slices.SortStableFunc(todo, func(a, b rest) int { return younger(a.looked, b.looked) })
 	var readers []*lineReader
@@ -131,12 +132,13 @@ func (f *follower) resume(first *sighting) bool {
 			return false
 		}
 	}
+	f.openedUpTo(todo)
 	for _, r := range readers {
 		if !f.replay(r) || !f.drain(r) {
 			return false
 		}
 	}
-	if f.more && !f.restOfGap(positions, todo, first, begun) {
+	if f.more && !f.restOfGap(positions, todo, first, begun, had) {
 		return false
 	}
 	if present != nil {
@@ -291,8 +293,8 @@ func (f *follower) foundAt(first *sighting, p Position) int64 {
 }
 
 // unseen finds the files that were the log for a while after the newest known one
-// was renamed.
-func (f *follower) unseen(positions []Position, known []rest, first *sighting) []rest {
+// was renamed. had are those that were looked at in this gap already, to which it adds.
+func (f *follower) unseen(positions []Position, known []rest, first *sighting, had map[node]bool) []rest {
 	var newest looked // of those that are known, the one that came last
 	var left time.Time
 	for _, r := range known {
@@ -315,7 +317,6 @@ func (f *follower) unseen(positions []Position, known []rest, first *sighting) [
 	// A log that was emptied in its place is older than the copies that were made of it.
 	emptied := slices.ContainsFunc(positions, func(p Position) bool { return p.names(present.id, present.born) && p.File != (FileID{}) })
 	wanted := map[node]bool{}
-	defer func() { f.more = len(wanted) > mostBetween }()
 	files, of := openNeighbours(f.path, false, func(n neighbour) (want bool) {
 		defer func() {
 			if want {
@@ -323,7 +324,7 @@ func (f *follower) unseen(positions []Position, known []rest, first *sighting) [
 			}
 		}()
 		switch {
-		case n.id == present.id && present.id != (FileID{}),
+		case n.id == present.id && present.id != (FileID{}), had[n.node],
 			slices.ContainsFunc(known, func(r rest) bool { return r.node == n.node }):
 			return false
 		case slices.ContainsFunc(positions, func(p Position) bool { return p.names(n.id, n.born) }):
@@ -337,6 +338,10 @@ func (f *follower) unseen(positions []Position, known []rest, first *sighting) [
 		}
 		return younger(newest, n.looked) <= 0
 	})
+	f.more = len(wanted) > len(of)
+	for _, n := range of {
+		had[n.node] = true
+	}
 	var out []rest
 	for i, file := range files {
 		r := rest{looked: of[i].looked, file: file, unseen: true}
