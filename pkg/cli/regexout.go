@@ -16,6 +16,7 @@ import (
 	"bailiff/pkg/action"
 	"bailiff/pkg/control"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/scan"
 )
 
 // failures prints what -o asks for.
@@ -70,7 +71,7 @@ func (o *regexOptions) failures(f *filter.Filter, log *logInput, names *resolver
 		return nil
 	}
 	if log.from != nil && !o.invert && !warns {
-		return log.inBlocks(f, o.clock, listener{each: one})
+		return log.inBlocks(f, o.clock, scan.Listener{Each: one})
 	}
 	return log.each(func(line []byte) error {
 		if log.comment(line) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bailiff/pkg/filter"
+	"bailiff/pkg/scan"
 )
 
 // listed is how many missed or ignored lines are listed without being asked;
@@ -73,10 +74,10 @@ func (t *tally) read(log *logInput) error {
 		if t.o.verbose > 0 && t.prefixRegexp != "" {
 			t.filter.ShowPrefixed(true)
 		}
-		return log.inBlocks(t.filter, t.o.clock, listener{
-			each:   func(line []byte, r *filter.Result) error { return t.result(log, line, r) },
-			missed: func(m *filter.Missed) error { return t.missedLines(log, m) },
-			block:  func(now time.Time) { t.now = now },
+		return log.inBlocks(t.filter, t.o.clock, scan.Listener{
+			Each:   func(line []byte, r *filter.Result) error { return t.result(log, line, r) },
+			Missed: func(m *filter.Missed) error { return t.missedLines(log, m) },
+			Block:  func(now time.Time) { t.now = now },
 		})
 	}
 	return log.each(func(line []byte) error {

@@ -108,8 +108,8 @@ type Result struct {
 	Err error
 }
 
-// tells reports whether there is something to be told of a line.
-func (r *Result) tells() bool {
+// Tells reports whether there is something to be told of a line.
+func (r *Result) Tells() bool {
 	return len(r.Failures) > 0 || r.Err != nil || len(r.Withheld) > 0 || r.Broken
 }
 

@@ -453,7 +453,7 @@ func (f *Filter) matchAll(c *cursor, seen *Sightings, now time.Time, each func(l
 		line := c.line()
 		r := f.Match(line, now)
 		var err error
-		if r.tells() {
+		if r.Tells() {
 			err = each(line, &r)
 		}
 		c.step()
@@ -517,7 +517,7 @@ func (f *Filter) matchAll(c *cursor, seen *Sightings, now time.Time, each func(l
 					}
 				}
 				var err error
-				if r.tells() {
+				if r.Tells() {
 					err = each(line, r)
 				}
 				c.step()

@@ -137,10 +137,10 @@ func TestTogether(t *testing.T) {
 					var got, want []string
 					if n == 12 && x.at > 1000 { // one by one
 						for i, line := range x.lines[x.at:to] {
-							if a := x.shared.Match(line, now); a.tells() {
+							if a := x.shared.Match(line, now); a.Tells() {
 								got = append(got, say(i, &a))
 							}
-							if b := x.own.Match(line, now); b.tells() {
+							if b := x.own.Match(line, now); b.Tells() {
 								want = append(want, say(i, &b))
 							}
 						}
