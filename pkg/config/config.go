@@ -332,6 +332,9 @@ type Options struct {
 	// ForJails reads what jails need: of the program's filters that none of them has, there
 	// is the name.
 	ForJails bool
+	// Bare says that those of Jails that no file knows need no filter of their name: whoever
+	// loads them has one for them. It matches whatever names a host.
+	Bare bool
 	// Was is what a daemon runs that reads its configuration anew; nil: none runs. What
 	// can't be read is then as it says: a jail of it of which nobody can tell any more
 	// whether it is enabled is among Jails, with an error; where nobody can tell what
@@ -391,7 +394,7 @@ func newConfig() *Config {
 // more than what the files hold.
 func Load(opts Options) (*Config, error) {
 	l := &loader{
-		all: opts.All, was: opts.Was,
+		all: opts.All, was: opts.Was, bare: opts.Bare,
 		cfg:   newConfig(),
 		jails: map[string]*jailLayers{},
 	}

@@ -55,6 +55,7 @@ func (j *jailLayers) read() {
 type loader struct {
 	cfg      *Config
 	all      bool    // jails that are not enabled, too
+	bare     bool    // jails of the command line need no filter
 	was      *Config // what a running daemon has; nil: none runs
 	defaults *layer
 	jails    map[string]*jailLayers
@@ -332,7 +333,11 @@ func (l *loader) argument(name, path string) {
 	}
 	yes := true
 	raw := rawJail{Enabled: &yes, LogPath: stringList{path}}
-	if l.jails[name] == nil {
+	switch {
+	case l.jails[name] != nil:
+	case l.bare:
+		raw.Failregex = stringList{"<HOST>"}
+	default:
 		raw.Filter = &name
 	}
 	j := l.jail(name)

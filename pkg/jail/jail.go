@@ -124,6 +124,8 @@ type Deps struct {
 	DryRun bool
 
 	stamps bool // the times of files are Clock's, too: a test sees to it
+	// made is told of bans, with the lines that led to them; nil: nobody is.
+	made func(ban.Ban, []string)
 }
 
 // Jail is one running jail.
@@ -452,29 +454,14 @@ func (j *Jail) line(r *filter.Result, b *batchTimes, i int) {
 		j.tellBroken()
 	}
 	for n := range r.Failures {
-		q := found{catchUp: b.CatchUp, failure: r.Failures[n]}
-		f := &q.failure
-		if b.Received {
-			f.Time = b.Times[i]
+		if q, counts := j.inTime(&r.Failures[n], b, i); counts {
+			j.failure(&q)
 		}
-		f.Time = j.byThisClock(f.Time)
-		age, is := j.lineAge(b, i, f.Time)
-		if is != onTime && (b.how == following || age == 0) {
-			j.offWarned(b.Path, f.Time, is)
-		}
-		switch {
-		case age > j.Config.FindTime:
-			continue // too old to count
-		case is != onTime || f.Time.IsZero():
-			f.Time = j.read.Wall.Add(-age)
-		}
-		q.at = j.read.At(f.Time)
-		j.failure(&q)
 	}
 }
 
 func (j *Jail) failure(q *found) {
-	if q.failure.Name && (j.Config.Filter.UseDNS == filter.DNSYes || j.Config.Filter.UseDNS == filter.DNSWarn || j.Config.Filter.UseDNS == "") {
+	if q.failure.Name && j.resolves() {
 		j.named(q)
 		return
 	}

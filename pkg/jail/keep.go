@@ -190,6 +190,9 @@ func shareOf(notes *source.Notes, from, to int) filter.Share {
 
 func (j *Jail) banned(b ban.Ban) {
 	lines := j.kept.lines(b.ID)
+	if j.deps.made != nil {
+		j.deps.made(b, lines)
+	}
 	groups, find := j.captures(b.ID)
 	if j.deps.Store == nil {
 		j.deps.Memory.Add(j.Config.Name, b, lines, groups, find, j.deps.MaxMatches)

@@ -263,6 +263,29 @@ func (j *Jail) old(file *os.File, dates *filter.Filter) time.Duration {
 	return ahead
 }
 
+// inTime says when a failure was, and whether that is late enough to count. Its line is the i-th
+// of a batch.
+func (j *Jail) inTime(of *filter.Failure, b *batchTimes, i int) (q found, counts bool) {
+	q = found{catchUp: b.CatchUp, failure: *of}
+	f := &q.failure
+	if b.Received {
+		f.Time = b.Times[i]
+	}
+	f.Time = j.byThisClock(f.Time)
+	age, is := j.lineAge(b, i, f.Time)
+	if is != onTime && (b.how == following || age == 0) {
+		j.offWarned(b.Path, f.Time, is)
+	}
+	switch {
+	case age > j.Config.FindTime:
+		return q, false // too old to count
+	case is != onTime || f.Time.IsZero():
+		f.Time = j.read.Wall.Add(-age)
+	}
+	q.at = j.read.At(f.Time)
+	return q, true
+}
+
 // lineAge is how old a line with failures is that is the i-th of a batch. The lines
 // before it are looked at only where it is off the clock.
 func (j *Jail) lineAge(b *batchTimes, i int, at time.Time) (time.Duration, verdict) {

@@ -26,6 +26,12 @@ const (
 	examples = 3
 )
 
+// resolves reports whether the addresses of names are looked up.
+func (j *Jail) resolves() bool {
+	dns := j.Config.Filter.UseDNS
+	return dns == filter.DNSYes || dns == filter.DNSWarn || dns == ""
+}
+
 // named has a failure wait for the address of its name.
 func (j *Jail) named(q *found) {
 	name := q.failure.ID

@@ -1,0 +1,267 @@
+package cli
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"bailiff/pkg/ban"
+	"bailiff/pkg/config"
+	"bailiff/pkg/jail"
+	"bailiff/pkg/replay"
+)
+
+// replayPrinter prints what came of a replay, while it goes on.
+type replayPrinter interface {
+	begin()
+	jail(n int, c *config.Jail)                 // begins one
+	ban(several bool) func(b *replay.Ban) error // nil: bans aren't asked for
+	sums(r *replay.Report)
+	end()
+}
+
+func (o *replayOptions) printer() replayPrinter {
+	if o.json {
+		return &replayJSON{o: o, w: o.out}
+	}
+	return &replayText{o: o, w: o.out}
+}
+
+// replayText prints for people.
+type replayText struct {
+	o    *replayOptions
+	w    *bufio.Writer
+	bans int
+}
+
+func (p *replayText) begin() {}
+func (p *replayText) end()   {}
+
+func (p *replayText) jail(n int, _ *config.Jail) {
+	if n > 0 {
+		fmt.Fprintln(p.w)
+	}
+}
+
+func (p *replayText) time(t time.Time) string { return t.In(p.o.location).Format(time.DateTime) }
+
+func (p *replayText) ban(several bool) func(*replay.Ban) error {
+	if p.o.summary {
+		return nil
+	}
+	return func(b *replay.Ban) error {
+		who, until := ban.Told(b.ID), "for ever"
+		if b.Address.IsValid() {
+			who = ban.ToldText(b.ID) + " at " + ban.Told(b.Address)
+		}
+		if !b.End.IsZero() {
+			until = fmt.Sprintf("until %s (%s)", p.time(b.End), jail.Span(b.End.Sub(b.Start)))
+		}
+		name := ""
+		if several {
+			name = "[" + b.Jail + "] "
+		}
+		fmt.Fprintf(p.w, "%s  %sBan %s %s, %s", p.time(b.Start), name, who, until, counted(int64(b.Failures), "failure"))
+		if b.Count > 1 {
+			fmt.Fprintf(p.w, ", time %d", b.Count)
+		}
+		err := p.w.WriteByte('\n')
+		if p.o.lines {
+			for _, l := range b.Lines {
+				_, err = fmt.Fprintf(p.w, "  | %s\n", l)
+			}
+		}
+		p.bans++
+		return err
+	}
+}
+
+func (p *replayText) sums(r *replay.Report) {
+	w := p.w
+	if p.bans > 0 {
+		fmt.Fprintln(w)
+	}
+	p.bans = 0
+	fmt.Fprintf(w, "jail %s: maxretry %d, findtime %s, bantime %s\n", r.Jail, r.MaxRetry, jail.Span(r.FindTime), banTime(r.BanTime))
+	fmt.Fprintf(w, "  read         %s", counted(r.Lines, "line"))
+	if !r.First.IsZero() {
+		fmt.Fprintf(w, ", failures from %s to %s", p.time(r.First), p.time(r.Last))
+	}
+	fmt.Fprintf(w, "\n  failures     %s: %s let through, %s shut out\n", grouped(r.Failures), grouped(r.LetThrough), grouped(r.ShutOut))
+	fmt.Fprintf(w, "  bans         %s of %s\n", grouped(r.Bans), addresses(r.Banned))
+	var not []string
+	for _, n := range []struct {
+		n    int64
+		what string
+	}{
+		{r.Ignored, "of who is never banned"},
+		{r.TooOld, "longer than findtime before the line before them"},
+		{r.NamedHosts, "of hosts by name, which were not looked up (usedns = no leaves them out)"},
+		{r.Withheld, "of which a client may have written whose they are (proxy.trusted)"},
+		{r.Nobody, "of nobody that could be banned"},
+	} {
+		if n.n > 0 {
+			not = append(not, grouped(n.n)+" "+n.what)
+		}
+	}
+	if len(not) > 0 {
+		fmt.Fprintf(w, "  not counted  %s\n", strings.Join(not, "\n               "))
+	}
+	for _, l := range r.Left {
+		fmt.Fprintf(w, "  note         %s\n", l)
+	}
+}
+
+func banTime(d time.Duration) string {
+	if d < 0 {
+		return "for ever"
+	}
+	return jail.Span(d)
+}
+
+// grouped writes a number with its thousands apart.
+func grouped(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// counted is a number of things.
+func counted(n int64, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return grouped(n) + " " + what
+}
+
+func addresses(n int64) string {
+	if n == 1 {
+		return "1 address"
+	}
+	return grouped(n) + " addresses"
+}
+
+// replayJSON prints one object, bans as they are made.
+type replayJSON struct {
+	o    *replayOptions
+	w    *bufio.Writer
+	bans int
+}
+
+// jsonReplayedBan is a ban in JSON.
+type jsonReplayedBan struct {
+	ID       string     `json:"id"`
+	Name     bool       `json:"name,omitempty"`
+	Address  string     `json:"address,omitempty"`
+	Start    time.Time  `json:"start"`
+	End      *time.Time `json:"end"` // null: for ever
+	Count    int        `json:"count"`
+	Failures int        `json:"failures"`
+	Lines    []string   `json:"lines"`
+}
+
+// jsonReplay is what stands behind the bans of a jail.
+type jsonReplay struct {
+	MaxRetry   int        `json:"maxretry"`
+	FindTime   float64    `json:"findtime"` // seconds
+	BanTime    float64    `json:"bantime"`  // seconds; -1: for ever
+	Lines      int64      `json:"lines"`
+	First      *time.Time `json:"first"`
+	Last       *time.Time `json:"last"`
+	Failures   int64      `json:"failures"`
+	LetThrough int64      `json:"let_through"`
+	ShutOut    int64      `json:"shut_out"`
+	BanCount   int64      `json:"ban_count"`
+	Banned     int64      `json:"banned"`
+	NotCounted jsonNot    `json:"not_counted"`
+	Notes      []string   `json:"notes"`
+	Problems   []string   `json:"problems"`
+	Complete   bool       `json:"complete"` // all logs were read to their ends
+}
+
+type jsonNot struct {
+	Ignored    int64 `json:"ignored"`
+	TooOld     int64 `json:"too_old"`
+	NamedHosts int64 `json:"named_hosts"`
+	Withheld   int64 `json:"withheld"`
+	Nobody     int64 `json:"nobody"`
+}
+
+func (p *replayJSON) begin() { p.w.WriteString("{\"jails\": [") }
+func (p *replayJSON) end()   { p.w.WriteString("]}\n") }
+
+func (p *replayJSON) jail(n int, c *config.Jail) {
+	if n > 0 {
+		p.w.WriteString(",")
+	}
+	name, _ := json.Marshal(c.Name)
+	fmt.Fprintf(p.w, "\n{\"jail\": %s, \"bans\": [", name)
+	p.bans = 0
+}
+
+func (p *replayJSON) ban(bool) func(*replay.Ban) error {
+	if p.o.summary {
+		return nil
+	}
+	return func(b *replay.Ban) error {
+		out := jsonReplayedBan{ID: ban.Name(b.ID), Name: b.ID.IsName(), Start: b.Start.In(p.o.location), Count: b.Count, Failures: b.Failures, Lines: b.Lines}
+		if b.Address.IsValid() {
+			out.Address = ban.Name(b.Address)
+		}
+		if !b.End.IsZero() {
+			end := b.End.In(p.o.location)
+			out.End = &end
+		}
+		if out.Lines == nil {
+			out.Lines = []string{}
+		}
+		if p.bans > 0 {
+			p.w.WriteString(",")
+		}
+		p.bans++
+		return p.object("\n  ", out)
+	}
+}
+
+func (p *replayJSON) object(before string, v any) error {
+	text, err := marshal(v)
+	if err == nil {
+		p.w.WriteString(before)
+		_, err = p.w.Write(text)
+	}
+	return err
+}
+
+// marshal is json.Marshal that leaves < and > as they are.
+func marshal(v any) ([]byte, error) {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return []byte(strings.TrimSuffix(b.String(), "\n")), err
+}
+
+func (p *replayJSON) sums(r *replay.Report) {
+	out := jsonReplay{
+		MaxRetry: r.MaxRetry, FindTime: r.FindTime.Seconds(), BanTime: max(r.BanTime.Seconds(), -1), Lines: r.Lines,
+		Failures: r.Failures, LetThrough: r.LetThrough, ShutOut: r.ShutOut, BanCount: r.Bans, Banned: r.Banned,
+		NotCounted: jsonNot{r.Ignored, r.TooOld, r.NamedHosts, r.Withheld, r.Nobody},
+		Notes:      append([]string{}, r.Left...), Problems: []string{}, Complete: true,
+	}
+	if !r.First.IsZero() {
+		first, last := r.First.In(p.o.location), r.Last.In(p.o.location)
+		out.First, out.Last = &first, &last
+	}
+	for _, problem := range r.Problems {
+		out.Problems = append(out.Problems, problem.String())
+		out.Complete = out.Complete && !problem.Missing
+	}
+	text, _ := marshal(out) // of what can be
+	p.w.WriteString("],\n ")
+	p.w.Write(text[1:]) // behind what has begun
+}
