@@ -106,7 +106,7 @@ of nftables sets.`,
 	})
 	root.PersistentFlags().StringVar(&g.socket, "socket", "", "the daemon's `path` (default as in "+config.DefaultDir+"/bailiff.toml, else "+config.DefaultSocket+")")
 	root.AddCommand(
-		g.runCommand(), g.statusCommand(), g.banCommand(), g.unbanCommand(), g.bansCommand(), g.migrateCommand(), g.reloadCommand(), g.stopCommand(),
+		g.runCommand(), g.statusCommand(), g.banCommand(), g.unbanCommand(), g.allowCommand(), g.bansCommand(), g.migrateCommand(), g.reloadCommand(), g.stopCommand(),
 		checkCommand(), g.doctorCommand(), rewriteMapCommand(), wallsCommand(), runnerCommand(), configCommand(), regexCommand(), explainCommand(), replayCommand(), filterCommand(),
 		&cobra.Command{Use: "version", Short: "Print the version", Args: noArgs, Run: func(c *cobra.Command, _ []string) {
 			fmt.Fprintln(c.OutOrStdout(), "bailiff", Version)

@@ -154,6 +154,16 @@ func (c *Client) Unban(r UnbanRequest) (out []UnbanResult, err error) {
 	return out, c.call("POST", "/v1/unban", r, &out)
 }
 
+// Allow lifts bans, and has nobody ban these addresses again for a while.
+func (c *Client) Allow(r AllowRequest) (out []AllowResult, err error) {
+	return out, c.call("POST", "/v1/allow", r, &out)
+}
+
+// Allowed returns who is let in for a while.
+func (c *Client) Allowed() (out []Allowance, err error) {
+	return out, c.call("GET", "/v1/allow", nil, &out)
+}
+
 // Reload has the daemon read its configuration anew.
 func (c *Client) Reload() (r ReloadResult, err error) {
 	return r, c.call("POST", "/v1/reload", nil, &r)

@@ -102,6 +102,31 @@ type UnbanResult struct {
 	Undone bool `json:"-"`
 }
 
+// AllowRequest is the body of POST /v1/allow: who is let in for a while, or, with End, no more.
+type AllowRequest struct {
+	IPs     []string `json:"ips"`
+	Seconds float64  `json:"seconds"`
+	End     bool     `json:"end"`
+}
+
+// Allowance is an address or a network that is let in for a while.
+type Allowance struct {
+	IP    string    `json:"ip"`
+	Until time.Time `json:"until"`
+}
+
+// AllowResult says what became of one of a request.
+type AllowResult struct {
+	IP    string     `json:"ip"`
+	Until *time.Time `json:"until,omitempty"`
+	// Jails are those from which it was taken, Count how many bans that were.
+	Jails []string `json:"jails"`
+	Count int      `json:"count"`
+	Error string   `json:"error,omitempty"`
+	// Pending says what has not come to it yet.
+	Pending string `json:"pending,omitempty"`
+}
+
 // Wider is a banned network, or an entry of a list, that shuts out an address.
 type Wider struct {
 	Jail string `json:"jail"`
@@ -190,6 +215,10 @@ type Daemon interface {
 	ShutOut(jail string) ([]string, error)
 	Ban(jail string, r BanRequest) ([]BanResult, error)
 	Unban(r UnbanRequest) ([]UnbanResult, error)
+	// Allow lifts bans, and has nobody ban these addresses again for a while.
+	Allow(r AllowRequest) ([]AllowResult, error)
+	// Allowed returns who is let in for a while.
+	Allowed() []Allowance
 	// Import takes over bans that were made elsewhere.
 	Import(r ImportRequest) ([]ImportResult, error)
 	Reload() (ReloadResult, error)

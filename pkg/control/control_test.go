@@ -45,6 +45,9 @@ func (f *fake) Import(r ImportRequest) ([]ImportResult, error) {
 	return []ImportResult{}, nil
 }
 
+func (*fake) Allow(AllowRequest) ([]AllowResult, error) { return nil, nil }
+func (*fake) Allowed() []Allowance                      { return nil }
+
 func (f *fake) Unban(r UnbanRequest) ([]UnbanResult, error) {
 	f.unbans++
 	return nil, errors.New("the kernel refused")

@@ -72,6 +72,16 @@ var routes = []route{
 		}
 		return d.Unban(req)
 	}},
+	{"GET /v1/allow", Reader, func(d Daemon, _ *http.Request, _ func(any) error) (any, error) {
+		return d.Allowed(), nil
+	}},
+	{"POST /v1/allow", Owner, func(d Daemon, _ *http.Request, body func(any) error) (any, error) {
+		var req AllowRequest
+		if err := body(&req); err != nil {
+			return nil, err
+		}
+		return d.Allow(req)
+	}},
 	{"POST /v1/reload", Owner, func(d Daemon, _ *http.Request, _ func(any) error) (any, error) {
 		return d.Reload()
 	}},

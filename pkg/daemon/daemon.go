@@ -75,6 +75,8 @@ type Daemon struct {
 
 	names *resolve.Names
 	fw    *firewall.Firewall // nil with DryRun
+	// allows is who is let in for a while.
+	allows *allowances
 	queue *firewall.Queue
 	store *keeper // nil: nothing is kept
 	guard *guard.Guard
@@ -152,6 +154,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	defer d.names.Close()
 	d.guard = guard.New(guard.Options{Log: d.log, Sessions: d.peers})
 	defer d.guard.Close()
+	d.startAllowing()
 	if d.syslog = opts.Syslog; d.syslog == nil {
 		d.syslog = PrepareSyslog(cfg, opts)
 	}

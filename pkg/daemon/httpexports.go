@@ -142,7 +142,7 @@ func (d *Daemon) protectedAll() guard.Want {
 	all.Prefixes = slices.Compact(all.Prefixes)
 	slices.SortFunc(all.Proxies, netip.Prefix.Compare)
 	all.Proxies = slices.Compact(all.Proxies)
-	all.Self, all.Host, all.List = true, true, true
+	all.Self, all.Host, all.List, all.LetIn = true, true, true, true
 	return all
 }
 

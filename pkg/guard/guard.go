@@ -56,6 +56,7 @@ type Guard struct {
 	mu    sync.Mutex // guards what follows; never held while anything is waited for
 	host  *Host
 	peers []netip.Addr
+	letIn []LetIn
 	names map[string]*name
 	files map[string]*file
 	views map[*View]bool
@@ -119,6 +120,7 @@ func (g *Guard) look() {
 		g.host = host
 	}
 	g.peers = peers
+	g.letInUntil(time.Now())
 	g.forget(time.Now())
 	g.renew()
 }
@@ -187,6 +189,8 @@ type Want struct {
 	Host bool
 	// SSH: the peers of SSH sessions.
 	SSH bool
+	// LetIn: who is let in for a while.
+	LetIn bool
 	// List: it is asked about a list; loopback is called so.
 	List bool
 }

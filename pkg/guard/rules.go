@@ -268,6 +268,11 @@ func (g *Guard) rules(w *Want) *Rules {
 	if w.SSH {
 		r.peers = g.peers
 	}
+	if w.LetIn { // last: what holds for good says so
+		for _, l := range g.letIn {
+			add(l.Prefix, l.reason(), LetInSource, false)
+		}
+	}
 	ranges := make([]netip.Prefix, 0, len(r.entries))
 	for _, e := range r.entries {
 		ranges = append(ranges, e.prefix)

@@ -481,7 +481,7 @@ func (j *Jail) failure(q *found) {
 
 // consider counts a failure unless it is ignored.
 func (j *Jail) consider(q *found) {
-	if why := j.whyBan(q.ban()); why.Some() {
+	if why := j.whyBan(q.ban()); why.Some() && why.Source != guard.LetInSource {
 		j.ignores(q.who(), why.Log())
 		return
 	}
@@ -550,7 +550,12 @@ func (j *Jail) counted(q *found) {
 	if !b.Permanent() && !b.End.After(now) {
 		return // it would be over by now
 	}
-	if why := j.whyBan(b); why.Some() { // by now: ignorecommand takes its time
+	if why := j.whyBan(b); why.Source == guard.LetInSource {
+		if log := j.deps.Log.With("component", "actions"); j.tells(j.often.ignored, log, eventlog.LevelNotice) {
+			log.Log(context.Background(), eventlog.LevelNotice, fmt.Sprintf("[%s] Would ban %s: %s", j.Config.Name, b.Told(), why.Log()))
+		}
+		return
+	} else if why.Some() { // by now: ignorecommand takes its time
 		j.ignores(b.Told(), why.Log())
 		return
 	}

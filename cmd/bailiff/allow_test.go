@@ -1,0 +1,122 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// TestAllow: who is let in for a while is unbanned, alone and within a network, left out of a
+// list, and not banned again, which is told; over a kill, too. Afterwards he is as others.
+func TestAllow(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	writeFile(t, n.path("auth.log"), "")
+	writeFile(t, n.path("feed.txt"), "192.0.2.64/30\n")
+	config := fmt.Sprintf(`
+[database]
+path = %q
+[default]
+maxretry = 2
+findtime = "1h"
+bantime = "1h"
+[jail.django-auth]
+enabled = true
+logpath = %q
+[jail.feed]
+enabled = true
+list = %q
+`, n.path("db.sqlite3"), n.path("auth.log"), n.path("feed.txt"))
+	log := func(text string) func() bool {
+		return func() bool { all, _ := os.ReadFile(n.path("out")); return strings.Contains(string(all), text) }
+	}
+	run := func(args ...string) (string, bool) {
+		t.Helper()
+		out, err := exec.Command(n.path("bailiff"), append(args, "--socket", n.path("sock"))...).CombinedOutput()
+		return string(out), err == nil
+	}
+	in := func(who, to string, want bool) {
+		t.Helper()
+		n.comesTo(n.attacker, who, to, want)
+	}
+	n.start(config)
+	n.until("the list is in force", log("[feed] list loaded"))
+	n.failures(2, "192.0.2.66")
+	n.until("banned", log("] Ban 192.0.2.66"))
+	in("192.0.2.66", "192.0.2.1:80", false)
+	in("192.0.2.67", "192.0.2.1:80", false) // the list
+
+	out, ok := run("allow", "192.0.2.66", "--for", "2h")
+	if !ok || !strings.HasPrefix(out, "192.0.2.66 unbanned in django-auth, and let in until 2") {
+		t.Errorf("%v %q", ok, out)
+	}
+	in("192.0.2.66", "192.0.2.1:80", true)
+	in("192.0.2.67", "192.0.2.1:80", false)
+	n.failures(2, "192.0.2.66")
+	n.until("it is told", log("] Would ban 192.0.2.66: bailiff allow (let in until 2"))
+	in("192.0.2.66", "192.0.2.1:80", true)
+
+	// A network that holds it, by hand: refused; and one that was banned before is lifted.
+	if out, ok := run("ban", "django-auth", "192.0.2.64/29"); ok || !strings.Contains(out, "let in until") {
+		t.Errorf("%v %q", ok, out)
+	}
+	if out, ok := run("ban", "django-auth", "2001:db8:a::60/124"); !ok {
+		t.Error(out)
+	}
+	in("2001:db8:a::66", "[2001:db8:a::1]:80", false)
+	if out, ok := run("allow", "2001:db8:a::66"); !ok {
+		t.Error(out)
+	}
+	in("2001:db8:a::66", "[2001:db8:a::1]:80", true)
+
+	for _, c := range []struct{ args, says string }{
+		{"allow 192.0.2.9 --for soon", "--for soon"},
+		{"allow 192.0.2.9 --for 500d", "at most 31622400"},
+		{"allow somebody", "somebody"},
+		{"allow 0.0.0.0/0", "wider than"},
+		{"allow --end 198.51.100.9", "198.51.100.9 is not let in"},
+	} {
+		if out, ok := run(strings.Fields(c.args)...); ok || !strings.Contains(out, c.says) {
+			t.Errorf("%s: %v %q", c.args, ok, out)
+		}
+	}
+
+	if err := n.daemon.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-n.exited
+	n.launch(config)
+	n.until("it is up", func() bool { out, _ := run("allow"); return strings.Contains(out, "192.0.2.66") })
+	n.until("the list is in force again", log("[feed] list loaded"))
+	if out, ok := run("allow"); !ok || strings.Count(out, "\n") != 3 || !strings.Contains(out, "2001:db8:a::66") {
+		t.Errorf("%v %q", ok, out)
+	}
+	n.failures(2, "192.0.2.66")
+	n.until("it is told again", log("] Would ban 192.0.2.66: bailiff allow"))
+	in("192.0.2.66", "192.0.2.1:80", true)
+
+	if out, ok := run("allow", "--end", "192.0.2.66", "2001:db8:a::66"); !ok || out != "192.0.2.66 is let in no more\n2001:db8:a::66 is let in no more\n" {
+		t.Errorf("%v %q", ok, out)
+	}
+	n.until("the list holds it again", func() bool { return n.reaches(n.attacker, "192.0.2.66", "192.0.2.1:80", false) == nil })
+	n.failures(2, "192.0.2.66")
+	n.until("banned again", log("] Ban 192.0.2.66"))
+	if out, ok := run("allow"); !ok || out != "nobody is let in by bailiff allow\n" {
+		t.Errorf("%v %q", ok, out)
+	}
+	many := []string{"allow"}
+	for i := range 1001 {
+		many = append(many, fmt.Sprintf("2001:db8:b::%x", i+1))
+	}
+	if out, ok := run(many...); ok || strings.Count(out, " is let in until ") != 1000 || !strings.Contains(out, "2001:db8:b::3e9: 1000 addresses and networks are let in") {
+		t.Errorf("%v %q", ok, clipped(out, 500))
+	}
+	if out, ok := run(append([]string{"allow", "--end"}, many[1:1001]...)...); !ok {
+		t.Errorf("%v %q", ok, clipped(out, 500))
+	}
+	if _, err := os.Stat(n.path("db.sqlite3.allowed")); err == nil {
+		t.Error("its file is still there")
+	}
+}
