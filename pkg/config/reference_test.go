@@ -166,7 +166,7 @@ func TestReferenceDefaults(t *testing.T) {
 		out = fmt.Sprintf("%+v %s %+v %+v %v %v", cfg.Log, cfg.Socket, cfg.Database, cfg.Firewall, cfg.RemoveForeign, cfg.NoFirewall)
 		for _, j := range cfg.Jails {
 			j.Settings, j.Sources, j.Parts, j.Warnings = nil, nil, nil, nil // a key of another backend is told
-			if j.Increase != nil { // named, it is the same as not named
+			if j.Increase != nil {                                          // named, it is the same as not named
 				j.Increase.Factor, j.Increase.Formula = strings.TrimSuffix(j.Increase.Factor, "1"), ""
 				out += fmt.Sprintf("%+v", *j.Increase)
 				j.Increase = nil

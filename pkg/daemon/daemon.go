@@ -77,9 +77,9 @@ type Daemon struct {
 	fw    *firewall.Firewall // nil with DryRun
 	// allows is who is let in for a while.
 	allows *allowances
-	queue *firewall.Queue
-	store *keeper // nil: nothing is kept
-	guard *guard.Guard
+	queue  *firewall.Queue
+	store  *keeper // nil: nothing is kept
+	guard  *guard.Guard
 	// syslog receives for all jails.
 	syslog *syslog.Hub
 
