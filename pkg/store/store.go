@@ -93,7 +93,8 @@ type Store struct {
 	// unchecked: it was not looked through yet.
 	unchecked bool
 
-	lifted Lifted
+	lifted  Lifted
+	trimmer trimmer
 
 	folding    sync.Mutex // held before writing
 	foldingNow atomic.Bool
