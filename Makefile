@@ -15,7 +15,8 @@
 #              machine's kernel, without clocks and power cuts (10 minutes)
 # make zoo     the stock filters on real services of Debian 12 and 13, attacked for real (Debian, root;
 #              ZOO="sshd dovecot" for some, KEEP=1 writes what was heard into filters/*.toml)
-# make dist    packages (deb, rpm, apk, Arch) and tarballs for amd64 and arm64, into bin/dist
+# make dist    packages (deb, rpm, apk, Arch), tarballs and images of containers for amd64 and arm64, into bin/dist
+# make image   an image for podman and docker, without either: bin/bailiff-image.tar
 # make dist-check  builds them twice, compares, and installs them in fresh roots of Debian 12 and 13,
 #              the others by rpm and pacman; signs a copy; runs what is for arm64 under qemu (10 minutes)
 # make release-check  the whole look at a release: dist-check, check, licences, known vulnerabilities
@@ -38,7 +39,7 @@ export CGO_ENABLED := 0
 TIMEOUT ?= 16m
 FUZZTIME ?= 1m
 
-.PHONY: toolchain references build demo test conformance bench promises soak vm zoo man dist dist-check third-party release-check sign check fuzz packages
+.PHONY: toolchain references build demo test conformance bench promises soak vm zoo man dist image dist-check third-party release-check sign check fuzz packages
 
 toolchain:
 	@scripts/toolchain
@@ -128,6 +129,9 @@ RELEASE ?= 0.9.0
 dist: toolchain
 	scripts/dist $(RELEASE) bin/dist
 
+image: toolchain
+	go run ./scripts/image $(RELEASE) bin/bailiff-image.tar
+
 dist-check: toolchain
 	@scripts/packages debootstrap rpm pacman-package-manager qemu-user-static gnupg gpgv
 	rm -rf bin/dist bin/dist-old bin/dist-again
@@ -153,8 +157,8 @@ zoo: build packages references
 	scripts/gitea tmp/gitea
 	go run ./zoo $(if $(KEEP),-keep) -write bench/zoo.md $(ZOO)
 	scripts/caddy tmp/caddy && go test ./cmd/bailiff -run TestBehindProxy -count 1 -caddy $(CURDIR)/tmp/caddy
-	@scripts/packages podman runc conmon busybox-static
-	go test ./cmd/bailiff -run TestPodman -count 1 -podman
+	@scripts/packages podman runc conmon busybox-static netavark aardvark-dns podman-compose
+	go test ./cmd/bailiff -run 'TestPodman|TestImage|TestContainerfile' -count 1 -podman
 
 conformance:
 	@LIB="$(LIB)" CONFIG="$(CONFIG)" LOGS="$(LOGS)" scripts/conformance

@@ -45,11 +45,11 @@ func (c *container) podman(args ...string) string {
 }
 
 // nginxImage makes an image of Debian's nginx, with what it is linked to and a page for
-// those who have a password.
+// those who have a password, with its files where nginx's own image has them.
 func nginxImage(t *testing.T, dir string) (tar string) {
 	t.Helper()
 	root := filepath.Join(dir, "root")
-	for _, d := range []string{"usr/sbin", "etc/nginx", "var/log/nginx", "var/lib/nginx", "tmp", "run", "proc", "dev", "sys", "srv"} {
+	for _, d := range []string{"usr/sbin", "etc/nginx/conf.d", "var/log/nginx", "var/lib/nginx", "tmp", "run", "proc", "dev", "sys", "usr/share/nginx/html"} {
 		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -76,9 +76,10 @@ func nginxImage(t *testing.T, dir string) (tar string) {
 	}
 	for name, text := range map[string]string{
 		"etc/passwd": "root:x:0:0::/:/bin/false\nwww-data:x:33:33::/:/bin/false\n", "etc/group": "root:x:0:\nwww-data:x:33:\n",
-		"etc/nginx/users": "customer:" + string(crypt), "srv/index.html": "welcome\n",
-		"etc/nginx/nginx.conf": "daemon off; user www-data; worker_processes 1; error_log /var/log/nginx/error.log; pid /run/nginx.pid;\nevents {}\n" +
-			"http { access_log off; keepalive_timeout 600s; server { listen 80; root /srv; location / { auth_basic \"here\"; auth_basic_user_file /etc/nginx/users; } } }\n",
+		"etc/nginx/users": "customer:" + string(crypt), "usr/share/nginx/html/index.html": "welcome\n",
+		"etc/nginx/nginx.conf": "user www-data; worker_processes 1; error_log /var/log/nginx/error.log; pid /run/nginx.pid;\nevents {}\n" +
+			"http { access_log off; keepalive_timeout 600s; include /etc/nginx/conf.d/*.conf; }\n",
+		"etc/nginx/conf.d/default.conf": "server { listen 80; root /usr/share/nginx/html; location / { auth_basic \"here\"; auth_basic_user_file /etc/nginx/users; } }\n",
 	} {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -128,7 +129,7 @@ func TestPodman(t *testing.T) {
 	}
 	c.podman("import", nginxImage(t, c.dir), "bailiff-nginx")
 	c.podman("run", "-d", "--name", c.name, fmt.Sprintf("--network=ns:/proc/%d/fd/%d", os.Getpid(), p.Container.NsFd()), "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024",
-		"-v", g.path("nginx")+":/var/log/nginx", "bailiff-nginx", "/usr/sbin/nginx", "-c", "/etc/nginx/nginx.conf")
+		"-v", g.path("nginx")+":/var/log/nginx", "bailiff-nginx", "/usr/sbin/nginx", "-g", "daemon off;")
 	t.Cleanup(func() { c.podman("rm", "-f", "-t", "1", c.name) })
 	g.write(map[string]string{"bailiff.toml": "[jail.nginx-http-auth]\nenabled = true\nlogpath = '$DIR/nginx/error.log'\nport = '8080'\nmaxretry = 3\nbantime = '1h'\n"})
 	g.until("nginx does not log", func() bool { _, err := os.Stat(g.path("nginx/error.log")); return err == nil })

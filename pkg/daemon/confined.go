@@ -69,7 +69,7 @@ func Confine(cfg *config.Config, opts Options) *Confinement {
 		log.Error(fmt.Sprintf("it can't be confined, and goes on with what it may do: %v ([security] confine = false doesn't try)", err))
 	}
 	switch {
-	case done.Landlock == 0 && !w.AllFiles:
+	case done.Landlock == 0 && !w.AllFiles && err == nil:
 		log.Warn("the kernel has no Landlock, or who has started the daemon refuses it: capabilities and system calls are given away, files are not")
 	case !done.Seccomp && err == nil:
 		log.Warn("the kernel filters no system calls (seccomp), or who has started the daemon refuses it: capabilities and files are given away, system calls are not")

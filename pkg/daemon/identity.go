@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 
+	"golang.org/x/sys/unix"
+
 	"bailiff/pkg/config"
 	"bailiff/pkg/confine"
 )
@@ -28,6 +30,9 @@ func identity(cfg *config.Config, w confine.Walls, opts Options) (as *confine.Us
 	name := cfg.Security.User
 	if name == "root" || name == "0" {
 		return nil, "", nil
+	}
+	if name == "" && !(confine.Has(unix.CAP_SETUID) && confine.Has(unix.CAP_SETGID)) {
+		return nil, "", nil // who has started it means it to stay who it is, as an engine does of a container
 	}
 	as, called, err := named(name)
 	if err != nil {
