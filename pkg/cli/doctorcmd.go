@@ -46,24 +46,14 @@ docs/doctor.md lists what is found, by symptom.`,
 			}
 			cfg, err := config.LoadWithin(startMost, load)
 			if err != nil {
-				return &exitError{int(doctor.Broken), err.Error()}
+				return printFindings(c.OutOrStdout(), doctor.Unread(cmp.Or(load.Path, config.DefaultDir), err), all, asJSON)
 			}
 			if g.socket == "" && load.Path != "" {
 				client = g.clientAt(cfg.Socket)
 			}
 			said := lookThrough(cfg, load, false)
 			r := doctor.Look(context.Background(), cfg, doctor.Options{Jails: jails, Client: client, Config: load.Path, Problems: said.errors, Warnings: said.warnings})
-			if asJSON {
-				if err := printJSON(c.OutOrStdout(), r); err != nil {
-					return err
-				}
-			} else {
-				printFindings(c.OutOrStdout(), r, all)
-			}
-			if r.Level != doctor.OK {
-				return &exitError{int(r.Level), ""}
-			}
-			return nil
+			return printFindings(c.OutOrStdout(), r, all, asJSON)
 		},
 	}
 	c.Flags().StringVarP(&load.Path, "config", "c", "", "a `path`: bailiff.toml, or the directory that holds it (default: the daemon's)")
@@ -74,7 +64,14 @@ docs/doctor.md lists what is found, by symptom.`,
 }
 
 // printFindings prints what a doctor has found: what is wrong, the cause first, then a table.
-func printFindings(w io.Writer, r *doctor.Report, all bool) {
+// The error is the exit code for it.
+func printFindings(w io.Writer, r *doctor.Report, all, asJSON bool) error {
+	if asJSON {
+		if err := printJSON(w, r); err != nil {
+			return err
+		}
+		return leveled(r)
+	}
 	for _, f := range r.Findings {
 		if f.Level == doctor.OK && !all {
 			continue
@@ -107,6 +104,15 @@ func printFindings(w io.Writer, r *doctor.Report, all bool) {
 		fmt.Fprintf(w, "daemon: %s\n", r.Daemon)
 	}
 	fmt.Fprintln(w, r.Level)
+	return leveled(r)
+}
+
+// leveled is the exit code for a report.
+func leveled(r *doctor.Report) error {
+	if r.Level == doctor.OK {
+		return nil
+	}
+	return &exitError{int(r.Level), ""}
 }
 
 func of(jail string) string {

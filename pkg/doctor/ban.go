@@ -26,6 +26,11 @@ import (
 // clock.
 func (d *doctor) ban(ctx context.Context, jails []*config.Jail) {
 	jails = slices.DeleteFunc(slices.Clone(jails), func(j *config.Jail) bool { return j.Broken() != nil })
+	for _, j := range jails {
+		if j.Observe {
+			d.add(Finding{Jail: j.Name, Link: LinkBan, Symptom: "ban-observe", Level: Doubtful, Cause: "it only observes: nobody is banned", Seen: []string{setting(j, "observe") + ": observe = true"}, Remedy: "take observe out when what would be banned is right: bailiff status " + j.Name})
+		}
+	}
 	elsewhere := d.elsewhere()
 	if elsewhere != "" {
 		d.add(Finding{Link: LinkBan, Cause: elsewhere})

@@ -198,6 +198,34 @@ func (d *doctor) twice(a, b *config.Jail, say func(Finding)) {
 	}
 }
 
+// sameLines tells of jails that found the same failures in the same log, though they are
+// configured otherwise.
+func (d *doctor) sameLines(jails []*config.Jail) {
+	for path, by := range d.shown {
+		for i, a := range jails {
+			for _, b := range jails[i+1:] {
+				one, two := by[a.Name], by[b.Name]
+				if len(one) == 0 || len(two) == 0 || slices.Contains(a.LogPath, path) && slices.Contains(b.LogPath, path) && sameFilter(&a.Filter, &b.Filter) {
+					continue
+				}
+				both := 0
+				for sum := range one {
+					if two[sum] {
+						both++
+					}
+				}
+				if both < fewLines || both*2 < min(len(one), len(two)) {
+					continue
+				}
+				d.add(Finding{
+					Jail: b.Name, Link: LinkConfiguration, Symptom: "conf-same-log", Level: Doubtful, Cause: fmt.Sprintf("%d of its %d failures in %s are jail %s's, too: each counts in both", both, len(two), path, a.Name),
+					Seen: []string{setting(a, "logpath") + ": logpath of " + a.Name, setting(b, "logpath") + ": logpath of " + b.Name}, Remedy: fmt.Sprintf("switch one of them off: enabled = false in [%s]", b.Name),
+				})
+			}
+		}
+	}
+}
+
 // sameFilter reports whether two filters look for the same.
 func sameFilter(a, b *filter.Definition) bool {
 	texts := func(d *filter.Definition) string {

@@ -172,6 +172,7 @@ func Look(ctx context.Context, cfg *config.Config, o Options) *Report {
 		})
 	}
 	wg.Wait()
+	d.sameLines(jails)
 	d.ban(ctx, jails)
 	r.Findings = d.found
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
@@ -181,6 +182,17 @@ func Look(ctx context.Context, cfg *config.Config, o Options) *Report {
 		r.Level = r.Findings[0].Level
 	}
 	return r
+}
+
+// Unread is the report of a configuration that can't be read at all.
+func Unread(path string, err error) *Report {
+	f := Finding{Link: LinkConfiguration, Symptom: "conf-unreadable", Level: Broken, Cause: "the configuration can't be read: " + err.Error(), Remedy: "put that right: nothing runs until it can be"}
+	if m := atFile.FindStringSubmatch(err.Error()); m != nil {
+		f.Seen = []string{m[1]}
+	} else {
+		f.Seen = []string{path}
+	}
+	return &Report{Level: Broken, Jails: []string{}, Findings: []Finding{f}}
 }
 
 // rank is the place of a finding among those of its level: the link's. That no daemon runs

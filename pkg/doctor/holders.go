@@ -18,7 +18,7 @@ const linksMost = 200_000
 
 // held is what processes have of a path, as "nginx (pid 12)" each.
 type held struct {
-	open    string // has the file open
+	open    string // has the file open to write to it
 	deleted string // has one open that had the name, and was deleted
 	inside  string // sees a file of that name where this host has none
 }
@@ -58,14 +58,29 @@ func holders(ctx context.Context, path string) (h held) {
 			to, err := os.Readlink(dir + "/fd/" + fd.Name())
 			switch {
 			case err != nil || !strings.HasPrefix(to, path):
-			case to == path:
+			case to == path && writes(dir, fd.Name()):
 				h.open = called(pid)
-			case to == path+" (deleted)" && !exists(to):
+			case to == path+" (deleted)" && !exists(to) && writes(dir, fd.Name()):
 				h.deleted = called(pid)
 			}
 		}
 	}
 	return h
+}
+
+// writes reports whether a process has a descriptor open to write to it.
+func writes(dir, fd string) bool {
+	info, err := os.ReadFile(dir + "/fdinfo/" + fd)
+	if err != nil {
+		return true // nobody knows
+	}
+	_, rest, _ := strings.Cut(string(info), "flags:")
+	words := strings.Fields(rest)
+	if len(words) == 0 {
+		return true
+	}
+	flags, err := strconv.ParseInt(words[0], 8, 64)
+	return err != nil || flags&syscall.O_ACCMODE != syscall.O_RDONLY
 }
 
 // called names a process.

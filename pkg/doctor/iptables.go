@@ -54,6 +54,7 @@ func (d *doctor) iptables(ctx context.Context, b *bans) {
 				continue
 			}
 			d.chain(b, j, &a, "iptables", rules, false)
+			d.escapes(b, j, &a)
 			fails := d.sixOf(j.Name)
 			list("ip6tables")
 			switch err := listed["ip6tables"]; {
@@ -68,6 +69,35 @@ func (d *doctor) iptables(ctx context.Context, b *bans) {
 			}
 		}
 	}
+}
+
+// escapes tells of published ports of containers that a chain behind INPUT doesn't shut.
+func (d *doctor) escapes(b *bans, j *config.Jail, a *config.IPTables) {
+	if slices.ContainsFunc(a.Chains, func(c string) bool { return c != "INPUT" }) {
+		return
+	}
+	all, err := firewall.PublishedPorts()
+	if err != nil {
+		return
+	}
+	for _, p := range all {
+		for _, text := range p.Ports {
+			if len(a.Ports) == 0 || overlaps(strings.ReplaceAll(text, "-", ":"), a.Ports) {
+				b.say(Finding{
+					Jail: j.Name, Symptom: "ban-published", Level: Broken, Cause: fmt.Sprintf("port %s is passed on to a container, and never comes to INPUT, where the bans are", text), Seen: []string{p.String()},
+					Remedy: fmt.Sprintf("in [%s] of %s/jail.local set\nchain = DOCKER-USER", j.Name, d.dir()),
+				})
+				return
+			}
+		}
+	}
+}
+
+func (d *doctor) dir() string {
+	if d.cfg.Fail2ban != nil {
+		return d.cfg.Fail2ban.Dir
+	}
+	return config.DefaultDir
 }
 
 // sixOf is how many failures of IPv6 addresses a jail's logs have.

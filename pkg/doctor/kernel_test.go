@@ -123,6 +123,17 @@ var kernelSetups = []setup{
 			run(t, "nft 'add table ip docker'; nft 'add chain ip docker pre { type nat hook prerouting priority -100; }'; nft add rule ip docker pre tcp dport 8080 dnat to 198.51.100.2:80")
 		},
 	},
+	{ // the same where iptables bans
+		symptom: "ban-published", level: broken, cause: "port 22", remedy: "chain = DOCKER-USER", inside: true,
+		files: iptablesTree(),
+		build: func(t *testing.T, _ string) {
+			run(t, "iptables -t nat -A PREROUTING -p tcp --dport 22 -j DNAT --to-destination 198.51.100.2:22")
+		},
+	},
+	{
+		symptom: "ban-observe", level: doubtful, cause: "only observes", remedy: "take observe out",
+		files: map[string]string{"bailiff.toml": sshJail + "observe = true\n", "auth.log": attacks(40, 6)},
+	},
 	{
 		symptom: "ban-nobody", level: broken, cause: "no firewall", remedy: "enabled = true",
 		files: map[string]string{"bailiff.toml": "[firewall]\nenabled = false\n" + sshJail, "auth.log": attacks(40, 6)},

@@ -131,7 +131,10 @@ func (l *look) ago(t time.Time) string {
 func (l *look) missing(ctx context.Context, path string) {
 	f := Finding{Symptom: "log-missing", Level: Broken, told: true, Cause: path + " is not there", Seen: l.logSettings(), Remedy: l.set(l.key("logpath", "THE RIGHT PATH"))}
 	h := holders(ctx, path)
-	match := l.journalMatch()
+	var match []string
+	if h == (held{}) {
+		match = l.journalMatch(ctx)
+	}
 	switch near := neighbours(path); {
 	case h.deleted != "":
 		f.Symptom, f.told = "log-deleted", false
@@ -141,7 +144,7 @@ func (l *look) missing(ctx context.Context, path string) {
 		f.Symptom, f.told = "log-in-container", false
 		f.Cause = fmt.Sprintf("%s is not on this host, but in the container of %s", path, h.inside)
 		f.Remedy = "have the container's directory on the host as well (docker run -v " + filepath.Dir(path) + ":" + filepath.Dir(path) + "), or read what it writes to its output:\n" + `backend = "docker"` + "\n" + `container = "NAME"`
-	case match != nil && l.journalHas(ctx, match):
+	case match != nil:
 		f.Symptom, f.told = "log-in-journal", false
 		f.Cause = path + " is not there: what should stand there is in the journal"
 		f.Seen = append(f.Seen, "journalctl "+strings.Join(match, " ")+" has entries")
@@ -302,7 +305,7 @@ func compressed(f *logFile) string {
 func (l *look) quiet(ctx context.Context, f *logFile, alone bool) (out Finding, is bool) {
 	since := l.now.Sub(f.written)
 	out = Finding{Level: Doubtful, Seen: []string{fmt.Sprintf("%s: %d bytes, last written to %s (%s)", f.path, f.size, f.written.Local().Format(time.DateTime), l.ago(f.written))}}
-	if former, fi := newerFormer(f); fi != nil {
+	if former, fi := newerFormer(f); fi != nil && (fi.ModTime().After(f.written.Add(time.Minute)) || writtenTo(ctx, former) && !writtenTo(ctx, f.path)) {
 		who := holders(ctx, former).open
 		out.Symptom, out.Level = "log-rotated", Broken
 		out.Cause = fmt.Sprintf("%s was rotated away: what is new stands in %s", f.path, former)
@@ -323,8 +326,11 @@ func (l *look) quiet(ctx context.Context, f *logFile, alone bool) (out Finding, 
 	if f.size == 0 {
 		least = emptyMost
 	}
-	match := l.journalMatch()
-	if since > emptyMost && match != nil && l.journalHas(ctx, match, "--since=@"+fmt.Sprint(f.written.Add(time.Hour).Unix())) {
+	var match []string
+	if since > emptyMost {
+		match = l.journalMatch(ctx, "--since=@"+fmt.Sprint(f.written.Add(time.Hour).Unix()))
+	}
+	if match != nil {
 		out.Symptom, out.Level = "log-in-journal", Broken
 		out.Cause = f.path + " isn't written to any more: what is new is in the journal"
 		out.Seen = append(out.Seen, "journalctl "+strings.Join(match, " ")+" has newer entries")
@@ -342,7 +348,10 @@ func (l *look) quiet(ctx context.Context, f *logFile, alone bool) (out Finding, 
 	return out, true
 }
 
-// newerFormer is a former part of a log to which it was written after that log was last.
+// writtenTo reports whether a process has a file open to write to it.
+func writtenTo(ctx context.Context, path string) bool { return holders(ctx, path).open != "" }
+
+// newerFormer is a former part of a log to which it was written when that log was last, or later.
 func newerFormer(f *logFile) (path string, fi os.FileInfo) {
 	entries, err := os.ReadDir(filepath.Dir(f.path))
 	if err != nil {
@@ -353,7 +362,7 @@ func newerFormer(f *logFile) (path string, fi os.FileInfo) {
 			continue
 		}
 		one, err := e.Info()
-		if err != nil || !one.Mode().IsRegular() || one.Size() == 0 || !one.ModTime().After(f.written.Add(time.Minute)) {
+		if err != nil || !one.Mode().IsRegular() || one.Size() == 0 || one.ModTime().Before(f.written) {
 			continue
 		}
 		if fi == nil || one.ModTime().After(fi.ModTime()) {
@@ -383,32 +392,54 @@ func (l *look) fromDaemon() {
 	}
 }
 
-// journalMatch is which entries of the journal are those of the jail; nil: nobody knows.
-func (l *look) journalMatch() []string {
+// journalMatch is which entries of the journal are those of the jail, and that it has some
+// since a time (journalctl's --since; empty: ever); nil: it has none, or nobody knows.
+func (l *look) journalMatch(ctx context.Context, since ...string) []string {
+	for _, match := range l.journalMatches() {
+		if l.journalHas(ctx, match, since...) {
+			return match
+		}
+	}
+	return nil
+}
+
+// journalMatches are the ways in which the jail's service may stand in the journal, the
+// likeliest first.
+func (l *look) journalMatches() (out [][]string) {
 	o := l.j.Journal
 	if o == nil {
 		o = l.j.NoLogs.Journal
 	}
 	if o != nil && len(o.Matches) > 0 {
-		return config.JournalWords(o.Matches)
+		return [][]string{config.JournalWords(o.Matches)}
 	}
 	name := l.j.Filter.Name
 	if f := l.cfg.Filters[name]; f != nil {
 		if m := f.JournalMatch(); m != nil {
-			return config.JournalWords(m)
+			return [][]string{config.JournalWords(m)}
 		}
 	}
-	if known, ok := journalNames[name]; ok {
-		name = known
+	names := []string{name, l.j.Name}
+	if base, _, ok := strings.Cut(name, "-"); ok {
+		names = append(names, base)
 	}
-	if name == "" || strings.ContainsAny(name, " /=") {
-		return nil
+	for _, n := range names {
+		if n == "" || strings.ContainsAny(n, " /=+") {
+			continue
+		}
+		for _, unit := range append(journalUnits[n], n) {
+			out = append(out, []string{"_SYSTEMD_UNIT=" + unit + ".service"})
+		}
+		out = append(out, []string{"SYSLOG_IDENTIFIER=" + n})
 	}
-	return []string{"SYSLOG_IDENTIFIER=" + name}
+	return out[:min(len(out), matchesMost)]
 }
 
-// journalNames are services' names in the journal, where the filter's is another.
-var journalNames = map[string]string{"apache-auth": "apache2", "nginx-http-auth": "nginx", "pam-generic": "login", "selinux-ssh": "sshd"}
+// matchesMost is how many ways are tried.
+const matchesMost = 6
+
+// journalUnits are services' units, where their names are others.
+var journalUnits = map[string][]string{"sshd": {"ssh"}, "apache": {"apache2", "httpd"}, "postfix": {"postfix@-"}, "named": {"bind9"}, "mysqld": {"mysql", "mariadb"}}
 
 // journalHas reports whether the journal has such entries.
 func (l *look) journalHas(ctx context.Context, match []string, more ...string) bool {

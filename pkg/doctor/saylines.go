@@ -205,6 +205,13 @@ func (l *look) sayClock() {
 			continue
 		}
 		written := f.written
+		if written.After(l.now.Add(clockAllowed)) && newest.Sub(written).Abs() <= clockAllowed {
+			l.say(Finding{
+				Symptom: "clock-back", Level: Broken, Cause: fmt.Sprintf("this host's clock is behind: it says %s, and the log was written at %s", wall(l.now), wall(written)),
+				Seen: []string{f.place(at)}, Remedy: "set it, and have it kept: timedatectl set-ntp true",
+			})
+			return
+		}
 		if written.After(l.now) {
 			written = l.now
 		}

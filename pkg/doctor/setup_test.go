@@ -104,7 +104,7 @@ func look(t *testing.T, dir string, jails []string) *doctor.Report {
 	t.Helper()
 	cfg, err := config.Load(config.Options{Path: dir})
 	if err != nil {
-		t.Fatal(err)
+		return doctor.Unread(dir, err)
 	}
 	o := doctor.Options{Jails: jails, Config: dir, Journal: filepath.Join(dir, "journal")}
 	for _, p := range cfg.Problems() {

@@ -62,6 +62,34 @@ var setups = []setup{
 		files: map[string]string{"bailiff.toml": sshJail, "auth.log": "", "auth.log.1": attacks(40, 6)},
 		build: func(t *testing.T, dir string) { age(t, dir+"/auth.log", 3*time.Hour) },
 	},
+	{ // just now: it is the writer that tells
+		symptom: "log-rotated", level: broken, cause: "rotated away", remedy: "postrotate",
+		files: map[string]string{"bailiff.toml": sshJail, "auth.log": attacks(40, 6)},
+		build: func(t *testing.T, dir string) {
+			f, err := os.OpenFile(dir+"/auth.log", os.O_APPEND|os.O_WRONLY, 0)
+			must(t, err, os.Rename(dir+"/auth.log", dir+"/auth.log.1"), os.WriteFile(dir+"/auth.log", nil, 0o644))
+			t.Cleanup(func() { f.Close() })
+			_, err = f.WriteString(attacks(10, 2))
+			must(t, err)
+		},
+	},
+	{ // a file that isn't written to any more, since the journal is
+		symptom: "log-in-journal", level: broken, cause: "isn't written to any more", remedy: `backend = "systemd"`,
+		files: map[string]string{"bailiff.toml": sshJail, "auth.log": lines(5, func(i int, at time.Time) string {
+			return guess(at.Add(-9*24*time.Hour), "203.0.113.7", i)
+		})},
+		build: func(t *testing.T, dir string) {
+			age(t, dir+"/auth.log", 9*24*time.Hour)
+			journal(t, dir, "sshd", "Failed password for root from 203.0.113.7 port 4 ssh2")
+		},
+	},
+	{ // fail2ban's own way round it
+		symptom: "log-in-journal", level: doubtful, cause: "the journal is read in their place", remedy: "backend = systemd",
+		files: tree("[sshd]\nenabled = true\nlogpath = @/auth.log\njournalmatch = _SYSTEMD_UNIT=ssh.service\n"),
+		build: func(t *testing.T, dir string) {
+			journal(t, dir, "sshd", "Accepted password for root from 203.0.113.7 port 4 ssh2")
+		},
+	},
 	{
 		symptom: "log-deleted", level: broken, cause: "was deleted", remedy: "open its log again",
 		files: map[string]string{"bailiff.toml": sshJail, "auth.log": attacks(40, 6)},
@@ -228,7 +256,28 @@ var setups = []setup{
 		},
 	},
 
+	{
+		symptom: "sums-findtime", level: doubtful, cause: "the log holds", remedy: "findtime",
+		files: map[string]string{"bailiff.toml": sshJail + "findtime = '2d'\n", "auth.log": attacks(60, 6), "auth.log.1": attacks(360, 6)},
+		build: func(t *testing.T, dir string) { age(t, dir+"/auth.log.1", 10*time.Minute) },
+	},
+	{
+		symptom: "clock-back", level: broken, cause: "clock is behind", remedy: "timedatectl",
+		files: map[string]string{"bailiff.toml": "[jail.django-auth]\nenabled = true\nlogpath = '@/app.log'\n", "app.log": lines(40, func(i int, at time.Time) string {
+			return fmt.Sprintf("%s django.security Login failure 203.0.113.%d", at.Add(2*time.Hour).UTC().Format("2006-01-02 15:04:05,000Z"), i%6)
+		})},
+		build: func(t *testing.T, dir string) { age(t, dir+"/app.log", -2*time.Hour) },
+	},
+
 	// The configuration.
+	{
+		symptom: "conf-unreadable", level: broken, cause: "can't be read", remedy: "put that right",
+		files: map[string]string{"bailiff.toml": "[jail.sshd\nenabled = true\n"},
+	},
+	{ // the same log by other names
+		symptom: "conf-same-log", level: doubtful, cause: "are jail sshd's, too", remedy: "enabled = false",
+		files: map[string]string{"bailiff.toml": sshJail + "[jail.the-same]\nenabled = true\nfilter = 'sshd[mode=aggressive]'\nlogpath = '@/*.log'\n", "auth.log": attacks(40, 6)},
+	},
 	{
 		symptom: "conf-enabled", level: broken, cause: "did you mean enabled", remedy: "enabled = true",
 		files: with(tree("[sshd]\nenable = true\nlogpath = @/auth.log\n"), map[string]string{"auth.log": attacks(40, 6)}),

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -10,6 +11,9 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/safefile"
+	"bailiff/pkg/source"
+	"bailiff/pkg/transport"
 )
 
 // The fourth link: whether the failures of the last day come to bans.
@@ -182,23 +186,29 @@ func (l *look) shortLog() {
 		return
 	}
 	f := l.logs[0]
-	var former []time.Time
+	type part struct {
+		path string
+		at   time.Time
+	}
+	var former []part
 	entries, _ := os.ReadDir(filepath.Dir(f.path))
 	for _, e := range entries[:min(len(entries), 10_000)] {
 		if rotated(filepath.Base(f.path), e.Name()) {
-			if fi, err := e.Info(); err == nil {
-				former = append(former, fi.ModTime())
+			if fi, err := e.Info(); err == nil && fi.Mode().IsRegular() {
+				former = append(former, part{filepath.Join(filepath.Dir(f.path), e.Name()), fi.ModTime()})
 			}
 		}
 	}
-	slices.SortFunc(former, func(a, b time.Time) int { return b.Compare(a) })
+	slices.SortFunc(former, func(a, b part) int { return b.at.Compare(a.at) })
 	holds := time.Duration(0) // how long one file lasts
 	switch {
 	case len(former) >= 2:
-		holds = former[0].Sub(former[1])
-	case len(former) == 1 && span > 0:
-		holds = max(span, l.now.Sub(former[0]))
-	case l.j.FindTime > day && span >= time.Minute:
+		holds = former[0].at.Sub(former[1].at)
+	case len(former) == 1:
+		if first := l.firstTime(former[0].path); !first.IsZero() && first.Before(former[0].at) {
+			holds = former[0].at.Sub(first)
+		}
+	case l.j.FindTime >= day && span >= time.Minute && c.dated >= fewFailures:
 		holds = span
 	}
 	if holds == 0 || holds >= l.j.FindTime {
@@ -208,6 +218,33 @@ func (l *look) shortLog() {
 		Symptom: "sums-findtime", Level: Doubtful, Cause: fmt.Sprintf("findtime is %s, and the log holds %s: what was before is known only as far as the daemon ran then", l.j.FindTime, holds.Round(time.Minute)),
 		Seen: []string{fmt.Sprintf("%s: %d lines, from %s to %s; %d former parts", f.path, c.lines, wall(c.firstAt), wall(c.lastAt), len(former))}, Remedy: "rotate more rarely (/etc/logrotate.d), or make findtime shorter: " + l.set(l.key("findtime", "1h")),
 	})
+}
+
+// firstTime is the time of a log's first line that has one; zero: none has, or it is compressed.
+func (l *look) firstTime(path string) time.Time {
+	by, err := l.compile(l.j.Filter)
+	if err != nil {
+		return time.Time{}
+	}
+	text, err := safefile.Open(path)
+	if err != nil {
+		return time.Time{}
+	}
+	defer text.Close()
+	in, b := source.NewBlocks(io.LimitReader(text, 64<<10), l.j.Encoding), &source.Block{}
+	if in.Next(b) != nil {
+		return time.Time{}
+	}
+	b.Cut()
+	around := transport.New(l.j.Filter.Around())
+	for _, line := range b.Lines {
+		if text, frame, ok := around.One(line); ok {
+			if t, ok := by.FramedTime(text, frame, l.now); ok {
+				return t
+			}
+		}
+	}
+	return time.Time{}
 }
 
 // fromSums compares with what the daemon has counted.
