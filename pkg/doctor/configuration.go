@@ -3,7 +3,9 @@ package doctor
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,10 +21,11 @@ import (
 // configuration tells what is wrong with the configuration.
 func (d *doctor) configuration(jails []*config.Jail) {
 	told := map[string]bool{}
+	var all []Finding
 	say := func(f Finding) {
 		told[f.Jail] = true
 		f.Link = LinkConfiguration
-		d.add(f)
+		all = append(all, f)
 	}
 	d.asked(jails, say)
 	for _, text := range d.Problems {
@@ -44,11 +47,42 @@ func (d *doctor) configuration(jails []*config.Jail) {
 	if len(told) == 0 {
 		d.none(say)
 	}
+	for _, f := range causeFirst(all) {
+		d.add(f)
+	}
 	for _, j := range jails {
 		if !told[j.Name] {
 			d.add(Finding{Jail: j.Name, Link: LinkConfiguration, Cause: fmt.Sprintf("no mistakes; %d failures within %s ban", j.MaxRetry, j.FindTime)})
 		}
 	}
+}
+
+var meantOption = regexp.MustCompile(`did you mean "?([\w.]+)"?\?`)
+
+// causeFirst puts an option that is written wrong before what it is missed by.
+func causeFirst(all []Finding) []Finding {
+	for i := range all {
+		f := &all[i]
+		m := meantOption.FindStringSubmatch(f.Cause)
+		if f.Symptom != "conf-option" || m == nil {
+			continue
+		}
+		if slices.ContainsFunc(all, func(g Finding) bool {
+			return g.Jail == f.Jail && g.Level == Broken && g.Symptom == "configuration" && strings.Contains(g.Cause, "no "+m[1])
+		}) {
+			f.Level = Broken
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Finding) int {
+		generic := func(f Finding) int {
+			if f.Symptom == "configuration" {
+				return 1
+			}
+			return 0
+		}
+		return generic(a) - generic(b)
+	})
+	return all
 }
 
 // asked tells of jails that were asked for and aren't enabled.
@@ -104,12 +138,14 @@ func (d *doctor) none(say func(Finding)) {
 // checkText is what the configuration's check says of a jail: its name is in it.
 var (
 	jailFirst   = regexp.MustCompile(`^jail ([\w.-]+): (?s)(.*)$`)
-	halfSection = regexp.MustCompile(`"\[?[\w.-]+\]?": want name = value`)
+	halfSection = regexp.MustCompile(`"[\[({<]?[\w.-]+[\])}>]?": want name = value`)
 	ofJail      = regexp.MustCompile(`(?:^|: )jail ([\w.-]+): `)
 	ofTable     = regexp.MustCompile(`(?:^|: )\[([\w.-]+)\] `)
 	atFile      = regexp.MustCompile(`^([^\s:]+:\d+): (?s)(.*)$`)
 	ofLog       = regexp.MustCompile(`(?:^|: )(?:jail \S+: )?log /`)
-	offJail     = regexp.MustCompile(`\b(?:enabl\w*|enable|enbaled|enabeld)\b[^:]*: no such option: did you mean enabled`)
+	offJail     = regexp.MustCompile(`(?:: no such option: did you mean enabled\?|unknown key "jail\.[^"]*" \(did you mean "enabled"\?\))`)
+	ofKey       = regexp.MustCompile(`unknown key "jail\.([\w-]+)\.`)
+	topKey      = regexp.MustCompile(`unknown key "([\w-]+)"$`)
 )
 
 // fromCheck is what the configuration's check says, as a finding; not ok: another link tells
@@ -129,6 +165,8 @@ func (d *doctor) fromCheck(text string, level Level) (f Finding, ok bool) {
 	if m := ofJail.FindStringSubmatch(text); m != nil {
 		f.Jail = m[1]
 		f.Cause = strings.Replace(f.Cause, "jail "+m[1]+": ", "", 1)
+	} else if m := ofKey.FindStringSubmatch(text); m != nil {
+		f.Jail = m[1]
 	} else if m := ofTable.FindStringSubmatch(text); m != nil && m[1] != "DEFAULT" {
 		f.Jail = m[1]
 	}
@@ -150,12 +188,24 @@ func (d *doctor) fromCheck(text string, level Level) (f Finding, ok bool) {
 	case strings.Contains(text, "did you mean") && (strings.Contains(text, "option") || strings.Contains(text, "unknown key")):
 		f.Symptom = "conf-option"
 		f.Remedy = "write it as it is meant: so it has no effect"
-	case strings.Contains(text, "want [section]") || halfSection.MatchString(text) || strings.Contains(text, ": section [") || strings.Contains(text, "stands before the first [section]"):
-		f.Symptom, f.Level = "conf-section", Broken
-		f.Remedy = "write the section's name in brackets"
 	case strings.HasPrefix(f.Cause, "section ["):
 		f.Symptom, f.Level = "conf-section", Broken
 		f.Remedy = "write the section's name right"
+	case strings.Contains(text, "want [section]") || halfSection.MatchString(text) || strings.Contains(text, ": section [") || strings.Contains(text, "stands before the first [section]"):
+		f.Symptom, f.Level = "conf-section", Broken
+		f.Remedy = "write the section's name in brackets"
+	case topKey.MatchString(text) && d.cfg.Filters[topKey.FindStringSubmatch(text)[1]] != nil:
+		f.Symptom, f.Remedy = "conf-section", "a jail's table is written [jail."+topKey.FindStringSubmatch(text)[1]+"]"
+	case filterName.MatchString(text):
+		f.Symptom = "filter-missing"
+		f.Cause, _, _ = strings.Cut(f.Cause, " (did you mean")
+		if near := d.nearFilter(text); near != "" {
+			f.Cause += ": did you mean " + near + "?"
+			f.Remedy = "filter = " + near
+			if d.cfg.Fail2ban == nil {
+				f.Remedy = "filter = " + config.TOMLString(near)
+			}
+		}
 	case strings.Contains(text, "logpath is not read"):
 		f.Symptom = "journal-beside-log"
 	case strings.Contains(text, "nobody in it is ever banned"):
@@ -165,6 +215,24 @@ func (d *doctor) fromCheck(text string, level Level) (f Finding, ok bool) {
 		}
 	}
 	return f, true
+}
+
+var filterName = regexp.MustCompile(`(?:Unable to read the filter '|unknown filter ")([^'"]+)['"]`)
+
+// nearFilter is a filter of fail2ban's directory whose name is nearly that of one that isn't
+// there.
+func (d *doctor) nearFilter(text string) string {
+	m := filterName.FindStringSubmatch(text)
+	var known []string
+	if d.cfg.Fail2ban == nil {
+		known = slices.Sorted(maps.Keys(d.cfg.Filters))
+	} else {
+		files, _ := filepath.Glob(filepath.Join(d.cfg.Fail2ban.Dir, "filter.d", "*.conf"))
+		for _, f := range files {
+			known = append(known, strings.TrimSuffix(filepath.Base(f), ".conf"))
+		}
+	}
+	return nearest(strings.ToLower(m[1]), known)
 }
 
 // cutLast cuts a text at the last place of something.
@@ -291,7 +359,11 @@ func names(jails []*config.Jail) (out []string) {
 func nearest(name string, known []string) (best string) {
 	by := min(3, len(name)-1)
 	for _, k := range known {
-		if d := fail2ban.Letters(name, k, 2); d < by {
+		d := fail2ban.Letters(name, k, 2)
+		if k == fail2ban.Nearest(name, []string{k}) {
+			d = 1
+		}
+		if d < by {
 			best, by = k, d
 		}
 	}

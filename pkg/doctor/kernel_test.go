@@ -180,10 +180,14 @@ func run(t *testing.T, script string) {
 	}
 }
 
-// open makes the table of nftables as a daemon does, for a jail of ssh's port.
-func open(t *testing.T, jail string) {
+// open makes the table of nftables as a daemon does, for jails of ssh's port.
+func open(t *testing.T, jails ...string) {
 	t.Helper()
-	f, _, err := firewall.Open(firewall.Options{Hooks: []firewall.Hook{{Name: "prerouting", Priority: -150}}}, firewall.Rule{Jail: jail, Ports: []firewall.PortRange{{First: 22, Last: 22}}, Protocols: []string{"tcp"}, Prefix6: 64})
+	var rules []firewall.Rule
+	for _, j := range jails {
+		rules = append(rules, firewall.Rule{Jail: j, Ports: []firewall.PortRange{{First: 22, Last: 22}}, Protocols: []string{"tcp"}, Prefix6: 64})
+	}
+	f, _, err := firewall.Open(firewall.Options{Hooks: []firewall.Hook{{Name: "prerouting", Priority: -150}}}, rules...)
 	must(t, err)
 	f.Close()
 }

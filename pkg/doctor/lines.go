@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -205,22 +206,35 @@ func (c *counts) line(l *look, f *logFile, i int, line []byte, r *filter.Result,
 	c.missed = append(c.missed, missed{f, i, a, program})
 }
 
-// failureWords are in lines that tell of something that was refused, in small letters.
-var failureWords = []string{
-	"fail", "invalid", "denied", "wrong", "incorrect", "refused", "reject", "unauthor", "bad password", "bad user", "bad login",
-	"not allowed", "illegal", "unknown user", "mismatch", "no such user", "disallowed", "not found: user", "forbidden", "brute", "échec", "fehlgeschlagen",
+// A line looks like a failure if something was refused in it, and it was somebody's attempt to
+// get in; what web servers say of files and of each other is none. All are in small letters.
+var (
+	failureWords = words("fail|invalid|denied|wrong|incorrect|refused|reject|unauthor|bad |not allowed|illegal|unknown|mismatch|no such|disallowed|does not exist|not exist|forbidden|brute|échec|fehlgeschlagen|fehlerhaft|ungültig")
+	attemptWords = words("passw|login|log in|logon|auth|user|account|credential|sign in|signin|sign-in|access|regist|attempt|token| otp|anmeld|benutzer|connexion|mot de passe")
+	othersWords  = words("no such file|upstream|handshake|connect()|broken pipe|reset by peer|timed out|name or service not known|does not resolve|certificate")
+)
+
+func words(list string) (out [][]byte) {
+	for _, w := range strings.Split(list, "|") {
+		out = append(out, []byte(w))
+	}
+	return out
 }
 
-// looksFailed reports whether a line has a word of failure in it.
+// looksFailed reports whether a line looks like a failure, by its words. What a client asks a
+// web server for is not among them.
 func looksFailed(line []byte) bool {
-	line = bytes.ToLower(line)
-	for _, w := range failureWords {
-		if bytes.Contains(line, []byte(w)) {
-			return true
-		}
+	if bytes.Contains(line, []byte(" HTTP/")) {
+		line = inQuotes.ReplaceAll(line, []byte(`""`))
 	}
-	return false
+	line = bytes.ToLower(line)
+	has := func(some [][]byte) bool {
+		return slices.ContainsFunc(some, func(w []byte) bool { return bytes.Contains(line, w) })
+	}
+	return has(failureWords) && has(attemptWords) && !has(othersWords)
 }
+
+var inQuotes = regexp.MustCompile(`"[^"]*"`)
 
 // addressIn is the first address in a line that is no version and no time.
 func addressIn(line []byte) (netip.Addr, bool) {

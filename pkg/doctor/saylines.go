@@ -67,6 +67,7 @@ func (l *look) sayLines(ctx context.Context) {
 			last := missed[len(missed)-1]
 			l.say(Finding{Symptom: fit.symptom, Level: Broken, Cause: fmt.Sprintf("no line is of the service that filter %s is for; %s", l.j.Filter.Name, fit.text), Seen: []string{last.log.place(last.line)}, Remedy: fit.remedy})
 		}
+	case nobody && len(missed) < fewLines:
 	case nobody:
 		l.sayMissed(ctx, missed, Broken, fmt.Sprintf("no line matches, and %d look like failures", len(missed)+c.missedMore))
 	case len(missed) >= 3 && len(missed)*20 >= c.matched:
@@ -259,10 +260,17 @@ func offBy(ahead time.Duration) string {
 	if ahead < 0 {
 		ahead, word = -ahead, "behind"
 	}
-	text := ahead.Round(time.Second).String()
-	text = strings.TrimSuffix(strings.TrimSuffix(text, "0s"), "0m")
-	if ahead > 48*time.Hour {
+	const minute = time.Minute
+	var text string
+	switch {
+	case ahead > 48*time.Hour:
 		text = fmt.Sprintf("%d days", ahead/(24*time.Hour))
+	case ahead.Round(minute)%time.Hour == 0:
+		text = fmt.Sprintf("%dh", ahead.Round(minute)/time.Hour)
+	case ahead >= time.Hour:
+		text = fmt.Sprintf("%dh%dm", ahead.Round(minute)/time.Hour, ahead.Round(minute)%time.Hour/minute)
+	default:
+		text = ahead.Round(time.Second).String()
 	}
 	return text + " " + word
 }

@@ -216,11 +216,27 @@ func TestHealthy(t *testing.T) {
 		return fmt.Sprintf("%s host sshd[%d]: Accepted publickey for me from 203.0.113.200 port %d ssh2", at.Format(stamp), 1000+i, 40000+i)
 	}
 	listen(t, "sshd", ":22")
-	open(t, "sshd")
+	listen(t, "nginx", "[::]:80")
+	open(t, "sshd", "nginx-http-auth", "nginx-botsearch")
 	run(t, "nft add table inet mine; nft 'add chain inet mine first { type filter hook input priority -300; }'; nft add rule inet mine first accept")
 	for name, files := range map[string]map[string]string{
 		"attacked": {"bailiff.toml": sshJail, "auth.log": attacks(40, 6)},
 		"quiet":    {"bailiff.toml": sshJail, "auth.log": lines(40, accepted)},
+		"nginx": {"bailiff.toml": "[jail.nginx-http-auth]\nenabled = true\nlogpath = '@/error.log'\n[jail.nginx-botsearch]\nenabled = true\nlogpath = '@/access.log'\n", "error.log": lines(40, func(i int, at time.Time) string {
+			return fmt.Sprintf(`%s [error] 12#12: *%d open() "/var/www/x%d" failed (2: No such file or directory), client: 203.0.113.%d, server: _, request: "GET /x%[3]d HTTP/1.1", host: "www.example.org"`, at.Format("2006/01/02 15:04:05"), i, i, i%6)
+		}), "access.log": lines(40, func(i int, at time.Time) string {
+			return fmt.Sprintf(`203.0.113.%d - - [%s] "GET /login?failed=password HTTP/1.1" 200 612 "-" "curl"`, i%6, at.Format("02/Jan/2006:15:04:05 -0700"))
+		})},
+		"sshd and others": {"bailiff.toml": sshJail, "auth.log": lines(60, func(i int, at time.Time) string {
+			who, when := fmt.Sprintf("203.0.113.%d", i%6), at.Format(stamp)
+			return []string{
+				guess(at, who, i),
+				fmt.Sprintf("%s host sshd[%d]: pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=%s  user=root", when, 1000+i, who),
+				fmt.Sprintf("%s host sshd[%d]: Connection closed by authenticating user root %s port 4 [preauth]", when, 1000+i, who),
+				fmt.Sprintf("%s host sudo: pam_unix(sudo:auth): authentication failure; logname= uid=1000 euid=0 tty=/dev/pts/1 ruser=me rhost=  user=me", when),
+				fmt.Sprintf("%s host postfix/smtpd[%d]: warning: unknown[198.51.100.%d]: SASL LOGIN authentication failed: UGFzc3dvcmQ6", when, 1000+i, i%6),
+			}[i%5]
+		})},
 		"new":      {"bailiff.toml": sshJail, "auth.log": ""},
 		"fail2ban": with(tree("[sshd]\nenabled = true\nlogpath = @/auth.log\n"), map[string]string{"auth.log": attacks(40, 6)}),
 		"one typo": {"bailiff.toml": sshJail, "auth.log": lines(40, accepted) + attacks(2, 1)},
@@ -230,7 +246,8 @@ func TestHealthy(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := setup{files: files}
-			if r := look(t, s.make(t), nil); r.Level != doctor.OK {
+			r := look(t, s.make(t), nil)
+			if r.Level != doctor.OK {
 				t.Errorf("the doctor says:\n%s", told(r))
 			}
 		})

@@ -138,7 +138,7 @@ var setups = []setup{
 		files: map[string]string{"bailiff.toml": sshJail + "datepattern = '^%Y/%m/%d %H:%M:%S'\n", "auth.log": attacks(40, 6)},
 	},
 	{
-		symptom: "lines-zone", level: doubtful, cause: "another time zone", remedy: "logtimezone",
+		symptom: "lines-zone", level: doubtful, cause: "are 2h behind the clock, as those of another time zone", remedy: "logtimezone",
 		files: map[string]string{"bailiff.toml": sshJail, "auth.log": lines(40, func(i int, at time.Time) string {
 			return guess(at.Add(-2*time.Hour), fmt.Sprintf("203.0.113.%d", i%6), i)
 		})},
@@ -285,6 +285,34 @@ var setups = []setup{
 	{
 		symptom: "conf-option", level: doubtful, cause: "did you mean maxretry?", remedy: "as it is meant",
 		files: with(tree("[sshd]\nenabled = true\nmaxretyr = 3\nlogpath = @/auth.log\n"), map[string]string{"auth.log": attacks(40, 6)}),
+	},
+	{
+		symptom: "conf-enabled", level: broken, cause: "enabled", remedy: "enabled = true",
+		files: map[string]string{"bailiff.toml": "[jail.sshd]\nenable = true\nlogpath = '@/auth.log'\n", "auth.log": attacks(40, 6)},
+	},
+	{
+		symptom: "conf-section", level: broken, cause: "sshd", remedy: "[jail.sshd]",
+		files: map[string]string{"bailiff.toml": "[sshd]\nenabled = true\nlogpath = '@/auth.log'\n", "auth.log": attacks(40, 6)},
+	},
+	{
+		symptom: "filter-missing", level: broken, cause: "did you mean sshd?", remedy: `filter = "sshd"`,
+		files: map[string]string{"bailiff.toml": sshJail + "filter = 'ssdh'\n", "auth.log": attacks(40, 6)},
+	},
+	{ // what is missed by it comes behind
+		symptom: "conf-option", level: broken, cause: "did you mean logpath?", remedy: "as it is meant",
+		files: tree("[sshd]\nenabled = true\nlogpth = @/auth.log\n"),
+	},
+	{
+		symptom: "filter-missing", level: broken, cause: "did you mean sshd?", remedy: "filter = sshd",
+		files: with(tree("[web]\nenabled = true\nfilter = ssdh\nlogpath = @/auth.log\n"), map[string]string{"auth.log": attacks(40, 6)}),
+	},
+	{
+		symptom: "conf-section", level: broken, cause: "[Default]", remedy: "right",
+		files: with(tree("[Default]\nbantime = 1h\n[sshd]\nenabled = true\nlogpath = @/auth.log\n"), map[string]string{"auth.log": attacks(40, 6)}),
+	},
+	{
+		symptom: "conf-section", level: broken, cause: "sshd]", remedy: "in brackets",
+		files: with(tree("[other]\nenabled = true\nlogpath = @/other.log\nsshd]\nenabled = true\nlogpath = @/auth.log\n"), map[string]string{"auth.log": attacks(40, 6), "other.log": "x\n"}),
 	},
 	{
 		symptom: "conf-section", level: broken, cause: "want [section]", remedy: "in brackets",

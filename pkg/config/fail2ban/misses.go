@@ -67,7 +67,7 @@ func (t *Tree) Misses() (out []error) {
 			if name == "INCLUDES" {
 				continue
 			}
-			if at := c.Places[name]; !jailSection.MatchString(name) || Nearest(strings.ToUpper(name), []string{"DEFAULT", "INCLUDES"}) != "" && strings.ToUpper(name) == name {
+			if at := c.Places[name]; !jailSection.MatchString(name) || Nearest(strings.ToUpper(name), []string{"DEFAULT", "INCLUDES"}) != "" && strings.ToUpper(name) == name || name != "DEFAULT" && strings.EqualFold(name, "DEFAULT") {
 				out = append(out, &Error{File: at.File, Line: at.Line, Msg: fmt.Sprintf("section [%s]: not the name of a jail, and not DEFAULT or INCLUDES", name)})
 			}
 			look(name, c.Sections[name], jailOptions)
@@ -94,11 +94,28 @@ func Nearest(name string, known []string) string {
 		if len(k) > 6 {
 			most = 2
 		}
-		if d := Letters(name, k, most); d > 0 && d <= most && len(k) > 3 {
+		d := Letters(name, k, most)
+		if swapped(name, k) {
+			d = 1
+		}
+		if d > 0 && d <= most && len(k) > 3 {
 			return k
 		}
 	}
 	return ""
+}
+
+// swapped reports whether two names differ by two letters that have changed places.
+func swapped(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) - 1 {
+		if a[i] != b[i] {
+			return a[i] == b[i+1] && a[i+1] == b[i] && a[i+2:] == b[i+2:]
+		}
+	}
+	return false
 }
 
 // Letters is how many letters two names differ by; more than most: any larger number.
