@@ -182,7 +182,11 @@ func (s *foundState) try(t *testing.T, server, client *netlab.Host) {
 			t.Fatal(err)
 		}
 	}
-	logFile, socket := filepath.Join(dir, "log"), filepath.Join(dir, "sock")
+	own := filepath.Join(dir, "own") // not beside the configuration, since the daemon writes there
+	if err := os.Mkdir(own, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	logFile, socket := filepath.Join(own, "log"), filepath.Join(own, "sock")
 	log := func() string {
 		text, _ := os.ReadFile(logFile)
 		return clipped(string(text), 4000)

@@ -67,7 +67,8 @@ func TestREADME(t *testing.T) {
 		}
 	}
 	// What has a place on this machine has it in the directory.
-	main = strings.NewReplacer("/etc/bailiff/", dir+"/conf/", "/etc/nginx/", dir+"/", "/var/log/django", dir, "/var/lib/docker", dir).Replace(main)
+	main = strings.NewReplacer("/etc/bailiff/", dir+"/conf/", "/etc/nginx/", dir+"/nginx/", "/var/log/django", dir, "/var/lib/docker", dir).Replace(main)
+	put("nginx/nginx.conf", "") // a directory of its own: it is no part of the configuration
 	put("conf/bailiff.toml", main)
 	put("conf/lists/feed.txt", "203.0.113.0/24\n")
 	put("conf/allow.txt", "203.0.113.7\n")

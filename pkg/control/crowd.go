@@ -153,6 +153,10 @@ func (c *crowd) enter(of net.Conn, uid uint32) *conn {
 		}
 		worst := c.worst(k.uid, u, trusted)
 		if worst != nil {
+			if !worst.hush() {
+				c.mu.Unlock()
+				continue
+			}
 			c.drop(worst)
 			c.complain("too many clients on the socket: those that say nothing, don't read, or were quiet for long, are cut off", "")
 			c.mu.Unlock()
@@ -214,10 +218,48 @@ func (k *conn) polled() (events int16) {
 	return events
 }
 
-// spoke says that it is not the client who is slow: he has begun a request, and nobody has
-// read it yet.
+// spoke says that it is not the client who is slow: he has said something that nobody has
+// read yet, or has taken all that was written to him. On a busy machine, who is to go on
+// with it may have to wait for the processor.
 func (k *conn) spoke() bool {
-	return (k.doing == silent || k.doing == quiet) && k.polled()&unix.POLLIN != 0
+	switch k.doing {
+	case silent, asking, quiet:
+		return k.polled()&unix.POLLIN != 0
+	case reading:
+		return k.queued(unix.SIOCOUTQ) == 0
+	}
+	return false
+}
+
+// queued is how many bytes wait in the kernel, of what the client said (SIOCINQ) or of what
+// he is told (SIOCOUTQ, with what it takes to keep them); -1: that isn't known.
+func (k *conn) queued(which uint) (n int) {
+	n = -1
+	u, ok := k.Conn.(*net.UnixConn)
+	if !ok {
+		return n
+	}
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return n
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if v, err := unix.IoctlGetInt(int(fd), which); err == nil {
+			n = v
+		}
+	})
+	return n
+}
+
+// hush has a client who is about to be cut off say nothing more, so that he knows of a request
+// that it was not taken, and can send it again. It reports false if he has begun one just
+// before: he has his answer, and goes then.
+func (k *conn) hush() bool {
+	if u, ok := k.Conn.(*net.UnixConn); ok && k.doing != reading {
+		_ = u.CloseRead()
+		return k.queued(unix.SIOCINQ) <= 0
+	}
+	return true
 }
 
 // worst is the connection that has to go for a new one; nil: none. The caller holds
@@ -416,7 +458,7 @@ func (k *conn) holdAnswer(n int) bool {
 			return true
 		}
 		for o := range c.conns {
-			if o.doing == reading && time.Since(o.since) > patience[reading] {
+			if o.doing == reading && time.Since(o.since) > patience[reading] && !o.spoke() {
 				c.drop(o)
 				c.complain("clients on the socket don't read their answers: they are cut off, others wait for theirs", "")
 			}

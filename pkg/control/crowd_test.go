@@ -1,13 +1,16 @@
 package control
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -250,6 +253,68 @@ func TestCrowdSlowServer(t *testing.T) {
 	asks.been(quiet, time.Minute)
 	if !asks.spoke() {
 		t.Error("a second request was not seen")
+	}
+}
+
+// TestCrowdAtWork: where there is no room, nobody goes who waits for the server: he has taken
+// all that was written to him, and what he said is read soon. Who has left something goes.
+func TestCrowdAtWork(t *testing.T) {
+	c := newTestCrowd(t, Owner, bounds{clients: 3, perUser: 3, bytes: 10, userBytes: 10})
+	takes, _ := c.real()
+	takes.been(reading, time.Hour)
+	asks, client := c.real()
+	if _, err := client.Write([]byte("G")); err != nil {
+		t.Fatal(err)
+	}
+	asks.been(asking, time.Hour)
+	leaves, _ := c.real()
+	if _, err := leaves.Conn.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	leaves.been(reading, time.Second)
+	next, _ := c.real()
+	if !next.in() || !takes.in() || !asks.in() || leaves.in() {
+		t.Errorf("who leaves his answer is not who went: next %v, takes %v, asks %v, leaves %v", next.in(), takes.in(), asks.in(), leaves.in())
+	}
+	// Nor for the room of answers.
+	if !takes.hold(8) || !next.hold(1) {
+		t.Fatal("there is room")
+	}
+	if _, err := next.Conn.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	next.been(reading, time.Second)
+	time.AfterFunc(time.Second, func() { takes.release() }) // or it waits for long
+	if !asks.holdAnswer(5) || !takes.in() || next.in() {
+		t.Errorf("for an answer, not he goes who leaves his: takes %v, leaves %v", takes.in(), next.in())
+	}
+}
+
+// TestHush: what a client says while he is cut off is answered, or he knows that nobody
+// has it.
+func TestHush(t *testing.T) {
+	c := newTestCrowd(t, Owner, bounds{clients: 2, perUser: 2})
+	before, client := c.real()
+	if _, err := client.Write([]byte("G")); err != nil {
+		t.Fatal(err)
+	}
+	before.been(quiet, time.Minute)
+	if before.hush() {
+		t.Error("who has begun a request is cut off")
+	}
+	if n, err := before.Read(make([]byte, 10)); n != 1 || err != nil {
+		t.Errorf("of his request: %d bytes, %v", n, err)
+	}
+	if n, err := before.Read(make([]byte, 10)); n != 0 || !errors.Is(err, io.EOF) {
+		t.Errorf("behind it: %d bytes, %v", n, err)
+	}
+	after, client := c.real()
+	after.been(quiet, time.Minute)
+	if !after.hush() {
+		t.Error("who says nothing is not cut off")
+	}
+	if _, err := client.Write([]byte("G")); !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("who speaks after that is told %v", err)
 	}
 }
 
