@@ -37,7 +37,7 @@ type table struct {
 	used   int32 // places that were in use once
 	free   int32 // the first free one; 0: none is
 	len    int
-	index  [shards]shard
+	index  *[shards]shard // nil: nothing was ever in it
 	seed   maphash.Seed
 	seeded bool
 	loc    *time.Location // of times
@@ -70,6 +70,9 @@ func (t *table) hash(k *key) uint64 {
 
 // find returns the place of an ID; 0 if it has none.
 func (t *table) find(k key) int32 {
+	if t.len == 0 {
+		return 0
+	}
 	h := t.hash(&k)
 	s := &t.index[h%shards]
 	if len(s.slots) == 0 {
@@ -122,6 +125,9 @@ func (t *table) add(b Ban, no uint64) int32 {
 		}
 		p.flags |= beside
 		t.ips[n] = b.IP
+	}
+	if t.index == nil {
+		t.index = new([shards]shard)
 	}
 	h := t.hash(&p.key)
 	s := &t.index[h%shards]

@@ -58,10 +58,17 @@ func Main(args []string) int {
 	case "fail2ban-client":
 		return fail2banClient(args[0], args[1:], os.Stdin, stdout, stderr)
 	}
-	root := newRoot()
+	root := newRoot
+	if len(args) > 1 && args[1] == "run" {
+		root = newRunRoot
+	}
+	return execute(root(), args[1:], stdout, stderr)
+}
+
+func execute(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.SetArgs(args[1:])
+	root.SetArgs(args)
 	return finish(root.Execute(), stderr)
 }
 
@@ -86,8 +93,27 @@ type global struct {
 }
 
 func newRoot() *cobra.Command {
-	g := &global{}
-	root := &cobra.Command{
+	root, g := bareRoot()
+	root.AddCommand(
+		g.runCommand(), g.statusCommand(), g.banCommand(), g.unbanCommand(), g.allowCommand(), g.bansCommand(), g.migrateCommand(), g.reloadCommand(), g.stopCommand(),
+		checkCommand(), g.doctorCommand(), rewriteMapCommand(), wallsCommand(), runnerCommand(), configCommand(), regexCommand(), explainCommand(), replayCommand(), filterCommand(),
+		&cobra.Command{Use: "version", Short: "Print the version", Args: noArgs, Run: func(c *cobra.Command, _ []string) {
+			fmt.Fprintln(c.OutOrStdout(), "bailiff", Version)
+		}},
+	)
+	return root
+}
+
+// newRunRoot has the daemon's command alone: those beside it would be there for as long as it runs.
+func newRunRoot() *cobra.Command {
+	root, g := bareRoot()
+	root.AddCommand(g.runCommand())
+	return root
+}
+
+func bareRoot() (root *cobra.Command, g *global) {
+	g = &global{}
+	root = &cobra.Command{
 		Use:   "bailiff",
 		Short: "Watch logs, ban what attacks",
 		Long: `bailiff follows the logs of applications, matches their lines with filters in
@@ -105,13 +131,6 @@ of nftables sets.`,
 		return &exitError{exitUsage, fmt.Sprintf("%v\nsee `%s --help`", err, c.CommandPath())}
 	})
 	root.PersistentFlags().StringVar(&g.socket, "socket", "", "the daemon's `path` (default as in "+config.DefaultDir+"/bailiff.toml, else "+config.DefaultSocket+")")
-	root.AddCommand(
-		g.runCommand(), g.statusCommand(), g.banCommand(), g.unbanCommand(), g.allowCommand(), g.bansCommand(), g.migrateCommand(), g.reloadCommand(), g.stopCommand(),
-		checkCommand(), g.doctorCommand(), rewriteMapCommand(), wallsCommand(), runnerCommand(), configCommand(), regexCommand(), explainCommand(), replayCommand(), filterCommand(),
-		&cobra.Command{Use: "version", Short: "Print the version", Args: noArgs, Run: func(c *cobra.Command, _ []string) {
-			fmt.Fprintln(c.OutOrStdout(), "bailiff", Version)
-		}},
-	)
 	root.Args = func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return &exitError{exitUsage, fmt.Sprintf("unknown command %q\nsee `bailiff --help`", args[0])}
@@ -119,7 +138,7 @@ of nftables sets.`,
 		return nil
 	}
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
-	return root
+	return root, g
 }
 
 // args checks the number of arguments; most < 0 is no limit.

@@ -45,7 +45,7 @@ func fail2banServer(given []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "Usage: fail2ban-server [OPTIONS] [start]\nfail2ban-server --help tells them all.")
 		return exitFail2ban
 	}
-	root := newRoot()
+	root := newRunRoot()
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	switch {

@@ -153,14 +153,14 @@ func (r *resolver) says(key string, from int) bool {
 			if l.raw.Ban == nil {
 				continue
 			}
-			v := reflect.ValueOf(*l.raw.Ban)
+			v := reflect.ValueOf(l.raw.Ban).Elem()
 			for n := range v.NumField() {
 				if v.Type().Field(n).Tag.Get("toml") == rest && !v.Field(n).IsNil() {
 					return true
 				}
 			}
 		default:
-			if !reflect.ValueOf(l.raw).Field(i).IsNil() {
+			if !reflect.ValueOf(&l.raw).Elem().Field(i).IsNil() {
 				return true
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"bailiff/pkg/filter"
 )
@@ -26,7 +27,7 @@ func (r *resolver) settings() []Setting {
 		s := Setting{Name: key, Value: jailDefaults[key]}
 		_, known := jailDefaults[key]
 		for _, l := range slices.Backward(r.layers) {
-			v, err := reflect.ValueOf(l.raw).FieldByIndexErr(f.index)
+			v, err := reflect.ValueOf(&l.raw).Elem().FieldByIndexErr(f.index)
 			if err != nil || v.IsNil() {
 				continue
 			}
@@ -49,8 +50,8 @@ type jailKey struct {
 	index []int
 }
 
-// jailKeys are the keys of a jail with their fields of rawJail.
-func jailKeys() []jailKey {
+// jailKeys are the keys of a jail with their fields of rawJail. They are not to be changed.
+var jailKeys = sync.OnceValue(func() []jailKey {
 	var out []jailKey
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[rawJail]()) {
 		key := f.Tag.Get("toml")
@@ -66,7 +67,7 @@ func jailKeys() []jailKey {
 		}
 	}
 	return out
-}
+})
 
 // filterPart lists what a filter is made of; more are options that are no part of
 // the definition.

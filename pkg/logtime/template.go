@@ -160,8 +160,34 @@ func (t *Template) compile() error {
 	return nil
 }
 
-// newTemplate reads one datepattern.
+// read are templates of the year that was asked for last, which nobody uses: jails with the same
+// patterns have copies, whose texts are one.
+var read struct {
+	sync.Mutex
+	year int
+	by   map[string]*Template
+}
+
+// newTemplate reads one datepattern, once.
 func newTemplate(pattern string, year int) (*Template, error) {
+	read.Lock()
+	defer read.Unlock()
+	if read.year != year || len(read.by) >= expressionsMost {
+		read.year, read.by = year, map[string]*Template{}
+	}
+	t := read.by[pattern]
+	if t == nil {
+		var err error
+		if t, err = readTemplate(pattern, year); err != nil {
+			return nil, err
+		}
+		read.by[pattern] = t
+	}
+	out := *t
+	return &out, nil
+}
+
+func readTemplate(pattern string, year int) (*Template, error) {
 	key := pattern
 	if !strings.Contains(pattern, "%") {
 		key = strings.ToUpper(pattern)
