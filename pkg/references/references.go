@@ -52,8 +52,11 @@ func Newest() (Fail2ban, error) {
 	return all[len(all)-1], nil
 }
 
-// Env returns the environment in which Python finds this one before any other.
-func (f Fail2ban) Env() []string { return append(os.Environ(), "PYTHONPATH="+f.Lib) }
+// Env returns the environment in which Python finds this one before any other. What it prints
+// comes in the order in which it prints it, also into a file.
+func (f Fail2ban) Env() []string {
+	return append(os.Environ(), "PYTHONPATH="+f.Lib, "PYTHONUNBUFFERED=1")
+}
 
 // Program returns one of its programs, as fail2ban-client.
 func (f Fail2ban) Program(name string) string { return filepath.Join(f.Lib, "../../../bin", name) }
