@@ -74,8 +74,9 @@ func regexCommand() *cobra.Command {
 		Long: `Try a failregex or a filter on a log, and report what matched.
 
 LOG is a file, - for standard input, systemd-journal for the journal (options in
-brackets: systemd-journal[journalpath=DIR]), or a line of a log itself (several,
-with newlines between them). REGEX is an expression with a tag like <HOST>, the name of
+brackets: systemd-journal[journalpath=DIR]), docker:NAME for what a container has
+written (docker:label=KEY=VALUE, docker:image=IMAGE; [docker] socket of the configuration
+says which engine is asked), or a line of a log itself (several, with newlines between them). REGEX is an expression with a tag like <HOST>, the name of
 a filter, also with options as NAME[mode=MODE], or a filter's file. IGNOREREGEX is
 an expression for what to leave out. The report has the form of fail2ban-regex.
 
@@ -85,6 +86,7 @@ the name of a group (user, host, ip4, …), or a text with tags, as '<ip> <F-USE
   bailiff regex /tmp/django.log 'Login failure <HOST>'
   bailiff regex '2026-01-31 12:00:00 Login failure 192.0.2.7' 'Login failure <HOST>'
   bailiff regex --config /etc/fail2ban --out '<ip> <F-USER>' /var/log/auth.log sshd
+  bailiff regex docker:web nginx-http-auth
   journalctl -u ssh | bailiff regex - 'sshd[mode=aggressive]' --json`,
 		Args: args(2, 3),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -209,7 +211,7 @@ func (o *regexOptions) run(args []string) error {
 	if f.MaxLines() > 1 {
 		f.Detail = filter.DetailAll
 	}
-	log, err := o.open(args[0], f.MaxLines())
+	log, err := o.open(args[0], &def, f.MaxLines())
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,8 @@ type logInput struct {
 
 	turn int // counts blocks, journal entries and lines that were given
 
-	journal *source.JournalOptions
+	journal    *source.JournalOptions
+	containers *containerInput
 	// date and time are those of the present line, which comes from the journal.
 	date string
 	time time.Time
@@ -65,10 +66,13 @@ func (l *logInput) close() {
 	}
 }
 
-// open finds out what the first argument is: a file, standard input, or lines.
-func (o *regexOptions) open(arg string, maxLines int) (*logInput, error) {
+// open finds out what the first argument is: a file, standard input, the journal, a container, or lines.
+func (o *regexOptions) open(arg string, def *filter.Definition, maxLines int) (*logInput, error) {
 	if strings.HasPrefix(arg, source.JournalName) {
 		return o.openJournal(arg)
+	}
+	if !o.fail2ban && namesContainer(arg) {
+		return o.openContainer(arg, def)
 	}
 	if arg == "-" && !o.fail2ban {
 		enc, err := source.LookupEncoding(o.encoding)
@@ -227,6 +231,9 @@ func (l *logInput) each(each func(line []byte) error) error {
 		}
 	}
 	defer l.progress.end()
+	if l.containers != nil {
+		return l.records(each)
+	}
 	if l.journal != nil {
 		return l.entries(each)
 	}
