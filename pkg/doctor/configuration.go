@@ -330,7 +330,11 @@ func (d *doctor) running(jails []*config.Jail, say func(Finding)) {
 			say(Finding{Jail: j.Name, Symptom: "daemon-old", Level: Doubtful, Cause: fmt.Sprintf("the daemon has other settings: maxretry %d, findtime %s; the files say %d, %s", s.MaxRetry, time.Duration(s.FindTime*1e9), j.MaxRetry, j.FindTime), Seen: d.changedSince(), Remedy: "bailiff reload"})
 		}
 		for _, p := range s.Problems {
-			say(Finding{Jail: j.Name, Symptom: "daemon-problem", Level: Doubtful, Cause: p, Seen: []string{"bailiff status " + j.Name}})
+			if strings.HasPrefix(p, "action ") && strings.Contains(p, "failed") {
+				d.add(Finding{Jail: j.Name, Link: LinkBan, Symptom: "ban-action", Level: Broken, Cause: p, Seen: []string{"bailiff status " + j.Name}, Remedy: "run its command by hand, as the daemon's user; its output is in the daemon's log"})
+				continue
+			}
+			say(Finding{Jail: j.Name, Symptom: "daemon-problem", Level: Doubtful, Cause: p, Seen: []string{"bailiff status " + j.Name}, Remedy: "what it says; the daemon's log tells since when"})
 		}
 	}
 	if d.status.DryRun {
