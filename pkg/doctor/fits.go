@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -91,7 +92,11 @@ func (l *look) modes(name string, lines []missed, enough func(int) bool) (fit, b
 	if f == nil {
 		return fit{}, false
 	}
-	for _, mode := range f.Modes {
+	modes := slices.Clone(f.Modes)
+	slices.SortStableFunc(modes, func(a, b string) int { // the one that holds all others is the last resort
+		return cmp.Compare(strings.Count(a, "aggressive"), strings.Count(b, "aggressive"))
+	})
+	for _, mode := range modes {
 		if mode == l.j.Mode {
 			continue
 		}

@@ -176,9 +176,10 @@ func (c *counts) line(l *look, f *logFile, i int, line []byte, r *filter.Result,
 	if c.others[program]++; len(c.others) > namesMost {
 		clear(c.others)
 	}
-	if len(r.Failures) > 0 || r.Tied {
+	// What only says which connection it is of, or marks one, is no failure.
+	if slices.ContainsFunc(r.Failures, func(x filter.Failure) bool { return !x.NoFail }) {
 		c.matched++
-		if r.Beside != "" && len(r.Failures) > 0 {
+		if r.Beside != "" {
 			c.beside++
 			c.besideAt, c.besideOf = strings.Clone(r.Beside), r.Failures[0].ID
 		}

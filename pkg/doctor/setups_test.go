@@ -203,7 +203,28 @@ var setups = []setup{
 		},
 	},
 
+	{
+		symptom: "lines-mode", level: broken, cause: "in mode ddos, ", remedy: `mode = "ddos"`,
+		files: map[string]string{"bailiff.toml": sshJail, "auth.log": lines(40, func(i int, at time.Time) string {
+			return fmt.Sprintf("%s host sshd[%d]: Connection closed by invalid user bob 203.0.113.%d port 4 [preauth]", at.Format(stamp), 1000+i, i%6)
+		})},
+	},
+	{
+		symptom: "lines-json", level: broken, cause: "lines of JSON", remedy: "log JSON",
+		files: map[string]string{"bailiff.toml": "[jail.traefik-json]\nenabled = true\nfilter = 'traefik-json'\nlogpath = '@/app.log'\n", "app.log": strings.Repeat("{\"ClientHost\":\"203.0.113.7\",\"cut\n", 30)},
+	},
+
 	// Who.
+	{
+		symptom: "who-names", level: doubtful, cause: "name a host", remedy: "log addresses",
+		files: map[string]string{
+			"bailiff.toml":     "[jail.app]\nenabled = true\nlogpath = '@/app.log'\nfilter = 'app'\n",
+			"filters/app.toml": "failregex = '^ login of \\S+ from <HOST> failed$'\n",
+			"app.log": lines(30, func(i int, at time.Time) string {
+				return fmt.Sprintf("%s login of bob from host%d.example.org failed", at.Format("2006-01-02 15:04:05"), i%6)
+			}),
+		},
+	},
 	{
 		symptom: "who-proxy", level: broken, cause: "a proxy", remedy: `trusted = ["203.0.113.9"]`,
 		files: map[string]string{"bailiff.toml": sshJail, "auth.log": lines(60, func(i int, at time.Time) string {
