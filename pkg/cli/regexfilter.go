@@ -65,7 +65,7 @@ func (o *regexOptions) definition(arg string) (filter.Definition, error) {
 		return def, nil
 	}
 	def.Name, def.Prefregex, def.Failregex, def.Ignoreregex = read.Name, read.Prefregex, read.Failregex, read.Ignoreregex
-	def.JSON, def.Attempts, def.Head = read.JSON, read.Attempts, read.Head
+	def.JSON, def.Attempts, def.Head, def.Success = read.JSON, read.Attempts, read.Head, read.Success
 	if def.Proxies == nil && !o.fail2ban {
 		def.Proxies = read.Proxies
 	}

@@ -28,6 +28,7 @@ type replayOptions struct {
 	jails    []string // NAME[=FILTER]
 	encoding string
 	summary  bool
+	sweep    []string // KEY=VALUE,VALUE…
 	lines    bool
 	json     bool
 
@@ -57,12 +58,18 @@ whatever order they are named in; several logs are followed at the same time, as
 filter: the name of a filter, also with options as NAME[mode=MODE], a filter's file, or an
 expression with a tag like <HOST>. Without it, the enabled jails that follow such a log.
 
+--sweep tries other settings in the same pass over the logs, all combinations of them, and prints
+a table: bans, failures let through and shut out, and who was hurt, addresses and users that
+logged in within a day of being banned, as far as the filter knows of logins (success, in one of
+fail2ban's <F-MLFGAINED>). It names the setting that shuts out most without hurting anybody.
+
 Who is never banned is what ignoreip says, and this host's own addresses. ignorecommand is
 not run, and hosts' names in a log are not looked up: how many failures that is about is told.
 
 The exit code is 1 if a log could not be read to its end, or a jail is broken.`,
 		Example: `  bailiff replay /var/log/auth.log* --jail sshd
   bailiff replay --config /etc/fail2ban --summary /var/log/auth.log /var/log/auth.log.1
+  bailiff replay /var/log/auth.log* --jail sshd --sweep maxretry=3,5,10 --sweep findtime=5m,10m,1h
   bailiff replay access.log.*.gz --jail 'nginx=^<ADDR> .* 401 '
   bailiff replay /var/log/auth.log* --jail sshd --json | jq -r '.jails[].bans[].id'`,
 		Args: args(1, -1),
@@ -84,6 +91,7 @@ The exit code is 1 if a log could not be read to its end, or a jail is broken.`,
 	f.SortFlags = false
 	f.StringVarP(&o.config, "config", "c", "", "a `path`: bailiff.toml, or the directory that holds it, or fail2ban's")
 	f.StringArrayVarP(&o.jails, "jail", "j", nil, "the jail, `NAME` or NAME=FILTER; several times: one after the other")
+	f.StringArrayVar(&o.sweep, "sweep", nil, "try all combinations of values, `KEY=VALUE,…`: of maxretry, findtime, bantime")
 	f.BoolVarP(&o.summary, "summary", "s", false, "print the sums only, no list of bans")
 	f.BoolVarP(&o.lines, "lines", "l", false, "print the lines that led to each ban, as many as maxmatches")
 	f.BoolVar(&o.json, "json", false, "print JSON, with the lines that led to each ban")
@@ -124,6 +132,13 @@ func (o *replayOptions) run(ctx context.Context, paths []string) error {
 			return &exitError{exitUsage, "--encoding: " + err.Error()}
 		}
 	}
+	sweep, err := parseSweep(o.sweep)
+	if err != nil {
+		return err
+	}
+	if len(sweep) > 0 {
+		o.summary = true
+	}
 	list, err := o.choose(set.Logs)
 	if err != nil {
 		return err
@@ -139,7 +154,7 @@ func (o *replayOptions) run(ctx context.Context, paths []string) error {
 	for i, of := range list {
 		p.jail(i, of.jail)
 		r, err := replay.Run(ctx, replay.Options{
-			Jail: of.jail, Logs: of.logs, Encoding: enc, Location: o.location, Now: o.now, Stdin: o.stdin, Guard: g,
+			Jail: of.jail, Logs: of.logs, Encoding: enc, Location: o.location, Now: o.now, Stdin: o.stdin, Guard: g, Sweep: combinations(sweep, of.jail),
 			Ban: p.ban(len(list) > 1), Progress: func(lines int, read, all int64) { o.progress.block(lines, read, all) },
 		})
 		o.progress.end()

@@ -113,6 +113,12 @@ func (p *replayText) sums(r *replay.Report) {
 	for _, l := range r.Left {
 		fmt.Fprintf(w, "  note         %s\n", l)
 	}
+	if r.KnowsLogins {
+		fmt.Fprintf(w, "  logins       %s; %s\n", grouped(r.Logins), hurt(&r.Outcome))
+	}
+	if len(r.Sweep) > 0 {
+		p.table(r)
+	}
 }
 
 func banTime(d time.Duration) string {
@@ -182,6 +188,11 @@ type jsonReplay struct {
 	Notes      []string   `json:"notes"`
 	Problems   []string   `json:"problems"`
 	Complete   bool       `json:"complete"` // all logs were read to their ends
+	// Logins is how many there were; null: the filter knows none.
+	Logins *int64        `json:"logins"`
+	Hurt   []jsonHurt    `json:"hurt"`
+	Sweep  []jsonOutcome `json:"sweep,omitempty"`
+	Best   *jsonOutcome  `json:"best,omitempty"` // of sweep
 }
 
 type jsonNot struct {
@@ -260,6 +271,16 @@ func (p *replayJSON) sums(r *replay.Report) {
 	for _, problem := range r.Problems {
 		out.Problems = append(out.Problems, problem.String())
 		out.Complete = out.Complete && !problem.Missing
+	}
+	if r.KnowsLogins {
+		out.Logins = &r.Logins
+	}
+	out.Hurt = p.hurt(&r.Outcome)
+	for i := range r.Sweep {
+		out.Sweep = append(out.Sweep, p.outcome(&r.Sweep[i]))
+	}
+	if best := r.Best(); best >= 0 {
+		out.Best = &out.Sweep[best]
 	}
 	text, _ := marshal(out) // of what can be
 	p.w.WriteString("],\n ")

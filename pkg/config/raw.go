@@ -238,6 +238,7 @@ type rawFilter struct {
 	Journal     stringList         `toml:"journalmatch"`
 	Failregex   stringList         `toml:"failregex"`
 	Ignoreregex stringList         `toml:"ignoreregex"`
+	Success     stringList         `toml:"success"`
 	DatePattern stringList         `toml:"datepattern"`
 	Mode        map[string]rawMode `toml:"mode"`
 	Sample      []rawSample        `toml:"sample"`

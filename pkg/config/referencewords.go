@@ -585,6 +585,11 @@ var referenceTables = []refTable{
 			text:    "Expressions of lines that are no failures even if a failregex matches.",
 		},
 		{
+			name:    "success",
+			example: "success = '^\\s*myapp login of <F-USER>.*</F-USER> from <ADDR>$'\nfailregex = '^\\s*myapp login of .* failed from <ADDR>$'",
+			text:    "Expressions of lines of who has logged in, with <ADDR> and <F-USER>. `bailiff replay` tells by them whom a setting would have hurt; they change nothing of who is banned. In a filter of fail2ban's, <F-MLFGAINED> says so.",
+		},
+		{
 			name:    "datepattern",
 			def:     "all known forms",
 			example: `datepattern = '{^LN-BEG}'`,

@@ -531,6 +531,7 @@ func (f *Filter) definition(mode string) (filter.Definition, error) {
 		Name:        f.Name,
 		Failregex:   f.exprs(f.raw.Failregex, "failregex"),
 		Ignoreregex: f.exprs(f.raw.Ignoreregex, "ignoreregex"),
+		Success:     f.exprs(f.raw.Success, "success"),
 		DatePattern: f.raw.DatePattern,
 		MaxLines:    f.raw.MaxLines,
 		Attempts:    f.raw.Attempts,

@@ -18,7 +18,8 @@ import (
 // and the tables of those who look at lines with them. It is safe for concurrent use.
 type compiled struct {
 	pref         *expression
-	fail, ignore []expression
+	fail, ignore []expression // fail with those of success behind them
+	logins       bool
 	// These look for all at once; within does so in what the prefregex leaves of a line
 	// and is nil where what may match in there is not known beforehand.
 	failSet, ignoreSet, within *pyregexp.Set
@@ -55,6 +56,10 @@ func (d *Definition) expressionsKey(hostNames, multiline bool) unique.Handle[str
 	add([]Expr{d.Prefregex})
 	add(d.Failregex)
 	add(d.Ignoreregex)
+	if d.Logins {
+		b = append(b, " logins"...)
+		add(d.Success)
+	}
 	return unique.Make(string(b))
 }
 
@@ -78,7 +83,7 @@ func (c *compiled) join(key unique.Handle[string]) {
 	c.failSet, c.ignoreSet = set(c.fail), set(c.ignore)
 	if c.pref != nil {
 		c.within = pyregexp.NewSetWithin(c.pref.re, "content", c.failSet.Members()...)
-		if c.within != nil {
+		if c.within != nil && !c.logins { // a farewell may be a login
 			c.within.Minor(c.farewells()...)
 		}
 	}
@@ -152,6 +157,21 @@ func compileDefinition(d *Definition, hostNames, multiline bool) (*compiled, err
 			continue
 		}
 		c.fail = append(c.fail, x)
+	}
+	c.logins = d.Logins
+	if d.Logins {
+		for _, e := range d.Success {
+			x, err := compileExpr(e, hostNames, flags)
+			if err == nil && !prefID && !x.identifies() {
+				err = &ExprError{Expr: e, Expanded: x.re.String()}
+			}
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			x.success = true
+			c.fail = append(c.fail, x)
+		}
 	}
 	for _, e := range d.Ignoreregex {
 		x, err := compileExpr(e, hostNames, 0)

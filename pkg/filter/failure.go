@@ -150,8 +150,18 @@ func splitLines(s string) []string {
 
 // failure makes a failure of a match and adds it, if it is one, and not only later.
 func (f *Filter) failure(i int, line *found, lines []Line, r *Result) {
+	user := ""
+	if f.logins {
+		if user = strings.Clone(line.user.text); f.fail.list[i].success {
+			f.login(&line.who, user, r)
+			return
+		}
+	}
 	if !line.mlfid.ok {
-		out := Failure{Regex: i, Time: r.Time, number: f.number}
+		if f.logins && line.gained {
+			f.login(&line.who, user, r)
+		}
+		out := Failure{Regex: i, Time: r.Time, number: f.number, User: user}
 		if f.identify(&out, &line.who, false) && f.viaProxy(&out, line, r) {
 			out.Groups, out.Lines, out.Order = line.groups, slices.Clone(lines), slices.Clone(line.order)
 			if out.IP.IsValid() && out.Groups != nil && !slices.Contains(out.Order, orderIP) {
@@ -162,12 +172,22 @@ func (f *Filter) failure(i int, line *found, lines []Line, r *Result) {
 		return
 	}
 	r.Tied = true
+	gained := line.gained
 	conn := f.conns.merge(line, lines, f.clock(r))
 	defer f.conns.settle(conn)
+	if f.logins && gained {
+		if user == "" && len(conn.users) > 0 {
+			user = conn.users[len(conn.users)-1]
+		}
+		f.login(&conn.who, user, r)
+	}
 	if conn.nofail && !f.CheckAll {
 		return
 	}
-	out := Failure{Regex: i, Time: r.Time, number: f.number, NoFail: conn.nofail}
+	out := Failure{Regex: i, Time: r.Time, number: f.number, NoFail: conn.nofail, User: user}
+	if f.logins && user == "" && len(conn.users) > 0 {
+		out.User = conn.users[len(conn.users)-1]
+	}
 	who := &conn.who
 	if f.attempts && line.who.some() {
 		who = &line.who // the id of a process may be given again, to somebody else's
@@ -205,6 +225,16 @@ func (f *Filter) failure(i int, line *found, lines []Line, r *Result) {
 	case !conn.nofail:
 		conn.told()
 	}
+}
+
+// login tells of a login.
+func (f *Filter) login(who *identity, user string, r *Result) {
+	var of Failure
+	f.identify(&of, who, true)
+	if of.IP.IsValid() {
+		of.Addr = netip.PrefixFrom(of.IP, of.IP.BitLen())
+	}
+	r.Logins = append(r.Logins, Login{of.Addr, user})
 }
 
 // clock is the time by which connections are forgotten: that of the line.

@@ -61,6 +61,8 @@ type Definition struct {
 	Prefregex   Expr   // empty: none
 	Failregex   []Expr // nil is an error; of an empty list, nothing matches
 	Ignoreregex []Expr
+	// Success are lines of who has logged in. They are looked for with Logins only.
+	Success     []Expr
 	DatePattern []string // empty: the default forms
 	LogTimezone string   // of dates that name none; empty: the location given to Compile
 	Year        int      // the present one, by which %ExY is bounded
@@ -70,6 +72,9 @@ type Definition struct {
 	// attempt: of one connection, as many failures count as the expression found that
 	// matched most often.
 	Attempts bool
+	// Logins says that successful logins are told, too (Result.Logins), and of failures whom they
+	// tried (Failure.User): those of Success, and of F-MLFGAINED.
+	Logins bool
 	// Unwritten says that expressions come later, if at all: none is no mistake.
 	Unwritten bool
 	// Journal says that lines come with a time of their own and hold no date.
@@ -99,6 +104,7 @@ type expression struct {
 	// alternatives.
 	alternatives []alternative
 	tuples       bool
+	success      bool // of Definition.Success
 }
 
 // group is a list of expressions that are looked for at once.
@@ -154,6 +160,7 @@ type Filter struct {
 	dns       UseDNS
 	maxLines  int
 	attempts  bool
+	logins    bool
 	journal   bool
 	json      *JSON
 	forwards  bool // it tells of proxies
@@ -229,7 +236,7 @@ func SameYears(a, b int) bool { return logtime.SameYears(a, b) }
 // each with its place.
 func Compile(d Definition, loc *time.Location) (*Filter, error) {
 	f := &Filter{
-		Name: d.Name, dns: d.UseDNS, maxLines: max(d.MaxLines, 1), attempts: d.Attempts, journal: d.Journal, json: d.JSON,
+		Name: d.Name, dns: d.UseDNS, maxLines: max(d.MaxLines, 1), attempts: d.Attempts, logins: d.Logins, journal: d.Journal, json: d.JSON,
 		heads: d.Around().Heads, forwards: d.Head != HeadAsIs && d.Forwards(), key: d.key(loc),
 		dateOptions: logtime.Options{Location: loc, Zone: d.LogTimezone, Year: d.Year},
 		def:         d, location: loc,

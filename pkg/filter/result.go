@@ -23,6 +23,7 @@ type Failure struct {
 	// Order is the names of Groups as fail2ban has them, with those that took no
 	// part, and with users, nofail-matches, mlfpending and ip where it keeps them.
 	Order       []string
+	User        string   // whom the line names, with Definition.Logins
 	Users       []string // all that were tried on the connection
 	NofailLines []Line   // of the connection, that are no failure by themselves
 
@@ -86,6 +87,7 @@ type Result struct {
 	// Tied says that an expression matched and said which connection the line is of: it was
 	// noted there, be it a failure or none.
 	Tied     bool
+	Logins   []Login    // with Definition.Logins: who has logged in
 	Withheld []Withheld // failures that are not told, since a client may have written whose they are
 	// Beside is what a header says beside the address of a failure, where no proxies are
 	// named: the address may be a proxy's. It is valid until the next Match.
@@ -110,7 +112,13 @@ type Result struct {
 
 // Tells reports whether there is something to be told of a line.
 func (r *Result) Tells() bool {
-	return len(r.Failures) > 0 || r.Err != nil || len(r.Withheld) > 0 || r.Broken
+	return len(r.Failures) > 0 || len(r.Logins) > 0 || r.Err != nil || len(r.Withheld) > 0 || r.Broken
+}
+
+// Login is who has logged in, as a line tells.
+type Login struct {
+	Addr netip.Prefix // not valid: no address is known
+	User string       // empty: not told
 }
 
 // Line is a line of the log in three parts, of which the middle is its date; one

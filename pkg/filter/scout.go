@@ -501,7 +501,7 @@ func (f *Filter) matchAll(c *cursor, seen *Sightings, now time.Time, each func(l
 				f.note(&x.date, line, now)
 				follows, list = true, list[1:]
 				r := &f.result
-				*r = Result{Ignored: -1, Failures: r.Failures[:0]}
+				*r = Result{Ignored: -1, Failures: r.Failures[:0], Logins: r.Logins[:0]}
 				if x.farewell {
 					f.whole(r, &x.date, line)
 				} else if r.Err = x.err; x.regex >= 0 {

@@ -123,7 +123,7 @@ func (m *member) leave() (steps []*step) {
 
 // mayShare reports whether what the filter tells depends on its lines and definition only.
 func (f *Filter) mayShare() bool {
-	return !f.CheckAll && !f.explain && !(f.forwards && (f.Trusted != nil || f.UnknownProxies != nil))
+	return !f.CheckAll && !f.logins && !f.explain && !(f.forwards && (f.Trusted != nil || f.UnknownProxies != nil))
 }
 
 // matchTogether is MatchBlock for the first of some lines, as many as the run has told of;

@@ -3,6 +3,7 @@ package jail
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"bailiff/pkg/ban"
@@ -23,6 +24,7 @@ type Replay struct {
 	clock *replayClock
 	batch batchTimes
 	told  time.Time // when failures that are over were forgotten last
+	every time.Duration
 	now   time.Time
 
 	// Banned is told of each ban, with the lines that led to it, which are not to be changed;
@@ -67,14 +69,18 @@ func NewReplay(of *config.Jail, o ReplayOptions) (*Replay, error) {
 	j.step.offset = j.deps.Clock.Offset()
 	j.year = begin.Year()
 	j.pace.turn.Most = time.Hour // there is nobody to give way to
+	if r.every = housekeeping; c.MaxMatches == 0 {
+		r.every = time.Minute // there are no lines to be forgotten with them
+	}
 	r.batch = batchTimes{Batch: &source.Batch{}, log: &logTimes{}, how: catchingUp}
 	return r, nil
 }
 
-// Filter compiles the jail's filter for a year, as the jail itself has it.
-func (r *Replay) Filter(year int) (*filter.Filter, error) {
+// Filter compiles the jail's filter for a year, as the jail itself has it; with logins, it tells of
+// these, too.
+func (r *Replay) Filter(year int, logins bool) (*filter.Filter, error) {
 	d := r.j.Configured.Filter
-	d.Year = year
+	d.Year, d.Logins = year, logins
 	f, err := filter.Compile(d, r.j.deps.Location)
 	if err == nil && r.j.proxies != nil {
 		f.Trusted, f.UnknownProxies = r.j.filter.Trusted, r.j.filter.UnknownProxies
@@ -119,8 +125,14 @@ func (r *Replay) Failure(f *filter.Failure, now time.Time) (Verdict, ban.ID) {
 	case f.Name && j.resolves():
 		return NamedHost, ban.ID{}
 	}
+	return r.verdict(&q, j.failure)
+}
+
+// verdict has a failure counted, and says what became of it.
+func (r *Replay) verdict(q *found, count func(*found)) (Verdict, ban.ID) {
+	j := r.j
 	version, total := j.bans.Version(), j.window.Total()
-	j.failure(&q)
+	count(q)
 	switch {
 	case !q.id.IsValid():
 		return Nobody, q.id
@@ -135,6 +147,35 @@ func (r *Replay) Failure(f *filter.Failure, now time.Time) (Verdict, ban.ID) {
 	return Counted, q.id
 }
 
+// Sure is whom a failure counts for in every jail that differs from this one in its maxretry,
+// findtime and bantime only; not ok: each has to see for itself.
+func (r *Replay) Sure(f *filter.Failure) (id ban.ID, ok bool) {
+	j := r.j
+	if f.IP.IsValid() || f.Name && j.resolves() {
+		return id, false
+	}
+	own := *f
+	id, why := whoIs(&own)
+	if why != "" || j.why(id).Some() {
+		return id, false
+	}
+	return j.widened(id), true
+}
+
+// Counts is Failure for one that Sure has told of: whose it is, and when it was.
+func (r *Replay) Counts(id ban.ID, at, now time.Time) Verdict {
+	r.Advance(now)
+	j := r.j
+	j.read = clock.Reading{Wall: r.now, Steady: r.now}
+	q, counts := j.inTime(&filter.Failure{Time: at}, &r.batch, 0)
+	if !counts {
+		return TooOld
+	}
+	q.id = id
+	v, _ := r.verdict(&q, j.counted)
+	return v
+}
+
 // Advance lets time pass: bans end, failures are forgotten. It does not go back.
 func (r *Replay) Advance(now time.Time) {
 	if !now.After(r.now) {
@@ -145,7 +186,7 @@ func (r *Replay) Advance(now time.Time) {
 	if end, ok := j.bans.NextEnd(); ok && now.After(end.Add(expireGrace)) {
 		j.expire()
 	}
-	if now.Sub(r.told) >= housekeeping {
+	if now.Sub(r.told) >= r.every {
 		r.told = now
 		j.forget()
 		j.handOver(false)
@@ -154,6 +195,9 @@ func (r *Replay) Advance(now time.Time) {
 
 // Now is what its clock says.
 func (r *Replay) Now() time.Time { return r.now }
+
+// Whose is whom failures of an address count for: it, or its network.
+func (r *Replay) Whose(a netip.Addr) ban.ID { return r.j.widened(single(a.Unmap().WithZone(""))) }
 
 // Covers reports whether somebody is shut out now, by a ban of his own or of a network.
 func (r *Replay) Covers(id ban.ID) bool {

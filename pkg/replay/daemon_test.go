@@ -152,9 +152,15 @@ func byDaemon(t *testing.T, c *config.Jail, g *guard.Guard, lines []line) []made
 		if at := lines[from].at; at.After(now) {
 			m.Advance(at.Sub(now))
 			now = at
-			j.Stepped(clock.Step{}) // it is told, as by a timer, to see whose ban is over
-			if _, err := j.Bans(); err != nil {
-				t.Fatal(err)
+			j.Stepped(clock.Step{})      // it is told, as by a timer, to see whose ban is over
+			for begun := time.Now(); ; { // until it has
+				_, err := j.Bans()
+				if err == nil {
+					break
+				}
+				if time.Since(begun) > time.Minute {
+					t.Fatal(err)
+				}
 			}
 		}
 		to := from

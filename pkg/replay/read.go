@@ -63,7 +63,7 @@ func (r *run) readAll(ctx context.Context) error {
 
 // reader makes the reader of a log.
 func (r *run) reader(l *Log) (*reader, error) {
-	f, err := r.jail.Filter(r.newest(l).Year())
+	f, err := r.trials[0].jail.Filter(r.newest(l).Year(), r.report.KnowsLogins)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func (in *reader) file(ctx context.Context, f *File) error {
 	}
 	told := false // that it is not in the order of time
 	err = log.Run(scan.Listener{Each: func(_ []byte, r *filter.Result) error {
-		if len(r.Failures)+len(r.Withheld) == 0 {
+		if len(r.Failures)+len(r.Withheld)+len(r.Logins) == 0 {
 			return nil
 		}
 		if in.place(r); in.clock.far && !told {
@@ -155,7 +155,7 @@ func (in *reader) place(r *filter.Result) {
 	}
 	at = in.clock.at(at)
 	e := &in.event
-	e.now, e.withheld, e.failures = in.clock.now, len(r.Withheld), r.Failures
+	e.now, e.at, e.withheld, e.failures, e.logins = in.clock.now, at, len(r.Withheld), r.Failures, r.Logins
 	for i := range e.failures {
 		e.failures[i].Time = at
 	}
@@ -221,9 +221,7 @@ func (r *run) together(ctx context.Context, readers []*reader) error {
 		}
 		var events []event
 		in.tell = func(e *event) error {
-			own := *e
-			own.failures = append([]filter.Failure(nil), e.failures...)
-			if events = append(events, own); len(events) < batchMost {
+			if events = append(events, e.kept()); len(events) < batchMost {
 				return nil
 			}
 			b := batch{events: events}

@@ -16,6 +16,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,7 +26,6 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/guard"
-	"bailiff/pkg/jail"
 	"bailiff/pkg/source"
 )
 
@@ -42,7 +44,9 @@ type Options struct {
 	Stdin io.Reader
 	// Guard says who is never banned.
 	Guard *guard.Guard
-	// Ban is told of each ban, in order; an error ends it.
+	// Sweep are settings to be tried side by side; nil: the jail's own.
+	Sweep []Setting
+	// Ban is told of each ban of the jail's own setting, in order; an error ends it.
 	Ban func(*Ban) error
 	// Progress is told how many bytes were read of all files, as they are there, and of how
 	// many; and of lines.
@@ -63,27 +67,22 @@ type Ban struct {
 
 // Report is what came of it, in sums.
 type Report struct {
-	Jail     string
-	MaxRetry int
-	FindTime time.Duration
-	BanTime  time.Duration // negative: for ever
+	Jail    string
+	Outcome           // of the jail's own setting
+	Sweep   []Outcome // of Options.Sweep, in its order
 
 	Lines       int64
 	First, Last time.Time // of lines that the filter told of; zero: it told of none
+	// Logins are successful ones, as far as the filter knows them, and KnowsLogins says whether
+	// it knows any.
+	Logins      int64
+	KnowsLogins bool
 
-	Failures   int64 // that counted
-	Bans       int64
-	Banned     int64 // addresses, or other ids, that were banned; about, if more than a million
-	LetThrough int64 // failures while nobody was shut out for it
-	ShutOut    int64 // failures of who was banned already
-	// Failures that did not count: of who is never banned; longer than findtime before the
-	// line before; of nobody; of hosts' names, which are not looked up.
-	Ignored, TooOld, Nobody, NamedHosts int64
+	// Failures that did not count: of who is never banned; of nobody; of hosts' names, which are
+	// not looked up.
+	Ignored, Nobody, NamedHosts int64
 	// Withheld are those of which it can't be told whose they are, for lack of trusted proxies.
 	Withheld int64
-	// Ahead are lines that are of later than their file was last written to: they are taken as
-	// of the line before.
-	Ahead int64
 	// Left says what of the jail was left out.
 	Left []string
 	// Problems say what could not be read, or what is doubtful in what was.
@@ -104,16 +103,17 @@ func (p Problem) String() string { return fmt.Sprintf("%s: %v", p.File, p.Err) }
 type run struct {
 	Options
 	report *Report
-	jail   *jail.Replay
-	banned idSet
-	err    error // of Ban
+	trials []*trial       // the jail's own first
+	page   []event        // that wait to be counted
+	logins recent[*login] // by whom failures of the address count for
+	err    error          // of Ban
 
 	mu sync.Mutex // of report.Problems
 }
 
 // Run reads the logs. The report is there with an error, too, as far as it came.
 func Run(ctx context.Context, o Options) (*Report, error) {
-	r := &run{Options: o, report: &Report{Jail: o.Jail.Name, MaxRetry: o.Jail.MaxRetry, FindTime: o.Jail.FindTime, BanTime: o.Jail.BanTime}}
+	r := &run{Options: o, report: &Report{Jail: o.Jail.Name, KnowsLogins: knowsLogins(&o.Jail.Filter)}}
 	if r.Location == nil {
 		r.Location = time.Local
 	}
@@ -124,20 +124,44 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := r.sortFiles(); err != nil {
 		return r.report, err
 	}
-	var err error
-	if r.jail, err = jail.NewReplay(o.Jail, jail.ReplayOptions{Location: r.Location, Guard: o.Guard}); err != nil {
-		return r.report, err
+	r.logins.most = loginsMost
+	own := Setting{o.Jail.MaxRetry, o.Jail.FindTime, o.Jail.BanTime}
+	for n, s := range append([]Setting{own}, o.Sweep...) {
+		if n > 0 && s == own {
+			continue
+		}
+		t, err := r.trial(s)
+		if err != nil {
+			return r.report, err
+		}
+		defer t.jail.Close()
+		r.trials = append(r.trials, t)
 	}
-	defer r.jail.Close()
 	if err := r.waitReady(ctx); err != nil {
 		return r.report, err
 	}
-	r.jail.Banned = r.ban
-	if err := r.readAll(ctx); err != nil {
-		return r.report, err
+	err := r.readAll(ctx)
+	if err == nil {
+		err = r.count()
 	}
-	r.report.Banned = int64(r.banned.len())
-	return r.report, r.err
+	r.report.Outcome = *r.trials[0].sum()
+	for n, i := 0, 1; n < len(o.Sweep); n++ {
+		if o.Sweep[n] == own {
+			r.report.Sweep = append(r.report.Sweep, r.report.Outcome)
+			continue
+		}
+		r.report.Sweep = append(r.report.Sweep, *r.trials[i].sum())
+		i++
+	}
+	return r.report, err
+}
+
+// knowsLogins reports whether a filter tells of successful logins.
+func knowsLogins(d *filter.Definition) bool {
+	is := func(x filter.Expr) bool {
+		return strings.Contains(x.Text, "F-MLFGAINED") || strings.Contains(x.Text, "?P<mlfgained>")
+	}
+	return len(d.Success) > 0 || is(d.Prefregex) || slices.ContainsFunc(d.Failregex, is)
 }
 
 // leftOut says what a jail does that a replay does not.
@@ -155,7 +179,7 @@ func leftOut(c *config.Jail) (out []string) {
 func (r *run) waitReady(ctx context.Context) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for !r.jail.Ready() {
+	for !r.trials[0].jail.Ready() {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -168,55 +192,101 @@ func (r *run) waitReady(ctx context.Context) error {
 // event is what a filter told of a line.
 type event struct {
 	now      time.Time // the clock's, of its log
+	at       time.Time // of the line
 	failures []filter.Failure
+	logins   []filter.Login
 	withheld int
+	who      []*login // of logins
+	sure     []ban.ID // whom failures count for; not valid: each trial sees for itself
 }
 
-// apply counts what was told of a line.
+// pageMost is how many events are counted in one go, where there are several settings: each
+// has what it knows at hand then. pageFor is how much of the log's time they may be of, by far
+// less than a day: logins are known to be of lately up to the end of the page.
+const (
+	pageMost = 1024
+	pageFor  = time.Hour
+)
+
+// apply counts what was told of a line, at once or soon.
 func (r *run) apply(e *event) error {
 	s := r.report
 	s.Withheld += int64(e.withheld)
-	if len(e.failures) == 0 {
-		return nil
+	s.Logins += int64(len(e.logins))
+	if len(e.failures) > 0 {
+		if s.First.IsZero() {
+			s.First = e.now
+		}
+		s.Last = e.now
 	}
-	if s.First.IsZero() {
-		s.First = e.now
+	if len(r.trials) == 1 {
+		r.loggedIn(e)
+		r.trials[0].apply(e)
+		return r.err
 	}
-	s.Last = e.now
-	for i := range e.failures {
-		verdict, _ := r.jail.Failure(&e.failures[i], e.now)
-		switch verdict {
-		case jail.Bans, jail.Counted:
-			s.Failures++
-			s.LetThrough++
-		case jail.ShutOut:
-			s.Failures++
-			s.ShutOut++
-		case jail.Ignored:
-			s.Ignored++
-		case jail.TooOld:
-			s.TooOld++
-		case jail.Nobody:
-			s.Nobody++
-		case jail.NamedHost:
-			s.NamedHosts++
+	if len(r.page) > 0 && (len(r.page) == pageMost || e.now.Sub(r.page[0].now) > pageFor) {
+		if err := r.count(); err != nil {
+			return err
 		}
 	}
-	return r.err
+	r.page = append(r.page, e.kept())
+	own := &r.page[len(r.page)-1]
+	r.loggedIn(own)
+	own.sure = make([]ban.ID, len(own.failures))
+	for i := range own.failures {
+		if id, ok := r.trials[0].jail.Sure(&own.failures[i]); ok {
+			own.sure[i] = id
+		}
+	}
+	return nil
 }
 
-// ban is told of a ban.
-func (r *run) ban(b ban.Ban, lines []string) {
-	r.report.Bans++
-	r.banned.add(b.ID)
-	if r.Ban == nil || r.err != nil {
-		return
+// loggedIn notes who has logged in.
+func (r *run) loggedIn(e *event) {
+	e.who = e.who[:0]
+	for i := range e.logins {
+		addr := e.logins[i].Addr
+		if !addr.IsSingleIP() {
+			continue
+		}
+		id := r.trials[0].jail.Whose(addr.Addr())
+		l, known := r.logins.get(id)
+		if !known || l.addr != addr.Addr() || e.at.Sub(l.at) > lately {
+			l = &login{id: id, addr: addr.Addr()}
+			r.logins.put(id, l)
+		}
+		l.at = e.at
+		if u := e.logins[i].User; u != "" && len(l.users) < usersMost && !slices.Contains(l.users, u) {
+			l.users = append(l.users, u)
+		}
+		e.who = append(e.who, l)
 	}
-	out := Ban{Jail: r.Jail.Name, ID: b.ID, Start: b.Start, End: b.End, Count: max(b.Count, 1), Failures: b.Failures, Lines: lines}
-	if b.IsBeside() {
-		out.Address = b.Element()
+}
+
+// kept is an event that stays.
+func (e *event) kept() event {
+	own := *e
+	own.failures, own.logins, own.who = slices.Clone(e.failures), slices.Clone(e.logins), nil
+	return own
+}
+
+// count has all settings count what waits for it, side by side.
+func (r *run) count() error {
+	var wg sync.WaitGroup
+	workers := min(runtime.GOMAXPROCS(0), len(r.trials))
+	for w := range workers {
+		wg.Go(func() {
+			for n := w; n < len(r.trials); n += workers {
+				for i := range r.page {
+					r.trials[n].apply(&r.page[i])
+				}
+			}
+		})
 	}
-	r.err = r.Ban(&out)
+	wg.Wait()
+	clear(r.page)
+	r.page = r.page[:0]
+	return r.err
 }
 
 // idSet counts different ids, up to a bound; from there on it takes every ban for one of
