@@ -403,8 +403,9 @@ func checkCommand() *cobra.Command {
 	return c
 }
 
-// checkLink is how long a link of a jail may take in `bailiff check`.
-const checkLink = 5 * time.Second
+// checkLink is how long a link of a jail may take in `bailiff check`, and checkLooks all of
+// them.
+const checkLink, checkLooks = 5 * time.Second, 20 * time.Second
 
 // checked is what is to be said of a configuration.
 type checked struct{ jails, errors, warnings, notes []string }
@@ -455,7 +456,9 @@ func lookThrough(cfg *config.Config, from config.Options, logs bool) checked {
 		}
 	}
 	if logs {
-		for _, f := range doctor.Look(context.Background(), cfg, doctor.Options{Most: checkLink}).ForCheck() {
+		ctx, cancel := context.WithTimeout(context.Background(), checkLooks)
+		defer cancel()
+		for _, f := range doctor.Look(ctx, cfg, doctor.Options{Most: checkLink}).ForCheck() {
 			warnings = append(warnings, f.String())
 		}
 	}

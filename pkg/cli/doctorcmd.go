@@ -8,12 +8,16 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/doctor"
 )
+
+// doctorMost is how long a doctor looks at all jails.
+const doctorMost = 2 * time.Minute
 
 func (g *global) doctorCommand() *cobra.Command {
 	var load config.Options
@@ -52,7 +56,9 @@ docs/doctor.md lists what is found, by symptom.`,
 				client = g.clientAt(cfg.Socket)
 			}
 			said := lookThrough(cfg, load, false)
-			r := doctor.Look(context.Background(), cfg, doctor.Options{Jails: jails, Client: client, Config: load.Path, Problems: said.errors, Warnings: said.warnings})
+			ctx, cancel := context.WithTimeout(context.Background(), doctorMost)
+			defer cancel()
+			r := doctor.Look(ctx, cfg, doctor.Options{Jails: jails, Client: client, Config: load.Path, Problems: said.errors, Warnings: said.warnings})
 			return printFindings(c.OutOrStdout(), r, all, asJSON)
 		},
 	}

@@ -135,4 +135,9 @@ func TestHangs(t *testing.T) {
 	if r.Of("b", LinkSums) != "ok" {
 		t.Errorf("jail b: %s", r.Of("b", LinkSums))
 	}
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	if r := Look(over, cfg, Options{}); r.Findings[0].Symptom != "not-looked" {
+		t.Errorf("when the time is over: %+v", r.Findings[0])
+	}
 }

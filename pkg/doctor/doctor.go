@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bailiff/pkg/config"
@@ -140,7 +141,7 @@ type doctor struct {
 	shown map[string]map[string]map[uint64]bool // by log and jail: sums of the last lines that matched
 }
 
-// Look looks at everything.
+// Look looks at everything, as far as it comes until ctx ends; what was left out is a finding.
 func Look(ctx context.Context, cfg *config.Config, o Options) *Report {
 	if o.Now.IsZero() {
 		o.Now = time.Now()
@@ -161,6 +162,7 @@ func Look(ctx context.Context, cfg *config.Config, o Options) *Report {
 	d.configuration(jails)
 	var wg sync.WaitGroup
 	few := make(chan struct{}, atOnce)
+	var late atomic.Int32
 	for _, j := range jails {
 		if j.Broken() != nil || j.List != nil {
 			continue
@@ -168,10 +170,17 @@ func Look(ctx context.Context, cfg *config.Config, o Options) *Report {
 		wg.Go(func() {
 			few <- struct{}{}
 			defer func() { <-few }()
+			if ctx.Err() != nil {
+				late.Add(1)
+				return
+			}
 			d.jail(ctx, j)
 		})
 	}
 	wg.Wait()
+	if n := late.Load(); n > 0 {
+		d.add(Finding{Link: LinkLog, Symptom: "not-looked", Level: Doubtful, Cause: fmt.Sprintf("%d of %d jails were not looked at: it took too long", n, len(jails)), Seen: []string{"the jails before"}, Remedy: "name some: bailiff doctor JAIL"})
+	}
 	d.sameLines(jails)
 	d.ban(ctx, jails)
 	r.Findings = d.found
