@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -31,6 +32,8 @@ type replayOptions struct {
 	sweep    []string // KEY=VALUE,VALUE…
 	lines    bool
 	json     bool
+	plot     bool
+	html     string
 
 	location *time.Location
 	now      time.Time
@@ -92,6 +95,8 @@ The exit code is 1 if a log could not be read to its end, or a jail is broken.`,
 	f.StringVarP(&o.config, "config", "c", "", "a `path`: bailiff.toml, or the directory that holds it, or fail2ban's")
 	f.StringArrayVarP(&o.jails, "jail", "j", nil, "the jail, `NAME` or NAME=FILTER; several times: one after the other")
 	f.StringArrayVar(&o.sweep, "sweep", nil, "try all combinations of values, `KEY=VALUE,…`: of maxretry, findtime, bantime")
+	f.BoolVar(&o.plot, "plot", false, "draw failures over time, networks and users, in plain characters")
+	f.StringVar(&o.html, "html", "", "write the report with pictures into a `file`, which needs no other")
 	f.BoolVarP(&o.summary, "summary", "s", false, "print the sums only, no list of bans")
 	f.BoolVarP(&o.lines, "lines", "l", false, "print the lines that led to each ban, as many as maxmatches")
 	f.BoolVar(&o.json, "json", false, "print JSON, with the lines that led to each ban")
@@ -151,6 +156,7 @@ func (o *replayOptions) run(ctx context.Context, paths []string) error {
 	p := o.printer()
 	p.begin()
 	missing := false
+	var reports []*replay.Report
 	for i, of := range list {
 		p.jail(i, of.jail)
 		r, err := replay.Run(ctx, replay.Options{
@@ -162,12 +168,18 @@ func (o *replayOptions) run(ctx context.Context, paths []string) error {
 			return err
 		}
 		p.sums(r)
+		reports = append(reports, r)
 		for _, problem := range r.Problems {
 			fmt.Fprintln(o.errs, "bailiff:", problem)
 			missing = missing || problem.Missing
 		}
 	}
 	p.end()
+	if o.html != "" {
+		if err := writePage(o, reports); err != nil {
+			return err
+		}
+	}
 	if missing {
 		return &exitError{code: exitFailed}
 	}
@@ -282,4 +294,13 @@ func following(cfg *config.Config, logs []replay.Log) (out []replayed, err error
 		}
 	}
 	return out, nil
+}
+
+// writePage writes the report of --html.
+func writePage(o *replayOptions, reports []*replay.Report) error {
+	f, err := os.OpenFile(o.html, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) // it names addresses and users
+	if err != nil {
+		return err
+	}
+	return errors.Join(o.page(f, reports), f.Close())
 }

@@ -116,6 +116,9 @@ func (p *replayText) sums(r *replay.Report) {
 	if r.KnowsLogins {
 		fmt.Fprintf(w, "  logins       %s; %s\n", grouped(r.Logins), hurt(&r.Outcome))
 	}
+	if p.o.plot {
+		p.plot(&r.Chart)
+	}
 	if len(r.Sweep) > 0 {
 		p.table(r)
 	}

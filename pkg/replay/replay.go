@@ -81,6 +81,8 @@ type Report struct {
 	// Failures that did not count: of who is never banned; of nobody; of hosts' names, which are
 	// not looked up.
 	Ignored, Nobody, NamedHosts int64
+	// Chart is of the jail's own setting.
+	Chart Chart
 	// Withheld are those of which it can't be told whose they are, for lack of trusted proxies.
 	Withheld int64
 	// Left says what of the jail was left out.

@@ -109,6 +109,9 @@ func (t *trial) apply(e *event) {
 		} else {
 			verdict, _ = t.jail.Failure(&e.failures[i], e.now)
 		}
+		if t.first && verdict <= jail.ShutOut {
+			t.run.report.Chart.failure(&e.failures[i], e.failures[i].Time)
+		}
 		switch verdict {
 		case jail.Bans, jail.Counted:
 			s.Failures++
@@ -152,6 +155,9 @@ func (t *trial) ban(b ban.Ban, lines []string) {
 	t.bans.put(b.ID, b.Start)
 	if l, ok := t.run.logins.get(b.ID); ok && b.Start.Sub(l.at) <= lately {
 		t.hurts(l, b.Start)
+	}
+	if t.first {
+		t.run.report.Chart.at(b.Start).Bans++
 	}
 	if !t.first || t.run.Ban == nil || t.run.err != nil {
 		return
