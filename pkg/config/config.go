@@ -21,6 +21,7 @@ import (
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/engine"
+	"bailiff/pkg/events"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/pyregexp"
@@ -112,6 +113,7 @@ type Database struct {
 	Path       string        // empty: nowhere
 	PurgeAge   time.Duration // how long ended bans are kept
 	MaxMatches int           // lines of the log kept with a ban
+	Events     int64         // bytes of events that are kept beside it; 0: none
 }
 
 // DefaultDatabase is where bans and log positions are kept: under the directory
@@ -383,7 +385,7 @@ const stockPrefix = "(stock)/"
 func newConfig() *Config {
 	return &Config{
 		Log: Log{Level: "INFO", Target: "stderr"}, Socket: DefaultSocket, Filters: map[string]*Filter{},
-		Database: Database{Path: DefaultDatabase(), PurgeAge: 24 * time.Hour, MaxMatches: 10},
+		Database: Database{Path: DefaultDatabase(), PurgeAge: 24 * time.Hour, MaxMatches: 10, Events: events.DefaultBytes},
 		Security: Security{FixedActions: true}, Docker: Docker{Socket: engine.DockerSocket},
 	}
 }

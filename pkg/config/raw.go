@@ -146,6 +146,7 @@ type rawDatabase struct {
 	Path       *string `toml:"path"`
 	PurgeAge   *text   `toml:"purgeage"`
 	MaxMatches *int    `toml:"maxmatches"`
+	Events     *int    `toml:"events"`
 }
 
 type rawFirewall struct {

@@ -168,6 +168,7 @@ func referenceDefaults() map[string]string {
 	out["database.path"] = defaultStateDir + "/" + databaseName
 	out["database.purgeage"] = spell(cfg.Database.PurgeAge)
 	out["database.maxmatches"] = fmt.Sprint(cfg.Database.MaxMatches)
+	out["database.events"] = fmt.Sprint(cfg.Database.Events >> 20)
 	return out
 }
 

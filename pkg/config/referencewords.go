@@ -61,6 +61,11 @@ var referenceTables = []refTable{
 			example: `maxmatches = 10`,
 			text:    "How many of the log's lines are kept with a ban in the database.",
 		},
+		{
+			name:    "events",
+			example: `events = 256`,
+			text:    "How many MiB of events are kept in files beside the database, for `bailiff why` and `bailiff events`: failures, bans, and what became of them; no longer than purgeage. With 0 there are none in files, and they are forgotten with the daemon.",
+		},
 	}},
 	{MainFile, "firewall", reflect.TypeFor[rawFirewall](), nil, []keyWords{
 		{

@@ -275,7 +275,17 @@ func (l *loader) database(raw rawDatabase, fail func(string, ...any) func(...str
 			db.MaxMatches = *raw.MaxMatches
 		}
 	}
+	if raw.Events != nil {
+		if n := *raw.Events; n < 0 || n > eventsMost {
+			fail("events %d: want MiB, 0 to %d", n, eventsMost)("database", "events")
+		} else {
+			db.Events = int64(n) << 20
+		}
+	}
 }
+
+// eventsMost is how many MiB of events can be kept.
+const eventsMost = 64 << 10
 
 // ParseLogLevel reads one of fail2ban's levels, in any case.
 func ParseLogLevel(s string) (string, error) {

@@ -103,11 +103,7 @@ func (c *Client) call(method, path string, body, into any) error {
 		res.Body.Close()
 	}()
 	if res.StatusCode != http.StatusOK {
-		var f Failure
-		if err := json.NewDecoder(res.Body).Decode(&f); err != nil || f.Error == "" {
-			return fmt.Errorf("the daemon answered %s", res.Status)
-		}
-		return errors.New(f.Error)
+		return failureOf(res)
 	}
 	if into == nil {
 		return nil
@@ -116,6 +112,15 @@ func (c *Client) call(method, path string, body, into any) error {
 		return fmt.Errorf("the daemon's answer: %w", err)
 	}
 	return nil
+}
+
+// failureOf is the error that an answer tells.
+func failureOf(res *http.Response) error {
+	var f Failure
+	if err := json.NewDecoder(res.Body).Decode(&f); err != nil || f.Error == "" {
+		return fmt.Errorf("the daemon answered %s", res.Status)
+	}
+	return errors.New(f.Error)
 }
 
 // Ping asks whether a daemon answers.

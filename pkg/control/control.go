@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bailiff/pkg/banfile"
+	"bailiff/pkg/events"
 	"bailiff/pkg/jail"
 	"bailiff/pkg/remote"
 	"bailiff/pkg/report"
@@ -49,6 +50,7 @@ type ExportStatus struct {
 type BanRequest struct {
 	IPs   []string `json:"ips"`
 	Force bool     `json:"force"`
+	By    string   `json:"-"` // the user who asks
 }
 
 // BanResult says what became of one address.
@@ -69,6 +71,7 @@ type BanResult struct {
 type ImportRequest struct {
 	Bans  []banfile.Record `json:"bans"`
 	Force bool             `json:"force"`
+	By    string           `json:"-"` // the user who asks
 }
 
 // ImportResult says what became of one of them.
@@ -86,6 +89,7 @@ type UnbanRequest struct {
 	IPs  []string `json:"ips"`
 	All  bool     `json:"all"`
 	Jail string   `json:"jail"` // empty: all jails
+	By   string   `json:"-"`    // the user who asks
 }
 
 // UnbanResult says from which jails an address was taken.
@@ -107,6 +111,7 @@ type AllowRequest struct {
 	IPs     []string `json:"ips"`
 	Seconds float64  `json:"seconds"`
 	End     bool     `json:"end"`
+	By      string   `json:"-"` // the user who asks
 }
 
 // Allowance is an address or a network that is let in for a while.
@@ -221,7 +226,10 @@ type Daemon interface {
 	Allowed() []Allowance
 	// Import takes over bans that were made elsewhere.
 	Import(r ImportRequest) ([]ImportResult, error)
-	Reload() (ReloadResult, error)
+	// Reload reads the configuration anew; by is the user who asks.
+	Reload(by string) (ReloadResult, error)
+	// Events is the table of what happens; nil: there is none.
+	Events() *events.Table
 	Stop()
 }
 

@@ -16,11 +16,25 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/events"
 	"bailiff/pkg/jail"
 )
 
 // fake is a daemon with one jail, sshd.
-type fake struct{ bans, unbans, stops int }
+// noEvents is a table with one event.
+var noEvents = sync.OnceValue(func() *events.Table {
+	table := events.Open(events.Options{})
+	table.Add(&events.Event{Kind: events.Start})
+	for n := uint64(0); n == 0; time.Sleep(time.Millisecond) {
+		n, _, _ = table.Last()
+	}
+	return table
+})
+
+type fake struct {
+	bans, unbans, stops int
+	events              *events.Table
+}
 
 func (f *fake) Status(name string, _ bool) (Status, error) {
 	if name != "" && name != "sshd" {
@@ -52,8 +66,15 @@ func (f *fake) Unban(r UnbanRequest) ([]UnbanResult, error) {
 	f.unbans++
 	return nil, errors.New("the kernel refused")
 }
-func (f *fake) Reload() (ReloadResult, error) { return ReloadResult{}, nil }
-func (f *fake) Stop()                         { f.stops++ }
+func (f *fake) Reload(string) (ReloadResult, error) { return ReloadResult{}, nil }
+func (f *fake) Events() *events.Table {
+	if f.events != nil {
+		return f.events
+	}
+	return noEvents()
+}
+
+func (f *fake) Stop() { f.stops++ }
 
 func listen(t *testing.T) (*fake, string) {
 	t.Helper()
@@ -231,7 +252,7 @@ type slow struct {
 	done        atomic.Bool
 }
 
-func (s *slow) Reload() (ReloadResult, error) {
+func (s *slow) Reload(string) (ReloadResult, error) {
 	close(s.begun)
 	<-s.free
 	s.done.Store(true)

@@ -12,7 +12,8 @@ import (
 // makes no difference to who may do what; a list is never a word.
 type Request struct {
 	Words []*Word
-	Role  Role // of who asks
+	Role  Role   // of who asks
+	By    string // the user who asks, by his name; empty: nobody knows
 }
 
 // Word is one word of a request: text, a number, True, False or None; or a list or

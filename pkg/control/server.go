@@ -174,7 +174,7 @@ func serve(l net.Listener, lock *os.File, path string, d Daemon, opts Options) *
 	}
 	turns := newTurns(role)
 	s := &Server{listener: l, lock: lock, path: path, crowd: newCrowd(role, opts.Warn), web: make(chan net.Conn), closed: make(chan struct{})}
-	s.http = newWebServer(d, role, turns)
+	s.http = newWebServer(d, role, turns, s.closed)
 	if opts.Commander != nil {
 		s.wire = &wireServer{d: opts.Commander, crowd: s.crowd, turns: turns}
 		if role < Owner {

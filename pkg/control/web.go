@@ -22,7 +22,7 @@ import (
 type route struct {
 	pattern string
 	role    Role
-	// do carries it out; body reads the request's body.
+	// do carries it out; body reads the request's body. nil: it is the one for events.
 	do func(d Daemon, r *http.Request, body func(into any) error) (any, error)
 }
 
@@ -51,11 +51,13 @@ var routes = []route{
 		}
 		return d.Bans(of)
 	}},
-	{"POST /v1/import", Owner, func(d Daemon, _ *http.Request, body func(any) error) (any, error) {
+	{"GET /v1/events", Reader, nil},
+	{"POST /v1/import", Owner, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
 		var req ImportRequest
 		if err := body(&req); err != nil {
 			return nil, err
 		}
+		req.By = askedBy(r)
 		return d.Import(req)
 	}},
 	{"POST /v1/jails/{jail}/ban", Owner, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
@@ -63,27 +65,30 @@ var routes = []route{
 		if err := body(&req); err != nil {
 			return nil, err
 		}
+		req.By = askedBy(r)
 		return d.Ban(r.PathValue("jail"), req)
 	}},
-	{"POST /v1/unban", Owner, func(d Daemon, _ *http.Request, body func(any) error) (any, error) {
+	{"POST /v1/unban", Owner, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
 		var req UnbanRequest
 		if err := body(&req); err != nil {
 			return nil, err
 		}
+		req.By = askedBy(r)
 		return d.Unban(req)
 	}},
 	{"GET /v1/allow", Reader, func(d Daemon, _ *http.Request, _ func(any) error) (any, error) {
 		return d.Allowed(), nil
 	}},
-	{"POST /v1/allow", Owner, func(d Daemon, _ *http.Request, body func(any) error) (any, error) {
+	{"POST /v1/allow", Owner, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
 		var req AllowRequest
 		if err := body(&req); err != nil {
 			return nil, err
 		}
+		req.By = askedBy(r)
 		return d.Allow(req)
 	}},
-	{"POST /v1/reload", Owner, func(d Daemon, _ *http.Request, _ func(any) error) (any, error) {
-		return d.Reload()
+	{"POST /v1/reload", Owner, func(d Daemon, r *http.Request, _ func(any) error) (any, error) {
+		return d.Reload(askedBy(r))
 	}},
 	{"POST /v1/stop", Owner, func(d Daemon, _ *http.Request, _ func(any) error) (any, error) {
 		go d.Stop() // this answer is waited for
@@ -102,8 +107,9 @@ const (
 
 type connKey struct{}
 
-func newWebServer(d Daemon, role Role, turns *turns) *http.Server {
+func newWebServer(d Daemon, role Role, turns *turns, closing <-chan struct{}) *http.Server {
 	mux := http.NewServeMux()
+	following := &streams{}
 	for _, rt := range routes {
 		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) {
 			c, ok := r.Context().Value(connKey{}).(*conn)
@@ -118,6 +124,10 @@ func newWebServer(d Daemon, role Role, turns *turns) *http.Server {
 				return
 			}
 			defer done()
+			if rt.do == nil {
+				tellEvents(d.Events(), role, following, w, r, c, closing, done)
+				return
+			}
 			v, err := rt.do(d, r, func(into any) error { return readBody(c, r, into) })
 			if role < Owner {
 				v, err = unquoted(v, err)

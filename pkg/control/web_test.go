@@ -55,7 +55,7 @@ func TestBodies(t *testing.T) {
 	d := &fake{}
 	crowd := newCrowd(Owner, func(string) {})
 	c := crowd.enter(a, 0)
-	h := newWebServer(d, Owner, newTurns(Owner)).Handler
+	h := newWebServer(d, Owner, newTurns(Owner), nil).Handler
 	for name, body := range bodies() {
 		data := []byte(post(body))
 		var w *httptest.ResponseRecorder
@@ -81,7 +81,7 @@ func TestNoRoute(t *testing.T) {
 	defer a.Close()
 	defer b.Close()
 	c := newCrowd(Owner, func(string) {}).enter(a, 0)
-	h := newWebServer(&fake{}, Owner, newTurns(Owner)).Handler
+	h := newWebServer(&fake{}, Owner, newTurns(Owner), nil).Handler
 	for _, x := range []struct {
 		line  string
 		code  int
@@ -125,7 +125,7 @@ func FuzzHTTP(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for role := Reader; role <= Owner; role++ {
 			d := &fake{}
-			h := newWebServer(d, role, newTurns(role)).Handler
+			h := newWebServer(d, role, newTurns(role), nil).Handler
 			took := allocated(func() { serveOne(h, c, data) })
 			if took > uint64(256<<10+100*len(data)) {
 				t.Errorf("%d bytes took %d of memory", len(data), took)

@@ -224,7 +224,7 @@ func (s *wireServer) next(c *conn, in *requestReader) bool {
 	if err := in.skip(limitsOf(s.crowd.role).bytes); err != nil {
 		return s.broken(err)
 	}
-	r := &Request{Words: words, Role: s.crowd.role}
+	r := &Request{Words: words, Role: s.crowd.role, By: userName(c.uid)}
 	c.note(waiting)
 	if err := r.permit(); err != nil {
 		return s.send(c, nil, err, func() {})

@@ -147,7 +147,7 @@ func (d *Daemon) Allow(r control.AllowRequest) ([]control.AllowResult, error) {
 		ids, of = append(ids, out[i].IP), append(of, i)
 	}
 	jails := d.running()
-	lifted := d.unban(jails, "", ids)
+	lifted := d.unban(jails, "", ids, r.By)
 	d.guard.SetLetIn(list)
 	note := d.saveAllowed()
 	d.allows.mu.Unlock()
@@ -162,7 +162,7 @@ func (d *Daemon) Allow(r control.AllowRequest) ([]control.AllowResult, error) {
 	late := d.listsFollow(allowWait)
 	// Once more: who was banned meanwhile is let in, and so is who is in a banned network, by
 	// the time at which the jails have come to this.
-	again := d.unban(jails, "", ids)
+	again := d.unban(jails, "", ids, r.By)
 	for i, u := range lifted {
 		res := &out[of[i]]
 		res.Jails, res.Count, res.Error = u.Jails, u.Count, u.Error

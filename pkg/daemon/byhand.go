@@ -107,7 +107,7 @@ func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, er
 		out[i].IP = ban.Name(id)
 		ids, of = append(ids, id), append(of, i)
 	}
-	for n, done := range j.BanEach(ids, r.Force) {
+	for n, done := range j.BanEach(ids, r.Force, r.By) {
 		res := &out[of[n]]
 		res.Added = done.Added
 		if ids[n].IsName() && done.Added {
@@ -166,9 +166,9 @@ func (d *Daemon) unbanNow(r control.UnbanRequest, inWords bool) ([]control.Unban
 	out := []control.UnbanResult{}
 	patient := inWords && idle(jails...)
 	if r.All {
-		out = append(out, d.unbanAll(jails))
+		out = append(out, d.unbanAll(jails, r.By))
 	} else {
-		out = d.unban(jails, r.Jail, r.IPs)
+		out = d.unban(jails, r.Jail, r.IPs, r.By)
 	}
 	// Who asks to lift what is not there waits for nobody: actions do so of themselves.
 	if !slices.ContainsFunc(out, func(r control.UnbanResult) bool { return r.Count > 0 }) {
@@ -207,10 +207,10 @@ func joined(text string, err error) string {
 	return text + "; " + err.Error()
 }
 
-func (d *Daemon) unbanAll(jails []*jail.Jail) control.UnbanResult {
+func (d *Daemon) unbanAll(jails []*jail.Jail, by string) control.UnbanResult {
 	res := control.UnbanResult{Jails: []string{}}
 	counts, errs := make([]int, len(jails)), make([]error, len(jails))
-	inTurn(jails, errs, func(i int) { counts[i], errs[i] = jails[i].UnbanAll() })
+	inTurn(jails, errs, func(i int) { counts[i], errs[i] = jails[i].UnbanAll(by) })
 	for i, j := range jails {
 		note(&res, j.Configured.Name, counts[i], errs[i])
 	}
@@ -235,7 +235,7 @@ func inTurn(jails []*jail.Jail, errs []error, f func(i int)) {
 
 // unban lifts bans in all of some jails, side by side. only is the jail or list that was
 // named, if one was.
-func (d *Daemon) unban(jails []*jail.Jail, only string, ips []string) []control.UnbanResult {
+func (d *Daemon) unban(jails []*jail.Jail, only string, ips []string, by string) []control.UnbanResult {
 	out := make([]control.UnbanResult, len(ips))
 	slips := map[int]error{}
 	var ids []ban.ID
@@ -259,7 +259,7 @@ func (d *Daemon) unban(jails []*jail.Jail, only string, ips []string) []control.
 	onLists := make(chan [][]control.Wider, 1)
 	go func() { onLists <- d.onLists(only, ids) }() // beside: files are looked through
 	found, errs := make([][]jail.Unbanned, len(jails)), make([]error, len(jails))
-	inTurn(jails, errs, func(i int) { found[i], errs[i] = jails[i].UnbanEach(ids) })
+	inTurn(jails, errs, func(i int) { found[i], errs[i] = jails[i].UnbanEach(ids, by) })
 	listed := <-onLists
 	for n, i := range of {
 		for k, j := range jails {

@@ -27,6 +27,7 @@ import (
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/control"
 	"bailiff/pkg/eventlog"
+	"bailiff/pkg/events"
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/guard"
 	"bailiff/pkg/iplist"
@@ -79,6 +80,8 @@ type Daemon struct {
 	allows *allowances
 	queue  *firewall.Queue
 	store  *keeper // nil: nothing is kept
+	// events is the table of what happens.
+	events *events.Table
 	guard  *guard.Guard
 	// syslog receives for all jails.
 	syslog *syslog.Hub
@@ -150,6 +153,9 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	d.checks = newChecks(d)
 	d.labels = newLabels(d)
 	server := d.log.With("component", "server")
+	defer func() { // the very last: what an end lasts is among them
+		safefile.Within(stopOthers, d.events.Close)
+	}()
 	d.names = resolve.New(lookup, d.nameServer)
 	defer d.names.Close()
 	d.guard = guard.New(guard.Options{Log: d.log, Sessions: d.peers})
@@ -188,6 +194,8 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	if err != nil {
 		return err
 	}
+	d.openEvents() // only now: what is kept there is nobody else's
+	server = d.log.With("component", "server")
 	if err := d.readChanged(cfg); err != nil { // who finds the one socket finds the other
 		server.Error(err.Error())
 	}
@@ -214,6 +222,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	}
 	for _, text := range found.Mended {
 		server.Warn("nftables: " + text)
+		d.repaired("", text)
 	}
 	d.mender.note(found.Notes)
 	d.store = d.keep()
@@ -363,7 +372,7 @@ func (d *Daemon) deps() jail.Deps {
 			return strings.TrimSuffix(names[0], ".")
 		},
 	}
-	deps.DryRun = d.opts.DryRun
+	deps.DryRun, deps.Events = d.opts.DryRun, d.events
 	deps.Guard = d.guard
 	deps.Changed = d.changed
 	deps.Endings, deps.Memory, deps.Often = d.endings, d.memory, d.often

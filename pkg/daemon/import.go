@@ -108,7 +108,7 @@ func (d *Daemon) Import(r control.ImportRequest) ([]control.ImportResult, error)
 			continue
 		}
 		jails = append(jails, j)
-		for n, done := range j.Import(p.bans, r.Force) {
+		for n, done := range j.Import(p.bans, r.Force, r.By) {
 			became(&out[p.of[n]], done)
 			if done.Added && p.bans[n].ID.IsName() && !p.bans[n].IP.IsValid() {
 				out[p.of[n]].Note = j.Unheld()

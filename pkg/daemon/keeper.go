@@ -487,6 +487,7 @@ func (k *keeper) close() {
 }
 
 func (d *Daemon) purge() {
+	d.events.Purge()
 	d.mu.Lock()
 	age := d.cfg.Database.PurgeAge
 	var jails []string

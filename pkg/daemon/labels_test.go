@@ -145,11 +145,11 @@ func TestLabels(t *testing.T) {
 	if j, _ := status("docker-late"); j.BanTime != 600 {
 		t.Errorf("it has what is half edited: %v", j.BanTime)
 	}
-	if _, err := d.Reload(); err == nil {
+	if _, err := d.Reload(""); err == nil {
 		t.Error("what can't be read is taken")
 	}
 	write("[default]\nbantime = '1d'\n")
-	res, err := d.Reload()
+	res, err := d.Reload("")
 	if err != nil || len(res.Stopped) > 0 {
 		t.Fatalf("%+v %v", res, err)
 	}
@@ -230,7 +230,7 @@ func TestLabels(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "bailiff.toml"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Reload(); err != nil {
+	if _, err := d.Reload(""); err != nil {
 		t.Fatal(err)
 	}
 	until("jails stay", func() bool { return len(d.jailsNow()) == 0 })

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bailiff/pkg/config"
+	"bailiff/pkg/events"
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/guard"
 	"bailiff/pkg/iplist"
@@ -319,8 +320,10 @@ func (l *blocklist) load(anew bool) error {
 		case l.c.Observe:
 			loaded, ranges = "list read, and nothing is shut out, since it is only observed (observe = true)", would
 		}
-		l.d.log.With("component", "jail").Info(fmt.Sprintf("[%s] %s: %d entries in %d files, %d ranges, in %v",
-			l.c.Name, loaded, raw.Entries, len(iplist.Files(l.c.List)), ranges, time.Since(begun).Round(time.Millisecond)))
+		text := fmt.Sprintf("%s: %d entries in %d files, %d ranges, in %v",
+			loaded, raw.Entries, len(iplist.Files(l.c.List)), ranges, time.Since(begun).Round(time.Millisecond))
+		l.d.log.With("component", "jail").Info(fmt.Sprintf("[%s] %s", l.c.Name, text))
+		l.d.events.Add(&events.Event{Kind: events.List, Jail: l.c.Name, Text: text})
 		l.d.changed()
 		giveBack(set.Len())
 	}

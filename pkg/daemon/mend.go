@@ -184,12 +184,15 @@ func (m *mender) warn(text string) {
 	log := m.d.log.With("component", "server")
 	if now := time.Now(); now.Sub(m.minute) > time.Minute {
 		if more := m.lines - linesAMinute; more > 0 {
-			log.Warn(fmt.Sprintf("something else changed our nftables table %d times more, and it was made right", more))
+			text := fmt.Sprintf("something else changed our nftables table %d times more, and it was made right", more)
+			log.Warn(text)
+			m.d.repaired("", text)
 		}
 		m.minute, m.lines = now, 0
 	}
 	if m.lines++; m.lines <= linesAMinute {
 		log.Warn(text)
+		m.d.repaired("", text)
 	}
 }
 
@@ -474,7 +477,9 @@ func (m *mender) compareOne(name string) {
 		n, same, err := l.compare()
 		if err == nil && !same {
 			if !renewed {
-				log.Warn(fmt.Sprintf("[%s] something else changed the kernel's sets of this list: loaded again", name))
+				text := "something else changed the kernel's sets of this list: loaded again"
+				log.Warn(fmt.Sprintf("[%s] %s", name, text))
+				m.d.repaired(name, text)
 			}
 			missing = n
 			err = l.refill()
@@ -495,5 +500,7 @@ func (m *mender) compareOne(name string) {
 		return
 	}
 	delete(m.renewed, name)
-	log.Warn(fmt.Sprintf("[%s] nftables sets and rules made anew, with %d bans", name, held))
+	text := fmt.Sprintf("nftables sets and rules made anew, with %d bans", held)
+	log.Warn(fmt.Sprintf("[%s] %s", name, text))
+	m.d.repaired(name, text)
 }

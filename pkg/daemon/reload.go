@@ -15,11 +15,11 @@ import (
 // undisturbed, those that did are started again with their bans. When the
 // configuration can't be read, everything stays as it is; a jail of which it can't be read
 // goes on as it was.
-func (d *Daemon) Reload() (control.ReloadResult, error) { return d.reload("", false) }
+func (d *Daemon) Reload(by string) (control.ReloadResult, error) { return d.reload("", false, by) }
 
 // reload is Reload of one jail, or of all that there are where only is empty. restart has
 // jails that did not change start again, too. It answers within 15 seconds, whatever hangs.
-func (d *Daemon) reload(only string, restart bool) (res control.ReloadResult, err error) {
+func (d *Daemon) reload(only string, restart bool, by string) (res control.ReloadResult, err error) {
 	d.awaitStart()
 	defer func() {
 		if err != nil {
@@ -39,6 +39,7 @@ func (d *Daemon) reload(only string, restart bool) (res control.ReloadResult, er
 		}
 		defer release()
 		res, err := d.reloadNow(only, restart)
+		d.reloaded(only, by, &res, err)
 		got <- outcome{res, err}
 	}()
 	timer := time.NewTimer(changeMost)
@@ -245,6 +246,7 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 	d.mu.Lock()
 	d.cfg = cfg
 	d.mu.Unlock()
+	d.boundEvents(cfg)
 	d.labels.ring()
 	d.changed() // exports may be others
 	if words {

@@ -51,14 +51,14 @@ func TestGoneWhileStarted(t *testing.T) {
 	d := unstarted(t, opts, slog.DiscardHandler)
 	cfg := d.cfg
 	gate := make(chan struct{})
-	work, ok := d.works.begin("one", "being started", func() { <-gate; d.start(cfg.Jails[0]) }, func() { _, _ = d.reload("one", false) })
+	work, ok := d.works.begin("one", "being started", func() { <-gate; d.start(cfg.Jails[0]) }, func() { _, _ = d.reload("one", false, "") })
 	if !ok {
 		t.Fatal("it is being started already")
 	}
 	write("")
 	stepsMost = 10 * time.Millisecond
 	defer func() { stepsMost = 9 * time.Second }()
-	res, err := d.Reload()
+	res, err := d.Reload("")
 	if err != nil || !strings.Contains(strings.Join(res.Errors, "\n"), "jail one is being started since ") {
 		t.Errorf("it is not said that it is not through: %+v %v", res, err)
 	}

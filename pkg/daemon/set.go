@@ -48,14 +48,14 @@ func (d *Daemon) set(c *command) (any, error) {
 	}
 	switch what {
 	case "banip":
-		return d.banAs(j, c.rest(3))
+		return d.banAs(j, c.rest(3), c.by())
 	case "unbanip":
 		ips := c.rest(3)
 		strict := c.word(3) == "--report-absent"
 		if strict {
 			ips = c.rest(4)
 		}
-		return d.unbanAs(j.Configured.Name, ips, false, strict)
+		return d.unbanAs(j.Configured.Name, ips, false, strict, c.by())
 	case "idle":
 		return setIdle(j, c.word(3))
 	case "action":
@@ -250,7 +250,7 @@ func (d *Daemon) logsWithout(j *jail.Jail, path string) (any, error) {
 	return d.getOf(j, "logpath", nil)
 }
 
-func (d *Daemon) banAs(j *jail.Jail, ips []string) (any, error) {
+func (d *Daemon) banAs(j *jail.Jail, ips []string, by string) (any, error) {
 	var ids []ban.ID
 	for _, ip := range ips { // all of them, or none
 		id, err := ParseID(ip)
@@ -264,7 +264,7 @@ func (d *Daemon) banAs(j *jail.Jail, ips []string) (any, error) {
 	}
 	var wrong error
 	begun, n, patient := time.Now(), 0, idle(j)
-	for _, res := range j.BanEach(ids, false) {
+	for _, res := range j.BanEach(ids, false, by) {
 		var wide *jail.TooWideError
 		var busy *jail.BusyError
 		switch {

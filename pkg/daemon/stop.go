@@ -13,6 +13,7 @@ import (
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
 	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/events"
 	"bailiff/pkg/jail"
 	"bailiff/pkg/safefile"
 )
@@ -102,6 +103,7 @@ func (d *Daemon) shutdown() {
 	} else {
 		server.Info("Exiting bailiff")
 	}
+	d.events.Add(&events.Event{Kind: events.Stop})
 	close(d.down)
 }
 

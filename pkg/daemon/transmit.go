@@ -44,6 +44,14 @@ func (c *command) word(i int) string {
 
 func (c *command) rest(i int) []string { return c.words[min(i, len(c.words)):] }
 
+// by is the user who asks.
+func (c *command) by() string {
+	if c.of == nil {
+		return ""
+	}
+	return c.of.By
+}
+
 // least is an error if there are fewer words. Clients print it as "Sorry but the
 // command is invalid".
 func (c *command) least(n int) error {
@@ -185,9 +193,9 @@ func (d *Daemon) carryOut(c *command) (any, error) {
 			return nil, pyError("Exception", "Invalid command")
 		}
 		if c.word(1) == "--all" && len(c.words) == 2 {
-			return d.unbanAs("", nil, true, false)
+			return d.unbanAs("", nil, true, false, c.by())
 		}
-		return d.unbanAs("", c.rest(1), false, false)
+		return d.unbanAs("", c.rest(1), false, false, c.by())
 	case "get":
 		return d.get(c)
 	case "set":
@@ -268,11 +276,11 @@ func (d *Daemon) reloadAs(c *command) (any, error) {
 		if _, err := d.load(); err != nil { // then nothing is done, this neither
 			return nil, pyError("ValueError", err.Error())
 		}
-		if _, err := d.unbanAs(only, nil, true, false); err != nil {
+		if _, err := d.unbanAs(only, nil, true, false, c.by()); err != nil {
 			return nil, err
 		}
 	}
-	res, err := d.reload(only, strings.Contains(options, "--restart"))
+	res, err := d.reload(only, strings.Contains(options, "--restart"), c.by())
 	if err != nil {
 		return nil, err
 	}
@@ -500,8 +508,8 @@ func number(b bool) int {
 
 // unbanAs lifts bans and returns how many. strict makes it an error that one is
 // not there.
-func (d *Daemon) unbanAs(name string, ips []string, all, strict bool) (any, error) {
-	r := control.UnbanRequest{IPs: ips, All: all, Jail: name}
+func (d *Daemon) unbanAs(name string, ips []string, all, strict bool, by string) (any, error) {
+	r := control.UnbanRequest{IPs: ips, All: all, Jail: name, By: by}
 	if name != "" {
 		if _, err := d.known(name); err != nil {
 			return nil, err

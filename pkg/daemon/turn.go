@@ -169,7 +169,7 @@ func (w *work) through(ctx context.Context) bool {
 func (d *Daemon) step(ctx context.Context, name, what string, f func()) error {
 	d.turn.waits("jail %s, which is being %s", name, what)
 	w, ok := d.works.begin(name, "being "+what, f, func() {
-		_, _ = d.reload(name, false) // it is told
+		_, _ = d.reload(name, false, "") // it is told
 	})
 	if !ok {
 		return fmt.Errorf("jail %s is %s, and not through yet: its new settings hold as soon as it is", name, w.state())

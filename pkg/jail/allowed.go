@@ -137,6 +137,7 @@ func (j *Jail) reconsider() {
 		j.lifted(b)
 		j.enforced(change{ID: b.ID, IP: b.IP, Remove: true})
 		j.notice("Unban %s", b.Told())
+		j.unbanEvent(b, whyNever(why.Text), "")
 		j.actions.Unban(ban.Name(b.ID))
 	}
 	for _, e := range j.bans.Beside() {

@@ -49,7 +49,7 @@ func TestBeside(t *testing.T) {
 		t.Errorf("%+v", bans)
 	}
 	// Bob's is the later end; alice's goes without him.
-	if each, err := l.jail.UnbanEach([]ban.ID{ban.Named("alice"), idOf("198.51.100.1"), idOf("203.0.113.0/24")}); err != nil ||
+	if each, err := l.jail.UnbanEach([]ban.ID{ban.Named("alice"), idOf("198.51.100.1"), idOf("203.0.113.0/24")}, ""); err != nil ||
 		each[0] != (Unbanned{Found: true}) || each[1] != (Unbanned{By: ban.Named("bob")}) || each[2] != (Unbanned{}) {
 		t.Errorf("%+v %v", each, err)
 	}

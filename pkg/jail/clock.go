@@ -100,6 +100,7 @@ func (j *Jail) expire() {
 	j.awake(over)
 	for _, b := range over {
 		j.notice("Unban %s", b.Told())
+		j.unbanEvent(b, whyOver, "")
 		j.actions.Unban(ban.Name(b.ID))
 		j.pace.line()
 	}

@@ -206,6 +206,7 @@ func (j *Jail) aggregate(id ban.ID) {
 	j.bans.Add(whole) // first, so that who watches the list lets nobody in
 	for _, b := range inside {
 		j.bans.Remove(b.ID)
+		j.unbanEvent(b, whyNetwork(network), "")
 		changes = append(changes, change{ID: b.ID, Remove: true})
 		b.End = now
 		j.event(store.Event{Ban: b, Moved: true})
@@ -213,6 +214,7 @@ func (j *Jail) aggregate(id ban.ID) {
 	}
 	j.enforced(append(changes, change{ID: network, Left: whole.Left(now)})...)
 	ticket := j.banTicket(whole)
+	j.banEvent(whole, nil, fmt.Sprintf("%d bans in it", n), "")
 	j.banned(whole)
 	j.notice("Ban %s", ban.Told(network))
 	j.acts(act{ban: ticket})

@@ -192,7 +192,7 @@ func TestBanManyBusy(t *testing.T) {
 	for i := range 3*banPiece + 7 {
 		ids = append(ids, single(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})))
 	}
-	for i, done := range l.jail.BanEach(ids, false) {
+	for i, done := range l.jail.BanEach(ids, false, "") {
 		if busy, ok := done.Err.(*BusyError); !ok || !busy.Later || done.Added {
 			t.Fatalf("the %dth: %+v", i, done)
 		}
@@ -267,7 +267,7 @@ func TestPieces(t *testing.T) {
 				if !j.midway {
 					t.Error("not in the middle of a batch")
 				}
-				j.enforce(ban.Ban{ID: ban.Of(netip.MustParsePrefix(id)), Start: j.deps.Clock.Now(), End: j.deps.Clock.Now().Add(time.Hour)})
+				j.enforce(ban.Ban{ID: ban.Of(netip.MustParsePrefix(id)), Start: j.deps.Clock.Now(), End: j.deps.Clock.Now().Add(time.Hour)}, "", "")
 				j.push()
 				// Of the block before, they may have been told.
 				if state, err := db.Load("test", l.clock.Now()); err != nil || len(state.Failures) > len(before.Failures) || len(state.Logs) > len(before.Logs) {

@@ -403,7 +403,7 @@ func (w *world) unbanAll(_, _ int) error {
 		return nil
 	}
 	w.happens(false)
-	n, err := w.jail.UnbanAll()
+	n, err := w.jail.UnbanAll("")
 	if err == nil && n != len(w.m.ends) {
 		err = fmt.Errorf("unban --all: %d, want %d", n, len(w.m.ends))
 	}

@@ -179,6 +179,7 @@ func (j *Jail) checked(key uint64, a checked) {
 		}
 	case a.ignore:
 		j.ignores(q.who(), "command")
+		j.happened(q, false, 0, "ignored: ignorecommand")
 		return
 	}
 	j.count(q)

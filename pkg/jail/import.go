@@ -15,16 +15,16 @@ var ErrOver = errors.New("its time is over")
 
 // Import takes bans over as they are: they began and end when they say, by the steady
 // time. Who is banned already has the ban that ends later. Actions are told as of bans that
-// are restored after a start, so that nobody is told twice. Errors are as with BanEach, or
-// ErrOver.
-func (j *Jail) Import(bans []ban.Ban, force bool) []Banned {
+// are restored after a start, so that nobody is told twice. by is who asks. Errors are as with BanEach,
+// or ErrOver.
+func (j *Jail) Import(bans []ban.Ban, force bool, by string) []Banned {
 	out := make([]Banned, len(bans))
 	wait := patience
 	for at := 0; at < len(bans); at += banPiece {
 		piece := bans[at:min(at+banPiece, len(bans))]
 		j.piece(&wait, out[at:at+len(piece)], func(j *Jail, results []Banned) {
 			for i, b := range piece {
-				results[i].Added, results[i].By, results[i].Err = j.importOne(b, force)
+				results[i].Added, results[i].By, results[i].Err = j.importOne(b, force, by)
 			}
 		})
 	}
@@ -32,7 +32,7 @@ func (j *Jail) Import(bans []ban.Ban, force bool) []Banned {
 }
 
 // importOne is the part of Import that the jail's goroutine does for one ban.
-func (j *Jail) importOne(b ban.Ban, force bool) (added bool, by ban.ID, err error) {
+func (j *Jail) importOne(b ban.Ban, force bool, asks string) (added bool, by ban.ID, err error) {
 	if j.Configured.Observe {
 		return false, by, &ObservesError{j.Configured.Name}
 	}
@@ -69,6 +69,7 @@ func (j *Jail) importOne(b ban.Ban, force bool) (added bool, by ban.ID, err erro
 	_, held := j.bans.Add(b)
 	j.spared(b)
 	j.enforced(change{ID: b.ID, IP: b.IP, Left: b.Left(now), Replace: held})
+	j.banEvent(b, nil, "handed over by hand, with its time", asks)
 	j.banned(b)
 	j.remember(b.ID, past{count: max(b.Count, 1), last: b.Start})
 	j.notice("Restore Ban %s", b.Told())
@@ -97,6 +98,7 @@ func (j *Jail) takeIn(id ban.ID) {
 		j.enforced(change{ID: inner.ID, IP: inner.IP, Remove: true})
 		j.lifted(inner)
 		j.notice("Unban %s", ban.Told(inner.ID))
+		j.unbanEvent(inner, whyNetwork(id), "")
 		j.actions.Unban(ban.Name(inner.ID))
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
 	"bailiff/pkg/eventlog"
+	"bailiff/pkg/events"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/guard"
@@ -120,6 +121,8 @@ type Deps struct {
 	// them; neither waits. nil: nobody is told.
 	Reports func(jail string) (wanted, lines bool)
 	Report  func(report.Offence)
+	// Events is told what happens; nil: nobody is.
+	Events *events.Table
 	// DryRun: nothing is done by actions; the log says of bans that they are none.
 	DryRun bool
 
@@ -219,8 +222,9 @@ type Jail struct {
 	// of now, and those taken as old.
 	skewWarned, oldWarned time.Time
 	lineErrWarn           time.Time
-	log                   *slog.Logger // of what is read
-	often                 often        // what comes often, of its lines
+	log                   *slog.Logger  // of what is read
+	often                 often         // what comes often, of its lines
+	share                 *events.Share // of the table of events; nil: there is none
 }
 
 // Status is what a jail tells of itself.
@@ -421,6 +425,9 @@ func (j *Jail) Stop(flush bool) Carry {
 			}
 			j.notice("Unban %s", b.Told())
 		}
+		for _, b := range bans {
+			j.unbanEvent(b, whyEnded, "")
+		}
 		j.tellFlush(len(bans))
 		left.Bans = nil
 	}
@@ -445,7 +452,7 @@ func (j *Jail) line(r *filter.Result, b *batchTimes, i int) {
 		j.log.Warn(fmt.Sprintf("[%s] a line was given up: %v", j.Config.Name, r.Err))
 	}
 	if len(r.Withheld) > 0 {
-		j.tellWithheld(r.Withheld)
+		j.tellWithheld(r.Withheld, b.Path)
 	}
 	if r.Beside != "" {
 		j.tellBeside(r)
@@ -456,6 +463,8 @@ func (j *Jail) line(r *filter.Result, b *batchTimes, i int) {
 	for n := range r.Failures {
 		if q, counts := j.inTime(&r.Failures[n], b, i); counts {
 			j.failure(&q)
+		} else {
+			j.turnedAway(&q.failure, b.Path, "older than findtime")
 		}
 	}
 }
@@ -470,6 +479,7 @@ func (j *Jail) failure(q *found) {
 		if log := j.deps.Log.With("component", "actions"); j.tells(j.often.nobody, log, slog.LevelWarn) {
 			log.Warn(fmt.Sprintf("[%s] %s", j.Config.Name, why))
 		}
+		j.turnedAway(&q.failure, q.log, why)
 		return
 	}
 	q.id = id
@@ -483,6 +493,7 @@ func (j *Jail) failure(q *found) {
 func (j *Jail) consider(q *found) {
 	if why := j.whyBan(q.ban()); why.Some() && why.Source != guard.LetInSource {
 		j.ignores(q.who(), why.Log())
+		j.happened(q, false, 0, "ignored: "+why.Text)
 		return
 	}
 	j.judge(q)
@@ -530,9 +541,11 @@ func (j *Jail) counted(q *found) {
 		j.keepIP(id, q.failure.IP)
 	}
 	if !due {
+		j.happened(q, true, n, "")
 		return
 	}
 	if b, ok := j.covering(id); ok && (b.ID == id || !j.kept.ip(id).IsValid()) {
+		j.happened(q, true, n, "it is banned already, as "+b.Told())
 		if !catchUp {
 			if j.tells(j.often.banned, j.deps.Log, eventlog.LevelNotice) {
 				j.notice("%s already banned", b.Told())
@@ -543,28 +556,34 @@ func (j *Jail) counted(q *found) {
 	}
 	now := j.deps.Clock.Now()
 	if j.tooManyNames(id) {
+		j.happened(q, true, n, "there is no room for one more ban of an id")
 		return
 	}
 	b := ban.Ban{ID: id, IP: j.kept.ip(id), Start: at, Failures: n}
 	grown := j.sentence(&b)
 	if !b.Permanent() && !b.End.After(now) {
-		return // it would be over by now
+		j.happened(q, true, n, "the ban would be over by now")
+		return
 	}
 	if why := j.whyBan(b); why.Source == guard.LetInSource {
 		if log := j.deps.Log.With("component", "actions"); j.tells(j.often.ignored, log, eventlog.LevelNotice) {
 			log.Log(context.Background(), eventlog.LevelNotice, fmt.Sprintf("[%s] Would ban %s: %s", j.Config.Name, b.Told(), why.Log()))
 		}
+		j.happened(q, true, n, "it would be banned: "+why.Text)
 		return
 	} else if why.Some() { // by now: ignorecommand takes its time
 		j.ignores(b.Told(), why.Log())
+		j.happened(q, true, n, "not banned: "+why.Text)
 		return
 	}
 	if e := b.Element(); j.sshPeer(e) {
 		j.ignores(ban.Told(e), "an open SSH session")
+		j.happened(q, true, n, "not banned: an open SSH session")
 		return
 	}
+	j.happened(q, true, n, "")
 	j.reported(b, q)
-	j.enforce(b)
+	j.enforce(b, "", "")
 	if grown {
 		j.increased(b)
 	}
@@ -581,12 +600,14 @@ func (j *Jail) covering(id ban.ID) (ban.Ban, bool) {
 	return j.bans.Covering(id)
 }
 
-// enforce puts a ban on the list and into the kernel.
-func (j *Jail) enforce(b ban.Ban) {
+// enforce puts a ban on the list and into the kernel. why and by say where it came from, if not from
+// lines.
+func (j *Jail) enforce(b ban.Ban, why, by string) {
 	_, held := j.bans.Add(b)
 	j.spared(b)
 	ticket := j.banTicket(b)
 	j.enforced(change{ID: b.ID, IP: b.IP, Left: b.Left(j.deps.Clock.Now()), Replace: held})
+	j.banEvent(b, j.kept.lines(b.ID), why, by)
 	j.banned(b)
 	j.remember(b.ID, past{count: b.Count, last: b.Start})
 	j.notice("Ban %s", b.Told())

@@ -355,7 +355,7 @@ func TestByHand(t *testing.T) {
 	if again, _ := l.jail.Unban(ban.Of(p("203.0.0.0/16"))); !first || again {
 		t.Error("unban")
 	}
-	if n, err := l.jail.UnbanAll(); n != 1 || err != nil {
+	if n, err := l.jail.UnbanAll(""); n != 1 || err != nil {
 		t.Errorf("unban all: %d", n)
 	}
 }

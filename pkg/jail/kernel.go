@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/events"
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/iplist"
 )
@@ -278,6 +279,7 @@ func (j *Jail) adopt(e firewall.Element, now time.Time) ban.Ban {
 		b.End = now.Add(j.Config.BanTime)
 	}
 	j.bans.Add(b)
+	j.banEvent(b, nil, "found in the kernel's sets, and on no list", "")
 	j.banned(b)
 	return b
 }
@@ -313,7 +315,9 @@ func (c *comparison) bans(next func() (ban.Ban, bool)) (more bool) {
 func (c *comparison) told() {
 	log := c.j.deps.Log.With("component", "actions")
 	if c.Missing+c.Retimed > 0 {
-		log.Warn(fmt.Sprintf("[%s] the kernel's sets lacked %d bans, and %d were to end at another time there: put right", c.j.Configured.Name, c.Missing, c.Retimed))
+		text := fmt.Sprintf("the kernel's sets lacked %d bans, and %d were to end at another time there: put right", c.Missing, c.Retimed)
+		log.Warn(fmt.Sprintf("[%s] %s", c.j.Configured.Name, text))
+		c.j.deps.Events.Add(&events.Event{Kind: events.Repair, Jail: c.j.Configured.Name, Text: text})
 	}
 	if more := c.lines - strayLines; more > 0 {
 		log.Warn(fmt.Sprintf("[%s] and %d more that were in the kernel's sets but on no list: %d adopted, %d removed in all", c.j.Configured.Name, more, c.Adopted, c.Removed))

@@ -43,7 +43,7 @@ func TestLiftedIsTold(t *testing.T) {
 			holding = true
 			l = jail()
 			if all {
-				if n, err := l.jail.UnbanAll(); n != 1 || err != nil {
+				if n, err := l.jail.UnbanAll(""); n != 1 || err != nil {
 					t.Fatal(n, err)
 				}
 			} else if found, err := l.jail.Unban(idOf("192.0.2.7")); !found || err != nil {

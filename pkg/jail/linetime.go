@@ -266,7 +266,7 @@ func (j *Jail) old(file *os.File, dates *filter.Filter) time.Duration {
 // inTime says when a failure was, and whether that is late enough to count. Its line is the i-th
 // of a batch.
 func (j *Jail) inTime(of *filter.Failure, b *batchTimes, i int) (q found, counts bool) {
-	q = found{catchUp: b.CatchUp, failure: *of}
+	q = found{catchUp: b.CatchUp, log: b.Path, failure: *of}
 	f := &q.failure
 	if b.Received {
 		f.Time = b.Times[i]

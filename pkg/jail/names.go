@@ -60,7 +60,8 @@ func (j *Jail) resolved(name string, a resolve.Answer) {
 	}
 	var gaveUp *resolve.GivenUpError
 	if errors.As(a.Err, &gaveUp) {
-		for range waited {
+		for i := range waited {
+			j.turnedAway(&waited[i].failure, waited[i].log, "no name server told its address in time")
 			j.gaveUp.add(name)
 		}
 		return
@@ -68,6 +69,9 @@ func (j *Jail) resolved(name string, a resolve.Answer) {
 	if a.Err != nil || len(a.Addrs) == 0 {
 		if j.tells(j.often.unresolved, j.log, slog.LevelWarn) {
 			j.log.Warn(fmt.Sprintf("[%s] unable to find an address for %q: %v", j.Config.Name, name, a.Err))
+		}
+		for i := range waited {
+			j.turnedAway(&waited[i].failure, waited[i].log, "the name has no address")
 		}
 		return
 	}

@@ -93,7 +93,7 @@ func TestPendingIsBounded(t *testing.T) {
 			}
 		})
 	}
-	if _, err := l.jail.UnbanAll(); err != nil {
+	if _, err := l.jail.UnbanAll(""); err != nil {
 		t.Fatal(err)
 	}
 	l.say(attackers(300_000, 20, 3)...)

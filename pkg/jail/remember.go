@@ -45,17 +45,19 @@ func (j *Jail) Remember(bans []ban.Ban) {
 func (j *Jail) takeLate(piece []ban.Ban) (taken int) {
 	now := j.deps.Clock.Now()
 	var changes []change
-	var restored []ban.Ban
+	var again []ban.Ban
 	for _, b := range piece {
 		if u := j.unheard; u != nil {
 			if _, ok := u.lifted[b.ID]; ok || u.all {
 				j.lifted(b) // the store may not know
+				j.unbanEvent(b, "lifted by hand before the database told of it", "")
 				continue
 			}
 		}
 		if reason := j.whyBan(b).Text; reason != "" && !b.Forced {
 			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: its ban is lifted", j.Config.Name, b.Told(), reason))
 			j.lifted(b)
+			j.unbanEvent(b, whyNever(reason), "")
 			continue
 		}
 		if j.letsGo(nil) {
@@ -77,11 +79,13 @@ func (j *Jail) takeLate(piece []ban.Ban) (taken int) {
 		changes = append(changes, change{ID: b.ID, IP: b.IP, Left: b.Left(now), Replace: held})
 		taken++
 		if !held {
-			restored = append(restored, b)
+			again = append(again, b)
 		}
 	}
 	j.enforced(changes...)
-	for _, b := range restored { // only now: the kernel comes first
+	var told restored
+	for _, b := range again { // only now: the kernel comes first
+		told.ban(j, b)
 		j.notice("Restore Ban %s", b.Told())
 		if b, ok := j.bans.Get(b.ID); ok {
 			j.actions.Ban(j.restoredTicket(b))

@@ -37,7 +37,7 @@ func (e *TooWideError) Error() string {
 // any width. The error is a *BusyError if the jail has not come to it: it bans as soon
 // as it does.
 func (j *Jail) Ban(id ban.ID, force bool) (added bool, err error) {
-	done := j.BanEach([]ban.ID{id}, force)[0]
+	done := j.BanEach([]ban.ID{id}, force, "")[0]
 	return done.Added, done.Err
 }
 
@@ -51,9 +51,9 @@ type Banned struct {
 // banPiece is how many bans by hand a jail makes before it does something else.
 const banPiece = 100
 
-// BanEach is Ban of several. Once the jail is busy, or the database, the rest does not
+// BanEach is Ban of several; by is who asks. Once the jail is busy, or the database, the rest does not
 // wait for it: what can be done later is.
-func (j *Jail) BanEach(ids []ban.ID, force bool) []Banned {
+func (j *Jail) BanEach(ids []ban.ID, force bool, by string) []Banned {
 	out := make([]Banned, len(ids))
 	ask, wait := true, patience
 	for at := 0; at < len(ids); at += banPiece {
@@ -72,7 +72,7 @@ func (j *Jail) BanEach(ids []ban.ID, force bool) []Banned {
 		j.piece(&wait, results, func(j *Jail, todo []Banned) {
 			for i, id := range piece {
 				if todo[i].Err == nil {
-					todo[i].Added, todo[i].By, todo[i].Err = j.banByHand(id, force, pasts[i])
+					todo[i].Added, todo[i].By, todo[i].Err = j.banByHand(id, force, by, pasts[i])
 				}
 			}
 		})
@@ -107,7 +107,7 @@ func (j *Jail) piece(wait *time.Duration, results []Banned, ban func(j *Jail, re
 
 // banByHand is the part of BanEach that the jail's goroutine does; was, if not nil, are the
 // earlier bans.
-func (j *Jail) banByHand(id ban.ID, force bool, was *pastAnswer) (added bool, by ban.ID, err error) {
+func (j *Jail) banByHand(id ban.ID, force bool, asks string, was *pastAnswer) (added bool, by ban.ID, err error) {
 	if reason := j.ignored(id); reason != "" && !force {
 		return false, by, &IgnoredError{ban.Name(id), j.Config.Name, reason}
 	}
@@ -123,7 +123,7 @@ func (j *Jail) banByHand(id ban.ID, force bool, was *pastAnswer) (added bool, by
 			return false, by, fmt.Errorf("jail %s: %s is banned as an id, for which %s is shut out, and not as an address: to ban the address, bailiff unban %s --jail %s first",
 				j.Config.Name, have.Told(), have.IP.Addr(), ban.Name(id), j.Config.Name)
 		}
-		j.again(have, now, force)
+		j.again(have, now, force, asks)
 		return false, by, nil
 	}
 	b := ban.Ban{ID: id, Start: now, Forced: force}
@@ -139,7 +139,7 @@ func (j *Jail) banByHand(id ban.ID, force bool, was *pastAnswer) (added bool, by
 		}
 	}
 	j.takeIn(id)
-	j.enforce(b)
+	j.enforce(b, whyHand, asks)
 	if grown {
 		j.increased(b)
 	}
@@ -149,7 +149,7 @@ func (j *Jail) banByHand(id ban.ID, force bool, was *pastAnswer) (added bool, by
 // again is a ban by hand of who is banned already. The one that ends later stays, for
 // list, kernel, database and actions alike; it is no new one, and who reads the log for
 // bans is told of none.
-func (j *Jail) again(have ban.Ban, now time.Time, force bool) {
+func (j *Jail) again(have ban.Ban, now time.Time, force bool, by string) {
 	name := have.Told()
 	j.notice("%s already banned", name)
 	longer := have // it lasts from now on: else a restart would cut it to bantime
@@ -163,6 +163,7 @@ func (j *Jail) again(have ban.Ban, now time.Time, force bool) {
 	longer.Forced = have.Forced || force
 	j.bans.Add(longer)
 	j.enforced(change{ID: have.ID, IP: have.IP, Left: longer.Left(now), Replace: true})
+	j.banEvent(longer, nil, whyHand+": it lasts longer by now", by)
 	j.event(store.Event{Ban: longer, Moved: true})
 	j.changed()
 	until := "for ever"
@@ -209,7 +210,7 @@ func (j *Jail) pastOf(id ban.ID) (was *pastAnswer, inTime bool) {
 // unbanned with it. The error is a *BusyError if the jail has not come to it: it lifts
 // the ban as soon as it does.
 func (j *Jail) Unban(id ban.ID) (found bool, err error) {
-	each, err := j.UnbanEach([]ban.ID{id})
+	each, err := j.UnbanEach([]ban.ID{id}, "")
 	return err == nil && each[0].Found, err
 }
 
@@ -221,8 +222,8 @@ type Unbanned struct {
 	Inside int
 }
 
-// UnbanEach is Unban of several, in one go.
-func (j *Jail) UnbanEach(ids []ban.ID) (found []Unbanned, err error) {
+// UnbanEach is Unban of several, in one go; by is who asks.
+func (j *Jail) UnbanEach(ids []ban.ID, by string) (found []Unbanned, err error) {
 	type unbanned struct {
 		Unbanned
 		also []ban.ID // where else to look
@@ -230,7 +231,7 @@ func (j *Jail) UnbanEach(ids []ban.ID) (found []Unbanned, err error) {
 	done, err := command(j, func(j *Jail) ([]unbanned, error) {
 		out := make([]unbanned, len(ids))
 		for i, id := range ids {
-			out[i].Found, out[i].also = j.unban(id)
+			out[i].Found, out[i].also = j.unban(id, by)
 		}
 		for i, id := range ids { // only now: a network may have been one of them
 			if wider, ok := j.bans.Covering(id); ok {
@@ -265,7 +266,7 @@ func (j *Jail) UnbanEach(ids []ban.ID) (found []Unbanned, err error) {
 		was := make([]bool, len(ids))
 		for _, i := range unknown {
 			for _, id := range done[i].also {
-				was[i] = j.lift(id) || was[i]
+				was[i] = j.lift(id, by) || was[i]
 			}
 		}
 		lifted <- was
@@ -284,7 +285,7 @@ func (j *Jail) UnbanEach(ids []ban.ID) (found []Unbanned, err error) {
 }
 
 // lift takes what no list knows of out of the kernel.
-func (j *Jail) lift(id ban.ID) bool {
+func (j *Jail) lift(id ban.ID, by string) bool {
 	if id.IsName() {
 		return false
 	}
@@ -294,13 +295,14 @@ func (j *Jail) lift(id ban.ID) bool {
 	}
 	if was {
 		j.notice("Unban %s", ban.Told(id))
+		j.unbanEvent(ban.Ban{ID: id}, whyHand+": the kernel had it, and no list", by)
 	}
 	return was
 }
 
 // unban takes a ban off the list. If there is none, also are those that the kernel may
 // have all the same.
-func (j *Jail) unban(id ban.ID) (found bool, also []ban.ID) {
+func (j *Jail) unban(id ban.ID, by string) (found bool, also []ban.ID) {
 	if _, ok := j.bans.Get(id); !ok {
 		for _, wider := range []ban.ID{j.widened(id), j.aggregated(id)} {
 			if _, ok := j.bans.Get(wider); ok {
@@ -329,12 +331,13 @@ func (j *Jail) unban(id ban.ID) (found bool, also []ban.ID) {
 	j.lifted(b)
 	j.enforced(change{ID: id, IP: b.IP, Remove: true})
 	j.notice("Unban %s", b.Told())
+	j.unbanEvent(b, whyHand, by)
 	j.actions.Unban(ban.Name(id))
 	return true, nil
 }
 
-// UnbanAll lifts every ban and returns how many there were. The error is as with Unban.
-func (j *Jail) UnbanAll() (n int, err error) {
+// UnbanAll lifts every ban and returns how many there were; by is who asks. The error is as with Unban.
+func (j *Jail) UnbanAll(by string) (n int, err error) {
 	return command(j, func(j *Jail) (int, error) {
 		if j.unheard != nil {
 			j.unheard.all = true
@@ -355,6 +358,7 @@ func (j *Jail) UnbanAll() (n int, err error) {
 		j.push()
 		for _, b := range all {
 			j.notice("Unban %s", b.Told())
+			j.unbanEvent(b, whyHand+": all of the jail's", by)
 		}
 		j.tellFlush(len(all))
 		return len(all), nil

@@ -43,6 +43,7 @@ func Prepare(c *config.Jail, deps Deps) (*Prepared, error) {
 		j.deps.Often = eventlog.NewOften(deps.Log)
 	}
 	j.often = newOften(j.deps.Often, c.Name)
+	j.share = deps.Events.Share(c.Name)
 	if c.Networks.Aggregate > 0 {
 		j.bans.Group(config.AggregateBits4, config.AggregateBits6)
 	}
@@ -182,7 +183,7 @@ func (j *Jail) unenforce(kernel Firewall) {
 // start. The kernel gets the store's bans while the next ones are read: there may be a million,
 // of which nothing here holds all once more.
 func (j *Jail) takeOver(before Carry) store.State {
-	known := takenOver{}
+	known, told := takenOver{}, restored{}
 	if before.left != nil {
 		for piece := range slices.Chunk(before.Bans, slice) {
 			j.takeBans(before.left, piece, &known)
@@ -195,10 +196,12 @@ func (j *Jail) takeOver(before Carry) store.State {
 	}
 	for _, b := range known.ended {
 		j.notice("Unban %s", b.Told())
+		j.unbanEvent(b, whyShorter, "")
 	}
 	turn := fair.Turn{Behind: true}
 	tell := func(b ban.Ban) { // only now: the kernel comes first
 		j.notice("Restore Ban %s", b.Told())
+		told.ban(j, b)
 		if t := j.restoredTicket(b); t != nil {
 			j.actions.Ban(t)
 		}
@@ -221,9 +224,13 @@ func (j *Jail) takeOver(before Carry) store.State {
 	for _, f := range state.Failures {
 		if now.Sub(f.Times[len(f.Times)-1]) <= j.Config.FindTime {
 			j.window.Restore(f.ID, f.Times)
+			told.failures++
 		} else {
 			j.failuresChanged(f.ID) // over: it need not be kept
 		}
+	}
+	if before.left == nil {
+		told.tell(j)
 	}
 	return state
 }
@@ -244,6 +251,7 @@ func (j *Jail) takeBans(before *Jail, some []ban.Ban, known *takenOver) {
 		if reason := j.whyBan(b).Text; reason != "" && !b.Forced {
 			j.log.Info(fmt.Sprintf("[%s] Ignore %s by %s: its ban is lifted", j.Config.Name, b.Told(), reason))
 			j.lifted(b)
+			j.unbanEvent(b, whyNever(reason), "")
 			changes = append(changes, change{ID: b.ID, IP: b.IP, Remove: true})
 			continue
 		}

@@ -25,6 +25,7 @@ type found struct {
 	id      ban.ID
 	at      time.Time // steady
 	catchUp bool
+	log     string // in which its line stands
 	failure filter.Failure
 }
 

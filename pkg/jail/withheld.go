@@ -35,10 +35,13 @@ func (j *Jail) tellBeside(r *filter.Result) {
 }
 
 // tellWithheld tells of failures that are not counted, summed up.
-func (j *Jail) tellWithheld(list []filter.Withheld) {
+func (j *Jail) tellWithheld(list []filter.Withheld, log string) {
 	w := &j.withheld
 	for i := range list {
 		x := &list[i]
+		if j.deps.Events != nil {
+			j.turnedAway(&filter.Failure{ID: x.Chain, Name: true, Regex: -1}, log, x.Remedy())
+		}
 		if x.Proxy {
 			if j.tells(j.often.ignored, j.log, slog.LevelInfo) {
 				j.log.Info(fmt.Sprintf("[%s] Ignore %q: %s", j.Config.Name, x.Chain, x.Remedy()))
