@@ -16,7 +16,7 @@ var Names = []string{
 	"daemon/restarts", "daemon/latency", "forwarded", "daemon/idle", "daemon/busy", "daemon/bursts", "daemon/disk", "daemon/start", "daemon/hour",
 	"promises/answers", "promises/latency", "promises/fair", "promises/burst", "promises/million", "promises/lists", "promises/packets",
 	"promises/table", "promises/memory", "promises/idle", "promises/confined", "promises",
-	"proxies", "regexps",
+	"proxies", "regexps", "replay",
 }
 
 // Marks are the lines between which a section stands.

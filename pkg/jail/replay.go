@@ -70,7 +70,7 @@ func NewReplay(of *config.Jail, o ReplayOptions) (*Replay, error) {
 	j.year = begin.Year()
 	j.pace.turn.Most = time.Hour // there is nobody to give way to
 	if r.every = housekeeping; c.MaxMatches == 0 {
-		r.every = time.Minute // there are no lines to be forgotten with them
+		r.every = 5 * time.Minute // there are no lines to be forgotten with them
 	}
 	r.batch = batchTimes{Batch: &source.Batch{}, log: &logTimes{}, how: catchingUp}
 	return r, nil

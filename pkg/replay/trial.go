@@ -128,10 +128,13 @@ func (t *trial) apply(e *event) {
 		}
 	}
 	for _, l := range e.who {
-		t.jail.Advance(e.now)
 		began, banned := t.bans.get(l.id)
-		if banned && e.at.Sub(began) <= lately || t.jail.Covers(l.id) {
+		if banned && e.at.Sub(began) <= lately {
 			t.hurts(l, began)
+		} else if t.jail.InForce() > 0 {
+			if t.jail.Advance(e.now); t.jail.Covers(l.id) {
+				t.hurts(l, began)
+			}
 		}
 	}
 }
