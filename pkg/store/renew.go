@@ -115,15 +115,7 @@ func (s *Store) renew(why error) error {
 // handle returns the open database, which stays open until done is called.
 func (s *Store) handle() (db *sql.DB, done func()) {
 	s.using.RLock()
-	s.trimmer.used(s.connections)
 	return s.db, s.using.RUnlock
-}
-
-// connections is how many are open.
-func (s *Store) connections() int {
-	s.using.RLock()
-	defer s.using.RUnlock()
-	return s.db.Stats().OpenConnections
 }
 
 // wanted reports whether a delta is to be written: of a jail of which nothing is known

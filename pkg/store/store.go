@@ -93,8 +93,7 @@ type Store struct {
 	// unchecked: it was not looked through yet.
 	unchecked bool
 
-	lifted  Lifted
-	trimmer trimmer
+	lifted Lifted
 
 	folding    sync.Mutex // held before writing
 	foldingNow atomic.Bool
