@@ -228,6 +228,8 @@ type Daemon interface {
 	Import(r ImportRequest) ([]ImportResult, error)
 	// Reload reads the configuration anew; by is the user who asks.
 	Reload(by string) (ReloadResult, error)
+	// Why tells what is known of an address, a network or an id.
+	Why(id string) (Why, error)
 	// Events is the table of what happens; nil: there is none.
 	Events() *events.Table
 	Stop()

@@ -67,6 +67,8 @@ func (f *fake) Unban(r UnbanRequest) ([]UnbanResult, error) {
 	return nil, errors.New("the kernel refused")
 }
 func (f *fake) Reload(string) (ReloadResult, error) { return ReloadResult{}, nil }
+func (f *fake) Why(id string) (Why, error)          { return Why{IP: id}, nil }
+
 func (f *fake) Events() *events.Table {
 	if f.events != nil {
 		return f.events

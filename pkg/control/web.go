@@ -52,6 +52,7 @@ var routes = []route{
 		return d.Bans(of)
 	}},
 	{"GET /v1/events", Reader, nil},
+	{"GET /v1/why", Reader, why},
 	{"POST /v1/import", Owner, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
 		var req ImportRequest
 		if err := body(&req); err != nil {
@@ -317,6 +318,9 @@ func answer(w http.ResponseWriter, c *conn, v any, err error, encoded func()) {
 			status = http.StatusBadRequest
 		}
 		if _, ok := errors.AsType[badRequest](err); ok {
+			status = http.StatusBadRequest
+		}
+		if _, ok := errors.AsType[*BadError](err); ok {
 			status = http.StatusBadRequest
 		}
 		fail(w, status, err)

@@ -41,9 +41,18 @@ func (f *Firewall) Lift(jail string, id netip.Prefix) (was bool, err error) {
 
 // has reports whether a set that is no interval set holds an element.
 func (f *Firewall) has(set string, key netip.Addr) (bool, error) {
+	_, err := f.askElement(set, key)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// askElement asks a set for one element.
+func (f *Firewall) askElement(set string, key netip.Addr) ([]netlink.Message, error) {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	defer c.Close()
 	e := netlink.NewAttributeEncoder()
@@ -59,11 +68,7 @@ func (f *Firewall) has(set string, key netip.Addr) (bool, error) {
 	})
 	element, err := e.Encode()
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	_, err = c.Execute(request(unix.NFT_MSG_GETSETELEM, unix.NFPROTO_INET, 0, append(names(f.opts.Table, set), element...)))
-	if errors.Is(err, unix.ENOENT) {
-		return false, nil
-	}
-	return err == nil, err
+	return c.Execute(request(unix.NFT_MSG_GETSETELEM, unix.NFPROTO_INET, 0, append(names(f.opts.Table, set), element...)))
 }
