@@ -66,14 +66,37 @@ list = %q
 		t.Error(out)
 	}
 	in("2001:db8:a::66", "[2001:db8:a::1]:80", false)
-	if out, ok := run("allow", "2001:db8:a::66"); !ok {
-		t.Error(out)
+	if out, ok := run("allow", "2001:db8:a::66"); !ok || !strings.Contains(out, "; the ban of 2001:db8:a::60/124 in django-auth is lifted\n") {
+		t.Errorf("%v %q", ok, out)
 	}
 	in("2001:db8:a::66", "[2001:db8:a::1]:80", true)
+	// What was made with force stays, which is told; of a network, what is inside it is lifted.
+	if out, ok := run("ban", "--force", "django-auth", "198.51.100.64/28"); !ok {
+		t.Error(out)
+	}
+	if out, ok := run("allow", "198.51.100.66"); ok || !strings.Contains(out, "198.51.100.66 is still shut out: it is part of 198.51.100.64/28, which is banned in django-auth: to let it in, bailiff unban 198.51.100.64/28") || strings.Contains(out, "lifted") {
+		t.Errorf("%v %q", ok, out)
+	}
+	if out, ok := run("unban", "198.51.100.64/28"); !ok {
+		t.Error(out)
+	}
+	if out, ok := run("ban", "django-auth", "198.51.100.129", "198.51.100.130"); !ok {
+		t.Error(out)
+	}
+	if out, ok := run("allow", "198.51.100.128/26"); !ok || !strings.Contains(out, "; 2 bans inside it in django-auth are lifted\n") {
+		t.Errorf("%v %q", ok, out)
+	}
+	if out, ok := run("allow", "192.0.2.65"); !ok || !strings.Contains(out, "; list feed leaves it out\n") {
+		t.Errorf("%v %q", ok, out)
+	}
+	if out, ok := run("allow", "--end", "192.0.2.65", "198.51.100.66", "198.51.100.128/26"); !ok {
+		t.Error(out)
+	}
 
 	for _, c := range []struct{ args, says string }{
+		{"allow --end 192.0.2.66 --for 2h", "--end or --for"},
 		{"allow 192.0.2.9 --for soon", "--for soon"},
-		{"allow 192.0.2.9 --for 500d", "at most 31622400"},
+		{"allow 192.0.2.9 --for 500d", "--for 500d: at most 366d"},
 		{"allow somebody", "somebody"},
 		{"allow 0.0.0.0/0", "wider than"},
 		{"allow --end 198.51.100.9", "198.51.100.9 is not let in"},
@@ -87,9 +110,16 @@ list = %q
 		t.Fatal(err)
 	}
 	<-n.exited
+	// What a disk made of the file costs those lines, however long they are.
+	kept, err := os.ReadFile(n.path("db.sqlite3.allowed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, n.path("db.sqlite3.allowed"), "{\"ip\n"+strings.Repeat("\x00", 100000)+"\n"+string(kept)+string(kept))
 	n.launch(config)
 	n.until("it is up", func() bool { out, _ := run("allow"); return strings.Contains(out, "192.0.2.66") })
 	n.until("the list is in force again", log("[feed] list loaded"))
+	n.until("what is no line is told", log("db.sqlite3.allowed:1: no address with a time, nor in 1 lines behind it: left out"))
 	if out, ok := run("allow"); !ok || strings.Count(out, "\n") != 3 || !strings.Contains(out, "2001:db8:a::66") {
 		t.Errorf("%v %q", ok, out)
 	}

@@ -37,6 +37,12 @@ restart. Without addresses: who is let in, until when. For good: ignoreip.`,
 			if err != nil || d <= 0 {
 				return usageError(fmt.Sprintf("--for %s: want a time such as 30m, 2h, 1d", last))
 			}
+			if d > control.AllowLongest {
+				return usageError(fmt.Sprintf("--for %s: at most %dd; who is to be let in for good belongs into ignoreip", last, int(control.AllowLongest.Hours()/24)))
+			}
+			if req.End && c.Flags().Changed("for") {
+				return usageError("--end or --for?")
+			}
 			req.IPs, req.Seconds = ips, d.Seconds()
 			res, err := g.client().Allow(req)
 			if err != nil {
@@ -49,6 +55,10 @@ restart. Without addresses: who is let in, until when. For good: ignoreip.`,
 			}
 			bad := false
 			for _, r := range res {
+				also := r.AlsoLifted()
+				if also != "" {
+					also = "; " + also
+				}
 				switch {
 				case r.Error != "":
 					bad = true
@@ -57,9 +67,13 @@ restart. Without addresses: who is let in, until when. For good: ignoreip.`,
 				case r.Until == nil:
 					fmt.Fprintf(out, "%s is let in no more%s\n", plainly(r.IP), later(r.Pending))
 				case r.Count > 0:
-					fmt.Fprintf(out, "%s unbanned%s, and let in until %s%s\n", plainly(r.IP), in(r.Jails), r.Until.Local().Format(time.DateTime), later(r.Pending))
+					fmt.Fprintf(out, "%s unbanned%s, and let in until %s%s\n", plainly(r.IP), in(r.Jails), r.Until.Local().Format(time.DateTime), also+later(r.Pending))
 				default:
-					fmt.Fprintf(out, "%s is let in until %s%s\n", plainly(r.IP), r.Until.Local().Format(time.DateTime), later(r.Pending))
+					fmt.Fprintf(out, "%s is let in until %s%s\n", plainly(r.IP), r.Until.Local().Format(time.DateTime), also+later(r.Pending))
+				}
+				if len(r.By) > 0 {
+					bad = true
+					fmt.Fprintf(c.ErrOrStderr(), "bailiff: %s is still shut out: it is %s\n", plainly(r.IP), r.Still())
 				}
 			}
 			if bad {

@@ -120,6 +120,10 @@ type Allowance struct {
 	Until time.Time `json:"until"`
 }
 
+// AllowLongest is for how long somebody may be let in; who is to be let in for good belongs
+// into ignoreip.
+const AllowLongest = 366 * 24 * time.Hour
+
 // AllowResult says what became of one of a request.
 type AllowResult struct {
 	IP    string     `json:"ip"`
@@ -127,9 +131,38 @@ type AllowResult struct {
 	// Jails are those from which it was taken, Count how many bans that were.
 	Jails []string `json:"jails"`
 	Count int      `json:"count"`
-	Error string   `json:"error,omitempty"`
+	// Lifted are networks and lists that shut it out before, and bans inside it.
+	Lifted []Wider `json:"lifted,omitempty"`
+	// By is what shuts it out all the same, as a ban that was made with force.
+	By    []Wider `json:"by,omitempty"`
+	Error string  `json:"error,omitempty"`
 	// Pending says what has not come to it yet.
 	Pending string `json:"pending,omitempty"`
+}
+
+// AlsoLifted says which bans besides its own are lifted, and which lists leave it out; empty:
+// none.
+func (r *AllowResult) AlsoLifted() string {
+	all := make([]string, len(r.Lifted))
+	for i, w := range r.Lifted {
+		switch {
+		case w.List:
+			all[i] = "list " + w.Jail + " leaves it out"
+		case w.Inside == 1:
+			all[i] = "a ban inside it in " + w.Jail + " is lifted"
+		case w.Inside > 1:
+			all[i] = fmt.Sprintf("%d bans inside it in %s are lifted", w.Inside, w.Jail)
+		default:
+			all[i] = fmt.Sprintf("the ban of %s in %s is lifted", printable(w.IP), w.Jail)
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// Still says what shuts it out all the same, behind "is"; empty: nothing does.
+func (r *AllowResult) Still() string {
+	u := UnbanResult{By: r.By}
+	return u.Still()
 }
 
 // Wider is a banned network, or an entry of a list, that shuts out an address.

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -29,10 +28,8 @@ import (
 
 const (
 	// allowMost is how many addresses and networks may be let in at a time.
-	allowMost = 1000
-	// allowLongest is for how long; who is to be let in for good belongs into ignoreip.
-	allowLongest = 366 * 24 * time.Hour
-	allowEnding  = ".allowed"
+	allowMost   = 1000
+	allowEnding = ".allowed"
 	// allowWait is how long the disk, and lists, are waited for.
 	allowWait = time.Second
 )
@@ -79,21 +76,34 @@ func (d *Daemon) startAllowing() {
 		return
 	}
 	var list []guard.LetIn
-	s := bufio.NewScanner(bytes.NewReader(r.data))
-	for n := 1; s.Scan(); n++ {
+	n, bad, first := 0, 0, 0
+	for line := range bytes.Lines(r.data) {
+		n++
 		var a control.Allowance
-		err := json.Unmarshal(s.Bytes(), &a)
+		err := json.Unmarshal(line, &a)
 		var p netip.Prefix
 		if err == nil {
 			p, err = iplist.Parse(a.IP)
 		}
 		if err != nil || iplist.TooWide(p) {
-			log.Error(fmt.Sprintf("%s:%d: no address with a time: left out", d.allows.path, n))
+			if bad++; bad == 1 {
+				first = n
+			}
+			continue
+		}
+		if slices.ContainsFunc(list, func(l guard.LetIn) bool { return l.Prefix == p }) {
 			continue
 		}
 		if left := time.Until(a.Until); left > 0 && len(list) < allowMost {
-			list = append(list, guard.LetIn{Prefix: p, Until: time.Now().Add(min(left, allowLongest))})
+			list = append(list, guard.LetIn{Prefix: p, Until: time.Now().Add(min(left, control.AllowLongest))})
 		}
+	}
+	if bad > 0 {
+		what := fmt.Sprintf("%s:%d: no address with a time", d.allows.path, first)
+		if bad > 1 {
+			what += fmt.Sprintf(", nor in %d lines behind it", bad-1)
+		}
+		log.Error(what + ": left out; who was let in by bailiff allow may be banned")
 	}
 	if d.guard.SetLetIn(list); len(list) > 0 {
 		log.Info(fmt.Sprintf("%d addresses and networks are let in for a while (bailiff allow)", len(list)))
@@ -104,8 +114,8 @@ func (d *Daemon) startAllowing() {
 func (d *Daemon) Allow(r control.AllowRequest) ([]control.AllowResult, error) {
 	begun := time.Now()
 	last := time.Duration(r.Seconds * float64(time.Second))
-	if !r.End && (r.Seconds <= 0 || r.Seconds > allowLongest.Seconds()) {
-		return nil, fmt.Errorf("seconds: %v: want more than 0, and at most %.0f (%d days); who is to be let in for good belongs into ignoreip", r.Seconds, allowLongest.Seconds(), int(allowLongest.Hours()/24))
+	if !r.End && (r.Seconds <= 0 || r.Seconds > control.AllowLongest.Seconds()) {
+		return nil, fmt.Errorf("seconds: %v: want more than 0, and at most %.0f (%d days); who is to be let in for good belongs into ignoreip", r.Seconds, control.AllowLongest.Seconds(), int(control.AllowLongest.Hours()/24))
 	}
 	out := make([]control.AllowResult, len(r.IPs))
 	var ids []string
@@ -166,8 +176,9 @@ func (d *Daemon) Allow(r control.AllowRequest) ([]control.AllowResult, error) {
 	for i, u := range lifted {
 		res := &out[of[i]]
 		res.Jails, res.Count, res.Error = u.Jails, u.Count, u.Error
+		res.Lifted, res.By = liftedOf(u.By, again[i].By, late != "")
 		for _, text := range []string{u.Pending, again[i].Pending, late} {
-			if text != "" {
+			if text != "" && !strings.Contains(res.Pending, text) {
 				res.Pending = strings.TrimPrefix(res.Pending+"; "+text, "; ")
 			}
 		}
@@ -180,6 +191,33 @@ func (d *Daemon) Allow(r control.AllowRequest) ([]control.AllowResult, error) {
 		}
 	}
 	return out, nil
+}
+
+// liftedOf tells what is lifted of that which shut out somebody besides a ban of his own, and
+// what shuts him out all the same: a ban that was made with force. Lists that follow later are
+// neither.
+func liftedOf(before, now []control.Wider, later bool) (lifted, by []control.Wider) {
+	same := func(a control.Wider) func(control.Wider) bool {
+		return func(b control.Wider) bool {
+			return a.Jail == b.Jail && a.List == b.List && a.IP == b.IP && (a.Inside > 0) == (b.Inside > 0)
+		}
+	}
+	for _, w := range now {
+		if !w.List || !later {
+			by = append(by, w)
+		}
+	}
+	for _, w := range before {
+		i := slices.IndexFunc(now, same(w))
+		switch {
+		case i < 0:
+			lifted = append(lifted, w)
+		case w.Inside > now[i].Inside:
+			w.Inside -= now[i].Inside
+			lifted = append(lifted, w)
+		}
+	}
+	return lifted, by
 }
 
 // Allowed implements control.Daemon.
@@ -266,17 +304,41 @@ func writeAllowed(path string, list []control.Allowance) error {
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".")
 	if err != nil {
-		return err
+		return plainError(path, err)
 	}
-	w := json.NewEncoder(f)
+	var text bytes.Buffer
+	w := json.NewEncoder(&text)
 	for _, a := range list {
 		err = errors.Join(err, w.Encode(a))
 	}
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+	if err == nil {
+		_, err = f.Write(text.Bytes())
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
 		_ = os.Remove(f.Name())
+	}
+	return plainError(path, err)
+}
+
+// plainError is an error of writing a file, without the name beside it, which is another one
+// each time.
+func plainError(path string, err error) error {
+	var of *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &of):
+		return &fs.PathError{Op: "write", Path: path, Err: of.Err}
+	case errors.As(err, &link):
+		return &fs.PathError{Op: "write", Path: path, Err: link.Err}
 	}
 	return err
 }
