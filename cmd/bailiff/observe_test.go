@@ -102,6 +102,9 @@ list = %[6]q
 		t.Errorf("%q %q", file("ran"), file("export"))
 	}
 	n.connects(n.attacker, "192.0.2.66", "192.0.2.1:80", true)
+	n.failures(2, "192.0.2.67") // would be banned, and is none of those who are
+	n.until("it would be", log("[django-auth] Would ban 192.0.2.67"))
+	n.ask("unban", "192.0.2.67")
 
 	reload(false)
 	n.until("it is banned for real", log("[django-auth] Ban 192.0.2.66"))
@@ -113,11 +116,14 @@ list = %[6]q
 	n.until("the action is run", func() bool { return file("ran") == "ban 192.0.2.66\n" })
 	n.until("the export is written", func() bool { return strings.Contains(file("export"), "192.0.2.66\n") })
 	n.until("the database knows", func() bool { return inForce() == 1 })
-	if s := status("django-auth"); s.Observe || s.Banned != 1 || s.WouldBan != 0 {
+	if s := status("django-auth"); s.Observe || s.Banned != 1 || s.TotalBanned != 1 || s.WouldBan != 0 {
 		t.Errorf("%+v", s)
 	}
 
 	reload(true)
+	if s := status("django-auth"); s.TotalBanned != 0 || s.TotalWouldBan != 1 {
+		t.Errorf("%+v", s)
+	}
 	lifted := func() {
 		t.Helper()
 		n.until("it is told", log("[django-auth] Unban 192.0.2.66: the jail only observes from now on"))
@@ -144,4 +150,8 @@ list = %[6]q
 	n.launch(config(true))
 	n.until("it is up", func() bool { return n.ask("status") != "" })
 	lifted()
+	n.until("nothing is left of its sets", func() bool { return !strings.Contains(kernel(), "-set-django-auth") })
+	if said := file("out"); strings.Contains(said, "not configured") {
+		t.Errorf("the jail is configured: %s", said)
+	}
 }

@@ -248,12 +248,13 @@ func ruleOf(c *config.Jail) firewall.Rule {
 
 func firewallOptions(cfg *config.Config) firewall.Options {
 	opts := cfg.Firewall
-	opts.Others, opts.Waiting = nil, nil
+	opts.Others, opts.Waiting, opts.Ending = nil, nil, nil
 	for _, j := range cfg.Jails {
 		opts.Others = append(opts.Others, j.OthersSets...)
 		switch {
-		case j.Observe: // what it had in its sets is over
-		case j.Unenforced:
+		case j.Observe && j.Broken() == nil:
+			opts.Ending = append(opts.Ending, j.Name)
+		case j.Unenforced && !j.Observe:
 			opts.Others = append(opts.Others, j.Name)
 		case j.Broken() != nil:
 			opts.Waiting = append(opts.Waiting, j.Name)

@@ -62,6 +62,9 @@ type Options struct {
 	// Waiting are jails that are configured and can't be started: what a daemon before this
 	// one has left of them stays in force.
 	Waiting []string
+	// Ending are jails that only observe now: what they had in their sets is taken away once
+	// they are started.
+	Ending []string
 }
 
 // PortRange is one port or several; both ends belong to it.

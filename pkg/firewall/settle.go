@@ -381,7 +381,7 @@ func (p *plan) others() {
 	unknown := map[string][]string{}
 	for name := range p.s.sets {
 		if _, jail, ok := namedAs(name); ok {
-			if _, known := p.jailOf(name); !known && !slices.Contains(p.f.opts.Others, jail) {
+			if _, known := p.jailOf(name); !known && !slices.Contains(p.f.opts.Others, jail) && !slices.Contains(p.f.opts.Ending, jail) {
 				unknown[jail] = append(unknown[jail], name)
 			}
 		}

@@ -98,7 +98,9 @@ func (p *Prepared) Start(before Carry) *Jail {
 	if untold && !before.left.Configured.Observe {
 		j.tellOfBans(before.again)
 	}
-	j.bans.Carry(before.Banned)
+	if before.left == nil || before.left.Configured.Observe == c.Observe {
+		j.bans.Carry(before.Banned) // who would have been banned was not
+	}
 	if k := c.IgnoreCache; k != nil {
 		j.checks.answers = &cache{most: k.Max, ttl: k.MaxAge}
 	}
