@@ -158,9 +158,10 @@ func byDaemon(t *testing.T, c *config.Jail, g *guard.Guard, lines []line) []made
 				if err == nil {
 					break
 				}
-				if time.Since(begun) > time.Minute {
+				if time.Since(begun) > 2*time.Minute {
 					t.Fatal(err)
 				}
+				time.Sleep(time.Millisecond) // else the jail waits for us
 			}
 		}
 		to := from
