@@ -151,7 +151,7 @@ func explain(w io.Writer, e *filter.Explanation, most int) {
 	}
 	switch {
 	case e.Template == nil:
-		fmt.Fprint(w, "Time      none found: give the form of the log's dates with --datepattern\n")
+		fmt.Fprint(w, "Time      none found: give the form of the log's dates (datepattern, --datepattern)\n")
 	case !e.Dated:
 		fmt.Fprintf(w, "Time      %q is in the form %s, and no date\n", e.DateText, e.Template.Name)
 	default:

@@ -19,20 +19,30 @@ import (
 
 func (g *global) whyCommand() *cobra.Command {
 	from := bansFrom{global: g}
-	var asJSON bool
+	var asJSON, isID bool
+	var most int
 	c := &cobra.Command{
-		Use:   "why ADDRESS",
-		Short: "Tell why an address is banned, or is not",
+		Use:   "why ADDRESS|LINE",
+		Short: "Tell why an address is banned or not, or what the jails make of a line",
 		Long: `Tell what is known of an address, a network, or an id that a filter found: what holds
 now (its bans, the kernel's sets and rules that hold it, the lists that it stands in, what
 never bans it, the failures that are counted), and what has happened to it, in order.
 
 Where no daemon answers, what has happened is read from the files beside its database,
-and it is said that nothing is known of what holds now.`,
+and it is said that nothing is known of what holds now.
+
+What has a blank in it is a line of a log: it is shown to each enabled jail, which says
+whether it is a failure that counts, and why not, as explain does. Of several lines the
+last one is meant. The exit code is 1 then if it counts for none. An id that has a blank
+in it wants --id.`,
 		Example: `  bailiff why 192.0.2.7
-  bailiff why 2001:db8::/64 --json`,
+  bailiff why 2001:db8::/64 --json
+  bailiff why "$(grep 192.0.2.7 /var/log/auth.log | tail -1)"`,
 		Args: args(1, 1),
 		RunE: func(c *cobra.Command, given []string) error {
+			if strings.ContainsAny(strings.TrimSpace(given[0]), " \t\n") && !isID {
+				return g.whyOfLine(c.OutOrStdout(), from.config, given[0], asJSON, most)
+			}
 			where, err := from.find()
 			if err != nil {
 				return err
@@ -54,6 +64,8 @@ and it is said that nothing is known of what holds now.`,
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&isID, "id", false, "it is an id, though it has a blank in it")
+	c.Flags().IntVarP(&most, "number", "n", 1, "of a line: how many expressions that do not match are told of a jail; 0: all")
 	from.flags(c)
 	return c
 }
