@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bailiff/pkg/events"
@@ -33,8 +34,15 @@ const (
 	kindsMost = 32
 )
 
-// readPatience is how long who follows may not read. Tests have less.
-var readPatience = 10 * time.Second
+// readPatience is how long who follows may not read.
+const readPatience = 10 * time.Second
+
+// followPatience is that, in nanoseconds: a test has less.
+var followPatience = func() *atomic.Int64 {
+	p := new(atomic.Int64)
+	p.Store(int64(readPatience))
+	return p
+}()
 
 // EventsQuery says which events are wanted.
 type EventsQuery struct {
@@ -310,7 +318,7 @@ func (o *eventWriter) gap(from, to uint64, why string) {
 
 // flush sends what was written.
 func (o *eventWriter) flush() error {
-	_ = o.to.SetWriteDeadline(time.Now().Add(readPatience))
+	_ = o.to.SetWriteDeadline(time.Now().Add(time.Duration(followPatience.Load())))
 	_, err := o.w.Write(o.buf.Bytes())
 	o.buf.Reset()
 	if err == nil {

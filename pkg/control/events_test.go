@@ -183,8 +183,8 @@ func TestEventsReader(t *testing.T) {
 // TestEventsSlow: who follows and does not read is cut off, which is told, and holds up nobody. A part
 // of the connections is left to others.
 func TestEventsSlow(t *testing.T) {
-	defer func(was time.Duration) { readPatience = was }(readPatience)
-	readPatience = 300 * time.Millisecond
+	defer followPatience.Store(int64(readPatience))
+	followPatience.Store(int64(300 * time.Millisecond))
 	var mu sync.Mutex
 	var said []string
 	table, path := listenEvents(t, Options{Warn: func(text string) { mu.Lock(); said = append(said, text); mu.Unlock() }})
@@ -214,13 +214,15 @@ func TestEventsSlow(t *testing.T) {
 			t.Fatalf("not cut off: %q", told)
 		}
 	}
+	// These have nothing to read, and so are not cut off.
+	follow := fmt.Sprintf("/v1/events?follow=1&since=%d", n)
 	most := clientBounds(Owner).clients / 2
 	for range most {
-		if res := get(t, path, "/v1/events?follow=1"); res.StatusCode != http.StatusOK {
+		if res := get(t, path, follow); res.StatusCode != http.StatusOK {
 			t.Fatal(res.Status)
 		}
 	}
-	if res := get(t, path, "/v1/events?follow=1"); res.StatusCode != http.StatusServiceUnavailable {
+	if res := get(t, path, follow); res.StatusCode != http.StatusServiceUnavailable {
 		t.Error(res.Status)
 	}
 	if err := NewClient(path).Ping(); err != nil {
