@@ -436,6 +436,9 @@ func Load(opts Options) (*Config, error) {
 func (c *Config) FilterDefinition(name, mode string) (filter.Definition, error) {
 	f := c.filterNamed(name)
 	if f == nil {
+		if strings.ContainsAny(name, "<>^$(\\ ") {
+			return filter.Definition{}, fmt.Errorf("unknown filter %q: an expression goes into failregex; filter is the name of one", name)
+		}
 		return filter.Definition{}, fmt.Errorf("unknown filter %q%s: bailiff filter list shows those that there are", name, closest(name, sortedKeys(c.Filters)))
 	}
 	if len(f.Errors) > 0 {
