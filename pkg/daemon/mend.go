@@ -467,8 +467,11 @@ func (m *mender) compareOne(name string) {
 			return
 		}
 		if err != nil {
-			log.Error(fmt.Sprintf("[%s] %v", name, err))
-			if renewed { // whether what was lost is back is still to be told
+			// Of a jail that ended meanwhile, or was started anew, there is nothing to be told.
+			if !jail.Gone(err) {
+				log.Error(fmt.Sprintf("[%s] %v", name, err))
+			}
+			if now, _ := m.d.find(name); renewed && now != nil { // whether what was lost is back is still to be told
 				m.soon(name)
 			}
 			return

@@ -201,6 +201,9 @@ func (j *Jail) Answers(most time.Duration) error { return j.within(most, false, 
 // Ended reports whether an error says that a jail has ended.
 func Ended(err error) bool { return errors.Is(err, errEnded) }
 
+// Gone reports whether it says so, or that another one has taken the place of the jail.
+func Gone(err error) bool { return Ended(err) || errors.Is(err, errReplaced) }
+
 // ask has the jail's goroutine find something out.
 func ask[T any](j *Jail, most time.Duration, f func(*Jail) T) (T, error) {
 	var none T

@@ -51,7 +51,7 @@ func (j *Jail) reconcile(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
-		if _, err := j.Compare(); err != nil && !errors.Is(err, errEnded) && !errors.Is(err, errReplaced) {
+		if _, err := j.Compare(); err != nil && !Gone(err) {
 			j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] %v", j.Configured.Name, err))
 		}
 	}

@@ -155,6 +155,15 @@ func (s *Server) remember() error {
 	if s.dir, err = os.Readlink(proc + "cwd"); err != nil {
 		s.dir = "/"
 	}
+	// Of a process in another mount namespace, these are paths that may lead nowhere here.
+	if _, err := os.Stat(s.exe); err != nil {
+		if path, err := exec.LookPath(s.args[0]); err == nil {
+			s.exe = path
+		}
+	}
+	if _, err := os.Stat(s.dir); err != nil {
+		s.dir = "/"
+	}
 	if groups, err := os.ReadFile(proc + "cgroup"); err == nil && systemd() {
 		s.Unit = unitIn(string(groups))
 	}
