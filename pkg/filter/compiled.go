@@ -147,20 +147,8 @@ func compileDefinition(d *Definition, hostNames, multiline bool) (*compiled, err
 			c.pref, prefID = &x, x.identifies()
 		}
 	}
-	for _, e := range d.Failregex {
-		x, err := compileExpr(e, hostNames, flags)
-		if err == nil && !prefID && !x.identifies() {
-			err = &ExprError{Expr: e, Expanded: x.re.String()}
-		}
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		c.fail = append(c.fail, x)
-	}
-	c.logins = d.Logins
-	if d.Logins {
-		for _, e := range d.Success {
+	finds := func(list []Expr, success bool) { // somebody
+		for _, e := range list {
 			x, err := compileExpr(e, hostNames, flags)
 			if err == nil && !prefID && !x.identifies() {
 				err = &ExprError{Expr: e, Expanded: x.re.String()}
@@ -169,9 +157,14 @@ func compileDefinition(d *Definition, hostNames, multiline bool) (*compiled, err
 				errs = append(errs, err)
 				continue
 			}
-			x.success = true
+			x.success = success
 			c.fail = append(c.fail, x)
 		}
+	}
+	finds(d.Failregex, false)
+	c.logins = d.Logins
+	if d.Logins {
+		finds(d.Success, true)
 	}
 	for _, e := range d.Ignoreregex {
 		x, err := compileExpr(e, hostNames, 0)
