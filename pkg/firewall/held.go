@@ -9,24 +9,32 @@ import (
 // What is there of jails, whoever made it, and how all of it goes: for who takes a table
 // over from another program, or leaves it to one.
 
+// lookOnly reads the table as it stands, for who changes nothing. f.gens is to be closed, unless
+// there is an error.
+func (f *Firewall) lookOnly(opts Options) (s *found, err error) {
+	if err := f.setOptions(opts); err != nil {
+		return nil, err
+	}
+	if f.gens, err = NewGenerations(); err != nil {
+		return nil, err
+	}
+	if s, err = f.look(); err != nil {
+		f.gens.Close()
+	}
+	return s, err
+}
+
 // Held returns what the sets of jails in a table hold, by the name of the jail as it stands
 // in the names of the sets, whoever has made them: fail2ban, or a bailiff. Nothing is
 // changed. Of an element of a range that is no network there are the networks that make it
 // up.
 func Held(table string) (map[string][]Element, error) {
 	f := &Firewall{jails: map[string]*jailSets{}}
-	if err := f.setOptions(Options{Table: table}); err != nil {
-		return nil, err
-	}
-	var err error
-	if f.gens, err = NewGenerations(); err != nil {
-		return nil, err
-	}
-	defer f.gens.Close()
-	s, err := f.look()
+	s, err := f.lookOnly(Options{Table: table})
 	if err != nil {
 		return nil, err
 	}
+	defer f.gens.Close()
 	bits := map[string]int{} // of the masks under which rules look into sets
 	for _, r := range s.rules {
 		if set, mask, ok := r.shutsOut(); ok && mask != nil {

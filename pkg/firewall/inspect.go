@@ -30,18 +30,11 @@ type Inspection struct {
 // has to be asked in the network namespace that is meant.
 func Inspect(opts Options, rules ...Rule) (*Inspection, error) {
 	f := &Firewall{jails: map[string]*jailSets{}, leaving: map[string]*jailSets{}, owed: map[string]*debt{}, guard: guard{index: newGuardIndex(), off: true}}
-	if err := f.setOptions(opts); err != nil {
-		return nil, err
-	}
-	var err error
-	if f.gens, err = NewGenerations(); err != nil {
-		return nil, err
-	}
-	defer f.gens.Close()
-	s, err := f.look()
+	s, err := f.lookOnly(opts)
 	if err != nil {
 		return nil, err
 	}
+	defer f.gens.Close()
 	out := &Inspection{There: s.exists, Dormant: s.flags&flagDormant != 0}
 	if !s.exists {
 		return out, nil
