@@ -193,9 +193,6 @@ func (r *Replay) Advance(now time.Time) {
 	}
 }
 
-// Now is what its clock says.
-func (r *Replay) Now() time.Time { return r.now }
-
 // Whose is whom failures of an address count for: it, or its network.
 func (r *Replay) Whose(a netip.Addr) ban.ID { return r.j.widened(single(a.Unmap().WithZone(""))) }
 

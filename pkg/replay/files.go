@@ -96,12 +96,6 @@ func Files(paths []string) (*Set, error) {
 	return s, errors.Join(errs...)
 }
 
-// Name is the path of a log without what rotation and compression added.
-func Name(path string) string {
-	name, _ := rotated(strings.TrimSuffix(path, compressed(path)))
-	return name
-}
-
 // compressed is the ending that says how a file is compressed; empty: none does.
 func compressed(path string) string {
 	switch ext := strings.ToLower(filepath.Ext(path)); ext {
