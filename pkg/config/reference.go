@@ -166,14 +166,14 @@ func referenceDefaults() map[string]string {
 	cfg := newConfig()
 	out["loglevel"], out["logtarget"], out["socket"] = cfg.Log.Level, cfg.Log.Target, cfg.Socket
 	out["database.path"] = defaultStateDir + "/" + databaseName
-	out["database.purgeage"] = spell(cfg.Database.PurgeAge)
+	out["database.purgeage"] = Spell(cfg.Database.PurgeAge)
 	out["database.maxmatches"] = fmt.Sprint(cfg.Database.MaxMatches)
 	out["database.events"] = fmt.Sprint(cfg.Database.Events >> 20)
 	return out
 }
 
-// spell writes a time as files have it.
-func spell(d time.Duration) string {
+// Spell writes a time as files have it, in whole seconds: 2d, 90m, 45.
+func Spell(d time.Duration) string {
 	for _, u := range []struct {
 		of   time.Duration
 		name string

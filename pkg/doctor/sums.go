@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/config"
 	"bailiff/pkg/safefile"
 	"bailiff/pkg/source"
 	"bailiff/pkg/transport"
@@ -141,7 +142,7 @@ func (l *look) sayNone(last time.Time, o outcome) {
 			if p := l.play(time.Time{}, l.j.MaxRetry, longer); p.bans > 0 {
 				l.say(Finding{
 					Symptom: "sums-slow", Level: Doubtful, Cause: fmt.Sprintf("%s has %d failures, and never %d of them within findtime: slower than it is looked for", who, most, l.j.MaxRetry), Seen: seen,
-					Remedy: fmt.Sprintf("with a longer findtime there would have been %d bans: ", p.bans) + l.set(l.key("findtime", short(longer))),
+					Remedy: fmt.Sprintf("with a longer findtime there would have been %d bans: ", p.bans) + l.set(l.key("findtime", config.Spell(longer))),
 				})
 				return
 			}
@@ -168,14 +169,6 @@ func (l *look) sayNone(last time.Time, o outcome) {
 			Remedy: l.set(fmt.Sprintf("maxretry = %d", usual)),
 		})
 	}
-}
-
-// short writes a time as an administrator does.
-func short(d time.Duration) string {
-	if d%day == 0 {
-		return fmt.Sprintf("%dd", d/day)
-	}
-	return fmt.Sprintf("%dh", d/time.Hour)
 }
 
 // shortLog tells of a log that holds less than findtime.

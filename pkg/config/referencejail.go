@@ -1,0 +1,288 @@
+package config
+
+import "reflect"
+
+// jailTable is what a jail may say, and what [default] says for all.
+var jailTable = refTable{MainFile, "jail.NAME", reflect.TypeFor[rawJail](), []string{"action"}, []keyWords{
+	{
+		name:    "enabled",
+		example: `enabled = true`,
+		text:    "Whether the jail runs.",
+	},
+	{
+		name:    "filter",
+		def:     "the jail's name",
+		example: `filter = "sshd[mode=aggressive]"`,
+		text:    "The filter that says what a failure looks like: NAME, or NAME[mode=MODE].",
+	},
+	{
+		name:    "mode",
+		def:     "the filter's first",
+		example: `mode = "aggressive"`,
+		text:    "The filter's mode; bailiff filter list tells which there are.",
+	},
+	{
+		name:    "port",
+		def:     "all",
+		example: `port = "http,https,8000:8100"`,
+		text:    "The ports that are shut: numbers, names of /etc/services, ranges with : or -, all.",
+	},
+	{
+		name:    "protocol",
+		example: `protocol = ["tcp", "udp"]`,
+		text:    "The protocols that are shut: tcp, udp, sctp, dccp, udplite, icmp, icmpv6, or all. Ports need one that has ports.",
+	},
+	{
+		name:    "logpath",
+		example: `logpath = ["/var/log/app/*.log", "/var/log/other.log tail"]`,
+		text:    "The logs, as files or patterns; behind a path, tail begins at the end of a log that was never read, fifo says that it is a named pipe.",
+	},
+	{
+		name:    "list",
+		example: `list = "/etc/bailiff/lists/*.txt"`,
+		text:    "Files of addresses and networks that are shut out from the start, read anew when they change, or https:// of servers that publish some, of which the last good copy is kept; in place of a log. This host and what it needs is never among them, nor a network wider than /8.",
+	},
+	{
+		name:    "list_every",
+		time:    true,
+		def:     "1h",
+		example: "list = \"https://lists.example/drop.txt\"\nlist_every = \"6h\"",
+		text:    "How often a list at a URL is asked for, at most once a minute.",
+	},
+	{
+		name:    "list_http",
+		def:     "false",
+		example: "list = \"http://192.0.2.1/drop.txt\"\nlist_http = true",
+		text:    "Takes lists over http://, which anybody on the way can change.",
+	},
+	{
+		name:    "list_ca",
+		def:     "the system's",
+		example: "list = \"https://lists.example/drop.txt\"\nlist_ca = \"/etc/bailiff/ca.pem\"",
+		text:    "Certificates in PEM that are trusted for lists at a URL, in place of the system's.",
+	},
+	{
+		name:    "maxretry",
+		example: `maxretry = 3`,
+		text:    "How many failures within findtime ban.",
+	},
+	{
+		name:    "findtime",
+		time:    true,
+		example: `findtime = "1h"`,
+		text:    "Within how long they count together.",
+	},
+	{
+		name:    "bantime",
+		time:    true,
+		example: `bantime = "1d"`,
+		text:    "How long a ban holds; -1 for ever.",
+	},
+	{
+		name:    "observe",
+		def:     "false",
+		example: `observe = true`,
+		text:    "Counts and decides as ever, and bans nobody: who would be banned is told as Would ban in the log and in status. Nothing is written to the kernel's sets, the database's bans, exports or reports, and no action is run. A reload without it bans those who would be by then.",
+	},
+	{
+		name:    "ignoreip",
+		example: `ignoreip = ["198.51.100.0/24", "office.example.org", "file:/etc/bailiff/allow.txt"]`,
+		text:    "Who is never banned: addresses, networks, ranges (A-B), host names (asked for once a minute), file:PATH, a list of those.",
+	},
+	{
+		name:    "ignoreself",
+		example: `ignoreself = true`,
+		text:    "Never bans this host: its own addresses, its gateways and name servers.",
+	},
+	{
+		name:    "usedns",
+		values:  []string{"yes", "warn", "no", "raw"},
+		example: `usedns = "no"`,
+		text:    "What is done with a name in place of an address: yes looks it up, warn does so and warns, no passes over it, raw takes the name itself for who is banned.",
+	},
+	{
+		name:    "datepattern",
+		def:     "all known forms",
+		example: `datepattern = '{^LN-BEG}%Y-%m-%d %H:%M:%S'`,
+		text:    "How dates are written, in fail2ban's words, one a line: strptime's letters and more, {^LN-BEG} and the like, EPOCH, LEPOCH, or {NONE} for logs without any. It replaces the filter's own.",
+	},
+	{
+		name:    "prefregex",
+		example: `prefregex = '^app\[\d+\]: <F-CONTENT>.+</F-CONTENT>$'`,
+		text:    "An expression that lines must match first; failregex looks at its <F-CONTENT>. It replaces the filter's own.",
+	},
+	{
+		name:    "failregex",
+		example: `failregex = '^login of \S+ failed from <ADDR>$'`,
+		text:    "Expressions of failures, one a line, in Python's language with fail2ban's tags: <HOST>, <ADDR>, <SUBNET>, <F-ID>…</F-ID>, <F-USER>, <F-MLFID>, <F-NOFAIL> and others. They replace the filter's own.",
+	},
+	{
+		name:    "ignoreregex",
+		example: `ignoreregex = 'user monitoring '`,
+		text:    "Expressions of lines that are no failures even if a failregex matches. They replace the filter's own.",
+	},
+	{
+		name:    "maxlines",
+		def:     "the filter's",
+		example: `maxlines = 2`,
+		text:    "How many lines are looked at together, for expressions with <SKIPLINES>.",
+	},
+	{
+		name:    "blocktype",
+		values:  []string{"reject", "drop"},
+		example: `blocktype = "drop"`,
+		text:    "How packets of banned addresses are turned away: with an answer, or with none.",
+	},
+	{
+		name:    "ignorecommand",
+		example: `ignorecommand = "/usr/local/bin/is-customer <ip>"`,
+		text:    "A command of the shell that is asked about each failure, with fail2ban's tags; by exit code 0 it is ignored. What takes longer than a minute counts as no.",
+	},
+	{
+		name:    "ignorecache",
+		example: `ignorecache = 'key="<ip>", max-count=1000, max-time=5m'`,
+		text:    "How many of the command's answers are kept, for how long, and by what.",
+	},
+	{
+		name:    "logencoding",
+		def:     "UTF-8",
+		example: `logencoding = "latin-1"`,
+		text:    "The logs' encoding, by its name in Python.",
+	},
+	{
+		name:    "logtimezone",
+		def:     "the host's zone",
+		example: `logtimezone = "UTC+0200"`,
+		text:    "The zone of dates that name none: UTC, an abbreviation like CET, or an offset.",
+	},
+	{
+		name:    "transport",
+		def:     "auto",
+		values:  []string{"auto", "none", "docker", "cri", "syslog"},
+		example: `transport = ["docker", "syslog"]`,
+		text:    "What stands around the lines and is taken off: found from the lines themselves (auto), nothing, Docker's JSON, the form of Kubernetes' runtimes, heads of syslog; within docker or cri there may be syslog.",
+	},
+	{
+		name:    "backend",
+		def:     "auto",
+		example: `backend = "systemd"`,
+		text:    "How lines come: auto follows files by the kernel's events, polling looks for changes, systemd reads the journal; with options as in fail2ban: systemd[journalpath=/var/log/journal]. docker reads what containers write, from their engine, docker or podman; syslog receives what other hosts and programs send (listen).",
+	},
+	{
+		name:    "container",
+		example: "backend = \"docker\"\ncontainer = [\"web\", \"label=com.example.role=front\", \"image=nginx:*\"]",
+		text:    "Whose output is read with backend = \"docker\": containers by name, by label=KEY or label=KEY=VALUE, by image=IMAGE, or by id=ID; * stands for anything. Those that come later are read from when they come. docs/containers.md says more.",
+	},
+	{
+		name:    "journalmatch",
+		def:     "the filter's",
+		example: "backend = \"systemd\"\njournalmatch = \"_SYSTEMD_UNIT=ssh.service + _COMM=sshd\"",
+		text:    "Which of the journal's entries are read, as journalctl has it.",
+	},
+	{
+		name:    "listen",
+		example: "backend = \"syslog\"\nlisten = [\"udp://192.0.2.1:514\", \"tcp://[::]:514\"]\nallow = [\"192.0.2.0/24\"]",
+		text:    "With backend = \"syslog\": where messages are received: udp://ADDRESS:PORT, tcp://…, tls://…, unix:///PATH (datagrams, as /dev/log) or unix-stream:///PATH. Without an address it is all of this host's; the port is 514, of tls 6514, if none is named. Jails that name the same share the socket. tls needs a certificate of who sends ([syslog] ca).",
+	},
+	{
+		name:    "allow",
+		def:     "this host",
+		example: "backend = \"syslog\"\nlisten = \"udp://:514\"\nallow = [\"192.0.2.7\", \"2001:db8::/32\"]",
+		text:    "With backend = \"syslog\": addresses and networks from which messages are taken; from others they are not, which the log says. Over UDP anybody can write any address as his own: name networks in which the routers let nobody do that. Who may send over a Unix socket, its mode says.",
+	},
+	{
+		name:    "match",
+		def:     "all messages",
+		example: "backend = \"syslog\"\nlisten = \"udp://:514\"\nmatch = [\"program=sshd\", \"facility=auth\", \"facility=authpriv\", \"from=192.0.2.0/24\"]",
+		text:    "With backend = \"syslog\": which messages are read, as KEY=VALUE: program, host (with trust_name) and cert (a name in the certificate of who sends by TLS), which may hold * and ?; facility; severity, of that weight and above; from, an address or a network; text, which the message holds. Of one key any may hold, of several all have to; + stands between alternatives.",
+	},
+	{
+		name:    "trust_time",
+		def:     "false",
+		example: "backend = \"syslog\"\nlisten = \"udp://:514\"\ntrust_time = true",
+		text:    "With backend = \"syslog\": whether a message is of the time that it tells. Else it is of when it came. Dates without a zone are taken to be in this host's.",
+	},
+	{
+		name:    "trust_name",
+		def:     "false",
+		example: "backend = \"syslog\"\nlisten = \"udp://:514\"\ntrust_name = true",
+		text:    "With backend = \"syslog\": whether a message is of the host that it names. Else it is of the address that it came from.",
+	},
+	{
+		name:    "maxmatches",
+		def:     "maxretry",
+		example: `maxmatches = 10`,
+		text:    "How many lines of an address are remembered until it is banned, for <matches>.",
+	},
+	{
+		name:    "ban.prefix4",
+		example: `ban.prefix4 = 24`,
+		text:    "The length of the network that is counted and banned for an IPv4 address, 8 to 32.",
+	},
+	{
+		name:    "ban.prefix6",
+		example: `ban.prefix6 = 56`,
+		text:    "The same for IPv6, 32 to 128: one customer has a /64 at the least.",
+	},
+	{
+		name:    "ban.aggregate",
+		def:     "0",
+		example: `ban.aggregate = 8`,
+		text:    "How many bans within one /24 or /48 become one ban of it; 0: never.",
+	},
+	{
+		name:    "proxy.trusted",
+		def:     "that of [proxy]",
+		example: `proxy.trusted = ["203.0.113.1"]`,
+		text:    "The same as in [proxy], for this jail in its place.",
+	},
+	{
+		name:    "ignoressh",
+		def:     "false",
+		example: `ignoressh = true`,
+		text:    "Never bans the other ends of SSH sessions that are open.",
+	},
+	{
+		name:    "bantime.increment",
+		def:     "false",
+		example: `"bantime.increment" = true`,
+		text:    "Has bans of an address grow with the bans that it has had before.",
+	},
+	{
+		name:    "bantime.factor",
+		def:     "1",
+		example: `"bantime.factor" = 2`,
+		text:    "The factor in the formula, a number or a calculation.",
+	},
+	{
+		name:    "bantime.formula",
+		def:     "ban.Time * (1<<(ban.Count if ban.Count<20 else 20)) * banFactor",
+		example: `"bantime.formula" = "ban.Time * math.exp(float(ban.Count+1)*banFactor)/math.exp(1*banFactor)"`,
+		text:    "How long the next ban is, as fail2ban writes it.",
+	},
+	{
+		name:    "bantime.multipliers",
+		example: `"bantime.multipliers" = "1 5 30 60 300"`,
+		text:    "By what the ban time is multiplied at the first ban, the second, and so on, in place of the formula.",
+	},
+	{
+		name:    "bantime.maxtime",
+		time:    true,
+		def:     "none",
+		example: `"bantime.maxtime" = "5w"`,
+		text:    "The longest that it grows to.",
+	},
+	{
+		name:    "bantime.rndtime",
+		time:    true,
+		def:     "0",
+		example: `"bantime.rndtime" = "10m"`,
+		text:    "Up to so much is added by chance, so that nobody can wait for the end.",
+	},
+	{
+		name:    "bantime.overalljails",
+		def:     "false",
+		example: `"bantime.overalljails" = true`,
+		text:    "Counts the bans that an address has had in all jails.",
+	},
+}}
