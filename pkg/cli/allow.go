@@ -73,13 +73,10 @@ restart. Without addresses: who is let in, until when. For good: ignoreip.`,
 				}
 				if len(r.By) > 0 {
 					bad = true
-					fmt.Fprintf(c.ErrOrStderr(), "bailiff: %s is still shut out: it is %s\n", plainly(r.IP), r.Still())
+					tellStill(c.ErrOrStderr(), r.IP, r.Still())
 				}
 			}
-			if bad {
-				return &exitError{exitFailed, ""}
-			}
-			return nil
+			return failedIf(bad)
 		},
 	}
 	c.Flags().StringVar(&last, "for", last, "for how `long`: 30m, 2h, 1d, at most 366d")

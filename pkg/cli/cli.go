@@ -37,6 +37,14 @@ type exitError struct {
 
 func (e *exitError) Error() string { return e.text }
 
+// failedIf is the end of a command that has told what went wrong, if something did.
+func failedIf(bad bool) error {
+	if bad {
+		return &exitError{exitFailed, ""}
+	}
+	return nil
+}
+
 func failed(format string, args ...any) error {
 	return &exitError{exitFailed, fmt.Sprintf(format, args...)}
 }

@@ -132,19 +132,23 @@ func printStatus(w io.Writer, s control.Status) {
 	}
 }
 
+// short is a time without the units that are zero at its end.
+func short(d time.Duration) string {
+	s := d.String()
+	for _, end := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, end) {
+			s = strings.TrimSuffix(s, end[1:])
+		}
+	}
+	return s
+}
+
 func printJail(w io.Writer, j jail.Status) {
 	forever := func(sec float64) string {
 		if sec < 0 {
 			return "for ever"
 		}
-		text := time.Duration(sec * 1e9).String()
-		if strings.HasSuffix(text, "m0s") {
-			text = strings.TrimSuffix(text, "0s")
-		}
-		if strings.HasSuffix(text, "h0m") {
-			text = strings.TrimSuffix(text, "0m")
-		}
-		return text
+		return short(time.Duration(sec * 1e9))
 	}
 	lasts := forever(j.BanTime)
 	if j.BanTime >= 0 {
@@ -260,10 +264,7 @@ can't hold it.`,
 					fmt.Fprintf(c.OutOrStdout(), "%s was banned in %s already\n", plainly(r.IP), args[0])
 				}
 			}
-			if bad {
-				return &exitError{exitFailed, ""}
-			}
-			return nil
+			return failedIf(bad)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")

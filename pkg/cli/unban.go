@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"net/netip"
 	"slices"
 
@@ -77,14 +78,11 @@ a list has it, with the remedy; the exit status is 1 then.`,
 					}
 					if len(r.By) > 0 {
 						bad = true
-						fmt.Fprintf(c.ErrOrStderr(), "bailiff: %s is still shut out: it is %s\n", plainly(r.IP), r.Still())
+						tellStill(c.ErrOrStderr(), r.IP, r.Still())
 					}
 				}
 			}
-			if bad {
-				return &exitError{exitFailed, ""}
-			}
-			return nil
+			return failedIf(bad)
 		},
 	}
 	c.Flags().BoolVar(&req.All, "all", false, "lift all bans")
@@ -92,6 +90,11 @@ a list has it, with the remedy; the exit status is 1 then.`,
 	c.Flags().StringVarP(&req.Jail, "jail", "j", "", "only in this `jail`")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// tellStill says what shuts somebody out who was let in.
+func tellStill(w io.Writer, ip, still string) {
+	fmt.Fprintf(w, "bailiff: %s is still shut out: it is %s\n", plainly(ip), still)
 }
 
 // unbanInside lifts the bans inside of networks that were asked for, too. What it returns is

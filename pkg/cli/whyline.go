@@ -153,17 +153,6 @@ func counts(j *config.Jail, protect *guard.Guard, e *filter.Explanation, now tim
 	return true, fmt.Sprintf("%s It counts: %d within %s %s.%s", text, j.MaxRetry, short(j.FindTime), what, more)
 }
 
-// short is a time as it is configured.
-func short(d time.Duration) string {
-	s := d.String()
-	for _, end := range []string{"m0s", "h0m"} {
-		if strings.HasSuffix(s, end) {
-			s = strings.TrimSuffix(s, end[1:])
-		}
-	}
-	return s
-}
-
 func printWhyLine(out io.Writer, said []whyLine, most int) {
 	var not []string
 	for i := range said {
