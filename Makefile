@@ -107,6 +107,7 @@ soak: packages references
 	go test -timeout 60m -count 1 ./cmd/bailiff -run 'TestMigrate$$' -v -migrations all # from each real fail2ban and back, 2,000 bans
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestBounded -v -bounded.time 60s
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestReloadUnderLoad -v -reloads 1000
+	go test -timeout 60m -count 1 ./cmd/bailiff -run TestSyslogFlood -v -flood
 	MUTATIONS=all go test -timeout 120m -count 1 ./pkg/config -run TestMutations -v
 	MUTATED=1 go test -timeout 120m -count 1 ./cmd/bailiff -run TestMutated -v
 
@@ -160,6 +161,7 @@ zoo: build packages references
 	scripts/caddy tmp/caddy && go test ./cmd/bailiff -run TestBehindProxy -count 1 -caddy $(CURDIR)/tmp/caddy
 	@scripts/packages podman runc conmon busybox-static netavark aardvark-dns podman-compose
 	go test ./cmd/bailiff -run 'TestPodman|TestImage|TestContainerfile' -count 1 -podman
+	go test ./cmd/bailiff -run TestRealSenders -count 1 -syslogs "$$(scripts/syslogs tmp/syslogs)"
 
 conformance:
 	@LIB="$(LIB)" CONFIG="$(CONFIG)" LOGS="$(LOGS)" scripts/conformance
