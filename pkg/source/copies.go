@@ -117,7 +117,7 @@ func (f *follower) laterCopies(p place, was *memory, r *lineReader, since looked
 			return made.After(since.modified.Add(-stampSlack))
 		}
 		return younger(since, n.looked) < 0
-	})
+	}, f.look.refuse)
 	var readers []*lineReader
 	for i, file := range files {
 		n := of[i]
@@ -191,7 +191,7 @@ func (l *lookout) copies() (out []sighting) {
 		past := now.Sub(b.at)
 		return past.Abs() < stampSlack || past >= 0 && b.at.UnixNano() >= tick
 	})
-	files, of := openNeighbours(l.path, false, func(n neighbour) bool { return n.id != l.id && !l.had[n.node] })
+	files, of := openNeighbours(l.path, false, func(n neighbour) bool { return n.id != l.id && !l.had[n.node] }, l.refuse)
 	// A process may stand still between two looks: what the path named meanwhile is no
 	// copy, and belongs before what it names now.
 	if len(files) > 0 && !l.stays() {

@@ -48,6 +48,7 @@ func (f *follower) run() {
 	ctx, cancel := context.WithCancel(f.ctx)
 	f.ctx = ctx
 	f.look.path, f.look.polling, f.look.waits, f.look.fifos = f.path, f.src.Polling, f.waits, f.src.fifo(f.path)
+	f.look.refused.tell = f.note
 	f.look.found, f.look.kick = make(chan *sighting, mostBetween), make(chan struct{}, 1)
 	f.src.activate(f.path, true)
 	watching := make(chan struct{})

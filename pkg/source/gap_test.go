@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -239,7 +240,7 @@ func TestRenamedInLook(t *testing.T) {
 					}
 				}
 			}
-			files, _ := openNeighbours(path, false, func(n neighbour) bool { return n.path != path })
+			files, _ := openNeighbours(path, false, func(n neighbour) bool { return n.path != path }, nil)
 			var got []string
 			for _, file := range files {
 				data, err := io.ReadAll(file)
@@ -328,6 +329,8 @@ func TestForbiddenBetween(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	var told []string
+	refused := refusals{tell: func(e Event) { told = append(told, e.Text) }}
 	done := make(chan []string)
 	go func() {
 		runtime.LockOSThread() // for good: the thread ends as somebody else
@@ -335,7 +338,7 @@ func TestForbiddenBetween(t *testing.T) {
 			_ = unix.Setfsuid(65534)
 		}
 		var got []string
-		files, of := openNeighbours(path, false, func(neighbour) bool { return true })
+		files, of := openNeighbours(path, false, func(neighbour) bool { return true }, refused.add)
 		for i, file := range files {
 			got = append(got, of[i].path)
 			file.Close()
@@ -346,5 +349,13 @@ func TestForbiddenBetween(t *testing.T) {
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+	// Each is told of once, and no more than some.
+	if len(told) != mostRefused+1 || !strings.Contains(told[0], ", beside it, can't be opened (permission denied)") || !strings.HasPrefix(told[mostRefused], "more files") {
+		t.Errorf("%d told: %q", len(told), told)
+	}
+	refused.add(neighbour{path: path}, os.ErrPermission)
+	if len(told) != mostRefused+1 {
+		t.Errorf("told of another: %q", told[mostRefused+1:])
 	}
 }

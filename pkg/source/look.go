@@ -46,6 +46,7 @@ type lookout struct {
 	told  atomic.Bool
 	// missing is since when there is nothing, where that is not told yet.
 	missing time.Time
+	refused refusals
 	size    int64        // of that file when it was last looked at
 	most    atomic.Int64 // the most that it ever was; the reader sets it back
 	at      time.Time
@@ -373,7 +374,7 @@ func (l *lookout) between(born int64, known ...node) (out []sighting) {
 			return false
 		}
 		return true
-	})
+	}, l.refuse)
 	for i, file := range files {
 		had[of[i].node] = true
 		out = append(out, sighting{file: file, id: of[i].id, size: of[i].size, born: of[i].born, between: true})

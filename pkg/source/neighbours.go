@@ -207,8 +207,8 @@ func (n *neighbour) open() (*os.File, error) {
 
 // openNeighbours opens those that want says, at most mostBetween, the oldest first.
 // Names change while they are looked through, so it looks again until nothing is
-// missed.
-func openNeighbours(path string, all bool, want func(neighbour) bool) (files []*os.File, of []neighbour) {
+// missed. What may not be opened is told to refuse, once in a call.
+func openNeighbours(path string, all bool, want func(neighbour) bool, refuse func(neighbour, error)) (files []*os.File, of []neighbour) {
 	have, refused := map[node]*os.File{}, map[node]bool{}
 	for range 10 {
 		of = slices.DeleteFunc(listed(path, all), func(n neighbour) bool { return refused[n.node] || have[n.node] == nil && !want(n) })
@@ -223,7 +223,10 @@ func openNeighbours(path string, all bool, want func(neighbour) bool) (files []*
 				have[n.node] = file
 			} else {
 				again = true
-				refused[n.node] = errors.Is(err, os.ErrPermission) // others have its place
+				if errors.Is(err, os.ErrPermission) {
+					refused[n.node] = true // others have its place
+					refuse(n, err)
+				}
 			}
 		}
 		if !again {

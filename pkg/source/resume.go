@@ -159,7 +159,7 @@ func (f *follower) copiedSince(positions []Position, first *sighting) {
 	}
 	files, of := openNeighbours(f.path, false, func(n neighbour) bool {
 		return n.id != first.id && !f.dealt(n) && !slices.ContainsFunc(positions, func(p Position) bool { return p.names(n.id, n.born) })
-	})
+	}, f.look.refuse)
 	for i, file := range files {
 		f.keepCopy(sighting{file: file, id: of[i].id, size: of[i].size, born: of[i].born, of: first.id})
 	}
@@ -221,7 +221,7 @@ func (f *follower) find(p Position, at place, known []Position, taken []rest) (r
 		// By its inode, it is found whatever its name is now; but not if that is all that
 		// there is to know it by, since inodes are given again.
 		anyName := !copied && (p.FirstLine != "" || p.Before != "")
-		files, of := openNeighbours(f.path, anyName, is(copied))
+		files, of := openNeighbours(f.path, anyName, is(copied), f.look.refuse)
 		for i, file := range files {
 			if found && of[i].size <= out.size || !at.in(file) || f.named(of[i].id) {
 				file.Close()
@@ -337,7 +337,7 @@ func (f *follower) unseen(positions []Position, known []rest, first *sighting, h
 			return n.modified.After(left)
 		}
 		return younger(newest, n.looked) <= 0
-	})
+	}, f.look.refuse)
 	f.more = len(wanted) > len(of)
 	for _, n := range of {
 		had[n.node] = true
