@@ -288,24 +288,31 @@ func (t *Table) write() error {
 	t.mu.Lock()
 	buf := t.buf
 	t.buf = nil
+	// What is written at once fits into a segment, whatever waited while the disk or
+	// the processor did: so the bound holds.
+	if most := int(t.bytes / segments / 2); len(buf) > most {
+		end := bytes.LastIndexByte(buf[:most], '\n') + 1
+		if end == 0 {
+			end = bytes.IndexByte(buf, '\n') + 1
+		}
+		buf, t.buf = buf[:end:end], buf[end:]
+	}
 	next := t.last + 1
 	t.mu.Unlock()
 	now := t.now()
-	err := t.roll(next, now)
 	out := make([]byte, 0, len(buf)+24*bytes.Count(buf, []byte{'\n'}))
 	n := next
 	stopped := false
-	if err == nil {
-		for rest := buf; len(rest) > 0; n++ {
-			end := bytes.IndexByte(rest, '\n') + 1
-			out = strconv.AppendUint(append(out, `{"n":`...), n, 10)
-			out = append(out, rest[:end]...)
-			stopped = isStop(rest[:end])
-			rest = rest[end:]
-		}
-		if t.o.Path != "" {
-			err = t.file.append(out)
-		}
+	for rest := buf; len(rest) > 0; n++ {
+		end := bytes.IndexByte(rest, '\n') + 1
+		out = strconv.AppendUint(append(out, `{"n":`...), n, 10)
+		out = append(out, rest[:end]...)
+		stopped = isStop(rest[:end])
+		rest = rest[end:]
+	}
+	err := t.roll(next, int64(len(out)), now)
+	if err == nil && t.o.Path != "" {
+		err = t.file.append(out)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -329,8 +336,9 @@ var stopMark = []byte(`,"kind":"` + string(Stop) + `"`)
 
 func isStop(line []byte) bool { return bytes.Contains(line, stopMark) }
 
-// roll begins another file, if it is time for one, and has the oldest go.
-func (t *Table) roll(next uint64, now time.Time) error {
+// roll begins another file, if what is to be written makes this one too large or if it is
+// too old, and has the oldest go.
+func (t *Table) roll(next uint64, size int64, now time.Time) error {
 	t.mu.Lock()
 	most, age := t.bytes, t.age
 	var tail segment
@@ -339,7 +347,7 @@ func (t *Table) roll(next uint64, now time.Time) error {
 	}
 	t.mu.Unlock()
 	old := age > 0 && tail.size > tail.body && now.Sub(tail.begun) > age/segments
-	goesOn := tail.size > 0 && tail.size < most/segments && !old
+	goesOn := tail.size > 0 && tail.size+size <= most/segments && !old
 	switch {
 	case !goesOn:
 	case t.o.Path == "", t.file.there(tail.name):

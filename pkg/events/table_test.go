@@ -361,3 +361,31 @@ func FuzzEvent(f *testing.F) {
 		}
 	})
 }
+
+// TestMemoryBehind: what waited for a slow writer does not go beyond the bound, either.
+func TestMemoryBehind(t *testing.T) {
+	table := Open(Options{})
+	defer table.Close()
+	e := Event{Kind: Error, Text: strings.Repeat("x", textMost), Time: time.Now()}
+	for n := uint64(0); n < 5000; {
+		table.mu.Lock() // as much as may wait
+		for ; len(table.buf) < waitingMost*9/10; n++ {
+			table.buf = e.appendTo(table.buf)
+		}
+		table.mu.Unlock()
+		signal(table.wake)
+		await(t, table, n)
+		var kept int
+		table.mu.Lock()
+		for _, s := range table.segs {
+			kept += len(s.memory)
+			if len(s.memory) > MemoryMost/segments {
+				t.Errorf("%d bytes in a piece", len(s.memory))
+			}
+		}
+		table.mu.Unlock()
+		if kept > MemoryMost || kept < MemoryMost/2 {
+			t.Errorf("%d bytes are kept", kept)
+		}
+	}
+}
