@@ -21,6 +21,7 @@ import (
 type Client struct {
 	socket string
 	http   http.Client
+	inside bool // it asks this very process
 }
 
 // For how long an answer is waited for: to who asks, the daemon answers within a tenth of
@@ -81,7 +82,7 @@ func (c *Client) call(method, path string, body, into any) error {
 	ctx, cancel := context.WithCancelCause(bounded)
 	defer cancel(nil)
 	look := time.AfterFunc(whoseAfter, func() {
-		if ofFail2ban(c.socket) {
+		if !c.inside && ofFail2ban(c.socket) {
 			cancel(&Fail2banError{c.socket})
 		}
 	})
@@ -118,10 +119,18 @@ func (c *Client) call(method, path string, body, into any) error {
 func failureOf(res *http.Response) error {
 	var f Failure
 	if err := json.NewDecoder(res.Body).Decode(&f); err != nil || f.Error == "" {
-		return fmt.Errorf("the daemon answered %s", res.Status)
+		return &AnswerError{res.StatusCode, "the daemon answered " + res.Status}
 	}
-	return errors.New(f.Error)
+	return &AnswerError{res.StatusCode, f.Error}
 }
+
+// AnswerError is the daemon's word on why it did not do what it was asked for.
+type AnswerError struct {
+	Status int // of HTTP
+	Text   string
+}
+
+func (e *AnswerError) Error() string { return e.Text }
 
 // Ping asks whether a daemon answers.
 func (c *Client) Ping() error { return c.call("GET", "/v1/ping", nil, nil) }

@@ -83,6 +83,8 @@ type conn struct {
 	crowd *crowd
 	uid   uint32
 	first []byte // read already
+	// caller asks from within this process; nil: it is who sits at the socket.
+	caller *Caller
 
 	// guarded by crowd.mu
 	doing activity
@@ -97,6 +99,9 @@ func newCrowd(role Role, warn func(string)) *crowd {
 		told: map[string]*complaint{}, changed: make(chan struct{}),
 	}
 }
+
+// PeerOf is the user at the other end of a Unix socket's connection; of others, the largest number.
+func PeerOf(c net.Conn) uint32 { return peer(c) }
 
 // peer is the user at the other end of a connection.
 func peer(c net.Conn) uint32 {

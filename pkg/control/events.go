@@ -48,8 +48,12 @@ var followPatience = func() *atomic.Int64 {
 type EventsQuery struct {
 	Since uint64 // those behind this number
 	events.Filter
+	Last   int  // of those that there are, so many at the end; 0: all
 	Follow bool // those that come, too
 }
+
+// LastMost is how many events can be asked for by Last.
+const LastMost = 10_000
 
 func (q *EventsQuery) String() string {
 	var parts []string
@@ -68,6 +72,9 @@ func (q *EventsQuery) String() string {
 	}
 	if !q.From.IsZero() {
 		add("from", q.From.Format(time.RFC3339Nano))
+	}
+	if q.Last > 0 {
+		add("last", strconv.Itoa(q.Last))
 	}
 	if q.Follow {
 		add("follow", "1")
@@ -110,12 +117,16 @@ func readEventsQuery(r *http.Request) (q EventsQuery, sse bool, err error) {
 			if q.From, err = time.Parse(time.RFC3339, v); err != nil {
 				return q, sse, badRequest{fmt.Errorf("from=%.40q: want RFC 3339, as 2026-01-31T12:00:00Z", v)}
 			}
+		case "last":
+			if q.Last, err = strconv.Atoi(v); err != nil || q.Last < 1 || q.Last > LastMost {
+				return q, sse, badRequest{fmt.Errorf("last=%.40q: want 1 to %d", v, LastMost)}
+			}
 		case "follow":
 			if q.Follow, err = strconv.ParseBool(v); err != nil {
 				return q, sse, badRequest{fmt.Errorf("follow=%.40q: want 1 or 0", v)}
 			}
 		default:
-			return q, sse, badRequest{fmt.Errorf("%.40q is nothing that can be asked of events: since, from, jail, ip, kind, follow", key)}
+			return q, sse, badRequest{fmt.Errorf("%.40q is nothing that can be asked of events: since, last, from, jail, ip, kind, follow", key)}
 		}
 	}
 	return q, sse, nil
@@ -186,6 +197,14 @@ func tellEvents(t *events.Table, role Role, s *streams, w http.ResponseWriter, r
 		out.gap(last+1, q.Since, "there are no such events: the numbers were begun anew")
 		q.Since = 0
 	}
+	if q.Last > 0 {
+		since, err := beforeLast(t, &q)
+		if err != nil {
+			fail(w, http.StatusServiceUnavailable, err)
+			return
+		}
+		q.Since = since
+	}
 	feed := &feed{r: t.Reader(q.Since), q: &q, role: role}
 	idle := time.NewTicker(idleEvery)
 	defer idle.Stop()
@@ -218,6 +237,44 @@ func tellEvents(t *events.Table, role Role, s *streams, w http.ResponseWriter, r
 				out.buf.WriteString(": \n\n")
 			}
 		}
+	}
+}
+
+// beforeLast is the number behind which the last events are that are wanted. A disk that hangs is not
+// waited for.
+func beforeLast(t *events.Table, q *EventsQuery) (since uint64, err error) {
+	type answer struct {
+		since uint64
+		err   error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		a := answer{since: q.Since}
+		ring := make([]uint64, 0, q.Last)
+		at := 0
+		a.err = t.Reader(q.Since).Each(func(n uint64, line []byte) bool {
+			switch {
+			case !q.Wants(line):
+			case len(ring) < q.Last:
+				ring = append(ring, n)
+			default:
+				ring[at] = n
+				at = (at + 1) % q.Last
+			}
+			return true
+		})
+		if len(ring) > 0 {
+			a.since = ring[at%len(ring)] - 1
+		}
+		got <- a
+	}()
+	timer := time.NewTimer(piecePatience)
+	defer timer.Stop()
+	select {
+	case a := <-got:
+		return a.since, a.err
+	case <-timer.C:
+		return 0, errDisk
 	}
 }
 
@@ -361,6 +418,9 @@ var userNames struct {
 	by map[uint32]string
 }
 
+// UserName is the name of a user, or "user id N"; of the largest number, which is nobody's, it is empty.
+func UserName(uid uint32) string { return userName(uid) }
+
 // userName is the name of a user, or "user id N".
 func userName(uid uint32) string {
 	if uid == ^uint32(0) {
@@ -388,6 +448,9 @@ func userName(uid uint32) string {
 // askedBy is who has sent a request.
 func askedBy(r *http.Request) string {
 	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
+		if c.caller != nil {
+			return c.caller.Name
+		}
 		return userName(c.uid)
 	}
 	return ""

@@ -100,6 +100,12 @@ func TestEvents(t *testing.T) {
 		{EventsQuery{Filter: events.Filter{Kinds: []events.Kind{events.Ban, events.Unban}}}, "2 6"},
 		{EventsQuery{Filter: events.Filter{From: time.Now().Add(-time.Hour)}}, "1 2 3 4 5 6"},
 		{EventsQuery{Filter: events.Filter{From: time.Now().Add(time.Hour)}}, ""},
+		{EventsQuery{Last: 2}, "5 6"},
+		{EventsQuery{Last: 99}, "1 2 3 4 5 6"},
+		{EventsQuery{Last: 1, Filter: events.Filter{Jail: "shop"}}, "5"},
+		{EventsQuery{Last: 2, Filter: events.Filter{ID: "192.0.2.7"}}, "2 4"},
+		{EventsQuery{Since: 5, Last: 3}, "6"},
+		{EventsQuery{Last: 3, Filter: events.Filter{Jail: "none"}}, ""},
 		{EventsQuery{Since: 99, Filter: events.Filter{Kinds: []events.Kind{events.Ban}}}, "gap 7-99 2"},
 	} {
 		var got []string
@@ -118,7 +124,7 @@ func TestEvents(t *testing.T) {
 			t.Errorf("%q: %s, want %s", c.q.String(), text, c.want)
 		}
 	}
-	for _, query := range []string{"?since=x", "?kind=nothing", "?from=yesterday", "?limit=3", "?follow=perhaps", "?ip=1&ip=2", "?since=-1"} {
+	for _, query := range []string{"?since=x", "?kind=nothing", "?from=yesterday", "?limit=3", "?follow=perhaps", "?ip=1&ip=2", "?since=-1", "?last=0", "?last=10001"} {
 		if res := get(t, path, "/v1/events"+query); res.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %s", query, res.Status)
 		}

@@ -1,19 +1,47 @@
 package control
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
 
-// Role is what a client may do; it is the socket's.
+// Role is what a client may do; it is the socket's, or that of a user of the page.
 type Role uint8
 
 const (
-	// Reader may ask for what is no secret.
+	// Reader may ask for what is no secret: a viewer.
 	Reader Role = iota
+	// Operator may ban, unban, let in and reload, too.
+	Operator
+	// Admin may change settings, too.
+	Admin
 	// Owner may do everything.
 	Owner
 )
+
+// String is the name by which people give a role.
+func (r Role) String() string {
+	switch r {
+	case Reader:
+		return "viewer"
+	case Operator:
+		return "operator"
+	case Admin:
+		return "admin"
+	}
+	return "owner"
+}
+
+// ParseRole reads the name of a role that may be given to people: viewer, operator, admin.
+func ParseRole(name string) (Role, error) {
+	for r := Reader; r < Owner; r++ {
+		if r.String() == name {
+			return r, nil
+		}
+	}
+	return Reader, fmt.Errorf("role %q: want viewer, operator or admin", name)
+}
 
 // rule says of a command of fail2ban's who may give it, and where in it lists stand.
 type rule struct {

@@ -53,7 +53,7 @@ var routes = []route{
 	}},
 	{"GET /v1/events", Reader, nil},
 	{"GET /v1/why", Reader, why},
-	{"POST /v1/import", Owner, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
+	{"POST /v1/import", Operator, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
 		var req ImportRequest
 		if err := body(&req); err != nil {
 			return nil, err
@@ -61,7 +61,7 @@ var routes = []route{
 		req.By = askedBy(r)
 		return d.Import(req)
 	}},
-	{"POST /v1/jails/{jail}/ban", Owner, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
+	{"POST /v1/jails/{jail}/ban", Operator, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
 		var req BanRequest
 		if err := body(&req); err != nil {
 			return nil, err
@@ -69,7 +69,7 @@ var routes = []route{
 		req.By = askedBy(r)
 		return d.Ban(r.PathValue("jail"), req)
 	}},
-	{"POST /v1/unban", Owner, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
+	{"POST /v1/unban", Operator, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
 		var req UnbanRequest
 		if err := body(&req); err != nil {
 			return nil, err
@@ -80,7 +80,7 @@ var routes = []route{
 	{"GET /v1/allow", Reader, func(d Daemon, _ *http.Request, _ func(any) error) (any, error) {
 		return d.Allowed(), nil
 	}},
-	{"POST /v1/allow", Owner, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
+	{"POST /v1/allow", Operator, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
 		var req AllowRequest
 		if err := body(&req); err != nil {
 			return nil, err
@@ -88,7 +88,7 @@ var routes = []route{
 		req.By = askedBy(r)
 		return d.Allow(req)
 	}},
-	{"POST /v1/reload", Owner, func(d Daemon, r *http.Request, _ func(any) error) (any, error) {
+	{"POST /v1/reload", Operator, func(d Daemon, r *http.Request, _ func(any) error) (any, error) {
 		return d.Reload(askedBy(r))
 	}},
 	{"POST /v1/stop", Owner, func(d Daemon, _ *http.Request, _ func(any) error) (any, error) {
@@ -114,7 +114,15 @@ func newWebServer(d Daemon, role Role, turns *turns, closing <-chan struct{}) *h
 	for _, rt := range routes {
 		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) {
 			c, ok := r.Context().Value(connKey{}).(*conn)
-			if !ok || role < rt.role {
+			role := role
+			if ok && c.caller != nil {
+				role = c.caller.Role
+			}
+			switch {
+			case ok && c.caller != nil && role < rt.role:
+				fail(w, http.StatusForbidden, &RoleError{role, rt.role})
+				return
+			case !ok || role < rt.role:
 				fail(w, http.StatusForbidden, errors.New("this socket can only be asked: use the daemon's own"))
 				return
 			}
