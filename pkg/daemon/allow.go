@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -302,43 +301,13 @@ func writeAllowed(path string, list []control.Allowance) error {
 		}
 		return nil
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".")
-	if err != nil {
-		return plainError(path, err)
-	}
-	var text bytes.Buffer
-	w := json.NewEncoder(&text)
-	for _, a := range list {
-		err = errors.Join(err, w.Encode(a))
-	}
-	if err == nil {
-		_, err = f.Write(text.Bytes())
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return plainError(path, err)
-}
-
-// plainError is an error of writing a file, without the name beside it, which is another one
-// each time.
-func plainError(path string, err error) error {
-	var of *fs.PathError
-	var link *os.LinkError
-	switch {
-	case errors.As(err, &of):
-		return &fs.PathError{Op: "write", Path: path, Err: of.Err}
-	case errors.As(err, &link):
-		return &fs.PathError{Op: "write", Path: path, Err: link.Err}
-	}
-	return err
+	return safefile.Replace(path, func(f *os.File) error {
+		w := json.NewEncoder(f)
+		for _, a := range list {
+			if err := w.Encode(a); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

@@ -310,22 +310,12 @@ func ReplaceFile(path string, content func(io.Writer) error) error {
 			uid, gid = int(st.Uid), int(st.Gid)
 		}
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".")
-	if err != nil {
-		// Not the error as it is: it names a file that is another one each time.
-		var pe *fs.PathError
-		if errors.As(err, &pe) {
-			err = pe.Err
-		}
-		return fmt.Errorf("%s can't be written, since a file can't be made in %s: %w%s", path, filepath.Dir(path), err, exportRemedy(err))
-	}
-	err = content(f)
-	err = errors.Join(err, f.Chown(uid, gid), chmod(f, mode), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
+	err := safefile.Replace(path, func(f *os.File) error {
+		return errors.Join(content(f), f.Chown(uid, gid), chmod(f, mode))
+	})
+	var pe *fs.PathError
+	if errors.As(err, &pe) && pe.Op == "create" {
+		return fmt.Errorf("%s can't be written, since a file can't be made in %s: %w%s", path, filepath.Dir(path), pe.Err, exportRemedy(pe.Err))
 	}
 	return err
 }

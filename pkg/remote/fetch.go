@@ -11,7 +11,6 @@ import (
 	"mime"
 	"net/http"
 	"os"
-	"path/filepath"
 	"time"
 
 	"bailiff/pkg/iplist"
@@ -149,17 +148,5 @@ func (p *Published) keep(data []byte, k kept) error {
 }
 
 func replace(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
+	return safefile.Replace(path, func(f *os.File) error { _, err := f.Write(data); return err })
 }

@@ -128,28 +128,17 @@ func (b *book) rewrite() error {
 	for _, n := range b.noted {
 		fmt.Fprintf(&data, "%d %s\n", n.at, n.addr)
 	}
-	f, err := os.CreateTemp(filepath.Dir(b.path), "."+filepath.Base(b.path)+".")
+	err := safefile.Replace(b.path, func(f *os.File) error { _, err := f.Write(data.Bytes()); return err })
 	if err != nil {
-		return err
-	}
-	_, err = f.Write(data.Bytes())
-	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), b.path)
-	}
-	if err != nil {
-		f.Close()
-		os.Remove(f.Name())
 		return err
 	}
 	if dir, err := os.Open(filepath.Dir(b.path)); err == nil {
 		_ = dir.Sync()
 		dir.Close()
 	}
-	b.file, b.lines = f, len(b.noted)
-	return nil
+	b.lines = len(b.noted)
+	b.file, err = safefile.Append(b.path, 0o600)
+	return err
 }
 
 func (b *book) close() {
