@@ -1,7 +1,6 @@
 package ban
 
 import (
-	"cmp"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -152,11 +151,6 @@ func (id ID) Size() int {
 		return 0
 	}
 	return len(id.name.Value())
-}
-
-// compare puts addresses in order.
-func (id ID) compare(other ID) int {
-	return cmp.Or(id.Addr().Compare(other.Addr()), cmp.Compare(id.Bits(), other.Bits()))
 }
 
 // String is Name.

@@ -220,7 +220,7 @@ func (l *List) Inside(network ID) []Ban {
 			out = append(out, b)
 		}
 	}
-	slices.SortFunc(out, func(a, b Ban) int { return a.ID.compare(b.ID) })
+	slices.SortFunc(out, func(a, b Ban) int { return a.ID.Compare(b.ID) })
 	return out
 }
 

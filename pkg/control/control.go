@@ -249,6 +249,8 @@ type Failure struct {
 type Daemon interface {
 	Status(jail string, bans bool) (Status, error)
 	Bans(jail string) ([]jail.BanStatus, error)
+	// SearchBans returns a page of them.
+	SearchBans(q BansQuery) (BansPage, error)
 	// ShutOut returns who is banned or on a list, addresses and networks, each once.
 	ShutOut(jail string) ([]string, error)
 	Ban(jail string, r BanRequest) ([]BanResult, error)

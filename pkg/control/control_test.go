@@ -46,6 +46,10 @@ func (f *fake) ShutOut(string) ([]string, error) { return []string{}, nil }
 
 func (f *fake) Bans(string) ([]jail.BanStatus, error) { return []jail.BanStatus{}, nil }
 
+func (f *fake) SearchBans(q BansQuery) (BansPage, error) {
+	return BansPage{Bans: []jail.BanStatus{}, Total: q.Limit}, nil
+}
+
 func (f *fake) Ban(_ string, r BanRequest) ([]BanResult, error) {
 	f.bans += len(r.IPs)
 	if len(r.IPs) == 0 {

@@ -43,14 +43,7 @@ var routes = []route{
 		}
 		return s.Jails[0], nil
 	}},
-	{"GET /v1/bans", Reader, func(d Daemon, r *http.Request, _ func(any) error) (any, error) {
-		of := r.URL.Query().Get("jail")
-		if r.URL.Query().Get("format") == "text" {
-			who, err := d.ShutOut(of)
-			return plain(who), err
-		}
-		return d.Bans(of)
-	}},
+	{"GET /v1/bans", Reader, bans},
 	{"GET /v1/events", Reader, nil},
 	{"GET /v1/why", Reader, why},
 	{"POST /v1/import", Operator, func(d Daemon, r *http.Request, body func(any) error) (any, error) {

@@ -114,15 +114,22 @@ func (l *listing) keep(list *banList) {
 func (j *Jail) statusOf(bans []ban.Ban, offset time.Duration) []BanStatus {
 	out := make([]BanStatus, 0, len(bans))
 	for _, b := range bans {
-		s := BanStatus{Jail: j.Configured.Name, IP: ban.Name(b.ID), Name: b.ID.IsName(), Start: b.Start.Add(offset), Count: b.Count}
-		if b.IP.IsValid() {
-			s.Address = b.IP.Addr().String()
+		if b.Start = b.Start.Add(offset); !b.Permanent() {
+			b.End = b.End.Add(offset)
 		}
-		if !b.Permanent() {
-			end := s.Start.Add(b.End.Sub(b.Start))
-			s.End = &end
-		}
-		out = append(out, s)
+		out = append(out, StatusOf(j.Configured.Name, b))
 	}
 	return out
+}
+
+// StatusOf tells a ban of a jail, whose times are by the wall clock.
+func StatusOf(jail string, b ban.Ban) BanStatus {
+	s := BanStatus{Jail: jail, IP: ban.Name(b.ID), Name: b.ID.IsName(), Start: b.Start, Count: b.Count}
+	if b.IP.IsValid() {
+		s.Address = b.IP.Addr().String()
+	}
+	if !b.Permanent() {
+		s.End = &b.End
+	}
+	return s
 }
