@@ -247,6 +247,8 @@ Mar 10 21:31:30 h CRON[6]: nothing
 			t.Parallel()
 			want, wantCode := output(t, dir, realRegex, args...)
 			got, gotCode := output(t, dir, link, args...)
+			// Python 3.13 takes a space before the hour, too, which it takes from its own strptime.
+			want = strings.ReplaceAll(want, "(?P<I>1[0-2]|0[1-9]|[1-9]| [1-9])", "(?P<I>1[0-2]|0[1-9]|[1-9])")
 			if got != want || gotCode != wantCode {
 				t.Errorf("exit code %d, want %d\n%s", gotCode, wantCode, diff.Diff("fail2ban-regex", []byte(want), "ours", []byte(got)))
 			}

@@ -102,6 +102,8 @@ func TestREADME(t *testing.T) {
 	put("auth.log", "Jan 31 12:00:00 web sshd[41]: Failed password for root form 192.0.2.7 port 22 ssh2\n")
 	line, _ := os.ReadFile(filepath.Join(dir, "auth.log"))
 	out, _ := run("explain", "--config", "/etc/fail2ban", strings.TrimSpace(string(line)), "sshd")
+	place := regexp.MustCompile(`sshd\.conf:\d+`) // another one in another release of fail2ban's
+	out, explained = place.ReplaceAllString(out, "sshd.conf:N"), place.ReplaceAllString(explained, "sshd.conf:N")
 	for _, want := range strings.Split(explained, "\n")[2:] {
 		if want = strings.TrimSpace(want); want != "" && !strings.Contains(out, want) {
 			t.Errorf("explain does not say %q:\n%s", want, out)

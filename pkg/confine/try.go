@@ -3,6 +3,7 @@ package confine
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"syscall"
@@ -57,15 +58,19 @@ func Try() (out []Attempt) {
 	try("read /etc/shadow by /proc/1/root", open("/proc/1/root/etc/shadow", unix.O_RDONLY))
 	try("list /root", open("/root", unix.O_RDONLY|unix.O_DIRECTORY))
 	try("read the memory of process 1", open("/proc/1/mem", unix.O_RDONLY))
-	const made = "/etc/cron.d/bailiff-tries"
+	cron := "/etc/cron.d"
+	if _, err := os.Stat(cron); errors.Is(err, fs.ErrNotExist) {
+		cron = "/etc" // no cron is installed
+	}
+	made := cron + "/bailiff-tries"
 	err := open(made, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
-	try("write to /etc/cron.d", err)
+	try("write to "+cron, err)
 	if err == nil {
 		os.Remove(made)
 	}
 	try("write to /etc/passwd", open("/etc/passwd", unix.O_WRONLY|unix.O_APPEND))
 	try("write to /proc/sys", open("/proc/sys/kernel/core_pattern", unix.O_WRONLY))
-	call("change the mode of a file", unix.SYS_FCHMODAT, bad, text("/etc/cron.d"), 0o755)
+	call("change the mode of a file", unix.SYS_FCHMODAT, bad, text(cron), 0o755)
 	if fd, err := unix.Open("/etc/passwd", unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
 		call("let others write to an open file", unix.SYS_FCHMOD, uintptr(fd), 0o666)
 		try("give a file away", unix.Fchown(fd, 65534, -1))

@@ -148,15 +148,18 @@ func (j *Jail) known(t *action.Ticket) {
 	}
 	most := max(int(j.maxMatches.Load()), 1)
 	n, lines, _, known, err := j.earlier().Merged(j.Configured.Name, id, false, most)
-	if err != nil {
+	unread := func(err error) {
 		j.deps.Log.With("component", "actions").Error(fmt.Sprintf("[%s] the ban of %s: %v", j.Configured.Name, t.ID, err))
+	}
+	if err != nil {
+		unread(err)
 		return
 	}
 	if db, ok := j.earlier().(interface {
 		Captures(name string, id ban.ID) (map[string]string, error)
 	}); ok && known && t.Groups == nil {
-		if groups, err := db.Captures(j.Configured.Name, id); err == nil {
-			t.Groups = groups
+		if t.Groups, err = db.Captures(j.Configured.Name, id); err != nil {
+			unread(err)
 		}
 	}
 	if db, ok := j.earlier().(interface {
