@@ -135,6 +135,19 @@ func (w *Window) clear() {
 // begins anew.
 func (w *Window) Add(id ID, at time.Time) (count int, due bool) {
 	w.total++
+	return w.count(id, at)
+}
+
+// AddTimes is Add for one failure that counts for so many.
+func (w *Window) AddTimes(id ID, at time.Time, times int) (count int, due bool) {
+	w.total++
+	for ; times > 0 && !due; times-- {
+		count, due = w.count(id, at)
+	}
+	return count, due
+}
+
+func (w *Window) count(id ID, at time.Time) (count int, due bool) {
 	k, when := keyOf(id), at.UnixMicro()
 	n, known := w.index[k]
 	if known {

@@ -237,6 +237,9 @@ func eventText(e *events.Event) string {
 			add("not counted: %s", e.Why)
 		case e.MaxRetry > 0:
 			add("%d of %d", e.Failures, e.MaxRetry)
+			if e.Count > 1 {
+				add("counts for %d", e.Count)
+			}
 		}
 		if e.Counted == nil && e.Why != "" {
 			add("%s", e.Why)

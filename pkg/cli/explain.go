@@ -175,7 +175,11 @@ func explain(w io.Writer, e *filter.Explanation, most int) {
 	for i := range e.Failregex {
 		a := &e.Failregex[i]
 		if a.Matched {
-			fmt.Fprintf(w, "\nMatched   failregex %d%s: %s\n", a.Index+1, place(a.Expr), shown(a.Expr.Text))
+			weight := ""
+			if a.Expr.Weight > 1 {
+				weight = fmt.Sprintf(", weight %d", a.Expr.Weight)
+			}
+			fmt.Fprintf(w, "\nMatched   failregex %d%s%s: %s\n", a.Index+1, place(a.Expr), weight, shown(a.Expr.Text))
 			printGroups(w, a)
 			continue
 		}
@@ -204,6 +208,11 @@ func verdict(e *filter.Explanation) string {
 		default:
 			if e.Beside != "" {
 				return fmt.Sprintf("A failure of %s.\nHint: %s.", x.ID, filter.BesideText(x.ID, e.Beside))
+			}
+			for i := range e.Failregex {
+				if a := &e.Failregex[i]; a.Index == x.Regex && a.Expr.Weight > 1 {
+					return fmt.Sprintf("A failure of %s, which counts for %d.", x.ID, a.Expr.Weight)
+				}
 			}
 			return fmt.Sprintf("A failure of %s.", x.ID)
 		}
@@ -344,6 +353,7 @@ type explainedJSON struct {
 	Regex    string         `json:"regex"`
 	File     string         `json:"file,omitempty"`
 	Line     int            `json:"line,omitempty"`
+	Weight   int            `json:"weight,omitempty"` // for how many failures a match counts; none: for one
 	Matched  bool           `json:"matched"`
 	Groups   filter.Groups  `json:"groups,omitempty"`
 	Near     float64        `json:"near"` // 0 to 1
@@ -376,7 +386,7 @@ func explanationJSON(e *filter.Explanation) explanation {
 	out.Fields = fieldsJSON(e.JSON)
 	one := func(a *filter.Attempt) explainedJSON {
 		j := explainedJSON{
-			Number: a.Index + 1, Regex: a.Expr.Text, File: a.Expr.File, Line: a.Expr.Line, Matched: a.Matched,
+			Number: a.Index + 1, Regex: a.Expr.Text, File: a.Expr.File, Line: a.Expr.Line, Weight: a.Expr.Weight, Matched: a.Matched,
 			Groups: a.Groups, Near: a.Near, Text: strings.TrimSuffix(a.Text, "\n"), TextPos: a.TextPos,
 		}
 		if a.Matched {

@@ -336,7 +336,11 @@ func (t *tally) printHits(w *bufio.Writer, title string, list []hits, exprs []fi
 	fmt.Fprint(w, "|-  #) [# of hits] regular expression\n")
 	for i, h := range list {
 		if h.n > 0 || t.o.verbose > 0 {
-			fmt.Fprintf(w, "|  %2d) [%d] %s\n", i+1, h.n, exprs[i].Text)
+			weight := ""
+			if exprs[i].Weight > 1 {
+				weight = fmt.Sprintf(" (weight %d: counts for %s)", exprs[i].Weight, counted(int64(h.n)*int64(exprs[i].Weight), "failure"))
+			}
+			fmt.Fprintf(w, "|  %2d) [%d] %s%s\n", i+1, h.n, exprs[i].Text, weight)
 		}
 		h.found.print(w, t.o.location)
 	}

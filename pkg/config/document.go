@@ -171,6 +171,13 @@ func (d *decoder) value(path []string, v any, rv reflect.Value) bool {
 	if u, ok := rv.Addr().Interface().(fromTOML); ok {
 		if err := u.UnmarshalTOML(v); err != nil {
 			rv.SetZero()
+			if item := (*itemError)(nil); errors.As(err, &item) {
+				d.mistakes = append(d.mistakes, mistake{
+					slices.Clone(path[min(d.from, len(path)):]), false,
+					&Error{d.doc.file, d.doc.line(slices.Concat(path, item.path)...), fmt.Sprintf("%s: %v", toml.Key(path[min(d.from, len(path)-1):]).String(), err)},
+				})
+				return false
+			}
 			return d.fail(path, false, "%s: %v", toml.Key(path[min(d.from, len(path)-1):]).String(), err)
 		}
 		return true

@@ -250,7 +250,7 @@ func (l *loader) labelJail(c *engine.Container, docker Docker) (j *Jail, told []
 	for i := range layers.layers {
 		r.layers = append(r.layers, &layers.layers[i])
 	}
-	if pick(r, func(j *rawJail) *string { return j.Filter }, "").v == "" && pickList(r, func(j *rawJail) stringList { return j.Failregex }).v == nil {
+	if pick(r, func(j *rawJail) *string { return j.Filter }, "").v == "" && pickList(r, func(j *rawJail) failList { return j.Failregex }).v == nil {
 		raw.Filter = &base
 	}
 	layers.layers = append(layers.layers, layer{file: "labels of container " + c.Short(), raw: raw})

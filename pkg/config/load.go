@@ -336,7 +336,7 @@ func (l *loader) argument(name, path string) {
 	switch {
 	case l.jails[name] != nil:
 	case l.bare:
-		raw.Failregex = stringList{"<HOST>"}
+		raw.Failregex = failList{{text: "<HOST>"}}
 	default:
 		raw.Filter = &name
 	}

@@ -40,9 +40,9 @@ func exprTexts(list []filter.Expr) string {
 // checkPrefixes finds prefixes that no expression could have, and those that none has.
 func (f *Filter) checkPrefixes() {
 	all := []string{f.raw.Prefregex}
-	all = append(append(all, f.raw.Failregex...), f.raw.Ignoreregex...)
+	all = append(append(all, f.raw.Failregex.texts()...), f.raw.Ignoreregex...)
 	for _, m := range f.raw.Mode {
-		all = append(all, m.Failregex...)
+		all = append(all, m.Failregex.texts()...)
 	}
 	text := strings.Join(all, "\n")
 	for _, name := range sortedKeys(f.raw.Prefix) {

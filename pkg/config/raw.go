@@ -181,7 +181,7 @@ type rawJail struct {
 	UseDNS      *string    `toml:"usedns"`
 	DatePattern stringList `toml:"datepattern"`
 	Prefregex   *string    `toml:"prefregex"`
-	Failregex   stringList `toml:"failregex"`
+	Failregex   failList   `toml:"failregex"`
 	Ignoreregex stringList `toml:"ignoreregex"`
 	MaxLines    *int       `toml:"maxlines"`
 	BlockType   *string    `toml:"blocktype"`
@@ -237,7 +237,7 @@ type rawFilter struct {
 	Attempts    bool               `toml:"attempts"`
 	Source      string             `toml:"source"`
 	Journal     stringList         `toml:"journalmatch"`
-	Failregex   stringList         `toml:"failregex"`
+	Failregex   failList           `toml:"failregex"`
 	Ignoreregex stringList         `toml:"ignoreregex"`
 	Success     stringList         `toml:"success"`
 	DatePattern stringList         `toml:"datepattern"`
@@ -260,8 +260,8 @@ type rawJSON struct {
 
 // rawMode adds expressions to the filter's own, and to those of other modes.
 type rawMode struct {
-	With      []string   `toml:"with"`
-	Failregex stringList `toml:"failregex"`
+	With      []string `toml:"with"`
+	Failregex failList `toml:"failregex"`
 }
 
 type rawSample struct {

@@ -31,7 +31,8 @@ type Key struct {
 	// all tables.
 	Table string `json:"table,omitempty"`
 	Name  string `json:"name"`
-	// Type is one of text, value (a text or a number), texts, number, boolean, time, table.
+	// Type is one of text, value (a text or a number), texts, expressions (texts, or tables
+	// of regex and weight), number, boolean, time, table.
 	Type string `json:"type"`
 	// Unit is of a bare number.
 	Unit string `json:"unit,omitempty"`
@@ -47,13 +48,14 @@ type Key struct {
 
 // Types of values in files.
 const (
-	typeText    = "text"
-	typeValue   = "value"
-	typeTexts   = "texts"
-	typeNumber  = "number"
-	typeBoolean = "boolean"
-	typeTime    = "time"
-	typeTable   = "table"
+	typeText        = "text"
+	typeValue       = "value"
+	typeTexts       = "texts"
+	typeExpressions = "expressions"
+	typeNumber      = "number"
+	typeBoolean     = "boolean"
+	typeTime        = "time"
+	typeTable       = "table"
 )
 
 // refTable is a table of a file.
@@ -111,6 +113,8 @@ func refType(t reflect.Type, words *keyWords) string {
 		t = t.Elem()
 	}
 	switch {
+	case t == reflect.TypeFor[failList]():
+		return typeExpressions
 	case t == reflect.TypeFor[stringList](), t == reflect.TypeFor[[]string]():
 		return typeTexts
 	case words.time:
@@ -203,7 +207,7 @@ func (k *Key) Heading() string {
 // Kind tells the key's type, what it can be, and its default, in words.
 func (k *Key) Kind() string {
 	out := map[string]string{
-		typeText: "a text", typeValue: "a text or a number", typeTexts: "a text or a list of them", typeNumber: "a number", typeBoolean: "true or false",
+		typeText: "a text", typeValue: "a text or a number", typeTexts: "a text or a list of them", typeExpressions: "a text or a list of them, each also { regex = '…', weight = N }", typeNumber: "a number", typeBoolean: "true or false",
 		typeTime: "a time: 10m, 1h, 2d, or seconds", typeTable: "a table of texts",
 	}[k.Type]
 	if k.Values != nil {

@@ -113,8 +113,8 @@ var jailTable = refTable{MainFile, "jail.NAME", reflect.TypeFor[rawJail](), []st
 	},
 	{
 		name:    "failregex",
-		example: `failregex = '^login of \S+ failed from <ADDR>$'`,
-		text:    "Expressions of failures, one a line, in Python's language with fail2ban's tags: <HOST>, <ADDR>, <SUBNET>, <F-ID>…</F-ID>, <F-USER>, <F-MLFID>, <F-NOFAIL> and others. They replace the filter's own.",
+		example: "failregex = ['^login of \\S+ failed from <ADDR>$', { regex = '^break-in from <ADDR>$', weight = 3 }]",
+		text:    "Expressions of failures, one a line, in Python's language with fail2ban's tags: <HOST>, <ADDR>, <SUBNET>, <F-ID>…</F-ID>, <F-USER>, <F-MLFID>, <F-NOFAIL> and others. In place of a text, { regex = '…', weight = 3 } has each match count for so many failures, 1 to 100. They replace the filter's own.",
 	},
 	{
 		name:    "ignoreregex",

@@ -300,7 +300,7 @@ var referenceTables = []refTable{
 		{
 			name:    "failregex",
 			example: `failregex = '^login of \S+ failed from <ADDR>$'`,
-			text:    "Expressions of failures, one a line, in Python's language with fail2ban's tags: <HOST>, <ADDR>, <SUBNET>, <F-ID>…</F-ID>, <F-USER>, <F-MLFID>, <F-NOFAIL> and others.",
+			text:    "Expressions of failures, one a line, in Python's language with fail2ban's tags: <HOST>, <ADDR>, <SUBNET>, <F-ID>…</F-ID>, <F-USER>, <F-MLFID>, <F-NOFAIL> and others. In place of a text, { regex = '…', weight = 3 } has each match count for so many failures, 1 to 100.",
 		},
 		{
 			name:    "ignoreregex",

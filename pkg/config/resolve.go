@@ -40,13 +40,13 @@ func pick[T any](r *resolver, get func(*rawJail) *T, fallback T) value[T] {
 	return value[T]{v: fallback}
 }
 
-func pickList(r *resolver, get func(*rawJail) stringList) value[stringList] {
+func pickList[L ~[]E, E any](r *resolver, get func(*rawJail) L) value[L] {
 	for _, l := range slices.Backward(r.layers) {
 		if p := get(&l.raw); p != nil {
-			return value[stringList]{p, l}
+			return value[L]{p, l}
 		}
 	}
-	return value[stringList]{}
+	return value[L]{}
 }
 
 func (r *resolver) fail(at *layer, key string, err error) {
@@ -404,7 +404,7 @@ func (l *loader) resolveFilter(r *resolver, j *Jail) {
 	name := pick(r, func(j *rawJail) *string { return j.Filter }, "")
 	mode := pick(r, func(j *rawJail) *string { return j.Mode }, "")
 	j.Mode = mode.v
-	own := pickList(r, func(j *rawJail) stringList { return j.Failregex })
+	own := pickList(r, func(j *rawJail) failList { return j.Failregex })
 	if name.v == "" && own.v == nil {
 		name.v = j.Name
 	}
@@ -430,7 +430,7 @@ func (l *loader) resolveFilter(r *resolver, j *Jail) {
 		}
 	}
 	if own.v != nil {
-		def.Failregex = expressions(own.v, own.at, "failregex")
+		def.Failregex = weighed(own.v, func(list []string) []filter.Expr { return expressions(list, own.at, "failregex") })
 	}
 	if ign := pickList(r, func(j *rawJail) stringList { return j.Ignoreregex }); ign.v != nil {
 		def.Ignoreregex = expressions(ign.v, ign.at, "ignoreregex")
@@ -525,11 +525,36 @@ func (f *Filter) exprs(list []string, key ...string) []filter.Expr {
 	return out
 }
 
+// weighed is exprs for expressions that may weigh more than others.
+func (f *Filter) weighed(list failList, key ...string) []filter.Expr {
+	return weighed(list, func(list []string) []filter.Expr { return f.exprs(list, key...) })
+}
+
+// weighed reads a list of expressions by parts of the same weight, so that each has its own.
+func weighed(list failList, read func([]string) []filter.Expr) (out []filter.Expr) {
+	if len(list) == 0 {
+		return read(nil)
+	}
+	for from := 0; from < len(list); {
+		to := from + 1
+		for to < len(list) && list[to].weight == list[from].weight {
+			to++
+		}
+		some := read(list[from:to].texts())
+		for i := range some {
+			some[i].Weight = list[from].weight
+		}
+		out = append(out, some...)
+		from = to
+	}
+	return out
+}
+
 // definition returns the filter in one mode.
 func (f *Filter) definition(mode string) (filter.Definition, error) {
 	def := filter.Definition{
 		Name:        f.Name,
-		Failregex:   f.exprs(f.raw.Failregex, "failregex"),
+		Failregex:   f.weighed(f.raw.Failregex, "failregex"),
 		Ignoreregex: f.exprs(f.raw.Ignoreregex, "ignoreregex"),
 		Success:     f.exprs(f.raw.Success, "success"),
 		DatePattern: f.raw.DatePattern,
@@ -577,7 +602,7 @@ func (f *Filter) definition(mode string) (filter.Definition, error) {
 				return err
 			}
 		}
-		def.Failregex = append(def.Failregex, f.exprs(raw.Failregex, "mode", m, "failregex")...)
+		def.Failregex = append(def.Failregex, f.weighed(raw.Failregex, "mode", m, "failregex")...)
 		return nil
 	}
 	return def, add(mode)

@@ -80,6 +80,12 @@ func schemaOfKey(k Key) object {
 		}
 	case typeTexts:
 		v["anyOf"] = []object{one, {"type": "array", "items": one}}
+	case typeExpressions:
+		weighed := object{
+			"type": "object", "additionalProperties": false, "required": []string{"regex"},
+			"properties": object{"regex": object{"type": "string"}, "weight": object{"type": "integer", "minimum": 1, "maximum": weightMost}},
+		}
+		v["anyOf"] = []object{one, weighed, {"type": "array", "items": object{"anyOf": []object{one, weighed}}}}
 	case typeTime, typeValue:
 		v["type"] = []string{"string", "number"}
 	case typeBoolean:

@@ -75,7 +75,11 @@ func filterPart(name string, def *filter.Definition, more []Setting) Part {
 	p := Part{Kind: "filter", Name: name, Settings: []Setting{}}
 	add := func(key string, e filter.Expr) {
 		if e.Text != "" {
-			p.Settings = append(p.Settings, Setting{key, e.Text, e.File, e.Line})
+			text := e.Text
+			if e.Weight > 1 {
+				text = fmt.Sprintf("%s (weight %d)", text, e.Weight)
+			}
+			p.Settings = append(p.Settings, Setting{key, text, e.File, e.Line})
 		}
 	}
 	add("prefregex", def.Prefregex)
@@ -102,6 +106,9 @@ func filterPart(name string, def *filter.Definition, more []Setting) Part {
 func settingText(v reflect.Value) string {
 	if v.Kind() == reflect.Pointer && v.Type().Elem() == reflect.TypeFor[stringList]() {
 		v = v.Elem()
+	}
+	if list, ok := v.Interface().(failList); ok {
+		return list.String()
 	}
 	if list, ok := v.Interface().(stringList); ok {
 		var lines []string

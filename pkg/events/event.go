@@ -60,8 +60,8 @@ type Event struct {
 	Counted  *bool `json:"counted,omitempty"`
 	Failures int   `json:"failures,omitempty"` // in the window, with this one; of Restored, in all
 	MaxRetry int   `json:"maxretry,omitempty"`
-	// Count is the how manieth ban of the address it is; of More, how many events; of
-	// Restored, how many bans.
+	// Count is the how manieth ban of the address it is; of Found, for how many failures it counts,
+	// if it weighs more than one; of More, how many events; of Restored, how many bans.
 	Count     int        `json:"count,omitempty"`
 	Until     *time.Time `json:"until,omitempty"`     // when the ban ends
 	Permanent bool       `json:"permanent,omitempty"` // it does not

@@ -119,7 +119,11 @@ func (f *Filter) explainFramed(line []byte, stamp, now time.Time) Explanation {
 		}
 	}
 	for i := range f.fail.list {
-		e.Failregex = append(e.Failregex, f.attempt(&f.fail.list[i], i, f.seen))
+		a := f.attempt(&f.fail.list[i], i, f.seen)
+		if i < len(f.def.Failregex) {
+			a.Expr.Weight = f.def.Failregex[i].Weight
+		}
+		e.Failregex = append(e.Failregex, a)
 	}
 	slices.SortStableFunc(e.Failregex, func(a, b Attempt) int {
 		switch {

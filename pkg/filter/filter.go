@@ -32,6 +32,8 @@ type Expr struct {
 	Text string
 	File string // where it stands, if known
 	Line int
+	// Weight is for how many failures a match counts, which whoever counts them sees to; 0: one.
+	Weight int
 }
 
 func (e Expr) where() string {
@@ -281,7 +283,11 @@ func (f *Filter) Failregex() []Expr {
 	if f.json != nil {
 		return f.json.exprs()
 	}
-	return exprs(f.fail.list)
+	list := exprs(f.fail.list)
+	for i, x := range f.def.Failregex { // what was compiled is shared with others that differ in that
+		list[i].Weight = x.Weight
+	}
+	return list
 }
 
 // Ignoreregex returns the expressions in order, as configured.

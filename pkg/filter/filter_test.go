@@ -74,7 +74,7 @@ func TestDateIsCut(t *testing.T) {
 }
 
 func TestCompileErrors(t *testing.T) {
-	d := Definition{Name: "x", Failregex: []Expr{{"(a <HOST>", "f.toml", 3}, {"b", "f.toml", 4}, {"c <HOST>", "f.toml", 5}}, Ignoreregex: []Expr{{"[", "f.toml", 7}}}
+	d := Definition{Name: "x", Failregex: []Expr{{"(a <HOST>", "f.toml", 3, 0}, {"b", "f.toml", 4, 0}, {"c <HOST>", "f.toml", 5, 0}}, Ignoreregex: []Expr{{"[", "f.toml", 7, 0}}}
 	_, err := Compile(d, time.UTC)
 	if err == nil {
 		t.Fatal("compiled")

@@ -55,6 +55,9 @@ func (j *Jail) happened(q *found, counted bool, n int, why string) {
 	}
 	if e.Why = why; counted {
 		e.Failures, e.MaxRetry = n, j.Config.MaxRetry
+		if q.times > 1 {
+			e.Count = q.times
+		}
 	} else {
 		e.Counted = &counted
 	}

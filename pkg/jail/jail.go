@@ -177,6 +177,7 @@ type Jail struct {
 	maxMatches atomic.Int64 // deps.MaxMatches, for the actions' goroutines
 	checkedAt  time.Time    // when the actions' environments were last looked at
 
+	weights []int       // of the failregexes; nil: each counts once
 	growth  *ban.Growth // nil: ban times don't grow
 	history map[ban.ID]past
 	// historyNames is how many bytes the names in it take.
@@ -487,9 +488,15 @@ func (j *Jail) count(q *found) {
 func (j *Jail) counted(q *found) {
 	id, at, catchUp := q.id, q.at, q.catchUp
 	log := j.log
-	n, due := j.window.Add(id, at)
-	for more := j.retries(q); more > 1 && !due; more-- {
+	var n int
+	var due bool
+	if j.weights == nil {
 		n, due = j.window.Add(id, at)
+		for more := j.retries(q); more > 1 && !due; more-- {
+			n, due = j.window.Add(id, at)
+		}
+	} else {
+		n, due = j.weigh(q)
 	}
 	if log.Enabled(context.Background(), slog.LevelDebug) {
 		log.With("component", "failmanager").Debug(fmt.Sprintf("Total # of detected failures: %d. Current failures (IP:count): %s:%d", j.window.Total(), q.who(), n))

@@ -147,8 +147,8 @@ func (r *Replay) verdict(q *found, count func(*found)) (Verdict, ban.ID) {
 	return Counted, q.id
 }
 
-// Sure is whom a failure counts for in every jail that differs from this one in its maxretry,
-// findtime and bantime only; not ok: each has to see for itself.
+// Sure is whom a failure counts for in every jail that differs from this one in how it counts and
+// bans only; not ok: each has to see for itself.
 func (r *Replay) Sure(f *filter.Failure) (id ban.ID, ok bool) {
 	j := r.j
 	if f.IP.IsValid() || f.Name && j.resolves() {
@@ -162,12 +162,12 @@ func (r *Replay) Sure(f *filter.Failure) (id ban.ID, ok bool) {
 	return j.widened(id), true
 }
 
-// Counts is Failure for one that Sure has told of: whose it is, and when it was.
-func (r *Replay) Counts(id ban.ID, at, now time.Time) Verdict {
+// Counts is Failure for one that Sure has told of, and whose it is.
+func (r *Replay) Counts(id ban.ID, f *filter.Failure, now time.Time) Verdict {
 	r.Advance(now)
 	j := r.j
 	j.read = clock.Reading{Wall: r.now, Steady: r.now}
-	q, counts := j.inTime(&filter.Failure{Time: at}, &r.batch, 0)
+	q, counts := j.inTime(&filter.Failure{Time: f.Time, Regex: f.Regex}, &r.batch, 0)
 	if !counts {
 		return TooOld
 	}

@@ -80,7 +80,7 @@ func (j *Jail) Change(f func(*config.Jail) error) error {
 			j.year = j.deps.Clock.Wall().Year()
 		}
 		j.useFilter(compiled)
-		j.growth = growth
+		j.growth, j.weights = growth, weightsOf(&c)
 		j.times.dates = nil
 		j.window.Limit(c.MaxRetry, c.FindTime)
 		ignore := !reflect.DeepEqual(c.Ignore, j.Config.Ignore)
@@ -125,10 +125,10 @@ func (j *Jail) Attempt(id ban.ID, lines []string) (counts bool, err error) {
 		at := j.deps.Clock.Now()
 		j.log.Info(fmt.Sprintf("[%s] Attempt %s - %s", j.Config.Name, ban.Told(id), wall(j.deps.Clock.ToWall(at))))
 		if len(lines) == 0 {
-			j.consider(&found{id: id, at: at})
+			j.consider(&found{id: id, at: at, failure: filter.Failure{Regex: -1}})
 		}
 		for _, l := range lines {
-			j.consider(&found{id: id, at: at, failure: filter.Failure{Addr: id.Prefix(), Lines: []filter.Line{{After: l}}}})
+			j.consider(&found{id: id, at: at, failure: filter.Failure{Addr: id.Prefix(), Regex: -1, Lines: []filter.Line{{After: l}}}})
 		}
 		return true, nil
 	})

@@ -47,6 +47,7 @@ func Prepare(c *config.Jail, deps Deps) (*Prepared, error) {
 	if c.Networks.Aggregate > 0 {
 		j.bans.Group(config.AggregateBits4, config.AggregateBits6)
 	}
+	j.weights = weightsOf(c)
 	if c.Increase != nil {
 		if j.growth, err = c.Increase.Compile(); err != nil {
 			return nil, err

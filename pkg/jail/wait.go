@@ -27,6 +27,7 @@ type found struct {
 	catchUp bool
 	log     string // in which its line stands
 	failure filter.Failure
+	times   int // for how many it counted; 0: as ever
 }
 
 // ban is the ban that it may lead to.

@@ -105,7 +105,7 @@ func (t *trial) apply(e *event) {
 	for i := range e.failures {
 		var verdict jail.Verdict
 		if len(e.sure) > 0 && e.sure[i].IsValid() {
-			verdict = t.jail.Counts(e.sure[i], e.failures[i].Time, e.now)
+			verdict = t.jail.Counts(e.sure[i], &e.failures[i], e.now)
 		} else {
 			verdict, _ = t.jail.Failure(&e.failures[i], e.now)
 		}
