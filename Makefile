@@ -13,6 +13,8 @@
 # make vm      in virtual machines: clocks set, a machine switched off and on, and the services and migrate
 #              by real systemd, on Debian 12 and 13 (Debian, root; half an hour); with CONTAINER=1 on this
 #              machine's kernel, without clocks and power cuts (10 minutes)
+# make page    goes every way through the page in a real browser, tries 50 ways to have it run a script, and
+#              takes pictures of it, into tmp/page/shots (Debian, root; 5 minutes)
 # make zoo     the stock filters on real services of Debian 12 and 13, attacked for real (Debian, root;
 #              ZOO="sshd dovecot" for some, KEEP=1 writes what was heard into filters/*.toml)
 # make dist    packages (deb, rpm, apk, Arch), tarballs and images of containers for amd64 and arm64, into bin/dist
@@ -39,7 +41,7 @@ export CGO_ENABLED := 0
 TIMEOUT ?= 16m
 FUZZTIME ?= 1m
 
-.PHONY: toolchain references build demo test conformance bench promises soak vm zoo man dist image dist-check third-party release-check sign check fuzz packages
+.PHONY: toolchain references build demo test conformance bench promises soak vm page zoo man dist image dist-check third-party release-check sign check fuzz packages
 
 toolchain:
 	@scripts/toolchain
@@ -50,7 +52,7 @@ build: toolchain
 
 # What tests need of Debian. Nothing is installed that is there already.
 packages: toolchain
-	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 curl fail2ban 'libpython3.*-testsuite' gcc libc6-dev util-linux bsdutils systemd systemd-journal-remote python3-systemd debootstrap iptables ipset firewalld ufw apache2-bin caddy haproxy openssl groff-base
+	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 curl fail2ban 'libpython3.*-testsuite' gcc libc6-dev util-linux bsdutils systemd systemd-journal-remote python3-systemd debootstrap iptables ipset firewalld ufw apache2-bin caddy haproxy openssl groff-base tmux
 
 # The real fail2ban 1.1.0 and 1.1.1, for tests to ask.
 references: toolchain
@@ -65,7 +67,7 @@ LONGEST := ./cmd/bailiff ./test/fail2ban ./pkg/jail ./pkg/source ./pkg/config
 # Where goroutines meet: tested with the race detector, which needs cgo and gcc.
 RACED := ./pkg/source ./pkg/jail ./pkg/resolve ./pkg/clock ./pkg/filter ./pkg/action ./pkg/ban ./pkg/firewall ./pkg/store ./pkg/control ./pkg/eventlog \
 	./pkg/config ./pkg/daemon ./pkg/guard ./pkg/syslog ./pkg/cli ./pkg/runner ./pkg/opener ./pkg/confine ./pkg/banfile ./pkg/check \
-	./pkg/events ./pkg/replay ./pkg/remote ./pkg/report ./pkg/haproxy ./pkg/engine
+	./pkg/events ./pkg/top ./pkg/replay ./pkg/remote ./pkg/report ./pkg/haproxy ./pkg/engine
 # And the whole program, with the tests in which most of it is at work at once.
 RACED_WHOLE := TestReloadUnderLoad|TestServerSettings|TestListsAtReload|TestRestartJail|TestFlushedUnderCommands|TestUnbanWithinUnban
 
@@ -122,6 +124,10 @@ vm: build
 	scripts/vm/run migrate trixie bin/bailiff
 	scripts/vm/run service bookworm bin/vm/old bin/vm/new
 	scripts/vm/run service trixie bin/vm/old bin/vm/new
+
+page: toolchain
+	scripts/page tmp/page >/dev/null
+	go test ./test/page -run TestPage -count 1 -timeout 40m -v -page $(CURDIR)/tmp/page
 
 man: toolchain
 	go run -ldflags '-X bailiff/pkg/cli.Version=$(VERSION)' ./docs/man bin/man

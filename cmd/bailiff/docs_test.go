@@ -128,7 +128,7 @@ func unlisted(text string) string {
 }
 
 // others are the commands of other programs that examples run.
-var others = regexp.MustCompile(`^(?:curl|nft|docker|podman|printf|systemctl|apt-get|mkdir|export|gunicorn|cp|\./manage\.py|\w+=\S+ \./manage\.py|go tool pprof|gpgv|sha256sum) `)
+var others = regexp.MustCompile(`^(?:curl|nft|docker|podman|printf|systemctl|apt-get|ssh|mkdir|export|gunicorn|cp|\./manage\.py|\w+=\S+ \./manage\.py|go tool pprof|gpgv|sha256sum) `)
 
 func (d *docs) block(block string) {
 	first, _, _ := strings.Cut(strings.TrimLeft(block, "\n"), "\n")
@@ -136,7 +136,7 @@ func (d *docs) block(block string) {
 	at := func(text string) string { return filepath.Join(d.dir, text) }
 	switch {
 	case strings.HasPrefix(first, "{"):
-		text := strings.NewReplacer("[jail, …]", "[]").Replace(block)
+		text := strings.NewReplacer("[jail, …]", "[]", "[ban, …]", "[]").Replace(block)
 		if !json.Valid([]byte(text)) {
 			d.t.Errorf("%s: this is no JSON:\n%s", d.page, block)
 		}
@@ -159,6 +159,9 @@ func (d *docs) block(block string) {
 		for _, line := range lines {
 			line, _, _ := strings.Cut(line, "  #")
 			line = strings.TrimSpace(line)
+			if m := regexp.MustCompile(`^[\d*/,-]+(?: [\d*/,-]+){4} root (.*)`).FindStringSubmatch(line); m != nil { // of /etc/cron.d
+				line = m[1]
+			}
 			switch {
 			case line == "" || strings.HasPrefix(line, "#"):
 			case regexp.MustCompile(`^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ `).MatchString(line): // a log's

@@ -50,7 +50,7 @@ goes on gives the last number to --since.`,
 				return err
 			}
 			if since != "" {
-				if err := sinceWhat(since, time.Now(), &q); err != nil {
+				if err := sinceWhat(since, time.Now(), time.Local, &q); err != nil {
 					return err
 				}
 			}
@@ -97,7 +97,7 @@ func checkKinds(kinds []string) error {
 }
 
 // sinceWhat reads a number or a time.
-func sinceWhat(text string, now time.Time, q *control.EventsQuery) error {
+func sinceWhat(text string, now time.Time, zone *time.Location, q *control.EventsQuery) error {
 	if n, err := strconv.ParseUint(text, 10, 63); err == nil {
 		q.Since = n
 		return nil
@@ -107,7 +107,7 @@ func sinceWhat(text string, now time.Time, q *control.EventsQuery) error {
 		return nil
 	}
 	for _, layout := range []string{time.DateTime, "2006-01-02T15:04:05", "2006-01-02 15:04", time.DateOnly} {
-		if at, err := time.ParseInLocation(layout, text, time.Local); err == nil {
+		if at, err := time.ParseInLocation(layout, text, zone); err == nil {
 			q.From = at
 			return nil
 		}

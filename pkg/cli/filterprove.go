@@ -113,7 +113,9 @@ The exit code is 1 if not all is proved, or as its file says.`,
 			case log != "" && len(names) != 1:
 				return usageError("--log wants one filter")
 			}
-			list, err := proveAll(*load, names, mode, one, log)
+			bar := newProgress(c.ErrOrStderr())
+			list, err := proveAll(*load, names, mode, one, log, bar)
+			bar.end()
 			if err != nil {
 				return err
 			}
@@ -211,7 +213,7 @@ func probesOf(path string, def filter.Definition) ([]filter.Probe, error) {
 
 // proveAll looks at the filters of these names, or all: at their samples, or at one
 // probe, or at the lines of a log.
-func proveAll(load config.Options, names []string, mode string, one *filter.Probe, log string) (out []proofs, err error) {
+func proveAll(load config.Options, names []string, mode string, one *filter.Probe, log string, bar *progress) (out []proofs, err error) {
 	add := func(name, source string, def filter.Definition, client map[string]*pyregexp.Regexp) error {
 		probes := []filter.Probe{}
 		if one != nil {
@@ -220,7 +222,8 @@ func proveAll(load config.Options, names []string, mode string, one *filter.Prob
 			return err
 		}
 		f := proofs{name: name}
-		for _, p := range probes {
+		for n, p := range probes {
+			bar.count("lines looked at", n, len(probes))
 			for i := range p.Client {
 				p.Client[i].Chars = client[p.Client[i].Name]
 			}
@@ -269,7 +272,8 @@ func proveAll(load config.Options, names []string, mode string, one *filter.Prob
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range filters {
+	for n, f := range filters {
+		bar.count("filters looked at, now "+f.Name, n, len(filters))
 		if _, err := f.Definition(""); err != nil {
 			return nil, err
 		}

@@ -317,7 +317,7 @@ const (
 // newProgress returns nil where the stream is no terminal.
 func newProgress(w io.Writer) *progress {
 	f, ok := terminal(w)
-	if !ok {
+	if !ok || os.Getenv("TERM") == "dumb" {
 		return nil
 	}
 	now := time.Now()
@@ -350,6 +350,16 @@ func (p *progress) count(what string, done, total int) {
 	}
 	p.shown, p.drawn = now, true
 	fmt.Fprintf(p.out, "\r%s %d of %d %s\x1b[K", barOf(int64(done), int64(total)), done, total, what)
+}
+
+// number is for work of which nobody knows how much there is.
+func (p *progress) number(what string, done int) {
+	now := time.Now()
+	if p == nil || now.Sub(p.shown) < progressEvery {
+		return
+	}
+	p.shown, p.drawn = now, true
+	fmt.Fprintf(p.out, "\r%d %s\x1b[K", done, what)
 }
 
 // barOf is a bar that is full as far as something is done.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/chart"
 	"bailiff/pkg/replay"
 )
 
@@ -20,7 +21,7 @@ func TestReplayPage(t *testing.T) {
 	r.Outcome.Hurt, r.Outcome.HurtAddresses = []replay.Hurt{{Addr: netip.MustParseAddr("192.0.2.7"), Users: []string{"<script>alert(1)</script>"}}}, 1
 	r.Sweep = []replay.Outcome{r.Outcome}
 	r.Chart.Begin, r.Chart.Width = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC), time.Minute
-	r.Chart.Times = []replay.Bucket{{Failures: 3, Bans: 1}, {}, {Failures: 1}}
+	r.Chart.Times = []chart.Bucket{{Failures: 3, Bans: 1}, {}, {Failures: 1}}
 	o := replayOptions{location: time.UTC}
 	var b bytes.Buffer
 	if err := o.page(&b, []*replay.Report{r}); err != nil {

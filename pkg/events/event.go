@@ -41,6 +41,14 @@ const (
 // Kinds are all of them.
 var Kinds = []Kind{Found, Ban, Unban, Restored, Start, Stop, Reload, List, Repair, Action, Error, More, Gap}
 
+// Reasons that tell one kind of an event from another.
+const (
+	// WhyObserve is why nothing comes of a ban: the jail only observes.
+	WhyObserve = "it would be banned: the jail only observes"
+	// WhyOver begins that of a ban's end for which nobody has asked.
+	WhyOver = "its time is over"
+)
+
 // Event is one line of the table.
 type Event struct {
 	N    uint64    `json:"n"`    // from 1 on
@@ -56,6 +64,7 @@ type Event struct {
 	Log   string     `json:"log,omitempty"`
 	Line  string     `json:"line,omitempty"`  // its first LineMost bytes
 	Regex int        `json:"regex,omitempty"` // which failregex, from 1
+	User  string     `json:"user,omitempty"`  // who was tried, its first UserMost bytes
 	// Counted is false of a failure that does not count; else nil.
 	Counted  *bool `json:"counted,omitempty"`
 	Failures int   `json:"failures,omitempty"` // in the window, with this one; of Restored, in all
@@ -79,6 +88,8 @@ const (
 	LineMost = 256
 	// linesMost is how many bytes of lines are kept with a ban.
 	linesMost = 768
+	// UserMost is how many bytes are kept of who was tried.
+	UserMost = 64
 	// textMost is how many bytes any other text has.
 	textMost = 512
 )
@@ -102,6 +113,7 @@ func (e *Event) appendTo(b []byte) []byte {
 	b = appendText(b, "log", e.Log, textMost)
 	b = appendText(b, "line", e.Line, LineMost)
 	b = appendNumber(b, "regex", uint64(e.Regex))
+	b = appendText(b, "user", e.User, UserMost)
 	if e.Counted != nil {
 		b = strconv.AppendBool(append(b, `,"counted":`...), *e.Counted)
 	}

@@ -150,12 +150,10 @@ func splitLines(s string) []string {
 
 // failure makes a failure of a match and adds it, if it is one, and not only later.
 func (f *Filter) failure(i int, line *found, lines []Line, r *Result) {
-	user := ""
-	if f.logins {
-		if user = strings.Clone(line.user.text); f.fail.list[i].success {
-			f.login(&line.who, user, r)
-			return
-		}
+	user := strings.Clone(line.user.text)
+	if f.logins && f.fail.list[i].success {
+		f.login(&line.who, user, r)
+		return
 	}
 	if !line.mlfid.ok {
 		if f.logins && line.gained {
@@ -185,7 +183,7 @@ func (f *Filter) failure(i int, line *found, lines []Line, r *Result) {
 		return
 	}
 	out := Failure{Regex: i, Time: r.Time, number: f.number, NoFail: conn.nofail, User: user}
-	if f.logins && user == "" && len(conn.users) > 0 {
+	if user == "" && len(conn.users) > 0 {
 		out.User = conn.users[len(conn.users)-1]
 	}
 	who := &conn.who

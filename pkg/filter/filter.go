@@ -74,8 +74,8 @@ type Definition struct {
 	// attempt: of one connection, as many failures count as the expression found that
 	// matched most often.
 	Attempts bool
-	// Logins says that successful logins are told, too (Result.Logins), and of failures whom they
-	// tried (Failure.User): those of Success, and of F-MLFGAINED.
+	// Logins says that successful logins are told, too (Result.Logins): those of Success, and of
+	// F-MLFGAINED.
 	Logins bool
 	// Unwritten says that expressions come later, if at all: none is no mistake.
 	Unwritten bool

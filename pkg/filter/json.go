@@ -162,13 +162,15 @@ func (f *Filter) matchJSON(line []byte, stamp, now time.Time) Result {
 		if !f.jsonClient(&out, in, &r) {
 			continue
 		}
+		user, named := plain(in, f.json.User)
+		out.User = user
 		if f.Detail == DetailAll {
 			group := "ip4"
 			if out.Addr.Addr().Is6() {
 				group = "ip6"
 			}
 			out.Groups, out.Order = Groups{group: out.ID}, []string{group}
-			if user, ok := plain(in, f.json.User); ok {
+			if named {
 				out.Groups["user"] = user
 				out.Order = append(out.Order, "user")
 			}

@@ -23,7 +23,7 @@ type Failure struct {
 	// Order is the names of Groups as fail2ban has them, with those that took no
 	// part, and with users, nofail-matches, mlfpending and ip where it keeps them.
 	Order       []string
-	User        string   // whom the line names, with Definition.Logins
+	User        string   // whom the line names, or the connection named last; empty: nobody
 	Users       []string // all that were tried on the connection
 	NofailLines []Line   // of the connection, that are no failure by themselves
 

@@ -35,6 +35,9 @@ func (j *Jail) tellsFound(f *filter.Failure) bool {
 		return false
 	}
 	size := eventCost
+	if f.User != "" {
+		size += len(`,"user":""`) + min(len(f.User), events.UserMost)
+	}
 	if n := len(f.Lines); n > 0 {
 		l := &f.Lines[n-1]
 		size += min(len(l.Before)+len(l.Date)+len(l.After), events.LineMost)
@@ -81,7 +84,7 @@ func (j *Jail) turnedAway(f *filter.Failure, log, why string) {
 }
 
 func (j *Jail) foundEvent(f *filter.Failure, log, who string) *events.Event {
-	e := &events.Event{Kind: events.Found, Time: j.deps.Clock.Wall(), Jail: j.Config.Name, IP: who, Log: log, Regex: f.Regex + 1}
+	e := &events.Event{Kind: events.Found, Time: j.deps.Clock.Wall(), Jail: j.Config.Name, IP: who, Log: log, Regex: f.Regex + 1, User: f.User}
 	if n := len(f.Lines); n > 0 {
 		e.Line = f.Lines[n-1].String()
 	}
@@ -97,7 +100,7 @@ func (j *Jail) banEvent(b ban.Ban, lines []string, why, by string) {
 		return
 	}
 	if j.Configured.Observe {
-		why = whyObserve
+		why = events.WhyObserve
 	}
 	e := j.eventOf(events.Ban, b, why, by)
 	e.Failures, e.Count, e.Lines = b.Failures, b.Count, lines
@@ -155,10 +158,9 @@ func (r *restored) tell(j *Jail) {
 // Reasons that more than one place gives.
 const (
 	whyHand    = "by hand"
-	whyOver    = "its time is over"
+	whyOver    = events.WhyOver
 	whyShorter = "bantime is shorter by now"
 	whyEnded   = "the jail has ended"
-	whyObserve = "it would be banned: the jail only observes"
 )
 
 func whyNetwork(id ban.ID) string { return "its network " + ban.Name(id) + " is banned" }

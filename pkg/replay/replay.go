@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/chart"
 	"bailiff/pkg/config"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/guard"
@@ -82,7 +83,7 @@ type Report struct {
 	// not looked up.
 	Ignored, Nobody, NamedHosts int64
 	// Chart is of the jail's own setting.
-	Chart Chart
+	Chart chart.Chart
 	// Withheld are those of which it can't be told whose they are, for lack of trusted proxies.
 	Withheld int64
 	// Left says what of the jail was left out.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/filter"
 	"bailiff/pkg/jail"
 )
 
@@ -110,7 +111,7 @@ func (t *trial) apply(e *event) {
 			verdict, _ = t.jail.Failure(&e.failures[i], e.now)
 		}
 		if t.first && verdict <= jail.ShutOut {
-			t.run.report.Chart.failure(&e.failures[i], e.failures[i].Time)
+			t.run.report.Chart.Failure(whose(&e.failures[i]), e.failures[i].User, e.failures[i].Time)
 		}
 		switch verdict {
 		case jail.Bans, jail.Counted:
@@ -152,6 +153,14 @@ func (s *Report) uncounted(why jail.Verdict) {
 }
 
 // ban is told of a ban.
+// whose is the address of a failure, or the network.
+func whose(f *filter.Failure) netip.Prefix {
+	if f.IP.IsValid() {
+		return netip.PrefixFrom(f.IP, f.IP.BitLen())
+	}
+	return f.Addr
+}
+
 func (t *trial) ban(b ban.Ban, lines []string) {
 	t.out.Bans++
 	t.banned.add(b.ID)
@@ -160,7 +169,7 @@ func (t *trial) ban(b ban.Ban, lines []string) {
 		t.hurts(l, b.Start)
 	}
 	if t.first {
-		t.run.report.Chart.at(b.Start).Bans++
+		t.run.report.Chart.At(b.Start).Bans++
 	}
 	if !t.first || t.run.Ban == nil || t.run.err != nil {
 		return

@@ -1,12 +1,10 @@
-package replay
+package chart
 
 import (
 	"fmt"
 	"net/netip"
 	"testing"
 	"time"
-
-	"bailiff/pkg/filter"
 )
 
 // TestChart: everything is in some bucket, however long a log is, and the frequent names are kept.
@@ -16,12 +14,12 @@ func TestChart(t *testing.T) {
 	begin := time.Date(2026, 1, 31, 12, 0, 30, 0, time.UTC)
 	const all = 40_000
 	for n := range all {
-		f := filter.Failure{Addr: netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), 32), User: "root"}
+		who, user := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), 32), "root"
 		if n%2 == 0 {
-			f.User = fmt.Sprint("user", n)
-			f.Addr = netip.MustParsePrefix(fmt.Sprintf("2001:db8:%x:%x::7/128", n>>8, n))
+			user = fmt.Sprint("user", n)
+			who = netip.MustParsePrefix(fmt.Sprintf("2001:db8:%x:%x::7/128", n>>8, n))
 		}
-		c.failure(&f, begin.Add(time.Duration(n)*time.Hour))
+		c.Failure(who, user, begin.Add(time.Duration(n)*time.Hour))
 	}
 	sum := int64(0)
 	for _, b := range c.Times {

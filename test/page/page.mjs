@@ -1,0 +1,410 @@
+// Drives a real browser over the page of a running daemon, way by way, and prints a line of JSON for
+// each: {"step", "error", "notes"}. It runs in the network of a client's, and is started by TestPage.
+import { createRequire } from "node:module";
+import { appendFileSync, mkdirSync, readFileSync } from "node:fs";
+import net from "node:net";
+
+const given = JSON.parse(readFileSync(process.argv[2], "utf8"));
+const require = createRequire(given.modules + "/");
+const { chromium } = require("playwright-core");
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+
+const base = given.url;
+const patience = 60000; // of each step, whatever else the machine does
+mkdirSync(given.shots, { recursive: true });
+
+let notes = [];
+const note = (text) => notes.push(text);
+function check(true_, text) {
+  if (!true_) throw new Error(text);
+}
+async function step(name, does) {
+  notes = [];
+  let error = "";
+  try {
+    await does();
+  } catch (e) {
+    error = String(e.stack || e);
+    let n = 0;
+    for (const p of open) {
+      try { await p.screenshot({ path: `${given.shots}/failed-${name.replace(/\W+/g, "-")}-${n++}.png`, timeout: 5000 }); } catch { /* it is gone */ }
+    }
+  }
+  console.log(JSON.stringify({ step: name, error, notes }));
+}
+
+// What no page may do, whatever is in it: run a script that is not ours, ask for something elsewhere,
+// break the policy.
+const wrong = [];
+const open = new Set();
+async function watched(context) {
+  await context.addInitScript(() => {
+    window.addEventListener("securitypolicyviolation", (e) => console.error("policy: " + e.violatedDirective + " " + e.blockedURI));
+  });
+  context.on("page", (p) => {
+    open.add(p);
+    p.on("close", () => open.delete(p));
+    p.setDefaultTimeout(patience);
+    p.on("dialog", (d) => { wrong.push("a dialog: " + d.message()); d.dismiss(); });
+    p.on("pageerror", (e) => wrong.push("a script failed: " + e.message));
+    p.on("console", (m) => { if (m.text().startsWith("policy: ")) wrong.push(m.text()); });
+    p.on("request", (r) => {
+      if (!r.url().startsWith(base) && !r.url().startsWith("data:") && !r.url().startsWith("about:")) wrong.push("a request to elsewhere: " + r.url());
+    });
+  });
+  return context;
+}
+function allWell() {
+  const said = wrong.splice(0);
+  check(said.length === 0, said.join("\n"));
+}
+
+// Whether a connection to a service of the server's comes about, from an address of ours.
+function reaches(from, port = 80) {
+  return new Promise((done) => {
+    const c = net.connect({ host: given.server, port, localAddress: from, timeout: 3000 });
+    c.on("connect", () => { c.destroy(); done(true); });
+    c.on("error", () => done(false));
+    c.on("timeout", () => { c.destroy(); done(false); });
+  });
+}
+async function until(what, true_) {
+  const end = Date.now() + patience;
+  while (!(await true_())) {
+    check(Date.now() < end, "not within a minute: " + what);
+    await new Promise((r) => setTimeout(r, 50));
+  }
+}
+function line(user, from) {
+  appendFileSync(given.log, `${new Date().toISOString().slice(0, 19)}Z login of ${user} failed from ${from}\n`);
+}
+
+async function serious(page, what) {
+  await page.evaluate(axe); // by the protocol, which the page's policy does not stop
+  const found = await page.evaluate(async () => (await window.axe.run(document, { resultTypes: ["violations"] })).violations);
+  const bad = found.filter((v) => ["serious", "critical"].includes(v.impact));
+  for (const v of found.filter((v) => !bad.includes(v))) note(`${what}: ${v.impact}: ${v.id}: ${v.nodes.length}`);
+  check(bad.length === 0, `${what}: ` + bad.map((v) => `${v.impact} ${v.id}: ${v.help}: ${v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200) + " " + (n.any[0]?.message || "")).join(" | ")}`).join("\n"));
+}
+
+async function login(page, name, password) {
+  await page.goto(base + "/login");
+  await page.fill("#name", name);
+  await page.fill("#password", password);
+  await page.click("main form button");
+  await page.waitForLoadState();
+}
+
+const browser = await chromium.launch({
+  executablePath: "/usr/bin/chromium",
+  args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage"],
+});
+const context = await watched(await browser.newContext({ viewport: { width: 1400, height: 900 } }));
+const page = await context.newPage();
+
+// Ways: where a reader comes to, and what is there.
+const ways = [["overview", "/"], ["bans", "/bans"], ["jails", "/jails"], ["jail", "/jails/shop"], ["events", "/events"], ["address", "/address?ip=192.0.2.70"], ...given.ways];
+
+await step("login page", async () => {
+  await page.goto(base + "/bans");
+  check(page.url().includes("/login"), "who is not logged in is at " + page.url());
+  await serious(page, "login");
+  await page.fill("#name", "olga");
+  await page.fill("#password", "wrong password");
+  await page.click("main form button");
+  await page.waitForSelector("[role=alert]");
+  check(!(await context.cookies()).some((c) => c.name === "bailiff"), "there is a session");
+  allWell();
+});
+
+await step("login", async () => {
+  await page.goto(base + "/login?to=/bans");
+  const before = (await context.cookies()).map((c) => c.value);
+  await page.fill("#name", "olga");
+  await page.fill("#password", given.password);
+  await page.click("main form button");
+  await page.waitForURL("**/bans");
+  const c = (await context.cookies()).find((c) => c.name === "bailiff");
+  check(c && c.httpOnly && c.sameSite === "Strict" && !before.includes(c.value), "the cookie: " + JSON.stringify(c));
+  allWell();
+});
+
+for (const [name, path] of ways) {
+  await step("read " + name, async () => {
+    const got = await page.goto(base + path);
+    check(got.status() === 200, `${path}: ${got.status()}`);
+    check((await page.locator("h1").count()) === 1, "not one h1");
+    await serious(page, name + ", light");
+    await page.emulateMedia({ colorScheme: "dark" });
+    await serious(page, name + ", dark");
+    await page.emulateMedia({ colorScheme: "light" });
+    allWell();
+  });
+}
+
+await step("screenshots", async () => {
+  for (const [width, height] of [[400, 860], [1400, 900], [3840, 2160]]) {
+    for (const colorScheme of ["light", "dark"]) {
+      await page.setViewportSize({ width, height });
+      await page.emulateMedia({ colorScheme });
+      for (const [name, path] of ways) {
+        await page.goto(base + path);
+        await page.screenshot({ path: `${given.shots}/${name}-${colorScheme}-${width}.png` });
+        const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+        check(over <= 0, `${name} is ${over} pixels wider than a window of ${width}`);
+      }
+    }
+  }
+  await page.setViewportSize({ width: 1400, height: 900 });
+  await page.emulateMedia({ colorScheme: "light" });
+});
+
+await step("search in many bans", async () => {
+  const paints = [];
+  for (const q of ["203.0.113.0/24", "2001:db8:7:", given.somebody, "no such thing"]) {
+    await page.goto(base + "/bans?q=" + encodeURIComponent(q));
+    const paint = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime);
+    paints.push(`${q}: ${Math.round(paint)} ms`);
+    note(`first paint with ${given.bans} bans: ${paints.at(-1)}; ${await page.locator(".count").innerText()}`);
+  }
+  await page.goto(base + "/bans?q=" + encodeURIComponent(given.somebody));
+  check((await page.locator("table.bans tbody tr").count()) >= 1, given.somebody + " is not found");
+  check((await page.locator("table.bans tbody tr").first().innerText()).includes(given.somebody), "another one is found");
+  await page.goto(base + "/bans");
+  const first = await page.locator("table.bans tbody tr").first().innerText();
+  if (await page.locator("a[rel=next]").count()) {
+    await page.click("a[rel=next]");
+    await page.waitForLoadState();
+    check((await page.locator("table.bans tbody tr").first().innerText()) !== first, "the next page is the same");
+  }
+  await page.locator("table.bans thead a").first().click();
+  await page.waitForLoadState();
+  check((await page.locator("th[aria-sort]").count()) >= 1, "nothing says how it is sorted");
+  allWell();
+});
+
+await step("a ban comes live, and is lifted", async () => {
+  await page.goto(base + "/events");
+  await page.waitForSelector(".live.on");
+  await page.evaluate(() => {
+    window.seen = {};
+    new MutationObserver(() => {
+      for (const m of document.body.innerText.matchAll(/live-\d+/g)) window.seen[m[0]] ||= Date.now();
+    }).observe(document.body, { subtree: true, childList: true, characterData: true });
+  });
+  const took = [];
+  for (let n = 0; n < 5; n++) {
+    const name = `live-${Date.now()}`;
+    const at = Date.now();
+    line(name, "192.0.2." + (80 + n));
+    await page.waitForFunction((name) => window.seen[name], name);
+    took.push((await page.evaluate((name) => window.seen[name], name)) - at);
+    await new Promise((r) => setTimeout(r, 300));
+  }
+  note(`from a line in the log to its event on the page: ${took.join(", ")} ms`);
+  check(await reaches("192.0.2.70"), "192.0.2.70 is shut out before");
+  for (let n = 0; n < 3; n++) line("root", "192.0.2.70");
+  await page.waitForSelector("tr.k-ban:has-text('192.0.2.70')");
+  await until("192.0.2.70 is shut out", async () => !(await reaches("192.0.2.70")));
+  await page.click("tr.k-ban a:has-text('192.0.2.70')");
+  await page.waitForURL("**/address?**");
+  await page.click("form[action='/unban'] button");
+  await page.waitForSelector(".notice.good");
+  await until("its packets come through", () => reaches("192.0.2.70"));
+  check(!(await page.locator("#verdict").getAttribute("class")).includes("bad"), "the page says that it is banned");
+  allWell();
+});
+
+await step("ban, allow and their end by hand", async () => {
+  await page.goto(base + "/address?ip=192.0.2.71");
+  await page.selectOption("#in", "shop");
+  await page.click("form[action='/ban'] button");
+  await page.waitForSelector("#verdict.bad");
+  await until("192.0.2.71 is shut out", async () => !(await reaches("192.0.2.71")));
+  await page.selectOption("#for", "1h");
+  await page.locator("form[action='/allow']:has(#for) button").click();
+  await page.waitForSelector("#verdict:not(.bad)");
+  await until("its packets come through", () => reaches("192.0.2.71"));
+  await page.locator("form[action='/allow']:has(input[name=end]) button").click();
+  await page.waitForSelector(".notice.good");
+  allWell();
+});
+
+await step("several bans lifted at once", async () => {
+  await page.goto(base + "/bans?jail=shop&q=192.0.2.8");
+  const n = await page.locator("table.bans input[type=checkbox]").count();
+  for (let i = 0; i < n; i++) await page.locator("table.bans input[type=checkbox]").nth(i).check();
+  if (n > 0) {
+    await page.click("#bans .under button");
+    await page.waitForSelector(".notice");
+  }
+  note(`${n} bans`);
+  allWell();
+});
+
+await step("search box, theme, reload", async () => {
+  await page.goto(base + "/");
+  await page.fill("#find", "192.0.2.70");
+  await page.press("#find", "Enter");
+  await page.waitForURL("**/address?**");
+  await page.selectOption("#theme", "dark");
+  await page.waitForSelector("html[data-theme=dark]");
+  await serious(page, "dark by choice");
+  await page.selectOption("#theme", "auto");
+  await page.waitForSelector("html[data-theme=auto]");
+  await page.goto(base + "/jails");
+  await page.click("form[action='/reload'] button");
+  await page.waitForSelector(".notice");
+  allWell();
+});
+
+await step("by keyboard", async () => {
+  await page.goto(base + "/bans");
+  await page.keyboard.press("Tab");
+  check((await page.evaluate(() => document.activeElement.className)) === "skip", "the first stop is not the way past the menu");
+  await page.keyboard.press("Enter");
+  const seen = new Set();
+  for (let n = 0; n < 25; n++) {
+    await page.keyboard.press("Tab");
+    const at = await page.evaluate(() => {
+      const e = document.activeElement;
+      const s = getComputedStyle(e);
+      return { tag: e.tagName, visible: s.outlineStyle !== "none" || s.boxShadow !== "none", text: (e.innerText || e.value || e.name || "").slice(0, 30) };
+    });
+    check(at.tag === "BODY" || at.visible, `nothing shows where one is: ${at.tag} ${at.text}`);
+    seen.add(at.tag + at.text);
+  }
+  check(seen.size > 5, "the keyboard comes nowhere");
+  allWell();
+});
+
+await step("without script", async () => {
+  const plain = await watched(await browser.newContext({ javaScriptEnabled: false }));
+  const p = await plain.newPage();
+  await login(p, "victor", given.password);
+  for (const [name, path] of ways) {
+    const got = await p.goto(base + path);
+    check(got.status() === 200 && (await p.locator("h1").count()) === 1, `${name}: ${got.status()}`);
+  }
+  await p.goto(base + "/events");
+  check((await p.locator("table.events tbody tr").count()) > 0, "there are no events");
+  await plain.close();
+  allWell();
+});
+
+await step("a viewer changes nothing", async () => {
+  const other = await watched(await browser.newContext());
+  const p = await other.newPage();
+  await login(p, "victor", given.password);
+  for (const [name, path] of ways) {
+    await p.goto(base + path);
+    const forms = await p.locator("main form[method=post]").count();
+    check(forms === 0, `${name} has ${forms} forms that change something`);
+  }
+  const csrf = await p.locator("input[name=csrf]").first().inputValue();
+  for (const [path, form] of [["/unban", { ip: "192.0.2.70" }], ["/ban", { ip: "192.0.2.70", jail: "shop" }], ["/allow", { ip: "192.0.2.70", for: "1h" }], ["/reload", {}]]) {
+    const got = await other.request.post(base + path, { form: { csrf, to: "/", ...form }, headers: { Origin: base }, maxRedirects: 0 });
+    check(got.status() === 403, `${path}: ${got.status()}`);
+  }
+  await other.close();
+  allWell();
+});
+
+await step("forms of other pages", async () => {
+  const form = { ip: "192.0.2.70", to: "/" };
+  const csrf = await page.locator("input[name=csrf]").first().inputValue();
+  for (const [what, more, headers] of [
+    ["no token", {}, { Origin: base }],
+    ["another token", { csrf: csrf.replace(/.$/, (c) => (c === "A" ? "B" : "A")) }, { Origin: base }],
+    ["another origin", { csrf }, { Origin: "https://evil.example" }],
+    ["another site by Sec-Fetch-Site", { csrf }, { Origin: base, "Sec-Fetch-Site": "cross-site" }],
+  ]) {
+    const got = await context.request.post(base + "/unban", { form: { ...form, ...more }, headers, maxRedirects: 0 });
+    check(got.status() === 403, `${what}: ${got.status()}`);
+  }
+  for (const path of ["/assets/../web.go", "/assets/..%2f..%2fetc%2fpasswd", "/assets/%2e%2e/texts.toml", "/jails/..%2f..%2fetc", "//evil.example/"]) {
+    const got = await context.request.get(base + path, { maxRedirects: 0 });
+    check([400, 404, 301, 307].includes(got.status()) && !(got.headers().location || "").match(/^(https?:)?\/\/(?!\d)/), `${path}: ${got.status()} ${got.headers().location || ""}`);
+  }
+  for (const to of ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)"]) {
+    await page.goto(base + "/login?to=" + encodeURIComponent(to));
+    const value = (await page.locator("input[name=to]").count()) ? await page.locator("input[name=to]").first().inputValue() : "/";
+    check(value.startsWith("/") && !value.startsWith("//") && !value.startsWith("/\\"), `to=${to} leads to ${value}`);
+  }
+  allWell();
+});
+
+// The payloads are in lines, users and ids (of the log), in a jail's name and in a log's name; here they
+// go into what is asked for, too. None runs, and where they stand they stand as text.
+await step("payloads", async () => {
+  for (const p of given.payloads) line(p.replaceAll(/\s/g, "\u00a0"), "192.0.2.90");
+  await until("the last payload is an event", async () => {
+    const got = await context.request.get(base + "/events");
+    return (await got.text()).includes("payload-49");
+  });
+  const paths = [...ways.map((w) => w[1]), ...given.evilWays];
+  for (const p of given.payloads) {
+    const q = encodeURIComponent(p);
+    paths.push(`/bans?q=${q}`, `/find?q=${q}`, `/address?ip=${q}`, `/events?ip=${q}&jail=${q}&kind=${q}`, `/jails/${q}`, `/bans?sort=${q}&jail=${q}`, `/login?to=${q}`, `/${q}`);
+  }
+  let seen = 0;
+  for (const path of paths) {
+    await page.goto(base + path);
+    const state = await page.evaluate(() => ({ ran: window.ran, text: document.body.innerText, scripts: [...document.scripts].map((s) => s.src), on: [...document.querySelectorAll("*")].filter((e) => [...e.attributes].some((a) => a.name.startsWith("on"))).length, inline: [...document.scripts].filter((s) => !s.src).length, frames: document.querySelectorAll("iframe, object, embed, base, meta[http-equiv]").length, links: [...document.links].filter((l) => !/^https?:/.test(l.href)).map((l) => l.href) }));
+    check(state.ran === undefined, path + ": it has run");
+    check(state.inline === 0 && state.on === 0 && state.frames === 0 && state.links.length === 0, `${path}: ${JSON.stringify({ ...state, text: "" })}`);
+    if (state.text.includes("payload-")) seen++;
+  }
+  check(seen > given.payloads.length, `payloads are to be seen on ${seen} pages only`);
+  note(`${given.payloads.length} payloads, ${paths.length} pages, of which ${seen} show one`);
+  await page.goto(base + "/events");
+  await page.waitForSelector(".live.on");
+  for (const p of given.payloads) line("again" + p.replaceAll(/\s/g, "\u00a0"), "192.0.2.91");
+  await page.waitForFunction(() => document.body.innerText.includes("again"));
+  await page.waitForTimeout(2000);
+  check((await page.evaluate(() => window.ran)) === undefined, "one that came live has run");
+  await page.hover("table.events tbody tr");
+  await page.screenshot({ path: `${given.shots}/payloads.png` });
+  allWell();
+});
+
+for (const more of given.more) {
+  await step(more, async () => {
+    const { default: does } = await import(`./${more}.mjs`);
+    await does({ page, context, browser, base, given, check, note, until, line, reaches, serious, allWell, watched, login });
+  });
+}
+
+await step("logout", async () => {
+  await page.goto(base + "/");
+  const old = await context.cookies();
+  await page.click("form[action='/logout'] button");
+  await page.waitForURL("**/login**");
+  await context.addCookies(old);
+  await page.goto(base + "/bans");
+  check(page.url().includes("/login"), "the old session is still good");
+  allWell();
+});
+
+await step("eleven wrong logins", async () => {
+  const other = await watched(await browser.newContext());
+  const p = await other.newPage();
+  p.setDefaultTimeout(5000);
+  let tries = 0;
+  try {
+    for (; tries < 30; tries++) {
+      await p.goto(base + "/login");
+      await p.fill("#name", "olga");
+      await p.fill("#password", "wrong " + tries);
+      await p.click("main form button");
+      await p.waitForSelector("[role=alert]");
+    }
+  } catch { /* the page is gone, as is to be seen below */ }
+  note(`${tries} wrong logins were answered`);
+  await until("the page's port is shut", async () => !(await reaches("192.0.2.66", given.port)));
+  check(await reaches("192.0.2.67", given.port), "another address is shut out, too");
+  await other.close();
+  wrong.splice(0);
+});
+
+await browser.close();
