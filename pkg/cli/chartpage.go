@@ -24,7 +24,7 @@ const (
 func plotTimes(w io.Writer, zone *time.Location, what string, c *chart.Chart, of func(chart.Bucket) int64) {
 	each := (len(c.Times) + plotWidth - 1) / plotWidth // buckets of a column
 	columns := make([]int64, (len(c.Times)+each-1)/each)
-	most := int64(1)
+	most := int64(0)
 	for i, b := range c.Times {
 		n := i / each
 		columns[n] += of(b)
@@ -74,7 +74,7 @@ type picture struct {
 const pictureWidth, pictureHeight = 720.0, 160.0
 
 func pictureOf(zone *time.Location, title string, c *chart.Chart, of func(chart.Bucket) int64) (p picture) {
-	most := int64(1)
+	most := int64(0)
 	for _, b := range c.Times {
 		most = max(most, of(b))
 	}
@@ -109,7 +109,7 @@ svg { display: block; width: 100%; height: auto; border-bottom: 1px solid var(--
 svg rect { fill: var(--bar); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .5rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 10em; }
 td.text { text-align: left; white-space: normal; }
 .best td { font-weight: 600; }
 p.dim, figcaption { color: var(--dim); }
