@@ -10,6 +10,7 @@ import (
 
 	"bailiff/pkg/banfile"
 	"bailiff/pkg/events"
+	"bailiff/pkg/history"
 	"bailiff/pkg/jail"
 	"bailiff/pkg/remote"
 	"bailiff/pkg/report"
@@ -265,6 +266,9 @@ type Daemon interface {
 	Reload(by string) (ReloadResult, error)
 	// Why tells what is known of an address, a network or an id.
 	Why(id string) (Why, error)
+	// History tells how much happened over time, Top who was most active.
+	History(q history.Query) (history.Answer, error)
+	Top(q events.TopQuery) (TopAnswer, error)
 	// Events is the table of what happens; nil: there is none.
 	Events() *events.Table
 	Stop()

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"bailiff/pkg/events"
+	"bailiff/pkg/history"
 	"bailiff/pkg/jail"
 )
 
@@ -70,8 +71,10 @@ func (f *fake) Unban(r UnbanRequest) ([]UnbanResult, error) {
 	f.unbans++
 	return nil, errors.New("the kernel refused")
 }
-func (f *fake) Reload(string) (ReloadResult, error) { return ReloadResult{}, nil }
-func (f *fake) Why(id string) (Why, error)          { return Why{IP: id}, nil }
+func (f *fake) Reload(string) (ReloadResult, error)           { return ReloadResult{}, nil }
+func (f *fake) History(history.Query) (history.Answer, error) { return history.Answer{}, nil }
+func (f *fake) Top(events.TopQuery) (TopAnswer, error)        { return TopAnswer{}, nil }
+func (f *fake) Why(id string) (Why, error)                    { return Why{IP: id}, nil }
 
 func (f *fake) Events() *events.Table {
 	if f.events != nil {

@@ -46,6 +46,8 @@ var routes = []route{
 	{"GET /v1/bans", Reader, bans},
 	{"GET /v1/events", Reader, nil},
 	{"GET /v1/why", Reader, why},
+	{"GET /v1/history", Reader, askHistory},
+	{"GET /v1/top", Reader, askTop},
 	{"POST /v1/import", Operator, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
 		var req ImportRequest
 		if err := body(&req); err != nil {
@@ -293,8 +295,12 @@ var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 // unquoted leaves out of an answer for who may only ask what is quoted of the
 // configuration of jails that are not running.
 func unquoted(v any, err error) (any, error) {
-	if _, notThere := errors.AsType[*NotFoundError](err); err != nil && !notThere {
-		err = errors.New(quoted.ReplaceAllLiteralString(err.Error(), `"…"`))
+	_, notThere := errors.AsType[*NotFoundError](err)
+	_, asked := errors.AsType[badRequest](err) // which quotes what the client said
+	if err != nil && !notThere && !asked {
+		if text := quoted.ReplaceAllLiteralString(err.Error(), `"…"`); text != err.Error() {
+			err = errors.New(text)
+		}
 	}
 	if s, ok := v.(Status); ok {
 		s.Jails = slices.Clone(s.Jails)

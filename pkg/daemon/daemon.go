@@ -30,6 +30,7 @@ import (
 	"bailiff/pkg/events"
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/guard"
+	"bailiff/pkg/history"
 	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
 	"bailiff/pkg/resolve"
@@ -82,7 +83,10 @@ type Daemon struct {
 	store  *keeper // nil: nothing is kept
 	// events is the table of what happens.
 	events *events.Table
-	guard  *guard.Guard
+	// history is how often it does, and tops who was most active, as it was told last.
+	history *history.History
+	tops    tops
+	guard   *guard.Guard
 	// syslog receives for all jails.
 	syslog *syslog.Hub
 
@@ -254,6 +258,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	defer unwatched()
 	go d.watch(watching, opts.Watchdog)
 	go d.labels.run(watching)
+	go d.keepHistory(watching)
 	exports := d.exports(ctx)
 	defer exports()
 	defer d.watchClock(ctx)()

@@ -10,6 +10,7 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/events"
+	"bailiff/pkg/history"
 )
 
 // The table of events: what jails tell of failures and bans, and the daemon of itself.
@@ -22,7 +23,11 @@ func (d *Daemon) openEvents() {
 	if d.opts.Database != "" {
 		path = config.DatabasePath(d.opts.Database)
 	}
-	if d.opts.DryRun || d.cfg.Database.Events == 0 {
+	if d.opts.DryRun {
+		path = ""
+	}
+	d.history = history.New(path, d.clock.Wall)
+	if d.cfg.Database.Events == 0 {
 		path = ""
 	}
 	boot, _ := d.clock.Boot()

@@ -176,6 +176,7 @@ func (d *Daemon) prepare(c *config.Jail) (*jail.Prepared, error) {
 	}
 	deps := d.deps()
 	deps.Beside = d.beside(c)
+	deps.Tally = d.history.Tally(c.Name)
 	return jail.Prepare(c, deps)
 }
 

@@ -93,6 +93,7 @@ func (d *Daemon) shutdown() {
 	if d.store != nil {
 		closing("the database", d.store.close)
 	}
+	closing("the history", d.saveHistory)
 	last.Wait()
 	if len(given) > 0 {
 		server.Error(fmt.Sprintf("not waited for, since it did not end in time: %s", strings.Join(given, ", ")))

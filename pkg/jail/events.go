@@ -94,13 +94,16 @@ func (j *Jail) foundEvent(f *filter.Failure, log, who string) *events.Event {
 	return e
 }
 
-// banEvent tells the table of a ban, and after which lines.
-func (j *Jail) banEvent(b ban.Ban, lines []string, why, by string) {
-	if j.deps.Events == nil {
-		return
-	}
+// banEvent tells the table of a ban, and after which lines; it counts it unless it is one that lasts longer by
+// now.
+func (j *Jail) banEvent(b ban.Ban, anew bool, lines []string, why, by string) {
 	if j.Configured.Observe {
 		why = events.WhyObserve
+	} else if anew {
+		j.deps.Tally.Ban()
+	}
+	if j.deps.Events == nil {
+		return
 	}
 	e := j.eventOf(events.Ban, b, why, by)
 	e.Failures, e.Count, e.Lines = b.Failures, b.Count, lines
@@ -110,6 +113,9 @@ func (j *Jail) banEvent(b ban.Ban, lines []string, why, by string) {
 
 // unbanEvent tells the table of the end of a ban.
 func (j *Jail) unbanEvent(b ban.Ban, why, by string) {
+	if !j.Configured.Observe {
+		j.deps.Tally.Unban()
+	}
 	if j.deps.Events != nil {
 		j.deps.Events.Add(j.eventOf(events.Unban, b, why, by))
 	}
@@ -161,7 +167,11 @@ const (
 	whyOver    = events.WhyOver
 	whyShorter = "bantime is shorter by now"
 	whyEnded   = "the jail has ended"
+	whyLonger  = whyHand + ": it lasts longer by now"
 )
+
+// CountsAsBan reports whether an event of a ban, by why it was made, is that of one that began.
+func CountsAsBan(why string) bool { return why != events.WhyObserve && why != whyLonger }
 
 func whyNetwork(id ban.ID) string { return "its network " + ban.Name(id) + " is banned" }
 

@@ -69,7 +69,7 @@ func (j *Jail) importOne(b ban.Ban, force bool, asks string) (added bool, by ban
 	_, held := j.bans.Add(b)
 	j.spared(b)
 	j.enforced(change{ID: b.ID, IP: b.IP, Left: b.Left(now), Replace: held})
-	j.banEvent(b, nil, "handed over by hand, with its time", asks)
+	j.banEvent(b, true, nil, "handed over by hand, with its time", asks)
 	j.banned(b)
 	j.remember(b.ID, past{count: max(b.Count, 1), last: b.Start})
 	j.notice("Restore Ban %s", b.Told())

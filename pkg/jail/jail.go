@@ -25,6 +25,7 @@ import (
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/guard"
+	"bailiff/pkg/history"
 	"bailiff/pkg/report"
 	"bailiff/pkg/resolve"
 	"bailiff/pkg/safefile"
@@ -123,6 +124,8 @@ type Deps struct {
 	Report  func(report.Offence)
 	// Events is told what happens; nil: nobody is.
 	Events *events.Table
+	// Tally counts failures, bans and their ends; nil: nobody does.
+	Tally *history.Tally
 	// DryRun: nothing is done by actions; the log says of bans that they are none.
 	DryRun bool
 
@@ -488,6 +491,7 @@ func (j *Jail) count(q *found) {
 func (j *Jail) counted(q *found) {
 	id, at, catchUp := q.id, q.at, q.catchUp
 	log := j.log
+	j.deps.Tally.Failure()
 	var n int
 	var due bool
 	if j.weights == nil {
@@ -574,7 +578,7 @@ func (j *Jail) enforce(b ban.Ban, why, by string) {
 	j.spared(b)
 	ticket := j.banTicket(b)
 	j.enforced(change{ID: b.ID, IP: b.IP, Left: b.Left(j.deps.Clock.Now()), Replace: held})
-	j.banEvent(b, j.kept.lines(b.ID), why, by)
+	j.banEvent(b, true, j.kept.lines(b.ID), why, by)
 	j.banned(b)
 	j.remember(b.ID, past{count: b.Count, last: b.Start})
 	j.notice("Ban %s", b.Told())

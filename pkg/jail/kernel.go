@@ -279,7 +279,7 @@ func (j *Jail) adopt(e firewall.Element, now time.Time) ban.Ban {
 		b.End = now.Add(j.Config.BanTime)
 	}
 	j.bans.Add(b)
-	j.banEvent(b, nil, "found in the kernel's sets, and on no list", "")
+	j.banEvent(b, true, nil, "found in the kernel's sets, and on no list", "")
 	j.banned(b)
 	return b
 }

@@ -163,7 +163,7 @@ func (j *Jail) again(have ban.Ban, now time.Time, force bool, by string) {
 	longer.Forced = have.Forced || force
 	j.bans.Add(longer)
 	j.enforced(change{ID: have.ID, IP: have.IP, Left: longer.Left(now), Replace: true})
-	j.banEvent(longer, nil, whyHand+": it lasts longer by now", by)
+	j.banEvent(longer, false, nil, whyLonger, by)
 	j.event(store.Event{Ban: longer, Moved: true})
 	j.changed()
 	until := "for ever"
