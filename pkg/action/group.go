@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bailiff/pkg/config/fail2ban"
@@ -34,9 +35,11 @@ type Group struct {
 	last    *worker   // whose turn came last
 	lastNo  uint64    // in which job
 	keep    bool      // an action asks for lines after the ban
-	begun   bool
-	closed  bool
-	ended   chan struct{} // closed when all is over
+	// usesGroups says that an action tells of groups of the filter: each failure asks.
+	usesGroups atomic.Bool
+	begun      bool
+	closed     bool
+	ended      chan struct{} // closed when all is over
 
 	texts     []keptText // in the order in which they came
 	textBytes int
@@ -53,8 +56,9 @@ func NewGroup(defs []Definition, site *Site) *Group {
 	return g
 }
 
-// keeping looks whether an action asks for lines after the ban.
+// keeping looks whether an action asks for lines after the ban, and whether for groups.
 func (g *Group) keeping() {
+	g.usesGroups.Store(slices.ContainsFunc(g.workers, func(w *worker) bool { return w.usesGroups }))
 	g.keep = slices.ContainsFunc(g.workers, func(w *worker) bool { return w.def.laterTags() })
 }
 
@@ -114,12 +118,7 @@ func (g *Group) Empty() bool {
 
 // UsesGroups reports whether an action tells of groups of the filter.
 func (g *Group) UsesGroups() bool {
-	if g == nil {
-		return false
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return slices.ContainsFunc(g.workers, func(w *worker) bool { return w.usesGroups })
+	return g != nil && g.usesGroups.Load()
 }
 
 // Ban tells of a ban, or, of one that is in force already, that it ends later. The

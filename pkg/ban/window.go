@@ -31,7 +31,7 @@ type Window struct {
 	names     map[key]ID // those of entries
 	nameBytes int
 
-	changed []ID
+	changed, spare []ID
 
 	total int // failures ever counted
 
@@ -87,6 +87,10 @@ func (e *entry) last() int64 {
 // more of them, the oldest is passed over where it is: one more doesn't cost what there are.
 const moved = 64
 
+// restLeast is for how many failures there is room with the second one. With four it takes less
+// than room that is doubled.
+const restLeast = 3
+
 // add puts a failure behind the others, of which it keeps the last most.
 func (e *entry) add(when int64, most int) {
 	extra := 2 + len(e.rest) - most // more than one if maxretry was lowered
@@ -102,6 +106,9 @@ func (e *entry) add(when int64, most int) {
 		} else {
 			e.rest = e.rest[:copy(e.rest, e.rest[extra:])]
 		}
+	}
+	if e.rest == nil { // not one by one: who fails twice fails more often than that
+		e.rest = make([]int64, 0, min(restLeast, most))
 	}
 	e.rest = append(e.rest, when)
 }
@@ -339,8 +346,11 @@ func (w *Window) ExpireSome(now time.Time, most int) (forgotten []ID) {
 // Changes is how many failures' addresses Changed would tell of, or a few more.
 func (w *Window) Changes() int { return len(w.changed) }
 
+// spareMost is for how many addresses the memory of Changed is used again.
+const spareMost = 4096
+
 // Changed returns whose failures were counted since it was asked the last time; some may be
-// told twice.
+// told twice. It is valid until it is asked the next time.
 func (w *Window) Changed() []ID {
 	for _, id := range w.changed {
 		if n, ok := w.index[keyOf(id)]; ok {
@@ -348,7 +358,11 @@ func (w *Window) Changed() []ID {
 		}
 	}
 	out := w.changed
-	w.changed = nil
+	if w.changed = w.spare[:0]; cap(out) <= spareMost {
+		w.spare = out
+	} else {
+		w.spare = nil
+	}
 	return out
 }
 

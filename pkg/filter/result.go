@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,11 +28,24 @@ type Failure struct {
 	Users       []string // all that were tried on the connection
 	NofailLines []Line   // of the connection, that are no failure by themselves
 
+	// Among is what those whom the failure is told leave to each other; nil: it is told one alone.
+	Among *Among
+
 	number number
 	// With CheckAll, matches that make no failure are told, too.
 	NoFail  bool // one of F-NOFAIL
 	Pending bool // of a connection whose address is not known yet
 }
+
+// Among is one value that those whom a failure is told leave to each other: each may do with less
+// where another one has done the same before.
+type Among struct{ value atomic.Value }
+
+// Left returns what was left last; nil: nothing was.
+func (a *Among) Left() any { return a.value.Load() }
+
+// Leave leaves a value, always of the same type. It is not to be changed afterwards.
+func (a *Among) Leave(value any) { a.value.Store(value) }
 
 // number is how fail2ban writes a time as a number.
 type number uint8

@@ -25,7 +25,7 @@ const (
 	// segmentLeast is how many bytes of lines a segment has at least, before another one
 	// begins; it has as many as the connections known take, if that is more: to note what is
 	// known takes the longer the more of them there are.
-	segmentLeast = 256 << 10
+	segmentLeast = 512 << 10
 	// behindMost is how many bytes of lines are kept for who is behind, or has not begun to
 	// read yet.
 	behindMost = 4 << 20
@@ -333,7 +333,9 @@ func (r *Result) kept() Result {
 	out.Failures = slices.Clone(r.Failures)
 	out.Rest, out.Pref, out.PrefOrder = nil, nil, nil
 	out.Beside = strings.Clone(r.Beside)
+	among := make([]Among, len(out.Failures))
 	for i := range out.Failures {
+		out.Failures[i].Among = &among[i]
 		lines := out.Failures[i].Lines
 		if slices.ContainsFunc(lines, func(l Line) bool { return l.whole == "" }) {
 			lines = slices.Clone(lines)

@@ -506,7 +506,7 @@ func (j *Jail) counted(q *found) {
 		log.With("component", "failmanager").Debug(fmt.Sprintf("Total # of detected failures: %d. Current failures (IP:count): %s:%d", j.window.Total(), q.who(), n))
 	}
 	j.failureCounted()
-	j.keepLines(id, q.failure.Lines)
+	j.keepLines(id, &q.failure)
 	j.keepGroups(q)
 	if q.failure.IP.IsValid() {
 		j.keepIP(id, q.failure.IP)

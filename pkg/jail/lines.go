@@ -2,7 +2,9 @@ package jail
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
+	"unsafe"
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/ban"
@@ -25,52 +27,98 @@ const (
 	keptCost, lineCost = 200, 24
 )
 
-// keptLines is what a jail keeps of addresses' failures, within a budget.
+// keptLines is what a jail keeps of addresses' failures, within a budget. Addresses lie in one
+// piece and are told by their place in it, as in ban.Window: the collector has less to look at.
 type keptLines struct {
-	budget         int // bytes
-	used           int
-	byID           map[ban.ID]*kept
-	oldest, newest *kept // by their last failure
+	budget int // bytes
+	used   int
+	index  map[ban.ID]int32
+	// all are in the order of their last failure, the oldest first: a ring through the first
+	// of them, which is nobody's. Those that are free are chained by newer, from free on.
+	all  []kept
+	free int32 // 0: none is
 }
 
 // kept is what is kept of one address.
 type kept struct {
-	id     ban.ID
-	lines  []string
-	held   int               // bytes of the lines, and of those before them in their memory
-	groups map[string]string // of the first failure
-	ip     ban.Address       // of the first failure, where it tells one beside the ID
-	size   int
-	older  *kept
-	newer  *kept
+	id           ban.ID
+	lines        []string
+	groups       map[string]string // of the first failure
+	ip           ban.Address       // of the first failure, where it tells one beside the ID
+	held         int32             // bytes of the lines, and of those before them in their memory
+	size         int32
+	older, newer int32
 }
 
+// keptSmall is of how many addresses what is kept takes so little that it stays in use when it
+// is empty.
+const keptSmall = 1000
+
 func newKeptLines(budget int) *keptLines {
-	return &keptLines{budget: budget, byID: map[ban.ID]*kept{}}
+	k := &keptLines{budget: budget}
+	k.clear()
+	return k
 }
 
 // lines returns the lines of an address. They are not to be changed.
-func (k *keptLines) lines(id ban.ID) []string {
-	if one := k.byID[id]; one != nil {
-		return one.lines
-	}
-	return nil
-}
+func (k *keptLines) lines(id ban.ID) []string { return k.all[k.index[id]].lines }
 
 // groups returns the groups of an address. They are not to be changed.
-func (k *keptLines) groups(id ban.ID) map[string]string {
-	if one := k.byID[id]; one != nil {
-		return one.groups
+func (k *keptLines) groups(id ban.ID) map[string]string { return k.all[k.index[id]].groups }
+
+// ip returns the address that stood beside an ID.
+func (k *keptLines) ip(id ban.ID) ban.Address { return k.all[k.index[id]].ip }
+
+// addMade is how a jail has added the lines of a failure, for the others to whom it is told: most
+// of them have the same lines of its address before, and so behind it.
+type addMade struct {
+	before, after []string
+	most          int
+	held          int32
+
+	other *addMade // how one has for whom it was different; nil: nobody
+	depth int
+}
+
+// madeMost is of how many different ways the others are told: some jails may ban sooner.
+const madeMost = 4
+
+// find returns how it was made where lines were the same before; nil: it was not.
+func (m *addMade) find(before []string, most int) *addMade {
+	for ; m != nil; m = m.other {
+		if m.most == most && sameList(m.before, before) {
+			return m
+		}
 	}
 	return nil
 }
 
-// add keeps lines of an address, the last ones, at most so many.
-func (k *keptLines) add(id ban.ID, lines []filter.Line, most int) {
+// amongMost is of how many lines of an address jails have one list between them: to put one
+// behind others is to copy these where another jail did it the time before.
+const amongMost = 64
+
+// add keeps the lines of an address' failure, the last ones, at most so many.
+func (k *keptLines) add(id ban.ID, f *filter.Failure, most int) {
+	lines := f.Lines
 	if most <= 0 || len(lines) == 0 {
 		return
 	}
-	one := k.touch(id)
+	n := k.touch(id)
+	one := &k.all[n]
+	among := f.Among
+	if len(one.lines) > amongMost {
+		among = nil
+	}
+	before := one.lines
+	var others *addMade
+	if among != nil {
+		others, _ = among.Left().(*addMade)
+		if made := others.find(before, most); made != nil {
+			one.lines, one.held = made.after, made.held
+			k.weigh(n)
+			return
+		}
+	}
 	lines = lines[max(len(lines)-most, 0):]
 	// Others may read what they were given of these: nothing is written where lines were, and
 	// the first ones are let go of with the memory that they are in.
@@ -84,15 +132,29 @@ func (k *keptLines) add(id ban.ID, lines []filter.Line, most int) {
 		}
 		one.lines, one.held = append(make([]string, 0, room), one.lines...), 0
 		for _, text := range one.lines {
-			one.held += len(text) + lineCost
+			one.held += int32(len(text) + lineCost)
 		}
 	}
 	for _, l := range lines {
 		text := keptText(&l)
 		one.lines = append(one.lines, text)
-		one.held += len(text) + lineCost
+		one.held += int32(len(text) + lineCost)
 	}
-	k.weigh(one)
+	if made := (&addMade{before, slices.Clip(one.lines), most, one.held, others, 1}); among != nil {
+		// without the room behind them, which is for one alone
+		if others != nil {
+			made.depth += others.depth
+		}
+		if made.depth <= madeMost {
+			among.Leave(made)
+		}
+	}
+	k.weigh(n)
+}
+
+// sameList reports whether two lists are one.
+func sameList(a, b []string) bool {
+	return len(a) == len(b) && unsafe.SliceData(a) == unsafe.SliceData(b)
 }
 
 // keptText is a line as it is kept.
@@ -106,91 +168,83 @@ func keptText(l *filter.Line) string {
 
 // setGroups keeps the groups of an address.
 func (k *keptLines) setGroups(id ban.ID, groups map[string]string) {
-	one := k.touch(id)
-	one.groups = groups
-	k.weigh(one)
+	n := k.touch(id)
+	k.all[n].groups = groups
+	k.weigh(n)
 }
 
 // setIP keeps the address that stood beside the ID.
 func (k *keptLines) setIP(id ban.ID, ip netip.Addr) {
-	one := k.touch(id)
-	one.ip = ban.AddressOf(ip)
-	k.weigh(one)
+	n := k.touch(id)
+	k.all[n].ip = ban.AddressOf(ip)
+	k.weigh(n)
 }
 
-// ip returns the address that stood beside an ID.
-func (k *keptLines) ip(id ban.ID) ban.Address {
-	if one := k.byID[id]; one != nil {
-		return one.ip
+// touch returns the place of what is kept of an address, as that which was in use last.
+func (k *keptLines) touch(id ban.ID) int32 {
+	n, known := k.index[id]
+	switch {
+	case known:
+		k.unlink(n)
+	case k.free != 0:
+		n = k.free
+		k.free = k.all[n].newer
+		k.all[n] = kept{id: id}
+		k.index[id] = n
+	default:
+		n = int32(len(k.all))
+		k.all = append(k.all, kept{id: id})
+		k.index[id] = n
 	}
-	return ban.Address{}
+	last := k.all[0].older
+	k.all[n].older, k.all[n].newer = last, 0
+	k.all[last].newer, k.all[0].older = n, n
+	return n
 }
 
-// touch returns what is kept of an address, as that which was in use last.
-func (k *keptLines) touch(id ban.ID) *kept {
-	one := k.byID[id]
-	if one == nil {
-		one = &kept{id: id}
-		k.byID[id] = one
-	} else {
-		k.unlink(one)
-	}
-	one.older, one.newer = k.newest, nil
-	if k.newest != nil {
-		k.newest.newer = one
-	} else {
-		k.oldest = one
-	}
-	k.newest = one
-	return one
-}
-
-func (k *keptLines) unlink(one *kept) {
-	if one.older != nil {
-		one.older.newer = one.newer
-	} else {
-		k.oldest = one.newer
-	}
-	if one.newer != nil {
-		one.newer.older = one.older
-	} else {
-		k.newest = one.older
-	}
+func (k *keptLines) unlink(n int32) {
+	one := &k.all[n]
+	k.all[one.older].newer, k.all[one.newer].older = one.newer, one.older
 }
 
 // weigh takes account of what an address has now, and makes room.
-func (k *keptLines) weigh(one *kept) {
-	size := keptCost + one.id.Size() + one.held
+func (k *keptLines) weigh(n int32) {
+	one := &k.all[n]
+	size := keptCost + one.id.Size() + int(one.held)
 	for name, text := range one.groups {
 		size += len(name) + len(text) + 2*lineCost
 	}
-	k.used += size - one.size
-	one.size = size
-	for k.used > k.budget && k.oldest != nil {
-		k.drop(k.oldest.id)
+	k.used += size - int(one.size)
+	one.size = int32(size)
+	for k.used > k.budget && k.all[0].newer != 0 {
+		k.drop(k.all[k.all[0].newer].id)
 	}
 }
 
 // drop forgets what is kept of an address.
 func (k *keptLines) drop(id ban.ID) {
-	one := k.byID[id]
-	if one == nil {
+	n, ok := k.index[id]
+	if !ok {
 		return
 	}
-	delete(k.byID, id)
-	k.unlink(one)
-	k.used -= one.size
+	delete(k.index, id)
+	k.unlink(n)
+	k.used -= int(k.all[n].size)
+	k.all[n] = kept{newer: k.free}
+	if k.free = n; len(k.index) == 0 && len(k.all) > keptSmall {
+		k.clear() // what a flood took is given back
+	}
 }
 
 // clear forgets everything.
 func (k *keptLines) clear() {
-	clear(k.byID)
-	k.used, k.oldest, k.newest = 0, nil, nil
+	k.index, k.all = map[ban.ID]int32{}, make([]kept, 1)
+	k.used, k.free = 0, 0
 }
 
-// keepLines remembers the lines of an address for its ban.
-func (j *Jail) keepLines(id ban.ID, lines []filter.Line) {
-	j.kept.add(id, lines, j.Config.MaxMatches)
+// keepLines remembers the lines of an address' failure for its ban.
+func (j *Jail) keepLines(id ban.ID, f *filter.Failure) {
+	j.kept.add(id, f, j.Config.MaxMatches)
 }
 
 // keepGroups remembers what the filter found with an address's first failure.

@@ -2,7 +2,9 @@ package jail
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +22,7 @@ func TestKeptLines(t *testing.T) {
 	const budget = 100_000
 	k := newKeptLines(budget)
 	id := func(n int) ban.ID { return single(netip.AddrFrom4([4]byte{198, 51, byte(n >> 8), byte(n)})) }
-	line := func(n int) []filter.Line { return []filter.Line{{After: fmt.Sprintf("%05d", n)}} }
+	line := func(n int) *filter.Failure { return failureOf(fmt.Sprintf("%05d", n)) }
 	for n := range 12 {
 		k.add(id(1), line(n), 5)
 	}
@@ -35,35 +37,90 @@ func TestKeptLines(t *testing.T) {
 		if got, want := k.lines(id(1)), fmt.Sprintf("%05d", 1000+n); len(got) != 5 || got[4] != want {
 			t.Fatalf("kept: %q, want %s at the end", got, want)
 		}
-		if one := k.byID[id(1)]; one.size > keptCost+one.id.Size()+8*(5+lineCost) {
+		if one := k.all[k.index[id(1)]]; int(one.size) > keptCost+one.id.Size()+8*(5+lineCost) {
 			t.Fatalf("%d bytes are held for five lines", one.size)
 		}
 	}
 	if now := strings.Join(given, " "); now != was {
 		t.Errorf("what was given out is %q by now, and was %q", now, was)
 	}
-	long := []filter.Line{{After: strings.Repeat("x", 16<<10)}}
+	long := failureOf(strings.Repeat("x", 16<<10))
 	for n := range 5000 {
 		k.add(id(n+2), long, 5)
 		k.setGroups(id(n+2), map[string]string{"user": "u"})
 		k.add(id(2), line(n), 5) // is not quiet
 		size, count := 0, 0
-		for one := k.oldest; one != nil; one = one.newer {
-			size += one.size
+		for n := k.all[0].newer; n != 0; n = k.all[n].newer {
+			size += int(k.all[n].size)
 			count++
 		}
-		if size != k.used || count != len(k.byID) || size > budget {
-			t.Fatalf("%d bytes of %d addresses, %d of %d counted, at most %d", size, count, k.used, len(k.byID), budget)
+		if size != k.used || count != len(k.index) || size > budget {
+			t.Fatalf("%d bytes of %d addresses, %d of %d counted, at most %d", size, count, k.used, len(k.index), budget)
 		}
 	}
-	if len(k.lines(id(1))) != 0 || len(k.lines(id(2))) != 5 || len(k.lines(id(5001))) != 1 || len(k.byID) < 10 {
-		t.Errorf("%d lines of the quiet one, %d of the busy one, %d of the last, %d addresses", len(k.lines(id(1))), len(k.lines(id(2))), len(k.lines(id(5001))), len(k.byID))
+	if len(k.lines(id(1))) != 0 || len(k.lines(id(2))) != 5 || len(k.lines(id(5001))) != 1 || len(k.index) < 10 {
+		t.Errorf("%d lines of the quiet one, %d of the busy one, %d of the last, %d addresses", len(k.lines(id(1))), len(k.lines(id(2))), len(k.lines(id(5001))), len(k.index))
 	}
 	for n := range 5002 {
 		k.drop(id(n))
 	}
-	if k.used != 0 || k.oldest != nil || k.newest != nil {
+	if k.used != 0 || k.all[0].newer != 0 || k.all[0].older != 0 || len(k.all) > keptSmall {
 		t.Errorf("%d bytes when all is dropped", k.used)
+	}
+}
+
+// failureOf is a failure with a line.
+func failureOf(line string) *filter.Failure {
+	return &filter.Failure{Lines: []filter.Line{{After: line}}}
+}
+
+// TestKeptAmong: jails that are told of the same failures keep the lines that each would keep by
+// itself, whoever comes first, also where one misses some, forgets, or keeps fewer.
+func TestKeptAmong(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 20 {
+		var alone, among [4]*keptLines
+		var most [4]int
+		for i := range alone {
+			alone[i], among[i], most[i] = newKeptLines(6000), newKeptLines(6000), 1+r.IntN(2)*4+r.IntN(2)*100
+		}
+		for n := range 500 {
+			id := single(netip.AddrFrom4([4]byte{198, 51, 100, byte(r.IntN(5))}))
+			f := failureOf(fmt.Sprint("line ", n))
+			told := *f
+			told.Among = &filter.Among{}
+			for _, i := range r.Perm(len(alone)) {
+				switch r.IntN(200) {
+				case 0:
+					continue // it is ignored here
+				case 1:
+					alone[i].drop(id)
+					among[i].drop(id)
+				}
+				alone[i].add(id, f, most[i])
+				among[i].add(id, &told, most[i])
+				for i := range alone { // what others add may not change what one has
+					if a, b := alone[i].lines(id), among[i].lines(id); !slices.Equal(a, b) {
+						t.Fatalf("%q kept, want %q", b, a)
+					}
+				}
+			}
+		}
+	}
+	// They have one list between them, but for who has another one before.
+	a, b, c := newKeptLines(6000), newKeptLines(6000), newKeptLines(6000)
+	id := single(netip.MustParseAddr("198.51.100.1"))
+	c.add(id, failureOf("another line"), 5)
+	for n := range 20 {
+		f := failureOf(fmt.Sprint("line ", n))
+		f.Among = &filter.Among{}
+		all := []*keptLines{a, b, c}
+		for _, i := range r.Perm(3) {
+			all[i].add(id, f, 5)
+		}
+		if !sameList(a.lines(id), b.lines(id)) || sameList(a.lines(id), c.lines(id)) {
+			t.Fatalf("line %d: lists are not shared by who has the same", n)
+		}
 	}
 }
 
@@ -79,7 +136,7 @@ func TestForgotten(t *testing.T) {
 		l.say(fmt.Sprintf("%%s Login failure 198.51.100.%d user u%d", n, n))
 	}
 	kept := func() (n int) {
-		_ = l.jail.do(func(*Jail) { n = len(l.jail.kept.byID) })
+		_ = l.jail.do(func(*Jail) { n = len(l.jail.kept.index) })
 		return n
 	}
 	if n := kept(); n != 50 {
