@@ -52,6 +52,7 @@ type Config struct {
 	NoFirewall bool
 	Exports    []BanFile
 	Check      Check
+	Web        Web
 	// HTTPExports are lists elsewhere that are made equal to who is banned.
 	HTTPExports []HTTPExport
 	// Reports are services elsewhere that are told of bans.

@@ -14,6 +14,7 @@ type rawMain struct {
 	Export      map[string]rawExport `toml:"export"`
 	Report      map[string]rawReport `toml:"report"`
 	Check       rawCheck             `toml:"check"`
+	Web         rawWeb               `toml:"web"`
 	Proxy       rawProxy             `toml:"proxy"`
 	Security    rawSecurity          `toml:"security"`
 	Docker      rawDocker            `toml:"docker"`
@@ -111,6 +112,19 @@ type rawCheck struct {
 	Group  string     `toml:"group"`
 	Jails  stringList `toml:"jails"`
 	Fail   string     `toml:"fail"`
+}
+
+// rawWeb is the page.
+type rawWeb struct {
+	Listen     stringList `toml:"listen"`
+	Group      string     `toml:"group"`
+	Users      string     `toml:"users"`
+	Hosts      stringList `toml:"hosts"`
+	Cert       string     `toml:"cert"`
+	Key        string     `toml:"key"`
+	Trust      stringList `toml:"trust"`
+	UserHeader string     `toml:"user_header"`
+	UserRole   string     `toml:"user_role"`
 }
 
 // rawSecurity is what the daemon gives away of what it may do.

@@ -12,7 +12,7 @@ func Schema(file string) map[string]any {
 		jail := s.table(MainFile, "jail.NAME")
 		jail.properties()["action"] = named(s.table(MainFile, "jail.NAME.action.ACTION"))
 		top := s.table(MainFile, "")
-		for _, t := range []string{"read", "database", "firewall", "check", "proxy", "security", "docker", "syslog"} {
+		for _, t := range []string{"read", "database", "firewall", "check", "web", "proxy", "security", "docker", "syslog"} {
 			top.properties()[t] = s.table(MainFile, t)
 		}
 		top.properties()["export"] = named(s.table(MainFile, "export.NAME"))

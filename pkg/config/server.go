@@ -70,7 +70,7 @@ func (l *loader) main(file string, data []byte) error {
 		}
 		l.cfg.Environment = append(l.cfg.Environment, v)
 	}
-	l.cfg.places = doc.places("check", "docker", "proxy", "read", "syslog")
+	l.cfg.places = doc.places("check", "docker", "proxy", "read", "syslog", "web")
 	l.database(raw.Database, fail)
 	l.cfg.ReadSocket, l.cfg.ReadGroup = raw.Read.Socket, raw.Read.Group
 	if (raw.Read.Socket == "") != (raw.Read.Group == "") {
@@ -84,6 +84,7 @@ func (l *loader) main(file string, data []byte) error {
 		l.cfg.NoFirewall = was.NoFirewall
 	}
 	l.check(doc, raw.Check, fail)
+	l.web(doc, raw.Web, fail)
 	l.exports(doc, raw.Export)
 	l.reports(doc, raw.Report)
 	l.cfg.Security.FixedActions = raw.Security.FixedActions == nil || *raw.Security.FixedActions
@@ -159,7 +160,7 @@ func (l *loader) stays(err *Error) *Error {
 }
 
 // serverKeys are those of bailiff.toml that are not of jails.
-var serverKeys = []string{"loglevel", "logtarget", "socket", "environment", "read", "database", "firewall", "export", "report", "check", "proxy", "security", "docker", "syslog"}
+var serverKeys = []string{"loglevel", "logtarget", "socket", "environment", "read", "database", "firewall", "export", "report", "check", "web", "proxy", "security", "docker", "syslog"}
 
 // keep has what is wrong stay as it was, where a daemon runs.
 func (l *loader) keep(wrong map[string]bool) {
@@ -188,6 +189,8 @@ func (l *loader) keep(wrong map[string]bool) {
 			c.Security = was.Security
 		case "check":
 			c.Check = was.Check
+		case "web":
+			c.Web = was.Web
 		case "docker":
 			c.Docker = was.Docker
 		case "syslog":

@@ -269,6 +269,8 @@ type Daemon interface {
 	// History tells how much happened over time, Top who was most active.
 	History(q history.Query) (history.Answer, error)
 	Top(q events.TopQuery) (TopAnswer, error)
+	// WebLogin makes a one-time login for the page.
+	WebLogin(r WebLoginRequest) (WebLogin, error)
 	// Events is the table of what happens; nil: there is none.
 	Events() *events.Table
 	Stop()

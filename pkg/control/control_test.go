@@ -51,6 +51,11 @@ func (f *fake) SearchBans(q BansQuery) (BansPage, error) {
 	return BansPage{Bans: []jail.BanStatus{}, Total: q.Limit}, nil
 }
 
+func (f *fake) WebLogin(r WebLoginRequest) (WebLogin, error) {
+	f.bans++ // it is a change
+	return WebLogin{URLs: []string{}, Role: r.Role}, nil
+}
+
 func (f *fake) Ban(_ string, r BanRequest) ([]BanResult, error) {
 	f.bans += len(r.IPs)
 	if len(r.IPs) == 0 {

@@ -83,6 +83,14 @@ var routes = []route{
 		req.By = askedBy(r)
 		return d.Allow(req)
 	}},
+	{"POST /v1/web/login", Owner, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
+		var req WebLoginRequest
+		if err := body(&req); err != nil {
+			return nil, err
+		}
+		req.By = askedBy(r)
+		return d.WebLogin(req)
+	}},
 	{"POST /v1/reload", Operator, func(d Daemon, r *http.Request, _ func(any) error) (any, error) {
 		return d.Reload(askedBy(r))
 	}},

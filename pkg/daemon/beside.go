@@ -30,6 +30,9 @@ func writes(cfg *config.Config, opts Options) (out []written) {
 	for _, at := range cfg.Check.Listen {
 		add("[check] listen", at)
 	}
+	for _, at := range cfg.Web.Listen {
+		add("[web] listen", at)
+	}
 	for _, a := range listens(cfg) {
 		if a.IsUnix() {
 			add("listen", a.Path)

@@ -118,6 +118,7 @@ func checkGroups(cfg *config.Config) (out []error) {
 		used         bool
 	}{
 		{"check", cfg.Check.Group, slices.ContainsFunc(cfg.Check.Listen, filepath.IsAbs)},
+		{"web", cfg.Web.Group, true}, // the configuration has said so if not
 		{"read", cfg.ReadGroup, true},
 		{"syslog", cfg.Syslog.Group, slices.ContainsFunc(listens(cfg), syslog.Address.IsUnix)},
 	} {

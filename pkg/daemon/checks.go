@@ -93,7 +93,7 @@ func (c *checks) configure(cfg *config.Config) (wrong []error) {
 		}
 		s.Set(c.opts)
 	}
-	opener.Retain(checkPlaces(cfg))
+	opener.Retain(append(checkPlaces(cfg), webPlaces(cfg)...))
 	c.group, c.where = want.Group, want.Where
 	c.missing = map[string]error{}
 	if len(want.Listen) == 0 && len(*c.mirrors.Load()) == 0 {

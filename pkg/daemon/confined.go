@@ -210,6 +210,19 @@ func (c *Confinement) beyondServer(cfg, was *config.Config) (errs []error) {
 	if c := cfg.Check; bad || c.Group != "" && !reflect.DeepEqual(c, was.Check) && groupBeyond("[check]", c.Group, &errs) {
 		cfg.Check = was.Check
 	}
+	bad = false
+	for _, at := range cfg.Web.Listen {
+		bad = bad || filepath.IsAbs(at) && !slices.Contains(was.Web.Listen, at) && wrong(at, "[web]")
+	}
+	for _, path := range webFiles(&cfg.Web) {
+		if c.files && !bad && !m.beneath(filepath.Dir(path), c.read) {
+			errs = append(errs, fmt.Errorf("[web]: %s can't be read any more: %s; it stays as it was", path, restart))
+			bad = true
+		}
+	}
+	if w := cfg.Web; bad || w.Group != "" && !reflect.DeepEqual(w, was.Web) && groupBeyond("[web]", w.Group, &errs) {
+		cfg.Web = was.Web
+	}
 	for _, path := range syslogFiles(cfg) {
 		if c.files && !m.beneath(path, c.read) {
 			errs = append(errs, fmt.Errorf("[syslog]: %s can't be read any more: %s; it stays as it was", path, restart))

@@ -112,6 +112,7 @@ type Daemon struct {
 
 	readers readers
 	checks  *checks // what proxies ask
+	page    *page
 	labels  *labels // jails of containers' labels
 
 	syslogSocket string // empty: the usual one
@@ -156,6 +157,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	}
 	d.mender = newMender(d)
 	d.checks = newChecks(d)
+	d.page = newPage(d)
 	d.labels = newLabels(d)
 	server := d.log.With("component", "server")
 	defer func() { // the very last: what an end lasts is among them
@@ -186,6 +188,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		var wg sync.WaitGroup
 		wg.Go(d.readers.close)
 		wg.Go(d.checks.close)
+		wg.Go(d.page.close)
 		if owner != nil {
 			wg.Go(func() { _ = owner.Close() })
 		}
@@ -205,6 +208,9 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		server.Error(err.Error())
 	}
 	for _, err := range d.checks.configure(cfg) {
+		server.Error(err.Error())
+	}
+	for _, err := range d.page.configure(cfg) {
 		server.Error(err.Error())
 	}
 	var found firewall.Report
@@ -493,7 +499,7 @@ func (d *Daemon) Status(name string, bans bool) (control.Status, error) {
 		s.Jails = append(s.Jails, l.status())
 	}
 	slices.SortFunc(s.Jails, func(a, b jail.Status) int { return strings.Compare(a.Name, b.Name) })
-	s.Exports, s.Reports, s.Problems = d.exportStates(), d.reportStates(), d.checks.problems()
+	s.Exports, s.Reports, s.Problems = d.exportStates(), d.reportStates(), slices.Concat(d.checks.problems(), d.page.problems())
 	return s, nil
 }
 

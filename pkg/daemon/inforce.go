@@ -30,6 +30,9 @@ func (d *Daemon) serverChanged(cfg *config.Config) (wrong []string) {
 	for _, err := range d.checks.configure(cfg) {
 		say("%v", err)
 	}
+	for _, err := range d.page.configure(cfg) {
+		say("%v", err)
+	}
 	if cfg.Database.Path != start.Database.Path && d.opts.Database == "" && !d.opts.DryRun {
 		say("[database] path = %q needs a restart: until then %s", cfg.Database.Path, keptIn(d.store))
 	}

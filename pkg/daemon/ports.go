@@ -31,7 +31,7 @@ func places(cfg *config.Config) (out []opener.Place) {
 			out = append(out, p)
 		}
 	}
-	return append(out, checkPlaces(cfg)...)
+	return append(append(out, checkPlaces(cfg)...), webPlaces(cfg)...)
 }
 
 // checkPlaces are those where proxies ask.
@@ -49,9 +49,9 @@ func openElsewhere(a syslog.Address) (*os.File, error) {
 	return opener.ByAnother(context.Background(), portOf(a))
 }
 
-// PreparePorts opens those of proxies that are below 1024, while this process may.
+// PreparePorts opens those of proxies and of the page that are below 1024, while this process may.
 func PreparePorts(cfg *config.Config) {
-	for _, p := range checkPlaces(cfg) {
+	for _, p := range append(checkPlaces(cfg), webPlaces(cfg)...) {
 		if low(p) {
 			_ = opener.Keep(p) // who needs it says what is wrong
 		}
@@ -71,7 +71,7 @@ func denied(cfg *config.Config, hub *syslog.Hub) string {
 			return fmt.Sprintf("%s is not for user %d to open", a, os.Geteuid())
 		}
 	}
-	for _, p := range checkPlaces(cfg) {
+	for i, p := range append(checkPlaces(cfg), webPlaces(cfg)...) {
 		if !low(p) || opener.Kept(p) {
 			continue
 		}
@@ -80,7 +80,11 @@ func denied(cfg *config.Config, hub *syslog.Hub) string {
 			f.Close()
 		}
 		if errors.Is(err, unix.EACCES) {
-			return fmt.Sprintf("[check] %s is not for user %d to open", p.Address, os.Geteuid())
+			what := "[check]"
+			if i >= len(checkPlaces(cfg)) {
+				what = "[web]"
+			}
+			return fmt.Sprintf("%s %s is not for user %d to open", what, p.Address, os.Geteuid())
 		}
 	}
 	return ""

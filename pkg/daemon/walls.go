@@ -94,6 +94,12 @@ func wallsBut(cfg *config.Config, opts Options, theirs []config.BanFile) confine
 		}
 		w.Write = append(w.Write, dirs(0o755, at)...)
 	}
+	for _, at := range cfg.Web.Listen {
+		if filepath.IsAbs(at) {
+			w.Groups = append(w.Groups, groupsOf(cfg.Web.Group)...)
+			w.Write = append(w.Write, dirs(0o755, at)...)
+		}
+	}
 	w.Write = append(w.Write, syslogDirs(cfg, dirs)...)
 	w.Groups = append(w.Groups, syslogGroups(cfg)...)
 	db := cfg.Database.Path
@@ -144,6 +150,16 @@ func wallsBut(cfg *config.Config, opts Options, theirs []config.BanFile) confine
 	return w
 }
 
+// groupsOf is the number of a group; nil: there is none of that name, which who needs it says.
+func groupsOf(name string) []int {
+	if g, err := user.LookupGroup(name); err == nil {
+		if gid, err := strconv.Atoi(g.Gid); err == nil {
+			return []int{gid}
+		}
+	}
+	return nil
+}
+
 // existing are the directories of a file that are there.
 func existing(m mounts, path string) (out []string) {
 	for _, at := range []string{filepath.Dir(path), path} {
@@ -170,7 +186,7 @@ func (m mounts) reads(cfg *config.Config, from config.Options) (out []string) {
 	for _, path := range slices.Concat(cfg.Needed, cfg.Files()) { // which may be links to elsewhere
 		out = append(out, m.given(path)...)
 	}
-	for _, path := range syslogFiles(cfg) {
+	for _, path := range slices.Concat(syslogFiles(cfg), webFiles(&cfg.Web)) {
 		out = append(out, m.given(path)...)
 	}
 	if cfg.Proxies != nil {

@@ -1,0 +1,661 @@
+package web
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/control"
+	"bailiff/pkg/events"
+	"bailiff/pkg/jail"
+)
+
+// The pages, and who may have them. What asks is a viewer's; the API judges again.
+var pages = []page{
+	{"GET /{$}", control.Reader, false, overviewPage},
+	{"GET /bans", control.Reader, false, bansPage},
+	{"GET /find", control.Reader, false, find},
+	{"GET /address", control.Reader, false, addressPage},
+	{"GET /jails", control.Reader, false, jailsPage},
+	{"GET /jails/{jail}", control.Reader, false, jailPage},
+	{"GET /events", control.Reader, false, eventsPage},
+	{"GET /events/rows", control.Reader, false, eventRows},
+	{"GET /stream", control.Reader, false, stream},
+	{"POST /unban", control.Operator, false, unban},
+	{"POST /ban", control.Operator, false, ban},
+	{"POST /allow", control.Operator, false, allow},
+	{"POST /reload", control.Operator, false, reload},
+	{"GET /login", control.Reader, true, loginPage},
+	{"POST /login", control.Reader, true, login},
+	{"GET /login/{token}", control.Reader, true, linkPage},
+	{"POST /login/{token}", control.Reader, true, linkLogin},
+	{"POST /logout", control.Reader, false, logout},
+	{"POST /theme", control.Reader, true, setTheme},
+	{"GET /assets/{file}", control.Reader, true, asset},
+	{"/", control.Reader, false, nothing},
+}
+
+// upload reports whether a page takes more than a form.
+func (p *page) upload() bool { return false }
+
+// uploadMost is how many bytes such a page takes.
+const uploadMost = 8 << 20
+
+func nothing(*ask) error { return &pageError{http.StatusNotFound, errors.New(text("error.nothing"))} }
+
+// jailRow is a jail in a table.
+type jailRow struct {
+	jail.Status
+	State         state
+	Held, HeldAll int // bans, or what would be
+	FileNames     string
+}
+
+// state is how something is, in a word.
+type state struct{ Word, Tone string }
+
+func stateOf(j *jail.Status) state {
+	switch {
+	case j.Error != "":
+		return state{text("state.error"), "bad"}
+	case j.Busy != "":
+		return state{text("state.busy"), "warn"}
+	case len(problemsOf(j)) > 0:
+		return state{text("state.problem"), "warn"}
+	case j.List:
+		return state{text("state.list"), "calm"}
+	case j.Observe:
+		return state{text("state.observe"), "calm"}
+	}
+	return state{text("state.running"), "good"}
+}
+
+// problemsOf are those of a jail and of its logs.
+func problemsOf(j *jail.Status) (out []string) {
+	out = slices.Clone(j.Problems)
+	for _, f := range j.Files {
+		if f.Error != "" {
+			out = append(out, f.Path+": "+f.Error)
+		}
+	}
+	return out
+}
+
+func rowsOf(jails []jail.Status) []jailRow {
+	rows := make([]jailRow, len(jails))
+	for i, j := range jails {
+		r := jailRow{Status: j, State: stateOf(&j), Held: j.Banned, HeldAll: j.TotalBanned}
+		if j.Observe {
+			r.Held, r.HeldAll = j.WouldBan, j.TotalWouldBan
+		}
+		var names []string
+		for n, f := range j.Files {
+			if n == 3 {
+				names = append(names, "…")
+				break
+			}
+			names = append(names, f.Path)
+		}
+		r.FileNames = strings.Join(names, ", ")
+		rows[i] = r
+	}
+	return rows
+}
+
+// problem is something that is wrong now.
+type problem struct{ Jail, Text string }
+
+func problemsOfAll(s *control.Status) (out []problem) {
+	for _, p := range s.Problems {
+		out = append(out, problem{"", p})
+	}
+	for _, j := range s.Jails {
+		if j.Error != "" {
+			out = append(out, problem{j.Name, j.Error})
+		}
+		for _, p := range problemsOf(&j) {
+			out = append(out, problem{j.Name, p})
+		}
+	}
+	return out
+}
+
+func overviewPage(a *ask) error {
+	st, err := a.api().Status()
+	if err != nil {
+		return err
+	}
+	d := struct {
+		Banned, Failed, Listed, Jails, Broken int
+		Dry                                   bool
+		Problems                              []problem
+		Waiting                               []string
+		List                                  []jailRow
+		Events                                eventList
+	}{Jails: len(st.Jails), Dry: st.DryRun, Problems: problemsOfAll(&st), Waiting: st.Waiting, List: rowsOf(st.Jails)}
+	for _, j := range st.Jails {
+		switch {
+		case j.List:
+			d.Listed += j.Banned
+		default:
+			d.Banned += j.Banned
+			d.Failed += j.Failed
+		}
+		if j.Error != "" {
+			d.Broken++
+		}
+	}
+	if d.Events, err = a.lastEvents(events.Filter{}, 12); err != nil {
+		d.Problems = append(d.Problems, problem{"", err.Error()})
+	}
+	return a.show(http.StatusOK, "overview", text("overview.title"), d)
+}
+
+func jailsPage(a *ask) error {
+	st, err := a.api().Status()
+	if err != nil {
+		return err
+	}
+	return a.show(http.StatusOK, "jails", text("jails.title"), struct {
+		List []jailRow
+		May  bool
+	}{rowsOf(st.Jails), a.who.role >= control.Operator})
+}
+
+func jailPage(a *ask) error {
+	name := a.r.PathValue("jail")
+	st, err := a.api().Status() // with no bans: there may be a million
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(st.Jails, func(j jail.Status) bool { return j.Name == name })
+	if at < 0 {
+		return &pageError{http.StatusNotFound, &control.NotFoundError{Jail: name}}
+	}
+	j := st.Jails[at]
+	d := struct {
+		Jail     jail.Status
+		State    state
+		Problems []string
+		BansURL  string
+		May      bool
+		Events   eventList
+	}{Jail: j, State: stateOf(&j), Problems: slices.Concat(j.Problems, j.ByCommands), BansURL: "/bans?jail=" + url.QueryEscape(name), May: a.who.role >= control.Operator}
+	if d.Events, err = a.lastEvents(events.Filter{Jail: name}, 50); err != nil {
+		d.Problems = append(d.Problems, err.Error())
+	}
+	return a.show(http.StatusOK, "jail", name, d)
+}
+
+// find leads to an address's page, or searches for what is none.
+func find(a *ask) error {
+	q := strings.TrimSpace(a.r.URL.Query().Get("q"))
+	if addr, err := netip.ParseAddr(q); err == nil {
+		a.redirect(addressURL(addr.String()))
+		return nil
+	}
+	a.redirect("/bans?q=" + url.QueryEscape(q))
+	return nil
+}
+
+// bannable are the jails in which somebody can be banned by hand.
+func bannable(jails []jail.Status) (names []string) {
+	for _, j := range jails {
+		if !j.List && !j.Observe && j.Error == "" {
+			names = append(names, j.Name)
+		}
+	}
+	return names
+}
+
+func addressPage(a *ask) error {
+	id := strings.TrimSpace(a.r.URL.Query().Get("ip"))
+	type data struct {
+		Why           control.Why
+		Out, May      bool
+		Inside, Lists []string
+		Allowed       *time.Time
+		Bannable      []string
+		Events        eventList
+		Whois         string
+	}
+	d := data{May: a.who.role >= control.Operator}
+	if id == "" {
+		return a.show(http.StatusOK, "address", text("search"), d)
+	}
+	api := a.api()
+	var err error
+	if d.Why, err = api.Why(id); err != nil {
+		return err
+	}
+	d.Out = len(d.Why.Banned) > 0 || slices.ContainsFunc(d.Why.Lists, func(w control.Wider) bool { return !w.Part })
+	for _, w := range d.Why.Inside {
+		d.Inside = append(d.Inside, text("address.is", "what", w.String()))
+	}
+	for _, w := range d.Why.Lists {
+		d.Lists = append(d.Lists, text("address.is", "what", w.String()))
+	}
+	allowed, err := api.Allowed()
+	if err != nil {
+		return err
+	}
+	for _, w := range allowed {
+		if w.IP == d.Why.IP {
+			d.Allowed = &w.Until
+		}
+	}
+	if d.May {
+		st, err := api.Status()
+		if err != nil {
+			return err
+		}
+		d.Bannable = bannable(st.Jails)
+	}
+	list := d.Why.Events
+	slices.Reverse(list)
+	d.Events = a.eventList(list, events.Filter{ID: d.Why.IP}, control.EventsMost)
+	if !d.Why.Name {
+		d.Whois = "https://rdap.org/ip/" + d.Why.IP
+	}
+	return a.show(http.StatusOK, "address", d.Why.IP, d)
+}
+
+// targets are whom a form is about: one, or those that were chosen.
+func (a *ask) targets() (list []banKey) {
+	if ip := strings.TrimSpace(a.form("ip")); ip != "" {
+		list = append(list, banKey{ip: ip})
+	}
+	for _, key := range a.r.PostForm["ban"] {
+		jail, ip, ok := strings.Cut(key, " ")
+		name, err := url.QueryUnescape(jail)
+		if ok && err == nil && ip != "" {
+			list = append(list, banKey{name, ip})
+		}
+	}
+	return list
+}
+
+// banKey is a ban that was chosen.
+type banKey struct{ jail, ip string }
+
+func (k banKey) text() string { return url.QueryEscape(k.jail) + " " + k.ip }
+
+// done sends the browser on to where it was.
+func (a *ask) done() error {
+	a.redirect(here(cmp.Or(a.form("to"), "/")))
+	return nil
+}
+
+func (a *ask) noteDone(pending, what string) {
+	if pending != "" {
+		what = text("done.pending", "text", what, "pending", pending)
+	}
+	a.note(false, what)
+}
+
+func unban(a *ask) error {
+	list := a.targets()
+	if len(list) == 0 {
+		a.note(true, text("error.from"))
+		return a.done()
+	}
+	by := map[string][]string{}
+	for _, k := range list {
+		by[k.jail] = append(by[k.jail], k.ip)
+	}
+	for _, name := range slices.Sorted(maps.Keys(by)) {
+		got, err := a.api().Unban(control.UnbanRequest{IPs: by[name], Jail: name})
+		if err != nil {
+			a.note(true, err.Error())
+			continue
+		}
+		for _, r := range got {
+			switch {
+			case r.Error != "":
+				a.note(true, text("done.error", "ip", r.IP, "error", r.Error))
+				continue
+			case r.Count == 0 && r.Pending == "":
+				a.note(true, text("done.nounban", "ip", r.IP))
+			default:
+				a.noteDone(r.Pending, text("done.unban", "ip", r.IP, "jails", strings.Join(r.Jails, ", ")))
+			}
+			if still := r.Still(); still != "" {
+				a.note(true, text("done.still", "ip", r.IP, "still", still))
+			}
+		}
+	}
+	return a.done()
+}
+
+func ban(a *ask) error {
+	ip, name := strings.TrimSpace(a.form("ip")), a.form("jail")
+	if ip == "" || name == "" {
+		a.note(true, text("error.from"))
+		return a.done()
+	}
+	got, err := a.api().Ban(name, control.BanRequest{IPs: []string{ip}})
+	if err != nil {
+		a.note(true, err.Error())
+		return a.done()
+	}
+	for _, r := range got {
+		switch {
+		case r.Error != "":
+			a.note(true, text("done.error", "ip", r.IP, "error", r.Error))
+		case r.Added:
+			a.noteDone(r.Pending, text("done.ban", "ip", r.IP, "jail", name))
+		case r.By != "":
+			a.note(false, text("done.bannedby", "ip", r.IP, "by", r.By))
+		default:
+			a.note(false, text("done.banned", "ip", r.IP, "jail", name))
+		}
+		if r.Note != "" {
+			a.note(true, r.Note)
+		}
+	}
+	return a.done()
+}
+
+func allow(a *ask) error {
+	ip := strings.TrimSpace(a.form("ip"))
+	req := control.AllowRequest{IPs: []string{ip}, End: a.form("end") != ""}
+	if !req.End {
+		s, err := config.ParseTime(cmp.Or(a.form("for"), "1h"))
+		if err != nil || s <= 0 {
+			a.note(true, text("error.time", "text", strconv.Quote(clipped(a.form("for"), 40))))
+			return a.done()
+		}
+		req.Seconds = s.Seconds()
+	}
+	got, err := a.api().Allow(req)
+	if err != nil {
+		a.note(true, err.Error())
+		return a.done()
+	}
+	for _, r := range got {
+		switch {
+		case r.Error != "":
+			a.note(true, text("done.error", "ip", r.IP, "error", r.Error))
+			continue
+		case req.End:
+			a.noteDone(r.Pending, text("done.allowend", "ip", r.IP))
+		case r.Until != nil:
+			a.noteDone(r.Pending, text("done.allow", "ip", r.IP, "until", r.Until.Local().Format("2006-01-02 15:04:05")))
+		}
+		if still := r.Still(); still != "" {
+			a.note(true, text("done.still", "ip", r.IP, "still", still))
+		}
+	}
+	return a.done()
+}
+
+func reload(a *ask) error {
+	r, err := a.api().Reload()
+	switch {
+	case err != nil:
+		a.note(true, err.Error())
+	case r.Anew != "":
+		a.note(false, r.Anew)
+	default:
+		a.note(false, text("jails.reloaded", "started", len(r.Started), "changed", len(r.Changed), "stopped", len(r.Stopped)))
+		for _, e := range r.Errors {
+			a.note(true, text("jails.reloadfailed", "text", e))
+		}
+	}
+	return a.done()
+}
+
+// eventRow is an event in a table.
+type eventRow struct {
+	events.Event
+	Word, Tone string
+	Says       string
+}
+
+// eventList is a table of events, the last one first.
+type eventList struct {
+	List         []eventRow
+	Stream, Rows string // where more come from
+	Last         uint64
+	Most         int
+}
+
+// tones are what kinds of events look like.
+var tones = map[events.Kind]string{events.Ban: "bad", events.Unban: "good", events.Error: "bad", events.Action: "bad", events.Repair: "warn", events.Gap: "warn", events.More: "warn"}
+
+func rowOf(e events.Event) eventRow {
+	r := eventRow{Event: e, Word: string(e.Kind), Tone: tones[e.Kind]}
+	if slices.Contains(events.Kinds, e.Kind) {
+		r.Word = text("event." + string(e.Kind))
+	}
+	var says []string
+	add := func(s string) {
+		if s != "" {
+			says = append(says, s)
+		}
+	}
+	switch {
+	case e.Counted != nil && !*e.Counted:
+		add(text("event.notcounted"))
+	case e.Kind == events.Found && e.MaxRetry > 0:
+		add(text("event.failures", "n", e.Failures, "max", e.MaxRetry))
+	}
+	switch {
+	case e.Permanent:
+		add(text("event.permanent"))
+	case e.Until != nil:
+		add(text("event.until", "time", e.Until.Local().Format("2006-01-02 15:04:05")))
+	}
+	switch {
+	case e.Kind == events.More:
+		add(text("event.morecount", "n", e.Count, "what", text("event."+string(e.What))))
+	case e.Kind == events.Gap:
+		add(text("event.numbers", "from", e.From, "to", e.To))
+	case e.Kind == events.Restored && e.IP == "":
+		add(text("event.bans", "n", e.Count))
+	case e.Kind == events.Ban && e.Count > 1:
+		add(text("event.times", "n", e.Count))
+	}
+	add(e.Why)
+	add(e.Text)
+	if e.By != "" {
+		add(text("event.by", "name", e.By))
+	}
+	r.Says = strings.Join(says, " · ")
+	if e.Line != "" {
+		r.Lines = []string{e.Line}
+	}
+	return r
+}
+
+// eventList is a table of events that are there, the last one first.
+func (a *ask) eventList(list []events.Event, f events.Filter, most int) eventList {
+	l := eventList{Most: max(most, 50)}
+	for _, e := range list {
+		l.List = append(l.List, rowOf(e))
+		l.Last = max(l.Last, e.N)
+	}
+	q := url.Values{}
+	if f.Jail != "" {
+		q.Set("jail", f.Jail)
+	}
+	if f.ID != "" {
+		q.Set("ip", f.ID)
+	}
+	for _, k := range f.Kinds {
+		q.Add("kind", string(k))
+	}
+	sep := "?"
+	if len(q) > 0 {
+		sep = "?" + q.Encode() + "&"
+	}
+	l.Stream, l.Rows = "/stream"+sep, "/events/rows"+sep
+	return l
+}
+
+// eventsPatience is how long the daemon is asked for events.
+const eventsPatience = 10 * time.Second
+
+// lastEvents are the last ones that a filter wants.
+func (a *ask) lastEvents(f events.Filter, most int) (eventList, error) {
+	list, last, err := a.askEvents(control.EventsQuery{Filter: f, Last: most})
+	l := a.eventList(list, f, most)
+	if l.Last == 0 { // what comes next is behind the last of all
+		l.Last = last
+	}
+	return l, err
+}
+
+// askEvents asks for events, and returns them with the last one first.
+func (a *ask) askEvents(q control.EventsQuery) (list []events.Event, last uint64, err error) {
+	ctx, cancel := context.WithTimeout(a.r.Context(), eventsPatience)
+	defer cancel()
+	err = a.api().Events(ctx, q, func(line []byte) error {
+		e, err := events.Parse(line)
+		if err == nil {
+			list = append(list, e)
+		}
+		return nil
+	})
+	slices.Reverse(list)
+	if len(list) == 0 && q.Last > 0 && err == nil && (q.Jail != "" || q.ID != "" || len(q.Kinds) > 0) {
+		_ = a.api().Events(ctx, control.EventsQuery{Last: 1}, func(line []byte) error {
+			if e, err := events.Parse(line); err == nil {
+				last = e.N
+			}
+			return nil
+		})
+	}
+	return list, last, err
+}
+
+// eventsShown is how many events are on their page.
+const eventsShown = 200
+
+// eventFilter reads which events a page is to show.
+func (a *ask) eventFilter() (f events.Filter, err error) {
+	v := a.r.URL.Query()
+	f.Jail, f.ID = v.Get("jail"), strings.TrimSpace(v.Get("ip"))
+	for _, k := range v["kind"] {
+		switch {
+		case k == "":
+		case !slices.Contains(events.Kinds, events.Kind(k)) || len(f.Kinds) > len(events.Kinds):
+			return f, &pageError{http.StatusBadRequest, errors.New(text("error.nothing"))}
+		default:
+			f.Kinds = append(f.Kinds, events.Kind(k))
+		}
+	}
+	return f, nil
+}
+
+func eventsPage(a *ask) error {
+	f, err := a.eventFilter()
+	if err != nil {
+		return err
+	}
+	type kind struct {
+		Value, Text string
+		Is          bool
+	}
+	d := struct {
+		Kinds    []kind
+		Jails    []string
+		Jail, IP string
+		Events   eventList
+	}{Jail: f.Jail, IP: f.ID}
+	for _, k := range events.Kinds {
+		d.Kinds = append(d.Kinds, kind{string(k), text("event." + string(k)), slices.Contains(f.Kinds, k)})
+	}
+	st, err := a.api().Status()
+	if err != nil {
+		return err
+	}
+	for _, j := range st.Jails {
+		d.Jails = append(d.Jails, j.Name)
+	}
+	if d.Events, err = a.lastEvents(f, eventsShown); err != nil {
+		return err
+	}
+	return a.show(http.StatusOK, "events", text("events.title"), d)
+}
+
+// eventRows are the rows of events behind a number, for the script.
+func eventRows(a *ask) error {
+	f, err := a.eventFilter()
+	if err != nil {
+		return err
+	}
+	since, err := strconv.ParseUint(a.r.URL.Query().Get("since"), 10, 63)
+	if err != nil {
+		return &pageError{http.StatusBadRequest, errors.New(text("error.nothing"))}
+	}
+	list, _, err := a.askEvents(control.EventsQuery{Filter: f, Since: since, Last: eventsShown})
+	if err != nil {
+		return err
+	}
+	return a.write(http.StatusOK, "events", "rows", a.eventList(list, f, eventsShown).List)
+}
+
+// stream has the API tell events as they come, as long as the session lasts.
+func stream(a *ask) error {
+	s := a.s
+	s.mu.Lock()
+	s.sessions.mu.Lock()
+	full := s.streams >= streamsMost || a.who.streams >= streamsOwn
+	if !full {
+		s.streams++
+		a.who.streams++
+	}
+	s.sessions.mu.Unlock()
+	s.mu.Unlock()
+	if full {
+		s.often.tell("streams", s.o.Warn, "as many pages follow events as may: others are refused")
+		return &pageError{http.StatusServiceUnavailable, errors.New(text("error.streams"))}
+	}
+	defer func() {
+		s.mu.Lock()
+		s.sessions.mu.Lock()
+		s.streams--
+		a.who.streams--
+		s.sessions.mu.Unlock()
+		s.mu.Unlock()
+	}()
+	ctx, cancel := context.WithCancel(a.r.Context())
+	defer cancel()
+	go func() { // who is logged out follows nothing more
+		look := time.NewTicker(streamLook)
+		defer look.Stop()
+		for {
+			select {
+			case <-look.C:
+				if !s.sessions.there(a.who) || !a.may(a.who) {
+					cancel()
+					return
+				}
+			case <-s.ended:
+				cancel()
+				return
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	r := a.r.Clone(ctx)
+	r.URL = &url.URL{Path: "/v1/events", RawQuery: a.r.URL.RawQuery}
+	r.Header.Set("Accept", "text/event-stream")
+	a.w.Header().Set("X-Accel-Buffering", "no") // nginx passes it on as it comes
+	s.api.Serve(a.caller(), a.w, r)
+	return nil
+}
+
+// streamLook is how often it is looked whether who follows may still. Tests have another.
+var streamLook = 5 * time.Second

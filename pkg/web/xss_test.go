@@ -1,0 +1,137 @@
+package web
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/html"
+
+	"bailiff/pkg/control"
+	"bailiff/pkg/events"
+	"bailiff/pkg/jail"
+	logs "bailiff/pkg/source"
+)
+
+// payloads are what attackers write into lines, names and paths in the hope that somebody looks at it
+// with a browser. Each calls x.
+var payloads = []string{
+	`<script>x()</script>`, `<SCRIPT SRC=//evil.example/x.js></SCRIPT>`, `"><script>x()</script>`, `'><script>x()</script>`, `</title><script>x()</script>`,
+	`</textarea><script>x()</script>`, `</style><script>x()</script>`, `--><script>x()</script>`, `<![CDATA[<script>x()</script>]]>`, `<scr<script>ipt>x()</scr</script>ipt>`,
+	`<img src=x onerror=x()>`, `"><img src=x onerror=x()>`, `'><img src=x onerror=x()>`, `<img src="x" onerror="x()"`, "<img\tsrc=x\nonerror=x()>",
+	`<svg onload=x()>`, `<svg/onload=x()>`, `<svg><script>x()</script></svg>`, `<svg><animate onbegin=x() attributeName=x>`, `<math><mtext></form><form><mglyph><style></math><img src onerror=x()>`,
+	`<body onload=x()>`, `<iframe src=javascript:x()>`, `<iframe srcdoc="<script>x()</script>">`, `<object data=javascript:x()>`, `<embed src=javascript:x()>`,
+	`<a href=javascript:x()>a</a>`, `javascript:x()`, `JaVaScRiPt:x()`, "java\tscript:x()", `data:text/html,<script>x()</script>`,
+	`" onmouseover="x()`, `' onmouseover='x()`, `" autofocus onfocus="x()`, `x onfocus=x() autofocus`, `"><input autofocus onfocus=x()>`,
+	`<details open ontoggle=x()>`, `<video><source onerror=x()>`, `<audio src=x onerror=x()>`, `<marquee onstart=x()>`, `<form action=javascript:x()><button>`,
+	`<meta http-equiv=refresh content="0;url=javascript:x()">`, `<base href=//evil.example/>`, `<link rel=stylesheet href=//evil.example/x.css>`, `<style>@import '//evil.example/x.css'</style>`, `<div style="background:url(javascript:x())">`,
+	`{{.CSRF}}`, `{{printf "%s" .}}`, `${x()}`, "`-x()-`", `\u003cscript\u003ex()\u003c/script\u003e`,
+	`&lt;script&gt;x()&lt;/script&gt;`, `&#60;script&#62;x()`, "<script\x00>x()</script>", "\xc0\xbcscript>x()</script>", "<\u202escript>x()</script>",
+}
+
+// TestHostileTexts: what stands in lines, names of users and jails, paths and errors comes into a page as
+// the text that it is, and adds no element and no attribute to it: the page has the tags that it has
+// with harmless texts, and these alone.
+func TestHostileTexts(t *testing.T) {
+	if len(payloads) < 50 {
+		t.Fatalf("only %d", len(payloads))
+	}
+	x := newSite(t, nil)
+	b := x.in(control.Admin)
+	fill := func(p string) []string {
+		end := anHour.Add(time.Hour)
+		x.d.status = control.Status{Version: "1", Problems: []string{p}, Waiting: []string{p}, Jails: []jail.Status{
+			{Name: p, MaxRetry: 5, Problems: []string{p}, ByCommands: []string{p}, Files: []logs.Status{{Path: "/var/log/" + p, Error: p}}},
+			{Name: "broken", Error: p},
+			{Name: "busy", Busy: p},
+		}}
+		x.d.bans = []jail.BanStatus{{Jail: p, IP: p, Name: true, Address: p, Start: anHour, End: &end, Count: 2}}
+		x.d.why = control.Why{
+			Name: true, Banned: x.d.bans, Would: x.d.bans, Inside: []control.Wider{{Jail: p, IP: p, Inside: 2}}, Lists: []control.Wider{{Jail: p, List: true, File: p, Line: 1}},
+			Kernel: []control.WhyKernel{{Jail: p, IP: p, Set: p, Rule: p}}, Failures: []control.WhyFailures{{Jail: p, IP: p, MaxRetry: 3, FindTime: 9}},
+			Never: []control.WhyNever{{Jails: []string{p}, Why: p}}, Problems: []string{p},
+			Events: []events.Event{{N: 1, Time: anHour, Kind: events.Kind(p), Jail: p, IP: p, Name: true, Address: p, Log: p, Line: p, Why: p, By: p, Text: p, What: events.Kind(p)}},
+		}
+		q := url.QueryEscape(p)
+		return []string{
+			"/", "/jails", "/jails/" + url.PathEscape(p), "/bans", "/bans?q=" + q + "&jail=" + q + "&after=" + q, "/address?ip=" + q, "/events?ip=" + q + "&jail=" + q, "/events/rows?since=0&ip=" + q,
+			"/jails/" + url.PathEscape("no"+p), "/events?kind=" + q, "/login?to=" + q, "/login/" + url.PathEscape(p), "/" + url.PathEscape(p),
+		}
+	}
+	n := uint64(0)
+	for i, p := range append([]string{"harmless"}, payloads...) {
+		x.d.table.Add(&events.Event{Kind: events.Found, Jail: p, IP: p, Name: true, Address: p, Log: p, Line: p, Why: p, By: p})
+		n++
+		for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+			if last, _, _ := x.d.table.Last(); last >= n {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatal("the event is not there")
+			}
+		}
+		for _, path := range fill(p) {
+			w := b.get(path)
+			if w.Code >= 500 && w.Code != 502 {
+				t.Fatalf("%q: %s: %d", p, path, w.Code)
+			}
+			if wrong := strange(w.Body.String()); wrong != "" {
+				t.Errorf("%d: %q: %s has %s", i, p, path, wrong)
+			}
+		}
+		// What was done is said of it, too.
+		b.post("/bans", "/ban", url.Values{"ip": {p}, "jail": {p}})
+		if wrong := strange(b.get("/").Body.String()); wrong != "" {
+			t.Errorf("%d: %q: a notice has %s", i, p, wrong)
+		}
+	}
+}
+
+// ours are the attributes that our pages have.
+var ours = map[string]bool{}
+
+func init() {
+	for _, a := range strings.Fields(`lang data-theme charset name content rel href type src defer class id for action method role maxlength placeholder value title tabindex datetime
+		scope aria-label aria-labelledby aria-current aria-hidden aria-live aria-sort viewbox viewBox d data-refresh data-live data-lost data-stream data-rows data-last data-most data-n selected checked required
+		autofocus autocomplete autocapitalize spellcheck`) {
+		ours[a] = true
+	}
+}
+
+// strange is what in a page is not ours: an element, an attribute, a place that a link leads to.
+func strange(page string) string {
+	z := html.NewTokenizer(strings.NewReader(page))
+	scripts := 0
+	for {
+		switch z.Next() {
+		case html.ErrorToken:
+			if scripts > 1 {
+				return fmt.Sprintf("%d scripts", scripts)
+			}
+			return ""
+		case html.CommentToken:
+			return "a comment"
+		case html.StartTagToken, html.SelfClosingTagToken:
+			tok := z.Token()
+			switch tok.Data {
+			case "script":
+				scripts++
+			case "style", "iframe", "img", "object", "embed", "base", "math", "video", "audio", "marquee", "textarea", "details", "body2", "animate", "source":
+				return "<" + tok.Data + ">"
+			}
+			for _, a := range tok.Attr {
+				switch {
+				case !ours[a.Key]:
+					return fmt.Sprintf("<%s %s=%q>", tok.Data, a.Key, a.Val)
+				case a.Key == "href" && !strings.HasPrefix(a.Val, "/") && !strings.HasPrefix(a.Val, "#") && !strings.HasPrefix(a.Val, "https://rdap.org/ip/"),
+					a.Key == "href" && strings.HasPrefix(a.Val, "//"),
+					a.Key == "src" && !strings.HasPrefix(a.Val, "/assets/"),
+					a.Key == "action" && !strings.HasPrefix(a.Val, "/"):
+					return fmt.Sprintf("<%s %s=%q>", tok.Data, a.Key, a.Val)
+				}
+			}
+		}
+	}
+}
