@@ -125,6 +125,7 @@ type rawWeb struct {
 	Trust      stringList `toml:"trust"`
 	UserHeader string     `toml:"user_header"`
 	UserRole   string     `toml:"user_role"`
+	MMDB       stringList `toml:"mmdb"`
 }
 
 // rawSecurity is what the daemon gives away of what it may do.

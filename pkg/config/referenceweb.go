@@ -36,6 +36,11 @@ var webTable = refTable{
 			text:    "The file (PEM) of the certificate's private key.",
 		},
 		{
+			name:    "mmdb",
+			example: "listen = \"127.0.0.1:8990\"\nmmdb = [\"/var/lib/GeoIP/GeoLite2-Country.mmdb\", \"/var/lib/GeoIP/GeoLite2-ASN.mmdb\"]",
+			text:    "Files in MaxMind's format (GeoLite2, DB-IP, IPinfo) that say in which country an address is, and whose network it is in. There are none of ours; each is read into memory at the first look, up to 256 MiB.",
+		},
+		{
 			name:    "trust",
 			example: "listen = \"127.0.0.1:8990\"\ntrust = [\"127.0.0.1\", \"::1\"]",
 			text:    "Your reverse proxies: addresses, networks, or unix for whoever may connect to the Unix sockets. X-Forwarded-For, X-Forwarded-Proto and user_header count from them alone.",

@@ -26,7 +26,9 @@ type Web struct {
 	UserHeader string
 	// UserRole is that of who comes so and is in no file of users; empty: he does not come in.
 	UserRole string
-	Where    string // FILE:LINE of listen, and a colon and a blank
+	// MMDB are files that say where addresses are, and whose.
+	MMDB  []string
+	Where string // FILE:LINE of listen, and a colon and a blank
 }
 
 // WebRoles are what users of the page may be, each may what those before it may.
@@ -83,6 +85,13 @@ func (l *loader) web(doc *document, raw rawWeb, fail func(string, ...any) func(.
 		if path != "" && !filepath.IsAbs(path) {
 			fail("%s %q: want a path from the root", key, path)("web", key)
 		}
+	}
+	for _, path := range raw.MMDB {
+		if !filepath.IsAbs(path) {
+			fail("mmdb %q: want a path from the root", path)("web", "mmdb")
+			continue
+		}
+		w.MMDB = append(w.MMDB, path)
 	}
 	if w.Users == "" {
 		w.Users = filepath.Join(filepath.Dir(doc.file), "web-users")

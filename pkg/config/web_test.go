@@ -28,6 +28,7 @@ func TestWebTable(t *testing.T) {
 		{"[web]\nusers = \"/x\"\n", nil, "no effect without listen"},
 		{"[web]\nlisten = \"127.0.0.1:1\"\nhosts = [\"a:80\"]\n", []string{"127.0.0.1:1"}, "hosts: \"a:80\": want a name"},
 		{"[web]\nlisten = \"127.0.0.1:1\"\ntrust = [\"127.0.0.1\", \"2001:db8::/32\", \"unix\"]\nuser_header = \"X-Remote-User\"\nuser_role = \"viewer\"\n", []string{"127.0.0.1:1"}, ""},
+		{"[web]\nlisten = \"127.0.0.1:1\"\nmmdb = \"x.mmdb\"\n", []string{"127.0.0.1:1"}, "mmdb \"x.mmdb\": want a path"},
 		{"[web]\nlisten = \"127.0.0.1:1\"\ntrust = [\"proxy\"]\n", []string{"127.0.0.1:1"}, "trust: \"proxy\": want an address"},
 		{"[web]\nlisten = \"127.0.0.1:1\"\nuser_header = \"X-Remote-User\"\n", []string{"127.0.0.1:1"}, "no effect without trust"},
 		{"[web]\nlisten = \"127.0.0.1:1\"\nuser_header = \"X Y\"\ntrust = [\"127.0.0.1\"]\n", []string{"127.0.0.1:1"}, "want a header's name"},

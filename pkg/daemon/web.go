@@ -50,7 +50,7 @@ func webFiles(w *config.Web) (out []string) {
 	if len(w.Listen) == 0 {
 		return nil
 	}
-	for _, path := range []string{w.Users, w.Cert, w.Key} {
+	for _, path := range append([]string{w.Users, w.Cert, w.Key}, w.MMDB...) {
 		if path != "" {
 			out = append(out, path)
 		}

@@ -16,6 +16,7 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/events"
+	"bailiff/pkg/history"
 	"bailiff/pkg/jail"
 )
 
@@ -141,6 +142,8 @@ func overviewPage(a *ask) error {
 		Waiting                               []string
 		List                                  []jailRow
 		Events                                eventList
+		Chart                                 chart
+		Tops                                  []topTable
 	}{Jails: len(st.Jails), Dry: st.DryRun, Problems: problemsOfAll(&st), Waiting: st.Waiting, List: rowsOf(st.Jails)}
 	for _, j := range st.Jails {
 		switch {
@@ -152,6 +155,35 @@ func overviewPage(a *ask) error {
 		}
 		if j.Error != "" {
 			d.Broken++
+		}
+	}
+	s := spans[1]
+	for _, of := range spans {
+		if of.Name == a.r.URL.Query().Get("span") {
+			s = of
+		}
+	}
+	now := a.s.o.Now()
+	h, err := a.api().History(history.Query{From: now.Add(-s.last)})
+	if err != nil {
+		d.Problems = append(d.Problems, problem{"", err.Error()})
+	} else {
+		d.Chart = chartOf(h, text("chart."+s.Name))
+	}
+	for _, of := range spans {
+		d.Chart.Spans = append(d.Chart.Spans, chosen{of.Name, text("span." + of.Name), "/?span=" + of.Name, of.Name == s.Name})
+	}
+	for _, what := range []string{"ip", "network", "user"} {
+		t, err := a.top(what, s)
+		if err != nil {
+			d.Problems = append(d.Problems, problem{"", err.Error()})
+			continue
+		}
+		d.Tops = append(d.Tops, t)
+	}
+	if len(a.cfg.MMDB) > 0 {
+		if t, err := a.countries(s); err == nil { // why not was said above
+			d.Tops = append(d.Tops, t)
 		}
 	}
 	if d.Events, err = a.lastEvents(events.Filter{}, 12); err != nil {
@@ -189,7 +221,16 @@ func jailPage(a *ask) error {
 		BansURL  string
 		May      bool
 		Events   eventList
+		Chart    chart
 	}{Jail: j, State: stateOf(&j), Problems: slices.Concat(j.Problems, j.ByCommands), BansURL: "/bans?jail=" + url.QueryEscape(name), May: a.who.role >= control.Operator}
+	if !j.List {
+		h, err := a.api().History(history.Query{From: a.s.o.Now().Add(-spans[1].last), Jail: name})
+		if err != nil {
+			d.Problems = append(d.Problems, err.Error())
+		} else {
+			d.Chart = chartOf(h, text("chart.day"))
+		}
+	}
 	if d.Events, err = a.lastEvents(events.Filter{Jail: name}, 50); err != nil {
 		d.Problems = append(d.Problems, err.Error())
 	}
@@ -205,6 +246,16 @@ func find(a *ask) error {
 	}
 	a.redirect("/bans?q=" + url.QueryEscape(q))
 	return nil
+}
+
+// place is where an address, or a network's first one, is.
+func (a *ask) place(ip string) Place {
+	ip, _, _ = strings.Cut(ip, "/")
+	addr, err := netip.ParseAddr(ip)
+	if err != nil {
+		return Place{}
+	}
+	return a.s.places.of(a.cfg.MMDB, addr, a.s.o.Now(), func(text string) { a.s.often.tell(text, a.s.o.Warn, text) })
 }
 
 // bannable are the jails in which somebody can be banned by hand.
@@ -227,6 +278,7 @@ func addressPage(a *ask) error {
 		Bannable      []string
 		Events        eventList
 		Whois         string
+		Place         string
 	}
 	d := data{May: a.who.role >= control.Operator}
 	if id == "" {
@@ -264,6 +316,7 @@ func addressPage(a *ask) error {
 	slices.Reverse(list)
 	d.Events = a.eventList(list, events.Filter{ID: d.Why.IP}, control.EventsMost)
 	if !d.Why.Name {
+		d.Place = a.place(d.Why.IP).String()
 		d.Whois = "https://rdap.org/ip/" + d.Why.IP
 	}
 	return a.show(http.StatusOK, "address", d.Why.IP, d)

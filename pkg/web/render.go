@@ -98,7 +98,7 @@ func asset(a *ask) error {
 // pageNames are the templates of pages; the others are parts.
 var pageNames = []string{"login", "error", "overview", "bans", "address", "jails", "jail", "events"}
 
-var parts = []string{"templates/base.html", "templates/parts.html", "templates/jailtable.html"}
+var parts = []string{"templates/base.html", "templates/parts.html", "templates/jailtable.html", "templates/chart.html"}
 
 var templates = sync.OnceValue(func() map[string]*template.Template {
 	all := map[string]*template.Template{}

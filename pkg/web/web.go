@@ -74,6 +74,8 @@ type Server struct {
 	formKey  []byte        // of login forms
 	mux      *http.ServeMux
 	often    often
+	places   places
+	tops     topKept
 
 	cfg   atomic.Pointer[config.Web]
 	users userFile

@@ -18,6 +18,7 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/events"
+	"bailiff/pkg/history"
 	"bailiff/pkg/jail"
 )
 
@@ -29,6 +30,7 @@ type daemon struct {
 	bans   []jail.BanStatus
 	why    control.Why
 	table  *events.Table
+	topKey string
 	done   []string // what was changed, and by whom
 }
 
@@ -43,6 +45,14 @@ func (d *daemon) Bans(string) ([]jail.BanStatus, error)       { return d.bans, n
 func (d *daemon) Why(id string) (control.Why, error)          { w := d.why; w.IP = id; return w, nil }
 func (d *daemon) Allowed() []control.Allowance                { return []control.Allowance{} }
 func (d *daemon) Events() *events.Table                       { return d.table }
+
+func (d *daemon) History(history.Query) (history.Answer, error) {
+	return history.Answer{From: anHour, To: anHour.Add(time.Hour), Step: 1200, Failures: []int64{3, 0, 1}, Bans: []int64{1, 0, 0}, Unbans: []int64{0, 0, 0}}, nil
+}
+
+func (d *daemon) Top(q events.TopQuery) (control.TopAnswer, error) {
+	return control.TopAnswer{Top: events.Top{What: q.What, Entries: []events.Most{{Key: d.topKey, Failures: 3, Bans: 1}}}}, nil
+}
 
 func (d *daemon) SearchBans(control.BansQuery) (control.BansPage, error) {
 	return control.BansPage{Bans: d.bans, Total: len(d.bans), All: len(d.bans)}, nil

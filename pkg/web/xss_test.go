@@ -54,6 +54,7 @@ func TestHostileTexts(t *testing.T) {
 			Never: []control.WhyNever{{Jails: []string{p}, Why: p}}, Problems: []string{p},
 			Events: []events.Event{{N: 1, Time: anHour, Kind: events.Kind(p), Jail: p, IP: p, Name: true, Address: p, Log: p, Line: p, Why: p, By: p, Text: p, What: events.Kind(p)}},
 		}
+		x.d.topKey, x.s.tops.by = p, nil
 		q := url.QueryEscape(p)
 		return []string{
 			"/", "/jails", "/jails/" + url.PathEscape(p), "/bans", "/bans?q=" + q + "&jail=" + q + "&after=" + q, "/address?ip=" + q, "/events?ip=" + q + "&jail=" + q, "/events/rows?since=0&ip=" + q,
@@ -95,7 +96,7 @@ var ours = map[string]bool{}
 func init() {
 	for _, a := range strings.Fields(`lang data-theme charset name content rel href type src defer class id for action method role maxlength placeholder value title tabindex datetime
 		scope aria-label aria-labelledby aria-current aria-hidden aria-live aria-sort viewbox viewBox d data-refresh data-live data-lost data-stream data-rows data-last data-most data-n selected checked required
-		autofocus autocomplete autocapitalize spellcheck`) {
+		x y width height preserveaspectratio preserveAspectRatio autofocus autocomplete autocapitalize spellcheck`) {
 		ours[a] = true
 	}
 }

@@ -1,0 +1,126 @@
+package web
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/oschwald/maxminddb-golang/v2"
+
+	"bailiff/pkg/events"
+	"bailiff/pkg/safefile"
+)
+
+// Where an address is, and whose network it is in, as files of the operator's say (MaxMind's format:
+// GeoLite2, DB-IP, IPinfo). There are none of ours.
+
+// Place is what is known of an address.
+type Place struct {
+	Country string // ISO 3166-1, two letters; empty: not known
+	Name    string // of the country
+	Network string // AS number and name; empty: not known
+}
+
+func (p Place) String() string {
+	var parts []string
+	for _, t := range []string{p.Name, p.Network} {
+		if t != "" {
+			parts = append(parts, t)
+		}
+	}
+	return strings.Join(parts, " · ")
+}
+
+// places are the files that are open.
+type places struct {
+	mu     sync.Mutex
+	paths  []string
+	open   []*maxminddb.Reader
+	looked time.Time
+}
+
+// placesEvery is how often it is looked for files that could not be read, and mmdbMost how long one may be: it
+// is read into memory, since one that is cut while it is mapped would end the daemon.
+const (
+	placesEvery = time.Minute
+	mmdbMost    = 256 << 20
+)
+
+// of is what the files say of an address. What can't be read of them is told.
+func (p *places) of(paths []string, a netip.Addr, now time.Time, warn func(string)) (out Place) {
+	if len(paths) == 0 || !a.IsValid() {
+		return out
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !slices.Equal(paths, p.paths) || len(p.open) < len(paths) && now.Sub(p.looked) > placesEvery {
+		p.paths, p.open, p.looked = slices.Clone(paths), nil, now
+		for _, path := range paths {
+			data, err := safefile.ReadFile(path, mmdbMost)
+			var r *maxminddb.Reader
+			if err == nil {
+				r, err = maxminddb.OpenBytes(data)
+			}
+			if err != nil {
+				warn(fmt.Sprintf("[web] mmdb %s: %v: countries and networks of it are not shown", path, err))
+				continue
+			}
+			p.open = append(p.open, r)
+		}
+	}
+	for _, r := range p.open {
+		var rec struct {
+			Country struct {
+				Code  string            `maxminddb:"iso_code"`
+				Names map[string]string `maxminddb:"names"`
+			} `maxminddb:"country"`
+			Number uint32 `maxminddb:"autonomous_system_number"`
+			Org    string `maxminddb:"autonomous_system_organization"`
+		}
+		if err := r.Lookup(a).Decode(&rec); err != nil {
+			continue
+		}
+		if c := rec.Country; c.Code != "" && out.Country == "" {
+			out.Country, out.Name = clipped(c.Code, 2), clipped(c.Names["en"], 60)
+			if out.Name == "" {
+				out.Name = out.Country
+			}
+		}
+		if rec.Number > 0 && out.Network == "" {
+			out.Network = "AS" + strconv.FormatUint(uint64(rec.Number), 10) + " " + clipped(rec.Org, 80)
+		}
+	}
+	return out
+}
+
+// countries counts the most active addresses by where they are.
+func (a *ask) countries(s spanOf) (topTable, error) {
+	top, err := a.askTop("ip", s)
+	if err != nil {
+		return topTable{}, err
+	}
+	by := map[string]*events.Most{}
+	for _, e := range top.Entries {
+		name := cmp.Or(a.place(e.Key).Name, text("top.nowhere"))
+		c := by[name]
+		if c == nil {
+			c = &events.Most{Key: name}
+			by[name] = c
+		}
+		c.Failures += e.Failures
+		c.Bans += e.Bans
+	}
+	var list []events.Most
+	for _, c := range by {
+		list = append(list, *c)
+	}
+	slices.SortFunc(list, func(a, b events.Most) int {
+		return cmp.Or(cmp.Compare(b.Failures+b.Bans, a.Failures+a.Bans), strings.Compare(a.Key, b.Key))
+	})
+	return topOf("country", list, false), nil
+}
