@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -61,6 +62,9 @@ commands of an action; GOMAXPROCS in the environment says how many.`,
 			daemon.LimitMemory()
 			daemon.PaceHeap()
 			load.ForJails = true
+			if path := config.DatabasePath(database); path != "" {
+				load.State = filepath.Dir(path) // what is changed while it runs is kept there, too
+			}
 			cfg, err := config.LoadWithin(startMost, load)
 			if err != nil {
 				return err

@@ -63,6 +63,7 @@ type Config struct {
 	Warnings []error            // what is likely not meant so, outside of jails
 	// Settings are those outside of jails, with the places that they come from.
 	Settings []Setting
+	kept     string // the directory of settings that were changed for good; empty: none
 	// Fail2ban is the tree that was read, if it is one of fail2ban's.
 	Fail2ban *fail2ban.Tree
 	// Needed are the files and directories without which nobody could tell what is
@@ -343,6 +344,10 @@ type Options struct {
 	// whether it is enabled is among Jails, with an error; where nobody can tell what
 	// jails there are, Load fails.
 	Was *Config
+	// State is the directory of what the daemon keeps, where it is not that of the database as configured.
+	State string
+	// Now are settings that hold until the next reload, by jail, in the form of a file of jails.d.
+	Now map[string]string
 }
 
 // DefaultDir is where the configuration is looked for.
@@ -409,6 +414,7 @@ func Load(opts Options) (*Config, error) {
 	if l.was != nil && len(l.unsure) > 0 {
 		return nil, errors.Join(l.unsure...)
 	}
+	l.keptLayers(opts)
 	l.all = l.all && l.cfg.Fail2ban == nil // beside one of fail2ban's, stock jails play no part
 	for _, arg := range opts.Jails {
 		name, path, ok := strings.Cut(arg, "=")

@@ -266,6 +266,10 @@ type Daemon interface {
 	Reload(by string) (ReloadResult, error)
 	// Why tells what is known of an address, a network or an id.
 	Why(id string) (Why, error)
+	// Settings tells a jail's settings, ChangeSettings changes some, ForgetSettings takes that back.
+	Settings(jail string) (JailSettings, error)
+	ChangeSettings(jail string, r SettingsRequest) (SettingsResult, error)
+	ForgetSettings(jail, by string) (SettingsResult, error)
 	// History tells how much happened over time, Top who was most active.
 	History(q history.Query) (history.Answer, error)
 	Top(q events.TopQuery) (TopAnswer, error)

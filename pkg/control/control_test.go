@@ -79,7 +79,14 @@ func (f *fake) Unban(r UnbanRequest) ([]UnbanResult, error) {
 func (f *fake) Reload(string) (ReloadResult, error)           { return ReloadResult{}, nil }
 func (f *fake) History(history.Query) (history.Answer, error) { return history.Answer{}, nil }
 func (f *fake) Top(events.TopQuery) (TopAnswer, error)        { return TopAnswer{}, nil }
-func (f *fake) Why(id string) (Why, error)                    { return Why{IP: id}, nil }
+func (f *fake) Settings(jail string) (JailSettings, error)    { return JailSettings{Jail: jail}, nil }
+
+func (f *fake) ChangeSettings(string, SettingsRequest) (SettingsResult, error) {
+	return SettingsResult{}, nil
+}
+
+func (f *fake) ForgetSettings(string, string) (SettingsResult, error) { return SettingsResult{}, nil }
+func (f *fake) Why(id string) (Why, error)                            { return Why{IP: id}, nil }
 
 func (f *fake) Events() *events.Table {
 	if f.events != nil {

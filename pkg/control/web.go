@@ -44,6 +44,13 @@ var routes = []route{
 		return s.Jails[0], nil
 	}},
 	{"GET /v1/bans", Reader, bans},
+	{"GET /v1/jails/{jail}/settings", Reader, func(d Daemon, r *http.Request, _ func(any) error) (any, error) {
+		return d.Settings(r.PathValue("jail"))
+	}},
+	{"POST /v1/jails/{jail}/settings", Admin, changeSettings},
+	{"DELETE /v1/jails/{jail}/settings", Admin, func(d Daemon, r *http.Request, _ func(any) error) (any, error) {
+		return d.ForgetSettings(r.PathValue("jail"), askedBy(r))
+	}},
 	{"GET /v1/events", Reader, nil},
 	{"GET /v1/why", Reader, why},
 	{"GET /v1/history", Reader, askHistory},
@@ -309,6 +316,9 @@ func unquoted(v any, err error) (any, error) {
 		if text := quoted.ReplaceAllLiteralString(err.Error(), `"…"`); text != err.Error() {
 			err = errors.New(text)
 		}
+	}
+	if s, ok := v.(JailSettings); ok {
+		v = s.forReader()
 	}
 	if s, ok := v.(Status); ok {
 		s.Jails = slices.Clone(s.Jails)

@@ -110,6 +110,9 @@ type Daemon struct {
 	// alike is how many jails read the same logs with the same filter.
 	alike map[string]int
 
+	// settingsNow are settings of the jail that is being reloaded, which hold until the next time.
+	settingsNow map[string]string
+
 	readers readers
 	checks  *checks // what proxies ask
 	page    *page

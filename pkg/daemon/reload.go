@@ -56,6 +56,7 @@ func (d *Daemon) reload(only string, restart bool, by string) (res control.Reloa
 func (d *Daemon) load() (*config.Config, error) {
 	opts := d.opts.Config
 	d.mu.Lock()
+	opts.Now = d.settingsNow
 	was := *d.cfg // what can be set over the socket is not read without the lock
 	d.mu.Unlock()
 	opts.Was, opts.ForJails = &was, true

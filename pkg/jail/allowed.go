@@ -72,6 +72,7 @@ func (j *Jail) useFilter(f *filter.Filter) {
 		j.filter.Leave()
 	}
 	j.filter = f
+	j.hits.begin(f)
 	if j.proxies != nil {
 		f.Trusted = func(id netip.Prefix) bool { return j.proxies.Rules().Why(id).Some() }
 		if len(j.Config.Filter.Proxies.Files) > 0 {

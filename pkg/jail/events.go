@@ -48,6 +48,7 @@ func (j *Jail) tellsFound(f *filter.Failure) bool {
 // happened tells the table of a failure: n is how many of its address are counted by now, why says
 // why it isn't counted, or why nothing comes of it.
 func (j *Jail) happened(q *found, counted bool, n int, why string) {
+	j.hits.add(q.failure.Regex)
 	if !j.tellsFound(&q.failure) {
 		return
 	}
@@ -69,6 +70,7 @@ func (j *Jail) happened(q *found, counted bool, n int, why string) {
 
 // turnedAway tells the table of a failure that counts for nobody.
 func (j *Jail) turnedAway(f *filter.Failure, log, why string) {
+	j.hits.add(f.Regex)
 	if !j.tellsFound(f) {
 		return
 	}

@@ -198,6 +198,7 @@ type Jail struct {
 	// What others may look at at any time; the rest is the jail's goroutine's alone.
 	settings atomic.Pointer[config.Jail]
 	shown    numbers
+	hits     hits
 	told     tickets         // how many bans, in the log
 	telling  atomic.Bool     // it waits to be told until actions have come to them
 	teller   teller          // of what the filter captured, at a ban

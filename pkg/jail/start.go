@@ -39,6 +39,7 @@ func Prepare(c *config.Jail, deps Deps) (*Prepared, error) {
 		inbox:  &inbox{}, begin: make(chan struct{}), begun: !c.Held,
 		done: make(chan struct{}), log: deps.Log.With("component", "filter"),
 	}
+	j.hits.begin(f)
 	if j.deps.Often == nil {
 		j.deps.Often = eventlog.NewOften(deps.Log)
 	}

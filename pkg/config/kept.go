@@ -1,0 +1,220 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"bailiff/pkg/safefile"
+)
+
+// What was changed over the socket or by the page, for good. The configuration is the administrator's, and
+// the daemon only reads it; so what it writes stands in a directory of its own, jails.d beside the database, and
+// is read last. Of such a file counts a line each of a few keys, and nothing else: who takes over the daemon, or a
+// page, gets no further by it than to change how many failures are too many. So it is read line by line, and what
+// is no such line does not come to TOML at all.
+
+// KeptKeys are those that count in a file of jails.d.
+var KeptKeys = []string{"enabled", "observe", "maxretry", "findtime", "bantime", "filter"}
+
+const (
+	keptDir = "jails.d"
+	// keptMost is how long a file of it may be, and keptFiles how many of them are read.
+	keptMost  = 64 << 10
+	keptFiles = 1000
+)
+
+// keptLine is a line that counts.
+var keptLine = regexp.MustCompile(`^\s*([a-z]+)\s*=\s*(true|false|-?[0-9]{1,18}|"[^"\\\x00-\x1f\x7f]{0,200}"|'[^'\x00-\x1f\x7f]{0,200}')\s*(?:#[^\x00-\x08\x0a-\x1f\x7f]*)?$`)
+
+// KeptPath is the file of a jail's settings that were changed for good; empty: nothing is kept, since the database
+// isn't, or by fail2ban's configuration, in which it has no place.
+func (c *Config) KeptPath(jail string) string {
+	if c.kept == "" || c.Fail2ban != nil || checkName(jail, true) != nil {
+		return ""
+	}
+	return filepath.Join(c.kept, jail+".toml")
+}
+
+// cleanKept leaves of a file the lines that count, each in its place, and says what is wrong with the others.
+func cleanKept(file string, data []byte) (clean []byte, refused []error) {
+	seen := map[string]bool{}
+	var out bytes.Buffer
+	for i, line := range strings.Split(string(data), "\n") {
+		bare := strings.TrimSpace(line)
+		switch m := keptLine.FindStringSubmatch(line); {
+		case bare == "" || strings.HasPrefix(bare, "#"):
+		case m == nil || !slices.Contains(KeptKeys, m[1]):
+			refused = append(refused, &Error{file, i + 1, fmt.Sprintf("%.60q does not count here, where the daemon keeps what was changed over its socket or by its page: a line is KEY = VALUE, the keys are %s; everything else belongs into the configuration: take the line out", bare, strings.Join(KeptKeys, ", "))})
+		case seen[m[1]]:
+			refused = append(refused, &Error{file, i + 1, fmt.Sprintf("%s stands in the file twice, and the first one counts: take the line out", m[1])})
+		case wrongKept(m[1], m[2]) != "":
+			refused = append(refused, &Error{file, i + 1, fmt.Sprintf("%s = %s does not count: %s", m[1], m[2], wrongKept(m[1], m[2]))})
+		default:
+			seen[m[1]] = true
+			out.WriteString(line)
+		}
+		out.WriteByte('\n')
+	}
+	return out.Bytes(), refused
+}
+
+// wrongKept says why a value is none of a key's; empty: it is one.
+func wrongKept(key, value string) string {
+	word := value == "true" || value == "false"
+	text := strings.Trim(value, `"'`)
+	switch key {
+	case "enabled", "observe":
+		if !word {
+			return "want true or false"
+		}
+	case "maxretry":
+		if n, err := strconv.Atoi(value); err != nil || n < 1 {
+			return "want 1 or more"
+		}
+	case "filter":
+		if word || text == value || text == "" {
+			return "want the name of a filter"
+		}
+	case "findtime", "bantime":
+		d, err := ParseTime(text)
+		switch {
+		case word:
+			return "want a time, as 10m"
+		case err != nil:
+			return err.Error()
+		case key == "findtime":
+			return wrongFindTime(d)
+		}
+		return wrongBanTime(d)
+	}
+	return ""
+}
+
+// keptLayers reads what was changed for good, and what holds for now (Options.Now).
+func (l *loader) keptLayers(opts Options) {
+	if l.cfg.kept = opts.State; l.cfg.kept == "" && l.cfg.Database.Path != "" {
+		l.cfg.kept = filepath.Dir(l.cfg.Database.Path)
+	}
+	if l.cfg.Fail2ban != nil {
+		return
+	}
+	if l.cfg.kept != "" {
+		l.cfg.kept = filepath.Join(l.cfg.kept, keptDir)
+		l.keptFiles(l.cfg.kept)
+	}
+	for _, name := range sortedKeys(opts.Now) {
+		l.keptFile(name, NowFile, []byte(opts.Now[name]))
+	}
+}
+
+// NowFile stands for the file of settings that hold until the next reload.
+const NowFile = "(until the next reload)"
+
+func (l *loader) keptFiles(dir string) {
+	files, err := readDir(dir)
+	if err != nil {
+		if !errors.Is(err, os.ErrNotExist) {
+			l.complain(fmt.Errorf("%w: what was changed there for good does not hold", err))
+		}
+		return
+	}
+	read := 0
+	for _, f := range files {
+		name, ok := strings.CutSuffix(f.Name(), ".toml")
+		if !ok || strings.HasPrefix(name, ".") {
+			continue
+		}
+		file := filepath.Join(dir, f.Name())
+		if read++; read > keptFiles {
+			l.complain(&Error{file, 0, fmt.Sprintf("there are more than %d files beside it: it is not read", keptFiles)})
+			return
+		}
+		data, err := readKept(file)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // it was taken back this moment
+		}
+		if err != nil {
+			l.complain(&Error{file, 0, fmt.Sprintf("%v: what was changed there for good does not hold", err)})
+			continue
+		}
+		l.keptFile(name, file, data)
+	}
+}
+
+// readKept reads a file that the daemon has written: no link, and nothing large.
+func readKept(file string) ([]byte, error) {
+	fi, err := os.Lstat(file)
+	switch {
+	case err != nil:
+		return nil, err
+	case !fi.Mode().IsRegular():
+		return nil, errors.New("it is no regular file")
+	case fi.Size() > keptMost:
+		return nil, fmt.Errorf("it is longer than %d bytes", keptMost)
+	}
+	return safefile.ReadConfig(file)
+}
+
+// keptFile puts a file's word on top of what else is said of a jail.
+func (l *loader) keptFile(name, file string, data []byte) {
+	if l.jails[name] == nil {
+		l.complain(&Error{file, 0, fmt.Sprintf("there is no jail %.80q by now: remove the file", name)})
+		return
+	}
+	clean, refused := cleanKept(file, data)
+	for _, err := range refused {
+		l.complain(err)
+	}
+	l.jailFile(name, file, clean, nil)
+}
+
+// Kept is what a file of jails.d says, by key, as it is written there.
+func Kept(data string) map[string]string {
+	out := map[string]string{}
+	for line := range strings.Lines(data) {
+		if m := keptLine.FindStringSubmatch(strings.TrimRight(line, "\n")); m != nil && slices.Contains(KeptKeys, m[1]) {
+			if _, twice := out[m[1]]; !twice {
+				out[m[1]] = m[2]
+			}
+		}
+	}
+	return out
+}
+
+// KeptText is a file that says something; head stands before it, as a comment.
+func KeptText(head string, values map[string]string) string {
+	var b strings.Builder
+	for line := range strings.SplitSeq(head, "\n") {
+		b.WriteString("# " + line + "\n")
+	}
+	for _, key := range KeptKeys {
+		if v, ok := values[key]; ok {
+			b.WriteString(key + " = " + v + "\n")
+		}
+	}
+	return b.String()
+}
+
+// KeptValue is a value as it is written in such a file. The error says why it can't be.
+func KeptValue(v any) (string, error) {
+	text := ""
+	switch v := v.(type) {
+	case bool:
+		return strconv.FormatBool(v), nil
+	case int:
+		text = strconv.Itoa(v)
+	case string:
+		text = `"` + v + `"`
+	}
+	if !keptLine.MatchString("filter = " + text) {
+		return "", fmt.Errorf("%.60q: want up to 200 characters, without quotes and backslashes", fmt.Sprint(v))
+	}
+	return text, nil
+}

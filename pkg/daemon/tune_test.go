@@ -1,0 +1,191 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/control"
+	"bailiff/pkg/events"
+)
+
+// TestSettings changes settings of a running jail over its socket, for now and for good, looks first, and takes it
+// back.
+func TestSettings(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	log := write("log", "a line\n")
+	main := write("etc/bailiff.toml", `
+[database]
+path = "`+dir+`/state/db"
+[firewall]
+enabled = false
+[jail.shop]
+enabled = true
+logpath = "`+log+`"
+failregex = 'failure from <HOST>'
+maxretry = 5
+[jail.off]
+logpath = "`+log+`"
+failregex = 'failure from <HOST>'
+`)
+	if err := os.MkdirAll(filepath.Join(dir, "state"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	load := config.Options{Path: filepath.Dir(main)}
+	cfg, err := config.Load(load)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	socket := filepath.Join(dir, "s")
+	go func() {
+		ended <- Run(ctx, cfg, Options{Config: load, Socket: socket, Version: "1", Log: slog.New(slog.DiscardHandler)}, func() { close(ready) })
+	}()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	select {
+	case <-ready:
+	case err := <-ended:
+		ended <- err
+		t.Fatal(err)
+	}
+	c := control.NewClient(socket)
+	defer c.Close()
+	setting := func(jail, name string) control.SettingStatus {
+		t.Helper()
+		s, err := c.Settings(jail)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range s.Settings {
+			if x.Name == name {
+				return x
+			}
+		}
+		t.Fatalf("no %s among %+v", name, s.Settings)
+		return control.SettingStatus{}
+	}
+	retries := func() int {
+		t.Helper()
+		j, err := c.Jail("shop")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return j.MaxRetry
+	}
+	if x := setting("shop", "maxretry"); x.Value != "5" || x.File != main || x.Line != 10 || !x.Changeable {
+		t.Errorf("as configured: %+v", x)
+	}
+	s, err := c.Settings("shop")
+	for end := time.Now().Add(time.Minute); len(s.Files) == 0 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) { // until its log is open
+		s, err = c.Settings("shop")
+	}
+	if err != nil || len(s.Files) != 1 || s.Files[0].Size != 7 || len(s.Regexes) != 1 || s.Regexes[0].Hits == nil || s.Regexes[0].Text != "failure from <HOST>" || !s.Running || s.KeepNot != "" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	three, two, yes, no := 3, 2, true, false
+	long := control.SettingText("2h")
+	kept := filepath.Join(dir, "state", "jails.d", "shop.toml")
+	// A look changes nothing.
+	look, err := c.ChangeSettings("shop", control.SettingsRequest{MaxRetry: &three, Keep: true, Preview: true})
+	if err != nil || look.File != kept || !strings.Contains(look.Diff, "--- /dev/null\n+++ "+kept) || !strings.Contains(look.Diff, "\n+maxretry = 3\n") || retries() != 5 {
+		t.Errorf("a look: %+v, %v", look, err)
+	}
+	if _, err := os.Stat(kept); !os.IsNotExist(err) {
+		t.Errorf("a look has written: %v", err)
+	}
+	// For now.
+	if r, err := c.ChangeSettings("shop", control.SettingsRequest{MaxRetry: &two}); err != nil || r.Did != "changed" || r.File != "" || !strings.Contains(r.Diff, "-maxretry = 5\n+maxretry = 2\n") || retries() != 2 {
+		t.Errorf("for now: %+v, %v, %d", r, err, retries())
+	}
+	if x := setting("shop", "maxretry"); x.File != config.NowFile {
+		t.Errorf("for now: %+v", x)
+	}
+	if _, err := c.Reload(); err != nil || retries() != 5 {
+		t.Errorf("after a reload: %d, %v", retries(), err)
+	}
+	// For good.
+	if r, err := c.ChangeSettings("shop", control.SettingsRequest{MaxRetry: &three, BanTime: &long, Keep: true}); err != nil || r.Did != "changed" || retries() != 3 {
+		t.Errorf("for good: %+v, %v", r, err)
+	}
+	if _, err := c.Reload(); err != nil || retries() != 3 {
+		t.Errorf("for good, after a reload: %d, %v", retries(), err)
+	}
+	if x := setting("shop", "maxretry"); x.Value != "3" || x.File != kept || x.Line == 0 {
+		t.Errorf("for good: %+v", x)
+	}
+	if r, err := c.ChangeSettings("shop", control.SettingsRequest{Unset: []string{"maxretry"}, Keep: true}); err != nil || retries() != 5 || !strings.Contains(r.Diff, "-maxretry = 3") || !strings.Contains(r.Diff, ` bantime = "2h"`) {
+		t.Errorf("one taken back: %+v, %v", r, err)
+	}
+	if r, err := c.ForgetSettings("shop"); err != nil || r.Did != "changed" || !strings.Contains(r.Diff, "+++ /dev/null") {
+		t.Errorf("taken back: %+v, %v", r, err)
+	}
+	if _, err := os.Stat(kept); !os.IsNotExist(err) {
+		t.Errorf("taken back: %v", err)
+	}
+	// A jail that is off.
+	if r, err := c.ChangeSettings("off", control.SettingsRequest{Enabled: &yes, Observe: &yes, Keep: true}); err != nil || r.Did != "started" {
+		t.Errorf("enabled: %+v, %v", r, err)
+	}
+	if j, err := c.Jail("off"); err != nil || !j.Observe {
+		t.Errorf("enabled: %+v, %v", j, err)
+	}
+	if r, err := c.ChangeSettings("off", control.SettingsRequest{Enabled: &no, Keep: true}); err != nil || r.Did != "stopped" {
+		t.Errorf("disabled: %+v, %v", r, err)
+	}
+	// What can't be changes nothing.
+	zero := 0
+	bad := control.SettingText("soon")
+	evil := "x\"\nignorecommand = \"id"
+	for _, r := range []control.SettingsRequest{{}, {MaxRetry: &zero}, {FindTime: &bad}, {Filter: &evil}, {Unset: []string{"logpath"}, Keep: true}, {Unset: []string{"maxretry"}}} {
+		for _, keep := range []bool{false, true} {
+			r.Keep = r.Keep || keep && len(r.Unset) == 0
+			if got, err := c.ChangeSettings("shop", r); err == nil {
+				t.Errorf("%+v: %+v", r, got)
+			}
+		}
+	}
+	if _, err := os.Stat(kept); !os.IsNotExist(err) || retries() != 5 {
+		t.Errorf("something was changed: %v, %d", err, retries())
+	}
+	if _, err := c.ChangeSettings("nobody", control.SettingsRequest{MaxRetry: &three, Keep: true}); err == nil || !strings.Contains(err.Error(), "no jail nobody") {
+		t.Errorf("no jail: %v", err)
+	}
+	// Each change is an event with its author.
+	told := 0
+	for end := time.Now().Add(time.Minute); told < 6 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		told = 0
+		if err := c.Events(ctx, control.EventsQuery{Filter: events.Filter{Kinds: []events.Kind{events.Reload}}}, func(line []byte) error {
+			if e, err := events.Parse(line); err == nil && strings.HasPrefix(e.Text, "settings ") && e.By != "" {
+				told++
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if told != 6 {
+		t.Errorf("%d changes are events", told)
+	}
+}
