@@ -110,6 +110,7 @@ svg rect { fill: var(--bar); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .5rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 10em; }
+th[scope=row] { white-space: nowrap; overflow-wrap: normal; }
 td.text { text-align: left; white-space: normal; }
 .best td { font-weight: 600; }
 p.dim, figcaption { color: var(--dim); }

@@ -213,7 +213,7 @@ var digestPage = sync.OnceValue(func() *template.Template {
 {{if .Addresses}}<section><h2>Addresses</h2><div class="wide"><table><tr><th>address</th><th>failures</th><th>bans</th><th>jails</th></tr>{{range .Addresses}}<tr><td>{{shown .IP}}</td><td>{{n .Failures}}</td><td>{{n .Bans}}</td><td>{{jails .Jails}}</td></tr>{{end}}</table></div></section>{{end}}
 {{if .Networks}}<section><h2>Networks</h2><table><tr><th>network</th><th>failures and bans</th></tr>{{range .Networks}}<tr><td>{{.Name}}</td><td>{{n .N}}</td></tr>{{end}}</table></section>{{end}}
 {{if .Users}}<section><h2>Users tried</h2><table><tr><th>user</th><th>failures</th></tr>{{range .Users}}<tr><td>{{show .Name}}</td><td>{{n .N}}</td></tr>{{end}}</table></section>{{end}}</div>
-{{$often := .Often}}{{range .Said}}<h2>{{.Title}}</h2><table>{{range .List}}<tr><td>{{in .Jail}}{{show .Text}}</td><td>{{call $often .}}</td></tr>{{end}}</table>{{if .More}}<p class="dim">and {{.More}} more</p>{{end}}{{end}}
+{{$often := .Often}}{{range .Said}}<h2>{{.Title}}</h2><table>{{range .List}}<tr><td>{{in .Jail}}{{show .Text}}</td><td class="text">{{call $often .}}</td></tr>{{end}}</table>{{if .More}}<p class="dim">and {{.More}} more</p>{{end}}{{end}}
 </body></html>
 `))
 })
