@@ -17,6 +17,8 @@
 #              takes pictures of it, into tmp/page/shots (Debian, root; 5 minutes)
 # make zoo     the stock filters on real services of Debian 12 and 13, attacked for real (Debian, root;
 #              ZOO="sshd dovecot" for some, KEEP=1 writes what was heard into filters/*.toml)
+# make prometheus  Debian's Prometheus scrapes a daemon, its rules are tested, and an alert fires when a log is
+#              taken away (Debian, root; installs prometheus, a minute)
 # make dist    packages (deb, rpm, apk, Arch), tarballs and images of containers for amd64 and arm64, into bin/dist
 # make image   an image for podman and docker, without either: bin/bailiff-image.tar
 # make dist-check  builds them twice, compares, and installs them in fresh roots of Debian 12 and 13,
@@ -41,7 +43,7 @@ export CGO_ENABLED := 0
 TIMEOUT ?= 16m
 FUZZTIME ?= 1m
 
-.PHONY: toolchain references build demo test conformance bench promises soak vm page zoo man dist image dist-check third-party release-check sign check fuzz packages
+.PHONY: toolchain references build demo test conformance bench promises soak prometheus vm page zoo man dist image dist-check third-party release-check sign check fuzz packages
 
 toolchain:
 	@scripts/toolchain
@@ -112,6 +114,10 @@ soak: packages references
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestSyslogFlood -v -flood
 	MUTATIONS=all go test -timeout 120m -count 1 ./pkg/config -run TestMutations -v
 	MUTATED=1 go test -timeout 120m -count 1 ./cmd/bailiff -run TestMutated -v
+
+prometheus: packages
+	@scripts/packages prometheus
+	go test -timeout 10m -count 1 ./cmd/bailiff -run 'TestPrometheus$$' -v -prometheus
 
 vm: export CONTAINER := $(CONTAINER)
 vm: build

@@ -128,7 +128,7 @@ func unlisted(text string) string {
 }
 
 // others are the commands of other programs that examples run.
-var others = regexp.MustCompile(`^(?:curl|nft|docker|podman|printf|systemctl|apt-get|ssh|mkdir|export|gunicorn|cp|\./manage\.py|\w+=\S+ \./manage\.py|go tool pprof|gpgv|sha256sum) `)
+var others = regexp.MustCompile(`^(?:curl|nft|docker|podman|printf|systemctl|apt-get|ssh|mkdir|export|gunicorn|cp|\./manage\.py|\w+=\S+ \./manage\.py|go tool pprof|gpgv|sha256sum|promtool) `)
 
 func (d *docs) block(block string) {
 	first, _, _ := strings.Cut(strings.TrimLeft(block, "\n"), "\n")

@@ -42,6 +42,8 @@ type Site struct {
 	Run func(ctx context.Context, c Command, timeout time.Duration) bool
 	// DryRun: nothing is run and no mail is sent; what would be is told.
 	DryRun bool
+	// Took is told how long commands and mails take; nil: nobody is.
+	Took func(time.Duration)
 }
 
 // state of a family.
@@ -73,6 +75,7 @@ type Action struct {
 	// failing is the command that failed when it was run last, and why it did.
 	failing, failingWhy string
 	why                 string // the same of whatever command ran last
+	counts              counts
 }
 
 // New returns an action that has not started.

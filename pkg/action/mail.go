@@ -80,7 +80,10 @@ func (a *Action) mail(l letter) error {
 	}
 	ctx, cancel := context.WithTimeout(a.ctx, a.timeout())
 	defer cancel()
-	if err := a.def.Mail.send(ctx, l, time.Now()); err != nil {
+	began := time.Now()
+	err := a.def.Mail.send(ctx, l, began)
+	a.ran(err == nil, time.Since(began))
+	if err != nil {
 		return fmt.Errorf("mail to %s by %s: %w", strings.Join(a.def.Mail.To, ", "), a.def.Mail.Host, err)
 	}
 	return nil

@@ -31,11 +31,13 @@ func (a *Action) run(c Command) bool {
 	}
 	log := a.site.Log.With("component", "utils")
 	no := fmt.Sprintf("%x", 0x10000+commandNo.Add(1))
+	began := time.Now()
 	res, err := c.Run(a.ctx, a.timeout())
 	say := func(level slog.Level, format string, args ...any) {
 		log.Log(context.Background(), level, no+" -- "+fmt.Sprintf(format, args...))
 	}
 	ok := err == nil && res.Code == 0
+	a.ran(ok, time.Since(began))
 	switch {
 	case err != nil:
 		a.because("", Cut(err.Error(), saidMost/8))

@@ -56,5 +56,11 @@ var webTable = refTable{
 			example: "listen = \"127.0.0.1:8990\"\ntrust = [\"127.0.0.1\"]\nuser_header = \"X-Remote-User\"\nuser_role = \"viewer\"",
 			text:    "The role of who comes by user_header and is not in the file of users: viewer asks, operator bans, unbans and reloads, admin changes settings, too. Without the key he does not come in.",
 		},
+		{
+			name:    "metrics",
+			def:     "nobody",
+			example: "listen = \"127.0.0.1:8990\"\nmetrics = \"/etc/bailiff/metrics.token\"",
+			text:    "Who may have /metrics of the page, which Prometheus scrapes (docs/metrics.md): open for whoever reaches it, or the file that holds a token, alone, for who sends that (Authorization: Bearer). The file is root's or the daemon's user's, and others can't read it.",
+		},
 	},
 }

@@ -27,9 +27,15 @@ type Web struct {
 	// UserRole is that of who comes so and is in no file of users; empty: he does not come in.
 	UserRole string
 	// MMDB are files that say where addresses are, and whose.
-	MMDB  []string
-	Where string // FILE:LINE of listen, and a colon and a blank
+	MMDB []string
+	// Metrics says who may have /metrics: empty: nobody, WebOpen: whoever reaches the page, else a file with
+	// the token that he sends.
+	Metrics string
+	Where   string // FILE:LINE of listen, and a colon and a blank
 }
+
+// WebOpen has metrics be told to whoever reaches the page.
+const WebOpen = "open"
 
 // WebRoles are what users of the page may be, each may what those before it may.
 var WebRoles = []string{"viewer", "operator", "admin"}
@@ -56,7 +62,7 @@ func (l *loader) web(doc *document, raw rawWeb, fail func(string, ...any) func(.
 		}
 		return
 	}
-	w := Web{Group: raw.Group, Users: raw.Users, Cert: raw.Cert, Key: raw.Key, UserHeader: raw.UserHeader, UserRole: raw.UserRole}
+	w := Web{Group: raw.Group, Users: raw.Users, Cert: raw.Cert, Key: raw.Key, UserHeader: raw.UserHeader, UserRole: raw.UserRole, Metrics: raw.Metrics}
 	w.Where = fmt.Sprintf("%s:%d: ", doc.file, doc.line("web", "listen"))
 	beyond := ""
 	for _, at := range raw.Listen {
@@ -135,6 +141,9 @@ func (l *loader) web(doc *document, raw rawWeb, fail func(string, ...any) func(.
 	}
 	if w.UserRole != "" && !slices.Contains(WebRoles, w.UserRole) {
 		fail("user_role %q: want %s", w.UserRole, strings.Join(WebRoles, ", "))("web", "user_role")
+	}
+	if w.Metrics != "" && w.Metrics != WebOpen && !filepath.IsAbs(w.Metrics) {
+		fail("metrics %q: want open, or the path from the root of a file that holds a token", w.Metrics)("web", "metrics")
 	}
 	if w.Group != "" && !slices.ContainsFunc(w.Listen, filepath.IsAbs) {
 		warn("group", "[web] group has no effect: nothing listens at a Unix socket")

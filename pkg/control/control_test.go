@@ -19,6 +19,7 @@ import (
 	"bailiff/pkg/events"
 	"bailiff/pkg/history"
 	"bailiff/pkg/jail"
+	"bailiff/pkg/metrics"
 )
 
 // fake is a daemon with one jail, sshd.
@@ -87,6 +88,12 @@ func (f *fake) ChangeSettings(string, SettingsRequest) (SettingsResult, error) {
 
 func (f *fake) ForgetSettings(string, string) (SettingsResult, error) { return SettingsResult{}, nil }
 func (f *fake) Why(id string) (Why, error)                            { return Why{IP: id}, nil }
+
+func (f *fake) Metrics() *metrics.Page {
+	p := metrics.NewPage()
+	p.Add(metrics.F2bUp, 1)
+	return p
+}
 
 func (f *fake) Events() *events.Table {
 	if f.events != nil {

@@ -66,6 +66,7 @@ type crowd struct {
 	told     map[string]*complaint // by kind
 	changed  chan struct{}         // closed, and made anew, when there is room
 	finished bool
+	refused  uint64 // how often somebody was cut off or turned away
 }
 
 // account is a user id with connections.
@@ -350,6 +351,7 @@ func (c *crowd) relieve() {
 
 // complain tells each kind of complaint once a minute. The caller holds the lock.
 func (c *crowd) complain(kind, detail string) {
+	c.refused++
 	t := c.told[kind]
 	if t == nil {
 		t = &complaint{}

@@ -52,6 +52,7 @@ var routes = []route{
 		return d.ForgetSettings(r.PathValue("jail"), askedBy(r))
 	}},
 	{"GET /v1/events", Reader, nil},
+	{"GET /metrics", Reader, tellMetrics},
 	{"GET /v1/why", Reader, why},
 	{"GET /v1/history", Reader, askHistory},
 	{"GET /v1/top", Reader, askTop},
@@ -353,7 +354,10 @@ func answer(w http.ResponseWriter, c *conn, v any, err error, encoded func()) {
 	}
 	kind := "application/json"
 	var b bytes.Buffer
-	if lines, ok := v.(plain); ok {
+	if doc, ok := v.(document); ok {
+		kind = doc.kind
+		b = *bytes.NewBuffer(doc.body)
+	} else if lines, ok := v.(plain); ok {
 		kind = "text/plain; charset=utf-8"
 		for _, l := range lines {
 			b.WriteString(l + "\n")

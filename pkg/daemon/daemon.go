@@ -114,6 +114,9 @@ type Daemon struct {
 	settingsNow map[string]string
 
 	readers readers
+	owner   atomic.Pointer[control.Server] // the socket that the daemon's owner has
+	counts  counts
+	meter   meter
 	checks  *checks // what proxies ask
 	page    *page
 	labels  *labels // jails of containers' labels
@@ -205,6 +208,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	if err != nil {
 		return err
 	}
+	d.owner.Store(owner)
 	d.openEvents() // only now: what is kept there is nobody else's
 	server = d.log.With("component", "server")
 	if err := d.readChanged(cfg); err != nil { // who finds the one socket finds the other
@@ -223,6 +227,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		}
 		defer d.fw.Close()
 		d.queue = firewall.NewQueue(d.fw, d.refused, d.cutOff)
+		d.queue.Watch(d.counts.transaction)
 	}
 	LookForLogs(cfg)
 	server.Info(strings.Repeat("-", 50))
@@ -239,7 +244,9 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		d.repaired("", text)
 	}
 	d.mender.note(found.Notes)
-	d.store = d.keep()
+	if d.store = d.keep(); d.store != nil {
+		d.store.queue.Watch(d.counts.written)
+	}
 	for _, err := range cfg.Errors {
 		for _, line := range linesOf(err) {
 			server.Error(line)
@@ -253,6 +260,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	d.syslog.Trim()
 	d.syslog.Begin() // only now: all are there who share a socket
 	d.mu.Lock()
+	d.counts.began(len(d.failed) == 0 && len(cfg.Problems()) == 0, d.clock.Wall())
 	none := len(d.jails)+len(d.lists) == 0 && len(d.failed) > 0 && len(d.failed) == len(cfg.Jails)
 	d.mu.Unlock()
 	empty := len(cfg.Jails) == 0 && !cfg.Docker.Labels.Allowed
@@ -388,6 +396,7 @@ func (d *Daemon) deps() jail.Deps {
 		},
 	}
 	deps.DryRun, deps.Events = d.opts.DryRun, d.events
+	deps.ActionTook = d.counts.actions.Observe
 	deps.Guard = d.guard
 	deps.Changed = d.changed
 	deps.Endings, deps.Memory, deps.Often = d.endings, d.memory, d.often

@@ -42,7 +42,7 @@ func (d *Daemon) openEvents() {
 		},
 		Warn: func(text string) { log.Warn(text) },
 	})
-	d.log = slog.New(&teller{Handler: d.log.Handler(), to: d.events})
+	d.log = slog.New(&teller{Handler: d.log.Handler(), to: d.events, counts: &d.counts})
 	d.events.Add(&events.Event{Kind: events.Start, Text: "bailiff " + d.opts.Version})
 }
 
@@ -56,11 +56,13 @@ func (d *Daemon) Events() *events.Table { return d.events }
 
 // repaired tells that something of ours in the kernel was made right.
 func (d *Daemon) repaired(jail, text string) {
+	d.counts.repairs.Add(1)
 	d.events.Add(&events.Event{Kind: events.Repair, Jail: jail, Text: text})
 }
 
 // reloaded tells of a reload.
 func (d *Daemon) reloaded(only, by string, res *control.ReloadResult, err error) {
+	d.counts.reloaded(err == nil && len(res.Errors) == 0, d.clock.Wall())
 	e := &events.Event{Kind: events.Reload, Jail: only, By: by}
 	switch {
 	case err != nil:
@@ -91,6 +93,7 @@ func (d *Daemon) reloaded(only, by string, res *control.ReloadResult, err error)
 type teller struct {
 	slog.Handler
 	to        *events.Table
+	counts    *counts
 	component string
 }
 
@@ -101,6 +104,7 @@ func (h *teller) Enabled(ctx context.Context, level slog.Level) bool {
 
 // Handle implements slog.Handler.
 func (h *teller) Handle(ctx context.Context, r slog.Record) error {
+	h.counts.line(r.Level)
 	if r.Level >= slog.LevelError {
 		h.to.Add(errorEvent(h.component, r.Message, r.Time))
 	}
@@ -112,7 +116,7 @@ func (h *teller) Handle(ctx context.Context, r slog.Record) error {
 
 // WithAttrs implements slog.Handler.
 func (h *teller) WithAttrs(attrs []slog.Attr) slog.Handler {
-	out := &teller{Handler: h.Handler.WithAttrs(attrs), to: h.to, component: h.component}
+	out := &teller{Handler: h.Handler.WithAttrs(attrs), to: h.to, counts: h.counts, component: h.component}
 	for _, a := range attrs {
 		if a.Key == "component" {
 			out.component = a.Value.String()

@@ -55,11 +55,13 @@ type blocklist struct {
 	mu    sync.Mutex // guards what follows; held for no work
 	ended bool
 	raw   *iplist.Set // what the files hold; nil: they were not read yet
-	set   *iplist.Set // what the kernel is to hold; nil: nothing yet
-	would int         // how many ranges it would be, where the list is only observed
-	rules *guard.Rules
-	files []source.Status
-	cuts  []guard.Cut
+	// readAt is when that was.
+	readAt time.Time
+	set    *iplist.Set // what the kernel is to hold; nil: nothing yet
+	would  int         // how many ranges it would be, where the list is only observed
+	rules  *guard.Rules
+	files  []source.Status
+	cuts   []guard.Cut
 	// failed is what was told last of the files, refused of the kernel.
 	failed, refused string
 	fetched         map[string]fetched // by URL
@@ -99,7 +101,7 @@ func (d *Daemon) startList(c *config.Jail, before *blocklist) (*blocklist, error
 	if before != nil {
 		before.end(false)
 		before.mu.Lock()
-		l.raw = before.raw // until the files under the new settings are read
+		l.raw, l.readAt = before.raw, before.readAt // until the files under the new settings are read
 		before.mu.Unlock()
 	}
 	want := protectedFrom(c)
@@ -283,7 +285,7 @@ func (l *blocklist) read(asIs bool) {
 	l.bad = bad
 	l.say(&l.failed, "", "")
 	l.mu.Lock()
-	l.raw, l.rules = set, nil
+	l.raw, l.rules, l.readAt = set, nil, time.Now()
 	l.mu.Unlock()
 }
 

@@ -57,6 +57,13 @@ func (d *Daemon) readChanged(cfg *config.Config) error {
 	return nil
 }
 
+// now is the socket's server; nil: there is none.
+func (r *readers) now() *control.Server {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.server
+}
+
 // close ends it, with its last answers.
 func (r *readers) close() {
 	r.mu.Lock()

@@ -50,8 +50,8 @@ func webFiles(w *config.Web) (out []string) {
 	if len(w.Listen) == 0 {
 		return nil
 	}
-	for _, path := range append([]string{w.Users, w.Cert, w.Key}, w.MMDB...) {
-		if path != "" {
+	for _, path := range append([]string{w.Users, w.Cert, w.Key, w.Metrics}, w.MMDB...) {
+		if filepath.IsAbs(path) {
 			out = append(out, path)
 		}
 	}
@@ -108,6 +108,7 @@ func (p *page) begin() {
 	log := p.d.log.With("component", "web")
 	p.inside = control.NewInside(p.d, func(text string) { log.Warn(text) })
 	failed := p.d.often.Share(eventlog.Kind{Component: "web", Level: eventlog.LevelWarning, Name: "login failed"}, "web")
+	unread := p.d.often.Share(eventlog.Kind{Component: "web", Level: eventlog.LevelWarning, Name: "metrics' token"}, "web")
 	p.server = web.New(p.inside, web.Options{
 		Failed: func(text string) {
 			if failed.Tell() {
@@ -118,6 +119,11 @@ func (p *page) begin() {
 		Note: func(text string) { log.Info(text) },
 		Most: checkMost(), Version: p.d.opts.Version, Started: time.Now(),
 	})
+	p.server.Mount("/metrics", metricsByToken(control.MetricsHandler(p.d), func() string { return p.d.cfgNow().Web.Metrics }, func(text string) {
+		if unread.Tell() {
+			log.Warn(text)
+		}
+	}))
 }
 
 func (p *page) stopServer() {

@@ -418,6 +418,19 @@ func (t *Table) Last() (n uint64, stream string, ok bool) {
 	return t.last, t.stream, t.open
 }
 
+// Size is how many bytes the events take that are kept.
+func (t *Table) Size() (n int64) {
+	if t == nil {
+		return 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.segs {
+		n += t.segs[i].size
+	}
+	return n
+}
+
 // Changed returns a channel that is closed when the next event is written.
 func (t *Table) Changed() <-chan struct{} {
 	t.mu.Lock()

@@ -192,6 +192,7 @@ type Filter struct {
 	seen       []byte
 	dated      *logtime.Match
 
+	undated      int         // lines without a date, since TakeUndated
 	showPrefixed atomic.Bool // as ShowPrefixed was told
 
 	// With others (Together).
@@ -414,6 +415,9 @@ func (f *Filter) match(line []byte, stamp, now time.Time) Result {
 	case recent():
 		r.Time = f.last
 		before, date, after = nil, []byte(f.lastText), line
+	}
+	if !r.Dated && !(found && m.Start == m.End) {
+		f.undated++
 	}
 	f.find(&r, before, date, after)
 	return r

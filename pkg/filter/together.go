@@ -80,6 +80,8 @@ type step struct {
 	lines [][]byte
 	now   time.Time
 	told  []told
+	// undated is how many of them have no date.
+	undated int
 }
 
 type told struct {
@@ -103,6 +105,14 @@ var runs = struct {
 // Together says that so many filters, this one among them, are to get the lines of the same
 // logs by MatchBlock. It is asked before the first line.
 func (f *Filter) Together(logs string, filters int) { f.logs, f.beside = logs, filters }
+
+// TakeUndated returns how many lines without a date there were since it was asked last. Those that a
+// date pattern lets do without one are none.
+func (f *Filter) TakeUndated() int {
+	n := f.undated
+	f.undated = 0
+	return n
+}
 
 // Leave ends that: the filter is used no more.
 func (f *Filter) Leave() {
@@ -135,7 +145,8 @@ func (f *Filter) matchTogether(lines [][]byte, now time.Time, each func(line int
 		}
 	}
 	for matched < len(lines) && f.mayShare() && f.Detail == f.in.run.key.detail && f.RawHosts == f.in.run.key.raw {
-		told, from, n := f.in.take(lines[matched:], now)
+		told, from, n, undated := f.in.take(lines[matched:], now)
+		f.undated += undated
 		if n == 0 {
 			break
 		}
@@ -215,14 +226,14 @@ func (r *run) last() *segment { return r.chain[len(r.chain)-1] }
 
 // take returns what was told of the first of some lines: of n of them, of which the first is
 // that with number from there. 0: they are none of the run's.
-func (m *member) take(lines [][]byte, now time.Time) (out []told, from, n int) {
+func (m *member) take(lines [][]byte, now time.Time) (out []told, from, n, undated int) {
 	r := m.run
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for m.step == len(m.segment.steps) && m.segment != r.last() {
 		next := m.segment.next.Value()
 		if next == nil {
-			return nil, 0, 0 // nobody has it any more
+			return nil, 0, 0, 0 // nobody has it any more
 		}
 		m.segment.here--
 		next.here++
@@ -234,7 +245,7 @@ func (m *member) take(lines [][]byte, now time.Time) (out []told, from, n int) {
 	}
 	s := m.segment.steps[m.step]
 	if now.Sub(s.now).Abs() > momentMost {
-		return nil, 0, 0
+		return nil, 0, 0, 0
 	}
 	from, n = m.line, same(lines, s.lines[m.line:])
 	if m.line += n; m.line == len(s.lines) {
@@ -242,7 +253,10 @@ func (m *member) take(lines [][]byte, now time.Time) (out []told, from, n int) {
 	}
 	begin, _ := slices.BinarySearchFunc(s.told, from, func(t told, line int) int { return t.line - line })
 	end, _ := slices.BinarySearchFunc(s.told, from+n, func(t told, line int) int { return t.line - line })
-	return s.told[begin:end], from, n
+	if from == 0 { // whoever comes to them one by one counts them with the first
+		undated = s.undated
+	}
+	return s.told[begin:end], from, n, undated
 }
 
 // same is how many lines are the same at the begin of two lists.
@@ -267,6 +281,7 @@ func (r *run) step(lines [][]byte, now time.Time) {
 		s.told = append(s.told, told{i, x.kept()})
 		size += toldCost
 	})
+	s.undated = r.front.TakeUndated()
 	for _, l := range lines {
 		size += len(l) + lineCost
 	}

@@ -114,6 +114,14 @@ func (f *Firewall) Owes(jail string) bool {
 	return owing != nil && slices.Contains(*owing, jail)
 }
 
+// Owing is of how many jails the kernel has refused something that it does not hold yet.
+func (f *Firewall) Owing() int {
+	if owing := f.owing.Load(); owing != nil {
+		return len(*owing)
+	}
+	return 0
+}
+
 // noteOwed keeps what Owes says, which waits for no transaction. The caller holds the lock.
 func (f *Firewall) noteOwed() {
 	if before := f.owing.Load(); len(f.owed) == 0 && (before == nil || len(*before) == 0) {

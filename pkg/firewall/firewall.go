@@ -111,6 +111,9 @@ type Change struct {
 	// Clear: everything of the jail is to go, whatever ID says. It is a transaction
 	// of its own.
 	Clear bool
+	// Written is when the line that led to it was written, for who measures: it is handed back
+	// with the change ([Queue.Watch]); 0: none did.
+	Written int64
 }
 
 // Firewall is the kernel's nftables as far as it is ours. It is safe for
@@ -128,6 +131,7 @@ type Firewall struct {
 	leaving  map[string]*jailSets     // jails that are gone, whose sets could not be removed yet
 	owed     map[string]*debt         // what the kernel refused, by jail
 	owing    atomic.Pointer[[]string] // of whom, for those who don't wait for mu
+	called   atomic.Pointer[string]   // the table's name, for the same
 	ended    map[string]bool          // chains in which a rule of somebody else's lets everybody in
 	contents map[unnamedSet]string
 	tries    int  // transactions of elements so far
@@ -260,6 +264,7 @@ func (f *Firewall) setOptions(opts Options) error {
 		}
 	}
 	f.opts = opts
+	f.called.Store(&opts.Table)
 	f.table = &nftables.Table{Family: nftables.TableFamilyINet, Name: opts.Table}
 	return nil
 }

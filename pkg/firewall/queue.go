@@ -35,6 +35,7 @@ type Queue struct {
 	spare   func() // and than backlog of them
 	behind  int    // for how many transactions in a row there was more
 	rushed  bool   // fw knows that there is much
+	watch   func(changes []Change, took time.Duration, err error)
 }
 
 // lane is what waits of one jail, in order.
@@ -68,6 +69,24 @@ func NewQueue(fw Applier, failed func([]Change, error), cut func(map[string][]ne
 	q.wake.L = &q.mu
 	go q.run()
 	return q
+}
+
+// Watch has f told of every transaction from now on: of its changes, how long it took, and what the
+// kernel said. f waits for nothing.
+func (q *Queue) Watch(f func(changes []Change, took time.Duration, err error)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.watch = f
+}
+
+// Waiting is how many changes wait for a transaction.
+func (q *Queue) Waiting() (n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, l := range q.waiting {
+		n += len(l.changes)
+	}
+	return n
 }
 
 // Push hands changes over and returns at once.
@@ -312,6 +331,7 @@ func (q *Queue) run() {
 		for _, l := range q.waiting {
 			waiting += len(l.changes)
 		}
+		watch := q.watch
 		q.mu.Unlock()
 		q.hurry(waiting)
 		q.wake.Broadcast() // there is room for more
@@ -319,6 +339,9 @@ func (q *Queue) run() {
 		began := time.Now()
 		err := q.fw.Apply(changes)
 		took := time.Since(began)
+		if watch != nil {
+			watch(changes, took, err)
+		}
 		if err != nil {
 			q.failed(changes, err)
 		} else if q.cut != nil {

@@ -32,7 +32,7 @@ func (j *Jail) startActions(before *action.Group) {
 	site := &action.Site{
 		Jail: j.Config.Name, Log: j.deps.Log, Run: j.deps.RunAction, DryRun: j.deps.DryRun,
 		Now: func() string { return epoch(j.deps.Clock.Wall()) }, Numbers: j.numbers,
-		Host: j.hostName, Merged: j.merged, Known: j.known, After: j.deps.Endings.Of(j.Config.Name),
+		Host: j.hostName, Merged: j.merged, Known: j.known, After: j.deps.Endings.Of(j.Config.Name), Took: j.deps.ActionTook,
 	}
 	j.site = site
 	if before != nil {

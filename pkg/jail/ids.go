@@ -23,6 +23,7 @@ type change struct {
 	Left    time.Duration // 0: for ever
 	Replace bool          // it may be there, and is to end then
 	Remove  bool
+	Written int64 // as in firewall.Change
 }
 
 // enforced has the kernel's sets changed.
@@ -38,12 +39,12 @@ func (j *Jail) enforced(changes ...change) {
 		}
 		if c.IP.IsValid() || j.bans.IsBeside(element) { // several bans may want it
 			b, ok := j.holder(element)
-			c = change{Remove: !ok}
+			c = change{Remove: !ok, Written: c.Written}
 			if ok {
 				c.Replace, c.Left = true, b.Left(j.deps.Clock.Now())
 			}
 		}
-		out = append(out, firewall.Change{Jail: j.Config.Name, ID: element.Prefix(), Left: c.Left, Replace: c.Replace, Remove: c.Remove})
+		out = append(out, firewall.Change{Jail: j.Config.Name, ID: element.Prefix(), Left: c.Left, Replace: c.Replace, Remove: c.Remove, Written: c.Written})
 	}
 	if len(out) > 0 {
 		j.deps.Firewall.Push(out...)

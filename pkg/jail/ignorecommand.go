@@ -178,6 +178,7 @@ func (j *Jail) checked(key uint64, a checked) {
 			j.log.Error(fmt.Sprintf("[%s] ignorecommand for %s: %v", j.Config.Name, q.who(), a.err))
 		}
 	case a.ignore:
+		j.counters.ignored.Add(1)
 		j.ignores(q.who(), "command")
 		j.happened(q, false, 0, "ignored: ignorecommand")
 		return

@@ -122,6 +122,8 @@ type Deps struct {
 	// them; neither waits. nil: nobody is told.
 	Reports func(jail string) (wanted, lines bool)
 	Report  func(report.Offence)
+	// ActionTook is told how long commands of actions take; nil: nobody is.
+	ActionTook func(time.Duration)
 	// Events is told what happens; nil: nobody is.
 	Events *events.Table
 	// Tally counts failures, bans and their ends; nil: nobody does.
@@ -166,6 +168,7 @@ type Jail struct {
 	logs       map[store.LogKey]store.Position
 	held       time.Time // since when delta waits for failures that wait
 	midway     bool      // in the middle of a batch
+	written    int64     // when the line was written that leads to the ban that is made; 0: none does
 	pace       pace
 	rush       rush
 	reading    bool          // a piece
@@ -199,6 +202,7 @@ type Jail struct {
 	settings atomic.Pointer[config.Jail]
 	shown    numbers
 	hits     hits
+	counters *counters
 	told     tickets         // how many bans, in the log
 	telling  atomic.Bool     // it waits to be told until actions have come to them
 	teller   teller          // of what the filter captured, at a ban
@@ -412,6 +416,7 @@ func (j *Jail) notice(format string, args ...any) {
 
 // line is the way of what the filter says of the i-th line of a batch.
 func (j *Jail) line(r *filter.Result, b *batchTimes, i int) {
+	j.counters.line(r)
 	if r.Err != nil && j.read.Steady.Sub(j.lineErrWarn) > time.Minute {
 		j.lineErrWarn = j.read.Steady
 		j.log.Warn(fmt.Sprintf("[%s] a line was given up: %v", j.Config.Name, r.Err))
@@ -429,6 +434,7 @@ func (j *Jail) line(r *filter.Result, b *batchTimes, i int) {
 		if q, counts := j.inTime(&r.Failures[n], b, i); counts {
 			j.failure(&q)
 		} else {
+			j.counters.old.Add(1)
 			j.turnedAway(&q.failure, b.Path, "older than findtime")
 		}
 	}
@@ -457,6 +463,7 @@ func (j *Jail) failure(q *found) {
 // consider counts a failure unless it is ignored.
 func (j *Jail) consider(q *found) {
 	if why := j.whyBan(q.ban()); why.Some() && why.Source != guard.LetInSource {
+		j.counters.ignored.Add(1)
 		j.ignores(q.who(), why.Log())
 		j.happened(q, false, 0, "ignored: "+why.Text)
 		return
@@ -555,7 +562,9 @@ func (j *Jail) counted(q *found) {
 	}
 	j.happened(q, true, n, "")
 	j.reported(b, q)
+	j.written = q.written
 	j.enforce(b, "", "")
+	j.written = 0
 	if grown {
 		j.increased(b)
 	}
@@ -578,7 +587,7 @@ func (j *Jail) enforce(b ban.Ban, why, by string) {
 	_, held := j.bans.Add(b)
 	j.spared(b)
 	ticket := j.banTicket(b)
-	j.enforced(change{ID: b.ID, IP: b.IP, Left: b.Left(j.deps.Clock.Now()), Replace: held})
+	j.enforced(change{ID: b.ID, IP: b.IP, Left: b.Left(j.deps.Clock.Now()), Replace: held, Written: j.written})
 	j.banEvent(b, true, j.kept.lines(b.ID), why, by)
 	j.banned(b)
 	j.remember(b.ID, past{count: b.Count, last: b.Start})

@@ -79,6 +79,7 @@ func (j *Jail) inherit(before *Jail) {
 		j.history, j.historyNames = before.history, before.historyNames
 	}
 	j.inbox, j.unheard = before.inbox, before.unheard
+	j.counters = before.counters
 }
 
 func resume(known []store.Position) map[string][]source.Position {
@@ -101,6 +102,9 @@ func (j *Jail) batch(b source.Batch) {
 	j.noteStep()
 	j.newYears(j.read.Wall.Year())
 	times := j.batchTimes(&b)
+	if !b.Replay {
+		j.counters.batch(&b, j.read.Wall)
+	}
 	first := 0 // line of the piece
 	told := func(i int, r *filter.Result) {
 		if !b.Replay {
@@ -144,9 +148,11 @@ func (j *Jail) batch(b source.Batch) {
 		}
 	}
 	j.rush.over()
+	undated := j.filter.TakeUndated()
 	if b.Replay {
 		return
 	}
+	j.counters.undated.Add(uint64(undated))
 	times.upTo(j, len(b.Lines))
 	p := store.Position{
 		Path: b.Path, Dev: b.File.Dev, Inode: b.File.Inode, FirstLine: b.FirstLine, Offset: b.End, Before: b.Before, Gone: b.Done,

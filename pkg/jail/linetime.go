@@ -35,6 +35,8 @@ const (
 	warnEvery = 24 * time.Hour
 	// logsRemembered is of how many files it is known how far their times are off.
 	logsRemembered = 256
+	// writtenMost is how old an entry of the journal may be that came as it was written.
+	writtenMost = time.Hour
 )
 
 // passage is on what way a line comes.
@@ -272,8 +274,10 @@ func (j *Jail) inTime(of *filter.Failure, b *batchTimes, i int) (q found, counts
 		f.Time = b.Times[i]
 	}
 	f.Time = j.byThisClock(f.Time)
+	q.written = b.writtenAt(j, i)
 	age, is := j.lineAge(b, i, f.Time)
 	if is != onTime && (b.how == following || age == 0) {
+		j.counters.offClock.Add(1)
 		j.offWarned(b.Path, f.Time, is)
 	}
 	switch {
@@ -315,6 +319,22 @@ func (j *Jail) batchTimes(b *source.Batch) batchTimes {
 		out.how = catchingUp
 	}
 	return out
+}
+
+// writtenAt is when the i-th line was written, as source.Moment has it; 0: it is not known, or it was
+// there before the log was followed.
+func (b *batchTimes) writtenAt(j *Jail, i int) int64 {
+	switch {
+	case b.how != following:
+		return 0
+	case b.Written != 0:
+		return b.Written
+	case b.Times != nil: // of the journal, of syslog
+		if age := j.read.Wall.Sub(b.Times[i]); age >= 0 && age < writtenMost {
+			return source.Moment() - int64(age)
+		}
+	}
+	return 0
 }
 
 // upTo has the last lines before the i-th one seen.

@@ -368,23 +368,14 @@ func (j *Jail) UnbanAll(by string) (n int, err error) {
 // Status returns what the jail tells of itself. withBans adds the list of bans. It does
 // not wait for a jail that is busy: Busy says what is missing then.
 func (j *Jail) Status(withBans bool) Status {
-	c := j.settings.Load()
-	s := Status{
-		Name: j.Configured.Name, MaxRetry: c.MaxRetry, FindTime: c.FindTime.Seconds(), BanTime: max(c.BanTime.Seconds(), -1),
-		Failed: int(j.shown.failed.Load()), TotalFailed: int(j.shown.totalFailed.Load()),
-		Banned: int(j.shown.banned.Load()), TotalBanned: int(j.shown.totalBanned.Load()),
-	}
+	s := j.Summary()
 	if withBans {
-		var err error
-		if s.Bans, err = j.listed(); err != nil {
+		bans, err := j.listed()
+		if err != nil {
 			s.Busy = err.Error() + ": its bans are not told"
 		}
-	}
-	if j.Configured.Observe {
-		s.Observe, s.WouldBan, s.TotalWouldBan, s.WouldBans = true, s.Banned, s.TotalBanned, s.Bans
-		s.Banned, s.TotalBanned, s.Bans = 0, 0, nil
-		if withBans {
-			s.Bans = []BanStatus{}
+		if s.Bans = bans; s.Observe {
+			s.WouldBans, s.Bans = bans, []BanStatus{}
 		}
 	}
 	s.Files = j.source.Status()
@@ -401,6 +392,22 @@ func (j *Jail) Status(withBans bool) Status {
 	s.Problems = append(s.Problems, j.actions.Problems()...)
 	for _, b := range j.Configured.ByCommands {
 		s.ByCommands = append(s.ByCommands, b.String())
+	}
+	return s
+}
+
+// Summary is Status without logs, bans and problems: it is told by atomics alone, and waits for
+// nobody.
+func (j *Jail) Summary() Status {
+	c := j.settings.Load()
+	s := Status{
+		Name: j.Configured.Name, MaxRetry: c.MaxRetry, FindTime: c.FindTime.Seconds(), BanTime: max(c.BanTime.Seconds(), -1),
+		Failed: int(j.shown.failed.Load()), TotalFailed: int(j.shown.totalFailed.Load()),
+		Banned: int(j.shown.banned.Load()), TotalBanned: int(j.shown.totalBanned.Load()),
+	}
+	if j.Configured.Observe {
+		s.Observe, s.WouldBan, s.TotalWouldBan = true, s.Banned, s.TotalBanned
+		s.Banned, s.TotalBanned = 0, 0
 	}
 	return s
 }

@@ -34,9 +34,9 @@ func Prepare(c *config.Jail, deps Deps) (*Prepared, error) {
 	}
 	j := &Jail{
 		Configured: c, Config: c, deps: deps, filter: f,
-		window: ban.NewWindow(c.MaxRetry, c.FindTime, 0),
-		bans:   ban.NewList(),
-		inbox:  &inbox{}, begin: make(chan struct{}), begun: !c.Held,
+		window:   ban.NewWindow(c.MaxRetry, c.FindTime, 0),
+		bans:     ban.NewList(),
+		counters: &counters{}, inbox: &inbox{}, begin: make(chan struct{}), begun: !c.Held,
 		done: make(chan struct{}), log: deps.Log.With("component", "filter"),
 	}
 	j.hits.begin(f)

@@ -25,6 +25,7 @@ type found struct {
 	id      ban.ID
 	at      time.Time // steady
 	catchUp bool
+	written int64  // when its line was written, as source.Moment has it; 0: it is not known, or was there at the start
 	log     string // in which its line stands
 	failure filter.Failure
 	times   int // for how many it counted; 0: as ever

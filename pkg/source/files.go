@@ -250,6 +250,7 @@ func (s *Files) Status() []Status {
 	out := make([]Status, 0, len(s.status))
 	for path, st := range s.status {
 		x := *st
+		x.Unread = s.waiting[path].unreadSince()
 		if since, hung := s.waiting[path].since(); hung && x.Error == "" {
 			x.Error = fmt.Sprintf("the file system hasn't answered for %v", since.Round(time.Second))
 		}

@@ -414,7 +414,9 @@ func (f *follower) drain(r *lineReader) bool {
 			f.prime(r)
 		}
 		begins, before := r.offset, r.before
+		f.waits.reading.Store(r.age.begin(&f.waits.unread))
 		lines, err := r.read()
+		r.age.read(r, len(lines))
 		if f.ctx.Err() != nil {
 			return false
 		}
@@ -437,6 +439,7 @@ func (f *follower) drain(r *lineReader) bool {
 				f.fail(err)
 			}
 			r.catchUp = false
+			f.waits.reading.Store(0)
 			return true
 		}
 		knew, was := r.anew, r.was
@@ -454,7 +457,7 @@ func (f *follower) drain(r *lineReader) bool {
 		}
 		b := Batch{
 			File: r.id, End: end, Lines: lines, Frames: frames, Notes: r.notes, CatchUp: r.catchUp || again, Rewritten: again,
-			FirstLine: r.firstLine(), Before: before, Born: r.born,
+			FirstLine: r.firstLine(), Before: before, Born: r.born, Written: r.age.written,
 		}
 		if (len(lines) > 0 || frames == nil) && !f.send(b) {
 			return false
@@ -463,6 +466,7 @@ func (f *follower) drain(r *lineReader) bool {
 		f.waits.begin(0)
 		if !r.ended.IsZero() && f.look.settled(r.ended) {
 			r.catchUp = false
+			f.waits.reading.Store(0)
 			return true
 		}
 	}

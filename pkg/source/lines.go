@@ -46,6 +46,7 @@ type lineReader struct {
 	anew   bool
 	wasAt  time.Time
 	shown  place // as it was last told; guarded by the lock of Files
+	age    age
 	apart  framing
 	closed bool
 }

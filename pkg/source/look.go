@@ -416,7 +416,7 @@ func (l *lookout) subscribe(wake chan struct{}) {
 	l.subs = keep
 	for _, p := range paths {
 		if !slices.ContainsFunc(l.subs, func(s *subscription) bool { return s.path == filepath.Clean(p) }) {
-			if s := events.subscribe(p, wake, l.kick, &l.event); s != nil {
+			if s := events.subscribe(p, wake, l.kick, &l.event, &l.waits.unread); s != nil {
 				l.subs = append(l.subs, s)
 			}
 		}

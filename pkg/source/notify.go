@@ -36,6 +36,7 @@ type subscription struct {
 	wake  chan<- struct{} // told of everything but writes
 	wrote chan<- struct{} // told of writes
 	at    *atomic.Int64   // of the last event, in nanoseconds after began
+	first *atomic.Int64   // of the first one since what was written was last read; 0: there was none
 	dead  bool            // the watch is gone: subscribe anew
 }
 
@@ -55,7 +56,7 @@ var inotify = sync.OnceValue(func() bool {
 // subscribe makes wrote receive a value when path was written to, and wake when
 // something else happened to it, or it was not written to for a while. It returns
 // nil if that can't be had now; a later call may succeed.
-func (n *notifier) subscribe(path string, wake, wrote chan<- struct{}, at *atomic.Int64) *subscription {
+func (n *notifier) subscribe(path string, wake, wrote chan<- struct{}, at, first *atomic.Int64) *subscription {
 	if !inotify() {
 		return nil
 	}
@@ -82,7 +83,7 @@ func (n *notifier) subscribe(path string, wake, wrote chan<- struct{}, at *atomi
 			}
 		}()
 	}
-	s := &subscription{path: path, wake: wake, wrote: wrote, at: at}
+	s := &subscription{path: path, wake: wake, wrote: wrote, at: at, first: first}
 	n.subs.Lock()
 	d.paths[path] = append(d.paths[path], s)
 	n.subs.Unlock()
@@ -96,6 +97,7 @@ func (n *notifier) wake(d *watchedDir, path string, write bool) {
 	now := moment()
 	for _, s := range d.paths[path] {
 		before := s.at.Swap(now) // before it is told: who is told looks at it
+		s.first.CompareAndSwap(0, now)
 		signal(s.wrote)
 		if !write || now-before > int64(checkEvery) {
 			signal(s.wake)

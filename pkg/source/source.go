@@ -107,6 +107,9 @@ type Batch struct {
 	Seen int64
 	// Done: the file is read to its end and will not be read again.
 	Done bool
+	// Written is about when the lines were written, as far as that was noticed, as Moment has
+	// it; 0: it is not known.
+	Written int64
 }
 
 // Position is where reading a log goes on after a restart.
@@ -128,6 +131,9 @@ type Status struct {
 	Path   string `json:"path"`
 	Offset int64  `json:"offset"`          // in bytes, accounted for
 	Error  string `json:"error,omitempty"` // why it can't be read now
+	// Unread is when the oldest of what is not read yet was noticed, as Moment has it; 0: all is
+	// read, as far as known.
+	Unread int64 `json:"-"`
 }
 
 // MaxLine is the length in bytes above which a line is cut: its beginning is

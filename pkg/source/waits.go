@@ -22,6 +22,9 @@ func moment() int64 { return int64(time.Since(began)) + 1 }
 type waits struct {
 	at   [2]atomic.Int64 // nanoseconds after began; 0: it doesn't. The reader's or a glob's, the lookout's
 	told atomic.Bool
+	// When the first write was noticed since the log was last read, and that of what is read now;
+	// 0: there is none.
+	unread, reading atomic.Int64
 }
 
 func (w *waits) begin(who int) { w.at[who].Store(moment()) }

@@ -27,6 +27,7 @@ type Queue struct {
 	closed  bool
 	done    chan struct{}
 	nudge   chan struct{}
+	watch   func(took time.Duration, err error)
 }
 
 // Times between tries to write what could not be written.
@@ -44,6 +45,14 @@ func NewQueue(write func([]*Delta) error, failed func(error)) *Queue {
 	q.wake = sync.NewCond(&q.mu)
 	go q.run()
 	return q
+}
+
+// Watch has f told of every try to write from now on: how long it took, and what came of it. f waits
+// for nothing.
+func (q *Queue) Watch(f func(took time.Duration, err error)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.watch = f
 }
 
 // Push hands a delta over; the caller does not touch it again.
@@ -222,8 +231,13 @@ func (q *Queue) run() {
 		q.waiting, q.byJail, q.writing = nil, map[string]*Delta{}, batch
 		q.busy = true
 		last := q.closed
+		watch := q.watch
 		q.mu.Unlock()
+		began := time.Now()
 		err := q.write(batch)
+		if watch != nil {
+			watch(time.Since(began), err)
+		}
 		q.mu.Lock()
 		q.busy, q.writing = false, nil
 		was := q.broken
