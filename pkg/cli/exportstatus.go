@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 )
 
@@ -13,7 +14,13 @@ import (
 func printExport(w io.Writer, e control.ExportStatus) {
 	at := func(t *time.Time) string { return t.Local().Format(timeLayout) }
 	var parts []string
-	if e.Behind < 0 {
+	if e.Provider == config.ExportHook {
+		if e.Behind < 0 {
+			parts = append(parts, "it has not begun yet")
+		} else {
+			parts = append(parts, fmt.Sprintf("sent up to event %d, %d behind", e.Event, e.Behind))
+		}
+	} else if e.Behind < 0 {
 		parts = append(parts, "the list is not read yet")
 	} else {
 		parts = append(parts, fmt.Sprintf("%d on the list, %d behind", e.On, e.Behind))

@@ -75,11 +75,11 @@ func (l *loader) exports(doc *document, raw map[string]rawExport) {
 			ok = false
 			l.complain(l.stays(&Error{doc.file, doc.line("export", name, key), "export " + name + ": " + fmt.Sprintf(format, args...)}))
 		}
-		if ok && x.Kind != "" && x.Kind != ExportFile && x.Kind != ExportHTTP {
-			fail("kind", "kind %q: want %s, %s", x.Kind, ExportFile, ExportHTTP)
+		if ok && x.Kind != "" && x.Kind != ExportFile && x.Kind != ExportHTTP && x.Kind != ExportHook {
+			fail("kind", "kind %q: want %s, %s, %s", x.Kind, ExportFile, ExportHTTP, ExportHook)
 		}
-		if ok && x.Kind == ExportHTTP {
-			if h, good := l.httpExport(name, x, fmt.Sprintf("%s:%d", doc.file, doc.line("export", name, "kind")), fail); good {
+		if read := map[string]func(string, rawExport, string, func(string, string, ...any)) (HTTPExport, bool){ExportHTTP: l.httpExport, ExportHook: l.webhook}[x.Kind]; ok && read != nil {
+			if h, good := read(name, x, fmt.Sprintf("%s:%d", doc.file, doc.line("export", name, "kind")), fail); good {
 				l.cfg.HTTPExports = append(l.cfg.HTTPExports, h)
 				continue
 			}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"bailiff/pkg/events"
 	"bailiff/pkg/remote"
 )
 
@@ -23,14 +25,18 @@ type HTTPExport struct {
 	CA       string // file of certificates that are trusted in place of the system's; empty: those
 	Comment  string // what our items are known by
 	Most     int    // items of the list
-	Jails    []string
-	At       string // FILE:LINE where it is configured
+	// Events are the kinds of events that are sent to URL; empty: it is a list. Provider is
+	// ExportHook then.
+	Events []events.Kind
+	Jails  []string
+	At     string // FILE:LINE where it is configured
 }
 
 // Kinds of exports.
 const (
 	ExportFile = "file"
 	ExportHTTP = "http"
+	ExportHook = "webhook"
 )
 
 // pathWord is what may stand in the path of a request: a name that a server gave.
@@ -51,6 +57,11 @@ func (l *loader) httpExport(name string, x rawExport, at string, fail func(key, 
 	for _, of := range []struct{ key, value string }{{"file", x.File}, {"format", x.Format}, {"reload", x.Reload}, {"socket", x.Socket}} {
 		if of.value != "" {
 			wrong(of.key, "%s is for exports into a file (kind = %q)", of.key, ExportFile)
+		}
+	}
+	for _, of := range x.ofHooks() {
+		if of.given {
+			wrong(of.key, "%s is for webhooks (kind = %q)", of.key, ExportHook)
 		}
 	}
 	if p.Account && !pathWord.MatchString(x.Account) {
@@ -85,7 +96,74 @@ func (l *loader) httpExport(name string, x rawExport, at string, fail func(key, 
 	if len(comment) > 100 || strings.IndexFunc(comment, func(r rune) bool { return r < ' ' || r > '~' }) >= 0 {
 		wrong("comment", "comment %.120q: want at most 100 characters of ASCII", comment)
 	}
-	return HTTPExport{name, p.Name, base, x.Account, x.List, token, x.CAFile, comment, most, x.Jails, at}, ok
+	return HTTPExport{Name: name, Provider: p.Name, URL: base, Account: x.Account, List: x.List, Token: token, CA: x.CAFile, Comment: comment, Most: most, Jails: x.Jails, At: at}, ok
+}
+
+// webhook reads an export of the kind webhook.
+func (l *loader) webhook(name string, x rawExport, at string, fail func(key, format string, args ...any)) (HTTPExport, bool) {
+	ok := true
+	wrong := func(key, format string, args ...any) {
+		ok = false
+		fail(key, format, args...)
+	}
+	for _, of := range []struct{ key, value string }{{"file", x.File}, {"format", x.Format}, {"reload", x.Reload}, {"socket", x.Socket}} {
+		if of.value != "" {
+			wrong(of.key, "%s is for exports into a file (kind = %q)", of.key, ExportFile)
+		}
+	}
+	for _, of := range x.ofLists() {
+		if of.given {
+			wrong(of.key, "%s is for lists elsewhere (kind = %q)", of.key, ExportHTTP)
+		}
+	}
+	if !pathWord.MatchString(name) {
+		wrong("kind", "want a name of letters, digits, - and _: a file beside the database has it")
+	}
+	token, err := tokenOf(x.TokenFile, x.TokenCredential)
+	if err != nil {
+		wrong("token_file", "%v", err)
+	}
+	if err := hookURL(x.URL, x.HTTP); err != nil {
+		wrong("url", "%v", err)
+	}
+	if x.CAFile != "" && !filepath.IsAbs(x.CAFile) {
+		wrong("ca_file", "ca_file %q: want a path from the root", x.CAFile)
+	}
+	var kinds []events.Kind
+	for _, k := range x.Events {
+		if !slices.Contains(events.Kinds, events.Kind(k)) {
+			wrong("events", "events: there are none of kind %q: want %s", k, strings.Join(eventKinds(), ", "))
+		}
+		kinds = append(kinds, events.Kind(k))
+	}
+	if x.Events == nil {
+		kinds = slices.DeleteFunc(slices.Clone(events.Kinds), func(k events.Kind) bool { return k == events.Found })
+	} else if len(kinds) == 0 {
+		wrong("events", "events: want at least one kind")
+	}
+	return HTTPExport{Name: name, Provider: ExportHook, URL: x.URL, Token: token, CA: x.CAFile, Jails: x.Jails, Events: kinds, At: at}, ok
+}
+
+func eventKinds() (out []string) {
+	for _, k := range events.Kinds {
+		out = append(out, string(k))
+	}
+	return out
+}
+
+// hookURL says what is wrong with a URL that events are sent to: they quote logs, so that nobody on the
+// way is to read them.
+func hookURL(text string, plain bool) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.Fragment != "" {
+		return fmt.Errorf("url %q: want https://HOST/PATH", text)
+	}
+	host := u.Hostname()
+	addr, _ := netip.ParseAddr(host)
+	if u.Scheme == "http" && !plain && host != "localhost" && !addr.IsLoopback() {
+		return fmt.Errorf("url %q: want https:// but for this host's own (127.0.0.1, ::1, localhost): events quote lines of logs; http = true sends them to whoever listens on the way", text)
+	}
+	return nil
 }
 
 // tokenOf says where a token is.

@@ -1,5 +1,7 @@
 package config
 
+import "slices"
+
 // What the TOML files hold, before it is resolved.
 
 // rawMain is bailiff.toml without its jails.
@@ -41,6 +43,9 @@ type rawExport struct {
 	CAFile          string `toml:"ca_file"`
 	Comment         string `toml:"comment"`
 	MaxItems        *int   `toml:"max_items"`
+
+	Events stringList `toml:"events"`
+	HTTP   bool       `toml:"http"`
 }
 
 // rawReport is a service elsewhere that is told of bans.
@@ -71,19 +76,29 @@ type givenKey struct {
 	given bool
 }
 
-// ofHTTP are the keys of lists elsewhere.
+// ofHTTP are the keys of what goes to servers elsewhere, ofLists those of lists there, ofHooks those
+// of webhooks.
 func (x *rawExport) ofHTTP() []givenKey {
-	return []givenKey{
-		{"provider", x.Provider != ""},
-		{"account", x.Account != ""},
-		{"list", x.List != ""},
+	return slices.Concat(x.ofLists(), x.ofHooks(), []givenKey{
 		{"token_file", x.TokenFile != ""},
 		{"token_credential", x.TokenCredential != ""},
 		{"url", x.URL != ""},
 		{"ca_file", x.CAFile != ""},
+	})
+}
+
+func (x *rawExport) ofLists() []givenKey {
+	return []givenKey{
+		{"provider", x.Provider != ""},
+		{"account", x.Account != ""},
+		{"list", x.List != ""},
 		{"comment", x.Comment != ""},
 		{"max_items", x.MaxItems != nil},
 	}
+}
+
+func (x *rawExport) ofHooks() []givenKey {
+	return []givenKey{{"events", x.Events != nil}, {"http", x.HTTP}}
 }
 
 // rawAction is an action of a jail: what is run for its bans.
@@ -126,6 +141,7 @@ type rawWeb struct {
 	UserHeader string     `toml:"user_header"`
 	UserRole   string     `toml:"user_role"`
 	MMDB       stringList `toml:"mmdb"`
+	Metrics    string     `toml:"metrics"`
 }
 
 // rawSecurity is what the daemon gives away of what it may do.

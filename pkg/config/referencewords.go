@@ -125,9 +125,9 @@ var referenceTables = []refTable{
 		{
 			name:    "kind",
 			def:     "file",
-			values:  []string{ExportFile, ExportHTTP},
+			values:  []string{ExportFile, ExportHTTP, ExportHook},
 			example: "kind = \"http\"\nprovider = \"cloudflare\"\naccount = \"023e105f4ecef8ad9ca31a8372d0c353\"\nlist = \"2c0fc9fa937b11eaa1b71c4d701ab86e\"\ntoken_file = \"/etc/bailiff/cloudflare.token\"",
-			text:    "What is kept: file, a file for programs of this host; http, a list of addresses that a server elsewhere keeps (docs/exports.md).",
+			text:    "What is kept: file, a file for programs of this host; http, a list of addresses that a server elsewhere keeps; webhook, events that are sent to a URL as they come (docs/exports.md).",
 		},
 		{
 			name:    "file",
@@ -144,7 +144,7 @@ var referenceTables = []refTable{
 			name:    "jails",
 			def:     "all",
 			example: "file = \"/run/banned\"\nformat = \"plain\"\njails = [\"sshd\"]",
-			text:    "The jails whose bans stand in it. all are those that are configured; docker-* are those of containers' labels.",
+			text:    "The jails whose bans stand in it; of a webhook, whose events are sent, and then none that are no jail's. all are those that are configured; docker-* are those of containers' labels.",
 		},
 		{
 			name:    "reload",
@@ -175,7 +175,7 @@ var referenceTables = []refTable{
 		{
 			name:    "token_file",
 			example: "kind = \"http\"\nprovider = \"cloudflare\"\naccount = \"023e105f4ecef8ad9ca31a8372d0c353\"\nlist = \"2c0fc9fa937b11eaa1b71c4d701ab86e\"\ntoken_file = \"/etc/bailiff/cloudflare.token\"",
-			text:    "The file that holds the token by which the server knows us, and nothing else. It is root's or the daemon's user's, and others can't read it.",
+			text:    "The file that holds the token by which the server knows us, or, of a webhook, the secret by which requests are signed, and nothing else. It is root's or the daemon's user's, and others can't read it.",
 		},
 		{
 			name:    "token_credential",
@@ -186,7 +186,7 @@ var referenceTables = []refTable{
 			name:    "url",
 			def:     "the provider's",
 			example: "kind = \"http\"\nprovider = \"cloudflare\"\naccount = \"023e105f4ecef8ad9ca31a8372d0c353\"\nlist = \"2c0fc9fa937b11eaa1b71c4d701ab86e\"\ntoken_file = \"/etc/bailiff/cloudflare.token\"\nurl = \"https://cloudflare.example/client/v4\"",
-			text:    "Where the server's API begins, if not where the provider's usually does; https alone.",
+			text:    "Where the server's API begins, if not where the provider's usually does; https alone. Of a webhook, to where events are sent.",
 		},
 		{
 			name:    "ca_file",
@@ -205,6 +205,19 @@ var referenceTables = []refTable{
 			def:     "the provider's: cloudflare 10000, fastly 1000",
 			example: "kind = \"http\"\nprovider = \"cloudflare\"\naccount = \"023e105f4ecef8ad9ca31a8372d0c353\"\nlist = \"2c0fc9fa937b11eaa1b71c4d701ab86e\"\ntoken_file = \"/etc/bailiff/cloudflare.token\"\nmax_items = 50000",
 			text:    "How many items the list may have, ours and others' together; the bans that are beyond that are told.",
+		},
+		{
+			name:    "events",
+			values:  eventKinds(),
+			def:     "all but found",
+			example: "kind = \"webhook\"\nurl = \"https://chat.example/hook\"\ntoken_file = \"/etc/bailiff/hook.secret\"\nevents = [\"ban\", \"unban\"]",
+			text:    "The kinds of events that a webhook sends (bailiff events --help).",
+		},
+		{
+			name:    "http",
+			def:     "false",
+			example: "kind = \"webhook\"\nurl = \"http://192.0.2.80/hook\"\ntoken_file = \"/etc/bailiff/hook.secret\"\nhttp = true",
+			text:    "Allows a webhook http:// also to other hosts: whoever is on the way reads what is sent, which quotes lines of logs.",
 		},
 	}},
 	reportTable,

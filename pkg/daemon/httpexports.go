@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 
 	"bailiff/pkg/config"
@@ -29,9 +32,11 @@ type httpExports struct {
 
 type httpExport struct {
 	of   config.HTTPExport
-	list *remote.List
+	list *remote.List // nil: it is a webhook
+	hook *remote.Hook
 	due  chan struct{}
 	stop context.CancelFunc
+	done chan struct{} // closed when it has ended
 }
 
 // changed brings them in line with a configuration, and tells them that who is banned may
@@ -46,17 +51,29 @@ func (h *httpExports) changed(ctx context.Context, d *Daemon, wg *sync.WaitGroup
 	for _, x := range d.cfgNow().HTTPExports {
 		wanted[x.Name] = true
 		e := h.of[x.Name]
+		last := e
 		if e != nil && !reflect.DeepEqual(e.of, x) {
 			e.stop()
 			e = nil
 		}
 		if e == nil {
-			e = &httpExport{of: x, due: make(chan struct{}, 1)}
-			e.list = d.listElsewhere(x)
+			e = &httpExport{of: x, due: make(chan struct{}, 1), done: make(chan struct{})}
+			if x.Provider == config.ExportHook {
+				e.hook = d.webhook(x)
+			} else {
+				e.list = d.listElsewhere(x)
+			}
 			var own context.Context
 			own, e.stop = context.WithCancel(ctx)
 			h.of[x.Name] = e
-			wg.Go(func() { e.run(own, d) })
+			before := last
+			wg.Go(func() {
+				defer close(e.done)
+				if before != nil && before.hook != nil && e.hook != nil { // two would not know of each other's number
+					<-before.done
+				}
+				e.run(own, d)
+			})
 		}
 		select {
 		case e.due <- struct{}{}:
@@ -85,6 +102,14 @@ func (d *Daemon) listElsewhere(x config.HTTPExport) *remote.List {
 
 // run keeps the list until ctx ends. In a dry run it tells how many would be on it.
 func (e *httpExport) run(ctx context.Context, d *Daemon) {
+	if e.hook != nil {
+		if d.opts.DryRun {
+			d.wouldDo("send events to the webhook of export %s", e.of.Name)
+			return
+		}
+		e.hook.Run(ctx)
+		return
+	}
 	if d.opts.DryRun {
 		for told := -1; ; {
 			select {
@@ -197,10 +222,38 @@ func (d *Daemon) exportStates() (out []control.ExportStatus) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for name, e := range h.of {
-		out = append(out, control.ExportStatus{Name: name, Provider: e.of.Provider, State: e.list.State()})
+		out = append(out, control.ExportStatus{Name: name, Provider: e.of.Provider, State: e.state()})
 	}
 	slices.SortFunc(out, func(a, b control.ExportStatus) int { return cmp.Compare(a.Name, b.Name) })
 	return out
+}
+
+func (e *httpExport) state() remote.State {
+	if e.hook != nil {
+		return e.hook.State()
+	}
+	return e.list.State()
+}
+
+// webhook is an export of events. Where it was is kept beside the database, as the events are.
+func (d *Daemon) webhook(x config.HTTPExport) *remote.Hook {
+	log := d.log.With("component", "actions")
+	host, _ := os.Hostname()
+	h := &remote.Hook{
+		Client: &remote.Client{URL: x.URL, Token: x.Token.Read, CA: x.CA}, Table: d.events, Host: host, Kinds: x.Events,
+		Tell: func(level slog.Level, text string) {
+			log.Log(context.Background(), level, fmt.Sprintf("export %s: %s", x.Name, text))
+		},
+	}
+	if len(x.Jails) > 0 {
+		h.Wants = func(jail string) bool {
+			return jail != "" && config.Named(x.Jails, jail, strings.HasPrefix(jail, "docker-"))
+		}
+	}
+	if d.store != nil && d.cfgNow().Database.Events != 0 {
+		h.Path = filepath.Join(filepath.Dir(d.store.Path()), "webhook-"+x.Name)
+	}
+	return h
 }
 
 // checkService tells what of a server elsewhere can't be used as it is here.

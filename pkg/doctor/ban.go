@@ -90,7 +90,7 @@ func (d *doctor) inSets(j *config.Jail) bool { return !d.cfg.NoFirewall && !j.Un
 func (d *doctor) kernel(_ context.Context, b *bans) {
 	if d.cfg.NoFirewall {
 		acts := slices.ContainsFunc(b.jails, func(j *config.Jail) bool { return len(j.Actions) > 0 })
-		if len(d.cfg.Exports)+len(d.cfg.HTTPExports)+len(d.cfg.Check.Listen) == 0 && !acts && len(b.jails) > 0 {
+		if len(d.cfg.Exports)+d.listsElsewhere()+len(d.cfg.Check.Listen) == 0 && !acts && len(b.jails) > 0 {
 			b.say(Finding{
 				Symptom: "ban-nobody", Level: Broken, Cause: "there is no firewall to command, and nobody else is told of bans: nobody is shut out",
 				Seen: []string{"[firewall] enabled = false; no export, no action, no [check]"}, Remedy: "in bailiff.toml set\n[firewall]\nenabled = true",
@@ -279,4 +279,14 @@ func placeAfter(at string) string {
 		return ""
 	}
 	return " (" + at + ")"
+}
+
+// listsElsewhere is how many lists of who is banned servers elsewhere keep; a webhook shuts nobody out.
+func (d *doctor) listsElsewhere() (n int) {
+	for _, x := range d.cfg.HTTPExports {
+		if x.Provider != config.ExportHook {
+			n++
+		}
+	}
+	return n
 }

@@ -93,6 +93,8 @@ type State struct {
 	// is not known yet.
 	On     int `json:"on"`
 	Behind int `json:"behind"`
+	// Event is the number of the last event that a webhook has taken.
+	Event uint64 `json:"event,omitempty"`
 	// LeftOut is how many of the bans can't be on it, and Why.
 	LeftOut int    `json:"left_out,omitempty"`
 	Why     string `json:"why,omitempty"`

@@ -87,9 +87,15 @@ type Client struct {
 	Header, Scheme string
 	// CA is a file of certificates that are trusted in place of the system's; empty: those.
 	CA string
+	// Sign, if not nil, is what the token is for: it is not sent. It is called with each request that
+	// is about to be sent, with its body and the token.
+	Sign func(r *http.Request, body []byte, token string)
 
 	http *http.Client
 }
+
+// Raw is JSON as it is to be sent, byte by byte.
+type Raw []byte
 
 // StatusError is an answer that is no success.
 type StatusError struct {
@@ -161,6 +167,8 @@ func (c *Client) do(ctx context.Context, method, path string, body any, token st
 	kind := ""
 	switch b := body.(type) {
 	case nil:
+	case Raw:
+		data, kind = b, "application/json"
 	case url.Values:
 		data, kind = []byte(b.Encode()), "application/x-www-form-urlencoded"
 	default:
@@ -183,6 +191,9 @@ func (c *Client) do(ctx context.Context, method, path string, body any, token st
 	}
 	if token != "" && c.Header != "" {
 		req.Header.Set(c.Header, strings.TrimSpace(c.Scheme+" "+token))
+	}
+	if c.Sign != nil {
+		c.Sign(req, data, token)
 	}
 	// Whether what is sent twice is done twice is for who sends it to know.
 	req.GetBody = nil
