@@ -136,7 +136,7 @@ func (d *docs) block(block string) {
 	at := func(text string) string { return filepath.Join(d.dir, text) }
 	switch {
 	case strings.HasPrefix(first, "{"):
-		text := strings.NewReplacer("[jail, …]", "[]", "[ban, …]", "[]").Replace(block)
+		text := strings.NewReplacer("[jail, …]", "[]", "[ban, …]", "[]", ", …]", "]").Replace(block)
 		if !json.Valid([]byte(text)) {
 			d.t.Errorf("%s: this is no JSON:\n%s", d.page, block)
 		}
