@@ -69,7 +69,7 @@ LONGEST := ./cmd/bailiff ./test/fail2ban ./pkg/jail ./pkg/source ./pkg/config
 # Where goroutines meet: tested with the race detector, which needs cgo and gcc.
 RACED := ./pkg/source ./pkg/jail ./pkg/resolve ./pkg/clock ./pkg/filter ./pkg/action ./pkg/ban ./pkg/firewall ./pkg/store ./pkg/control ./pkg/eventlog \
 	./pkg/config ./pkg/daemon ./pkg/guard ./pkg/syslog ./pkg/cli ./pkg/runner ./pkg/opener ./pkg/confine ./pkg/banfile ./pkg/check \
-	./pkg/events ./pkg/top ./pkg/replay ./pkg/remote ./pkg/report ./pkg/haproxy ./pkg/engine
+	./pkg/events ./pkg/top ./pkg/replay ./pkg/remote ./pkg/report ./pkg/haproxy ./pkg/engine ./pkg/web
 # And the whole program, with the tests in which most of it is at work at once.
 RACED_WHOLE := TestReloadUnderLoad|TestServerSettings|TestListsAtReload|TestRestartJail|TestFlushedUnderCommands|TestUnbanWithinUnban
 

@@ -96,7 +96,7 @@ func asset(a *ask) error {
 }
 
 // pageNames are the templates of pages; the others are parts.
-var pageNames = []string{"login", "error", "overview", "bans", "address", "jails", "jail", "events"}
+var pageNames = []string{"login", "error", "overview", "bans", "address", "jails", "jail", "events", "settings"}
 
 var parts = []string{"templates/base.html", "templates/parts.html", "templates/jailtable.html", "templates/chart.html"}
 
@@ -120,6 +120,8 @@ var functions = template.FuncMap{
 	"stamp":      func(t any) string { return timeOf(t).Format("2006-01-02 15:04:05") },
 	"short":      func(t any) string { return short(timeOf(t), time.Now()) },
 	"addressURL": addressURL,
+	"diff":       diffLines,
+	"deref":      func(n *int64) int64 { return *n },
 	"jailURL":    jailURL,
 }
 

@@ -25,13 +25,15 @@ import (
 // daemon is a control.Daemon with what a test wants of one; the rest panics.
 type daemon struct {
 	control.Daemon
-	mu     sync.Mutex
-	status control.Status
-	bans   []jail.BanStatus
-	why    control.Why
-	table  *events.Table
-	topKey string
-	done   []string // what was changed, and by whom
+	mu       sync.Mutex
+	status   control.Status
+	bans     []jail.BanStatus
+	why      control.Why
+	table    *events.Table
+	topKey   string
+	diff     string
+	settings control.JailSettings
+	done     []string // what was changed, and by whom
 }
 
 func (d *daemon) did(format string, args ...any) {
@@ -52,6 +54,24 @@ func (d *daemon) History(history.Query) (history.Answer, error) {
 
 func (d *daemon) Top(q events.TopQuery) (control.TopAnswer, error) {
 	return control.TopAnswer{Top: events.Top{What: q.What, Entries: []events.Most{{Key: d.topKey, Failures: 3, Bans: 1}}}}, nil
+}
+
+func (d *daemon) Settings(name string) (control.JailSettings, error) {
+	s := d.settings
+	s.Jail = name
+	return s, nil
+}
+
+func (d *daemon) ForgetSettings(name, by string) (control.SettingsResult, error) {
+	d.did("forget of %s by %s", name, by)
+	return control.SettingsResult{Jail: name, Did: "changed"}, nil
+}
+
+func (d *daemon) ChangeSettings(name string, r control.SettingsRequest) (control.SettingsResult, error) {
+	if !r.Preview {
+		d.did("settings of %s by %s", name, r.By)
+	}
+	return control.SettingsResult{Jail: name, File: d.topKey, Diff: d.diff, Did: "changed", Notes: []string{d.topKey}}, nil
 }
 
 func (d *daemon) SearchBans(control.BansQuery) (control.BansPage, error) {
@@ -215,7 +235,7 @@ func TestPagesByRole(t *testing.T) {
 		by[r.String()] = x.in(r)
 	}
 	form := func(b *browser) url.Values {
-		f := url.Values{"ip": {"192.0.2.9"}, "jail": {"sshd"}, "for": {"1h"}, "theme": {"dark"}}
+		f := url.Values{"ip": {"192.0.2.9"}, "jail": {"sshd"}, "for": {"1h"}, "theme": {"dark"}, "maxretry": {"3"}, "sure": {"1"}}
 		if m := hidden.FindStringSubmatch(b.get("/jails/sshd").Body.String()); m != nil {
 			f.Set("csrf", m[2])
 		}

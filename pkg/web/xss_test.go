@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/events"
 	"bailiff/pkg/jail"
@@ -54,10 +55,16 @@ func TestHostileTexts(t *testing.T) {
 			Never: []control.WhyNever{{Jails: []string{p}, Why: p}}, Problems: []string{p},
 			Events: []events.Event{{N: 1, Time: anHour, Kind: events.Kind(p), Jail: p, IP: p, Name: true, Address: p, Log: p, Line: p, Why: p, By: p, Text: p, What: events.Kind(p)}},
 		}
+		n := int64(3)
+		x.d.diff = "--- a\n+++ b\n+" + p + "\n-" + p
+		x.d.settings = control.JailSettings{
+			Settings: []control.SettingStatus{{Setting: config.Setting{Name: p, Value: p, File: p, Line: 3}, Now: p}, {Setting: config.Setting{Name: "maxretry", Value: p}}, {Setting: config.Setting{Name: "enabled", Value: p}}},
+			Files:    []control.LogStatus{{Status: logs.Status{Path: p, Error: p}}}, Regexes: []control.RegexStatus{{Kind: p, Text: p, File: p, Hits: &n}}, Kept: p, KeptText: p, KeepNot: p, Problems: []string{p},
+		}
 		x.d.topKey, x.s.tops.by = p, nil
 		q := url.QueryEscape(p)
 		return []string{
-			"/", "/jails", "/jails/" + url.PathEscape(p), "/bans", "/bans?q=" + q + "&jail=" + q + "&after=" + q, "/address?ip=" + q, "/events?ip=" + q + "&jail=" + q, "/events/rows?since=0&ip=" + q,
+			"/", "/jails", "/jails/" + url.PathEscape(p), "/jails/" + url.PathEscape(p) + "/settings", "/bans", "/bans?q=" + q + "&jail=" + q + "&after=" + q, "/address?ip=" + q, "/events?ip=" + q + "&jail=" + q, "/events/rows?since=0&ip=" + q,
 			"/jails/" + url.PathEscape("no"+p), "/events?kind=" + q, "/login?to=" + q, "/login/" + url.PathEscape(p), "/" + url.PathEscape(p),
 		}
 	}
@@ -82,6 +89,10 @@ func TestHostileTexts(t *testing.T) {
 				t.Errorf("%d: %q: %s has %s", i, p, path, wrong)
 			}
 		}
+		change := b.post("/jails/sshd", "/jails/"+url.PathEscape(p)+"/settings", url.Values{"bantime": {p}, "keep": {"1"}})
+		if wrong := strange(change.Body.String()); wrong != "" || change.Code != 200 || !strings.Contains(change.Body.String(), "class=\"diff\"") {
+			t.Errorf("%d: %q: a change: %d, has %s", i, p, change.Code, wrong)
+		}
 		// What was done is said of it, too.
 		b.post("/bans", "/ban", url.Values{"ip": {p}, "jail": {p}})
 		if wrong := strange(b.get("/").Body.String()); wrong != "" {
@@ -96,7 +107,7 @@ var ours = map[string]bool{}
 func init() {
 	for _, a := range strings.Fields(`lang data-theme charset name content rel href type src defer class id for action method role maxlength placeholder value title tabindex datetime
 		scope aria-label aria-labelledby aria-current aria-hidden aria-live aria-sort viewbox viewBox d data-refresh data-live data-lost data-stream data-rows data-last data-most data-n selected checked required
-		x y width height preserveaspectratio preserveAspectRatio autofocus autocomplete autocapitalize spellcheck`) {
+		disabled x y width height preserveaspectratio preserveAspectRatio autofocus autocomplete autocapitalize spellcheck`) {
 		ours[a] = true
 	}
 }
