@@ -27,6 +27,8 @@ type Window struct {
 	entries []entry
 	free    int32   // 0: none is
 	times   []int64 // of the entry at hand
+	// marks are those of entries, the last ones of their failures; nil: none are kept.
+	marks [][]Mark
 
 	names     map[key]ID // those of entries
 	nameBytes int
@@ -71,6 +73,7 @@ func (w *Window) idOf(k key) ID {
 type entry struct {
 	key        key
 	noted      bool // among changed
+	fresh      bool // there is no failure yet
 	prev, next int32
 	first      int64
 	rest       []int64
@@ -135,6 +138,9 @@ const namesMost = 16 << 20
 func (w *Window) clear() {
 	w.index, w.entries, w.free = map[key]int32{}, make([]entry, 1), 0
 	w.names, w.nameBytes = nil, 0
+	if w.marks != nil {
+		w.marks = make([][]Mark, 1)
+	}
 }
 
 // Add counts one failure. It reports how many now lie in the window that ends
@@ -161,13 +167,7 @@ func (w *Window) count(id ID, at time.Time) (count int, due bool) {
 		w.unlink(n)
 		w.link(n)
 	} else {
-		for len(w.index) >= w.limit || w.nameBytes+id.Size() > namesMost {
-			oldest := w.entries[0].next
-			if w.Evicted != nil {
-				w.Evicted(w.idOf(w.entries[oldest].key))
-			}
-			w.remove(oldest)
-		}
+		w.makeRoom(id)
 		n = w.add(id, k)
 	}
 	e := &w.entries[n]
@@ -202,6 +202,35 @@ func (w *Window) count(id ID, at time.Time) (count int, due bool) {
 	return count, false
 }
 
+// entryOf is the entry of an address, as that which failed last; fresh, if it was none before.
+func (w *Window) entryOf(id ID) int32 {
+	k := keyOf(id)
+	n, known := w.index[k]
+	if known {
+		w.unlink(n)
+		w.link(n)
+	} else {
+		w.makeRoom(id)
+		n = w.add(id, k)
+		w.entries[n].fresh = true
+	}
+	if e := &w.entries[n]; !e.noted && len(w.changed) < w.Note {
+		e.noted, w.changed = true, append(w.changed, id)
+	}
+	return n
+}
+
+// makeRoom forgets who was quiet for longest, until there is room for one more.
+func (w *Window) makeRoom(id ID) {
+	for len(w.index) >= w.limit || w.nameBytes+id.Size() > namesMost {
+		oldest := w.entries[0].next
+		if w.Evicted != nil {
+			w.Evicted(w.idOf(w.entries[oldest].key))
+		}
+		w.remove(oldest)
+	}
+}
+
 // add makes an entry, the last of the ring, without a failure.
 func (w *Window) add(id ID, k key) int32 {
 	if k.kind == named {
@@ -224,6 +253,9 @@ func (w *Window) add(id ID, k key) int32 {
 		w.entries = append(w.entries, entry{})
 	}
 	w.entries[n] = entry{key: k}
+	if w.marks != nil && int(n) == len(w.marks) {
+		w.marks = append(w.marks, nil)
+	}
 	w.index[k] = n
 	w.link(n)
 	return n
@@ -312,6 +344,9 @@ func (w *Window) remove(n int32) {
 		delete(w.names, k)
 	}
 	w.entries[n] = entry{next: w.free}
+	if w.marks != nil {
+		w.marks[n] = nil
+	}
 	w.free = n
 	if len(w.index) == 0 && len(w.entries) > 1000 {
 		w.clear() // what a flood took is given back

@@ -159,6 +159,9 @@ func printJail(w io.Writer, j jail.Status) {
 	} else {
 		fmt.Fprintf(w, "jail %s: %d failures within %s ban %s\n", j.Name, j.MaxRetry, forever(j.FindTime), lasts)
 	}
+	if j.Counting != "" {
+		fmt.Fprintf(w, "counts: %s\n", j.Counting)
+	}
 	fmt.Fprintf(w, "failed: %d addresses now, %d failures in all\n", j.Failed, j.TotalFailed)
 	for _, f := range j.Files {
 		if f.Error != "" {

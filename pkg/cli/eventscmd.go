@@ -274,6 +274,10 @@ func eventText(e *events.Event) string {
 		if e.Failures > 0 && e.Why == "" {
 			add("after %d failures", e.Failures)
 		}
+	case events.Forgiven:
+		if e.Count > 0 {
+			add("%s taken back, %d left", counted(int64(e.Count), "failure"), e.Failures)
+		}
 	case events.Unban:
 	case events.More:
 		return fmt.Sprintf("%d more %s: %s", e.Count, e.What, e.Why)

@@ -61,8 +61,9 @@ whatever order they are named in; several logs are followed at the same time, as
 filter: the name of a filter, also with options as NAME[mode=MODE], a filter's file, or an
 expression with a tag like <HOST>. Without it, the enabled jails that follow such a log.
 
---sweep tries other settings in the same pass over the logs, all combinations of them, and prints
-a table: bans, failures let through and shut out, and who was hurt, addresses and users that
+--sweep tries other settings in the same pass over the logs, all combinations of them: of maxretry,
+findtime, bantime, count.distinct (empty: each failure counts), success.forgives, and weight.N, the
+weight of the failregex that bailiff regex shows as number N. It prints a table: bans, failures let through and shut out, and who was hurt, addresses and users that
 logged in within a day of being banned, as far as the filter knows of logins (success, in one of
 fail2ban's <F-MLFGAINED>). It names the setting that shuts out most without hurting anybody.
 
@@ -73,6 +74,7 @@ The exit code is 1 if a log could not be read to its end, or a jail is broken.`,
 		Example: `  bailiff replay /var/log/auth.log* --jail sshd
   bailiff replay --config /etc/fail2ban --summary /var/log/auth.log /var/log/auth.log.1
   bailiff replay /var/log/auth.log* --jail sshd --sweep maxretry=3,5,10 --sweep findtime=5m,10m,1h
+  bailiff replay /var/log/auth.log* --jail sshd --sweep count.distinct=,user --sweep success.forgives=false,true
   bailiff replay access.log.*.gz --jail 'nginx=^<ADDR> .* 401 '
   bailiff replay /var/log/auth.log* --jail sshd --json | jq -r '.jails[].bans[].id'`,
 		Args: args(1, -1),
@@ -94,7 +96,7 @@ The exit code is 1 if a log could not be read to its end, or a jail is broken.`,
 	f.SortFlags = false
 	f.StringVarP(&o.config, "config", "c", "", "a `path`: bailiff.toml, or the directory that holds it, or fail2ban's")
 	f.StringArrayVarP(&o.jails, "jail", "j", nil, "the jail, `NAME` or NAME=FILTER; several times: one after the other")
-	f.StringArrayVar(&o.sweep, "sweep", nil, "try all combinations of values, `KEY=VALUE,…`: of maxretry, findtime, bantime")
+	f.StringArrayVar(&o.sweep, "sweep", nil, "try all combinations of values, `KEY=VALUE,…`: of maxretry, findtime, bantime, count.distinct, success.forgives, weight.N")
 	f.BoolVar(&o.plot, "plot", false, "draw failures over time, networks and users, in plain characters")
 	f.StringVar(&o.html, "html", "", "write the report with pictures into a `file`, which needs no other")
 	f.BoolVarP(&o.summary, "summary", "s", false, "print the sums only, no list of bans")
@@ -141,7 +143,7 @@ func (o *replayOptions) run(ctx context.Context, paths []string) error {
 	if err != nil {
 		return err
 	}
-	if len(sweep) > 0 {
+	if !sweep.empty() {
 		o.summary = true
 	}
 	list, err := o.choose(set.Logs)
@@ -158,9 +160,13 @@ func (o *replayOptions) run(ctx context.Context, paths []string) error {
 	missing := false
 	var reports []*replay.Report
 	for i, of := range list {
+		settings, err := combinations(sweep, of.jail)
+		if err != nil {
+			return err
+		}
 		p.jail(i, of.jail)
 		r, err := replay.Run(ctx, replay.Options{
-			Jail: of.jail, Logs: of.logs, Encoding: enc, Location: o.location, Now: o.now, Stdin: o.stdin, Guard: g, Sweep: combinations(sweep, of.jail),
+			Jail: of.jail, Logs: of.logs, Encoding: enc, Location: o.location, Now: o.now, Stdin: o.stdin, Guard: g, Sweep: settings,
 			Ban: p.ban(len(list) > 1), Progress: func(lines int, read, all int64) { o.progress.block(lines, read, all) },
 		})
 		o.progress.end()

@@ -85,7 +85,7 @@ func (p *replayText) sums(r *replay.Report) {
 		fmt.Fprintln(w)
 	}
 	p.bans = 0
-	fmt.Fprintf(w, "jail %s: maxretry %d, findtime %s, bantime %s\n", r.Jail, r.MaxRetry, jail.Span(r.FindTime), banTime(r.BanTime))
+	fmt.Fprintf(w, "jail %s: %s\n", r.Jail, setting(&r.Setting))
 	fmt.Fprintf(w, "  read         %s", counted(r.Lines, "line"))
 	if !r.First.IsZero() {
 		fmt.Fprintf(w, ", failures from %s to %s", p.time(r.First), p.time(r.Last))

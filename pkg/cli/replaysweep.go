@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -17,41 +18,85 @@ import (
 const sweepMost = 100
 
 // sweepKeys are what can be swept, in the order of the table.
-var sweepKeys = []string{"maxretry", "findtime", "bantime"}
+var sweepKeys = []string{"maxretry", "findtime", "bantime", "count.distinct", "success.forgives", "weight.N"}
 
-// parseSweep reads KEY=VALUE,… into numbers, or seconds, by key.
-func parseSweep(args []string) (map[string][]int64, error) {
-	out := map[string][]int64{}
-	all := 1
+// sweep is what is tried, by key: numbers, seconds, or 0 and 1.
+type sweep struct {
+	numbers  map[string][]int64
+	distinct []string
+	weights  []int // numbers of expressions, from 1, in the order in which they are named
+}
+
+// parseSweep reads KEY=VALUE,…
+func parseSweep(args []string) (*sweep, error) {
+	out := &sweep{numbers: map[string][]int64{}}
 	for _, arg := range args {
 		key, list, ok := strings.Cut(arg, "=")
-		if !ok || !slices.Contains(sweepKeys, key) {
+		number, weight := strings.CutPrefix(key, "weight.")
+		if !ok || !weight && !slices.Contains(sweepKeys, key) {
 			return nil, usageError(fmt.Sprintf("--sweep %s: want KEY=VALUE,VALUE with one of %s", arg, strings.Join(sweepKeys, ", ")))
 		}
+		if weight {
+			n, err := strconv.Atoi(number)
+			if err != nil || n < 1 {
+				return nil, usageError(fmt.Sprintf("--sweep %s: want weight.N=VALUE,VALUE, with the number of a failregex as bailiff regex has it, from 1", arg))
+			}
+			if key = fmt.Sprintf("weight.%d", n); !slices.Contains(out.weights, n) {
+				out.weights = append(out.weights, n)
+			}
+		}
 		for _, text := range strings.Split(list, ",") {
-			v, err := sweepValue(key, strings.TrimSpace(text))
+			text = strings.TrimSpace(text)
+			if key == "count.distinct" {
+				if !slices.Contains(out.distinct, text) {
+					out.distinct = append(out.distinct, text)
+				}
+				continue
+			}
+			v, err := sweepValue(key, text)
 			if err != nil {
 				return nil, usageError(fmt.Sprintf("--sweep %s: %v", arg, err))
 			}
-			if !slices.Contains(out[key], v) {
-				out[key] = append(out[key], v)
+			if !slices.Contains(out.numbers[key], v) {
+				out.numbers[key] = append(out.numbers[key], v)
 			}
 		}
 	}
-	for _, list := range out {
-		all *= len(list)
+	all := max(len(out.distinct), 1)
+	for _, list := range out.numbers {
+		if all *= len(list); all > sweepMost {
+			break
+		}
 	}
 	if all > sweepMost {
-		return nil, usageError(fmt.Sprintf("--sweep: %d combinations, %d are the most", all, sweepMost))
+		return nil, usageError(fmt.Sprintf("--sweep: %d combinations or more, %d are the most", all, sweepMost))
 	}
 	return out, nil
 }
+
+func (s *sweep) empty() bool { return len(s.numbers)+len(s.distinct) == 0 }
 
 func sweepValue(key, text string) (int64, error) {
 	if key == "maxretry" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
 			return 0, fmt.Errorf("maxretry %q: want 1 or more", text)
+		}
+		return int64(n), nil
+	}
+	if key == "success.forgives" {
+		switch text {
+		case "true":
+			return 1, nil
+		case "false":
+			return 0, nil
+		}
+		return 0, fmt.Errorf("success.forgives %q: want true or false", text)
+	}
+	if strings.HasPrefix(key, "weight.") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > config.WeightMost {
+			return 0, fmt.Errorf("%s %q: want a whole number from 1 to %d", key, text, config.WeightMost)
 		}
 		return int64(n), nil
 	}
@@ -68,24 +113,57 @@ func sweepValue(key, text string) (int64, error) {
 }
 
 // combinations are the settings of a sweep; what it does not name is as in the jail.
-func combinations(sweep map[string][]int64, c *config.Jail) (out []replay.Setting) {
-	if len(sweep) == 0 {
-		return nil
+func combinations(s *sweep, c *config.Jail) (out []replay.Setting, err error) {
+	if s.empty() {
+		return nil, nil
 	}
-	of := func(key string, own int64) []int64 {
-		if list := sweep[key]; list != nil {
-			return list
+	groups := config.Groups(&c.Filter)
+	for _, name := range s.distinct {
+		if name != "" && !slices.Contains(groups, name) {
+			return nil, usageError(fmt.Sprintf("--sweep count.distinct: jail %s: no failregex captures %q: want %s", c.Name, name, cmp.Or(strings.Join(groups, ", "), "nothing: it captures only addresses")))
 		}
-		return []int64{own}
 	}
-	for _, retry := range of("maxretry", int64(c.MaxRetry)) {
-		for _, find := range of("findtime", int64(c.FindTime)) {
-			for _, ban := range of("bantime", int64(c.BanTime)) {
-				out = append(out, replay.Setting{MaxRetry: int(retry), FindTime: time.Duration(find), BanTime: time.Duration(ban)})
+	if slices.Contains(s.numbers["success.forgives"], 1) && !config.KnowsLogins(&c.Filter) {
+		return nil, usageError(fmt.Sprintf("--sweep success.forgives: jail %s: the filter knows no successful logins (success)", c.Name))
+	}
+	for _, n := range s.weights {
+		if n > len(c.Filter.Failregex) {
+			return nil, usageError(fmt.Sprintf("--sweep weight.%d: jail %s: the filter has %s", n, c.Name, counted(int64(len(c.Filter.Failregex)), "failregex")))
+		}
+	}
+	out = []replay.Setting{{
+		MaxRetry: c.MaxRetry, FindTime: c.FindTime, BanTime: c.BanTime,
+		Distinct: c.Counting.Distinct, Forgives: c.Counting.Forgives, Weights: replay.WeightsOf(&c.Filter),
+	}}
+	each := func(n int, set func(*replay.Setting, int)) {
+		if n == 0 {
+			return
+		}
+		var all []replay.Setting
+		for _, of := range out {
+			for i := range n {
+				one := of
+				set(&one, i)
+				all = append(all, one)
 			}
 		}
+		out = all
 	}
-	return out
+	numbers := func(key string, set func(*replay.Setting, int64)) {
+		list := s.numbers[key]
+		each(len(list), func(to *replay.Setting, i int) { set(to, list[i]) })
+	}
+	numbers("maxretry", func(s *replay.Setting, v int64) { s.MaxRetry = int(v) })
+	numbers("findtime", func(s *replay.Setting, v int64) { s.FindTime = time.Duration(v) })
+	numbers("bantime", func(s *replay.Setting, v int64) { s.BanTime = time.Duration(v) })
+	each(len(s.distinct), func(to *replay.Setting, i int) { to.Distinct = s.distinct[i] })
+	numbers("success.forgives", func(s *replay.Setting, v int64) { s.Forgives = v == 1 })
+	for _, n := range s.weights {
+		numbers(fmt.Sprintf("weight.%d", n), func(s *replay.Setting, v int64) {
+			s.Weights = s.Weights.With(len(c.Filter.Failregex), n-1, int(v))
+		})
+	}
+	return out, nil
 }
 
 // hurt says who was hurt.
@@ -104,14 +182,21 @@ func (p *replayText) table(r *replay.Report) {
 	w := p.w
 	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "\tmaxretry\tfindtime\tbantime\tbans\taddresses\tlet through\tshut out\thurt\tusers\t")
+	counting := slices.ContainsFunc(append(slices.Clone(r.Sweep), r.Outcome), func(o replay.Outcome) bool { return countingOf(&o.Setting) != "" })
+	as := func(text string) string {
+		if !counting {
+			return ""
+		}
+		return text + "\t"
+	}
+	fmt.Fprintln(t, "\tmaxretry\tfindtime\tbantime\t"+as("counting")+"bans\taddresses\tlet through\tshut out\thurt\tusers\t")
 	best, own := r.Best(), false
 	row := func(mark string, o *replay.Outcome) {
 		hurt, users := "?", "?"
 		if r.KnowsLogins {
 			hurt, users = grouped(int64(o.HurtAddresses)), grouped(int64(o.HurtUsers))
 		}
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", mark, o.MaxRetry, jail.Span(o.FindTime), banTime(o.BanTime),
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s%s\t%s\t%s\t%s\t%s\t%s\t\n", mark, o.MaxRetry, jail.Span(o.FindTime), banTime(o.BanTime), as(cmp.Or(countingOf(&o.Setting), "each")),
 			grouped(o.Bans), grouped(o.Banned), grouped(o.LetThrough), grouped(o.ShutOut), hurt, users)
 	}
 	for i := range r.Sweep {
@@ -150,7 +235,28 @@ func (p *replayText) table(r *replay.Report) {
 }
 
 func setting(s *replay.Setting) string {
-	return fmt.Sprintf("maxretry %d, findtime %s, bantime %s", s.MaxRetry, jail.Span(s.FindTime), banTime(s.BanTime))
+	text := fmt.Sprintf("maxretry %d, findtime %s, bantime %s", s.MaxRetry, jail.Span(s.FindTime), banTime(s.BanTime))
+	if c := countingOf(s); c != "" {
+		text += ", " + c
+	}
+	return text
+}
+
+// countingOf says how a setting counts; empty: each failure once.
+func countingOf(s *replay.Setting) string {
+	var parts []string
+	if s.Distinct != "" {
+		parts = append(parts, "distinct "+s.Distinct)
+	}
+	if s.Forgives {
+		parts = append(parts, "forgives")
+	}
+	for i := range len(s.Weights) {
+		if s.Weights[i] != 1 {
+			parts = append(parts, fmt.Sprintf("weight.%d %d", i+1, s.Weights[i]))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // hurtShown is how many addresses a line of text names.
@@ -188,6 +294,10 @@ type jsonOutcome struct {
 	MaxRetry      int        `json:"maxretry"`
 	FindTime      float64    `json:"findtime"` // seconds
 	BanTime       float64    `json:"bantime"`  // seconds; -1: for ever
+	Distinct      string     `json:"count_distinct,omitempty"`
+	Forgives      bool       `json:"success_forgives,omitempty"`
+	Weights       []int      `json:"weights,omitempty"`  // of the failregexes; none: each counts once
+	Forgiven      int64      `json:"forgiven,omitempty"` // how often failures were taken back
 	Failures      int64      `json:"failures"`
 	LetThrough    int64      `json:"let_through"`
 	ShutOut       int64      `json:"shut_out"`
@@ -208,7 +318,7 @@ func (p *replayJSON) hurt(o *replay.Outcome) []jsonHurt {
 
 func (p *replayJSON) outcome(o *replay.Outcome) jsonOutcome {
 	return jsonOutcome{
-		o.MaxRetry, o.FindTime.Seconds(), max(o.BanTime.Seconds(), -1), o.Failures, o.LetThrough, o.ShutOut, o.Bans, o.Banned,
+		o.MaxRetry, o.FindTime.Seconds(), max(o.BanTime.Seconds(), -1), o.Distinct, o.Forgives, o.Weights.Numbers(), o.Forgiven, o.Failures, o.LetThrough, o.ShutOut, o.Bans, o.Banned,
 		o.HurtAddresses, o.HurtUsers, p.hurt(o),
 	}
 }

@@ -158,6 +158,8 @@ type Jail struct {
 	// Polling says that changes are looked for, and not waited for.
 	Polling  bool
 	MaxRetry int
+	// Counting is what of failures counts.
+	Counting Counting
 	FindTime time.Duration
 	BanTime  time.Duration // negative: permanent
 	Increase *ban.Increase // how ban times grow; nil: they don't

@@ -18,8 +18,8 @@ type rawExpr struct {
 	weight int // for how many failures each match counts; 0: nothing is said
 }
 
-// weightMost is for how many failures a match counts at most.
-const weightMost = 100
+// WeightMost is for how many failures a match counts at most.
+const WeightMost = 100
 
 // itemError is wrong with a part of a value, which is told where that part stands.
 type itemError struct {
@@ -77,17 +77,17 @@ func rawExprOf(v any, path []string) (x rawExpr, err error) {
 			case "weight":
 				switch n := v[key].(type) {
 				case int64:
-					if n < 1 || n > weightMost {
-						return x, fail(key, "weight %d: want a whole number from 1 to %d, for how many failures a match counts", n, weightMost)
+					if n < 1 || n > WeightMost {
+						return x, fail(key, "weight %d: want a whole number from 1 to %d, for how many failures a match counts", n, WeightMost)
 					}
 					x.weight = int(n)
 				case float64:
-					if n == math.Trunc(n) && n >= 1 && n <= weightMost {
+					if n == math.Trunc(n) && n >= 1 && n <= WeightMost {
 						return x, fail(key, "weight %s: want a whole number: write weight = %d", described(v[key]), int(n))
 					}
-					return x, fail(key, "weight %s: want a whole number from 1 to %d, for how many failures a match counts", described(v[key]), weightMost)
+					return x, fail(key, "weight %s: want a whole number from 1 to %d, for how many failures a match counts", described(v[key]), WeightMost)
 				default:
-					return x, fail(key, "weight: want a whole number from 1 to %d, for how many failures a match counts, not %s", weightMost, described(v[key]))
+					return x, fail(key, "weight: want a whole number from 1 to %d, for how many failures a match counts, not %s", WeightMost, described(v[key]))
 				}
 			default:
 				return x, fail(key, "unknown key %q%s: an expression has regex and weight", key, closest(key, []string{"regex", "weight"}))

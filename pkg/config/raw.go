@@ -235,17 +235,19 @@ type rawJail struct {
 
 	Action map[string]rawAction `toml:"action"`
 
-	MaxMatches  *int      `toml:"maxmatches"`
-	Ban         *rawBan   `toml:"ban"`
-	Proxy       *rawProxy `toml:"proxy"`
-	IgnoreSSH   *bool     `toml:"ignoressh"`
-	Increment   *bool     `toml:"bantime.increment"`
-	Factor      *text     `toml:"bantime.factor"`
-	Formula     *string   `toml:"bantime.formula"`
-	Multipliers *string   `toml:"bantime.multipliers"`
-	MaxTime     *text     `toml:"bantime.maxtime"`
-	RndTime     *text     `toml:"bantime.rndtime"`
-	Overall     *bool     `toml:"bantime.overalljails"`
+	MaxMatches  *int        `toml:"maxmatches"`
+	Ban         *rawBan     `toml:"ban"`
+	Count       *rawCount   `toml:"count"`
+	Success     *rawSuccess `toml:"success"`
+	Proxy       *rawProxy   `toml:"proxy"`
+	IgnoreSSH   *bool       `toml:"ignoressh"`
+	Increment   *bool       `toml:"bantime.increment"`
+	Factor      *text       `toml:"bantime.factor"`
+	Formula     *string     `toml:"bantime.formula"`
+	Multipliers *string     `toml:"bantime.multipliers"`
+	MaxTime     *text       `toml:"bantime.maxtime"`
+	RndTime     *text       `toml:"bantime.rndtime"`
+	Overall     *bool       `toml:"bantime.overalljails"`
 }
 
 // rawProxy names one's own proxies; nil: nobody does.

@@ -231,6 +231,22 @@ var jailTable = refTable{MainFile, "jail.NAME", reflect.TypeFor[rawJail](), []st
 		text:    "How many bans within one /24 or /48 become one ban of it; 0: never.",
 	},
 	{
+		name:    "count.distinct",
+		example: "count.distinct = \"user\"\nfailregex = '^login of <F-USER>\\S+</F-USER> failed from <ADDR>$'",
+		text:    "A group that the filter captures: of failures of an address that captured the same there within findtime, one counts, so that twenty tries on one account are one mistake, and tries on ten accounts an attack. Where nothing is captured, each counts. user (<F-USER>) costs nothing; with others, each line takes longer. Who only ever tries one account is never banned then: have another jail for that. Empty: each failure counts.",
+	},
+	{
+		name:    "success.forgives",
+		def:     "false",
+		example: "success.forgives = true\nfilter = \"sshd\"",
+		text:    "Has a login take back the failures of the same user from the same address before it, in the order of the log. Those on other users stay, and so does a ban. The filter has to know logins (success) and users (<F-USER>), which those of sshd, dovecot and others do; where a connection has tried several users, nothing is taken back.",
+	},
+	{
+		name:    "success.most",
+		example: "success.forgives = true\nsuccess.most = 1\nfilter = \"sshd\"",
+		text:    "How often within 24 hours failures of an address (or of the network that is counted in its place) are taken back at most, 1 to 100.",
+	},
+	{
 		name:    "proxy.trusted",
 		def:     "that of [proxy]",
 		example: `proxy.trusted = ["203.0.113.1"]`,

@@ -149,11 +149,12 @@ func (r *resolver) says(key string, from int) bool {
 			if _, ok := l.raw.Action[name]; ok {
 				return true
 			}
-		case "ban":
-			if l.raw.Ban == nil {
+		case "ban", "count", "success":
+			of := reflect.ValueOf(&l.raw).Elem().Field(i)
+			if of.IsNil() {
 				continue
 			}
-			v := reflect.ValueOf(l.raw.Ban).Elem()
+			v := of.Elem()
 			for n := range v.NumField() {
 				if v.Type().Field(n).Tag.Get("toml") == rest && !v.Field(n).IsNil() {
 					return true
@@ -355,6 +356,7 @@ func (l *loader) resolve(name string) *Jail {
 		}
 	}
 	l.resolveFilter(r, j)
+	r.counting(j)
 	j.Settings = r.settings()
 	j.warnProxies()
 	for _, a := range slices.Concat(j.Actions, j.Observed) {

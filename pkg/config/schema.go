@@ -83,7 +83,7 @@ func schemaOfKey(k Key) object {
 	case typeExpressions:
 		weighed := object{
 			"type": "object", "additionalProperties": false, "required": []string{"regex"},
-			"properties": object{"regex": object{"type": "string"}, "weight": object{"type": "integer", "minimum": 1, "maximum": weightMost}},
+			"properties": object{"regex": object{"type": "string"}, "weight": object{"type": "integer", "minimum": 1, "maximum": WeightMost}},
 		}
 		v["anyOf"] = []object{one, weighed, {"type": "array", "items": object{"anyOf": []object{one, weighed}}}}
 	case typeTime, typeValue:

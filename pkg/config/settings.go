@@ -15,7 +15,7 @@ import (
 var jailDefaults = map[string]string{
 	"enabled": "false", "maxretry": "5", "findtime": "10m", "bantime": "10m", "protocol": "tcp",
 	"ignoreself": "true", "usedns": "warn", "blocktype": "reject",
-	"ban.prefix4": "32", "ban.prefix6": "64",
+	"ban.prefix4": "32", "ban.prefix6": "64", "success.most": "3",
 }
 
 // settings lists the keys of a jail that are set or have a default, each with the

@@ -26,6 +26,7 @@ const (
 	Found    Kind = "found"    // a failure, counted or not
 	Ban      Kind = "ban"      // a ban begins, or lasts longer by now
 	Unban    Kind = "unban"    // a ban ends
+	Forgiven Kind = "forgiven" // failures were taken back, since who was tried has logged in; or were not, which Why says
 	Restored Kind = "restored" // a start goes on with what was known
 	Start    Kind = "start"    // of the daemon
 	Stop     Kind = "stop"     // of the daemon, in order
@@ -39,7 +40,7 @@ const (
 )
 
 // Kinds are all of them.
-var Kinds = []Kind{Found, Ban, Unban, Restored, Start, Stop, Reload, List, Repair, Action, Error, More, Gap}
+var Kinds = []Kind{Found, Ban, Unban, Forgiven, Restored, Start, Stop, Reload, List, Repair, Action, Error, More, Gap}
 
 // Reasons that tell one kind of an event from another.
 const (
@@ -70,7 +71,7 @@ type Event struct {
 	Failures int   `json:"failures,omitempty"` // in the window, with this one; of Restored, in all
 	MaxRetry int   `json:"maxretry,omitempty"`
 	// Count is the how manieth ban of the address it is; of Found, for how many failures it counts,
-	// if it weighs more than one; of More, how many events; of Restored, how many bans.
+	// if it weighs more than one; of Forgiven, how many were taken back; of More, how many events; of Restored, how many bans.
 	Count     int        `json:"count,omitempty"`
 	Until     *time.Time `json:"until,omitempty"`     // when the ban ends
 	Permanent bool       `json:"permanent,omitempty"` // it does not

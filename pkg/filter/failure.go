@@ -152,14 +152,14 @@ func splitLines(s string) []string {
 func (f *Filter) failure(i int, line *found, lines []Line, r *Result) {
 	user := strings.Clone(line.user.text)
 	if f.logins && f.fail.list[i].success {
-		f.login(&line.who, user, r)
+		f.login(&line.who, user, false, line, r)
 		return
 	}
 	if !line.mlfid.ok {
 		if f.logins && line.gained {
-			f.login(&line.who, user, r)
+			f.login(&line.who, user, false, line, r)
 		}
-		out := Failure{Regex: i, Time: r.Time, number: f.number, User: user}
+		out := Failure{Regex: i, Time: r.Time, number: f.number, User: user, Unsure: line.gained}
 		if f.identify(&out, &line.who, false) && f.viaProxy(&out, line, r) {
 			out.Groups, out.Lines, out.Order = line.groups, slices.Clone(lines), slices.Clone(line.order)
 			if out.IP.IsValid() && out.Groups != nil && !slices.Contains(out.Order, orderIP) {
@@ -174,17 +174,22 @@ func (f *Filter) failure(i int, line *found, lines []Line, r *Result) {
 	conn := f.conns.merge(line, lines, f.clock(r))
 	defer f.conns.settle(conn)
 	if f.logins && gained {
-		if user == "" && len(conn.users) > 0 {
-			user = conn.users[len(conn.users)-1]
+		who, unsure := user, false
+		if who == "" {
+			who, unsure = conn.user()
 		}
-		f.login(&conn.who, user, r)
+		f.login(&conn.who, who, unsure, line, r)
 	}
 	if conn.nofail && !f.CheckAll {
 		return
 	}
 	out := Failure{Regex: i, Time: r.Time, number: f.number, NoFail: conn.nofail, User: user}
-	if user == "" && len(conn.users) > 0 {
-		out.User = conn.users[len(conn.users)-1]
+	last, unsure := conn.user()
+	if user == "" {
+		out.User = last
+	}
+	if f.logins { // what was tried before on the connection counts with this one
+		out.Unsure = gained || len(conn.users) > 1 || user == "" && unsure
 	}
 	who := &conn.who
 	if f.attempts && line.who.some() {
@@ -225,14 +230,28 @@ func (f *Filter) failure(i int, line *found, lines []Line, r *Result) {
 	}
 }
 
-// login tells of a login.
-func (f *Filter) login(who *identity, user string, r *Result) {
+// user is whom the connection has tried last, and whether others, too, or more than is known of his
+// name.
+func (c *connection) user() (name string, unsure bool) {
+	n := len(c.users)
+	if n == 0 {
+		return "", false
+	}
+	return c.users[n-1], n > 1 || len(c.users[n-1]) == userMost
+}
+
+// login tells of a login. Behind a proxy it is the client's, or nobody's.
+func (f *Filter) login(who *identity, user string, unsure bool, line *found, r *Result) {
 	var of Failure
-	f.identify(&of, who, true)
+	withheld := len(r.Withheld)
+	if f.identify(&of, who, true) && !f.viaProxy(&of, line, r) {
+		of.Addr, of.IP = netip.Prefix{}, netip.Addr{}
+		r.Withheld = r.Withheld[:withheld] // that is said of failures
+	}
 	if of.IP.IsValid() {
 		of.Addr = netip.PrefixFrom(of.IP, of.IP.BitLen())
 	}
-	r.Logins = append(r.Logins, Login{of.Addr, user})
+	r.Logins = append(r.Logins, Login{of.Addr, user, unsure})
 }
 
 // clock is the time by which connections are forgotten: that of the line.

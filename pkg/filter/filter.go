@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -289,6 +290,38 @@ func (f *Filter) Failregex() []Expr {
 		list[i].Weight = x.Weight
 	}
 	return list
+}
+
+// Captures returns the names of what the prefregex and the failregexes capture, sorted, but for what
+// tells an address or a connection.
+func (f *Filter) Captures() (out []string) {
+	for i := range f.fail.list {
+		if x := &f.fail.list[i]; !x.success {
+			out = append(out, x.captured()...)
+		}
+	}
+	if f.pref != nil {
+		out = append(out, f.pref.captured()...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func (x *expression) captured() (out []string) {
+	names := slices.Clone(x.names)
+	for _, m := range x.merged {
+		names = append(names, m.into)
+	}
+	for _, n := range names {
+		switch n {
+		case "", "ip4", "ip6", "cidr", "dns", "content", "mlfid", "nofail", "mlfgained", "mlfforget", "chain", "forwarded":
+			continue
+		}
+		if !strings.HasPrefix(n, "skiplines") {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // Ignoreregex returns the expressions in order, as configured.

@@ -25,6 +25,7 @@ type Failure struct {
 	// part, and with users, nofail-matches, mlfpending and ip where it keeps them.
 	Order       []string
 	User        string   // whom the line names, or the connection named last; empty: nobody
+	Unsure      bool     // with Definition.Logins: the connection has tried others, too, or User may not be his whole name
 	Users       []string // all that were tried on the connection
 	NofailLines []Line   // of the connection, that are no failure by themselves
 
@@ -133,6 +134,8 @@ func (r *Result) Tells() bool {
 type Login struct {
 	Addr netip.Prefix // not valid: no address is known
 	User string       // empty: not told
+	// Unsure says that User is only whom the connection has tried last.
+	Unsure bool
 }
 
 // Line is a line of the log in three parts, of which the middle is its date; one

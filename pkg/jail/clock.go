@@ -63,7 +63,7 @@ func compile(d filter.Definition, deps *Deps) (*filter.Filter, error) {
 // compileShared compiles a jail's filter, which shares what it finds with those of other jails
 // on the same logs.
 func compileShared(c *config.Jail, deps *Deps) (*filter.Filter, error) {
-	f, err := compile(c.Filter, deps)
+	f, err := compile(countedFilter(c), deps)
 	if err == nil && c.Journal == nil && c.Containers == nil && c.Syslog == nil {
 		f.Together(strings.Join(c.LogPath, "\x00"), deps.Beside)
 	}
@@ -120,6 +120,7 @@ func (j *Jail) forget() {
 		n = len(some)
 		j.pace.step()
 	}
+	j.forgetForgiven()
 }
 
 // awake puts right what the kernel holds if the machine was suspended since: what is

@@ -183,9 +183,9 @@ type Jail struct {
 	maxMatches atomic.Int64 // deps.MaxMatches, for the actions' goroutines
 	checkedAt  time.Time    // when the actions' environments were last looked at
 
-	weights []int       // of the failregexes; nil: each counts once
-	growth  *ban.Growth // nil: ban times don't grow
-	history map[ban.ID]past
+	counting *counting   // nil: each failure counts once
+	growth   *ban.Growth // nil: ban times don't grow
+	history  map[ban.ID]past
 	// historyNames is how many bytes the names in it take.
 	historyNames int
 
@@ -438,6 +438,9 @@ func (j *Jail) line(r *filter.Result, b *batchTimes, i int) {
 			j.turnedAway(&q.failure, b.Path, "older than findtime")
 		}
 	}
+	for n := range r.Logins {
+		j.succeeded(&r.Logins[n], b, i, r.Time)
+	}
 }
 
 func (j *Jail) failure(q *found) {
@@ -499,16 +502,20 @@ func (j *Jail) count(q *found) {
 func (j *Jail) counted(q *found) {
 	id, at, catchUp := q.id, q.at, q.catchUp
 	log := j.log
+	if q.forgiven {
+		j.happened(q, false, 0, "forgiven: the user has logged in since")
+		return
+	}
 	j.deps.Tally.Failure()
 	var n int
-	var due bool
-	if j.weights == nil {
+	var due, again bool
+	if j.counting == nil {
 		n, due = j.window.Add(id, at)
 		for more := j.retries(q); more > 1 && !due; more-- {
 			n, due = j.window.Add(id, at)
 		}
 	} else {
-		n, due = j.weigh(q)
+		n, due, again = j.weigh(q)
 	}
 	if log.Enabled(context.Background(), slog.LevelDebug) {
 		log.With("component", "failmanager").Debug(fmt.Sprintf("Total # of detected failures: %d. Current failures (IP:count): %s:%d", j.window.Total(), q.who(), n))
@@ -520,7 +527,12 @@ func (j *Jail) counted(q *found) {
 		j.keepIP(id, q.failure.IP)
 	}
 	if !due {
-		j.happened(q, true, n, "")
+		if again {
+			q.times = 0
+			j.happened(q, true, n, "no more than before: the same "+j.counting.Distinct)
+		} else {
+			j.happened(q, true, n, "")
+		}
 		return
 	}
 	if b, ok := j.covering(id); ok && (b.ID == id || !j.kept.ip(id).IsValid()) {

@@ -72,6 +72,10 @@ func (j *Jail) inherit(before *Jail) {
 	j.window = before.window
 	j.window.Limit(j.Config.MaxRetry, j.Config.FindTime)
 	j.window.Evicted = j.evicted
+	if j.counting != nil && j.counting.forgiven != nil && before.counting != nil && before.counting.forgiven != nil {
+		j.counting.forgiven, j.counting.total = before.counting.forgiven, before.counting.total
+	}
+	j.window.Mark(j.counting.marks())
 	j.kept = before.kept
 	j.names, j.checks, j.pasts = before.names, before.checks, before.pasts
 	j.gaveUp, j.unasked, j.takenNew = before.gaveUp, before.unasked, before.takenNew
@@ -117,7 +121,7 @@ func (j *Jail) batch(b source.Batch) {
 		first = from
 		to := j.pace.piece(b.Lines, from)
 		j.filter.Detail = filter.DetailLines
-		if j.Config.IgnoreCommand != "" || j.actions.UsesGroups() {
+		if j.Config.IgnoreCommand != "" || j.actions.UsesGroups() || j.counting.groups() {
 			j.filter.Detail = filter.DetailAll
 		}
 		begun, away := time.Now(), j.pace.turn.Away()

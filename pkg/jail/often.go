@@ -20,19 +20,20 @@ var (
 	commandLines    = eventlog.Kind{Component: "filter", Level: eventlog.LevelError, Name: "ignorecommand"}
 	badLines        = eventlog.Kind{Component: "observer", Level: eventlog.LevelInfo, Name: "Found, bad"}
 	pastLines       = eventlog.Kind{Component: "database", Level: eventlog.LevelError, Name: "taken for new"}
+	forgivenLines   = eventlog.Kind{Component: "filter", Level: eventlog.LevelInfo, Name: "Forgive"}
 	sourceLines     = eventlog.Kind{Component: "filter", Level: eventlog.LevelError, Name: "line is longer than"}
 )
 
 // often are a jail's parts of these kinds.
 type often struct {
-	found, banned, ignored, nobody, unresolved, lookedUp, command, bad, past, source *eventlog.Share
+	found, banned, ignored, nobody, unresolved, lookedUp, command, bad, past, source, forgiven *eventlog.Share
 }
 
 func newOften(all *eventlog.Often, jail string) often {
 	of := func(k eventlog.Kind) *eventlog.Share { return all.Share(k, jail) }
 	return often{
 		of(foundLines), of(bannedLines), of(ignoredLines), of(nobodyLines), of(unresolvedLines), of(lookedUpLines), of(commandLines),
-		of(badLines), of(pastLines), of(sourceLines),
+		of(badLines), of(pastLines), of(sourceLines), of(forgivenLines),
 	}
 }
 

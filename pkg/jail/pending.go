@@ -130,6 +130,7 @@ func (j *Jail) handOver(must bool) {
 	j.forgetLines(d, true)
 	if j.allFailures {
 		d.AllFailures, d.Failures, d.Window = true, nil, j.allTimes()
+		d.Marked = j.allMarked()
 		j.wholeAt = now
 	}
 	if j.allBans {
@@ -166,8 +167,14 @@ func (j *Jail) forgetLines(d *store.Delta, tell bool) {
 	for _, id := range counted {
 		d.Failures[id] = nil
 	}
+	if j.counting.marks() && d.Marked == nil && len(d.Failures) > 0 {
+		d.Marked = make(map[ban.ID]store.Marked, len(d.Failures))
+	}
 	for id := range d.Failures {
 		j.pace.line()
+		if j.counting.marks() {
+			d.Marked[id] = j.marked(id)
+		}
 		if d.Failures[id] = j.window.Times(id); d.Failures[id] == nil {
 			j.kept.drop(id)
 		}

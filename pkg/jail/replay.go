@@ -167,13 +167,37 @@ func (r *Replay) Counts(id ban.ID, f *filter.Failure, now time.Time) Verdict {
 	r.Advance(now)
 	j := r.j
 	j.read = clock.Reading{Wall: r.now, Steady: r.now}
-	q, counts := j.inTime(&filter.Failure{Time: f.Time, Regex: f.Regex}, &r.batch, 0)
+	of := f
+	if j.counting == nil {
+		of = &filter.Failure{Time: f.Time, Regex: f.Regex}
+	}
+	q, counts := j.inTime(of, &r.batch, 0)
 	if !counts {
 		return TooOld
 	}
 	q.id = id
 	v, _ := r.verdict(&q, j.counted)
 	return v
+}
+
+// Login shows it who has logged in, at a time of the log's: what he mistyped before may be taken back.
+// now is what the clock says.
+func (r *Replay) Login(l *filter.Login, at, now time.Time) {
+	j := r.j
+	if j.counting == nil || !j.counting.Forgives {
+		return
+	}
+	r.Advance(now)
+	j.read = clock.Reading{Wall: r.now, Steady: r.now}
+	j.succeeded(l, &r.batch, 0, at)
+}
+
+// Forgiven is how often failures were taken back.
+func (r *Replay) Forgiven() int {
+	if r.j.counting == nil {
+		return 0
+	}
+	return r.j.counting.total
 }
 
 // Advance lets time pass: bans end, failures are forgotten. It does not go back.

@@ -369,6 +369,7 @@ func (j *Jail) UnbanAll(by string) (n int, err error) {
 // not wait for a jail that is busy: Busy says what is missing then.
 func (j *Jail) Status(withBans bool) Status {
 	s := j.Summary()
+	s.Counting = countingText(j.settings.Load())
 	if withBans {
 		bans, err := j.listed()
 		if err != nil {

@@ -80,7 +80,8 @@ func (j *Jail) Change(f func(*config.Jail) error) error {
 			j.year = j.deps.Clock.Wall().Year()
 		}
 		j.useFilter(compiled)
-		j.growth, j.weights = growth, weightsOf(&c)
+		j.growth = growth
+		j.counts(&c)
 		j.times.dates = nil
 		j.window.Limit(c.MaxRetry, c.FindTime)
 		ignore := !reflect.DeepEqual(c.Ignore, j.Config.Ignore)

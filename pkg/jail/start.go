@@ -48,7 +48,7 @@ func Prepare(c *config.Jail, deps Deps) (*Prepared, error) {
 	if c.Networks.Aggregate > 0 {
 		j.bans.Group(config.AggregateBits4, config.AggregateBits6)
 	}
-	j.weights = weightsOf(c)
+	j.counts(c)
 	if c.Increase != nil {
 		if j.growth, err = c.Increase.Compile(); err != nil {
 			return nil, err
@@ -233,6 +233,7 @@ func (j *Jail) takeOver(before Carry) store.State {
 			j.failuresChanged(f.ID) // over: it need not be kept
 		}
 	}
+	j.restoreMarked(state.Marked)
 	if before.left == nil {
 		told.tell(j)
 	}

@@ -8,19 +8,21 @@ import (
 
 // Status is what a jail tells of itself.
 type Status struct {
-	Name        string          `json:"name"`
-	Error       string          `json:"error,omitempty"` // why it is not running
-	Busy        string          `json:"busy,omitempty"`  // why something is not told
-	Failed      int             `json:"currently_failed"`
-	TotalFailed int             `json:"total_failed"`
-	Banned      int             `json:"currently_banned"`
-	TotalBanned int             `json:"total_banned"`
-	MaxRetry    int             `json:"maxretry"`
-	FindTime    float64         `json:"findtime"`       // seconds
-	BanTime     float64         `json:"bantime"`        // seconds; -1: for ever
-	List        bool            `json:"list,omitempty"` // it is one of addresses; Banned are ranges of them
-	Files       []source.Status `json:"files"`
-	Bans        []BanStatus     `json:"bans"`
+	Name        string  `json:"name"`
+	Error       string  `json:"error,omitempty"` // why it is not running
+	Busy        string  `json:"busy,omitempty"`  // why something is not told
+	Failed      int     `json:"currently_failed"`
+	TotalFailed int     `json:"total_failed"`
+	Banned      int     `json:"currently_banned"`
+	TotalBanned int     `json:"total_banned"`
+	MaxRetry    int     `json:"maxretry"`
+	FindTime    float64 `json:"findtime"` // seconds
+	BanTime     float64 `json:"bantime"`  // seconds; -1: for ever
+	// Counting says what counts, where it isn't each failure once; empty: that is so.
+	Counting string          `json:"counting,omitempty"`
+	List     bool            `json:"list,omitempty"` // it is one of addresses; Banned are ranges of them
+	Files    []source.Status `json:"files"`
+	Bans     []BanStatus     `json:"bans"`
 	// Observe: the jail bans nobody; WouldBan are so many that would be banned now,
 	// TotalWouldBan in all, and WouldBans these.
 	Observe       bool        `json:"observe,omitempty"`

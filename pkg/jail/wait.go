@@ -29,6 +29,8 @@ type found struct {
 	log     string // in which its line stands
 	failure filter.Failure
 	times   int // for how many it counted; 0: as ever
+	// forgiven says that its user has logged in while it waited.
+	forgiven bool
 }
 
 // ban is the ban that it may lead to.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -69,7 +70,7 @@ func (r *run) reader(l *Log) (*reader, error) {
 	}
 	f.Detail = filter.DetailIDs
 	switch {
-	case f.MaxLines() > 1:
+	case f.MaxLines() > 1, slices.ContainsFunc(r.trials, func(t *trial) bool { return t.out.Distinct != "" && t.out.Distinct != "user" }):
 		f.Detail = filter.DetailAll
 	case r.Ban != nil:
 		f.Detail = filter.DetailLines

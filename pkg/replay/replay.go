@@ -18,7 +18,6 @@ import (
 	"io"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -116,7 +115,7 @@ type run struct {
 
 // Run reads the logs. The report is there with an error, too, as far as it came.
 func Run(ctx context.Context, o Options) (*Report, error) {
-	r := &run{Options: o, report: &Report{Jail: o.Jail.Name, KnowsLogins: knowsLogins(&o.Jail.Filter)}}
+	r := &run{Options: o, report: &Report{Jail: o.Jail.Name, KnowsLogins: config.KnowsLogins(&o.Jail.Filter)}}
 	if r.Location == nil {
 		r.Location = time.Local
 	}
@@ -128,7 +127,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return r.report, err
 	}
 	r.logins.most = loginsMost
-	own := Setting{o.Jail.MaxRetry, o.Jail.FindTime, o.Jail.BanTime}
+	own := own(o.Jail)
 	for n, s := range append([]Setting{own}, o.Sweep...) {
 		if n > 0 && s == own {
 			continue
@@ -157,14 +156,6 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		i++
 	}
 	return r.report, err
-}
-
-// knowsLogins reports whether a filter tells of successful logins.
-func knowsLogins(d *filter.Definition) bool {
-	is := func(x filter.Expr) bool {
-		return strings.Contains(x.Text, "F-MLFGAINED") || strings.Contains(x.Text, "?P<mlfgained>")
-	}
-	return len(d.Success) > 0 || is(d.Prefregex) || slices.ContainsFunc(d.Failregex, is)
 }
 
 // leftOut says what a jail does that a replay does not.

@@ -55,18 +55,50 @@ func plant() (out []planted) {
 	return out
 }
 
+// alternating are attackers with an account of their own, which they use between guesses, and people
+// who mistype more often than is forgiven.
+func alternating() (out []planted) {
+	for n := range 8 {
+		for i := range 12 {
+			who, at := fmt.Sprintf("203.0.113.%d", 200+n), 20000+n*100+20*i
+			out = append(out, planted{at, who, fmt.Sprintf("victim%d", i%(n+1)), true}, planted{at + 5, who, "mallory", true}, planted{at + 10, who, "mallory", false})
+		}
+	}
+	for n := range 10 {
+		for i := range n {
+			who, at := fmt.Sprintf("2001:db8:%x::7", n), 100+25000*(i/4)+i*40
+			out = append(out, planted{at, who, "grace", true}, planted{at + 1, who, "grace", true}, planted{at + 2, who, "grace", false})
+		}
+	}
+	return out
+}
+
+// modelled is a setting of which the model knows the weight of each failure.
+type modelled struct {
+	replay.Setting
+	each int
+}
+
+func (m modelled) weight() int { return m.each }
+
 // told is what a setting does to those planted, by a model that knows each address alone.
-func told(lines []planted, s replay.Setting) (bans, shut, through int, hurt []string) {
+func told(lines []planted, s modelled) (bans, shut, through int, hurt []string) {
 	by := map[string][]planted{}
 	for _, l := range lines {
 		by[l.addr] = append(by[l.addr], l)
 	}
 	for addr, list := range by {
-		var window []int
+		var window []planted
+		var forgiven []int
 		end, hurts := -1, false
 		var began []int
 		for _, l := range list {
 			if !l.fails {
+				mine := func(f planted) bool { return f.user == l.user }
+				lately := slices.DeleteFunc(slices.Clone(forgiven), func(at int) bool { return at <= l.at-24*3600 })
+				if s.Forgives && len(lately) < 3 && slices.ContainsFunc(window, func(f planted) bool { return mine(f) && f.at >= l.at-int(s.FindTime.Seconds()) }) {
+					forgiven, window = append(forgiven, l.at), slices.DeleteFunc(window, mine)
+				}
 				continue
 			}
 			in := l.at <= end
@@ -75,9 +107,13 @@ func told(lines []planted, s replay.Setting) (bans, shut, through int, hurt []st
 			} else {
 				through++
 			}
-			window = append(window, l.at)
-			window = slices.DeleteFunc(window, func(at int) bool { return at < l.at-int(s.FindTime.Seconds()) })
-			if len(window) >= s.MaxRetry {
+			if s.Distinct == "user" {
+				window = slices.DeleteFunc(window, func(f planted) bool { return f.user == l.user })
+			}
+			window = append(window, l)
+			window = slices.DeleteFunc(window, func(f planted) bool { return f.at < l.at-int(s.FindTime.Seconds()) })
+			weight := max(s.weight(), 1)
+			if len(window)*weight >= s.MaxRetry {
 				window = nil
 				if !in {
 					bans++
@@ -99,11 +135,9 @@ func told(lines []planted, s replay.Setting) (bans, shut, through int, hurt []st
 	return bans, shut, through, hurt
 }
 
-// TestSweep: the numbers of all settings are those that were planted, and the best is the one that
-// shuts out most and hurts nobody; by our filter, and by fail2ban's.
-func TestSweep(t *testing.T) {
-	t.Parallel()
-	lines := plant()
+// written writes a log of sshd's.
+func written(t *testing.T, lines []planted) string {
+	t.Helper()
 	var text strings.Builder
 	start := time.Date(2026, 1, 30, 0, 0, 0, 0, time.UTC)
 	for n, l := range lines {
@@ -122,6 +156,71 @@ func TestSweep(t *testing.T) {
 	if err := os.Chtimes(path, at, at); err != nil {
 		t.Fatal(err)
 	}
+	return path
+}
+
+// TestSweepCounting: the same of what of failures counts: of one account once, taken back after a
+// login, for several.
+func TestSweepCounting(t *testing.T) {
+	t.Parallel()
+	lines := append(plant(), alternating()...)
+	slices.SortStableFunc(lines, func(a, b planted) int { return a.at - b.at })
+	set, err := replay.Files([]string{written(t, lines)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := jailOf(t, "sshd", "")
+	var sweep []replay.Setting
+	for _, retry := range []int{3, 4, 8} {
+		for _, distinct := range []string{"", "user"} {
+			for _, forgives := range []bool{false, true} {
+				for _, weight := range []string{"", "\x02"} {
+					sweep = append(sweep, replay.Setting{
+						MaxRetry: retry, FindTime: time.Hour, BanTime: time.Hour, Distinct: distinct, Forgives: forgives,
+						Weights: replay.Weights(strings.Repeat(weight, len(j.Filter.Failregex))),
+					})
+				}
+			}
+		}
+	}
+	r, err := replay.Run(t.Context(), replay.Options{Jail: j, Logs: set.Logs, Location: time.UTC, Guard: newGuard(t), Sweep: sweep})
+	if err != nil {
+		t.Fatal(err)
+	}
+	differ, forgiven := map[int64]bool{}, int64(0)
+	for n := range sweep {
+		o := &r.Sweep[n]
+		bans, shut, through, hurt := told(lines, modelled{sweep[n], 1 + min(len(sweep[n].Weights), 1)})
+		if int(o.Bans) != bans || int(o.ShutOut) != shut || int(o.LetThrough) != through || o.HurtAddresses != len(hurt) {
+			t.Errorf("%+v: %d bans, %d shut out, %d let through, %d hurt; want %d, %d, %d, %d", o.Setting, o.Bans, o.ShutOut, o.LetThrough, o.HurtAddresses, bans, shut, through, len(hurt))
+		}
+		differ[o.Bans] = true
+		if forgiven += o.Forgiven; (o.Forgiven > 0) != o.Forgives {
+			t.Errorf("%+v: forgiven %d times", o.Setting, o.Forgiven)
+		}
+	}
+	if len(differ) < 8 {
+		t.Errorf("the settings come to the same: %v", differ)
+	}
+	// Whoever guesses at one account between logins of his own is banned as if nobody were forgiven.
+	for n, with := range r.Sweep {
+		if with.Forgives || with.Distinct != "" || with.MaxRetry != 8 {
+			continue
+		}
+		for _, o := range r.Sweep[n+1:] {
+			if o.Forgives && o.Distinct == "" && o.MaxRetry == 8 && o.Weights == with.Weights && o.Bans == 0 {
+				t.Errorf("%+v bans nobody", o.Setting)
+			}
+		}
+	}
+}
+
+// TestSweep: the numbers of all settings are those that were planted, and the best is the one that
+// shuts out most and hurts nobody; by our filter, and by fail2ban's.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	lines := plant()
+	path := written(t, lines)
 	var sweep []replay.Setting
 	for _, retry := range []int{3, 5, 10} {
 		for _, find := range []time.Duration{5 * time.Minute, time.Hour} {
@@ -150,7 +249,7 @@ func TestSweep(t *testing.T) {
 		}
 		for n := range sweep {
 			o := &r.Sweep[n]
-			bans, shut, through, hurt := told(lines, sweep[n])
+			bans, shut, through, hurt := told(lines, modelled{sweep[n], 1})
 			var got []string
 			for _, h := range o.Hurt {
 				got = append(got, h.Addr.String())
@@ -182,7 +281,10 @@ func TestSweepIsItself(t *testing.T) {
 		fmt.Fprintf(&text, "%s Login failure 192.0.2.%d\n", time.Date(2026, 1, 31, 12, 0, n, 0, time.UTC).Format(time.DateTime), n*n%23)
 	}
 	files["a.log"] = text.String()
-	sweep := []replay.Setting{{2, time.Minute, time.Minute}, {3, time.Hour, -1}, {4, 10 * time.Minute, time.Hour}}
+	sweep := []replay.Setting{
+		{MaxRetry: 2, FindTime: time.Minute, BanTime: time.Minute}, {MaxRetry: 3, FindTime: time.Hour, BanTime: -1},
+		{MaxRetry: 4, FindTime: 10 * time.Minute, BanTime: time.Hour},
+	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.log")
 	if err := os.WriteFile(path, []byte(files["a.log"]), 0o600); err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/config"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/jail"
 )
@@ -15,6 +16,67 @@ type Setting struct {
 	MaxRetry int
 	FindTime time.Duration
 	BanTime  time.Duration // negative: for ever
+	// Distinct is count.distinct, a group of the filter's; empty: each failure counts.
+	Distinct string
+	Forgives bool // success.forgives
+	Weights  Weights
+}
+
+// Weights are those of the failregexes, in their order, a byte each; empty: each counts once.
+type Weights string
+
+// WeightsOf are those of a filter.
+func WeightsOf(d *filter.Definition) Weights {
+	b, all := make([]byte, len(d.Failregex)), true
+	for i, x := range d.Failregex {
+		b[i] = byte(max(x.Weight, 1))
+		all = all && b[i] == 1
+	}
+	if all {
+		return ""
+	}
+	return Weights(b)
+}
+
+// With are the weights with that of one expression, of so many, set to another.
+func (w Weights) With(expressions, n, weight int) Weights {
+	d := filter.Definition{Failregex: make([]filter.Expr, expressions)}
+	for i := range d.Failregex {
+		if i < len(w) {
+			d.Failregex[i].Weight = int(w[i])
+		}
+	}
+	d.Failregex[n].Weight = weight
+	return WeightsOf(&d)
+}
+
+// Numbers are the weights as such.
+func (w Weights) Numbers() (out []int) {
+	for i := range len(w) {
+		out = append(out, int(w[i]))
+	}
+	return out
+}
+
+// own is a jail's setting.
+func own(c *config.Jail) Setting {
+	return Setting{c.MaxRetry, c.FindTime, c.BanTime, c.Counting.Distinct, c.Counting.Forgives, WeightsOf(&c.Filter)}
+}
+
+// apply gives a jail a setting.
+func (s *Setting) apply(c *config.Jail) {
+	c.MaxRetry, c.FindTime, c.BanTime = s.MaxRetry, s.FindTime, s.BanTime
+	c.Counting.Distinct, c.Counting.Forgives = s.Distinct, s.Forgives
+	if c.Counting.Most == 0 { // a configuration of fail2ban's
+		c.Counting.Most = config.ForgivesMost
+	}
+	c.Filter.Failregex = slices.Clone(c.Filter.Failregex)
+	for i := range c.Filter.Failregex {
+		c.Filter.Failregex[i].Weight = 0
+		if i < len(s.Weights) {
+			c.Filter.Failregex[i].Weight = int(s.Weights[i])
+		}
+	}
 }
 
 // Outcome is what came of a setting.
@@ -24,6 +86,7 @@ type Outcome struct {
 	LetThrough int64 // of those, while nobody was shut out for them
 	ShutOut    int64 // of who was banned already
 	TooOld     int64 // failures that were longer than findtime before the line before
+	Forgiven   int64 // how often failures were taken back after a login
 	Bans       int64
 	Banned     int64 // addresses, or other ids, that were banned; about, if more than a million
 
@@ -79,7 +142,7 @@ type login struct {
 
 func (r *run) trial(s Setting) (*trial, error) {
 	c := *r.Jail
-	c.MaxRetry, c.FindTime, c.BanTime = s.MaxRetry, s.FindTime, s.BanTime
+	s.apply(&c)
 	if len(r.Sweep) > 0 {
 		c.MaxMatches = 0
 	}
@@ -95,7 +158,7 @@ func (r *run) trial(s Setting) (*trial, error) {
 
 // sum is what came of it.
 func (t *trial) sum() *Outcome {
-	t.out.Banned = int64(t.banned.len())
+	t.out.Banned, t.out.Forgiven = int64(t.banned.len()), int64(t.jail.Forgiven())
 	t.out.HurtAddresses, t.out.HurtUsers = len(t.hurt), len(t.users)
 	return &t.out
 }
@@ -127,6 +190,9 @@ func (t *trial) apply(e *event) {
 				t.run.report.uncounted(verdict)
 			}
 		}
+	}
+	for i := range e.logins {
+		t.jail.Login(&e.logins[i], e.at, e.now)
 	}
 	for _, l := range e.who {
 		began, banned := t.bans.get(l.id)

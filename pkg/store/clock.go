@@ -64,8 +64,13 @@ func move(tx execer, by time.Duration) error {
 			return fmt.Errorf("after the clock was set by %v: %w", by, err)
 		}
 	}
-	if _, err := tx.Exec("UPDATE bailiff_failures SET times = bailiff_moved(times, ?)", int64(by)); err != nil {
-		return fmt.Errorf("after the clock was set by %v: %w", by, err)
+	for _, q := range []string{
+		"UPDATE bailiff_failures SET times = bailiff_moved(times, ?)",
+		"UPDATE bailiff_marks SET forgiven = bailiff_moved(forgiven, ?)",
+	} {
+		if _, err := tx.Exec(q, int64(by)); err != nil {
+			return fmt.Errorf("after the clock was set by %v: %w", by, err)
+		}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -31,7 +32,9 @@ type Delta struct {
 	Jail     string
 	Events   []Event
 	Failures map[ban.ID][]time.Time
-	Logs     map[LogKey]Position
+	// Marked says more of those in Failures or Window, in a jail that keeps it.
+	Marked map[ban.ID]Marked
+	Logs   map[LogKey]Position
 
 	// AllBans: the bans in force are Bans, and then Events.
 	AllBans bool
@@ -132,6 +135,14 @@ func (d *Delta) merge(later *Delta) (dropped bool) {
 	}
 	for id, times := range later.Failures {
 		d.Failures[id] = times
+	}
+	if later.AllFailures {
+		d.Marked = nil
+	}
+	if d.Marked == nil {
+		d.Marked = later.Marked
+	} else {
+		maps.Copy(d.Marked, later.Marked)
 	}
 	if later.AllLogs || d.Logs == nil {
 		d.AllLogs, d.Logs = d.AllLogs || later.AllLogs, map[LogKey]Position{}

@@ -145,8 +145,10 @@ func (s *Store) foldRecorded(r *recorded, generation uint64, had map[string][]st
 					w.offset = by
 				}
 				if first && j.allFailures {
-					if err := w.clear("bailiff_failures", j.name); err != nil {
-						return err
+					for _, table := range []string{"bailiff_failures", "bailiff_marks"} {
+						if err := w.clear(table, j.name); err != nil {
+							return err
+						}
 					}
 				}
 				for _, e := range slice {
@@ -156,6 +158,29 @@ func (s *Store) foldRecorded(r *recorded, generation uint64, had map[string][]st
 					}
 					if err := w.failures(j.name, id, times); err != nil {
 						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	for _, j := range r.jails {
+		for slice := range slices.Chunk(r.lastOf(j.marked), sliceMost) {
+			if !end.IsZero() && time.Now().After(end) {
+				return errLater
+			}
+			err := s.within(generation, func(w *writer) error {
+				if foreign {
+					w.offset = by
+				}
+				for _, e := range slice {
+					if id, m := r.markedAt(e); id.IsValid() {
+						if err := w.marked(j.name, id, m); err != nil {
+							return err
+						}
 					}
 				}
 				return nil

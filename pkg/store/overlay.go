@@ -76,7 +76,12 @@ func (s *Store) overlay(db *sql.DB, jail string, st *State, appended []*recorded
 // over puts what a file tells of a jail over what was known before it.
 func (st *State) over(r *recorded, j *recordedJail, had []string) {
 	if j.allFailures {
-		st.Failures = nil
+		st.Failures, st.Marked = nil, nil
+	}
+	for _, e := range r.lastOf(slices.Clone(j.marked)) {
+		if id, m := r.markedAt(e); id.IsValid() {
+			st.mark(id, m)
+		}
 	}
 	at := make(map[ban.ID]int, len(st.Failures))
 	for i, f := range st.Failures {

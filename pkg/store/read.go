@@ -101,8 +101,10 @@ func (s *Store) read(db *sql.DB, jail string, now time.Time, bans func([]ban.Ban
 	if st.Logs, had, err = st.positions(tx, jail); err != nil {
 		return st, nil, err
 	}
-	st.Failures, err = st.failures(tx, jail, offset, len(had) > 0)
-	return st, had, err
+	if st.Failures, err = st.failures(tx, jail, offset, len(had) > 0); err != nil {
+		return st, had, err
+	}
+	return st, had, st.marks(tx, jail, offset)
 }
 
 // longest is how long a ban lasts at most that is not for ever: a good hundred years. A

@@ -35,6 +35,7 @@ const (
 	itemJail     = 'j' // whose is what follows
 	itemAll      = 'F' // what is known of failures of the jail is forgotten
 	itemFailures = 'f' // of one address: all of them
+	itemMarked   = 'm' // what more is known of failures of one address
 	itemAllLogs  = 'L' // the same of positions
 	itemFile     = 'd' // what tells a file apart, of which positions follow
 	itemPosition = 'p'
@@ -162,6 +163,9 @@ func (r *recorder) delta(b []byte, d *Delta) []byte {
 		}
 		b = r.failures(b, id, micros)
 	}
+	for id, m := range d.Marked {
+		b = r.marked(b, id, m)
+	}
 	if d.AllLogs {
 		b = append(b, itemAllLogs)
 	}
@@ -173,17 +177,7 @@ func (r *recorder) delta(b []byte, d *Delta) []byte {
 
 func (r *recorder) failures(b []byte, id ban.ID, times []int64) []byte {
 	r.turn.step()
-	b = append(b, itemFailures)
-	switch p := id.Prefix(); {
-	case p.IsValid() && id.Is4() && p.Bits() == 32:
-		a := p.Addr().As4()
-		b = append(append(b, id4), a[:]...)
-	case p.IsValid() && !id.Is4() && p.Bits() == 128:
-		a := p.Addr().As16()
-		b = append(append(b, id6), a[:]...)
-	default:
-		b = appendText(append(b, idText), ban.Name(id))
-	}
+	b = appendID(append(b, itemFailures), id)
 	b = binary.AppendUvarint(b, uint64(len(times)))
 	last := r.base
 	for _, t := range times {
@@ -191,6 +185,19 @@ func (r *recorder) failures(b []byte, id ban.ID, times []int64) []byte {
 		last = t
 	}
 	return b
+}
+
+// appendID appends who is meant.
+func appendID(b []byte, id ban.ID) []byte {
+	switch p := id.Prefix(); {
+	case p.IsValid() && id.Is4() && p.Bits() == 32:
+		a := p.Addr().As4()
+		return append(append(b, id4), a[:]...)
+	case p.IsValid() && !id.Is4() && p.Bits() == 128:
+		a := p.Addr().As16()
+		return append(append(b, id6), a[:]...)
+	}
+	return appendText(append(b, idText), ban.Name(id))
 }
 
 // Flags of a position.
@@ -271,6 +278,7 @@ type recordedJail struct {
 	name        string
 	allFailures bool
 	entries     []uint32 // where failures of an address stand in data
+	marked      []uint32 // where more of them does
 	allLogs     bool
 	logs        map[LogKey]Position
 }
@@ -317,7 +325,7 @@ func (r *recorded) frame(from, to int) error {
 	var j *recordedJail
 	for c.at < to && !c.bad {
 		item := c.byte()
-		if j == nil && (item == itemAll || item == itemFailures || item == itemAllLogs || item == itemPosition) {
+		if j == nil && (item == itemAll || item == itemFailures || item == itemMarked || item == itemAllLogs || item == itemPosition) {
 			return errForm
 		}
 		switch item {
@@ -335,7 +343,7 @@ func (r *recorded) frame(from, to int) error {
 			}
 			j = r.jails[n]
 		case itemAll:
-			j.allFailures, j.entries = true, j.entries[:0]
+			j.allFailures, j.entries, j.marked = true, j.entries[:0], j.marked[:0]
 		case itemFailures:
 			r.turn.step()
 			j.entries = append(j.entries, uint32(c.at))
@@ -343,6 +351,11 @@ func (r *recorded) frame(from, to int) error {
 			for n := c.uvarint(); n > 0 && !c.bad; n-- {
 				c.varint()
 			}
+		case itemMarked:
+			r.turn.step()
+			j.marked = append(j.marked, uint32(c.at))
+			c.id()
+			c.markedRest(nil)
 		case itemAllLogs:
 			j.allLogs = true
 			clear(j.logs)
@@ -376,20 +389,25 @@ func (r *recorded) frame(from, to int) error {
 
 // last sorts a jail's entries by address, and leaves the last word on each.
 func (r *recorded) last(j *recordedJail) []uint32 {
+	j.entries = r.lastOf(j.entries)
+	return j.entries
+}
+
+// lastOf is last for some entries.
+func (r *recorded) lastOf(entries []uint32) []uint32 {
 	key := func(at uint32) []byte {
 		c := &cursor{data: r.data, at: int(at)}
 		c.id()
 		return r.data[at:c.at]
 	}
-	slices.SortFunc(j.entries, func(a, b uint32) int {
+	slices.SortFunc(entries, func(a, b uint32) int {
 		r.turn.step()
 		if by := slices.Compare(key(a), key(b)); by != 0 {
 			return by
 		}
 		return int(b) - int(a) // the last one first
 	})
-	j.entries = slices.CompactFunc(j.entries, func(a, b uint32) bool { return string(key(a)) == string(key(b)) })
-	return j.entries
+	return slices.CompactFunc(entries, func(a, b uint32) bool { return string(key(a)) == string(key(b)) })
 }
 
 // at reads the failures of an address, in steady microseconds.

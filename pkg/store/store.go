@@ -62,6 +62,8 @@ CREATE TABLE IF NOT EXISTS bailiff_logs(
 	PRIMARY KEY(jail, path, dev, inode)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS bailiff_failures(
 	jail TEXT NOT NULL, ip TEXT NOT NULL, times TEXT NOT NULL, PRIMARY KEY(jail, ip)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS bailiff_marks(
+	jail TEXT NOT NULL, ip TEXT NOT NULL, marks TEXT NOT NULL, forgiven TEXT NOT NULL, PRIMARY KEY(jail, ip)) WITHOUT ROWID;
 `
 
 // Store is an open database. It is safe for concurrent use.
@@ -111,7 +113,9 @@ type State struct {
 	Late     bool      // it is not known what is known: that comes later
 	Bans     []ban.Ban // in force
 	Failures []Failures
-	Logs     []Position
+	// Marked is what more is known of failures, where the jail has kept it.
+	Marked map[ban.ID]Marked
+	Logs   []Position
 	// PassedOver is how many rows couldn't be read, and Warnings tell of the first.
 	PassedOver int
 	Warnings   []string
@@ -409,7 +413,7 @@ func (s *Store) Purge(age time.Duration, now time.Time, jails ...string) error {
 		if err != nil {
 			return err
 		}
-		for _, table := range []string{"bailiff_failures", "bailiff_logs", "logs"} {
+		for _, table := range []string{"bailiff_failures", "bailiff_marks", "bailiff_logs", "logs"} {
 			if _, err := tx.Exec("DELETE FROM "+table+" WHERE jail NOT IN (SELECT value FROM json_each(?))", string(names)); err != nil {
 				return err
 			}

@@ -129,6 +129,14 @@ func (w *writer) failures(jail string, id ban.ID, times []int64) error {
 	return w.exec("INSERT OR REPLACE INTO bailiff_failures(jail, ip, times) VALUES(?, ?, ?)", jail, ban.Name(id), string(text))
 }
 
+// marked writes what more is known of one address's failures.
+func (w *writer) marked(jail string, id ban.ID, m Marked) error {
+	if m.empty() {
+		return w.exec("DELETE FROM bailiff_marks WHERE jail = ? AND ip = ?", jail, ban.Name(id))
+	}
+	return w.exec("INSERT OR REPLACE INTO bailiff_marks(jail, ip, marks, forgiven) VALUES(?, ?, ?, ?)", jail, ban.Name(id), m.text(), m.forgivenText(w.offset))
+}
+
 // bans writes what a delta says of them.
 func (w *writer) bans(d *Delta) error {
 	if !d.AllBans && len(d.Events) == 0 {
