@@ -456,6 +456,15 @@ func (c *Config) FilterDefinition(name, mode string) (filter.Definition, error) 
 	return f.definition(mode)
 }
 
+// DefinitionOf reads the text of a filter's file, and returns what it is in one of its modes.
+func DefinitionOf(name string, data []byte, mode string) (filter.Definition, error) {
+	f := ParseFilter(name, name, data)
+	if len(f.Errors) > 0 {
+		return filter.Definition{}, errors.Join(f.Errors...)
+	}
+	return f.definition(mode)
+}
+
 // closest suggests what may have been meant.
 func closest(name string, known []string) string {
 	best, distance := "", 3

@@ -270,6 +270,8 @@ type Daemon interface {
 	Settings(jail string) (JailSettings, error)
 	ChangeSettings(jail string, r SettingsRequest) (SettingsResult, error)
 	ForgetSettings(jail, by string) (SettingsResult, error)
+	// TryFilter shows a filter lines.
+	TryFilter(r TryRequest) (TryAnswer, error)
 	// History tells how much happened over time, Top who was most active.
 	History(q history.Query) (history.Answer, error)
 	Top(q events.TopQuery) (TopAnswer, error)

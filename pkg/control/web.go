@@ -54,6 +54,7 @@ var routes = []route{
 	{"GET /v1/events", Reader, nil},
 	{"GET /metrics", Reader, tellMetrics},
 	{"GET /v1/why", Reader, why},
+	{"POST /v1/filter/try", Operator, tryFilter},
 	{"GET /v1/history", Reader, askHistory},
 	{"GET /v1/top", Reader, askTop},
 	{"POST /v1/import", Operator, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
@@ -245,7 +246,11 @@ func readBody(c *conn, r *http.Request, into any) error {
 			return bad(err)
 		}
 	}
-	if err := weighJSON(body); err != nil {
+	most := maxText
+	if longer, ok := into.(interface{ textMost() int }); ok {
+		most = longer.textMost()
+	}
+	if err := weighJSON(body, most); err != nil {
 		return bad(err)
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
@@ -258,13 +263,13 @@ func readBody(c *conn, r *http.Request, into any) error {
 
 // weighJSON looks whether a text, be it JSON or not, would become more than is good
 // for anybody.
-func weighJSON(body []byte) error {
+func weighJSON(body []byte, most int) error {
 	depth, values, digits, text := 0, 0, 0, 0
 	inText, escaped := false, false
 	for _, b := range body {
 		if inText {
-			if text++; text > maxText {
-				return fmt.Errorf("a text in it is longer than %d bytes", maxText)
+			if text++; text > most {
+				return fmt.Errorf("a text in it is longer than %d bytes", most)
 			}
 			switch {
 			case escaped:

@@ -126,6 +126,7 @@ type Daemon struct {
 
 	failures failureLog    // of readers' commands
 	finding  atomic.Int32  // searches through the files of lists that are under way
+	tries    chan struct{} // of filters: the same
 	searches chan struct{} // through bans: has as many values as are under way
 
 	exporting chan struct{} // has a value when who is banned may have changed
@@ -159,7 +160,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		endings: &action.Endings{}, memory: jail.NewMemory(), often: eventlog.NewOften(opts.Log),
 		jails: map[string]*jail.Jail{}, lists: map[string]*blocklist{}, failed: map[string]error{},
 		exporting: make(chan struct{}, 1), stopping: make(chan struct{}), down: make(chan struct{}),
-		turn: newTurn(), up: make(chan struct{}), atStart: *cfg, searches: make(chan struct{}, searchesAtOnce),
+		turn: newTurn(), up: make(chan struct{}), atStart: *cfg, searches: make(chan struct{}, searchesAtOnce), tries: make(chan struct{}, triesAtOnce),
 	}
 	d.mender = newMender(d)
 	d.checks = newChecks(d)

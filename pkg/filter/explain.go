@@ -38,13 +38,20 @@ type Attempt struct {
 	Matched bool
 	Groups  Groups // of a match
 	Order   []string
-	Err     error // the search was given up
+	Spans   []Span // of a match: all of it, and its named groups
+	Err     error  // the search was given up
 
 	// Of an expression that does not match: how much of a match was there, from 0
 	// to 1, where in Text it could not go on, and where in the expression.
 	Near    float64
 	TextPos int
 	Wanted  []Wanted
+}
+
+// Span is what a group took of a text, in bytes; Name is empty of the whole match.
+type Span struct {
+	Name     string
+	From, To int
 }
 
 // Wanted is a part of an expression that found nothing it could take.
@@ -149,6 +156,11 @@ func (f *Filter) attempt(x *expression, i int, text []byte) Attempt {
 	}
 	if m != nil {
 		a.Matched, a.Groups, a.Order = true, x.groups(m, text), x.order
+		for i, n := range x.names {
+			if (i == 0 || n != "") && m[2*i] >= 0 {
+				a.Spans = append(a.Spans, Span{n, m[2*i], m[2*i+1]})
+			}
+		}
 		return a
 	}
 	reach, ok, err := x.re.Furthest(text)

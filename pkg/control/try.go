@@ -1,0 +1,115 @@
+package control
+
+import (
+	"net/http"
+	"time"
+
+	"bailiff/pkg/filter"
+)
+
+// A filter is shown lines, and says of each what it makes of it.
+
+// TryRequest is the body of POST /v1/filter/try.
+type TryRequest struct {
+	// Filter is the name of one, or the text of one: a file of TOML.
+	Filter string   `json:"filter"`
+	Mode   string   `json:"mode,omitempty"`
+	Lines  []string `json:"lines"`
+	// Prove has the first line that is a failure proved: whether a client can have another address taken.
+	Prove bool `json:"prove,omitempty"`
+}
+
+// TryMost is how many lines a request may have, and TryLine how long one may be in bytes; TryText is that of a
+// filter.
+const (
+	TryMost = 200
+	TryLine = 4 << 10
+	TryText = 64 << 10
+)
+
+func (*TryRequest) textMost() int { return TryText }
+
+// TryAnswer is what came of it.
+type TryAnswer struct {
+	Name  string      `json:"name"`
+	Lines []TriedLine `json:"lines"`
+	// Lint is what rules say of the filter.
+	Lint  []TriedLint `json:"lint"`
+	Proof *TriedProof `json:"proof,omitempty"`
+	// Problems are what was not looked at.
+	Problems []string `json:"problems,omitempty"`
+}
+
+// TriedLine is what a filter makes of a line.
+type TriedLine struct {
+	Line string `json:"line"`
+	// Verdict is failure, ignored or nothing.
+	Verdict string     `json:"verdict"`
+	Time    *time.Time `json:"time"`           // null: none was found in it
+	Date    string     `json:"date,omitempty"` // its text
+	CutAt   int        `json:"cut_at"`         // where that was cut out of the line, in bytes
+	Head    string     `json:"head,omitempty"` // what stood before, and was taken off
+	// ID is who is counted, Address the one beside him.
+	ID      string `json:"id,omitempty"`
+	Address string `json:"address,omitempty"`
+	User    string `json:"user,omitempty"`
+	// Regex is what matched, or came nearest; null: nothing was looked for.
+	Regex *TriedRegex `json:"regex"`
+	// Prefix is the prefregex.
+	Prefix *TriedRegex `json:"prefix,omitempty"`
+}
+
+// TriedRegex is an expression on a line.
+type TriedRegex struct {
+	Kind    string `json:"kind"`   // failregex, ignoreregex, prefregex
+	Number  int    `json:"number"` // from 1
+	Text    string `json:"text"`
+	File    string `json:"file,omitempty"`
+	Line    int    `json:"line,omitempty"`
+	Matched bool   `json:"matched"`
+	// Parts are the text that it was applied to, cut where groups begin and end.
+	Parts []TriedPart `json:"parts"`
+	// Near is how much of a match there was, from 0 to 1, and Wanted what stands in the expression where it
+	// could not go on.
+	Near   float64  `json:"near,omitempty"`
+	Wanted []string `json:"wanted,omitempty"`
+}
+
+// TriedPart is a piece of a line.
+type TriedPart struct {
+	Text string `json:"text"`
+	// Group is the innermost one that it is of; empty: it is of none. Matched: it is of the match.
+	Group   string `json:"group,omitempty"`
+	Matched bool   `json:"matched"`
+}
+
+// TriedLint is a finding.
+type TriedLint struct {
+	Rule string `json:"rule"`
+	Text string `json:"text"`
+	Expr string `json:"expr"`
+	Line int    `json:"line,omitempty"`
+}
+
+// TriedProof is what is known of the filter and a line.
+type TriedProof struct {
+	Line     string         `json:"line"`
+	Verdict  filter.Verdict `json:"verdict"`
+	Forged   string         `json:"forged,omitempty"`
+	ForgedID string         `json:"forged_id,omitempty"`
+	Evading  string         `json:"evading,omitempty"`
+	Reason   string         `json:"reason,omitempty"`
+}
+
+func tryFilter(d Daemon, _ *http.Request, body func(any) error) (any, error) {
+	var req TryRequest
+	if err := body(&req); err != nil {
+		return nil, err
+	}
+	return d.TryFilter(req)
+}
+
+// TryFilter shows a filter lines.
+func (c *Client) TryFilter(r TryRequest) (a TryAnswer, err error) {
+	return a, c.call("POST", "/v1/filter/try", r, &a)
+}
