@@ -62,6 +62,7 @@ var parts = []struct {
 	{"packets", (*bench).packets},
 	{"table", (*bench).table},
 	{"memory", (*bench).memory},
+	{"metrics", (*bench).metrics},
 	{"idle", (*bench).idle},
 	{"confined", (*bench).confined},
 }
