@@ -31,6 +31,8 @@ var pages = []page{
 	{"GET /jails/{jail}/settings", control.Reader, false, settingsPage},
 	{"POST /jails/{jail}/settings", control.Admin, false, changeSettings},
 	{"POST /jails/{jail}/forget", control.Admin, false, forgetSettings},
+	{"GET /filter", control.Operator, false, tryPage},
+	{"POST /filter", control.Operator, false, try},
 	{"GET /events", control.Reader, false, eventsPage},
 	{"GET /events/rows", control.Reader, false, eventRows},
 	{"GET /stream", control.Reader, false, stream},

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+
+	"bailiff/pkg/control"
 )
 
 // How a page is made of its template. What is embedded is read at the first request: a daemon without
@@ -96,7 +98,7 @@ func asset(a *ask) error {
 }
 
 // pageNames are the templates of pages; the others are parts.
-var pageNames = []string{"login", "error", "overview", "bans", "address", "jails", "jail", "events", "settings"}
+var pageNames = []string{"login", "error", "overview", "bans", "address", "jails", "jail", "events", "settings", "try"}
 
 var parts = []string{"templates/base.html", "templates/parts.html", "templates/jailtable.html", "templates/chart.html"}
 
@@ -206,7 +208,10 @@ type notice struct {
 }
 
 // navigations are the pages that every page leads to.
-var navigations = []struct{ to, text string }{{"/", "nav.overview"}, {"/bans", "nav.bans"}, {"/jails", "nav.jails"}, {"/events", "nav.events"}}
+var navigations = []struct {
+	to, text string
+	role     control.Role
+}{{"/", "nav.overview", control.Reader}, {"/bans", "nav.bans", control.Reader}, {"/jails", "nav.jails", control.Reader}, {"/events", "nav.events", control.Reader}, {"/filter", "nav.filter", control.Operator}}
 
 // show answers with a page.
 func (a *ask) show(status int, name, title string, data any) error {
@@ -224,6 +229,9 @@ func (a *ask) show(status int, name, title string, data any) error {
 	if a.who != nil && a.s.sessions.there(a.who) {
 		l.User, l.Role, l.CSRF, l.Query = a.who.name, a.who.role.String(), a.who.csrf, a.r.URL.Query().Get("q")
 		for _, n := range navigations {
+			if a.who.role < n.role {
+				continue
+			}
 			is := a.r.URL.Path == n.to || n.to != "/" && strings.HasPrefix(a.r.URL.Path, n.to+"/")
 			l.Nav = append(l.Nav, navigation{n.to, text(n.text), is})
 		}

@@ -74,6 +74,17 @@ func (d *daemon) ChangeSettings(name string, r control.SettingsRequest) (control
 	return control.SettingsResult{Jail: name, File: d.topKey, Diff: d.diff, Did: "changed", Notes: []string{d.topKey}}, nil
 }
 
+func (d *daemon) TryFilter(r control.TryRequest) (control.TryAnswer, error) {
+	p := d.topKey
+	a := control.TryAnswer{Name: p, Problems: []string{p}, Lint: []control.TriedLint{{Rule: p, Text: p, Expr: p}}, Proof: &control.TriedProof{Line: p, Forged: p, ForgedID: p, Evading: p, Reason: p}}
+	for _, l := range r.Lines {
+		a.Lines = append(a.Lines, control.TriedLine{Line: l, Verdict: "failure", ID: p, Address: p, User: p, Regex: &control.TriedRegex{
+			Kind: p, Text: p, Wanted: []string{p}, Parts: []control.TriedPart{{Text: l, Group: p, Matched: true}, {Text: p, Matched: true}, {Text: p}},
+		}}, control.TriedLine{Line: l, Verdict: p})
+	}
+	return a, nil
+}
+
 func (d *daemon) SearchBans(control.BansQuery) (control.BansPage, error) {
 	return control.BansPage{Bans: d.bans, Total: len(d.bans), All: len(d.bans)}, nil
 }

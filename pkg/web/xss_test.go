@@ -93,6 +93,10 @@ func TestHostileTexts(t *testing.T) {
 		if wrong := strange(change.Body.String()); wrong != "" || change.Code != 200 || !strings.Contains(change.Body.String(), "class=\"diff\"") {
 			t.Errorf("%d: %q: a change: %d, has %s", i, p, change.Code, wrong)
 		}
+		tried := b.post("/bans", "/filter", url.Values{"filter": {p}, "mode": {p}, "lines": {p + "\n" + p}, "prove": {"1"}})
+		if wrong := strange(strings.ReplaceAll(tried.Body.String(), "<textarea", "<p")); wrong != "" || tried.Code != 200 || strings.Count(tried.Body.String(), "<textarea") != 2 {
+			t.Errorf("%d: %q: a filter that is tried: %d, has %s", i, p, tried.Code, wrong)
+		}
 		// What was done is said of it, too.
 		b.post("/bans", "/ban", url.Values{"ip": {p}, "jail": {p}})
 		if wrong := strange(b.get("/").Body.String()); wrong != "" {
@@ -107,7 +111,7 @@ var ours = map[string]bool{}
 func init() {
 	for _, a := range strings.Fields(`lang data-theme charset name content rel href type src defer class id for action method role maxlength placeholder value title tabindex datetime
 		scope aria-label aria-labelledby aria-current aria-hidden aria-live aria-sort viewbox viewBox d data-refresh data-live data-lost data-stream data-rows data-last data-most data-n selected checked required
-		disabled x y width height preserveaspectratio preserveAspectRatio autofocus autocomplete autocapitalize spellcheck`) {
+		disabled required x y width height preserveaspectratio preserveAspectRatio autofocus autocomplete autocapitalize spellcheck`) {
 		ours[a] = true
 	}
 }

@@ -1,0 +1,85 @@
+package web
+
+import (
+	"net/http"
+	"strings"
+
+	"bailiff/pkg/control"
+)
+
+// A filter tried on lines that somebody pastes: what it makes of each, in the colours of its groups.
+
+// tryData is the page.
+type tryData struct {
+	Filter, Mode, Text string // as they were sent
+	Prove              bool
+	Answer             *control.TryAnswer
+	Lines              []triedLine
+	Problem            string
+}
+
+// triedLine is a line with its pieces.
+type triedLine struct {
+	control.TriedLine
+	Tone   string
+	Pieces []piece
+	Groups []piece // those that took something, with their colours
+}
+
+// piece is one of a line, and the class of its colour.
+type piece struct{ Text, Group, Class string }
+
+// groupColours is how many there are.
+const groupColours = 6
+
+func tryPage(a *ask) error {
+	return a.show(http.StatusOK, "try", text("try.title"), tryData{Filter: clipped(a.r.URL.Query().Get("filter"), 200)})
+}
+
+func try(a *ask) error {
+	d := tryData{Filter: a.form("filter"), Mode: strings.TrimSpace(a.form("mode")), Text: strings.ReplaceAll(a.form("lines"), "\r\n", "\n"), Prove: a.form("prove") != ""}
+	req := control.TryRequest{Filter: d.Filter, Mode: d.Mode, Prove: d.Prove}
+	if !strings.Contains(strings.TrimSpace(d.Filter), "\n") { // it is a name
+		req.Filter = strings.TrimSpace(d.Filter)
+	}
+	for line := range strings.SplitSeq(d.Text, "\n") {
+		if strings.TrimSpace(line) != "" {
+			req.Lines = append(req.Lines, line)
+		}
+	}
+	got, err := a.api().TryFilter(req)
+	if err != nil {
+		d.Problem = err.Error()
+		return a.show(http.StatusOK, "try", text("try.title"), d)
+	}
+	d.Answer = &got
+	for _, l := range got.Lines {
+		d.Lines = append(d.Lines, tried(l))
+	}
+	return a.show(http.StatusOK, "try", text("try.title"), d)
+}
+
+// tried gives the pieces of a line their colours.
+func tried(l control.TriedLine) triedLine {
+	t := triedLine{TriedLine: l, Tone: map[string]string{"failure": "bad", "ignored": "warn"}[l.Verdict]}
+	if l.Regex == nil {
+		t.Pieces = []piece{{Text: l.Line}}
+		return t
+	}
+	colours := map[string]string{}
+	for _, p := range l.Regex.Parts {
+		of := piece{Text: p.Text, Group: p.Group}
+		switch {
+		case p.Group != "":
+			if colours[p.Group] == "" {
+				colours[p.Group] = "g" + string(rune('0'+len(colours)%groupColours))
+				t.Groups = append(t.Groups, piece{p.Group, p.Group, colours[p.Group]})
+			}
+			of.Class = colours[p.Group]
+		case p.Matched:
+			of.Class = "matched"
+		}
+		t.Pieces = append(t.Pieces, of)
+	}
+	return t
+}
