@@ -140,9 +140,9 @@ logpath = %[1]q
 	if _, text := operator.page(site + "/bans"); !strings.Contains(text, "192.0.2.67") {
 		t.Error(text)
 	}
-	if got := n.ask("events", "--ip", "192.0.2.67", "--json"); !strings.Contains(got, `"by":"web:anna"`) {
-		t.Errorf("no author: %s", got)
-	}
+	n.until("the ban has an author", func() bool {
+		return strings.Contains(n.ask("events", "--ip", "192.0.2.67", "--json"), `"by":"web:anna"`)
+	})
 	if _, err := newSurfer(t, n.attacker, "192.0.2.67").Get(other + "/login"); err == nil {
 		t.Error("who was banned by the page comes to it")
 	}
