@@ -13,6 +13,9 @@ was=$(bailiff version)
 dpkg -L bailiff | while read -r f; do [ -e "$f" ] || die "$f is not there"; done
 getent passwd bailiff >/dev/null || die "no user bailiff"
 ok "installed: $was, $(dpkg -L bailiff | wc -l) files and directories"
+# No systemd is at work, as where an image is made: it is for the first boot.
+[ "$(systemctl is-enabled bailiff)" = enabled ] || die "the service is $(systemctl is-enabled bailiff)"
+apt-get remove -y bailiff && apt-get install -y --no-install-recommends "$old" || die "removed and installed again"
 bailiff check || die "bailiff check"
 man bailiff | grep -q 'Watch logs' || die "man bailiff"
 man 5 bailiff.toml | grep -q 'bantime.increment' || die "man 5 bailiff.toml"

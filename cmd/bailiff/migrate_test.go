@@ -373,6 +373,7 @@ func TestMigratePutBack(t *testing.T) {
 		t.Parallel()
 		c := newChangeover(t, newest, "iptables-multiport", 20)
 		p := c.command(c.path("bailiff"), "migrate", "--config", c.tree)
+		p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // as a shell does: its Ctrl-C is for all that run then
 		pipe, err := p.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -384,12 +385,13 @@ func TestMigratePutBack(t *testing.T) {
 		}
 		var said strings.Builder
 		buf := make([]byte, 1000)
-		for sent := false; ; {
+		at := []string{"stopping fail2ban", "putting everything back"} // once more, on the way back
+		for {
 			n, err := pipe.Read(buf)
 			said.Write(buf[:n])
-			if !sent && strings.Contains(said.String(), "stopping fail2ban") {
-				sent = true
-				_ = p.Process.Signal(syscall.SIGINT)
+			for len(at) > 0 && strings.Contains(said.String(), at[0]) {
+				at = at[1:]
+				_ = unix.Kill(-p.Process.Pid, unix.SIGINT)
 			}
 			if err != nil {
 				break
@@ -403,6 +405,46 @@ func TestMigratePutBack(t *testing.T) {
 			t.Error("ours runs")
 		}
 		c.whole("broken off")
+	})
+	t.Run("nobody reads", func(t *testing.T) {
+		t.Parallel()
+		c := newChangeover(t, newest, "nftables", 5)
+		p := c.command(c.path("bailiff"), "migrate", "--config", c.tree)
+		pipe, err := p.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var said strings.Builder
+		for buf := make([]byte, 1); !strings.Contains(said.String(), "trying whether"); {
+			n, err := pipe.Read(buf)
+			said.Write(buf[:n])
+			if err != nil {
+				t.Fatalf("%v:\n%s", err, said.String())
+			}
+		}
+		pipe.Close()
+		if err := p.Wait(); err != nil || !c.isOurs() {
+			t.Errorf("%v", err)
+		}
+		c.whole("with ours")
+	})
+	t.Run("two at once", func(t *testing.T) {
+		t.Parallel()
+		c := newChangeover(t, newest, "nftables", 5)
+		var out [2]string
+		var code [2]int
+		var both sync.WaitGroup
+		for i := range out {
+			both.Go(func() { out[i], code[i] = c.migrate() })
+		}
+		both.Wait()
+		if code != [2]int{0, 1} && code != [2]int{1, 0} || !strings.Contains(out[0]+out[1], "nothing was changed") || !c.isOurs() {
+			t.Errorf("exit codes %d:\n%s\n%s", code, out[0], out[1])
+		}
+		c.whole("with ours")
 	})
 	t.Run("a jail that is wrong", func(t *testing.T) {
 		t.Parallel()
@@ -546,7 +588,21 @@ func TestMigrateServices(t *testing.T) {
 	}
 	c.whole("back")
 	did, _ := os.ReadFile(c.path("did"))
-	want := "stop fail2ban.service\ndaemon-reload\nstart bailiff-fail2ban.service\ndisable fail2ban.service\nenable bailiff-fail2ban.service\n" +
+	// Masked, it could not be started again: that is found before anything is stopped.
+	_ = errors.Join(os.Remove(c.path("units/fail2ban.service")), os.Symlink(os.DevNull, c.path("units/fail2ban.service")))
+	out, code = c.migrate()
+	if code != 1 || !strings.Contains(out, "systemctl unmask fail2ban.service") || !strings.Contains(out, "nothing was changed") || c.isOurs() {
+		t.Errorf("masked: exit code %d:\n%s", code, out)
+	}
+	_ = errors.Join(os.Remove(c.path("units/fail2ban.service")), os.WriteFile(c.path("units/fail2ban.service"), nil, 0o644))
+	// It does not start: it is put back, and no unit is left.
+	_ = os.WriteFile(c.path("refused"), nil, 0o644)
+	out, code = c.migrate()
+	if want := "everything is as before"; code != 1 || !strings.Contains(out, want) || c.isOurs() {
+		t.Errorf("refused: exit code %d, lacks %q:\n%s", code, want, out)
+	}
+	c.whole("refused")
+	want := "daemon-reload\nstop fail2ban.service\nstart bailiff-fail2ban.service\ndisable fail2ban.service\nenable bailiff-fail2ban.service\n" +
 		"stop bailiff-fail2ban.service\nstart fail2ban.service\ndisable bailiff-fail2ban.service\ndaemon-reload\nenable fail2ban.service\n"
 	if string(did) != want {
 		t.Errorf("systemctl was told\n%s\nwant\n%s", did, want)
@@ -581,6 +637,7 @@ into() { mkdir -p ` + group + `/$1 && echo $$ >` + group + `/$1/cgroup.procs; }
 case $1-$2 in
 start-fail2ban.service) into $2; exec ` + c.f2b.Program("fail2ban-server") + ` -c ` + c.tree + ` -b start >/dev/null 2>&1 ;;
 start-bailiff-fail2ban.service)
+	[ ! -e ` + c.path("refused") + ` ] || { echo "it is refused" >&2; exit 1; }
 	into $2
 	cmd=$(sed -n 's/^ExecStart=@"[^"]*" /` + strings.ReplaceAll(c.dir, "/", `\/`) + `\//p' ` + c.path("units") + `/$2)
 	eval "exec setsid $cmd" </dev/null >/dev/null 2>&1 & ;;

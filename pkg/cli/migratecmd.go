@@ -115,6 +115,10 @@ func (m *migrating) run(c *cobra.Command) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	// That nobody reads any more what is said (a tee that a Ctrl-C has ended) is no reason to stop half-way.
+	unread := make(chan os.Signal, 1)
+	signal.Notify(unread, syscall.SIGPIPE)
+	defer signal.Stop(unread)
 	err = change.Plan(ctx)
 	if !m.back {
 		found := lookThrough(m.tree, config.Options{Path: m.dir}, false)
@@ -135,8 +139,8 @@ func (m *migrating) run(c *cobra.Command) error {
 	}
 	r := &change.Report
 	if m.asJSON {
-		if err := printJSON(out, r); err != nil {
-			return err
+		if err := printJSON(out, r); err != nil { // what came of it is told by the exit status all the same
+			fmt.Fprintln(errs, "bailiff:", err)
 		}
 	} else {
 		for _, w := range r.Warnings {
@@ -264,7 +268,8 @@ func startTheirs(ctx context.Context, program string, args []string) error {
 	defer os.Remove(said.Name())
 	defer said.Close()
 	c := exec.CommandContext(ctx, program, args...)
-	c.Stdout, c.Stderr = said, said // a file: the server keeps it open
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for the change over alone
+	c.Stdout, c.Stderr = said, said                     // a file: the server keeps it open
 	if err := c.Run(); err != nil {
 		text, _ := os.ReadFile(said.Name())
 		return fmt.Errorf("%w: %s", err, strings.TrimSpace(string(text[max(0, len(text)-2000):])))
@@ -331,6 +336,7 @@ func (m *migrating) trial(ctx context.Context, change *migrate.Migration) error 
 	defer cancel()
 	c := exec.CommandContext(ctx, m.self, "run", "--config", m.dir, "--dry-run", "--socket", socket, "--database", "none", "--log-target", log, "--log-level", "WARNING")
 	c.Args[0] = "bailiff" // the program goes by the name that it is called by
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
 	c.WaitDelay = 20 * time.Second
 	var said bytes.Buffer

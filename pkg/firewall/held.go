@@ -109,6 +109,29 @@ func (f *Firewall) RemoveTable() error {
 	return f.dropTable()
 }
 
+// Remove removes a table (empty: the one by default) with all that is in it, where it is there.
+// Whoever keeps it is a HeldError, and it stays.
+func Remove(table string) error {
+	f := &Firewall{}
+	if err := f.setOptions(Options{Table: table}); err != nil {
+		return err
+	}
+	var err error
+	if f.gens, err = NewGenerations(); err != nil {
+		return err
+	}
+	defer f.gens.Close()
+	lock, err := lockTable(f.opts.Table)
+	var none *noLockError
+	if err != nil && !asNoLock(err, &none) {
+		return err
+	}
+	if lock != nil {
+		defer unlock(lock)
+	}
+	return f.dropTable()
+}
+
 // dropTable is the part of both that does it. The caller holds the lock.
 func (f *Firewall) dropTable() error {
 	c, err := f.conn()

@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -66,10 +67,25 @@ func TestHeldAndRemoved(t *testing.T) {
 	if _, err := f.AddJail(Rule{Jail: "a"}); err != nil {
 		t.Fatal(err)
 	}
+	var kept *HeldError
+	if err := Remove(""); !errors.As(err, &kept) || kept.Table != "f2b-table" {
+		t.Errorf("the table of who is at work: %v", err)
+	}
 	if err := f.RemoveTable(); err != nil {
 		t.Fatal(err)
 	}
 	if got := nft(t, "list", "tables"); strings.Contains(got, "f2b-table") {
 		t.Errorf("the table is there still: %s", got)
+	}
+	f.Close()
+	nft(t, "add", "table", "inet", "f2b-table")
+	nft(t, "add", "set", "inet", "f2b-table", "somebody", "{ type ipv4_addr; }")
+	for range 2 { // and one that is not there
+		if err := Remove("f2b-table"); err != nil {
+			t.Error(err)
+		}
+		if got := nft(t, "list", "tables"); strings.Contains(got, "f2b-table") {
+			t.Errorf("the table is there still: %s", got)
+		}
 	}
 }

@@ -33,6 +33,13 @@ func (e *noLockError) Error() string {
 	return fmt.Sprintf("nftables: no lock in %s: %v: a second bailiff on the same table would not be noticed", LockDir, e.err)
 }
 
+// HeldError says that another process keeps a table.
+type HeldError struct{ Table, PID string }
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("another bailiff (process %s) keeps the nftables table inet %s in this network namespace: stop it first, or name another table in [firewall] table", e.PID, e.Table)
+}
+
 func asNoLock(err error, to **noLockError) bool { return errors.As(err, to) }
 
 // lockTable returns the lock of a table, held as long as the file is open.
@@ -94,7 +101,7 @@ func lockTable(table string) (*os.File, error) {
 			pid := make([]byte, 20)
 			n, _ := file.ReadAt(pid, 0)
 			file.Close()
-			return nil, fmt.Errorf("another bailiff (process %s) keeps the nftables table inet %s in this network namespace: stop it first, or name another table in [firewall] table", strings.TrimSpace(string(pid[:n])), table)
+			return nil, &HeldError{table, strings.TrimSpace(string(pid[:n]))}
 		}
 		file.Close() // it is held, or its holder has just taken it away
 	}

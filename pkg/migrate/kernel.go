@@ -68,8 +68,7 @@ func look(ctx context.Context, tables []string, jails []*config.Jail) (inKernel,
 			if _, err := exec.LookPath(program.args[0]); err != nil {
 				return // then nobody has made anything with it
 			}
-			c := exec.CommandContext(ctx, program.args[0], program.args[1:]...)
-			c.WaitDelay = killMost
+			c := command(ctx, program.args[0], program.args[1:]...)
 			var out, said bytes.Buffer
 			c.Stdout, c.Stderr = &out, &said
 			err := c.Run()

@@ -64,6 +64,7 @@ type Migration struct {
 	all     held // bans to be taken over
 	shown   map[string]bool
 	shield  *shield
+	idled   bool // jails of From were told to make no bans
 	entered bool // To was started
 	begun   time.Time
 }
@@ -72,9 +73,12 @@ type Migration struct {
 type Target struct {
 	Ours   bool
 	Socket string
-	Start  func(ctx context.Context) error // returns when it was started
-	By     string                          // how, for the plan
-	Unit   string                          // of systemd's
+	// Prepare is done while the other server runs still; Undo takes it back if nothing comes of
+	// it. nil: there is nothing to do.
+	Prepare, Undo func(ctx context.Context) error
+	Start         func(ctx context.Context) error // returns when it was started
+	By            string                          // how, for the plan
+	Unit          string                          // of systemd's
 	// Config is what it has: jails and where their rules are.
 	Config *config.Config
 	// Database is where it finds bans at its start; empty: nowhere.
@@ -154,6 +158,10 @@ func (m *Migration) Plan(ctx context.Context) error {
 		return fmt.Errorf("at %s it is %s that answers already (process %d)", m.Socket, m.From.name(), m.From.PID)
 	}
 	if m.To, err = m.Choose(m.From); err != nil {
+		return err
+	}
+	// One of them is started: the other one, or this one again.
+	if err := errors.Join(masked(m.To.Unit), masked(m.From.Unit)); err != nil {
 		return err
 	}
 	m.Report.From, m.Report.To = m.From.name()+" "+m.From.Version, nameOf(m.To.Ours)
@@ -329,13 +337,15 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 		m.Report.Outcome = Done
 	case !stopped:
 		m.Report.Outcome = Unchanged
-		if e := m.resume(); e != nil {
-			err = errors.Join(err, e)
-		}
+		err = errors.Join(err, m.resume(), m.undo(context.WithoutCancel(ctx)))
 	default:
 		m.say("%v", err)
 		// Who has asked to break it off has asked for the way back, too.
-		back := m.back(context.WithoutCancel(ctx))
+		way := context.WithoutCancel(ctx)
+		back := m.back(way)
+		if e := m.undo(way); back == nil && e != nil {
+			m.Report.Warnings = append(m.Report.Warnings, e.Error())
+		}
 		m.Report.Outcome = PutBack
 		if back != nil {
 			m.Report.Outcome, m.Report.RemoveWith = Stuck, "nft delete table inet "+Table
@@ -357,13 +367,25 @@ func (m *Migration) over(ctx context.Context) (stopped bool, err error) {
 			return false, err
 		}
 	}
+	if m.To.Prepare != nil {
+		if err := m.To.Prepare(ctx); err != nil {
+			return false, err
+		}
+	}
 	if m.shield, err = raise(m.Config, m.wanted()); err != nil {
+		return false, err
+	}
+	if err := m.same(); err != nil {
 		return false, err
 	}
 	if err := m.cover(ctx); err != nil {
 		return false, err
 	}
-	m.say("all bans, %d, are in table inet %s, too", m.all.count(), Table)
+	if names, n := m.shield.uncovered(m.all); n == 0 {
+		m.say("all bans, %d, are in table inet %s, too", m.all.count(), Table)
+	} else {
+		m.say("%d of %d bans are in table inet %s, too; not those of %s: it is not known what their actions shut out of", m.all.count()-n, m.all.count(), Table, strings.Join(names, ", "))
+	}
 	// No new ban is made from here on; lines of logs are read by who comes.
 	if err := m.idle("on"); err != nil {
 		return false, err
@@ -422,6 +444,24 @@ func (m *Migration) over(ctx context.Context) (stopped bool, err error) {
 	return true, nil
 }
 
+// undo leaves nothing of what was prepared.
+func (m *Migration) undo(ctx context.Context) error {
+	if m.To.Undo == nil {
+		return nil
+	}
+	return m.To.Undo(ctx)
+}
+
+// same looks whether it is still the server that was planned with: another change over may
+// have come first.
+func (m *Migration) same() error {
+	pid, err := pidOf(m.From.Socket)
+	if err == nil && pid != m.From.PID {
+		err = fmt.Errorf("at %s it is no more process %d that answers, but %d, since this was planned: look at it again (--dry-run)", m.From.Socket, m.From.PID, pid)
+	}
+	return err
+}
+
 // gone reports whether the server that was there has ended, or is about to.
 func (m *Migration) gone() bool { return !m.From.lives() || !answers(m.From.Socket) }
 
@@ -456,18 +496,20 @@ func (m *Migration) cover(ctx context.Context) error {
 
 // idle has fail2ban's jails make no bans, or go on.
 func (m *Migration) idle(how string) error {
+	m.idled = how == "on"
+	var errs []error
 	for _, name := range m.running {
 		if _, err := ask(m.From.Socket, askMost, "set", name, "idle", how); err != nil {
-			return fmt.Errorf("set %s idle %s: %w", name, how, err)
+			errs = append(errs, fmt.Errorf("set %s idle %s: %w", name, how, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // resume is the way back where nothing was stopped yet.
 func (m *Migration) resume() error {
 	var err error
-	if m.shield != nil {
+	if m.idled {
 		err = m.idle("off")
 	}
 	return errors.Join(err, m.shield.lower())

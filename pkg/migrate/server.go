@@ -64,10 +64,18 @@ func systemd() bool {
 	return err == nil
 }
 
+// command is a program that is run, in a process group of its own: a Ctrl-C is for the change
+// over alone, which has an orderly way back to go, and goes it by such programs.
+func command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	c := exec.CommandContext(ctx, name, args...)
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.WaitDelay = killMost
+	return c
+}
+
 // systemctl runs it.
 func systemctl(ctx context.Context, args ...string) error {
-	c := exec.CommandContext(ctx, "systemctl", args...)
-	c.WaitDelay = killMost
+	c := command(ctx, "systemctl", args...)
 	out, err := c.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("systemctl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -47,11 +48,27 @@ func raise(cfg *config.Config, jails []*config.Jail) (s *shield, err error) {
 			need("forward", -1)
 		}
 	}
-	if len(rules) == 0 {
-		return s, nil
-	}
+	// Without a jail, too: it keeps others from changing over at the same time.
 	s.fw, _, err = firewall.Open(firewall.Options{Table: Table, Chain: Table, Hooks: hooks}, rules...)
-	return s, err
+	var held *firewall.HeldError
+	if errors.As(err, &held) {
+		err = fmt.Errorf("another bailiff migrate (process %s) is at work: wait until it has ended", held.PID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// uncovered are the jails whose bans the table does not hold, as far as they have any.
+func (s *shield) uncovered(bans held) (names []string, n int) {
+	for name, of := range bans {
+		if !s.jails[name] && len(of) > 0 {
+			names, n = append(names, name), n+len(of)
+		}
+	}
+	slices.Sort(names)
+	return names, n
 }
 
 // shielded reports whether it is known what a jail shuts its bans out of.

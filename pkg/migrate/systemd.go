@@ -72,6 +72,20 @@ func unitWord(s string) string {
 // known reports whether systemd knows a unit.
 func known(ctx context.Context, unit string) bool { return systemctl(ctx, "cat", "--", unit) == nil }
 
+// masked says why a unit can't be started, if it is masked.
+func masked(unit string) error {
+	if unit == "" {
+		return nil
+	}
+	for _, dir := range []string{UnitDir, SystemdDir} {
+		path := filepath.Join(dir, unit)
+		if to, err := os.Readlink(path); err == nil && to == os.DevNull {
+			return fmt.Errorf("%s is masked (%s leads to %s), so it could not be started: systemctl unmask %s", unit, path, to, unit)
+		}
+	}
+	return nil
+}
+
 // systemctlMost is how long systemctl may take for what starts and stops nothing: to enable
 // a service that has a script of old, too, it runs that one's program, which took more than two
 // minutes on a tenth of a core.
@@ -99,17 +113,29 @@ func OursByUnit(from *Server, program, dir, pidFile string, to Target) (t Target
 	if write {
 		to.By += ", a unit that is written to " + path
 	}
+	if write {
+		to.Prepare = func(ctx context.Context) error {
+			if err := os.WriteFile(path, []byte(unitText(program, dir, to.Socket, pidFile)), 0o644); err != nil {
+				return fmt.Errorf("the service can't be written: %w", err)
+			}
+			return withinMost(ctx, "daemon-reload")
+		}
+		to.Undo = func(ctx context.Context) error {
+			if have != nil {
+				return nil // that of an earlier change over: it says the same
+			}
+			if err := os.Remove(path); err != nil {
+				if errors.Is(err, os.ErrNotExist) {
+					return nil
+				}
+				return fmt.Errorf("the service that was written stays: %w", err)
+			}
+			return withinMost(ctx, "daemon-reload")
+		}
+	}
 	to.Start = func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, upMost)
 		defer cancel()
-		if write {
-			if err := os.WriteFile(path, []byte(unitText(program, dir, to.Socket, pidFile)), 0o644); err != nil {
-				return err
-			}
-			if err := systemctl(ctx, "daemon-reload"); err != nil {
-				return err
-			}
-		}
 		return systemctl(ctx, "start", OurUnit)
 	}
 	to.After = func(ctx context.Context) error {

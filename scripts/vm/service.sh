@@ -32,6 +32,7 @@ walls() {
 # In the database, whatever becomes of the machine.
 stored() { python3 -c 'import sqlite3, sys; sys.exit(not sqlite3.connect("file:%s?mode=ro" % sys.argv[1], uri=True).execute("select 1 from bips where ip=? and jail=?", sys.argv[2:]).fetchone())' "$@" 2>/dev/null; }
 debs() { DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends --allow-downgrades "$@" >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; return 1; }; }
+removes() { DEBIAN_FRONTEND=noninteractive apt-get remove -y "$@" >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; return 1; }; }
 purge() { DEBIAN_FRONTEND=noninteractive apt-get purge -y "$@" >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; return 1; }; }
 
 # The process that reads logs and bans.
@@ -246,6 +247,15 @@ case $phase in
 3)
 	at_boot 192.0.2.2 app
 	ready 192.0.2.2 app
+	expect "removed" removes bailiff
+	expect "and installed again" debs /vm/new/bailiff_*.deb
+	ready 192.0.2.2 app
+	expect "it is enabled again" systemctl is-enabled -q bailiff
+	systemctl disable -q --now bailiff
+	expect "removed, and switched off before" removes bailiff
+	expect "and installed again" debs /vm/new/bailiff_*.deb
+	expect "it is off still" is bailiff ActiveState inactive
+	expect "and disabled" [ "$(systemctl is-enabled bailiff)" = disabled ]
 	rm /etc/bailiff/filters/login.toml # ours, no package's
 	expect "removed, with the configuration" purge bailiff
 	left=$(find / -xdev -name '*bailiff*' ! -path '/proc/*' ! -path '/vm/*' ! -path '/var/log/journal/*' ! -path '/tmp/*' ! -path '/var/lib/systemd/*' 2>/dev/null)
@@ -279,6 +289,22 @@ case $phase in
 	expect "and answers" within 60 listed log shop
 	fails 192.0.2.4 3 Login $log
 	expect "and bans" within 60 listed 192.0.2.4 shop
+	useradd -m bailiff # somebody's name
+	expect "bailiff is installed beside it" debs /vm/new/bailiff_*.deb
+	expect "and leaves it alone" is fail2ban ActiveState active
+	expect "with its bans" both 192.0.2.4 shop
+	expect "not to exclude it at the next boot" [ "$(systemctl is-enabled bailiff)" = disabled ]
+	expect "bailiff migrate" bailiff migrate
+	expect "writes a service" systemctl is-enabled -q bailiff-fail2ban
+	expect "with the bans" both 192.0.2.4 shop
+	expect "bailiff is purged" purge bailiff
+	expect "and fail2ban is on again" is fail2ban ActiveState active
+	expect "with the bans" within 60 both 192.0.2.4 shop
+	expect "whoever has the user's name keeps it" [ -d ~bailiff ]
+	userdel -r bailiff 2>/dev/null
+	expect "nothing is left of the service" [ ! -e /etc/systemd/system/bailiff-fail2ban.service ]
+	expect "bailiff is installed, once more" debs /vm/new/bailiff_*.deb
+	expect "bailiff migrate, once more" bailiff migrate
 	unit=bailiff-fail2ban
 	expect "bailiff-fail2ban is installed over it" debs /vm/new/bailiff_*.deb /vm/new/bailiff-fail2ban_*.deb
 	ready 192.0.2.4 shop
@@ -286,6 +312,9 @@ case $phase in
 	expect "it is enabled" systemctl is-enabled -q bailiff-fail2ban
 	expect "bailiff's own service is not at work" is bailiff ActiveState inactive
 	expect "fail2ban.service is it" is fail2ban Id bailiff-fail2ban.service
+	systemctl disable -q bailiff-fail2ban
+	systemctl enable -q bailiff-fail2ban
+	expect "switched off and on for the next boot, it runs" is bailiff-fail2ban ActiveState active
 	expect "fail2ban.service is restarted by that name" systemctl restart fail2ban
 	ready 192.0.2.4 shop
 	expect "a process of fail2ban's name" pgrep -x fail2ban-server
