@@ -105,12 +105,10 @@ type Digest struct {
 	sum       Sum
 	jails     map[string]*Jail
 	addresses map[string]*Address
-	forgotten bool
 	banned    chart.Counts
 	networks  chart.Counts
 	said      [4]map[saidKey]*Said
 	running   bool // the event before was of a daemon that has not ended
-	kept      bool
 }
 
 type saidKey struct{ jail, text string }
