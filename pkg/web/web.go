@@ -24,7 +24,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -437,6 +436,3 @@ func addrOf(r *http.Request) netip.Addr {
 	}
 	return at.Addr().Unmap()
 }
-
-// isUnix reports whether a place of [web] listen is a Unix socket.
-func isUnix(at string) bool { return filepath.IsAbs(at) }
