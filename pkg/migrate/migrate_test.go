@@ -3,6 +3,7 @@ package migrate
 import (
 	"maps"
 	"net/netip"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -210,6 +211,23 @@ func TestUnitText(t *testing.T) {
 }
 
 // FuzzReadBan: nothing that a server may answer is more than an error.
+// TestUnitThatCantBeWritten: it is told before anything is stopped, and nothing is said to be left.
+func TestUnitThatCantBeWritten(t *testing.T) {
+	was := UnitDir
+	defer func() { UnitDir = was }()
+	UnitDir = filepath.Join(t.TempDir(), "not there")
+	to, ok := OursByUnit(&Server{Unit: TheirUnit}, "/usr/sbin/bailiff", "/etc/fail2ban", "", Target{Socket: "/run/sock"})
+	if !ok {
+		t.Fatal("no unit")
+	}
+	if err := to.Prepare(t.Context()); err == nil || !strings.Contains(err.Error(), "the service can't be written: ") {
+		t.Errorf("it says %v", err)
+	}
+	if err := to.Undo(t.Context()); err != nil {
+		t.Errorf("nothing was written: %v", err)
+	}
+}
+
 func FuzzReadBan(f *testing.F) {
 	f.Add("192.0.2.7 \t2026-01-31 12:00:00 + 3600 = 2026-01-31 13:00:00")
 	f.Add("x \t2026-01-31 12:00:00 + -1 = ")

@@ -114,15 +114,20 @@ func OursByUnit(from *Server, program, dir, pidFile string, to Target) (t Target
 		to.By += ", a unit that is written to " + path
 	}
 	if write {
+		wrote := false
 		to.Prepare = func(ctx context.Context) error {
 			if err := os.WriteFile(path, []byte(unitText(program, dir, to.Socket, pidFile)), 0o644); err != nil {
+				if have == nil {
+					_ = os.Remove(path) // of a full disk
+				}
 				return fmt.Errorf("the service can't be written: %w", err)
 			}
+			wrote = true
 			return withinMost(ctx, "daemon-reload")
 		}
 		to.Undo = func(ctx context.Context) error {
-			if have != nil {
-				return nil // that of an earlier change over: it says the same
+			if !wrote || have != nil {
+				return nil // nothing, or that of an earlier change over: it says the same
 			}
 			if err := os.Remove(path); err != nil {
 				if errors.Is(err, os.ErrNotExist) {
