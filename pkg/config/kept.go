@@ -25,6 +25,8 @@ var KeptKeys = []string{"enabled", "observe", "maxretry", "findtime", "bantime",
 
 const (
 	keptDir = "jails.d"
+	// keptFiltersDir has filters that were saved by the page, under names that no other has.
+	keptFiltersDir = "filters.d"
 	// keptMost is how long a file of it may be, and keptFiles how many of them are read.
 	keptMost  = 64 << 10
 	keptFiles = 1000
@@ -106,6 +108,7 @@ func (l *loader) keptLayers(opts Options) {
 		return
 	}
 	if l.cfg.kept != "" {
+		l.keptFilters(filepath.Join(l.cfg.kept, keptFiltersDir))
 		l.cfg.kept = filepath.Join(l.cfg.kept, keptDir)
 		l.keptFiles(l.cfg.kept)
 	}
@@ -117,7 +120,45 @@ func (l *loader) keptLayers(opts Options) {
 // NowFile stands for the file of settings that hold until the next reload.
 const NowFile = "(until the next reload)"
 
-func (l *loader) keptFiles(dir string) {
+func (l *loader) keptFiles(dir string) { l.eachKept(dir, l.keptFile) }
+
+// keptFilters reads filters that were saved over the socket. They take no other's place: else who took over a page could
+// have a jail find nobody.
+func (l *loader) keptFilters(dir string) {
+	l.eachKept(dir, func(name, file string, data []byte) {
+		switch have := l.cfg.Filters[name]; {
+		case !filterName.MatchString(name):
+			l.complain(&Error{file, 0, "it is not read: want letters, digits, _ and - as its name, 64 at the most"})
+		case have != nil:
+			l.complain(&Error{file, 0, fmt.Sprintf("it is not read: there is a filter %s already (%s): give it another name, or remove it", name, have.Source)})
+		default:
+			l.filter(name, file, data, nil)
+		}
+	})
+}
+
+var filterName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$`)
+
+// KeptFilterPath is the file of a filter that is saved over the socket. The error says why there can be none: by that
+// name, or at all.
+func (c *Config) KeptFilterPath(name string) (string, error) {
+	switch {
+	case c.Fail2ban != nil:
+		return "", errors.New("the configuration is one of fail2ban's: filters belong into its filter.d")
+	case c.kept == "":
+		return "", errors.New("nothing is kept here, since [database] path is \"None\"")
+	case !filterName.MatchString(name):
+		return "", fmt.Errorf("filter %.80q: want letters, digits, _ and - as its name, 64 at the most", name)
+	}
+	path := filepath.Join(filepath.Dir(c.kept), keptFiltersDir, name+".toml")
+	if have := c.Filters[name]; have != nil && have.Source != path {
+		return "", fmt.Errorf("there is a filter %s already (%s): choose another name", name, have.Source)
+	}
+	return path, nil
+}
+
+// eachKept reads the files of a directory that the daemon writes.
+func (l *loader) eachKept(dir string, take func(name, file string, data []byte)) {
 	files, err := readDir(dir)
 	if err != nil {
 		if !errors.Is(err, os.ErrNotExist) {
@@ -144,7 +185,7 @@ func (l *loader) keptFiles(dir string) {
 			l.complain(&Error{file, 0, fmt.Sprintf("%v: what was changed there for good does not hold", err)})
 			continue
 		}
-		l.keptFile(name, file, data)
+		take(name, file, data)
 	}
 }
 

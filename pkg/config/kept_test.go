@@ -112,6 +112,44 @@ func TestKeptNow(t *testing.T) {
 	}
 }
 
+// TestKeptFilters: a filter that was saved is one as any other, and takes nobody's place.
+func TestKeptFilters(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "filters.d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"bailiff.toml":        "[jail.shop]\nenabled = true\nfilter = \"mine\"\nlogpath = \"/var/log/shop\"\n",
+		"filters.d/mine.toml": "failregex = '^from <ADDR>$'\n", "filters.d/sshd.toml": "failregex = '^nobody <ADDR>$'\n", "filters.d/a b.toml": "failregex = 'x <HOST>'\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg, err := Load(Options{Path: dir, State: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if j := cfg.Jails[0]; j.Broken() != nil || len(j.Filter.Failregex) != 1 {
+		t.Errorf("%v, %v", j.Broken(), j.Filter.Failregex)
+	}
+	if f := cfg.Filters["sshd"]; !f.Stock {
+		t.Errorf("sshd is %s", f.Source)
+	}
+	text := ""
+	for _, err := range cfg.Problems() {
+		text += err.Error() + "\n"
+	}
+	if !strings.Contains(text, "sshd.toml: it is not read: there is a filter sshd already") || !strings.Contains(text, "a b.toml: it is not read") {
+		t.Error(text)
+	}
+	for name, ok := range map[string]bool{"mine": true, "other": true, "sshd": false, "../x": false, "": false} {
+		if path, err := cfg.KeptFilterPath(name); (err == nil) != ok {
+			t.Errorf("%q: %s, %v", name, path, err)
+		}
+	}
+}
+
 // FuzzKept: whatever a file has, what comes to TOML has no key but those that count, and no table.
 func FuzzKept(f *testing.F) {
 	f.Add("maxretry = 3\n[x]\nenabled = true # x\n")

@@ -272,6 +272,8 @@ type Daemon interface {
 	ForgetSettings(jail, by string) (SettingsResult, error)
 	// TryFilter shows a filter lines.
 	TryFilter(r TryRequest) (TryAnswer, error)
+	// SaveFilter saves one, or removes it.
+	SaveFilter(name string, r SaveRequest) (SaveResult, error)
 	// History tells how much happened over time, Top who was most active.
 	History(q history.Query) (history.Answer, error)
 	Top(q events.TopQuery) (TopAnswer, error)

@@ -87,6 +87,7 @@ func (f *fake) ChangeSettings(string, SettingsRequest) (SettingsResult, error) {
 }
 
 func (f *fake) ForgetSettings(string, string) (SettingsResult, error) { return SettingsResult{}, nil }
+func (f *fake) SaveFilter(string, SaveRequest) (SaveResult, error)    { return SaveResult{}, nil }
 func (f *fake) TryFilter(TryRequest) (TryAnswer, error)               { return TryAnswer{}, nil }
 func (f *fake) Why(id string) (Why, error)                            { return Why{IP: id}, nil }
 

@@ -48,6 +48,7 @@ var shapes = map[string]shape{
 	"GET /metrics":                     {what: "Numbers for Prometheus.", form: "text/plain"},
 	"GET /v1/why":                      {what: "What is known of an address, a network or an id.", params: []string{"ip"}, answer: Why{}},
 	"POST /v1/filter/try":              {what: "Shows a filter lines.", body: TryRequest{}, answer: TryAnswer{}},
+	"POST /v1/filters/{name}":          {what: "Saves a filter, or removes one that was saved.", body: SaveRequest{}, answer: SaveResult{}},
 	"GET /v1/history":                  {what: "Failures and bans over time.", params: []string{"from", "to", "step", "jail"}, answer: history.Answer{}},
 	"GET /v1/top":                      {what: "Who was most active.", params: []string{"what", "since", "jail", "limit"}, answer: TopAnswer{}},
 	"POST /v1/import":                  {what: "Takes over bans that were made elsewhere.", body: ImportRequest{}, answer: []ImportResult{}},
@@ -168,8 +169,10 @@ func openAPI(t *testing.T) object {
 			"responses": object{"200": answer, "default": object{"description": "why not", "content": object{"application/json": object{"schema": d.value(Failure{})}}}},
 		}
 		params := []any{}
-		if strings.Contains(path, "{jail}") {
-			params = append(params, object{"name": "jail", "in": "path", "required": true, "schema": object{"type": "string"}})
+		for _, name := range []string{"jail", "name"} {
+			if strings.Contains(path, "{"+name+"}") {
+				params = append(params, object{"name": name, "in": "path", "required": true, "schema": object{"type": "string"}})
+			}
 		}
 		for _, p := range s.params {
 			params = append(params, object{"name": p, "in": "query", "schema": object{"type": "string"}})
@@ -223,7 +226,7 @@ func TestOpenAPI(t *testing.T) {
 		if !slices.ContainsFunc(routes, func(rt route) bool { return rt.pattern == pattern }) {
 			t.Errorf("%s: there is no such route", pattern)
 		}
-		if told := strings.ReplaceAll(pattern, "{jail}", "JAIL"); !strings.Contains(string(page), "`"+told) {
+		if told := strings.NewReplacer("{jail}", "JAIL", "{name}", "NAME").Replace(pattern); !strings.Contains(string(page), "`"+told) {
 			t.Errorf("docs/api.md does not tell of %s", told)
 		}
 	}

@@ -2,6 +2,7 @@ package control
 
 import (
 	"net/http"
+	"net/url"
 	"time"
 
 	"bailiff/pkg/filter"
@@ -99,6 +100,38 @@ type TriedProof struct {
 	ForgedID string         `json:"forged_id,omitempty"`
 	Evading  string         `json:"evading,omitempty"`
 	Reason   string         `json:"reason,omitempty"`
+}
+
+// SaveRequest is the body of POST /v1/filters/NAME.
+type SaveRequest struct {
+	// Text is what its file is to have, with samples; empty: it is removed.
+	Text string `json:"text"`
+	By   string `json:"-"` // the user who asks
+}
+
+func (*SaveRequest) textMost() int { return TryText }
+
+// SaveResult says what became of it.
+type SaveResult struct {
+	Name string `json:"name"`
+	File string `json:"file"`
+	Diff string `json:"diff"`
+	// Note says what is left to do.
+	Note string `json:"note,omitempty"`
+}
+
+func saveFilter(d Daemon, r *http.Request, body func(any) error) (any, error) {
+	var req SaveRequest
+	if err := body(&req); err != nil {
+		return nil, err
+	}
+	req.By = askedBy(r)
+	return d.SaveFilter(r.PathValue("name"), req)
+}
+
+// SaveFilter saves a filter, or removes one that was saved.
+func (c *Client) SaveFilter(name string, r SaveRequest) (s SaveResult, err error) {
+	return s, c.call("POST", "/v1/filters/"+url.PathEscape(name), r, &s)
 }
 
 func tryFilter(d Daemon, _ *http.Request, body func(any) error) (any, error) {

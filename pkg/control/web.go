@@ -55,6 +55,7 @@ var routes = []route{
 	{"GET /metrics", Reader, tellMetrics},
 	{"GET /v1/why", Reader, why},
 	{"POST /v1/filter/try", Operator, tryFilter},
+	{"POST /v1/filters/{name}", Admin, saveFilter},
 	{"GET /v1/history", Reader, askHistory},
 	{"GET /v1/top", Reader, askTop},
 	{"POST /v1/import", Operator, func(d Daemon, r *http.Request, body func(any) error) (any, error) {

@@ -16,6 +16,7 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/events"
+	"bailiff/pkg/filter"
 	"bailiff/pkg/jail"
 	"bailiff/pkg/safefile"
 )
@@ -381,6 +382,56 @@ func (d *Daemon) writeKept(path, text string) (err error) {
 	return err
 }
 
+// SaveFilter implements control.Daemon.
+func (d *Daemon) SaveFilter(name string, r control.SaveRequest) (out control.SaveResult, err error) {
+	d.awaitStart()
+	out.Name = name
+	release, err := d.turn.take("a filter that is saved", changeMost-stepsMost)
+	if err != nil {
+		return out, err
+	}
+	defer release()
+	if d.opts.DryRun {
+		return out, control.Bad(errors.New("it is a dry run, which writes nothing"))
+	}
+	cfg, err := config.LoadWithin(configMost, d.opts.Config)
+	config.ForgetStock()
+	if err != nil {
+		return out, err
+	}
+	if out.File, err = cfg.KeptFilterPath(name); err != nil {
+		return out, control.Bad(err)
+	}
+	if r.Text != "" {
+		def, err := config.DefinitionOf(name, []byte(r.Text), "")
+		if err == nil {
+			_, err = filter.Compile(def, time.Local)
+		}
+		if err != nil {
+			return out, control.Bad(err)
+		}
+	} else if cfg.Filters[name] == nil {
+		return out, control.Bad(fmt.Errorf("no filter %s was saved", name))
+	}
+	was, err := d.readKept(out.File)
+	if err != nil {
+		return out, err
+	}
+	if r.Text != "" && !strings.HasSuffix(r.Text, "\n") {
+		r.Text += "\n"
+	}
+	out.Diff = unifiedDiff(out.File, out.File, was, r.Text)
+	if err := d.writeKept(out.File, r.Text); err != nil {
+		return out, err
+	}
+	did := map[bool]string{true: "removed", false: "saved"}[r.Text == ""]
+	d.events.Add(&events.Event{Kind: events.Reload, By: r.By, Text: "filter " + name + " is " + did})
+	if was != "" {
+		out.Note = "a jail that has it goes on with what it was until the next reload"
+	}
+	return out, nil
+}
+
 // ForgetSettings implements control.Daemon: it takes back what was changed in a jail, for good and for now.
 func (d *Daemon) ForgetSettings(name, by string) (out control.SettingsResult, err error) {
 	d.awaitStart()
@@ -444,7 +495,8 @@ func (d *Daemon) reloadWith(name string, now map[string]string, by, said string,
 	return nil
 }
 
-// unifiedDiff tells small texts apart as diff -u does: all of their lines are told.
+// unifiedDiff tells small texts apart as diff -u does, with all of their lines; of long ones it tells the first 500,
+// and how many more there are.
 func unifiedDiff(from, to, a, b string) string {
 	if a == b {
 		return ""
@@ -457,7 +509,8 @@ func unifiedDiff(from, to, a, b string) string {
 	}
 	x, y := lines(a), lines(b)
 	// The longest common subsequence, of at most some dozen lines each.
-	n, m := min(len(x), 200), min(len(y), 200)
+	n, m := min(len(x), 500), min(len(y), 500)
+	more := len(x) - n + len(y) - m
 	x, y = x[:n], y[:m]
 	long := make([][]int, n+1)
 	for i := range long {
@@ -503,6 +556,9 @@ func unifiedDiff(from, to, a, b string) string {
 			out.WriteString("+" + y[j] + "\n")
 			j++
 		}
+	}
+	if more > 0 {
+		fmt.Fprintf(&out, "\\ %d lines more\n", more)
 	}
 	return out.String()
 }

@@ -172,6 +172,26 @@ failregex = 'failure from <HOST>'
 	if _, err := c.ChangeSettings("nobody", control.SettingsRequest{MaxRetry: &three, Keep: true}); err == nil || !strings.Contains(err.Error(), "no jail nobody") {
 		t.Errorf("no jail: %v", err)
 	}
+	// A filter is saved, had by a jail, and removed.
+	mine := "failregex = '^from <ADDR>$'"
+	saved, err := c.SaveFilter("mine", control.SaveRequest{Text: mine})
+	if err != nil || saved.File != filepath.Join(dir, "state", "filters.d", "mine.toml") || !strings.Contains(saved.Diff, "+"+mine) {
+		t.Errorf("saved: %+v, %v", saved, err)
+	}
+	if a, err := c.TryFilter(control.TryRequest{Filter: "mine", Lines: []string{"from 192.0.2.7"}}); err != nil || len(a.Lines) != 1 || a.Lines[0].ID != "192.0.2.7" {
+		t.Errorf("tried: %+v, %v", a, err)
+	}
+	for name, text := range map[string]string{"sshd": mine, "a b": mine, "other": "failregex = '('", "third": ""} {
+		if r, err := c.SaveFilter(name, control.SaveRequest{Text: text}); err == nil {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	if _, err := c.SaveFilter("mine", control.SaveRequest{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(saved.File); !os.IsNotExist(err) {
+		t.Errorf("removed: %v", err)
+	}
 	// Each change is an event with its author.
 	told := 0
 	for end := time.Now().Add(time.Minute); told < 6 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
