@@ -105,7 +105,8 @@ const context = await watched(await browser.newContext({ viewport: { width: 1400
 const page = await context.newPage();
 
 // Ways: where a reader comes to, and what is there.
-const ways = [["overview", "/"], ["bans", "/bans"], ["jails", "/jails"], ["jail", "/jails/shop"], ["settings", "/jails/shop/settings"], ["events", "/events"], ["address", "/address?ip=192.0.2.70"]];
+const ways = [["overview", "/"], ["bans", "/bans"], ["jails", "/jails"], ["jail", "/jails/shop"], ["settings", "/jails/shop/settings"], ["filter", "/filter"], ["events", "/events"], ["address", "/address?ip=192.0.2.70"]];
+const viewed = ways.filter(([, path]) => path !== "/filter"); // which works for who asks, and is an operator's
 
 await step("login page", async () => {
   await page.goto(base + "/bans");
@@ -262,6 +263,41 @@ await step("a setting changed for good, and taken back", async () => {
   allWell();
 });
 
+await step("a filter tried", async () => {
+  const try_ = async (filter, lines, prove) => {
+    await page.goto(base + "/filter");
+    await page.fill("#filter", filter);
+    await page.fill("#lines", lines);
+    if (prove) await page.check("input[name=prove]");
+    await page.click("form[action='/filter'] button");
+    await page.waitForSelector(".tried, [role=alert], .notice.bad");
+  };
+  const own = "failregex = '^\\s*login of <F-USER>.*</F-USER> failed from <ADDR>$'";
+  await until("a filter is tried", async () => { // which has five seconds, and this machine may be busy
+    await try_(own, "2026-01-31T12:00:00Z login of root failed from 192.0.2.7\n2026-01-31T12:00:01Z something else", true);
+    return (await page.locator(".tried").count()) > 0;
+  });
+  const rows = page.locator(".tried li");
+  check((await rows.count()) === 2, `${await rows.count()} lines are told of`);
+  const first = await rows.first().innerText();
+  check(first.includes("failure") && first.includes("192.0.2.7") && first.includes("root"), first);
+  check((await rows.first().locator("pre mark").count()) > 0, "no part of the line is marked");
+  check((await rows.nth(1).innerText()).startsWith("nothing"), await rows.nth(1).innerText());
+  check((await page.locator("#proof-h").count()) === 1, "nothing is told of a proof");
+  await serious(page, "a filter's answer, light");
+  await page.emulateMedia({ colorScheme: "dark" });
+  await serious(page, "a filter's answer, dark");
+  await page.screenshot({ path: `${given.shots}/filter-answer.png`, fullPage: true });
+  await page.emulateMedia({ colorScheme: "light" });
+  await try_(own, given.payloads.slice(0, 20).map((p) => `2026-01-31T12:00:00Z login of ${p} failed from 192.0.2.7`).join("\n"));
+  check((await page.locator(".tried").innerText()).includes("payload-0"), "the lines are not told of");
+  check((await page.evaluate(() => window.ran)) === undefined, "a line has run");
+  await try_("failregex = '<script>ran=1</script>('", "x");
+  check((await page.evaluate(() => window.ran)) === undefined, "a filter has run");
+  check((await page.locator(".notice.bad").count()) > 0, "nothing is said of a filter that is none");
+  allWell();
+});
+
 await step("search box, theme, reload", async () => {
   await page.goto(base + "/");
   await page.fill("#find", "192.0.2.70");
@@ -302,7 +338,7 @@ await step("without script", async () => {
   const plain = await watched(await browser.newContext({ javaScriptEnabled: false }));
   const p = await plain.newPage();
   await login(p, "victor", given.password);
-  for (const [name, path] of ways) {
+  for (const [name, path] of viewed) {
     const got = await p.goto(base + path);
     check(got.status() === 200 && (await p.locator("h1").count()) === 1, `${name}: ${got.status()}`);
   }
@@ -316,11 +352,13 @@ await step("a viewer changes nothing", async () => {
   const other = await watched(await browser.newContext());
   const p = await other.newPage();
   await login(p, "victor", given.password);
-  for (const [name, path] of ways) {
+  for (const [name, path] of viewed) {
     await p.goto(base + path);
     const forms = await p.locator("main form[method=post]").count();
     check(forms === 0, `${name} has ${forms} forms that change something`);
   }
+  check((await p.goto(base + "/filter")).status() === 403, "he may have filters tried");
+  await p.goto(base + "/");
   const csrf = await p.locator("input[name=csrf]").first().inputValue();
   for (const [path, form] of [["/unban", { ip: "192.0.2.70" }], ["/ban", { ip: "192.0.2.70", jail: "shop" }], ["/allow", { ip: "192.0.2.70", for: "1h" }], ["/reload", {}]]) {
     const got = await other.request.post(base + path, { form: { csrf, to: "/", ...form }, headers: { Origin: base }, maxRedirects: 0 });
