@@ -96,9 +96,11 @@ func counts(t *testing.T, change func(*config.Jail, *lab)) *lab {
 	return start(t, func(c *config.Jail, l *lab) {
 		c.MaxRetry, c.Counting.Most = 4, 3
 		c.Filter.Failregex = []filter.Expr{
-			{Text: `^\s*fail <F-USER>\S*</F-USER> on <F-PATH>\S*</F-PATH> from <HOST>$`}, {Text: `^\s*fail from <HOST>$`},
+			{Text: `^\s*fail <F-USER>\S*</F-USER> on <F-PATH>\S*</F-PATH> from <HOST>$`},
+			{Text: `^\s*fail from <HOST>$`},
 			{Text: `heavy <F-USER>\S+</F-USER> from <HOST>$`, Weight: 2},
-			{Text: `<F-MLFID>conn\d+</F-MLFID> fail <F-USER>\S+</F-USER> from <ADDR>$`}, {Text: `<F-MLFID>conn\d+</F-MLFID> fail from <ADDR>$`},
+			{Text: `<F-MLFID>conn\d+</F-MLFID> fail <F-USER>\S+</F-USER> from <ADDR>$`},
+			{Text: `<F-MLFID>conn\d+</F-MLFID> fail from <ADDR>$`},
 			{Text: `<F-MLFID>conn\d+</F-MLFID> <F-MLFGAINED>good</F-MLFGAINED>(?: <F-USER>\S+</F-USER>)? from <ADDR>$`},
 		}
 		c.Filter.Success = []filter.Expr{{Text: `welcome <F-USER>\S+</F-USER> from <HOST>$`}}

@@ -282,7 +282,8 @@ func TestSweepIsItself(t *testing.T) {
 	}
 	files["a.log"] = text.String()
 	sweep := []replay.Setting{
-		{MaxRetry: 2, FindTime: time.Minute, BanTime: time.Minute}, {MaxRetry: 3, FindTime: time.Hour, BanTime: -1},
+		{MaxRetry: 2, FindTime: time.Minute, BanTime: time.Minute},
+		{MaxRetry: 3, FindTime: time.Hour, BanTime: -1},
 		{MaxRetry: 4, FindTime: 10 * time.Minute, BanTime: time.Hour},
 	}
 	dir := t.TempDir()
