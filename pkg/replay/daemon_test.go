@@ -358,6 +358,12 @@ func TestAsTheDaemon(t *testing.T) {
 		{"late lines", "sshd", "maxretry = 3\nfindtime = \"90s\"\nbantime = \"2m\"", "auth", syslogTime, auth, true},
 		{"one is enough, for ever", "sshd", "maxretry = 1\nbantime = -1", "auth", syslogTime, auth, false},
 		{"growing", "sshd", "maxretry = 3\nbantime = \"1m\"\nfindtime = \"1h\"\n\"bantime.increment\" = true\n\"bantime.maxtime\" = \"20m\"", "auth", syslogTime, auth, false},
+		{"by accounts", "sshd", "maxretry = 2\nfindtime = \"1h\"\nbantime = \"5m\"\ncount.distinct = \"user\"", "auth", syslogTime, auth, false},
+		{"forgiven, late lines", "sshd", "maxretry = 3\nfindtime = \"1h\"\nbantime = \"2m\"\nsuccess.forgives = true\nsuccess.most = 100", "auth", syslogTime, auth, true},
+		{
+			"weighed", "sshd", "maxretry = 5\nfindtime = \"1h\"\nfailregex = [{ regex = 'Failed password for invalid user .* from <ADDR> port', weight = 3 }, 'Failed password for .* from <ADDR> port']",
+			"auth", syslogTime, auth, false,
+		},
 		{"networks", "sshd", "maxretry = 8\n[ban]\nprefix4 = 28\nprefix6 = 32", "auth", syslogTime, auth, false},
 		{"aggregated", "sshd", "maxretry = 2\nfindtime = \"1h\"\nbantime = \"30m\"\n[ban]\naggregate = 20", "auth", syslogTime, auth, false},
 		{"ignored", "sshd", "maxretry = 2\nignoreip = [\"192.0.2.0/25\", \"198.51.100.7\"]", "auth", syslogTime, auth, false},
