@@ -161,7 +161,13 @@ func (c *Config) KeptFilterPath(name string) (string, error) {
 func (l *loader) eachKept(dir string, take func(name, file string, data []byte)) {
 	files, err := readDir(dir)
 	if err != nil {
-		if !errors.Is(err, os.ErrNotExist) {
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+		case errors.Is(err, os.ErrPermission): // somebody else checks the configuration, or the database is not to be had either
+			if filepath.Base(dir) == keptDir {
+				l.cfg.Warnings = append(l.cfg.Warnings, fmt.Errorf("%w: whether settings were changed for good can't be seen", err))
+			}
+		default:
 			l.complain(fmt.Errorf("%w: what was changed there for good does not hold", err))
 		}
 		return
