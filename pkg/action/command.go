@@ -15,12 +15,13 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"bailiff/pkg/lazyregexp"
 )
 
 // Command is a shell command with its tags filled in.
@@ -74,11 +75,11 @@ func Refill(template string, values []Value) Command {
 type Var struct{ Name, Value string }
 
 var (
-	tag      = regexp.MustCompile(`<([^ <>]+)>`)
-	groupTag = regexp.MustCompile(`<F-([A-Z0-9_\-]+)>`)
+	tag      = lazyregexp.New(`<([^ <>]+)>`)
+	groupTag = lazyregexp.New(`<F-([A-Z0-9_\-]+)>`)
 	// unsafe are the characters that mean something to a shell.
-	unsafe  = regexp.MustCompile("[\\\\#&;`|*?~<>^()\\[\\]{}$'\"\\n\\r]")
-	notWord = regexp.MustCompile(`[^\pL\pN_]`)
+	unsafe  = lazyregexp.New("[\\\\#&;`|*?~<>^()\\[\\]{}$'\"\\n\\r]")
+	notWord = lazyregexp.New(`[^\pL\pN_]`)
 )
 
 // String is the command as a person reads it: the text, and the values that it

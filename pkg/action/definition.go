@@ -3,13 +3,13 @@ package action
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/lazyregexp"
 )
 
 // Definition is an action as it is configured: fail2ban's commands (actionban and
@@ -33,7 +33,7 @@ const DefaultTimeout = 60 * time.Second
 var late = map[string]bool{"matches": true, "ipmatches": true, "ipjailmatches": true}
 
 // onlyFor is the name of a property that holds for one family only.
-var onlyFor = regexp.MustCompile(`^\w+\?family=`)
+var onlyFor = lazyregexp.New(`^\w+\?family=`)
 
 // commandNames are properties that every action has, if only as an empty text.
 var commandNames = []string{

@@ -4,9 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
 	"sync/atomic"
+
+	"bailiff/pkg/lazyregexp"
 )
 
 // What a command finds in its environment: PATH, LANG, TZ, and what the configuration
@@ -19,7 +20,7 @@ const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // environment is what the configuration names.
 var environment atomic.Pointer[[]string]
 
-var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var variable = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // CheckVariable says what is wrong with a name, or NAME=VALUE, of an environment.
 func CheckVariable(v string) error {

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -16,6 +15,7 @@ import (
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/control"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/lazyregexp"
 	"bailiff/pkg/logtime"
 	"bailiff/pkg/pyregexp"
 )
@@ -153,7 +153,7 @@ func (o *regexOptions) findFilter(arg string) (*filter.Definition, error) {
 
 // onlyName is what can be a filter's name only: an expression has at least to say where the
 // address stands.
-var onlyName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]*$`)
+var onlyName = lazyregexp.New(`^[A-Za-z][A-Za-z0-9_.-]*$`)
 
 // noFilter says that there is no filter of a name, and which ones are near it.
 func (o *regexOptions) noFilter(name string) error {

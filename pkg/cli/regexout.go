@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"bailiff/pkg/action"
 	"bailiff/pkg/control"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/lazyregexp"
 	"bailiff/pkg/scan"
 )
 
@@ -140,8 +140,8 @@ func pyLines(lines []filter.Line) pyRaw {
 }
 
 var (
-	outTag   = regexp.MustCompile(`<([^ <>]+)>`)
-	groupTag = regexp.MustCompile(`<F-([A-Z0-9_\-]+)>`)
+	outTag   = lazyregexp.New(`<([^ <>]+)>`)
+	groupTag = lazyregexp.New(`<F-([A-Z0-9_\-]+)>`)
 )
 
 // msgMark stands for <msg> in a text that is printed for each line of a failure.

@@ -4,14 +4,15 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
 	"time"
+
+	"bailiff/pkg/lazyregexp"
 )
 
 // posixZone is the form of TZ in POSIX, as in CET-1CEST,M3.5.0,M10.5.0/3: a name and how
 // far it lies behind UTC, the same of summer time, and when that begins and ends.
-var posixZone = regexp.MustCompile(`^(?:[A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?\d{1,2}(?::\d{1,2}){0,2}` +
+var posixZone = lazyregexp.New(`^(?:[A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?\d{1,2}(?::\d{1,2}){0,2}` +
 	`(?:(?:[A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)(?:[+-]?\d{1,2}(?::\d{1,2}){0,2})?` +
 	`(?:,(?:M\d{1,2}\.[1-5]\.[0-6]|J?\d{1,3})(?:/[+-]?\d{1,3}(?::\d{1,2}){0,2})?){0,2})?$`)
 

@@ -6,11 +6,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"bailiff/pkg/events"
+	"bailiff/pkg/lazyregexp"
 	"bailiff/pkg/remote"
 )
 
@@ -40,7 +40,7 @@ const (
 )
 
 // pathWord is what may stand in the path of a request: a name that a server gave.
-var pathWord = regexp.MustCompile(`^[A-Za-z0-9_-]{1,100}$`)
+var pathWord = lazyregexp.New(`^[A-Za-z0-9_-]{1,100}$`)
 
 // httpExport reads an export of the kind http.
 func (l *loader) httpExport(name string, x rawExport, at string, fail func(key, format string, args ...any)) (HTTPExport, bool) {

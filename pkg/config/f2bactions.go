@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/lazyregexp"
 )
 
 // allCommands has every action run as it is written; tests set it.
@@ -158,7 +158,7 @@ func iptablesFaults(f *fail2ban.Jail, j *Jail, a *fail2ban.Action, t *translatio
 }
 
 // setName finds the nftables sets that a command changes.
-var setName = regexp.MustCompile(`\baddr6?-set-(\S+)`)
+var setName = lazyregexp.New(`\baddr6?-set-(\S+)`)
 
 // onSets is how many of a jail's actions are about its sets. Where several are, each has
 // rules of its own that look into them, and all are run as they are written.

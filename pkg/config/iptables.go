@@ -8,6 +8,7 @@ import (
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/lazyregexp"
 )
 
 // What the stock iptables actions of fail2ban 0.11 to 1.1.1 do is read from their commands,
@@ -23,16 +24,16 @@ const (
 )
 
 var (
-	iptLoop   = regexp.MustCompile(`^for (\w+) in \$\(echo '([^']*)' \| sed 's/,/ /g'\); do$`)
-	iptEnsure = regexp.MustCompile(`^\{ (.+) >/dev/null 2>&1; \} \|\| \{ (.+?);? \}$`)
-	iptPlain  = regexp.MustCompile(`^` + iptProgram + ` (-[A-Z] .+)$`)
+	iptLoop   = lazyregexp.New(`^for (\w+) in \$\(echo '([^']*)' \| sed 's/,/ /g'\); do$`)
+	iptEnsure = lazyregexp.New(`^\{ (.+) >/dev/null 2>&1; \} \|\| \{ (.+?);? \}$`)
+	iptPlain  = lazyregexp.New(`^` + iptProgram + ` (-[A-Z] .+)$`)
 	// What makes a set, and what is done to it.
-	setCreate = regexp.MustCompile(`^ipset (?:-exist |--)create ` + iptSet + ` (?:hash:(?:ip|net) timeout 0(?: maxelem \d+)?( family inet6)?|(?:maxelem \d+ )?iphash)$`)
-	setAdd    = regexp.MustCompile(`^ipset -exist add ` + iptSet + ` <ip> timeout (0|\$\(\[ "<bantime>" -le \d+ \] && echo "<bantime>" \|\| echo 0\))$`)
-	setDel    = regexp.MustCompile(`^ipset -exist del ` + iptSet + ` <ip>$`)
-	setAdd4   = regexp.MustCompile(`^ipset --test ` + iptSet + ` <ip> \|\| +ipset --add ` + iptSet + ` <ip>$`)
-	setDel4   = regexp.MustCompile(`^ipset --test ` + iptSet + ` <ip> && ipset --del ` + iptSet + ` <ip>$`)
-	setEnd    = regexp.MustCompile(`^ipset (?:--)?(?:flush|destroy) ` + iptSet + `(?: 2>/dev/null \|\| \{ sleep \d; ipset destroy ` + iptSet + `; \})?$`)
+	setCreate = lazyregexp.New(`^ipset (?:-exist |--)create ` + iptSet + ` (?:hash:(?:ip|net) timeout 0(?: maxelem \d+)?( family inet6)?|(?:maxelem \d+ )?iphash)$`)
+	setAdd    = lazyregexp.New(`^ipset -exist add ` + iptSet + ` <ip> timeout (0|\$\(\[ "<bantime>" -le \d+ \] && echo "<bantime>" \|\| echo 0\))$`)
+	setDel    = lazyregexp.New(`^ipset -exist del ` + iptSet + ` <ip>$`)
+	setAdd4   = lazyregexp.New(`^ipset --test ` + iptSet + ` <ip> \|\| +ipset --add ` + iptSet + ` <ip>$`)
+	setDel4   = lazyregexp.New(`^ipset --test ` + iptSet + ` <ip> && ipset --del ` + iptSet + ` <ip>$`)
+	setEnd    = lazyregexp.New(`^ipset (?:--)?(?:flush|destroy) ` + iptSet + `(?: 2>/dev/null \|\| \{ sleep \d; ipset destroy ` + iptSet + `; \})?$`)
 )
 
 // iptFamily is what an iptables action does for one family of addresses.
@@ -238,7 +239,7 @@ func (f *iptFamily) bans(ban, unban string, ip6 bool) bool {
 		return all[0]
 	}
 	ban, unban = one(ban), one(unban)
-	of := func(re *regexp.Regexp, command string) bool {
+	of := func(re *lazyregexp.Regexp, command string) bool {
 		m := re.FindStringSubmatch(command)
 		return m != nil && m[1] == f.target && (re != setAdd4 && re != setDel4 || m[2] == f.target)
 	}

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"bailiff/jails"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/lazyregexp"
 	"bailiff/pkg/pyregexp"
 	"bailiff/pkg/safefile"
 )
@@ -344,7 +344,7 @@ func (l *loader) argument(name, path string) {
 	j.layers = append(j.layers, layer{file: "--jail", raw: raw})
 }
 
-var jailName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}$`)
+var jailName = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}$`)
 
 // checkName says what is wrong with a jail's name. Those of its sets hold it, and nft
 // can't load a colon back from its own listing.

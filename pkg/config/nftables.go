@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/lazyregexp"
 )
 
 // What the stock nftables actions of fail2ban 0.11 to 1.1.1 do is read from their
@@ -16,21 +17,21 @@ import (
 // goes through echo and sed. Whatever else there is, is somebody's own, and is run.
 
 var (
-	shFor   = regexp.MustCompile(`^for (\w+) in \$\(echo '([^']*)' \| sed 's/,/ /g'\); do$`)
-	shIf    = regexp.MustCompile(`^if \[ (?:'([^']*)'|"([^"$\\` + "`" + `]*)") (!?=) (?:'([^']*)'|"([^"$\\` + "`" + `]*)") \]; then$`)
-	shPorts = regexp.MustCompile(`\$\(echo '([^']*)' \| sed s/:/-/g\)`)
+	shFor   = lazyregexp.New(`^for (\w+) in \$\(echo '([^']*)' \| sed 's/,/ /g'\); do$`)
+	shIf    = lazyregexp.New(`^if \[ (?:'([^']*)'|"([^"$\\` + "`" + `]*)") (!?=) (?:'([^']*)'|"([^"$\\` + "`" + `]*)") \]; then$`)
+	shPorts = lazyregexp.New(`\$\(echo '([^']*)' \| sed s/:/-/g\)`)
 	// nftOther are the lines of what lists, empties and removes, whole: none of that is to
 	// be done by commands where the kernel's sets are ours.
-	nftOther = regexp.MustCompile(`^(?:done|\}|\} \|\| \{|else|fi)$|` +
+	nftOther = lazyregexp.New(`^(?:done|\}|\} \|\| \{|else|fi)$|` +
 		`^(?:\{ )?` + nftProgram + ` (?:-a )?(?:flush|list|delete) (?:set|chain|table|rule) inet [\w. :-]+` +
 		`(?: 2> /dev/null; \} \|\| \{| \| (?:sed -nE|grep -oP) '[^']*'; \} \| while read -r hdl; do| \$hdl; done| \| grep -q '[^']*'| \| grep -q[EP] '[^']*'; \} \|\| \{)?$`)
-	nftPlain = regexp.MustCompile(`^[\w:,.-]+$`)
+	nftPlain = lazyregexp.New(`^[\w:,.-]+$`)
 )
 
 // nftProgram is nft itself: another file of that name may be anything.
 const nftProgram = `(?:/usr/sbin/|/sbin/|/usr/bin/)?nft`
 
-var isNFT = regexp.MustCompile(`^` + nftProgram + `$`)
+var isNFT = lazyregexp.New(`^` + nftProgram + `$`)
 
 // nftHarmless reports whether a line of what lists, empties and removes is as the stock
 // actions have it.

@@ -2,10 +2,10 @@ package config
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"bailiff/pkg/filter"
+	"bailiff/pkg/lazyregexp"
 )
 
 // Expressions of one filter mostly begin alike. [prefix] names such beginnings, and an
@@ -13,7 +13,7 @@ import (
 
 // prefixName is what a prefix may be called: what regular expressions and fail2ban have in
 // angle brackets (<HOST>, <F-USER>, (?P<name>…)) is none.
-var prefixName = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
+var prefixName = lazyregexp.New(`^[a-z][a-z0-9-]*$`)
 
 // prefixed puts in what a filter's prefixes stand for. A prefix has none in it.
 func (f *Filter) prefixed(text string) string {

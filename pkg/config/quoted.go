@@ -1,14 +1,15 @@
 package config
 
 import (
-	"regexp"
 	"slices"
 	"strings"
+
+	"bailiff/pkg/lazyregexp"
 )
 
 // inVariable are tags whose values come from log lines: a command gets them in variables
 // of the shell, as fail2ban's do.
-var inVariable = regexp.MustCompile(`^<((?:ip|ipjail)?matches|F-[A-Z0-9_-]+)>`)
+var inVariable = lazyregexp.New(`^<((?:ip|ipjail)?matches|F-[A-Z0-9_-]+)>`)
 
 // literalTags returns the tags of a command that stand between single quotes, where the
 // shell does not look at variables: the command would get the variable's name.

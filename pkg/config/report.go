@@ -5,10 +5,10 @@ import (
 	"net"
 	"net/mail"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
+	"bailiff/pkg/lazyregexp"
 	"bailiff/pkg/report"
 )
 
@@ -20,8 +20,8 @@ type Report struct {
 }
 
 var (
-	categoryNumber = regexp.MustCompile(`^[1-9][0-9]?$`)
-	reportWord     = regexp.MustCompile(`^[A-Za-z0-9@._+-]{1,200}$`)
+	categoryNumber = lazyregexp.New(`^[1-9][0-9]?$`)
+	reportWord     = lazyregexp.New(`^[A-Za-z0-9@._+-]{1,200}$`)
 	xarfProtocols  = []string{"tcp", "udp", "icmp", "sctp"}
 )
 

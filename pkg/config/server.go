@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/lazyregexp"
 )
 
 // What bailiff.toml says of the daemon.
@@ -208,7 +208,7 @@ var hookNames = []string{"input", "forward", "prerouting"}
 
 // nftName is what nft takes for a table or a chain: with another one in it, nobody could
 // restore a saved ruleset of this host.
-var nftName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_./-]{0,99}$`)
+var nftName = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_./-]{0,99}$`)
 
 func (l *loader) firewall(doc *document, raw rawFirewall, fail func(string, ...any) func(...string)) {
 	l.cfg.NoFirewall = raw.Enabled != nil && !*raw.Enabled

@@ -3,12 +3,12 @@ package config
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/lazyregexp"
 )
 
 // What of an action's commands nothing fills in. The shell gets it as it stands, which is
@@ -17,8 +17,8 @@ import (
 // looksLikeTag leaves out what stands in angle brackets in a command for other reasons:
 // addresses of mail, redirections.
 var (
-	anyTag       = regexp.MustCompile(`<([^ <>]+)>`)
-	looksLikeTag = regexp.MustCompile(`^[A-Za-z_][\w./-]*$`)
+	anyTag       = lazyregexp.New(`<([^ <>]+)>`)
+	looksLikeTag = lazyregexp.New(`^[A-Za-z_][\w./-]*$`)
 )
 
 // unfilled are the mistakes in an action's parameters: a value for which it has nothing, a

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/lazyregexp"
 )
 
 // The link that all others hang on: what the files say, and whether the daemon has it.
@@ -57,7 +57,7 @@ func (d *doctor) configuration(jails []*config.Jail) {
 	}
 }
 
-var meantOption = regexp.MustCompile(`did you mean "?([\w.]+)"?\?`)
+var meantOption = lazyregexp.New(`did you mean "?([\w.]+)"?\?`)
 
 // causeFirst puts an option that is written wrong before what it is missed by.
 func causeFirst(all []Finding) []Finding {
@@ -137,15 +137,15 @@ func (d *doctor) none(say func(Finding)) {
 
 // checkText is what the configuration's check says of a jail: its name is in it.
 var (
-	jailFirst   = regexp.MustCompile(`^jail ([\w.-]+): (?s)(.*)$`)
-	halfSection = regexp.MustCompile(`"[\[({<]?[\w.-]+[\])}>]?": want name = value`)
-	ofJail      = regexp.MustCompile(`(?:^|: )jail ([\w.-]+): `)
-	ofTable     = regexp.MustCompile(`(?:^|: )\[([\w.-]+)\] `)
-	atFile      = regexp.MustCompile(`^([^\s:]+:\d+): (?s)(.*)$`)
-	ofLog       = regexp.MustCompile(`(?:^|: )(?:jail \S+: )?log /`)
-	offJail     = regexp.MustCompile(`(?:: no such option: did you mean enabled\?|unknown key "jail\.[^"]*" \(did you mean "enabled"\?\))`)
-	ofKey       = regexp.MustCompile(`unknown key "jail\.([\w-]+)\.`)
-	topKey      = regexp.MustCompile(`unknown key "([\w-]+)"$`)
+	jailFirst   = lazyregexp.New(`^jail ([\w.-]+): (?s)(.*)$`)
+	halfSection = lazyregexp.New(`"[\[({<]?[\w.-]+[\])}>]?": want name = value`)
+	ofJail      = lazyregexp.New(`(?:^|: )jail ([\w.-]+): `)
+	ofTable     = lazyregexp.New(`(?:^|: )\[([\w.-]+)\] `)
+	atFile      = lazyregexp.New(`^([^\s:]+:\d+): (?s)(.*)$`)
+	ofLog       = lazyregexp.New(`(?:^|: )(?:jail \S+: )?log /`)
+	offJail     = lazyregexp.New(`(?:: no such option: did you mean enabled\?|unknown key "jail\.[^"]*" \(did you mean "enabled"\?\))`)
+	ofKey       = lazyregexp.New(`unknown key "jail\.([\w-]+)\.`)
+	topKey      = lazyregexp.New(`unknown key "([\w-]+)"$`)
 )
 
 // fromCheck is what the configuration's check says, as a finding; not ok: another link tells
@@ -217,7 +217,7 @@ func (d *doctor) fromCheck(text string, level Level) (f Finding, ok bool) {
 	return f, true
 }
 
-var filterName = regexp.MustCompile(`(?:Unable to read the filter '|unknown filter ")([^'"]+)['"]`)
+var filterName = lazyregexp.New(`(?:Unable to read the filter '|unknown filter ")([^'"]+)['"]`)
 
 // nearFilter is a filter of fail2ban's directory whose name is nearly that of one that isn't
 // there.

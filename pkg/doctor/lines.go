@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"hash/maphash"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/lazyregexp"
 	"bailiff/pkg/source"
 	"bailiff/pkg/transport"
 )
@@ -235,7 +235,7 @@ func looksFailed(line []byte) bool {
 	return has(failureWords) && has(attemptWords) && !has(othersWords)
 }
 
-var inQuotes = regexp.MustCompile(`"[^"]*"`)
+var inQuotes = lazyregexp.New(`"[^"]*"`)
 
 // addressIn is the first address in a line that is no version and no time.
 func addressIn(line []byte) (netip.Addr, bool) {

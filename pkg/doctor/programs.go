@@ -4,18 +4,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
+
+	"bailiff/pkg/lazyregexp"
 )
 
 // Which programs a command of the shell would run.
 
 var (
-	quoted   = regexp.MustCompile(`'[^']*'|"(?:[^"\\]|\\.)*"|\\\n`)
-	between  = regexp.MustCompile(`\|\||&&|[;|&\n(){}` + "`" + `]|\$\(`)
-	assigns  = regexp.MustCompile(`^\w+=\S*$`)
-	program  = regexp.MustCompile(`^[\w./+-]+$`)
-	redirect = regexp.MustCompile(`\d*[<>]&?\d*-?\s*\S*`)
+	quoted   = lazyregexp.New(`'[^']*'|"(?:[^"\\]|\\.)*"|\\\n`)
+	between  = lazyregexp.New(`\|\||&&|[;|&\n(){}` + "`" + `]|\$\(`)
+	assigns  = lazyregexp.New(`^\w+=\S*$`)
+	program  = lazyregexp.New(`^[\w./+-]+$`)
+	redirect = lazyregexp.New(`\d*[<>]&?\d*-?\s*\S*`)
 )
 
 // shellWords are what the shell does itself.

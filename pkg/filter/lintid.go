@@ -1,10 +1,10 @@
 package filter
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
+	"bailiff/pkg/lazyregexp"
 	"bailiff/pkg/pyregexp"
 )
 
@@ -12,9 +12,9 @@ import (
 // the client's, and may read as an address, he has whom he likes banned.
 
 var (
-	idBody = regexp.MustCompile(`<F-ID>(.*)</F-ID>`)
+	idBody = lazyregexp.New(`<F-ID>(.*)</F-ID>`)
 	// addressOnly are expressions of nothing but what addresses consist of.
-	addressOnly = regexp.MustCompile(`^(?:\\[d.:/]|[0-9a-fA-F:/]|\[(?:\\[d.:/]|[0-9a-fA-F.:/-])+\]|\(\?:|[()|?*+]|\{[\d,]+\})+$`)
+	addressOnly = lazyregexp.New(`^(?:\\[d.:/]|[0-9a-fA-F:/]|\[(?:\\[d.:/]|[0-9a-fA-F.:/-])+\]|\(\?:|[()|?*+]|\{[\d,]+\})+$`)
 	// likeAddresses are some that a client could write.
 	likeAddresses = []string{"192.0.2.7", "203.0.113.178", "2001:db8::7", "2001:db8:0:1:2:3:4:5", "[2001:db8::7]", "::ffff:192.0.2.7"}
 )

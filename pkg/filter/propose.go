@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"bailiff/pkg/lazyregexp"
 	"bailiff/pkg/logtime"
 	"bailiff/pkg/transport"
 )
@@ -20,8 +21,8 @@ type Example struct {
 }
 
 var (
-	markedHost = regexp.MustCompile(`<([0-9A-Fa-f.:]+)>`)
-	anyHost    = regexp.MustCompile(`\b\d{1,3}(?:\.\d{1,3}){3}\b|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+`)
+	markedHost = lazyregexp.New(`<([0-9A-Fa-f.:]+)>`)
+	anyHost    = lazyregexp.New(`\b\d{1,3}(?:\.\d{1,3}){3}\b|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+`)
 )
 
 // ParseExample reads a line in which the address is marked, <192.0.2.7>, or is the
@@ -172,9 +173,9 @@ func alike(a, b []token) bool {
 }
 
 var (
-	numeral = regexp.MustCompile(`^\d+$`)
-	status  = regexp.MustCompile(`^[45]\d\d$`) // of HTTP, SMTP: no success
-	hex     = regexp.MustCompile(`^[0-9A-Fa-f]{12,}$`)
+	numeral = lazyregexp.New(`^\d+$`)
+	status  = lazyregexp.New(`^[45]\d\d$`) // of HTTP, SMTP: no success
+	hex     = lazyregexp.New(`^[0-9A-Fa-f]{12,}$`)
 )
 
 // opened is the expression for a piece.

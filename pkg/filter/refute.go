@@ -2,9 +2,10 @@ package filter
 
 import (
 	"math/rand/v2"
-	"regexp"
 	"strings"
 	"time"
+
+	"bailiff/pkg/lazyregexp"
 )
 
 // Refute makes up lines of a probe at random and looks for one that the filter takes for
@@ -89,7 +90,7 @@ func Refute(d Definition, loc *time.Location, p Probe, r *rand.Rand, lines int, 
 	return "", nil
 }
 
-var words = regexp.MustCompile(`[A-Za-z]{2,}[^\pL]*|[^\w\s\\]+`)
+var words = lazyregexp.New(`[A-Za-z]{2,}[^\pL]*|[^\w\s\\]+`)
 
 // wordsOf are texts that a filter looks for, and those of a line.
 func wordsOf(d Definition, line string) (out []string) {

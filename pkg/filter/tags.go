@@ -1,10 +1,11 @@
 package filter
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"bailiff/pkg/lazyregexp"
 )
 
 // What the tags of an expression stand for. The expressions are those that
@@ -32,11 +33,11 @@ var plainTags = map[string]string{
 var idGroups = []string{"fid", "ip4", "ip6", "dns"}
 
 var (
-	anyTag    = regexp.MustCompile(`</?[\pL\pN_\-]+/?>`)
-	customTag = regexp.MustCompile(`^(/?)F-([A-Z0-9_\-]+)$`)
+	anyTag    = lazyregexp.New(`</?[\pL\pN_\-]+/?>`)
+	customTag = lazyregexp.New(`^(/?)F-([A-Z0-9_\-]+)$`)
 	// flags that stand first in a group: ((?i)x) is taken for (?i:x).
-	groupFlags = regexp.MustCompile(`(^|[^\\])\((?:\?:)?(\(\?[a-z]+)\)`)
-	complexTag = regexp.MustCompile(`^(alt_|tuple_)(.*?)(?:_\d+)?$`)
+	groupFlags = lazyregexp.New(`(^|[^\\])\((?:\?:)?(\(\?[a-z]+)\)`)
+	complexTag = lazyregexp.New(`^(alt_|tuple_)(.*?)(?:_\d+)?$`)
 )
 
 // expandTags writes the tags of an expression out. hostNames says whether

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -12,6 +11,8 @@ import (
 	"golang.org/x/text/encoding/ianaindex"
 	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/encoding/unicode/utf32"
+
+	"bailiff/pkg/lazyregexp"
 )
 
 // Encoding is how the characters of a log are written: fail2ban's logencoding. A
@@ -32,8 +33,8 @@ const (
 )
 
 var (
-	codePage    = regexp.MustCompile(`^(?:cp|windows)(\d+)$`)
-	windowsPage = regexp.MustCompile(`^(?:874|125[0-8])$`)
+	codePage    = lazyregexp.New(`^(?:cp|windows)(\d+)$`)
+	windowsPage = lazyregexp.New(`^(?:874|125[0-8])$`)
 )
 
 // LookupEncoding finds an encoding by its name, as Python's codecs, the IANA and

@@ -6,13 +6,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"bailiff/pkg/lazyregexp"
 	"bailiff/pkg/safefile"
 )
 
@@ -38,7 +38,7 @@ const (
 
 // renamedTo is what rotation puts behind a log's name, or before its ending: .1,
 // -20260131, .2026-01-31T00:00, .r1, .old.
-var renamedTo = regexp.MustCompile(`^[.\-_~]?(?:[A-Za-z]{0,8}[.\-_]?\d[\d.\-_T:+Z]*|old|bak|prev|previous|last|orig|save|saved|backup|rotated)(?:[.\-_]\d+)?~?$`)
+var renamedTo = lazyregexp.New(`^[.\-_~]?(?:[A-Za-z]{0,8}[.\-_]?\d[\d.\-_T:+Z]*|old|bak|prev|previous|last|orig|save|saved|backup|rotated)(?:[.\-_]\d+)?~?$`)
 
 // neighbour is a file beside a log.
 type neighbour struct {

@@ -10,12 +10,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"sort"
 	"strings"
 	"unicode"
 
+	"bailiff/pkg/lazyregexp"
 	"bailiff/pkg/safefile"
 )
 
@@ -172,7 +172,7 @@ func includes(file string, seen []string, warnings *[]error) []string {
 }
 
 // conditional is [Section?family=inet6].
-var conditional = regexp.MustCompile(`^(.+)(\?.+)$`)
+var conditional = lazyregexp.New(`^(.+)(\?.+)$`)
 
 func (c *Config) merge(one *Config) {
 	for k, v := range one.Defaults {
@@ -208,8 +208,8 @@ func (c *Config) merge(one *Config) {
 }
 
 var (
-	sectionLine = regexp.MustCompile(`^\[(.+)\]`)
-	optionLine  = regexp.MustCompile(`^(.*?)\s*(?:([=:])\s*(.*))$`)
+	sectionLine = lazyregexp.New(`^\[(.+)\]`)
+	optionLine  = lazyregexp.New(`^(.*?)\s*(?:([=:])\s*(.*))$`)
 )
 
 // parseINI reads one file as Python's configparser does: a value goes on on lines

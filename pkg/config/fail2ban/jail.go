@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"unicode"
+
+	"bailiff/pkg/lazyregexp"
 )
 
 // Version is the fail2ban whose configuration this reads; %(fail2ban_version)s.
@@ -337,7 +338,7 @@ func (j *Jail) fail(option, format string, args ...any) error {
 	return &Error{File: v.File, Line: v.Line, Msg: fmt.Sprintf(format, args...)}
 }
 
-var oneAction = regexp.MustCompile(`(?s)^(?:[^\[\s]+(?:\s*\[\s*(?:` + optionName + `=(?:"[^"]*"|'[^']*'|[^,\]]*)\s*(?:,|\]\s*\[)?\s*)*\])?)`)
+var oneAction = lazyregexp.New(`(?s)^(?:[^\[\s]+(?:\s*\[\s*(?:` + optionName + `=(?:"[^"]*"|'[^']*'|[^,\]]*)\s*(?:,|\]\s*\[)?\s*)*\])?)`)
 
 // SplitActions parts several actions with their options, which may go over
 // several lines.

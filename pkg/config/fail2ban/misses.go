@@ -2,22 +2,23 @@ package fail2ban
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
+
+	"bailiff/pkg/lazyregexp"
 )
 
 // Options that nobody knows are no mistake in fail2ban's files: they are there for
 // %(name)s. One that nothing refers to, and that is a letter or two off a known one, is
 // most likely meant to be that.
 
-var reference = regexp.MustCompile(`%\(([^)]+)\)s|<([^ <>]+)>`)
+var reference = lazyregexp.New(`%\(([^)]+)\)s|<([^ <>]+)>`)
 
 // serverOptions are those of fail2ban.conf.
 var serverOptions = strings.Fields("loglevel logtarget syslogsocket socket pidfile dbfile dbpurgeage dbmaxmatches allowipv6 environment stacksize")
 
 // jailSection is the name of one that is likely meant to be a jail's.
-var jailSection = regexp.MustCompile(`^[\w.:-]+$`)
+var jailSection = lazyregexp.New(`^[\w.:-]+$`)
 
 // Misses returns what of the tree is likely written wrong and means nothing therefore.
 func (t *Tree) Misses() (out []error) {

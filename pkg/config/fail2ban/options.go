@@ -2,9 +2,10 @@ package fail2ban
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode/utf8"
+
+	"bailiff/pkg/lazyregexp"
 )
 
 // Options are name=value pairs in the order in which they were written.
@@ -47,9 +48,9 @@ func (o *Options) Clone() *Options {
 const optionName = `[\w\-.]+(?:\?[\w\-.]+=[\w\-.]+)?`
 
 var (
-	nameWithOptions = regexp.MustCompile(`(?s)^([^\[]+)(?:\[(.*)\])?\s*$`)
-	oneOption       = regexp.MustCompile(`(?s)^\s*(` + optionName + `)=(?:"([^"]*)"|'([^']*)'|([^,\]]*))`)
-	afterOption     = regexp.MustCompile(`(?s)^(?:,|\]\s*\[|$)`)
+	nameWithOptions = lazyregexp.New(`(?s)^([^\[]+)(?:\[(.*)\])?\s*$`)
+	oneOption       = lazyregexp.New(`(?s)^\s*(` + optionName + `)=(?:"([^"]*)"|'([^']*)'|([^,\]]*))`)
+	afterOption     = lazyregexp.New(`(?s)^(?:,|\]\s*\[|$)`)
 )
 
 // OptionsError says what is wrong with options in brackets.
@@ -120,7 +121,7 @@ func ExtractOptions(text string) (name string, opts *Options, err error) {
 	return m[1], opts, nil
 }
 
-var tag = regexp.MustCompile(`<([^ <>]+)>`)
+var tag = lazyregexp.New(`<([^ <>]+)>`)
 
 // maxTagUse is how often a tag may be replaced in one value.
 const maxTagUse = 25

@@ -4,13 +4,15 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"bailiff/pkg/lazyregexp"
 )
 
 // Tags of an action that nothing fills in, and parameters that it does not have: fail2ban
 // runs the command with the tag in it, and reads over the parameter.
 
 // nestedTag is one that is put together from a parameter: <rule_match-<type>>.
-var nestedTag = regexp.MustCompile(`<([\w./-]*)<([\w.-]+)>([\w./-]*)>`)
+var nestedTag = lazyregexp.New(`<([\w./-]*)<([\w.-]+)>([\w./-]*)>`)
 
 // Composed tells which parameter makes a tag what it is, in an action that puts it
 // together as <BEFORE<PARAMETER>BEHIND>, and with which values there would be something to
