@@ -195,6 +195,9 @@ func (k *keeper) hear(d *Daemon, s *store.Store, then func()) {
 		k.mu.Unlock()
 		for _, name := range names {
 			state, err := s.Load(name, k.clock.Now())
+			if store.Locked(err) {
+				continue // for a minute: whoever has it does something large
+			}
 			k.mu.Lock()
 			delete(k.unheard, name)
 			k.mu.Unlock()
@@ -307,7 +310,7 @@ func (k jailKeeper) LoadEach(name string, now time.Time, bans func([]ban.Ban)) (
 		})
 		return func() { state = got }, err
 	})
-	if errors.Is(err, store.ErrSlow) {
+	if errors.Is(err, store.ErrSlow) || store.Locked(err) {
 		k.log.Error(fmt.Sprintf("[%s] database %s: %v The jail starts with the bans that the kernel holds, and reads its logs from findtime ago on; what is known besides is taken over when it answers", name, k.path, err))
 		k.unknown(k.d, name)
 		return store.State{New: true, Late: true}, nil

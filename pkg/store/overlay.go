@@ -61,7 +61,9 @@ func (s *Store) overlay(db *sql.DB, jail string, st *State, appended []*recorded
 	for i := range st.Failures {
 		f := &st.Failures[i]
 		var banned sql.NullInt64
-		err := db.QueryRow("SELECT CASE WHEN typeof(timeofban) IN ('integer', 'real') THEN CAST(timeofban AS INTEGER) END FROM bips WHERE ip = ? AND jail = ?", ban.Name(f.ID), jail).Scan(&banned)
+		err := patiently(func() error {
+			return db.QueryRow("SELECT CASE WHEN typeof(timeofban) IN ('integer', 'real') THEN CAST(timeofban AS INTEGER) END FROM bips WHERE ip = ? AND jail = ?", ban.Name(f.ID), jail).Scan(&banned)
+		})
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}

@@ -51,7 +51,10 @@ func (s *Store) load(db *sql.DB, jail string, now time.Time, bans func([]ban.Ban
 		return st, err
 	}
 	var n, enabled int
-	if err := db.QueryRow("SELECT count(*), coalesce(max(enabled = 1), 0) FROM jails WHERE name = ?", jail).Scan(&n, &enabled); err != nil {
+	err = patiently(func() error {
+		return db.QueryRow("SELECT count(*), coalesce(max(enabled = 1), 0) FROM jails WHERE name = ?", jail).Scan(&n, &enabled)
+	})
+	if err != nil {
 		return st, err
 	}
 	s.noting.Lock()
@@ -59,11 +62,19 @@ func (s *Store) load(db *sql.DB, jail string, now time.Time, bans func([]ban.Ban
 	delete(s.fresh, jail)
 	s.noting.Unlock()
 	if enabled == 0 { // else it waits for nobody who writes
-		if _, err := db.Exec("INSERT INTO jails(name, enabled) VALUES(?, 1) ON CONFLICT(name) DO UPDATE SET enabled = 1", jail); err != nil {
+		err := patiently(func() error {
+			_, err := db.Exec("INSERT INTO jails(name, enabled) VALUES(?, 1) ON CONFLICT(name) DO UPDATE SET enabled = 1", jail)
+			return err
+		})
+		if err != nil {
 			return st, err
 		}
 	}
-	st, had, err := s.read(db, jail, now, bans)
+	var had []string
+	err = patiently(func() error { // its first statement takes the lock: none of it is read twice
+		st, had, err = s.read(db, jail, now, bans)
+		return err
+	})
 	if err != nil {
 		return st, err
 	}
@@ -77,7 +88,11 @@ func (s *Store) load(db *sql.DB, jail string, now time.Time, bans func([]ban.Ban
 		s.noting.Unlock()
 	}
 	for _, path := range had {
-		if _, err := db.Exec("DELETE FROM bailiff_logs WHERE jail = ? AND path = ?", jail, path); err != nil {
+		err := patiently(func() error {
+			_, err := db.Exec("DELETE FROM bailiff_logs WHERE jail = ? AND path = ?", jail, path)
+			return err
+		})
+		if err != nil {
 			return st, err
 		}
 	}

@@ -198,7 +198,7 @@ func (s *Store) open() error {
 	// Who writes says so at the beginning, so that nobody who has read waits for another.
 	// FULL: with NORMAL the end of the journal is not synced, and a power cut within some
 	// seconds brings it back, which takes the last transaction back, a ban with it.
-	dsn := "file:" + (&pathEscaper{s.path}).String() + "?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(TRUNCATE)&_pragma=synchronous(FULL)&_pragma=temp_store(MEMORY)&_pragma=cache_size(-1000)"
+	dsn := "file:" + (&pathEscaper{s.path}).String() + "?_txlock=immediate&" + waitsForLocks() + "&_pragma=journal_mode(TRUNCATE)&_pragma=synchronous(FULL)&_pragma=temp_store(MEMORY)&_pragma=cache_size(-1000)"
 	var err error
 	if s.db, err = sql.Open("sqlite", dsn); err != nil {
 		return err
