@@ -19,9 +19,10 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"bailiff/pkg/gate"
 )
 
 // Options say how a server answers. They can be changed while it does.
@@ -54,7 +55,7 @@ type Server struct {
 	opts  atomic.Pointer[Options]
 	warn  func(what, text string)
 	http  *http.Server
-	gate  *gate
+	gate  *gate.Gate
 }
 
 // Serve answers on a listener from now on. most is how many connections there are at a time:
@@ -63,10 +64,10 @@ type Server struct {
 func Serve(l net.Listener, index *Index, opts Options, most int, warn func(what, text string)) *Server {
 	s := &Server{index: index, warn: warn}
 	s.Set(opts)
-	s.gate = newGate(l, most)
+	s.gate = gate.New(l, most, func() {})
 	s.http = &http.Server{
 		Handler: s, ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, WriteTimeout: answerTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: maxHeader, ConnState: s.gate.state,
+		MaxHeaderBytes: maxHeader, ConnState: s.gate.State,
 		ErrorLog: log.New(io.Discard, "", 0), // what clients do wrong they are told
 	}
 	s.http.Protocols = new(http.Protocols)
@@ -170,76 +171,4 @@ func contains(list []string, s string) bool {
 		}
 	}
 	return false
-}
-
-// gate is a listener that has so many connections and no more.
-type gate struct {
-	net.Listener
-	places chan struct{}
-	mu     sync.Mutex
-	idle   map[net.Conn]time.Time
-}
-
-func newGate(l net.Listener, most int) *gate {
-	return &gate{Listener: l, places: make(chan struct{}, most), idle: map[net.Conn]time.Time{}}
-}
-
-// Accept implements net.Listener.
-func (g *gate) Accept() (net.Conn, error) {
-	select {
-	case g.places <- struct{}{}:
-	default:
-		g.relieve()
-		g.places <- struct{}{} // nobody keeps a place for longer than the timeouts
-	}
-	for {
-		c, err := g.Listener.Accept()
-		if err == nil {
-			return &placed{Conn: c, places: g.places}, nil
-		}
-		if errors.Is(err, net.ErrClosed) {
-			<-g.places
-			return nil, err
-		}
-		g.relieve() // out of descriptors
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-// relieve closes the connection that has been idle for longest.
-func (g *gate) relieve() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	var oldest net.Conn
-	for c, since := range g.idle {
-		if oldest == nil || since.Before(g.idle[oldest]) {
-			oldest = c
-		}
-	}
-	if oldest != nil {
-		delete(g.idle, oldest)
-		oldest.Close()
-	}
-}
-
-func (g *gate) state(c net.Conn, state http.ConnState) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if state == http.StateIdle {
-		g.idle[c] = time.Now()
-	} else {
-		delete(g.idle, c)
-	}
-}
-
-// placed gives its place back when it is closed.
-type placed struct {
-	net.Conn
-	places chan struct{}
-	once   sync.Once
-}
-
-func (c *placed) Close() error {
-	c.once.Do(func() { <-c.places })
-	return c.Conn.Close()
 }

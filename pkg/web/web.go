@@ -30,6 +30,7 @@ import (
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
+	"bailiff/pkg/gate"
 	"bailiff/pkg/safefile"
 )
 
@@ -144,7 +145,7 @@ type connInfo struct {
 
 // Serve answers on a listener, and returns at once.
 func (s *Server) Serve(l net.Listener) {
-	g := newGate(l, s.o.Most, func() {
+	g := gate.New(l, s.o.Most, func() {
 		s.often.tell("gate", s.o.Warn, "the page has as many connections as it may: those that are idle are cut off, and who comes waits")
 	})
 	h := &http.Server{
@@ -155,13 +156,13 @@ func (s *Server) Serve(l net.Listener) {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          log.New(io.Discard, "", 0),
-		ConnState:         g.state,
+		ConnState:         g.State,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			if t, ok := c.(*tls.Conn); ok {
 				c = t.NetConn()
 			}
 			info := connInfo{}
-			if p, ok := c.(*placed); ok {
+			if p, ok := c.(*gate.Conn); ok {
 				_, info.unix = p.Conn.(*net.UnixConn)
 				info.uid = control.PeerOf(p.Conn)
 			}
@@ -270,80 +271,6 @@ func (c *certificate) get(cert, key string, now time.Time) (*tls.Certificate, er
 	}
 	c.is = &is
 	return c.is, nil
-}
-
-// gate is a listener that has so many connections and no more.
-type gate struct {
-	net.Listener
-	places chan struct{}
-	full   func()
-	mu     sync.Mutex
-	idle   map[net.Conn]time.Time
-}
-
-func newGate(l net.Listener, most int, full func()) *gate {
-	return &gate{Listener: l, places: make(chan struct{}, most), full: full, idle: map[net.Conn]time.Time{}}
-}
-
-// Accept implements net.Listener.
-func (g *gate) Accept() (net.Conn, error) {
-	select {
-	case g.places <- struct{}{}:
-	default:
-		g.full()
-		g.relieve()
-		g.places <- struct{}{} // nobody keeps a place for longer than the timeouts, but who follows events
-	}
-	for {
-		c, err := g.Listener.Accept()
-		if err == nil {
-			return &placed{Conn: c, places: g.places}, nil
-		}
-		if errors.Is(err, net.ErrClosed) {
-			<-g.places
-			return nil, err
-		}
-		g.relieve() // out of descriptors
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-// relieve closes the connection that has been idle for longest.
-func (g *gate) relieve() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	var oldest net.Conn
-	for c, since := range g.idle {
-		if oldest == nil || since.Before(g.idle[oldest]) {
-			oldest = c
-		}
-	}
-	if oldest != nil {
-		delete(g.idle, oldest)
-		oldest.Close()
-	}
-}
-
-func (g *gate) state(c net.Conn, state http.ConnState) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if state == http.StateIdle {
-		g.idle[c] = time.Now()
-	} else {
-		delete(g.idle, c)
-	}
-}
-
-// placed gives its place back when it is closed.
-type placed struct {
-	net.Conn
-	places chan struct{}
-	once   sync.Once
-}
-
-func (c *placed) Close() error {
-	c.once.Do(func() { <-c.places })
-	return c.Conn.Close()
 }
 
 // often tells each kind of text once a minute.
