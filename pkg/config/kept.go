@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"bailiff/pkg/safefile"
 )
@@ -157,42 +159,78 @@ func (c *Config) KeptFilterPath(name string) (string, error) {
 	return path, nil
 }
 
+// keptPatience is how long is waited for the disk of what the daemon writes: the daemon starts without it. Tests have
+// another.
+var keptPatience = 3 * time.Second
+
+// keptAsked are directories that have not answered yet: at most one question to each.
+var keptAsked sync.Map
+
+// kept is a file of them.
+type kept struct {
+	name, file string
+	data       []byte
+	err        error
+}
+
 // eachKept reads the files of a directory that the daemon writes.
 func (l *loader) eachKept(dir string, take func(name, file string, data []byte)) {
+	var files []kept
+	var err error
+	answered := false
+	if _, hangs := keptAsked.LoadOrStore(dir, true); !hangs {
+		answered = safefile.Within(keptPatience, func() {
+			defer keptAsked.Delete(dir)
+			defer safefile.Asking(dir)()
+			files, err = readKeptDir(dir)
+		})
+	}
+	switch {
+	case !answered:
+		l.complain(fmt.Errorf("%s: no answer: does its disk hang? What was changed there for good does not hold; bailiff reload reads it again", dir))
+		return
+	case err == nil, errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, os.ErrPermission): // somebody else checks the configuration, or the database is not to be had either
+		if filepath.Base(dir) == keptDir {
+			l.cfg.Warnings = append(l.cfg.Warnings, fmt.Errorf("%w: whether settings were changed for good can't be seen", err))
+		}
+	default:
+		l.complain(fmt.Errorf("%w: what was changed there for good does not hold", err))
+	}
+	for _, f := range files {
+		if f.err != nil {
+			l.complain(&Error{f.file, 0, f.err.Error()})
+			continue
+		}
+		take(f.name, f.file, f.data)
+	}
+}
+
+func readKeptDir(dir string) (out []kept, err error) {
 	files, err := readDir(dir)
 	if err != nil {
-		switch {
-		case errors.Is(err, os.ErrNotExist):
-		case errors.Is(err, os.ErrPermission): // somebody else checks the configuration, or the database is not to be had either
-			if filepath.Base(dir) == keptDir {
-				l.cfg.Warnings = append(l.cfg.Warnings, fmt.Errorf("%w: whether settings were changed for good can't be seen", err))
-			}
-		default:
-			l.complain(fmt.Errorf("%w: what was changed there for good does not hold", err))
-		}
-		return
+		return nil, err
 	}
-	read := 0
 	for _, f := range files {
 		name, ok := strings.CutSuffix(f.Name(), ".toml")
 		if !ok || strings.HasPrefix(name, ".") {
 			continue
 		}
-		file := filepath.Join(dir, f.Name())
-		if read++; read > keptFiles {
-			l.complain(&Error{file, 0, fmt.Sprintf("there are more than %d files beside it: it is not read", keptFiles)})
-			return
+		k := kept{name: name, file: filepath.Join(dir, f.Name())}
+		if len(out) >= keptFiles {
+			k.err = fmt.Errorf("there are more than %d files beside it: it is not read", keptFiles)
+			return append(out, k), nil
 		}
-		data, err := readKept(file)
-		if errors.Is(err, os.ErrNotExist) {
+		k.data, err = readKept(k.file)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
 			continue // it was taken back this moment
+		case err != nil:
+			k.err = fmt.Errorf("%w: what was changed there for good does not hold", err)
 		}
-		if err != nil {
-			l.complain(&Error{file, 0, fmt.Sprintf("%v: what was changed there for good does not hold", err)})
-			continue
-		}
-		take(name, file, data)
+		out = append(out, k)
 	}
+	return out, nil
 }
 
 // readKept reads a file that the daemon has written: no link, and nothing large.

@@ -31,7 +31,7 @@ func unstarted(t *testing.T, opts config.Options, log slog.Handler) *Daemon {
 	d.syslog = PrepareSyslog(cfg, Options{Log: d.log})
 	t.Cleanup(d.guard.Close)
 	t.Cleanup(d.syslog.Close)
-	d.mender = newMender(d)
+	d.mender, d.page = newMender(d), newPage(d)
 	close(d.up)
 	return d
 }

@@ -132,12 +132,16 @@ func TestOpen(t *testing.T) {
 func TestReplaced(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "log")
-	done := make(chan struct{})
-	defer close(done)
+	done, ended := make(chan struct{}), make(chan struct{})
+	defer func() {
+		close(done)
+		<-ended // nothing is made in the directory when it is removed
+	}()
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	go func() {
+		defer close(ended)
 		for i := 0; ; i++ {
 			select {
 			case <-done:
