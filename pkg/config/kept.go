@@ -163,8 +163,35 @@ func (c *Config) KeptFilterPath(name string) (string, error) {
 // another.
 var keptPatience = 3 * time.Second
 
-// keptAsked are directories that have not answered yet: at most one question to each.
+// keptAsked are directories that have not answered yet, each with a channel that is closed when it has: at most one
+// question to each.
 var keptAsked sync.Map
+
+// askKept reads a directory within keptPatience; false: there is no answer.
+func askKept(dir string) (files []kept, err error, answered bool) {
+	timeout := time.After(keptPatience)
+	for {
+		mine := make(chan struct{})
+		before, asked := keptAsked.LoadOrStore(dir, mine)
+		if !asked {
+			answered = safefile.Within(keptPatience, func() {
+				defer close(mine)
+				defer keptAsked.Delete(dir)
+				defer safefile.Asking(dir)()
+				files, err = readKeptDir(dir)
+			})
+			if !answered {
+				return nil, nil, false // what it finds is not to be looked at
+			}
+			return files, err, true
+		}
+		select {
+		case <-before.(chan struct{}):
+		case <-timeout:
+			return nil, nil, false
+		}
+	}
+}
 
 // kept is a file of them.
 type kept struct {
@@ -175,16 +202,7 @@ type kept struct {
 
 // eachKept reads the files of a directory that the daemon writes.
 func (l *loader) eachKept(dir string, take func(name, file string, data []byte)) {
-	var files []kept
-	var err error
-	answered := false
-	if _, hangs := keptAsked.LoadOrStore(dir, true); !hangs {
-		answered = safefile.Within(keptPatience, func() {
-			defer keptAsked.Delete(dir)
-			defer safefile.Asking(dir)()
-			files, err = readKeptDir(dir)
-		})
-	}
+	files, err, answered := askKept(dir)
 	switch {
 	case !answered:
 		l.complain(fmt.Errorf("%s: no answer: does its disk hang? What was changed there for good does not hold; bailiff reload reads it again", dir))

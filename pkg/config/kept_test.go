@@ -5,7 +5,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 )
 
 // TestKept: what the daemon keeps is read last, with its place; of its files count lines of a few keys, and
@@ -165,4 +167,39 @@ func FuzzKept(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestKeptAtOnce: who asks while another one does waits for him, and is not told that a disk hangs.
+func TestKeptAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "one.toml"), []byte("maxretry = 3\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			for range 20 {
+				files, err, answered := askKept(dir)
+				if err != nil || !answered || len(files) != 1 || files[0].name != "one" {
+					t.Errorf("%v, %v, answered: %v", files, err, answered)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	// One that does not answer is asked once.
+	defer func(d time.Duration) { keptPatience = d }(keptPatience)
+	keptPatience = 10 * time.Millisecond
+	hangs := make(chan struct{})
+	keptAsked.Store(dir, hangs)
+	if _, _, answered := askKept(dir); answered {
+		t.Error("it was asked a second time")
+	}
+	keptAsked.Delete(dir)
+	close(hangs)
+	keptPatience = time.Minute
+	if _, _, answered := askKept(dir); !answered {
+		t.Error("no answer")
+	}
 }
