@@ -107,7 +107,7 @@ func TestSlowAction(t *testing.T) {
 func TestFloodAndFailure(t *testing.T) {
 	notes := filepath.Join(t.TempDir(), "notes")
 	g, log := working(t,
-		defined("floods", 0, "actionban", "head -c 200000000 /dev/zero | tr '\\0' y; exit 2"),
+		defined("floods", 0, "actionban", "head -c 40000000 /dev/zero | tr '\\0' y; exit 2"),
 		defined("fails", 0, "actionstart", "echo no >&2; exit 1", "actionban", "/nonexistent/command <ip>"),
 		defined("notes", 0, "actionban", "echo '<ip>' >>"+notes))
 	for i := range 3 {
@@ -116,6 +116,9 @@ func TestFloodAndFailure(t *testing.T) {
 	eventually(t, "the third action has all bans", 20*time.Second, func() bool {
 		data, _ := os.ReadFile(notes)
 		return strings.Count(string(data), "\n") == 3
+	})
+	eventually(t, "the floods have ended", time.Minute, func() bool {
+		return strings.Count(log.String(), "Error banning 192.0.2.") >= 6 // of two actions
 	})
 	<-g.Close(time.Time{})
 	out := log.String()

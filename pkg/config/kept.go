@@ -110,9 +110,11 @@ func (l *loader) keptLayers(opts Options) {
 		return
 	}
 	if l.cfg.kept != "" {
-		l.keptFilters(filepath.Join(l.cfg.kept, keptFiltersDir))
+		answers := l.keptFilters(filepath.Join(l.cfg.kept, keptFiltersDir))
 		l.cfg.kept = filepath.Join(l.cfg.kept, keptDir)
-		l.keptFiles(l.cfg.kept)
+		if answers { // else that was waited for once
+			l.keptFiles(l.cfg.kept)
+		}
 	}
 	for _, name := range sortedKeys(opts.Now) {
 		l.keptFile(name, NowFile, []byte(opts.Now[name]))
@@ -126,8 +128,8 @@ func (l *loader) keptFiles(dir string) { l.eachKept(dir, l.keptFile) }
 
 // keptFilters reads filters that were saved over the socket. They take no other's place: else who took over a page could
 // have a jail find nobody.
-func (l *loader) keptFilters(dir string) {
-	l.eachKept(dir, func(name, file string, data []byte) {
+func (l *loader) keptFilters(dir string) (answers bool) {
+	return l.eachKept(dir, func(name, file string, data []byte) {
 		switch have := l.cfg.Filters[name]; {
 		case !filterName.MatchString(name):
 			l.complain(&Error{file, 0, "it is not read: want letters, digits, _ and - as its name, 64 at the most"})
@@ -161,7 +163,7 @@ func (c *Config) KeptFilterPath(name string) (string, error) {
 
 // keptPatience is how long is waited for the disk of what the daemon writes: the daemon starts without it. Tests have
 // another.
-var keptPatience = 3 * time.Second
+var keptPatience = 2 * time.Second
 
 // keptAsked are directories that have not answered yet, each with a channel that is closed when it has: at most one
 // question to each.
@@ -200,13 +202,13 @@ type kept struct {
 	err        error
 }
 
-// eachKept reads the files of a directory that the daemon writes.
-func (l *loader) eachKept(dir string, take func(name, file string, data []byte)) {
+// eachKept reads the files of a directory that the daemon writes; false: there is no answer.
+func (l *loader) eachKept(dir string, take func(name, file string, data []byte)) (answers bool) {
 	files, err, answered := askKept(dir)
 	switch {
 	case !answered:
-		l.complain(fmt.Errorf("%s: no answer: does its disk hang? What was changed there for good does not hold; bailiff reload reads it again", dir))
-		return
+		l.complain(fmt.Errorf("%s: no answer: does its disk hang? What was changed there for good does not hold; bailiff reload reads it again", filepath.Dir(dir)))
+		return false
 	case err == nil, errors.Is(err, os.ErrNotExist):
 	case errors.Is(err, os.ErrPermission): // somebody else checks the configuration, or the database is not to be had either
 		if filepath.Base(dir) == keptDir {
@@ -222,6 +224,7 @@ func (l *loader) eachKept(dir string, take func(name, file string, data []byte))
 		}
 		take(f.name, f.file, f.data)
 	}
+	return true
 }
 
 func readKeptDir(dir string) (out []kept, err error) {

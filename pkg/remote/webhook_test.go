@@ -217,16 +217,20 @@ func TestWebhookGap(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); h.Run(ctx) }()
 	defer func() { stop(); <-done }()
-	eventually(t, "it has begun", func() bool { return h.State().Behind >= 0 })
 	long := strings.Repeat("x", 500)
-	gone := func() bool { return table.Reader(0).Oldest() > 1 }
+	// It has begun, and has an event to tell, before the table lets any go.
+	eventually(t, "the error is told", func() bool {
+		table.Add(&events.Event{Kind: events.Ban, Jail: "sshd", IP: "first"})
+		return strings.Contains(h.State().Error, "503")
+	})
+	begun, _, _ := table.Last() // what it has in hand ends within a request of that
+	gone := func() bool { return table.Reader(0).Oldest() > begun+hookEvents+1 }
 	for i := 0; !gone(); i++ {
 		table.Add(&events.Event{Kind: events.Ban, Jail: "sshd", IP: fmt.Sprint(i), Text: long, Why: long, By: long})
 		if i%50 == 0 {
 			time.Sleep(time.Millisecond) // it writes
 		}
 	}
-	eventually(t, "the error is told", func() bool { return strings.Contains(h.State().Error, "503") })
 	down.Lock()
 	refuse = false
 	down.Unlock()
