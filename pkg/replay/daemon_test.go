@@ -3,6 +3,7 @@ package replay_test
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -389,16 +390,7 @@ func TestAsTheDaemon(t *testing.T) {
 			if len(want) < 20 {
 				t.Fatalf("the daemon made %d bans: that shows nothing", len(want))
 			}
-			for n := range max(len(want), len(got)) {
-				switch {
-				case n >= len(got):
-					t.Fatalf("ban %d is missing: %v", n, want[n])
-				case n >= len(want):
-					t.Fatalf("ban %d is one too many: %v", n, got[n])
-				case got[n] != want[n]:
-					t.Fatalf("ban %d: %v, want %v", n, got[n], want[n])
-				}
-			}
+			sameBans(t, got, want)
 			if r.Lines != int64(len(lines)) || r.Bans != int64(len(want)) || len(r.Problems) > 0 || r.LetThrough+r.ShutOut != r.Failures {
 				t.Errorf("%+v", r)
 			}
@@ -407,4 +399,38 @@ func TestAsTheDaemon(t *testing.T) {
 			}
 		})
 	}
+}
+
+// sameBans compares what replay found with what the daemon's jail did, in order.
+func sameBans[B comparable](t *testing.T, got, want []B) {
+	t.Helper()
+	for n := range max(len(want), len(got)) {
+		switch {
+		case n >= len(got):
+			t.Fatalf("ban %d is missing: %v", n, want[n])
+		case n >= len(want):
+			t.Fatalf("ban %d is one too many: %v", n, got[n])
+		case got[n] != want[n]:
+			t.Fatalf("ban %d: %v, want %v", n, got[n], want[n])
+		}
+	}
+}
+
+// monthLines is how many lines TestMonth has: -month-lines 10000000 takes minutes, and gigabytes of memory.
+var monthLines = flag.Int("month-lines", 30_000, "how many lines TestMonth replays")
+
+// TestMonth: a month of a log, in thirty files of which some are compressed, has the bans that
+// the daemon's jail made when it was fed the same lines, to the second.
+func TestMonth(t *testing.T) {
+	lines := generated(t, "auth", syslogTime, logs.Options{
+		Lines: *monthLines, Share: 0.3, Seed: 3, Start: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), PerSecond: 1 + *monthLines/(30*24*3600),
+	})
+	g, j := newGuard(t), jailOf(t, "sshd", "maxretry = 3\nfindtime = \"6h\"\nbantime = \"2h\"")
+	want := byDaemon(t, j, g, lines)
+	got, r := byReplay(t, j, g, rotate(t, t.TempDir(), "a.log", lines, 30))
+	if len(want) < 20 || r.Lines != int64(len(lines)) {
+		t.Fatalf("%d bans, %d lines", len(want), r.Lines)
+	}
+	sameBans(t, got, want)
+	t.Logf("%d lines, %d bans", r.Lines, len(want))
 }
