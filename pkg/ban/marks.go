@@ -45,11 +45,10 @@ func (w *Window) Mark(on bool) {
 // more, and they last longer.
 func (w *Window) AddMarked(id ID, at time.Time, m Mark, times int) (count int, due, again bool) {
 	w.total++
-	n := w.entryOf(id)
+	n, known := w.entryOf(id)
 	when, find := at.UnixMicro(), w.findTime.Microseconds()
 	have, marks := w.timesOf(n), w.marksOf(n)
-	if w.entries[n].fresh {
-		w.entries[n].fresh = false
+	if !known {
 		have, marks = have[:0], marks[:0]
 	}
 	if m.Value != 0 {

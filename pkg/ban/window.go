@@ -73,7 +73,6 @@ func (w *Window) idOf(k key) ID {
 type entry struct {
 	key        key
 	noted      bool // among changed
-	fresh      bool // there is no failure yet
 	prev, next int32
 	first      int64
 	rest       []int64
@@ -161,19 +160,9 @@ func (w *Window) AddTimes(id ID, at time.Time, times int) (count int, due bool) 
 }
 
 func (w *Window) count(id ID, at time.Time) (count int, due bool) {
-	k, when := keyOf(id), at.UnixMicro()
-	n, known := w.index[k]
-	if known {
-		w.unlink(n)
-		w.link(n)
-	} else {
-		w.makeRoom(id)
-		n = w.add(id, k)
-	}
+	when := at.UnixMicro()
+	n, known := w.entryOf(id)
 	e := &w.entries[n]
-	if !e.noted && len(w.changed) < w.Note {
-		e.noted, w.changed = true, append(w.changed, id)
-	}
 	switch {
 	case !known:
 		e.first = when
@@ -202,22 +191,20 @@ func (w *Window) count(id ID, at time.Time) (count int, due bool) {
 	return count, false
 }
 
-// entryOf is the entry of an address, as that which failed last; fresh, if it was none before.
-func (w *Window) entryOf(id ID) int32 {
+// entryOf is the entry of an address, as that which failed last; known: it was there before.
+func (w *Window) entryOf(id ID) (n int32, known bool) {
 	k := keyOf(id)
-	n, known := w.index[k]
-	if known {
+	if n, known = w.index[k]; known {
 		w.unlink(n)
 		w.link(n)
 	} else {
 		w.makeRoom(id)
 		n = w.add(id, k)
-		w.entries[n].fresh = true
 	}
 	if e := &w.entries[n]; !e.noted && len(w.changed) < w.Note {
 		e.noted, w.changed = true, append(w.changed, id)
 	}
-	return n
+	return n, known
 }
 
 // makeRoom forgets who was quiet for longest, until there is room for one more.
