@@ -14,6 +14,16 @@ const (
 	failClosed = "closed"
 )
 
+// listensAt reads where a server listens: a path from the root, with unix: before it or not, or an address with its
+// port, which is not valid for a path.
+func listensAt(text string) (at string, addr netip.AddrPort, ok bool) {
+	if path := strings.TrimPrefix(text, "unix:"); strings.HasPrefix(path, "/") {
+		return filepath.Clean(path), netip.AddrPort{}, true
+	}
+	addr, err := netip.ParseAddrPort(text)
+	return text, addr, err == nil && addr.Port() != 0
+}
+
 // check reads [check].
 func (l *loader) check(doc *document, raw rawCheck, fail func(string, ...any) func(...string)) {
 	c := Check{Group: raw.Group, Jails: raw.Jails, At: fmt.Sprintf("%s:%d", doc.file, doc.line("check", "jails"))}
@@ -21,15 +31,12 @@ func (l *loader) check(doc *document, raw rawCheck, fail func(string, ...any) fu
 		c.Where = fmt.Sprintf("%s:%d: ", doc.file, doc.line("check", "listen"))
 	}
 	for _, at := range raw.Listen {
-		path := strings.TrimPrefix(at, "unix:")
-		addr, err := netip.ParseAddrPort(at)
+		at, addr, ok := listensAt(at)
 		switch {
-		case strings.HasPrefix(path, "/"):
-			at = filepath.Clean(path)
-		case err != nil || addr.Port() == 0:
+		case !ok:
 			fail("listen %q: want a path from the root (unix:/run/bailiff/check.sock), or ADDRESS:PORT (127.0.0.1:8787)", at)("check", "listen")
 			continue
-		case addr.Addr().IsUnspecified():
+		case addr.IsValid() && addr.Addr().IsUnspecified():
 			l.cfg.Warnings = append(l.cfg.Warnings, &Error{doc.file, doc.line("check", "listen"), "listen " + at + ": whoever reaches this host can ask there who is banned; 127.0.0.1 is for this host alone"})
 		}
 		if !slices.Contains(c.Listen, at) {

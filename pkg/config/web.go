@@ -66,15 +66,12 @@ func (l *loader) web(doc *document, raw rawWeb, fail func(string, ...any) func(.
 	w.Where = fmt.Sprintf("%s:%d: ", doc.file, doc.line("web", "listen"))
 	beyond := ""
 	for _, at := range raw.Listen {
-		path := strings.TrimPrefix(at, "unix:")
-		addr, err := netip.ParseAddrPort(at)
+		at, addr, ok := listensAt(at)
 		switch {
-		case strings.HasPrefix(path, "/"):
-			at = filepath.Clean(path)
-		case err != nil || addr.Port() == 0:
+		case !ok:
 			fail("listen %q: want ADDRESS:PORT (127.0.0.1:8990), or a path from the root (unix:/run/bailiff/web.sock)", at)("web", "listen")
 			continue
-		case !addr.Addr().IsLoopback():
+		case addr.IsValid() && !addr.Addr().IsLoopback():
 			beyond = cmp.Or(beyond, at)
 		}
 		if !slices.Contains(w.Listen, at) {
