@@ -358,34 +358,47 @@ func (m *Model) search(query string) tea.Cmd {
 	}
 }
 
+// outcome gathers what came of a command, for the line at the bottom.
+type outcome struct {
+	said []string
+	bad  bool
+}
+
+func (o *outcome) say(bad bool, text string) {
+	o.said, o.bad = append(o.said, text), o.bad || bad
+}
+
+// left says what is not done yet, and who shuts out all the same, if anybody does.
+func (o *outcome) left(pending, still string) {
+	if pending != "" {
+		o.say(false, pending)
+	}
+	if still != "" {
+		o.say(true, "still shut out: it is "+still)
+	}
+}
+
+func (o *outcome) done() doneMsg { return doneMsg{strings.Join(o.said, "; "), o.bad} }
+
 func (m *Model) unban(ip, of string) tea.Cmd {
 	return func() tea.Msg {
 		res, err := m.daemon.Unban(control.UnbanRequest{IPs: []string{ip}, Jail: of})
 		if err != nil {
 			return doneMsg{oneLine(err), true}
 		}
-		var said []string
-		bad := false
+		var o outcome
 		for _, r := range res {
 			switch {
 			case r.Error != "":
-				bad = true
-				said = append(said, r.Error)
+				o.say(true, r.Error)
 			case len(r.Jails) == 0 && r.Pending == "":
-				bad = true
-				said = append(said, r.IP+" is not banned by itself")
+				o.say(true, r.IP+" is not banned by itself")
 			default:
-				said = append(said, fmt.Sprintf("%s unbanned in %s", r.IP, strings.Join(r.Jails, ", ")))
+				o.say(false, fmt.Sprintf("%s unbanned in %s", r.IP, strings.Join(r.Jails, ", ")))
 			}
-			if r.Pending != "" {
-				said = append(said, r.Pending)
-			}
-			if len(r.By) > 0 {
-				bad = true
-				said = append(said, "still shut out: it is "+r.Still())
-			}
+			o.left(r.Pending, r.Still())
 		}
-		return doneMsg{strings.Join(said, "; "), bad}
+		return o.done()
 	}
 }
 
@@ -395,24 +408,16 @@ func (m *Model) allow(ip string) tea.Cmd {
 		if err != nil {
 			return doneMsg{oneLine(err), true}
 		}
-		var said []string
-		bad := false
+		var o outcome
 		for _, r := range res {
 			switch {
 			case r.Error != "":
-				bad = true
-				said = append(said, r.Error)
+				o.say(true, r.Error)
 			case r.Until != nil:
-				said = append(said, fmt.Sprintf("%s is let in until %s", r.IP, r.Until.In(m.opts.Zone).Format(time.TimeOnly)))
+				o.say(false, fmt.Sprintf("%s is let in until %s", r.IP, r.Until.In(m.opts.Zone).Format(time.TimeOnly)))
 			}
-			if r.Pending != "" {
-				said = append(said, r.Pending)
-			}
-			if len(r.By) > 0 {
-				bad = true
-				said = append(said, "still shut out: it is "+r.Still())
-			}
+			o.left(r.Pending, r.Still())
 		}
-		return doneMsg{strings.Join(said, "; "), bad}
+		return o.done()
 	}
 }
