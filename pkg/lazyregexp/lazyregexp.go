@@ -74,14 +74,6 @@ func (r *Regexp) ReplaceAllStringFunc(s string, with func(string) string) string
 	return r.compiled().ReplaceAllStringFunc(s, with)
 }
 
-// ReplaceAllLiteralString is regexp.Regexp.ReplaceAllLiteralString.
-func (r *Regexp) ReplaceAllLiteralString(s, with string) string {
-	return r.compiled().ReplaceAllLiteralString(s, with)
-}
-
-// String is regexp.Regexp.String.
-func (r *Regexp) String() string { return r.compiled().String() }
-
 // Split is regexp.Regexp.Split.
 func (r *Regexp) Split(s string, n int) []string { return r.compiled().Split(s, n) }
 

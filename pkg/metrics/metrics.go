@@ -13,7 +13,6 @@
 package metrics
 
 import (
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -137,12 +136,4 @@ func Flag(yes bool) float64 {
 		return 1
 	}
 	return 0
-}
-
-// Find returns a family by its name; nil: there is none.
-func Find(name string) *Family {
-	if i := slices.IndexFunc(Families, func(f *Family) bool { return f.Name == name }); i >= 0 {
-		return Families[i]
-	}
-	return nil
 }
