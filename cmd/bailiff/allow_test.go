@@ -15,20 +15,11 @@ func TestAllow(t *testing.T) {
 	n := newNetwork(t)
 	writeFile(t, n.path("auth.log"), "")
 	writeFile(t, n.path("feed.txt"), "192.0.2.64/30\n")
-	config := fmt.Sprintf(`
-[database]
-path = %q
-[default]
-maxretry = 2
-findtime = "1h"
-bantime = "1h"
-[jail.django-auth]
-enabled = true
-logpath = %q
+	config := n.twoInAnHour() + fmt.Sprintf(`
 [jail.feed]
 enabled = true
 list = %q
-`, n.path("db.sqlite3"), n.path("auth.log"), n.path("feed.txt"))
+`, n.path("feed.txt"))
 	log := func(text string) func() bool {
 		return func() bool { all, _ := os.ReadFile(n.path("out")); return strings.Contains(string(all), text) }
 	}

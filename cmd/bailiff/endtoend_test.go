@@ -39,6 +39,21 @@ type network struct {
 // networks counts them: several may be at work at once.
 var networks atomic.Int32
 
+// twoInAnHour is a configuration that bans for an hour, after two failures in auth.log.
+func (n *network) twoInAnHour() string {
+	return fmt.Sprintf(`
+[database]
+path = %q
+[default]
+maxretry = 2
+findtime = "1h"
+bantime = "1h"
+[jail.django-auth]
+enabled = true
+logpath = %q
+`, n.path("db.sqlite3"), n.path("auth.log"))
+}
+
 func newNetwork(t *testing.T) *network {
 	t.Helper()
 	if os.Getuid() != 0 {

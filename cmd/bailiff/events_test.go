@@ -24,16 +24,7 @@ func TestEventsOverKills(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	log := writeFile(t, filepath.Join(dir, "app.log"), "")
-	writeFile(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf(`
-[firewall]
-enabled = false
-
-[jail.shop]
-enabled = true
-maxretry = 2
-failregex = '^\s*login failed from <ADDR>$'
-logpath = %q
-`, log))
+	writeFile(t, filepath.Join(dir, "bailiff.toml"), shopWithoutFirewall(log))
 	database := filepath.Join(dir, "db")
 	told := [][]byte{nil} // by number
 	found := map[string]bool{}

@@ -135,6 +135,21 @@ func holds(t *testing.T, host *netlab.Host, kind, jail, addr string) (has bool) 
 	return has
 }
 
+// shopWithoutFirewall is a configuration with one jail, which bans after two failures in a log, and
+// asks nothing of the kernel.
+func shopWithoutFirewall(log string) string {
+	return fmt.Sprintf(`
+[firewall]
+enabled = false
+
+[jail.shop]
+enabled = true
+maxretry = 2
+failregex = '^\s*login failed from <ADDR>$'
+logpath = %q
+`, log)
+}
+
 func writeFile(t *testing.T, path, text string) string {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {

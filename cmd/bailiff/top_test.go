@@ -78,17 +78,7 @@ func TestTop(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t)
 	writeFile(t, n.path("auth.log"), "")
-	config := fmt.Sprintf(`
-[database]
-path = %q
-[default]
-maxretry = 2
-findtime = "1h"
-bantime = "1h"
-[jail.django-auth]
-enabled = true
-logpath = %q
-`, n.path("db.sqlite3"), n.path("auth.log"))
+	config := n.twoInAnHour()
 	n.start(config)
 	a := atTerminal(t, 80, 24, "NO_COLOR=1 "+n.path("bailiff")+" top --every 300ms --socket "+n.path("sock"))
 	a.until("1 jails, 0 banned", "django-auth", " on ")
@@ -137,16 +127,7 @@ func TestTopPiped(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	log := writeFile(t, filepath.Join(dir, "app.log"), "")
-	writeFile(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf(`
-[firewall]
-enabled = false
-
-[jail.shop]
-enabled = true
-maxretry = 2
-failregex = '^\s*login failed from <ADDR>$'
-logpath = %q
-`, log))
+	writeFile(t, filepath.Join(dir, "bailiff.toml"), shopWithoutFirewall(log))
 	d := &daemonAt{t: t, socket: filepath.Join(dir, "sock"), log: filepath.Join(dir, "log")}
 	d.api = control.NewClient(d.socket)
 	if out, code := d.run("top"); code != 1 || !strings.Contains(out, "no daemon is running at ") {
