@@ -92,18 +92,43 @@ func (j *Jail) expire() {
 	defer j.work.end()
 	j.pace.turn.Begin()
 	var over []ban.Ban
-	for now, n := j.deps.Clock.Now().Add(-expireGrace), expirePiece; n == expirePiece; {
+	for now, n := j.deps.Clock.Now().Add(-j.endGrace), expirePiece; n == expirePiece; {
 		some := j.bans.ExpireSome(now, expirePiece)
 		over, n = append(over, some...), len(some)
 		j.pace.step()
 	}
 	j.awake(over)
 	for _, b := range over {
-		j.notice("Unban %s", b.Told())
-		j.unbanEvent(b, whyOver, "")
-		j.actions.Unban(ban.Name(b.ID))
+		j.ended(b)
 		j.pace.line()
 	}
+}
+
+// ended says of a ban that it is over.
+func (j *Jail) ended(b ban.Ban) {
+	j.notice("Unban %s", b.Told())
+	j.unbanEvent(b, whyOver, "")
+	j.actions.Unban(ban.Name(b.ID))
+}
+
+// endedOf takes off the list what shut somebody out until now: by the clock it is over, and only its
+// timer has not rung yet, or the jail is in the midst of a batch. Else who is to be banned in that moment would be
+// taken for banned, and go free. late: there was such a ban, and the kernel may hold its element still.
+func (j *Jail) endedOf(id ban.ID) (late bool) {
+	now := j.deps.Clock.Now()
+	var over []ban.Ban
+	for b, ok := j.covering(id); ok && !b.Permanent() && !b.End.After(now); b, ok = j.covering(id) {
+		j.bans.Remove(b.ID)
+		over = append(over, b)
+	}
+	if len(over) == 0 {
+		return false
+	}
+	j.awake(over)
+	for _, b := range over {
+		j.ended(b)
+	}
+	return true
 }
 
 // expirePiece is how many bans or addresses are taken off in one go.

@@ -74,6 +74,54 @@ func TestStepDuringBan(t *testing.T) {
 	}
 }
 
+// TestBanAtItsEnd: who is to be banned when his ban is over by the clock, but still on the list, is
+// banned anew, and is not taken for banned: that would cost his failures, and let him in.
+func TestBanAtItsEnd(t *testing.T) {
+	of := func(s string) ban.ID { return ban.Of(netip.MustParsePrefix(s)) }
+	for _, c := range []struct {
+		name, first, then string
+		again             func(t *testing.T, l *lab)
+	}{
+		{"lines", "203.0.113.7/32", "+203.0.113.7/32 1h0m0s", func(_ *testing.T, l *lab) { l.thrice("%s Login failure 203.0.113.7") }},
+		{"lines, of a network", "203.0.113.0/24", "+203.0.113.7/32 1h0m0s", func(_ *testing.T, l *lab) { l.thrice("%s Login failure 203.0.113.7") }},
+		{"by hand", "203.0.113.7/32", "+203.0.113.7/32 1h0m0s", func(t *testing.T, l *lab) {
+			if made, err := l.jail.Ban(of("203.0.113.7/32"), false); !made || err != nil {
+				t.Error(made, err)
+			}
+		}},
+		{"handed over", "203.0.113.0/24", "+203.0.113.7/32 30m0s", func(t *testing.T, l *lab) {
+			now := l.clock.Clock.Now()
+			if r := l.jail.Import([]ban.Ban{{ID: of("203.0.113.7/32"), Start: now, End: now.Add(30 * time.Minute)}}, false, ""); !r[0].Added || r[0].Err != nil {
+				t.Error(r)
+			}
+		}},
+		{"suspended", "203.0.113.0/24", "-203.0.113.0/24, +203.0.113.7/32 1h0m0s", func(_ *testing.T, l *lab) {
+			l.clock.Suspend(time.Minute)
+			l.thrice("%s Login failure 203.0.113.7")
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := start(t, nil)
+			if _, err := l.jail.Ban(of(c.first), false); err != nil {
+				t.Fatal(err)
+			}
+			l.want("+" + c.first + " 1h0m0s")
+			l.sleep(time.Hour)
+			c.again(t, l)
+			l.want(c.then)
+			if last := l.pushed[len(l.pushed)-1]; !last.Replace {
+				t.Errorf("the kernel may still have it, and is not told so: %+v", last)
+			}
+			if l.says("already banned") != 0 || l.says("Unban "+ban.Told(of(c.first))) != 1 {
+				t.Errorf("log:\n%s", l.log.String())
+			}
+			if s := l.jail.Status(true); s.Banned != 1 {
+				t.Errorf("%d are banned: %+v", s.Banned, s.Bans)
+			}
+		})
+	}
+}
+
 // TestSuspend: the kernel's timers stood still; it is told anew when bans end, and what
 // is over goes.
 func TestSuspend(t *testing.T) {

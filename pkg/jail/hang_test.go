@@ -267,7 +267,7 @@ func TestPieces(t *testing.T) {
 				if !j.midway {
 					t.Error("not in the middle of a batch")
 				}
-				j.enforce(ban.Ban{ID: ban.Of(netip.MustParsePrefix(id)), Start: j.deps.Clock.Now(), End: j.deps.Clock.Now().Add(time.Hour)}, "", "")
+				j.enforce(ban.Ban{ID: ban.Of(netip.MustParsePrefix(id)), Start: j.deps.Clock.Now(), End: j.deps.Clock.Now().Add(time.Hour)}, false, "", "")
 				j.push()
 				// Of the block before, they may have been told.
 				if state, err := db.Load("test", l.clock.Now()); err != nil || len(state.Failures) > len(before.Failures) || len(state.Logs) > len(before.Logs) {

@@ -50,6 +50,7 @@ func (j *Jail) importOne(b ban.Ban, force bool, asks string) (added bool, by ban
 	if !force && j.sshPeer(b.Element()) {
 		return false, by, &IgnoredError{ban.Name(b.ID), j.Config.Name, "an open SSH session"}
 	}
+	late := j.endedOf(b.ID)
 	if have, ok := j.bans.Get(b.ID); ok {
 		if have.Permanent() || !b.Permanent() && !b.End.After(have.End) {
 			return false, by, nil
@@ -68,7 +69,7 @@ func (j *Jail) importOne(b ban.Ban, force bool, asks string) (added bool, by ban
 	}
 	_, held := j.bans.Add(b)
 	j.spared(b)
-	j.enforced(change{ID: b.ID, IP: b.IP, Left: b.Left(now), Replace: held})
+	j.enforced(change{ID: b.ID, IP: b.IP, Left: b.Left(now), Replace: held || late})
 	j.banEvent(b, true, nil, "handed over by hand, with its time", asks)
 	j.banned(b)
 	j.remember(b.ID, past{count: max(b.Count, 1), last: b.Start})

@@ -216,8 +216,10 @@ type Jail struct {
 	year      int         // by which the filter was compiled
 	comparing sync.Mutex  // held while the kernel's sets are compared with the list
 
-	armed time.Time     // the end of a ban that a timer is set for
-	slept time.Duration // by how much the kernel's timers were behind when it had the bans last
+	armed time.Time // the end of a ban that a timer is set for
+	// endGrace is for how long after its end a ban stays on the list, if nobody is to be banned anew.
+	endGrace time.Duration
+	slept    time.Duration // by how much the kernel's timers were behind when it had the bans last
 
 	read  clock.Reading // when the lines at work were read
 	times lineTimes
@@ -430,6 +432,7 @@ func (j *Jail) counted(q *found) {
 		}
 		return
 	}
+	late := j.endedOf(id)
 	if b, ok := j.covering(id); ok && (b.ID == id || !j.kept.ip(id).IsValid()) {
 		j.happened(q, true, n, "it is banned already, as "+b.Told())
 		if !catchUp {
@@ -470,7 +473,7 @@ func (j *Jail) counted(q *found) {
 	j.happened(q, true, n, "")
 	j.reported(b, q)
 	j.written = q.written
-	j.enforce(b, "", "")
+	j.enforce(b, late, "", "")
 	j.written = 0
 	if grown {
 		j.increased(b)
@@ -488,13 +491,13 @@ func (j *Jail) covering(id ban.ID) (ban.Ban, bool) {
 	return j.bans.Covering(id)
 }
 
-// enforce puts a ban on the list and into the kernel. why and by say where it came from, if not from
-// lines.
-func (j *Jail) enforce(b ban.Ban, why, by string) {
+// enforce puts a ban on the list and into the kernel. late is what endedOf said; why and by say where it
+// came from, if not from lines.
+func (j *Jail) enforce(b ban.Ban, late bool, why, by string) {
 	_, held := j.bans.Add(b)
 	j.spared(b)
 	ticket := j.banTicket(b)
-	j.enforced(change{ID: b.ID, IP: b.IP, Left: b.Left(j.deps.Clock.Now()), Replace: held, Written: j.written})
+	j.enforced(change{ID: b.ID, IP: b.IP, Left: b.Left(j.deps.Clock.Now()), Replace: held || late, Written: j.written})
 	j.banEvent(b, true, j.kept.lines(b.ID), why, by)
 	j.banned(b)
 	j.remember(b.ID, past{count: b.Count, last: b.Start})

@@ -61,6 +61,7 @@ func NewReplay(of *config.Jail, o ReplayOptions) (*Replay, error) {
 	}
 	j := p.j
 	r.j = j
+	j.endGrace = 0 // no kernel ends them
 	j.prepareKeeping()
 	j.ctx, j.stop = context.WithCancel(context.Background())
 	j.startActions(nil)
@@ -207,7 +208,7 @@ func (r *Replay) Advance(now time.Time) {
 	}
 	j := r.j
 	r.now, r.clock.now = now, now
-	if end, ok := j.bans.NextEnd(); ok && now.After(end.Add(expireGrace)) {
+	if end, ok := j.bans.NextEnd(); ok && !end.After(now) {
 		j.expire()
 	}
 	if now.Sub(r.told) >= r.every {

@@ -117,7 +117,7 @@ func (j *Jail) banByHand(id ban.ID, force bool, asks string, was *pastAnswer) (a
 	if was != nil {
 		j.pastKnown(*was)
 	}
-	now := j.deps.Clock.Now()
+	now, late := j.deps.Clock.Now(), j.endedOf(id)
 	if have, ok := j.bans.Get(id); ok {
 		if have.IsBeside() && !id.IsName() { // to say that it is banned would be untrue
 			return false, by, fmt.Errorf("jail %s: %s is banned as an id, for which %s is shut out, and not as an address: to ban the address, bailiff unban %s --jail %s first",
@@ -139,7 +139,7 @@ func (j *Jail) banByHand(id ban.ID, force bool, asks string, was *pastAnswer) (a
 		}
 	}
 	j.takeIn(id)
-	j.enforce(b, whyHand, asks)
+	j.enforce(b, late, whyHand, asks)
 	if grown {
 		j.increased(b)
 	}

@@ -36,6 +36,7 @@ func Prepare(c *config.Jail, deps Deps) (*Prepared, error) {
 		Configured: c, Config: c, deps: deps, filter: f,
 		window:   ban.NewWindow(c.MaxRetry, c.FindTime, 0),
 		bans:     ban.NewList(),
+		endGrace: expireGrace,
 		counters: &counters{}, inbox: &inbox{}, begin: make(chan struct{}), begun: !c.Held,
 		done: make(chan struct{}), log: deps.Log.With("component", "filter"),
 	}
