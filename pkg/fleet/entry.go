@@ -14,7 +14,8 @@ const (
 	EntryMost = 512
 	// textMost is how many bytes the name of a jail, or of an epoch, has.
 	textMost = 64
-	// Permanent is the Left of a ban that does not end, and of a lift that stays until it is taken away.
+	// Permanent is the Left of a ban that does not end. In the fleet it is as long as the longest that the
+	// fleet knows, so that a lift outlives all that it lifts; the host says it anew before that.
 	Permanent = -1
 	// secondsMost is how many seconds there are in a Left or an Age at most: a hundred years.
 	secondsMost = 100 * 366 * 24 * 3600
@@ -30,7 +31,7 @@ type Entry struct {
 	// Jail is the one that banned; of a lift who lifted, or nothing.
 	Jail string
 	// Left is how many seconds of the ban were left when it was made; Permanent: it doesn't end; 0: the
-	// host has lifted its own ban. Of a lift it is 0, or Permanent where it lifts bans that don't end.
+	// host has lifted its own ban. Of a lift it is 0.
 	Left int64
 	// N counts what this host has said: a larger one is later.
 	N uint64
@@ -108,7 +109,7 @@ func (e Entry) check(k Kind) error {
 		return bad("a jail's name is 1 to 64 printable characters of ASCII", e.Jail)
 	case len(e.Epoch) > textMost || e.Epoch != "" && !isName(e.Epoch):
 		return bad("an epoch is a-z, 0-9 and -", e.Epoch)
-	case e.Left < Permanent || e.Left > secondsMost || k != Ban && e.Left > 0:
+	case e.Left < Permanent || e.Left > secondsMost || k != Ban && e.Left != 0:
 		return bad("seconds left", e.Left)
 	case e.Age < 0 || e.Age > secondsMost:
 		return bad("age in seconds", e.Age)
@@ -155,20 +156,24 @@ const (
 )
 
 // TTL is how long the stream is to keep an entry that comes in now, in whole seconds, which is what
-// the server knows; 0: for good. Most is the longest time that a ban has in the fleet. It is not over before
-// the ban ends; a lift and the word that a ban is gone stay for as long as what they lift could last. Ended
-// says that there is nothing to be kept any more.
+// the server knows. Most is the longest time that a ban has in the fleet. It is not over before the ban
+// ends; a lift and the word that a ban is gone stay for as long as what they lift could last. Ended says
+// that there is nothing to be kept any more.
 func (e Entry) TTL(k Kind, most time.Duration) (ttl time.Duration, ended bool) {
-	left := e.Left
-	switch {
-	case left == Permanent:
-		return 0, false
-	case k == Ban && left > 0:
-		left = min(left, seconds(most)) - e.Age
-		return time.Duration(left)*time.Second + keepLonger, left <= 0
+	left, longer := seconds(most+liftLonger), time.Duration(0)
+	if k == Ban && !e.Gone() {
+		left, longer = seconds(within(e.Left, most)), keepLonger
 	}
-	left = seconds(most+liftLonger) - e.Age
-	return time.Duration(left) * time.Second, left <= 0
+	left -= e.Age
+	return time.Duration(left)*time.Second + longer, left <= 0
+}
+
+// within is how long a ban is in force that had so many seconds left.
+func within(left int64, most time.Duration) time.Duration {
+	if left == Permanent || left > int64(most/time.Second) {
+		return most
+	}
+	return time.Duration(left) * time.Second
 }
 
 // seconds rounds up to whole ones.

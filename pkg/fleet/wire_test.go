@@ -103,7 +103,7 @@ func TestEntry(t *testing.T) {
 	if _, err := DecodeEntry(Ban, []byte(change(`"v":1`, `"v":2`))); !errors.Is(err, ErrVersion) {
 		t.Errorf("another version: %v", err)
 	}
-	for _, e := range []Entry{{Left: 1, N: 1}, {Left: 0, N: 1, Count: 1}, {N: 0}} {
+	for _, e := range []Entry{{Left: 1, N: 1}, {Left: Permanent, N: 1}, {Left: 0, N: 1, Count: 1}, {N: 0}} {
 		if data, err := e.Encode(Lift); err == nil {
 			t.Errorf("a lift was written as %s", data)
 		}
@@ -132,10 +132,9 @@ func TestTTL(t *testing.T) {
 		{Ban, Entry{Left: 60, Age: 10}, 55 * time.Second, false},
 		{Ban, Entry{Left: 60, Age: 60}, 5 * time.Second, true},
 		{Ban, Entry{Left: 30 * 24 * 3600}, most + 5*time.Second, false},
-		{Ban, Entry{Left: Permanent, Age: secondsMost}, 0, false},
+		{Ban, Entry{Left: Permanent, Age: 10}, most - 5*time.Second, false},
 		{Ban, Entry{Left: 0, Age: 10}, most + 50*time.Second, false},
 		{Lift, Entry{}, most + time.Minute, false},
-		{Lift, Entry{Left: Permanent}, 0, false},
 		{Distrust, Entry{Age: 8 * 24 * 3600}, time.Minute - 24*time.Hour, true},
 	} {
 		if ttl, ended := c.entry.TTL(c.kind, most); ttl != c.want || ended != c.ended {
