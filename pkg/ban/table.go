@@ -166,18 +166,24 @@ func (t *table) grow(s *shard) {
 // ban is the one at a place.
 func (t *table) ban(n int32) Ban {
 	p := t.at(n)
-	b := Ban{
-		ID: ID{addr: p.key.addr, bits: p.key.bits, kind: p.key.kind}, Start: time.Unix(p.start, int64(p.startNs)).In(t.loc),
-		Count: int(p.count), Failures: int(p.failures), Forced: p.flags&forced != 0,
-	}
-	if p.flags&permanent == 0 {
-		b.End = time.Unix(p.end, int64(p.endNs)).In(t.loc)
-	}
+	b := p.ban(t.loc)
 	if p.key.kind == named {
 		b.ID = t.names[n]
 	}
 	if p.flags&beside != 0 {
 		b.IP = t.ips[n]
+	}
+	return b
+}
+
+// ban is the one at a place, without a name and an address beside it.
+func (p *place) ban(loc *time.Location) Ban {
+	b := Ban{
+		ID: ID{addr: p.key.addr, bits: p.key.bits, kind: p.key.kind}, Start: time.Unix(p.start, int64(p.startNs)).In(loc),
+		Count: int(p.count), Failures: int(p.failures), Forced: p.flags&forced != 0,
+	}
+	if p.flags&permanent == 0 {
+		b.End = time.Unix(p.end, int64(p.endNs)).In(loc)
 	}
 	return b
 }

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"bytes"
 	"cmp"
+	"container/heap"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -19,15 +21,17 @@ import (
 // A page of bans, out of as many as there are. Nothing is kept from one page to the next: each
 // goes through all bans, in pieces, and keeps the first hundred behind the last one of the page
 // before. So a page is what is behind that place now, whoever came or went meanwhile, and what it
-// takes does not grow with the bans.
+// takes does not grow with the bans. A jail only copies its pieces (ban.Rows), and of a ban no more
+// is looked at than what decides whether it is on the page: a million take a tenth of a second so.
 
 // searchesAtOnce is how many searches go on at a time; others wait.
 const searchesAtOnce = 2
 
-// banOf is a ban and its jail.
-type banOf struct {
-	jail string
-	ban.Ban
+// banKey is what bans are put in order by.
+type banKey struct {
+	value int64 // by time, end or count; 0 otherwise
+	jail  string
+	id    ban.ID
 }
 
 // banOrder puts bans in order.
@@ -36,32 +40,36 @@ type banOrder struct {
 	down bool
 }
 
-// value is what a ban is sorted by, where that is a number.
-func (o banOrder) value(b *banOf) int64 {
+// never is the end of those that have none.
+const never = 1<<63 - 1
+
+// key is what a ban is put in order by.
+func (o *banOrder) key(jail string, r ban.Row) banKey {
+	k := banKey{jail: jail, id: r.ID()}
 	switch o.by {
 	case "time":
-		return b.Start.UnixNano()
+		k.value = r.Start()
 	case "end":
-		if b.Permanent() {
-			return 1<<63 - 1
+		k.value = never
+		if ns, ends := r.End(); ends {
+			k.value = ns
 		}
-		return b.End.UnixNano()
 	case "count":
-		return int64(max(b.Count, 1))
+		k.value = int64(max(r.Count(), 1))
 	}
-	return 0
+	return k
 }
 
-func (o banOrder) compare(a, b *banOf) int {
+func (o *banOrder) compare(a, b *banKey) int {
 	c := 0
 	if o.by == "ip" {
-		c = a.ID.Compare(b.ID)
-	} else if o.by != "jail" {
-		c = cmp.Compare(o.value(a), o.value(b))
+		c = a.id.Compare(b.id)
+	} else {
+		c = cmp.Compare(a.value, b.value)
 	}
 	if c == 0 {
 		if c = strings.Compare(a.jail, b.jail); c == 0 {
-			c = a.ID.Compare(b.ID)
+			c = a.id.Compare(b.id)
 		}
 	}
 	if o.down {
@@ -71,49 +79,42 @@ func (o banOrder) compare(a, b *banOf) int {
 }
 
 // place is where a ban is in the order.
-func (o banOrder) place(b *banOf) control.BanPlace {
-	return control.BanPlace{Sort: o.text(), Value: o.value(b), Jail: b.jail, ID: ban.Name(b.ID), Name: b.ID.IsName()}
+func (o *banOrder) place(k *banKey) control.BanPlace {
+	return control.BanPlace{Sort: o.text(), Value: k.value, Jail: k.jail, ID: ban.Name(k.id), Name: k.id.IsName()}
 }
 
-func (o banOrder) text() string {
+func (o *banOrder) text() string {
 	if o.down {
 		return "-" + o.by
 	}
 	return o.by
 }
 
-// at is a ban that would be at a place.
-func (o banOrder) at(text string) (*banOf, error) {
+// at is what a ban at a place would be put in order by.
+func (o *banOrder) at(text string) (*banKey, error) {
 	p, err := control.ParseBanPlace(text, o.text())
 	if err != nil {
 		return nil, control.Bad(err)
 	}
-	b := &banOf{jail: p.Jail}
+	k := &banKey{jail: p.Jail}
 	if p.Name {
-		b.ID = ban.Named(p.ID)
+		k.id = ban.Named(p.ID)
 	} else if prefix, err := iplist.Parse(p.ID); err == nil {
-		b.ID = ban.Of(prefix)
+		k.id = ban.Of(prefix)
 	}
-	if !b.ID.IsValid() {
+	if !k.id.IsValid() {
 		return nil, control.Bad(errors.New("after, before: no page has told that place: begin at the first page"))
 	}
-	switch o.by {
-	case "time":
-		b.Start = time.Unix(0, p.Value)
-	case "end":
-		if p.Value != 1<<63-1 {
-			b.End = time.Unix(0, p.Value)
-		}
-	case "count":
-		b.Count = int(p.Value)
+	if o.by != "ip" && o.by != "jail" {
+		k.value = p.Value
 	}
-	return b, nil
+	return k, nil
 }
 
 // banWords are what is searched for. A ban has to have each.
 type banWords struct {
 	networks []netip.Prefix
-	texts    []string // in small letters
+	texts    [][]byte // in small letters
 	buf      []byte
 }
 
@@ -123,58 +124,76 @@ func readBanWords(search string) (w banWords) {
 		if p, err := iplist.Parse(word); err == nil {
 			w.networks = append(w.networks, p)
 		} else if text != "" {
-			w.texts = append(w.texts, text)
+			w.texts = append(w.texts, []byte(text))
 		}
 	}
 	return w
 }
 
+// of are those of the words that not every ban of a jail has by its name.
+func (w *banWords) of(jail string) *banWords {
+	name := []byte(strings.ToLower(jail))
+	left := &banWords{networks: w.networks}
+	for _, t := range w.texts {
+		if !bytes.Contains(name, t) {
+			left.texts = append(left.texts, t)
+		}
+	}
+	return left
+}
+
 // has reports whether a ban has all words. It belongs to one goroutine.
-func (w *banWords) has(b *banOf) bool {
+func (w *banWords) has(r ban.Row) bool {
+	if len(w.networks) == 0 && len(w.texts) == 0 {
+		return true
+	}
+	id, beside := r.ID(), r.IP().Addr()
 	for _, n := range w.networks {
-		touches := func(id ban.ID) bool { return id.IsValid() && !id.IsName() && n.Overlaps(id.Prefix()) }
-		if !touches(b.ID) && !touches(b.Element()) {
+		if (id.IsName() || !n.Overlaps(id.Prefix())) && !n.Contains(beside) {
 			return false
 		}
 	}
 	if len(w.texts) == 0 {
 		return true
 	}
-	w.buf = b.ID.AppendName(w.buf[:0])
-	if b.IP.IsValid() {
-		w.buf = b.IP.Addr().AppendTo(append(w.buf, '\n'))
+	w.buf = id.AppendName(w.buf[:0])
+	text := w.buf
+	if id.IsName() {
+		text = bytes.ToLower(text)
 	}
-	w.buf = append(append(w.buf, '\n'), b.jail...)
-	text := string(w.buf)
-	if b.ID.IsName() || !isLower(b.jail) {
-		text = strings.ToLower(text)
+	if beside.IsValid() {
+		text = beside.AppendTo(append(text, '\n')) // which no word has
 	}
 	for _, t := range w.texts {
-		if !strings.Contains(text, t) {
+		if !bytes.Contains(text, t) {
 			return false
 		}
 	}
 	return true
 }
 
-func isLower(s string) bool { return strings.ToLower(s) == s }
-
 // banPage gathers a page.
 type banPage struct {
 	order  banOrder
 	words  banWords
-	from   *banOf // the place that it begins behind, or ends before; nil: at the first one
+	from   *banKey // the place that it begins behind, or ends before; nil: at the first one
 	before bool
 	most   int // how many are kept: one more than a page has, which says that there is another
 
 	mu      sync.Mutex
 	over    bool // nobody waits for it any more
-	kept    []banOf
-	worst   *banOf // one that is not better needs not be kept
-	total   int    // that match
-	passed  int    // of them, those up to from
+	kept    []keptBan
+	heap    []int32 // of kept once it is full, the one that goes first at its top
+	total   int     // that match
+	passed  int     // of them, those up to from
 	all     int
 	problem []string
+}
+
+// keptBan is a ban that may be on the page.
+type keptBan struct {
+	banKey
+	ban.Ban
 }
 
 func orderOf(q *control.BansQuery) banOrder {
@@ -195,54 +214,62 @@ func newBanPage(q control.BansQuery) (*banPage, error) {
 }
 
 // better compares two bans by which is to be kept.
-func (p *banPage) better(a, b *banOf) int {
+func (p *banPage) better(a, b *banKey) int {
 	if p.before {
 		return p.order.compare(b, a)
 	}
 	return p.order.compare(a, b)
 }
 
-func (p *banPage) look(b *banOf) {
+// look takes a ban of a jail into account, of whose words those are given that its name lacks.
+func (p *banPage) look(jail string, words *banWords, r ban.Row) {
 	p.all++
-	if !p.words.has(b) {
+	if !words.has(r) {
 		return
 	}
 	p.total++
-	if p.from != nil && p.better(b, p.from) <= 0 {
+	key := p.order.key(jail, r)
+	switch {
+	case p.from != nil && p.better(&key, p.from) <= 0:
 		p.passed++
-		return
-	}
-	if p.worst != nil && p.better(b, p.worst) >= 0 {
-		return
-	}
-	if p.kept = append(p.kept, *b); len(p.kept) >= 2*p.most+100 {
-		p.cut()
+	case len(p.kept) < p.most:
+		p.kept = append(p.kept, keptBan{key, r.Ban()})
+		if len(p.kept) == p.most {
+			for i := range p.kept {
+				p.heap = append(p.heap, int32(i))
+			}
+			heap.Init((*keptHeap)(p))
+		}
+	case p.better(&key, &p.kept[p.heap[0]].banKey) < 0:
+		p.kept[p.heap[0]] = keptBan{key, r.Ban()}
+		heap.Fix((*keptHeap)(p), 0)
 	}
 }
 
-// cut forgets all but the best.
-func (p *banPage) cut() {
-	slices.SortFunc(p.kept, func(a, b banOf) int { return p.better(&a, &b) })
-	if len(p.kept) > p.most {
-		p.kept = p.kept[:p.most]
-	}
-	if len(p.kept) == p.most {
-		worst := p.kept[p.most-1]
-		p.worst = &worst
-	}
+// keptHeap is a page's heap, for container/heap.
+type keptHeap banPage
+
+func (h *keptHeap) Len() int { return len(h.heap) }
+func (h *keptHeap) Less(i, j int) bool {
+	return (*banPage)(h).better(&h.kept[h.heap[i]].banKey, &h.kept[h.heap[j]].banKey) > 0
 }
+func (h *keptHeap) Swap(i, j int) { h.heap[i], h.heap[j] = h.heap[j], h.heap[i] }
+func (h *keptHeap) Push(any)      {} // it stays as long as it is
+func (h *keptHeap) Pop() any      { return nil }
 
 // gather goes through the bans of a jail.
-func (p *banPage) gather(name string, each func(func([]ban.Ban) bool) error) error {
-	return each(func(bans []ban.Ban) bool {
+func (p *banPage) gather(name string, each func(bool, func(*ban.Rows) bool) error) error {
+	words := p.words.of(name)
+	// A list is about in the order of time: from its right end on, most bans are seen at once to be none of the page's.
+	return each(p.order.down != p.before, func(rows *ban.Rows) bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if bans == nil { // all over again: what was told of this jail counts no more
+		if rows == nil { // all over again: what was told of this jail counts no more
 			p.problem = append(p.problem, fmt.Sprintf("jail %s was started anew meanwhile: some of its bans may be counted twice", name))
+			return !p.over
 		}
-		for i := range bans {
-			b := banOf{name, bans[i]}
-			p.look(&b)
+		for i := range rows.Len() {
+			p.look(name, words, rows.At(i))
 		}
 		return !p.over
 	})
@@ -253,10 +280,10 @@ func (p *banPage) page() (out control.BansPage) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.over = true
-	p.cut()
-	p.kept = slices.CompactFunc(p.kept, func(a, b banOf) bool { return a.jail == b.jail && a.ID == b.ID })
+	slices.SortFunc(p.kept, func(a, b keptBan) int { return p.better(&a.banKey, &b.banKey) })
 	more := len(p.kept) == p.most
-	if more {
+	p.kept = slices.CompactFunc(p.kept, func(a, b keptBan) bool { return a.jail == b.jail && a.id == b.id })
+	if len(p.kept) == p.most {
 		p.kept = p.kept[:p.most-1]
 	}
 	out = control.BansPage{Bans: []jail.BanStatus{}, Total: p.total, All: p.all, Offset: p.passed, Problems: p.problem}
@@ -272,10 +299,10 @@ func (p *banPage) page() (out control.BansPage) {
 	}
 	if n := len(p.kept); n > 0 {
 		if next {
-			out.Next = p.order.place(&p.kept[n-1]).Text()
+			out.Next = p.order.place(&p.kept[n-1].banKey).Text()
 		}
 		if prev {
-			out.Prev = p.order.place(&p.kept[0]).Text()
+			out.Prev = p.order.place(&p.kept[0].banKey).Text()
 		}
 	}
 	return out

@@ -22,19 +22,24 @@ func searched(t *testing.T, lists map[string]*ban.List, q control.BansQuery) con
 		t.Fatal(err)
 	}
 	for _, name := range sortedKeys(lists) {
-		if err := p.gather(name, func(f func([]ban.Ban) bool) error {
-			for at, first := int32(0), true; first || at != 0; first = false {
-				var got []ban.Ban
-				if got, at = lists[name].Piece(at, 1000, nil); !f(got) {
-					break
-				}
-			}
-			return nil
-		}); err != nil {
+		if err := p.gather(name, eachOf(lists[name])); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return p.page()
+}
+
+// eachOf goes through a list as a jail does.
+func eachOf(l *ban.List) func(bool, func(*ban.Rows) bool) error {
+	return func(back bool, f func(*ban.Rows) bool) error {
+		rows := ban.Rows{Back: back}
+		for at, first := int32(0), true; first || at != 0; first = false {
+			if at = l.Rows(at, &rows); !f(&rows) {
+				break
+			}
+		}
+		return nil
+	}
 }
 
 // manyBans are bans of two jails: addresses of both kinds, networks, names with and without an address.
@@ -82,7 +87,7 @@ func TestBanPages(t *testing.T) {
 		q := control.BansQuery{Sort: sort, Limit: 777}
 		var last control.BansPage
 		order := orderOf(&q)
-		var before *banOf
+		var before *banKey
 		for page := 0; ; page++ {
 			last = searched(t, lists, q)
 			if last.Total != all || last.All != all || last.Offset != len(forth) {
@@ -96,9 +101,16 @@ func TestBanPages(t *testing.T) {
 				if b.Name {
 					id = ban.Named(b.IP)
 				}
-				x := &banOf{b.Jail, ban.Ban{ID: id, Start: b.Start, Count: b.Count}}
-				if b.End != nil {
-					x.End = *b.End
+				x := &banKey{0, b.Jail, id}
+				switch order.by {
+				case "time":
+					x.value = b.Start.UnixNano()
+				case "end":
+					if x.value = never; b.End != nil {
+						x.value = b.End.UnixNano()
+					}
+				case "count":
+					x.value = int64(max(b.Count, 1))
 				}
 				if before != nil && order.compare(before, x) >= 0 {
 					t.Fatalf("%s: %v before %v", sort, before, x)
@@ -242,24 +254,31 @@ func BenchmarkBanPage(b *testing.B) {
 		a := netip.AddrFrom4([4]byte{198, byte(i >> 16), byte(i >> 8), byte(i)})
 		lists["sshd"].Add(ban.Ban{ID: ban.Of(netip.PrefixFrom(a, 32)), Start: begin.Add(time.Duration(i) * time.Second), End: begin.Add(time.Duration(2*i) * time.Second)})
 	}
-	for name, q := range map[string]control.BansQuery{
-		"newest": {}, "ip": {Sort: "ip"}, "network": {Search: "198.7.0.0/16"}, "part": {Search: "7.77"},
+	last := control.BanPlace{Sort: "ip", Jail: "sshd", ID: "198.15.66.27"}.Text() // 36 bans before the last one
+	for _, q := range []struct {
+		name string
+		control.BansQuery
+		bans int
+	}{
+		{"newest", control.BansQuery{}, 100},
+		{"oldest", control.BansQuery{Sort: "time"}, 100},
+		{"ip", control.BansQuery{Sort: "ip"}, 100},
+		{"last", control.BansQuery{Sort: "ip", After: last}, 36},
+		{"network", control.BansQuery{Search: "198.7.0.0/16"}, 100},
+		{"part", control.BansQuery{Search: "7.113."}, 100},
+		{"none", control.BansQuery{Search: "nobody"}, 0},
 	} {
-		b.Run(name, func(b *testing.B) {
+		b.Run(q.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				q.Limit = 100
-				p, _ := newBanPage(q)
-				_ = p.gather("sshd", func(f func([]ban.Ban) bool) error {
-					var got []ban.Ban
-					for at, first := int32(0), true; first || at != 0; first = false {
-						got, at = lists["sshd"].Piece(at, 1000, got[:0])
-						f(got)
-					}
-					return nil
-				})
-				if len(p.page().Bans) != 100 {
-					b.Fatal("no page")
+				p, err := newBanPage(q.BansQuery)
+				if err != nil {
+					b.Fatal(err)
+				}
+				_ = p.gather("sshd", eachOf(lists["sshd"]))
+				if page := p.page(); len(page.Bans) != q.bans || page.All != 1_000_000 {
+					b.Fatalf("%d of %d", len(page.Bans), page.All)
 				}
 			}
 		})

@@ -11,60 +11,51 @@ import (
 // piecePatience is how long who goes through a jail's bans waits for a piece of them.
 const piecePatience = time.Second
 
-// EachBan calls f with the bans on the list, by the wall clock, some hundred at a time; f may change them
-// and not keep the slice. A nil piece says that all begins anew, since the jail was started anew. The jail's goroutine is asked for each piece by itself, and does other
-// things in between, so those that come or go meanwhile may be told or not; the others are told
-// once. f is called by the caller's goroutine, and ends it by returning false. The error may be a
-// *BusyError. A jail that only observes has a list of those it would ban.
-func (j *Jail) EachBan(f func([]ban.Ban) bool) error {
+// EachBan calls f with the bans on the list, by the wall clock, some at a time, with back from those that came
+// last to the first; f does not keep the
+// rows. Nil says that all begins anew, since the jail was started anew. The jail's goroutine does no more than copy
+// ban.RowsMost of them at a time, and does other things in between, so those that come or go
+// meanwhile may be told or not; the others are told once. f is called by the caller's goroutine, and
+// ends it by returning false. The error may be a *BusyError. A jail that only observes has a list of
+// those it would ban.
+func (j *Jail) EachBan(back bool, f func(*ban.Rows) bool) error {
 	const again = 3 // the jail may be started anew meanwhile, with another list
 	for try := 1; ; try++ {
-		err := j.eachBan(f, try > 1)
+		err := j.eachBan(back, try > 1, f)
 		if !errors.Is(err, errReplaced) || try == again {
 			return err
 		}
 	}
 }
 
-// eachBan tells, the second time, that all begins anew, by a piece that is nil.
-func (j *Jail) eachBan(f func([]ban.Ban) bool, anew bool) error {
+// eachBan tells, the second time, that all begins anew.
+func (j *Jail) eachBan(back, anew bool, f func(*ban.Rows) bool) error {
 	if anew && !f(nil) {
 		return nil
 	}
-	offset := j.deps.Clock.Offset()
 	turn := fair.Turn{Behind: true}
 	var list *ban.List
-	buf := make([]ban.Ban, 0, slice)
+	rows := &ban.Rows{Offset: j.deps.Clock.Offset(), Back: back}
 	for at, first := int32(0), true; first || at != 0; first = false {
-		// It may come to it when nobody waits any more: what it writes to is its own then.
 		type piece struct {
-			bans []ban.Ban
 			next int32
 			of   *ban.List
 		}
-		from, into, was := at, buf[:0], list
+		from, was := at, list
 		got, err := ask(j, piecePatience, func(now *Jail) piece {
 			if was != nil && now.bans != was {
 				return piece{}
 			}
-			bans, next := now.bans.Piece(from, slice, into)
-			return piece{bans, next, now.bans}
+			return piece{now.bans.Rows(from, rows), now.bans}
 		})
 		if err != nil {
-			return err
+			return err // it may come to it when nobody waits any more: the rows are its own then
 		}
 		if got.of == nil {
 			return errReplaced
 		}
 		list, at = got.of, got.next
-		for i := range got.bans {
-			b := &got.bans[i]
-			b.Start = b.Start.Add(offset)
-			if !b.Permanent() {
-				b.End = b.End.Add(offset)
-			}
-		}
-		if !f(got.bans) {
+		if !f(rows) {
 			return nil
 		}
 		turn.Step()
