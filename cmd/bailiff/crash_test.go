@@ -31,6 +31,21 @@ port = "http"
 ban.prefix6 = 128
 `
 
+// crashCounting counts accounts, and takes back what a login has shown to be a slip.
+const crashCounting = `
+filter = "accounts"
+count.distinct = "user"
+success.forgives = true
+`
+
+const crashFilter = `
+failregex = 'Login failure of <F-USER>\w+</F-USER> from <HOST>$'
+success = 'Login of <F-USER>\w+</F-USER> from <HOST>$'
+`
+
+// crashTurns are what an address does in the log of a crash, in that order: guilty or not.
+type crashTurns struct{ guilty, innocent []string }
+
 var soakKills = flag.Int("kills", 50, "how often TestCrash kills the daemon; make soak takes more")
 
 // TestCrash kills the daemon with -9 at random moments while a log is written,
@@ -43,16 +58,26 @@ func TestCrash(t *testing.T) {
 		name   string
 		rotate func(log string, n int) error
 		full   bool
+		counts bool
 	}{
 		{name: "one file"},
 		{name: "renamed", rotate: func(log string, n int) error { return os.Rename(log, fmt.Sprintf("%s.%d", log, n)) }},
 		{name: "disk full", full: true},
+		{name: "accounts", counts: true, rotate: func(log string, n int) error { return os.Rename(log, fmt.Sprintf("%s.%d", log, n)) }},
 	} {
-		t.Run(c.name, func(t *testing.T) { crash(t, kills, c.rotate, c.full) })
+		t.Run(c.name, func(t *testing.T) {
+			const fails = "Login failure %s"
+			more, turns := "", crashTurns{guilty: []string{fails, fails, fails}, innocent: []string{fails, fails}}
+			if c.counts {
+				const a, b, c = "Login failure of anna from %s", "Login failure of bert from %s", "Login failure of carl from %s"
+				more, turns = crashCounting, crashTurns{guilty: []string{a, b, a, c}, innocent: []string{a, "Login of anna from %s", b, b, c, c}}
+			}
+			crash(t, kills, c.rotate, c.full, more, turns)
+		})
 	}
 }
 
-func crash(t *testing.T, kills int, rotate func(string, int) error, full bool) {
+func crash(t *testing.T, kills int, rotate func(string, int) error, full bool, more string, turns crashTurns) {
 	n := newNetwork(t)
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 7))
 	state := n.path("state")
@@ -66,26 +91,34 @@ func crash(t *testing.T, kills int, rotate func(string, int) error, full bool) {
 		t.Cleanup(func() { exec.Command("umount", "-l", state).Run() })
 	}
 	db, log := filepath.Join(state, "db.sqlite3"), n.path("auth.log")
-	config := fmt.Sprintf(crashConfig, db, log)
+	config := fmt.Sprintf(crashConfig, db, log) + more
 
-	// Guilty addresses fail three times, innocent ones twice, all mixed.
+	// Guilty and innocent addresses, all mixed.
 	var lines []string
+	left := map[string][]string{}
 	guilty := map[string]bool{}
 	for i := range 40 * kills / 2 {
 		who := fmt.Sprintf("198.51.%d.%d", 100+i/250, i%250+1)
 		if i%3 == 0 {
 			who = fmt.Sprintf("2001:db8::%x", i+1)
 		}
-		count := 2
+		left[who] = turns.innocent
 		if i%2 == 0 {
-			count, guilty[who] = 3, true
+			left[who], guilty[who] = turns.guilty, true
 		}
-		for range count {
+		for range left[who] {
 			lines = append(lines, who)
 		}
 	}
 	rng.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
+	for i, who := range lines {
+		lines[i], left[who] = fmt.Sprintf(left[who][0], who), left[who][1:]
+	}
 
+	if err := os.MkdirAll(n.path("filters"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, n.path("filters/accounts.toml"), crashFilter)
 	// What was the log before anybody ever read it is nobody's: the first life knows it.
 	writeFile(t, log, "")
 	n.start(config)
@@ -101,7 +134,7 @@ func crash(t *testing.T, kills int, rotate func(string, int) error, full bool) {
 		written <- func() error {
 			per := len(lines)/kills + 1
 			ballast := filepath.Join(state, "ballast")
-			for i, who := range lines {
+			for i, line := range lines {
 				for t.Context().Err() == nil && int64(i) > (deaths.Load()+2)*int64(per) { // on a busy machine a start takes long
 					time.Sleep(time.Millisecond)
 				}
@@ -120,7 +153,7 @@ func crash(t *testing.T, kills int, rotate func(string, int) error, full bool) {
 				if err != nil {
 					return err
 				}
-				fmt.Fprintf(f, "%s ERROR Login failure %s\n", time.Now().UTC().Format("2006-01-02 15:04:05,000"), who)
+				fmt.Fprintf(f, "%s ERROR %s\n", time.Now().UTC().Format("2006-01-02 15:04:05,000"), line)
 				f.Close()
 				if i%8 == 0 {
 					time.Sleep(8 * 100 * time.Millisecond / time.Duration(per)) // a kill's worth of lines in 100 ms
@@ -167,7 +200,7 @@ func crash(t *testing.T, kills int, rotate func(string, int) error, full bool) {
 	got := inKernel()
 	for _, who := range got {
 		if !guilty[who] {
-			t.Errorf("%s is banned with two failures", who)
+			t.Errorf("%s is banned, and is innocent", who)
 		}
 	}
 	if len(got) != len(guilty) {
@@ -211,8 +244,8 @@ func crash(t *testing.T, kills int, rotate func(string, int) error, full bool) {
 			}
 		}
 		text, _ := os.ReadFile(n.path("out"))
-		left, _ := exec.Command("ls", "-la", state).Output()
-		t.Logf("the database's disk:\n%s", left)
+		disk, _ := exec.Command("ls", "-la", state).Output()
+		t.Logf("the database's disk:\n%s", disk)
 		t.Logf("missing %q\n%s", missing, clipped(string(text), 4000))
 	}
 }

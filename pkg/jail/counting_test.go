@@ -1,6 +1,8 @@
 package jail
 
 import (
+	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -224,6 +226,48 @@ func TestForgivesADay(t *testing.T) {
 	l.sleep(time.Second)
 	mistake()
 	left(1)
+}
+
+// TestForgivenMost: of so many addresses it is known when they were forgiven; beyond them nobody else
+// is, until a day is over.
+func TestForgivenMost(t *testing.T) {
+	l := counts(t, func(j *config.Jail, _ *lab) { j.Counting.Forgives, j.Counting.Most, j.FindTime = true, 2, time.Minute })
+	known := func() (n int) {
+		if err := l.jail.do(func(j *Jail) { n = len(j.counting.forgiven) }); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	mistake := func(who string) {
+		l.say("%s fail alice on / from "+who, "%s welcome alice from "+who)
+	}
+	if err := l.jail.do(func(j *Jail) {
+		for i := range forgivenMost - 1 {
+			who := ban.Of(netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}), 32))
+			j.counting.forgiven[who] = []time.Time{j.deps.Clock.Now()}
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	mistake("198.51.100.7")
+	mistake("198.51.100.8")
+	if n := known(); n != forgivenMost {
+		t.Errorf("%d addresses are known, want %d", n, forgivenMost)
+	}
+	l.logged(fmt.Sprintf("198.51.100.8 is not forgiven 1 failure, though \"alice\" has logged in: %d addresses were today", forgivenMost))
+	mistake("198.51.100.7") // who is known is forgiven on
+	if n := l.says("Forgive 198.51.100.7 1 failure"); n != 2 {
+		t.Errorf("198.51.100.7 was forgiven %d times, want 2", n)
+	}
+	l.sleep(forgivenFor)
+	if err := l.jail.do((*Jail).forget); err != nil {
+		t.Fatal(err)
+	}
+	if n := known(); n != 0 {
+		t.Errorf("%d addresses are known after a day", n)
+	}
+	mistake("198.51.100.8")
+	l.logged("Forgive 198.51.100.8 1 failure")
 }
 
 // TestForgivesNetwork: of IPv6, the network that is counted in place of its addresses is forgiven so
