@@ -36,7 +36,12 @@ type bounds struct {
 	clients, perUser int // connections
 	bytes, userBytes int // of requests and answers that are on their way
 	reserved         int // connections kept for root and the daemon's own user
+	// streams are connections beside those, which follow events, in all and of a user.
+	streams, userStreams int
 }
+
+// streamsMost is how many connections follow events, where there are descriptors for them.
+const streamsMost = 1000
 
 // descriptors a process may have open, less what clients get, are for logs, sets,
 // actions and the database.
@@ -46,12 +51,13 @@ func clientBounds(role Role) bounds {
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &r) == nil {
 		allowed = int(min(r.Cur, 1<<20))
 	}
+	streams := max(2, min(streamsMost, allowed/8))
 	if role == Owner {
 		n := max(4, min(100, allowed/4))
-		return bounds{clients: n, perUser: n, bytes: 32 << 20, userBytes: 32 << 20}
+		return bounds{clients: n, perUser: n, bytes: 32 << 20, userBytes: 32 << 20, streams: streams, userStreams: streams}
 	}
 	n := max(4, min(64, allowed/8))
-	return bounds{clients: n, perUser: n / 2, reserved: 2, bytes: 8 << 20, userBytes: 4 << 20}
+	return bounds{clients: n, perUser: n / 2, reserved: 2, bytes: 8 << 20, userBytes: 4 << 20, streams: streams, userStreams: max(2, streams/4)}
 }
 
 // crowd is who is connected to one socket.
@@ -62,6 +68,7 @@ type crowd struct {
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
 	users    map[uint32]*account
+	follow   int                   // of the connections, those that follow events
 	bytes    int                   // of all users
 	told     map[string]*complaint // by kind
 	changed  chan struct{}         // closed, and made anew, when there is room
@@ -69,8 +76,8 @@ type crowd struct {
 	refused  uint64 // how often somebody was cut off or turned away
 }
 
-// account is a user id with connections.
-type account struct{ conns, bytes int }
+// account is a user id with connections, beside those that follow events.
+type account struct{ conns, follow, bytes int }
 
 // complaint is something that was told, and how often it was not since.
 type complaint struct {
@@ -92,6 +99,8 @@ type conn struct {
 	since time.Time
 	held  int // bytes
 	gone  bool
+	// following: it has a place among those that follow events, and none among the others.
+	following bool
 }
 
 func newCrowd(role Role, warn func(string)) *crowd {
@@ -146,7 +155,7 @@ func (c *crowd) enter(of net.Conn, uid uint32) *conn {
 		if u == nil {
 			u = &account{}
 		}
-		if len(c.conns) < c.clients && (trusted || u.conns < c.perUser && c.strangers() < c.clients-c.reserved) {
+		if len(c.conns)-c.follow < c.clients && (trusted || u.conns < c.perUser && c.strangers() < c.clients-c.reserved) {
 			c.users[k.uid] = u
 			u.conns++
 			c.conns[k] = struct{}{}
@@ -170,7 +179,7 @@ func (c *crowd) enter(of net.Conn, uid uint32) *conn {
 		}
 		changed := c.changed
 		if !trusted || time.Now().After(end) {
-			c.complain("too many clients on the socket: new ones are turned away", fmt.Sprintf("user id %d has %d of %d connections", k.uid, u.conns, len(c.conns)))
+			c.complain("too many clients on the socket: new ones are turned away", fmt.Sprintf("user id %d has %d of %d connections", k.uid, u.conns, len(c.conns)-c.follow))
 			c.mu.Unlock()
 			return nil
 		}
@@ -277,7 +286,7 @@ func (c *crowd) worst(uid uint32, u *account, trusted bool) *conn {
 		var worst *conn
 		var over time.Duration
 		for k := range c.conns {
-			if k.doing == waiting || !who(k) {
+			if k.doing == waiting || k.following || !who(k) {
 				continue
 			}
 			past := now.Sub(k.since)
@@ -321,16 +330,69 @@ func (c *crowd) drop(k *conn) {
 	k.gone = true
 	delete(c.conns, k)
 	u := c.users[k.uid]
-	u.conns--
+	if k.following {
+		u.follow--
+		c.follow--
+	} else {
+		u.conns--
+	}
 	u.bytes -= k.held
 	c.bytes -= k.held
 	k.held = 0
-	if u.conns == 0 {
+	if u.conns+u.follow == 0 {
 		delete(c.users, k.uid)
 	}
 	k.Conn.Close()
 	close(c.changed)
 	c.changed = make(chan struct{})
+}
+
+// follow gives a connection a place among those that follow events, and its own to others. It reports
+// whether there is one.
+func (k *conn) follow() bool {
+	c := k.crowd
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	u := c.users[k.uid]
+	if k.gone || u == nil || c.follow >= c.streams || u.follow >= c.userStreams {
+		return false
+	}
+	SlowBuffer(k.Conn)
+	k.following = true
+	c.follow++
+	u.follow++
+	u.conns--
+	close(c.changed)
+	c.changed = make(chan struct{})
+	return true
+}
+
+// followBuffer is how many bytes the kernel keeps for who follows and does not read; it takes it for
+// what they take there, and doubles it.
+const followBuffer = 32 << 10
+
+// SlowBuffer bounds what the kernel keeps of what is written to a connection that nobody may read: by default
+// that is 200 KB, and of TCP megabytes.
+func SlowBuffer(c net.Conn) {
+	if b, ok := c.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		_ = b.SetWriteBuffer(followBuffer) // what is there is bounded, too
+	}
+}
+
+// followed says that it has done so, and is one of the others again, also if they are one more than may
+// be then.
+func (k *conn) followed() {
+	c := k.crowd
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !k.following || k.gone {
+		return
+	}
+	k.following = false
+	c.follow--
+	u := c.users[k.uid]
+	u.follow--
+	u.conns++
 }
 
 // relieve closes the connection of least use: the process is out of descriptors.
@@ -465,7 +527,7 @@ func (k *conn) holdAnswer(n int) bool {
 			return true
 		}
 		for o := range c.conns {
-			if o.doing == reading && time.Since(o.since) > patience[reading] && !o.spoke() {
+			if o.doing == reading && !o.following && time.Since(o.since) > patience[reading] && !o.spoke() {
 				c.drop(o)
 				c.complain("clients on the socket don't read their answers: they are cut off, others wait for theirs", "")
 			}

@@ -2,9 +2,7 @@ package control
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -21,13 +19,10 @@ import (
 )
 
 // The stream of events. Who follows it has a place in the table and no queue: what he has not
-// read is in the files, and who comes back goes on behind the number that he has seen last.
+// read is in the files, and who comes back goes on behind the number that he has seen last. What he is
+// sent is written once for all who are at the same place (sheets.go).
 
 const (
-	// piece is how many bytes of events are sent at a time.
-	piece = 64 << 10
-	// piecePatience is how long the disk may take for one.
-	piecePatience = 5 * time.Second
 	// idleEvery is how often a comment is sent where nothing happens, to who reads server-sent
 	// events.
 	idleEvery = 15 * time.Second
@@ -132,34 +127,14 @@ func readEventsQuery(r *http.Request) (q EventsQuery, sse bool, err error) {
 	return q, sse, nil
 }
 
-// streams is how many follow events on a socket, in all and by user.
+// streams are those who follow events on a socket.
 type streams struct {
-	mu     sync.Mutex
-	n      int
-	byUser map[uint32]int
+	press press
+	looks chan struct{} // has as many values as look for the last events
 }
 
-// enter has one more follow, if half of the connections are left to others. leave is nil if not.
-func (s *streams) enter(c *conn) (leave func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.n >= max(c.crowd.clients/2, 1) || s.byUser[c.uid] >= max(c.crowd.perUser/2, 1) {
-		return nil
-	}
-	if s.byUser == nil {
-		s.byUser = map[uint32]int{}
-	}
-	s.n++
-	s.byUser[c.uid]++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.n--
-		if s.byUser[c.uid]--; s.byUser[c.uid] == 0 {
-			delete(s.byUser, c.uid)
-		}
-	}
-}
+// looksAtOnce is how many look for the last events at a time: each goes through all of them.
+const looksAtOnce = 4
 
 // errStreams says that no more can follow.
 var errStreams = errors.New("as many follow events already as may: end another one")
@@ -177,12 +152,11 @@ func tellEvents(t *events.Table, role Role, s *streams, w http.ResponseWriter, r
 		fail(w, http.StatusServiceUnavailable, errors.New("the events' files are not open: the log says why"))
 		return
 	}
-	leave := s.enter(c)
-	if leave == nil {
+	if !c.follow() {
 		fail(w, http.StatusServiceUnavailable, errStreams)
 		return
 	}
-	defer leave()
+	defer c.followed()
 	free()
 	header := w.Header()
 	header.Set("Bailiff-Stream", stream)
@@ -192,36 +166,50 @@ func tellEvents(t *events.Table, role Role, s *streams, w http.ResponseWriter, r
 	} else {
 		header.Set("Content-Type", "application/x-ndjson; charset=utf-8")
 	}
-	out := &eventWriter{w: w, to: http.NewResponseController(w), sse: sse}
+	out := &follower{w: w, to: http.NewResponseController(w)}
+	begin := eventWriter{sse: sse}
 	if q.Since > last {
-		out.gap(last+1, q.Since, "there are no such events: the numbers were begun anew")
+		begin.gap(last+1, q.Since, "there are no such events: the numbers were begun anew")
 		q.Since = 0
 	}
 	if q.Last > 0 {
-		since, err := beforeLast(t, &q)
+		since, err := s.beforeLast(t, &q)
 		if err != nil {
 			fail(w, http.StatusServiceUnavailable, err)
 			return
 		}
 		q.Since = since
 	}
-	feed := &feed{r: t.Reader(q.Since), q: &q, role: role}
+	s.press.enter()
+	defer s.press.leave()
+	at := *t.Reader(q.Since)
+	cut := func(err error) {
+		c.crowd.mu.Lock()
+		c.crowd.complain("a client that follows events was cut off: it goes on with since=NUMBER", fmt.Sprintf("%v; user %s, behind number %d", err, userName(c.uid), at.Since()))
+		c.crowd.mu.Unlock()
+		panic(http.ErrAbortHandler) // the client sees that the end is none
+	}
+	if err := out.send(begin.buf.Bytes()); err != nil {
+		cut(err)
+	}
+	key := sheetKey{table: t, filter: (&EventsQuery{Filter: q.Filter}).String(), sse: sse, quoted: role >= Owner}
 	idle := time.NewTicker(idleEvery)
 	defer idle.Stop()
 	for {
 		changed := t.Changed()
-		more, err := feed.fill(out)
-		if err == nil {
-			err = out.flush()
-		}
-		if err != nil {
-			c.crowd.mu.Lock()
-			c.crowd.complain("a client that follows events was cut off: it goes on with since=NUMBER", fmt.Sprintf("%v; user %s, behind number %d", err, userName(c.uid), feed.r.Since()))
-			c.crowd.mu.Unlock()
-			panic(http.ErrAbortHandler) // the client sees that the end is none
-		}
-		if more {
-			continue
+		if last, _, _ := t.Last(); last > at.Since() {
+			s.press.wait()
+			key.since = at.Since()
+			sheet, err := s.press.sheet(&at, key, &q)
+			if err == nil && len(sheet.body) > 0 {
+				err = out.send(sheet.body)
+			}
+			if err != nil {
+				cut(err)
+			}
+			if at = sheet.after; at.Since() > key.since {
+				continue
+			}
 		}
 		if !q.Follow {
 			return
@@ -234,7 +222,9 @@ func tellEvents(t *events.Table, role Role, s *streams, w http.ResponseWriter, r
 			return
 		case <-idle.C:
 			if sse {
-				out.buf.WriteString(": \n\n")
+				if err := out.send([]byte(": \n\n")); err != nil {
+					cut(err)
+				}
 			}
 		}
 	}
@@ -242,13 +232,21 @@ func tellEvents(t *events.Table, role Role, s *streams, w http.ResponseWriter, r
 
 // beforeLast is the number behind which the last events are that are wanted. A disk that hangs is not
 // waited for.
-func beforeLast(t *events.Table, q *EventsQuery) (since uint64, err error) {
+func (s *streams) beforeLast(t *events.Table, q *EventsQuery) (since uint64, err error) {
 	type answer struct {
 		since uint64
 		err   error
 	}
 	got := make(chan answer, 1)
+	timer := time.NewTimer(sheetPatience)
+	defer timer.Stop()
+	select {
+	case s.looks <- struct{}{}:
+	case <-timer.C:
+		return 0, errLooks
+	}
 	go func() {
+		defer func() { <-s.looks }()
 		a := answer{since: q.Since}
 		ring := make([]uint64, 0, q.Last)
 		at := 0
@@ -268,8 +266,7 @@ func beforeLast(t *events.Table, q *EventsQuery) (since uint64, err error) {
 		}
 		got <- a
 	}()
-	timer := time.NewTimer(piecePatience)
-	defer timer.Stop()
+	timer.Reset(sheetPatience)
 	select {
 	case a := <-got:
 		return a.since, a.err
@@ -278,110 +275,27 @@ func beforeLast(t *events.Table, q *EventsQuery) (since uint64, err error) {
 	}
 }
 
-// feed reads events for one client.
-type feed struct {
-	r    *events.Reader
-	q    *EventsQuery
-	role Role
-	told bool // some were
-}
+// errLooks says that others keep the disk.
+var errLooks = errors.New("others look for the last events, and have for a while: ask again")
 
 // errDisk says that events could not be read in time.
 var errDisk = errors.New("the disk with the events does not answer")
 
-// fill reads a piece of what there is, and reports whether there may be more. A disk that hangs is
-// not waited for.
-func (f *feed) fill(out *eventWriter) (more bool, err error) {
-	type answer struct {
-		more bool
-		err  error
-	}
-	got := make(chan answer, 1)
-	into := &eventWriter{sse: out.sse} // it may be left behind
-	go func() {
-		var a answer
-		expected := f.r.Since() + 1
-		any := f.told || f.r.Since() > 0
-		a.err = f.r.Each(func(n uint64, line []byte) bool {
-			if any && n > expected && !isGap(line) {
-				into.gap(expected, n-1, "no longer kept")
-			}
-			expected, any = n+1, true
-			if f.q.Wants(line) {
-				if f.role < Owner {
-					line = unquotedEvent(line)
-				}
-				into.event(n, line)
-			}
-			a.more = into.buf.Len() >= piece
-			return !a.more
-		})
-		got <- a
-	}()
-	timer := time.NewTimer(piecePatience)
-	defer timer.Stop()
-	select {
-	case a := <-got:
-		f.told = f.told || f.r.Since() > 0
-		out.buf.Write(into.buf.Bytes())
-		return a.more, a.err
-	case <-timer.C:
-		return false, errDisk
-	}
+// follower is who is told events.
+type follower struct {
+	w  http.ResponseWriter
+	to *http.ResponseController
 }
 
-// unquotedEvent leaves out of an event for who may only ask what a line of our log quotes.
-func unquotedEvent(line []byte) []byte {
-	if !bytes.Contains(line, []byte(`,"text":"`)) || !bytes.Contains(line, []byte(`\"`)) {
-		return line
+// send sends a text, and what was said of it before.
+func (f *follower) send(text []byte) error {
+	_ = f.to.SetWriteDeadline(time.Now().Add(time.Duration(followPatience.Load())))
+	if len(text) > 0 {
+		if _, err := f.w.Write(text); err != nil {
+			return err
+		}
 	}
-	e, err := events.Parse(line)
-	if err != nil {
-		return nil
-	}
-	e.Text = quoted.ReplaceAllLiteralString(e.Text, `"…"`)
-	line, _ = json.Marshal(e)
-	return line
-}
-
-func isGap(line []byte) bool { return bytes.Contains(line, []byte(`,"kind":"`+string(events.Gap)+`"`)) }
-
-// eventWriter writes events in the form that a client wants.
-type eventWriter struct {
-	w   http.ResponseWriter
-	to  *http.ResponseController
-	sse bool
-	buf bytes.Buffer
-}
-
-func (o *eventWriter) event(n uint64, line []byte) {
-	if o.sse {
-		fmt.Fprintf(&o.buf, "id: %d\ndata: %s\n\n", n, line)
-		return
-	}
-	o.buf.Write(line)
-	o.buf.WriteByte('\n')
-}
-
-// gap tells of numbers of which nothing is told. It is no event, and has no number.
-func (o *eventWriter) gap(from, to uint64, why string) {
-	line, _ := json.Marshal(map[string]any{"kind": events.Gap, "from": from, "to": to, "why": why})
-	if o.sse {
-		fmt.Fprintf(&o.buf, "data: %s\n\n", line)
-		return
-	}
-	o.buf.Write(append(line, '\n'))
-}
-
-// flush sends what was written.
-func (o *eventWriter) flush() error {
-	_ = o.to.SetWriteDeadline(time.Now().Add(time.Duration(followPatience.Load())))
-	_, err := o.w.Write(o.buf.Bytes())
-	o.buf.Reset()
-	if err == nil {
-		err = o.to.Flush()
-	}
-	return err
+	return f.to.Flush()
 }
 
 // Events asks for events: f is called with each, as a line of JSON, until it returns an error, the

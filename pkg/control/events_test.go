@@ -222,7 +222,7 @@ func TestEventsSlow(t *testing.T) {
 	}
 	// These have nothing to read, and so are not cut off.
 	follow := fmt.Sprintf("/v1/events?follow=1&since=%d", n)
-	most := clientBounds(Owner).clients / 2
+	most := clientBounds(Owner).streams
 	for range most {
 		if res := get(t, path, follow); res.StatusCode != http.StatusOK {
 			t.Fatal(res.Status)

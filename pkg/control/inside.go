@@ -31,7 +31,7 @@ func (e *RoleError) Error() string {
 
 // Bounds of requests from within.
 const (
-	insideMost  = 512      // at a time; half of them may follow events
+	insideMost  = 512      // at a time, beside streamsMost that follow events
 	insideBytes = 32 << 20 // of requests and answers on their way
 )
 
@@ -46,7 +46,7 @@ type Inside struct {
 func NewInside(d Daemon, warn func(string)) *Inside {
 	in := &Inside{closed: make(chan struct{})}
 	in.crowd = newCrowd(Owner, warn)
-	in.crowd.bounds = bounds{clients: insideMost, perUser: insideMost, bytes: insideBytes, userBytes: insideBytes}
+	in.crowd.bounds = bounds{clients: insideMost, perUser: insideMost, bytes: insideBytes, userBytes: insideBytes, streams: streamsMost, userStreams: streamsMost}
 	in.handler = newWebServer(d, Reader, newTurns(Owner), in.closed).Handler
 	return in
 }

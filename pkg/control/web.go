@@ -123,7 +123,7 @@ type connKey struct{}
 
 func newWebServer(d Daemon, role Role, turns *turns, closing <-chan struct{}) *http.Server {
 	mux := http.NewServeMux()
-	following := &streams{}
+	following := &streams{looks: make(chan struct{}, looksAtOnce)}
 	for _, rt := range routes {
 		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) {
 			c, ok := r.Context().Value(connKey{}).(*conn)

@@ -56,12 +56,15 @@ func newChecks(d *Daemon) *checks {
 
 // checkMost is how many connections there may be to one of the sockets: an eighth of the
 // descriptors, 16 to 1,024.
-func checkMost() int {
+func checkMost() int { return min(max(descriptors()/8, 16), 1024) }
+
+// descriptors is how many this process may have open.
+func descriptors() int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return 16
+		return 0
 	}
-	return int(min(max(limit.Cur/8, 16), 1024))
+	return int(min(limit.Cur, 1<<20))
 }
 
 // configure brings sockets and what is answered there in line with a configuration. The

@@ -103,6 +103,10 @@ func (p *page) configure(cfg *config.Config) (wrong []error) {
 	return wrong
 }
 
+// pageMost is how many connections there may be to the page: a quarter of the descriptors, 32 to
+// web.ConnectionsMost, of which two thirds may follow events.
+func pageMost() int { return min(max(descriptors()/4, 32), web.ConnectionsMost) }
+
 // begin makes the server. By p.mu.
 func (p *page) begin() {
 	log := p.d.log.With("component", "web")
@@ -117,7 +121,7 @@ func (p *page) begin() {
 		},
 		Warn: func(text string) { log.Warn(text) },
 		Note: func(text string) { log.Info(text) },
-		Most: checkMost(), Version: p.d.opts.Version, Started: time.Now(),
+		Most: pageMost(), Version: p.d.opts.Version, Started: time.Now(),
 	})
 	p.server.Mount("/metrics", metricsByToken(control.MetricsHandler(p.d), func() string { return p.d.cfgNow().Web.Metrics }, func(text string) {
 		if unread.Tell() {

@@ -7,11 +7,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"bailiff/pkg/control"
+	"bailiff/pkg/events"
 )
 
 // listen has a site answer on loopback.
@@ -118,6 +120,93 @@ func TestStreams(t *testing.T) {
 	}
 	if res := follow(); res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("after logging out: %s", res.Status)
+	}
+}
+
+// TestManyStreams: a thousand pages follow events, none of them reads: each holds memory of a bounded size
+// however much happens, one more is refused, which is said, and a page is answered all the same.
+func TestManyStreams(t *testing.T) {
+	x := newSite(t, nil)
+	at := x.listen(ConnectionsMost)
+	var cookie string
+	open := func(i int) (net.Conn, string) {
+		if i%streamsOwn == 0 {
+			token, _ := x.s.Link(fmt.Sprintf("user%d", i/streamsOwn), control.Reader)
+			b := x.browser()
+			if w := b.post("/login/"+token, "/login/"+token, url.Values{}); w.Code != http.StatusSeeOther {
+				t.Fatalf("login: %d %s", w.Code, w.Body)
+			}
+			cookie = b.cookies["bailiff"]
+		}
+		c, err := net.Dial("tcp", at)
+		if err != nil {
+			t.Fatalf("after %d: %v", i, err)
+		}
+		t.Cleanup(func() { c.Close() })
+		if err := c.(*net.TCPConn).SetReadBuffer(16 << 10); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(c, "GET /stream?since=0 HTTP/1.1\r\nHost: %s\r\nCookie: bailiff=%s\r\n\r\n", at, cookie)
+		head := ""
+		for b := make([]byte, 512); !strings.Contains(head, "\r\n\r\n"); {
+			n, err := c.Read(b)
+			if err != nil {
+				t.Fatalf("after %d: %v", i, err)
+			}
+			head += string(b[:n])
+		}
+		return c, head
+	}
+	inUse := func() int64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc + m.StackInuse)
+	}
+	before := inUse()
+	for i := range streamsMost {
+		if _, head := open(i); !strings.HasPrefix(head, "HTTP/1.1 200 ") {
+			t.Fatalf("after %d: %s", i, head)
+		}
+	}
+	if _, head := open(streamsMost); !strings.HasPrefix(head, "HTTP/1.1 503 ") {
+		t.Errorf("one more: %s", head)
+	}
+	opened := inUse()
+	more := func() int64 {
+		for range 10 {
+			n, _, _ := x.d.table.Last()
+			for range 100 {
+				x.d.table.Add(&events.Event{Kind: events.Error, Text: strings.Repeat("x", 1000)})
+			}
+			for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+				if last, _, _ := x.d.table.Last(); last == n+100 {
+					break
+				}
+				if time.Now().After(end) {
+					t.Fatal("the events are not there")
+				}
+			}
+			res, err := http.Get("http://" + at + "/login")
+			if err != nil || res.StatusCode != http.StatusOK {
+				t.Fatal(res, err)
+			}
+			res.Body.Close()
+		}
+		return inUse()
+	}
+	once := more()
+	twice := more()
+	each := func(now int64) int64 { return (now - before) / streamsMost }
+	t.Logf("%d streams and their sessions: %d bytes each of both ends, %d with a megabyte of events that nobody has read, %d with two", streamsMost, each(opened), each(once), each(twice))
+	if each(opened) > 96<<10 || twice-once > 8<<20 {
+		t.Errorf("%d bytes each; with events %d, with twice as many %d", each(opened), each(once), each(twice))
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.warned) == 0 || !strings.Contains(x.warned[0], "as many pages follow events as may") {
+		t.Errorf("told: %q", x.warned)
 	}
 }
 

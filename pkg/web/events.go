@@ -212,7 +212,7 @@ func stream(a *ask) error {
 	s := a.s
 	s.mu.Lock()
 	s.sessions.mu.Lock()
-	full := s.streams >= streamsMost || a.who.streams >= streamsOwn
+	full := s.streams >= min(streamsMost, s.o.Most*2/3) || a.who.streams >= streamsOwn
 	if !full {
 		s.streams++
 		a.who.streams++
@@ -251,6 +251,7 @@ func stream(a *ask) error {
 			}
 		}
 	}()
+	control.SlowBuffer(a.conn.of)
 	r := a.r.Clone(ctx)
 	r.URL = &url.URL{Path: "/v1/events", RawQuery: a.r.URL.RawQuery}
 	r.Header.Set("Accept", "text/event-stream")

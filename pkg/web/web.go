@@ -52,15 +52,15 @@ type Options struct {
 
 // Bounds of clients.
 const (
-	ConnectionsMost = 512
+	ConnectionsMost = 1536
 	maxHeader       = 16 << 10
 	headerTimeout   = 5 * time.Second
 	readTimeout     = 20 * time.Second
 	answerTimeout   = 60 * time.Second
 	idleTimeout     = 2 * time.Minute
 	closeGrace      = time.Second
-	streamsMost     = 200 // that follow events, in all
-	streamsOwn      = 10  // of a session
+	streamsMost     = 1000 // that follow events, in all, and two thirds of the connections
+	streamsOwn      = 10   // of a session
 	formMost        = 256 << 10
 )
 
@@ -139,6 +139,7 @@ type connKey struct{}
 
 // connInfo is the other end of a connection.
 type connInfo struct {
+	of   net.Conn
 	unix bool
 	uid  uint32 // of a Unix socket
 }
@@ -163,6 +164,7 @@ func (s *Server) Serve(l net.Listener) {
 			}
 			info := connInfo{}
 			if p, ok := c.(*gate.Conn); ok {
+				info.of = p.Conn
 				_, info.unix = p.Conn.(*net.UnixConn)
 				info.uid = control.PeerOf(p.Conn)
 			}
