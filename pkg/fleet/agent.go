@@ -1,0 +1,488 @@
+package fleet
+
+import (
+	"iter"
+	"math/rand/v2"
+	"time"
+)
+
+// Link is what an Agent asks of its connection to the hub. Nothing waits: the answers come by the
+// Agent's methods, with the ticket of the question.
+type Link interface {
+	// Ask asks for PageMost words from a number on: Paged.
+	Ask(ticket, from uint64)
+	// Look asks for the newest word of a key: Looked.
+	Look(ticket uint64, k Key)
+	// Put asks the hub to store an entry: Answered.
+	Put(ticket uint64, k Key, p Put)
+	// Move goes to another server, if there is one.
+	Move()
+}
+
+// PageMost is how many words are asked for at a time.
+const PageMost = 1000
+
+// Host is what an Agent tells the rest of the daemon. Times are the host's, as the Agent is given them.
+type Host interface {
+	// Changed tells what a word changes.
+	Changed(Change)
+	// All tells all that is in force: what else the host has of the fleet is not, any more.
+	All(iter.Seq[Change])
+	// Keep keeps what is new, in one transaction.
+	Keep(Kept)
+	// Refused tells that the hub will never store what this host said.
+	Refused(Out, Reason)
+}
+
+// Kept is what an Agent wants to find again after a restart.
+type Kept struct {
+	// Forget: of the words of others nothing is kept any more; that comes first.
+	Forget bool
+	// Words replace those of the same keys, Dropped go.
+	Words   []Said
+	Dropped []Key
+	// Out has what is to be said, in the place of what has the same key; Done is what needn't be any more, unless
+	// there is a later one by now.
+	Out  []Out
+	Done []Out
+	// Epoch, Cursor and N are where the host is in the stream, and the number of what it has said last.
+	Epoch  string
+	Cursor uint64
+	N      uint64
+	// Ahead is how much the servers' clock is ahead of the host's.
+	Ahead time.Duration
+}
+
+// Out is something that this host says and the stream doesn't hold yet.
+type Out struct {
+	Key   Key
+	Entry Entry
+	// Made is when, by the host's time.
+	Made time.Time
+}
+
+// Bounds and patience of an Agent.
+const (
+	outMost     = 100_000 // what waits to be said; beyond, the oldest ban is forgotten
+	flightMost  = 32      // puts on their way
+	aheadMost   = 20_000  // words that came before others
+	keepMost    = 1000    // words until they are kept
+	ackPatience = 3 * time.Second
+	beatsMissed = 3 * BeatEvery
+	askPatience = 5 * time.Second
+	moveEvery   = 5 * time.Second
+	backoffMin  = 500 * time.Millisecond
+	backoffMost = 30 * time.Second
+	askAgain    = 100 * time.Millisecond
+	quotaAgain  = time.Minute
+	// backBeats is how many beats in a row with smaller numbers than what was read say that the stream is not
+	// the one that it was.
+	backBeats = 3
+)
+
+// Stats are what an Agent has counted.
+type Stats struct {
+	Counts
+	// Complete: everything that the stream had when the newest beat was written has been read.
+	Complete bool
+	// Waiting is how much waits to be said; Since when.
+	Waiting int
+	Since   time.Time
+	// Cursor is the number up to which everything was read; Newest the largest that is known.
+	Cursor, Newest uint64
+	// Bad are messages that were not to be believed; Gaps are words that had to be asked for; Moves,
+	// Epochs, Asked, Sent, Stored, Refused, Busy, Conflicts say how often.
+	Bad, Gaps, Moves, Epochs, Asked, Sent, Stored, Refused, Busy, Conflicts uint64
+}
+
+// Agent has a host take part in a fleet. It is a state and the events that change it: it never waits, its clock is an
+// argument, and it belongs to one goroutine. The host's time may be any that only goes forward.
+type Agent struct {
+	policy Policy
+	view   *View
+	link   Link
+	host   Host
+	stats  Stats
+	ticket uint64
+
+	connected bool
+	n         uint64
+	cursor    uint64
+	beat      uint64 // the newest beat's number
+	beatAt    time.Time
+	back      int // beats in a row that were before the cursor
+	backRev   uint64
+	newest    uint64
+	ahead     time.Duration // servers' clock, of the word with the number newest
+	complete  bool
+	bulk      bool // everything is read anew: changes are told when that is done
+
+	early map[uint64]Said // words that came before others; of a bad one the key is the zero one
+	ask   question
+	moved time.Time
+
+	out map[Key]*waiting
+	// order is all of them, and for a while what is done; queue are those to be put next.
+	order, queue []*waiting
+	flight       int
+	pause        time.Time
+	wait         time.Duration
+	acked        time.Time
+
+	kept  Kept
+	dirty bool
+}
+
+type question struct {
+	ticket uint64 // 0: none is on its way
+	at     time.Time
+	again  time.Time
+	wait   time.Duration
+}
+
+// Start is where an Agent goes on.
+type Start struct {
+	Epoch  string
+	Cursor uint64
+	N      uint64
+	Ahead  time.Duration
+	Words  iter.Seq[Said]
+	Out    []Out
+}
+
+// NewAgent returns one that goes on where it was, and tells the host what is in force by that.
+func NewAgent(p Policy, s Start, link Link, host Host, now time.Time) *Agent {
+	p.Epoch = s.Epoch
+	a := &Agent{
+		policy: p, view: NewView(p), link: link, host: host, n: s.N, cursor: s.Cursor, ahead: s.Ahead,
+		early: map[uint64]Said{}, out: map[Key]*waiting{},
+	}
+	if a.n == 0 {
+		// A host that has lost its number, and perhaps not its name, goes on behind all that it has said.
+		a.n = uint64(max(now.UnixMilli(), 0))
+	}
+	a.view.Bulk(true)
+	if s.Words != nil {
+		for w := range s.Words {
+			a.view.Apply(w, now, nil)
+		}
+	}
+	a.view.Bulk(false)
+	for _, o := range s.Out {
+		a.n = max(a.n, o.Entry.N)
+		a.enqueue(o, now)
+	}
+	a.beatAt, a.acked = now, now
+	a.bulk = s.Epoch == "" || s.Cursor == 0
+	a.view.Bulk(a.bulk)
+	if !a.bulk {
+		a.all(now)
+	}
+	return a
+}
+
+// server is the servers' time; local turns one of theirs into the host's.
+func (a *Agent) server(now time.Time) time.Time { return now.Add(a.ahead) }
+
+func (a *Agent) local(server time.Time) time.Time { return server.Add(-a.ahead) }
+
+func (a *Agent) next() uint64 {
+	a.ticket++
+	return a.ticket
+}
+
+// all tells the host everything.
+func (a *Agent) all(now time.Time) {
+	a.host.All(func(yield func(Change) bool) {
+		ok := true
+		a.view.Each(a.server(now), func(c Change) {
+			ok = ok && yield(a.told(c))
+		})
+	})
+}
+
+func (a *Agent) told(c Change) Change {
+	if !c.Until.IsZero() {
+		c.Until = a.local(c.Until)
+	}
+	return c
+}
+
+// View is what is held, to be asked; it changes with the next event.
+func (a *Agent) View() *View { return a.view }
+
+// Stats returns what was counted.
+func (a *Agent) Stats() Stats {
+	s := a.stats
+	s.Counts, s.Complete, s.Waiting, s.Cursor, s.Newest = a.view.Counts(), a.complete, len(a.out), a.cursor, a.newest
+	for _, w := range a.out {
+		if s.Since.IsZero() || w.Made.Before(s.Since) {
+			s.Since = w.Made
+		}
+	}
+	return s
+}
+
+// Connected tells that there is a connection, perhaps to another server than before: what came meanwhile
+// is asked for.
+func (a *Agent) Connected(now time.Time) {
+	a.connected, a.complete = true, false
+	a.beatAt, a.acked, a.pause, a.wait = now, now, time.Time{}, 0
+	a.ask = question{}
+	a.look(now)
+	a.read(now)
+	a.send(now)
+}
+
+// Disconnected tells that there is none. What was on its way may have come there or not.
+func (a *Agent) Disconnected(now time.Time) {
+	a.connected, a.complete = false, false
+	a.ask = question{}
+	for _, w := range a.out {
+		a.doubt(w, now)
+	}
+	a.flight = 0
+}
+
+// look asks for the beat: which stream it is, and how far it goes.
+func (a *Agent) look(time.Time) { a.link.Look(a.next(), BeatKey()) }
+
+// Bad tells of a message that ReadLive refused.
+func (a *Agent) Bad(now time.Time, err *BadMessage) {
+	a.stats.Bad++
+	if err.Rev != 0 {
+		a.take(now, Said{Rev: err.Rev})
+	}
+}
+
+// Live tells of a word that the hub told of. Connections may give them twice, late, or not at all.
+func (a *Agent) Live(now time.Time, s Said) { a.take(now, s) }
+
+func (a *Agent) take(now time.Time, s Said) {
+	a.clock(now, s)
+	if s.Key.Kind == Beat && !a.heard(now, s) {
+		return
+	}
+	switch {
+	case a.policy.Epoch == "": // it isn't known yet of which stream this is
+	case s.Rev <= a.cursor:
+	case s.Rev == a.cursor+1:
+		a.apply(now, s)
+		a.join(now)
+	default:
+		if len(a.early) == 0 {
+			a.stats.Gaps++
+		}
+		if len(a.early) < aheadMost { // what is left out is asked for later
+			a.early[s.Rev] = s
+		}
+	}
+	a.settle(now)
+}
+
+// clock takes the servers' time of the newest word, which came just now. A bad one has none.
+func (a *Agent) clock(now time.Time, s Said) {
+	if s.Rev > a.newest && !s.Stored.IsZero() {
+		a.newest, a.ahead = s.Rev, s.Stored.Sub(now)
+	}
+}
+
+// heard takes a beat; false: it led to another stream.
+func (a *Agent) heard(now time.Time, s Said) bool {
+	a.beatAt = now
+	switch {
+	case s.Epoch != a.policy.Epoch:
+		a.restart(now, s)
+		return false
+	case s.Rev <= a.cursor && s.Rev < a.beat && s.Rev > a.backRev:
+		// A late one, or the stream was put back to what it was before.
+		if a.back, a.backRev = a.back+1, s.Rev; a.back >= backBeats {
+			a.restart(now, s)
+			return false
+		}
+	case s.Rev > a.beat:
+		a.beat, a.back, a.backRev = s.Rev, 0, 0
+	}
+	return true
+}
+
+// restart begins anew, with another stream: what this host has said and what still counts is said again,
+// with the time at which it was made.
+func (a *Agent) restart(now time.Time, s Said) {
+	if a.policy.Epoch != "" {
+		a.stats.Epochs++
+		for _, w := range a.out {
+			w.Entry.Epoch, w.Entry.Seen = "", 0
+			a.again(w, now)
+			a.kept.Out = append(a.kept.Out, w.Out)
+		}
+	}
+	a.view.Own(func(o Said) {
+		if a.out[o.Key] != nil {
+			return
+		}
+		o.Entry.Epoch, o.Entry.Seen = "", 0
+		out := Out{Key: o.Key, Entry: o.Entry, Made: a.local(o.Stored)}
+		a.enqueue(out, now)
+		a.kept.Out = append(a.kept.Out, out)
+	})
+	a.view.Forget(s.Epoch)
+	a.policy.Epoch, a.cursor = s.Epoch, 0
+	a.beat, a.back, a.backRev = s.Rev, 0, 0
+	a.newest, a.ahead = s.Rev, s.Stored.Sub(now)
+	clear(a.early)
+	a.kept.Words, a.kept.Dropped, a.kept.Forget, a.dirty = nil, nil, true, true
+	a.complete, a.bulk = false, true
+	a.ask = question{}
+	a.view.Bulk(true)
+	a.read(now)
+	a.send(now)
+}
+
+// apply takes the word that comes next.
+func (a *Agent) apply(now time.Time, s Said) {
+	a.cursor, a.dirty = s.Rev, true
+	if s.Key.Kind == Ban || s.Key.Kind == Lift || s.Key.Kind == Distrust {
+		if a.view.Apply(s, a.server(now), func(c Change) { a.host.Changed(a.told(c)) }) {
+			s.Stored = s.Stored.Add(-time.Duration(s.Entry.Age) * time.Second)
+			s.Entry.Age = 0
+			a.kept.Words = append(a.kept.Words, s)
+		}
+	}
+	if s.Key.Host == a.policy.Self {
+		a.n = max(a.n, s.Entry.N)
+		a.echo(s)
+	}
+	if len(a.kept.Words) >= keepMost {
+		a.keep()
+	}
+}
+
+// join takes what came before its turn, now that it is.
+func (a *Agent) join(now time.Time) {
+	for {
+		s, ok := a.early[a.cursor+1]
+		if !ok {
+			return
+		}
+		delete(a.early, s.Rev)
+		a.apply(now, s)
+	}
+}
+
+// settle sees whether everything is there, and asks for what isn't.
+func (a *Agent) settle(now time.Time) {
+	done := a.policy.Epoch != "" && a.connected && a.cursor >= a.beat && a.beat > 0
+	if done && !a.complete && a.bulk {
+		a.bulk = false
+		a.view.Bulk(false)
+		a.all(now)
+	}
+	a.complete = done
+	if !done || len(a.early) > 0 {
+		a.read(now)
+	}
+}
+
+// read asks for what is missing.
+func (a *Agent) read(now time.Time) {
+	if !a.connected || a.policy.Epoch == "" || a.ask.ticket != 0 || now.Before(a.ask.again) {
+		return
+	}
+	a.stats.Asked++
+	a.ask.ticket, a.ask.at = a.next(), now
+	a.link.Ask(a.ask.ticket, a.cursor+1)
+}
+
+// Page is an answer to Ask: words in the stream's order, those that could not be read with their
+// number alone.
+type Page struct {
+	Words []Said
+	Bad   int
+	// Whole: the server that was asked had no more. It may be behind.
+	Whole bool
+}
+
+// Paged tells the answer to Ask, or that there is none.
+func (a *Agent) Paged(now time.Time, ticket uint64, p Page, err error) {
+	if ticket != a.ask.ticket {
+		return
+	}
+	a.ask.ticket = 0
+	before := a.cursor
+	if err == nil {
+		a.stats.Bad += uint64(p.Bad)
+		for _, s := range p.Words {
+			// A word proves that the server had all before it; what isn't among them is not in the stream any more.
+			if s.Rev <= a.cursor {
+				continue
+			}
+			if s.Key.Kind == Beat && (s.Epoch != a.policy.Epoch) {
+				a.restart(now, s)
+				return
+			}
+			a.apply(now, s)
+		}
+		for rev := range a.early {
+			if rev <= a.cursor {
+				delete(a.early, rev)
+			}
+		}
+		a.join(now)
+	}
+	if a.cursor > before {
+		a.ask.again, a.ask.wait = time.Time{}, 0
+	} else {
+		a.ask.wait = min(max(2*a.ask.wait, askAgain), askPatience)
+		a.ask.again = now.Add(jitter(a.ask.wait))
+	}
+	a.settle(now)
+}
+
+// Tick is to be called some ten times a second.
+func (a *Agent) Tick(now time.Time) {
+	if a.ask.ticket != 0 && now.Sub(a.ask.at) > askPatience {
+		a.Paged(now, a.ask.ticket, Page{}, errNoAnswer)
+	}
+	if a.connected {
+		if now.Sub(a.beatAt) > beatsMissed {
+			a.beatAt = now
+			a.move(now)
+		}
+		a.settle(now)
+	}
+	a.see(now)
+	a.view.Sweep(a.server(now), 1000, func(k Key) {
+		a.kept.Dropped, a.dirty = append(a.kept.Dropped, k), true
+	})
+	a.keep()
+}
+
+// move goes to another server: a connection to one that is cut off from the others stays up.
+func (a *Agent) move(now time.Time) {
+	if now.Sub(a.moved) < jitter(moveEvery) {
+		return
+	}
+	a.moved = now
+	a.stats.Moves++
+	a.link.Move()
+}
+
+// keep hands over what is new.
+func (a *Agent) keep() {
+	if !a.dirty {
+		return
+	}
+	k := a.kept
+	k.Epoch, k.Cursor, k.N, k.Ahead = a.policy.Epoch, a.cursor, a.n, a.ahead
+	a.kept, a.dirty = Kept{}, false
+	a.host.Keep(k)
+}
+
+// Recheck is View.Recheck, for whom the host never shuts out.
+func (a *Agent) Recheck(now time.Time) {
+	a.view.Recheck(a.server(now), func(c Change) { a.host.Changed(a.told(c)) })
+}
+
+// jitter is d and up to half of it more, so that a thousand hosts don't do it at once.
+func jitter(d time.Duration) time.Duration { return d + rand.N(d/2+1) }
