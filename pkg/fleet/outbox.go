@@ -225,7 +225,8 @@ func (a *Agent) Answered(now time.Time, ticket uint64, k Key, answer Answer, err
 		a.acked = now
 		a.stats.Busy++
 		if answer.Reason == Quota {
-			w.again = now.Add(jitter(quotaAgain))
+			w.wait = min(max(2*w.wait, backoffMin), quotaAgain)
+			w.again = now.Add(jitter(w.wait))
 		} else {
 			a.later(now)
 		}
@@ -261,7 +262,7 @@ func (a *Agent) Looked(now time.Time, ticket uint64, k Key, s Said, found bool, 
 	if k.Kind == Beat {
 		if err == nil && found {
 			// A server that is behind may have an old one.
-			if a.policy.Epoch == "" || s.Rev > a.beat {
+			if s.Epoch != a.policy.Epoch || s.Rev > a.beat {
 				a.take(now, s)
 			}
 		}

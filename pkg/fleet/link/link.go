@@ -1,0 +1,363 @@
+// Package link connects a fleet.Agent with its hub by NATS: it carries out what the agent asks for, and has
+// one goroutine in which everything that comes in is told to it.
+//
+//	l, err := link.New(link.Options{Host: "web-1", URLs: urls, Credentials: file, CA: pem}, …)
+//	go l.Run(ctx)                                            // until ctx ends; never because of the hub
+//	l.Do(func(a *fleet.Agent, now time.Time) { a.Say(now, key, entry) })
+//
+// It uses nats.go's core alone: no consumer, no stream's API. Nobody waits for the hub: what it is asked is
+// on its way in goroutines of their own, as many as the agent has questions.
+package link
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"bailiff/pkg/fleet"
+)
+
+// Bounds and patience of a connection.
+const (
+	connectMost = 5 * time.Second
+	pingEvery   = 2 * time.Second
+	pageMost    = 10 * time.Second
+	tickEvery   = 100 * time.Millisecond
+	reconnectIn = 200 * time.Millisecond
+	reconnectBy = 4 * time.Second
+	// liveMost words, or bytes, wait for the agent; what is more is dropped, and asked for by it.
+	liveMost  = 65_536
+	liveBytes = 32 << 20
+	// waitMost events wait for the agent's goroutine.
+	waitMost = 4096
+)
+
+// Options say where the hub is, and who this host is.
+type Options struct {
+	// Host is this host's name in the fleet.
+	Host string
+	// URLs are the hub's servers: tls://HOST:PORT, or nats://HOST:PORT on loopback.
+	URLs []string
+	// Connect says how this host proves who it is, and whom it believes to be the hub.
+	Connect []nats.Option
+	// Now is the host's time: one that only goes forward.
+	Now func() time.Time
+	// Tell is told, from any goroutine, what an operator wants to know: that there is a connection,
+	// that there is none and why.
+	Tell func(what string, err error)
+}
+
+// Link is a connection and its agent.
+type Link struct {
+	o      Options
+	events chan event
+	agent  *fleet.Agent
+
+	ctx context.Context
+
+	mu sync.Mutex
+	nc *nats.Conn
+}
+
+type event func(*fleet.Agent, time.Time)
+
+// New returns one that is not connected yet.
+func New(o Options, p fleet.Policy, s fleet.Start, h fleet.Host) (*Link, error) {
+	if err := fleet.CheckHost(o.Host); err != nil {
+		return nil, err
+	}
+	if len(o.URLs) == 0 {
+		return nil, errors.New("fleet: no URL of a hub")
+	}
+	for _, u := range o.URLs {
+		if err := checkURL(u); err != nil {
+			return nil, fmt.Errorf("fleet: %w", err)
+		}
+	}
+	if o.Tell == nil {
+		o.Tell = func(string, error) {}
+	}
+	p.Self = o.Host
+	l := &Link{o: o, events: make(chan event, waitMost)}
+	l.agent = fleet.NewAgent(p, s, l, h, o.Now())
+	return l, nil
+}
+
+// checkURL allows a connection that isn't encrypted to this host only.
+func checkURL(s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return fmt.Errorf("URL %q: %w", s, err)
+	case u.Host == "" || u.User != nil || u.Path != "":
+		return fmt.Errorf("URL %q: want tls://HOST:PORT", s)
+	case u.Scheme == "tls":
+		return nil
+	case u.Scheme != "nats":
+		return fmt.Errorf("URL %q: want tls://HOST:PORT, or nats://HOST:PORT for a hub on this host", s)
+	}
+	if ip := net.ParseIP(u.Hostname()); ip == nil || !ip.IsLoopback() {
+		return fmt.Errorf("URL %q: only a hub on this host (nats://127.0.0.1:PORT) is spoken to without TLS; want tls://", s)
+	}
+	return nil
+}
+
+// Do has something done with the agent, in its goroutine; false: the link is at its end. It waits only
+// for that goroutine, which waits for nobody.
+func (l *Link) Do(ctx context.Context, do func(*fleet.Agent, time.Time)) bool {
+	select {
+	case l.events <- do:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// post is Do for what comes from the connection.
+func (l *Link) post(do event) { l.Do(l.ctx, do) }
+
+// Run connects, and has the agent at work until ctx ends. That there is no hub, or none that lets this
+// host in, is told, and tried again for ever. It is called once.
+func (l *Link) Run(ctx context.Context) error {
+	l.ctx = ctx
+	nc, err := nats.Connect(strings.Join(l.o.URLs, ","), l.options()...)
+	if err != nil {
+		return fmt.Errorf("fleet: %w", err) // what is tried again is no error here
+	}
+	defer nc.Close()
+	sub, err := nc.Subscribe(fleet.LiveSubjects+">", l.live)
+	if err == nil {
+		err = sub.SetPendingLimits(liveMost, liveBytes)
+	}
+	if err != nil {
+		return fmt.Errorf("fleet: %w", err)
+	}
+	l.mu.Lock()
+	l.nc = nc
+	l.mu.Unlock()
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case do := <-l.events:
+			do(l.agent, l.o.Now())
+		case <-tick.C:
+			l.agent.Tick(l.o.Now())
+		case <-ctx.Done():
+			l.agent.Tick(l.o.Now()) // so that what is new is kept
+			return nil
+		}
+	}
+}
+
+func (l *Link) options() []nats.Option {
+	return append([]nats.Option{
+		nats.Name("bailiff " + l.o.Host),
+		nats.CustomInboxPrefix(fleet.InboxPrefix + l.o.Host),
+		nats.Timeout(connectMost),
+		// A put that waited in the connection would go out behind the agent's back.
+		nats.ReconnectBufSize(-1),
+		nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(2),
+		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(),
+		nats.CustomReconnectDelay(func(attempts int) time.Duration {
+			d := min(reconnectIn<<min(attempts, 10), reconnectBy)
+			return d + rand.N(d)
+		}),
+		nats.ConnectHandler(l.connected), nats.ReconnectHandler(l.connected),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			l.o.Tell("no connection to the hub", err)
+			l.post(func(a *fleet.Agent, now time.Time) { a.Disconnected(now) })
+		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { l.o.Tell("no connection to the hub", explain(err)) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			l.o.Tell("the connection to the hub", explain(err))
+		}),
+	}, l.o.Connect...)
+}
+
+// explain says what is to be done, where that is known.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthRevoked):
+		return fmt.Errorf("%w: the hub does not know this host, or no longer: join it again with a new token", err)
+	case errors.Is(err, nats.ErrAuthExpired):
+		return fmt.Errorf("%w: what lets this host in has ended: join it again with a new token", err)
+	case errors.Is(err, nats.ErrPermissionViolation):
+		return fmt.Errorf("%w: the hub doesn't allow this host what every host of a fleet needs: is it a hub of bailiff?", err)
+	}
+	return err
+}
+
+func (l *Link) connected(nc *nats.Conn) {
+	l.o.Tell("connected to the hub at "+nc.ConnectedUrlRedacted(), nil)
+	l.post(func(a *fleet.Agent, now time.Time) { a.Connected(now) })
+}
+
+func (l *Link) live(m *nats.Msg) {
+	s, err := fleet.ReadLive(m.Subject, m.Header, m.Data)
+	if err != nil {
+		var bad *fleet.BadMessage
+		errors.As(err, &bad)
+		l.post(func(a *fleet.Agent, now time.Time) { a.Bad(now, bad) })
+		return
+	}
+	l.post(func(a *fleet.Agent, now time.Time) { a.Live(now, s) })
+}
+
+// conn is the connection; the agent asks for nothing before there is one.
+func (l *Link) conn() *nats.Conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.nc
+}
+
+// Move connects anew: nats.go takes another server of those it knows.
+func (l *Link) Move() {
+	nc := l.conn()
+	go func() {
+		if err := nc.ForceReconnect(); err != nil {
+			l.o.Tell("the connection to the hub", err)
+		}
+	}()
+}
+
+// Put asks the hub to store an entry.
+func (l *Link) Put(ticket uint64, k fleet.Key, p fleet.Put) {
+	nc := l.conn()
+	go func() {
+		data, err := p.Encode(k.Kind)
+		var answer fleet.Answer
+		if err == nil {
+			data, err = l.ask(nc, fleet.PutSubject(k), data)
+		}
+		if err == nil {
+			answer, err = fleet.DecodeAnswer(data)
+		}
+		l.post(func(a *fleet.Agent, now time.Time) { a.Answered(now, ticket, k, answer, err) })
+	}()
+}
+
+func (l *Link) ask(nc *nats.Conn, subject string, data []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(l.ctx, pageMost)
+	defer cancel()
+	m, err := nc.RequestWithContext(ctx, subject, data)
+	if errors.Is(err, nats.ErrNoResponders) {
+		return nil, fleet.ErrNoResponders
+	}
+	if err != nil {
+		return nil, err
+	}
+	return m.Data, nil
+}
+
+// question is what NATS' direct get is asked.
+type question struct {
+	Seq    uint64 `json:"seq,omitempty"`
+	Batch  int    `json:"batch,omitempty"`
+	LastBy string `json:"last_by_subj,omitempty"`
+}
+
+// Look asks for the newest word of a key.
+func (l *Link) Look(ticket uint64, k fleet.Key) {
+	nc := l.conn()
+	go func() {
+		s, found, err := l.look(nc, k)
+		l.post(func(a *fleet.Agent, now time.Time) { a.Looked(now, ticket, k, s, found, err) })
+	}()
+}
+
+func (l *Link) look(nc *nats.Conn, k fleet.Key) (s fleet.Said, found bool, err error) {
+	ctx, cancel := context.WithTimeout(l.ctx, pageMost)
+	defer cancel()
+	data, err := json.Marshal(question{LastBy: fleet.StreamSubjects + k.String()})
+	if err != nil {
+		return s, false, err
+	}
+	m, err := nc.RequestWithContext(ctx, fleet.GetSubject, data)
+	if err != nil {
+		return s, false, err
+	}
+	switch status := m.Header.Get("Status"); status {
+	case "":
+	case "404":
+		return s, false, nil
+	default:
+		return s, false, fmt.Errorf("the hub's stream says %.20q", status)
+	}
+	s, err = fleet.ReadStored(m.Header, m.Data)
+	if err == nil && s.Key != k {
+		err = fmt.Errorf("asked for %s, and got %s", k, s.Key)
+	}
+	return s, err == nil, err
+}
+
+// Ask asks for a page of words.
+func (l *Link) Ask(ticket, from uint64) {
+	nc := l.conn()
+	go func() {
+		p, err := l.page(nc, from)
+		l.post(func(a *fleet.Agent, now time.Time) { a.Paged(now, ticket, p, err) })
+	}()
+}
+
+// page reads one: each word is a message of its own to a fresh inbox, and a status ends them.
+func (l *Link) page(nc *nats.Conn, from uint64) (p fleet.Page, err error) {
+	ctx, cancel := context.WithTimeout(l.ctx, pageMost)
+	defer cancel()
+	inbox := nc.NewInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return p, err
+	}
+	defer func() { _ = sub.Unsubscribe() }() // a connection that is gone has none
+	data, err := json.Marshal(question{Seq: from, Batch: fleet.PageMost})
+	if err != nil {
+		return p, err
+	}
+	if err := nc.PublishRequest(fleet.GetSubject, inbox, data); err != nil {
+		return p, err
+	}
+	for range 2 * fleet.PageMost {
+		m, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			return p, err
+		}
+		switch status := m.Header.Get("Status"); status {
+		case "":
+		case "404":
+			p.Whole = true
+			return p, nil
+		case "204":
+			pending, err := strconv.Atoi(m.Header.Get("Nats-Num-Pending"))
+			p.Whole = err == nil && pending == 0
+			return p, nil
+		default:
+			return p, fmt.Errorf("the hub's stream says %.20q", status)
+		}
+		s, err := fleet.ReadStored(m.Header, m.Data)
+		var bad *fleet.BadMessage
+		switch {
+		case errors.As(err, &bad):
+			p.Bad++
+			if bad.Rev == 0 {
+				continue
+			}
+			s = fleet.Said{Rev: bad.Rev}
+		case s.Rev < from:
+			p.Bad++
+			continue
+		}
+		p.Words = append(p.Words, s)
+	}
+	return p, errors.New("the hub's stream answers without end")
+}
