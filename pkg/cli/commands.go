@@ -18,7 +18,6 @@ import (
 	"bailiff/pkg/control"
 	"bailiff/pkg/daemon"
 	"bailiff/pkg/doctor"
-	"bailiff/pkg/filter"
 	"bailiff/pkg/jail"
 )
 
@@ -418,23 +417,7 @@ type checked struct{ jails, errors, warnings, notes []string }
 // and, unless somebody else looks at them, of the logs.
 func lookThrough(cfg *config.Config, from config.Options, logs bool) checked {
 	daemon.Trust(cfg, daemon.Options{Config: from})
-	problems := cfg.Problems()
-	for _, name := range sortedFilters(cfg) {
-		f := cfg.Filters[name]
-		if f.Stock || len(f.Errors) > 0 {
-			continue
-		}
-		for _, mode := range append([]string{""}, f.Modes...) {
-			def, err := cfg.FilterDefinition(name, mode)
-			if err == nil {
-				_, err = filter.Compile(def, time.Local)
-			}
-			if err != nil {
-				problems = append(problems, fmt.Errorf("filter %s: %w", name, err))
-				break
-			}
-		}
-	}
+	problems := append(cfg.Problems(), daemon.CheckFilters(cfg, func() {})...)
 	names, warnings := []string{}, []string{}
 	lists, leftOut := daemon.CheckLists(cfg)
 	problems = append(problems, lists...)
@@ -451,22 +434,14 @@ func lookThrough(cfg *config.Config, from config.Options, logs bool) checked {
 			warnings = append(warnings, w.Error())
 		}
 	}
-	texts := []string{}
-	for _, p := range problems {
-		for _, line := range strings.Split(p.Error(), "\n") {
-			if !slices.Contains(texts, line) {
-				texts = append(texts, line)
-			}
-		}
-	}
 	if logs {
 		ctx, cancel := context.WithTimeout(context.Background(), checkLooks)
 		defer cancel()
-		for _, f := range doctor.Look(ctx, cfg, doctor.Options{Most: checkLink}).ForCheck() {
+		for _, f := range doctor.ForCheck(doctor.Look(ctx, cfg, doctor.Options{Most: checkLink})) {
 			warnings = append(warnings, f.String())
 		}
 	}
-	return checked{names, texts, warnings, slices.Concat([]string{}, config.CommandNotes(cfg.Jails), notLooked)}
+	return checked{names, daemon.Texts(problems), warnings, slices.Concat([]string{}, config.CommandNotes(cfg.Jails), notLooked)}
 }
 
 func enabledList(names []string) string {

@@ -268,7 +268,7 @@ func (o *digestOptions) wrong(ctx context.Context, where found) []string {
 			only = append(only, o.jail)
 		}
 		for _, f := range doctor.Look(ctx, cfg, doctor.Options{Jails: only, Client: where.client, Config: path}).Findings {
-			if f.Level != doctor.OK {
+			if f.Level.Wrong() {
 				text := fmt.Sprintf("%s: %s%s: %s", f.Level, f.Link, of(f.Jail), strings.TrimSpace(f.Cause))
 				if f.Remedy != "" {
 					text += "; to do: " + strings.ReplaceAll(f.Remedy, "\n", " ")

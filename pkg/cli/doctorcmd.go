@@ -79,7 +79,7 @@ func printFindings(w io.Writer, r *doctor.Report, all, asJSON bool) error {
 		return leveled(r)
 	}
 	for _, f := range r.Findings {
-		if f.Level == doctor.OK && !all {
+		if !f.Level.Wrong() && !all {
 			continue
 		}
 		fmt.Fprintf(w, "%s: %s%s: %s\n", f.Level, f.Link, of(f.Jail), strings.TrimSpace(f.Cause))

@@ -67,18 +67,30 @@ func (e *NotRunningError) Error() string {
 func (e *NotRunningError) Unwrap() error { return e.Err }
 
 func (c *Client) call(method, path string, body, into any) error {
-	var b bytes.Buffer
-	if body != nil {
-		if err := json.NewEncoder(&b).Encode(body); err != nil {
-			return err
-		}
-	}
 	most := changesFor
 	if method == http.MethodGet {
 		most = asksFor
 	}
-	bounded, end := context.WithTimeout(context.Background(), most)
+	ctx, end := context.WithTimeout(context.Background(), most)
 	defer end()
+	return c.callFor(ctx, method, path, body, into)
+}
+
+// callFor is call for what may take as long as a context lasts. A body that is an io.Reader is sent
+// as it is.
+func (c *Client) callFor(bounded context.Context, method, path string, body, into any) error {
+	var b bytes.Buffer
+	send, raw := body.(io.Reader)
+	switch {
+	case raw:
+	case body != nil:
+		if err := json.NewEncoder(&b).Encode(body); err != nil {
+			return err
+		}
+		fallthrough
+	default:
+		send = &b
+	}
 	ctx, cancel := context.WithCancelCause(bounded)
 	defer cancel(nil)
 	look := time.AfterFunc(whoseAfter, func() {
@@ -87,7 +99,7 @@ func (c *Client) call(method, path string, body, into any) error {
 		}
 	})
 	defer look.Stop()
-	req, err := http.NewRequestWithContext(ctx, method, "http://bailiff"+path, &b)
+	req, err := http.NewRequestWithContext(ctx, method, "http://bailiff"+path, send)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@
 package control
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -272,6 +273,8 @@ type Daemon interface {
 	ForgetSettings(jail, by string) (SettingsResult, error)
 	// TryFilter shows a filter lines.
 	TryFilter(r TryRequest) (TryAnswer, error)
+	// Doctor says what is wrong on this host.
+	Doctor(ctx context.Context, q DoctorQuery) (DoctorAnswer, error)
 	// SaveFilter saves one, or removes it.
 	SaveFilter(name string, r SaveRequest) (SaveResult, error)
 	// History tells how much happened over time, Top who was most active.

@@ -2,6 +2,7 @@ package control
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"bailiff/pkg/events"
+	"bailiff/pkg/finding"
 	"bailiff/pkg/history"
 	"bailiff/pkg/jail"
 	"bailiff/pkg/metrics"
@@ -88,8 +90,15 @@ func (f *fake) ChangeSettings(string, SettingsRequest) (SettingsResult, error) {
 
 func (f *fake) ForgetSettings(string, string) (SettingsResult, error) { return SettingsResult{}, nil }
 func (f *fake) SaveFilter(string, SaveRequest) (SaveResult, error)    { return SaveResult{}, nil }
-func (f *fake) TryFilter(TryRequest) (TryAnswer, error)               { return TryAnswer{}, nil }
-func (f *fake) Why(id string) (Why, error)                            { return Why{IP: id}, nil }
+func (f *fake) Doctor(_ context.Context, q DoctorQuery) (DoctorAnswer, error) {
+	at := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	return DoctorAnswer{At: &at, Looking: q.Now, Report: finding.Report{Level: finding.Broken, Jails: []string{"sshd"}, Findings: []finding.Finding{{
+		Jail: q.Jail, Link: finding.LinkBan, Level: finding.Broken, Symptom: "ban-action", Cause: `unknown key "hunter2"`, Remedy: "set\nactionban = hunter2",
+		Seen: []string{"/etc/bailiff/bailiff.toml:12", "actionstart = curl -u x:hunter2", "age " + q.Age.String()},
+	}}}}, nil
+}
+func (f *fake) TryFilter(TryRequest) (TryAnswer, error) { return TryAnswer{}, nil }
+func (f *fake) Why(id string) (Why, error)              { return Why{IP: id}, nil }
 
 func (f *fake) Metrics() *metrics.Page {
 	p := metrics.NewPage()

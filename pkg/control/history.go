@@ -43,6 +43,11 @@ func params(r *http.Request, known ...string) (url.Values, error) {
 	return values, nil
 }
 
+// wants says what a parameter should have been.
+func wants(key, text, want string) error {
+	return badRequest{fmt.Errorf("%s=%.40q: want %s", key, text, want)}
+}
+
 // timeParam is a time, or how long ago: 90, 30m, 24h, 7d.
 func timeParam(values url.Values, key string) (time.Time, error) {
 	text := values.Get(key)
@@ -55,7 +60,7 @@ func timeParam(values url.Values, key string) (time.Time, error) {
 	if d, ok := ParseAgo(text); ok {
 		return time.Now().Add(-d), nil
 	}
-	return time.Time{}, badRequest{fmt.Errorf("%s=%.40q: want RFC 3339, as 2026-01-31T12:00:00Z, or how long ago, as 30m, 24h, 7d", key, text)}
+	return time.Time{}, wants(key, text, "RFC 3339, as 2026-01-31T12:00:00Z, or how long ago, as 30m, 24h, 7d")
 }
 
 // ParseAgo reads a number of seconds, or one with s, m, h, d or w behind it, up to a hundred years.
@@ -87,7 +92,7 @@ func askHistory(d Daemon, r *http.Request, _ func(any) error) (any, error) {
 	if text := values.Get("step"); text != "" {
 		step, ok := ParseAgo(text)
 		if !ok || step == 0 {
-			return nil, badRequest{fmt.Errorf("step=%.40q: want seconds, or 5m, 1h, 1d", text)}
+			return nil, wants("step", text, "seconds, or 5m, 1h, 1d")
 		}
 		q.Step = step
 	}

@@ -26,6 +26,9 @@ type route struct {
 	do func(d Daemon, r *http.Request, body func(into any) error) (any, error)
 }
 
+// longRoutes are requests that others would wait for too long: they have bounds of their own.
+var longRoutes = []string{"GET /v1/doctor"}
+
 // plain is an answer of lines of text.
 type plain []string
 
@@ -56,6 +59,7 @@ var routes = []route{
 	{"GET /v1/why", Reader, why},
 	{"POST /v1/filter/try", Operator, tryFilter},
 	{"POST /v1/filters/{name}", Admin, saveFilter},
+	{"GET /v1/doctor", Reader, askDoctor},
 	{"GET /v1/history", Reader, askHistory},
 	{"GET /v1/top", Reader, askTop},
 	{"POST /v1/import", Operator, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
@@ -146,6 +150,9 @@ func newWebServer(d Daemon, role Role, turns *turns, closing <-chan struct{}) *h
 				return
 			}
 			defer done()
+			if slices.Contains(longRoutes, rt.pattern) {
+				done() // who waits for it keeps no other waiting
+			}
 			if rt.do == nil {
 				tellEvents(d.Events(), role, following, w, r, c, closing, done)
 				return
@@ -323,6 +330,9 @@ func unquoted(v any, err error) (any, error) {
 		if text := quoted.ReplaceAllLiteralString(err.Error(), `"…"`); text != err.Error() {
 			err = errors.New(text)
 		}
+	}
+	if a, ok := v.(DoctorAnswer); ok {
+		v = a.forReader()
 	}
 	if s, ok := v.(JailSettings); ok {
 		v = s.forReader()

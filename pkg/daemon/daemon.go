@@ -127,6 +127,7 @@ type Daemon struct {
 	failures failureLog    // of readers' commands
 	finding  atomic.Int32  // searches through the files of lists that are under way
 	tries    chan struct{} // of filters: the same
+	looks    looks         // at what is wrong
 	searches chan struct{} // through bans: has as many values as are under way
 
 	exporting chan struct{} // has a value when who is banned may have changed

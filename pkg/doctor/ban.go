@@ -33,7 +33,7 @@ func (d *doctor) ban(ctx context.Context, jails []*config.Jail) {
 	}
 	elsewhere := d.elsewhere()
 	if elsewhere != "" {
-		d.add(Finding{Link: LinkBan, Cause: elsewhere})
+		d.add(Finding{Link: LinkBan, Level: Unlooked, Cause: elsewhere})
 	}
 	for _, part := range []struct {
 		what    string
@@ -116,7 +116,7 @@ func (d *doctor) kernel(_ context.Context, b *bans) {
 		if errors.Is(err, unix.EPERM) {
 			cause = notLooked + "the ruleset; it takes root, or CAP_NET_ADMIN"
 		}
-		b.say(Finding{Cause: cause})
+		b.say(Finding{Level: Unlooked, Cause: cause})
 		return
 	}
 	remedy := "bailiff reload makes it anew; find out who undoes it: nft monitor"

@@ -151,7 +151,7 @@ var (
 // fromCheck is what the configuration's check says, as a finding; not ok: another link tells
 // of it, or it is of a jail that nobody asks about.
 func (d *doctor) fromCheck(text string, level Level) (f Finding, ok bool) {
-	f = Finding{Symptom: "configuration", Level: level, Cause: text, Remedy: "put that right, then: bailiff check && bailiff reload", told: true}
+	f = Finding{Symptom: "configuration", Level: level, Cause: text, Remedy: "put that right, then: bailiff check && bailiff reload", Told: true}
 	if m := jailFirst.FindStringSubmatch(text); m != nil {
 		f.Jail, f.Cause = m[1], m[2]
 		text = m[2]

@@ -23,83 +23,36 @@ import (
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
+	"bailiff/pkg/finding"
 	"bailiff/pkg/guard"
 	"bailiff/pkg/jail"
 )
 
-// Level says how a link is.
-type Level uint8
-
-// The levels.
-const (
-	OK       Level = iota
-	Doubtful       // it may be meant so, or is about to be wrong
-	Broken         // nobody, or not everybody, is banned who should be
+// What is found is told by others, too, who know nothing of how: so its types are a package of
+// their own.
+type (
+	Finding = finding.Finding
+	Level   = finding.Level
+	Report  = finding.Report
 )
 
-var levelNames = [...]string{"ok", "doubtful", "broken"}
-
-func (l Level) String() string { return levelNames[l] }
-
-// MarshalText is the level in JSON.
-func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
-
-// Links of the chain, in the order in which one depends on those before.
+// The levels, and the links of the chain.
 const (
-	LinkConfiguration = "configuration"
-	LinkLog           = "log"
-	LinkLines         = "lines"
-	LinkWho           = "who"
-	LinkSums          = "sums"
-	LinkBan           = "ban"
+	OK       = finding.OK
+	Doubtful = finding.Doubtful
+	Broken   = finding.Broken
+	Unlooked = finding.Unlooked
+
+	LinkConfiguration = finding.LinkConfiguration
+	LinkLog           = finding.LinkLog
+	LinkLines         = finding.LinkLines
+	LinkWho           = finding.LinkWho
+	LinkSums          = finding.LinkSums
+	LinkBan           = finding.LinkBan
 )
 
 // Links are all of them, in that order.
-var Links = []string{LinkConfiguration, LinkLog, LinkLines, LinkWho, LinkSums, LinkBan}
-
-// Finding is what was found of one link, of a jail or of the host.
-type Finding struct {
-	Jail string `json:"jail,omitempty"` // empty: it is of no jail alone
-	Link string `json:"link"`
-	// Symptom is the word for it of docs/doctor.md; empty: there is nothing to tell.
-	Symptom string `json:"symptom,omitempty"`
-	Level   Level  `json:"level"`
-	// Cause is what is so, in a sentence.
-	Cause string `json:"cause"`
-	// Seen is what that was concluded from: files, lines, counts.
-	Seen []string `json:"seen,omitempty"`
-	// Remedy is what to do; empty: nothing.
-	Remedy string `json:"remedy,omitempty"`
-
-	// told: `bailiff check` says it by other means.
-	told bool
-}
-
-// String is the finding in a line, as a warning has it.
-func (f Finding) String() string {
-	text := f.Cause
-	if len(f.Seen) > 0 {
-		text += " (" + f.Seen[0] + ")"
-	}
-	if f.Remedy != "" {
-		text += ": " + strings.ReplaceAll(f.Remedy, "\n", "; ")
-	}
-	if f.Jail != "" {
-		text = "jail " + f.Jail + ": " + text
-	}
-	return text
-}
-
-// Report is what was found.
-type Report struct {
-	Level Level `json:"level"` // the worst one
-	// Daemon says what the daemon answered, or why it couldn't be asked.
-	Daemon string   `json:"daemon"`
-	Jails  []string `json:"jails"` // that were looked at
-	// Findings are all of them: what is broken first, then what is doubtful, then what is
-	// in order; and in the order of the links, so that the first one is the cause.
-	Findings []Finding `json:"findings"`
-}
+var Links = finding.Links
 
 // Options of Look.
 type Options struct {
@@ -118,12 +71,27 @@ type Options struct {
 	Journal string
 	// Most is how long a link of a jail may take; 0: LinkMost.
 	Most time.Duration
+
+	// Inside: it is the daemon itself that looks, behind its walls. It runs no program and sees no
+	// other process; what would take that is told as not looked at.
+	Inside bool
+	// Status asks a daemon that has no Client.
+	Status func() (control.Status, error)
+	// Lines and Bytes are how many of the last lines of a jail's logs are looked at, and how much
+	// text they may be; 0: 100,000, 64 MiB.
+	Lines int
+	Bytes int64
+	// AtOnce is how many jails are looked at at a time: each holds its lines in memory. 0: 2.
+	AtOnce int
+	// Step is called again and again in between, after some microseconds of work each; nil: nobody
+	// is to be given way to. It is called by several goroutines.
+	Step func()
 }
 
 // LinkMost is how long one link of a jail is looked at.
 const LinkMost = 10 * time.Second
 
-// atOnce is how many jails are looked at at a time: each holds its lines in memory.
+// atOnce is how many jails are looked at at a time, unless somebody says otherwise.
 const atOnce = 2
 
 // doctor is one look.
@@ -149,6 +117,13 @@ func Look(ctx context.Context, cfg *config.Config, o Options) *Report {
 	if o.Most == 0 {
 		o.Most = LinkMost
 	}
+	o.Lines, o.Bytes, o.AtOnce = cmp.Or(o.Lines, linesMost), cmp.Or(o.Bytes, bytesMost), cmp.Or(o.AtOnce, atOnce)
+	if o.Status == nil && o.Client != nil {
+		o.Status = o.Client.Status
+	}
+	if o.Step == nil {
+		o.Step = func() {}
+	}
 	d := &doctor{Options: o, cfg: cfg, state: map[string]jail.Status{}, six: map[string]int{}}
 	d.guard = guard.New(guard.Options{})
 	defer d.guard.Close()
@@ -161,7 +136,7 @@ func Look(ctx context.Context, cfg *config.Config, o Options) *Report {
 	}
 	d.configuration(jails)
 	var wg sync.WaitGroup
-	few := make(chan struct{}, atOnce)
+	few := make(chan struct{}, o.AtOnce)
 	var late atomic.Int32
 	for _, j := range jails {
 		if j.Broken() != nil || j.List != nil {
@@ -183,14 +158,22 @@ func Look(ctx context.Context, cfg *config.Config, o Options) *Report {
 	}
 	d.sameLines(jails)
 	d.ban(ctx, jails)
+	d.fromInside()
 	r.Findings = d.found
-	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(b.Level, a.Level), rank(a)-rank(b), cmp.Compare(a.Jail, b.Jail))
-	})
-	if len(r.Findings) > 0 {
-		r.Level = r.Findings[0].Level
-	}
+	r.Sort()
 	return r
+}
+
+// inside begins what is said of what the daemon can't see, and fromOutside is who can.
+const inside, fromOutside = "not looked at from inside: ", ": run `bailiff doctor`"
+
+// fromInside tells what can't be seen from where the daemon looks.
+func (d *doctor) fromInside() {
+	if !d.Inside {
+		return
+	}
+	d.add(Finding{Link: LinkLog, Level: Unlooked, Cause: inside + "which programs have the logs open, containers' files, and the journal" + fromOutside})
+	d.add(Finding{Link: LinkBan, Level: Unlooked, Cause: inside + "which program listens at which port" + fromOutside})
 }
 
 // Unread is the report of a configuration that can't be read at all.
@@ -204,20 +187,16 @@ func Unread(path string, err error) *Report {
 	return &Report{Level: Broken, Jails: []string{}, Findings: []Finding{f}}
 }
 
-// rank is the place of a finding among those of its level: the link's. That no daemon runs
-// comes last: what else is wrong would be with one.
-func rank(f Finding) int {
-	if f.Symptom == symptomNoDaemon {
-		return len(Links)
-	}
-	return slices.Index(Links, f.Link)
+// Unseen is the report of a configuration that the daemon can't read from where it looks.
+func Unseen(err error) *Report {
+	return &Report{Jails: []string{}, Findings: []Finding{{Link: LinkConfiguration, Level: Unlooked, Cause: inside + "the configuration (" + err.Error() + ")" + fromOutside}}}
 }
 
 // ForCheck are the findings that `bailiff check` tells beside its own: not those of what the
 // kernel holds, which may be a daemon's that hasn't read this configuration.
-func (r *Report) ForCheck() (out []Finding) {
+func ForCheck(r *Report) (out []Finding) {
 	for _, f := range r.Findings {
-		if f.Level != OK && !f.told && (f.Link != LinkBan || slices.Contains(ofFiles, f.Symptom)) {
+		if f.Level.Wrong() && !f.Told && (f.Link != LinkBan || slices.Contains(ofFiles, f.Symptom)) {
 			out = append(out, f)
 		}
 	}
@@ -238,7 +217,7 @@ const askMost = 5 * time.Second
 
 // ask asks the daemon how it is.
 func (d *doctor) ask() string {
-	if d.Client == nil {
+	if d.Status == nil {
 		return ""
 	}
 	type answer struct {
@@ -247,7 +226,7 @@ func (d *doctor) ask() string {
 	}
 	answers := make(chan answer, 1)
 	go func() {
-		s, err := d.Client.Status()
+		s, err := d.Status()
 		answers <- answer{s, err}
 	}()
 	var a answer
@@ -258,7 +237,7 @@ func (d *doctor) ask() string {
 	}
 	if a.err != nil {
 		d.add(Finding{
-			Link: LinkBan, Symptom: symptomNoDaemon, Level: Doubtful,
+			Link: LinkBan, Symptom: finding.NoDaemon, Level: Doubtful,
 			Cause:  "no daemon could be asked, so nobody is banned now",
 			Seen:   []string{a.err.Error()},
 			Remedy: "start it (systemctl start bailiff); what needs no daemon was looked at",
@@ -271,8 +250,6 @@ func (d *doctor) ask() string {
 	}
 	return fmt.Sprintf("bailiff %s, pid %d, running since %s", a.s.Version, a.s.PID, a.s.Started.Local().Format(time.DateTime))
 }
-
-const symptomNoDaemon = "no-daemon"
 
 // wanted are the jails that are looked at.
 func (d *doctor) wanted() (out []*config.Jail) {
@@ -292,7 +269,7 @@ func (d *doctor) jail(ctx context.Context, j *config.Jail) {
 		do   func(*look, context.Context)
 	}{{LinkLog, (*look).log}, {LinkLines, (*look).lines}, {LinkWho, (*look).who}, {LinkSums, (*look).sums}} {
 		if l.nothing != "" {
-			d.add(Finding{Jail: j.Name, Link: link.name, Cause: notLooked + l.nothing})
+			d.add(Finding{Jail: j.Name, Link: link.name, Level: Unlooked, Cause: notLooked + l.nothing})
 			continue
 		}
 		one := *l // what hangs is left behind with its own
@@ -337,33 +314,6 @@ func within(ctx context.Context, grace time.Duration, f func()) bool {
 	case <-time.After(grace):
 		return false
 	}
-}
-
-// Others are what findings are of that were not looked at as jails: the host (""), and jails
-// that aren't enabled.
-func (r *Report) Others() (out []string) {
-	for _, f := range r.Findings {
-		if !slices.Contains(r.Jails, f.Jail) && !slices.Contains(out, f.Jail) {
-			out = append(out, f.Jail)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-// Of is how one link of a jail is, in a word; "-": nothing was looked at.
-func (r *Report) Of(jail, link string) string {
-	word, worst := "-", OK
-	for _, f := range r.Findings {
-		if f.Jail == jail && f.Link == link {
-			if f.Level == OK && strings.HasPrefix(f.Cause, notLooked) {
-				continue
-			}
-			worst = max(worst, f.Level)
-			word = worst.String()
-		}
-	}
-	return word
 }
 
 // notLooked begins what is said of a link that wasn't looked at.

@@ -46,10 +46,14 @@ func (d *doctor) iptables(ctx context.Context, b *bans) {
 	}
 	for _, j := range b.jails {
 		for _, a := range j.IPTables() {
+			if d.Inside {
+				b.say(Finding{Jail: j.Name, Level: Unlooked, Cause: inside + "iptables' rules" + fromOutside})
+				break
+			}
 			rules := list("iptables")
 			if err := listed["iptables"]; err != nil {
 				if !errors.Is(err, exec.ErrNotFound) { // that, the actions tell
-					b.say(Finding{Jail: j.Name, Cause: notLooked + "iptables' rules: " + err.Error()})
+					b.say(Finding{Jail: j.Name, Level: Unlooked, Cause: notLooked + "iptables' rules: " + err.Error()})
 				}
 				continue
 			}

@@ -62,6 +62,7 @@ const (
 
 // compile compiles a filter for looking at logs.
 func (l *look) compile(def filter.Definition) (*filter.Filter, error) {
+	l.d.Step()
 	f, err := filter.Compile(def, time.Local)
 	if err != nil {
 		return nil, err
@@ -94,7 +95,7 @@ func (l *look) lines(ctx context.Context) {
 	by, err := l.compile(l.j.Filter)
 	if err != nil {
 		l.nothing = "the filter can't be compiled"
-		l.say(Finding{Symptom: "filter-broken", Level: Broken, told: true, Cause: "the filter can't be compiled", Seen: strings.Split(err.Error(), "\n"), Remedy: "put the expression right: bailiff filter lint"})
+		l.say(Finding{Symptom: "filter-broken", Level: Broken, Told: true, Cause: "the filter can't be compiled", Seen: strings.Split(err.Error(), "\n"), Remedy: "put the expression right: bailiff filter lint"})
 		return
 	}
 	l.counts = counts{others: map[string]int{}, peers: map[netip.Addr]int{}}
@@ -109,6 +110,7 @@ func (l *look) lines(ctx context.Context) {
 				break
 			}
 			r, line, ok := f.match(by, around, i, l.now)
+			d.Step()
 			if !ok || len(line) == 0 {
 				continue
 			}
@@ -138,7 +140,7 @@ var seed = maphash.MakeSeed()
 // seen puts counts behind what was said.
 func (l *look) seen(text string) {
 	for i := range l.found {
-		if f := &l.found[i]; f.Level != OK {
+		if f := &l.found[i]; f.Level.Wrong() {
 			f.Seen = append(f.Seen, text)
 		}
 	}

@@ -62,7 +62,7 @@ func (l *look) log(ctx context.Context) {
 		if source.IsGlob(log) {
 			if found, _ = filepath.Glob(log); len(found) == 0 {
 				l.say(Finding{
-					Symptom: "log-pattern", Level: Broken, told: true, Cause: fmt.Sprintf("no file matches %s", log),
+					Symptom: "log-pattern", Level: Broken, Told: true, Cause: fmt.Sprintf("no file matches %s", log),
 					Seen: append(l.logSettings(), source.NoMatch(log)), Remedy: l.set(l.key("logpath", "THE RIGHT PATH")),
 				})
 			}
@@ -129,7 +129,7 @@ func (l *look) ago(t time.Time) string {
 
 // missing tells of a log that isn't there, and where it may be instead.
 func (l *look) missing(ctx context.Context, path string) {
-	f := Finding{Symptom: "log-missing", Level: Broken, told: true, Cause: path + " is not there", Seen: l.logSettings(), Remedy: l.set(l.key("logpath", "THE RIGHT PATH"))}
+	f := Finding{Symptom: "log-missing", Level: Broken, Told: true, Cause: path + " is not there", Seen: l.logSettings(), Remedy: l.set(l.key("logpath", "THE RIGHT PATH"))}
 	h := holders(ctx, path)
 	var match []string
 	if h == (held{}) {
@@ -137,15 +137,15 @@ func (l *look) missing(ctx context.Context, path string) {
 	}
 	switch near := neighbours(path); {
 	case h.deleted != "":
-		f.Symptom, f.told = "log-deleted", false
+		f.Symptom, f.Told = "log-deleted", false
 		f.Cause = fmt.Sprintf("%s was deleted, and %s goes on writing to what has no name any more", path, h.deleted)
 		f.Remedy = fmt.Sprintf("have %s open its log again (systemctl restart, or reload), and see in /etc/logrotate.d that postrotate does so", h.deleted)
 	case h.inside != "":
-		f.Symptom, f.told = "log-in-container", false
+		f.Symptom, f.Told = "log-in-container", false
 		f.Cause = fmt.Sprintf("%s is not on this host, but in the container of %s", path, h.inside)
 		f.Remedy = "have the container's directory on the host as well (docker run -v " + filepath.Dir(path) + ":" + filepath.Dir(path) + "), or read what it writes to its output:\n" + `backend = "docker"` + "\n" + `container = "NAME"`
 	case match != nil:
-		f.Symptom, f.told = "log-in-journal", false
+		f.Symptom, f.Told = "log-in-journal", false
 		f.Cause = path + " is not there: what should stand there is in the journal"
 		f.Seen = append(f.Seen, "journalctl "+strings.Join(match, " ")+" has entries")
 		f.Remedy = l.set(l.key("backend", "systemd"), l.key("journalmatch", strings.Join(match, " ")))
@@ -205,10 +205,12 @@ func rotated(log, name string) bool {
 
 // unreadable tells of a log that is there and can't be read.
 func (l *look) unreadable(path string, err error) {
-	f := Finding{Level: Broken, told: true, Seen: l.logSettings()}
+	f := Finding{Level: Broken, Told: true, Seen: l.logSettings()}
 	var link *safefile.LinkError
 	var kind *safefile.KindError
 	switch {
+	case errors.Is(err, fs.ErrPermission) && l.d.Inside: // what the daemon follows it has opened before, or says so
+		f = Finding{Level: Unlooked, Cause: inside + path + fromOutside}
 	case errors.Is(err, fs.ErrPermission):
 		f.Symptom, f.Cause = "log-permission", fmt.Sprintf("%s can't be read by user %d, who looks", path, os.Geteuid())
 		f.Remedy = "run it as root, or as the daemon's user; if that can't read it, either: usermod -aG " + groupOf(path) + " THE DAEMON'S USER, or start the daemon by its unit, which lets it read every log"
@@ -244,7 +246,7 @@ func (l *look) read(ctx context.Context, paths []string) {
 	slices.SortFunc(all, func(a, b one) int {
 		return cmp.Or(b.fi.ModTime().Compare(a.fi.ModTime()), cmp.Compare(a.path, b.path))
 	})
-	left, bytesLeft := linesMost, int64(bytesMost)
+	left, bytesLeft := l.d.Lines, l.d.Bytes
 	for _, o := range all[:min(len(all), filesMost)] {
 		if left == 0 || bytesLeft <= 0 || ctx.Err() != nil {
 			break
@@ -395,6 +397,9 @@ func (l *look) fromDaemon() {
 // journalMatch is which entries of the journal are those of the jail, and that it has some
 // since a time (journalctl's --since; empty: ever); nil: it has none, or nobody knows.
 func (l *look) journalMatch(ctx context.Context, since ...string) []string {
+	if l.d.Inside {
+		return nil
+	}
 	for _, match := range l.journalMatches() {
 		if l.journalHas(ctx, match, since...) {
 			return match
@@ -462,6 +467,12 @@ const journalMost = 3 * time.Second
 
 // journalLog looks at a jail that reads the journal.
 func (l *look) journalLog(ctx context.Context) {
+	if l.d.Inside {
+		l.nothing = "the journal can't be read from inside" + fromOutside
+		l.say(Finding{Level: Unlooked, Cause: inside + "the journal" + fromOutside})
+		l.fromDaemon()
+		return
+	}
 	at := setting(l.j, "backend")
 	instead := l.j.NoLogs.Journal == l.j.Journal && l.j.NoLogs.Journal != nil
 	ctx, cancel := context.WithTimeout(ctx, l.d.Most*8/10)
@@ -470,7 +481,7 @@ func (l *look) journalLog(ctx context.Context) {
 	if o.Path == "" && len(o.Files) == 0 && o.Flags == nil {
 		o.Path = l.d.Journal
 	}
-	f, err := readJournal(ctx, o, l.j.Encoding, linesMost)
+	f, err := readJournal(ctx, o, l.j.Encoding, l.d.Lines)
 	words := strings.Join(config.JournalWords(o.Matches), " ")
 	seen := []string{strings.TrimSpace("journalctl " + words)}
 	if at != "" {
@@ -492,7 +503,7 @@ func (l *look) journalLog(ctx context.Context) {
 		out := Finding{Symptom: "journal-empty", Level: Broken, Cause: "the journal has no entry for this jail", Seen: seen, Remedy: "see which unit the service has (systemctl status), and " + l.set(l.key("journalmatch", "_SYSTEMD_UNIT=NAME.service"))}
 		if log := l.unreadLog(); log == "" {
 			if !l.journalHas(ctx, nil) {
-				out.Symptom, out.told, out.Cause = "journal-none", true, "there is no journal on this host, or it is empty"
+				out.Symptom, out.Told, out.Cause = "journal-none", true, "there is no journal on this host, or it is empty"
 				out.Remedy = "start systemd-journald, or have the service log to a file: " + l.set(l.key("backend", "auto"), l.key("logpath", "ITS PATH"))
 			}
 		} else {

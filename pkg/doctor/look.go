@@ -22,7 +22,8 @@ import (
 )
 
 const (
-	// linesMost is how many of the last lines of a jail's logs are looked at.
+	// linesMost is how many of the last lines of a jail's logs are looked at, unless somebody says
+	// otherwise.
 	linesMost = 100_000
 	// bytesMost is how much text they may be.
 	bytesMost = 64 << 20
@@ -50,7 +51,7 @@ func (l *look) say(f Finding) { l.found = append(l.found, f) }
 // fine notes that a link is in order, if nothing else was said of it.
 func (l *look) fine(format string, args ...any) {
 	for _, f := range l.found {
-		if f.Level != OK {
+		if f.Level.Wrong() {
 			return
 		}
 	}

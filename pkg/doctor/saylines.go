@@ -136,6 +136,7 @@ func (l *look) dates(def filter.Definition) (dated, lines int, form string) {
 	for _, log := range l.logs {
 		around := transport.New(def.Around())
 		for i := max(len(log.lines)-triedMost, 0); i < len(log.lines); i++ {
+			l.d.Step()
 			if r, _, ok := log.match(by, around, i, l.now); ok {
 				lines++
 				if r.Dated {
@@ -312,6 +313,7 @@ func (l *look) takes(def filter.Definition, lines []missed) int {
 	n := 0
 	around := map[*logFile]*transport.Log{}
 	for _, m := range lines {
+		l.d.Step()
 		if around[m.log] == nil {
 			around[m.log] = transport.New(def.Around())
 		}

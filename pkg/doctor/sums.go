@@ -98,7 +98,11 @@ func (l *look) sums(context.Context) {
 	}
 	o := l.play(last.Add(-day), l.j.MaxRetry, l.j.FindTime)
 	l.shortLog()
-	all := fmt.Sprintf("%d failures of %d addresses in the last day: %d bans", o.failures, o.addresses, o.bans)
+	within := "the last day"
+	if f := slices.IndexFunc(l.logs, func(f *logFile) bool { return f.first == 0 && f.times == nil }); f >= 0 && l.counts.firstAt.After(last.Add(-day)) {
+		within = fmt.Sprintf("the %d lines that were looked at, since %s", l.counts.lines, wall(l.counts.firstAt))
+	}
+	all := fmt.Sprintf("%d failures of %d addresses in %s: %d bans", o.failures, o.addresses, within, o.bans)
 	if o.nearest > 0 {
 		all += fmt.Sprintf("; of the others, %s is nearest, with %d of %d within %s", o.who, o.nearest, l.j.MaxRetry, l.j.FindTime)
 	}

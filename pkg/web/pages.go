@@ -30,6 +30,7 @@ var pages = []page{
 	{"GET /jails/{jail}/settings", control.Reader, false, settingsPage},
 	{"POST /jails/{jail}/settings", control.Admin, false, changeSettings},
 	{"POST /jails/{jail}/forget", control.Admin, false, forgetSettings},
+	{"GET /doctor", control.Reader, false, doctorPage},
 	{"GET /filter", control.Operator, false, tryPage},
 	{"POST /filter", control.Operator, false, try},
 	{"GET /events", control.Reader, false, eventsPage},
@@ -148,6 +149,7 @@ func overviewPage(a *ask) error {
 		Events                                eventList
 		Chart                                 chart
 		Tops                                  []topTable
+		Doctor                                looked
 	}{Jails: len(st.Jails), Dry: st.DryRun, Problems: problemsOfAll(&st), Waiting: st.Waiting, List: rowsOf(st.Jails)}
 	for _, j := range st.Jails {
 		switch {
@@ -190,6 +192,7 @@ func overviewPage(a *ask) error {
 			d.Tops = append(d.Tops, t)
 		}
 	}
+	d.Doctor = a.look("", lookedAge)
 	if d.Events, err = a.lastEvents(events.Filter{}, 12); err != nil {
 		d.Problems = append(d.Problems, problem{"", err.Error()})
 	}

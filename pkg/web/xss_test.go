@@ -12,6 +12,7 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/events"
+	"bailiff/pkg/finding"
 	"bailiff/pkg/jail"
 	logs "bailiff/pkg/source"
 )
@@ -62,9 +63,14 @@ func TestHostileTexts(t *testing.T) {
 			Files:    []control.LogStatus{{Status: logs.Status{Path: p, Error: p}}}, Regexes: []control.RegexStatus{{Kind: p, Text: p, File: p, Hits: &n}}, Kept: p, KeptText: p, KeepNot: p, Problems: []string{p},
 		}
 		x.d.topKey, x.s.tops.by = p, nil
+		x.d.doctor = control.DoctorAnswer{At: &anHour, Looking: true, Report: finding.Report{Jails: []string{p}, Findings: []finding.Finding{
+			{Jail: p, Link: finding.LinkLog, Symptom: p, Level: finding.Broken, Cause: p, Seen: []string{p, p}, Remedy: p + "\n" + p},
+			{Link: p, Level: finding.Unlooked, Cause: p},
+			{Jail: p, Link: p, Cause: p},
+		}}}
 		q := url.QueryEscape(p)
 		return []string{
-			"/", "/jails", "/jails/" + url.PathEscape(p), "/jails/" + url.PathEscape(p) + "/settings", "/bans", "/bans?q=" + q + "&jail=" + q + "&after=" + q, "/address?ip=" + q, "/events?ip=" + q + "&jail=" + q, "/events/rows?since=0&ip=" + q,
+			"/", "/doctor", "/doctor?again=1&jail=" + q, "/jails", "/jails/" + url.PathEscape(p), "/jails/" + url.PathEscape(p) + "/settings", "/bans", "/bans?q=" + q + "&jail=" + q + "&after=" + q, "/address?ip=" + q, "/events?ip=" + q + "&jail=" + q, "/events/rows?since=0&ip=" + q,
 			"/jails/" + url.PathEscape("no"+p), "/events?kind=" + q, "/login?to=" + q, "/login/" + url.PathEscape(p), "/" + url.PathEscape(p),
 		}
 	}
