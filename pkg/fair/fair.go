@@ -1,5 +1,5 @@
 // Package fair has goroutines that share one core give way to each other. The daemon has one
-// core (see docs/architecture.md), and Go takes it from a goroutine only after 10 ms; what
+// core (docs/decisions/19-one-core.md), and Go takes it from a goroutine only after 10 ms; what
 // happens outside meanwhile, a log that is written to, is not even looked at before that, or
 // before nobody else has anything to do. So whoever has much to do, a flooded log, 20,000 rows
 // for the database, has a Turn, and gives way after each of Most:
