@@ -89,6 +89,7 @@ var parts = []struct {
 	{"bursts", (*bench).bursts, false},
 	{"disk", (*bench).disk, false},
 	{"start", (*bench).memory, false},
+	{"watched", (*bench).watched, false},
 	{"hour", (*bench).hour, true},
 }
 
@@ -484,31 +485,42 @@ func (d *daemon) latencies(bans int) ([]time.Duration, error) {
 	defer log.Close()
 	var all []time.Duration
 	for i := range bans {
-		who := netip.AddrFrom4([4]byte{203, 0, 113, byte(i)})
-		if i >= 256 {
-			who = netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
-		}
-		begin := time.Now()
-		if _, err := io.WriteString(log, begin.Format("2006-01-02 15:04:05,000")+" ERROR Login failure "+who.String()+"\n"); err != nil {
+		took, err := d.banned(log, events, attacker(i))
+		if err != nil {
 			return nil, err
 		}
-		for {
-			select {
-			case e := <-events:
-				if e.addr != who {
-					continue
-				}
-				all = append(all, e.at.Sub(begin))
-			case <-time.After(20 * time.Second):
-				return nil, fmt.Errorf("%s: %v is not banned within 20 s", d.name, who)
-			case <-d.b.ctx.Done():
-				return nil, d.b.ctx.Err()
-			}
-			break
-		}
+		all = append(all, took)
 		time.Sleep(time.Duration(5+i*7%40) * time.Millisecond)
 	}
 	return all, nil
+}
+
+// attacker is who is banned as the how manieth.
+func attacker(i int) netip.Addr {
+	if i >= 256 {
+		return netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+	}
+	return netip.AddrFrom4([4]byte{203, 0, 113, byte(i)})
+}
+
+// banned measures from the write of a line of somebody's to the kernel.
+func (d *daemon) banned(log io.Writer, events <-chan element, who netip.Addr) (time.Duration, error) {
+	begin := time.Now()
+	if _, err := io.WriteString(log, begin.Format("2006-01-02 15:04:05,000")+" ERROR Login failure "+who.String()+"\n"); err != nil {
+		return 0, err
+	}
+	for {
+		select {
+		case e := <-events:
+			if e.addr == who {
+				return e.at.Sub(begin), nil
+			}
+		case <-time.After(20 * time.Second):
+			return 0, fmt.Errorf("%s: %v is not banned within 20 s", d.name, who)
+		case <-d.b.ctx.Done():
+			return 0, d.b.ctx.Err()
+		}
+	}
 }
 
 // idle measures what a daemon costs that has nothing to do: 10 jails, 20 files.

@@ -193,8 +193,12 @@ func tellEvents(t *events.Table, role Role, s *streams, w http.ResponseWriter, r
 		cut(err)
 	}
 	key := sheetKey{table: t, filter: (&EventsQuery{Filter: q.Filter}).String(), sse: sse, quoted: role >= Owner}
-	idle := time.NewTicker(idleEvery)
-	defer idle.Stop()
+	var idle <-chan time.Time
+	if sse {
+		ticker := time.NewTicker(idleEvery)
+		defer ticker.Stop()
+		idle = ticker.C
+	}
 	for {
 		changed := t.Changed()
 		if last, _, _ := t.Last(); last > at.Since() {
@@ -220,11 +224,9 @@ func tellEvents(t *events.Table, role Role, s *streams, w http.ResponseWriter, r
 			return
 		case <-r.Context().Done():
 			return
-		case <-idle.C:
-			if sse {
-				if err := out.send([]byte(": \n\n")); err != nil {
-					cut(err)
-				}
+		case <-idle:
+			if err := out.send([]byte(": \n\n")); err != nil {
+				cut(err)
 			}
 		}
 	}
