@@ -1,4 +1,5 @@
-# make build   one static binary, bin/bailiff, and the links that make it fail2ban's programs
+# make build   one static binary, bin/bailiff, and the links that make it fail2ban's programs; and bin/bailiff-hub,
+#              which is the same with the hub of a fleet
 # make demo    the whole way on this machine: Django, nginx, an attacker, a ban (Debian, root);
 #              with DEMO=-fail2ban from a configuration of fail2ban's
 # make test    every test (Debian, root: they use network namespaces and the real fail2ban)
@@ -50,6 +51,7 @@ toolchain:
 
 build: toolchain
 	go build -trimpath -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff ./cmd/bailiff
+	go build -trimpath -tags hub -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff-hub ./cmd/bailiff
 	@for name in fail2ban-server fail2ban-client fail2ban-regex; do ln -sf bailiff bin/$$name; done
 
 # What tests need of Debian. Nothing is installed that is there already.
@@ -85,6 +87,7 @@ test: build packages references
 	$(TEST) '$(LONGEST) ./...' -- -timeout $(TIMEOUT) -p 3 -parallel 6 # tests wait more than they compute
 	CGO_ENABLED=1 $(TEST) '$(RACED)' -- -race -short -timeout $(TIMEOUT) -p 3
 	CGO_ENABLED=1 $(TEST) ./cmd/bailiff -- -race -timeout $(TIMEOUT) -run '$(RACED_WHOLE)'
+	$(TEST) ./cmd/bailiff -- -tags hub -timeout $(TIMEOUT) -run TestHubScripts
 	go run ./zoo -quick
 
 # Each part is measured though another one failed, and what was measured goes into the history.
@@ -136,7 +139,7 @@ page: toolchain
 	go test ./test/page -run TestPage -count 1 -timeout 40m -v -page $(CURDIR)/tmp/page
 
 man: toolchain
-	go run -ldflags '-X bailiff/pkg/cli.Version=$(VERSION)' ./docs/man bin/man
+	go run -tags hub -ldflags '-X bailiff/pkg/cli.Version=$(VERSION)' ./docs/man bin/man
 
 RELEASE ?= 0.9.0
 
@@ -180,7 +183,9 @@ conformance:
 
 check: toolchain
 	go vet ./...
+	go vet -tags hub ./pkg/cli ./cmd/bailiff
 	go tool staticcheck ./...
+	go tool staticcheck -tags hub ./pkg/cli
 	@out=$$(go tool gofumpt -l cmd pkg test scripts docs filters jails examples bench zoo); \
 	if [ -n "$$out" ]; then echo "gofumpt would change:"; echo "$$out"; exit 1; fi
 

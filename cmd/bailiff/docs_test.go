@@ -255,7 +255,7 @@ func (d *docs) ours(line string, words []string) {
 		return
 	}
 	verb := words[:1]
-	if (words[0] == "filter" || words[0] == "config" || words[0] == "bans") && len(words) > 1 && words[1][0] != '-' {
+	if slices.Contains([]string{"filter", "config", "bans", "hub", "fleet"}, words[0]) && len(words) > 1 && words[1][0] != '-' {
 		verb = words[:2]
 	}
 	help := d.run(append(slices.Clone(verb), "--help")...)

@@ -67,7 +67,7 @@ type module struct {
 func linked(program string, arches ...string) ([]module, error) {
 	found := map[module]bool{}
 	for _, arch := range arches {
-		cmd := exec.Command("go", "list", "-deps", "-json=Module", program)
+		cmd := exec.Command("go", "list", "-tags", "hub", "-deps", "-json=Module", program) // with what only bailiff-hub has
 		cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0")
 		cmd.Stderr = os.Stderr
 		out, err := cmd.Output()

@@ -1,0 +1,301 @@
+//go:build hub
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"bailiff/pkg/daemon"
+	"bailiff/pkg/eventlog"
+	"bailiff/pkg/hub"
+)
+
+// The hub of a fleet: made, run, looked after, on the machine where its directory is.
+
+func hubCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "hub",
+		Short: "Make and run the hub of a fleet, where bans of many hosts meet",
+		Long: `A fleet is hosts that share bans by a hub: NATS' server with a stream of all bans, inside this
+program. All that a hub is, is in one directory: keys, certificates, configuration
+(hub.toml), the stream. Whoever can read it can speak for every host of the fleet.`,
+		Example: `  bailiff hub init /var/lib/bailiff-hub --san hub.example
+  bailiff hub run /var/lib/bailiff-hub
+  bailiff fleet token`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(hubInitCommand(), hubRunCommand(), hubRenewCommand())
+	return c
+}
+
+func hubInitCommand() *cobra.Command {
+	var o hub.InitOptions
+	var cluster []string
+	c := &cobra.Command{
+		Use:   "init DIR",
+		Short: "Make a hub's keys, certificates and configuration in a new directory",
+		Long: `Make a hub's keys, certificates and configuration in a directory that is not there yet, or
+is empty. Nothing is written over.
+
+With --cluster, three times or five, hubs are made that are one fleet, each in a directory
+of its own below DIR. Each is to be copied to its machine; they hold the stream
+together, and bans go on while more than half of them are at work.`,
+		Example: `  bailiff hub init /var/lib/bailiff-hub --san hub.example --san 198.51.100.5
+  bailiff hub init hubs --cluster a=198.51.100.5 --cluster b=198.51.100.6 --cluster c=198.51.100.7`,
+		Args: args(1, 1),
+		RunE: func(c *cobra.Command, args []string) error {
+			for _, text := range cluster {
+				m, err := hub.ParseMember(text)
+				if err != nil {
+					return usageError("--cluster " + err.Error())
+				}
+				o.Cluster = append(o.Cluster, m)
+			}
+			made, err := hub.Init(args[0], o)
+			for _, dir := range made {
+				if err == nil {
+					fmt.Fprintf(c.OutOrStdout(), "%s: ready for bailiff hub run %s\n", plainly(dir), plainly(dir))
+				}
+			}
+			return err
+		},
+	}
+	f := c.Flags()
+	f.StringArrayVar(&o.Names, "san", nil, "a `name` or address by which hosts reach the hub; may be repeated (default this host's name)")
+	f.StringVar(&o.Address, "listen", "", "the `address` to listen on (default all)")
+	f.IntVar(&o.Port, "port", 0, fmt.Sprintf("the port to listen on (default %d)", hub.DefaultPort))
+	f.StringArrayVar(&cluster, "cluster", nil, "one hub of several, `NAME=HOST[:PORT[:CLUSTERPORT]]`; may be repeated")
+	return c
+}
+
+func hubRunCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "run DIR",
+		Short: "Run the hub of a directory",
+		Long: `Run the hub of a directory in the foreground. SIGTERM and SIGINT end it, within 15 seconds: what
+is on its way is answered, hosts are sent to other hubs, if there are, and another one takes
+over what this one leads. While there is no hub, hosts go on banning by themselves, and keep what they have to say.`,
+		Example: `  bailiff hub run /var/lib/bailiff-hub`,
+		Args:    args(1, 1),
+		RunE: func(c *cobra.Command, args []string) error {
+			daemon.LimitMemory()
+			cfg, err := hub.ReadConfig(args[0])
+			if err != nil {
+				return err
+			}
+			handler, closeLog, err := eventlog.Open(cfg.LogTarget, cfg.LogLevel)
+			if err != nil {
+				return err
+			}
+			defer func() {
+				if err := closeLog(); err != nil {
+					complain(err)
+				}
+			}()
+			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+			defer stop()
+			context.AfterFunc(ctx, stop) // a second one ends the process at once
+			log := slog.New(handler)
+			return hub.Run(ctx, args[0], hub.RunOptions{Log: log, Version: Version, Ready: func() { notifySystemd(ctx, log, "READY=1") }})
+		},
+	}
+}
+
+func hubRenewCommand() *cobra.Command {
+	var names []string
+	c := &cobra.Command{
+		Use:   "renew DIR",
+		Short: "Make a new certificate for a hub",
+		Long: `Make a new certificate for the hub of a directory, for the names of the old one or for those of --san. It is good for
+two years, and served from the hub's next start on; hosts need nothing for it.`,
+		Example: `  bailiff hub renew /var/lib/bailiff-hub`,
+		Args:    args(1, 1),
+		RunE: func(c *cobra.Command, args []string) error {
+			until, err := hub.Renew(args[0], names)
+			if err == nil {
+				fmt.Fprintf(c.OutOrStdout(), "good until %s; restart the hub\n", until.Format(time.DateOnly))
+			}
+			return err
+		},
+	}
+	c.Flags().StringArrayVar(&names, "san", nil, "a `name` or address by which hosts reach the hub; may be repeated")
+	return c
+}
+
+// atHub are the flags by which a command finds a hub.
+type atHub struct{ dir, at string }
+
+func (h *atHub) flags(c *cobra.Command) {
+	c.Flags().StringVar(&h.dir, "hub", hub.DefaultDir, "the hub's `directory`")
+	c.Flags().StringVar(&h.at, "at", "", "where it is, `tls://HOST:PORT` (default as hub.toml there says)")
+}
+
+func (h *atHub) dial() (*hub.Client, error) {
+	c, err := hub.Dial(h.dir, h.at)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: this is for the machine of the hub; --hub says in which directory it is", err)
+	}
+	return c, err
+}
+
+// askMost is how long a hub's command may take.
+const askMost = 30 * time.Second
+
+// fleetHubCommands are those of `bailiff fleet` that are for the machine of the hub.
+func fleetHubCommands() []*cobra.Command {
+	return []*cobra.Command{fleetTokenCommand(), fleetDistrustCommand(), fleetHostsCommand()}
+}
+
+func fleetTokenCommand() *cobra.Command {
+	var at atHub
+	var o hub.TokenOptions
+	c := &cobra.Command{
+		Use:   "token",
+		Short: "Print a token that lets one host into the fleet (at the hub)",
+		Long: `Print a token that lets one host into the fleet, once, within an hour or what --valid says. It is
+secret: hand it over by a way that you trust, as ssh.`,
+		Example: `  bailiff fleet token --name web-1
+  bailiff fleet token --name admin --lift-others --valid 10m`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			client, err := at.dial()
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			ctx, cancel := context.WithTimeout(context.Background(), askMost)
+			defer cancel()
+			t, err := client.Token(ctx, o)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(c.OutOrStdout(), t)
+			return nil
+		},
+	}
+	at.flags(c)
+	c.Flags().StringVar(&o.Name, "name", "", "the only `name` that it lets in (default any that is free)")
+	c.Flags().BoolVar(&o.Lifts, "lift-others", false, "the host may lift what others banned: it can free every attacker")
+	c.Flags().DurationVar(&o.Valid, "valid", time.Hour, "how long it is good for")
+	return c
+}
+
+func fleetDistrustCommand() *cobra.Command {
+	var at atHub
+	c := &cobra.Command{
+		Use:   "distrust HOST",
+		Short: "Take a host out of the fleet, and lift what it has said (at the hub)",
+		Long: `Take a host out of the fleet: it is cut off and not let in again, and what it has banned
+is lifted on all hosts, but for what others have banned, too.`,
+		Example: `  bailiff fleet distrust web-1`,
+		Args:    args(1, 1),
+		RunE: func(c *cobra.Command, args []string) error {
+			client, err := at.dial()
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			ctx, cancel := context.WithTimeout(context.Background(), askMost)
+			defer cancel()
+			if err := client.Distrust(ctx, args[0]); err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s is out of the fleet, and what it said is lifted\n", plainly(args[0]))
+			return nil
+		},
+	}
+	at.flags(c)
+	return c
+}
+
+func fleetHostsCommand() *cobra.Command {
+	var at atHub
+	var asJSON bool
+	c := &cobra.Command{
+		Use:     "hosts",
+		Short:   "Show the hubs and hosts of the fleet (at the hub)",
+		Example: `  bailiff fleet hosts`,
+		Args:    noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			client, err := at.dial()
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			ctx, cancel := context.WithTimeout(context.Background(), askMost)
+			defer cancel()
+			s, err := client.Status(ctx)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), s)
+			}
+			printFleet(c.OutOrStdout(), s)
+			return nil
+		},
+	}
+	at.flags(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func printFleet(w io.Writer, s hub.Status) {
+	fmt.Fprintf(w, "%d of %d entries, %d kB on disk\n", s.Entries, s.Most, (s.Bytes+999)/1000)
+	for _, h := range s.Hubs {
+		leads := ""
+		if h.Name == s.Leader && len(s.Hubs)+s.Missing > 1 {
+			leads = ", leads"
+		}
+		fmt.Fprintf(w, "hub %s: bailiff %s, NATS %s, certificate until %s%s\n", h.Name, plainly(h.Version), plainly(h.Server), h.CertificateEnds.Format(time.DateOnly), leads)
+		if h.Problem != "" {
+			fmt.Fprintf(w, "hub %s: problem: %s\n", h.Name, plainly(h.Problem))
+		}
+	}
+	if s.Missing > 0 {
+		fmt.Fprintf(w, "%d of %d hubs have not answered\n", s.Missing, len(s.Hubs)+s.Missing)
+	}
+	if len(s.Hosts) == 0 {
+		fmt.Fprintln(w, "no hosts: bailiff fleet token lets one in")
+		return
+	}
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "HOST\tSINCE\tENTRIES\tOF\tSTORED\tREFUSED\tCONNECTED")
+	for _, h := range s.Hosts {
+		var no []string
+		for r, n := range h.Refused {
+			no = append(no, fmt.Sprintf("%s %d", r, n))
+		}
+		slices.Sort(no)
+		if len(no) == 0 {
+			no = []string{"-"}
+		}
+		where := "no"
+		switch {
+		case h.Gone != nil:
+			where = h.Why + " " + h.Gone.Local().Format(timeLayout)
+		case h.Connected != nil:
+			where = fmt.Sprintf("since %s, from %s, to %s", h.Connected.Local().Format(timeLayout), h.Address, h.Hub)
+		}
+		name := h.Name
+		if h.Lifts {
+			name += " (lifts)"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%s\t%s\n", name, h.Since.Local().Format(timeLayout), h.Entries, h.Quota, h.Stored, strings.Join(no, ", "), where)
+	}
+	t.Flush()
+}

@@ -1,0 +1,130 @@
+package hub
+
+import (
+	"context"
+	"iter"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"bailiff/pkg/fleet"
+	"bailiff/pkg/fleet/enrol"
+	"bailiff/pkg/fleet/link"
+)
+
+// shut is a host's firewall, as far as its agent is concerned.
+type shut struct {
+	mu  sync.Mutex
+	all map[netip.Prefix]time.Time
+	own []uint64 // bans of its own that were lifted elsewhere
+}
+
+func (s *shut) Changed(c fleet.Change) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.Until.IsZero() {
+		delete(s.all, c.Prefix)
+	} else {
+		s.all[c.Prefix] = c.Until
+	}
+	if c.Lifted != 0 {
+		s.own = append(s.own, c.Lifted)
+	}
+}
+
+func (s *shut) All(all iter.Seq[fleet.Change]) {
+	s.mu.Lock()
+	clear(s.all)
+	s.mu.Unlock()
+	for c := range all {
+		s.Changed(c)
+	}
+}
+
+func (s *shut) Keep(fleet.Kept) {}
+
+func (s *shut) Refused(fleet.Out, fleet.Reason) {}
+
+// has waits until somebody is shut out, or is not.
+func (s *shut) has(t *testing.T, who string, want bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		s.mu.Lock()
+		_, is := s.all[prefix(who)]
+		s.mu.Unlock()
+		if is == want {
+			return
+		}
+	}
+	t.Fatalf("%s: shut out is not %v", who, want)
+}
+
+// agent is a host's, connected by its own link.
+func agent(t *testing.T, dir, name string, o TokenOptions) (*link.Link, *shut) {
+	t.Helper()
+	nc, files := joined(t, dir, name, o)
+	urls := nc.Servers()
+	nc.Close()
+	s := &shut{all: map[netip.Prefix]time.Time{}}
+	l, err := link.New(link.Options{
+		Host: name, URLs: urls, Now: time.Now,
+		Connect: []nats.Option{nats.UserCredentials(filepath.Join(files, enrol.CredentialsFile)), nats.RootCAs(filepath.Join(files, enrol.AuthorityFile))},
+		Tell:    func(what string, err error) { t.Log(name, what, err) },
+	}, fleet.Policy{Groups: map[string]int{"ssh": 1}}, fleet.Start{}, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := l.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() { stop(); <-done })
+	return l, s
+}
+
+// TestAgents: hosts' own agents at a real hub: what one bans, all shut out; what one lifts that may, all let in,
+// the host that banned it, too; over a restart of the hub; and what a host says that is taken out counts no more.
+func TestAgents(t *testing.T) {
+	dir := made(t)
+	_, stop := running(t, dir)
+	one, a := agent(t, dir, "web-1", TokenOptions{})
+	two, b := agent(t, dir, "web-2", TokenOptions{})
+	admin, c := agent(t, dir, "admin", TokenOptions{Lifts: true})
+	tell := func(l *link.Link, k fleet.Key, e fleet.Entry) {
+		t.Helper()
+		if !l.Do(within(t), func(a *fleet.Agent, now time.Time) { a.Say(now, k, e) }) {
+			t.Fatal("the link has ended")
+		}
+	}
+	ban := fleet.Entry{Jail: "sshd", Left: 3600, Count: 1, Failures: 5}
+	tell(one, fleet.BanKey("web-1", "ssh", prefix("198.51.100.7")), ban)
+	for _, s := range []*shut{a, b, c} {
+		s.has(t, "198.51.100.7", true)
+	}
+	tell(admin, fleet.LiftKey("admin", "ssh", prefix("198.51.100.7")), fleet.Entry{})
+	for _, s := range []*shut{a, b, c} {
+		s.has(t, "198.51.100.7", false)
+	}
+	stop()
+	// While there is no hub, a host goes on, and keeps what it has to say.
+	tell(two, fleet.BanKey("web-2", "ssh", prefix("203.0.113.9")), ban)
+	_, stop = running(t, dir)
+	defer stop()
+	for _, s := range []*shut{a, b, c} {
+		s.has(t, "203.0.113.9", true)
+		s.has(t, "198.51.100.7", false)
+	}
+	if err := client(t, dir).Distrust(within(t), "web-2"); err != nil {
+		t.Fatal(err)
+	}
+	a.has(t, "203.0.113.9", false)
+	c.has(t, "203.0.113.9", false)
+}

@@ -1,0 +1,287 @@
+package hub
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"bailiff/pkg/config"
+	"bailiff/pkg/fleet"
+	"bailiff/pkg/fleet/enrol"
+	"bailiff/pkg/iplist"
+	"bailiff/pkg/safefile"
+)
+
+// ConfigFile is the configuration's name in a hub's directory.
+const ConfigFile = "hub.toml"
+
+// Config is what hub.toml says.
+type Config struct {
+	// Name is this hub's among the hubs of its fleet.
+	Name string
+	// Listen is where hosts connect.
+	Listen string
+	// URLs are where hosts find the hubs, tls://HOST:PORT: what tokens tell.
+	URLs []string
+	// Store is how many bytes the stream has on disk at most.
+	Store int64
+	// MaxBan is how long a ban lasts in the fleet at most.
+	MaxBan time.Duration
+	// Permanent: bans that do not end are kept so; else they last MaxBan.
+	Permanent bool
+	// Rate is how many entries a second a host may send over a while, Burst how many at once.
+	Rate  float64
+	Burst int
+	// Quota is how many entries a host has in the fleet at most.
+	Quota int
+	// Entries is how many all hosts have together.
+	Entries int64
+	// Groups are those that hosts may publish to; none: any.
+	Groups []string
+	// Allow is never banned in the fleet.
+	Allow []netip.Prefix
+	// Widest4 and Widest6 are the shortest prefixes that may be banned.
+	Widest4, Widest6 int
+	// LogLevel and LogTarget are as in bailiff.toml.
+	LogLevel, LogTarget string
+	// ClusterListen is where other hubs connect; empty: there are none.
+	ClusterListen string
+	// Routes are where they are, tls://HOST:PORT.
+	Routes []string
+	// Replicas is how many hubs hold the stream.
+	Replicas int
+}
+
+// fileConfig is hub.toml's form.
+type fileConfig struct {
+	Name      string      `toml:"name"`
+	Listen    string      `toml:"listen"`
+	URLs      []string    `toml:"urls"`
+	Store     string      `toml:"store"`
+	MaxBan    string      `toml:"max_ban"`
+	Permanent bool        `toml:"permanent"`
+	Rate      float64     `toml:"rate"`
+	Burst     int         `toml:"burst"`
+	Quota     int         `toml:"quota"`
+	Entries   int64       `toml:"entries"`
+	Groups    []string    `toml:"groups"`
+	Allow     []string    `toml:"allow"`
+	Widest4   int         `toml:"widest_ipv4"`
+	Widest6   int         `toml:"widest_ipv6"`
+	Log       fileLog     `toml:"log"`
+	Cluster   fileCluster `toml:"cluster"`
+}
+
+type fileLog struct {
+	Level  string `toml:"level"`
+	Target string `toml:"target"`
+}
+
+type fileCluster struct {
+	Listen   string   `toml:"listen"`
+	Routes   []string `toml:"routes"`
+	Replicas int      `toml:"replicas"`
+}
+
+// defaults are what hub.toml need not say.
+func defaults() fileConfig {
+	return fileConfig{
+		Name: "hub-1", Store: "1GB", MaxBan: "7d", Rate: 50, Burst: 1000, Quota: 20_000, Entries: 1_000_000,
+		Widest4: 16, Widest6: 32, Log: fileLog{Level: "INFO", Target: "stderr"},
+	}
+}
+
+// ReadConfig reads hub.toml of a hub's directory. An error names file, line where it is known, and what is
+// wanted.
+func ReadConfig(dir string) (Config, error) {
+	file := filepath.Join(dir, ConfigFile)
+	data, err := safefile.ReadFile(file, 1<<20)
+	if err != nil {
+		return Config{}, err
+	}
+	return parseConfig(file, data)
+}
+
+func parseConfig(file string, data []byte) (Config, error) {
+	f := defaults()
+	meta, err := toml.Decode(string(data), &f)
+	if err != nil {
+		var at toml.ParseError
+		if errors.As(err, &at) {
+			return Config{}, fmt.Errorf("%s:%d: %s", file, at.Position.Line, at.Message)
+		}
+		// A value of another kind is told as "toml: line N (last key …): …".
+		var line int
+		if _, bad := fmt.Sscanf(err.Error(), "toml: line %d", &line); bad == nil {
+			_, what, _ := strings.Cut(err.Error(), ": ")
+			return Config{}, fmt.Errorf("%s:%d: %s", file, line, what)
+		}
+		return Config{}, fmt.Errorf("%s: %w", file, err)
+	}
+	where := func(key string) string {
+		last := key[strings.LastIndexByte(key, '.')+1:]
+		for i, line := range bytes.Split(data, []byte("\n")) {
+			if name, _, ok := bytes.Cut(line, []byte("=")); ok && string(bytes.TrimSpace(name)) == last {
+				return fmt.Sprintf("%s:%d: %s", file, i+1, key)
+			}
+		}
+		return fmt.Sprintf("%s: %s", file, key)
+	}
+	for _, k := range meta.Undecoded() {
+		return Config{}, fmt.Errorf("%s: no such setting", where(k.String()))
+	}
+	c, key, err := f.config()
+	if err != nil {
+		return Config{}, fmt.Errorf("%s: %w", where(key), err)
+	}
+	return c, nil
+}
+
+// config is the configuration of what the file says, or which setting is wrong.
+func (f fileConfig) config() (c Config, key string, err error) {
+	c = Config{
+		Name: f.Name, Listen: f.Listen, URLs: f.URLs, Permanent: f.Permanent, Rate: f.Rate, Burst: f.Burst, Quota: f.Quota, Entries: f.Entries, Groups: f.Groups,
+		Widest4: f.Widest4, Widest6: f.Widest6, LogTarget: f.Log.Target, ClusterListen: f.Cluster.Listen, Routes: f.Cluster.Routes, Replicas: max(f.Cluster.Replicas, 1),
+	}
+	if err := fleet.CheckName(f.Name); err != nil {
+		return c, "name", err
+	}
+	if err := checkListen(f.Listen); err != nil {
+		return c, "listen", err
+	}
+	if len(f.URLs) == 0 {
+		return c, "urls", errors.New("want where hosts find this hub: [\"tls://HOST:PORT\"]")
+	}
+	for _, u := range f.URLs {
+		if err := enrol.CheckURL(u); err != nil {
+			return c, "urls", err
+		}
+	}
+	if c.Store, err = parseBytes(f.Store); err != nil {
+		return c, "store", err
+	}
+	if c.MaxBan, err = config.ParseTime(f.MaxBan); err != nil || c.MaxBan < time.Minute || c.MaxBan > 366*24*time.Hour {
+		return c, "max_ban", fmt.Errorf("%q: want a time of a minute to a year, as 7d", f.MaxBan)
+	}
+	for _, n := range []struct {
+		key      string
+		is       float64
+		from, to float64
+	}{
+		{"rate", f.Rate, 0.1, 100_000},
+		{"burst", float64(f.Burst), 1, 1_000_000},
+		{"quota", float64(f.Quota), 1, 1_000_000},
+		{"entries", float64(f.Entries), 100, 10_000_000},
+		{"widest_ipv4", float64(f.Widest4), 8, 32},
+		{"widest_ipv6", float64(f.Widest6), 16, 128},
+		{"cluster.replicas", float64(c.Replicas), 1, 5},
+	} {
+		if !(n.is >= n.from && n.is <= n.to) {
+			return c, n.key, fmt.Errorf("%v: want %v to %v", n.is, n.from, n.to)
+		}
+	}
+	for _, g := range f.Groups {
+		if err := fleet.CheckName(g); err != nil {
+			return c, "groups", err
+		}
+	}
+	for _, a := range f.Allow {
+		p, err := iplist.Parse(a)
+		if err != nil {
+			return c, "allow", err
+		}
+		c.Allow = append(c.Allow, p)
+	}
+	if c.LogLevel, err = config.ParseLogLevel(f.Log.Level); err != nil {
+		return c, "log.level", err
+	}
+	if c.LogTarget, err = config.ParseLogTarget(cmp.Or(f.Log.Target, "stderr")); err != nil {
+		return c, "log.target", err
+	}
+	if f.Cluster.Listen == "" {
+		if len(f.Cluster.Routes) > 0 || c.Replicas > 1 {
+			return c, "cluster.listen", errors.New("want where the other hubs connect, as there are others")
+		}
+		return c, "", nil
+	}
+	if err := checkListen(f.Cluster.Listen); err != nil {
+		return c, "cluster.listen", err
+	}
+	for _, u := range f.Cluster.Routes {
+		if err := enrol.CheckURL(u); err != nil {
+			return c, "cluster.routes", err
+		}
+	}
+	if len(f.Cluster.Routes) == 0 || c.Replicas > len(f.Cluster.Routes)+1 {
+		return c, "cluster.routes", fmt.Errorf("want where the other hubs are: there are %d, and %d are to hold the stream", len(f.Cluster.Routes)+1, c.Replicas)
+	}
+	return c, "", nil
+}
+
+func checkListen(s string) error {
+	host, port, err := net.SplitHostPort(s)
+	if n, bad := strconv.Atoi(port); err != nil || bad != nil || n < 1 || n > 65535 {
+		return fmt.Errorf("%q: want ADDRESS:PORT, as 0.0.0.0:4222", s)
+	}
+	if host != "" {
+		if _, err := netip.ParseAddr(host); err != nil {
+			return fmt.Errorf("%q: want an address of this host before the port", s)
+		}
+	}
+	return nil
+}
+
+// parseBytes reads a number of bytes: 800MB, 1GB.
+func parseBytes(s string) (int64, error) {
+	for _, u := range []struct {
+		unit string
+		n    int64
+	}{{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}} {
+		if digits, ok := strings.CutSuffix(s, u.unit); ok {
+			n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 32)
+			if err == nil && n > 0 && n*u.n >= 10e6 && n*u.n <= 100e12 {
+				return n * u.n, nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("%q: want a size of 10MB or more, as 1GB", s)
+}
+
+// protected are the addresses that no host may have banned: this hub's own, those of the hubs beside it,
+// and those that are nobody's.
+func (c Config) protected() []netip.Prefix {
+	own := []netip.Prefix{
+		netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("224.0.0.0/3"),
+		netip.MustParsePrefix("::/127"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
+	}
+	add := func(text string) {
+		if a, err := netip.ParseAddr(text); err == nil && !a.IsUnspecified() {
+			a = a.Unmap().WithZone("")
+			own = append(own, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	for _, s := range slices.Concat(c.URLs, c.Routes) {
+		if u, err := url.Parse(s); err == nil {
+			add(u.Hostname())
+		}
+	}
+	if addrs, err := net.InterfaceAddrs(); err == nil {
+		for _, a := range addrs {
+			if n, ok := a.(*net.IPNet); ok {
+				add(n.IP.String())
+			}
+		}
+	}
+	return own
+}

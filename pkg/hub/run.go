@@ -1,0 +1,482 @@
+package hub
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bailiff/pkg/eventlog"
+	"bailiff/pkg/fleet"
+	"bailiff/pkg/fleet/enrol"
+	"bailiff/pkg/safefile"
+)
+
+// What the hub does now and then.
+const (
+	// lookEvery is how often it looks whether the stream is what it was, and who is in the fleet.
+	lookEvery = 10 * time.Second
+	// lookMost is how long that may take.
+	lookMost = 5 * time.Second
+	// retryEvery is how long it waits before it tries again what the stream did not take.
+	retryEvery = 500 * time.Millisecond
+	// joinsMost is how many hosts may ask to be let in at once.
+	joinsMost = 16
+)
+
+// Subjects between hubs, and from the hub's own commands.
+const (
+	changedSubject = "hub.changed"
+	statusSubject  = "hub.status"
+)
+
+// RunOptions are what Run is told beside its directory.
+type RunOptions struct {
+	Log *slog.Logger
+	// Ready is called when the hub serves.
+	Ready func()
+	// Version is the program's.
+	Version string
+}
+
+// Hub is one at work.
+type Hub struct {
+	dir     string
+	cfg     Config
+	keys    keys
+	engine  *engine
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	gate    *gate
+	members *members
+	log     *slog.Logger
+	version string
+	ends    time.Time
+
+	look  chan struct{}
+	joins chan struct{}
+
+	// bucket is the main goroutine's, but for what is copied into the gate.
+	bucket bucket
+	// taken are the keys that were taken back, and agents what the server holds of them, as text.
+	taken  map[string]time.Time
+	agents string
+
+	mu      sync.Mutex
+	problem string
+}
+
+// Open reads a directory and starts what is in it. Close ends it.
+func Open(ctx context.Context, dir string, o RunOptions) (*Hub, error) {
+	if err := checkOurs(dir); err != nil {
+		return nil, err
+	}
+	cfg, err := ReadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	k, err := readKeys(dir)
+	if err != nil {
+		return nil, err
+	}
+	t, err := readTransport(dir, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	authority, err := readAuthority(dir)
+	if err != nil {
+		return nil, err
+	}
+	agents, err := safefile.ReadFile(filepath.Join(dir, agentsFile), 64<<20)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	taken, err := revokedIn(strings.TrimSpace(string(agents)))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: it holds the keys of hosts that were taken out; without it, they are let in again until the stream has told them", filepath.Join(dir, agentsFile), err)
+	}
+	e, err := start(ctx, dir, cfg, k, t, strings.TrimSpace(string(agents)), o.Log)
+	if err != nil {
+		return nil, err
+	}
+	h := &Hub{
+		dir: dir, cfg: cfg, keys: k, engine: e, log: o.Log.With("component", "hub"), version: o.Version, ends: t.ends, taken: taken,
+		look: make(chan struct{}, 1), joins: make(chan struct{}, joinsMost),
+	}
+	if err := h.begin(authority.Raw); err != nil {
+		h.Close()
+		return nil, err
+	}
+	return h, nil
+}
+
+func (h *Hub) begin(authority []byte) error {
+	var err error
+	if h.nc, err = h.engine.connect(h.dir); err != nil {
+		return fmt.Errorf("the gate can't reach the server: %w", err)
+	}
+	if err := checkServer(h.nc.ConnectedServerVersion()); err != nil {
+		return err
+	}
+	if h.js, err = jetstream.New(h.nc, jetstream.WithDefaultTimeout(lookMost)); err != nil {
+		return err
+	}
+	h.bucket = bucket{dir: h.dir, cfg: h.cfg, js: h.js}
+	h.members = &members{js: h.js, k: h.keys, urls: h.cfg.URLs, pin: enrol.Pin(authority)}
+	h.gate = newGate(h.cfg, h.nc, h.js, h.log)
+	return nil
+}
+
+// Close ends the server, orderly.
+func (h *Hub) Close() {
+	if h.nc != nil {
+		h.nc.Close()
+	}
+	h.engine.stop()
+}
+
+// errAnew is of a server that has to be started anew.
+var errAnew = errors.New("the disk refused a write: the server has to be started anew")
+
+// Run serves a hub's directory until the context ends.
+func Run(ctx context.Context, dir string, o RunOptions) error {
+	for {
+		h, err := Open(ctx, dir, o)
+		if err != nil {
+			return err
+		}
+		h.log.Log(ctx, eventlog.LevelNotice, fmt.Sprintf("Hub %s of %s listens on %s", h.cfg.Name, dir, h.cfg.Listen))
+		if err := h.Serve(ctx, o.Ready); !errors.Is(err, errAnew) {
+			return err
+		}
+		o.Ready = nil // that was told
+	}
+}
+
+// Serve is the hub at work, until the context ends; then it ends the server, too.
+func (h *Hub) Serve(ctx context.Context, ready func()) error {
+	defer h.Close()
+	stop, err := h.gate.serve()
+	if err != nil {
+		return err
+	}
+	var subs []*nats.Subscription
+	for _, s := range []struct {
+		subject, queue string
+		handle         nats.MsgHandler
+	}{
+		{enrol.JoinSubject, gateQueue, h.bounded(h.join)},
+		{enrol.LeaveSubjects + "*", gateQueue, h.bounded(h.leave)},
+		{changedSubject, "", func(*nats.Msg) { h.lookSoon() }},
+		{statusSubject, "", h.bounded(h.status)},
+	} {
+		var sub *nats.Subscription
+		if s.queue == "" {
+			sub, err = h.nc.Subscribe(s.subject, s.handle)
+		} else {
+			sub, err = h.nc.QueueSubscribe(s.subject, s.queue, s.handle)
+		}
+		if err != nil {
+			return err
+		}
+		subs = append(subs, sub)
+	}
+	if len(h.cfg.Routes) == 0 {
+		// One hub alone has all that it needs: what it can't do now is an error of the start.
+		if err := h.lookNow(ctx); err != nil {
+			return fmt.Errorf("the stream can't be opened: %w", err)
+		}
+	}
+	if ready != nil {
+		ready()
+	}
+	end := h.loop(ctx)
+	for _, s := range subs {
+		_ = s.Unsubscribe() // the connection ends anyway
+	}
+	stop()
+	if h.bucket.epoch != "" {
+		h.sawAll()
+		if err := h.bucket.save(); err != nil {
+			h.log.Error(err.Error())
+		}
+	}
+	if end == nil {
+		h.log.Log(ctx, eventlog.LevelNotice, "Hub ends: hosts are sent to others, if there are")
+	}
+	return end
+}
+
+// loop writes the beat, and looks after the stream, until the context ends; or the disk refused a write, and there
+// is room again.
+func (h *Hub) loop(ctx context.Context) error {
+	beat := time.NewTimer(0)
+	look := time.NewTicker(lookEvery)
+	certificate := time.NewTicker(24 * time.Hour)
+	defer beat.Stop()
+	defer look.Stop()
+	defer certificate.Stop()
+	h.warnCertificate(time.Now())
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-beat.C:
+			wait := fleet.BeatEvery
+			if h.bucket.epoch == "" {
+				h.tell(h.lookNow(ctx))
+			}
+			if h.bucket.epoch != "" {
+				err := h.beat(ctx)
+				if err != nil {
+					wait = retryEvery
+				}
+				h.tell(err)
+			} else {
+				wait = retryEvery
+			}
+			// Several hubs do not beat at the same moment.
+			beat.Reset(wait - time.Duration(rand.Int64N(int64(wait/8))))
+		case <-look.C:
+			h.tell(h.lookNow(ctx))
+			// What is stored can be read meanwhile.
+			if h.engine.bridge.isBroken() && room(filepath.Join(h.dir, storeDir)) == nil {
+				h.log.Warn("the disk refused a write, and has room again: the server is started anew")
+				return errAnew
+			}
+		case <-h.look:
+			h.tell(h.lookNow(ctx))
+		case now := <-certificate.C:
+			h.warnCertificate(now)
+		}
+	}
+}
+
+func (h *Hub) lookSoon() {
+	select {
+	case h.look <- struct{}{}:
+	default:
+	}
+}
+
+// tell has the log say what is wrong, once, and when it is over.
+func (h *Hub) tell(err error) {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	h.mu.Lock()
+	was := h.problem
+	h.problem = text
+	h.mu.Unlock()
+	switch {
+	case text != "" && was == "":
+		h.log.Error("the stream takes nothing now, hosts keep what they have to say: " + text)
+	case text == "" && was != "":
+		h.log.Log(context.Background(), eventlog.LevelNotice, "the stream is at work again")
+	}
+}
+
+func (h *Hub) warnCertificate(now time.Time) {
+	if left := h.ends.Sub(now); left < renewBefore {
+		h.log.Warn(fmt.Sprintf("the certificate in %s ends on %s: `bailiff hub renew %s`, and restart the hub", h.dir, h.ends.Format(time.DateOnly), h.dir))
+	}
+}
+
+// lookNow finds or makes the stream, and has server and gate know who is not in the fleet any more.
+func (h *Hub) lookNow(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, lookMost)
+	defer cancel()
+	h.sawAll()
+	anew, err := h.bucket.open(ctx)
+	if err != nil {
+		h.gate.know("", 0)
+		h.bucket.forget(err)
+		return err
+	}
+	if anew {
+		h.log.Log(ctx, eventlog.LevelNotice, fmt.Sprintf("The stream has epoch %s, which this hub did not know: hosts say once more what they know", h.bucket.epoch))
+	}
+	h.gate.know(h.bucket.epoch, h.bucket.last)
+	hosts, err := h.members.hosts(ctx)
+	if err != nil {
+		return err
+	}
+	taken, gone := revoked(hosts)
+	h.gate.setGone(gone)
+	return h.takeBack(taken)
+}
+
+// sawAll has the bucket know how far the gate saw the stream: so one that was put back is known by the last entry, too.
+func (h *Hub) sawAll() {
+	if epoch, last := h.gate.where(); epoch == h.bucket.epoch {
+		h.bucket.last = max(h.bucket.last, last)
+	}
+}
+
+// takeBack has the server refuse keys, from now on and from the next start on; and those from before, though the stream that told
+// of them were lost.
+func (h *Hub) takeBack(more map[string]time.Time) error {
+	maps.Copy(h.taken, more)
+	if over := len(h.taken) - revokedMost; over > 0 {
+		keys := slices.SortedFunc(maps.Keys(h.taken), func(a, b string) int { return h.taken[a].Compare(h.taken[b]) })
+		for _, key := range keys[:over] {
+			delete(h.taken, key)
+		}
+	}
+	taken := h.taken
+	sum, err := json.Marshal(taken) // sorted by key
+	if err != nil || string(sum) == h.agents {
+		return err
+	}
+	c, err := agentClaims(h.keys, taken)
+	if err != nil {
+		return err
+	}
+	text, err := encode(c, h.keys)
+	if err != nil {
+		return err
+	}
+	if err := h.engine.setAgents(text); err != nil {
+		return err
+	}
+	if err := replace(filepath.Join(h.dir, agentsFile), []byte(text+"\n")); err != nil {
+		return fullError(h.dir, err)
+	}
+	h.agents = string(sum)
+	return nil
+}
+
+// beat writes the beat, unless another hub has: then its number is what this one learns.
+func (h *Hub) beat(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, lookMost)
+	defer cancel()
+	data, err := fleet.EncodeBeat(h.bucket.epoch)
+	if err != nil {
+		return err
+	}
+	rev, err := put(ctx, h.js, fleet.StreamSubjects+fleet.BeatKey().String(), data, h.bucket.beat, 0)
+	if isConflict(err) {
+		_, other, err := last(ctx, h.js, fleet.Stream, fleet.StreamSubjects+fleet.BeatKey().String())
+		if err != nil {
+			return err
+		}
+		first := h.bucket.beat == 0
+		h.bucket.beat = other
+		h.bucket.last = max(h.bucket.last, other)
+		h.gate.saw(other)
+		if first && other != 0 {
+			return h.beat(ctx) // it did not know of any; hosts wait for one
+		}
+		return nil
+	}
+	if err != nil {
+		if isGone(err) {
+			h.lookSoon()
+		}
+		return err
+	}
+	if rev <= h.bucket.last {
+		// Numbers went back: this is another stream, or an old one.
+		h.lookSoon()
+		return nil
+	}
+	h.bucket.beat, h.bucket.last = rev, rev
+	h.gate.saw(rev)
+	return nil
+}
+
+// isGone reports whether the stream is not there.
+func isGone(err error) bool {
+	return errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, nats.ErrNoResponders)
+}
+
+// bounded has a handler work beside the others, with a bound on how many do.
+func (h *Hub) bounded(handle func(ctx context.Context, m *nats.Msg)) nats.MsgHandler {
+	return func(m *nats.Msg) {
+		select {
+		case h.joins <- struct{}{}:
+		default:
+			return // who asks hears nothing, and asks again
+		}
+		go func() {
+			defer func() { <-h.joins }()
+			ctx, cancel := context.WithTimeout(context.Background(), lookMost)
+			defer cancel()
+			handle(ctx, m)
+		}()
+	}
+}
+
+func (h *Hub) respond(m *nats.Msg, v any) {
+	data, err := json.Marshal(v)
+	if err == nil {
+		err = h.nc.Publish(m.Reply, data)
+	}
+	if err != nil {
+		h.log.Warn(fmt.Sprintf("an answer can't be sent: %v", err))
+	}
+}
+
+// join answers who has a token.
+func (h *Hub) join(ctx context.Context, m *nats.Msg) {
+	reply, changed, err := h.members.join(ctx, m.Data)
+	switch {
+	case err != nil:
+		h.log.Error(fmt.Sprintf("a host could not be let in: %v", err))
+	case changed != "":
+		h.log.Log(ctx, eventlog.LevelNotice, fmt.Sprintf("Host %s is in the fleet", changed))
+		h.changed()
+	case reply.Refused != "":
+		h.log.Warn("a host was not let in: " + reply.Refused)
+	}
+	h.respond(m, reply)
+}
+
+// leave takes out a host that says so: the server vouches for its name.
+func (h *Hub) leave(ctx context.Context, m *nats.Msg) {
+	name := strings.TrimPrefix(m.Subject, enrol.LeaveSubjects)
+	reply := enrol.Reply{V: enrol.Version}
+	var asked enrol.Leaving
+	if err := enrol.Decode(m.Data, payloadMost, &asked); err != nil || asked != (enrol.Leaving{V: enrol.Version, Leave: true}) {
+		reply.Refused = saidForm
+		h.respond(m, reply)
+		return
+	}
+	epoch, _ := h.gate.where()
+	err := h.members.remove(ctx, name, "left", epoch, h.cfg.MaxBan)
+	if err != nil {
+		h.log.Error(fmt.Sprintf("host %.80q leaves, but: %v", name, err))
+		reply.Refused = saidLater
+	} else {
+		h.log.Log(ctx, eventlog.LevelNotice, fmt.Sprintf("Host %s has left", name))
+	}
+	// The answer first: it is cut off by what follows.
+	h.respond(m, reply)
+	if err == nil {
+		_ = h.nc.FlushTimeout(time.Second)
+		h.changed()
+	}
+}
+
+// changed tells all hubs that who is in the fleet is another.
+func (h *Hub) changed() {
+	if err := h.nc.Publish(changedSubject, nil); err != nil {
+		h.lookSoon()
+	}
+}

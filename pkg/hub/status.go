@@ -1,0 +1,261 @@
+package hub
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"bailiff/pkg/fleet"
+	"bailiff/pkg/fleet/enrol"
+)
+
+// connectionsTold is how many connections one hub tells of.
+const connectionsTold = 4000
+
+// report is what a hub says of itself at statusSubject.
+type report struct {
+	Name    string           `json:"name"`
+	Version string           `json:"version"`
+	Server  string           `json:"server"`
+	Problem string           `json:"problem,omitempty"`
+	Ends    time.Time        `json:"certificate_ends"`
+	Epoch   string           `json:"epoch"`
+	Hosts   []connection     `json:"hosts"`
+	Usage   map[string]Usage `json:"usage"`
+}
+
+func (h *Hub) status(_ context.Context, m *nats.Msg) {
+	r := report{Name: h.cfg.Name, Version: h.version, Server: h.nc.ConnectedServerVersion(), Ends: h.ends, Usage: h.gate.limits.usage()}
+	r.Epoch, _ = h.gate.where()
+	h.mu.Lock()
+	r.Problem = h.problem
+	h.mu.Unlock()
+	var err error
+	if r.Hosts, err = h.engine.connections(connectionsTold); err != nil && r.Problem == "" {
+		r.Problem = err.Error()
+	}
+	for len(r.Usage) > connectionsTold { // any of them: what is told has a bound
+		for name := range r.Usage {
+			delete(r.Usage, name)
+			break
+		}
+	}
+	h.respond(m, r)
+}
+
+// HubStatus is one hub of the fleet.
+type HubStatus struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	// Server is the version of NATS' server.
+	Server string `json:"server"`
+	// Problem is what is wrong now.
+	Problem         string    `json:"problem,omitempty"`
+	CertificateEnds time.Time `json:"certificate_ends"`
+}
+
+// HostStatus is one host of the fleet.
+type HostStatus struct {
+	Name  string    `json:"name"`
+	Since time.Time `json:"since"`
+	Lifts bool      `json:"lifts,omitempty"`
+	// Gone is when it left or was taken out, Why which of them.
+	Gone *time.Time `json:"gone,omitempty"`
+	Why  string     `json:"why,omitempty"`
+	// Connected is since when it is, to the hub of that name; nil: it is not.
+	Connected *time.Time `json:"connected,omitempty"`
+	Hub       string     `json:"hub,omitempty"`
+	Address   string     `json:"address,omitempty"`
+	// Entries are those that it has in the stream, of Quota.
+	Entries int `json:"entries"`
+	Quota   int `json:"quota"`
+	Usage
+}
+
+// Status is the fleet as its hub sees it.
+type Status struct {
+	Epoch   string       `json:"epoch"`
+	Entries uint64       `json:"entries"`
+	Most    int64        `json:"most"`
+	Bytes   uint64       `json:"bytes"`
+	Leader  string       `json:"leader,omitempty"`
+	Hubs    []HubStatus  `json:"hubs"`
+	Hosts   []HostStatus `json:"hosts"`
+	// Missing are hubs that have not answered.
+	Missing int `json:"missing,omitempty"`
+}
+
+// Client asks a hub that is at work, by the keys in its directory.
+type Client struct {
+	dir     string
+	cfg     Config
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	members *members
+}
+
+// Dial reaches the hub of a directory. at is where, tls://HOST:PORT; empty: where the directory's own hub listens.
+func Dial(dir, at string) (*Client, error) {
+	as := os.Geteuid()
+	if as == 0 {
+		as = anyone
+	}
+	if err := checkOwner(dir, as); err != nil {
+		return nil, err
+	}
+	cfg, err := ReadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	k, err := readKeys(dir)
+	if err != nil {
+		return nil, err
+	}
+	authority, err := readAuthority(dir)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := dial(dir, cfg, at)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkServer(nc.ConnectedServerVersion()); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(lookMost))
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return &Client{dir, cfg, nc, js, &members{js: js, k: k, urls: cfg.URLs, pin: enrol.Pin(authority.Raw)}}, nil
+}
+
+// Close ends the connection.
+func (c *Client) Close() { c.nc.Close() }
+
+// Token makes a token.
+func (c *Client) Token(ctx context.Context, o TokenOptions) (enrol.Token, error) {
+	t, err := c.members.token(ctx, o)
+	return t, explain(err)
+}
+
+// Distrust takes a host out of the fleet: its key is no longer let in, and what it has said is lifted everywhere.
+func (c *Client) Distrust(ctx context.Context, name string) error {
+	info, err := (&bucket{js: c.js}).info(ctx)
+	if err != nil {
+		return explain(err)
+	}
+	err = c.members.remove(ctx, name, "distrusted", info.Config.Metadata[epochKey], c.cfg.MaxBan)
+	if told := c.nc.Publish(changedSubject, nil); told == nil {
+		told = c.nc.FlushWithContext(ctx)
+		err = errors.Join(err, told)
+	}
+	return explain(err)
+}
+
+// explain says what an error of the stream means.
+func explain(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrJetStreamNotEnabled):
+		return fmt.Errorf("the hub has no stream now: `bailiff hub run` makes it, and of several hubs more than half have to be at work (%w)", err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("the stream does not answer: of several hubs more than half have to be at work (%w)", err)
+	}
+	return err
+}
+
+// gather is how long hubs have for their answers after the first.
+const gather = 500 * time.Millisecond
+
+// Status asks all hubs, and the stream.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var s Status
+	info, err := (&bucket{js: c.js}).info(ctx)
+	if err != nil {
+		return s, explain(err)
+	}
+	s.Epoch, s.Entries, s.Bytes, s.Most = info.Config.Metadata[epochKey], info.State.Msgs, info.State.Bytes, info.Config.MaxMsgs
+	if info.Cluster != nil {
+		s.Leader = info.Cluster.Leader
+	}
+	reports, err := c.reports(ctx, len(c.cfg.Routes)+1)
+	if err != nil {
+		return s, err
+	}
+	s.Missing = len(c.cfg.Routes) + 1 - len(reports)
+	hosts, err := c.members.hosts(ctx)
+	if err != nil {
+		return s, explain(err)
+	}
+	for _, h := range hosts {
+		one := HostStatus{Name: h.Name, Since: h.Since, Lifts: h.Lifts, Why: h.Why, Quota: c.cfg.Quota}
+		if !h.Gone.IsZero() {
+			one.Gone = &h.Gone
+		}
+		if one.Entries, err = countKeys(ctx, c.js, fleet.StreamSubjects+h.Name+".>"); err != nil {
+			return s, explain(err)
+		}
+		one.Refused = map[fleet.Reason]uint64{}
+		for _, r := range reports {
+			u := r.Usage[h.Name]
+			one.Stored += u.Stored
+			for why, n := range u.Refused {
+				one.Refused[why] += n
+			}
+			for _, conn := range r.Hosts {
+				if conn.Key == h.Key && (one.Connected == nil || conn.Since.Before(*one.Connected)) {
+					one.Connected, one.Hub, one.Address = &conn.Since, r.Name, conn.IP
+				}
+			}
+		}
+		s.Hosts = append(s.Hosts, one)
+	}
+	for _, r := range reports {
+		s.Hubs = append(s.Hubs, HubStatus{r.Name, r.Version, r.Server, r.Problem, r.Ends})
+	}
+	return s, nil
+}
+
+// reports are what hubs say of themselves: of n, those that answer in time.
+func (c *Client) reports(ctx context.Context, n int) (out []report, err error) {
+	inbox := c.nc.NewInbox()
+	sub, err := c.nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	if err := c.nc.PublishRequest(statusSubject, inbox, nil); err != nil {
+		return nil, err
+	}
+	deadline, cancel := context.WithTimeout(ctx, lookMost)
+	defer cancel()
+	for len(out) < n {
+		m, err := sub.NextMsgWithContext(deadline)
+		if err != nil {
+			break // who has not answered is told as missing
+		}
+		var r report
+		if json.Unmarshal(m.Data, &r) != nil {
+			continue
+		}
+		if len(out) == 0 {
+			var soon context.CancelFunc
+			deadline, soon = context.WithTimeout(ctx, gather)
+			defer soon()
+		}
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b report) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
