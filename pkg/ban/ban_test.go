@@ -323,6 +323,54 @@ func TestWindowMemory(t *testing.T) {
 	runtime.KeepAlive(w)
 }
 
+// TestWindowNear: a window counts the same wherever it is told to look first, also when it forgets, has
+// no room or bans, and says where the address is.
+func TestWindowNear(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	for range 30 {
+		alone, near := NewWindow(4, time.Minute, 12), NewWindow(4, time.Minute, 12)
+		alone.Note, near.Note = 1000, 1000
+		places := map[ID]int32{}
+		for n := range 400 {
+			id := Of(netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(r.IntN(16))}), 32))
+			at := now.Add(time.Duration(n+r.IntN(20)) * time.Second)
+			hint := places[id]
+			switch r.IntN(8) {
+			case 0:
+				hint = int32(r.IntN(40)) - 2
+			case 1:
+				hint = 0
+			case 2:
+				if alone.Forget(id) != near.Forget(id) {
+					t.Fatalf("step %d: only one knows %v", n, id)
+				}
+			case 3:
+				if a, b := alone.Expire(at), near.Expire(at); !slices.Equal(a, b) {
+					t.Fatalf("step %d: %v are forgotten, want %v", n, b, a)
+				}
+			}
+			count, due := alone.Add(id, at)
+			gotCount, gotDue, place := near.AddNear(id, at, hint)
+			if gotCount != count || gotDue != due {
+				t.Fatalf("step %d: %d, %v; want %d, %v", n, gotCount, gotDue, count, due)
+			}
+			if at, ok := near.place(keyOf(id), 0); ok == due || ok && at != place {
+				t.Fatalf("step %d: it is said to be at %d, and is at %d, %v", n, place, at, ok)
+			}
+			places[id] = place
+			if r.IntN(50) == 0 {
+				if a, b := alone.Changed(), near.Changed(); !slices.Equal(a, b) {
+					t.Fatalf("step %d: %v changed, want %v", n, b, a)
+				}
+			}
+		}
+		if alone.Len() != near.Len() || alone.Total() != near.Total() {
+			t.Fatalf("%d addresses, %d failures; want %d, %d", near.Len(), near.Total(), alone.Len(), alone.Total())
+		}
+	}
+}
+
 func BenchmarkWindow(b *testing.B) {
 	w := NewWindow(5, 10*time.Minute, 0)
 	ids := make([]ID, 50_000)

@@ -45,7 +45,7 @@ func (w *Window) Mark(on bool) {
 // more, and they last longer.
 func (w *Window) AddMarked(id ID, at time.Time, m Mark, times int) (count int, due, again bool) {
 	w.total++
-	n, known := w.entryOf(id)
+	n, known := w.entryOf(id, 0)
 	when, find := at.UnixMicro(), w.findTime.Microseconds()
 	have, marks := w.timesOf(n), w.marksOf(n)
 	if !known {

@@ -21,11 +21,10 @@ type Window struct {
 	findTime time.Duration
 	limit    int
 	index    map[key]int32
-	// entries in the order of their last failure, the oldest first, so that
-	// forgetting is cheap: a ring through the first of them, which is nobody's. Those
-	// that are free are chained by next, from free on.
+	// entries are told by their place, the first of which is nobody's; the ring has them in the
+	// order of their last failure, the oldest first, so that forgetting is cheap.
 	entries []entry
-	free    int32   // 0: none is
+	ring    Ring
 	times   []int64 // of the entry at hand
 	// marks are those of entries, the last ones of their failures; nil: none are kept.
 	marks [][]Mark
@@ -34,6 +33,7 @@ type Window struct {
 	nameBytes int
 
 	changed, spare []ID
+	changedAt      []int32 // their places, at that time
 
 	total int // failures ever counted
 
@@ -71,11 +71,10 @@ func (w *Window) idOf(k key) ID {
 // entry is an address. Its failures are ascending, at most maxRetry, as that was then; in
 // microseconds since 1970.
 type entry struct {
-	key        key
-	noted      bool // among changed
-	prev, next int32
-	first      int64
-	rest       []int64
+	key   key
+	noted bool // among changed
+	first int64
+	rest  []int64
 }
 
 func (e *entry) last() int64 {
@@ -135,7 +134,8 @@ func NewWindow(maxRetry int, findTime time.Duration, limit int) *Window {
 const namesMost = 16 << 20
 
 func (w *Window) clear() {
-	w.index, w.entries, w.free = map[key]int32{}, make([]entry, 1), 0
+	w.index, w.entries = map[key]int32{}, make([]entry, 1)
+	w.ring.Clear()
 	w.names, w.nameBytes = nil, 0
 	if w.marks != nil {
 		w.marks = make([][]Mark, 1)
@@ -146,22 +146,29 @@ func (w *Window) clear() {
 // with the latest of them, and whether the address is due; then its count
 // begins anew.
 func (w *Window) Add(id ID, at time.Time) (count int, due bool) {
+	return w.AddTimes(id, at, 1)
+}
+
+// AddNear is Add for who has seen another window count the failure, at a place of it: where both were
+// told the same before, the address is at the same one here, and need not be looked for. It returns
+// the place here.
+func (w *Window) AddNear(id ID, at time.Time, near int32) (count int, due bool, place int32) {
 	w.total++
-	return w.count(id, at)
+	return w.count(id, at, near)
 }
 
 // AddTimes is Add for one failure that counts for so many.
 func (w *Window) AddTimes(id ID, at time.Time, times int) (count int, due bool) {
 	w.total++
 	for ; times > 0 && !due; times-- {
-		count, due = w.count(id, at)
+		count, due, _ = w.count(id, at, 0)
 	}
 	return count, due
 }
 
-func (w *Window) count(id ID, at time.Time) (count int, due bool) {
+func (w *Window) count(id ID, at time.Time, near int32) (count int, due bool, n int32) {
 	when := at.UnixMicro()
-	n, known := w.entryOf(id)
+	n, known := w.entryOf(id, near)
 	e := &w.entries[n]
 	switch {
 	case !known:
@@ -186,31 +193,40 @@ func (w *Window) count(id ID, at time.Time) (count int, due bool) {
 	}
 	if count >= w.maxRetry {
 		w.remove(n)
-		return count, true
+		return count, true, n
 	}
-	return count, false
+	return count, false, n
 }
 
-// entryOf is the entry of an address, as that which failed last; known: it was there before.
-func (w *Window) entryOf(id ID) (n int32, known bool) {
+// entryOf is the entry of an address, as that which failed last; known: it was there before. near is
+// where it may be; 0: nobody knows.
+func (w *Window) entryOf(id ID, near int32) (n int32, known bool) {
 	k := keyOf(id)
-	if n, known = w.index[k]; known {
-		w.unlink(n)
-		w.link(n)
+	if n, known = w.place(k, near); known {
+		w.ring.Renew(n)
 	} else {
 		w.makeRoom(id)
 		n = w.add(id, k)
 	}
 	if e := &w.entries[n]; !e.noted && len(w.changed) < w.Note {
-		e.noted, w.changed = true, append(w.changed, id)
+		e.noted, w.changed, w.changedAt = true, append(w.changed, id), append(w.changedAt, n)
 	}
+	return n, known
+}
+
+// place finds the entry of an address, at first where it may be.
+func (w *Window) place(k key, near int32) (n int32, known bool) {
+	if near > 0 && int(near) < len(w.entries) && w.entries[near].key == k {
+		return near, true
+	}
+	n, known = w.index[k]
 	return n, known
 }
 
 // makeRoom forgets who was quiet for longest, until there is room for one more.
 func (w *Window) makeRoom(id ID) {
 	for len(w.index) >= w.limit || w.nameBytes+id.Size() > namesMost {
-		oldest := w.entries[0].next
+		oldest := w.ring.First()
 		if w.Evicted != nil {
 			w.Evicted(w.idOf(w.entries[oldest].key))
 		}
@@ -227,11 +243,8 @@ func (w *Window) add(id ID, k key) int32 {
 		w.names[k] = id
 		w.nameBytes += id.Size()
 	}
-	n := w.free
-	if n != 0 {
-		w.free = w.entries[n].next
-	} else {
-		n = int32(len(w.entries))
+	n := w.ring.Take()
+	if int(n) == len(w.entries) {
 		if len(w.entries) == cap(w.entries) { // twice as many, but no more than there may be
 			more := make([]entry, len(w.entries), max(min(2*len(w.entries), w.limit+1), len(w.entries)+1))
 			copy(more, w.entries)
@@ -244,7 +257,6 @@ func (w *Window) add(id ID, k key) int32 {
 		w.marks = append(w.marks, nil)
 	}
 	w.index[k] = n
-	w.link(n)
 	return n
 }
 
@@ -253,19 +265,6 @@ func (w *Window) timesOf(n int32) []int64 {
 	e := &w.entries[n]
 	w.times = append(append(w.times[:0], e.first), e.rest...)
 	return w.times
-}
-
-// link puts an entry at the end of the ring.
-func (w *Window) link(n int32) {
-	last := w.entries[0].prev
-	w.entries[n].prev, w.entries[n].next = last, 0
-	w.entries[last].next = n
-	w.entries[0].prev = n
-}
-
-func (w *Window) unlink(n int32) {
-	e := &w.entries[n]
-	w.entries[e.prev].next, w.entries[e.next].prev = e.next, e.prev
 }
 
 // Limit changes how many failures within what time are one too many. Who has that many
@@ -300,7 +299,7 @@ func (w *Window) Times(id ID) []time.Time {
 // failures as TimeOf reads them. They are not to be kept, nor the window to be asked
 // meanwhile.
 func (w *Window) Each(f func(id ID, times []int64)) {
-	for n := w.entries[0].next; n != 0; n = w.entries[n].next {
+	for n := w.ring.First(); n != 0; n = w.ring.Next(n) {
 		f(w.idOf(w.entries[n].key), w.timesOf(n))
 	}
 }
@@ -323,18 +322,17 @@ func (w *Window) Restore(id ID, times []time.Time) {
 }
 
 func (w *Window) remove(n int32) {
-	w.unlink(n)
+	w.ring.Drop(n)
 	k := w.entries[n].key
 	delete(w.index, k)
 	if k.kind == named {
 		w.nameBytes -= w.names[k].Size()
 		delete(w.names, k)
 	}
-	w.entries[n] = entry{next: w.free}
+	w.entries[n] = entry{}
 	if w.marks != nil {
 		w.marks[n] = nil
 	}
-	w.free = n
 	if len(w.index) == 0 && len(w.entries) > 1000 {
 		w.clear() // what a flood took is given back
 	}
@@ -356,7 +354,7 @@ func (w *Window) Expire(now time.Time) []ID { return w.ExpireSome(now, math.MaxI
 // ExpireSome is Expire of so many addresses at most.
 func (w *Window) ExpireSome(now time.Time, most int) (forgotten []ID) {
 	for {
-		n := w.entries[0].next
+		n := w.ring.First()
 		if n == 0 || len(forgotten) == most || now.UnixMicro()-w.entries[n].last() <= w.findTime.Microseconds() {
 			return forgotten // the ring is in the order of arrival: the rest is younger
 		}
@@ -374,12 +372,15 @@ const spareMost = 4096
 // Changed returns whose failures were counted since it was asked the last time; some may be
 // told twice. It is valid until it is asked the next time.
 func (w *Window) Changed() []ID {
-	for _, id := range w.changed {
-		if n, ok := w.index[keyOf(id)]; ok {
+	for i, id := range w.changed {
+		if n, ok := w.place(keyOf(id), w.changedAt[i]); ok {
 			w.entries[n].noted = false
 		}
 	}
 	out := w.changed
+	if w.changedAt = w.changedAt[:0]; cap(w.changedAt) > spareMost {
+		w.changedAt = nil
+	}
 	if w.changed = w.spare[:0]; cap(out) <= spareMost {
 		w.spare = out
 	} else {

@@ -40,7 +40,12 @@ type Failure struct {
 
 // Among is one value that those whom a failure is told leave to each other: each may do with less
 // where another one has done the same before.
-type Among struct{ value atomic.Value }
+type Among struct {
+	value atomic.Value
+	// Counted and Kept are at which place of what it knows the last of them counted the failure and
+	// kept its lines; 0: none has. The others look there first.
+	Counted, Kept atomic.Int32
+}
 
 // Left returns what was left last; nil: nothing was.
 func (a *Among) Left() any { return a.value.Load() }

@@ -407,7 +407,7 @@ func (j *Jail) counted(q *found) {
 	var n int
 	var due, again bool
 	if j.counting == nil {
-		n, due = j.window.Add(id, at)
+		n, due = j.addNear(q)
 		for more := j.retries(q); more > 1 && !due; more-- {
 			n, due = j.window.Add(id, at)
 		}
@@ -481,6 +481,20 @@ func (j *Jail) counted(q *found) {
 	if !b.IP.IsValid() {
 		j.aggregate(b.ID)
 	}
+}
+
+// addNear adds a failure to the window, where others of whom it was told have counted it at once.
+func (j *Jail) addNear(q *found) (n int, due bool) {
+	among := q.failure.Among
+	if among == nil {
+		return j.window.Add(q.id, q.at)
+	}
+	near := among.Counted.Load()
+	n, due, place := j.window.AddNear(q.id, q.at, near)
+	if place != near {
+		among.Counted.Store(place)
+	}
+	return n, due
 }
 
 // covering returns the ban in force that shuts id out.

@@ -33,21 +33,26 @@ type keptLines struct {
 	budget int // bytes
 	used   int
 	index  map[ban.ID]int32
-	// all are in the order of their last failure, the oldest first: a ring through the first
-	// of them, which is nobody's. Those that are free are chained by newer, from free on.
+	// all are told by their place, the first of which is nobody's; the ring has them in the order of
+	// their last failure, the oldest first.
 	all  []kept
-	free int32 // 0: none is
+	ring ban.Ring
+	// beside is what few jails keep, by the same places, as far as there is any.
+	beside []beside
 }
 
-// kept is what is kept of one address.
+// kept is what is kept of one address: a line of the processor's cache.
 type kept struct {
-	id           ban.ID
-	lines        []string
-	groups       map[string]string // of the first failure
-	ip           ban.Address       // of the first failure, where it tells one beside the ID
-	held         int32             // bytes of the lines, and of those before them in their memory
-	size         int32
-	older, newer int32
+	id    ban.ID
+	lines []string
+	held  int32 // bytes of the lines, and of those before them in their memory
+	size  int32
+}
+
+// beside is what is kept of an address' first failure beside its lines.
+type beside struct {
+	groups map[string]string
+	ip     ban.Address // where it tells one beside the ID
 }
 
 // keptSmall is of how many addresses what is kept takes so little that it stays in use when it
@@ -64,10 +69,30 @@ func newKeptLines(budget int) *keptLines {
 func (k *keptLines) lines(id ban.ID) []string { return k.all[k.index[id]].lines }
 
 // groups returns the groups of an address. They are not to be changed.
-func (k *keptLines) groups(id ban.ID) map[string]string { return k.all[k.index[id]].groups }
+func (k *keptLines) groups(id ban.ID) map[string]string { return k.besideOf(k.index[id]).groups }
 
 // ip returns the address that stood beside an ID.
-func (k *keptLines) ip(id ban.ID) ban.Address { return k.all[k.index[id]].ip }
+func (k *keptLines) ip(id ban.ID) ban.Address {
+	if k.beside == nil {
+		return ban.Address{}
+	}
+	return k.besideOf(k.index[id]).ip
+}
+
+func (k *keptLines) besideOf(n int32) beside {
+	if int(n) >= len(k.beside) {
+		return beside{}
+	}
+	return k.beside[n]
+}
+
+// keepBeside makes room for what is kept at a place beside lines.
+func (k *keptLines) keepBeside(n int32) *beside {
+	if more := int(n) + 1 - len(k.beside); more > 0 {
+		k.beside = append(k.beside, make([]beside, more)...)
+	}
+	return &k.beside[n]
+}
 
 // addMade is how a jail has added the lines of a failure, for the others to whom it is told: most
 // of them have the same lines of its address before, and so behind it.
@@ -103,9 +128,16 @@ func (k *keptLines) add(id ban.ID, f *filter.Failure, most int) {
 	if most <= 0 || len(lines) == 0 {
 		return
 	}
-	n := k.touch(id)
-	one := &k.all[n]
 	among := f.Among
+	near := int32(0)
+	if among != nil {
+		near = among.Kept.Load()
+	}
+	n := k.touch(id, near)
+	if among != nil && n != near {
+		among.Kept.Store(n)
+	}
+	one := &k.all[n]
 	if len(one.lines) > amongMost {
 		among = nil
 	}
@@ -168,56 +200,51 @@ func keptText(l *filter.Line) string {
 
 // setGroups keeps the groups of an address.
 func (k *keptLines) setGroups(id ban.ID, groups map[string]string) {
-	n := k.touch(id)
-	k.all[n].groups = groups
+	n := k.touch(id, 0)
+	k.keepBeside(n).groups = groups
 	k.weigh(n)
 }
 
 // setIP keeps the address that stood beside the ID.
 func (k *keptLines) setIP(id ban.ID, ip netip.Addr) {
-	n := k.touch(id)
-	k.all[n].ip = ban.AddressOf(ip)
+	n := k.touch(id, 0)
+	k.keepBeside(n).ip = ban.AddressOf(ip)
 	k.weigh(n)
 }
 
-// touch returns the place of what is kept of an address, as that which was in use last.
-func (k *keptLines) touch(id ban.ID) int32 {
-	n, known := k.index[id]
-	switch {
-	case known:
-		k.unlink(n)
-	case k.free != 0:
-		n = k.free
-		k.free = k.all[n].newer
-		k.all[n] = kept{id: id}
-		k.index[id] = n
-	default:
-		n = int32(len(k.all))
-		k.all = append(k.all, kept{id: id})
-		k.index[id] = n
+// touch returns the place of what is kept of an address, as that which was in use last. near is
+// where it may be; 0: nobody knows.
+func (k *keptLines) touch(id ban.ID, near int32) int32 {
+	if near > 0 && int(near) < len(k.all) && k.all[near].id == id {
+		k.ring.Renew(near)
+		return near
 	}
-	last := k.all[0].older
-	k.all[n].older, k.all[n].newer = last, 0
-	k.all[last].newer, k.all[0].older = n, n
+	n, known := k.index[id]
+	if known {
+		k.ring.Renew(n)
+		return n
+	}
+	if n = k.ring.Take(); int(n) == len(k.all) {
+		k.all = append(k.all, kept{})
+	}
+	k.all[n] = kept{id: id}
+	k.index[id] = n
 	return n
-}
-
-func (k *keptLines) unlink(n int32) {
-	one := &k.all[n]
-	k.all[one.older].newer, k.all[one.newer].older = one.newer, one.older
 }
 
 // weigh takes account of what an address has now, and makes room.
 func (k *keptLines) weigh(n int32) {
 	one := &k.all[n]
 	size := keptCost + one.id.Size() + int(one.held)
-	for name, text := range one.groups {
-		size += len(name) + len(text) + 2*lineCost
+	if k.beside != nil {
+		for name, text := range k.besideOf(n).groups {
+			size += len(name) + len(text) + 2*lineCost
+		}
 	}
 	k.used += size - int(one.size)
 	one.size = int32(size)
-	for k.used > k.budget && k.all[0].newer != 0 {
-		k.drop(k.all[k.all[0].newer].id)
+	for k.used > k.budget && k.ring.First() != 0 {
+		k.drop(k.all[k.ring.First()].id)
 	}
 }
 
@@ -228,18 +255,21 @@ func (k *keptLines) drop(id ban.ID) {
 		return
 	}
 	delete(k.index, id)
-	k.unlink(n)
+	k.ring.Drop(n)
 	k.used -= int(k.all[n].size)
-	k.all[n] = kept{newer: k.free}
-	if k.free = n; len(k.index) == 0 && len(k.all) > keptSmall {
+	k.all[n] = kept{}
+	if int(n) < len(k.beside) {
+		k.beside[n] = beside{}
+	}
+	if len(k.index) == 0 && len(k.all) > keptSmall {
 		k.clear() // what a flood took is given back
 	}
 }
 
 // clear forgets everything.
 func (k *keptLines) clear() {
-	k.index, k.all = map[ban.ID]int32{}, make([]kept, 1)
-	k.used, k.free = 0, 0
+	k.index, k.all, k.beside, k.used = map[ban.ID]int32{}, make([]kept, 1), nil, 0
+	k.ring.Clear()
 }
 
 // keepLines remembers the lines of an address' failure for its ban.

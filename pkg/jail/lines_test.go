@@ -50,7 +50,7 @@ func TestKeptLines(t *testing.T) {
 		k.setGroups(id(n+2), map[string]string{"user": "u"})
 		k.add(id(2), line(n), 5) // is not quiet
 		size, count := 0, 0
-		for n := k.all[0].newer; n != 0; n = k.all[n].newer {
+		for n := k.ring.First(); n != 0; n = k.ring.Next(n) {
 			size += int(k.all[n].size)
 			count++
 		}
@@ -64,7 +64,7 @@ func TestKeptLines(t *testing.T) {
 	for n := range 5002 {
 		k.drop(id(n))
 	}
-	if k.used != 0 || k.all[0].newer != 0 || k.all[0].older != 0 || len(k.all) > keptSmall {
+	if k.used != 0 || k.ring.First() != 0 || len(k.all) > keptSmall {
 		t.Errorf("%d bytes when all is dropped", k.used)
 	}
 }
