@@ -3,21 +3,19 @@ package ban
 import (
 	"iter"
 	"maps"
+	"slices"
 )
 
-// Snapshot is a list as it was at a moment, in as little memory as the list has for it: 64
-// bytes a ban. It does not change, and is safe for concurrent use. A nil one is empty.
+// Snapshot is a list as it was at a moment. It has its pages in common with the list, which copies one
+// before it changes anything in it: so a snapshot takes 64 bytes for each ban that has changed since, and for those
+// around it, and no time. It does not change, and is safe for concurrent use. A nil one is empty.
 type Snapshot struct{ table table }
 
 // Snapshot returns the list as it is now.
 func (l *List) Snapshot() *Snapshot {
 	t := &l.table
-	s := &Snapshot{table{used: t.used, len: t.len, loc: t.loc, names: maps.Clone(t.names), ips: maps.Clone(t.ips)}}
-	for _, p := range t.pages {
-		page := *p
-		s.table.pages = append(s.table.pages, &page)
-	}
-	return s
+	t.common = slices.Repeat([]bool{true}, len(t.pages))
+	return &Snapshot{table{pages: slices.Clone(t.pages), used: t.used, len: t.len, loc: t.loc, names: maps.Clone(t.names), ips: maps.Clone(t.ips)}}
 }
 
 // SnapshotOf returns one of some bans, no two of them with the same ID.

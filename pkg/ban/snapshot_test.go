@@ -3,6 +3,7 @@ package ban
 import (
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
@@ -48,6 +49,72 @@ func TestSnapshot(t *testing.T) {
 		}
 		if !maps.Equal(got, want) || s.Len() != len(want) {
 			t.Errorf("%s has %d bans, counted as %d, and not %d", name, len(got), s.Len(), len(want))
+		}
+	}
+}
+
+// TestSnapshotShares: a snapshot and its list have one memory but for what has changed since, and each
+// of several snapshots stays as it was.
+func TestSnapshotShares(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	l, at := NewList(), time.Unix(1764000000, 0)
+	id := func(n int) ID {
+		return Of(netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, byte(n >> 8), byte(n)}), 32))
+	}
+	add := func(n int) { l.Add(Ban{ID: id(n), Start: at, End: at.Add(time.Duration(r.IntN(1e9))), Count: 1}) }
+	for n := range 20 * pageSize {
+		l.Add(Ban{ID: id(n), Start: at, End: at.Add(time.Hour + time.Duration(n))})
+	}
+	apart := func(s *Snapshot) (n int) {
+		for i, p := range s.table.pages {
+			if p != l.table.pages[i] {
+				n++
+			}
+		}
+		return n
+	}
+	s := l.Snapshot()
+	if n := apart(s); n != 0 {
+		t.Errorf("%d of %d pages are copied though nothing has changed", n, len(s.table.pages))
+	}
+	for n := range pageSize {
+		l.Add(Ban{ID: id(20*pageSize + n), Start: at, End: at.Add(2*time.Hour + time.Duration(n))})
+	}
+	if n := apart(s); n != 1 {
+		t.Errorf("%d of %d pages are copied for bans behind all others, and not the last one", n, len(s.table.pages))
+	}
+	all := func(s *Snapshot) map[ID]Ban {
+		out := map[ID]Ban{}
+		for b := range s.Each() {
+			out[b.ID] = b
+		}
+		return out
+	}
+	type taken struct {
+		s    *Snapshot
+		want map[ID]Ban
+	}
+	var before []taken
+	for step := range 4000 {
+		switch n := r.IntN(22 * pageSize); r.IntN(3) {
+		case 0:
+			l.Remove(id(n))
+		case 1:
+			l.ExpireSome(at.Add(time.Duration(r.IntN(1e9))), 5)
+		default:
+			add(n)
+		}
+		if step%500 == 0 {
+			want := map[ID]Ban{}
+			for _, b := range l.All() {
+				want[b.ID] = b
+			}
+			before = append(before, taken{l.Snapshot(), want})
+		}
+	}
+	for i, x := range before {
+		if got := all(x.s); !maps.Equal(got, x.want) {
+			t.Errorf("snapshot %d has %d bans, and had %d, or others", i, len(got), len(x.want))
 		}
 	}
 }

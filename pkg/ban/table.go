@@ -34,8 +34,9 @@ const pageSize = 1 << 10
 // table holds bans by their IDs. Place 0 is nobody's.
 type table struct {
 	pages  []*[pageSize]place
-	used   int32 // places that were in use once
-	free   int32 // the first free one; 0: none is
+	common []bool // which of the first pages a snapshot may have, too
+	used   int32  // places that were in use once
+	free   int32  // the first free one; 0: none is
 	len    int
 	index  *[shards]shard // nil: nothing was ever in it
 	seed   maphash.Seed
@@ -59,7 +60,17 @@ type shard struct {
 // tagOf is the part of a hash that is kept with a place.
 func tagOf(h uint64) uint8 { return uint8(h >> 56) }
 
+// at is the ban at a place, to be read.
 func (t *table) at(n int32) *place { return &t.pages[n/pageSize][n%pageSize] }
+
+// own is the ban at a place, to be changed.
+func (t *table) own(n int32) *place {
+	if i := int(n / pageSize); i < len(t.common) && t.common[i] {
+		page := *t.pages[i]
+		t.pages[i], t.common[i] = &page, false
+	}
+	return t.at(n)
+}
 
 func (t *table) hash(k *key) uint64 {
 	if !t.seeded {
@@ -102,7 +113,7 @@ func (t *table) add(b Ban, no uint64) int32 {
 			t.pages = append(t.pages, new([pageSize]place))
 		}
 	}
-	p := t.at(n)
+	p := t.own(n)
 	*p = place{key: keyOf(b.ID), start: b.Start.Unix(), startNs: int32(b.Start.Nanosecond()), no: no, count: small(b.Count), failures: small(b.Failures)}
 	if b.Permanent() {
 		p.flags |= permanent
@@ -190,7 +201,7 @@ func (p *place) ban(loc *time.Location) Ban {
 
 // remove takes a ban out, which is in no heap any more.
 func (t *table) remove(n int32) {
-	p := t.at(n)
+	p := t.own(n)
 	h := t.hash(&p.key)
 	s := &t.index[h%shards]
 	mask := uint64(len(s.slots) - 1)
@@ -245,7 +256,9 @@ func (e *ends) before(a, b int32) bool {
 
 func (e *ends) put(i int, n int32) {
 	e.heap[i] = n
-	e.of.at(n).heap = int32(i + 1)
+	if at := int32(i + 1); e.of.at(n).heap != at {
+		e.of.own(n).heap = at
+	}
 }
 
 func (e *ends) push(n int32) {
@@ -291,7 +304,7 @@ func (e *ends) remove(n int32) {
 	if i < 0 {
 		return
 	}
-	e.of.at(n).heap = 0
+	e.of.own(n).heap = 0
 	last := e.heap[len(e.heap)-1]
 	e.heap = e.heap[:len(e.heap)-1]
 	switch {
