@@ -12,20 +12,19 @@ import (
 )
 
 // A ban as the actions have it. There may be as many as there are bans, so that one of an
-// address takes 80 bytes: what few have lies beside.
+// address takes 64 bytes: what few have lies beside.
 
 // entry is a ban that the actions are told of; in force, or to be lifted. The group's
 // lock guards it.
 type entry struct {
 	addr   [16]byte // who: an address or network; if it is neither, its name lies beside
 	micros int64    // time of the ban, as tags tell of it
-	began  int64    // the same, as the Site counts, in seconds
 	no     uint64   // in which order they came
 	more   *entryMore
-	next   *entry // of the same hash
 
+	behind          int32 // by how many seconds it began later, as the Site counts
 	lasts           int32 // seconds; -1: for ever
-	failures, count int32
+	failures, count uint16
 	ahead           int32         // how many jobs of it wait, but for prolonging
 	marks           atomic.Uint32 // two bits for each of the first actions: see marks
 	bits            uint8
@@ -41,6 +40,7 @@ type entryMore struct {
 	first *facts     // as they were told first, if they are none that an entry holds
 	now   *facts     // as they were told last; nil: first
 	text  *text      // nil: none
+	next  *entry     // of the same hash
 }
 
 type entryFlags uint8
@@ -161,6 +161,20 @@ func (e *entry) beside() *entryMore {
 	return e.more
 }
 
+// next is another one of the same hash, which hardly any has; nil: there is none.
+func (e *entry) next() *entry {
+	if e.more == nil {
+		return nil
+	}
+	return e.more.next
+}
+
+func (e *entry) goBefore(next *entry) {
+	if next != nil || e.more != nil {
+		e.beside().next = next
+	}
+}
+
 // newEntry is a ban that a ticket tells of for the first time.
 func newEntry(w who, t *Ticket, no uint64) *entry {
 	e := &entry{addr: w.addr, bits: w.bits, kind: w.kind, no: no}
@@ -173,11 +187,16 @@ func newEntry(w who, t *Ticket, no uint64) *entry {
 	}
 	f := factsOf(t)
 	var ok bool
-	if e.micros, e.decimals, ok = microsOf(f.time); !ok || f.lasts >= 0 && (f.lasts%time.Second != 0 || f.lasts/time.Second > math.MaxInt32) || f.lasts < -1 {
+	e.micros, e.decimals, ok = microsOf(f.time)
+	behind := f.began - e.micros/1_000_000
+	switch {
+	case !ok, behind != int64(int32(behind)),
+		f.lasts < -1, f.lasts >= 0 && (f.lasts%time.Second != 0 || f.lasts/time.Second > math.MaxInt32),
+		f.failures != int32(uint16(f.failures)), f.count != int32(uint16(f.count)):
 		e.beside().first = &f
 		return e
 	}
-	e.began, e.failures, e.count = f.began, f.failures, f.count
+	e.behind, e.failures, e.count = int32(behind), uint16(f.failures), uint16(f.count)
 	if e.lasts = -1; f.lasts >= 0 {
 		e.lasts = int32(f.lasts / time.Second)
 	}
@@ -192,7 +211,7 @@ func (e *entry) begun() facts {
 	if e.more != nil && e.more.first != nil {
 		return *e.more.first
 	}
-	f := facts{timeOf(e.micros, e.decimals), e.began, -1, e.failures, e.count, e.flags&restored != 0}
+	f := facts{timeOf(e.micros, e.decimals), e.micros/1_000_000 + int64(e.behind), -1, int32(e.failures), int32(e.count), e.flags&restored != 0}
 	if e.lasts >= 0 {
 		f.lasts = time.Duration(e.lasts) * time.Second
 	}
@@ -283,12 +302,15 @@ func (s *entries) hash(w who) uint64 {
 	if s.by == nil {
 		s.seed, s.by = maphash.MakeSeed(), map[uint64]*entry{}
 	}
-	return maphash.Comparable(s.seed, w)
+	return maphash.Comparable(s.seed, w) & hashMask
 }
+
+// hashMask is what of a hash counts; a test has less.
+var hashMask uint64 = math.MaxUint64
 
 // get returns the ban of an ID; nil: there is none.
 func (s *entries) get(w who) *entry {
-	for e := s.by[s.hash(w)]; e != nil; e = e.next {
+	for e := s.by[s.hash(w)]; e != nil; e = e.next() {
 		if e.who() == w {
 			return e
 		}
@@ -299,7 +321,7 @@ func (s *entries) get(w who) *entry {
 // add adds one of whose ID there is none.
 func (s *entries) add(e *entry) {
 	h := s.hash(e.who())
-	e.next = s.by[h]
+	e.goBefore(s.by[h])
 	s.by[h] = e
 	s.n++
 }
@@ -308,19 +330,19 @@ func (s *entries) add(e *entry) {
 func (s *entries) remove(w who) *entry {
 	h := s.hash(w)
 	var before *entry
-	for e := s.by[h]; e != nil; before, e = e, e.next {
+	for e := s.by[h]; e != nil; before, e = e, e.next() {
 		if e.who() != w {
 			continue
 		}
-		switch {
+		switch next := e.next(); {
 		case before != nil:
-			before.next = e.next
-		case e.next != nil:
-			s.by[h] = e.next
+			before.goBefore(next)
+		case next != nil:
+			s.by[h] = next
 		default:
 			delete(s.by, h)
 		}
-		e.next = nil
+		e.goBefore(nil)
 		if s.n--; s.n == 0 {
 			s.clear() // a map keeps the room that it once had
 		}
@@ -335,7 +357,7 @@ func (s *entries) clear() { *s = entries{} }
 func (s *entries) all() iter.Seq[*entry] {
 	return func(yield func(*entry) bool) {
 		for _, e := range s.by {
-			for ; e != nil; e = e.next {
+			for ; e != nil; e = e.next() {
 				if !yield(e) {
 					return
 				}

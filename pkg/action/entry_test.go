@@ -22,6 +22,7 @@ func TestEntry(t *testing.T) {
 	}
 	times := []string{"1764000000.123456", "1764000000.0", "1764000000.50", "1764000000", "0", "", "1764000000.", "1764000000.1234567", "-5.5", "1764000000.-1", "1e9", "99999999999999999999"}
 	lasts := []time.Duration{-1, 0, time.Second, time.Hour, 1500 * time.Millisecond, -time.Second, 285 * 365 * 24 * time.Hour}
+	began, many := []int64{1764000000, 0, 1 << 40}, []int{3, 1<<16 - 20, 1<<31 - 100, 1<<16 - 1, 0}
 	for _, id := range ids {
 		for i, text := range times {
 			for k, last := range lasts {
@@ -30,7 +31,7 @@ func TestEntry(t *testing.T) {
 					if n%3 == 1 {
 						ip = netip.MustParseAddr("198.51.100.9")
 					}
-					return &Ticket{ID: id, IP: ip, Time: text, Began: 1764000000 + int64(n), BanTime: last, Failures: 3 + n, BanCount: n, Restored: n%2 == 1}
+					return &Ticket{ID: id, IP: ip, Time: text, Began: began[n%len(began)] + int64(n), BanTime: last, Failures: many[n%len(many)] + n, BanCount: many[n/2%len(many)], Restored: n%2 == 1}
 				}
 				first, again := ticket(i+k), ticket(i+k+1)
 				again.IP, again.Restored = first.IP, first.Restored
@@ -56,8 +57,16 @@ func TestEntry(t *testing.T) {
 	}
 }
 
-// TestEntries: as a map would have it.
+// TestEntries: as a map would have it, also where many have the same hash.
 func TestEntries(t *testing.T) {
+	testEntries(t)
+	before := hashMask
+	defer func() { hashMask = before }()
+	hashMask = 15
+	testEntries(t)
+}
+
+func testEntries(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	var s entries
 	model := map[string]*entry{}
