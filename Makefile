@@ -1,35 +1,47 @@
-# make build   one static binary, bin/bailiff, and the links that make it fail2ban's programs; and bin/bailiff-hub,
-#              which is the same with the hub of a fleet
-# make demo    the whole way on this machine: Django, nginx, an attacker, a ban (Debian, root);
-#              with DEMO=-fail2ban from a configuration of fail2ban's
-# make test    every test (Debian, root: they use network namespaces and the real fail2ban)
-# make conformance  fail2ban's filters on its sample logs, there and here, line by line;
-#              LIB=… CONFIG=… LOGS=… for another fail2ban than Debian's
-# make bench   bailiff and fail2ban side by side, and all promises; writes bench/README.md and the line of
-#              this release in bench/history.csv (two hours, in which the machine should be idle)
-# make promises  what the documents promise of time and memory, against references of the same run
-#              (Debian, root; 5 minutes)
-# make soak    rotation, kills, a million bans, random histories, reloads under load, every
-#              configuration file with a slip in each line, and hostile input in 200 MB
-# make vm      in virtual machines: clocks set, a machine switched off and on, and the services and migrate
-#              by real systemd, on Debian 12 and 13 (Debian, root; half an hour); with CONTAINER=1 on this
-#              machine's kernel, without clocks and power cuts (10 minutes)
-# make page    goes every way through the page in a real browser, tries 50 ways to have it run a script, and
-#              takes pictures of it, into tmp/page/shots (Debian, root; 5 minutes)
-# make zoo     the stock filters on real services of Debian 12 and 13, attacked for real (Debian, root;
-#              ZOO="sshd dovecot" for some, KEEP=1 writes what was heard into filters/*.toml)
-# make prometheus  Debian's Prometheus scrapes a daemon, its rules are tested, and an alert fires when a log is
-#              taken away (Debian, root; installs prometheus, a minute)
-# make dist    packages (deb, rpm, apk, Arch), tarballs and images of containers for amd64 and arm64, into bin/dist
-# make image   an image for podman and docker, without either: bin/bailiff-image.tar
-# make dist-check  builds them twice, compares, and installs them in fresh roots of Debian 12 and 13,
-#              the others by rpm and pacman; signs a copy; runs what is for arm64 under qemu (10 minutes)
-# make release-check  the whole look at a release: dist-check, check, licences, known vulnerabilities
-# make third-party  THIRD_PARTY: the licences of what is linked in
-# make sign KEY=…  signs bin/dist/SHA256SUMS, apart
-# make man     the manual pages, into bin/man
+# make help    this list, the first line of each
+# make build   two static binaries, bin/bailiff and bin/bailiff-hub
+#              with the links that make bailiff fail2ban's programs; bailiff-hub is the same with the hub of a fleet
+# make demo    the whole way on this machine: Django, nginx, an attacker, a ban
+#              (Debian, root); with DEMO=-fail2ban from a configuration of fail2ban's
+# make test    every test
+#              (Debian, root: they use network namespaces and the real fail2ban)
 # make check   go vet, staticcheck, gofumpt
-# make fuzz    100,000 random patterns against Python, then each fuzz target for FUZZTIME (1m)
+# make fuzz    100,000 random patterns against Python, then each fuzz target
+#              for FUZZTIME (1m)
+# make conformance  fail2ban's filters on its sample logs, there and here, line by line
+#              LIB=… CONFIG=… LOGS=… for another fail2ban than Debian's
+# make bench   bailiff and fail2ban side by side, and all promises
+#              writes bench/README.md and the line of this release in bench/history.csv (two hours, in which the
+#              machine should be idle)
+# make promises  what the documents promise of time and memory
+#              against references of the same run (Debian, root; 5 minutes)
+# make soak    the long tests: rotation, kills, a million bans, random histories
+#              and reloads under load, every configuration file with a slip in each line, hostile input in 200 MB
+# make vm      in virtual machines: clocks, power cuts, services and migrate by real systemd
+#              on Debian 12 and 13 (Debian, root; half an hour); with CONTAINER=1 on this machine's kernel, without
+#              clocks and power cuts (10 minutes)
+# make page    every way through the page in a real browser, and 50 attacks
+#              takes pictures of it, into tmp/page/shots (Debian, root; 5 minutes)
+# make zoo     the stock filters on real services, attacked for real
+#              of Debian 12 and 13 (Debian, root; ZOO="sshd dovecot" for some, KEEP=1 writes what was heard into
+#              filters/*.toml)
+# make prometheus  Debian's Prometheus scrapes a daemon, and its alerts are tested
+#              one fires when a log is taken away (Debian, root; installs prometheus, a minute)
+# make man     the manual pages, into bin/man
+# make image   an image for podman and docker: bin/bailiff-image.tar
+#              neither is needed for it
+# make dist    packages, tarballs and images of containers, into bin/dist
+#              deb, rpm, apk, Arch; for amd64 and arm64
+# make dist-check  builds them twice, compares, and installs them in fresh systems
+#              of Debian 12 and 13, the others by rpm and pacman; signs a copy; runs what is for arm64 under qemu
+#              (10 minutes)
+# make release-check  the whole look at a release
+#              dist-check, check, licences, known vulnerabilities
+# make third-party  THIRD_PARTY: the licences of what is linked in
+# make sign    signs bin/dist/SHA256SUMS with KEY=…, apart
+# make toolchain  a Go, where there is none
+# make packages  the Debian packages that tests need (Debian, root)
+# make references  the real fail2ban 1.1.0 and 1.1.1, for tests to ask
 
 # Where there is no Go, or one before 1.21: what scripts/toolchain installs, which fetches
 # the one that go.mod names.
@@ -44,10 +56,15 @@ export CGO_ENABLED := 0
 TIMEOUT ?= 16m
 FUZZTIME ?= 1m
 
-.PHONY: toolchain references build demo test conformance bench promises soak prometheus vm page zoo man dist image dist-check third-party release-check sign check fuzz packages
+.PHONY: help toolchain references build demo test conformance bench promises soak prometheus vm page zoo man dist image dist-check third-party release-check sign check fuzz packages
 
 toolchain:
 	@scripts/toolchain
+
+help:
+	@sed -n 's/^# make \([a-z-]*\)  */\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
+		printf 'make %-14s %s\n' "$$target" "$$text"; \
+	done
 
 build: toolchain
 	go build -trimpath -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff ./cmd/bailiff

@@ -5,6 +5,7 @@ package docs_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -84,6 +85,36 @@ func TestHeadings(t *testing.T) {
 	}
 	if len(got) != 4 {
 		t.Errorf("too many: %v", got)
+	}
+}
+
+// TestMakeHelp: make help has a line for each of the Makefile's targets, and for nothing else.
+func TestMakeHelp(t *testing.T) {
+	out, err := exec.Command("make", "--no-print-directory", "-C", "..", "help").CombinedOutput()
+	if err != nil {
+		t.Fatalf("make help: %v\n%s", err, out)
+	}
+	listed := map[string]bool{}
+	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+		m := regexp.MustCompile(`^make ([a-z-]+) +\S.*$`).FindStringSubmatch(line)
+		if m == nil || listed[m[1]] || len(line) > 110 {
+			t.Errorf("%q: want a target and what it is, once, in 110 characters", line)
+			continue
+		}
+		listed[m[1]] = true
+	}
+	targets := regexp.MustCompile(`(?m)^([a-z][a-z-]*):(?: |$)`).FindAllStringSubmatch(read(t, "../Makefile"), -1)
+	there := map[string]bool{}
+	for _, m := range targets {
+		there[m[1]] = true
+		if !listed[m[1]] {
+			t.Errorf("make help says nothing of %s", m[1])
+		}
+	}
+	for name := range listed {
+		if !there[name] {
+			t.Errorf("make help names %s, which is no target", name)
+		}
 	}
 }
 

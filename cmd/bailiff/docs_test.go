@@ -19,7 +19,7 @@ func TestDocs(t *testing.T) {
 	d := docs{t: t, bailiff: program(t, "bailiff"), dir: t.TempDir(), tests: map[string]bool{}}
 	d.names()
 	var pages []string
-	for _, p := range []string{"../../docs/*.md", "../../docs/decisions/*.md", "../../bench/*.md", "../../examples/*/*.md", "../../zoo/*.md", "../../README.md"} {
+	for _, p := range []string{"../../docs/*.md", "../../docs/decisions/*.md", "../../bench/*.md", "../../examples/*/*.md", "../../zoo/*.md", "../../README.md", "../../CONTRIBUTING.md"} {
 		found, err := filepath.Glob(p)
 		if err != nil {
 			t.Fatal(err)
