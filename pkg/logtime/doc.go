@@ -2,7 +2,7 @@
 // nothing of filters, and it never asks the clock: what time it is now, by
 // which a date without a year is read, is an argument.
 //
-//	d, _ := logtime.NewDetector(nil, time.Local)
+//	d, err := logtime.NewDetector(nil, logtime.Options{Location: time.Local})
 //	if m, ok := d.Find(line, now); ok {
 //		rest := slices.Concat(line[:m.Start], line[m.End:])
 //		…
