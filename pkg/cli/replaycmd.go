@@ -139,11 +139,11 @@ func (o *replayOptions) run(ctx context.Context, paths []string) error {
 			return &exitError{exitUsage, "--encoding: " + err.Error()}
 		}
 	}
-	sweep, err := parseSweep(o.sweep)
+	sweep, err := replay.ParseSweep(o.sweep)
 	if err != nil {
-		return err
+		return sweepUsage(err)
 	}
-	if !sweep.empty() {
+	if !sweep.Empty() {
 		o.summary = true
 	}
 	list, err := o.choose(set.Logs)
@@ -160,9 +160,9 @@ func (o *replayOptions) run(ctx context.Context, paths []string) error {
 	missing := false
 	var reports []*replay.Report
 	for i, of := range list {
-		settings, err := combinations(sweep, of.jail)
+		settings, err := sweep.Combinations(of.jail)
 		if err != nil {
-			return err
+			return sweepUsage(err)
 		}
 		p.jail(i, of.jail)
 		r, err := replay.Run(ctx, replay.Options{

@@ -162,50 +162,6 @@ type replayJSON struct {
 	bans int
 }
 
-// jsonReplayedBan is a ban in JSON.
-type jsonReplayedBan struct {
-	ID       string     `json:"id"`
-	Name     bool       `json:"name,omitempty"`
-	Address  string     `json:"address,omitempty"`
-	Start    time.Time  `json:"start"`
-	End      *time.Time `json:"end"` // null: for ever
-	Count    int        `json:"count"`
-	Failures int        `json:"failures"`
-	Lines    []string   `json:"lines"`
-}
-
-// jsonReplay is what stands behind the bans of a jail.
-type jsonReplay struct {
-	MaxRetry   int        `json:"maxretry"`
-	FindTime   float64    `json:"findtime"` // seconds
-	BanTime    float64    `json:"bantime"`  // seconds; -1: for ever
-	Lines      int64      `json:"lines"`
-	First      *time.Time `json:"first"`
-	Last       *time.Time `json:"last"`
-	Failures   int64      `json:"failures"`
-	LetThrough int64      `json:"let_through"`
-	ShutOut    int64      `json:"shut_out"`
-	BanCount   int64      `json:"ban_count"`
-	Banned     int64      `json:"banned"`
-	NotCounted jsonNot    `json:"not_counted"`
-	Notes      []string   `json:"notes"`
-	Problems   []string   `json:"problems"`
-	Complete   bool       `json:"complete"` // all logs were read to their ends
-	// Logins is how many there were; null: the filter knows none.
-	Logins *int64        `json:"logins"`
-	Hurt   []jsonHurt    `json:"hurt"`
-	Sweep  []jsonOutcome `json:"sweep,omitempty"`
-	Best   *jsonOutcome  `json:"best,omitempty"` // of sweep
-}
-
-type jsonNot struct {
-	Ignored    int64 `json:"ignored"`
-	TooOld     int64 `json:"too_old"`
-	NamedHosts int64 `json:"named_hosts"`
-	Withheld   int64 `json:"withheld"`
-	Nobody     int64 `json:"nobody"`
-}
-
 func (p *replayJSON) begin() { p.w.WriteString("{\"jails\": [") }
 func (p *replayJSON) end()   { p.w.WriteString("]}\n") }
 
@@ -223,22 +179,11 @@ func (p *replayJSON) ban(bool) func(*replay.Ban) error {
 		return nil
 	}
 	return func(b *replay.Ban) error {
-		out := jsonReplayedBan{ID: ban.Name(b.ID), Name: b.ID.IsName(), Start: b.Start.In(p.o.location), Count: b.Count, Failures: b.Failures, Lines: b.Lines}
-		if b.Address.IsValid() {
-			out.Address = ban.Name(b.Address)
-		}
-		if !b.End.IsZero() {
-			end := b.End.In(p.o.location)
-			out.End = &end
-		}
-		if out.Lines == nil {
-			out.Lines = []string{}
-		}
 		if p.bans > 0 {
 			p.w.WriteString(",")
 		}
 		p.bans++
-		return p.object("\n  ", out)
+		return p.object("\n  ", b.Answer(p.o.location))
 	}
 }
 
@@ -261,31 +206,7 @@ func marshal(v any) ([]byte, error) {
 }
 
 func (p *replayJSON) sums(r *replay.Report) {
-	out := jsonReplay{
-		MaxRetry: r.MaxRetry, FindTime: r.FindTime.Seconds(), BanTime: max(r.BanTime.Seconds(), -1), Lines: r.Lines,
-		Failures: r.Failures, LetThrough: r.LetThrough, ShutOut: r.ShutOut, BanCount: r.Bans, Banned: r.Banned,
-		NotCounted: jsonNot{r.Ignored, r.TooOld, r.NamedHosts, r.Withheld, r.Nobody},
-		Notes:      append([]string{}, r.Left...), Problems: []string{}, Complete: true,
-	}
-	if !r.First.IsZero() {
-		first, last := r.First.In(p.o.location), r.Last.In(p.o.location)
-		out.First, out.Last = &first, &last
-	}
-	for _, problem := range r.Problems {
-		out.Problems = append(out.Problems, problem.String())
-		out.Complete = out.Complete && !problem.Missing
-	}
-	if r.KnowsLogins {
-		out.Logins = &r.Logins
-	}
-	out.Hurt = p.hurt(&r.Outcome)
-	for i := range r.Sweep {
-		out.Sweep = append(out.Sweep, p.outcome(&r.Sweep[i]))
-	}
-	if best := r.Best(); best >= 0 {
-		out.Best = &out.Sweep[best]
-	}
-	text, _ := marshal(out) // of what can be
+	text, _ := marshal(r.Answer(p.o.location)) // of what can be
 	p.w.WriteString("],\n ")
 	p.w.Write(text[1:]) // behind what has begun
 }

@@ -275,6 +275,8 @@ type Daemon interface {
 	TryFilter(r TryRequest) (TryAnswer, error)
 	// Doctor says what is wrong on this host.
 	Doctor(ctx context.Context, q DoctorQuery) (DoctorAnswer, error)
+	// Replay runs a jail over a log, until ctx ends.
+	Replay(ctx context.Context, q ReplayQuery) (ReplayAnswer, error)
 	// SaveFilter saves one, or removes it.
 	SaveFilter(name string, r SaveRequest) (SaveResult, error)
 	// History tells how much happened over time, Top who was most active.

@@ -90,6 +90,16 @@ func (f *fake) ChangeSettings(string, SettingsRequest) (SettingsResult, error) {
 
 func (f *fake) ForgetSettings(string, string) (SettingsResult, error) { return SettingsResult{}, nil }
 func (f *fake) SaveFilter(string, SaveRequest) (SaveResult, error)    { return SaveResult{}, nil }
+
+// Replay says what it was asked.
+func (f *fake) Replay(ctx context.Context, q ReplayQuery) (ReplayAnswer, error) {
+	text, err := io.ReadAll(q.Upload)
+	if _, ok := ctx.Deadline(); !ok {
+		err = errors.New("it has no end")
+	}
+	return ReplayAnswer{Jail: q.Jail, Logs: []string{q.Log, q.MaxRetry, q.FindTime, q.BanTime, string(text)}}, err
+}
+
 func (f *fake) Doctor(_ context.Context, q DoctorQuery) (DoctorAnswer, error) {
 	at := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 	return DoctorAnswer{At: &at, Looking: q.Now, Report: finding.Report{Level: finding.Broken, Jails: []string{"sshd"}, Findings: []finding.Finding{{

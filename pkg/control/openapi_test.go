@@ -50,6 +50,7 @@ var shapes = map[string]shape{
 	"POST /v1/filter/try":              {what: "Shows a filter lines.", body: TryRequest{}, answer: TryAnswer{}},
 	"POST /v1/filters/{name}":          {what: "Saves a filter, or removes one that was saved.", body: SaveRequest{}, answer: SaveResult{}},
 	"GET /v1/doctor":                   {what: "What is wrong on this host, as far as the daemon sees it.", params: []string{"jail", "age", "wait"}, answer: DoctorAnswer{}},
+	"POST /v1/replay":                  {what: "Runs a jail over a log that there is, or that is the body.", params: []string{"jail", "log", "maxretry", "findtime", "bantime"}, answer: ReplayAnswer{}},
 	"GET /v1/history":                  {what: "Failures and bans over time.", params: []string{"from", "to", "step", "jail"}, answer: history.Answer{}},
 	"GET /v1/top":                      {what: "Who was most active.", params: []string{"what", "since", "jail", "limit"}, answer: TopAnswer{}},
 	"POST /v1/import":                  {what: "Takes over bans that were made elsewhere.", body: ImportRequest{}, answer: []ImportResult{}},

@@ -27,7 +27,7 @@ type route struct {
 }
 
 // longRoutes are requests that others would wait for too long: they have bounds of their own.
-var longRoutes = []string{"GET /v1/doctor"}
+var longRoutes = []string{"GET /v1/doctor", "POST /v1/replay"}
 
 // plain is an answer of lines of text.
 type plain []string
@@ -60,6 +60,7 @@ var routes = []route{
 	{"POST /v1/filter/try", Operator, tryFilter},
 	{"POST /v1/filters/{name}", Admin, saveFilter},
 	{"GET /v1/doctor", Reader, askDoctor},
+	{"POST /v1/replay", Operator, askReplay},
 	{"GET /v1/history", Reader, askHistory},
 	{"GET /v1/top", Reader, askTop},
 	{"POST /v1/import", Operator, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
@@ -151,7 +152,8 @@ func newWebServer(d Daemon, role Role, turns *turns, closing <-chan struct{}) *h
 			}
 			defer done()
 			if slices.Contains(longRoutes, rt.pattern) {
-				done() // who waits for it keeps no other waiting
+				done()                                                                        // who waits for it keeps no other waiting
+				_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(ReplayMost)) // where there is a connection
 			}
 			if rt.do == nil {
 				tellEvents(d.Events(), role, following, w, r, c, closing, done)

@@ -128,7 +128,9 @@ type Daemon struct {
 	finding  atomic.Int32  // searches through the files of lists that are under way
 	tries    chan struct{} // of filters: the same
 	looks    looks         // at what is wrong
-	searches chan struct{} // through bans: has as many values as are under way
+	// replaying: a jail is run over a past log.
+	replaying atomic.Bool
+	searches  chan struct{} // through bans: has as many values as are under way
 
 	exporting chan struct{} // has a value when who is banned may have changed
 	elsewhere httpExports

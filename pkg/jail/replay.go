@@ -37,6 +37,8 @@ type ReplayOptions struct {
 	Location *time.Location // of dates that name no zone
 	// Guard says who may not be banned.
 	Guard *guard.Guard
+	// Addresses is how many with failures are known at a time; 0: as many as a jail knows.
+	Addresses int
 }
 
 // NewReplay makes one. Actions and ignorecommand of the jail are left out: nothing is run.
@@ -60,6 +62,9 @@ func NewReplay(of *config.Jail, o ReplayOptions) (*Replay, error) {
 		return nil, err
 	}
 	j := p.j
+	if o.Addresses > 0 {
+		j.window = ban.NewWindow(c.MaxRetry, c.FindTime, o.Addresses)
+	}
 	r.j = j
 	j.endGrace = 0 // no kernel ends them
 	j.prepareKeeping()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -28,6 +29,8 @@ type File struct {
 	Path string
 	Size int64     // as it is there
 	Time time.Time // when it was written to last
+	// From is what is read in place of what Path names; nil: that is opened.
+	From io.Reader
 
 	first time.Time // of its first line that has a date, if that is known
 	place place

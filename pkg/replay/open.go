@@ -44,10 +44,13 @@ func (c counting) Read(b []byte) (int, error) {
 }
 
 // open opens a file. How it is compressed is known by how it begins, whatever its name.
-func (f *File) open(stdin io.Reader) (*input, error) {
+func (f *File) open(stdin io.Reader, window int64) (*input, error) {
 	in := &input{read: new(atomic.Int64)}
 	from := stdin
-	if f.Path != Stdin {
+	switch {
+	case f.From != nil:
+		from = f.From
+	case f.Path != Stdin:
 		file, err := os.Open(f.Path)
 		if err != nil {
 			return nil, err
@@ -70,12 +73,12 @@ func (f *File) open(stdin io.Reader) (*input, error) {
 		}
 	case bytes.HasPrefix(magic, []byte("\x28\xb5\x2f\xfd")):
 		var z *zstd.Decoder
-		if z, err = zstd.NewReader(begin, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(windowMost)); err == nil {
+		if z, err = zstd.NewReader(begin, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(uint64(window))); err == nil {
 			in.Reader = z
 			in.close = append(in.close, func() error { z.Close(); return nil })
 		}
 	case bytes.HasPrefix(magic, []byte("\xfd7zXZ\x00")):
-		if err = dictionary(magic); err == nil {
+		if err = dictionary(magic, window); err == nil {
 			in.Reader, err = xz.NewReader(begin)
 		}
 	case bytes.HasPrefix(magic, []byte("BZh")):
@@ -92,7 +95,7 @@ func (f *File) open(stdin io.Reader) (*input, error) {
 
 // dictionary looks into the header of the first block of a file of xz, whose stream header has
 // 12 bytes: the library makes room for whatever dictionary that names.
-func dictionary(begin []byte) error {
+func dictionary(begin []byte, most int64) error {
 	const stream = 12
 	if len(begin) < stream+16 {
 		return io.ErrUnexpectedEOF
@@ -114,8 +117,8 @@ func dictionary(begin []byte) error {
 		return fmt.Errorf("it has other filters than LZMA2: decompress it with xz -d")
 	}
 	bits := int(b[at+2] & 0x3f)
-	if size := int64(2|bits&1) << (bits/2 + 11); bits > 40 || size > windowMost {
-		return fmt.Errorf("its dictionary is larger than %d MiB: decompress it with xz -d", windowMost>>20)
+	if size := int64(2|bits&1) << (bits/2 + 11); bits > 40 || size > most {
+		return fmt.Errorf("its dictionary is larger than %d MiB: decompress it with xz -d", most>>20)
 	}
 	return nil
 }

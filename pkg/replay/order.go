@@ -22,7 +22,7 @@ func (r *run) sortFiles() error {
 			continue
 		}
 		for _, f := range l.Files {
-			if f.Path == Stdin {
+			if f.Path == Stdin || f.From != nil {
 				continue
 			}
 			var err error
@@ -50,7 +50,7 @@ func (r *run) firstDate(f *File) (at time.Time, err error) {
 	if err != nil {
 		return at, err
 	}
-	in, err := f.open(nil)
+	in, err := f.open(nil, r.Most.Window)
 	if err != nil {
 		return at, nil
 	}

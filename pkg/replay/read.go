@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -53,6 +54,7 @@ func (r *run) readAll(ctx context.Context) error {
 			return err
 		}
 		in.read = progress
+		in.cores = r.Cores
 		readers[i] = in
 	}
 	if len(readers) == 1 {
@@ -102,7 +104,7 @@ func (in *reader) files(ctx context.Context) error {
 }
 
 func (in *reader) file(ctx context.Context, f *File) error {
-	input, err := f.open(in.Stdin)
+	input, err := f.open(in.Stdin, in.Most.Window)
 	if err != nil {
 		in.problem(f, err, true)
 		return nil
@@ -112,7 +114,7 @@ func (in *reader) file(ctx context.Context, f *File) error {
 	if !in.Now.IsZero() {
 		now = in.Now
 	}
-	from := &stoppable{Reader: input, ctx: ctx}
+	from := &stoppable{Reader: input, ctx: ctx, run: in.run}
 	in.clock.begin(now)
 	lines, read := 0, int64(0)
 	log := scan.Log{
@@ -179,13 +181,30 @@ type stoppable struct {
 	io.Reader
 	ctx context.Context
 	err error
+	run *run
 }
+
+// readMost is how much is read at a time where others are given way to in between.
+const readMost = 16 << 10
 
 func (s *stoppable) Read(b []byte) (int, error) {
 	if s.err = s.ctx.Err(); s.err != nil {
 		return 0, s.err
 	}
+	r := s.run
+	if r.Most.Text+r.Most.Lines > 0 {
+		r.Step()
+		b = b[:min(len(b), readMost)]
+	}
 	n, err := s.Reader.Read(b)
+	text, lines := r.text.Add(int64(n)), r.lines.Add(int64(bytes.Count(b[:n], []byte{'\n'})))
+	switch most := r.Most; {
+	case err != nil && err != io.EOF:
+	case most.Text > 0 && text > most.Text:
+		n, err = 0, fmt.Errorf("it has more than %d MiB of text", most.Text>>20)
+	case most.Lines > 0 && lines > most.Lines:
+		n, err = 0, fmt.Errorf("it has more than %d lines", most.Lines)
+	}
 	s.err = err
 	return n, err
 }

@@ -13,12 +13,14 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bailiff/pkg/ban"
@@ -46,11 +48,33 @@ type Options struct {
 	Guard *guard.Guard
 	// Sweep are settings to be tried side by side; nil: the jail's own.
 	Sweep []Setting
+	// Cores is how many goroutines look ahead; 0: as many as there are cores.
+	Cores int
+	// Step is called again and again in between, after some microseconds of work each; nil: nobody
+	// is to be given way to. It is called by several goroutines.
+	Step func()
+	// Most are bounds of what is read and kept, for who has little room.
+	Most Most
 	// Ban is told of each ban of the jail's own setting, in order; an error ends it.
 	Ban func(*Ban) error
 	// Progress is told how many bytes were read of all files, as they are there, and of how
 	// many; and of lines.
 	Progress func(lines int, read, all int64)
+}
+
+// Most are bounds; 0 is none, but for those that there are anyway.
+type Most struct {
+	Text, Lines int64 // bytes of all files, decompressed, and lines; the rest is missing
+	Window      int64 // bytes that decompressing may take; 0: 128 MiB
+	Bans        int64 // of all settings together; with more, it ends with a *BansError
+	Addresses   int   // with failures, of each setting; 0: 100,000
+}
+
+// BansError says that there are more bans than may be.
+type BansError struct{ Most int64 }
+
+func (e *BansError) Error() string {
+	return fmt.Sprintf("there are more than %d bans by all settings together", e.Most)
 }
 
 // Ban is one ban that would have been made.
@@ -109,6 +133,9 @@ type run struct {
 	page   []event        // that wait to be counted
 	logins recent[*login] // by whom failures of the address count for
 	err    error          // of Ban
+	bans   atomic.Int64   // of all trials
+	text   atomic.Int64   // bytes that were read
+	lines  atomic.Int64
 
 	mu sync.Mutex // of report.Problems
 }
@@ -122,6 +149,10 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if r.Encoding == nil {
 		r.Encoding = o.Jail.Encoding
 	}
+	if r.Step == nil {
+		r.Step = func() {}
+	}
+	r.Most.Window = cmp.Or(r.Most.Window, windowMost)
 	r.report.Left = leftOut(o.Jail)
 	if err := r.sortFiles(); err != nil {
 		return r.report, err
@@ -216,7 +247,8 @@ func (r *run) apply(e *event) error {
 	if len(r.trials) == 1 {
 		r.loggedIn(e)
 		r.trials[0].apply(e)
-		return r.err
+		r.Step()
+		return r.tooMany()
 	}
 	if len(r.page) > 0 && (len(r.page) == pageMost || e.now.Sub(r.page[0].now) > pageFor) {
 		if err := r.count(); err != nil {
@@ -272,7 +304,9 @@ func (r *run) count() error {
 		wg.Go(func() {
 			for n := w; n < len(r.trials); n += workers {
 				for i := range r.page {
-					r.trials[n].apply(&r.page[i])
+					if r.trials[n].apply(&r.page[i]); i%stepEvents == 0 {
+						r.Step()
+					}
 				}
 			}
 		})
@@ -280,6 +314,17 @@ func (r *run) count() error {
 	wg.Wait()
 	clear(r.page)
 	r.page = r.page[:0]
+	return r.tooMany()
+}
+
+// stepEvents is after how many events others are given way to.
+const stepEvents = 32
+
+// tooMany is why it can't go on; nil: it can.
+func (r *run) tooMany() error {
+	if r.Most.Bans > 0 && r.bans.Load() > r.Most.Bans && r.err == nil {
+		r.err = &BansError{r.Most.Bans}
+	}
 	return r.err
 }
 

@@ -146,7 +146,7 @@ func (r *run) trial(s Setting) (*trial, error) {
 	if len(r.Sweep) > 0 {
 		c.MaxMatches = 0
 	}
-	of, err := jail.NewReplay(&c, jail.ReplayOptions{Location: r.Location, Guard: r.Guard})
+	of, err := jail.NewReplay(&c, jail.ReplayOptions{Location: r.Location, Guard: r.Guard, Addresses: r.Most.Addresses})
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +218,6 @@ func (s *Report) uncounted(why jail.Verdict) {
 	}
 }
 
-// ban is told of a ban.
 // whose is the address of a failure, or the network.
 func whose(f *filter.Failure) netip.Prefix {
 	if f.IP.IsValid() {
@@ -227,8 +226,10 @@ func whose(f *filter.Failure) netip.Prefix {
 	return f.Addr
 }
 
+// ban is told of a ban.
 func (t *trial) ban(b ban.Ban, lines []string) {
 	t.out.Bans++
+	t.run.bans.Add(1)
 	t.banned.add(b.ID)
 	t.bans.put(b.ID, b.Start)
 	if l, ok := t.run.logins.get(b.ID); ok && b.Start.Sub(l.at) <= lately {

@@ -18,6 +18,9 @@ import (
 // look has a new one.
 const lookedAge = 10 * time.Minute
 
+// wrongShown is how many findings the overview has.
+const wrongShown = 20
+
 // looked is what was found.
 type looked struct {
 	control.DoctorAnswer

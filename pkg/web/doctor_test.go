@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -8,6 +9,16 @@ import (
 	"bailiff/pkg/control"
 	"bailiff/pkg/finding"
 )
+
+func (d *daemon) Doctor(_ context.Context, q control.DoctorQuery) (control.DoctorAnswer, error) {
+	if !q.Now {
+		panic("a page waits for a look")
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.looks = append(d.looks, fmt.Sprintf("%q, at most %v old", q.Jail, q.Age))
+	return d.doctor, nil
+}
 
 // TestDoctorPages: the overview shows what is wrong with what to do, and neither it nor the page of all
 // findings waits for a look (the fake panics then); what is in order and what nobody saw is on that alone.

@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -47,6 +48,8 @@ type ask struct {
 	proxy  bool       // a trusted proxy has sent it
 	secure bool       // the browser speaks TLS
 	who    *session   // nil: nobody is logged in
+	upload bool       // its form has a file at the end
+	file   io.Reader  // which is read as it comes; nil: there is none
 }
 
 // serve is the handler of all listeners.
@@ -155,7 +158,7 @@ type page struct {
 
 // answer makes a page for who may have it.
 func (s *Server) answer(p page, w http.ResponseWriter, r *http.Request) {
-	a := &ask{s: s, w: w, r: r, cfg: s.cfg.Load()}
+	a := &ask{s: s, w: w, r: r, cfg: s.cfg.Load(), upload: p.upload()}
 	a.client()
 	if r.Method == http.MethodPost {
 		most := int64(formMost)
@@ -260,7 +263,9 @@ func (a *ask) caller() control.Caller {
 func (a *ask) form(key string) string {
 	if a.r.Form == nil {
 		if strings.HasPrefix(a.r.Header.Get("Content-Type"), "multipart/form-data") {
-			if a.r.ParseMultipartForm(formMost) != nil {
+			if a.upload {
+				a.readParts()
+			} else if a.r.ParseMultipartForm(formMost) != nil {
 				return ""
 			}
 		} else if a.r.ParseForm() != nil {

@@ -33,6 +33,8 @@ var pages = []page{
 	{"GET /doctor", control.Reader, false, doctorPage},
 	{"GET /filter", control.Operator, false, tryPage},
 	{"POST /filter", control.Operator, false, try},
+	{"GET /replay", control.Operator, false, replayPage},
+	{"POST /replay", control.Operator, false, runReplay},
 	{"GET /events", control.Reader, false, eventsPage},
 	{"GET /events/rows", control.Reader, false, eventRows},
 	{"GET /stream", control.Reader, false, stream},
@@ -51,10 +53,10 @@ var pages = []page{
 }
 
 // upload reports whether a page takes more than a form.
-func (p *page) upload() bool { return false }
+func (p *page) upload() bool { return p.pattern == "POST /replay" }
 
 // uploadMost is how many bytes such a page takes.
-const uploadMost = 8 << 20
+const uploadMost = control.ReplayBytes + formMost
 
 func nothing(*ask) error { return &pageError{http.StatusNotFound, errors.New(text("error.nothing"))} }
 
@@ -193,6 +195,7 @@ func overviewPage(a *ask) error {
 		}
 	}
 	d.Doctor = a.look("", lookedAge)
+	d.Doctor.Wrong = d.Doctor.Wrong[:min(len(d.Doctor.Wrong), wrongShown)] // the others are a click away
 	if d.Events, err = a.lastEvents(events.Filter{}, 12); err != nil {
 		d.Problems = append(d.Problems, problem{"", err.Error()})
 	}

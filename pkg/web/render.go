@@ -98,7 +98,7 @@ func asset(a *ask) error {
 }
 
 // pageNames are the templates of pages; the others are parts.
-var pageNames = []string{"login", "error", "overview", "bans", "address", "jails", "jail", "events", "settings", "try", "doctor"}
+var pageNames = []string{"login", "error", "overview", "bans", "address", "jails", "jail", "events", "settings", "try", "doctor", "replay"}
 
 var parts = []string{"templates/base.html", "templates/parts.html", "templates/jailtable.html", "templates/chart.html", "templates/findings.html"}
 
@@ -211,7 +211,7 @@ type notice struct {
 var navigations = []struct {
 	to, text string
 	role     control.Role
-}{{"/", "nav.overview", control.Reader}, {"/bans", "nav.bans", control.Reader}, {"/jails", "nav.jails", control.Reader}, {"/events", "nav.events", control.Reader}, {"/doctor", "nav.doctor", control.Reader}, {"/filter", "nav.filter", control.Operator}}
+}{{"/", "nav.overview", control.Reader}, {"/bans", "nav.bans", control.Reader}, {"/jails", "nav.jails", control.Reader}, {"/events", "nav.events", control.Reader}, {"/doctor", "nav.doctor", control.Reader}, {"/filter", "nav.filter", control.Operator}, {"/replay", "nav.replay", control.Operator}}
 
 // show answers with a page.
 func (a *ask) show(status int, name, title string, data any) error {

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -35,6 +34,8 @@ type daemon struct {
 	settings control.JailSettings
 	doctor   control.DoctorAnswer
 	looks    []string // that were asked for
+	replay   control.ReplayAnswer
+	replays  []string // that were asked for
 	done     []string // what was changed, and by whom
 }
 
@@ -74,16 +75,6 @@ func (d *daemon) ChangeSettings(name string, r control.SettingsRequest) (control
 		d.did("settings of %s by %s", name, r.By)
 	}
 	return control.SettingsResult{Jail: name, File: d.topKey, Diff: d.diff, Did: "changed", Notes: []string{d.topKey}}, nil
-}
-
-func (d *daemon) Doctor(_ context.Context, q control.DoctorQuery) (control.DoctorAnswer, error) {
-	if !q.Now {
-		panic("a page waits for a look")
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.looks = append(d.looks, fmt.Sprintf("%q, at most %v old", q.Jail, q.Age))
-	return d.doctor, nil
 }
 
 func (d *daemon) TryFilter(r control.TryRequest) (control.TryAnswer, error) {

@@ -9,11 +9,13 @@ import (
 
 	"golang.org/x/net/html"
 
+	counts "bailiff/pkg/chart"
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/events"
 	"bailiff/pkg/finding"
 	"bailiff/pkg/jail"
+	"bailiff/pkg/replay"
 	logs "bailiff/pkg/source"
 )
 
@@ -57,6 +59,12 @@ func TestHostileTexts(t *testing.T) {
 			Events: []events.Event{{N: 1, Time: anHour, Kind: events.Kind(p), Jail: p, IP: p, Name: true, Address: p, Log: p, Line: p, Why: p, By: p, Text: p, What: events.Kind(p)}},
 		}
 		n := int64(3)
+		hurt := []replay.HurtAnswer{{Address: p, Users: []string{p}}}
+		x.d.replay = control.ReplayAnswer{
+			Jail: p, Logs: []string{p}, Bans: []replay.BanAnswer{{ID: p, Name: true, Address: p, Start: anHour}},
+			Answer: replay.Answer{First: &anHour, Last: &anHour, Notes: []string{p}, Problems: []string{p}, Logins: &n, Hurt: hurt, Sweep: []replay.OutcomeAnswer{{MaxRetry: 3, Hurt: hurt, HurtAddresses: 2}}},
+			Plot:   replay.PlotAnswer{Begin: &anHour, Step: 60, Failures: []int64{3}, Bans: []int64{1}, Networks: []counts.Count{{Name: p, N: 3}}, Users: []counts.Count{{Name: p, N: 3}}},
+		}
 		x.d.diff = "--- a\n+++ b\n+" + p + "\n-" + p
 		x.d.settings = control.JailSettings{
 			Settings: []control.SettingStatus{{Setting: config.Setting{Name: p, Value: p, File: p, Line: 3}, Now: p}, {Setting: config.Setting{Name: "maxretry", Value: p}}, {Setting: config.Setting{Name: "enabled", Value: p}}},
@@ -70,7 +78,7 @@ func TestHostileTexts(t *testing.T) {
 		}}}
 		q := url.QueryEscape(p)
 		return []string{
-			"/", "/doctor", "/doctor?again=1&jail=" + q, "/jails", "/jails/" + url.PathEscape(p), "/jails/" + url.PathEscape(p) + "/settings", "/bans", "/bans?q=" + q + "&jail=" + q + "&after=" + q, "/address?ip=" + q, "/events?ip=" + q + "&jail=" + q, "/events/rows?since=0&ip=" + q,
+			"/", "/replay?jail=" + q, "/doctor", "/doctor?again=1&jail=" + q, "/jails", "/jails/" + url.PathEscape(p), "/jails/" + url.PathEscape(p) + "/settings", "/bans", "/bans?q=" + q + "&jail=" + q + "&after=" + q, "/address?ip=" + q, "/events?ip=" + q + "&jail=" + q, "/events/rows?since=0&ip=" + q,
 			"/jails/" + url.PathEscape("no"+p), "/events?kind=" + q, "/login?to=" + q, "/login/" + url.PathEscape(p), "/" + url.PathEscape(p),
 		}
 	}
@@ -103,6 +111,10 @@ func TestHostileTexts(t *testing.T) {
 		if wrong := strange(strings.ReplaceAll(tried.Body.String(), "<textarea", "<p")); wrong != "" || tried.Code != 200 || strings.Count(tried.Body.String(), "<textarea") != 2 {
 			t.Errorf("%d: %q: a filter that is tried: %d, has %s", i, p, tried.Code, wrong)
 		}
+		ran := b.post("/bans", "/replay", url.Values{"jail": {p}, "log": {p}, "maxretry": {p}, "findtime": {p}, "bantime": {p}})
+		if wrong := strange(ran.Body.String()); wrong != "" || ran.Code != 200 || !strings.Contains(ran.Body.String(), `class="sweep"`) {
+			t.Errorf("%d: %q: a replay: %d, has %s", i, p, ran.Code, wrong)
+		}
 		// What was done is said of it, too.
 		b.post("/bans", "/ban", url.Values{"ip": {p}, "jail": {p}})
 		if wrong := strange(b.get("/").Body.String()); wrong != "" {
@@ -115,7 +127,7 @@ func TestHostileTexts(t *testing.T) {
 var ours = map[string]bool{}
 
 func init() {
-	for _, a := range strings.Fields(`lang data-theme charset name content rel href type src defer class id for action method role maxlength placeholder value title tabindex datetime
+	for _, a := range strings.Fields(`lang data-theme charset name content rel href type src defer class id for action method enctype role maxlength placeholder value title tabindex datetime
 		scope aria-label aria-labelledby aria-current aria-hidden aria-live aria-sort viewbox viewBox d data-refresh data-live data-lost data-stream data-rows data-last data-most data-n selected checked required
 		disabled required x y width height preserveaspectratio preserveAspectRatio autofocus autocomplete autocapitalize spellcheck`) {
 		ours[a] = true

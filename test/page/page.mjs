@@ -105,8 +105,8 @@ const context = await watched(await browser.newContext({ viewport: { width: 1400
 const page = await context.newPage();
 
 // Ways: where a reader comes to, and what is there.
-const ways = [["overview", "/"], ["bans", "/bans"], ["jails", "/jails"], ["jail", "/jails/shop"], ["settings", "/jails/shop/settings"], ["filter", "/filter"], ["events", "/events"], ["address", "/address?ip=192.0.2.70"]];
-const viewed = ways.filter(([, path]) => path !== "/filter"); // which works for who asks, and is an operator's
+const ways = [["overview", "/"], ["bans", "/bans"], ["jails", "/jails"], ["jail", "/jails/shop"], ["settings", "/jails/shop/settings"], ["filter", "/filter"], ["doctor", "/doctor"], ["replay", "/replay?jail=shop"], ["events", "/events"], ["address", "/address?ip=192.0.2.70"]];
+const viewed = ways.filter(([name]) => !["filter", "replay"].includes(name)); // which works for who asks, and is an operator's
 
 await step("login page", async () => {
   await page.goto(base + "/bans");
@@ -298,6 +298,74 @@ await step("a filter tried", async () => {
   allWell();
 });
 
+await step("what is wrong", async () => {
+  await page.goto(base + "/");
+  await until("the daemon has looked", async () => {
+    await page.goto(base + "/doctor");
+    return (await page.locator("#doctor .findings").count()) > 0;
+  });
+  const all = await page.locator("#doctor").innerText();
+  check(all.includes("broken"), "jail broken is not told of: " + all.slice(0, 2000));
+  check(all.includes("not looked at"), "nothing is told that can't be seen from inside: " + all.slice(0, 2000));
+  check((await page.locator("#doctor .remedy").count()) > 0, "nothing is said to do about it");
+  await serious(page, "doctor, looked");
+  await page.goto(base + "/");
+  check((await page.locator("#wrong .findings > li").count()) > 0, "the overview tells nothing of it");
+  await page.goto(base + "/doctor");
+  await page.click("form[action='/doctor'] button");
+  await page.waitForURL("**/doctor?again=1");
+  allWell();
+});
+
+// A log of last month, sent as a file: what it says of who would have been banned is counted here, too.
+await step("what if", async () => {
+  const lines = [];
+  for (let n = 0; n < 5; n++) {
+    for (let i = 0; i < 8; i++) lines.push(`2026-01-31T12:0${i}:0${n}Z login of root failed from 203.0.113.${10 + n}`);
+  }
+  lines.sort();
+  const log = { name: "app.log.1", mimeType: "text/plain", buffer: Buffer.from(lines.join("\n") + "\n") };
+  await page.goto(base + "/replay?jail=shop");
+  await page.setInputFiles("#file", log);
+  await page.fill("#maxretry", "2, 6, 9");
+  await page.fill("#findtime", "1h");
+  await page.click("form.replay button.main");
+  await page.waitForSelector("table.sweep");
+  const rows = await page.locator("table.sweep tbody tr").allInnerTexts();
+  const numbers = rows.map((r) => r.split(/\s+/));
+  for (const [retry, bans] of [["2", "5"], ["6", "5"], ["9", "0"]]) {
+    check(numbers.some((r) => r.includes(retry) && r.at(-6) === bans), `maxretry ${retry} is not told with ${bans} bans: ${rows.join(" | ")}`);
+  }
+  check((await page.locator("main svg.chart rect").count()) > 5, "there is no picture");
+  check((await page.locator("main").innerText()).includes("203.0.113.0/24"), "the network is not named");
+  await serious(page, "what if, answered");
+  await page.screenshot({ path: `${given.shots}/whatif-light-1400.png`, fullPage: true });
+  for (const [scheme, width] of [["dark", 1400], ["light", 400], ["dark", 400]]) {
+    await page.setViewportSize({ width, height: 900 });
+    await page.emulateMedia({ colorScheme: scheme });
+    check((await page.evaluate(() => document.documentElement.scrollWidth)) <= width, `the answer is wider than ${width}`);
+    await page.screenshot({ path: `${given.shots}/whatif-${scheme}-${width}.png`, fullPage: true });
+  }
+  await page.setViewportSize({ width: 1400, height: 900 });
+  await page.emulateMedia({ colorScheme: "light" });
+  // The log that is there, with the numbers as they are.
+  await page.goto(base + "/replay?jail=shop");
+  await page.click("form.replay button.main");
+  await page.waitForSelector("table.sweep");
+  check((await page.locator("table.sweep tbody tr").count()) === 1, "more than the present setting is told");
+  // Without script, too.
+  const plain = await watched(await browser.newContext({ javaScriptEnabled: false }));
+  const p = await plain.newPage();
+  await login(p, "olga", given.password);
+  await p.goto(base + "/replay?jail=shop");
+  await p.setInputFiles("#file", log);
+  await p.click("form.replay button.main");
+  await p.waitForSelector("table.sweep");
+  check((await p.locator("main").innerText()).includes("203.0.113.14"), "who would have been banned is not told");
+  await plain.close();
+  allWell();
+});
+
 await step("search box, theme, reload", async () => {
   await page.goto(base + "/");
   await page.fill("#find", "192.0.2.70");
@@ -358,6 +426,7 @@ await step("a viewer changes nothing", async () => {
     check(forms === 0, `${name} has ${forms} forms that change something`);
   }
   check((await p.goto(base + "/filter")).status() === 403, "he may have filters tried");
+  check((await p.goto(base + "/replay")).status() === 403, "he may have logs replayed");
   await p.goto(base + "/");
   const csrf = await p.locator("input[name=csrf]").first().inputValue();
   for (const [path, form] of [["/unban", { ip: "192.0.2.70" }], ["/ban", { ip: "192.0.2.70", jail: "shop" }], ["/allow", { ip: "192.0.2.70", for: "1h" }], ["/reload", {}]]) {
