@@ -63,10 +63,11 @@ type Out struct {
 
 // Bounds and patience of an Agent.
 const (
-	outMost     = 100_000 // what waits to be said; beyond, the oldest ban is forgotten
-	flightMost  = 32      // puts on their way
-	aheadMost   = 20_000  // words that came before others
-	keepMost    = 1000    // words until they are kept
+	outMost     = 100_000     // what waits to be said; beyond, the oldest ban is forgotten
+	flightMost  = 32          // puts on their way
+	aheadMost   = 20_000      // words that came before others
+	keepMost    = 1000        // words until they are kept
+	keepEvery   = time.Minute // until it is kept how far was read, where that is all
 	ackPatience = 3 * time.Second
 	beatsMissed = 3 * BeatEvery
 	askPatience = 5 * time.Second
@@ -129,8 +130,10 @@ type Agent struct {
 	wait         time.Duration
 	acked        time.Time
 
-	kept  Kept
-	dirty bool
+	kept   Kept
+	dirty  bool // there is something to be kept
+	keptAt time.Time
+	keptTo uint64
 }
 
 type question struct {
@@ -146,8 +149,9 @@ type Start struct {
 	Cursor uint64
 	N      uint64
 	Ahead  time.Duration
-	Words  iter.Seq[Said]
-	Out    []Out
+	// Words tells each word that was kept. If it fails, everything is read anew.
+	Words func(each func(Said)) error
+	Out   []Out
 }
 
 // NewAgent returns one that goes on where it was, and tells the host what is in force by that.
@@ -163,8 +167,10 @@ func NewAgent(p Policy, s Start, link Link, host Host, now time.Time) *Agent {
 	}
 	a.view.Bulk(true)
 	if s.Words != nil {
-		for w := range s.Words {
-			a.view.Apply(w, now, nil)
+		err := s.Words(func(w Said) { a.view.Apply(w, now, nil) })
+		if err != nil {
+			a.view.Forget("")
+			a.policy.Epoch, a.cursor, a.kept.Forget, a.dirty = "", 0, true, true
 		}
 	}
 	a.view.Bulk(false)
@@ -173,7 +179,7 @@ func NewAgent(p Policy, s Start, link Link, host Host, now time.Time) *Agent {
 		a.enqueue(o, now)
 	}
 	a.beatAt, a.acked = now, now
-	a.bulk = s.Epoch == "" || s.Cursor == 0
+	a.bulk = a.policy.Epoch == "" || a.cursor == 0
 	a.view.Bulk(a.bulk)
 	if !a.bulk {
 		a.all(now)
@@ -341,12 +347,12 @@ func (a *Agent) restart(now time.Time, s Said) {
 
 // apply takes the word that comes next.
 func (a *Agent) apply(now time.Time, s Said) {
-	a.cursor, a.dirty = s.Rev, true
+	a.cursor = s.Rev
 	if s.Key.Kind == Ban || s.Key.Kind == Lift || s.Key.Kind == Distrust {
 		if a.view.Apply(s, a.server(now), func(c Change) { a.host.Changed(a.told(c)) }) {
 			s.Stored = s.Stored.Add(-time.Duration(s.Entry.Age) * time.Second)
 			s.Entry.Age = 0
-			a.kept.Words = append(a.kept.Words, s)
+			a.kept.Words, a.dirty = append(a.kept.Words, s), true
 		}
 	}
 	if s.Key.Host == a.policy.Self {
@@ -354,7 +360,7 @@ func (a *Agent) apply(now time.Time, s Said) {
 		a.echo(s)
 	}
 	if len(a.kept.Words) >= keepMost {
-		a.keep()
+		a.keep(now)
 	}
 }
 
@@ -455,7 +461,9 @@ func (a *Agent) Tick(now time.Time) {
 	a.view.Sweep(a.server(now), 1000, func(k Key) {
 		a.kept.Dropped, a.dirty = append(a.kept.Dropped, k), true
 	})
-	a.keep()
+	// That the beat goes on is no reason to write to a disk every two seconds.
+	a.dirty = a.dirty || a.cursor != a.keptTo && now.Sub(a.keptAt) > keepEvery
+	a.keep(now)
 }
 
 // move goes to another server: a connection to one that is cut off from the others stays up.
@@ -468,14 +476,33 @@ func (a *Agent) move(now time.Time) {
 	a.link.Move()
 }
 
+// KeepAll has everything kept anew: what was kept is gone. It is Host.Keep's, several times.
+func (a *Agent) KeepAll(now time.Time) {
+	a.kept, a.dirty = Kept{Forget: true}, true
+	for _, w := range a.out {
+		a.kept.Out = append(a.kept.Out, w.Out)
+	}
+	// Until all is kept, nothing is behind the cursor.
+	cursor := a.cursor
+	a.cursor = 0
+	a.view.Held(func(s Said) {
+		a.kept.Words, a.dirty = append(a.kept.Words, s), true
+		if len(a.kept.Words) >= keepMost {
+			a.keep(now)
+		}
+	})
+	a.cursor, a.dirty = cursor, true
+	a.keep(now)
+}
+
 // keep hands over what is new.
-func (a *Agent) keep() {
+func (a *Agent) keep(now time.Time) {
 	if !a.dirty {
 		return
 	}
 	k := a.kept
 	k.Epoch, k.Cursor, k.N, k.Ahead = a.policy.Epoch, a.cursor, a.n, a.ahead
-	a.kept, a.dirty = Kept{}, false
+	a.kept, a.dirty, a.keptAt, a.keptTo = Kept{}, false, now, a.cursor
 	a.host.Keep(k)
 }
 

@@ -110,8 +110,19 @@ func TestReading(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	a.Tick(now)
+	if len(s.kept) == 0 || len(s.kept[len(s.kept)-1].Words) == 0 {
+		t.Errorf("kept %+v", s.kept)
+	}
+	kept := len(s.kept)
+	a.Live(now, beat(17, "e"))
+	a.Tick(now)
+	if len(s.kept) != kept {
+		t.Error("a beat alone is kept at once")
+	}
+	a.beatAt = now.Add(keepEvery)
+	a.Tick(now.Add(2 * keepEvery))
 	last := s.kept[len(s.kept)-1]
-	if last.Cursor != 16 || last.Epoch != "e" {
+	if last.Cursor != 17 || last.Epoch != "e" {
 		t.Errorf("kept %+v", last)
 	}
 }

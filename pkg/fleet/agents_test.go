@@ -47,7 +47,12 @@ func (m *member) now() time.Time { return time.UnixMilli(m.w.now).Add(m.skew) }
 func (m *member) boot() {
 	m.asked, m.answered, m.live, m.up = nil, nil, nil, false
 	s := m.start
-	s.Words = maps.Values(m.words)
+	s.Words = func(each func(Said)) error {
+		for _, w := range m.words {
+			each(w)
+		}
+		return nil
+	}
 	s.Out = slices.Collect(maps.Values(m.out))
 	m.agent = NewAgent(m.policy, s, m, m, m.now())
 }
@@ -182,8 +187,8 @@ func (m *member) says(key Key, left int64) {
 	if key.Kind == Ban {
 		e.Jail = "j"
 	}
-	if m.w.r.IntN(8) == 0 && m.agent.cursor > 0 {
-		m.agent.keep()
+	if m.w.r.IntN(8) == 0 {
+		m.agent.KeepAll(m.now())
 	}
 	o := m.agent.Say(m.now(), key, e)
 	m.out[key] = o

@@ -72,7 +72,7 @@ func move(tx execer, by time.Duration) error {
 			return fmt.Errorf("after the clock was set by %v: %w", by, err)
 		}
 	}
-	return nil
+	return moveFleet(tx, by)
 }
 
 // record notes by which clock the rows are right.

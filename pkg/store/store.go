@@ -222,7 +222,7 @@ func (s *Store) open() error {
 		}
 	}
 	// In one transaction: a new database is there at once.
-	if _, err := s.db.Exec("BEGIN;" + schema + clockSchema + changesSchema + "COMMIT"); err != nil {
+	if _, err := s.db.Exec("BEGIN;" + schema + clockSchema + changesSchema + fleetSchema + "COMMIT"); err != nil {
 		return err
 	}
 	if err := s.addColumns(); err != nil {
