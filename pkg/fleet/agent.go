@@ -75,6 +75,8 @@ const (
 	backoffMin  = 500 * time.Millisecond
 	backoffMost = 30 * time.Second
 	askAgain    = 100 * time.Millisecond
+	clockFor    = 5 * time.Second
+	clockOff    = 3 * time.Second // all ends are told anew if they are wrong by more
 	quotaAgain  = time.Minute
 	// backBeats is how many beats in a row with smaller numbers than what was read say that the stream is not
 	// the one that it was.
@@ -114,7 +116,12 @@ type Agent struct {
 	back      int // beats in a row that were before the cursor
 	backRev   uint64
 	newest    uint64
-	ahead     time.Duration // servers' clock, of the word with the number newest
+	ahead     time.Duration // of the servers' clock: the larger of before and lately
+	before    time.Duration
+	lately    time.Duration // since turned
+	turned    time.Time
+	clocked   bool
+	toldBy    time.Duration // ahead when everything was told
 	complete  bool
 	bulk      bool // everything is read anew: changes are told when that is done
 
@@ -161,6 +168,9 @@ func NewAgent(p Policy, s Start, link Link, host Host, now time.Time) *Agent {
 		policy: p, view: NewView(p), link: link, host: host, n: s.N, cursor: s.Cursor, ahead: s.Ahead,
 		early: map[uint64]Said{}, out: map[Key]*waiting{},
 	}
+	if s.Ahead != 0 {
+		a.clocked, a.before, a.lately = true, s.Ahead, s.Ahead
+	}
 	if a.n == 0 {
 		// A host that has lost its number, and perhaps not its name, goes on behind all that it has said.
 		a.n = uint64(max(now.UnixMilli(), 0))
@@ -199,6 +209,7 @@ func (a *Agent) next() uint64 {
 
 // all tells the host everything.
 func (a *Agent) all(now time.Time) {
+	a.toldBy = a.ahead
 	a.host.All(func(yield func(Change) bool) {
 		ok := true
 		a.view.Each(a.server(now), func(c Change) {
@@ -286,10 +297,25 @@ func (a *Agent) take(now time.Time, s Said) {
 	a.settle(now)
 }
 
-// clock takes the servers' time of the newest word, which came just now. A bad one has none.
+// clock takes the servers' time of a word that came just now. One that was late, as all are of which a host
+// hears that slept, has a time that is too early: so the latest of some seconds counts. A bad word has none.
 func (a *Agent) clock(now time.Time, s Said) {
-	if s.Rev > a.newest && !s.Stored.IsZero() {
-		a.newest, a.ahead = s.Rev, s.Stored.Sub(now)
+	if s.Stored.IsZero() {
+		return
+	}
+	a.newest = max(a.newest, s.Rev)
+	ahead := s.Stored.Sub(now)
+	switch {
+	case !a.clocked:
+		a.clocked, a.before, a.lately, a.turned = true, ahead, ahead, now
+	case now.Sub(a.turned) > clockFor:
+		a.before, a.lately, a.turned = a.lately, ahead, now
+	default:
+		a.lately = max(a.lately, ahead)
+	}
+	a.ahead = max(a.before, a.lately)
+	if off := a.ahead - a.toldBy; !a.bulk && (off > clockOff || off < -clockOff) {
+		a.all(now) // the ends that were told are wrong by as much
 	}
 }
 
@@ -335,7 +361,7 @@ func (a *Agent) restart(now time.Time, s Said) {
 	a.view.Forget(s.Epoch)
 	a.policy.Epoch, a.cursor = s.Epoch, 0
 	a.beat, a.back, a.backRev = s.Rev, 0, 0
-	a.newest, a.ahead = s.Rev, s.Stored.Sub(now)
+	a.newest = s.Rev
 	clear(a.early)
 	a.kept.Words, a.kept.Dropped, a.kept.Forget, a.dirty = nil, nil, true, true
 	a.complete, a.bulk = false, true

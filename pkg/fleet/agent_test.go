@@ -236,16 +236,16 @@ func TestNewStream(t *testing.T) {
 		a.Live(now, says(key1, 1, 12, 0, 3600))
 		a.Live(now, beat(13, "e"))
 		now = now.Add(time.Minute)
-		s.did, s.changes = nil, nil
 		a.Live(now, beat(14, "e"))
-		s.expect(t, what)
+		s.did, s.changes = nil, nil
+		all := s.all
 		lost(a, now)
 		s.expect(t, what, "ask 1", fmt.Sprintf("put %s 0 90", key0))
-		if len(s.changes) != 0 || s.all != 1 || a.Stats().Complete {
+		if len(s.changes) != 0 || s.all != all || a.Stats().Complete {
 			t.Errorf("%s: told of %v before the new stream was read", what, s.changes)
 		}
 		a.Paged(now, s.tickets["ask"], Page{Whole: true, Words: []Said{says(key1, 1, 2, 0, 3600), beat(7, a.policy.Epoch)}}, nil)
-		if len(s.changes) != 1 || s.all != 2 || !a.Stats().Complete {
+		if len(s.changes) != 1 || s.all != all+1 || !a.Stats().Complete {
 			t.Errorf("%s: told of %v, %+v", what, s.changes, a.Stats())
 		}
 		a.Tick(now)
@@ -270,5 +270,26 @@ func TestOutbox(t *testing.T) {
 	a.Connected(now)
 	if puts := len(slices.DeleteFunc(s.did, func(d string) bool { return !strings.HasPrefix(d, "put") })); puts != flightMost {
 		t.Errorf("%d puts at once", puts)
+	}
+}
+
+// TestLateWords: a host that slept hears what is long past, and doesn't take that for the servers' time; if their clock
+// is set, it follows after some seconds.
+func TestLateWords(t *testing.T) {
+	a, _, now := play()
+	ahead := a.ahead
+	now = now.Add(time.Hour)
+	for rev := uint64(11); rev < 20; rev++ { // the stream's times go on by a second each
+		a.Live(now, beat(rev, "e"))
+		if a.ahead != ahead {
+			t.Fatalf("with number %d: the servers' clock is taken to be %v ahead, and is %v", rev, a.ahead, ahead)
+		}
+	}
+	for rev := uint64(20); rev < 30; rev++ {
+		now = now.Add(BeatEvery)
+		a.Live(now, beat(rev, "e"))
+	}
+	if want := beat(29, "e").Stored.Sub(now) + 2*clockFor; a.ahead > want {
+		t.Errorf("the servers' clock was set back: it is taken to be %v ahead, more than %v", a.ahead, want)
 	}
 }

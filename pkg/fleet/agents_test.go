@@ -210,6 +210,11 @@ func (w *world) pass(faults bool) {
 	step := 1 + w.r.Int64N(200)
 	if faults && w.r.IntN(200) == 0 {
 		step = w.r.Int64N(30_000)
+		for _, m := range w.members { // so long without a word, no connection stays up
+			if m.up {
+				m.disconnect()
+			}
+		}
 	}
 	if w.now/2000 != (w.now+step)/2000 || w.rev == 0 {
 		w.store(Said{Key: BeatKey(), Epoch: w.epochName(w.epoch)})
