@@ -39,7 +39,7 @@ func main() {
 	million := flag.Bool("million", false, "bring a million bans back, too")
 	quick := flag.Bool("quick", false, "measure less: to try the program")
 	only := flag.String("only", "", "`parts` to measure, with commas: "+strings.Join(partNames(), ", ")+"; disk-N for the Nth load of disk alone, busy-bailiff for busy without fail2ban")
-	before := flag.String("before", "", "an older `program` that is measured beside, for busy-bailiff, bursts, start, disk and hour")
+	before := flag.String("before", "", "an older `program` that is measured beside, for busy-bailiff, bursts, start, disk, hour and search")
 	burst := flag.Int("burst", 1, "lines of a busy log that are written at once")
 	lines := flag.Int("lines", 0, "of a busy log, in place of a million (bursts: 200,000)")
 	rounds := flag.Int("rounds", 3, "of what is measured beside an older program, in turns")
@@ -90,6 +90,7 @@ var parts = []struct {
 	{"disk", (*bench).disk, false},
 	{"start", (*bench).memory, false},
 	{"watched", (*bench).watched, false},
+	{"search", (*bench).search, false},
 	{"hour", (*bench).hour, true},
 }
 

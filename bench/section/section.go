@@ -13,7 +13,7 @@ import (
 // behind PROGRAM/.
 var Names = []string{
 	"reading", "around",
-	"daemon/restarts", "daemon/latency", "forwarded", "daemon/idle", "daemon/busy", "daemon/bursts", "daemon/disk", "daemon/start", "daemon/hour", "daemon/watched",
+	"daemon/restarts", "daemon/latency", "forwarded", "daemon/idle", "daemon/busy", "daemon/bursts", "daemon/disk", "daemon/start", "daemon/hour", "daemon/watched", "daemon/search",
 	"promises/answers", "promises/latency", "promises/fair", "promises/burst", "promises/million", "promises/lists", "promises/packets",
 	"promises/table", "promises/memory", "promises/metrics", "promises/idle", "promises/confined", "promises",
 	"proxies", "regexps", "replay",
