@@ -76,6 +76,7 @@ const (
 	backoffMost = 30 * time.Second
 	askAgain    = 100 * time.Millisecond
 	clockFor    = 5 * time.Second
+	strayFor    = time.Minute     // so long words of the stream before may come
 	clockOff    = 3 * time.Second // all ends are told anew if they are wrong by more
 	quotaAgain  = time.Minute
 	// backBeats is how many beats in a row with smaller numbers than what was read say that the stream is not
@@ -121,6 +122,8 @@ type Agent struct {
 	lately    time.Duration // since turned
 	turned    time.Time
 	clocked   bool
+	since     time.Time // the servers' time of the beat by which this stream was known, and the host's
+	sinceAt   time.Time
 	toldBy    time.Duration // ahead when everything was told
 	complete  bool
 	bulk      bool // everything is read anew: changes are told when that is done
@@ -277,6 +280,9 @@ func (a *Agent) Live(now time.Time, s Said) { a.take(now, s) }
 
 func (a *Agent) take(now time.Time, s Said) {
 	a.clock(now, s)
+	if late := a.since.Sub(s.Stored); !s.Stored.IsZero() && late > 0 && late < strayFor && now.Sub(a.sinceAt) < strayFor {
+		return // of the stream before this one, or it is asked for
+	}
 	if s.Key.Kind == Beat && !a.heard(now, s) {
 		return
 	}
@@ -362,6 +368,7 @@ func (a *Agent) restart(now time.Time, s Said) {
 	a.policy.Epoch, a.cursor = s.Epoch, 0
 	a.beat, a.back, a.backRev = s.Rev, 0, 0
 	a.newest = s.Rev
+	a.since, a.sinceAt = s.Stored, now
 	clear(a.early)
 	a.kept.Words, a.kept.Dropped, a.kept.Forget, a.dirty = nil, nil, true, true
 	a.complete, a.bulk = false, true
@@ -504,7 +511,7 @@ func (a *Agent) move(now time.Time) {
 
 // KeepAll has everything kept anew: what was kept is gone. It is Host.Keep's, several times.
 func (a *Agent) KeepAll(now time.Time) {
-	a.kept, a.dirty = Kept{Forget: true}, true
+	a.kept, a.dirty = Kept{Forget: true, Done: a.kept.Done}, true
 	for _, w := range a.out {
 		a.kept.Out = append(a.kept.Out, w.Out)
 	}

@@ -167,6 +167,10 @@ func (a *Agent) see(now time.Time) {
 // put asks the hub to store something, if there still is something to be stored.
 func (a *Agent) put(w *waiting, now time.Time) {
 	held, known := a.view.Word(w.Key)
+	if known && held.Entry.N >= w.Entry.N {
+		a.done(w) // it came into the stream before a restart; a second number there would make it look unseen
+		return
+	}
 	if !w.known {
 		w.expect = 0
 		if known {
