@@ -282,7 +282,7 @@ func newFleet(seed uint64, names ...string) *world {
 func TestAgents(t *testing.T) {
 	var compared, skipped, inForce, wrong int
 	var sum Stats
-	for seed := range 400 {
+	for seed := *firstSeed; seed < *firstSeed+*agents; seed++ {
 		w := newFleet(uint64(seed), "a", "b", "c")
 		for range 300 {
 			w.pass(true)

@@ -11,6 +11,7 @@ import (
 
 var (
 	schedules = flag.Int("schedules", 20000, "how many random schedules the rule is compared with the model over")
+	agents    = flag.Int("agents", 100, "how many random schedules the agents are compared with the model over")
 	firstSeed = flag.Int("first", 0, "the seed of the first schedule")
 )
 
