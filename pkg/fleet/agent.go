@@ -280,7 +280,7 @@ func (a *Agent) Live(now time.Time, s Said) { a.take(now, s) }
 
 func (a *Agent) take(now time.Time, s Said) {
 	a.clock(now, s)
-	if late := a.since.Sub(s.Stored); !s.Stored.IsZero() && late > 0 && late < strayFor && now.Sub(a.sinceAt) < strayFor {
+	if late := a.since.Sub(s.Stored); !s.Stored.IsZero() && late >= 0 && late < strayFor && now.Sub(a.sinceAt) < strayFor {
 		return // of the stream before this one, or it is asked for
 	}
 	if s.Key.Kind == Beat && !a.heard(now, s) {
