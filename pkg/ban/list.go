@@ -25,6 +25,8 @@ type Ban struct {
 	IP Address
 	// Forced: it was made by hand of who may not be banned.
 	Forced bool
+	// Set: its end was given by hand, so a bantime that is shorter does not cut it.
+	Set bool
 }
 
 // Permanent reports whether the ban never ends.
@@ -146,10 +148,17 @@ func (l *List) counted(b Ban, change int) {
 // Add puts a ban on the list. It returns the ban that was there before, if any;
 // a longer one is not shortened.
 func (l *List) Add(b Ban) (old Ban, held bool) {
-	if old, held = l.Get(b.ID); held {
-		if old.Permanent() || (!b.Permanent() && !b.End.After(old.End)) {
-			return old, true
-		}
+	if old, held = l.Get(b.ID); held && (old.Permanent() || !b.Permanent() && !b.End.After(old.End)) {
+		return old, true
+	}
+	l.Move(b)
+	return old, held
+}
+
+// Move is Add that also shortens the ban that was there before.
+func (l *List) Move(b Ban) {
+	old, held := l.Get(b.ID)
+	if held {
 		l.take(b.ID)
 	} else {
 		l.total++
@@ -163,7 +172,6 @@ func (l *List) Add(b Ban) (old Ban, held bool) {
 	if l.watch != nil {
 		l.tellAdded(b, old, held)
 	}
-	return old, held
 }
 
 // Get returns the ban of exactly that address or network.

@@ -26,6 +26,7 @@ const (
 	permanent uint8 = 1 << iota
 	forced
 	beside
+	set
 )
 
 // pageSize is how many places a page has.
@@ -120,6 +121,9 @@ func (t *table) add(b Ban, no uint64) int32 {
 	} else {
 		p.end, p.endNs = b.End.Unix(), int32(b.End.Nanosecond())
 	}
+	if b.Set {
+		p.flags |= set
+	}
 	if b.Forced {
 		p.flags |= forced
 	}
@@ -191,7 +195,7 @@ func (t *table) ban(n int32) Ban {
 func (p *place) ban(loc *time.Location) Ban {
 	b := Ban{
 		ID: ID{addr: p.key.addr, bits: p.key.bits, kind: p.key.kind}, Start: time.Unix(p.start, int64(p.startNs)).In(loc),
-		Count: int(p.count), Failures: int(p.failures), Forced: p.flags&forced != 0,
+		Count: int(p.count), Failures: int(p.failures), Forced: p.flags&forced != 0, Set: p.flags&set != 0,
 	}
 	if p.flags&permanent == 0 {
 		b.End = time.Unix(p.end, int64(p.endNs)).In(loc)

@@ -21,7 +21,7 @@ func (g *global) allowCommand() *cobra.Command {
 		Long: `Lift the bans of addresses or networks in all jails, also those of networks that hold
 them, leave them out of lists, and ban them no more for a while. Their failures are
 counted meanwhile, and the log says when they would have been banned. It outlasts a
-restart. Without addresses: who is let in, until when. For good: ignoreip.`,
+restart. Without addresses: who is let in, until when. For good: bailiff never, ignoreip.`,
 		Example: `  bailiff allow 192.0.2.7
   bailiff allow 192.0.2.7 --for 2h
   bailiff allow --end 192.0.2.7`,
@@ -38,7 +38,7 @@ restart. Without addresses: who is let in, until when. For good: ignoreip.`,
 				return usageError(fmt.Sprintf("--for %s: want a time such as 30m, 2h, 1d", last))
 			}
 			if d > control.AllowLongest {
-				return usageError(fmt.Sprintf("--for %s: at most %dd; who is to be let in for good belongs into ignoreip", last, int(control.AllowLongest.Hours()/24)))
+				return usageError(fmt.Sprintf("--for %s: at most %dd; for good: bailiff never", last, int(control.AllowLongest.Hours()/24)))
 			}
 			if req.End && c.Flags().Changed("for") {
 				return usageError("--end or --for?")

@@ -229,18 +229,25 @@ func printBans(w io.Writer, bans []jail.BanStatus) {
 
 func (g *global) banCommand() *cobra.Command {
 	var asJSON, force bool
+	var last string
 	c := &cobra.Command{
 		Use:   "ban JAIL IP…",
 		Short: "Ban addresses or networks by hand",
 		Long: `Ban addresses or networks by hand. What is neither is an id, as a filter finds
 it with <F-ID>: a user, a session, a path. The jail's actions are told of it; nftables
-can't hold it.`,
+can't hold it. With --for, bans last so long from now, also those of who is banned
+already, and a bantime that is shorter does not cut them.`,
 		Example: `  bailiff ban django-auth 192.0.2.7
+  bailiff ban sshd 192.0.2.7 --for 30d
   bailiff ban sshd 203.0.113.0/24 2001:db8::/48`,
 		Args:              args(2, -1),
 		ValidArgsFunction: g.completeJails,
 		RunE: func(c *cobra.Command, args []string) error {
-			res, err := g.client().Ban(args[0], control.BanRequest{IPs: args[1:], Force: force})
+			lasts, err := banTimeOf(last)
+			if err != nil {
+				return err
+			}
+			res, err := g.client().Ban(args[0], control.BanRequest{IPs: args[1:], Force: force, Seconds: lasts})
 			if err != nil {
 				return err
 			}
@@ -256,8 +263,12 @@ can't hold it.`,
 					bad = true
 					fmt.Fprintln(c.ErrOrStderr(), "bailiff:", r.Error)
 				case asJSON:
-				case r.Added:
-					fmt.Fprintf(c.OutOrStdout(), "%s banned in %s%s%s\n", plainly(r.IP), args[0], later(r.Pending), later(r.Note))
+				case r.Added, r.Changed:
+					what := "banned"
+					if r.Changed {
+						what = "was banned already, and is so by now"
+					}
+					fmt.Fprintf(c.OutOrStdout(), "%s %s in %s%s%s%s\n", plainly(r.IP), what, args[0], untilOf(&r), later(r.Pending), later(r.Note))
 				case r.Pending != "":
 					fmt.Fprintf(c.OutOrStdout(), "%s will be banned in %s%s\n", plainly(r.IP), args[0], later(r.Pending))
 				case r.By != "":
@@ -270,8 +281,35 @@ can't hold it.`,
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().StringVar(&last, "for", "", "for how `long`, as 1d, 1w, 30d, -1 for good; else as long as the jail bans for")
 	c.Flags().BoolVar(&force, "force", false, "ban even an address of ignoreip or of this host, and networks wider than /8 (IPv6: /19)")
 	return c
+}
+
+// banTimeOf is how long --for says a ban is to last, in seconds.
+func banTimeOf(text string) (seconds float64, err error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := config.ParseTime(text)
+	switch {
+	case err == nil && d < 0:
+		return -1, nil
+	case err != nil || d < time.Second || d.Seconds() > control.BanLongest:
+		return 0, usageError(fmt.Sprintf("--for %s: want a time as 1d, 1w or 30d, at least a second and 100 years at the most; -1 for good", text))
+	}
+	return d.Seconds(), nil
+}
+
+// untilOf says until when a ban lasts that was asked for with a time.
+func untilOf(r *control.BanResult) string {
+	switch {
+	case r.Permanent:
+		return " for good"
+	case r.Until != nil:
+		return " until " + r.Until.Local().Format(timeLayout)
+	}
+	return ""
 }
 
 // plainly is who is banned, as a terminal can show it.

@@ -278,6 +278,10 @@ func eventText(e *events.Event) string {
 		if e.Count > 0 {
 			add("%s taken back, %d left", counted(int64(e.Count), "failure"), e.Failures)
 		}
+	case events.Allow:
+		if e.Until != nil {
+			add("until %s", e.Until.Local().Format(timeLayout))
+		}
 	case events.Unban:
 	case events.More:
 		return fmt.Sprintf("%d more %s: %s", e.Count, e.What, e.Why)

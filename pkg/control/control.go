@@ -52,15 +52,26 @@ type ExportStatus struct {
 type BanRequest struct {
 	IPs   []string `json:"ips"`
 	Force bool     `json:"force"`
-	By    string   `json:"-"` // the user who asks
+	// Seconds is how long the bans last from now, -1 for good; 0: as long as the jail bans for. Who is banned already
+	// is so until then, be that later or earlier.
+	Seconds float64 `json:"seconds,omitempty"`
+	By      string  `json:"-"` // the user who asks
 }
+
+// BanLongest is how long a ban may be asked for that has an end, in seconds: a good hundred years.
+const BanLongest = 100 * 366 * 24 * 3600
 
 // BanResult says what became of one address.
 type BanResult struct {
 	IP    string `json:"ip"`
-	Added bool   `json:"added"`        // false: was banned already
-	By    string `json:"by,omitempty"` // the banned network that it is part of, if that is why it was not added
-	Error string `json:"error,omitempty"`
+	Added bool   `json:"added"` // false: was banned already
+	// Changed: it was banned already, and ends now as was asked for.
+	Changed bool `json:"changed,omitempty"`
+	// Until is when the ban ends, where Seconds were asked for and it was Added or Changed; Permanent: never.
+	Until     *time.Time `json:"until,omitempty"`
+	Permanent bool       `json:"permanent,omitempty"`
+	By        string     `json:"by,omitempty"` // the banned network that it is part of, if that is why it was not added
+	Error     string     `json:"error,omitempty"`
 	// Pending says what has not come to it yet: the kernel, an action, or the jail. It
 	// does as soon as it can. Empty: the ban is in force.
 	Pending string `json:"pending,omitempty"`
@@ -122,8 +133,8 @@ type Allowance struct {
 	Until time.Time `json:"until"`
 }
 
-// AllowLongest is for how long somebody may be let in; who is to be let in for good belongs
-// into ignoreip.
+// AllowLongest is for how long somebody may be let in; who is never to be banned belongs
+// into ignoreip, or bailiff never.
 const AllowLongest = 366 * 24 * time.Hour
 
 // AllowResult says what became of one of a request.
@@ -261,6 +272,9 @@ type Daemon interface {
 	Allow(r AllowRequest) ([]AllowResult, error)
 	// Allowed returns who is let in for a while.
 	Allowed() []Allowance
+	// Never lifts bans, and has nobody ban these addresses again; Nevers returns whom.
+	Never(r NeverRequest) ([]AllowResult, error)
+	Nevers() []Never
 	// Import takes over bans that were made elsewhere.
 	Import(r ImportRequest) ([]ImportResult, error)
 	// Reload reads the configuration anew; by is the user who asks.

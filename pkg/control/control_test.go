@@ -74,6 +74,8 @@ func (f *fake) Import(r ImportRequest) ([]ImportResult, error) {
 
 func (*fake) Allow(AllowRequest) ([]AllowResult, error) { return nil, nil }
 func (*fake) Allowed() []Allowance                      { return nil }
+func (*fake) Never(NeverRequest) ([]AllowResult, error) { return nil, nil }
+func (*fake) Nevers() []Never                           { return nil }
 
 func (f *fake) Unban(r UnbanRequest) ([]UnbanResult, error) {
 	f.unbans++

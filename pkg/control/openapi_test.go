@@ -58,6 +58,8 @@ var shapes = map[string]shape{
 	"POST /v1/unban":                   {what: "Lifts bans.", body: UnbanRequest{}, answer: []UnbanResult{}},
 	"GET /v1/allow":                    {what: "Who is let in for a while.", answer: []Allowance{}},
 	"POST /v1/allow":                   {what: "Lets somebody in for a while.", body: AllowRequest{}, answer: []AllowResult{}},
+	"GET /v1/never":                    {what: "Who is never banned, since somebody has said so.", answer: []Never{}},
+	"POST /v1/never":                   {what: "Has somebody never banned, or takes that back.", body: NeverRequest{}, answer: []AllowResult{}},
 	"POST /v1/web/login":               {what: "Makes a login for the page.", body: WebLoginRequest{}, answer: WebLogin{}},
 	"POST /v1/reload":                  {what: "Reads the configuration anew.", answer: ReloadResult{}},
 	"POST /v1/stop":                    {what: "Ends the daemon.", answer: ""},

@@ -98,6 +98,10 @@ var routes = []route{
 		req.By = askedBy(r)
 		return d.Allow(req)
 	}},
+	{"GET /v1/never", Reader, func(d Daemon, _ *http.Request, _ func(any) error) (any, error) {
+		return d.Nevers(), nil
+	}},
+	{"POST /v1/never", Admin, never},
 	{"POST /v1/web/login", Owner, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
 		var req WebLoginRequest
 		if err := body(&req); err != nil {

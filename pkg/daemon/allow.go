@@ -1,29 +1,20 @@
 package daemon
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"net/netip"
-	"os"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"bailiff/pkg/ban"
-	"bailiff/pkg/config"
 	"bailiff/pkg/control"
+	"bailiff/pkg/events"
 	"bailiff/pkg/guard"
 	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
-	"bailiff/pkg/safefile"
 )
 
-// Whom an operator lets in for a while. It is kept in a file beside the database, a line of
-// JSON each: it outlives the daemon, and nobody but us reads it.
+// Whom an operator lets in for a while. It is kept in a file beside the database (keptlines.go).
 
 const (
 	// allowMost is how many addresses and networks may be let in at a time.
@@ -33,79 +24,25 @@ const (
 	allowWait = time.Second
 )
 
-// allowances is who is let in.
-type allowances struct {
-	path string // "": nothing is kept
-
-	mu      sync.Mutex // guards changes, and what follows
-	writing bool       // the file is being written, by a goroutine of its own
-	again   bool       // and is to be once more
-	told    string     // the last error of that
-}
-
 // startAllowing reads who was let in before.
 func (d *Daemon) startAllowing() {
-	db := d.cfg.Database.Path
-	if d.opts.Database != "" {
-		db = config.DatabasePath(d.opts.Database)
-	}
-	d.allows = &allowances{}
-	if db == "" || d.opts.DryRun {
-		return
-	}
-	d.allows.path = db + allowEnding
-	log := d.log.With("component", "database")
-	type read struct {
-		data []byte
-		err  error
-	}
-	got := make(chan read, 1)
-	if !safefile.Within(allowWait, func() {
-		data, err := safefile.ReadFile(d.allows.path, 1<<20)
-		got <- read{data, err}
-	}) {
-		log.Error(fmt.Sprintf("%s: no answer within %v: who was let in by bailiff allow may be banned", d.allows.path, allowWait))
-		return
-	}
-	r := <-got
-	if r.err != nil {
-		if !errors.Is(r.err, fs.ErrNotExist) {
-			log.Error(fmt.Sprintf("%v: who was let in by bailiff allow may be banned", r.err))
-		}
-		return
-	}
+	d.allows = d.keepsLines(allowEnding, "who is let in by bailiff allow", func(path string) error { return writeLines(path, d.Allowed()) })
 	var list []guard.LetIn
-	n, bad, first := 0, 0, 0
-	for line := range bytes.Lines(r.data) {
-		n++
-		var a control.Allowance
-		err := json.Unmarshal(line, &a)
-		var p netip.Prefix
-		if err == nil {
-			p, err = iplist.Parse(a.IP)
-		}
+	readLines(d.allows, "no address with a time", func(a *control.Allowance) bool {
+		p, err := iplist.Parse(a.IP)
 		if err != nil || iplist.TooWide(p) {
-			if bad++; bad == 1 {
-				first = n
-			}
-			continue
+			return false
 		}
 		if slices.ContainsFunc(list, func(l guard.LetIn) bool { return l.Prefix == p }) {
-			continue
+			return true
 		}
 		if left := time.Until(a.Until); left > 0 && len(list) < allowMost {
 			list = append(list, guard.LetIn{Prefix: p, Until: time.Now().Add(min(left, control.AllowLongest))})
 		}
-	}
-	if bad > 0 {
-		what := fmt.Sprintf("%s:%d: no address with a time", d.allows.path, first)
-		if bad > 1 {
-			what += fmt.Sprintf(", nor in %d lines behind it", bad-1)
-		}
-		log.Error(what + ": left out; who was let in by bailiff allow may be banned")
-	}
+		return true
+	})
 	if d.guard.SetLetIn(list); len(list) > 0 {
-		log.Info(fmt.Sprintf("%d addresses and networks are let in for a while (bailiff allow)", len(list)))
+		d.log.With("component", "database").Info(fmt.Sprintf("%d addresses and networks are let in for a while (bailiff allow)", len(list)))
 	}
 }
 
@@ -114,7 +51,7 @@ func (d *Daemon) Allow(r control.AllowRequest) ([]control.AllowResult, error) {
 	begun := time.Now()
 	last := time.Duration(r.Seconds * float64(time.Second))
 	if !r.End && (r.Seconds <= 0 || r.Seconds > control.AllowLongest.Seconds()) {
-		return nil, fmt.Errorf("seconds: %v: want more than 0, and at most %.0f (%d days); who is to be let in for good belongs into ignoreip", r.Seconds, control.AllowLongest.Seconds(), int(control.AllowLongest.Hours()/24))
+		return nil, fmt.Errorf("seconds: %v: want more than 0, and at most %.0f (%d days); who is never to be banned belongs into ignoreip, or bailiff never", r.Seconds, control.AllowLongest.Seconds(), int(control.AllowLongest.Hours()/24))
 	}
 	out := make([]control.AllowResult, len(r.IPs))
 	var ids []string
@@ -155,25 +92,60 @@ func (d *Daemon) Allow(r control.AllowRequest) ([]control.AllowResult, error) {
 		}
 		ids, of = append(ids, out[i].IP), append(of, i)
 	}
-	jails := d.running()
-	lifted := d.unban(jails, "", ids, r.By)
+	pending := lifting{d: d, begun: begun, jails: d.running(), ids: ids, of: of, by: r.By}
+	pending.first()
 	d.guard.SetLetIn(list)
-	note := d.saveAllowed()
+	note := d.allows.save()
+	for i := range out {
+		if out[i].Error == "" {
+			d.tellAllowed(events.Event{IP: out[i].IP, By: r.By, Until: out[i].Until, Why: allowWords[r.End]})
+		}
+	}
 	d.allows.mu.Unlock()
 	for i := range out {
 		if out[i].Error == "" {
 			out[i].Pending = note
 		}
 	}
-	if len(ids) == 0 {
-		return out, nil
+	pending.rest(out)
+	return out, nil
+}
+
+// allowWords are what an event says of who is let in; true: no more.
+var allowWords = map[bool]string{false: "let in by hand", true: "let in no more"}
+
+// tellAllowed tells the table of what somebody decided about an address.
+func (d *Daemon) tellAllowed(e events.Event) {
+	e.Kind, e.Time = events.Allow, d.clock.Wall()
+	d.events.Add(&e)
+}
+
+// lifting lifts bans of those who are not to be banned by now: before the guard knows of it, so that it is told
+// by whom, and once more behind that.
+type lifting struct {
+	d     *Daemon
+	begun time.Time
+	jails []*jail.Jail
+	only  string // the jail or list that was named, if one was
+	ids   []string
+	of    []int // which of the answers each of ids is
+	by    string
+	did   []control.UnbanResult
+}
+
+func (l *lifting) first() { l.did = l.d.unban(l.jails, l.only, l.ids, l.by) }
+
+// rest waits for lists and the kernel, and puts into the answers what became of it.
+func (l *lifting) rest(out []control.AllowResult) {
+	if len(l.ids) == 0 {
+		return
 	}
-	late := d.listsFollow(allowWait)
+	late := l.d.listsFollow(allowWait)
 	// Once more: who was banned meanwhile is let in, and so is who is in a banned network, by
 	// the time at which the jails have come to this.
-	again := d.unban(jails, "", ids, r.By)
-	for i, u := range lifted {
-		res := &out[of[i]]
+	again := l.d.unban(l.jails, l.only, l.ids, l.by)
+	for i, u := range l.did {
+		res := &out[l.of[i]]
 		res.Jails, res.Count, res.Error = u.Jails, u.Count, u.Error
 		res.Lifted, res.By = liftedOf(u.By, again[i].By, late != "")
 		for _, text := range []string{u.Pending, again[i].Pending, late} {
@@ -182,14 +154,13 @@ func (d *Daemon) Allow(r control.AllowRequest) ([]control.AllowResult, error) {
 			}
 		}
 	}
-	if pending := d.settle(begun, false, jails...); pending != "" {
-		for _, i := range of {
+	if pending := l.d.settle(l.begun, false, l.jails...); pending != "" {
+		for _, i := range l.of {
 			if out[i].Pending == "" {
 				out[i].Pending = pending
 			}
 		}
 	}
-	return out, nil
 }
 
 // liftedOf tells what is lifted of that which shut out somebody besides a ban of his own, and
@@ -246,68 +217,4 @@ func (d *Daemon) listsFollow(most time.Duration) string {
 		}
 	}
 	return ""
-}
-
-// saveAllowed writes who is let in to its file, and says if that is not there after a while.
-// The caller holds the lock.
-func (d *Daemon) saveAllowed() string {
-	a := d.allows
-	if a.path == "" {
-		return "it is not kept over a restart, since there is no database"
-	}
-	if a.writing {
-		a.again = true
-		return "it is not on the disk yet, which takes long: until it is, it may not outlast a restart"
-	}
-	a.writing = true
-	done := make(chan error, 1)
-	go func() {
-		for {
-			err := writeAllowed(a.path, d.Allowed())
-			a.mu.Lock()
-			if text := fmt.Sprint(err); err != nil && a.told != text {
-				a.told = text
-				d.log.With("component", "database").Error(fmt.Sprintf("who is let in by bailiff allow is not kept over a restart: %v", err))
-			} else if err == nil {
-				a.told = ""
-			}
-			if !a.again {
-				a.writing = false
-				a.mu.Unlock()
-				done <- err
-				return
-			}
-			a.again = false
-			a.mu.Unlock()
-		}
-	}()
-	a.mu.Unlock()
-	defer a.mu.Lock()
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Sprintf("it is not kept over a restart: %v", err)
-		}
-		return ""
-	case <-time.After(allowWait):
-		return "it is not on the disk yet, which takes long: until it is, it may not outlast a restart"
-	}
-}
-
-func writeAllowed(path string, list []control.Allowance) error {
-	if len(list) == 0 {
-		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		return nil
-	}
-	return safefile.Replace(path, func(f *os.File) error {
-		w := json.NewEncoder(f)
-		for _, a := range list {
-			if err := w.Encode(a); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }

@@ -24,7 +24,7 @@ func TestAllowedDisk(t *testing.T) {
 	for i := range list {
 		list[i] = control.Allowance{IP: fmt.Sprintf("2001:db8::%x", i+1), Until: time.Now().Add(time.Hour)}
 	}
-	first, second := writeAllowed(path, list), writeAllowed(path, list)
+	first, second := writeLines(path, list), writeLines(path, list)
 	if first == nil || second == nil || first.Error() != second.Error() || strings.ContainsAny(first.Error(), "\n") || !strings.Contains(first.Error(), path) {
 		t.Errorf("%v, %v", first, second)
 	}
@@ -34,7 +34,7 @@ func TestAllowedDisk(t *testing.T) {
 	if err := os.RemoveAll(path); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeAllowed(path, list); err != nil {
+	if err := writeLines(path, list); err != nil {
 		t.Error(err)
 	}
 	if text, err := os.ReadFile(path); err != nil || strings.Count(string(text), "\n") != len(list) {

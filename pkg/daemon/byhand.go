@@ -90,6 +90,10 @@ func refused(name string) string {
 // Ban implements control.Daemon.
 func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, error) {
 	begun := time.Now()
+	lasts := time.Duration(r.Seconds * float64(time.Second))
+	if r.Seconds != -1 && r.Seconds != 0 && !(r.Seconds >= 1 && r.Seconds <= control.BanLongest) {
+		return nil, control.Bad(fmt.Errorf("seconds: %v: want 1 to %d, or -1 for good", r.Seconds, control.BanLongest))
+	}
 	j, err := d.jail(name)
 	if err != nil {
 		return nil, err
@@ -107,9 +111,14 @@ func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, er
 		out[i].IP = ban.Name(id)
 		ids, of = append(ids, id), append(of, i)
 	}
-	for n, done := range j.BanEach(ids, r.Force, r.By) {
+	for n, done := range j.BanEach(ids, jail.ByHand{Force: r.Force, By: r.By, Lasts: lasts}) {
 		res := &out[of[n]]
-		res.Added = done.Added
+		res.Added, res.Changed = done.Added, done.Moved
+		if in := done.Added || done.Moved; in && lasts != 0 && done.End.IsZero() {
+			res.Permanent = true
+		} else if in && lasts != 0 {
+			res.Until = &done.End
+		}
 		if ids[n].IsName() && done.Added {
 			res.Note = j.Unheld()
 		}
@@ -124,12 +133,12 @@ func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, er
 			res.Error = done.Err.Error()
 		}
 	}
-	if !slices.ContainsFunc(out, func(r control.BanResult) bool { return r.Added }) {
+	if !slices.ContainsFunc(out, func(r control.BanResult) bool { return r.Added || r.Changed }) {
 		return out, nil
 	}
 	if pending := d.settle(begun, false, j); pending != "" {
 		for i := range out {
-			if out[i].Added && out[i].Pending == "" {
+			if (out[i].Added || out[i].Changed) && out[i].Pending == "" {
 				out[i].Pending = pending
 			}
 		}

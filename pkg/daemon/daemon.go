@@ -78,7 +78,9 @@ type Daemon struct {
 	names *resolve.Names
 	fw    *firewall.Firewall // nil with DryRun
 	// allows is who is let in for a while.
-	allows *allowances
+	allows *keptLines
+	// nevers is who is never banned by an admin's word.
+	nevers *keptLines
 	queue  *firewall.Queue
 	store  *keeper // nil: nothing is kept
 	// events is the table of what happens.
@@ -178,6 +180,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	d.guard = guard.New(guard.Options{Log: d.log, Sessions: d.peers})
 	defer d.guard.Close()
 	d.startAllowing()
+	d.startNever()
 	if d.syslog = opts.Syslog; d.syslog == nil {
 		d.syslog = PrepareSyslog(cfg, opts)
 	}

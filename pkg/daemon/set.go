@@ -264,7 +264,7 @@ func (d *Daemon) banAs(j *jail.Jail, ips []string, by string) (any, error) {
 	}
 	var wrong error
 	begun, n, patient := time.Now(), 0, idle(j)
-	for _, res := range j.BanEach(ids, false, by) {
+	for _, res := range j.BanEach(ids, jail.ByHand{By: by}) {
 		var wide *jail.TooWideError
 		var busy *jail.BusyError
 		switch {

@@ -28,6 +28,7 @@ const (
 	Unban    Kind = "unban"    // a ban ends
 	Forgiven Kind = "forgiven" // failures were taken back, since who was tried has logged in; or were not, which Why says
 	Restored Kind = "restored" // a start goes on with what was known
+	Allow    Kind = "allow"    // somebody is let in for a while, or never banned, by an operator's word; or no more
 	Start    Kind = "start"    // of the daemon
 	Stop     Kind = "stop"     // of the daemon, in order
 	Reload   Kind = "reload"   // of the configuration
@@ -40,7 +41,7 @@ const (
 )
 
 // Kinds are all of them.
-var Kinds = []Kind{Found, Ban, Unban, Forgiven, Restored, Start, Stop, Reload, List, Repair, Action, Error, More, Gap}
+var Kinds = []Kind{Found, Ban, Unban, Forgiven, Allow, Restored, Start, Stop, Reload, List, Repair, Action, Error, More, Gap}
 
 // Reasons that tell one kind of an event from another.
 const (

@@ -57,6 +57,7 @@ type Guard struct {
 	host  *Host
 	peers []netip.Addr
 	letIn []LetIn
+	never []Never
 	names map[string]*name
 	files map[string]*file
 	views map[*View]bool
@@ -189,8 +190,9 @@ type Want struct {
 	Host bool
 	// SSH: the peers of SSH sessions.
 	SSH bool
-	// LetIn: who is let in for a while.
+	// LetIn: who is let in for a while, and who is never banned by SetNever's word: in all jails, and in Jail.
 	LetIn bool
+	Jail  string
 	// List: it is asked about a list; loopback is called so.
 	List bool
 }

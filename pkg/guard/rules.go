@@ -24,7 +24,7 @@ func (r Reason) Log() string {
 	if r.Source == "ip" && !strings.HasPrefix(r.Text, "proxy.") || r.Text == r.Source || r.Text == "ignoreip "+r.Source { // to the letter, where fail2ban has it, too
 		return r.Source
 	}
-	return r.Source + " (" + r.Text + ")"
+	return r.Source + " (" + strings.TrimPrefix(r.Text, r.Source+", ") + ")"
 }
 
 // Some reports whether there is a reason.
@@ -269,6 +269,11 @@ func (g *Guard) rules(w *Want) *Rules {
 		r.peers = g.peers
 	}
 	if w.LetIn { // last: what holds for good says so
+		for _, n := range g.never {
+			if n.Jail == "" || n.Jail == w.Jail {
+				add(n.Prefix, n.reason(), NeverSource, false)
+			}
+		}
 		for _, l := range g.letIn {
 			add(l.Prefix, l.reason(), LetInSource, false)
 		}

@@ -19,7 +19,7 @@ import (
 // Protected returns what of a jail's ignoreip and ignoreself a guard is to look after.
 func Protected(c *config.Jail) guard.Want {
 	i := &c.Ignore
-	w := guard.Want{Prefixes: i.Prefixes, Names: i.Names, Files: i.Files, Self: i.Self, Host: i.Self && i.Host, SSH: i.SSH, LetIn: true}
+	w := guard.Want{Prefixes: i.Prefixes, Names: i.Names, Files: i.Files, Self: i.Self, Host: i.Self && i.Host, SSH: i.SSH, LetIn: true, Jail: c.Name}
 	if p := c.Filter.Proxies; p != nil { // whom a proxy asks for isn't in the kernel's packets
 		w.Proxies, w.ProxyFiles = p.Prefixes, p.Files
 	}

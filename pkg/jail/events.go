@@ -170,10 +170,13 @@ const (
 	whyShorter = "bantime is shorter by now"
 	whyEnded   = "the jail has ended"
 	whyLonger  = whyHand + ": it lasts longer by now"
+	whySooner  = whyHand + ": it ends earlier by now"
 )
 
 // CountsAsBan reports whether an event of a ban, by why it was made, is that of one that began.
-func CountsAsBan(why string) bool { return why != events.WhyObserve && why != whyLonger }
+func CountsAsBan(why string) bool {
+	return why != events.WhyObserve && why != whyLonger && why != whySooner
+}
 
 func whyNetwork(id ban.ID) string { return "its network " + ban.Name(id) + " is banned" }
 

@@ -245,8 +245,11 @@ func (j *Jail) sshPeer(id ban.ID) bool {
 }
 
 // corrected cuts a restored ban to the longest time that the jail gives now, as
-// fail2ban does when bantime was lowered.
+// fail2ban does when bantime was lowered. An end that was given by hand stays.
 func corrected(c *config.Jail, b ban.Ban) ban.Ban {
+	if b.Set {
+		return b
+	}
 	most := c.BanTime
 	if c.Increase != nil {
 		if most = c.Increase.MaxTime; most == 0 {

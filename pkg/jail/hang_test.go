@@ -192,7 +192,7 @@ func TestBanManyBusy(t *testing.T) {
 	for i := range 3*banPiece + 7 {
 		ids = append(ids, single(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})))
 	}
-	for i, done := range l.jail.BanEach(ids, false, "") {
+	for i, done := range l.jail.BanEach(ids, ByHand{}) {
 		if busy, ok := done.Err.(*BusyError); !ok || !busy.Later || done.Added {
 			t.Fatalf("the %dth: %+v", i, done)
 		}

@@ -20,7 +20,7 @@ func TestListingShared(t *testing.T) {
 	for i := range 1000 {
 		ids = append(ids, single(netip.AddrFrom4([4]byte{198, 51, byte(100 + i/250), byte(i%250 + 1)})))
 	}
-	for _, done := range l.jail.BanEach(ids[:999], false, "") {
+	for _, done := range l.jail.BanEach(ids[:999], ByHand{}) {
 		if done.Err != nil {
 			t.Fatal(done.Err)
 		}

@@ -32,28 +32,52 @@ func (e *TooWideError) Error() string {
 		e.IP, iplist.Shortest4, iplist.Shortest6, e.Jail, e.IP)
 }
 
+// ByHand says how somebody bans by hand.
+type ByHand struct {
+	// Force bans even what is ignored, and networks of any width.
+	Force bool
+	By    string // who asks
+	// Lasts is for how long from now; 0: as long as the jail bans for, below 0: for good. Who is banned already is
+	// so until then, be that later or earlier.
+	Lasts time.Duration
+}
+
+// sets sets a ban's end, if one was given.
+func (h *ByHand) sets(b *ban.Ban, now time.Time) {
+	switch b.Set = b.Set || h.Lasts != 0; {
+	case h.Lasts > 0:
+		b.End = now.Add(h.Lasts)
+	case h.Lasts < 0:
+		b.End = time.Time{}
+	}
+}
+
 // Ban bans by hand. It reports whether the ban is new: false if a ban of at
 // least the same length was there. force bans even what is ignored, and networks of
 // any width. The error is a *BusyError if the jail has not come to it: it bans as soon
 // as it does.
 func (j *Jail) Ban(id ban.ID, force bool) (added bool, err error) {
-	done := j.BanEach([]ban.ID{id}, force, "")[0]
+	done := j.BanEach([]ban.ID{id}, ByHand{Force: force})[0]
 	return done.Added, done.Err
 }
 
 // Banned is what became of one address.
 type Banned struct {
 	Added bool
-	By    ban.ID // the banned network that it is part of, if that is why it was not added
-	Err   error
+	// Moved: it was banned already, and has the end now that was asked for.
+	Moved bool
+	// End is when the ban ends, by the wall clock, if it was Added or Moved; zero: never.
+	End time.Time
+	By  ban.ID // the banned network that it is part of, if that is why it was not added
+	Err error
 }
 
 // banPiece is how many bans by hand a jail makes before it does something else.
 const banPiece = 100
 
-// BanEach is Ban of several; by is who asks. Once the jail is busy, or the database, the rest does not
+// BanEach is Ban of several. Once the jail is busy, or the database, the rest does not
 // wait for it: what can be done later is.
-func (j *Jail) BanEach(ids []ban.ID, force bool, by string) []Banned {
+func (j *Jail) BanEach(ids []ban.ID, how ByHand) []Banned {
 	out := make([]Banned, len(ids))
 	ask, wait := true, patience
 	for at := 0; at < len(ids); at += banPiece {
@@ -63,7 +87,7 @@ func (j *Jail) BanEach(ids []ban.ID, force bool, by string) []Banned {
 		for i, id := range piece {
 			if j.Configured.Observe {
 				results[i].Err = &ObservesError{j.Configured.Name}
-			} else if TooWide(id) && !force {
+			} else if TooWide(id) && !how.Force {
 				results[i].Err = &TooWideError{ban.Name(id), j.Configured.Name}
 			} else if ask {
 				pasts[i], ask = j.pastOf(id)
@@ -72,7 +96,7 @@ func (j *Jail) BanEach(ids []ban.ID, force bool, by string) []Banned {
 		j.piece(&wait, results, func(j *Jail, todo []Banned) {
 			for i, id := range piece {
 				if todo[i].Err == nil {
-					todo[i].Added, todo[i].By, todo[i].Err = j.banByHand(id, force, by, pasts[i])
+					todo[i] = j.banByHand(id, &how, pasts[i])
 				}
 			}
 		})
@@ -107,12 +131,12 @@ func (j *Jail) piece(wait *time.Duration, results []Banned, ban func(j *Jail, re
 
 // banByHand is the part of BanEach that the jail's goroutine does; was, if not nil, are the
 // earlier bans.
-func (j *Jail) banByHand(id ban.ID, force bool, asks string, was *pastAnswer) (added bool, by ban.ID, err error) {
-	if reason := j.ignored(id); reason != "" && !force {
-		return false, by, &IgnoredError{ban.Name(id), j.Config.Name, reason}
+func (j *Jail) banByHand(id ban.ID, how *ByHand, was *pastAnswer) (did Banned) {
+	if reason := j.ignored(id); reason != "" && !how.Force {
+		return Banned{Err: &IgnoredError{ban.Name(id), j.Config.Name, reason}}
 	}
-	if !force && j.sshPeer(id) {
-		return false, by, &IgnoredError{ban.Name(id), j.Config.Name, "an open SSH session"}
+	if !how.Force && j.sshPeer(id) {
+		return Banned{Err: &IgnoredError{ban.Name(id), j.Config.Name, "an open SSH session"}}
 	}
 	if was != nil {
 		j.pastKnown(*was)
@@ -120,65 +144,85 @@ func (j *Jail) banByHand(id ban.ID, force bool, asks string, was *pastAnswer) (a
 	now, late := j.deps.Clock.Now(), j.endedOf(id)
 	if have, ok := j.bans.Get(id); ok {
 		if have.IsBeside() && !id.IsName() { // to say that it is banned would be untrue
-			return false, by, fmt.Errorf("jail %s: %s is banned as an id, for which %s is shut out, and not as an address: to ban the address, bailiff unban %s --jail %s first",
-				j.Config.Name, have.Told(), have.IP.Addr(), ban.Name(id), j.Config.Name)
+			return Banned{Err: fmt.Errorf("jail %s: %s is banned as an id, for which %s is shut out, and not as an address: to ban the address, bailiff unban %s --jail %s first",
+				j.Config.Name, have.Told(), have.IP.Addr(), ban.Name(id), j.Config.Name)}
 		}
-		j.again(have, now, force, asks)
-		return false, by, nil
+		return j.again(have, now, how)
 	}
-	b := ban.Ban{ID: id, Start: now, Forced: force}
-	grown := j.sentence(&b)
+	b := ban.Ban{ID: id, Start: now, Forced: how.Force}
+	grown := false
+	if how.Lasts == 0 {
+		grown = j.sentence(&b)
+	} else if how.sets(&b, now); j.growth != nil {
+		b.Count = j.before(id).count + 1
+	}
 	if wider, ok := j.covering(id); ok && wider.ID != id {
 		if wider.Permanent() || !b.Permanent() && !wider.End.Before(b.End) {
-			return false, wider.ID, nil
+			return Banned{By: wider.ID}
 		}
 		// Where both have room, it is banned beside: so it stays when the network's ban ends.
 		if !j.Config.Rule.Apart(id.Prefix()) {
-			return false, wider.ID, fmt.Errorf("jail %s: %s is part of %s, which is banned until %s, and can't be banned beside it: to have it last, ban %[3]s once more",
-				j.Config.Name, ban.Name(id), ban.Name(wider.ID), wall(j.deps.Clock.ToWall(wider.End)))
+			return Banned{By: wider.ID, Err: fmt.Errorf("jail %s: %s is part of %s, which is banned until %s, and can't be banned beside it: to have it last, ban %[3]s once more",
+				j.Config.Name, ban.Name(id), ban.Name(wider.ID), wall(j.deps.Clock.ToWall(wider.End)))}
 		}
 	}
 	j.takeIn(id)
-	j.enforce(b, late, whyHand, asks)
+	j.enforce(b, late, whyHand, how.By)
 	if grown {
 		j.increased(b)
 	}
-	return true, by, nil
+	return Banned{Added: true, End: j.endOf(b)}
 }
 
-// again is a ban by hand of who is banned already. The one that ends later stays, for
-// list, kernel, database and actions alike; it is no new one, and who reads the log for
+// endOf is when a ban ends, by the wall clock; zero: never.
+func (j *Jail) endOf(b ban.Ban) (end time.Time) {
+	if b.Permanent() {
+		return end
+	}
+	return j.deps.Clock.ToWall(b.End)
+}
+
+// again is a ban by hand of who is banned already. Without an end that was asked for, the one that ends later
+// stays, for list, kernel, database and actions alike; it is no new one, and who reads the log for
 // bans is told of none.
-func (j *Jail) again(have ban.Ban, now time.Time, force bool, by string) {
+func (j *Jail) again(have ban.Ban, now time.Time, how *ByHand) (did Banned) {
 	name := have.Told()
 	j.notice("%s already banned", name)
-	longer := have // it lasts from now on: else a restart would cut it to bantime
-	longer.Start, longer.End = now, time.Time{}
+	moved := have // it lasts from now on: else a restart would cut it to bantime
+	moved.Start, moved.End = now, time.Time{}
 	if j.Config.BanTime >= 0 {
-		longer.End = now.Add(j.Config.BanTime)
+		moved.End = now.Add(j.Config.BanTime)
 	}
-	if have.Permanent() || !longer.Permanent() && !longer.End.After(have.End) {
-		return
+	how.sets(&moved, now)
+	later := !have.Permanent() && (moved.Permanent() || moved.End.After(have.End))
+	if !later && how.Lasts == 0 {
+		return did
 	}
-	longer.Forced = have.Forced || force
-	j.bans.Add(longer)
-	j.enforced(change{ID: have.ID, IP: have.IP, Left: longer.Left(now), Replace: true})
-	j.banEvent(longer, false, nil, whyLonger, by)
-	j.event(store.Event{Ban: longer, Moved: true})
+	moved.Forced = have.Forced || how.Force
+	j.bans.Move(moved)
+	j.enforced(change{ID: have.ID, IP: have.IP, Left: moved.Left(now), Replace: true})
+	why, lasts := whyLonger, "lasts longer by now"
+	if !later {
+		why, lasts = whySooner, "ends earlier by now"
+	}
+	j.banEvent(moved, false, nil, why, how.By)
+	j.event(store.Event{Ban: moved, Moved: true})
 	j.changed()
+	did.Moved, did.End = true, j.endOf(moved)
 	until := "for ever"
-	if !longer.Permanent() {
-		until = "until " + wall(j.deps.Clock.ToWall(longer.End))
+	if !moved.Permanent() {
+		until = "until " + wall(did.End)
 	}
-	j.deps.Log.With("component", "actions").Info(fmt.Sprintf("[%s] the ban of %s lasts longer by now: %s", j.Config.Name, name, until))
+	j.deps.Log.With("component", "actions").Info(fmt.Sprintf("[%s] the ban of %s %s: %s", j.Config.Name, name, lasts, until))
 	if t := j.banTicket(have); t != nil { // to them it is the same one
 		t.BanTime = -1
-		if !longer.Permanent() {
-			t.BanTime = longer.End.Sub(have.Start).Round(time.Second)
+		if !moved.Permanent() {
+			t.BanTime = moved.End.Sub(have.Start).Round(time.Second)
 		}
 		j.actions.Prolong(t)
 	}
 	j.push()
+	return did
 }
 
 // pastOf asks for earlier bans of an address that is banned by hand; nil: nothing is to

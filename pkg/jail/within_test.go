@@ -14,7 +14,7 @@ import (
 // What has no room beside it is told what to do, and nobody is let in on the way.
 func TestBanWithin(t *testing.T) {
 	l := start(t, nil)
-	banned := func(id string) Banned { return l.jail.BanEach([]ban.ID{idOf(id)}, false, "")[0] }
+	banned := func(id string) Banned { return l.jail.BanEach([]ban.ID{idOf(id)}, ByHand{})[0] }
 	network := netip.MustParsePrefix("203.0.113.0/24")
 	if r := banned("203.0.113.0/24"); !r.Added || r.Err != nil {
 		t.Errorf("%+v", r)

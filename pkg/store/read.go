@@ -129,7 +129,7 @@ const longest = 100 * 366 * 24 * time.Hour
 // bans reads those in force. What fail2ban writes may be anything that Python's numbers
 // hold: a column of integers in SQLite takes 1769857200.5 as well.
 func (st *State) bans(db *sql.Tx, jail string, now time.Time, offset time.Duration, each func([]ban.Ban)) error {
-	rows, err := db.Query("SELECT ip, timeofban, bantime, bancount, CASE WHEN instr(data, '\"ip\"') THEN data END FROM bips WHERE jail = ? AND (bantime < 0 OR timeofban + bantime > ?)", jail, now.Add(offset).Unix())
+	rows, err := db.Query("SELECT ip, timeofban, bantime, bancount, CASE WHEN instr(data, '\"ip\"') OR instr(data, '\""+endSet+"\"') THEN data END FROM bips WHERE jail = ? AND (bantime < 0 OR timeofban + bantime > ?)", jail, now.Add(offset).Unix())
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (st *State) bans(db *sql.Tx, jail string, now time.Time, offset time.Durati
 		}
 		b := ban.Ban{ID: id, Start: time.Unix(int64(math.Floor(at)), 0).Add(-offset), Count: int(min(max(count, 0), math.MaxInt32))}
 		if data != nil {
-			b.IP = beside(data)
+			b.IP, b.Set = beside(data)
 		}
 		switch {
 		case lasts == -2: // of an old database: how long is not known
@@ -176,15 +176,17 @@ func (st *State) bans(db *sql.Tx, jail string, now time.Time, offset time.Durati
 	return rows.Err()
 }
 
-// beside returns the address that stood beside the ID of a ban.
-func beside(data []byte) ban.Address {
+// beside returns the address that stood beside the ID of a ban, and whether its end was given by hand.
+func beside(data []byte) (ip ban.Address, set bool) {
 	var of struct {
-		IP any `json:"ip"`
+		IP     any `json:"ip"`
+		EndSet any `json:"end_set"`
 	}
 	_ = json.Unmarshal(data, &of) // what another program wrote may be anything
 	text, _ := of.IP.(string)
 	p := filter.ParseID(text, -1)
-	return ban.AddressOf(p.Addr())
+	set, _ = of.EndSet.(bool)
+	return ban.AddressOf(p.Addr()), set
 }
 
 // number is what a column holds, if that is a number.

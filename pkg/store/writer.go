@@ -59,6 +59,9 @@ func (w *writer) ban(jail string, b ban.Ban, matches []string, groups map[string
 	if b.IP.IsValid() {
 		all["ip"] = b.IP.Addr().String()
 	}
+	if b.Set {
+		all[endSet] = true
+	}
 	all["matches"], all["failures"] = matches, b.Failures
 	data, err := json.Marshal(all)
 	if err != nil {
@@ -74,6 +77,18 @@ func (w *writer) ban(jail string, b ban.Ban, matches []string, groups map[string
 		return err
 	}
 	return w.exec("INSERT OR REPLACE INTO bips(ip, jail, timeofban, bantime, bancount, data) VALUES(?, ?, ?, ?, ?, ?)", name, jail, at, lasts, count, data)
+}
+
+// endSet is what in a ban's data says that its end was given by hand.
+const endSet = "end_set"
+
+// endSet notes of a ban that is there that its end was given by hand. The data of another program's may be anything.
+func (w *writer) endSet(jail string, b ban.Ban) error {
+	if !b.Set {
+		return nil
+	}
+	return w.exec("UPDATE bips SET data = CAST(json_set(CASE WHEN json_valid(CAST(data AS TEXT)) AND json_type(CAST(data AS TEXT)) = 'object' THEN CAST(data AS TEXT) ELSE '{}' END, '$."+endSet+"', json('true')) AS BLOB) WHERE jail = ? AND ip = ?",
+		jail, ban.Name(b.ID))
 }
 
 // allBans has a list be what is in force. What was known of those that are on it, their
@@ -102,6 +117,9 @@ func (w *writer) allBans(d *Delta) error {
 				lasts = int64((b.End.Sub(b.Start) + time.Second - 1) / time.Second)
 			}
 			if err := w.exec("UPDATE bips SET bantime = ? WHERE ip = ? AND jail = ?", lasts, name, d.Jail); err != nil {
+				return err
+			}
+			if err := w.endSet(d.Jail, b); err != nil {
 				return err
 			}
 			continue
@@ -169,6 +187,9 @@ func (w *writer) bans(d *Delta) error {
 				lasts = max(int64((e.Ban.End.Sub(e.Ban.Start)+time.Second-1)/time.Second), 0)
 			}
 			if err := w.exec("UPDATE bips SET timeofban = ?, bantime = ? WHERE jail = ? AND ip = ?", e.Ban.Start.Add(w.offset).Unix(), lasts, d.Jail, name); err != nil {
+				return err
+			}
+			if err := w.endSet(d.Jail, e.Ban); err != nil {
 				return err
 			}
 			continue

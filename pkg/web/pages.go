@@ -41,6 +41,8 @@ var pages = []page{
 	{"POST /unban", control.Operator, false, unban},
 	{"POST /ban", control.Operator, false, ban},
 	{"POST /allow", control.Operator, false, allow},
+	{"GET /never", control.Reader, false, neverPage},
+	{"POST /never", control.Admin, false, never},
 	{"POST /reload", control.Operator, false, reload},
 	{"GET /login", control.Reader, true, loginPage},
 	{"POST /login", control.Reader, true, login},
@@ -285,6 +287,8 @@ func addressPage(a *ask) error {
 		Out, May      bool
 		Inside, Lists []string
 		Allowed       *time.Time
+		Longer        []longer
+		Never         neverForm
 		Bannable      []string
 		Events        eventList
 		Whois         string
@@ -320,7 +324,10 @@ func addressPage(a *ask) error {
 		if err != nil {
 			return err
 		}
-		d.Bannable = bannable(st.Jails)
+		d.Bannable, d.Longer = bannable(st.Jails), longerOf(d.Why.Banned)
+		if d.Never, err = a.neverForm(&d.Why, st.Jails); err != nil {
+			return err
+		}
 	}
 	list := d.Why.Events
 	slices.Reverse(list)
@@ -394,35 +401,6 @@ func unban(a *ask) error {
 			if still := r.Still(); still != "" {
 				a.note(true, text("done.still", "ip", r.IP, "still", still))
 			}
-		}
-	}
-	return a.done()
-}
-
-func ban(a *ask) error {
-	ip, name := strings.TrimSpace(a.form("ip")), a.form("jail")
-	if ip == "" || name == "" {
-		a.note(true, text("error.from"))
-		return a.done()
-	}
-	got, err := a.api().Ban(name, control.BanRequest{IPs: []string{ip}})
-	if err != nil {
-		a.note(true, err.Error())
-		return a.done()
-	}
-	for _, r := range got {
-		switch {
-		case r.Error != "":
-			a.note(true, text("done.error", "ip", r.IP, "error", r.Error))
-		case r.Added:
-			a.noteDone(r.Pending, text("done.ban", "ip", r.IP, "jail", name))
-		case r.By != "":
-			a.note(false, text("done.bannedby", "ip", r.IP, "by", r.By))
-		default:
-			a.note(false, text("done.banned", "ip", r.IP, "jail", name))
-		}
-		if r.Note != "" {
-			a.note(true, r.Note)
 		}
 	}
 	return a.done()

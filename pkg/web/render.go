@@ -98,7 +98,7 @@ func asset(a *ask) error {
 }
 
 // pageNames are the templates of pages; the others are parts.
-var pageNames = []string{"login", "error", "overview", "bans", "address", "jails", "jail", "events", "settings", "try", "doctor", "replay"}
+var pageNames = []string{"login", "error", "overview", "bans", "address", "jails", "jail", "events", "settings", "try", "doctor", "replay", "never"}
 
 var parts = []string{"templates/base.html", "templates/parts.html", "templates/jailtable.html", "templates/chart.html", "templates/findings.html"}
 

@@ -93,6 +93,10 @@ func (d *daemon) SearchBans(control.BansQuery) (control.BansPage, error) {
 }
 
 func (d *daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, error) {
+	if r.Seconds != 0 {
+		d.did("ban %s in %s for %v by %s", r.IPs, name, r.Seconds, r.By)
+		return []control.BanResult{{IP: r.IPs[0], Changed: true, Permanent: true}}, nil
+	}
 	d.did("ban %s in %s by %s", r.IPs, name, r.By)
 	return []control.BanResult{{IP: r.IPs[0], Added: true}}, nil
 }
@@ -105,6 +109,15 @@ func (d *daemon) Unban(r control.UnbanRequest) ([]control.UnbanResult, error) {
 func (d *daemon) Allow(r control.AllowRequest) ([]control.AllowResult, error) {
 	d.did("allow %s for %v by %s", r.IPs, r.Seconds, r.By)
 	return []control.AllowResult{{IP: r.IPs[0]}}, nil
+}
+
+func (d *daemon) Never(r control.NeverRequest) ([]control.AllowResult, error) {
+	d.did("never %s in %q end %v by %s", r.IPs, r.Jail, r.End, r.By)
+	return []control.AllowResult{{IP: r.IPs[0]}}, nil
+}
+
+func (d *daemon) Nevers() []control.Never {
+	return []control.Never{{IP: "192.0.2.8", Jail: d.topKey, By: d.topKey, Since: anHour}}
 }
 
 func (d *daemon) Reload(by string) (control.ReloadResult, error) {

@@ -78,7 +78,7 @@ func TestHostileTexts(t *testing.T) {
 		}}}
 		q := url.QueryEscape(p)
 		return []string{
-			"/", "/replay?jail=" + q, "/doctor", "/doctor?again=1&jail=" + q, "/jails", "/jails/" + url.PathEscape(p), "/jails/" + url.PathEscape(p) + "/settings", "/bans", "/bans?q=" + q + "&jail=" + q + "&after=" + q, "/address?ip=" + q, "/events?ip=" + q + "&jail=" + q, "/events/rows?since=0&ip=" + q,
+			"/", "/never", "/replay?jail=" + q, "/doctor", "/doctor?again=1&jail=" + q, "/jails", "/jails/" + url.PathEscape(p), "/jails/" + url.PathEscape(p) + "/settings", "/bans", "/bans?q=" + q + "&jail=" + q + "&after=" + q, "/address?ip=" + q, "/events?ip=" + q + "&jail=" + q, "/events/rows?since=0&ip=" + q,
 			"/jails/" + url.PathEscape("no"+p), "/events?kind=" + q, "/login?to=" + q, "/login/" + url.PathEscape(p), "/" + url.PathEscape(p),
 		}
 	}
