@@ -291,7 +291,8 @@ type Daemon interface {
 	Doctor(ctx context.Context, q DoctorQuery) (DoctorAnswer, error)
 	// Replay runs a jail over a log, until ctx ends.
 	Replay(ctx context.Context, q ReplayQuery) (ReplayAnswer, error)
-	// SaveFilter saves one, or removes it.
+	// SaveFilter saves one, or removes it; SavedFilters returns those that were saved.
+	SavedFilters() ([]SavedFilter, error)
 	SaveFilter(name string, r SaveRequest) (SaveResult, error)
 	// History tells how much happened over time, Top who was most active.
 	History(q history.Query) (history.Answer, error)

@@ -76,6 +76,7 @@ func (*fake) Allow(AllowRequest) ([]AllowResult, error) { return nil, nil }
 func (*fake) Allowed() []Allowance                      { return nil }
 func (*fake) Never(NeverRequest) ([]AllowResult, error) { return nil, nil }
 func (*fake) Nevers() []Never                           { return nil }
+func (*fake) SavedFilters() ([]SavedFilter, error)      { return nil, nil }
 
 func (f *fake) Unban(r UnbanRequest) ([]UnbanResult, error) {
 	f.unbans++

@@ -48,6 +48,7 @@ var shapes = map[string]shape{
 	"GET /metrics":                     {what: "Numbers for Prometheus.", form: "text/plain"},
 	"GET /v1/why":                      {what: "What is known of an address, a network or an id.", params: []string{"ip"}, answer: Why{}},
 	"POST /v1/filter/try":              {what: "Shows a filter lines.", body: TryRequest{}, answer: TryAnswer{}},
+	"GET /v1/filters":                  {what: "Filters that were saved.", answer: []SavedFilter{}},
 	"POST /v1/filters/{name}":          {what: "Saves a filter, or removes one that was saved.", body: SaveRequest{}, answer: SaveResult{}},
 	"GET /v1/doctor":                   {what: "What is wrong on this host, as far as the daemon sees it.", params: []string{"jail", "age", "wait"}, answer: DoctorAnswer{}},
 	"POST /v1/replay":                  {what: "Runs a jail over a log that there is, or that is the body.", params: []string{"jail", "log", "maxretry", "findtime", "bantime"}, answer: ReplayAnswer{}},

@@ -106,7 +106,12 @@ type TriedProof struct {
 type SaveRequest struct {
 	// Text is what its file is to have, with samples; empty: it is removed.
 	Text string `json:"text"`
-	By   string `json:"-"` // the user who asks
+	// Lines are to be samples in it, each with what the filter, in this mode, makes of it now.
+	Lines []string `json:"lines,omitempty"`
+	Mode  string   `json:"mode,omitempty"`
+	// Preview: nothing is saved or removed, and told what would be.
+	Preview bool   `json:"preview,omitempty"`
+	By      string `json:"-"` // the user who asks
 }
 
 func (*SaveRequest) textMost() int { return TryText }
@@ -116,8 +121,24 @@ type SaveResult struct {
 	Name string `json:"name"`
 	File string `json:"file"`
 	Diff string `json:"diff"`
+	// Text is what the file has by then, with its samples; empty: it is removed.
+	Text string `json:"text,omitempty"`
 	// Note says what is left to do.
 	Note string `json:"note,omitempty"`
+}
+
+// SavedFilter is a filter that was saved over the socket or on the page.
+type SavedFilter struct {
+	Name string `json:"name"`
+	File string `json:"file"`
+	Text string `json:"text"`
+	// Jails are those of the configuration that have it.
+	Jails []string `json:"jails"`
+}
+
+// SavedFilters returns those.
+func (c *Client) SavedFilters() (out []SavedFilter, err error) {
+	return out, c.call("GET", "/v1/filters", nil, &out)
 }
 
 func saveFilter(d Daemon, r *http.Request, body func(any) error) (any, error) {

@@ -16,7 +16,6 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/events"
-	"bailiff/pkg/filter"
 	"bailiff/pkg/jail"
 	"bailiff/pkg/safefile"
 )
@@ -380,56 +379,6 @@ func (d *Daemon) writeKept(path, text string) (err error) {
 		return fmt.Errorf("%s: the disk does not answer; whether it is written is not known", path)
 	}
 	return err
-}
-
-// SaveFilter implements control.Daemon.
-func (d *Daemon) SaveFilter(name string, r control.SaveRequest) (out control.SaveResult, err error) {
-	d.awaitStart()
-	out.Name = name
-	release, err := d.turn.take("a filter that is saved", changeMost-stepsMost)
-	if err != nil {
-		return out, err
-	}
-	defer release()
-	if d.opts.DryRun {
-		return out, control.Bad(errors.New("it is a dry run, which writes nothing"))
-	}
-	cfg, err := config.LoadWithin(configMost, d.opts.Config)
-	config.ForgetStock()
-	if err != nil {
-		return out, err
-	}
-	if out.File, err = cfg.KeptFilterPath(name); err != nil {
-		return out, control.Bad(err)
-	}
-	if r.Text != "" {
-		def, err := config.DefinitionOf(name, []byte(r.Text), "")
-		if err == nil {
-			_, err = filter.Compile(def, time.Local)
-		}
-		if err != nil {
-			return out, control.Bad(err)
-		}
-	} else if cfg.Filters[name] == nil {
-		return out, control.Bad(fmt.Errorf("no filter %s was saved", name))
-	}
-	was, err := d.readKept(out.File)
-	if err != nil {
-		return out, err
-	}
-	if r.Text != "" && !strings.HasSuffix(r.Text, "\n") {
-		r.Text += "\n"
-	}
-	out.Diff = unifiedDiff(out.File, out.File, was, r.Text)
-	if err := d.writeKept(out.File, r.Text); err != nil {
-		return out, err
-	}
-	did := map[bool]string{true: "removed", false: "saved"}[r.Text == ""]
-	d.events.Add(&events.Event{Kind: events.Reload, By: r.By, Text: "filter " + name + " is " + did})
-	if was != "" {
-		out.Note = "a jail that has it goes on with what it was until the next reload"
-	}
-	return out, nil
 }
 
 // ForgetSettings implements control.Daemon: it takes back what was changed in a jail, for good and for now.

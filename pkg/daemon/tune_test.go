@@ -186,6 +186,42 @@ failregex = 'failure from <HOST>'
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
+	// With its lines as samples, shown before it is saved; not removed while a jail has it.
+	with := control.SaveRequest{Text: "failregex = '^\\s*from <ADDR>$'", Lines: []string{"2026-01-31T12:00:00Z from 192.0.2.7", "2026-01-31T12:00:01Z to 'nobody'"}, Preview: true}
+	shown, err := c.SaveFilter("mine", with)
+	if text, _ := os.ReadFile(saved.File); err != nil || string(text) != mine+"\n" || !strings.Contains(shown.Diff, "+host = ") {
+		t.Errorf("shown: %+v, %v", shown, err)
+	}
+	with.Preview = false
+	if got, err := c.SaveFilter("mine", with); err != nil || got.Text != shown.Text || got.Note == "" {
+		t.Errorf("saved with samples: %+v, %v", got, err)
+	}
+	list, err := c.SavedFilters()
+	if err != nil || len(list) != 1 || list[0].Text != shown.Text || list[0].Name != "mine" || len(list[0].Jails) != 0 {
+		t.Errorf("saved are %+v, %v", list, err)
+	}
+	f := config.ParseFilter("mine", saved.File, []byte(shown.Text))
+	if len(f.Errors) != 0 || len(f.Samples) != 2 || !f.Samples[0].Match || f.Samples[0].Host != "192.0.2.7" || f.Samples[1].Match {
+		t.Errorf("its samples: %+v, %v", f.Samples, f.Errors)
+	}
+	for _, s := range f.Samples {
+		if wrong := f.Check(s); wrong != "" {
+			t.Errorf("%q: %s", s.Line, wrong)
+		}
+	}
+	if r, err := c.SaveFilter("mine", control.SaveRequest{Text: with.Text, Lines: []string{"from 192.0.2.7"}}); err == nil || !strings.Contains(err.Error(), "no time was found") {
+		t.Errorf("a sample that does not hold: %+v, %v", r, err)
+	}
+	name := "mine"
+	if _, err := c.ChangeSettings("shop", control.SettingsRequest{Filter: &name, Keep: true}); err != nil {
+		t.Errorf("a jail has it: %v", err)
+	}
+	if r, err := c.SaveFilter("mine", control.SaveRequest{}); err == nil || !strings.Contains(err.Error(), "jail shop has filter mine") {
+		t.Errorf("removed from under a jail: %+v, %v", r, err)
+	}
+	if _, err := c.ForgetSettings("shop"); err != nil {
+		t.Error(err)
+	}
 	if _, err := c.SaveFilter("mine", control.SaveRequest{}); err != nil {
 		t.Error(err)
 	}
@@ -194,7 +230,7 @@ failregex = 'failure from <HOST>'
 	}
 	// Each change is an event with its author.
 	told := 0
-	for end := time.Now().Add(time.Minute); told < 6 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); told < 8 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		told = 0
 		if err := c.Events(ctx, control.EventsQuery{Filter: events.Filter{Kinds: []events.Kind{events.Reload}}}, func(line []byte) error {
 			if e, err := events.Parse(line); err == nil && strings.HasPrefix(e.Text, "settings ") && e.By != "" {
@@ -205,7 +241,7 @@ failregex = 'failure from <HOST>'
 			t.Fatal(err)
 		}
 	}
-	if told != 6 {
+	if told != 8 {
 		t.Errorf("%d changes are events", told)
 	}
 }

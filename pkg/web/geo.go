@@ -1,7 +1,6 @@
 package web
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/oschwald/maxminddb-golang/v2"
 
-	"bailiff/pkg/events"
 	"bailiff/pkg/safefile"
 )
 
@@ -96,31 +94,4 @@ func (p *places) of(paths []string, a netip.Addr, now time.Time, warn func(strin
 		}
 	}
 	return out
-}
-
-// countries counts the most active addresses by where they are.
-func (a *ask) countries(s spanOf) (topTable, error) {
-	top, err := a.askTop("ip", s)
-	if err != nil {
-		return topTable{}, err
-	}
-	by := map[string]*events.Most{}
-	for _, e := range top.Entries {
-		name := cmp.Or(a.place(e.Key).Name, text("top.nowhere"))
-		c := by[name]
-		if c == nil {
-			c = &events.Most{Key: name}
-			by[name] = c
-		}
-		c.Failures += e.Failures
-		c.Bans += e.Bans
-	}
-	var list []events.Most
-	for _, c := range by {
-		list = append(list, *c)
-	}
-	slices.SortFunc(list, func(a, b events.Most) int {
-		return cmp.Or(cmp.Compare(b.Failures+b.Bans, a.Failures+a.Bans), strings.Compare(a.Key, b.Key))
-	})
-	return topOf("country", list, false), nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
+	"bailiff/pkg/events"
 )
 
 // mmdb makes a file of MaxMind's format that knows networks of IPv6, and those of IPv4 in ::/96.
@@ -134,5 +135,40 @@ func TestPlaces(t *testing.T) {
 	}
 	if len(x.warned) != 1 || !strings.Contains(x.warned[0], path+"x") {
 		t.Errorf("told: %q", x.warned)
+	}
+}
+
+// TestWorldMap: countries are shaded by how much comes from them, each with a text; what the map has no place for is
+// said beside it.
+func TestWorldMap(t *testing.T) {
+	if n := len(mapped()); n < 200 || !mapped()["US"] || !mapped()["SG"] || mapped()["AQ"] {
+		t.Errorf("%d countries are on the map", n)
+	}
+	path := mmdb(t, map[string]map[string]any{
+		"192.0.2.0/25":    {"country": map[string]any{"iso_code": "NZ", "names": map[string]any{"en": "New <b>Zealand"}}},
+		"192.0.2.128/25":  {"country": map[string]any{"iso_code": "DE"}},
+		"198.51.100.0/24": {"country": map[string]any{"iso_code": "QQ", "names": map[string]any{"en": "Nowhere"}}},
+	})
+	x := newSite(t, func(w *config.Web) { w.MMDB = []string{path} })
+	x.d.tops = []events.Most{{Key: "192.0.2.7", Failures: 90, Bans: 10}, {Key: "192.0.2.200", Failures: 20}, {Key: "198.51.100.7", Failures: 1}, {Key: "203.0.113.7", Failures: 1}}
+	page := x.in(control.Reader).get("/").Body.String()
+	for _, want := range []string{
+		`<g class="s5"><title>New &lt;b&gt;Zealand: 90 failures, 10 bans</title><use href="/assets/world.`, `.svg#NZ"/>`,
+		`<g class="s4"><title>DE: 20 failures, 0 bans</title>`, `.svg#DE"/>`, `#land"/>`, text("map.missing") + " Nowhere</p>",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page has no %s", want)
+		}
+	}
+	if strings.Contains(page, "#QQ") || strange(page) != "" {
+		t.Errorf("it has %s", strange(page))
+	}
+	for _, c := range []struct {
+		n, most int64
+		want    int
+	}{{100, 100, 5}, {34, 100, 5}, {33, 100, 4}, {1, 1000000, 1}, {0, 0, 5}} {
+		if got := shade(c.n, c.most); got != c.want {
+			t.Errorf("%d of %d: shade %d, want %d", c.n, c.most, got, c.want)
+		}
 	}
 }

@@ -35,6 +35,7 @@ var pages = []page{
 	{"POST /filter", control.Operator, false, try},
 	{"GET /replay", control.Operator, false, replayPage},
 	{"POST /replay", control.Operator, false, runReplay},
+	{"POST /filter/save", control.Admin, false, saveFilter},
 	{"GET /events", control.Reader, false, eventsPage},
 	{"GET /events/rows", control.Reader, false, eventRows},
 	{"GET /stream", control.Reader, false, stream},
@@ -154,6 +155,7 @@ func overviewPage(a *ask) error {
 		Chart                                 chart
 		Tops                                  []topTable
 		Doctor                                looked
+		Map                                   *worldMap
 	}{Jails: len(st.Jails), Dry: st.DryRun, Problems: problemsOfAll(&st), Waiting: st.Waiting, List: rowsOf(st.Jails)}
 	for _, j := range st.Jails {
 		switch {
@@ -192,8 +194,8 @@ func overviewPage(a *ask) error {
 		d.Tops = append(d.Tops, t)
 	}
 	if len(a.cfg.MMDB) > 0 {
-		if t, err := a.countries(s); err == nil { // why not was said above
-			d.Tops = append(d.Tops, t)
+		if t, m, err := a.countries(s); err == nil { // why not was said above
+			d.Tops, d.Map = append(d.Tops, t), &m
 		}
 	}
 	d.Doctor = a.look("", lookedAge)

@@ -14,6 +14,10 @@ type tryData struct {
 	Filter, Mode, Text string // as they were sent
 	Prove              bool
 	Answer             *control.TryAnswer
+	May                bool // it may be saved
+	Name               string
+	Save               *control.SaveResult
+	Saved              []control.SavedFilter
 	Lines              []triedLine
 	Problem            string
 }
@@ -33,30 +37,77 @@ type piece struct{ Text, Group, Class string }
 const groupColours = 6
 
 func tryPage(a *ask) error {
-	return a.show(http.StatusOK, "try", text("try.title"), tryData{Filter: clipped(a.r.URL.Query().Get("filter"), 200)})
+	return a.showTry(&tryData{Filter: clipped(a.r.URL.Query().Get("filter"), 200)})
+}
+
+// showTry shows the page, with the filters that were saved.
+func (a *ask) showTry(d *tryData) error {
+	d.May = a.who.role >= control.Admin
+	var err error
+	if d.Saved, err = a.api().SavedFilters(); err != nil && d.Problem == "" {
+		d.Problem = err.Error()
+	}
+	return a.show(http.StatusOK, "try", text("try.title"), *d)
+}
+
+// linesOf are the lines of what was pasted that are not empty.
+func linesOf(pasted string) (out []string) {
+	for line := range strings.SplitSeq(strings.ReplaceAll(pasted, "\r\n", "\n"), "\n") {
+		if strings.TrimSpace(line) != "" {
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// saveFilter shows what saving a filter, or removing one, would be; or does it, if it was shown.
+func saveFilter(a *ask) error {
+	d := &tryData{Filter: a.form("filter"), Mode: strings.TrimSpace(a.form("mode")), Text: a.form("lines"), Name: strings.TrimSpace(a.form("name"))}
+	req := control.SaveRequest{Preview: a.form("sure") == ""}
+	if a.form("remove") == "" {
+		if req.Text = strings.ReplaceAll(d.Filter, "\r\n", "\n"); !strings.Contains(req.Text, "=") {
+			d.Problem = text("try.onlytext")
+			return a.showTry(d)
+		}
+		req.Lines, req.Mode = linesOf(d.Text), d.Mode
+	}
+	got, err := a.api().SaveFilter(d.Name, req)
+	switch {
+	case err != nil:
+		d.Problem = err.Error()
+		return a.showTry(d)
+	case req.Preview:
+		d.Save = &got
+		return a.showTry(d)
+	case got.Text == "":
+		a.note(false, text("try.removed", "name", got.Name))
+	default:
+		a.note(false, text("try.saved", "name", got.Name, "file", got.File))
+	}
+	if got.Note != "" {
+		a.note(false, got.Note)
+	}
+	a.redirect("/filter")
+	return nil
 }
 
 func try(a *ask) error {
-	d := tryData{Filter: a.form("filter"), Mode: strings.TrimSpace(a.form("mode")), Text: strings.ReplaceAll(a.form("lines"), "\r\n", "\n"), Prove: a.form("prove") != ""}
+	d := &tryData{Filter: a.form("filter"), Mode: strings.TrimSpace(a.form("mode")), Text: strings.ReplaceAll(a.form("lines"), "\r\n", "\n"), Prove: a.form("prove") != ""}
 	req := control.TryRequest{Filter: d.Filter, Mode: d.Mode, Prove: d.Prove}
 	if !strings.Contains(strings.TrimSpace(d.Filter), "\n") { // it is a name
 		req.Filter = strings.TrimSpace(d.Filter)
 	}
-	for line := range strings.SplitSeq(d.Text, "\n") {
-		if strings.TrimSpace(line) != "" {
-			req.Lines = append(req.Lines, line)
-		}
-	}
+	req.Lines = linesOf(d.Text)
 	got, err := a.api().TryFilter(req)
 	if err != nil {
 		d.Problem = err.Error()
-		return a.show(http.StatusOK, "try", text("try.title"), d)
+		return a.showTry(d)
 	}
 	d.Answer = &got
 	for _, l := range got.Lines {
 		d.Lines = append(d.Lines, tried(l))
 	}
-	return a.show(http.StatusOK, "try", text("try.title"), d)
+	return a.showTry(d)
 }
 
 // tried gives the pieces of a line their colours.

@@ -30,6 +30,7 @@ type daemon struct {
 	why      control.Why
 	table    *events.Table
 	topKey   string
+	tops     []events.Most // in place of one with topKey
 	diff     string
 	settings control.JailSettings
 	doctor   control.DoctorAnswer
@@ -56,6 +57,9 @@ func (d *daemon) History(history.Query) (history.Answer, error) {
 }
 
 func (d *daemon) Top(q events.TopQuery) (control.TopAnswer, error) {
+	if d.tops != nil {
+		return control.TopAnswer{Top: events.Top{What: q.What, Entries: d.tops}}, nil
+	}
 	return control.TopAnswer{Top: events.Top{What: q.What, Entries: []events.Most{{Key: d.topKey, Failures: 3, Bans: 1}}}}, nil
 }
 
@@ -86,6 +90,17 @@ func (d *daemon) TryFilter(r control.TryRequest) (control.TryAnswer, error) {
 		}}, control.TriedLine{Line: l, Verdict: p})
 	}
 	return a, nil
+}
+
+func (d *daemon) SavedFilters() ([]control.SavedFilter, error) {
+	return []control.SavedFilter{{Name: d.topKey, File: d.topKey, Text: d.topKey, Jails: []string{d.topKey}}}, nil
+}
+
+func (d *daemon) SaveFilter(name string, r control.SaveRequest) (control.SaveResult, error) {
+	if !r.Preview {
+		d.did("filter %s saved by %s", name, r.By)
+	}
+	return control.SaveResult{Name: name, File: d.topKey, Diff: d.diff, Text: r.Text, Note: d.topKey}, nil
 }
 
 func (d *daemon) SearchBans(control.BansQuery) (control.BansPage, error) {
@@ -262,7 +277,7 @@ func TestPagesByRole(t *testing.T) {
 		by[r.String()] = x.in(r)
 	}
 	form := func(b *browser) url.Values {
-		f := url.Values{"ip": {"192.0.2.9"}, "jail": {"sshd"}, "for": {"1h"}, "theme": {"dark"}, "maxretry": {"3"}, "sure": {"1"}}
+		f := url.Values{"ip": {"192.0.2.9"}, "jail": {"sshd"}, "for": {"1h"}, "theme": {"dark"}, "maxretry": {"3"}, "sure": {"1"}, "name": {"mine"}, "filter": {"failregex = 'x'"}}
 		if m := hidden.FindStringSubmatch(b.get("/jails/sshd").Body.String()); m != nil {
 			f.Set("csrf", m[2])
 		}

@@ -115,6 +115,10 @@ func TestHostileTexts(t *testing.T) {
 		if wrong := strange(ran.Body.String()); wrong != "" || ran.Code != 200 || !strings.Contains(ran.Body.String(), `class="sweep"`) {
 			t.Errorf("%d: %q: a replay: %d, has %s", i, p, ran.Code, wrong)
 		}
+		saved := b.post("/bans", "/filter/save", url.Values{"name": {p}, "filter": {"a = " + p}, "mode": {p}, "lines": {p}})
+		if wrong := strange(strings.ReplaceAll(saved.Body.String(), "<textarea", "<p")); wrong != "" || saved.Code != 200 || !strings.Contains(saved.Body.String(), "class=\"diff\"") {
+			t.Errorf("%d: %q: a filter that is to be saved: %d, has %s", i, p, saved.Code, wrong)
+		}
 		// What was done is said of it, too.
 		b.post("/bans", "/ban", url.Values{"ip": {p}, "jail": {p}})
 		if wrong := strange(b.get("/").Body.String()); wrong != "" {
