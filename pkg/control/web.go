@@ -58,7 +58,7 @@ var routes = []route{
 	{"GET /metrics", Reader, tellMetrics},
 	{"GET /v1/why", Reader, why},
 	{"POST /v1/filter/try", Operator, tryFilter},
-	{"GET /v1/filters", Operator, func(d Daemon, _ *http.Request, _ func(any) error) (any, error) { return d.SavedFilters() }},
+	{"GET /v1/filters", Reader, func(d Daemon, _ *http.Request, _ func(any) error) (any, error) { return d.SavedFilters() }},
 	{"POST /v1/filters/{name}", Admin, saveFilter},
 	{"GET /v1/doctor", Reader, askDoctor},
 	{"POST /v1/replay", Operator, askReplay},
