@@ -101,8 +101,7 @@ func read(path string) (map[string]*country, error) {
 		var x, y float64 // each point is told from the one before it
 		for _, d := range a {
 			x, y = x+d[0], y+d[1]
-			p := equalEarth(x*t.Transform.Scale[0]+t.Transform.Translate[0], y*t.Transform.Scale[1]+t.Transform.Translate[1])
-			arcs[i] = append(arcs[i], point{math.Round((p.x + reach) * scale), math.Round((offset - p.y) * scale)})
+			arcs[i] = append(arcs[i], point{x*t.Transform.Scale[0] + t.Transform.Translate[0], y*t.Transform.Scale[1] + t.Transform.Translate[1]})
 		}
 	}
 	out := map[string]*country{}
@@ -133,7 +132,9 @@ func read(path string) (map[string]*country, error) {
 		}
 		for _, rings := range polygons {
 			for _, ring := range rings {
-				c.rings = append(c.rings, join(arcs, ring))
+				for _, part := range cut(join(arcs, ring)) {
+					c.rings = append(c.rings, drawn(part))
+				}
 			}
 		}
 	}
@@ -149,6 +150,60 @@ func join(arcs [][]point, ring []int) (out []point) {
 			slices.Reverse(a)
 		}
 		out = append(out, a...)
+	}
+	return slices.Compact(out)
+}
+
+// cut cuts a ring, in degrees, where it goes over the antimeridian: a part on the other side of it would be drawn from edge to
+// edge.
+func cut(ring []point) (parts [][]point) {
+	whole := slices.Clone(ring)
+	least, most := 180.0, -180.0
+	for i := range whole {
+		for i > 0 && whole[i].x-whole[i-1].x > 180 {
+			whole[i].x -= 360
+		}
+		for i > 0 && whole[i].x-whole[i-1].x < -180 {
+			whole[i].x += 360
+		}
+		least, most = min(least, whole[i].x), max(most, whole[i].x)
+	}
+	for shift := -360.0; shift <= 360; shift += 360 {
+		if most+shift <= -180 || least+shift >= 180 {
+			continue
+		}
+		part := make([]point, len(whole))
+		for i, p := range whole {
+			part[i] = point{p.x + shift, p.y}
+		}
+		part = half(half(part, -180, 1), 180, -1)
+		if len(part) > 2 {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
+// half is what of a ring is on one side of a meridian: east of it if side is 1, west if it is -1.
+func half(ring []point, lon, side float64) (out []point) {
+	for i, p := range ring {
+		q := ring[(i+1)%len(ring)]
+		in, next := (p.x-lon)*side >= 0, (q.x-lon)*side >= 0
+		if in {
+			out = append(out, p)
+		}
+		if in != next {
+			out = append(out, point{lon, p.y + (q.y-p.y)*(lon-p.x)/(q.x-p.x)})
+		}
+	}
+	return out
+}
+
+// drawn is a ring in units of the map.
+func drawn(ring []point) (out []point) {
+	for _, d := range ring {
+		p := equalEarth(d.x, d.y)
+		out = append(out, point{math.Round((p.x + reach) * scale), math.Round((offset - p.y) * scale)})
 	}
 	return slices.Compact(out)
 }
