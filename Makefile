@@ -98,13 +98,14 @@ RACED_WHOLE := TestReloadUnderLoad|TestServerSettings|TestListsAtReload|TestRest
 TEST := go tool -modfile=scripts/tools.mod gotestsum --format standard-quiet --rerun-fails=1 --rerun-fails-max-failures=6 \
 	--rerun-fails-run-root-test --rerun-fails-abort-on-data-race --packages
 
+# Tests go without the profile (default.pgo): with it, whatever cmd/bailiff imports is compiled once more.
 test: build packages references
 	bin/bailiff filter test
 	bin/bailiff filter lint
-	$(TEST) '$(LONGEST) ./...' -- -timeout $(TIMEOUT) -p 3 -parallel 6 # tests wait more than they compute
+	$(TEST) '$(LONGEST) ./...' -- -pgo=off -timeout $(TIMEOUT) -p 3 -parallel 6 # tests wait more than they compute
 	CGO_ENABLED=1 $(TEST) '$(RACED)' -- -race -short -timeout $(TIMEOUT) -p 3
-	CGO_ENABLED=1 $(TEST) ./cmd/bailiff -- -race -timeout $(TIMEOUT) -run '$(RACED_WHOLE)'
-	$(TEST) ./cmd/bailiff -- -tags hub -timeout $(TIMEOUT) -run TestHubScripts
+	CGO_ENABLED=1 $(TEST) ./cmd/bailiff -- -pgo=off -race -timeout $(TIMEOUT) -run '$(RACED_WHOLE)'
+	$(TEST) ./cmd/bailiff -- -pgo=off -tags hub -timeout $(TIMEOUT) -run TestHubScripts
 	go run ./zoo -quick
 
 # Each part is measured though another one failed, and what was measured goes into the history.
