@@ -19,7 +19,7 @@ func TestTrouble(t *testing.T) {
 	said := func() string { return strings.Join(g.Problems(), "|") }
 	until := func(what, want string) {
 		t.Helper()
-		eventually(t, what+": "+want, 10*time.Second, func() bool { return said() == want })
+		eventually(t, what+": "+want, func() bool { return said() == want })
 	}
 	if got := said(); got != "" {
 		t.Errorf("before anything was run: %q", got)
