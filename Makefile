@@ -53,7 +53,7 @@ endif
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 export CGO_ENABLED := 0
 # Network namespaces made by tests: a run of a few minutes, never a day.
-TIMEOUT ?= 16m
+TIMEOUT ?= 25m
 FUZZTIME ?= 1m
 
 .PHONY: help toolchain references build demo test conformance bench promises soak prometheus vm page zoo man dist image dist-check third-party release-check sign check fuzz packages
