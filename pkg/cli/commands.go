@@ -263,12 +263,10 @@ already, and a bantime that is shorter does not cut them.`,
 					bad = true
 					fmt.Fprintln(c.ErrOrStderr(), "bailiff:", r.Error)
 				case asJSON:
-				case r.Added, r.Changed:
-					what := "banned"
-					if r.Changed {
-						what = "was banned already, and is so by now"
-					}
-					fmt.Fprintf(c.OutOrStdout(), "%s %s in %s%s%s%s\n", plainly(r.IP), what, args[0], untilOf(&r), later(r.Pending), later(r.Note))
+				case r.Added:
+					fmt.Fprintf(c.OutOrStdout(), "%s banned in %s%s%s%s\n", plainly(r.IP), args[0], untilOf(&r), later(r.Pending), later(r.Note))
+				case r.Changed:
+					fmt.Fprintf(c.OutOrStdout(), "%s was banned in %s already, and is banned now%s%s\n", plainly(r.IP), args[0], untilOf(&r), later(r.Pending))
 				case r.Pending != "":
 					fmt.Fprintf(c.OutOrStdout(), "%s will be banned in %s%s\n", plainly(r.IP), args[0], later(r.Pending))
 				case r.By != "":

@@ -113,8 +113,8 @@ func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, er
 	}
 	for n, done := range j.BanEach(ids, jail.ByHand{Force: r.Force, By: r.By, Lasts: lasts}) {
 		res := &out[of[n]]
-		res.Added, res.Changed = done.Added, done.Moved
-		if in := done.Added || done.Moved; in && lasts != 0 && done.End.IsZero() {
+		res.Added, res.Changed = done.Added, done.Moved && lasts != 0 // else it lasts longer, as a ban once more does
+		if in := res.Added || res.Changed; in && lasts != 0 && done.End.IsZero() {
 			res.Permanent = true
 		} else if in && lasts != 0 {
 			res.Until = &done.End
