@@ -26,7 +26,6 @@ restart. Without addresses: who is let in, until when. For good: bailiff never, 
   bailiff allow 192.0.2.7 --for 2h
   bailiff allow --end 192.0.2.7`,
 		RunE: func(c *cobra.Command, ips []string) error {
-			out := c.OutOrStdout()
 			if len(ips) == 0 {
 				if req.End || c.Flags().Changed("for") {
 					return usageError("whom?")
@@ -48,41 +47,51 @@ restart. Without addresses: who is let in, until when. For good: bailiff never, 
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				if err := printJSON(out, res); err != nil {
-					return err
-				}
-			}
-			bad := false
-			for _, r := range res {
-				also := r.AlsoLifted()
-				if also != "" {
-					also = "; " + also
-				}
+			return tellDecided(c, res, asJSON, func(r *control.AllowResult) string {
 				switch {
-				case r.Error != "":
-					bad = true
-					fmt.Fprintln(c.ErrOrStderr(), "bailiff:", r.Error)
-				case asJSON:
 				case r.Until == nil:
-					fmt.Fprintf(out, "%s is let in no more%s\n", plainly(r.IP), later(r.Pending))
+					return " is let in no more"
 				case r.Count > 0:
-					fmt.Fprintf(out, "%s unbanned%s, and let in until %s%s\n", plainly(r.IP), in(r.Jails), r.Until.Local().Format(time.DateTime), also+later(r.Pending))
-				default:
-					fmt.Fprintf(out, "%s is let in until %s%s\n", plainly(r.IP), r.Until.Local().Format(time.DateTime), also+later(r.Pending))
+					return fmt.Sprintf(" unbanned%s, and let in until %s", in(r.Jails), r.Until.Local().Format(time.DateTime))
 				}
-				if len(r.By) > 0 {
-					bad = true
-					tellStill(c.ErrOrStderr(), r.IP, r.Still())
-				}
-			}
-			return failedIf(bad)
+				return " is let in until " + r.Until.Local().Format(time.DateTime)
+			})
 		},
 	}
 	c.Flags().StringVar(&last, "for", last, "for how `long`: 30m, 2h, 1d, at most 366d")
 	c.Flags().BoolVar(&req.End, "end", false, "let them in no more")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// tellDecided prints what came of it that addresses are let in, or never banned; what is what is said of one
+// for whom it was done.
+func tellDecided(c *cobra.Command, res []control.AllowResult, asJSON bool, what func(*control.AllowResult) string) error {
+	out := c.OutOrStdout()
+	if asJSON {
+		if err := printJSON(out, res); err != nil {
+			return err
+		}
+	}
+	bad := false
+	for _, r := range res {
+		also := r.AlsoLifted()
+		if also != "" {
+			also = "; " + also
+		}
+		switch {
+		case r.Error != "":
+			bad = true
+			fmt.Fprintln(c.ErrOrStderr(), "bailiff:", r.Error)
+		case !asJSON:
+			fmt.Fprintf(out, "%s%s%s\n", plainly(r.IP), what(&r), also+later(r.Pending))
+		}
+		if len(r.By) > 0 {
+			bad = true
+			tellStill(c.ErrOrStderr(), r.IP, r.Still())
+		}
+	}
+	return failedIf(bad)
 }
 
 func (g *global) listAllowed(c *cobra.Command, asJSON bool) error {

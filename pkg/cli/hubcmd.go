@@ -152,6 +152,18 @@ func (h *atHub) dial() (*hub.Client, error) {
 	return c, err
 }
 
+// ask has a hub's client do something, within askMost.
+func (h *atHub) ask(do func(context.Context, *hub.Client) error) error {
+	c, err := h.dial()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), askMost)
+	defer cancel()
+	return do(ctx, c)
+}
+
 // askMost is how long a hub's command may take.
 const askMost = 30 * time.Second
 
@@ -172,19 +184,14 @@ secret: hand it over by a way that you trust, as ssh.`,
   bailiff fleet token --name admin --lift-others --valid 10m`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := at.dial()
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			ctx, cancel := context.WithTimeout(context.Background(), askMost)
-			defer cancel()
-			t, err := client.Token(ctx, o)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintln(c.OutOrStdout(), t)
-			return nil
+			return at.ask(func(ctx context.Context, client *hub.Client) error {
+				t, err := client.Token(ctx, o)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintln(c.OutOrStdout(), t)
+				return nil
+			})
 		},
 	}
 	at.flags(c)
@@ -204,18 +211,13 @@ is lifted on all hosts, but for what others have banned, too.`,
 		Example: `  bailiff fleet distrust web-1`,
 		Args:    args(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
-			client, err := at.dial()
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			ctx, cancel := context.WithTimeout(context.Background(), askMost)
-			defer cancel()
-			if err := client.Distrust(ctx, args[0]); err != nil {
-				return err
-			}
-			fmt.Fprintf(c.OutOrStdout(), "%s is out of the fleet, and what it said is lifted\n", plainly(args[0]))
-			return nil
+			return at.ask(func(ctx context.Context, client *hub.Client) error {
+				if err := client.Distrust(ctx, args[0]); err != nil {
+					return err
+				}
+				fmt.Fprintf(c.OutOrStdout(), "%s is out of the fleet, and what it said is lifted\n", plainly(args[0]))
+				return nil
+			})
 		},
 	}
 	at.flags(c)
@@ -231,22 +233,17 @@ func fleetHostsCommand() *cobra.Command {
 		Example: `  bailiff fleet hosts`,
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := at.dial()
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			ctx, cancel := context.WithTimeout(context.Background(), askMost)
-			defer cancel()
-			s, err := client.Status(ctx)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), s)
-			}
-			printFleet(c.OutOrStdout(), s)
-			return nil
+			return at.ask(func(ctx context.Context, client *hub.Client) error {
+				s, err := client.Status(ctx)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return printJSON(c.OutOrStdout(), s)
+				}
+				printFleet(c.OutOrStdout(), s)
+				return nil
+			})
 		},
 	}
 	at.flags(c)

@@ -24,7 +24,6 @@ it back; bailiff why says who wanted it. Without addresses: whom that is about.`
   bailiff never 203.0.113.0/24 --jail sshd
   bailiff never --end 192.0.2.7`,
 		RunE: func(c *cobra.Command, ips []string) error {
-			out := c.OutOrStdout()
 			if len(ips) == 0 {
 				if req.End || req.Jail != "" {
 					return usageError("whom?")
@@ -36,39 +35,19 @@ it back; bailiff why says who wanted it. Without addresses: whom that is about.`
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				if err := printJSON(out, res); err != nil {
-					return err
-				}
-			}
 			where := ""
 			if req.Jail != "" {
 				where = " in " + req.Jail
 			}
-			bad := false
-			for _, r := range res {
-				also := r.AlsoLifted()
-				if also != "" {
-					also = "; " + also
-				}
+			return tellDecided(c, res, asJSON, func(r *control.AllowResult) string {
 				switch {
-				case r.Error != "":
-					bad = true
-					fmt.Fprintln(c.ErrOrStderr(), "bailiff:", r.Error)
-				case asJSON:
 				case req.End:
-					fmt.Fprintf(out, "%s may be banned again%s%s\n", plainly(r.IP), where, later(r.Pending))
+					return " may be banned again" + where
 				case r.Count > 0:
-					fmt.Fprintf(out, "%s unbanned%s, and never banned from now on%s%s\n", plainly(r.IP), in(r.Jails), where, also+later(r.Pending))
-				default:
-					fmt.Fprintf(out, "%s is never banned from now on%s%s\n", plainly(r.IP), where, also+later(r.Pending))
+					return " unbanned" + in(r.Jails) + ", and never banned from now on" + where
 				}
-				if len(r.By) > 0 {
-					bad = true
-					tellStill(c.ErrOrStderr(), r.IP, r.Still())
-				}
-			}
-			return failedIf(bad)
+				return " is never banned from now on" + where
+			})
 		},
 	}
 	c.Flags().StringVarP(&req.Jail, "jail", "j", "", "only in this `jail`, or on this list")

@@ -59,15 +59,11 @@ func (d *Daemon) Allow(r control.AllowRequest) ([]control.AllowResult, error) {
 	d.allows.mu.Lock()
 	list := d.guard.LetIn()
 	for i, s := range r.IPs {
-		out[i] = control.AllowResult{IP: s, Jails: []string{}}
-		p, err := iplist.Parse(s)
-		if err != nil {
-			out[i].Error = err.Error()
+		var id ban.ID
+		if id, out[i] = decidedOf(s); out[i].Error != "" {
 			continue
 		}
-		id := ban.Of(p)
-		p = id.Prefix()
-		out[i].IP = ban.Name(id)
+		p := id.Prefix()
 		at := slices.IndexFunc(list, func(l guard.LetIn) bool { return l.Prefix == p })
 		switch {
 		case r.End && at < 0:
@@ -109,6 +105,16 @@ func (d *Daemon) Allow(r control.AllowRequest) ([]control.AllowResult, error) {
 	}
 	pending.rest(out)
 	return out, nil
+}
+
+// decidedOf is the address or network that a request names, and the answer for it so far.
+func decidedOf(s string) (ban.ID, control.AllowResult) {
+	p, err := iplist.Parse(s)
+	if err != nil {
+		return ban.ID{}, control.AllowResult{IP: s, Jails: []string{}, Error: err.Error()}
+	}
+	id := ban.Of(p)
+	return id, control.AllowResult{IP: ban.Name(id), Jails: []string{}}
 }
 
 // allowWords are what an event says of who is let in; true: no more.

@@ -60,15 +60,11 @@ func (d *Daemon) Never(r control.NeverRequest) ([]control.AllowResult, error) {
 	d.nevers.mu.Lock()
 	list := d.guard.Nevers()
 	for i, s := range r.IPs {
-		out[i] = control.AllowResult{IP: s, Jails: []string{}}
-		p, err := iplist.Parse(s)
-		if err != nil {
-			out[i].Error = err.Error()
+		var id ban.ID
+		if id, out[i] = decidedOf(s); out[i].Error != "" {
 			continue
 		}
-		id := ban.Of(p)
-		p = id.Prefix()
-		out[i].IP = ban.Name(id)
+		p := id.Prefix()
 		at := neverAt(list, p, r.Jail)
 		switch {
 		case r.End && at < 0:

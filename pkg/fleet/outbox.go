@@ -229,8 +229,7 @@ func (a *Agent) Answered(now time.Time, ticket uint64, k Key, answer Answer, err
 		a.acked = now
 		a.stats.Busy++
 		if answer.Reason == Quota {
-			w.wait = min(max(2*w.wait, backoffMin), quotaAgain)
-			w.again = now.Add(jitter(w.wait))
+			w.later(now, quotaAgain)
 		} else {
 			a.later(now)
 		}
@@ -257,9 +256,18 @@ func (a *Agent) later(now time.Time) {
 	if now.Before(a.pause) {
 		return // one of many that were on their way
 	}
-	a.wait = min(max(2*a.wait, backoffMin), backoffMost)
+	a.wait = longer(a.wait, backoffMost)
 	a.pause = now.Add(jitter(a.wait))
 }
+
+// later has one word wait, longer each time.
+func (w *waiting) later(now time.Time, most time.Duration) {
+	w.wait = longer(w.wait, most)
+	w.again = now.Add(jitter(w.wait))
+}
+
+// longer is the wait behind one that was not enough.
+func longer(wait, most time.Duration) time.Duration { return min(max(2*wait, backoffMin), most) }
 
 // Looked tells what the stream holds under a key. Found false: nothing.
 func (a *Agent) Looked(now time.Time, ticket uint64, k Key, s Said, found bool, err error) {
@@ -281,8 +289,7 @@ func (a *Agent) Looked(now time.Time, ticket uint64, k Key, s Said, found bool, 
 	w.phase = doubted
 	switch {
 	case err != nil:
-		w.wait = min(max(2*w.wait, backoffMin), backoffMost)
-		w.again = now.Add(jitter(w.wait))
+		w.later(now, backoffMost)
 	case found && s.Entry.N >= w.Entry.N:
 		w.phase = stored
 		if s.Rev <= a.cursor {

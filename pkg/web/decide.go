@@ -123,20 +123,27 @@ func neverPage(a *ask) error {
 func never(a *ask) error {
 	req := control.NeverRequest{IPs: []string{strings.TrimSpace(a.form("ip"))}, Jail: a.form("jail"), End: a.form("end") != ""}
 	got, err := a.api().Never(req)
+	return a.decided(got, err, func(r *control.AllowResult) string {
+		if req.End {
+			return text("done.neverend", "ip", r.IP)
+		}
+		return text("done.never", "ip", r.IP)
+	})
+}
+
+// decided notes what came of it that addresses are let in, or never banned; what is what is said of one for whom it
+// was done.
+func (a *ask) decided(got []control.AllowResult, err error, what func(*control.AllowResult) string) error {
 	if err != nil {
 		a.note(true, err.Error())
 		return a.done()
 	}
 	for _, r := range got {
-		switch {
-		case r.Error != "":
+		if r.Error != "" {
 			a.note(true, text("done.error", "ip", r.IP, "error", r.Error))
 			continue
-		case req.End:
-			a.noteDone(r.Pending, text("done.neverend", "ip", r.IP))
-		default:
-			a.noteDone(r.Pending, text("done.never", "ip", r.IP))
 		}
+		a.noteDone(r.Pending, what(&r))
 		if still := r.Still(); still != "" {
 			a.note(true, text("done.still", "ip", r.IP, "still", still))
 		}

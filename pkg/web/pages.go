@@ -420,25 +420,12 @@ func allow(a *ask) error {
 		req.Seconds = s.Seconds()
 	}
 	got, err := a.api().Allow(req)
-	if err != nil {
-		a.note(true, err.Error())
-		return a.done()
-	}
-	for _, r := range got {
-		switch {
-		case r.Error != "":
-			a.note(true, text("done.error", "ip", r.IP, "error", r.Error))
-			continue
-		case req.End:
-			a.noteDone(r.Pending, text("done.allowend", "ip", r.IP))
-		case r.Until != nil:
-			a.noteDone(r.Pending, text("done.allow", "ip", r.IP, "until", r.Until.Local().Format("2006-01-02 15:04:05")))
+	return a.decided(got, err, func(r *control.AllowResult) string {
+		if r.Until == nil {
+			return text("done.allowend", "ip", r.IP)
 		}
-		if still := r.Still(); still != "" {
-			a.note(true, text("done.still", "ip", r.IP, "still", still))
-		}
-	}
-	return a.done()
+		return text("done.allow", "ip", r.IP, "until", r.Until.Local().Format("2006-01-02 15:04:05"))
+	})
 }
 
 func reload(a *ask) error {
