@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 )
 
@@ -19,11 +18,31 @@ type Fail2ban struct {
 	Config  string // its configuration as Debian ships it
 }
 
+// checkout is the directory with go.mod in which a test or a program of the project runs. The compiler's own word for it
+// is not asked: there is none where it was told to -trimpath.
+func checkout() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Stat(filepath.Join(at, "go.mod")); err == nil {
+			return at, nil
+		}
+		if at == filepath.Dir(at) {
+			return "", fmt.Errorf("%s: no go.mod here or above: run this inside the project's checkout", dir)
+		}
+	}
+}
+
 // All returns those that make references unpacked, the oldest first. The error says what to
 // do where it was not run.
 func All() ([]Fail2ban, error) {
-	_, file, _, _ := runtime.Caller(0)
-	list := filepath.Join(filepath.Dir(file), "../../tmp/fail2bans/versions")
+	root, err := checkout()
+	if err != nil {
+		return nil, err
+	}
+	list := filepath.Join(root, "tmp/fail2bans/versions")
 	text, err := os.ReadFile(list)
 	if err != nil {
 		return nil, fmt.Errorf("%w (make references unpacks the fail2bans that tests ask)", err)
