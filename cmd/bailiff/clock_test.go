@@ -39,7 +39,7 @@ var testClock = sync.OnceValues(func() (program string, err error) {
 		return "", err
 	}
 	program = filepath.Join(builtDir, "bailiff")
-	out, err := exec.Command("go", "build", "-tags", "testclock", "-o", program, ".").CombinedOutput()
+	out, err := exec.Command("go", "build", "-pgo=off", "-tags", "testclock", "-o", program, ".").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("go build: %w\n%s", err, out)
 	}

@@ -50,7 +50,7 @@ func TestOwnCases(t *testing.T) {
 	var other sync.WaitGroup
 	other.Go(func() { control, controlErr = controlOf(t, f, root, listed) })
 	ours := t.TempDir()
-	out, err := exec.Command("go", "build", "-tags", "testclock", "-o", filepath.Join(ours, "bailiff"), "bailiff/cmd/bailiff").CombinedOutput()
+	out, err := exec.Command("go", "build", "-pgo=off", "-tags", "testclock", "-o", filepath.Join(ours, "bailiff"), "bailiff/cmd/bailiff").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%w\n%s", err, out)
 	}
