@@ -25,6 +25,7 @@ import (
 	"bailiff/bench/section"
 	"bailiff/pkg/config"
 	fail2banconf "bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/tags"
 )
 
 func main() {
@@ -172,7 +173,7 @@ const grep = `sshd\[\d+\]: (?:Failed (?:password|publickey) for (?:invalid user 
 // ripgrep's: the prefregex with every failregex in it, without look-around, and
 // without captures but those of alternatives.
 func full(mode string) (string, error) {
-	given := &fail2banconf.Options{}
+	given := &tags.Options{}
 	given.Set("mode", mode)
 	f, err := fail2banconf.ReadFilter("/etc/fail2ban", "sshd", given)
 	if err != nil {

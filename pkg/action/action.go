@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/eventlog"
+	"bailiff/pkg/tags"
 )
 
 // The life of one action, in fail2ban's order: started at once or, where it
@@ -60,7 +60,7 @@ type Action struct {
 	def      *Definition
 	site     *Site
 	ctx      context.Context
-	resolved map[string]*fail2ban.Options // by family
+	resolved map[string]*tags.Options // by family
 
 	families []string // of states, in the order in which they came up
 	states   map[string]state
@@ -80,7 +80,7 @@ type Action struct {
 
 // New returns an action that has not started.
 func New(ctx context.Context, def *Definition, site *Site) *Action {
-	return &Action{def: def, site: site, ctx: ctx, resolved: map[string]*fail2ban.Options{}, states: map[string]state{}, done: map[string]map[string]string{}, unsound: map[string]bool{}}
+	return &Action{def: def, site: site, ctx: ctx, resolved: map[string]*tags.Options{}, states: map[string]state{}, done: map[string]map[string]string{}, unsound: map[string]bool{}}
 }
 
 func (a *Action) log(level slog.Level, format string, args ...any) {
@@ -139,7 +139,7 @@ func (a *Action) command(name, family string) (Command, error) {
 
 // changed has the commands filled in anew.
 func (a *Action) changed() {
-	a.resolved, a.done = map[string]*fail2ban.Options{}, map[string]map[string]string{}
+	a.resolved, a.done = map[string]*tags.Options{}, map[string]map[string]string{}
 }
 
 func (a *Action) timeout() time.Duration {

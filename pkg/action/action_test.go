@@ -15,7 +15,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/tags"
 )
 
 func TestFill(t *testing.T) {
@@ -123,12 +123,12 @@ func TestDryRun(t *testing.T) {
 	var out strings.Builder
 	marker := filepath.Join(t.TempDir(), "ran")
 	site := &Site{Jail: "web", DryRun: true, Log: slog.New(slog.NewTextHandler(&out, nil))}
-	opts := &fail2ban.Options{}
+	opts := &tags.Options{}
 	opts.Set("actionban", "touch "+marker+"\n echo <ip>")
 	ticket := &Ticket{ID: "192.0.2.7", IP: netip.MustParseAddr("192.0.2.7"), Failures: 3, BanTime: time.Minute}
 	for _, def := range []Definition{
 		{Name: "mark", Properties: opts},
-		{Name: "post", Properties: &fail2ban.Options{}, Mail: &Mail{Host: "127.0.0.1:1", Sender: "a@example.org", To: []string{"b@example.org"}}},
+		{Name: "post", Properties: &tags.Options{}, Mail: &Mail{Host: "127.0.0.1:1", Sender: "a@example.org", To: []string{"b@example.org"}}},
 	} {
 		a := New(context.Background(), &def, site)
 		if err := a.Ban(ticket, false); err != nil {

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"bailiff/pkg/lazyregexp"
+	"bailiff/pkg/tags"
 )
 
 // Command is a shell command with its tags filled in.
@@ -75,7 +76,6 @@ func Refill(template string, values []Value) Command {
 type Var struct{ Name, Value string }
 
 var (
-	tag      = lazyregexp.New(`<([^ <>]+)>`)
 	groupTag = lazyregexp.New(`<F-([A-Z0-9_\-]+)>`)
 	// unsafe are the characters that mean something to a shell.
 	unsafe  = lazyregexp.New("[\\\\#&;`|*?~<>^()\\[\\]{}$'\"\\n\\r]")
@@ -137,7 +137,7 @@ func Fill(text string, value, group func(name string) (string, bool)) Command {
 		c.Vars = append(c.Vars, Var{name, value})
 		return "$" + name
 	}
-	c.Text = tag.ReplaceAllStringFunc(text, func(t string) string {
+	c.Text = tags.Tag.ReplaceAllStringFunc(text, func(t string) string {
 		name := t[1 : len(t)-1]
 		if v, ok := value(name); ok {
 			note(name, v, false)

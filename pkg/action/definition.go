@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/lazyregexp"
+	"bailiff/pkg/tags"
 )
 
 // Definition is an action as it is configured: fail2ban's commands (actionban and
@@ -18,7 +18,7 @@ type Definition struct {
 	Name string // unique within the jail
 	// Properties are the commands and the parameters by name. NAME?family=inet6 is
 	// NAME where an IPv6 address is banned.
-	Properties *fail2ban.Options
+	Properties *tags.Options
 	// Timeout is how long a command may take; 0: DefaultTimeout.
 	Timeout time.Duration
 	// Mail sends mail and runs nothing; nil: the commands are run.
@@ -84,7 +84,7 @@ func (d *Definition) families() []string {
 // Resolve fills the parameters into all properties, for a family of addresses;
 // tags that only a ban can fill in stay. The error is for tags that lead back to
 // themselves.
-func (d *Definition) Resolve(family string) (*fail2ban.Options, error) {
+func (d *Definition) Resolve(family string) (*tags.Options, error) {
 	all := d.Properties.Clone()
 	for _, n := range commandNames {
 		if _, ok := all.Get(n); !ok {
@@ -96,7 +96,7 @@ func (d *Definition) Resolve(family string) (*fail2ban.Options, error) {
 	if family != "" {
 		condition = "family=" + family
 	}
-	out, err := fail2ban.SubstituteTags(all, condition, late, nil)
+	out, err := tags.Substitute(all, condition, late, nil)
 	if err != nil {
 		return nil, fmt.Errorf("action %s: %w", d.Name, err)
 	}

@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/tags"
 )
 
 // A Group is a jail's actions. Each works in a goroutine of its own and in its own
@@ -522,7 +522,7 @@ func (g *Group) Add(d Definition) error {
 		return fmt.Errorf("Action %s %w", d.Name, errExists)
 	}
 	if d.Properties == nil {
-		d.Properties = &fail2ban.Options{}
+		d.Properties = &tags.Options{}
 	}
 	var after []<-chan struct{} // one that was taken out with the same work ends first
 	for _, w := range g.leaving {

@@ -17,11 +17,11 @@ import (
 	"testing"
 	"time"
 
-	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/tags"
 )
 
 func defined(name string, timeout time.Duration, properties ...string) Definition {
-	d := Definition{Name: name, Timeout: timeout, Properties: &fail2ban.Options{}}
+	d := Definition{Name: name, Timeout: timeout, Properties: &tags.Options{}}
 	for i := 0; i < len(properties); i += 2 {
 		d.Properties.Set(properties[i], properties[i+1])
 	}
@@ -199,7 +199,7 @@ func TestMail(t *testing.T) {
 	}()
 	m := MailDefaults()
 	m.Host, m.To, m.Matches = l.Addr().String(), []string{"a@example.org", "b@example.org"}, "matches"
-	g, log := working(t, Definition{Name: "smtp", Properties: &fail2ban.Options{}, Mail: &m})
+	g, log := working(t, Definition{Name: "smtp", Properties: &tags.Options{}, Mail: &m})
 	ticket := banOf("192.0.2.7")
 	ticket.Matches = []string{"one\r\n.\r\nRSET", "ünï: $(reboot)"}
 	g.Ban(ticket)

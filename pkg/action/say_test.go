@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/tags"
 )
 
 // TestSaid: what a command writes is told line by line, by where it went, as Python writes
@@ -25,7 +25,7 @@ func TestSaid(t *testing.T) {
 		{"echo fine", nil},
 	} {
 		var log bytes.Buffer
-		opts := &fail2ban.Options{}
+		opts := &tags.Options{}
 		a := New(context.Background(), &Definition{Name: "a", Properties: opts}, &Site{Jail: "j", Log: slog.New(slog.NewTextHandler(&log, nil))})
 		a.run(Command{Text: c.command})
 		var got []string

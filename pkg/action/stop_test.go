@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/tags"
 )
 
 // within waits for what is promised within a time, ten times as long and a minute at least, and fails
@@ -367,7 +367,7 @@ func TestSilentMailServer(t *testing.T) {
 			notes := filepath.Join(t.TempDir(), "notes")
 			m := MailDefaults()
 			m.Host = l.Addr().String()
-			g, log := working(t, Definition{Name: "smtp", Properties: &fail2ban.Options{}, Mail: &m, Timeout: time.Hour}, defined("notes", 0, "actionban", "echo '<ip>' >>"+notes))
+			g, log := working(t, Definition{Name: "smtp", Properties: &tags.Options{}, Mail: &m, Timeout: time.Hour}, defined("notes", 0, "actionban", "echo '<ip>' >>"+notes))
 			for i := range 20 {
 				g.Ban(banOf(many(i)))
 			}
@@ -394,7 +394,7 @@ func TestSilentMailServer(t *testing.T) {
 	defer l.Close()
 	m := MailDefaults()
 	m.Host = l.Addr().String()
-	g, log := working(t, Definition{Name: "smtp", Properties: &fail2ban.Options{}, Mail: &m, Timeout: 200 * time.Millisecond})
+	g, log := working(t, Definition{Name: "smtp", Properties: &tags.Options{}, Mail: &m, Timeout: 200 * time.Millisecond})
 	eventually(t, "it is given up", func() bool {
 		return strings.Contains(log.String(), "Failed to start jail 'web' action 'smtp': mail to root by "+m.Host)
 	})

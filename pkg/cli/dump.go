@@ -9,6 +9,7 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/control"
+	"bailiff/pkg/tags"
 )
 
 // dump prints the configuration as the commands that make it, as fail2ban-client -d
@@ -54,7 +55,7 @@ func wireCommand(c []any) []any {
 		switch v := v.(type) {
 		case []any:
 			out[i] = control.List(wireCommand(v))
-		case *fail2ban.Options: // parameters of an action in Python
+		case *tags.Options: // parameters of an action in Python
 			data, err := json.Marshal(v.Values)
 			if err != nil {
 				data = []byte("{}")

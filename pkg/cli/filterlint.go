@@ -13,6 +13,7 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/tags"
 )
 
 func filterShow(load *config.Options) *cobra.Command {
@@ -244,15 +245,15 @@ func namedFilters(load config.Options, names []string) (out []*config.Filter, er
 
 // fail2banFile reports whether an argument is the path of a filter's file of fail2ban's,
 // and with which options.
-func fail2banFile(arg string) (path string, given *fail2ban.Options, ok bool) {
-	path, given, err := fail2ban.ExtractOptions(arg)
+func fail2banFile(arg string) (path string, given *tags.Options, ok bool) {
+	path, given, err := tags.Extract(arg)
 	if err != nil {
-		path, given = arg, &fail2ban.Options{}
+		path, given = arg, &tags.Options{}
 	}
 	return path, given, isFile(path) && !strings.HasSuffix(path, ".toml") && fail2ban.HasSections(path)
 }
 
-func readFail2banFile(path string, given *fail2ban.Options) (filter.Definition, error) {
+func readFail2banFile(path string, given *tags.Options) (filter.Definition, error) {
 	c, err := fail2ban.ReadFiles(path)
 	if err != nil {
 		return filter.Definition{}, err
@@ -294,7 +295,7 @@ func lintTree(dir string, names []string) ([]linted, error) {
 	}
 	var out []linted
 	for _, name := range names {
-		f, err := fail2ban.ReadFilter(dir, name, &fail2ban.Options{})
+		f, err := fail2ban.ReadFilter(dir, name, &tags.Options{})
 		if err != nil {
 			out = append(out, lintOne(name, "", filter.Definition{}, err))
 			continue

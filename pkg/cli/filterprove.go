@@ -15,6 +15,7 @@ import (
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/pyregexp"
+	"bailiff/pkg/tags"
 )
 
 // proven is what is known of one line of a filter.
@@ -253,7 +254,7 @@ func proveAll(load config.Options, names []string, mode string, one *filter.Prob
 		if one == nil && log == "" {
 			return nil, usageError("fail2ban's filters have no samples: give --line or --log")
 		}
-		options := &fail2ban.Options{}
+		options := &tags.Options{}
 		if mode != "" {
 			options.Set("mode", mode)
 		}

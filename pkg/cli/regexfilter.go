@@ -18,6 +18,7 @@ import (
 	"bailiff/pkg/lazyregexp"
 	"bailiff/pkg/logtime"
 	"bailiff/pkg/pyregexp"
+	"bailiff/pkg/tags"
 )
 
 // maybeFilter is what fail2ban-regex takes for the name of a filter before it
@@ -125,13 +126,13 @@ func pythonFormat(e *logtime.DirectiveError) string {
 func (o *regexOptions) findFilter(arg string) (*filter.Definition, error) {
 	if !maybeFilter.Match([]byte(arg)) {
 		if !o.fail2ban && isFile(arg) {
-			return o.filterFile(arg, &fail2ban.Options{})
+			return o.filterFile(arg, &tags.Options{})
 		}
 		return nil, nil
 	}
-	name, given, err := fail2ban.ExtractOptions(arg)
+	name, given, err := tags.Extract(arg)
 	if err != nil {
-		var wrong *fail2ban.OptionsError
+		var wrong *tags.OptionsError
 		if o.fail2ban && errors.As(err, &wrong) {
 			fmt.Fprintf(o.out, "ERROR: Wrong filter name or options: %s\n       while parsing: %s\n", wrong.Fail2ban(), arg)
 			return nil, &exitError{code: exitFail2ban}
@@ -200,7 +201,7 @@ const fail2banDir = "/etc/fail2ban"
 // filterAsFail2ban looks a filter up where fail2ban-regex does. Where that finds
 // none and would go on with what can be no expression, a file of that name is
 // taken, and without any configuration of fail2ban's, a filter of ours.
-func (o *regexOptions) filterAsFail2ban(arg, name string, given *fail2ban.Options) (*filter.Definition, error) {
+func (o *regexOptions) filterAsFail2ban(arg, name string, given *tags.Options) (*filter.Definition, error) {
 	base := o.config
 	if base == "" {
 		base = fail2banDir
@@ -256,7 +257,7 @@ func (o *regexOptions) filterAsFail2ban(arg, name string, given *fail2ban.Option
 }
 
 // filterFile reads a filter from a file anywhere.
-func (o *regexOptions) filterFile(path string, given *fail2ban.Options) (*filter.Definition, error) {
+func (o *regexOptions) filterFile(path string, given *tags.Options) (*filter.Definition, error) {
 	o.printf("Use      filter file : %s\n", path)
 	o.tellOptions(given)
 	if strings.HasSuffix(path, ".toml") || !fail2ban.HasSections(path) {
@@ -268,7 +269,7 @@ func (o *regexOptions) filterFile(path string, given *fail2ban.Options) (*filter
 
 // filterByName looks a filter up in our own configuration, or in one of
 // fail2ban's that --config names.
-func (o *regexOptions) filterByName(name string, given *fail2ban.Options) (*filter.Definition, error) {
+func (o *regexOptions) filterByName(name string, given *tags.Options) (*filter.Definition, error) {
 	if config.IsTree(o.config) { // its jails need not be read
 		dir := strings.TrimRight(o.config, "/")
 		if !isFile(join(dir, "filter.d", name+".conf")) && !isFile(join(dir, "filter.d", name+".local")) {
@@ -305,7 +306,7 @@ func (o *regexOptions) filterByName(name string, given *fail2ban.Options) (*filt
 	return &def, errors.Join(err, config.ReadProxies(def.Proxies))
 }
 
-func (o *regexOptions) tellOptions(given *fail2ban.Options) {
+func (o *regexOptions) tellOptions(given *tags.Options) {
 	if len(given.Names) > 0 {
 		o.printf("Use   filter options : %s\n", pyDict(given.Names, func(k string) any { return given.Values[k] }))
 	}
@@ -313,7 +314,7 @@ func (o *regexOptions) tellOptions(given *fail2ban.Options) {
 
 // fail2banFilter reads a filter of fail2ban's with the options given, and with
 // the one that tells a filter where lines come from.
-func (o *regexOptions) fail2banFilter(given *fail2ban.Options, name string, read func() (*fail2ban.Config, error)) (*filter.Definition, error) {
+func (o *regexOptions) fail2banFilter(given *tags.Options, name string, read func() (*fail2ban.Config, error)) (*filter.Definition, error) {
 	c, err := read()
 	if err != nil {
 		if o.fail2ban {

@@ -9,11 +9,12 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/tags"
 )
 
 // jailAsFail2ban returns the filter of a jail, as it is with what the jail says over it,
 // where the argument is the name of one; nil where it is not.
-func (o *regexOptions) jailAsFail2ban(base, arg, name string, given *fail2ban.Options) (*filter.Definition, error) {
+func (o *regexOptions) jailAsFail2ban(base, arg, name string, given *tags.Options) (*filter.Definition, error) {
 	if strings.Contains(name, "/") || strings.HasSuffix(name, ".conf") || strings.HasSuffix(name, ".local") {
 		return nil, nil
 	}

@@ -17,6 +17,7 @@ import (
 	"bailiff/pkg/filter"
 	"bailiff/pkg/lazyregexp"
 	"bailiff/pkg/scan"
+	"bailiff/pkg/tags"
 )
 
 // failures prints what -o asks for.
@@ -140,7 +141,6 @@ func pyLines(lines []filter.Line) pyRaw {
 }
 
 var (
-	outTag   = lazyregexp.New(`<([^ <>]+)>`)
 	groupTag = lazyregexp.New(`<F-([A-Z0-9_\-]+)>`)
 )
 
@@ -151,7 +151,7 @@ const msgMark = "\x00msg\x00"
 // printed for each line of the failure.
 func fillIn(format string, x *filter.Failure, id string) (text string, multi bool, err error) {
 	t := ticket(x, id)
-	text = outTag.ReplaceAllStringFunc(format, func(tag string) string {
+	text = tags.Tag.ReplaceAllStringFunc(format, func(tag string) string {
 		name := tag[1 : len(tag)-1]
 		if name == "msg" {
 			if !multi && len(x.Lines) <= 1 {

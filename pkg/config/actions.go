@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"bailiff/pkg/action"
-	"bailiff/pkg/config/fail2ban"
+	"bailiff/pkg/tags"
 )
 
 // What a configuration of ours says of actions and exports.
@@ -25,7 +25,7 @@ func (r *resolver) actions(jail string) (out []action.Definition) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		a := found[name]
-		o := &fail2ban.Options{}
+		o := &tags.Options{}
 		o.Set("name", jail)
 		o.Set("actname", name)
 		for _, p := range sortedKeys(a.v.Param) {

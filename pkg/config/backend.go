@@ -7,6 +7,7 @@ import (
 
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/source"
+	"bailiff/pkg/tags"
 )
 
 // ParseBackend reads backend: auto, inotify and fail2ban's other names for files
@@ -14,7 +15,7 @@ import (
 // fail2ban has them: journalpath, journalfiles, journalflags, namespace. journal is
 // nil for files.
 func ParseBackend(text string) (journal *source.JournalOptions, polling bool, err error) {
-	name, opts, err := fail2ban.ExtractOptions(text)
+	name, opts, err := tags.Extract(text)
 	if err != nil {
 		return nil, false, fmt.Errorf("backend %q: %w", text, err)
 	}

@@ -14,11 +14,12 @@ import (
 	"bailiff/bench/logs"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/tags"
 )
 
 func definition(t testing.TB, name string, options ...string) filter.Definition {
 	t.Helper()
-	given := &fail2ban.Options{}
+	given := &tags.Options{}
 	for i := 0; i < len(options); i += 2 {
 		given.Set(options[i], options[i+1])
 	}

@@ -16,6 +16,7 @@ import (
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/references"
+	"bailiff/pkg/tags"
 )
 
 // A fail2ban to compare with: Debian's, or another one that LIB, CONFIG and LOGS
@@ -160,7 +161,7 @@ func conformance(t *testing.T, lib, tree, sampleLogs string, least int) {
 }
 
 func sampleFilter(s sampleLine, tree string, loc *time.Location) (*filter.Filter, error) {
-	given := &fail2ban.Options{}
+	given := &tags.Options{}
 	for k, v := range s.Opts {
 		given.Set(k, fmt.Sprint(v))
 	}

@@ -12,6 +12,7 @@ import (
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/lazyregexp"
+	"bailiff/pkg/tags"
 )
 
 // allCommands has every action run as it is written; tests set it.
@@ -224,7 +225,7 @@ func commandRule(a *fail2ban.Action, r *firewall.Rule) {
 }
 
 // CommandAction makes an action of fail2ban's commands and parameters.
-func CommandAction(name string, options *fail2ban.Options) (action.Definition, error) {
+func CommandAction(name string, options *tags.Options) (action.Definition, error) {
 	d := action.Definition{Name: name, Properties: options.Clone()}
 	if text, ok := d.Properties.Get("timeout"); ok {
 		t, err := ParseTime(text)
@@ -244,8 +245,8 @@ func CommandAction(name string, options *fail2ban.Options) (action.Definition, e
 // NativeAction returns the action that does what a stock action in Python does: the
 // mail of smtp.py is sent by us. The error is for any other; there is no Python to
 // run it.
-func NativeAction(name, python string, options *fail2ban.Options) (action.Definition, error) {
-	d := action.Definition{Name: name, Properties: &fail2ban.Options{}}
+func NativeAction(name, python string, options *tags.Options) (action.Definition, error) {
+	d := action.Definition{Name: name, Properties: &tags.Options{}}
 	if filepath.Base(python) != "smtp.py" {
 		return d, fmt.Errorf("%s is a program of Python's, which is not run: the jail goes on without it; write it as commands (actionban, actionunban) or call it from one", python)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/source"
+	"bailiff/pkg/tags"
 )
 
 // serverOptions are those of fail2ban.conf that a server is told, in fail2ban's
@@ -150,7 +151,7 @@ func (s *stream) add(cmd ...any) { s.commands = append(s.commands, cmd) }
 
 // options tells of a filter's options: usedns first of all, then prefregex and
 // maxlines, since expressions depend on them.
-func (s *stream) options(o *fail2ban.Options) {
+func (s *stream) options(o *tags.Options) {
 	first := 0
 	insert := func(at int, cmd ...any) {
 		s.commands = slices.Insert(s.commands, at, cmd)

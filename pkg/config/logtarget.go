@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/eventlog"
+	"bailiff/pkg/tags"
 )
 
 // LogTarget is ParseLogTarget for who has no use for the error.
@@ -20,7 +20,7 @@ func LogTarget(s string) string {
 // stderr, stdout, syslog, syslog[facility=local5], journal, or a file. With a target, the
 // error is of its options alone.
 func ParseLogTarget(s string) (target string, err error) {
-	name, opts, err := fail2ban.ExtractOptions(strings.TrimSpace(s))
+	name, opts, err := tags.Extract(strings.TrimSpace(s))
 	if err != nil {
 		return "", fmt.Errorf("log target %w", err)
 	}

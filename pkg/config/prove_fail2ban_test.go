@@ -14,6 +14,7 @@ import (
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/references"
+	"bailiff/pkg/tags"
 )
 
 var proveFail2ban = flag.Bool("prove.fail2ban", false, "prove all of fail2ban's filters, not a few, and write the numbers")
@@ -105,7 +106,7 @@ func proveTheirs(t *testing.T, v references.Fail2ban, name, log string) (worst f
 			continue
 		}
 		for _, mode := range x.modes {
-			options := &fail2ban.Options{}
+			options := &tags.Options{}
 			if mode != "" {
 				options.Set("mode", mode)
 			}

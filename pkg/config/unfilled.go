@@ -9,6 +9,7 @@ import (
 	"bailiff/pkg/action"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/lazyregexp"
+	"bailiff/pkg/tags"
 )
 
 // What of an action's commands nothing fills in. The shell gets it as it stands, which is
@@ -17,7 +18,6 @@ import (
 // looksLikeTag leaves out what stands in angle brackets in a command for other reasons:
 // addresses of mail, redirections.
 var (
-	anyTag       = lazyregexp.New(`<([^ <>]+)>`)
 	looksLikeTag = lazyregexp.New(`^[A-Za-z_][\w./-]*$`)
 )
 
@@ -39,7 +39,7 @@ func unfilled(f *fail2ban.Jail, a *fail2ban.Action, d *action.Definition) (fault
 			if !strings.HasPrefix(command, "action") || strings.Contains(command, "?") {
 				continue
 			}
-			for _, m := range anyTag.FindAllStringSubmatch(all.Values[command], -1) {
+			for _, m := range tags.Tag.FindAllStringSubmatch(all.Values[command], -1) {
 				tag := m[1]
 				if told[tag] || !looksLikeTag.MatchString(tag) || action.KnownTag(tag) {
 					continue

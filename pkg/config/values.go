@@ -10,9 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"bailiff/pkg/config/fail2ban"
-
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/tags"
 )
 
 func wrongFindTime(d time.Duration) string {
@@ -126,7 +125,7 @@ func parseProtocols(list []string) ([]string, error) {
 // ParseIgnoreCache reads fail2ban's ignorecache: key="<ip>", max-count=100,
 // max-time=5m.
 func ParseIgnoreCache(s string) (*IgnoreCache, error) {
-	_, opts, err := fail2ban.ExtractOptions("ignorecache[" + s + "]")
+	_, opts, err := tags.Extract("ignorecache[" + s + "]")
 	if err != nil {
 		return nil, err
 	}

@@ -11,9 +11,9 @@ import (
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/config"
-	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/control"
 	"bailiff/pkg/jail"
+	"bailiff/pkg/tags"
 )
 
 // What fail2ban's commands say of a jail's actions. Those whose work the firewall
@@ -230,7 +230,7 @@ func (d *Daemon) addAction(j *jail.Jail, c *command) (any, error) {
 	if _, err := definition(j, &s, name); err == nil {
 		return nil, pyError("ValueError", "Action "+name+" already exists")
 	}
-	def := action.Definition{Name: name, Properties: &fail2ban.Options{}}
+	def := action.Definition{Name: name, Properties: &tags.Options{}}
 	if len(c.words) > 4 {
 		if err := c.least(6); err != nil {
 			return nil, err
@@ -239,7 +239,7 @@ func (d *Daemon) addAction(j *jail.Jail, c *command) (any, error) {
 		if err := json.Unmarshal([]byte(c.word(5)), &given); err != nil {
 			return nil, pyError("ValueError", err.Error())
 		}
-		opts := &fail2ban.Options{}
+		opts := &tags.Options{}
 		for k, v := range given {
 			opts.Set(k, fmt.Sprint(v))
 		}

@@ -11,8 +11,8 @@ import (
 	"bailiff/pkg/action"
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
-	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/tags"
 )
 
 // sessions is a jail that bans sessions, and notes what its action runs.
@@ -21,7 +21,7 @@ func sessions(t *testing.T, more func(*config.Jail, *lab)) (l *lab, ran func() s
 	var all []string
 	l = start(t, func(c *config.Jail, l *lab) {
 		c.Filter.Failregex = []filter.Expr{{Text: `^ session "<F-ID>[^"]*</F-ID>"`}}
-		opts := &fail2ban.Options{}
+		opts := &tags.Options{}
 		opts.Set("actionban", `ban <fid> <ip> <family> <ip-rev> <ip-host> <restored>`)
 		opts.Set("actionunban", "unban <fid>")
 		c.Actions = []action.Definition{{Name: "own", Properties: opts}}

@@ -12,8 +12,8 @@ import (
 	"bailiff/pkg/action"
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
-	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/tags"
 )
 
 // TestKeptLines: each address has its last lines, all together have a budget, and who
@@ -152,9 +152,9 @@ func TestForgotten(t *testing.T) {
 }
 
 // noting are actions that tell of a ban with some tags, by a command that is not run.
-func noting(tags string) []action.Definition {
-	d := action.Definition{Name: "notes", Properties: &fail2ban.Options{}}
-	d.Properties.Set("actionban", "ban <ip> "+tags)
+func noting(wanted string) []action.Definition {
+	d := action.Definition{Name: "notes", Properties: &tags.Options{}}
+	d.Properties.Set("actionban", "ban <ip> "+wanted)
 	d.Properties.Set("actionunban", "unban <ip>")
 	return []action.Definition{d}
 }

@@ -10,8 +10,8 @@ import (
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/config"
-	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/tags"
 )
 
 // TestRestoredWithoutStore: bans that only the kernel remembers over a restart are
@@ -20,9 +20,9 @@ func TestRestoredWithoutStore(t *testing.T) {
 	var mu sync.Mutex
 	var ran []string
 	l := start(t, func(c *config.Jail, l *lab) {
-		opts := &fail2ban.Options{}
+		opts := &tags.Options{}
 		opts.Set("actionban", "ban <ip> <restored> <bancount>")
-		quiet := &fail2ban.Options{}
+		quiet := &tags.Options{}
 		quiet.Set("actionban", "mail <ip>")
 		quiet.Set("norestored", "1")
 		c.Actions = []action.Definition{{Name: "own", Properties: opts}, {Name: "mail", Properties: quiet}}

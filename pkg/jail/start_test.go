@@ -12,9 +12,9 @@ import (
 	"bailiff/pkg/action"
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
-	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/store"
+	"bailiff/pkg/tags"
 )
 
 // refusing is a kernel that refuses sets and rules, or to tell what they hold.
@@ -49,7 +49,7 @@ func goroutines(t *testing.T, before int) {
 }
 
 func telling(commands ...string) []action.Definition {
-	d := action.Definition{Name: "tell", Properties: &fail2ban.Options{}}
+	d := action.Definition{Name: "tell", Properties: &tags.Options{}}
 	for _, c := range commands {
 		d.Properties.Set("action"+c, c+" <ip>")
 	}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+
+	"bailiff/pkg/tags"
 )
 
 // Filter is a filter with everything filled in but the tags of expressions.
@@ -18,21 +20,21 @@ type Filter struct {
 	MaxLines     string
 	JournalMatch []string
 	UseDNS       string
-	Options      *Options // all of [Definition] and [Init], resolved
+	Options      *tags.Options // all of [Definition] and [Init], resolved
 	// Params are the names of the options that were given from outside or stand in
 	// [Init], in their order.
 	Params []string
 	Files  []string
 
 	cfg   *Config
-	given *Options
+	given *tags.Options
 }
 
 // Where tells where an option of the filter stands; the zero Value if it was given
 // from outside, or nowhere.
 func (f *Filter) Where(option string) Value { return f.cfg.definedAt(option, f.given) }
 
-func (c *Config) definedAt(option string, given *Options) Value {
+func (c *Config) definedAt(option string, given *tags.Options) Value {
 	if c == nil {
 		return Value{}
 	}
@@ -57,16 +59,16 @@ var filterOptions = []string{"usedns", "prefregex", "ignoreregex", "failregex", 
 type definition struct {
 	cfg  *Config
 	vars map[string]string // as given
-	opts *Options          // of [Definition], without those given from outside
-	init *Options          // given, and of [Init]
+	opts *tags.Options     // of [Definition], without those given from outside
+	init *tags.Options     // given, and of [Init]
 	memo map[string]*string
 }
 
 // readDefinition resolves the options named. Those that stand in outer (a jail's
 // options) or given (the ones in brackets, which win) are taken from there; with
 // all, every option of [Definition] is read.
-func readDefinition(c *Config, names []string, outer, given *Options, all bool) (*definition, error) {
-	d := &definition{cfg: c, vars: map[string]string{}, opts: &Options{}, init: given.Clone(), memo: map[string]*string{}}
+func readDefinition(c *Config, names []string, outer, given *tags.Options, all bool) (*definition, error) {
+	d := &definition{cfg: c, vars: map[string]string{}, opts: &tags.Options{}, init: given.Clone(), memo: map[string]*string{}}
 	if outer != nil {
 		for _, n := range outer.Names {
 			d.vars[strings.ToLower(n)] = outer.Values[n]
@@ -130,7 +132,7 @@ func readDefinition(c *Config, names []string, outer, given *Options, all bool) 
 }
 
 // combined returns all options with their <tags> replaced.
-func (d *definition) combined(family string, ignore ...string) (*Options, error) {
+func (d *definition) combined(family string, ignore ...string) (*tags.Options, error) {
 	all := d.opts.Clone()
 	for _, n := range d.init.Names {
 		all.Set(n, d.init.Values[n])
@@ -146,7 +148,7 @@ func (d *definition) combined(family string, ignore ...string) (*Options, error)
 			}
 		}
 	}
-	return SubstituteTags(all, family, skip, func(name string) (string, bool) {
+	return tags.Substitute(all, family, skip, func(name string) (string, bool) {
 		if v, ok := d.memo[name]; ok {
 			if v == nil {
 				return "", false
@@ -195,7 +197,7 @@ func (d *definition) ofSection(name string) (string, bool) {
 }
 
 // ReadFilter reads filter.d/NAME of a tree with options from outside.
-func ReadFilter(tree, name string, given *Options) (*Filter, error) {
+func ReadFilter(tree, name string, given *tags.Options) (*Filter, error) {
 	base := filepath.Join(tree, "filter.d", name)
 	c, found, err := Read(base)
 	if !found {
@@ -209,7 +211,7 @@ func ReadFilter(tree, name string, given *Options) (*Filter, error) {
 
 // AutoOptions gives the option that tells a filter whether lines come from a file
 // or from the journal, if the filter does not say that itself.
-func (c *Config) AutoOptions(given *Options, backend string) {
+func (c *Config) AutoOptions(given *tags.Options, backend string) {
 	if _, ok := given.Get("logtype"); ok {
 		return
 	}
@@ -224,11 +226,11 @@ func (c *Config) AutoOptions(given *Options, backend string) {
 }
 
 // NewFilter resolves a filter.
-func NewFilter(c *Config, name string, given *Options) (*Filter, error) {
+func NewFilter(c *Config, name string, given *tags.Options) (*Filter, error) {
 	return newFilter(c, name, nil, given, false)
 }
 
-func newFilter(c *Config, name string, outer, given *Options, all bool) (*Filter, error) {
+func newFilter(c *Config, name string, outer, given *tags.Options, all bool) (*Filter, error) {
 	d, err := readDefinition(c, filterOptions, outer, given, all)
 	if err != nil {
 		return nil, fmt.Errorf("filter %s: %w", name, err)

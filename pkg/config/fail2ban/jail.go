@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"bailiff/pkg/lazyregexp"
+	"bailiff/pkg/tags"
 )
 
 // Version is the fail2ban whose configuration this reads; %(fail2ban_version)s.
@@ -21,7 +22,7 @@ type Jail struct {
 	// Faults are entries that cost only themselves: of ignoreip.
 	Faults []error
 	// Options are those of the jail itself, by fail2ban's names.
-	Options *Options
+	Options *tags.Options
 	Filter  *Filter // nil: the jail names none
 	Actions []Action
 	// Err is why the jail can't start.
@@ -33,7 +34,7 @@ type Jail struct {
 	cfg     *Config
 	// more are options of its filter, and backend is where lines come from, in place of
 	// what the jail says.
-	more    *Options
+	more    *tags.Options
 	backend string
 }
 
@@ -43,14 +44,14 @@ type Action struct {
 	File string // of action.d, without directory and ending
 	// Options are actionban and its like, and all parameters, with what can be
 	// filled in before a ban filled in.
-	Options *Options
+	Options *tags.Options
 	// Python is the path of an action that is a program of Python's; its
 	// parameters are Options.
 	Python string
 	Files  []string
 
 	cfg   *Config
-	given *Options
+	given *tags.Options
 }
 
 // Where tells where an option of the action stands; the zero Value if it was given
@@ -109,7 +110,7 @@ func ReadTree(dir string) (*Tree, error) {
 		if name == "INCLUDES" {
 			continue
 		}
-		j := &Jail{Name: name, Options: &Options{}, section: name, cfg: c}
+		j := &Jail{Name: name, Options: &tags.Options{}, section: name, cfg: c}
 		j.Err = j.read(dir, false)
 		t.Jails = append(t.Jails, j)
 	}
@@ -171,7 +172,7 @@ func ParseTruth(s string) (bool, error) {
 }
 
 func (j *Jail) options(names []string) error {
-	j.Options = &Options{}
+	j.Options = &tags.Options{}
 	var errs []error
 	for _, name := range names {
 		v, err := j.cfg.Get(j.section, name, nil)
@@ -230,7 +231,7 @@ func (t *Tree) Resolve(name string) *Jail {
 		if known.Enabled {
 			return known
 		}
-		j := &Jail{Name: name, Options: &Options{}, section: name, cfg: t.Jail}
+		j := &Jail{Name: name, Options: &tags.Options{}, section: name, cfg: t.Jail}
 		j.Err = j.read(t.Dir, true)
 		j.Enabled = false
 		return j
@@ -240,11 +241,11 @@ func (t *Tree) Resolve(name string) *Jail {
 
 // ResolveFor reads a jail, enabled or not, with more options for its filter, and with
 // lines that come from another backend than it says; nil: there is none of that name.
-func (t *Tree) ResolveFor(name string, more *Options, backend string) *Jail {
+func (t *Tree) ResolveFor(name string, more *tags.Options, backend string) *Jail {
 	if _, ok := t.Jail.Sections[name]; !ok || name == "INCLUDES" {
 		return nil
 	}
-	j := &Jail{Name: name, Options: &Options{}, section: name, cfg: t.Jail, more: more, backend: backend}
+	j := &Jail{Name: name, Options: &tags.Options{}, section: name, cfg: t.Jail, more: more, backend: backend}
 	j.Err = j.read(t.Dir, true)
 	return j
 }
@@ -264,11 +265,11 @@ func (j *Jail) read(dir string, disabled bool) error {
 		return nil
 	}
 	var filterName string
-	var given *Options
+	var given *tags.Options
 	var filterConf *Config
 	if text := j.Options.Values["filter"]; text != "" {
 		var err error
-		if filterName, given, err = ExtractOptions(text); err != nil {
+		if filterName, given, err = tags.Extract(text); err != nil {
 			return j.skip("filter", text, "Invalid filter definition: %v", err)
 		}
 		c, found, err := Read(filepath.Join(dir, "filter.d", filterName))
@@ -338,7 +339,7 @@ func (j *Jail) fail(option, format string, args ...any) error {
 	return &Error{File: v.File, Line: v.Line, Msg: fmt.Sprintf(format, args...)}
 }
 
-var oneAction = lazyregexp.New(`(?s)^(?:[^\[\s]+(?:\s*\[\s*(?:` + optionName + `=(?:"[^"]*"|'[^']*'|[^,\]]*)\s*(?:,|\]\s*\[)?\s*)*\])?)`)
+var oneAction = lazyregexp.New(`(?s)^(?:[^\[\s]+(?:\s*\[\s*(?:` + tags.OptionName + `=(?:"[^"]*"|'[^']*'|[^,\]]*)\s*(?:,|\]\s*\[)?\s*)*\])?)`)
 
 // SplitActions parts several actions with their options, which may go over
 // several lines.
@@ -361,12 +362,12 @@ func SplitActions(text string) []string {
 }
 
 func readAction(dir, text string, j *Jail) (Action, error) {
-	file, given, err := ExtractOptions(text)
+	file, given, err := tags.Extract(text)
 	if err != nil {
 		return Action{}, j.skip("action", text, "Invalid action definition: %v", err)
 	}
 	if strings.HasSuffix(file, ".py") {
-		a := Action{Name: strings.TrimSuffix(file, ".py"), File: file, Python: filepath.Join(dir, "action.d", file), Options: &Options{}}
+		a := Action{Name: strings.TrimSuffix(file, ".py"), File: file, Python: filepath.Join(dir, "action.d", file), Options: &tags.Options{}}
 		for _, n := range given.Names {
 			if n == "actname" {
 				a.Name = given.Values[n]
@@ -409,7 +410,7 @@ func readAction(dir, text string, j *Jail) (Action, error) {
 	if err != nil {
 		return Action{}, fmt.Errorf("action %s: %w", file, err)
 	}
-	a := Action{Name: unique, File: file, Options: &Options{}, Files: c.Files, cfg: c, given: given}
+	a := Action{Name: unique, File: file, Options: &tags.Options{}, Files: c.Files, cfg: c, given: given}
 	isOption := map[string]bool{}
 	for _, n := range actionOptions {
 		isOption[n] = true

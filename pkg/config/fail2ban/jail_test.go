@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"bailiff/pkg/tags"
 )
 
 // commands puts a jail into the form of the oracle's answer, sorted.
@@ -34,10 +36,10 @@ func (j *Jail) commands() []string {
 	}
 	f := j.Filter
 	if f == nil {
-		f = &Filter{Options: &Options{}}
+		f = &Filter{Options: &tags.Options{}}
 	}
-	get := func(o *Options, n string) string { v, _ := o.Get(n); return v }
-	for _, o := range []*Options{f.Options, j.Options} {
+	get := func(o *tags.Options, n string) string { v, _ := o.Get(n); return v }
+	for _, o := range []*tags.Options{f.Options, j.Options} {
 		if o == f.Options {
 			regexes("addfailregex", f.FailRegex)
 			regexes("addignoreregex", f.IgnoreRegex)
@@ -384,25 +386,12 @@ func FuzzINI(f *testing.F) {
 	})
 }
 
-func FuzzTags(f *testing.F) {
-	f.Add("<b> <c>", "<c>x", "1")
-	f.Add("<a>", "<b>", "<a>")
-	f.Add("<x_<b>>", "<c><c><c>", "<b")
-	f.Fuzz(func(t *testing.T, a, b, c string) {
-		o := &Options{}
-		o.Set("a", a)
-		o.Set("b", b)
-		o.Set("c", c)
-		_, _ = SubstituteTags(o, "", nil, func(name string) (string, bool) { return "", name == "d" })
-	})
-}
-
 func FuzzOptions(f *testing.F) {
 	f.Add(`sshd[mode=aggressive, a="b,c"][d='e']`)
 	f.Add("a[\nb=c,\n d=\"e\nf\"]\n g")
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, a := range SplitActions(text) {
-			_, _, _ = ExtractOptions(a)
+			_, _, _ = tags.Extract(a)
 		}
 	})
 }

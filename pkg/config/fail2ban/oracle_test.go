@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"bailiff/pkg/references"
+	"bailiff/pkg/tags"
 )
 
 const python = "/usr/bin/python3"
@@ -184,7 +185,7 @@ func filters(t *testing.T, o *oracle, r references.Fail2ban) {
 			continue
 		}
 		for _, set := range optionSets(t, r, name) {
-			given := &Options{}
+			given := &tags.Options{}
 			for _, k := range slices.Sorted(maps.Keys(set)) {
 				given.Set(k, fmt.Sprint(set[k]))
 			}

@@ -1,4 +1,12 @@
-package fail2ban
+// Package tags is the small language that fail2ban's filters, jails and actions share: options in brackets,
+// as in sshd[mode=aggressive], and values in which <tags> stand for other values.
+//
+//	name, options, err := tags.Extract(`sshd[mode="aggressive", port=22]`)
+//	options, err = tags.Substitute(options, "inet6", nil, nil)
+//
+// Nothing in here asks the system, and no input panics. What fills an action's commands, where a shell reads
+// the values, is in package action.
+package tags
 
 import (
 	"fmt"
@@ -43,13 +51,13 @@ func (o *Options) Clone() *Options {
 	return c
 }
 
-// optionName is that of an option in brackets, as of 1.1.1 also of one for a family only:
+// OptionName is the regular expression of an option's name in brackets, as of 1.1.1 also of one for a family only:
 // NAME?family=inet6.
-const optionName = `[\w\-.]+(?:\?[\w\-.]+=[\w\-.]+)?`
+const OptionName = `[\w\-.]+(?:\?[\w\-.]+=[\w\-.]+)?`
 
 var (
 	nameWithOptions = lazyregexp.New(`(?s)^([^\[]+)(?:\[(.*)\])?\s*$`)
-	oneOption       = lazyregexp.New(`(?s)^\s*(` + optionName + `)=(?:"([^"]*)"|'([^']*)'|([^,\]]*))`)
+	oneOption       = lazyregexp.New(`(?s)^\s*(` + OptionName + `)=(?:"([^"]*)"|'([^']*)'|([^,\]]*))`)
 	afterOption     = lazyregexp.New(`(?s)^(?:,|\]\s*\[|$)`)
 )
 
@@ -86,8 +94,8 @@ func (e *OptionsError) Fail2ban() string {
 	return fmt.Sprintf("expected option, wrong syntax at %d: %s", e.At, string(rest))
 }
 
-// ExtractOptions parts NAME[a=1, b="x,y"][c=2]. The error is an *OptionsError.
-func ExtractOptions(text string) (name string, opts *Options, err error) {
+// Extract parts NAME[a=1, b="x,y"][c=2]. The error is an *OptionsError.
+func Extract(text string) (name string, opts *Options, err error) {
 	opts = &Options{}
 	m := nameWithOptions.FindStringSubmatch(text)
 	if m == nil {
@@ -121,16 +129,17 @@ func ExtractOptions(text string) (name string, opts *Options, err error) {
 	return m[1], opts, nil
 }
 
-var tag = lazyregexp.New(`<([^ <>]+)>`)
+// Tag finds a tag; its group is the name.
+var Tag = lazyregexp.New(`<([^ <>]+)>`)
 
 // maxTagUse is how often a tag may be replaced in one value.
 const maxTagUse = 25
 
-// SubstituteTags replaces <tags> in values by other values, until nothing
+// Substitute replaces <tags> in values by other values, until nothing
 // changes. What no value is known for stays as it is: it may be one of a regular
 // expression, or of an action at work. more, if not nil, is asked for names that
 // opts does not have; ignore names tags to leave alone.
-func SubstituteTags(opts *Options, family string, ignore map[string]bool, more func(string) (string, bool)) (*Options, error) {
+func Substitute(opts *Options, family string, ignore map[string]bool, more func(string) (string, bool)) (*Options, error) {
 	out := opts.Clone()
 	done := map[string]bool{}
 	for again := true; again; {
@@ -145,7 +154,7 @@ func SubstituteTags(opts *Options, family string, ignore map[string]bool, more f
 			}
 			if value != out.Values[name] {
 				out.Values[name] = value
-				again = again || tag.MatchString(value)
+				again = again || Tag.MatchString(value)
 			}
 			if !strings.Contains(value, "<") {
 				done[name] = true
@@ -159,7 +168,7 @@ func substitute(opts *Options, name, family string, ignore map[string]bool, more
 	value := opts.Values[name]
 	uses := map[string]int{}
 	for from := 0; ; {
-		m := tag.FindStringSubmatchIndex(value[from:])
+		m := Tag.FindStringSubmatchIndex(value[from:])
 		if m == nil {
 			return value, nil
 		}
