@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"bailiff/pkg/config"
@@ -23,7 +24,7 @@ import (
 
 // maybeFilter is what fail2ban-regex takes for the name of a filter before it
 // takes it for an expression.
-var maybeFilter = pyregexp.MustCompile(`(?ms)^/{0,3}[\w/_\-.]+(?:\[.*\])?$`, 0)
+var maybeFilter = sync.OnceValue(func() *pyregexp.Regexp { return pyregexp.MustCompile(`(?ms)^/{0,3}[\w/_\-.]+(?:\[.*\])?$`, 0) })
 
 // definition finds out what the second argument is: the name of a filter, a
 // filter's file, or an expression.
@@ -124,7 +125,7 @@ func pythonFormat(e *logtime.DirectiveError) string {
 
 // findFilter returns the filter that the argument names, nil if it names none.
 func (o *regexOptions) findFilter(arg string) (*filter.Definition, error) {
-	if !maybeFilter.Match([]byte(arg)) {
+	if !maybeFilter().Match([]byte(arg)) {
 		if !o.fail2ban && isFile(arg) {
 			return o.filterFile(arg, &tags.Options{})
 		}

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"bailiff/pkg/lazyregexp"
 	"bailiff/pkg/safefile"
 )
 
@@ -35,7 +35,7 @@ const (
 )
 
 // keptLine is a line that counts.
-var keptLine = regexp.MustCompile(`^\s*([a-z]+)\s*=\s*(true|false|-?[0-9]{1,18}|"[^"\\\x00-\x1f\x7f]{0,200}"|'[^'\x00-\x1f\x7f]{0,200}')\s*(?:#[^\x00-\x08\x0a-\x1f\x7f]*)?$`)
+var keptLine = lazyregexp.New(`^\s*([a-z]+)\s*=\s*(true|false|-?[0-9]{1,18}|"[^"\\\x00-\x1f\x7f]{0,200}"|'[^'\x00-\x1f\x7f]{0,200}')\s*(?:#[^\x00-\x08\x0a-\x1f\x7f]*)?$`)
 
 // KeptPath is the file of a jail's settings that were changed for good; empty: nothing is kept, since the database
 // isn't, or by fail2ban's configuration, in which it has no place.
@@ -141,7 +141,7 @@ func (l *loader) keptFilters(dir string) (answers bool) {
 	})
 }
 
-var filterName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$`)
+var filterName = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$`)
 
 // KeptFilterPath is the file of a filter that is saved over the socket. The error says why there can be none: by that
 // name, or at all.

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"time"
 
 	"bailiff/pkg/finding"
+	"bailiff/pkg/lazyregexp"
 )
 
 // What is wrong on this host, as the daemon sees it from where it is.
@@ -41,7 +41,7 @@ type DoctorAnswer struct {
 }
 
 // ofAction is a line that has a command of the configuration, which may hold a password.
-var ofAction = regexp.MustCompile(`(?s)\b(action\w*|\w*command|reload) = .*`)
+var ofAction = lazyregexp.New(`(?s)\b(action\w*|\w*command|reload) = .*`)
 
 // forReader is the answer without what is quoted of the configuration.
 func (a DoctorAnswer) forReader() DoctorAnswer {

@@ -11,9 +11,10 @@ import (
 	"net"
 	"net/http"
 	"path"
-	"regexp"
 	"slices"
 	"time"
+
+	"bailiff/pkg/lazyregexp"
 )
 
 // HTTP on the socket. As with fail2ban's protocol, a table says who may do what.
@@ -326,7 +327,7 @@ func weighJSON(body []byte, most int) error {
 
 // quoted is what an error says of a configuration: it may be the text of a command, with
 // a password.
-var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+var quoted = lazyregexp.New(`"(?:[^"\\]|\\.)*"`)
 
 // unquoted leaves out of an answer for who may only ask what is quoted of the
 // configuration of jails that are not running.

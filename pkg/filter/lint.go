@@ -3,6 +3,7 @@ package filter
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"bailiff/pkg/logtime"
@@ -73,17 +74,17 @@ func greedy(re *pyregexp.Regexp) string {
 }
 
 var (
-	onlyIP4 = pyregexp.MustCompile("^"+exprIP4+"$", 0)
-	onlyIP6 = pyregexp.MustCompile("^"+exprIP6+"$", 0)
+	onlyIP4 = sync.OnceValue(func() *pyregexp.Regexp { return pyregexp.MustCompile("^"+exprIP4+"$", 0) })
+	onlyIP6 = sync.OnceValue(func() *pyregexp.Regexp { return pyregexp.MustCompile("^"+exprIP6+"$", 0) })
 )
 
 // readsAsAddress reports whether the group of a tag takes a text.
 func readsAsAddress(group, text string) bool {
 	switch group {
 	case "ip4":
-		return onlyIP4.Match([]byte(text))
+		return onlyIP4().Match([]byte(text))
 	case "ip6":
-		return onlyIP6.Match([]byte(text))
+		return onlyIP6().Match([]byte(text))
 	}
 	return !strings.Contains(text, ":") // a name
 }

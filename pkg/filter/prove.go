@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"bailiff/pkg/pyregexp"
@@ -157,7 +158,7 @@ func (x *prover) check() error {
 			return fmt.Errorf("client's part %s = %q stands in the line twice: choose a text that stands there once", c.Name, c.Text)
 		}
 		if c.Chars == nil {
-			c.Chars = anything
+			c.Chars = anything()
 		}
 		if !x.allowed(c.Chars, c.Text) {
 			return fmt.Errorf("client's part %s = %q is not what %q allows", c.Name, c.Text, c.Chars)
@@ -186,10 +187,10 @@ func (x *prover) check() error {
 
 // something is what is said of a user of whom nothing else is known: few services log a
 // name that is empty.
-var something = pyregexp.MustCompile(`[^\n]+`, 0)
+var something = sync.OnceValue(func() *pyregexp.Regexp { return pyregexp.MustCompile(`[^\n]+`, 0) })
 
 // anything is what a client may write where nothing is said of it.
-var anything = pyregexp.MustCompile(`[^\n]*`, 0)
+var anything = sync.OnceValue(func() *pyregexp.Regexp { return pyregexp.MustCompile(`[^\n]*`, 0) })
 
 // allowed reports whether an expression takes a text from its beginning to its end.
 func (x *prover) allowed(re *pyregexp.Regexp, text string) bool {
@@ -351,7 +352,7 @@ func ProbeOf(d Definition, loc *time.Location, line string, now time.Time) (p Pr
 		if user == "" || strings.Count(line, user) != 1 || strings.Contains(one.ID, user) {
 			return p, false
 		}
-		return Probe{Line: line, Host: one.ID, Client: []Chosen{{Name: "user", Text: user, Chars: something}}, Now: now}, true
+		return Probe{Line: line, Host: one.ID, Client: []Chosen{{Name: "user", Text: user, Chars: something()}}, Now: now}, true
 	}
 	return p, false
 }

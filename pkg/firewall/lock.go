@@ -6,12 +6,13 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bailiff/pkg/lazyregexp"
 )
 
 // Two daemons on one table would repair each other for ever. So whoever keeps it has a
@@ -120,7 +121,7 @@ func isOurs(uid uint32) bool {
 // tidyMost is how many names in the directory are looked at for locks that nobody holds.
 const tidyMost = 10_000
 
-var lockName = regexp.MustCompile(`^nftables-.+-[0-9]+\.lock$`)
+var lockName = lazyregexp.New(`^nftables-.+-[0-9]+\.lock$`)
 
 // tidyLocks removes the locks that daemons have left which were killed: those that nobody
 // holds. Their network namespaces are mostly gone, and nobody else would. Who opens one at

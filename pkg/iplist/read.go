@@ -10,9 +10,9 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
-	"regexp"
 	"strings"
 
+	"bailiff/pkg/lazyregexp"
 	"bailiff/pkg/safefile"
 )
 
@@ -388,4 +388,4 @@ func readAllowed(r io.Reader, name string) (a Allowed, bad []error, err error) {
 }
 
 // HostName is what may be resolved; all digits and dots would be an address.
-var HostName = regexp.MustCompile(`^(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.)*[A-Za-z_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.?$`)
+var HostName = lazyregexp.New(`^(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.)*[A-Za-z_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.?$`)

@@ -69,6 +69,11 @@ func (r *Regexp) ReplaceAllString(s, with string) string {
 	return r.compiled().ReplaceAllString(s, with)
 }
 
+// ReplaceAllLiteralString is regexp.Regexp.ReplaceAllLiteralString.
+func (r *Regexp) ReplaceAllLiteralString(s, with string) string {
+	return r.compiled().ReplaceAllLiteralString(s, with)
+}
+
 // ReplaceAllStringFunc is regexp.Regexp.ReplaceAllStringFunc.
 func (r *Regexp) ReplaceAllStringFunc(s string, with func(string) string) string {
 	return r.compiled().ReplaceAllStringFunc(s, with)

@@ -8,13 +8,14 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"regexp"
 	"time"
+
+	"bailiff/pkg/lazyregexp"
 )
 
 // Readable are the requests to a container engine that another process sends: its version, what
 // containers there are, what happens to them, and their logs.
-var Readable = regexp.MustCompile(`^(/v[0-9]{1,3}\.[0-9]{1,3}(\.[0-9]{1,3})?)?(/libpod)?/(_ping|version|info|events|containers/json|containers/[a-zA-Z0-9][a-zA-Z0-9_.-]*/(json|logs))(\?[a-zA-Z0-9_.~&=%+:,-]*)?$`)
+var Readable = lazyregexp.New(`^(/v[0-9]{1,3}\.[0-9]{1,3}(\.[0-9]{1,3})?)?(/libpod)?/(_ping|version|info|events|containers/json|containers/[a-zA-Z0-9][a-zA-Z0-9_.-]*/(json|logs))(\?[a-zA-Z0-9_.~&=%+:,-]*)?$`)
 
 // dialMost is how long an engine may take to take a connection, headMost how long until it begins
 // with its answer.

@@ -7,11 +7,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"bailiff/pkg/lazyregexp"
 )
 
 // Which files are one log, and in which order they were written. Rotation names them by
@@ -129,9 +130,9 @@ func (a place) compare(b place) int {
 
 var (
 	// logrotate's dateext, others' dates, seconds since 1970.
-	datedName = regexp.MustCompile(`^(.+?)[-._](\d{4}-?\d\d-?\d\d(?:[-_.T]?\d\d[-:]?\d\d(?:[-:]?\d\d)?|[-_.]\d{1,10})?|\d{10})(\.[a-z]+)?$`)
+	datedName = lazyregexp.New(`^(.+?)[-._](\d{4}-?\d\d-?\d\d(?:[-_.T]?\d\d[-:]?\d\d(?:[-:]?\d\d)?|[-_.]\d{1,10})?|\d{10})(\.[a-z]+)?$`)
 	// access.log.1, access.1.log
-	numberedName = regexp.MustCompile(`^(.+?)\.(\d{1,5})(\.[a-z]+)?$`)
+	numberedName = lazyregexp.New(`^(.+?)\.(\d{1,5})(\.[a-z]+)?$`)
 )
 
 // rotated takes off a name what rotation added.

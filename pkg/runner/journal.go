@@ -2,16 +2,17 @@ package runner
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
+
+	"bailiff/pkg/lazyregexp"
 )
 
 // journalArgs are what journalctl may be told. Others write files, or change the journal.
-var journalArgs = regexp.MustCompile(`^(--output=export|--no-pager|--quiet|--output-fields=[A-Z_0-9,]+|--merge|--system|--user|--no-tail|--follow|--lines=[0-9]+|--(until|since)=@[0-9.]+|--(after-)?cursor=[a-z0-9;=]+)$`)
+var journalArgs = lazyregexp.New(`^(--output=export|--no-pager|--quiet|--output-fields=[A-Z_0-9,]+|--merge|--system|--user|--no-tail|--follow|--lines=[0-9]+|--(until|since)=@[0-9.]+|--(after-)?cursor=[a-z0-9;=]+)$`)
 
 // field is one of the journal's, and what it is to be.
-var field = regexp.MustCompile(`^[A-Z_][A-Z_0-9]*=`)
+var field = lazyregexp.New(`^[A-Z_][A-Z_0-9]*=`)
 
 // checkJournal says what of journalctl's arguments is none of reading, or, if that is fixed,
 // of reading what is configured.
