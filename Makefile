@@ -133,6 +133,7 @@ soak: packages references
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestBounded -v -bounded.time 60s
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestReloadUnderLoad -v -reloads 1000
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestSyslogFlood -v -flood
+	go test -timeout 60m -count 1 ./pkg/hub -run TestCluster -v -cluster
 	MUTATIONS=all go test -timeout 120m -count 1 ./pkg/config -run TestMutations -v
 	MUTATED=1 go test -timeout 120m -count 1 ./cmd/bailiff -run TestMutated -v
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"os"
 	"os/signal"
 	"slices"
 	"strings"
@@ -38,7 +39,7 @@ program. All that a hub is, is in one directory: keys, certificates, configurati
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(hubInitCommand(), hubRunCommand(), hubRenewCommand())
+	c.AddCommand(hubInitCommand(), hubRunCommand(), hubReloadCommand(), hubRenewCommand())
 	return c
 }
 
@@ -88,7 +89,8 @@ func hubRunCommand() *cobra.Command {
 		Short: "Run the hub of a directory",
 		Long: `Run the hub of a directory in the foreground. SIGTERM and SIGINT end it, within 15 seconds: what
 is on its way is answered, hosts are sent to other hubs, if there are, and another one takes
-over what this one leads. While there is no hub, hosts go on banning by themselves, and keep what they have to say.`,
+over what this one leads. While there is no hub, hosts go on banning by themselves, and keep what they have to say. SIGHUP
+has it read hub.toml again, as bailiff hub reload does.`,
 		Example: `  bailiff hub run /var/lib/bailiff-hub`,
 		Args:    args(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -109,8 +111,28 @@ over what this one leads. While there is no hub, hosts go on banning by themselv
 			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 			defer stop()
 			context.AfterFunc(ctx, stop) // a second one ends the process at once
+			hup := make(chan os.Signal, 1)
+			signal.Notify(hup, syscall.SIGHUP)
 			log := slog.New(handler)
-			return hub.Run(ctx, args[0], hub.RunOptions{Log: log, Version: Version, Ready: func() { notifySystemd(ctx, log, "READY=1") }})
+			return hub.Run(ctx, args[0], hub.RunOptions{Log: log, Version: Version, Reload: hup, Ready: func() { notifySystemd(ctx, log, "READY=1") }})
+		},
+	}
+}
+
+func hubReloadCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "reload DIR",
+		Short: "Have a hub read its hub.toml again",
+		Long: `Have the hub of a directory, which is at work, read its hub.toml again. It is printed what has changed, and what
+waits for a restart. Where the file is wrong, nothing changes.`,
+		Example: `  bailiff hub reload /var/lib/bailiff-hub`,
+		Args:    args(1, 1),
+		RunE: func(c *cobra.Command, args []string) error {
+			r, err := hub.Reload(context.Background(), args[0])
+			if err == nil {
+				fmt.Fprintln(c.OutOrStdout(), r)
+			}
+			return err
 		},
 	}
 }
@@ -265,6 +287,9 @@ func printFleet(w io.Writer, s hub.Status) {
 	}
 	if s.Missing > 0 {
 		fmt.Fprintf(w, "%d of %d hubs have not answered\n", s.Missing, len(s.Hubs)+s.Missing)
+	}
+	for _, name := range s.Behind {
+		fmt.Fprintf(w, "hub %s does not hold all of the stream yet: restart no other one now\n", plainly(name))
 	}
 	if len(s.Hosts) == 0 {
 		fmt.Fprintln(w, "no hosts: bailiff fleet token lets one in")

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -20,14 +21,16 @@ import (
 	"bailiff/pkg/fleet"
 )
 
+var cluster = flag.Bool("cluster", false, "run TestCluster")
+
 // TestCluster: three hubs, each a process of its own; the one that leads the stream is killed, and frozen: bans go
 // on, nothing that was acknowledged is lost, and who was taken out is out everywhere.
 func TestCluster(t *testing.T) {
 	if dir := os.Getenv("HUB_TEST_DIR"); dir != "" {
 		t.Fatal(Run(context.Background(), dir, RunOptions{Log: slog.New(eventlog.New(os.Stderr, "INFO"))}))
 	}
-	if testing.Short() {
-		t.Skip("three servers: not with -short")
+	if !*cluster {
+		t.Skip("three servers that elect, for a minute: go test ./pkg/hub -run TestCluster -cluster, which make soak does")
 	}
 	p := ports(t, 6)
 	top := filepath.Join(t.TempDir(), "hubs")

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -40,11 +41,9 @@ type Config struct {
 	MaxBan time.Duration
 	// Permanent: bans that do not end are kept so; else they last MaxBan.
 	Permanent bool
-	// Rate is how many entries a second a host may send over a while, Burst how many at once.
-	Rate  float64
-	Burst int
-	// Quota is how many entries a host has in the fleet at most.
-	Quota int
+	// HostLimits are those of each host, but for those that Hosts names.
+	HostLimits
+	Hosts map[string]HostLimits
 	// Entries is how many all hosts have together.
 	Entries int64
 	// Groups are those that hosts may publish to; none: any.
@@ -63,6 +62,18 @@ type Config struct {
 	Replicas int
 }
 
+// HostLimits are what a host may.
+type HostLimits struct {
+	// Rate is how many entries a second it may send over a while, Burst how many at once.
+	Rate  float64
+	Burst int
+	// Quota is how many entries it has in the fleet at most.
+	Quota int
+}
+
+// hostsSetMost is how many hosts have limits of their own at most.
+const hostsSetMost = 10_000
+
 // fileConfig is hub.toml's form.
 type fileConfig struct {
 	Name      string      `toml:"name"`
@@ -79,8 +90,16 @@ type fileConfig struct {
 	Allow     []string    `toml:"allow"`
 	Widest4   int         `toml:"widest_ipv4"`
 	Widest6   int         `toml:"widest_ipv6"`
+	Hosts     fileHosts   `toml:"hosts"`
 	Log       fileLog     `toml:"log"`
 	Cluster   fileCluster `toml:"cluster"`
+}
+
+// fileHosts are hosts' own limits: what one doesn't say is as for all.
+type fileHosts map[string]struct {
+	Rate  *float64 `toml:"rate"`
+	Burst *int     `toml:"burst"`
+	Quota *int     `toml:"quota"`
 }
 
 type fileLog struct {
@@ -130,9 +149,15 @@ func parseConfig(file string, data []byte) (Config, error) {
 		return Config{}, fmt.Errorf("%s: %w", file, err)
 	}
 	where := func(key string) string {
-		last := key[strings.LastIndexByte(key, '.')+1:]
+		table := ""
 		for i, line := range bytes.Split(data, []byte("\n")) {
-			if name, _, ok := bytes.Cut(line, []byte("=")); ok && string(bytes.TrimSpace(name)) == last {
+			name, _, ok := bytes.Cut(line, []byte("="))
+			text := string(bytes.TrimSpace(name))
+			if !ok && strings.HasPrefix(text, "[") {
+				table = strings.ReplaceAll(strings.Trim(text, "[] "), `"`, "") + "."
+				text = ""
+			}
+			if at := table + text; at == key || text == "" && at == key+"." {
 				return fmt.Sprintf("%s:%d: %s", file, i+1, key)
 			}
 		}
@@ -151,7 +176,7 @@ func parseConfig(file string, data []byte) (Config, error) {
 // config is the configuration of what the file says, or which setting is wrong.
 func (f fileConfig) config() (c Config, key string, err error) {
 	c = Config{
-		Name: f.Name, Listen: f.Listen, URLs: f.URLs, Permanent: f.Permanent, Rate: f.Rate, Burst: f.Burst, Quota: f.Quota, Entries: f.Entries, Groups: f.Groups,
+		Name: f.Name, Listen: f.Listen, URLs: f.URLs, Permanent: f.Permanent, HostLimits: HostLimits{f.Rate, f.Burst, f.Quota}, Entries: f.Entries, Groups: f.Groups,
 		Widest4: f.Widest4, Widest6: f.Widest6, LogTarget: f.Log.Target, ClusterListen: f.Cluster.Listen, Routes: f.Cluster.Routes, Replicas: max(f.Cluster.Replicas, 1),
 	}
 	if err := fleet.CheckName(f.Name); err != nil {
@@ -174,19 +199,28 @@ func (f fileConfig) config() (c Config, key string, err error) {
 	if c.MaxBan, err = config.ParseTime(f.MaxBan); err != nil || c.MaxBan < time.Minute || c.MaxBan > 366*24*time.Hour {
 		return c, "max_ban", fmt.Errorf("%q: want a time of a minute to a year, as 7d", f.MaxBan)
 	}
-	for _, n := range []struct {
-		key      string
-		is       float64
-		from, to float64
-	}{
-		{"rate", f.Rate, 0.1, 100_000},
-		{"burst", float64(f.Burst), 1, 1_000_000},
-		{"quota", float64(f.Quota), 1, 1_000_000},
+	bounds := append(c.bounds(""), []bound{
 		{"entries", float64(f.Entries), 100, 10_000_000},
 		{"widest_ipv4", float64(f.Widest4), 8, 32},
 		{"widest_ipv6", float64(f.Widest6), 16, 128},
 		{"cluster.replicas", float64(c.Replicas), 1, 5},
-	} {
+	}...)
+	if len(f.Hosts) > hostsSetMost {
+		return c, "hosts", fmt.Errorf("%d hosts have limits of their own: want %d at most", len(f.Hosts), hostsSetMost)
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Hosts)) {
+		if err := fleet.CheckHost(name); err != nil {
+			return c, "hosts." + name, err
+		}
+		one, own := c.HostLimits, f.Hosts[name]
+		one.Rate, one.Burst, one.Quota = *cmp.Or(own.Rate, &one.Rate), *cmp.Or(own.Burst, &one.Burst), *cmp.Or(own.Quota, &one.Quota)
+		if c.Hosts == nil {
+			c.Hosts = map[string]HostLimits{}
+		}
+		c.Hosts[name] = one
+		bounds = append(bounds, one.bounds("hosts."+name+".")...)
+	}
+	for _, n := range bounds {
 		if !(n.is >= n.from && n.is <= n.to) {
 			return c, n.key, fmt.Errorf("%v: want %v to %v", n.is, n.from, n.to)
 		}
@@ -227,6 +261,20 @@ func (f fileConfig) config() (c Config, key string, err error) {
 		return c, "cluster.routes", fmt.Errorf("want where the other hubs are: there are %d, and %d are to hold the stream", len(f.Cluster.Routes)+1, c.Replicas)
 	}
 	return c, "", nil
+}
+
+// bound is what a number has to be.
+type bound struct {
+	key          string
+	is, from, to float64
+}
+
+func (h HostLimits) bounds(before string) []bound {
+	return []bound{
+		{before + "rate", h.Rate, 0.1, 100_000},
+		{before + "burst", float64(h.Burst), 1, 1_000_000},
+		{before + "quota", float64(h.Quota), 1, 1_000_000},
+	}
 }
 
 func checkListen(s string) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -31,13 +32,11 @@ const (
 
 // gate stores what hosts say, if they may say it.
 type gate struct {
-	cfg    Config
 	nc     *nats.Conn
 	js     jetstream.JetStream
 	log    *slog.Logger
 	limits *limits
-	allow  *iplist.Set
-	groups map[string]bool
+	rules  atomic.Pointer[rules]
 	flight chan struct{}
 	work   sync.WaitGroup
 
@@ -49,16 +48,31 @@ type gate struct {
 	gone map[string]bool
 }
 
+// rules are what the gate goes by, of a configuration.
+type rules struct {
+	cfg    Config
+	allow  *iplist.Set
+	groups map[string]bool
+}
+
 func newGate(cfg Config, nc *nats.Conn, js jetstream.JetStream, log *slog.Logger) *gate {
-	g := &gate{
-		cfg: cfg, nc: nc, js: js, log: log.With("component", "hub"), limits: newLimits(cfg), allow: iplist.Of(append(cfg.protected(), cfg.Allow...)),
-		groups: map[string]bool{}, flight: make(chan struct{}, flightMost), gone: map[string]bool{},
-	}
-	for _, name := range cfg.Groups {
-		g.groups[name] = true
-	}
+	g := &gate{nc: nc, js: js, log: log.With("component", "hub"), limits: newLimits(cfg), flight: make(chan struct{}, flightMost), gone: map[string]bool{}}
+	g.set(cfg)
 	return g
 }
+
+// set has the gate go by another configuration from the next message on.
+func (g *gate) set(cfg Config) {
+	r := &rules{cfg: cfg, allow: iplist.Of(append(cfg.protected(), cfg.Allow...)), groups: map[string]bool{}}
+	for _, name := range cfg.Groups {
+		r.groups[name] = true
+	}
+	g.limits.set(cfg)
+	g.rules.Store(r)
+}
+
+// config is what it goes by now.
+func (g *gate) config() Config { return g.rules.Load().cfg }
 
 // serve begins to answer; stop ends it when what is on its way has been answered.
 func (g *gate) serve() (stop func(), err error) {
@@ -109,9 +123,9 @@ func (g *gate) handle(m *nats.Msg) {
 	go func() {
 		defer g.work.Done()
 		defer func() { <-g.flight }()
-		a := g.store(key, p)
+		a, reserved := g.store(key, p)
 		now := time.Now()
-		g.limits.leave(key.Host, a, p.Expect == 0, now)
+		g.limits.leave(key.Host, a, reserved, now)
 		if a.Reason != "" {
 			g.refuse(m, key, a.Reason, now)
 			return
@@ -132,7 +146,7 @@ func (g *gate) judge(key fleet.Key, data []byte) (fleet.Put, fleet.Reason) {
 	g.mu.Lock()
 	epoch, last, gone := g.epoch, g.last, g.gone[key.Host]
 	g.mu.Unlock()
-	e := &p.Entry
+	e, by := &p.Entry, g.rules.Load()
 	switch {
 	// Whose key was taken back is cut off by the server; and one of that name that was let in again since is soon
 	// known here: so it is asked again.
@@ -141,26 +155,26 @@ func (g *gate) judge(key fleet.Key, data []byte) (fleet.Put, fleet.Reason) {
 	// What it has seen may have come from another gate; so far ahead it can't be.
 	case e.Epoch == epoch && e.Seen > last+seenAhead:
 		return p, fleet.BadSeen
-	case len(g.groups) > 0 && !g.groups[key.Group]:
+	case len(by.groups) > 0 && !by.groups[key.Group]:
 		return p, fleet.NoGroup
 	}
 	if key.Kind == fleet.Ban && e.Gone() {
 		return p, "" // it takes back its own word: whatever that was
 	}
 	where := key.Prefix()
-	if widest := g.cfg.Widest4; where.Addr().Is4() && where.Bits() < widest || where.Addr().Is6() && where.Bits() < g.cfg.Widest6 {
+	if where.Addr().Is4() && where.Bits() < by.cfg.Widest4 || where.Addr().Is6() && where.Bits() < by.cfg.Widest6 {
 		return p, fleet.TooWide
 	}
 	if key.Kind != fleet.Ban {
-		if !g.cfg.Permanent {
+		if !by.cfg.Permanent {
 			e.Left = 0 // no ban is there for longer than that lasts
 		}
 		return p, ""
 	}
-	if g.allow.Overlaps(where) {
+	if by.allow.Overlaps(where) {
 		return p, fleet.Allowed
 	}
-	if most := int64(g.cfg.MaxBan / time.Second); e.Left > most || e.Left == fleet.Permanent && !g.cfg.Permanent {
+	if most := int64(by.cfg.MaxBan / time.Second); e.Left > most || e.Left == fleet.Permanent && !by.cfg.Permanent {
 		e.Left = most
 	}
 	return p, ""
@@ -169,46 +183,64 @@ func (g *gate) judge(key fleet.Key, data []byte) (fleet.Put, fleet.Reason) {
 // seenAhead is how far another gate may be ahead of what this one has heard of.
 const seenAhead = 1_000_000
 
-// store writes a message of the gate's own: of what was sent, nothing goes in but the values that were read.
-func (g *gate) store(key fleet.Key, p fleet.Put) fleet.Answer {
-	ttl, ended := p.Entry.TTL(key.Kind, g.cfg.MaxBan)
+// store writes a message of the gate's own: of what was sent, nothing goes in but the values that were read. reserved: the
+// host's limits keep a place for it.
+func (g *gate) store(key fleet.Key, p fleet.Put) (a fleet.Answer, reserved bool) {
+	ttl, ended := p.Entry.TTL(key.Kind, g.config().MaxBan)
 	if ended {
-		return fleet.No(fleet.Ended)
+		return fleet.No(fleet.Ended), false
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), storeMost)
 	defer cancel()
 	if p.Expect == 0 {
-		ok, count := g.limits.room(key.Host, time.Now())
-		if count {
-			n, err := g.count(ctx, key.Host)
-			if err != nil {
-				n = -1
-			}
-			g.limits.counted(key.Host, n, time.Now())
-			if err != nil {
-				return fleet.No(fleet.Down)
-			}
-			ok, _ = g.limits.room(key.Host, time.Now())
+		if r := g.room(ctx, key.Host); r != "" {
+			return fleet.No(r), false
 		}
-		if !ok {
-			return fleet.No(fleet.Quota)
-		}
+		reserved = true
 	}
 	data, err := p.Entry.Encode(key.Kind)
 	if err != nil {
-		return fleet.No(fleet.BadEntry)
+		return fleet.No(fleet.BadEntry), reserved
 	}
 	rev, err := put(ctx, g.js, fleet.StreamSubjects+key.String(), data, p.Expect, ttl)
 	switch {
 	case err == nil:
 		g.saw(rev)
-		return fleet.Answer{Status: fleet.Stored, Rev: rev}
+		return fleet.Answer{Status: fleet.Stored, Rev: rev}, reserved
 	case isConflict(err):
-		return fleet.Answer{Status: fleet.Conflict}
+		return fleet.Answer{Status: fleet.Conflict}, reserved
 	case isFull(err):
-		return fleet.No(fleet.Full)
+		return fleet.No(fleet.Full), reserved
 	}
-	return fleet.No(fleet.Down)
+	return fleet.No(fleet.Down), reserved
+}
+
+// room is why a host may not have one entry more. What it has is counted first, where that is not known.
+func (g *gate) room(ctx context.Context, host string) fleet.Reason {
+	for {
+		ok, count, wait := g.limits.room(host, time.Now())
+		switch {
+		case count:
+			n, err := g.count(ctx, host)
+			if err != nil {
+				n = -1
+			}
+			g.limits.counted(host, n, time.Now())
+			if err != nil {
+				return fleet.Down
+			}
+		case wait != nil:
+			select {
+			case <-wait:
+			case <-ctx.Done():
+				return fleet.Down
+			}
+		case !ok:
+			return fleet.Quota
+		default:
+			return ""
+		}
+	}
 }
 
 // count is how many entries a host has in the stream.
@@ -274,13 +306,17 @@ func (g *gate) answer(m *nats.Msg, a fleet.Answer) {
 // refuse answers no, and says so in the log, once a minute and host.
 func (g *gate) refuse(m *nats.Msg, key fleet.Key, r fleet.Reason, now time.Time) {
 	if tell := g.limits.refuse(key.Host, r, now); tell > 0 {
-		g.log.Warn(fmt.Sprintf("host %s: %d entries not stored, the last one (%s) %s", key.Host, tell, key, why(r, g.cfg)))
+		g.log.Warn(fmt.Sprintf("host %s: %d entries not stored, the last one (%s) %s", key.Host, tell, key, why(r, g.config(), key.Host)))
 	}
 	g.answer(m, fleet.No(r))
 }
 
 // why is a reason in words, for the log.
-func why(r fleet.Reason, c Config) string {
+func why(r fleet.Reason, c Config, host string) string {
+	may := c.HostLimits
+	if own, ok := c.Hosts[host]; ok {
+		may = own
+	}
 	switch r {
 	case fleet.BadEntry, fleet.BadKey:
 		return "is not in the form of bailiff's fleets"
@@ -297,9 +333,9 @@ func why(r fleet.Reason, c Config) string {
 	case fleet.Ended:
 		return "had ended already"
 	case fleet.Quota:
-		return fmt.Sprintf("is one more than its quota of %d", c.Quota)
+		return fmt.Sprintf("is one more than its quota of %d", may.Quota)
 	case fleet.Rate:
-		return fmt.Sprintf("came faster than rate = %v; if it should not be so busy: bailiff fleet distrust", c.Rate)
+		return fmt.Sprintf("came faster than rate = %v; if it should not be so busy: bailiff fleet distrust", may.Rate)
 	case fleet.TooMany:
 		return "came while too many were on their way"
 	case fleet.Full:

@@ -24,6 +24,12 @@ import (
 // patience is how long a test waits for what is to come: only a test that fails waits for so long.
 const patience = 90 * time.Second
 
+// TestMain has hubs look more often, and end sooner, than where hosts depend on them.
+func TestMain(m *testing.M) {
+	lookEvery, lameDuck, lameDuckFirst = time.Second, 200*time.Millisecond, 100*time.Millisecond
+	os.Exit(m.Run())
+}
+
 // ports are so many that nobody listens on now.
 func ports(t *testing.T, n int) (out []int) {
 	t.Helper()
@@ -68,16 +74,16 @@ func set(t *testing.T, dir string, settings ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := string(data)
+	text := "\n" + string(data)
 	for _, s := range settings {
 		if key, _, _ := strings.Cut(s, " "); strings.Contains(text, "\n"+key+" = ") {
 			at := strings.Index(text, "\n"+key+" = ") + 1
 			text = text[:at] + s + text[at+strings.IndexByte(text[at:], '\n'):]
 		} else {
-			text = s + "\n" + text
+			text = "\n" + s + text
 		}
 	}
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(text[1:]), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }

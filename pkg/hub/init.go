@@ -304,6 +304,8 @@ allow = []
 # quota = %d
 # entries = %d       # of all hosts
 # store = %q           # on disk at most
+# [hosts.web-1]           # one host's own, at the end of this file
+#   quota = 100000
 
 # [log]
 # level = %q

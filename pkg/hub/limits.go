@@ -21,11 +21,10 @@ const (
 
 // limits hold hosts to their rate and quota.
 type limits struct {
-	rate  float64
-	burst float64
-	quota int
-
-	mu    sync.Mutex
+	mu sync.Mutex
+	// each is what a host may that own doesn't name.
+	each  HostLimits
+	own   map[string]HostLimits
 	hosts map[string]*hostLimit
 }
 
@@ -37,9 +36,12 @@ type hostLimit struct {
 	flying int
 
 	// entries are those that it has in the stream, as counted at counted; with what was let in since.
-	entries  int
-	counted  time.Time
-	counting bool
+	entries int
+	counted time.Time
+	// reserved are those that were let in and are on their way.
+	reserved int
+	// counting is closed when the count that is under way is done; nil: none is.
+	counting chan struct{}
 
 	stored  uint64
 	refused map[fleet.Reason]uint64
@@ -48,7 +50,24 @@ type hostLimit struct {
 }
 
 func newLimits(c Config) *limits {
-	return &limits{rate: c.Rate, burst: float64(c.Burst), quota: c.Quota, hosts: map[string]*hostLimit{}}
+	l := &limits{hosts: map[string]*hostLimit{}}
+	l.set(c)
+	return l
+}
+
+// set has other limits hold from now on.
+func (l *limits) set(c Config) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.each, l.own = c.HostLimits, c.Hosts
+}
+
+// may is what a host may, with the lock held.
+func (l *limits) may(host string) HostLimits {
+	if own, ok := l.own[host]; ok {
+		return own
+	}
+	return l.each
 }
 
 // of is a host's, with the lock held.
@@ -66,7 +85,7 @@ func (l *limits) of(host string, now time.Time) *hostLimit {
 		}
 		delete(l.hosts, quiet)
 	}
-	h = &hostLimit{tokens: l.burst, at: now, refused: map[fleet.Reason]uint64{}}
+	h = &hostLimit{tokens: float64(l.may(host).Burst), at: now, refused: map[fleet.Reason]uint64{}}
 	l.hosts[host] = h
 	return h
 }
@@ -77,7 +96,8 @@ func (l *limits) enter(host string, now time.Time) fleet.Reason {
 	defer l.mu.Unlock()
 	h := l.of(host, now)
 	if passed := now.Sub(h.at); passed > 0 {
-		h.tokens = min(h.tokens+passed.Seconds()*l.rate, l.burst)
+		may := l.may(host)
+		h.tokens = min(h.tokens+passed.Seconds()*may.Rate, float64(may.Burst))
 		h.at = now
 	}
 	switch {
@@ -91,15 +111,18 @@ func (l *limits) enter(host string, now time.Time) fleet.Reason {
 	return ""
 }
 
-// leave ends what enter began, and counts what came of it. created: the host has one entry more, if it was stored.
-func (l *limits) leave(host string, a fleet.Answer, created bool, now time.Time) {
+// leave ends what enter began, and counts what came of it. reserved: room has let one entry more in for it.
+func (l *limits) leave(host string, a fleet.Answer, reserved bool, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := l.of(host, now)
 	h.flying = max(h.flying-1, 0)
+	if reserved {
+		h.reserved = max(h.reserved-1, 0)
+	}
 	if a.Status == fleet.Stored {
 		h.stored++
-		if created {
+		if reserved {
 			h.entries++
 		}
 	}
@@ -119,18 +142,27 @@ func (l *limits) refuse(host string, r fleet.Reason, now time.Time) (tell uint64
 	return tell
 }
 
-// room reports whether a host may have one entry more. count: who asks is to count its entries first, and ask again.
-func (l *limits) room(host string, now time.Time) (ok, count bool) {
+// room reports whether a host may have one entry more, and keeps its place for it until leave. count: who asks is to count its entries first, and ask again. wait:
+// somebody counts them, and nothing was known before: who asks is to ask again when it is closed.
+func (l *limits) room(host string, now time.Time) (ok, count bool, wait <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := l.of(host, now)
 	old := now.Sub(h.counted)
-	due := h.counted.IsZero() || old > countFor || h.entries >= l.quota && old > countAgain
-	if due && !h.counting {
-		h.counting = true
-		return false, true
+	quota := l.may(host).Quota
+	due := h.counted.IsZero() || old > countFor || h.entries >= quota && old > countAgain
+	switch {
+	case due && h.counting == nil:
+		h.counting = make(chan struct{})
+		return false, true, nil
+	case h.counted.IsZero():
+		return false, false, h.counting
 	}
-	return !h.counted.IsZero() && h.entries < l.quota, false
+	if h.entries+h.reserved >= quota {
+		return false, false, nil
+	}
+	h.reserved++
+	return true, false, nil
 }
 
 // counted tells how many entries a host has; below 0: it could not be found out.
@@ -138,7 +170,10 @@ func (l *limits) counted(host string, n int, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := l.of(host, now)
-	h.counting = false
+	if h.counting != nil {
+		close(h.counting)
+		h.counting = nil
+	}
 	if n >= 0 {
 		h.entries, h.counted = n, now
 	}

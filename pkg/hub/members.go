@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -54,8 +55,11 @@ type members struct {
 	js jetstream.JetStream
 	k  keys
 	// urls and pin are what tokens tell.
-	urls []string
+	urls func() []string
 	pin  string
+	// known are the hosts that changed has found, seen how far it has read their stream. They are the hub's main goroutine's.
+	known map[string]host
+	seen  uint64
 }
 
 // TokenOptions are what a token allows.
@@ -70,7 +74,7 @@ type TokenOptions struct {
 
 // token makes one.
 func (m *members) token(ctx context.Context, o TokenOptions) (enrol.Token, error) {
-	t := enrol.Token{URLs: m.urls, Pin: m.pin}
+	t := enrol.Token{URLs: m.urls(), Pin: m.pin}
 	if o.Name != "" {
 		if err := fleet.CheckHost(o.Name); err != nil {
 			return t, err
@@ -206,7 +210,7 @@ func (m *members) join(ctx context.Context, data []byte) (reply enrol.Reply, cha
 		}
 		changed = q.Name
 	}
-	return enrol.Reply{V: enrol.Version, JWT: signed, Lifts: t.Lifts, URLs: m.urls}, changed, nil
+	return enrol.Reply{V: enrol.Version, JWT: signed, Lifts: t.Lifts, URLs: m.urls()}, changed, nil
 }
 
 // retire notes a key that was taken back.
@@ -298,6 +302,34 @@ func (m *members) lift(ctx context.Context, name, epoch string, lasts time.Durat
 	return nil
 }
 
+// changed reads what is new of hosts since it was called last: so it costs as much as has changed, however many there are.
+func (m *members) changed(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, lookMost)
+	defer cancel()
+	s, err := m.js.Stream(ctx, membersStream)
+	if err != nil {
+		return err
+	}
+	if m.known == nil || s.CachedInfo().State.LastSeq < m.seen {
+		m.known, m.seen = map[string]host{}, 0 // it is another stream
+	}
+	for {
+		msg, err := s.GetMsg(ctx, m.seen+1, jetstream.WithGetMsgSubject(memberSubjects+"host.>"))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(msg.Subject, memberSubjects+"host.")
+		var h host
+		if err := json.Unmarshal(msg.Data, &h); err != nil {
+			return fmt.Errorf("what is stored of host %s: %w", name, err)
+		}
+		m.known[name], m.seen = h, msg.Sequence
+	}
+}
+
 // hosts are all of them, by name, with those that are gone.
 func (m *members) hosts(ctx context.Context) ([]host, error) {
 	brief, cancel := context.WithTimeout(ctx, lookMost)
@@ -325,9 +357,9 @@ func (m *members) hosts(ctx context.Context) ([]host, error) {
 }
 
 // revoked are the keys that were taken back, and the names of those who are gone.
-func revoked(hosts []host) (taken map[string]time.Time, gone map[string]bool) {
+func revoked(hosts iter.Seq[host]) (taken map[string]time.Time, gone map[string]bool) {
 	taken, gone = map[string]time.Time{}, map[string]bool{}
-	for _, h := range hosts {
+	for h := range hosts {
 		for key, at := range h.Former {
 			taken[key] = at
 		}

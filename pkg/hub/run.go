@@ -26,9 +26,7 @@ import (
 
 // What the hub does now and then.
 const (
-	// lookEvery is how often it looks whether the stream is what it was, and who is in the fleet.
-	lookEvery = 10 * time.Second
-	// lookMost is how long that may take.
+	// lookMost is how long it may take to look whether the stream is what it was, and who is in the fleet.
 	lookMost = 5 * time.Second
 	// retryEvery is how long it waits before it tries again what the stream did not take.
 	retryEvery = 500 * time.Millisecond
@@ -47,6 +45,8 @@ type RunOptions struct {
 	Log *slog.Logger
 	// Ready is called when the hub serves.
 	Ready func()
+	// Reload is told when hub.toml is to be read again; nil: never.
+	Reload <-chan os.Signal
 	// Version is the program's.
 	Version string
 }
@@ -65,8 +65,10 @@ type Hub struct {
 	version string
 	ends    time.Time
 
-	look  chan struct{}
-	joins chan struct{}
+	look    chan struct{}
+	joins   chan struct{}
+	hup     <-chan os.Signal
+	reloads chan chan Reloaded
 
 	// bucket is the main goroutine's, but for what is copied into the gate.
 	bucket bucket
@@ -113,7 +115,7 @@ func Open(ctx context.Context, dir string, o RunOptions) (*Hub, error) {
 	}
 	h := &Hub{
 		dir: dir, cfg: cfg, keys: k, engine: e, log: o.Log.With("component", "hub"), version: o.Version, ends: t.ends, taken: taken,
-		look: make(chan struct{}, 1), joins: make(chan struct{}, joinsMost),
+		look: make(chan struct{}, 1), joins: make(chan struct{}, joinsMost), hup: o.Reload, reloads: make(chan chan Reloaded),
 	}
 	if err := h.begin(authority.Raw); err != nil {
 		h.Close()
@@ -134,7 +136,7 @@ func (h *Hub) begin(authority []byte) error {
 		return err
 	}
 	h.bucket = bucket{dir: h.dir, cfg: h.cfg, js: h.js}
-	h.members = &members{js: h.js, k: h.keys, urls: h.cfg.URLs, pin: enrol.Pin(authority)}
+	h.members = &members{js: h.js, k: h.keys, urls: func() []string { return h.gate.config().URLs }, pin: enrol.Pin(authority)}
 	h.gate = newGate(h.cfg, h.nc, h.js, h.log)
 	return nil
 }
@@ -181,6 +183,7 @@ func (h *Hub) Serve(ctx context.Context, ready func()) error {
 		{enrol.LeaveSubjects + "*", gateQueue, h.bounded(h.leave)},
 		{changedSubject, "", func(*nats.Msg) { h.lookSoon() }},
 		{statusSubject, "", h.bounded(h.status)},
+		{reloadSubjects + h.cfg.Name, "", h.bounded(h.reloadAsked)},
 	} {
 		var sub *nats.Subscription
 		if s.queue == "" {
@@ -258,6 +261,10 @@ func (h *Hub) loop(ctx context.Context) error {
 			}
 		case <-h.look:
 			h.tell(h.lookNow(ctx))
+		case <-h.hup:
+			h.reload(ctx)
+		case done := <-h.reloads:
+			done <- h.reload(ctx)
 		case now := <-certificate.C:
 			h.warnCertificate(now)
 		}
@@ -313,11 +320,10 @@ func (h *Hub) lookNow(ctx context.Context) error {
 		h.log.Log(ctx, eventlog.LevelNotice, fmt.Sprintf("The stream has epoch %s, which this hub did not know: hosts say once more what they know", h.bucket.epoch))
 	}
 	h.gate.know(h.bucket.epoch, h.bucket.last)
-	hosts, err := h.members.hosts(ctx)
-	if err != nil {
+	if err := h.members.changed(ctx); err != nil {
 		return err
 	}
-	taken, gone := revoked(hosts)
+	taken, gone := revoked(maps.Values(h.members.known))
 	h.gate.setGone(gone)
 	return h.takeBack(taken)
 }
@@ -459,7 +465,7 @@ func (h *Hub) leave(ctx context.Context, m *nats.Msg) {
 		return
 	}
 	epoch, _ := h.gate.where()
-	err := h.members.remove(ctx, name, "left", epoch, h.cfg.MaxBan)
+	err := h.members.remove(ctx, name, "left", epoch, h.gate.config().MaxBan)
 	if err != nil {
 		h.log.Error(fmt.Sprintf("host %.80q leaves, but: %v", name, err))
 		reply.Refused = saidLater

@@ -30,10 +30,6 @@ const (
 	connectionsMost = 20_000
 	// pendingMost is how many bytes wait for a host that does not read before it is cut off.
 	pendingMost = 16 << 20
-	// lameDuck is how long an orderly end takes to have hosts go elsewhere.
-	lameDuck = 3 * time.Second
-	// lameDuckFirst is how much of that passes before the first is sent away.
-	lameDuckFirst = 500 * time.Millisecond
 )
 
 // Bytes that have to be free for a start.

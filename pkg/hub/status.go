@@ -89,6 +89,8 @@ type Status struct {
 	Leader  string       `json:"leader,omitempty"`
 	Hubs    []HubStatus  `json:"hubs"`
 	Hosts   []HostStatus `json:"hosts"`
+	// Behind are hubs that do not hold all of the stream now: restart no other one before that is none.
+	Behind []string `json:"behind,omitempty"`
 	// Missing are hubs that have not answered.
 	Missing int `json:"missing,omitempty"`
 }
@@ -136,7 +138,7 @@ func Dial(dir, at string) (*Client, error) {
 		nc.Close()
 		return nil, err
 	}
-	return &Client{dir, cfg, nc, js, &members{js: js, k: k, urls: cfg.URLs, pin: enrol.Pin(authority.Raw)}}, nil
+	return &Client{dir, cfg, nc, js, &members{js: js, k: k, urls: func() []string { return cfg.URLs }, pin: enrol.Pin(authority.Raw)}}, nil
 }
 
 // Close ends the connection.
@@ -188,6 +190,11 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	s.Epoch, s.Entries, s.Bytes, s.Most = info.Config.Metadata[epochKey], info.State.Msgs, info.State.Bytes, info.Config.MaxMsgs
 	if info.Cluster != nil {
 		s.Leader = info.Cluster.Leader
+		for _, r := range info.Cluster.Replicas {
+			if !r.Current || r.Offline || r.Lag > 0 {
+				s.Behind = append(s.Behind, r.Name)
+			}
+		}
 	}
 	reports, err := c.reports(ctx, len(c.cfg.Routes)+1)
 	if err != nil {
@@ -200,6 +207,9 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	}
 	for _, h := range hosts {
 		one := HostStatus{Name: h.Name, Since: h.Since, Lifts: h.Lifts, Why: h.Why, Quota: c.cfg.Quota}
+		if own, ok := c.cfg.Hosts[h.Name]; ok {
+			one.Quota = own.Quota
+		}
 		if !h.Gone.IsZero() {
 			one.Gone = &h.Gone
 		}
