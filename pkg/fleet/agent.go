@@ -71,7 +71,9 @@ const (
 	ackPatience = 3 * time.Second
 	beatsMissed = 3 * BeatEvery
 	askPatience = 5 * time.Second
+	// moveEvery is between two moves, moveMost where they don't help: a hub that has too much to do has not less with new connections.
 	moveEvery   = 5 * time.Second
+	moveMost    = time.Minute
 	backoffMin  = 500 * time.Millisecond
 	backoffMost = 30 * time.Second
 	askAgain    = 100 * time.Millisecond
@@ -131,6 +133,7 @@ type Agent struct {
 	early map[uint64]Said // words that came before others; of a bad one the key is the zero one
 	ask   question
 	moved time.Time
+	stays time.Duration // until the next move
 
 	out map[Key]*waiting
 	// order is all of them, and for a while what is done; queue are those to be put next.
@@ -339,7 +342,7 @@ func (a *Agent) heard(now time.Time, s Said) bool {
 			return false
 		}
 	case s.Rev > a.beat:
-		a.beat, a.back, a.backRev = s.Rev, 0, 0
+		a.beat, a.back, a.backRev, a.stays = s.Rev, 0, 0, 0
 	}
 	return true
 }
@@ -442,14 +445,14 @@ type Page struct {
 	Whole bool
 }
 
-// Paged tells the answer to Ask, or that there is none.
+// Paged tells the answer to Ask, or that there is none, or what came of it before it broke off.
 func (a *Agent) Paged(now time.Time, ticket uint64, p Page, err error) {
 	if ticket != a.ask.ticket {
 		return
 	}
 	a.ask.ticket = 0
 	before := a.cursor
-	if err == nil {
+	if err == nil || len(p.Words) > 0 { // what came before it broke off counts
 		a.stats.Bad += uint64(p.Bad)
 		for _, s := range p.Words {
 			// A word proves that the server had all before it; what isn't among them is not in the stream any more.
@@ -501,9 +504,10 @@ func (a *Agent) Tick(now time.Time) {
 
 // move goes to another server: a connection to one that is cut off from the others stays up.
 func (a *Agent) move(now time.Time) {
-	if now.Sub(a.moved) < jitter(moveEvery) {
+	if now.Sub(a.moved) < jitter(max(a.stays, moveEvery)) {
 		return
 	}
+	a.stays = min(2*max(a.stays, moveEvery/2), moveMost)
 	a.moved = now
 	a.stats.Moves++
 	a.link.Move()

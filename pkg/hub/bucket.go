@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -28,34 +27,6 @@ const (
 	memberSubjects = "$KV.fleet."
 	membersMost    = 200_000
 )
-
-// leastServer is the oldest server of NATS that a hub works with: before it, TTLs were not kept to,
-// or markers of ends could not be done without.
-var leastServer = [3]int{2, 15, 2}
-
-// checkServer says so if a server is older than that.
-func checkServer(version string) error {
-	var have [3]int
-	plain, _, _ := strings.Cut(strings.TrimPrefix(version, "v"), "-")
-	for i, text := range strings.SplitN(plain, ".", 3) {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			return fmt.Errorf("the NATS server says that it is version %.40q: want %s or newer", version, dotted(leastServer))
-		}
-		have[i] = n
-	}
-	for i := range have {
-		switch {
-		case have[i] > leastServer[i]:
-			return nil
-		case have[i] < leastServer[i]:
-			return fmt.Errorf("the NATS server is version %.40s: want %s or newer", version, dotted(leastServer))
-		}
-	}
-	return nil
-}
-
-func dotted(v [3]int) string { return fmt.Sprintf("%d.%d.%d", v[0], v[1], v[2]) }
 
 // newEpoch is a name that no stream had before.
 func newEpoch() string {

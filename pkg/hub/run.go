@@ -129,7 +129,7 @@ func (h *Hub) begin(authority []byte) error {
 	if h.nc, err = h.engine.connect(h.dir); err != nil {
 		return fmt.Errorf("the gate can't reach the server: %w", err)
 	}
-	if err := checkServer(h.nc.ConnectedServerVersion()); err != nil {
+	if err := enrol.CheckServer(h.nc.ConnectedServerVersion()); err != nil {
 		return err
 	}
 	if h.js, err = jetstream.New(h.nc, jetstream.WithDefaultTimeout(lookMost)); err != nil {

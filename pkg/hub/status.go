@@ -129,7 +129,7 @@ func Dial(dir, at string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkServer(nc.ConnectedServerVersion()); err != nil {
+	if err := enrol.CheckServer(nc.ConnectedServerVersion()); err != nil {
 		nc.Close()
 		return nil, err
 	}

@@ -152,6 +152,9 @@ func Explain(err error) error {
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
 		return errors.New("it does not let this in: it has ended, was taken back, or is of another fleet")
 	}
+	if what := foreign(err); what != nil {
+		return what
+	}
 	return err
 }
 

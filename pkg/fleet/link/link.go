@@ -25,13 +25,18 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"bailiff/pkg/fleet"
+	"bailiff/pkg/fleet/enrol"
 )
 
 // Bounds and patience of a connection.
 const (
 	connectMost = 5 * time.Second
 	pingEvery   = 2 * time.Second
-	pageMost    = 10 * time.Second
+	answerMost  = 10 * time.Second
+	// pageMost is how long a page may take, which is less than the agent's patience: what has come until then counts, and less is
+	// asked for at a time, down to pageLeast words, so that a hub that has too much to do doesn't send the same again and again.
+	pageMost    = 4 * time.Second
+	pageLeast   = 20
 	tickEvery   = 100 * time.Millisecond
 	reconnectIn = 200 * time.Millisecond
 	reconnectBy = 4 * time.Second
@@ -67,6 +72,10 @@ type Link struct {
 
 	mu sync.Mutex
 	nc *nats.Conn
+	// wrong is what was told of the server last: it is not told again while it stays so.
+	wrong string
+	// batch is how many words are asked for at a time.
+	batch int
 }
 
 type event func(*fleet.Agent, time.Time)
@@ -88,7 +97,7 @@ func New(o Options, p fleet.Policy, s fleet.Start, h fleet.Host) (*Link, error) 
 		o.Tell = func(string, error) {}
 	}
 	p.Self = o.Host
-	l := &Link{o: o, events: make(chan event, waitMost)}
+	l := &Link{o: o, events: make(chan event, waitMost), batch: fleet.PageMost}
 	l.agent = fleet.NewAgent(p, s, l, h, o.Now())
 	return l, nil
 }
@@ -170,24 +179,66 @@ func (l *Link) options() []nats.Option {
 		nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(2),
 		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(),
 		nats.CustomReconnectDelay(func(attempts int) time.Duration {
+			l.failed()
 			d := min(reconnectIn<<min(attempts, 10), reconnectBy)
 			return d + rand.N(d)
 		}),
 		nats.ConnectHandler(l.connected), nats.ReconnectHandler(l.connected),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			l.o.Tell("no connection to the hub", err)
+			l.tell("no connection to the hub", explain(err))
 			l.post(func(a *fleet.Agent, now time.Time) { a.Disconnected(now) })
 		}),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { l.o.Tell("no connection to the hub", explain(err)) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { l.tell("no connection to the hub", explain(err)) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			l.o.Tell("the connection to the hub", explain(err))
+			l.tell("the connection to the hub", explain(err))
 		}),
 	}, l.o.Connect...)
+}
+
+// tell tells what is wrong once, and again when it has become something else; no error: it is not any more.
+func (l *Link) tell(what string, err error) {
+	text := ""
+	if err != nil {
+		text = what + ": " + err.Error()
+	}
+	l.mu.Lock()
+	same := text == l.wrong
+	l.wrong = text
+	l.mu.Unlock()
+	if !same && err != nil {
+		l.o.Tell(what, err)
+	}
+}
+
+// answered tells what an answer of the stream says of the server: none comes where there is no hub behind it.
+func (l *Link) answered(nc *nats.Conn, err error) {
+	switch {
+	case err == nil:
+		l.tell("", nil)
+	case errors.Is(err, nats.ErrNoResponders):
+		l.tell("the hub at "+nc.ConnectedUrlRedacted(), errors.New("a NATS server answers, but no stream of a fleet is behind it: is it the fleet's hub, and `bailiff hub run` at work? (without JetStream, or with another account's rights, it is none)"))
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+		l.tell("the hub at "+nc.ConnectedUrlRedacted(), errors.New("it does not answer what is asked of its stream: of several hubs more than half have to be at work"))
+	}
+}
+
+// failed tells why the last try came to nothing, where NATS' client tells nobody: of a certificate, and of what answers and
+// is no server of NATS.
+func (l *Link) failed() {
+	nc := l.conn()
+	if nc == nil {
+		return
+	}
+	if err := nc.LastError(); err != nil {
+		l.tell("no connection to the hub", explain(err))
+	}
 }
 
 // explain says what is to be done, where that is known.
 func explain(err error) error {
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthRevoked):
 		return fmt.Errorf("%w: the hub does not know this host, or no longer: join it again with a new token", err)
 	case errors.Is(err, nats.ErrAuthExpired):
@@ -195,11 +246,14 @@ func explain(err error) error {
 	case errors.Is(err, nats.ErrPermissionViolation):
 		return fmt.Errorf("%w: the hub doesn't allow this host what every host of a fleet needs: is it a hub of bailiff?", err)
 	}
-	return err
+	return enrol.Explain(err)
 }
 
 func (l *Link) connected(nc *nats.Conn) {
 	l.o.Tell("connected to the hub at "+nc.ConnectedUrlRedacted(), nil)
+	if err := enrol.CheckServer(nc.ConnectedServerVersion()); err != nil {
+		l.tell("the hub at "+nc.ConnectedUrlRedacted(), err)
+	}
 	l.post(func(a *fleet.Agent, now time.Time) { a.Connected(now) })
 }
 
@@ -224,6 +278,9 @@ func (l *Link) conn() *nats.Conn {
 // Move connects anew: nats.go takes another server of those it knows.
 func (l *Link) Move() {
 	nc := l.conn()
+	if len(nc.Servers()) < 2 {
+		return // there is no other; whether this connection is still one, its pings tell
+	}
 	go func() {
 		if err := nc.ForceReconnect(); err != nil {
 			l.o.Tell("the connection to the hub", err)
@@ -248,7 +305,7 @@ func (l *Link) Put(ticket uint64, k fleet.Key, p fleet.Put) {
 }
 
 func (l *Link) ask(nc *nats.Conn, subject string, data []byte) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(l.ctx, pageMost)
+	ctx, cancel := context.WithTimeout(l.ctx, answerMost)
 	defer cancel()
 	m, err := nc.RequestWithContext(ctx, subject, data)
 	if errors.Is(err, nats.ErrNoResponders) {
@@ -272,12 +329,13 @@ func (l *Link) Look(ticket uint64, k fleet.Key) {
 	nc := l.conn()
 	go func() {
 		s, found, err := l.look(nc, k)
+		l.answered(nc, err)
 		l.post(func(a *fleet.Agent, now time.Time) { a.Looked(now, ticket, k, s, found, err) })
 	}()
 }
 
 func (l *Link) look(nc *nats.Conn, k fleet.Key) (s fleet.Said, found bool, err error) {
-	ctx, cancel := context.WithTimeout(l.ctx, pageMost)
+	ctx, cancel := context.WithTimeout(l.ctx, answerMost)
 	defer cancel()
 	data, err := json.Marshal(question{LastBy: fleet.StreamSubjects + k.String()})
 	if err != nil {
@@ -314,13 +372,25 @@ func (l *Link) Ask(ticket, from uint64) {
 func (l *Link) page(nc *nats.Conn, from uint64) (p fleet.Page, err error) {
 	ctx, cancel := context.WithTimeout(l.ctx, pageMost)
 	defer cancel()
+	l.mu.Lock()
+	batch := l.batch
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if err != nil {
+			l.batch = max(l.batch/2, pageLeast)
+		} else {
+			l.batch = min(2*l.batch, fleet.PageMost)
+		}
+	}()
 	inbox := nc.NewInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
 		return p, err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // a connection that is gone has none
-	data, err := json.Marshal(question{Seq: from, Batch: fleet.PageMost})
+	data, err := json.Marshal(question{Seq: from, Batch: batch})
 	if err != nil {
 		return p, err
 	}
