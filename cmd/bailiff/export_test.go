@@ -1,11 +1,8 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -126,9 +123,7 @@ list = %[7]q
 	if out, err := exec.Command("nginx", "-t", "-q", "-c", path("nginx.conf")).CombinedOutput(); err != nil {
 		t.Errorf("nginx does not take what is written for it: %v: %s", err, out)
 	}
-	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", path("sock"))
-	}}}
+	client := overSocket(path("sock"))
 	for query, want := range map[string][]string{
 		"":           {"192.0.2.7", "198.51.100.0/29", "198.51.100.8/31", "2001:db8::/64"},
 		"&jail=app":  {"192.0.2.7", "2001:db8::/64"},

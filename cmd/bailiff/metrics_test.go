@@ -54,12 +54,17 @@ for jail in status["Jail list"].split(", "):
 print(json.dumps({"numbers": out, "version": version}))
 `
 
+// overSocket speaks HTTP over a daemon's socket.
+func overSocket(socket string) *http.Client {
+	return &http.Client{Timeout: time.Minute, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}
+}
+
 // scraped are the series of a page, by name with labels.
 func scraped(t *testing.T, socket string) map[string]float64 {
 	t.Helper()
-	c := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	}}, Timeout: time.Minute}
+	c := overSocket(socket)
 	defer c.CloseIdleConnections()
 	res, err := c.Get("http://bailiff/metrics")
 	if err != nil {
