@@ -3,6 +3,7 @@ package ban
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"strings"
 	"time"
 )
@@ -87,6 +88,9 @@ func (r *Rows) Len() int { return len(r.rows) }
 // At returns the ban at i.
 func (r *Rows) At(i int) Row { return Row{r, &r.rows[i]} }
 
+// Rank is that of the ID.
+func (r Row) Rank() int64 { return rank(r.at.key.kind, &r.at.key.addr) }
+
 // ID returns whose ban it is.
 func (r Row) ID() ID {
 	if r.at.key.kind == named {
@@ -135,6 +139,21 @@ func (id ID) Compare(other ID) int {
 		return strings.Compare(id.name.Value(), other.name.Value())
 	}
 	return cmp.Or(cmp.Compare(id.kind, other.kind), bytes.Compare(id.addr[:], other.addr[:]), cmp.Compare(id.bits, other.bits))
+}
+
+// Rank is a number that is never larger for one of two IDs that comes first by Compare, and mostly smaller: IDs whose
+// numbers differ need not be compared.
+func (id ID) Rank() int64 { return rank(id.kind, &id.addr) }
+
+func rank(k kind, addr *[16]byte) int64 {
+	n := int64(k) << 60
+	switch k {
+	case ip4:
+		n |= int64(binary.BigEndian.Uint32(addr[12:]))
+	case ip6:
+		n |= int64(binary.BigEndian.Uint64(addr[:]) >> 4)
+	}
+	return n
 }
 
 // AppendName appends what Name returns.

@@ -127,5 +127,10 @@ func TestCompare(t *testing.T) {
 		if s := string(x.AppendName([]byte("x"))); s != "x"+Name(x) {
 			t.Errorf("%s, want x%s", s, Name(x))
 		}
+		for _, y := range want[:i] {
+			if y.Rank() > x.Rank() || y.Rank() == x.Rank() && !y.IsName() && y.Addr() != x.Addr() && y.Prefix().Bits() > 60 {
+				t.Errorf("%v has rank %d, and comes before %v, which has %d", y, y.Rank(), x, x.Rank())
+			}
+		}
 	}
 }

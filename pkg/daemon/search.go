@@ -29,7 +29,7 @@ const searchesAtOnce = 2
 
 // banKey is what bans are put in order by.
 type banKey struct {
-	value int64 // by time, end or count; 0 otherwise
+	value int64 // time, end or count, or what decides mostly between two addresses; 0 otherwise
 	jail  string
 	id    ban.ID
 }
@@ -43,29 +43,28 @@ type banOrder struct {
 // never is the end of those that have none.
 const never = 1<<63 - 1
 
-// key is what a ban is put in order by.
-func (o *banOrder) key(jail string, r ban.Row) banKey {
-	k := banKey{jail: jail, id: r.ID()}
+// value is that of a ban's key: of nearly all bans it says alone that they are not on the page.
+func (o *banOrder) value(r ban.Row) int64 {
 	switch o.by {
 	case "time":
-		k.value = r.Start()
+		return r.Start()
 	case "end":
-		k.value = never
 		if ns, ends := r.End(); ends {
-			k.value = ns
+			return ns
 		}
+		return never
 	case "count":
-		k.value = int64(max(r.Count(), 1))
+		return int64(max(r.Count(), 1))
+	case "ip":
+		return r.Rank()
 	}
-	return k
+	return 0
 }
 
 func (o *banOrder) compare(a, b *banKey) int {
-	c := 0
-	if o.by == "ip" {
+	c := cmp.Compare(a.value, b.value)
+	if c == 0 && o.by == "ip" {
 		c = a.id.Compare(b.id)
-	} else {
-		c = cmp.Compare(a.value, b.value)
 	}
 	if c == 0 {
 		if c = strings.Compare(a.jail, b.jail); c == 0 {
@@ -80,7 +79,11 @@ func (o *banOrder) compare(a, b *banKey) int {
 
 // place is where a ban is in the order.
 func (o *banOrder) place(k *banKey) control.BanPlace {
-	return control.BanPlace{Sort: o.text(), Value: k.value, Jail: k.jail, ID: ban.Name(k.id), Name: k.id.IsName()}
+	value := k.value
+	if o.by == "ip" {
+		value = 0 // the address says it
+	}
+	return control.BanPlace{Sort: o.text(), Value: value, Jail: k.jail, ID: ban.Name(k.id), Name: k.id.IsName()}
 }
 
 func (o *banOrder) text() string {
@@ -105,7 +108,11 @@ func (o *banOrder) at(text string) (*banKey, error) {
 	if !k.id.IsValid() {
 		return nil, control.Bad(errors.New("after, before: no page has told that place: begin at the first page"))
 	}
-	if o.by != "ip" && o.by != "jail" {
+	switch o.by {
+	case "jail":
+	case "ip":
+		k.value = k.id.Rank()
+	default:
 		k.value = p.Value
 	}
 	return k, nil
@@ -228,7 +235,20 @@ func (p *banPage) look(jail string, words *banWords, r ban.Row) {
 		return
 	}
 	p.total++
-	key := p.order.key(jail, r)
+	value := p.order.value(r)
+	forth := p.order.down == p.before // what is larger is behind
+	apart := p.from == nil || value != p.from.value
+	switch {
+	case !apart: // they are to be compared
+	case p.from != nil && (value < p.from.value) == forth:
+		p.passed++
+		return
+	case len(p.heap) > 0: // what is behind the worst one that is kept is not on the page
+		if worst := p.kept[p.heap[0]].value; value != worst && (value > worst) == forth {
+			return
+		}
+	}
+	key := banKey{value, jail, r.ID()}
 	switch {
 	case p.from != nil && p.better(&key, p.from) <= 0:
 		p.passed++
