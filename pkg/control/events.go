@@ -131,6 +131,7 @@ func readEventsQuery(r *http.Request) (q EventsQuery, sse bool, err error) {
 type streams struct {
 	press press
 	looks chan struct{} // has as many values as look for the last events
+	wait  time.Duration // how long others wait for them
 }
 
 // looksAtOnce is how many look for the last events at a time: each goes through all of them.
@@ -240,7 +241,7 @@ func (s *streams) beforeLast(t *events.Table, q *EventsQuery) (since uint64, err
 		err   error
 	}
 	got := make(chan answer, 1)
-	timer := time.NewTimer(sheetPatience)
+	timer := time.NewTimer(s.wait)
 	defer timer.Stop()
 	select {
 	case s.looks <- struct{}{}:

@@ -3,6 +3,7 @@ package control
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -128,6 +129,32 @@ func TestEvents(t *testing.T) {
 		if res := get(t, path, "/v1/events"+query); res.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %s", query, res.Status)
 		}
+	}
+}
+
+// TestLooks: so many look for the last events at a time. One more waits until one of them has ended, or says that others look.
+func TestLooks(t *testing.T) {
+	table, _ := listenEvents(t, Options{})
+	table.Add(&events.Event{Kind: events.Ban, IP: "192.0.2.7"})
+	until(t, table, 1)
+	s := &streams{looks: make(chan struct{}, looksAtOnce), wait: time.Millisecond}
+	for range looksAtOnce {
+		s.looks <- struct{}{}
+	}
+	got := make(chan error, 1)
+	ask := func() {
+		_, err := s.beforeLast(table, &EventsQuery{Last: 1})
+		got <- err
+	}
+	go ask()
+	if err := <-got; !errors.Is(err, errLooks) {
+		t.Errorf("beside %d others: %v", looksAtOnce, err)
+	}
+	s.wait = sheetPatience
+	go ask()
+	<-s.looks // one has ended
+	if err := <-got; err != nil {
+		t.Errorf("when one has ended: %v", err)
 	}
 }
 

@@ -134,7 +134,7 @@ type connKey struct{}
 
 func newWebServer(d Daemon, role Role, turns *turns, closing <-chan struct{}) *http.Server {
 	mux := http.NewServeMux()
-	following := &streams{looks: make(chan struct{}, looksAtOnce)}
+	following := &streams{looks: make(chan struct{}, looksAtOnce), wait: sheetPatience}
 	for _, rt := range routes {
 		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) {
 			c, ok := r.Context().Value(connKey{}).(*conn)
@@ -336,7 +336,11 @@ func unquoted(v any, err error) (any, error) {
 	_, asked := errors.AsType[badRequest](err) // which quotes what the client said
 	if err != nil && !notThere && !asked {
 		if text := quoted.ReplaceAllLiteralString(err.Error(), `"…"`); text != err.Error() {
-			err = errors.New(text)
+			bad, list := (*BadError)(nil), (*ListError)(nil)
+			refused := errors.As(err, &bad) || errors.As(err, &list)
+			if err = errors.New(text); refused { // it is still the client's to mend
+				err = Bad(err)
+			}
 		}
 	}
 	if a, ok := v.(DoctorAnswer); ok {

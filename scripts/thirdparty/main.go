@@ -115,6 +115,11 @@ var (
 	spaces = regexp.MustCompile(`\s+`)
 )
 
+// drawn is what is made of others' data, with its licence: no module tells of it.
+var drawn = [][2]string{
+	{"the map of pkg/web: Natural Earth's countries, www.naturalearthdata.com", "public domain"}, // by scripts/worldmap
+}
+
 // page is THIRD_PARTY's text. The same words of several modules stand there once.
 func page(modules []module) ([]byte, error) {
 	type words struct {
@@ -124,7 +129,7 @@ func page(modules []module) ([]byte, error) {
 	var all []*words
 	byText := map[string]*words{}
 	var b strings.Builder
-	b.WriteString("What others' code is in bailiff's program, and its licences. Made by `make third-party`.\n\n")
+	b.WriteString("What others' code and data is in bailiff's program, and its licences. Made by `make third-party`.\n\n")
 	for _, m := range modules {
 		entries, err := os.ReadDir(m.Dir)
 		if err != nil {
@@ -160,6 +165,9 @@ func page(modules []module) ([]byte, error) {
 			return nil, fmt.Errorf("%s tells no licence in %s", title, m.Dir)
 		}
 		fmt.Fprintf(&b, "%-75s %s\n", title, strings.Join(kinds, ", "))
+	}
+	for _, d := range drawn {
+		fmt.Fprintf(&b, "%-75s %s\n", d[0], d[1])
 	}
 	for _, w := range all {
 		fmt.Fprintf(&b, "\n%s\n%s\n%s\n\n%s\n", strings.Repeat("=", 80), strings.Join(w.of, "\n"), strings.Repeat("-", 80), w.text)
