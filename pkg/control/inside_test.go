@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -49,6 +50,18 @@ func newRequest(t *testing.T, method, path, body string) *http.Request {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// TestUnquotedIsStillRefused: what is refused with words in quotes, which who is not the owner does not read, is still said to be the client's to mend.
+func TestUnquotedIsStillRefused(t *testing.T) {
+	for err, want := range map[error]int{Bad(errors.New(`filter: "x": want a name`)): 400, errors.New(`the disk says "no"`): 500, &ListError{Jail: "x", Files: []string{`"a"`}}: 400} {
+		_, err := unquoted(nil, err)
+		w := httptest.NewRecorder()
+		answer(w, nil, nil, err, func() {})
+		if w.Code != want || !strings.Contains(w.Body.String(), "\\\"…\\\"") {
+			t.Errorf("%v: %d %s, want %d", err, w.Code, w.Body, want)
+		}
+	}
 }
 
 // TestInsideBy: a change is said to be of the user of the page.

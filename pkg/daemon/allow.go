@@ -51,7 +51,7 @@ func (d *Daemon) Allow(r control.AllowRequest) ([]control.AllowResult, error) {
 	begun := time.Now()
 	last := time.Duration(r.Seconds * float64(time.Second))
 	if !r.End && (r.Seconds <= 0 || r.Seconds > control.AllowLongest.Seconds()) {
-		return nil, fmt.Errorf("seconds: %v: want more than 0, and at most %.0f (%d days); who is never to be banned belongs into ignoreip, or bailiff never", r.Seconds, control.AllowLongest.Seconds(), int(control.AllowLongest.Hours()/24))
+		return nil, control.Bad(fmt.Errorf("seconds: %v: want more than 0, and at most %.0f (%d days); who is never to be banned belongs into ignoreip, or bailiff never", r.Seconds, control.AllowLongest.Seconds(), int(control.AllowLongest.Hours()/24)))
 	}
 	out := make([]control.AllowResult, len(r.IPs))
 	var ids []string

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,16 @@ import (
 
 	"bailiff/pkg/control"
 )
+
+// TestAllowFor: nobody is let in for no time, or for longer than may be, which is the client's to mend.
+func TestAllowFor(t *testing.T) {
+	for _, seconds := range []float64{0, -1, 1e18} {
+		var bad *control.BadError
+		if _, err := (&Daemon{}).Allow(control.AllowRequest{IPs: []string{"192.0.2.7"}, Seconds: seconds}); !errors.As(err, &bad) {
+			t.Errorf("%v seconds: %v", seconds, err)
+		}
+	}
+}
 
 // TestAllowedDisk: a disk that is full, or a name that is taken, is told in one line, the same each
 // time, and leaves nothing behind.

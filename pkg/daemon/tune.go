@@ -250,6 +250,11 @@ func (d *Daemon) ChangeSettings(name string, r control.SettingsRequest) (out con
 		return out, err
 	}
 	defer release()
+	if r.Filter != nil {
+		if err := d.filterCounts(name); err != nil {
+			return out, err
+		}
+	}
 	if r.Keep {
 		return d.keepSettings(name, &r, want, out)
 	}
@@ -300,6 +305,20 @@ func saidSettings(want map[string]string) string {
 		parts = append(parts, key+" = "+want[key])
 	}
 	return strings.Join(parts, ", ")
+}
+
+// filterCounts says why another filter would change nothing of a jail.
+func (d *Daemon) filterCounts(name string) error {
+	_, c, err := d.anyConfigured(name, nil)
+	if err != nil {
+		return err
+	}
+	for _, s := range c.Settings {
+		if s.Name == "failregex" {
+			return control.Bad(fmt.Errorf("jail %s has a failregex of its own (%s:%d), which counts in place of any filter's: take it out there first", name, s.File, s.Line))
+		}
+	}
+	return nil
 }
 
 // checked looks whether a jail can be what is wanted; text is on top of what there is.

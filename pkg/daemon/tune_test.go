@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -40,6 +41,10 @@ enabled = true
 logpath = "`+log+`"
 failregex = 'failure from <HOST>'
 maxretry = 5
+[jail.fed]
+enabled = true
+filter = "django-auth"
+logpath = "`+log+`"
 [jail.off]
 logpath = "`+log+`"
 failregex = 'failure from <HOST>'
@@ -213,13 +218,17 @@ failregex = 'failure from <HOST>'
 		t.Errorf("a sample that does not hold: %+v, %v", r, err)
 	}
 	name := "mine"
-	if _, err := c.ChangeSettings("shop", control.SettingsRequest{Filter: &name, Keep: true}); err != nil {
+	var said *control.AnswerError
+	if _, err := c.ChangeSettings("shop", control.SettingsRequest{Filter: &name, Keep: true}); !errors.As(err, &said) || said.Status != 400 || !strings.Contains(err.Error(), "jail shop has a failregex of its own ("+main+":9), which") {
+		t.Errorf("where it would change nothing: %v", err)
+	}
+	if _, err := c.ChangeSettings("fed", control.SettingsRequest{Filter: &name, Keep: true}); err != nil {
 		t.Errorf("a jail has it: %v", err)
 	}
-	if r, err := c.SaveFilter("mine", control.SaveRequest{}); err == nil || !strings.Contains(err.Error(), "jail shop has filter mine") {
+	if r, err := c.SaveFilter("mine", control.SaveRequest{}); err == nil || !strings.Contains(err.Error(), "jail fed has filter mine") {
 		t.Errorf("removed from under a jail: %+v, %v", r, err)
 	}
-	if _, err := c.ForgetSettings("shop"); err != nil {
+	if _, err := c.ForgetSettings("fed"); err != nil {
 		t.Error(err)
 	}
 	if _, err := c.SaveFilter("mine", control.SaveRequest{}); err != nil {
