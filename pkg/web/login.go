@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"bailiff/pkg/control"
@@ -36,8 +37,12 @@ func (a *ask) setCookie(name, value string, age time.Duration) {
 	http.SetCookie(a.w, c)
 }
 
-// begin logs somebody in.
+// begin logs somebody in. Who is known by the connection or by a proxy anyway, and does not ask as a browser does for a page, is in
+// for this one request: else each of a program's, which keeps no cookie, would be a login, and end a browser's session.
 func (a *ask) begin(name string, role control.Role, by source, stamp [32]byte) *session {
+	if (by == byPeer || by == byHeader) && !strings.Contains(a.r.Header.Get("Accept"), "text/html") {
+		return a.s.sessions.passing(name, role, by, stamp)
+	}
 	n, id := a.s.sessions.begin(name, role, by, stamp)
 	a.setCookie(a.cookieName(), id, 0) // until the browser ends
 	a.s.o.Note(fmt.Sprintf("%s has logged in%s by %s, as %s", eventlog.Quote(name), a.from(), by, role))

@@ -31,6 +31,7 @@ type session struct {
 	csrf   string
 	begun  time.Time
 
+	once    bool     // for one request alone: nobody finds it
 	stamp   [32]byte // of the user's entry
 	used    time.Time
 	streams int
@@ -82,7 +83,8 @@ func secret() string {
 func (s *sessions) begin(name string, role control.Role, by source, stamp [32]byte) (*session, string) {
 	id := secret()
 	now := s.now()
-	n := &session{key: sha256.Sum256([]byte(id)), name: name, role: role, source: by, csrf: secret(), begun: now, used: now, stamp: stamp}
+	n := s.passing(name, role, by, stamp)
+	n.key, n.once = sha256.Sum256([]byte(id)), false
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sweep(now)
@@ -99,6 +101,12 @@ func (s *sessions) begin(name string, role control.Role, by source, stamp [32]by
 	}
 	s.by[n.key] = n
 	return n, id
+}
+
+// passing is a session of one request, which is kept nowhere.
+func (s *sessions) passing(name string, role control.Role, by source, stamp [32]byte) *session {
+	now := s.now()
+	return &session{name: name, role: role, source: by, csrf: secret(), begun: now, used: now, stamp: stamp, once: true}
 }
 
 func (s *sessions) endOldest(of func(*session) bool) {
@@ -166,7 +174,7 @@ func (s *sessions) end(n *session) {
 func (s *sessions) there(n *session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.by[n.key] == n && !n.over(s.now())
+	return (n.once || s.by[n.key] == n) && !n.over(s.now())
 }
 
 // makeLink makes a one-time login.

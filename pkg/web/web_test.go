@@ -148,6 +148,13 @@ func (x *site) in(role control.Role) *browser {
 	return b
 }
 
+// roleOf is who may send what, beside the table of pages itself; all that is only looked at is a viewer's, but for what is named.
+var roleOf = map[string]control.Role{
+	"GET /filter": control.Operator, "POST /filter": control.Operator, "GET /replay": control.Operator, "POST /replay": control.Operator,
+	"POST /ban": control.Operator, "POST /unban": control.Operator, "POST /allow": control.Operator, "POST /reload": control.Operator,
+	"POST /never": control.Admin, "POST /filter/save": control.Admin, "POST /jails/{jail}/settings": control.Admin, "POST /jails/{jail}/forget": control.Admin,
+}
+
 // TestPagesByRole: every page with every role, and with none: who may not is refused, whatever he sends,
 // and nothing was done.
 func TestPagesByRole(t *testing.T) {
@@ -167,6 +174,9 @@ func TestPagesByRole(t *testing.T) {
 		method, path, ok := strings.Cut(p.pattern, " ")
 		if !ok || strings.Contains(path, "login") || strings.Contains(path, "logout") || strings.Contains(path, "assets") || path == "/stream" {
 			continue // tests of their own
+		}
+		if want, named := roleOf[p.pattern]; p.role != want || method == "POST" && !named && !p.open {
+			t.Errorf("%s is for role %s, want %s", p.pattern, p.role, want)
 		}
 		path = strings.NewReplacer("{$}", "", "{jail}", "sshd", "/rows", "/rows?since=0").Replace(path)
 		for _, name := range []string{"nobody", "viewer", "operator", "admin"} {
@@ -236,6 +246,30 @@ func TestForms(t *testing.T) {
 		if did := len(x.d.done) > before; did != (c.code == 303) {
 			t.Errorf("%s: done: %v", c.name, did)
 		}
+	}
+}
+
+// TestFormsWithoutToken: no form of any page does anything without its token, or with another session's.
+func TestFormsWithoutToken(t *testing.T) {
+	x := newSite(t, nil)
+	b, other := x.in(control.Admin), x.in(control.Admin)
+	others := hidden.FindStringSubmatch(other.get("/jails").Body.String())[2]
+	n := 0
+	for _, p := range pages {
+		method, path, _ := strings.Cut(p.pattern, " ")
+		if method != "POST" || p.open {
+			continue
+		}
+		n++
+		for _, token := range []string{"", others} {
+			form := url.Values{"csrf": {token}, "ip": {"192.0.2.9"}, "jail": {"sshd"}, "for": {"1h"}, "maxretry": {"3"}, "sure": {"1"}, "name": {"mine"}, "filter": {"failregex = 'x'"}, "seconds": {"60"}}
+			if w := b.do("POST", strings.ReplaceAll(path, "{jail}", "sshd"), form); w.Code != http.StatusForbidden {
+				t.Errorf("%s with token %q: %d", path, token, w.Code)
+			}
+		}
+	}
+	if n < 11 || len(x.d.done) > 0 || b.get("/jails").Code != http.StatusOK {
+		t.Errorf("of %d forms, done: %v", n, x.d.done)
 	}
 }
 
@@ -443,6 +477,23 @@ func TestPeers(t *testing.T) {
 	x.peer = connInfo{unix: true, uid: 0}
 	if w := x.browser().get("/"); w.Code != 200 || !strings.Contains(w.Body.String(), "root") {
 		t.Errorf("root: %d", w.Code)
+	}
+	// A browser, which asks for a page, has a session; a program, which keeps no cookie, has none, and ends none.
+	b := x.browser()
+	b.header["Accept"] = "text/html,*/*"
+	token := hidden.FindStringSubmatch(b.get("/jails").Body.String())[2]
+	program := x.browser()
+	for range 3 * sessionsOwn {
+		program.cookies = map[string]string{}
+		if w := program.get("/bans"); w.Code != 200 || len(program.cookies) != 0 {
+			t.Fatalf("a program: %d %v", w.Code, program.cookies)
+		}
+	}
+	if w := b.do("POST", "/reload", url.Values{"csrf": {token}}); w.Code != 303 || len(x.s.sessions.by) != 1 {
+		t.Errorf("the browser's session: %d, there are %d", w.Code, len(x.s.sessions.by))
+	}
+	if w := program.post("/jails", "/reload", url.Values{}); w.Code != 401 || len(x.d.done) != 1 {
+		t.Errorf("a form without a session: %d, done %v", w.Code, x.d.done)
 	}
 	x.peer.uid = 54321
 	if w := x.browser().get("/"); w.Code != 303 {

@@ -105,7 +105,7 @@ const context = await watched(await browser.newContext({ viewport: { width: 1400
 const page = await context.newPage();
 
 // Ways: where a reader comes to, and what is there.
-const ways = [["overview", "/"], ["bans", "/bans"], ["jails", "/jails"], ["jail", "/jails/shop"], ["settings", "/jails/shop/settings"], ["filter", "/filter"], ["doctor", "/doctor"], ["replay", "/replay?jail=shop"], ["events", "/events"], ["address", "/address?ip=192.0.2.70"]];
+const ways = [["overview", "/"], ["bans", "/bans"], ["jails", "/jails"], ["jail", "/jails/shop"], ["settings", "/jails/shop/settings"], ["filter", "/filter"], ["doctor", "/doctor"], ["replay", "/replay?jail=shop"], ["events", "/events"], ["never", "/never"], ["address", "/address?ip=192.0.2.70"]];
 const viewed = ways.filter(([name]) => !["filter", "replay"].includes(name)); // which works for who asks, and is an operator's
 
 await step("login page", async () => {
@@ -147,8 +147,8 @@ for (const [name, path] of ways) {
 
 await step("search in many bans", async () => {
   const paints = [];
-  for (const q of ["2001:db8:7::/48", "2001:db8:8:0:*", given.somebody, "no such thing"]) {
-    await page.goto(base + "/bans?q=" + encodeURIComponent(q));
+  for (const q of ["2001:db8:7::/48", "2001:db8:8:0:*", given.somebody, "no such thing", "&sort=ip", "&sort=-end"]) {
+    await page.goto(base + "/bans?q=" + (q.startsWith("&") ? q : encodeURIComponent(q)));
     await page.waitForFunction(() => performance.getEntriesByName("first-contentful-paint").length > 0);
     const paint = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0].startTime);
     paints.push(`${q}: ${Math.round(paint)} ms`);
@@ -212,8 +212,85 @@ await step("ban, allow and their end by hand", async () => {
   await page.locator("form[action='/allow']:has(#for) button").click();
   await page.waitForSelector("#verdict:not(.bad)");
   await until("its packets come through", () => reaches("192.0.2.71"));
+  await page.goto(base + "/never");
+  check((await page.locator("section:has(#let-h)").innerText()).includes("192.0.2.71"), "who is let in is not listed");
+  await page.goto(base + "/address?ip=192.0.2.71");
   await page.locator("form[action='/allow']:has(input[name=end]) button").click();
   await page.waitForSelector(".notice.good");
+  allWell();
+});
+
+// What the verdict says of when a ban ends, in days from now; Infinity: it does not.
+async function lasts(page) {
+  const text = await page.locator("#verdict").innerText();
+  const m = text.match(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/);
+  return m ? (Date.parse(m[0].replace(" ", "T") + "Z") - Date.now()) / 86400e3 : Infinity;
+}
+
+await step("a ban has another end", async () => {
+  await page.goto(base + "/address?ip=192.0.2.72");
+  await page.selectOption("#in", "shop");
+  await page.click("form[action='/ban'] button");
+  await page.waitForSelector("#verdict.bad");
+  check((await lasts(page)) < 0.1, `it lasts ${await lasts(page)} days at first: ` + (await page.locator("#verdict").innerText()));
+  for (const [value, days] of [["30d", 30], ["1d", 1], ["-1", Infinity]]) {
+    await page.selectOption("#long-0", value);
+    await page.locator("form[action='/ban']:has(#long-0) button").click();
+    await page.waitForSelector(".notice.good");
+    const is = await lasts(page);
+    check(is === days || Math.abs(is - days) < 0.1, `${value}: it lasts ${is} days: ` + (await page.locator("#verdict").innerText()));
+  }
+  await serious(page, "an address that is banned");
+  check(!(await reaches("192.0.2.72")), "its packets come through");
+  await page.click("form[action='/unban'] button");
+  await page.waitForSelector("#verdict:not(.bad)");
+  await until("its packets come through", () => reaches("192.0.2.72"));
+  allWell();
+});
+
+await step("never banned, and that taken back", async () => {
+  const who = "192.0.2.73";
+  for (let n = 0; n < 3; n++) line("root", who);
+  await until(who + " is shut out", async () => !(await reaches(who)));
+  await page.goto(base + "/address?ip=" + who);
+  await page.selectOption("#never", "");
+  await page.locator("form[action='/never']:has(#never) button").click();
+  await page.waitForSelector("#verdict:not(.bad)");
+  await until("its packets come through", () => reaches(who));
+  for (let n = 0; n < 5; n++) line("spared", who);
+  for (let n = 0; n < 3; n++) line("root", "192.0.2.74"); // who comes later in the same log is banned
+  await until("192.0.2.74 is shut out", async () => !(await reaches("192.0.2.74")));
+  check(await reaches(who), who + " is shut out, though it is never to be");
+  await page.goto(base + "/never");
+  const row = page.locator("section:has(#never-h) tr", { hasText: who });
+  check((await row.innerText()).includes("web:olga"), "who said so is not told: " + (await row.innerText()));
+  await serious(page, "never, with somebody");
+  await row.locator("button").click();
+  await page.waitForSelector(".notice.good");
+  check((await page.locator("section:has(#never-h) tr", { hasText: who }).count()) === 0, "it is still listed");
+  for (let n = 0; n < 3; n++) line("root", who);
+  await until(who + " is shut out again", async () => !(await reaches(who)));
+  for (const ip of [who, "192.0.2.74"]) {
+    await page.goto(base + "/address?ip=" + ip);
+    await page.click("form[action='/unban'] button");
+    await page.waitForSelector("#verdict:not(.bad)");
+  }
+  allWell();
+});
+
+await step("countries on a map", async () => {
+  await page.goto(base + "/");
+  await until("New Zealand is on the map", async () => {
+    await page.goto(base + "/");
+    return (await page.locator("section:has(#map-h) g title").allTextContents()).some((text) => text.startsWith("New Zealand: "));
+  });
+  const map = page.locator("section:has(#map-h) svg");
+  const box = await map.boundingBox();
+  check(box.width > 200 && box.height > 80, `the map is ${box.width} by ${box.height}`);
+  await map.screenshot({ path: `${given.shots}/map.png` });
+  await page.goto(base + "/address?ip=192.0.2.73");
+  check((await page.locator("#verdict .place").innerText()).includes("New Zealand"), "the address's country is not told");
+  check((await page.locator("#verdict .place").innerText()).includes("AS64500"), "whose network it is is not told");
   allWell();
 });
 
@@ -295,6 +372,53 @@ await step("a filter tried", async () => {
   await try_("failregex = '<script>ran=1</script>('", "x");
   check((await page.evaluate(() => window.ran)) === undefined, "a filter has run");
   check((await page.locator(".notice.bad").count()) > 0, "nothing is said of a filter that is none");
+  allWell();
+});
+
+await step("a filter saved with its samples, given to a jail, and removed", async () => {
+  const own = "failregex = '^\\s*saved filter refused <F-USER>.*</F-USER> from <ADDR>$'";
+  const refused = () => appendFileSync(given.log, `${new Date().toISOString().slice(0, 19)}Z saved filter refused root from 192.0.2.76\n`);
+  await until("the filter is tried", async () => {
+    await page.goto(base + "/filter");
+    await page.fill("#filter", own);
+    await page.fill("#lines", "2026-01-31T12:00:00Z saved filter refused root from 192.0.2.7\n2026-01-31T12:00:01Z something else");
+    await page.click("form[action='/filter'] button");
+    await page.waitForSelector(".tried, [role=alert], .notice.bad");
+    return (await page.locator(".tried").count()) > 0;
+  });
+  await page.fill("#name", "mine");
+  await page.click("form[action='/filter/save']:has(#name) button");
+  await page.waitForSelector("#diff-h");
+  const diff = await page.locator("pre.diff").innerText();
+  check(diff.includes(own) && diff.split("[[sample]]").length === 3, "what would be saved is not shown: " + diff);
+  await serious(page, "what would be saved");
+  await page.screenshot({ path: `${given.shots}/filter-save.png`, fullPage: true });
+  check((await page.locator("#saved-h").count()) === 0, "it is saved before anybody said so");
+  await page.click("section:has(#diff-h) button.main");
+  await page.waitForSelector(".notice.good");
+  check((await page.locator("section:has(#saved-h)").innerText()).includes("mine"), "it is not listed");
+  await serious(page, "saved filters");
+  await page.screenshot({ path: `${given.shots}/filter-saved.png`, fullPage: true });
+  // A jail has it now, and bans by it.
+  await page.goto(base + "/jails/saved/settings");
+  await page.fill("#set-filter", "mine");
+  await page.fill("#set-maxretry", "2");
+  await page.locator("input[name=keep]").check();
+  await page.click("form:has(#set-maxretry) button.main");
+  await page.click("section:has(#diff-h) button.main");
+  await page.waitForSelector(".notice.good");
+  check(await reaches("192.0.2.76"), "192.0.2.76 is shut out before");
+  for (let n = 0; n < 2; n++) refused();
+  await until("192.0.2.76 is shut out by the saved filter", async () => !(await reaches("192.0.2.76")));
+  await page.goto(base + "/jails/saved/settings");
+  await page.click("form[action$='/forget'] button");
+  await page.waitForSelector(".notice.good");
+  await page.goto(base + "/filter");
+  await page.click("form[action='/filter/save']:has(input[name=remove]) button");
+  await page.waitForSelector("#diff-h");
+  await page.click("section:has(#diff-h) button.main");
+  await page.waitForSelector(".notice.good");
+  check((await page.locator("#saved-h").count()) === 0, "it is still listed");
   allWell();
 });
 
@@ -429,7 +553,7 @@ await step("a viewer changes nothing", async () => {
   check((await p.goto(base + "/replay")).status() === 403, "he may have logs replayed");
   await p.goto(base + "/");
   const csrf = await p.locator("input[name=csrf]").first().inputValue();
-  for (const [path, form] of [["/unban", { ip: "192.0.2.70" }], ["/ban", { ip: "192.0.2.70", jail: "shop" }], ["/allow", { ip: "192.0.2.70", for: "1h" }], ["/reload", {}]]) {
+  for (const [path, form] of [["/never", { ip: "192.0.2.70" }], ["/filter/save", { name: "his", filter: "failregex = 'x <ADDR>'", sure: "1" }], ["/jails/shop/settings", { maxretry: "9", sure: "1" }], ["/unban", { ip: "192.0.2.70" }], ["/ban", { ip: "192.0.2.70", jail: "shop" }], ["/allow", { ip: "192.0.2.70", for: "1h" }], ["/reload", {}]]) {
     const got = await other.request.post(base + path, { form: { csrf, to: "/", ...form }, headers: { Origin: base }, maxRedirects: 0 });
     check(got.status() === 403, `${path}: ${got.status()}`);
   }

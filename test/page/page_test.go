@@ -23,6 +23,7 @@ import (
 	"bailiff/pkg/cli"
 	"bailiff/pkg/control"
 	"bailiff/pkg/netlab"
+	"bailiff/pkg/web/mmdbtest"
 )
 
 var (
@@ -93,6 +94,13 @@ func TestPage(t *testing.T) {
 	log := write("app.log", "")
 	// A log whose name is a payload, as somebody who may make files has named it.
 	evilLog := write(`"><img src=x onerror=ran=1>payload-log.log`, "")
+	places := mmdbtest.File(t, map[string]map[string]any{
+		"192.0.2.0/24": {
+			"country":                  map[string]any{"iso_code": "NZ", "names": map[string]any{"en": "New Zealand"}},
+			"autonomous_system_number": uint32(64500), "autonomous_system_organization": "Example",
+		},
+		"203.0.113.0/24": {"country": map[string]any{"iso_code": "DE", "names": map[string]any{"en": "Germany"}}},
+	})
 	payloads := payloads()
 	config := fmt.Sprintf(`
 [database]
@@ -101,6 +109,7 @@ path = %q
 [web]
 listen = "192.0.2.1:8990"
 users = %q
+mmdb = [%q]
 
 [jail.shop]
 enabled = true
@@ -112,6 +121,11 @@ logpath = %q
 enabled = true
 maxretry = 1
 failregex = '^\s*login of <F-ID>again.*</F-ID> failed from'
+logpath = %q
+
+[jail.saved]
+enabled = true
+filter = "django-auth"
 logpath = %q
 
 [jail.many]
@@ -128,7 +142,7 @@ logpath = %q
 [jail.bailiff-web]
 enabled = true
 logpath = %q
-`, path("db.sqlite3"), path("users"), log, log, filepath.Join(dir, `*payload-log.log`), evilLog, path("out"))
+`, path("db.sqlite3"), path("users"), places, log, log, log, filepath.Join(dir, `*payload-log.log`), evilLog, path("out"))
 	write("bailiff.toml", config)
 	self, err := os.Executable()
 	if err != nil {
@@ -220,7 +234,7 @@ logpath = %q
 			}
 		})
 	}
-	if err := browser.Wait(); err != nil || n < 20 && *only == "" {
+	if err := browser.Wait(); err != nil || n < 32 && *only == "" {
 		t.Errorf("the browser's script: %v, %d steps: %s", err, n, tail(errs.Bytes()))
 	}
 }
