@@ -79,7 +79,11 @@ func (d *Daemon) reloaded(only, by string, res *control.ReloadResult, err error)
 				parts = append(parts, part.what+" "+strings.Join(part.names, ", "))
 			}
 		}
-		if n := len(res.Errors); n > 0 {
+		switch n := len(res.Errors); n {
+		case 0:
+		case 1:
+			parts = append(parts, "an error: "+res.Errors[0])
+		default:
 			parts = append(parts, fmt.Sprintf("%d errors, the first: %s", n, res.Errors[0]))
 		}
 		if e.Text = strings.Join(parts, "; "); e.Text == "" {

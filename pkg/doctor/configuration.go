@@ -167,8 +167,8 @@ func (d *doctor) fromCheck(text string, level Level) (f Finding, ok bool) {
 		f.Cause = strings.Replace(f.Cause, "jail "+m[1]+": ", "", 1)
 	} else if m := ofKey.FindStringSubmatch(text); m != nil {
 		f.Jail = m[1]
-	} else if m := ofTable.FindStringSubmatch(text); m != nil && m[1] != "DEFAULT" {
-		f.Jail = m[1]
+	} else if m := ofTable.FindStringSubmatch(text); m != nil && m[1] != "DEFAULT" && (d.cfg.Fail2ban != nil || slices.ContainsFunc(d.cfg.Jails, func(j *config.Jail) bool { return j.Name == m[1] })) {
+		f.Jail = m[1] // where it is no table of the daemon's own, as [database] is
 	}
 	if ofLog.MatchString(text) {
 		return f, false
