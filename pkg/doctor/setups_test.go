@@ -138,7 +138,7 @@ var setups = []setup{
 		files: map[string]string{"bailiff.toml": sshJail + "datepattern = '^%Y/%m/%d %H:%M:%S'\n", "auth.log": attacks(40, 6)},
 	},
 	{
-		symptom: "lines-zone", level: doubtful, cause: "are 2h behind the clock, as those of another time zone", remedy: "logtimezone",
+		symptom: "lines-zone", level: doubtful, cause: "behind the clock, as those of another time zone", remedy: "logtimezone",
 		files: map[string]string{"bailiff.toml": sshJail, "auth.log": lines(40, func(i int, at time.Time) string {
 			return guess(at.Add(-2*time.Hour), fmt.Sprintf("203.0.113.%d", i%6), i)
 		})},
