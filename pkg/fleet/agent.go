@@ -9,7 +9,7 @@ import (
 // Link is what an Agent asks of its connection to the hub. Nothing waits: the answers come by the
 // Agent's methods, with the ticket of the question.
 type Link interface {
-	// Ask asks for PageMost words from a number on: Paged.
+	// Ask asks for words from a number on, some PageMost of them: Paged.
 	Ask(ticket, from uint64)
 	// Look asks for the newest word of a key: Looked.
 	Look(ticket uint64, k Key)
@@ -19,7 +19,7 @@ type Link interface {
 	Move()
 }
 
-// PageMost is how many words are asked for at a time.
+// PageMost is how many words are asked for at a time, at first.
 const PageMost = 1000
 
 // Host is what an Agent tells the rest of the daemon. Times are the host's, as the Agent is given them.
