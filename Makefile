@@ -112,7 +112,7 @@ test: build packages references
 bench: build packages references
 	@scripts/packages ripgrep wrk
 	rm -f bin/figures
-	@failed=; for part in read daemon around regexps replay promises proxies forwarded "daemon --only hour"; do \
+	@failed=; for part in read daemon around regexps replay promises proxies forwarded fleet "daemon --only hour"; do \
 		echo "go run ./bench/$$part"; \
 		BENCH_FIGURES=$(CURDIR)/bin/figures go run ./bench/$$part --write bench/README.md || failed="$$failed $$part"; \
 	done; \
