@@ -103,7 +103,7 @@ type global struct {
 func newRoot() *cobra.Command {
 	root, g := bareRoot()
 	root.AddCommand(
-		g.runCommand(), g.statusCommand(), g.banCommand(), g.unbanCommand(), g.allowCommand(), g.neverCommand(), g.bansCommand(), g.eventsCommand(), g.topCommand(), g.reportCommand(), g.whyCommand(), g.webCommand(), fleetCommand(), hubCommand(), g.migrateCommand(), g.reloadCommand(), g.stopCommand(),
+		g.runCommand(), g.statusCommand(), g.banCommand(), g.unbanCommand(), g.allowCommand(), g.neverCommand(), g.bansCommand(), g.eventsCommand(), g.topCommand(), g.reportCommand(), g.whyCommand(), g.webCommand(), g.fleetCommand(), hubCommand(), g.migrateCommand(), g.reloadCommand(), g.stopCommand(),
 		checkCommand(), g.doctorCommand(), rewriteMapCommand(), wallsCommand(), removeTableCommand(), runnerCommand(), configCommand(), regexCommand(), explainCommand(), replayCommand(), filterCommand(),
 		&cobra.Command{Use: "version", Short: "Print the version", Args: noArgs, Run: func(c *cobra.Command, _ []string) {
 			fmt.Fprintln(c.OutOrStdout(), "bailiff", Version)

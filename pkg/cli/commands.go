@@ -70,6 +70,9 @@ func printStatus(w io.Writer, s control.Status) {
 	for _, what := range slices.Concat(s.Waiting, s.Problems) {
 		fmt.Fprintln(w, what)
 	}
+	if s.Fleet != nil {
+		fmt.Fprintln(w, fleetLine(s.Fleet))
+	}
 	if len(s.Jails) == 0 {
 		fmt.Fprintln(w, "no jails")
 		for _, e := range s.Exports {
@@ -228,26 +231,41 @@ func printBans(w io.Writer, bans []jail.BanStatus) {
 }
 
 func (g *global) banCommand() *cobra.Command {
-	var asJSON, force bool
-	var last string
+	var asJSON, force, inFleet bool
+	var last, group string
 	c := &cobra.Command{
-		Use:   "ban JAIL IP…",
+		Use:   "ban JAIL IP… | --fleet IP…",
 		Short: "Ban addresses or networks by hand",
 		Long: `Ban addresses or networks by hand. What is neither is an id, as a filter finds
 it with <F-ID>: a user, a session, a path. The jail's actions are told of it; nftables
 can't hold it. With --for, bans last so long from now, also those of who is banned
-already, and a bantime that is shorter does not cut them.`,
+already, and a bantime that is shorter does not cut them.
+
+With --fleet, they are banned in no jail, but on all hosts of the fleet that enforce the group (docs/fleet.md), for an
+hour without --for.`,
 		Example: `  bailiff ban django-auth 192.0.2.7
   bailiff ban sshd 192.0.2.7 --for 30d
-  bailiff ban sshd 203.0.113.0/24 2001:db8::/48`,
-		Args:              args(2, -1),
+  bailiff ban sshd 203.0.113.0/24 2001:db8::/48
+  bailiff ban --fleet 192.0.2.7 --for 1d`,
+		Args: func(c *cobra.Command, given []string) error {
+			if inFleet {
+				return args(1, -1)(c, given)
+			}
+			return args(2, -1)(c, given)
+		},
 		ValidArgsFunction: g.completeJails,
 		RunE: func(c *cobra.Command, args []string) error {
 			lasts, err := banTimeOf(last)
 			if err != nil {
 				return err
 			}
-			res, err := g.client().Ban(args[0], control.BanRequest{IPs: args[1:], Force: force, Seconds: lasts})
+			var res []control.BanResult
+			if inFleet {
+				args = append([]string{"the fleet"}, args...)
+				res, err = g.client().FleetBan(control.FleetBanRequest{Group: group, IPs: args[1:], Seconds: lasts})
+			} else {
+				res, err = g.client().Ban(args[0], control.BanRequest{IPs: args[1:], Force: force, Seconds: lasts})
+			}
 			if err != nil {
 				return err
 			}
@@ -279,6 +297,8 @@ already, and a bantime that is shorter does not cut them.`,
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&inFleet, "fleet", false, "ban on all hosts of the fleet")
+	c.Flags().StringVar(&group, "group", "", "with --fleet, the `group` in which; without it the only one")
 	c.Flags().StringVar(&last, "for", "", "for how `long`, as 1d, 1w, 30d, -1 for good; else as long as the jail bans for")
 	c.Flags().BoolVar(&force, "force", false, "ban even an address of ignoreip or of this host, and networks wider than /8 (IPv6: /19)")
 	return c

@@ -17,17 +17,18 @@ import (
 
 // A host's fleet: how it comes into one, and leaves. What is for the machine of the hub is in hubcmd.go.
 
-func fleetCommand() *cobra.Command {
+func (g *global) fleetCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "fleet",
 		Short: "Bring this host into a fleet that shares bans, and look after its hosts",
 		Example: `  bailiff fleet token --name web-1
   bailiff fleet join TOKEN
+  bailiff fleet status
   bailiff fleet hosts`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(fleetJoinCommand(), fleetLeaveCommand())
+	c.AddCommand(fleetJoinCommand(), fleetLeaveCommand(), g.fleetStatusCommand())
 	c.AddCommand(fleetHubCommands()...)
 	return c
 }
@@ -37,15 +38,20 @@ const joinMost = 30 * time.Second
 
 func fleetJoinCommand() *cobra.Command {
 	var name, dir string
+	var groups []string
+	var print bool
 	c := &cobra.Command{
 		Use:   "join TOKEN",
 		Short: "Bring this host into the fleet of a token",
 		Long: `Bring this host into the fleet of a token that bailiff fleet token has printed at the hub; - reads it
 from standard input, where other users of this machine don't see it. The host makes its own key, which never leaves it. Written are, beside the
 configuration, ` + enrol.CredentialsFile + ` with the key and what the hub has signed of it, readable by its
-owner alone, and ` + enrol.AuthorityFile + `, by which the hub is known. Nothing is written over.`,
-		Example: `  bailiff fleet join --name web-1 -`,
-		Args:    args(1, 1),
+owner alone, and ` + enrol.AuthorityFile + `, by which the hub is known. Nothing is written over. Started as root, they are given
+to the user whom the daemon becomes. At the end of bailiff.toml a table [fleet] is written, if there is none, which the daemon reads
+at its next reload; --group says which jails' bans are told, and to whom.`,
+		Example: `  bailiff fleet join --name web-1 -
+  bailiff fleet join --name web-1 --group ssh=sshd --group web=nginx-http-auth,django-auth -`,
+		Args: args(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			text := args[0]
 			if text == "-" {
@@ -62,6 +68,9 @@ owner alone, and ` + enrol.AuthorityFile + `, by which the hub is known. Nothing
 					return err
 				}
 			}
+			if _, err := fleetTable(&enrol.Joined{}, groups); err != nil {
+				return err
+			}
 			ctx, cancel := context.WithTimeout(context.Background(), joinMost)
 			defer cancel()
 			j, err := enrol.Join(ctx, t, name, dir)
@@ -74,11 +83,21 @@ owner alone, and ` + enrol.AuthorityFile + `, by which the hub is known. Nothing
 				fmt.Fprintln(out, "it may lift what others banned")
 			}
 			fmt.Fprintf(out, "hub: %s\ncredentials: %s\nauthority: %s\n", strings.Join(j.URLs, " "), plainly(j.Credentials), plainly(j.Authority))
-			return nil
+			if err := handOver(out, dir, j.Credentials, j.Authority); err != nil {
+				return err
+			}
+			table, err := fleetTable(&j, groups)
+			if err != nil || print {
+				fmt.Fprint(out, table)
+				return err
+			}
+			return writeFleetTable(out, dir, table)
 		},
 	}
 	c.Flags().StringVar(&name, "name", "", "this host's `name` in the fleet (default its host name, up to the first dot)")
-	c.Flags().StringVar(&dir, "dir", config.DefaultDir, "the `directory` into which to write")
+	c.Flags().StringVar(&dir, "dir", config.DefaultDir, "the `directory` of the configuration, into which to write")
+	c.Flags().StringArrayVar(&groups, "group", []string{"ssh=sshd"}, "a group of bans that is shared, and the jails that publish into it, `NAME=JAIL,JAIL`; may be repeated")
+	c.Flags().BoolVar(&print, "print", false, "print what bailiff.toml is to have, and leave it alone")
 	return c
 }
 
@@ -120,6 +139,9 @@ distrust at the hub does the rest.`,
 					return usageError("--url " + err.Error())
 				}
 			}
+			if cfg, err := config.Load(config.Options{Path: dir}); err == nil && len(urls) == 0 {
+				urls = cfg.Fleet.URLs
+			}
 			if len(urls) == 0 && !force {
 				return usageError("--url: where is the hub? (fleet join printed it)")
 			}
@@ -140,7 +162,7 @@ distrust at the hub does the rest.`,
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", config.DefaultDir, "the `directory` into which join wrote")
-	c.Flags().StringArrayVar(&urls, "url", nil, "where the hub is, `tls://HOST:PORT`; may be repeated")
+	c.Flags().StringArrayVar(&urls, "url", nil, "where the hub is, `tls://HOST:PORT`; may be repeated (default as bailiff.toml says)")
 	c.Flags().Bool("force", false, "remove the files though the hub can't be told")
 	return c
 }

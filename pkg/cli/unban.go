@@ -21,10 +21,15 @@ func (g *global) unbanCommand() *cobra.Command {
 		Long: `Lift the bans of addresses or networks, in all jails or in one. The failures
 that are counted of them are forgotten, too. An address that is not banned is
 said, and so is one that stays shut out, since a network that holds it is banned or
-a list has it, with the remedy; the exit status is 1 then.`,
+a list has it, with the remedy; the exit status is 1 then.
+
+In a fleet (docs/fleet.md), what is known here to be banned there is lifted on all its hosts, too, if the hub lets this host
+do so; a ban of this host's own is taken back in any case. With --fleet, it is lifted there alone, whether a ban is known
+here or not.`,
 		Example: `  bailiff unban 192.0.2.7
   bailiff unban 192.0.2.7 --jail django-auth
   bailiff unban --inside 192.0.2.0/24
+  bailiff unban --fleet 192.0.2.7
   bailiff unban --all`,
 		Args: func(c *cobra.Command, given []string) error {
 			if req.All {
@@ -62,6 +67,9 @@ a list has it, with the remedy; the exit status is 1 then.`,
 					if !asJSON {
 						fmt.Fprintf(out, "%s will be unbanned if it is banned%s\n", plainly(r.IP), later(r.Pending))
 					}
+				case !req.All && len(r.Jails) == 0 && req.Fleet && len(r.By) == 0:
+					bad = true
+					fmt.Fprintf(c.ErrOrStderr(), "bailiff: %s is not banned in the fleet by this host, and it may not lift what others ban\n", plainly(r.IP))
 				case !req.All && len(r.Jails) == 0 && len(r.By) > 0:
 					bad = true
 					fmt.Fprintf(c.ErrOrStderr(), "bailiff: %s is not banned by itself, but %s\n", plainly(r.IP), r.Still())
@@ -86,6 +94,8 @@ a list has it, with the remedy; the exit status is 1 then.`,
 		},
 	}
 	c.Flags().BoolVar(&req.All, "all", false, "lift all bans")
+	c.Flags().BoolVar(&req.Fleet, "fleet", false, "on all hosts of the fleet, and in no jail")
+	c.Flags().StringVar(&req.Group, "group", "", "with --fleet, only in this `group`")
 	c.Flags().BoolVar(&inside, "inside", false, "of a network, lift the bans of addresses and networks inside it, too")
 	c.Flags().StringVarP(&req.Jail, "jail", "j", "", "only in this `jail`")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")

@@ -128,6 +128,7 @@ func printWhy(out io.Writer, w *control.Why) {
 	for _, l := range w.Lists {
 		fmt.Fprintf(out, "%s is %s\n", who, l.String())
 	}
+	printFleetWords(out, strings.TrimSpace(who), w.Fleet)
 	for _, n := range w.Never {
 		fmt.Fprintf(out, "%s is never banned%s: %s\n", who, in(n.Jails), n.Why)
 	}

@@ -62,27 +62,32 @@ func (l *loader) check(doc *document, raw rawCheck, fail func(string, ...any) fu
 // unknownJails says which jails are named outside of them that don't run: their bans count
 // nowhere then.
 func (l *loader) unknownJails() {
-	doubt := func(at, what string, groups bool, jails []string) {
+	doubt := func(at, what, key string, groups bool, jails []string) {
 		for _, name := range jails {
 			switch {
 			case groups && name == allJails:
 				continue
 			case l.cfg.Docker.Labels.Allowed && strings.HasPrefix(name, labelJail) && (groups || name != LabelJails):
 				continue // containers come and go
+			case groups && slices.ContainsFunc(l.cfg.Fleet.Groups, func(g FleetGroup) bool { return g.Rule.Jail == name }):
+				continue
 			}
 			if !slices.ContainsFunc(l.cfg.Jails, func(j *Jail) bool { return j.Name == name }) {
-				l.cfg.Warnings = append(l.cfg.Warnings, fmt.Errorf("%s: %s: jails names %q, which is no jail that is enabled", at, what, name))
+				l.cfg.Warnings = append(l.cfg.Warnings, fmt.Errorf("%s: %s: %s names %q, which is no jail that is enabled", at, what, key, name))
 			}
 		}
 	}
-	doubt(l.cfg.Check.At, "[check]", true, l.cfg.Check.Jails)
+	doubt(l.cfg.Check.At, "[check]", "jails", true, l.cfg.Check.Jails)
 	for _, x := range l.cfg.Exports {
-		doubt(x.At, "export "+x.Name, true, x.Jails)
+		doubt(x.At, "export "+x.Name, "jails", true, x.Jails)
 	}
 	for _, x := range l.cfg.HTTPExports {
-		doubt(x.At, "export "+x.Name, true, x.Jails)
+		doubt(x.At, "export "+x.Name, "jails", true, x.Jails)
 	}
 	for _, x := range l.cfg.Reports {
-		doubt(x.At, "report "+x.Name, false, x.Jails)
+		doubt(x.At, "report "+x.Name, "jails", false, x.Jails)
+	}
+	for _, g := range l.cfg.Fleet.Groups {
+		doubt(g.At, "[fleet.group."+g.Name+"]", "publish", false, g.Publish)
 	}
 }

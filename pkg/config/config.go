@@ -53,6 +53,7 @@ type Config struct {
 	Exports    []BanFile
 	Check      Check
 	Web        Web
+	Fleet      Fleet
 	// HTTPExports are lists elsewhere that are made equal to who is banned.
 	HTTPExports []HTTPExport
 	// Reports are services elsewhere that are told of bans.

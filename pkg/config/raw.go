@@ -17,6 +17,7 @@ type rawMain struct {
 	Report      map[string]rawReport `toml:"report"`
 	Check       rawCheck             `toml:"check"`
 	Web         rawWeb               `toml:"web"`
+	Fleet       rawFleet             `toml:"fleet"`
 	Proxy       rawProxy             `toml:"proxy"`
 	Security    rawSecurity          `toml:"security"`
 	Docker      rawDocker            `toml:"docker"`

@@ -103,7 +103,7 @@ func readExample(t *testing.T, k Key) {
 		case k.Table == "":
 			main = k.Example
 		default:
-			main = "[" + k.Table + "]\n" + k.Example
+			main = "[" + strings.Replace(k.Table, "group.NAME", "group.ssh", 1) + "]\n" + k.Example
 		}
 	}
 	if filter == "" {
@@ -179,7 +179,7 @@ func TestReferenceDefaults(t *testing.T) {
 	for _, k := range Reference() {
 		value := k.Default
 		switch { // others are told in words, or are of what has to be named
-		case value == "" || k.File == FilterFile || strings.Contains(k.Table, "export") || strings.Contains(k.Table, "report") || strings.Contains(k.Table, "action"), k.Name == "enabled" && k.Table == "jail.NAME":
+		case value == "" || k.File == FilterFile || strings.Contains(k.Table, "export") || strings.Contains(k.Table, "report") || strings.Contains(k.Table, "fleet") || strings.Contains(k.Table, "action"), k.Name == "enabled" && k.Table == "jail.NAME":
 			continue
 		case strings.HasPrefix(value, "the ") || strings.HasPrefix(value, "that ") || strings.HasPrefix(value, "all known") || value == "none", value == "maxretry", k.Name == "logencoding":
 			continue // in words

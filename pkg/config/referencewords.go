@@ -9,7 +9,7 @@ import (
 // referenceTables are the tables of the files with their keys, in the order in which they
 // are explained.
 var referenceTables = []refTable{
-	{MainFile, "", reflect.TypeFor[rawMain](), []string{"read", "database", "firewall", "export", "report", "check", "web", "proxy", "security", "docker", "syslog", "default", "jail"}, []keyWords{
+	{MainFile, "", reflect.TypeFor[rawMain](), []string{"read", "database", "firewall", "export", "report", "check", "web", "fleet", "proxy", "security", "docker", "syslog", "default", "jail"}, []keyWords{
 		{
 			name:    "loglevel",
 			values:  logLevels,
@@ -112,7 +112,7 @@ var referenceTables = []refTable{
 			text:    "For configurations of fail2ban's alone (in fail2ban.local): has the stock actions of iptables done by nftables' sets. It has no effect in bailiff.toml.",
 		},
 	}},
-	checkTable, webTable,
+	checkTable, webTable, fleetTable, fleetGroupTable,
 	securityTable, dockerTable, syslogTable,
 	{MainFile, "proxy", reflect.TypeFor[rawProxy](), nil, []keyWords{
 		{

@@ -256,8 +256,8 @@ func (l *loader) resolve(name string) *Jail {
 	if j.Rule.Protocols, err = parseProtocols(protocols.v); err != nil {
 		r.fail(protocols.at, "protocol", err)
 	}
-	if len(j.Rule.Ports) > 0 && (len(j.Rule.Protocols) == 0 || slices.ContainsFunc(j.Rule.Protocols, func(p string) bool { return strings.HasPrefix(p, "icmp") })) {
-		r.fail(protocols.at, "protocol", errors.New("protocol: ports need tcp, udp, sctp, dccp or udplite; for everything set port = \"all\" too"))
+	if err := portsNeed(&j.Rule); err != nil {
+		r.fail(protocols.at, "protocol", err)
 	}
 	block := pick(r, func(j *rawJail) *string { return j.BlockType }, "reject")
 	switch block.v {

@@ -12,9 +12,10 @@ func Schema(file string) map[string]any {
 		jail := s.table(MainFile, "jail.NAME")
 		jail.properties()["action"] = named(s.table(MainFile, "jail.NAME.action.ACTION"))
 		top := s.table(MainFile, "")
-		for _, t := range []string{"read", "database", "firewall", "check", "web", "proxy", "security", "docker", "syslog"} {
+		for _, t := range []string{"read", "database", "firewall", "check", "web", "fleet", "proxy", "security", "docker", "syslog"} {
 			top.properties()[t] = s.table(MainFile, t)
 		}
+		top.properties()["fleet"].(object).properties()["group"] = named(s.table(MainFile, "fleet.group.NAME"))
 		top.properties()["export"] = named(s.table(MainFile, "export.NAME"))
 		top.properties()["report"] = named(s.table(MainFile, "report.NAME"))
 		top.properties()["default"] = object{"$ref": "#/definitions/jail"}

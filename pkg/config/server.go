@@ -70,7 +70,7 @@ func (l *loader) main(file string, data []byte) error {
 		}
 		l.cfg.Environment = append(l.cfg.Environment, v)
 	}
-	l.cfg.places = doc.places("check", "docker", "proxy", "read", "syslog", "web")
+	l.cfg.places = doc.places("check", "docker", "fleet", "proxy", "read", "syslog", "web")
 	l.database(raw.Database, fail)
 	l.cfg.ReadSocket, l.cfg.ReadGroup = raw.Read.Socket, raw.Read.Group
 	if (raw.Read.Socket == "") != (raw.Read.Group == "") {
@@ -85,6 +85,7 @@ func (l *loader) main(file string, data []byte) error {
 	}
 	l.check(doc, raw.Check, fail)
 	l.web(doc, raw.Web, fail)
+	l.fleet(doc, raw.Fleet, fail)
 	l.exports(doc, raw.Export)
 	l.reports(doc, raw.Report)
 	l.cfg.Security.FixedActions = raw.Security.FixedActions == nil || *raw.Security.FixedActions
@@ -122,7 +123,9 @@ func (l *loader) main(file string, data []byte) error {
 		}
 		l.cfg.Settings = append(l.cfg.Settings, set)
 	}
-	return l.mainJails(doc)
+	err = l.mainJails(doc)
+	l.fleetEnds(doc)
+	return err
 }
 
 // mainJails reads [default] and [jail.NAME], in the order of the file.
@@ -160,7 +163,7 @@ func (l *loader) stays(err *Error) *Error {
 }
 
 // serverKeys are those of bailiff.toml that are not of jails.
-var serverKeys = []string{"loglevel", "logtarget", "socket", "environment", "read", "database", "firewall", "export", "report", "check", "web", "proxy", "security", "docker", "syslog"}
+var serverKeys = []string{"loglevel", "logtarget", "socket", "environment", "read", "database", "firewall", "export", "report", "check", "web", "fleet", "proxy", "security", "docker", "syslog"}
 
 // keep has what is wrong stay as it was, where a daemon runs.
 func (l *loader) keep(wrong map[string]bool) {
@@ -191,6 +194,8 @@ func (l *loader) keep(wrong map[string]bool) {
 			c.Check = was.Check
 		case "web":
 			c.Web = was.Web
+		case "fleet":
+			c.Fleet = was.Fleet
 		case "docker":
 			c.Docker = was.Docker
 		case "syslog":

@@ -32,6 +32,8 @@ type Status struct {
 	Exports []ExportStatus `json:"exports,omitempty"`
 	// Reports are the services elsewhere that are told of bans.
 	Reports []ReportStatus `json:"reports,omitempty"`
+	// Fleet is how this host stands with its fleet; null: it is in none.
+	Fleet *FleetStatus `json:"fleet,omitempty"`
 }
 
 // ReportStatus is how reports to one of them stand.
@@ -102,7 +104,11 @@ type UnbanRequest struct {
 	IPs  []string `json:"ips"`
 	All  bool     `json:"all"`
 	Jail string   `json:"jail"` // empty: all jails
-	By   string   `json:"-"`    // the user who asks
+	// Fleet has them be lifted in the fleet alone, on all hosts, whether a ban is known here or not; in Group, or in all
+	// groups of this host.
+	Fleet bool   `json:"fleet,omitempty"`
+	Group string `json:"group,omitempty"`
+	By    string `json:"-"` // the user who asks
 }
 
 // UnbanResult says from which jails an address was taken.
@@ -191,6 +197,8 @@ type Wider struct {
 	// Inside is how many bans there are in IP, the network that was asked for; it is not
 	// banned itself.
 	Inside int `json:"inside,omitempty"`
+	// Fleet is a host of the fleet that has banned IP itself, whose bans this host may not lift.
+	Fleet string `json:"fleet,omitempty"`
 }
 
 // String says it with the remedy, behind "is" and a name.
@@ -206,6 +214,8 @@ func (w Wider) String() string {
 			bans = fmt.Sprintf("%d bans", w.Inside)
 		}
 		return fmt.Sprintf("in part shut out by %s inside it in %s: to let all of it in, bailiff unban --inside %s", bans, w.Jail, w.IP)
+	case w.Fleet != "":
+		return fmt.Sprintf("banned in the fleet by %s (%s), and this host may not lift what others ban: bailiff unban %s on %[1]s, or on a host that may", w.Fleet, w.Jail, w.IP)
 	case w.Beside:
 		return fmt.Sprintf("shut out with %s, who is banned in %s: to let it in, bailiff unban %s", printable(w.IP), w.Jail, shellWord(w.IP))
 	case !w.List:
@@ -299,6 +309,9 @@ type Daemon interface {
 	Top(q events.TopQuery) (TopAnswer, error)
 	// WebLogin makes a one-time login for the page.
 	WebLogin(r WebLoginRequest) (WebLogin, error)
+	// Fleet tells how this host stands with its fleet, FleetBan bans there.
+	Fleet() (FleetStatus, error)
+	FleetBan(r FleetBanRequest) ([]BanResult, error)
 	// Events is the table of what happens; nil: there is none.
 	Events() *events.Table
 	Stop()

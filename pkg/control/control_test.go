@@ -54,6 +54,15 @@ func (f *fake) SearchBans(q BansQuery) (BansPage, error) {
 	return BansPage{Bans: []jail.BanStatus{}, Total: q.Limit}, nil
 }
 
+func (f *fake) Fleet() (FleetStatus, error) {
+	return FleetStatus{Groups: []FleetGroup{}, Hosts: []FleetOrigin{}, Refused: map[string]uint64{}, RefusedByHub: map[string]uint64{}}, nil
+}
+
+func (f *fake) FleetBan(r FleetBanRequest) ([]BanResult, error) {
+	f.bans++ // it is a change
+	return make([]BanResult, len(r.IPs)), nil
+}
+
 func (f *fake) WebLogin(r WebLoginRequest) (WebLogin, error) {
 	f.bans++ // it is a change
 	return WebLogin{URLs: []string{}, Role: r.Role}, nil

@@ -61,6 +61,8 @@ var shapes = map[string]shape{
 	"POST /v1/allow":                   {what: "Lets somebody in for a while.", body: AllowRequest{}, answer: []AllowResult{}},
 	"GET /v1/never":                    {what: "Who is never banned, since somebody has said so.", answer: []Never{}},
 	"POST /v1/never":                   {what: "Has somebody never banned, or takes that back.", body: NeverRequest{}, answer: []AllowResult{}},
+	"GET /v1/fleet":                    {what: "How this host stands with its fleet.", answer: FleetStatus{}},
+	"POST /v1/fleet/ban":               {what: "Bans in the fleet.", body: FleetBanRequest{}, answer: []BanResult{}},
 	"POST /v1/web/login":               {what: "Makes a login for the page.", body: WebLoginRequest{}, answer: WebLogin{}},
 	"POST /v1/reload":                  {what: "Reads the configuration anew.", answer: ReloadResult{}},
 	"POST /v1/stop":                    {what: "Ends the daemon.", answer: ""},

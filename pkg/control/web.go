@@ -104,6 +104,8 @@ var routes = []route{
 		return d.Nevers(), nil
 	}},
 	{"POST /v1/never", Admin, never},
+	{"GET /v1/fleet", Reader, func(d Daemon, _ *http.Request, _ func(any) error) (any, error) { return d.Fleet() }},
+	{"POST /v1/fleet/ban", Operator, fleetBan},
 	{"POST /v1/web/login", Owner, func(d Daemon, r *http.Request, body func(any) error) (any, error) {
 		var req WebLoginRequest
 		if err := body(&req); err != nil {

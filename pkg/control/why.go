@@ -25,6 +25,8 @@ type Why struct {
 	Failures []WhyFailures `json:"failures"`
 	// Lists are those that it stands in.
 	Lists []Wider `json:"lists"`
+	// Fleet is what hosts of the fleet have said of it.
+	Fleet []FleetWord `json:"fleet,omitempty"`
 	// Never says in which jails it is never banned, and why.
 	Never []WhyNever `json:"never"`
 	// Events are what has happened to it, the last EventsMost of them, and Omitted how many before

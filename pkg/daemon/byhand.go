@@ -158,12 +158,17 @@ func idle(jails ...*jail.Jail) bool {
 
 // unbanNow is Unban. inWords: it was asked for in fail2ban's words.
 func (d *Daemon) unbanNow(r control.UnbanRequest, inWords bool) ([]control.UnbanResult, error) {
+	if r.Fleet {
+		return d.unbanFleet(r)
+	}
 	begun := time.Now()
 	jails := d.running()
 	if r.Jail != "" {
 		j, err := d.jail(r.Jail)
 		var list *control.ListError
 		switch {
+		case err != nil && d.fleet.set(r.Jail) != nil && !r.All: // a group's
+			jails = nil
 		case err == nil:
 			jails = []*jail.Jail{j}
 		case errors.As(err, &list) && !r.All: // it is told where they stand
@@ -176,8 +181,10 @@ func (d *Daemon) unbanNow(r control.UnbanRequest, inWords bool) ([]control.Unban
 	patient := inWords && idle(jails...)
 	if r.All {
 		out = append(out, d.unbanAll(jails, r.By))
+		d.takeBack(r.Jail)
 	} else {
 		out = d.unban(jails, r.Jail, r.IPs, r.By)
+		d.unbanInFleet(r.Jail, out, r.By)
 	}
 	// Who asks to lift what is not there waits for nobody: actions do so of themselves.
 	if !slices.ContainsFunc(out, func(r control.UnbanResult) bool { return r.Count > 0 }) {

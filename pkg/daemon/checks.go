@@ -226,6 +226,29 @@ func (c *checks) forget(name string) {
 	}
 }
 
+// holder says who knows who is shut out by the fleet.
+func (c *checks) holder(name string, of check.Holder) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.index != nil {
+		c.index.Put(name, of)
+		c.whole()
+	}
+}
+
+// wholeNow says that who is shut out may be others.
+func (c *checks) wholeNow() {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.whole()
+}
+
 // list says who is on a list.
 func (c *checks) list(name string, set *iplist.Set) {
 	if c == nil {

@@ -223,6 +223,12 @@ func (c *Confinement) beyondServer(cfg, was *config.Config) (errs []error) {
 	if w := cfg.Web; bad || w.Group != "" && !reflect.DeepEqual(w, was.Web) && groupBeyond("[web]", w.Group, &errs) {
 		cfg.Web = was.Web
 	}
+	for _, path := range fleetFiles(&cfg.Fleet) {
+		if c.files && !m.beneath(filepath.Dir(path), c.read) {
+			errs = append(errs, fmt.Errorf("[fleet]: %s can't be read any more: %s; it stays as it was", path, restart))
+			cfg.Fleet = was.Fleet
+		}
+	}
 	for _, path := range syslogFiles(cfg) {
 		if c.files && !m.beneath(path, c.read) {
 			errs = append(errs, fmt.Errorf("[syslog]: %s can't be read any more: %s; it stays as it was", path, restart))

@@ -121,6 +121,7 @@ type Daemon struct {
 	meter   meter
 	checks  *checks // what proxies ask
 	page    *page
+	fleet   *fleetSide
 	labels  *labels // jails of containers' labels
 
 	syslogSocket string // empty: the usual one
@@ -170,6 +171,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	d.mender = newMender(d)
 	d.checks = newChecks(d)
 	d.page = newPage(d)
+	d.fleet = newFleetSide(d)
 	d.labels = newLabels(d)
 	server := d.log.With("component", "server")
 	defer func() { // the very last: what an end lasts is among them
@@ -263,6 +265,9 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 		server.Warn(w.Error())
 	}
 	d.begin(ctx)
+	for _, err := range d.fleet.configure(cfg) {
+		server.Error(err.Error())
+	}
 	d.checks.begun()
 	d.syslog.Trim()
 	d.syslog.Begin() // only now: all are there who share a socket
@@ -403,6 +408,7 @@ func (d *Daemon) deps() jail.Deps {
 		},
 	}
 	deps.DryRun, deps.Events = d.opts.DryRun, d.events
+	deps.Fleet = d.say
 	deps.ActionTook = d.counts.actions.Observe
 	deps.Guard = d.guard
 	deps.Changed = d.changed
@@ -519,6 +525,13 @@ func (d *Daemon) Status(name string, bans bool) (control.Status, error) {
 	}
 	slices.SortFunc(s.Jails, func(a, b jail.Status) int { return strings.Compare(a.Name, b.Name) })
 	s.Exports, s.Reports, s.Problems = d.exportStates(), d.reportStates(), slices.Concat(d.checks.problems(), d.page.problems())
+	if d.fleet.now() != nil || len(d.cfgNow().Fleet.URLs) > 0 {
+		f, err := d.Fleet()
+		if err != nil {
+			return s, err
+		}
+		s.Fleet = &f
+	}
 	return s, nil
 }
 

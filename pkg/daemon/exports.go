@@ -248,6 +248,13 @@ func (d *Daemon) shutOut(jails []string) ([]string, error) {
 			}
 		}
 	}
+	for _, name := range d.fleet.names() {
+		if s := d.fleet.set(name); s != nil && config.Named(jails, name, false) {
+			for _, p := range s.shutOut() {
+				add(toldPrefix(p))
+			}
+		}
+	}
 	d.mu.Lock()
 	var lists []*blocklist
 	for name, l := range d.lists {

@@ -141,6 +141,9 @@ func (k *keeper) opened(d *Daemon, s *store.Store, err error) bool {
 
 // rewrite has jails tell everything, if the database is another one than it was.
 func (k *keeper) rewrite(d *Daemon) {
+	if r := d.fleet.now(); r != nil {
+		r.keeper.again()
+	}
 	for _, j := range d.running() {
 		j.Rewrite()
 	}

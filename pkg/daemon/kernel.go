@@ -142,11 +142,15 @@ const (
 // cut closes the connections of some.
 func (d *Daemon) cut(banned map[string][]netip.Prefix) {
 	for name, ids := range banned {
-		j := d.jailsNow()[name]
-		if j == nil {
+		var rule firewall.Rule
+		if j := d.jailsNow()[name]; j != nil {
+			rule = j.Configured.Rule
+		} else if s := d.fleet.set(name); s != nil {
+			rule = s.rule
+		} else {
 			continue
 		}
-		n, passed, err := firewall.CutOff(j.Configured.Rule, ids)
+		n, passed, err := firewall.CutOff(rule, ids)
 		log := d.log.With("component", "actions")
 		if err != nil {
 			log.Debug(fmt.Sprintf("[%s] open connections: %v", name, err))

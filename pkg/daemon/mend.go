@@ -236,6 +236,11 @@ func openFirewall(cfg *config.Config) (*firewall.Firewall, firewall.Report, erro
 			rules = append(rules, ruleOf(j))
 		}
 	}
+	for _, g := range cfg.Fleet.Groups {
+		if g.Enforce && len(cfg.Fleet.URLs) > 0 {
+			rules = append(rules, g.Rule)
+		}
+	}
 	return firewall.Open(firewallOptions(cfg), rules...)
 }
 
@@ -298,6 +303,7 @@ func (d *Daemon) enforced() []string {
 		}
 	}
 	out = slices.AppendSeq(out, maps.Keys(d.lists))
+	out = append(out, d.fleet.names()...)
 	slices.Sort(out)
 	return out
 }
@@ -329,6 +335,8 @@ func (m *mender) refill(name string) {
 		if err := l.refill(); err != nil {
 			m.tell(fmt.Errorf("[%s] %w", name, err))
 		}
+	case m.d.fleet.set(name) != nil:
+		m.d.queue.Push(m.d.fleet.set(name).all(m.d.clock.Now())...)
 	default:
 		return
 	}
@@ -352,6 +360,14 @@ func (m *mender) compare(names ...string) {
 			m.due[name] = now
 		}
 	}
+	m.mu.Unlock()
+	m.rouse()
+}
+
+// soonest has sets compared at once, whatever they rest from.
+func (m *mender) soonest(name string) {
+	m.mu.Lock()
+	m.due[name], m.rested[name] = time.Now(), time.Time{}
 	m.mu.Unlock()
 	m.rouse()
 }
@@ -493,6 +509,12 @@ func (m *mender) compareOne(name string) {
 			return
 		}
 		held = n
+	case m.d.fleet.set(name) != nil:
+		var err error
+		if held, missing, err = m.d.compareFleet(m.d.fleet.set(name)); err != nil {
+			log.Error(fmt.Sprintf("[%s] %v", name, err))
+			return
+		}
 	}
 	if !renewed {
 		return

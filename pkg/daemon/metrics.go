@@ -47,6 +47,7 @@ func (d *Daemon) Metrics() *metrics.Page {
 		{"database", d.measureDatabase},
 		{"actions", d.measureActions},
 		{"lists", d.measureLists},
+		{"fleet", d.measureFleet},
 	})
 }
 

@@ -243,6 +243,11 @@ func (d *Daemon) reloadNow(only string, restart bool) (control.ReloadResult, err
 			}
 		}
 	}
+	d.turn.waits("the part in the fleet")
+	for _, err := range d.fleet.configure(cfg) {
+		log.Error(err.Error())
+		res.Errors = append(res.Errors, err.Error())
+	}
 	cfg.Filters = nil
 	d.mu.Lock()
 	d.cfg = cfg

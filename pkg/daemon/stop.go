@@ -47,6 +47,8 @@ func (d *Daemon) shutdown() {
 		safefile.Within(stopOthers, d.store.look) // so that jails tell everything, should it be gone
 	}
 	d.drainSyslog()
+	var apart sync.WaitGroup
+	apart.Go(func() { d.fleet.end(false) }) // what jails ban from now on is told at the next start, if it is kept
 	jails, lists := d.jailsNow(), d.listsNow()
 	var mu sync.Mutex
 	left := map[string]bool{}

@@ -186,7 +186,7 @@ func (m mounts) reads(cfg *config.Config, from config.Options) (out []string) {
 	for _, path := range slices.Concat(cfg.Needed, cfg.Files()) { // which may be links to elsewhere
 		out = append(out, m.given(path)...)
 	}
-	for _, path := range slices.Concat(syslogFiles(cfg), webFiles(&cfg.Web)) {
+	for _, path := range slices.Concat(syslogFiles(cfg), webFiles(&cfg.Web), fleetFiles(&cfg.Fleet)) {
 		out = append(out, m.given(path)...)
 	}
 	if cfg.Proxies != nil {

@@ -64,7 +64,7 @@ func (d *Daemon) Why(text string) (w control.Why, err error) {
 		}
 	}
 	if d.fw != nil && !d.opts.DryRun {
-		sets := append(sortedKeys(d.jailsNow()), sortedKeys(d.listsNow())...)
+		sets := slices.Concat(sortedKeys(d.jailsNow()), sortedKeys(d.listsNow()), d.fleet.names())
 		slices.Sort(sets)
 		for a := range addrs {
 			for _, name := range sets {
@@ -82,6 +82,12 @@ func (d *Daemon) Why(text string) (w control.Why, err error) {
 	}
 	if on := d.onLists("", []ban.ID{id}); len(on) == 1 && on[0] != nil {
 		w.Lists = on[0]
+	}
+	if r := d.fleet.now(); r != nil && !id.IsName() {
+		var ok bool
+		if w.Fleet, ok = r.words(id); !ok {
+			problem("the fleet: what is kept of it is being read")
+		}
 	}
 	// It may hang, and is left behind then.
 	var t events.Timeline

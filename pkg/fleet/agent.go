@@ -2,7 +2,9 @@ package fleet
 
 import (
 	"iter"
+	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"time"
 )
 
@@ -219,16 +221,104 @@ func (a *Agent) all(now time.Time) {
 	a.host.All(func(yield func(Change) bool) {
 		ok := true
 		a.view.Each(a.server(now), func(c Change) {
+			if w := a.out[BanKey(a.policy.Self, c.Group, c.Prefix)]; w != nil && !w.Entry.Gone() && w.Entry.N > c.Lifted {
+				c.Lifted = 0
+			}
 			ok = ok && yield(a.told(c))
 		})
 	})
 }
 
+// told is a change in the host's time. What this host has lifted and not been answered yet is let in all the same.
 func (a *Agent) told(c Change) Change {
-	if !c.Until.IsZero() {
+	switch {
+	case c.Until.IsZero():
+	case a.Lifting(c.Group, c.Prefix):
+		c.Until = time.Time{}
+	default:
 		c.Until = a.local(c.Until)
 	}
 	return c
+}
+
+// Lifting reports whether this host has lifted an address or a network, and not banned it again, and the stream
+// doesn't hold that yet.
+func (a *Agent) Lifting(group string, p netip.Prefix) bool {
+	w := a.out[LiftKey(a.policy.Self, group, p)]
+	if w == nil {
+		return false
+	}
+	mine, said := a.Mine(BanKey(a.policy.Self, group, p))
+	return !said || mine.N < w.Entry.N
+}
+
+// Until is until when an address or a network is shut out in a group, in the host's time; zero: it is not.
+func (a *Agent) Until(now time.Time, group string, p netip.Prefix) time.Time {
+	until := a.view.Until(group, p)
+	if !until.After(a.server(now)) {
+		return time.Time{}
+	}
+	return a.told(Change{Group: group, Prefix: p, Until: until}).Until
+}
+
+// Each tells all that is in force.
+func (a *Agent) Each(now time.Time, tell func(Change)) {
+	a.view.Each(a.server(now), func(c Change) {
+		if c = a.told(c); !c.Until.IsZero() {
+			tell(c)
+		}
+	})
+}
+
+// Mine is the newest that this host has said under a key of its own.
+func (a *Agent) Mine(k Key) (Entry, bool) {
+	if w := a.out[k]; w != nil {
+		return w.Entry, true
+	}
+	s, known := a.view.Word(k)
+	return s.Entry, known
+}
+
+// Bans are this host's own bans in a group, as it has said them last.
+func (a *Agent) Bans(group string) map[Key]Entry {
+	out := map[Key]Entry{}
+	a.view.Own(func(s Said) {
+		if s.Key.Kind == Ban && s.Key.Group == group {
+			out[s.Key] = s.Entry
+		}
+	})
+	for k, w := range a.out {
+		if k.Kind == Ban && k.Group == group {
+			out[k] = w.Entry
+		}
+	}
+	maps.DeleteFunc(out, func(_ Key, e Entry) bool { return e.Gone() })
+	return out
+}
+
+// Self is the host's name; Server turns a time of the host's into the servers', and Local back.
+func (a *Agent) Self() string { return a.policy.Self }
+
+// Server is a time of the host's in the servers'.
+func (a *Agent) Server(t time.Time) time.Time { return a.server(t) }
+
+// Local is a time of the servers' in the host's.
+func (a *Agent) Local(t time.Time) time.Time { return a.local(t) }
+
+// Remember has something kept that was said, and not in the ban's own transaction.
+func (a *Agent) Remember(o Out) { a.kept.Out, a.dirty = append(a.kept.Out, o), true }
+
+// Renew says those of this host's own bans anew that last longer than the fleet keeps a ban and have had a half of that.
+// Still says of a ban how long it lasts yet, in seconds, and false: it is over.
+func (a *Agent) Renew(now time.Time, due []Said, still func(Said) (left int64, ok bool)) {
+	for _, s := range due {
+		// Who has lifted it meanwhile was not seen by the word before, and would be by a new one.
+		if left, ok := still(s); ok && a.out[s.Key] == nil && a.view.Stands(s.Key) {
+			e := s.Entry
+			e.Left = left
+			a.Remember(a.Say(now, s.Key, e))
+		}
+	}
 }
 
 // View is what is held, to be asked; it changes with the next event.
@@ -385,7 +475,7 @@ func (a *Agent) restart(now time.Time, s Said) {
 func (a *Agent) apply(now time.Time, s Said) {
 	a.cursor = s.Rev
 	if s.Key.Kind == Ban || s.Key.Kind == Lift || s.Key.Kind == Distrust {
-		if a.view.Apply(s, a.server(now), func(c Change) { a.host.Changed(a.told(c)) }) {
+		if a.view.Apply(s, a.server(now), func(c Change) { c.Cause = s; a.changed(c) }) {
 			s.Stored = s.Stored.Add(-time.Duration(s.Entry.Age) * time.Second)
 			s.Entry.Age = 0
 			a.kept.Words, a.dirty = append(a.kept.Words, s), true
@@ -398,6 +488,14 @@ func (a *Agent) apply(now time.Time, s Said) {
 	if len(a.kept.Words) >= keepMost {
 		a.keep(now)
 	}
+}
+
+// changed tells of a change, unless it is of a ban of this host's own that has said a later one by now.
+func (a *Agent) changed(c Change) {
+	if w := a.out[BanKey(a.policy.Self, c.Group, c.Prefix)]; w != nil && !w.Entry.Gone() && w.Entry.N > c.Lifted {
+		c.Lifted = 0
+	}
+	a.host.Changed(a.told(c))
 }
 
 // join takes what came before its turn, now that it is.
@@ -545,7 +643,7 @@ func (a *Agent) keep(now time.Time) {
 
 // Recheck is View.Recheck, for whom the host never shuts out.
 func (a *Agent) Recheck(now time.Time) {
-	a.view.Recheck(a.server(now), func(c Change) { a.host.Changed(a.told(c)) })
+	a.view.Recheck(a.server(now), a.changed)
 }
 
 // jitter is d and up to half of it more, so that a thousand hosts don't do it at once.

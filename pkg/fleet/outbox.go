@@ -43,6 +43,9 @@ func (a *Agent) Say(now time.Time, k Key, e Entry) Out {
 	o := Out{Key: k, Entry: e, Made: now}
 	a.dirty = true
 	a.enqueue(o, now)
+	if k.Kind == Lift && !a.view.Until(k.Group, k.addr).IsZero() { // here it is so at once
+		a.host.Changed(Change{Group: k.Group, Prefix: k.addr, Was: true, Cause: Said{Key: k, Entry: e}})
+	}
 	a.send(now)
 	return o
 }
@@ -99,6 +102,11 @@ func (a *Agent) done(w *waiting) {
 	}
 	delete(a.out, w.Key)
 	a.kept.Done, a.dirty = append(a.kept.Done, w.Out), true
+	if w.Key.Kind == Lift { // it was let in here until now, whatever others say
+		if until := a.view.Until(w.Key.Group, w.Key.addr); !until.IsZero() && !a.bulk {
+			a.host.Changed(a.told(Change{Group: w.Key.Group, Prefix: w.Key.addr, Until: until}))
+		}
+	}
 }
 
 // doubt is of what may have been stored.

@@ -218,7 +218,9 @@ type Opinion struct {
 	Said
 	// Stands: it is a ban that no lift lifts, and that this host accepts.
 	Stands bool
-	// End is when that ends, in the servers' time.
+	// Never: it is not in force since this host never shuts out that address.
+	Never bool
+	// End is when that ends here, in the servers' time.
 	End time.Time
 }
 
@@ -235,7 +237,8 @@ func (v *View) About(p netip.Prefix, most int) (all []Opinion) {
 				r := v.records.of(i)
 				o := Opinion{Said: v.said(r)}
 				if !r.lift {
-					o.End = when(r.end(v.most))
+					o.End = when(v.endHere(r, v.origins[r.origin].name == v.policy.Self))
+					o.Never = r.never
 					o.Stands = r.left != 0 && !r.never && v.standing(r)
 				}
 				all = append(all, o)
@@ -243,4 +246,46 @@ func (v *View) About(p netip.Prefix, most int) (all []Opinion) {
 		}
 	}
 	return all
+}
+
+// Origin is what is held of a host.
+type Origin struct {
+	Name        string
+	Bans, Lifts int
+	Accepted    bool
+	Distrusted  bool
+}
+
+// Origins are the hosts of which words were held.
+func (v *View) Origins() []Origin {
+	out := make([]Origin, len(v.origins))
+	for i, o := range v.origins {
+		out[i] = Origin{o.name, o.bans, o.lifts, o.accepted, o.distrusted}
+	}
+	return out
+}
+
+// Renewals are this host's own bans that stand and that last longer than the fleet keeps a ban: those that have had a half of
+// that, and are to be said anew.
+func (v *View) Renewals(now time.Time) (out []Said) {
+	v.Own(func(s Said) {
+		if s.Key.Kind != Ban || s.Entry.Left != Permanent && s.Entry.Left <= int64(v.most/time.Second) || now.Sub(s.Stored) < v.most/2 {
+			return
+		}
+		if v.Stands(s.Key) {
+			out = append(out, s)
+		}
+	})
+	return out
+}
+
+// Stands reports whether the ban of a key stands against all lifts.
+func (v *View) Stands(k Key) bool {
+	by, known := v.originIDs[k.Host]
+	g, has := v.groupIDs[k.Group]
+	if !known || !has || k.Kind != Ban {
+		return false
+	}
+	i := v.find(spotOf(g, k.addr), by, false)
+	return i != none && v.records.of(i).left != 0 && v.standing(v.records.of(i))
 }

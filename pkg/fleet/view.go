@@ -25,6 +25,8 @@ type Policy struct {
 	Bans, Lifts int
 	// Words is how many bans and lifts are held of all hosts; 0: DefaultWords.
 	Words int
+	// Longest is how long bans of others are in force here, from their making on; 0: as long as in the fleet.
+	Longest time.Duration
 }
 
 // Bounds of what a host holds of the fleet, where its Policy says nothing else.
@@ -53,6 +55,10 @@ type Change struct {
 	// Lifted is the number of this host's own ban, if that was lifted elsewhere; else 0. The host
 	// lifts it, too, unless it has made a later one.
 	Lifted uint64
+	// Was: it was in force before, as far as is known.
+	Was bool
+	// Cause is the word that changed it; none where everything is told, or who is never shut out has changed.
+	Cause Said
 }
 
 // Refusal is why a word is not held, or a ban not in force.
@@ -373,7 +379,7 @@ func (v *View) around(about []spot, now time.Time, tell func(Change), change fun
 			was.until = 0
 		}
 		if was.until != is.until || lifted != 0 {
-			tell(Change{v.groups[s.group].name, s.prefix(), when(is.until), lifted})
+			tell(Change{Group: v.groups[s.group].name, Prefix: s.prefix(), Until: when(is.until), Lifted: lifted, Was: was.until != 0})
 		}
 	}
 }
@@ -403,11 +409,20 @@ func (v *View) state(at spot) state {
 			st.own = b.n
 		}
 		if !b.never {
-			ends = append(ends, b.end(v.most))
+			ends = append(ends, v.endHere(b, own))
 		}
 	}
 	st.until = nth(ends, v.groups[at.group].quorum)
 	return st
+}
+
+// endHere is when a ban ends on this host.
+func (v *View) endHere(b *record, own bool) int64 {
+	end := b.end(v.most)
+	if most := v.policy.Longest; most > 0 && !own {
+		end = min(end, b.made+most.Milliseconds())
+	}
+	return end
 }
 
 // standing reports whether a ban stands against all lifts.

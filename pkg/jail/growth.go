@@ -215,7 +215,7 @@ func (j *Jail) aggregate(id ban.ID) {
 	j.enforced(append(changes, change{ID: network, Left: whole.Left(now)})...)
 	ticket := j.banTicket(whole)
 	j.banEvent(whole, true, nil, fmt.Sprintf("%d bans in it", n), "")
-	j.banned(whole)
+	j.banned(whole, j.said(whole))
 	j.notice("Ban %s", ban.Told(network))
 	j.acts(act{ban: ticket})
 	for _, id := range gone {

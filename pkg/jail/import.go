@@ -71,7 +71,7 @@ func (j *Jail) importOne(b ban.Ban, force bool, asks string) (added bool, by ban
 	j.spared(b)
 	j.enforced(change{ID: b.ID, IP: b.IP, Left: b.Left(now), Replace: held || late})
 	j.banEvent(b, true, nil, "handed over by hand, with its time", asks)
-	j.banned(b)
+	j.banned(b, nil) // it was made elsewhere
 	j.remember(b.ID, past{count: max(b.Count, 1), last: b.Start})
 	j.notice("Restore Ban %s", b.Told())
 	switch t := j.restoredTicket(b); {

@@ -21,6 +21,7 @@ import (
 	"bailiff/pkg/events"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/fleet"
 	"bailiff/pkg/guard"
 	"bailiff/pkg/history"
 	"bailiff/pkg/report"
@@ -119,6 +120,9 @@ type Deps struct {
 	Report  func(report.Offence)
 	// ActionTook is told how long commands of actions take; nil: nobody is.
 	ActionTook func(time.Duration)
+	// Fleet is told of bans that were made here; what it returns is asked when the ban is written. It waits for nothing.
+	// nil: nobody is told.
+	Fleet func(jail string, b ban.Ban) (said func() []fleet.Out)
 	// Events is told what happens; nil: nobody is.
 	Events *events.Table
 	// Tally counts failures, bans and their ends; nil: nobody does.
@@ -513,7 +517,7 @@ func (j *Jail) enforce(b ban.Ban, late bool, why, by string) {
 	ticket := j.banTicket(b)
 	j.enforced(change{ID: b.ID, IP: b.IP, Left: b.Left(j.deps.Clock.Now()), Replace: held || late, Written: j.written})
 	j.banEvent(b, true, j.kept.lines(b.ID), why, by)
-	j.banned(b)
+	j.banned(b, j.said(b))
 	j.remember(b.ID, past{count: b.Count, last: b.Start})
 	j.notice("Ban %s", b.Told())
 	j.acts(act{ban: ticket})

@@ -6,6 +6,7 @@ import (
 
 	"bailiff/pkg/ban"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/fleet"
 	"bailiff/pkg/source"
 	"bailiff/pkg/store"
 )
@@ -198,7 +199,16 @@ func shareOf(notes *source.Notes, from, to int) filter.Share {
 	}
 }
 
-func (j *Jail) banned(b ban.Ban) {
+// said is what the fleet is told of a ban that was made here, or that has another end now; nil: nothing.
+func (j *Jail) said(b ban.Ban) func() []fleet.Out {
+	if j.deps.Fleet == nil || j.deps.DryRun || j.Configured.Observe || b.ID.IsName() || !b.Element().IsValid() {
+		return nil
+	}
+	return j.deps.Fleet(j.Config.Name, b)
+}
+
+// banned keeps a ban; said is what the fleet is told of it.
+func (j *Jail) banned(b ban.Ban, said func() []fleet.Out) {
 	lines := j.kept.lines(b.ID)
 	if j.deps.made != nil {
 		j.deps.made(b, lines)
@@ -207,7 +217,7 @@ func (j *Jail) banned(b ban.Ban) {
 	if j.deps.Store == nil {
 		j.deps.Memory.Add(j.Config.Name, b, lines, groups, find, j.deps.MaxMatches)
 	}
-	j.event(store.Event{Ban: b, Matches: lines[max(len(lines)-max(j.deps.MaxMatches, 0), 0):], Groups: groups, Captured: find})
+	j.event(store.Event{Ban: b, Matches: lines[max(len(lines)-max(j.deps.MaxMatches, 0), 0):], Groups: groups, Captured: find, Said: said})
 	j.kept.drop(b.ID)
 	j.changed()
 }

@@ -280,7 +280,7 @@ func (j *Jail) adopt(e firewall.Element, now time.Time) ban.Ban {
 	}
 	j.bans.Add(b)
 	j.banEvent(b, true, nil, "found in the kernel's sets, and on no list", "")
-	j.banned(b)
+	j.banned(b, nil)
 	return b
 }
 

@@ -206,7 +206,7 @@ func (j *Jail) again(have ban.Ban, now time.Time, how *ByHand) (did Banned) {
 		why, lasts = whySooner, "ends earlier by now"
 	}
 	j.banEvent(moved, false, nil, why, how.By)
-	j.event(store.Event{Ban: moved, Moved: true})
+	j.event(store.Event{Ban: moved, Moved: true, Said: j.said(moved)})
 	j.changed()
 	did.Moved, did.End = true, j.endOf(moved)
 	until := "for ever"
@@ -347,6 +347,10 @@ func (j *Jail) lift(id ban.ID, by string) bool {
 // unban takes a ban off the list. If there is none, also are those that the kernel may
 // have all the same.
 func (j *Jail) unban(id ban.ID, by string) (found bool, also []ban.ID) {
+	return j.unbanFor(id, whyHand, by)
+}
+
+func (j *Jail) unbanFor(id ban.ID, why, by string) (found bool, also []ban.ID) {
 	if _, ok := j.bans.Get(id); !ok {
 		for _, wider := range []ban.ID{j.widened(id), j.aggregated(id)} {
 			if _, ok := j.bans.Get(wider); ok {
@@ -375,7 +379,7 @@ func (j *Jail) unban(id ban.ID, by string) (found bool, also []ban.ID) {
 	j.lifted(b)
 	j.enforced(change{ID: id, IP: b.IP, Remove: true})
 	j.notice("Unban %s", b.Told())
-	j.unbanEvent(b, whyHand, by)
+	j.unbanEvent(b, why, by)
 	j.actions.Unban(ban.Name(id))
 	return true, nil
 }

@@ -100,6 +100,21 @@ var (
 	ReportsWaiting = &Family{Name: "bailiff_reports_waiting", Type: Gauge, Labels: []string{"report"}, Help: "Those that wait to be."}
 )
 
+// A fleet; absent where the host is in none.
+var (
+	FleetUp       = &Family{Name: "bailiff_fleet_connected", Type: Gauge, Help: "Whether there is a connection to a hub of the fleet; absent, as all of these, where the host is in none."}
+	FleetComplete = &Family{Name: "bailiff_fleet_complete", Type: Gauge, Help: "Whether all was read that the hub had at its last beat."}
+	FleetEntries  = &Family{Name: "bailiff_fleet_entries", Type: Gauge, Labels: []string{"kind"}, Help: "What is held of the fleet, by kind: ban, lift."}
+	FleetInForce  = &Family{Name: "bailiff_fleet_in_force", Type: Gauge, Labels: []string{"group"}, Help: "Addresses and networks that the fleet shuts out here."}
+	FleetOrigin   = &Family{Name: "bailiff_fleet_host_bans", Type: Gauge, Labels: []string{"host"}, Help: "Bans that are held of a host; of the 100 that have most."}
+	FleetQuota    = &Family{Name: "bailiff_fleet_host_quota", Type: Gauge, Help: "How many are held of each other host at the most."}
+	FleetLag      = &Family{Name: "bailiff_fleet_lag", Type: Gauge, Help: "Words in the hub's stream that are not read yet, as far as is known."}
+	FleetOutbox   = &Family{Name: "bailiff_fleet_outbox", Type: Gauge, Help: "Words of this host that the stream doesn't hold yet."}
+	FleetOldest   = &Family{Name: "bailiff_fleet_outbox_oldest_timestamp_seconds", Type: Gauge, Help: "When the oldest of these was said, in seconds since 1970; absent where there are none."}
+	FleetRefused  = &Family{Name: "bailiff_fleet_refused_total", Type: Counter, Labels: []string{"by", "reason"}, Help: "What was not taken, by whom (this host, of others; the hub, of this host) and why."}
+	FleetStored   = &Family{Name: "bailiff_fleet_stored_total", Type: Counter, Help: "Words of this host that the hub has stored."}
+)
+
 // Families are all metrics, in the order in which they are told.
 var Families = numbered([]*Family{
 	F2bUp, F2bErrors, F2bVersion, F2bJailCount, F2bFailedCurrent, F2bFailedTotal, F2bBannedCurrent, F2bBannedTotal, F2bBanTime, F2bFindTime, F2bMaxRetry,
@@ -110,6 +125,7 @@ var Families = numbered([]*Family{
 	DatabaseUp, DatabaseWrites, DatabaseWrite, DatabaseSize,
 	ActionRuns, ActionTime, ActionWaiting, ActionDuration,
 	ListEntries, ListLoaded, ListFetched, ExportItems, ExportBehind, ExportOK, ExportSuccess, ReportsSent, ReportsWaiting,
+	FleetUp, FleetComplete, FleetEntries, FleetInForce, FleetOrigin, FleetQuota, FleetLag, FleetOutbox, FleetOldest, FleetRefused, FleetStored,
 })
 
 func numbered(all []*Family) []*Family {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/fleet"
 )
 
 // Event is a ban that was made or lifted.
@@ -16,7 +17,10 @@ type Event struct {
 	// yet, and is called when the ban is written.
 	Groups   map[string]string
 	Captured func() map[string]string
-	Lifted   bool // it was lifted by hand
+	// Said is what the fleet is told of it, asked for when it is written: that goes into the ban's own transaction.
+	// nil: it is told of nothing.
+	Said   func() []fleet.Out
+	Lifted bool // it was lifted by hand
 	// Moved: it is there already, and lasts from Ban.Start to Ban.End now: it ends earlier,
 	// since another one takes its place, or later.
 	Moved bool

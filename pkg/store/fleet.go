@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS bailiff_fleet_out(
 	seen INTEGER NOT NULL, epoch TEXT NOT NULL, count INTEGER NOT NULL, failures INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS bailiff_fleet_state(
 	id INTEGER PRIMARY KEY CHECK (id = 1), epoch TEXT NOT NULL, cursor INTEGER NOT NULL, n INTEGER NOT NULL, ahead INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS bailiff_fleet_policy(id INTEGER PRIMARY KEY CHECK (id = 1), policy TEXT NOT NULL);
 `
 
 // moveFleet moves what the tables tell in this host's time.
@@ -88,6 +89,32 @@ func (w *writer) fleetOut(o fleet.Out) error {
 		ON CONFLICT(key) DO UPDATE SET made = excluded.made, jail = excluded.jail, left = excluded.left, n = excluded.n, seen = excluded.seen,
 			epoch = excluded.epoch, count = excluded.count, failures = excluded.failures WHERE excluded.n >= n`,
 		o.Key.String(), o.Made.Add(w.offset).UnixMilli(), x.Jail, x.Left, int64(x.N), int64(x.Seen), x.Epoch, x.Count, x.Failures)
+}
+
+// FleetPolicy says by what rules words are held from now on. Where those before were others, the words that are kept are not
+// all that would be, and are forgotten: everything is read anew then.
+func (s *Store) FleetPolicy(policy string) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := s.sound(); err != nil {
+		return err
+	}
+	return s.suspect(s.transact(func(w *writer) error {
+		var before string
+		err := w.tx.QueryRow("SELECT policy FROM bailiff_fleet_policy WHERE id = 1").Scan(&before)
+		switch {
+		case err == nil && before == policy:
+			return nil
+		case err != nil && !errors.Is(err, sql.ErrNoRows):
+			return err
+		}
+		for _, q := range []string{"DELETE FROM bailiff_fleet_entries", "UPDATE bailiff_fleet_state SET epoch = '', cursor = 0"} {
+			if err := w.exec(q); err != nil {
+				return err
+			}
+		}
+		return w.exec("INSERT OR REPLACE INTO bailiff_fleet_policy(id, policy) VALUES(1, ?)", policy)
+	}))
 }
 
 // Fleet returns what was kept. Its Words read the database when they are asked for.

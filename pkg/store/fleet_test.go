@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/ban"
 	"bailiff/pkg/fleet"
 )
 
@@ -107,5 +108,38 @@ func TestFleetDamage(t *testing.T) {
 	}
 	if err := st.Words(func(fleet.Said) {}); err == nil {
 		t.Error("a row that can't be read is passed over")
+	}
+}
+
+// TestFleetPolicy: what was held by other rules is forgotten, what waits to be said is not; and what a ban says to the fleet
+// is there with the ban.
+func TestFleetPolicy(t *testing.T) {
+	h := holding(t)
+	p := netip.MustParsePrefix("198.51.100.1/32")
+	word := fleet.Said{Key: fleet.BanKey("web", "ssh", p), Rev: 1, Stored: noon, Entry: fleet.Entry{Jail: "sshd", Left: 60, N: 1}}
+	out := fleet.Out{Key: fleet.BanKey("me", "ssh", p), Entry: fleet.Entry{Jail: "sshd", Left: 3600, N: 7}, Made: h.m.Now()}
+	for i, c := range []struct {
+		policy string
+		words  int
+		cursor uint64
+	}{{"a", 0, 0}, {"a", 1, 9}, {"b", 0, 0}} {
+		if err := h.FleetPolicy(c.policy); err != nil {
+			t.Fatal(err)
+		}
+		if st, words := h.kept(); len(words) != c.words || st.Cursor != c.cursor {
+			t.Errorf("%d: policy %s: %d words, cursor %d", i, c.policy, len(words), st.Cursor)
+		}
+		if i == 0 {
+			h.keep(fleet.Kept{Words: []fleet.Said{word}, Epoch: "e", Cursor: 9, N: 1})
+		}
+	}
+	asked := 0
+	b := ban.Ban{ID: ban.Of(p), Start: h.m.Now(), End: h.m.Now().Add(time.Hour)}
+	d := &Delta{Jail: "sshd", Events: []Event{{Ban: b, Said: func() []fleet.Out { asked++; return []fleet.Out{out} }}}}
+	if err := h.Write([]*Delta{d}); err != nil {
+		t.Fatal(err)
+	}
+	if st, _ := h.kept(); asked != 1 || len(st.Out) != 1 || st.Out[0].Entry != out.Entry {
+		t.Errorf("asked %d times; waits: %+v", asked, st.Out)
 	}
 }

@@ -180,6 +180,13 @@ func (w *writer) bans(d *Delta) error {
 			}
 			continue
 		}
+		if e.Said != nil {
+			for _, o := range e.Said() {
+				if err := w.fleetOut(o); err != nil {
+					return err
+				}
+			}
+		}
 		name := ban.Name(e.Ban.ID)
 		if e.Moved {
 			lasts := int64(-1)

@@ -255,12 +255,23 @@ func write(path string, data []byte) error {
 	})
 }
 
+// noFleetError is of a host without credentials.
+type noFleetError struct{ file string }
+
+func (e *noFleetError) Error() string {
+	return e.file + " is not there: this host is in no fleet; `bailiff fleet join` brings it into one"
+}
+
+func (e *noFleetError) Unwrap() error { return fs.ErrNotExist }
+
 // Read is who this host is in its fleet, by the files in dir: the name that its hub gave it.
-func Read(dir string) (name string, err error) {
-	file := filepath.Join(dir, CredentialsFile)
+func Read(dir string) (name string, err error) { return Name(filepath.Join(dir, CredentialsFile)) }
+
+// Name is who this host is by a file of credentials. A file that is not there is an error of fs.ErrNotExist.
+func Name(file string) (name string, err error) {
 	data, err := safefile.ReadFile(file, tokenMost)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s is not there: this host is in no fleet; `bailiff fleet join` brings it into one", file)
+		return "", &noFleetError{file}
 	}
 	if err != nil {
 		return "", err

@@ -11,6 +11,7 @@ package link
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -235,6 +236,12 @@ func (l *Link) failed() {
 	if err := nc.LastError(); err != nil {
 		l.tell("no connection to the hub", explain(err))
 	}
+}
+
+// Credentials is how a host connects that is known by a file of credentials, to a hub that is known by a file with its
+// authority's certificate. Both are read at each connection.
+func Credentials(file, ca string) []nats.Option {
+	return []nats.Option{nats.UserCredentials(file), nats.RootCAs(ca), nats.Secure(&tls.Config{MinVersion: tls.VersionTLS13})}
 }
 
 // explain says what is to be done, where that is known.

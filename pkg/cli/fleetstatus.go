@@ -1,0 +1,174 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"bailiff/pkg/control"
+)
+
+// What a host tells of its part in a fleet.
+
+func (g *global) fleetStatusCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Tell how this host stands with its fleet",
+		Long: `Tell how this host stands with its fleet: whether it is connected and since when, how far it has read, what waits to be
+told, which groups it shares, what it holds of each host, and what it has refused and why.
+
+The exit status is 0 where it is connected, has read everything, and nothing waits for longer than a minute; 1 where
+not, or where the host is in no fleet.`,
+		Example: `  bailiff fleet status
+  bailiff fleet status --json`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			s, err := g.client().Fleet()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				if err := printJSON(c.OutOrStdout(), s); err != nil {
+					return err
+				}
+			} else {
+				printOwnFleet(c.OutOrStdout(), &s)
+			}
+			late := s.WaitingSince != nil && time.Since(*s.WaitingSince) > time.Minute
+			return failedIf(!s.Member || !s.Connected || !s.Complete || late)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// fleetLine is how a host stands with its fleet, in a line.
+func fleetLine(s *control.FleetStatus) string {
+	if !s.Member {
+		if s.Problem != "" {
+			return "fleet: " + s.Problem
+		}
+		return "fleet: this host is in none"
+	}
+	text := "fleet: " + s.Host + ", "
+	if s.Connected {
+		text += "connected since " + s.Since.Local().Format(timeLayout)
+	} else {
+		text += fmt.Sprintf("not connected since %s: %s", s.Since.Local().Format(timeLayout), plainly(s.Connection))
+	}
+	n := 0
+	for _, g := range s.Groups {
+		n += g.InForce
+	}
+	text += fmt.Sprintf("; %d bans in force", n)
+	if !s.Complete {
+		text += fmt.Sprintf("; %d words not read yet", s.Lag)
+	}
+	if s.WaitingSince != nil {
+		text += fmt.Sprintf("; %d wait to be told since %s", s.Waiting, s.WaitingSince.Local().Format(timeLayout))
+	}
+	return text
+}
+
+func printOwnFleet(w io.Writer, s *control.FleetStatus) {
+	fmt.Fprintln(w, fleetLine(s))
+	if !s.Member {
+		return
+	}
+	fmt.Fprintf(w, "hubs: %s (%s)\n", strings.Join(s.Hubs, " "), plainly(s.Connection))
+	if s.Problem != "" && s.Problem != s.Connection {
+		fmt.Fprintln(w, "problem:", plainly(s.Problem))
+	}
+	if s.Unsaid > 0 {
+		fmt.Fprintf(w, "%d bans were not told, since too many waited\n", s.Unsaid)
+	}
+	if s.LiftsOthers {
+		fmt.Fprintln(w, "it may lift what others ban")
+	}
+	for _, of := range []struct {
+		what    string
+		reasons map[string]uint64
+	}{{"not taken of others", s.Refused}, {"not taken by the hub", s.RefusedByHub}} {
+		var all []string
+		for _, why := range sortedNames(of.reasons) {
+			if n := of.reasons[why]; n > 0 {
+				all = append(all, fmt.Sprintf("%s %d", plainly(why), n))
+			}
+		}
+		if len(all) > 0 {
+			fmt.Fprintf(w, "%s: %s\n", of.what, strings.Join(all, ", "))
+		}
+	}
+	fmt.Fprintln(w)
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "GROUP\tIN FORCE\tQUORUM\tPUBLISHES")
+	for _, g := range s.Groups {
+		in := "not enforced"
+		if g.Enforce {
+			in = fmt.Sprint(g.InForce)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\n", g.Name, in, g.Quorum, strings.Join(g.Publish, " "))
+	}
+	fmt.Fprintln(t, "\t\t\t")
+	fmt.Fprintln(t, "HOST\tBANS\tLIFTS\t")
+	for _, h := range s.Hosts {
+		note := ""
+		switch {
+		case h.Name == s.Host:
+			note = "this host"
+		case h.Distrusted:
+			note = "not trusted any more"
+		case !h.Accepted:
+			note = "not accepted here"
+		default:
+			note = fmt.Sprintf("of %d at the most", s.Quota)
+		}
+		fmt.Fprintf(t, "%s\t%d\t%d\t%s\n", plainly(h.Name), h.Bans, h.Lifts, note)
+	}
+	t.Flush()
+}
+
+func sortedNames(m map[string]uint64) (out []string) {
+	for name := range m {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// printFleetWords tells what hosts of the fleet have said of somebody.
+func printFleetWords(w io.Writer, who string, words []control.FleetWord) {
+	for _, f := range words {
+		at := f.Made.Local().Format(timeLayout)
+		of := ""
+		if f.IP != strings.TrimSpace(who) {
+			of = ", as " + plainly(f.IP)
+		}
+		switch {
+		case f.Lift:
+			fmt.Fprintf(w, "%s has lifted %s in the fleet%s (group %s), %s\n", f.Host, who, of, f.Group, at)
+			continue
+		case f.Gone:
+			fmt.Fprintf(w, "%s has taken back its ban of %s in the fleet%s (group %s)\n", f.Host, who, of, f.Group)
+			continue
+		}
+		comes := "it stands"
+		switch {
+		case f.Never:
+			comes = "this host never shuts that out"
+		case !f.Stands:
+			comes = "it is lifted"
+		}
+		until := ""
+		if f.Until != nil {
+			until = ", until " + f.Until.Local().Format(timeLayout)
+		}
+		fmt.Fprintf(w, "%s has banned %s in the fleet%s (group %s, jail %s, %d failures), %s%s: %s\n", f.Host, who, of, f.Group, plainly(f.Jail), f.Failures, at, until, comes)
+	}
+}
