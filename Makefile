@@ -2,7 +2,8 @@
 # make build   two static binaries, bin/bailiff and bin/bailiff-hub
 #              with the links that make bailiff fail2ban's programs; bailiff-hub is the same with the hub of a fleet
 # make demo    the whole way on this machine: Django, nginx, an attacker, a ban
-#              (Debian, root); with DEMO=-fail2ban from a configuration of fail2ban's
+#              (Debian, root); with DEMO=-fail2ban from a configuration of fail2ban's;
+#              with DEMO=-fleet a hub, three hosts, an attacker: refused on all, let in on all
 # make test    every test
 #              (Debian, root: they use network namespaces and the real fail2ban)
 # make check   go vet, staticcheck, gofumpt
@@ -80,8 +81,8 @@ references: toolchain
 	@scripts/fail2bans tmp/fail2bans >/dev/null
 
 demo: build
-	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 $(if $(DEMO),fail2ban)
-	go run ./examples/django/demo $(DEMO)
+	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 $(if $(filter -fail2ban,$(DEMO)),fail2ban)
+	go run ./examples/$(if $(filter -fleet,$(DEMO)),fleet,django)/demo $(DEMO)
 
 # What takes longest begins first.
 LONGEST := ./cmd/bailiff ./test/fail2ban ./pkg/jail ./pkg/source ./pkg/config
@@ -105,7 +106,7 @@ test: build packages references
 	$(TEST) '$(LONGEST) ./...' -- -pgo=off -timeout $(TIMEOUT) -p 3 -parallel 6 # tests wait more than they compute
 	CGO_ENABLED=1 $(TEST) '$(RACED)' -- -race -short -timeout $(TIMEOUT) -p 3
 	CGO_ENABLED=1 $(TEST) ./cmd/bailiff -- -pgo=off -race -timeout $(TIMEOUT) -run '$(RACED_WHOLE)'
-	$(TEST) ./cmd/bailiff -- -pgo=off -tags hub -timeout $(TIMEOUT) -run TestHubScripts
+	$(TEST) ./cmd/bailiff -- -pgo=off -tags hub -timeout $(TIMEOUT) -run 'TestHubScripts|TestFleet'
 	go run ./zoo -quick
 
 # Each part is measured though another one failed, and what was measured goes into the history.
