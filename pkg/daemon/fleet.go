@@ -1,13 +1,11 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -502,18 +500,5 @@ func (r *fleetRun) push(changes []firewallChange) {
 	}
 }
 
-// hubName is where a hub is, for people.
-func hubName(urls []string) string {
-	u, err := url.Parse(cmp.Or(append(urls, "")[0], "?"))
-	if err != nil {
-		return "?"
-	}
-	host, _, err := net.SplitHostPort(u.Host)
-	if err != nil {
-		return u.Host
-	}
-	return host
-}
-
-// told is a network or an address as people have it.
+// toldPrefix is a network or an address as people have it.
 func toldPrefix(p netip.Prefix) string { return ban.Name(ban.Of(p)) }

@@ -24,11 +24,10 @@ type fleetKeeper struct {
 	r    *fleetRun
 	wake chan struct{}
 
-	mu      sync.Mutex // guards what follows
-	waits   *fleet.Kept
-	all     bool // what waited was too much, or the database is another one: everything is asked for
-	failing bool
-	broken  string
+	mu     sync.Mutex // guards what follows
+	waits  *fleet.Kept
+	all    bool // what waited was too much, or the database is another one: everything is asked for
+	broken string
 }
 
 func newFleetKeeper(r *fleetRun) *fleetKeeper {

@@ -48,7 +48,6 @@ func (d *Daemon) Fleet() (control.FleetStatus, error) {
 		stats   fleet.Stats
 		origins []fleet.Origin
 		refused map[fleet.Reason]uint64
-		since   time.Time
 	}
 	got, ok := askFleet(r, fleetMost, func(a *fleet.Agent, _ time.Time) held {
 		h := held{stats: a.Stats(), origins: a.View().Origins(), refused: map[fleet.Reason]uint64{}}
