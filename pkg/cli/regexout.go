@@ -140,9 +140,7 @@ func pyLines(lines []filter.Line) pyRaw {
 	return pyRaw("[" + strings.Join(parts, ", ") + "]")
 }
 
-var (
-	groupTag = lazyregexp.New(`<F-([A-Z0-9_\-]+)>`)
-)
+var groupTag = lazyregexp.New(`<F-([A-Z0-9_\-]+)>`)
 
 // msgMark stands for <msg> in a text that is printed for each line of a failure.
 const msgMark = "\x00msg\x00"

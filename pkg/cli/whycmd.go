@@ -12,7 +12,6 @@ import (
 
 	"bailiff/pkg/ban"
 	"bailiff/pkg/control"
-	"bailiff/pkg/daemon"
 	"bailiff/pkg/events"
 	"bailiff/pkg/jail"
 )
@@ -72,7 +71,7 @@ in it wants --id.`,
 
 // whyOfFiles tells what the files beside a database know.
 func whyOfFiles(database, text string, complaints io.Writer) (w control.Why, err error) {
-	id, err := daemon.ParseID(text)
+	id, err := ban.ParseID(text)
 	if err != nil {
 		return w, err
 	}

@@ -7,33 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"bailiff/pkg/control"
 	"bailiff/pkg/store"
 )
-
-// TestFailuresTold: of commands of readers that fail, the log tells 30 in a minute; of the
-// owner's, all.
-func TestFailuresTold(t *testing.T) {
-	var f failureLog
-	told := func(role control.Role) (n int) {
-		for range 1000 {
-			if f.allow(role) {
-				n++
-			}
-		}
-		return n
-	}
-	if n := told(control.Owner); n != 1000 {
-		t.Errorf("%d of the owner's are told", n)
-	}
-	if n := told(control.Reader); n != failuresAMinute {
-		t.Errorf("%d are told, want %d", n, failuresAMinute)
-	}
-	f.since = f.since.Add(-2 * time.Minute)
-	if n := told(control.Reader); n != failuresAMinute {
-		t.Errorf("%d are told in the next minute, want %d", n, failuresAMinute)
-	}
-}
 
 // TestQuestionsThatHang: of questions to a database that hangs no more are asked than may
 // hang, and when it answers they are asked again.

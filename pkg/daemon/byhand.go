@@ -103,7 +103,7 @@ func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, er
 	var of []int // which of out
 	for i, s := range r.IPs {
 		out[i].IP = s
-		id, err := ParseID(s)
+		id, err := ban.ParseID(s)
 		if err != nil {
 			out[i].Error = err.Error()
 			continue
@@ -258,7 +258,7 @@ func (d *Daemon) unban(jails []*jail.Jail, only string, ips []string, by string)
 	var of []int // which of out
 	for i, s := range ips {
 		out[i] = control.UnbanResult{IP: s, Jails: []string{}}
-		id, err := ParseID(s)
+		id, err := ban.ParseID(s)
 		if err != nil { // a line may have had it all the same
 			if id = ban.Named(s); !id.IsValid() {
 				out[i].Error = err.Error()

@@ -362,9 +362,9 @@ func placed(j *config.Jail, setting string, err error) error {
 func (d *Daemon) fixedCommands() error {
 	switch c := d.opts.Confined; {
 	case c != nil && !c.runs:
-		return pyError("Exception", "commands are those of the configuration, the daemon can't run another one: set it there, and "+restart)
+		return errors.New("commands are those of the configuration, the daemon can't run another one: set it there, and " + restart)
 	case d.atStart.Security.FixedActions:
-		return pyError("Exception", "commands are those of the configuration ([security] fixed_actions): set it there, and reload")
+		return errors.New("commands are those of the configuration ([security] fixed_actions): set it there, and reload")
 	}
 	return nil
 }

@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"bailiff/pkg/action"
-	"bailiff/pkg/ban"
 	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
 	"bailiff/pkg/config/fail2ban"
@@ -31,12 +30,12 @@ import (
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/guard"
 	"bailiff/pkg/history"
-	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
 	"bailiff/pkg/resolve"
 	"bailiff/pkg/runner"
 	"bailiff/pkg/safefile"
 	"bailiff/pkg/syslog"
+	"bailiff/pkg/transmit"
 )
 
 // Options of Run.
@@ -127,10 +126,10 @@ type Daemon struct {
 	syslogSocket string // empty: the usual one
 	stackSize    string // as `set thread` has it; empty: as it is configured
 
-	failures failureLog    // of readers' commands
-	finding  atomic.Int32  // searches through the files of lists that are under way
-	tries    chan struct{} // of filters: the same
-	looks    looks         // at what is wrong
+	words   *transmit.Transmitter
+	finding atomic.Int32  // searches through the files of lists that are under way
+	tries   chan struct{} // of filters: the same
+	looks   looks         // at what is wrong
 	// replaying: a jail is run over a past log.
 	replaying atomic.Bool
 	searches  chan struct{} // through bans: has as many values as are under way
@@ -172,6 +171,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	d.checks = newChecks(d)
 	d.page = newPage(d)
 	d.fleet = newFleetSide(d)
+	d.words = transmit.New(d, transmit.Options{Version: opts.Version, Reopen: opts.Reopen, Stopping: d.stopping, Remedied: opts.Confined.remedied})
 	d.labels = newLabels(d)
 	server := d.log.With("component", "server")
 	defer func() { // the very last: what an end lasts is among them
@@ -553,7 +553,7 @@ func (d *Daemon) Bans(name string) ([]jail.BanStatus, error) {
 		}
 		jails = []*jail.Jail{j}
 	}
-	all, err := bansOf(jails)
+	all, err := jail.BansOf(jails)
 	if err != nil {
 		return nil, err
 	}
@@ -572,36 +572,4 @@ func (d *Daemon) running() []*jail.Jail {
 		out = append(out, now[n])
 	}
 	return out
-}
-
-// ParseID reads who is banned, as a person writes it: an address, a network, or the name
-// that a filter found (<F-ID>). What is meant to be an address and is none is an error.
-func ParseID(s string) (ban.ID, error) {
-	p, err := iplist.Parse(s)
-	if err == nil {
-		return ban.Of(p), nil
-	}
-	if meantAsAddress(s) {
-		return ban.ID{}, err
-	}
-	if id := ban.Named(s); id.IsValid() {
-		return id, nil
-	}
-	return ban.ID{}, fmt.Errorf("%.80q is no address, network, or id: an id has 1 to %d bytes", s, ban.MaxName)
-}
-
-// meantAsAddress reports whether a text looks like an address or a network with a slip, so
-// that to ban it as a name would ban nobody.
-func meantAsAddress(s string) bool {
-	if strings.Trim(s, "0123456789./:-%[]") == "" && strings.ContainsAny(s, "./:") {
-		return true
-	}
-	if strings.Count(s, ":") > 1 && strings.Trim(s, "0123456789abcdefABCDEF.:/-[]") == "" {
-		return true
-	}
-	if at := strings.IndexAny(s, "/%-, "); at > 0 { // a length that is none, a zone, a range
-		_, err := netip.ParseAddr(strings.Trim(s[:at], "[]"))
-		return err == nil
-	}
-	return false
 }

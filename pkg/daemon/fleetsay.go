@@ -230,7 +230,7 @@ func (d *Daemon) unbanInFleet(jail string, out []control.UnbanResult, by string)
 	var ids []ban.ID
 	var of []int
 	for i := range out {
-		if id, err := ParseID(out[i].IP); err == nil && !id.IsName() {
+		if id, err := ban.ParseID(out[i].IP); err == nil && !id.IsName() {
 			ids, of = append(ids, id), append(of, i)
 		}
 	}

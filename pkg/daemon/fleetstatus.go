@@ -130,7 +130,7 @@ func (d *Daemon) FleetBan(q control.FleetBanRequest) ([]control.BanResult, error
 	var ids []ban.ID
 	for i, text := range q.IPs {
 		out[i].IP = text
-		id, err := ParseID(text)
+		id, err := ban.ParseID(text)
 		switch {
 		case err != nil:
 			out[i].Error = err.Error()
@@ -220,7 +220,7 @@ func (d *Daemon) unbanFleet(q control.UnbanRequest) ([]control.UnbanResult, erro
 	ids := make([]ban.ID, len(q.IPs))
 	for i, text := range q.IPs {
 		out[i] = control.UnbanResult{IP: text, Jails: []string{}}
-		id, err := ParseID(text)
+		id, err := ban.ParseID(text)
 		if err != nil || id.IsName() {
 			out[i].Error = fmt.Sprintf("%.80q is no address and no network", text)
 			ids[i] = ban.Named("-")

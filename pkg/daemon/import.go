@@ -30,7 +30,7 @@ func BanOf(r banfile.Record) (ban.Ban, error) {
 		b.IP = ban.AddressOf(p.Addr())
 	}
 	var err error
-	b.ID, err = ParseID(r.IP)
+	b.ID, err = ban.ParseID(r.IP)
 	if err != nil && r.Address != "" {
 		if id := ban.Named(r.IP); id.IsValid() {
 			b.ID, err = id, nil

@@ -77,7 +77,7 @@ func (d *Daemon) logChanged(cfg *config.Config, say func(format string, args ...
 		d.opts.Logging.SetLevel(cfg.Log.Level)
 	}
 	if target := cfg.Log.Target; target != now.Target {
-		if err := d.openLogTarget(target); err != nil {
+		if err := d.OpenLogTarget(target); err != nil {
 			cfg.Log.Target = now.Target
 			say("logtarget = %q: %s: the log goes on to %s", target, strings.TrimPrefix(err.Error(), "log target: "), now.Target)
 		}

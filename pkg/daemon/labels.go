@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"bailiff/pkg/config"
-	"bailiff/pkg/control"
 	"bailiff/pkg/engine"
+	"bailiff/pkg/eventlog"
 )
 
 // Jails of containers' labels: they come and go with their containers, beside those that are
@@ -36,7 +36,7 @@ type labels struct {
 	seen  []engine.Container   // at the last look; labelled ones that run
 	jails map[string]*labelled // by name
 	told  map[string]bool
-	limit failureLog
+	limit eventlog.Few
 }
 
 // labelled is one of those jails.
@@ -129,7 +129,7 @@ func (l *labels) tell(c *engine.Container, text string) {
 	if len(l.told) >= 1000 {
 		clear(l.told)
 	}
-	if l.limit.allow(control.Reader) { // else it is told at a later look
+	if l.limit.Allow() { // else it is told at a later look
 		l.told[text] = true
 		l.warn(text)
 	}

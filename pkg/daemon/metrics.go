@@ -14,6 +14,7 @@ import (
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/metrics"
 	"bailiff/pkg/source"
+	"bailiff/pkg/transmit"
 )
 
 // The page for Prometheus. Each part of the daemon tells its own by a goroutine of its own, of what
@@ -159,9 +160,9 @@ func (d *Daemon) measureJails(p *metrics.Page) {
 		p.Add(metrics.F2bFailedTotal, float64(s.TotalFailed), name)
 		p.Add(metrics.F2bBannedCurrent, float64(s.Banned), name)
 		p.Add(metrics.F2bBannedTotal, float64(s.TotalBanned), name)
-		p.Add(metrics.F2bBanTime, secondsTold(banSeconds(&c)), name)
-		p.Add(metrics.F2bFindTime, secondsTold(seconds(c.FindTime)), name)
-		p.Add(metrics.F2bMaxRetry, float64(toldBelow(&c, "maxretry", c.MaxRetry, 1)), name)
+		p.Add(metrics.F2bBanTime, secondsTold(transmit.BanTime(&c)), name)
+		p.Add(metrics.F2bFindTime, secondsTold(transmit.FindTime(&c)), name)
+		p.Add(metrics.F2bMaxRetry, float64(transmit.MaxRetry(&c)), name)
 		p.Add(metrics.JailBusy, n.Busy.Seconds(), name)
 		p.Add(metrics.JailObserve, metrics.Flag(s.Observe), name)
 		if s.Observe {

@@ -97,7 +97,7 @@ func TestBanPages(t *testing.T) {
 				t.Errorf("%s: page %d has prev %q", sort, page, last.Prev)
 			}
 			for _, b := range last.Bans {
-				id, _ := ParseID(b.IP)
+				id, _ := ban.ParseID(b.IP)
 				if b.Name {
 					id = ban.Named(b.IP)
 				}
@@ -168,7 +168,7 @@ func TestBanPagesMove(t *testing.T) {
 			}
 			q.After = p.Next
 			for _, b := range p.Bans { // some of those that were told go, and others come
-				id, _ := ParseID(b.IP)
+				id, _ := ban.ParseID(b.IP)
 				if _, ok := stay[b.Jail+" "+b.IP]; !ok && !b.Name {
 					lists[b.Jail].Remove(id)
 				}
@@ -187,7 +187,7 @@ func TestBanSearch(t *testing.T) {
 	lists := map[string]*ban.List{"sshd": ban.NewList(), "Nginx": ban.NewList()}
 	add := func(jail, who, beside string) {
 		b := ban.Ban{ID: ban.Named(who), Start: time.Unix(1, 0)}
-		if id, err := ParseID(who); err == nil {
+		if id, err := ban.ParseID(who); err == nil {
 			b.ID = id
 		}
 		if beside != "" {

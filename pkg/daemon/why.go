@@ -18,7 +18,7 @@ const whyDisk = 10 * time.Second
 
 // Why implements control.Daemon.
 func (d *Daemon) Why(text string) (w control.Why, err error) {
-	id, err := ParseID(text)
+	id, err := ban.ParseID(text)
 	if err != nil {
 		return w, control.Bad(err)
 	}

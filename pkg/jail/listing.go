@@ -1,6 +1,7 @@
 package jail
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -132,4 +133,15 @@ func StatusOf(jail string, b ban.Ban) BanStatus {
 		s.End = &b.End
 	}
 	return s
+}
+
+// BansOf asks jails for their bans, side by side.
+func BansOf(jails []*Jail) ([][]BanStatus, error) {
+	out, errs := make([][]BanStatus, len(jails)), make([]error, len(jails))
+	var wg sync.WaitGroup
+	for i, j := range jails {
+		wg.Go(func() { out[i], errs[i] = j.Bans() })
+	}
+	wg.Wait()
+	return out, errors.Join(errs...)
 }

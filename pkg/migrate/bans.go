@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
-	"bailiff/pkg/daemon"
 	"bailiff/pkg/store"
 )
 
@@ -133,7 +132,7 @@ func readBan(line string, zone *time.Location, now time.Time) (ban.Ban, error) {
 	}
 	b := ban.Ban{}
 	var err error
-	if b.ID, err = daemon.ParseID(who); err != nil {
+	if b.ID, err = ban.ParseID(who); err != nil {
 		if b.ID = ban.Named(who); !b.ID.IsValid() {
 			return b, err
 		}

@@ -1,10 +1,9 @@
-package daemon
+package ban
 
 import (
 	"strings"
 	"testing"
 
-	"bailiff/pkg/ban"
 	"bailiff/pkg/iplist"
 )
 
@@ -16,13 +15,13 @@ func TestParseID(t *testing.T) {
 		"a b": "a b", "deadbeef": "deadbeef", "4711": "4711", "jail:x": "jail:x",
 	} {
 		id, err := ParseID(given)
-		if err != nil || ban.Name(id) != want {
+		if err != nil || Name(id) != want {
 			t.Errorf("%s: %v %v", given, id, err)
 		}
 	}
 	for _, bad := range []string{
 		"", "192.0.2.300", "192.0.2", "192.0.2.7/33", "192.0.2.7/x", "2001:db8:::1", "2001:db8::1/129", "2001:db8::12345", "fe80::1%eth0", "192.0.2.1-192.0.2.9",
-		"192.0.2.1 192.0.2.2", "192.0.2.1,192.0.2.2", "[192.0.2.7", "1.2.3.4.5", "/24", strings.Repeat("x", ban.MaxName+1),
+		"192.0.2.1 192.0.2.2", "192.0.2.1,192.0.2.2", "[192.0.2.7", "1.2.3.4.5", "/24", strings.Repeat("x", MaxName+1),
 	} {
 		if id, err := ParseID(bad); err == nil {
 			t.Errorf("%q is %v", bad, id)
@@ -39,15 +38,15 @@ func FuzzParseID(f *testing.F) {
 		if err != nil {
 			return
 		}
-		name := ban.Name(id)
+		name := Name(id)
 		again, err := ParseID(name)
 		if err != nil || again != id {
 			t.Errorf("%q is %q, which is %v %v", s, name, again, err)
 		}
-		if p, err := iplist.Parse(name); (err == nil) == id.IsName() || err == nil && ban.Of(p) != id {
+		if p, err := iplist.Parse(name); (err == nil) == id.IsName() || err == nil && Of(p) != id {
 			t.Errorf("%q: %v %v", s, p, err)
 		}
-		if told := ban.Told(id); strings.ContainsAny(told, "\n\r\x1b\x00") {
+		if told := Told(id); strings.ContainsAny(told, "\n\r\x1b\x00") {
 			t.Errorf("%q is told as %q", s, told)
 		}
 	})

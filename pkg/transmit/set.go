@@ -1,4 +1,4 @@
-package daemon
+package transmit
 
 import (
 	"errors"
@@ -21,16 +21,16 @@ import (
 
 // What `set` of fail2ban's commands changes.
 
-func (d *Daemon) set(c *command) (any, error) {
+func (t *Transmitter) set(c *command) (any, error) {
 	switch name := c.word(1); name {
 	case "loglevel", "logtarget", "syslogsocket", "dbfile", "dbmaxmatches", "dbpurgeage", "thread", "allowipv6":
 		if err := c.least(3); err != nil {
 			return nil, err
 		}
 		if name == "thread" {
-			return nil, d.setThread(c)
+			return nil, t.setThread(c)
 		}
-		return d.setServer(name, c.word(2))
+		return t.setServer(name, c.word(2))
 	}
 	if err := c.least(3); err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func (d *Daemon) set(c *command) (any, error) {
 	if !setWords[what] && !strings.HasPrefix(what, "bantime.") {
 		return nil, noSet(what)
 	}
-	j, err := d.known(c.word(1))
+	j, err := t.known(c.word(1))
 	if err != nil {
 		return nil, err
 	}
@@ -48,48 +48,48 @@ func (d *Daemon) set(c *command) (any, error) {
 	}
 	switch what {
 	case "banip":
-		return d.banAs(j, c.rest(3), c.by())
+		return t.banAs(j, c.rest(3), c.by())
 	case "unbanip":
 		ips := c.rest(3)
 		strict := c.word(3) == "--report-absent"
 		if strict {
 			ips = c.rest(4)
 		}
-		return d.unbanAs(j.Configured.Name, ips, false, strict, c.by())
+		return t.unbanAs(j.Configured.Name, ips, false, strict, c.by())
 	case "idle":
 		return setIdle(j, c.word(3))
 	case "action":
-		return d.setAction(j, c)
+		return t.setAction(j, c)
 	case "addaction":
-		return d.addAction(j, c)
+		return t.addAction(j, c)
 	case "delaction":
-		return d.delAction(j, c.word(3))
+		return t.delAction(j, c.word(3))
 	case "logencoding", "addjournalmatch", "deljournalmatch", "ignorecommand", "ignorecache":
-		return d.setSource(j, what, c)
+		return t.setSource(j, what, c)
 	case "addlogpath", "dellogpath":
-		return d.setLog(j, what, c)
+		return t.setLog(j, what, c)
 	case "attempt":
-		id, err := ParseID(c.word(3))
+		id, err := ban.ParseID(c.word(3))
 		if err != nil {
 			return nil, pyError("ValueError", err.Error())
 		}
 		if jail.TooWide(id) {
 			return nil, pyError("ValueError", (&jail.TooWideError{IP: ban.Name(id), Jail: c.word(1)}).Error())
 		}
-		begun, patient := time.Now(), idle(j)
+		begun, patient := time.Now(), j.Actions().Idle()
 		counts, err := j.Attempt(id, c.rest(4))
 		if err != nil {
 			return nil, err
 		}
-		d.settle(begun, patient, j)
+		t.d.Settle(begun, patient, j)
 		return number(counts), nil
 	}
 	switch {
 	case what == "usedns" && !knownDNS(filter.UseDNS(strings.ToLower(c.word(3)))):
-		d.log.With("component", "filter").Error(fmt.Sprintf("Incorrect value %s specified for usedns. Using safe 'no'", control.ReprString(c.word(3))))
+		t.d.Log().With("component", "filter").Error(fmt.Sprintf("Incorrect value %s specified for usedns. Using safe 'no'", control.ReprString(c.word(3))))
 	case what == "addignoreip":
 		for _, ip := range c.rest(3) {
-			d.log.With("component", "filter").Debug(fmt.Sprintf("  Add %s to ignore list (%[1]s)", control.ReprString(ip)))
+			t.d.Log().With("component", "filter").Debug(fmt.Sprintf("  Add %s to ignore list (%[1]s)", control.ReprString(ip)))
 		}
 	}
 	if err := j.Change(func(s *config.Jail) error { return change(s, what, c) }); err != nil {
@@ -101,7 +101,7 @@ func (d *Daemon) set(c *command) (any, error) {
 	}
 	shownAs := strings.TrimPrefix(strings.TrimPrefix(what, "add"), "del")
 	if shownAs == what || slices.Contains([]string{"ignoreip", "failregex", "ignoreregex"}, shownAs) {
-		return d.getOf(j, shownAs, nil)
+		return t.getOf(j, shownAs, nil)
 	}
 	return nil, nil
 }
@@ -118,16 +118,16 @@ func leastToSet(what string) int {
 }
 
 // multiSet carries out multi-set JAIL WHAT LIST, which is set for each of them.
-func (d *Daemon) multiSet(c *command) (any, error) {
+func (t *Transmitter) multiSet(c *command) (any, error) {
 	if err := c.least(4); err != nil {
 		return nil, err
 	}
 	what := c.word(2)
 	if what != "addfailregex" && what != "addignoreregex" {
-		return d.set(c)
+		return t.set(c)
 	}
 	for _, value := range c.list(3) {
-		if _, err := d.set(&command{words: []string{"set", c.word(1), what, value}}); err != nil {
+		if _, err := t.set(&command{words: []string{"set", c.word(1), what, value}}); err != nil {
 			return nil, err
 		}
 	}
@@ -167,11 +167,11 @@ func regexError(text string) error {
 }
 
 // setLog has a jail follow a log, or no longer. The answer names the logs.
-func (d *Daemon) setLog(j *jail.Jail, what string, c *command) (any, error) {
+func (t *Transmitter) setLog(j *jail.Jail, what string, c *command) (any, error) {
 	path := c.word(3)
 	if what == "dellogpath" {
 		j.RemoveLog(path)
-		return d.logsWithout(j, path)
+		return t.logsWithout(j, path)
 	}
 	tail, fifo := false, false
 	switch len(c.words) {
@@ -189,7 +189,7 @@ func (d *Daemon) setLog(j *jail.Jail, what string, c *command) (any, error) {
 	default:
 		return nil, pyError("ValueError", "Only one file can be added at a time")
 	}
-	if err := d.canRead(path); err != nil {
+	if err := t.canRead(path); err != nil {
 		return nil, err
 	}
 	add := func() bool { return j.AddLog(path, tail) }
@@ -200,19 +200,19 @@ func (d *Daemon) setLog(j *jail.Jail, what string, c *command) (any, error) {
 		return control.List{}, nil
 	}
 	for range 100 { // until it is followed
-		if list, _ := d.getOf(j, "logpath", nil); slices.Contains(list.(control.List), any(path)) {
+		if list, _ := t.getOf(j, "logpath", nil); slices.Contains(list.(control.List), any(path)) {
 			return list, nil
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	return d.getOf(j, "logpath", nil)
+	return t.getOf(j, "logpath", nil)
 }
 
 // openTimeout is how long a file system may take to open a log that is to be added.
 const openTimeout = 5 * time.Second
 
 // canRead looks whether a log is there and can be read.
-func (d *Daemon) canRead(path string) error {
+func (t *Transmitter) canRead(path string) error {
 	opened := make(chan error, 1)
 	go func() {
 		f, err := safefile.OpenLog(path)
@@ -231,7 +231,7 @@ func (d *Daemon) canRead(path string) error {
 		case errors.Is(err, fs.ErrNotExist):
 			return &control.Exception{Class: "FileNotFoundError", Args: []any{2, "No such file or directory", path}}
 		case errors.Is(err, fs.ErrPermission):
-			why := d.opts.Confined.remedied(path, false, fs.ErrPermission).Error()
+			why := t.opts.Remedied(path, false, fs.ErrPermission).Error()
 			return &control.Exception{Class: "PermissionError", Args: []any{13, "P" + strings.TrimPrefix(why, "p"), path}}
 		}
 		return pyError("ValueError", err.Error())
@@ -240,20 +240,20 @@ func (d *Daemon) canRead(path string) error {
 	}
 }
 
-func (d *Daemon) logsWithout(j *jail.Jail, path string) (any, error) {
+func (t *Transmitter) logsWithout(j *jail.Jail, path string) (any, error) {
 	for range 100 {
-		if list, _ := d.getOf(j, "logpath", nil); !slices.Contains(list.(control.List), any(path)) {
+		if list, _ := t.getOf(j, "logpath", nil); !slices.Contains(list.(control.List), any(path)) {
 			return list, nil
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	return d.getOf(j, "logpath", nil)
+	return t.getOf(j, "logpath", nil)
 }
 
-func (d *Daemon) banAs(j *jail.Jail, ips []string, by string) (any, error) {
+func (t *Transmitter) banAs(j *jail.Jail, ips []string, by string) (any, error) {
 	var ids []ban.ID
 	for _, ip := range ips { // all of them, or none
-		id, err := ParseID(ip)
+		id, err := ban.ParseID(ip)
 		if err != nil {
 			return nil, pyError("ValueError", err.Error())
 		}
@@ -263,7 +263,7 @@ func (d *Daemon) banAs(j *jail.Jail, ips []string, by string) (any, error) {
 		ids = append(ids, id)
 	}
 	var wrong error
-	begun, n, patient := time.Now(), 0, idle(j)
+	begun, n, patient := time.Now(), 0, j.Actions().Idle()
 	for _, res := range j.BanEach(ids, jail.ByHand{By: by}) {
 		var wide *jail.TooWideError
 		var busy *jail.BusyError
@@ -275,12 +275,12 @@ func (d *Daemon) banAs(j *jail.Jail, ips []string, by string) (any, error) {
 				wrong = pyError("TimeoutError", res.Err.Error())
 			}
 		case res.Err != nil:
-			d.log.With("component", "actions").Warn(res.Err.Error())
+			t.d.Log().With("component", "actions").Warn(res.Err.Error())
 		default:
 			n += number(res.Added)
 		}
 	}
-	d.settle(begun, patient, j)
+	t.d.Settle(begun, patient, j)
 	if wrong != nil {
 		return nil, wrong
 	}

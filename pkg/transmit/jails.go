@@ -1,6 +1,7 @@
-package daemon
+package transmit
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ import (
 // the next reload or restart, as in fail2ban.
 
 // addJail carries out add NAME [BACKEND].
-func (d *Daemon) addJail(c *command) (any, error) {
+func (t *Transmitter) addJail(c *command) (any, error) {
 	name, backend := c.word(1), "auto"
 	if len(c.words) > 2 {
 		backend = c.word(2)
@@ -36,30 +37,22 @@ func (d *Daemon) addJail(c *command) (any, error) {
 		return nil, pyError("ValueError", "Unknown backend "+backend+". Must be among ['pyinotify', 'polling', 'systemd'] or 'auto'")
 	}
 	if s.Journal != nil {
-		if err := d.fixedCommands(); err != nil {
+		if err := t.fixedCommands(); err != nil {
 			return nil, err
 		}
 	}
-	ctx, release, err := d.turnFor("a new jail")
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	if d.jailsNow()[name] != nil {
+	switch err := t.d.AddJail(s); {
+	case errors.Is(err, ErrThere):
 		return nil, &control.Exception{Module: "fail2ban.exceptions", Class: "DuplicateJailException", Args: []any{name}}
-	}
-	if err := d.startJail(ctx, s); err != nil {
-		d.mu.Lock()
-		delete(d.failed, name)
-		d.mu.Unlock()
-		return nil, pyError("ValueError", err.Error())
+	case err != nil:
+		return nil, err
 	}
 	return name, nil
 }
 
 // startAs carries out start NAME.
-func (d *Daemon) startAs(name string) (any, error) {
-	j, err := d.known(name)
+func (t *Transmitter) startAs(name string) (any, error) {
+	j, err := t.known(name)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +61,7 @@ func (d *Daemon) startAs(name string) (any, error) {
 		return nil, err
 	}
 	if was {
-		d.log.With("component", "jail").Info(fmt.Sprintf("Jail '%s' started", name))
+		t.d.Log().With("component", "jail").Info(fmt.Sprintf("Jail '%s' started", name))
 	}
 	return nil, nil
 }
@@ -81,36 +74,18 @@ func setIdle(j *jail.Jail, value string) (any, error) {
 	return value == "on", j.Idle(value == "on")
 }
 
-// remake starts a jail anew with other settings, for what can't be changed while it
-// reads. Bans, failures and positions stay.
-func (d *Daemon) remake(name string, change func(*config.Jail) error) (*jail.Jail, error) {
-	ctx, release, err := d.turnFor("a change of jail " + name)
-	if err != nil {
-		return nil, err
+// fixedCommands says that commands can't be set over the socket, where they can't.
+func (t *Transmitter) fixedCommands() error {
+	if err := t.d.FixedCommands(); err != nil {
+		return pyError("Exception", err.Error())
 	}
-	defer release()
-	j := d.jailsNow()[name]
-	if j == nil {
-		return nil, unknownJail(name)
-	}
-	s := j.Settings()
-	if err := change(&s); err != nil {
-		return nil, err
-	}
-	s.Held = s.Held && !j.Begun()
-	if err := d.replace(ctx, name, &s, false); err != nil {
-		return nil, pyError("ValueError", err.Error())
-	}
-	if j = d.jailsNow()[name]; j == nil {
-		return nil, unknownJail(name)
-	}
-	return j, nil
+	return nil
 }
 
 // setSource changes what a jail's lines are made of.
-func (d *Daemon) setSource(j *jail.Jail, what string, c *command) (any, error) {
+func (t *Transmitter) setSource(j *jail.Jail, what string, c *command) (any, error) {
 	value := c.word(3)
-	changed, err := d.remake(j.Configured.Name, func(s *config.Jail) error {
+	changed, err := t.d.Remake(j.Configured.Name, func(s *config.Jail) error {
 		switch what {
 		case "logencoding":
 			e, err := source.LookupEncoding(value)
@@ -119,7 +94,7 @@ func (d *Daemon) setSource(j *jail.Jail, what string, c *command) (any, error) {
 			}
 			s.Encoding = e
 		case "ignorecommand":
-			if err := d.fixedCommands(); value != "" && err != nil {
+			if err := t.fixedCommands(); value != "" && err != nil {
 				return err
 			}
 			s.IgnoreCommand = value
@@ -160,10 +135,13 @@ func (d *Daemon) setSource(j *jail.Jail, what string, c *command) (any, error) {
 		}
 		return nil
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case changed == nil:
+		return nil, unknownJail(j.Configured.Name)
 	}
-	return d.getOf(changed, strings.TrimPrefix(strings.TrimPrefix(what, "add"), "del"), nil)
+	return t.getOf(changed, strings.TrimPrefix(strings.TrimPrefix(what, "add"), "del"), nil)
 }
 
 // splitAt parts words at a separator.

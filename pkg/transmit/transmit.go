@@ -1,25 +1,26 @@
-package daemon
+// Package transmit is the vocabulary of fail2ban's protocol: the words that its clients, and other people's, send over the
+// socket (status, get, set, add, reload …), and its answers, position by position, since clients look at those. What the
+// words ask for is done by the daemon (an interface), which knows none of them.
+package transmit
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/config"
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/control"
+	"bailiff/pkg/eventlog"
 	"bailiff/pkg/iplist"
 	"bailiff/pkg/jail"
 )
-
-// The commands of fail2ban's server, with its answers position by position:
-// other people's clients look at those.
 
 func pyError(class string, args ...any) error { return &control.Exception{Class: class, Args: args} }
 
@@ -76,44 +77,81 @@ func (c *command) list(i int) []string {
 	return c.words[i : i+1]
 }
 
-// Command implements control.Commander.
-func (d *Daemon) Command(r *control.Request) (v any, err error) {
+// Daemon is what the words ask of the daemon. Each question has a deadline of the daemon's own.
+type Daemon interface {
+	Log() *slog.Logger
+	// AwaitStart returns once the jails of a start are there.
+	AwaitStart()
+	// Running are the jails that there are, by their names; InOrder as they are configured.
+	Running() []*jail.Jail
+	InOrder() []*jail.Jail
+	// ListFiles are those of a jail that is a list, and runs nothing.
+	ListFiles(name string) (files []string, is bool)
+	// Tree is the directory of fail2ban's configuration, if the daemon's is one.
+	Tree() string
+	// CheckConfig reads the configuration as a reload would, and does nothing with it.
+	CheckConfig() error
+	// FixedCommands says why no command can be set over the socket, where none can.
+	FixedCommands() error
+	// AddJail starts a jail beside the configured ones, ErrThere where there is one of that name. Remake starts one anew with
+	// other settings, for what can't be changed while it reads: bans, failures and positions stay; nil without an error
+	// where there is none.
+	AddJail(*config.Jail) error
+	Remake(name string, change func(*config.Jail) error) (*jail.Jail, error)
+	StopJails(names []string) error
+	ReloadJail(only string, restart bool, by string) (control.ReloadResult, error)
+	Bans(name string) ([]jail.BanStatus, error)
+	UnbanInWords(control.UnbanRequest) ([]control.UnbanResult, error)
+	// Settle waits a moment until the kernel and actions have what was begun.
+	Settle(begun time.Time, patient bool, jails ...*jail.Jail) (pending string)
+	// End stops the daemon, and returns when it is down.
+	End()
+	// Server are the settings of the daemon itself. SetServer changes them until the next start.
+	Server() Server
+	SetServer(change func(*Server))
+	// OpenLogTarget has the log go elsewhere, and says in it why it does not.
+	OpenLogTarget(value string) error
+}
+
+// ErrThere says that there is such a jail.
+var ErrThere = errors.New("there is a jail of that name")
+
+// Options are what stays the same while a Transmitter is there.
+type Options struct {
+	Version string // of bailiff
+	// Reopen opens the log's file anew, and reports whether there is one; nil: there is none.
+	Reopen func() (file bool, err error)
+	// Stopping is closed when the daemon begins to stop: nobody sleeps on.
+	Stopping <-chan struct{}
+	// Remedied adds to an error of a file what to do about it.
+	Remedied func(path string, toWrite bool, err error) error
+}
+
+// Transmitter implements control.Commander.
+type Transmitter struct {
+	d        Daemon
+	opts     Options
+	failures eventlog.Few // of commands of readers, who can't fill the log
+}
+
+// New returns one that asks d.
+func New(d Daemon, opts Options) *Transmitter { return &Transmitter{d: d, opts: opts} }
+
+// Command implements control.Commander: it carries out the words of a client.
+func (t *Transmitter) Command(r *control.Request) (v any, err error) {
 	c := &command{of: r, words: make([]string, len(r.Words))}
 	for i, w := range r.Words {
 		c.words[i] = w.Text()
 	}
-	v, err = d.carryOut(c)
-	if err != nil && d.failures.allow(r.Role) {
-		d.log.With("component", "transmitter").Error(fmt.Sprintf("Command %s has failed. Received %s", r.Shown(shownMost), pythonError(err)))
+	v, err = t.carryOut(c)
+	if err != nil && (r.Role == control.Owner || t.failures.Allow()) {
+		t.d.Log().With("component", "transmitter").Error(fmt.Sprintf("Command %s has failed. Received %s", r.Shown(shownMost), pythonError(err)))
 	}
 	return v, err
 }
 
 // shownMost is how many bytes of a command the log tells.
 const shownMost = 1000
-
-// failureLog bounds how often it is told that a reader's command failed: who may only
-// ask can't fill the log.
-type failureLog struct {
-	mu    sync.Mutex
-	since time.Time
-	told  int
-}
-
-const failuresAMinute = 30
-
-func (f *failureLog) allow(role control.Role) bool {
-	if role == control.Owner {
-		return true
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if time.Since(f.since) > time.Minute {
-		f.since, f.told = time.Now(), 0
-	}
-	f.told++
-	return f.told <= failuresAMinute
-}
 
 func pythonError(err error) string {
 	var e *control.Exception
@@ -126,7 +164,7 @@ func pythonError(err error) string {
 // leastWords is how many words a command has at least.
 var leastWords = map[string]int{"sleep": 2, "add": 2, "start": 2, "get": 2, "set": 2, "multi-set": 2}
 
-func (d *Daemon) carryOut(c *command) (any, error) {
+func (t *Transmitter) carryOut(c *command) (any, error) {
 	if err := c.least(1); err != nil {
 		return nil, err
 	}
@@ -142,13 +180,9 @@ func (d *Daemon) carryOut(c *command) (any, error) {
 		return fail2ban.Version, nil // some dashboards refuse what they don't know
 	case "bailiff": // so that a client knows whom it talks to
 		if len(c.words) > 1 && c.word(1) == "tree" { // of fail2ban's, if it is one
-			if t := d.tree(); t != nil {
-				dir, err := filepath.Abs(t.Dir)
-				return dir, err
-			}
-			return "", nil
+			return t.d.Tree(), nil
 		}
-		return d.opts.Version, nil
+		return t.opts.Version, nil
 	case "echo":
 		out := control.List{}
 		for _, w := range c.of.Words[1:] {
@@ -156,7 +190,7 @@ func (d *Daemon) carryOut(c *command) (any, error) {
 		}
 		return out, nil
 	case "server-status":
-		d.awaitStart() // a start that fails is not ready
+		t.d.AwaitStart() // a start that fails is not ready
 		return "Server ready", nil
 	case "sleep":
 		seconds, err := strconv.ParseFloat(c.word(1), 64)
@@ -167,14 +201,14 @@ func (d *Daemon) carryOut(c *command) (any, error) {
 		defer awake.Stop()
 		select {
 		case <-awake.C:
-		case <-d.stopping:
+		case <-t.opts.Stopping:
 		}
 		return nil, nil
 	case "flushlogs":
-		if d.opts.Reopen == nil {
+		if t.opts.Reopen == nil {
 			return "flushed", nil
 		}
-		file, err := d.opts.Reopen()
+		file, err := t.opts.Reopen()
 		if err != nil {
 			return nil, err
 		}
@@ -183,71 +217,75 @@ func (d *Daemon) carryOut(c *command) (any, error) {
 		}
 		return "flushed", nil // what goes elsewhere is not kept back
 	case "status":
-		return d.fail2banStatus(c)
+		return t.fail2banStatus(c)
 	case "stats", "statistic", "statistics":
-		return d.fail2banStatus(&command{words: []string{"status", "--all", "stats"}})
+		return t.fail2banStatus(&command{words: []string{"status", "--all", "stats"}})
 	case "banned":
-		return d.banned("", c.rest(1))
+		return t.banned("", c.rest(1))
 	case "unban":
 		if len(c.words) == 1 {
 			return nil, pyError("Exception", "Invalid command")
 		}
 		if c.word(1) == "--all" && len(c.words) == 2 {
-			return d.unbanAs("", nil, true, false, c.by())
+			return t.unbanAs("", nil, true, false, c.by())
 		}
-		return d.unbanAs("", c.rest(1), false, false, c.by())
+		return t.unbanAs("", c.rest(1), false, false, c.by())
 	case "get":
-		return d.get(c)
+		return t.get(c)
 	case "set":
-		return d.set(c)
+		return t.set(c)
 	case "multi-set":
-		return d.multiSet(c)
+		return t.multiSet(c)
 	case "stop":
 		if len(c.words) == 1 {
-			d.Stop()
-			<-d.down // the program ends once this is answered
+			t.d.End() // the program ends once this is answered
 			return nil, nil
 		}
-		return nil, d.stopAs(c.word(1))
+		return nil, t.stopAs(c.word(1))
 	case "add":
-		return d.addJail(c)
+		return t.addJail(c)
 	case "start":
-		return d.startAs(c.word(1))
+		return t.startAs(c.word(1))
 	case "reload":
-		return d.reloadAs(c)
+		return t.reloadAs(c)
 	case "server-stream", "config-error":
 		return nil, nil // the configuration is read from its files
 	}
 	return nil, pyError("Exception", "Invalid command")
 }
 
-func (d *Daemon) known(name string) (*jail.Jail, error) {
-	d.awaitStart()
-	if j := d.jailsNow()[name]; j != nil {
-		return j, nil
+func (t *Transmitter) known(name string) (*jail.Jail, error) {
+	t.d.AwaitStart()
+	for _, j := range t.d.Running() {
+		if j.Configured.Name == name {
+			return j, nil
+		}
 	}
-	if l := d.listsNow()[name]; l != nil {
-		return nil, pyError("ValueError", (&control.ListError{Jail: name, Files: l.c.List}).Error())
+	if files, is := t.d.ListFiles(name); is {
+		return nil, pyError("ValueError", (&control.ListError{Jail: name, Files: files}).Error())
 	}
 	return nil, unknownJail(name)
 }
 
-func (d *Daemon) stopAs(name string) error {
+func (t *Transmitter) stopAs(name string) error {
 	names := []string{name}
 	switch {
 	case name == "--all":
-		names = sortedKeys(d.jailsNow())
+		names = nil
+		for _, j := range t.d.Running() {
+			names = append(names, j.Configured.Name)
+		}
 	default:
-		if _, err := d.known(name); err != nil {
+		if _, err := t.known(name); err != nil {
 			return err
 		}
 	}
-	return d.stopJails(names)
+	return t.d.StopJails(names)
 }
 
 // reloadAs is reload JAIL|--all OPTIONS COMMANDS, as fail2ban-client sends it. The
 // commands are what it has read from the configuration; we read that ourselves.
-func (d *Daemon) reloadAs(c *command) (any, error) {
+func (t *Transmitter) reloadAs(c *command) (any, error) {
 	name := "--all"
 	if len(c.words) > 1 {
 		name = c.word(1)
@@ -257,11 +295,11 @@ func (d *Daemon) reloadAs(c *command) (any, error) {
 		options = strings.Join(c.list(2), " ")
 	}
 	if name != "--all" {
-		_, err := d.known(name)
-		list := d.listsNow()[name] != nil
+		_, err := t.known(name)
+		_, list := t.d.ListFiles(name)
 		if err != nil && !list && !strings.Contains(options, "--if-exists") {
-			if d.asFail2ban() { // who looks for the end of a reload in the log finds it
-				log := d.log.With("component", "server")
+			if t.d.Tree() != "" { // who looks for the end of a reload in the log finds it
+				log := t.d.Log().With("component", "server")
 				log.Info("Reload jail " + name)
 				log.Info("Reload finished.")
 			}
@@ -273,28 +311,28 @@ func (d *Daemon) reloadAs(c *command) (any, error) {
 		only = ""
 	}
 	if strings.Contains(options, "--unban") {
-		if _, err := d.load(); err != nil { // then nothing is done, this neither
+		if err := t.d.CheckConfig(); err != nil { // then nothing is done, this neither
 			return nil, pyError("ValueError", err.Error())
 		}
-		if _, err := d.unbanAs(only, nil, true, false, c.by()); err != nil {
+		if _, err := t.unbanAs(only, nil, true, false, c.by()); err != nil {
 			return nil, err
 		}
 	}
-	res, err := d.reload(only, strings.Contains(options, "--restart"), c.by())
+	res, err := t.d.ReloadJail(only, strings.Contains(options, "--restart"), c.by())
 	if err != nil {
 		return nil, err
 	}
 	if len(res.Errors) > res.Skipped {
 		return nil, pyError("ValueError", strings.Join(res.Errors, "\n"))
 	}
-	_ = d.settle(time.Now(), false, d.running()...)
+	_ = t.d.Settle(time.Now(), false, t.d.Running()...)
 	return "OK", nil
 }
 
-func (d *Daemon) fail2banStatus(c *command) (any, error) {
+func (t *Transmitter) fail2banStatus(c *command) (any, error) {
 	server := func() control.List {
 		var names []string
-		for _, j := range d.running() {
+		for _, j := range t.d.Running() {
 			names = append(names, j.Configured.Name)
 		}
 		return control.List{control.Tuple{"Number of jail", len(names)}, control.Tuple{"Jail list", strings.Join(names, ", ")}}
@@ -308,7 +346,7 @@ func (d *Daemon) fail2banStatus(c *command) (any, error) {
 	}
 	if c.word(1) == "--all" {
 		out := control.Dict{Values: map[string]any{}}
-		for _, j := range d.running() {
+		for _, j := range t.d.Running() {
 			v, err := jailStatus(j, flavour)
 			if err != nil {
 				return nil, err
@@ -324,7 +362,7 @@ func (d *Daemon) fail2banStatus(c *command) (any, error) {
 	if len(c.words) > 3 {
 		return nil, pyError("Exception", "Invalid command (no status)")
 	}
-	j, err := d.known(c.word(1))
+	j, err := t.known(c.word(1))
 	if err != nil {
 		return nil, err
 	}
@@ -415,33 +453,22 @@ func byEnd(bans []jail.BanStatus) []jail.BanStatus {
 	return out
 }
 
-// bansOf asks jails for their bans, side by side.
-func bansOf(jails []*jail.Jail) ([][]jail.BanStatus, error) {
-	out, errs := make([][]jail.BanStatus, len(jails)), make([]error, len(jails))
-	var wg sync.WaitGroup
-	for i, j := range jails {
-		wg.Go(func() { out[i], errs[i] = j.Bans() })
-	}
-	wg.Wait()
-	return out, errors.Join(errs...)
-}
-
 // banned answers `banned` and `get JAIL banned`.
-func (d *Daemon) banned(name string, ids []string) (any, error) {
-	jails := d.inOrder()
+func (t *Transmitter) banned(name string, ids []string) (any, error) {
+	jails := t.d.InOrder()
 	if name != "" {
-		j, err := d.known(name)
+		j, err := t.known(name)
 		if err != nil {
 			return nil, err
 		}
 		jails = []*jail.Jail{j}
 	}
-	bans, err := bansOf(jails)
+	bans, err := jail.BansOf(jails)
 	if err != nil {
 		return nil, err
 	}
 	has := func(i int, ip string) bool {
-		if id, err := ParseID(ip); err == nil {
+		if id, err := ban.ParseID(ip); err == nil {
 			ip = ban.Name(id)
 		}
 		return slices.ContainsFunc(bans[i], func(b jail.BanStatus) bool { return b.IP == ip })
@@ -485,20 +512,6 @@ func (d *Daemon) banned(name string, ids []string) (any, error) {
 	return out, nil
 }
 
-// inOrder returns the running jails in the order in which they are configured.
-func (d *Daemon) inOrder() []*jail.Jail {
-	jails := d.running()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	at := map[string]int{}
-	for i, c := range d.cfg.Jails {
-		at[c.Name] = i + 1
-	}
-	place := func(j *jail.Jail) int { return cmp.Or(at[j.Configured.Name], len(at)+1) }
-	slices.SortStableFunc(jails, func(a, b *jail.Jail) int { return place(a) - place(b) })
-	return jails
-}
-
 func number(b bool) int {
 	if b {
 		return 1
@@ -508,10 +521,10 @@ func number(b bool) int {
 
 // unbanAs lifts bans and returns how many. strict makes it an error that one is
 // not there.
-func (d *Daemon) unbanAs(name string, ips []string, all, strict bool, by string) (any, error) {
+func (t *Transmitter) unbanAs(name string, ips []string, all, strict bool, by string) (any, error) {
 	r := control.UnbanRequest{IPs: ips, All: all, Jail: name, By: by}
 	if name != "" {
-		if _, err := d.known(name); err != nil {
+		if _, err := t.known(name); err != nil {
 			return nil, err
 		}
 	}
@@ -523,7 +536,7 @@ func (d *Daemon) unbanAs(name string, ips []string, all, strict bool, by string)
 			continue
 		}
 		inside := []string{ip}
-		bans, err := d.Bans(name)
+		bans, err := t.d.Bans(name)
 		if err != nil {
 			return nil, err
 		}
@@ -535,7 +548,7 @@ func (d *Daemon) unbanAs(name string, ips []string, all, strict bool, by string)
 		within = append(within, inside...)
 	}
 	r.IPs = within
-	res, err := d.unbanNow(r, true)
+	res, err := t.d.UnbanInWords(r)
 	if err != nil {
 		return nil, err
 	}
@@ -546,7 +559,7 @@ func (d *Daemon) unbanAs(name string, ips []string, all, strict bool, by string)
 			return nil, pyError("TimeoutError", x.Pending)
 		}
 		n += x.Count
-		log := d.log.With("component", "actions")
+		log := t.d.Log().With("component", "actions")
 		still := x.Still()
 		switch asked := slices.Contains(ips, x.IP); {
 		case x.Count == 0 && asked && still != "":

@@ -1,4 +1,4 @@
-package daemon
+package transmit
 
 import (
 	"encoding/json"
@@ -134,7 +134,7 @@ func noAttribute(name string) error {
 }
 
 // setAction carries out set JAIL action NAME PROPERTY VALUE, and METHOD [JSON].
-func (d *Daemon) setAction(j *jail.Jail, c *command) (any, error) {
+func (t *Transmitter) setAction(j *jail.Jail, c *command) (any, error) {
 	name, what := c.word(3), c.word(4)
 	s := j.Settings()
 	if _, err := definition(j, &s, name); err != nil {
@@ -158,7 +158,7 @@ func (d *Daemon) setAction(j *jail.Jail, c *command) (any, error) {
 	}
 	value := c.word(5)
 	if what != "timeout" {
-		if err := d.fixedCommands(); err != nil {
+		if err := t.fixedCommands(); err != nil {
 			return nil, err
 		}
 	}
@@ -224,7 +224,7 @@ func ticketOf(c *command) (*action.Ticket, error) {
 }
 
 // addAction carries out set JAIL addaction NAME [PYTHON JSON].
-func (d *Daemon) addAction(j *jail.Jail, c *command) (any, error) {
+func (t *Transmitter) addAction(j *jail.Jail, c *command) (any, error) {
 	name := c.word(3)
 	s := j.Settings()
 	if _, err := definition(j, &s, name); err == nil {
@@ -249,7 +249,7 @@ func (d *Daemon) addAction(j *jail.Jail, c *command) (any, error) {
 		}
 	}
 	if def.Mail == nil {
-		if err := d.fixedCommands(); err != nil {
+		if err := t.fixedCommands(); err != nil {
 			return nil, err
 		}
 	}
@@ -259,7 +259,7 @@ func (d *Daemon) addAction(j *jail.Jail, c *command) (any, error) {
 	return name, nil
 }
 
-func (d *Daemon) delAction(j *jail.Jail, name string) (any, error) {
+func (t *Transmitter) delAction(j *jail.Jail, name string) (any, error) {
 	s := j.Settings()
 	if _, err := definition(j, &s, name); err != nil {
 		return nil, err

@@ -1,7 +1,6 @@
-package daemon
+package transmit
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -22,8 +21,8 @@ func seconds(d time.Duration) any {
 	return int(d / time.Second)
 }
 
-// banSeconds answers for bantime, as it was written if it is too long for a Duration.
-func banSeconds(c *config.Jail) any {
+// BanTime is what get answers for bantime, in seconds: as it was written if it is too long for a Duration.
+func BanTime(c *config.Jail) any {
 	if text, ok := setting(c, "bantime").(string); ok && c.BanTime == config.LongestTime {
 		if n, err := config.ParseSeconds(text); err == nil && n.Duration() == c.BanTime && !n.IsFloat {
 			return int(n.Int)
@@ -34,6 +33,17 @@ func banSeconds(c *config.Jail) any {
 	}
 	return seconds(c.BanTime)
 }
+
+// FindTime is what get answers for findtime, in seconds: any number below zero means the same, and is told as it was given.
+func FindTime(c *config.Jail) any {
+	if n, err := strconv.Atoi(fmt.Sprint(setting(c, "findtime"))); err == nil && n < 0 && c.FindTime < 0 {
+		return n
+	}
+	return seconds(c.FindTime)
+}
+
+// MaxRetry is what get answers for maxretry.
+func MaxRetry(c *config.Jail) int { return toldBelow(c, "maxretry", c.MaxRetry, leastRetry) }
 
 // toldBelow is a number as it was given, where that is less than the least that it can be.
 func toldBelow(c *config.Jail, name string, now, least int) int {
@@ -61,11 +71,8 @@ func setting(c *config.Jail, name string) any {
 	return nil
 }
 
-// errNotServer says that a name is none of the daemon's own settings.
-var errNotServer = errors.New("not a setting of the daemon")
-
-func (d *Daemon) get(c *command) (any, error) {
-	if v, err := d.getServer(c.word(1)); err != errNotServer {
+func (t *Transmitter) get(c *command) (any, error) {
+	if v, err := t.getServer(c.word(1)); err != errNotServer {
 		return v, err
 	}
 	if err := c.least(3); err != nil {
@@ -75,18 +82,18 @@ func (d *Daemon) get(c *command) (any, error) {
 	if !getWords[what] && !strings.HasPrefix(what, "bantime.") {
 		return nil, noGet()
 	}
-	j, err := d.known(c.word(1))
+	j, err := t.known(c.word(1))
 	if err != nil {
 		return nil, err
 	}
-	return d.getOf(j, what, c.rest(3))
+	return t.getOf(j, what, c.rest(3))
 }
 
-func (d *Daemon) getOf(j *jail.Jail, what string, more []string) (any, error) {
+func (t *Transmitter) getOf(j *jail.Jail, what string, more []string) (any, error) {
 	s := j.Settings()
 	switch what {
 	case "banned":
-		return d.banned(s.Name, more)
+		return t.banned(s.Name, more)
 	case "banip":
 		out := control.List{}
 		bans, err := j.Bans()
@@ -152,14 +159,11 @@ func (d *Daemon) getOf(j *jail.Jail, what string, more []string) (any, error) {
 		}
 		return string(s.Filter.UseDNS), nil
 	case "findtime":
-		if n, err := strconv.Atoi(fmt.Sprint(setting(&s, what))); err == nil && n < 0 && s.FindTime < 0 {
-			return n, nil // any such number means the same, and is told as it was given
-		}
-		return seconds(s.FindTime), nil
+		return FindTime(&s), nil
 	case "bantime":
-		return banSeconds(&s), nil
+		return BanTime(&s), nil
 	case "maxretry":
-		return toldBelow(&s, what, s.MaxRetry, leastRetry), nil
+		return MaxRetry(&s), nil
 	case "maxmatches":
 		return toldBelow(&s, what, s.MaxMatches, leastMatches), nil
 	case "maxlines":
