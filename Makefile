@@ -53,6 +53,8 @@ endif
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 export CGO_ENABLED := 0
+# What is compiled is the same in every checkout, so that they share one cache.
+export GOFLAGS := -trimpath $(GOFLAGS)
 # Network namespaces made by tests: a run of a few minutes, never a day.
 TIMEOUT ?= 25m
 FUZZTIME ?= 1m
@@ -81,15 +83,16 @@ references: toolchain
 	@scripts/fail2bans tmp/fail2bans >/dev/null
 
 demo: build
-	@scripts/packages nginx gunicorn python3-django python3-django-axes python3-django-otp nftables iproute2 $(if $(filter -fail2ban,$(DEMO)),fail2ban)
+	@scripts/packages nftables iproute2 $(if $(filter -fleet,$(DEMO)),,nginx gunicorn python3-django python3-django-axes python3-django-otp) $(if $(filter -fail2ban,$(DEMO)),fail2ban)
 	go run ./examples/$(if $(filter -fleet,$(DEMO)),fleet,django)/demo $(DEMO)
 
 # What takes longest begins first.
 LONGEST := ./cmd/bailiff ./test/fail2ban ./pkg/jail ./pkg/source ./pkg/config
-# Where goroutines meet: tested with the race detector, which needs cgo and gcc.
-RACED := ./pkg/source ./pkg/jail ./pkg/resolve ./pkg/clock ./pkg/filter ./pkg/action ./pkg/ban ./pkg/firewall ./pkg/store ./pkg/control ./pkg/eventlog \
-	./pkg/config ./pkg/daemon ./pkg/guard ./pkg/syslog ./pkg/cli ./pkg/runner ./pkg/opener ./pkg/confine ./pkg/banfile ./pkg/check \
-	./pkg/events ./pkg/top ./pkg/replay ./pkg/remote ./pkg/report ./pkg/haproxy ./pkg/engine ./pkg/web
+# Where goroutines meet: tested with the race detector, which needs cgo and gcc. RACED is tested with every change,
+# RACED_MORE, where few meet, by make soak.
+RACED := ./pkg/source ./pkg/jail ./pkg/resolve ./pkg/action ./pkg/ban ./pkg/firewall ./pkg/store ./pkg/control ./pkg/eventlog \
+	./pkg/daemon ./pkg/guard ./pkg/syslog ./pkg/runner ./pkg/opener ./pkg/events ./pkg/replay ./pkg/engine ./pkg/web ./pkg/fleet ./pkg/fleet/link
+RACED_MORE := ./pkg/clock ./pkg/filter ./pkg/config ./pkg/cli ./pkg/confine ./pkg/banfile ./pkg/check ./pkg/top ./pkg/remote ./pkg/report ./pkg/haproxy ./pkg/hub
 # And the whole program, with the tests in which most of it is at work at once.
 RACED_WHOLE := TestReloadUnderLoad|TestServerSettings|TestListsAtReload|TestRestartJail|TestFlushedUnderCommands|TestUnbanWithinUnban
 
@@ -124,6 +127,7 @@ promises: build packages
 	go run ./bench/promises --quick $(PROMISES)
 
 soak: packages references
+	CGO_ENABLED=1 go test -race -short -timeout 60m $(RACED_MORE)
 	go test -timeout 60m -count 1 ./pkg/source -run TestRotations -v -rotations 500
 	CGO_ENABLED=1 go test -race -timeout 60m -count 1 ./pkg/source -run TestRotations -v -rotations 100
 	go test -timeout 60m -count 1 ./cmd/bailiff -run 'TestCrash|TestScale' -v -kills 500 -bans 1000000

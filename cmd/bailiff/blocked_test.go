@@ -22,7 +22,7 @@ import (
 // its attacker, and when it goes on, nothing is lost.
 
 var (
-	blockedPairs    = flag.String("blocked.pairs", "some", "which pairs TestBlockedWorld has hang: some, all, none, or NAME+NAME")
+	blockedPairs    = flag.String("blocked.pairs", "none", "which pairs TestBlockedWorld has hang, beside each thing alone: some, all, none, or NAME+NAME")
 	blockedSeed     = flag.Uint64("blocked.seed", 1, "of the choice of some pairs")
 	blockedParallel = flag.Int("blocked.parallel", 10, "how many worlds TestBlockedWorld has at a time, which mostly wait")
 )
