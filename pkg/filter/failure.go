@@ -359,3 +359,16 @@ func name(p netip.Prefix) string {
 	}
 	return p.String()
 }
+
+// ParseID reads an address, or a network if bits is not -1. IPv4 addresses
+// written as IPv6 are taken as IPv4. The result is not valid if it is none.
+func ParseID(id string, bits int) netip.Prefix {
+	if bits < 0 && strings.Contains(id, "/") {
+		return netip.Prefix{}
+	}
+	p, err := iplist.Parse(id)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}

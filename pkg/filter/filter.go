@@ -14,10 +14,7 @@ package filter
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 	"unique"
@@ -28,101 +25,7 @@ import (
 	"bailiff/pkg/transport"
 )
 
-// Expr is one expression as configured.
-type Expr struct {
-	Text string
-	File string // where it stands, if known
-	Line int
-	// Weight is for how many failures a match counts, which whoever counts them sees to; 0: one.
-	Weight int
-}
-
-func (e Expr) where() string {
-	switch {
-	case e.File == "":
-		return ""
-	case e.Line == 0:
-		return e.File + ": "
-	}
-	return fmt.Sprintf("%s:%d: ", e.File, e.Line)
-}
-
-// UseDNS is fail2ban's usedns: what to do with host names in a log.
-type UseDNS string
-
-// The values of usedns.
-const (
-	DNSYes  UseDNS = "yes"  // resolve and ban the addresses
-	DNSWarn UseDNS = "warn" // the same, with a warning
-	DNSNo   UseDNS = "no"   // names are no hosts
-	DNSRaw  UseDNS = "raw"  // take the name as it is: for actions that want it
-)
-
-// Definition is a filter as configured, before its expressions are compiled.
-type Definition struct {
-	Name        string
-	Prefregex   Expr   // empty: none
-	Failregex   []Expr // nil is an error; of an empty list, nothing matches
-	Ignoreregex []Expr
-	// Success are lines of who has logged in. They are looked for with Logins only.
-	Success     []Expr
-	DatePattern []string // empty: the default forms
-	LogTimezone string   // of dates that name none; empty: the location given to Compile
-	Year        int      // the present one, by which %ExY is bounded
-	UseDNS      UseDNS   // empty: warn
-	MaxLines    int      // lines looked at together; 0: 1
-	// Attempts says that several lines of one connection (F-MLFID) may tell of the same
-	// attempt: of one connection, as many failures count as the expression found that
-	// matched most often.
-	Attempts bool
-	// Logins says that successful logins are told, too (Result.Logins): those of Success, and of
-	// F-MLFGAINED.
-	Logins bool
-	// Unwritten says that expressions come later, if at all: none is no mistake.
-	Unwritten bool
-	// Journal says that lines come with a time of their own and hold no date.
-	Journal bool
-	// JSON is what is looked at in place of expressions; nil: those are.
-	JSON *JSON
-	// Head says what becomes of the head of syslog that a line may have.
-	Head Head
-	// Transport are the names of what stands around the lines of the log; nil: that is
-	// found by the lines.
-	Transport []string
-	// Proxies are the trusted ones; nil: nobody has named them.
-	Proxies *Proxies
-}
-
-type expression struct {
-	Expr
-	re      *pyregexp.Regexp
-	names   []string
-	merged  []merged
-	skips   []int // groups of <SKIPLINES>
-	order   []string
-	places  places
-	held    []named // the places that are somewhere
-	content int     // group of that name; 0: none
-	// alternatives are those for what identifies; tuples: there is more to merge than
-	// alternatives.
-	alternatives []alternative
-	tuples       bool
-	success      bool // of Definition.Success
-}
-
-// group is a list of expressions that are looked for at once.
-type group struct {
-	list    []expression
-	set     *pyregexp.Set
-	matcher *pyregexp.Matcher
-	maybe   []int
-}
-
-func newGroup(list []expression, set *pyregexp.Set) group {
-	return group{list: list, set: set, matcher: set.NewMatcher()}
-}
-
-// Filter is a compiled filter.
+// Filter is a compiled filter: what is compiled, and what it remembers of the lines that it was given.
 type Filter struct {
 	Name string
 	// CheckAll tries every failregex on a line even after one matched, as
@@ -143,66 +46,84 @@ type Filter struct {
 	// nil: nowhere. As long as it says so, nothing is told that could be a proxy's.
 	UnknownProxies func() string
 
+	program  // what is compiled, and stays as it is
+	detector // of dates, and the last one
+	conns    connections
+	buffer   []Line // that wait for more, where maxlines is not 1
+	company         // with others that are given the same lines: together.go
+	scratch         // of the line at work
+
+	explain      bool // keep what the expressions saw, and the date that was found
+	seen         []byte
+	dated        *logtime.Match
+	undated      int         // lines without a date, since TakeUndated
+	showPrefixed atomic.Bool // as ShowPrefixed was told
+}
+
+// program is what a filter's definition was compiled to. compiled is shared with others of the same expressions; what
+// works with it, as its searcher, is the filter's own.
+type program struct {
+	def      Definition
+	location *time.Location
+	compiled *compiled
+	key      unique.Handle[string]
 	pref     *expression
 	searcher *pyregexp.Searcher // of pref
-	preCaps  []int
-	prefix   prefix
 	fail     group
 	ignore   group
 	// within is the failregexes in what the prefregex leaves of a line; nil: what may
 	// match in there is not known beforehand.
 	within *pyregexp.Set
 	lines  *lineMatcher // for when only failures are asked for
-	line   found        // by lines
-	// For many lines at once.
-	sightings Sightings
-	result    Result
-	compiled  *compiled
-	key       unique.Handle[string]
-	dates     *logtime.Detector
-	dns       UseDNS
-	maxLines  int
-	attempts  bool
-	logins    bool
-	journal   bool
-	json      *JSON
-	forwards  bool // it tells of proxies
-	heads     bool // lines are looked at without their heads, too
-	// head is what was taken off the line at work, to be told with it.
-	head        []byte
-	headDates   *logtime.Detector // nil: not needed yet
-	dateOptions logtime.Options
+	json   *JSON
 	// jsonFields are those that json looks at.
 	jsonFields []string
+	dns        UseDNS
+	maxLines   int
+	attempts   bool
+	logins     bool
+	journal    bool
+	forwards   bool // it tells of proxies
+	heads      bool // lines are looked at without their heads, too
+}
+
+// detector finds dates, and remembers the last one for lines without.
+type detector struct {
+	dates       *logtime.Detector
+	headDates   *logtime.Detector // nil: not needed yet
+	dateOptions logtime.Options
 
 	last     time.Time // of the last dated line
 	lastText string
+	number   number // of the last time
 	// lately is the date of the last line, if nobody needed its time yet.
 	lately     logtime.Date
 	latelyText []byte
 	latelyNow  time.Time
 	isLately   bool
-	buffer     []Line
-	buf        []byte
-	spare      []byte
-	org        []Line // the lines that buf was made from
-	caps       []int
-	conns      connections
-	number     number // of the last time
-	explain    bool   // keep what the expressions saw, and the date that was found
-	seen       []byte
-	dated      *logtime.Match
+}
 
-	undated      int         // lines without a date, since TakeUndated
-	showPrefixed atomic.Bool // as ShowPrefixed was told
+// company is who else is given the same lines (Together).
+type company struct {
+	alone  bool    // it knows what it was told itself, or is to know
+	in     *member // else, its place among the others; nil: it was given no line yet
+	logs   string
+	beside int
+}
 
-	// With others (Together).
-	alone    bool    // it knows what it was told itself, or is to know
-	in       *member // else, its place among the others; nil: it was given no line yet
-	logs     string
-	beside   int
-	def      Definition
-	location *time.Location
+// scratch is a filter's memory for the line at work, used again for the next one.
+type scratch struct {
+	// head is what was taken off the line at work, to be told with it.
+	head      []byte
+	prefix    prefix
+	preCaps   []int
+	caps      []int
+	line      found  // by lines
+	org       []Line // the lines that buf was made from
+	buf       []byte
+	spare     []byte
+	sightings Sightings // for many lines at once
+	result    Result
 }
 
 // Forget has it know nothing of the lines that it was given before.
@@ -212,26 +133,6 @@ func (f *Filter) Forget() {
 	f.last, f.lastText, f.isLately = time.Time{}, "", false
 }
 
-// Buffered returns the lines that wait for more, where maxlines is not 1.
-func (f *Filter) Buffered() []Line {
-	if f.maxLines == 1 {
-		return nil
-	}
-	f.part()
-	return f.buffer
-}
-
-// MaxLines is the number of lines looked at together.
-func (f *Filter) MaxLines() int { return f.maxLines }
-
-// Prefregex returns the prefregex with its tags written out, "" if there is none.
-func (f *Filter) Prefregex() string {
-	if f.pref == nil {
-		return ""
-	}
-	return f.pref.re.String()
-}
-
 // SameYears reports whether a filter that was compiled with one Definition.Year finds
 // the same dates as with another.
 func SameYears(a, b int) bool { return logtime.SameYears(a, b) }
@@ -239,12 +140,12 @@ func SameYears(a, b int) bool { return logtime.SameYears(a, b) }
 // Compile reads a definition. The error joins everything that is wrong with it,
 // each with its place.
 func Compile(d Definition, loc *time.Location) (*Filter, error) {
-	f := &Filter{
-		Name: d.Name, dns: d.UseDNS, maxLines: max(d.MaxLines, 1), attempts: d.Attempts, logins: d.Logins, journal: d.Journal, json: d.JSON,
-		heads: d.Around().Heads, forwards: d.Head != HeadAsIs && d.Forwards(), key: d.key(loc),
-		dateOptions: logtime.Options{Location: loc, Zone: d.LogTimezone, Year: d.Year},
-		def:         d, location: loc,
+	f := &Filter{Name: d.Name}
+	f.program = program{
+		def: d, location: loc, key: d.key(loc), dns: d.UseDNS, maxLines: max(d.MaxLines, 1), attempts: d.Attempts, logins: d.Logins,
+		journal: d.Journal, json: d.JSON, heads: d.Around().Heads, forwards: d.Head != HeadAsIs && d.Forwards(),
 	}
+	f.dateOptions = logtime.Options{Location: loc, Zone: d.LogTimezone, Year: d.Year}
 	if f.dns == "" {
 		f.dns = DNSWarn
 	}
@@ -278,97 +179,6 @@ func Compile(d Definition, loc *time.Location) (*Filter, error) {
 	f.lines = f.newLineMatcher()
 	f.lines.conns = &f.conns
 	return f, nil
-}
-
-// Failregex returns the expressions in order, as configured.
-func (f *Filter) Failregex() []Expr {
-	if f.json != nil {
-		return f.json.exprs()
-	}
-	list := exprs(f.fail.list)
-	for i, x := range f.def.Failregex { // what was compiled is shared with others that differ in that
-		list[i].Weight = x.Weight
-	}
-	return list
-}
-
-// Captures returns the names of what the prefregex and the failregexes capture, sorted, but for what
-// tells an address or a connection.
-func (f *Filter) Captures() (out []string) {
-	for i := range f.fail.list {
-		if x := &f.fail.list[i]; !x.success {
-			out = append(out, x.captured()...)
-		}
-	}
-	if f.pref != nil {
-		out = append(out, f.pref.captured()...)
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
-func (x *expression) captured() (out []string) {
-	names := slices.Clone(x.names)
-	for _, m := range x.merged {
-		names = append(names, m.into)
-	}
-	for _, n := range names {
-		switch n {
-		case "", "ip4", "ip6", "cidr", "dns", "content", "mlfid", "nofail", "mlfgained", "mlfforget", "chain", "forwarded":
-			continue
-		}
-		if !strings.HasPrefix(n, "skiplines") {
-			out = append(out, n)
-		}
-	}
-	return out
-}
-
-// Ignoreregex returns the expressions in order, as configured.
-func (f *Filter) Ignoreregex() []Expr { return exprs(f.ignore.list) }
-
-// Expanded returns the failregexes with their tags written out.
-func (f *Filter) Expanded() []string {
-	if f.json != nil {
-		var out []string
-		for _, x := range f.json.exprs() {
-			out = append(out, x.Text)
-		}
-		return out
-	}
-	out := make([]string, len(f.fail.list))
-	for i, x := range f.fail.list {
-		out[i] = x.re.String()
-	}
-	return out
-}
-
-// ExpandedIgnore returns the ignoreregexes with their tags written out.
-func (f *Filter) ExpandedIgnore() []string {
-	out := make([]string, len(f.ignore.list))
-	for i, x := range f.ignore.list {
-		out[i] = x.re.String()
-	}
-	return out
-}
-
-func exprs(list []expression) []Expr {
-	out := make([]Expr, len(list))
-	for i, x := range list {
-		out[i] = x.Expr
-	}
-	return out
-}
-
-// Dates returns the filter's date templates with their hits.
-func (f *Filter) Dates() []*logtime.Template {
-	if m := f.in; m != nil {
-		m.run.mu.Lock()
-		defer m.run.mu.Unlock()
-		dates, _ := m.run.front.dates.Clone()
-		return dates.Templates()
-	}
-	return f.dates.Templates()
 }
 
 // LineTime returns the date of a line without moving the filter's own state
@@ -527,17 +337,4 @@ func (f *Filter) MatchAt(date string, line []byte, when time.Time) Result {
 	f.last, f.lastText = when, ""
 	f.find(&r, nil, []byte(date), line)
 	return r
-}
-
-// ParseID reads an address, or a network if bits is not -1. IPv4 addresses
-// written as IPv6 are taken as IPv4. The result is not valid if it is none.
-func ParseID(id string, bits int) netip.Prefix {
-	if bits < 0 && strings.Contains(id, "/") {
-		return netip.Prefix{}
-	}
-	p, err := iplist.Parse(id)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return p
 }

@@ -1,6 +1,21 @@
 package jail
 
-import "bailiff/pkg/action"
+import (
+	"sync/atomic"
+	"time"
+
+	"bailiff/pkg/action"
+)
+
+// acting is what actions are told.
+type acting struct {
+	actions    *action.Group
+	site       *action.Site
+	maxMatches atomic.Int64 // deps.MaxMatches, for the actions' goroutines
+	checkedAt  time.Time    // when the actions' environments were last looked at
+	reading    bool         // a piece
+	untold     []act        // of it
+}
 
 // What a piece of a log leads to, actions are told at its end: they tell of the jail's
 // numbers, and those of the lines that came together count for all of them. The kernel and the

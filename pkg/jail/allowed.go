@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"bailiff/pkg/ban"
@@ -11,6 +12,17 @@ import (
 	"bailiff/pkg/filter"
 	"bailiff/pkg/guard"
 )
+
+// exempt is who may not be banned.
+type exempt struct {
+	guard   *guard.Guard // its own, where it was given none
+	view    *guard.View  // who may not be banned
+	proxies *guard.View  // the trusted ones; nil: nobody has named them
+	// withheld tells of failures of which nobody can say whose they are.
+	withheld withheld
+	ready    bool        // what ignoreip needs to know is known, or was waited for
+	due      atomic.Bool // it is to look at the view
+}
 
 // Who is never banned: this host and what it needs, and what ignoreip says. What of
 // that may change, pkg/guard looks after; whoever turns out to be protected while he is

@@ -11,7 +11,7 @@ import (
 // TestCountedLogs: however many logs come and go, a bounded number is counted one by one, and no line
 // is lost.
 func TestCountedLogs(t *testing.T) {
-	j := &Jail{counters: &counters{}}
+	j := &Jail{visible: visible{counters: &counters{}}}
 	now := time.Unix(1_700_000_000, 0)
 	for i := range 1000 {
 		for range 2 {

@@ -16,6 +16,15 @@ import (
 	"bailiff/pkg/store"
 )
 
+// sentencing is how failures count, and how long bans last.
+type sentencing struct {
+	counting *counting   // nil: each failure counts once
+	growth   *ban.Growth // nil: ban times don't grow
+	history  map[ban.ID]past
+	// historyNames is how many bytes the names in it take.
+	historyNames int
+}
+
 // What is banned, and for how long: networks in place of addresses, and bans that
 // grow with each one before.
 

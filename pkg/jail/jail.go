@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -135,7 +134,7 @@ type Deps struct {
 	made func(ban.Ban, []string)
 }
 
-// Jail is one running jail.
+// Jail is one running jail. What it consists of is told in parts, each beside the code that works with it.
 type Jail struct {
 	// Configured is what the jail was started with, and Rule that of it.
 	Configured *config.Jail
@@ -143,98 +142,33 @@ type Jail struct {
 	Config *config.Jail
 	deps   Deps
 
-	filter  *filter.Filter
-	window  *ban.Window
-	bans    *ban.List
-	guard   *guard.Guard // its own, where it was given none
-	view    *guard.View  // who may not be banned
-	proxies *guard.View  // the trusted ones; nil: nobody has named them
-	// withheld tells of failures of which nobody can say whose they are.
-	withheld withheld
-	ready    bool        // what ignoreip needs to know is known, or was waited for
-	due      atomic.Bool // it is to look at the view
-	source   Source
-	// Failures that wait for something to be said of them; and what of that is told.
-	names                     waitlist[string]
-	checks                    checks
-	pasts                     pasts
-	gaveUp, unasked, takenNew given
-	unheard                   *unheard  // nil: the store has told what it knows
-	waits                     *alarm    // when the next of them has waited for long enough
-	waitsAt                   time.Time // that; zero: none
+	source Source
+	filter *filter.Filter
+	window *ban.Window
+	bans   *ban.List
 
-	delta      *store.Delta // what changed since the last one was handed over
-	logs       map[store.LogKey]store.Position
-	held       time.Time // since when delta waits for failures that wait
-	midway     bool      // in the middle of a batch
-	written    int64     // when the line was written that leads to the ban that is made; 0: none does
-	pace       pace
-	rush       rush
-	reading    bool          // a piece
-	untold     []act         // of it
-	flushing   bool          // the timer runs
-	flushAt    time.Time     // until then
-	flushIn    time.Duration // as it was when the timer was set
-	flush      *alarm
-	kept       *keptLines
-	actions    *action.Group
-	site       *action.Site
-	maxMatches atomic.Int64 // deps.MaxMatches, for the actions' goroutines
-	checkedAt  time.Time    // when the actions' environments were last looked at
+	life            // start, commands, stop: run.go
+	lineClock       // the times of lines, and those of the clock that was set: linetime.go, clock.go
+	exempt          // who may not be banned: allowed.go
+	waitingFailures // for something to be said of them: wait.go
+	sentencing      // how failures count, and how long bans last: growth.go, counting.go
+	kernelSide      // what the kernel is told: kernel.go
+	acting          // what actions are told: act.go
+	unwritten       // what the store is to be told: keep.go
+	pending         // of that, what is told as a whole: pending.go
+	visible         // what others may look at at any time; the rest is the jail's goroutine's alone: status.go
 
-	counting *counting   // nil: each failure counts once
-	growth   *ban.Growth // nil: ban times don't grow
-	history  map[ban.ID]past
-	// historyNames is how many bytes the names in it take.
-	historyNames int
+	log   *slog.Logger  // of what is read
+	often often         // what comes often, of its lines
+	share *events.Share // of the table of events; nil: there is none
+	toldOnce
+}
 
-	idle   bool          // nothing is read for the time being
-	begin  chan struct{} // closed when it is to begin
-	begun  bool
-	inbox  *inbox
-	over   atomic.Bool // the goroutine has ended
-	handed sync.Once   // then: what is to be stored was handed over
-	ctx    context.Context
-	stop   context.CancelFunc
-	done   chan struct{}
-	// What others may look at at any time; the rest is the jail's goroutine's alone.
-	settings atomic.Pointer[config.Jail]
-	shown    numbers
-	hits     hits
-	counters *counters
-	told     tickets         // how many bans, in the log
-	telling  atomic.Bool     // it waits to be told until actions have come to them
-	teller   teller          // of what the filter captured, at a ban
-	hadLogs  map[string]bool // by path: those that it followed before a reload, too
-	listing  listing
-	hasBegun atomic.Bool
-	work     work // what its goroutine does at the moment
-
-	step struct { // the last time that the clock was set forward
-		offset time.Duration // of the wall clock from the steady time, after it
-		by     time.Duration
-		seen   time.Time // steady
-	}
-	namesTold time.Time   // when it was told that there is no room for more names, steady
-	unheld    atomic.Bool // there was a ban that the kernel can't hold: it was told
-	year      int         // by which the filter was compiled
-	comparing sync.Mutex  // held while the kernel's sets are compared with the list
-
-	armed time.Time // the end of a ban that a timer is set for
-	// endGrace is for how long after its end a ban stays on the list, if nobody is to be banned anew.
-	endGrace time.Duration
-	slept    time.Duration // by how much the kernel's timers were behind when it had the bans last
-
-	read  clock.Reading // when the lines at work were read
-	times lineTimes
-	pending
-	// When lines off the clock were last warned of, by the steady time: those taken as
-	// of now, and those taken as old.
-	skewWarned, oldWarned time.Time
-	lineErrWarn           time.Time
-	log                   *slog.Logger  // of what is read
-	often                 often         // what comes often, of its lines
-	share                 *events.Share // of the table of events; nil: there is none
+// toldOnce is what is not told again and again.
+type toldOnce struct {
+	lineErrWarn time.Time   // when a line that was given up was told of, steady
+	namesTold   time.Time   // when it was told that there is no room for more names, steady
+	unheld      atomic.Bool // there was a ban that the kernel can't hold: it was told
 }
 
 // Carry is what a jail leaves to the one that takes its place at a reload. The database
@@ -313,215 +247,4 @@ func (j *Jail) notice(format string, args ...any) {
 	}
 	j.deps.Log.With("component", "actions").Log(context.Background(), eventlog.LevelNotice,
 		"["+j.Config.Name+"] "+fmt.Sprintf(format, args...))
-}
-
-// line is the way of what the filter says of the i-th line of a batch.
-func (j *Jail) line(r *filter.Result, b *batchTimes, i int) {
-	j.counters.line(r)
-	if r.Err != nil && j.read.Steady.Sub(j.lineErrWarn) > time.Minute {
-		j.lineErrWarn = j.read.Steady
-		j.log.Warn(fmt.Sprintf("[%s] a line was given up: %v", j.Config.Name, r.Err))
-	}
-	if len(r.Withheld) > 0 {
-		j.tellWithheld(r.Withheld, b.Path)
-	}
-	if r.Beside != "" {
-		j.tellBeside(r)
-	}
-	if r.Broken {
-		j.tellBroken()
-	}
-	for n := range r.Failures {
-		if q, counts := j.inTime(&r.Failures[n], b, i); counts {
-			j.failure(&q)
-		} else {
-			j.counters.old.Add(1)
-			j.turnedAway(&q.failure, b.Path, "older than findtime")
-		}
-	}
-	for n := range r.Logins {
-		j.succeeded(&r.Logins[n], b, i, r.Time)
-	}
-}
-
-func (j *Jail) failure(q *found) {
-	if q.failure.Name && j.resolves() {
-		j.named(q)
-		return
-	}
-	id, why := whoIs(&q.failure)
-	if why != "" {
-		if log := j.deps.Log.With("component", "actions"); j.tells(j.often.nobody, log, slog.LevelWarn) {
-			log.Warn(fmt.Sprintf("[%s] %s", j.Config.Name, why))
-		}
-		j.turnedAway(&q.failure, q.log, why)
-		return
-	}
-	q.id = id
-	if b, ok := j.bans.Get(id); ok && !id.IsName() && q.failure.IP.IsValid() && !b.IsBeside() {
-		q.id, q.failure.IP = single(q.failure.IP), netip.Addr{} // that address is banned, and not who calls himself so
-	}
-	j.consider(q)
-}
-
-// consider counts a failure unless it is ignored.
-func (j *Jail) consider(q *found) {
-	if why := j.whyBan(q.ban()); why.Some() && why.Source != guard.LetInSource {
-		j.counters.ignored.Add(1)
-		j.ignores(q.who(), why.Log())
-		j.happened(q, false, 0, "ignored: "+why.Text)
-		return
-	}
-	j.judge(q)
-}
-
-// judge counts a failure unless ignorecommand ignores it.
-func (j *Jail) judge(q *found) {
-	if j.Config.IgnoreCommand != "" {
-		j.check(q)
-		return
-	}
-	j.count(q)
-}
-
-// count tells of a failure that counts.
-func (j *Jail) count(q *found) {
-	if j.tells(j.often.found, j.log, slog.LevelInfo) {
-		j.log.Info(fmt.Sprintf("[%s] Found %s - %s", j.Config.Name, q.who(), wall(q.told(j.deps.Clock))))
-	}
-	if !q.failure.IP.IsValid() {
-		q.id = j.widened(q.id)
-	}
-	if !j.knowsPast(q.id) {
-		j.awaitPast(q)
-		return
-	}
-	j.counted(q)
-}
-
-// counted adds a failure to the window, and bans when it is due.
-func (j *Jail) counted(q *found) {
-	id, at, catchUp := q.id, q.at, q.catchUp
-	log := j.log
-	if q.forgiven {
-		j.happened(q, false, 0, "forgiven: the user has logged in since")
-		return
-	}
-	j.deps.Tally.Failure()
-	var n int
-	var due, again bool
-	if j.counting == nil {
-		n, due = j.addNear(q)
-		for more := j.retries(q); more > 1 && !due; more-- {
-			n, due = j.window.Add(id, at)
-		}
-	} else {
-		n, due, again = j.weigh(q)
-	}
-	if log.Enabled(context.Background(), slog.LevelDebug) {
-		log.With("component", "failmanager").Debug(fmt.Sprintf("Total # of detected failures: %d. Current failures (IP:count): %s:%d", j.window.Total(), q.who(), n))
-	}
-	j.failureCounted()
-	j.keepLines(id, &q.failure)
-	j.keepGroups(q)
-	if q.failure.IP.IsValid() {
-		j.keepIP(id, q.failure.IP)
-	}
-	if !due {
-		if again {
-			q.times = 0
-			j.happened(q, true, n, "no more than before: the same "+j.counting.Distinct)
-		} else {
-			j.happened(q, true, n, "")
-		}
-		return
-	}
-	late := j.endedOf(id)
-	if b, ok := j.covering(id); ok && (b.ID == id || !j.kept.ip(id).IsValid()) {
-		j.happened(q, true, n, "it is banned already, as "+b.Told())
-		if !catchUp {
-			if j.tells(j.often.banned, j.deps.Log, eventlog.LevelNotice) {
-				j.notice("%s already banned", b.Told())
-			}
-			j.checkActions(b)
-		}
-		return
-	}
-	now := j.deps.Clock.Now()
-	if j.tooManyNames(id) {
-		j.happened(q, true, n, "there is no room for one more ban of an id")
-		return
-	}
-	b := ban.Ban{ID: id, IP: j.kept.ip(id), Start: at, Failures: n}
-	grown := j.sentence(&b)
-	if !b.Permanent() && !b.End.After(now) {
-		j.happened(q, true, n, "the ban would be over by now")
-		return
-	}
-	if why := j.whyBan(b); why.Source == guard.LetInSource {
-		if log := j.deps.Log.With("component", "actions"); j.tells(j.often.ignored, log, eventlog.LevelNotice) {
-			log.Log(context.Background(), eventlog.LevelNotice, fmt.Sprintf("[%s] Would ban %s: %s", j.Config.Name, b.Told(), why.Log()))
-		}
-		j.happened(q, true, n, "it would be banned: "+why.Text)
-		return
-	} else if why.Some() { // by now: ignorecommand takes its time
-		j.ignores(b.Told(), why.Log())
-		j.happened(q, true, n, "not banned: "+why.Text)
-		return
-	}
-	if e := b.Element(); j.sshPeer(e) {
-		j.ignores(ban.Told(e), "an open SSH session")
-		j.happened(q, true, n, "not banned: an open SSH session")
-		return
-	}
-	j.happened(q, true, n, "")
-	j.reported(b, q)
-	j.written = q.written
-	j.enforce(b, late, "", "")
-	j.written = 0
-	if grown {
-		j.increased(b)
-	}
-	if !b.IP.IsValid() {
-		j.aggregate(b.ID)
-	}
-}
-
-// addNear adds a failure to the window, where others of whom it was told have counted it at once.
-func (j *Jail) addNear(q *found) (n int, due bool) {
-	among := q.failure.Among
-	if among == nil {
-		return j.window.Add(q.id, q.at)
-	}
-	near := among.Counted.Load()
-	n, due, place := j.window.AddNear(q.id, q.at, near)
-	if place != near {
-		among.Counted.Store(place)
-	}
-	return n, due
-}
-
-// covering returns the ban in force that shuts id out.
-func (j *Jail) covering(id ban.ID) (ban.Ban, bool) {
-	if b, ok := j.bans.Get(id); ok {
-		return b, true
-	}
-	return j.bans.Covering(id)
-}
-
-// enforce puts a ban on the list and into the kernel. late is what endedOf said; why and by say where it
-// came from, if not from lines.
-func (j *Jail) enforce(b ban.Ban, late bool, why, by string) {
-	_, held := j.bans.Add(b)
-	j.spared(b)
-	ticket := j.banTicket(b)
-	j.enforced(change{ID: b.ID, IP: b.IP, Left: b.Left(j.deps.Clock.Now()), Replace: held || late, Written: j.written})
-	j.banEvent(b, true, j.kept.lines(b.ID), why, by)
-	j.banned(b, j.said(b))
-	j.remember(b.ID, past{count: b.Count, last: b.Start})
-	j.notice("Ban %s", b.Told())
-	j.acts(act{ban: ticket})
-	if j.reading {
-		j.rush.banned()
-	}
 }

@@ -11,6 +11,19 @@ import (
 	"bailiff/pkg/store"
 )
 
+// unwritten is what the store is to be told.
+type unwritten struct {
+	delta    *store.Delta // what changed since the last one was handed over
+	logs     map[store.LogKey]store.Position
+	kept     *keptLines
+	held     time.Time     // since when delta waits for failures that wait
+	midway   bool          // in the middle of a batch
+	flushing bool          // the timer runs
+	flushAt  time.Time     // until then
+	flushIn  time.Duration // as it was when the timer was set
+	flush    *alarm
+}
+
 // What outlives the daemon. A jail gathers what changed in a store.Delta: bans,
 // the failures in its window, and how far its logs are accounted for. They are
 // handed over together, so that after a crash reading goes on at a place up to

@@ -16,6 +16,14 @@ import (
 	"bailiff/pkg/iplist"
 )
 
+// kernelSide is what the kernel is told, and when it is compared with the list.
+type kernelSide struct {
+	written   int64 // when the line was written that leads to the ban that is made; 0: none does
+	pace      pace
+	rush      rush
+	comparing sync.Mutex // held while the kernel's sets are compared with the list
+}
+
 // What the list says and what the kernel holds. The kernel has its own timers, and others
 // may put something into our sets or take it out; so the two are compared now and then,
 // and mended both ways. Reading the sets and comparing goes beside the jail's goroutine,

@@ -12,6 +12,26 @@ import (
 	"bailiff/pkg/transport"
 )
 
+// lineClock is by which times lines are taken, and what is known of a clock that was set.
+type lineClock struct {
+	read  clock.Reading // when the lines at work were read
+	times lineTimes
+	year  int // by which the filter was compiled
+	// When lines off the clock were last warned of, by the steady time: those taken as
+	// of now, and those taken as old.
+	skewWarned, oldWarned time.Time
+
+	step struct { // the last time that the clock was set forward
+		offset time.Duration // of the wall clock from the steady time, after it
+		by     time.Duration
+		seen   time.Time // steady
+	}
+	slept time.Duration // by how much the kernel's timers were behind when it had the bans last
+	armed time.Time     // the end of a ban that a timer is set for
+	// endGrace is for how long after its end a ban stays on the list, if nobody is to be banned anew.
+	endGrace time.Duration
+}
+
 // How old a line is. A line that comes now, and whose date is off the clock, was either
 // written by somebody in another time zone, or with a wrong clock, and is new; or it is
 // old, and comes now because a log was written anew, restored or pasted. A zone, or a

@@ -2,11 +2,25 @@ package jail
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"bailiff/pkg/source"
 )
+
+// life is a jail's start, its commands, and its end.
+type life struct {
+	idle   bool          // nothing is read for the time being
+	begin  chan struct{} // closed when it is to begin
+	begun  bool
+	inbox  *inbox
+	over   atomic.Bool // the goroutine has ended
+	handed sync.Once   // then: what is to be stored was handed over
+	ctx    context.Context
+	stop   context.CancelFunc
+	done   chan struct{}
+}
 
 // The jail's goroutine: what it waits for, and what has it look again.
 

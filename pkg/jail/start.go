@@ -34,12 +34,12 @@ func Prepare(c *config.Jail, deps Deps) (*Prepared, error) {
 	}
 	j := &Jail{
 		Configured: c, Config: c, deps: deps, filter: f,
-		window:   ban.NewWindow(c.MaxRetry, c.FindTime, 0),
-		bans:     ban.NewList(),
-		endGrace: expireGrace,
-		counters: &counters{}, inbox: &inbox{}, begin: make(chan struct{}), begun: !c.Held,
-		done: make(chan struct{}), log: deps.Log.With("component", "filter"),
+		window: ban.NewWindow(c.MaxRetry, c.FindTime, 0),
+		bans:   ban.NewList(),
+		log:    deps.Log.With("component", "filter"),
 	}
+	j.endGrace, j.counters = expireGrace, &counters{}
+	j.inbox, j.begin, j.begun, j.done = &inbox{}, make(chan struct{}), !c.Held, make(chan struct{})
 	j.hits.begin(f)
 	if j.deps.Often == nil {
 		j.deps.Often = eventlog.NewOften(deps.Log)

@@ -1,10 +1,27 @@
 package jail
 
 import (
+	"sync/atomic"
 	"time"
 
+	"bailiff/pkg/config"
 	"bailiff/pkg/source"
 )
+
+// visible is what others may look at at any time.
+type visible struct {
+	settings atomic.Pointer[config.Jail]
+	shown    numbers
+	hits     hits
+	counters *counters
+	told     tickets         // how many bans, in the log
+	telling  atomic.Bool     // it waits to be told until actions have come to them
+	teller   teller          // of what the filter captured, at a ban
+	hadLogs  map[string]bool // by path: those that it followed before a reload, too
+	listing  listing
+	hasBegun atomic.Bool
+	work     work // what its goroutine does at the moment
+}
 
 // Status is what a jail tells of itself.
 type Status struct {

@@ -8,6 +8,17 @@ import (
 	"bailiff/pkg/filter"
 )
 
+// waitingFailures wait for something to be said of them; and what of that is told.
+type waitingFailures struct {
+	names                     waitlist[string]
+	checks                    checks
+	pasts                     pasts
+	gaveUp, unasked, takenNew given
+	unheard                   *unheard  // nil: the store has told what it knows
+	waits                     *alarm    // when the next of them has waited for long enough
+	waitsAt                   time.Time // that; zero: none
+}
+
 // Failures that wait for something outside the jail to be said of them: the address of
 // a name, the word of ignorecommand, how often an address was banned before. They are
 // the jail's goroutine's; who finds it out only knows the key. How many wait is
