@@ -53,8 +53,9 @@ endif
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 export CGO_ENABLED := 0
-# What is compiled is the same in every checkout, so that they share one cache.
-export GOFLAGS := -trimpath $(GOFLAGS)
+# What is compiled is the same in every checkout, so that they share one cache. The profile (default.pgo) is for what is
+# shipped: with it, whatever cmd/bailiff imports is compiled once more, which for a check or a test takes minutes.
+export GOFLAGS := -trimpath -pgo=off $(GOFLAGS)
 # Network namespaces made by tests: a run of a few minutes, never a day.
 TIMEOUT ?= 25m
 FUZZTIME ?= 1m
@@ -70,8 +71,8 @@ help:
 	done
 
 build: toolchain
-	go build -trimpath -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff ./cmd/bailiff
-	go build -trimpath -tags hub -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff-hub ./cmd/bailiff
+	go build -pgo=auto -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff ./cmd/bailiff
+	go build -pgo=auto -tags hub -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff-hub ./cmd/bailiff
 	@for name in fail2ban-server fail2ban-client fail2ban-regex; do ln -sf bailiff bin/$$name; done
 
 # What tests need of Debian. Nothing is installed that is there already.
@@ -102,14 +103,13 @@ RACED_WHOLE := TestReloadUnderLoad|TestServerSettings|TestListsAtReload|TestRest
 TEST := go tool -modfile=scripts/tools.mod gotestsum --format standard-quiet --rerun-fails=1 --rerun-fails-max-failures=6 \
 	--rerun-fails-run-root-test --rerun-fails-abort-on-data-race --packages
 
-# Tests go without the profile (default.pgo): with it, whatever cmd/bailiff imports is compiled once more.
 test: build packages references
 	bin/bailiff filter test
 	bin/bailiff filter lint
-	$(TEST) '$(LONGEST) ./...' -- -pgo=off -timeout $(TIMEOUT) -p 3 -parallel 6 # tests wait more than they compute
+	$(TEST) '$(LONGEST) ./...' -- -timeout $(TIMEOUT) -p 3 -parallel 6 # tests wait more than they compute
 	CGO_ENABLED=1 $(TEST) '$(RACED)' -- -race -short -timeout $(TIMEOUT) -p 3
-	CGO_ENABLED=1 $(TEST) ./cmd/bailiff -- -pgo=off -race -timeout $(TIMEOUT) -run '$(RACED_WHOLE)'
-	$(TEST) ./cmd/bailiff -- -pgo=off -tags hub -timeout $(TIMEOUT) -run 'TestHubScripts|TestFleet'
+	CGO_ENABLED=1 $(TEST) ./cmd/bailiff -- -race -timeout $(TIMEOUT) -run '$(RACED_WHOLE)'
+	$(TEST) ./cmd/bailiff -- -tags hub -timeout $(TIMEOUT) -run 'TestHubScripts|TestFleet'
 	go run ./zoo -quick
 
 # Each part is measured though another one failed, and what was measured goes into the history.

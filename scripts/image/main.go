@@ -81,7 +81,7 @@ func run(arch, binary, tree, release, file string) error {
 
 // build builds the program as scripts/dist does.
 func build(arch, release, to string) error {
-	c := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid= -X bailiff/pkg/cli.Version="+release, "-o", to, "./cmd/bailiff")
+	c := exec.Command("go", "build", "-trimpath", "-pgo=auto", "-buildvcs=false", "-ldflags", "-s -w -buildid= -X bailiff/pkg/cli.Version="+release, "-o", to, "./cmd/bailiff")
 	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 	c.Stderr = os.Stderr
 	if err := c.Run(); err != nil {
