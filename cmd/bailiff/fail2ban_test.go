@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -17,21 +18,38 @@ import (
 	"bailiff/pkg/references"
 )
 
-// realRegex is fail2ban-regex of the newest fail2ban, the oracle; it finds its modules by
-// PYTHONPATH.
-func realRegex(t *testing.T) string {
+// realRegex runs the newest fail2ban's own fail2ban-regex in a directory, as output does ours, without loading Python
+// and its modules each time.
+func realRegex(t *testing.T) func(dir string, args ...string) (string, int) {
 	t.Helper()
 	f, err := references.Newest()
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "fail2ban-regex")
-	script := "#!/bin/sh\nPYTHONPATH=" + f.Lib + " exec " + filepath.Join(f.Lib, "../../../bin/fail2ban-regex") + ` "$@"` + "\n"
-	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+	program := f.Program("fail2ban-regex")
+	s, err := references.NewStarter(t.TempDir(), program, func(name string, args ...string) *exec.Cmd {
+		c := exec.Command(name, args...)
+		c.Env = append(f.Env(), plainEnv...)
+		return c
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	return path
+	t.Cleanup(s.Close)
+	return func(dir string, args ...string) (string, int) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		defer cancel()
+		out, code, err := s.Combined(ctx, dir, program, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return plainReport(out), code
+	}
 }
+
+// plainEnv has programs print the same wherever the test runs.
+var plainEnv = []string{"TZ=UTC", "LANG=C.UTF-8", "LC_ALL=C.UTF-8"}
 
 var programPath = regexp.MustCompile(`/\S*/fail2ban-regex`)
 
@@ -50,7 +68,7 @@ func output(t *testing.T, dir, program string, args ...string) (string, int) {
 	t.Helper()
 	c := exec.Command(program, args...)
 	c.Dir = dir
-	c.Env = append(os.Environ(), "TZ=UTC", "LANG=C.UTF-8", "LC_ALL=C.UTF-8")
+	c.Env = append(os.Environ(), plainEnv...)
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
 	err := c.Run()
@@ -58,14 +76,19 @@ func output(t *testing.T, dir, program string, args ...string) (string, int) {
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
+	return plainReport(out.String()), c.ProcessState.ExitCode()
+}
+
+// plainReport is a report without the line that says how long it took, and without what a run has of its own.
+func plainReport(text string) string {
 	// A line without a date is listed with the time of the run.
-	text := listedTime.ReplaceAllStringFunc(processed.ReplaceAllString(out.String(), ""), func(s string) string {
+	text = listedTime.ReplaceAllStringFunc(processed.ReplaceAllString(text, ""), func(s string) string {
 		if t, err := time.Parse(time.ANSIC, s); err == nil && time.Since(t).Abs() < time.Minute {
 			return "NOW"
 		}
 		return s
 	})
-	return programPath.ReplaceAllString(text, "fail2ban-regex"), c.ProcessState.ExitCode()
+	return programPath.ReplaceAllString(text, "fail2ban-regex")
 }
 
 // TestSameAsFail2banRegex compares what fail2ban-regex and ours print.
@@ -245,7 +268,7 @@ Mar 10 21:31:30 h CRON[6]: nothing
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			t.Parallel()
-			want, wantCode := output(t, dir, realRegex, args...)
+			want, wantCode := realRegex(dir, args...)
 			got, gotCode := output(t, dir, link, args...)
 			// Python 3.13 takes a space before the hour, too, which it takes from its own strptime.
 			want = strings.ReplaceAll(want, "(?P<I>1[0-2]|0[1-9]|[1-9]| [1-9])", "(?P<I>1[0-2]|0[1-9]|[1-9])")
@@ -262,7 +285,7 @@ Mar 10 21:31:30 h CRON[6]: nothing
 		{"--print-no-missed", "--print-all-missed", "--print-no-ignored", "--print-all-ignored", "django.log"},
 		{"--help"},
 	} {
-		want, wantCode := output(t, dir, realRegex, args...)
+		want, wantCode := realRegex(dir, args...)
 		got, gotCode := output(t, dir, link, args...)
 		if gotCode != wantCode || !slices.Equal(errorLine.FindAllString(got, -1), errorLine.FindAllString(want, -1)) {
 			t.Errorf("%q: exit code %d, want %d\n--- ours\n%s\n--- fail2ban-regex\n%s", args, gotCode, wantCode, got, want)
@@ -280,7 +303,7 @@ Mar 10 21:31:30 h CRON[6]: nothing
 	}
 	// The same filter without its section, as fail2ban does not take it.
 	write("bare.conf", "failregex = Login failure <HOST>\n")
-	want, _ := output(t, dir, realRegex, "django.log", "./filter.conf")
+	want, _ := realRegex(dir, "django.log", "./filter.conf")
 	got, _ := output(t, dir, link, "django.log", "./bare.conf")
 	if got != strings.Replace(want, "filter.conf", "bare.conf", 1) {
 		t.Errorf("bare.conf: ours\n%s\nwant\n%s", got, want)

@@ -59,7 +59,7 @@ func TestJournalAsFail2banRegex(t *testing.T) {
 		{journal, "failure <HOST>", `\.10$`, "-m", "_SYSTEMD_UNIT=ssh.service + _COMM=web"},
 		{"systemd-journal[journalfiles=" + dir + "/x.journal]", "sshd", "-o", "id"},
 	} {
-		want, wantCode := output(t, dir, realRegex, args...)
+		want, wantCode := realRegex(dir, args...)
 		got, code := output(t, dir, link, args...)
 		if got != want || code != wantCode {
 			t.Errorf("fail2ban-regex %q: exit %d and %d\nfail2ban:\n%s\nours:\n%s", args, wantCode, code, want, got)
