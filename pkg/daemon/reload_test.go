@@ -28,6 +28,7 @@ func unstarted(t *testing.T, opts config.Options, log slog.Handler) *Daemon {
 		jails: map[string]*jail.Jail{}, lists: map[string]*blocklist{}, failed: map[string]error{},
 		exporting: make(chan struct{}, 1), turn: newTurn(), up: make(chan struct{}), stopping: make(chan struct{}),
 	}
+	d.fleet = newFleetSide(d)
 	d.syslog = PrepareSyslog(cfg, Options{Log: d.log})
 	t.Cleanup(d.guard.Close)
 	t.Cleanup(d.syslog.Close)
