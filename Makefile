@@ -56,8 +56,8 @@ export CGO_ENABLED := 0
 # What is compiled is the same in every checkout, so that they share one cache. The profile (default.pgo) is for what is
 # shipped: with it, whatever cmd/bailiff imports is compiled once more, which for a check or a test takes minutes.
 export GOFLAGS := -trimpath -pgo=off $(GOFLAGS)
-# Network namespaces made by tests: a run of a few minutes, never a day.
-TIMEOUT ?= 25m
+# A run of a few minutes, never a day: on two slow cores the longest package takes twenty.
+TIMEOUT ?= 40m
 FUZZTIME ?= 1m
 
 .PHONY: help toolchain references build demo test conformance bench promises soak prometheus vm page zoo man dist image dist-check third-party release-check sign check fuzz packages
@@ -106,7 +106,7 @@ TEST := go tool -modfile=scripts/tools.mod gotestsum --format standard-quiet --r
 test: build packages references
 	bin/bailiff filter test
 	bin/bailiff filter lint
-	$(TEST) '$(LONGEST) ./...' -- -timeout $(TIMEOUT) -p 3 -parallel 6 # tests wait more than they compute
+	$(TEST) '$(LONGEST) ./...' -- -timeout $(TIMEOUT) -p 2 -parallel 6 # tests wait more than they compute
 	CGO_ENABLED=1 $(TEST) '$(RACED)' -- -race -short -timeout $(TIMEOUT) -p 3
 	CGO_ENABLED=1 $(TEST) ./cmd/bailiff -- -race -timeout $(TIMEOUT) -run '$(RACED_WHOLE)'
 	$(TEST) ./cmd/bailiff -- -tags hub -timeout $(TIMEOUT) -run 'TestHubScripts|TestFleet'

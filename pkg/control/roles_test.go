@@ -163,7 +163,7 @@ func harmless(r *Request) bool {
 func TestRoutes(t *testing.T) {
 	beyond := map[string]Role{ // of those who do more than ask
 		"POST /v1/filter/try": Operator, "POST /v1/replay": Operator, "POST /v1/import": Operator, "POST /v1/jails/{jail}/ban": Operator,
-		"POST /v1/unban": Operator, "POST /v1/allow": Operator, "POST /v1/reload": Operator,
+		"POST /v1/unban": Operator, "POST /v1/fleet/ban": Operator, "POST /v1/allow": Operator, "POST /v1/reload": Operator,
 		"POST /v1/jails/{jail}/settings": Admin, "DELETE /v1/jails/{jail}/settings": Admin, "POST /v1/filters/{name}": Admin, "POST /v1/never": Admin,
 		"POST /v1/web/login": Owner, "POST /v1/stop": Owner,
 	}
