@@ -358,8 +358,8 @@ func placed(j *config.Jail, setting string, err error) error {
 	return err
 }
 
-// fixedCommands says that commands can't be set over the socket, where they can't.
-func (d *Daemon) fixedCommands() error {
+// FixedCommands implements transmit.Daemon: it says that commands can't be set over the socket, where they can't.
+func (d *Daemon) FixedCommands() error {
 	switch c := d.opts.Confined; {
 	case c != nil && !c.runs:
 		return errors.New("commands are those of the configuration, the daemon can't run another one: set it there, and " + restart)

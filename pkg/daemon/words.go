@@ -69,9 +69,6 @@ func (d *Daemon) CheckConfig() error {
 	return err
 }
 
-// FixedCommands implements transmit.Daemon.
-func (d *Daemon) FixedCommands() error { return d.fixedCommands() }
-
 // StopJails implements transmit.Daemon.
 func (d *Daemon) StopJails(names []string) error { return d.stopJails(names) }
 
