@@ -131,8 +131,11 @@ func TestREADME(t *testing.T) {
 				for _, v := range strings.Split(words[1], "|") {
 					verbs = append(verbs, []string{words[0], v})
 				}
-			} else if words[0] == "filter" || words[0] == "config" {
-				verbs = [][]string{words[:2]}
+			} else if len(words) > 1 {
+				// A command within a command has options of its own.
+				if help, _ := run(words[0], "--help"); strings.Contains(help, "Available Commands:") {
+					verbs = [][]string{words[:2]}
+				}
 			}
 			for _, v := range verbs {
 				help, err := run(append(slices.Clone(v), "--help")...)
