@@ -124,14 +124,14 @@ func TestREADME(t *testing.T) {
 		// A table of commands, some with words for what to give, some with several commands in
 		// a line.
 		for _, one := range strings.Split(line, ", bailiff ") {
-			words := strings.Fields(strings.TrimPrefix(one, "bailiff "))
+			words := strings.Fields(strings.ReplaceAll(strings.TrimPrefix(one, "bailiff "), ",", ""))
 			verbs := [][]string{{words[0]}}
 			if len(words) > 1 && strings.Contains(words[1], "|") {
 				verbs = nil
 				for _, v := range strings.Split(words[1], "|") {
 					verbs = append(verbs, []string{words[0], v})
 				}
-			} else if len(words) > 1 {
+			} else if len(words) > 1 && regexp.MustCompile(`^[a-z]`).MatchString(words[1]) {
 				// A command within a command has options of its own.
 				if help, _ := run(words[0], "--help"); strings.Contains(help, "Available Commands:") {
 					verbs = [][]string{words[:2]}
