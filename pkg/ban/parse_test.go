@@ -29,6 +29,23 @@ func TestParseID(t *testing.T) {
 	}
 }
 
+// TestParseToBan: what looks like an address is one, or nobody.
+func TestParseToBan(t *testing.T) {
+	for given, want := range map[string]string{"\uff11\uff19\uff12.0.2.7": "192.0.2.7", "\u200b192.0.2.7": "192.0.2.7", "192\u30020\u30022\u30027": "192.0.2.7", "2001:db8\uff1a\uff1a1": "2001:db8::1", "192.0.2.7\u00a0": "192.0.2.7"} {
+		if id, err := ParseToBan(given); err == nil || !strings.Contains(err.Error(), "write "+want) {
+			t.Errorf("%q: %v, %v", given, id, err)
+		}
+		if id, err := ParseID(given); err != nil || !id.IsName() {
+			t.Errorf("%q can't be unbanned: %v, %v", given, id, err)
+		}
+	}
+	for _, given := range []string{"192.0.2.7", "my-session", "\uff41\uff42", "na\u00efve", "a b"} {
+		if id, err := ParseToBan(given); err != nil || !id.IsValid() {
+			t.Errorf("%q: %v, %v", given, id, err)
+		}
+	}
+}
+
 func FuzzParseID(f *testing.F) {
 	for _, s := range []string{"192.0.2.7", "192.0.2.300", "fe80::1%eth0", "[::1]", "a b", "\x00\xff", "x] Ban 203.0.113.9", "::ffff:192.0.2.7"} {
 		f.Add(s)

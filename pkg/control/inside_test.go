@@ -64,6 +64,19 @@ func TestUnquotedIsStillRefused(t *testing.T) {
 	}
 }
 
+// TestOwnWords: of what an error quotes, the client reads what it has said itself, and nothing of the configuration.
+func TestOwnWords(t *testing.T) {
+	err := fmt.Errorf("shop: %w", OwnWords(Bad(errors.New(`bantime: "soon": no time, as "secret" is none`)), "soon"))
+	if _, err := unquoted(nil, err); err.Error() != `shop: bantime: "soon": no time, as "…" is none` {
+		t.Error(err)
+	} else if bad, ok := errors.AsType[*BadError](err); !ok {
+		t.Errorf("%v is %T, want %T", err, err, bad)
+	}
+	if OwnWords(nil, "x") != nil {
+		t.Error("no error became one")
+	}
+}
+
 // TestInsideBy: a change is said to be of the user of the page.
 func TestInsideBy(t *testing.T) {
 	d := &byDaemon{}

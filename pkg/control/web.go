@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"path"
 	"slices"
+	"strconv"
 	"time"
 
 	"bailiff/pkg/lazyregexp"
@@ -331,13 +332,39 @@ func weighJSON(body []byte, most int) error {
 // a password.
 var quoted = lazyregexp.New(`"(?:[^"\\]|\\.)*"`)
 
+// ownError quotes what the client itself has said.
+type ownError struct {
+	error
+	words []string
+}
+
+func (e *ownError) Unwrap() error { return e.error }
+
+// OwnWords lets whoever may not read what errors quote of the configuration read what they quote of his own words.
+func OwnWords(err error, words ...string) error {
+	if err == nil {
+		return nil
+	}
+	return &ownError{err, words}
+}
+
 // unquoted leaves out of an answer for who may only ask what is quoted of the
 // configuration of jails that are not running.
 func unquoted(v any, err error) (any, error) {
 	_, notThere := errors.AsType[*NotFoundError](err)
 	_, asked := errors.AsType[badRequest](err) // which quotes what the client said
 	if err != nil && !notThere && !asked {
-		if text := quoted.ReplaceAllLiteralString(err.Error(), `"…"`); text != err.Error() {
+		var words []string
+		if own, ok := errors.AsType[*ownError](err); ok {
+			words = own.words
+		}
+		text := quoted.ReplaceAllStringFunc(err.Error(), func(q string) string {
+			if word, err := strconv.Unquote(q); err == nil && slices.Contains(words, word) {
+				return q
+			}
+			return `"…"`
+		})
+		if text != err.Error() {
 			bad, list := (*BadError)(nil), (*ListError)(nil)
 			refused := errors.As(err, &bad) || errors.As(err, &list)
 			if err = errors.New(text); refused { // it is still the client's to mend

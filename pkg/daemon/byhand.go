@@ -103,7 +103,7 @@ func (d *Daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, er
 	var of []int // which of out
 	for i, s := range r.IPs {
 		out[i].IP = s
-		id, err := ban.ParseID(s)
+		id, err := ban.ParseToBan(s)
 		if err != nil {
 			out[i].Error = err.Error()
 			continue

@@ -218,10 +218,26 @@ func settingsWanted(r *control.SettingsRequest) (map[string]string, error) {
 	return out, nil
 }
 
+// ownWords are the texts of a request, which an answer to it may quote.
+func ownWords(r *control.SettingsRequest) []string {
+	words := slices.Clone(r.Unset)
+	for _, v := range []*control.SettingText{r.FindTime, r.BanTime} {
+		if v != nil {
+			words = append(words, string(*v))
+		}
+	}
+	if r.Filter != nil {
+		name, _, _ := strings.Cut(*r.Filter, "[")
+		words = append(words, *r.Filter, name)
+	}
+	return words
+}
+
 // ChangeSettings implements control.Daemon.
 func (d *Daemon) ChangeSettings(name string, r control.SettingsRequest) (out control.SettingsResult, err error) {
 	d.awaitStart()
 	out = control.SettingsResult{Jail: name}
+	defer func() { err = control.OwnWords(err, ownWords(&r)...) }()
 	want, err := settingsWanted(&r)
 	if err != nil {
 		return out, err
@@ -427,7 +443,7 @@ func (d *Daemon) ForgetSettings(name, by string) (out control.SettingsResult, er
 			}
 		}
 	}
-	return out, d.reloadWith(name, nil, by, "what was changed is taken back", &out)
+	return out, d.reloadWith(name, nil, by, "taken back", &out)
 }
 
 // reloadWith reloads a jail, with settings that hold until the next time, by whose turn it is.

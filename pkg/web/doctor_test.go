@@ -8,6 +8,7 @@ import (
 
 	"bailiff/pkg/control"
 	"bailiff/pkg/finding"
+	"bailiff/pkg/jail"
 )
 
 func (d *daemon) Doctor(_ context.Context, q control.DoctorQuery) (control.DoctorAnswer, error) {
@@ -53,5 +54,10 @@ func TestDoctorPages(t *testing.T) {
 	want := []string{`"", at most 10m0s old`, `"sshd", at most 10m0s old`, fmt.Sprintf(`"", at most %v old`, control.DoctorAge)}
 	if got := x.d.looks[len(x.d.looks)-3:]; strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("asked: %q, want %q", got, want)
+	}
+	// What status says of a jail is not said twice, unless the finding isn't shown.
+	x.d.status.Jails = []jail.Status{{Name: "sshd", Error: "it is not there"}, {Name: "shop", Error: "it is not there"}}
+	if over := b.get("/").Body.String(); strings.Count(over, "it is not there") != 2 {
+		t.Errorf("of two broken jails, one of which doctor speaks of:\n%s", over)
 	}
 }

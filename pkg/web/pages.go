@@ -200,6 +200,11 @@ func overviewPage(a *ask) error {
 	}
 	d.Doctor = a.look("", lookedAge)
 	d.Doctor.Wrong = d.Doctor.Wrong[:min(len(d.Doctor.Wrong), wrongShown)] // the others are a click away
+	d.Problems = slices.DeleteFunc(d.Problems, func(p problem) bool {      // said below, with a remedy
+		return slices.ContainsFunc(d.Doctor.Wrong, func(f findingRow) bool {
+			return f.Jail == p.Jail && p.Jail != "" && strings.Contains(f.Cause+"\n"+strings.Join(f.Seen, "\n"), p.Text)
+		})
+	})
 	if d.Events, err = a.lastEvents(events.Filter{}, 12); err != nil {
 		d.Problems = append(d.Problems, problem{"", err.Error()})
 	}
