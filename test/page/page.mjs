@@ -132,6 +132,24 @@ await step("login", async () => {
   allWell();
 });
 
+// Pictures of pages, narrow to wide, light and dark.
+async function shoot(ways) {
+  for (const [width, height] of [[400, 860], [1400, 900], [3840, 2160]]) {
+    for (const colorScheme of ["light", "dark"]) {
+      await page.setViewportSize({ width, height });
+      await page.emulateMedia({ colorScheme });
+      for (const [name, path] of ways) {
+        await page.goto(base + path);
+        await page.screenshot({ path: `${given.shots}/${name}-${colorScheme}-${width}.png` });
+        const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+        check(over <= 0, `${name} is ${over} pixels wider than a window of ${width}`);
+      }
+    }
+  }
+  await page.setViewportSize({ width: 1400, height: 900 });
+  await page.emulateMedia({ colorScheme: "light" });
+}
+
 for (const [name, path] of ways) {
   await step("read " + name, async () => {
     const got = await page.goto(base + path);
@@ -265,6 +283,7 @@ await step("never banned, and that taken back", async () => {
   const row = page.locator("section:has(#never-h) tr", { hasText: who });
   check((await row.innerText()).includes("web:olga"), "who said so is not told: " + (await row.innerText()));
   await serious(page, "never, with somebody");
+  await shoot([["never-somebody", "/never"]]);
   await row.locator("button").click();
   await page.waitForSelector(".notice.good");
   check((await page.locator("section:has(#never-h) tr", { hasText: who }).count()) === 0, "it is still listed");
@@ -619,22 +638,7 @@ await step("payloads", async () => {
   allWell();
 });
 
-await step("screenshots", async () => {
-  for (const [width, height] of [[400, 860], [1400, 900], [3840, 2160]]) {
-    for (const colorScheme of ["light", "dark"]) {
-      await page.setViewportSize({ width, height });
-      await page.emulateMedia({ colorScheme });
-      for (const [name, path] of ways) {
-        await page.goto(base + path);
-        await page.screenshot({ path: `${given.shots}/${name}-${colorScheme}-${width}.png` });
-        const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-        check(over <= 0, `${name} is ${over} pixels wider than a window of ${width}`);
-      }
-    }
-  }
-  await page.setViewportSize({ width: 1400, height: 900 });
-  await page.emulateMedia({ colorScheme: "light" });
-});
+await step("screenshots", async () => { await shoot(ways); });
 
 await step("logout", async () => {
   await page.goto(base + "/");
