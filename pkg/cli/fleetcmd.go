@@ -28,7 +28,7 @@ func (g *global) fleetCommand() *cobra.Command {
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(fleetJoinCommand(), fleetLeaveCommand(), g.fleetStatusCommand())
+	c.AddCommand(fleetJoinCommand(), fleetLeaveCommand(), g.fleetStatusCommand(), fleetAllowCommand())
 	c.AddCommand(fleetHubCommands()...)
 	return c
 }

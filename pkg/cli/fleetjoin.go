@@ -28,6 +28,9 @@ func fleetTable(j *enrol.Joined, groups []string) (string, error) {
 	if j.Lifts {
 		text += "lift_others = true\n"
 	}
+	if j.AllowKey != "" {
+		text += fmt.Sprintf("allow_key = %s\n", config.TOMLString(j.AllowKey))
+	}
 	for _, g := range groups {
 		name, jails, _ := strings.Cut(g, "=")
 		if err := fleet.CheckName(name); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bailiff/pkg/control"
+	"bailiff/pkg/fleet"
 )
 
 // What a host tells of its part in a fleet.
@@ -88,6 +89,26 @@ func printOwnFleet(w io.Writer, s *control.FleetStatus) {
 	if s.Unsaid > 0 {
 		fmt.Fprintf(w, "%d bans were not told, since too many waited\n", s.Unsaid)
 	}
+	if l := s.AllowList; l != nil {
+		if l.Version == 0 {
+			fmt.Fprintln(w, "allow-list: none yet")
+		} else {
+			fmt.Fprintf(w, "allow-list: version %d, %d addresses and networks\n", l.Version, len(l.IPs))
+		}
+		if l.Problem != "" {
+			fmt.Fprintln(w, "allow-list:", plainly(l.Problem))
+		}
+	}
+	if c := s.Counting; c != nil {
+		fmt.Fprintf(w, "counted over all hosts (%s): %d failures told of %d addresses, %d to be told", strings.Join(c.Groups, " "), c.Failures, c.Addresses, c.Waiting)
+		if c.Lost > 0 {
+			fmt.Fprintf(w, ", %d failures too many", c.Lost)
+		}
+		fmt.Fprintln(w)
+		if c.Problem != "" {
+			fmt.Fprintln(w, "not counted over all hosts:", plainly(c.Problem))
+		}
+	}
 	if s.LiftsOthers {
 		fmt.Fprintln(w, "it may lift what others ban")
 	}
@@ -122,6 +143,8 @@ func printOwnFleet(w io.Writer, s *control.FleetStatus) {
 		switch {
 		case h.Name == s.Host:
 			note = "this host"
+		case h.Name == fleet.Hub:
+			note = "counted over all hosts"
 		case h.Distrusted:
 			note = "not trusted any more"
 		case !h.Accepted:
@@ -168,6 +191,10 @@ func printFleetWords(w io.Writer, who string, words []control.FleetWord) {
 		until := ""
 		if f.Until != nil {
 			until = ", until " + f.Until.Local().Format(timeLayout)
+		}
+		if f.Host == fleet.Hub {
+			fmt.Fprintf(w, "the hub has banned %s in the fleet%s (group %s, %d failures on %d hosts: %s), %s%s: %s\n", who, of, f.Group, f.Failures, f.Count, plainly(f.Jail), at, until, comes)
+			continue
 		}
 		fmt.Fprintf(w, "%s has banned %s in the fleet%s (group %s, jail %s, %d failures), %s%s: %s\n", f.Host, who, of, f.Group, plainly(f.Jail), f.Failures, at, until, comes)
 	}

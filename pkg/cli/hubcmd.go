@@ -223,6 +223,44 @@ secret: hand it over by a way that you trust, as ssh.`,
 	return c
 }
 
+func fleetAllowPublishCommand() *cobra.Command {
+	dir := hub.DefaultDir
+	c := &cobra.Command{
+		Use:   "publish FILE",
+		Short: "Have the hub hand a signed allow-list on to the hosts (at the hub)",
+		Long: `Have the hub of a directory hand a signed allow-list on to the hosts, and heed it; - reads it from standard input. It is looked at
+first: signed by allow_key of hub.toml, and newer than the one before. Hosts that have pinned the key have it within a minute. Of
+several hubs each is to be told.`,
+		Example: `  bailiff fleet allow publish allow.signed`,
+		Args:    args(1, 1),
+		RunE: func(c *cobra.Command, args []string) error {
+			data, err := readAllow(c, args[0])
+			if err != nil {
+				return err
+			}
+			l, err := hub.PublishAllow(dir, data)
+			if errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("%w: this is for the machine of the hub; --hub says in which directory it is", err)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", plainly(args[0]), err)
+			}
+			fmt.Fprintf(c.OutOrStdout(), "version %d, %d addresses and networks: hosts have it within a minute\n", l.Version, len(l.Prefixes))
+			client, err := hub.Dial(dir, "")
+			if err != nil {
+				fmt.Fprintf(c.ErrOrStderr(), "bailiff: the hub is not asked to look: %v; it finds the list within 10 s of its being at work\n", err)
+				return nil
+			}
+			defer client.Close()
+			ctx, cancel := context.WithTimeout(context.Background(), askMost)
+			defer cancel()
+			return client.Look(ctx)
+		},
+	}
+	c.Flags().StringVar(&dir, "hub", hub.DefaultDir, "the hub's `directory`")
+	return c
+}
+
 func fleetDistrustCommand() *cobra.Command {
 	var at atHub
 	c := &cobra.Command{
@@ -296,7 +334,7 @@ func printFleet(w io.Writer, s hub.Status) {
 		return
 	}
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "HOST\tSINCE\tENTRIES\tOF\tSTORED\tREFUSED\tCONNECTED")
+	fmt.Fprintln(t, "HOST\tSINCE\tENTRIES\tOF\tSTORED\tCOUNTED\tREFUSED\tCONNECTED")
 	for _, h := range s.Hosts {
 		var no []string
 		for r, n := range h.Refused {
@@ -317,7 +355,7 @@ func printFleet(w io.Writer, s hub.Status) {
 		if h.Lifts {
 			name += " (lifts)"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%s\t%s\n", name, h.Since.Local().Format(timeLayout), h.Entries, h.Quota, h.Stored, strings.Join(no, ", "), where)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", name, h.Since.Local().Format(timeLayout), h.Entries, h.Quota, h.Stored, h.Counted, strings.Join(no, ", "), where)
 	}
 	t.Flush()
 }

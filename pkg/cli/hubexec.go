@@ -31,6 +31,10 @@ func fleetHubCommands() []*cobra.Command {
 	}
 }
 
+func fleetAllowPublishCommand() *cobra.Command {
+	return elsewhere("publish", "Have the hub hand a signed allow-list on to the hosts (at the hub, by "+hubProgram+")")
+}
+
 // elsewhere is a command that bailiff-hub carries out, in the place of this process.
 func elsewhere(name, short string) *cobra.Command {
 	return &cobra.Command{

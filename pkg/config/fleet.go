@@ -14,6 +14,7 @@ import (
 
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/fleet"
+	"bailiff/pkg/fleet/allow"
 )
 
 // Fleet says which bans this host shares with others, and which it takes of them.
@@ -31,8 +32,12 @@ type Fleet struct {
 	Bans   int
 	// Shortest4 and Shortest6 are the lengths of the largest networks that are taken.
 	Shortest4, Shortest6 int
+	// AllowKey is the key by which the fleet's allow-list is signed; empty: none is taken.
+	AllowKey string
 	// Ignore is whom the fleet never shuts out, beside whom the jails ignore.
 	Ignore IgnoreList
+	// Count are the groups in which the hub counts failures over all hosts: this one tells of its own, and takes what that bans.
+	Count  []string
 	Groups []FleetGroup
 	At     string // FILE:LINE of the table
 }
@@ -88,6 +93,8 @@ type rawFleet struct {
 	Widest4     *int                     `toml:"widest_ipv4"`
 	Widest6     *int                     `toml:"widest_ipv6"`
 	IgnoreIP    stringList               `toml:"ignoreip"`
+	AllowKey    string                   `toml:"allow_key"`
+	Count       stringList               `toml:"count"`
 	Group       map[string]rawFleetGroup `toml:"group"`
 }
 
@@ -134,6 +141,13 @@ func (l *loader) fleet(doc *document, raw rawFleet, fail func(string, ...any) fu
 			*file.to = abs
 		}
 	}
+	if raw.AllowKey != "" {
+		if err := allow.CheckKey(raw.AllowKey); err != nil {
+			fail("allow_key %v", err)("fleet", "allow_key")
+		} else {
+			f.AllowKey = raw.AllowKey
+		}
+	}
 	for _, pattern := range raw.Accept {
 		if _, err := path.Match(pattern, "x"); err != nil || pattern == "" || strings.Trim(pattern, "abcdefghijklmnopqrstuvwxyz0123456789-*?[]^") != "" {
 			fail("accept %q: want a host's name in the fleet, or a pattern like web-*", pattern)("fleet", "accept")
@@ -177,6 +191,15 @@ func (l *loader) fleet(doc *document, raw rawFleet, fail func(string, ...any) fu
 	for _, name := range sortedKeys(groups) {
 		if x, ok := raw.Group[name]; ok { // not one with a value of another type, which is told
 			l.fleetGroup(doc, &f, name, x)
+		}
+	}
+	for _, name := range raw.Count {
+		_, there := groups[name]
+		switch {
+		case f.Group(name) != nil && !slices.Contains(f.Count, name):
+			f.Count = append(f.Count, name)
+		case !there:
+			fail("count %q: there is no [fleet.group.%s]", name, name)("fleet", "count")
 		}
 	}
 	if len(f.URLs) > 0 && len(groups) == 0 {

@@ -13,6 +13,8 @@ url = "tls://hub.example:4222"
 accept = ["web-*"]
 max_ban = "1d"
 ignoreip = ["198.51.100.9"]
+count = ["ssh"]
+allow_key = "OCTUJ7ES4GEZA6IWUFP6RNC4NOY42BPQOVRL27DGBAEID2HTVP2KDLIG"
 [fleet.group.ssh]
 publish = ["app"]
 port = ["ssh"]
@@ -46,7 +48,7 @@ func TestFleet(t *testing.T) {
 	if g == nil || g.Quorum != 2 || !g.Enforce || g.Rule.Jail != "fleet-ssh" || len(g.Rule.Ports) != 1 || fmt.Sprint(g.Rule.Protocols) != "[tcp]" || fmt.Sprint(f.Of("app")) != "[ssh]" {
 		t.Errorf("%+v", g)
 	}
-	if f.MaxBan != 24*time.Hour || f.Bans != 100_000 || !f.Accepts("web-1") || f.Accepts("mail") || f.Group("all").Enforce || len(f.Ignore.Prefixes) != 2 || !strings.HasSuffix(f.Credentials, "/fleet.creds") {
+	if f.MaxBan != 24*time.Hour || f.Bans != 100_000 || !f.Accepts("web-1") || f.Accepts("mail") || f.Group("all").Enforce || len(f.Ignore.Prefixes) != 2 || !strings.HasSuffix(f.Credentials, "/fleet.creds") || fmt.Sprint(f.Count) != "[ssh]" || f.AllowKey == "" {
 		t.Errorf("%+v", f)
 	}
 	for _, c := range []struct {
@@ -56,8 +58,10 @@ func TestFleet(t *testing.T) {
 		{"tls://hub", "nats://hub", "want tls://HOST:PORT", 2},
 		{`"1d"`, `"30d"`, "want a time of 1m to 7d", 2},
 		{`"web-*"`, `"Web 1"`, "accept", 2},
+		{`count = ["ssh"]`, `count = ["mail"]`, `count "mail": there is no [fleet.group.mail]`, 2},
+		{`"OCTUJ7`, `"ACTUJ7`, "want the public key that `bailiff fleet allow key` printed", 2},
 		{"quorum = 2", "quorum = 0", "[fleet.group.ssh] quorum 0: want 1 to 1000 hosts", 1},
-		{`["ssh"]`, `["nothing"]`, "port \"nothing\"", 1},
+		{`port = ["ssh"]`, `port = ["nothing"]`, "port \"nothing\"", 1},
 		{"group.ssh", "group.SSH", "want a-z, 0-9", 1},
 		{`["198.51.100.9"]`, `["198.51.100"]`, "left out, the others hold", 2},
 		{"[fleet]", "[jail.fleet-ssh]\nlogpath = \"/x\"\nfailregex = \"^x <ADDR>$\"\n[fleet]", "whose sets have the same names", 1},

@@ -32,6 +32,16 @@ var fleetTable = refTable{
 			text:    "That the hub lets this host lift what others have banned (bailiff fleet token --lift-others): then bailiff unban lifts everywhere. Without it, a ban of this host's own is taken back, and those of others stay.",
 		},
 		{
+			name:    "allow_key",
+			example: fleetURL + "allow_key = \"OCTUJ7ES4GEZA6IWUFP6RNC4NOY42BPQOVRL27DGBAEID2HTVP2KDLIG\"",
+			text:    "The public key by which the fleet's allow-list is signed (bailiff fleet allow), which bailiff fleet join writes: whom that list names, no ban of the fleet shuts out here. A list that another key has signed, or that is older than the one that is held, is not taken, whatever the hub says. Without the key none is.",
+		},
+		{
+			name:    "count",
+			example: fleetURL + "count = [\"ssh\"]\n\n[fleet.group.ssh]\npublish = [\"sshd\"]",
+			text:    "The groups in which failures are counted over all hosts, by the hub ([count.NAME] in its hub.toml): this host tells it of the failures of the jails that publish into them, and what the hub bans by that is in force here, whatever accept says. What jails count themselves stays as it is.",
+		},
+		{
 			name:    "accept",
 			def:     "all of the fleet",
 			example: fleetURL + `accept = ["web-*", "mail"]`,

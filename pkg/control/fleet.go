@@ -30,9 +30,13 @@ type FleetStatus struct {
 	// Quota is how many bans are held of each other host at the most.
 	Quota int `json:"quota"`
 	// LiftsOthers: this host may lift what others ban.
-	LiftsOthers bool          `json:"lifts_others"`
-	Groups      []FleetGroup  `json:"groups"`
-	Hosts       []FleetOrigin `json:"hosts"`
+	LiftsOthers bool `json:"lifts_others"`
+	// Counting is what this host tells of failures that are counted over all hosts; null: nothing.
+	Counting *FleetCounting `json:"counting,omitempty"`
+	// AllowList is the fleet's, as this host has it; null: it has pinned no key of one.
+	AllowList *FleetAllowList `json:"allow_list,omitempty"`
+	Groups    []FleetGroup    `json:"groups"`
+	Hosts     []FleetOrigin   `json:"hosts"`
 	// Refused counts what was not taken of others, by reason; RefusedByHub what this host said and the hub never stores.
 	Refused      map[string]uint64 `json:"refused"`
 	RefusedByHub map[string]uint64 `json:"refused_by_hub"`
@@ -45,6 +49,29 @@ type FleetStatus struct {
 	Bad       uint64 `json:"bad"`
 	Epochs    uint64 `json:"epochs"`
 	// Problem says what is wrong; empty: nothing.
+	Problem string `json:"problem,omitempty"`
+}
+
+// FleetAllowList is whom no ban of the fleet shuts out, signed by an operator.
+type FleetAllowList struct {
+	Version uint64   `json:"version"` // 0: none was taken yet
+	IPs     []string `json:"ips"`
+	// Problem says why what the hub hands on is not taken; empty: it is.
+	Problem string `json:"problem,omitempty"`
+}
+
+// FleetCounting is what a host tells its hub of failures that are counted over all hosts.
+type FleetCounting struct {
+	Groups []string `json:"groups"`
+	// Addresses are those that are kept, Waiting of them wait to be told.
+	Addresses int `json:"addresses"`
+	Waiting   int `json:"waiting"`
+	// Failures were handed over by jails; Lost were not, or not kept, since they were too many.
+	Failures uint64 `json:"failures"`
+	Lost     uint64 `json:"lost"`
+	// Told is how many words the hub has counted, Refused how many not; Problem says why not, where it did not the last time.
+	Told    uint64 `json:"told"`
+	Refused uint64 `json:"refused"`
 	Problem string `json:"problem,omitempty"`
 }
 

@@ -408,7 +408,7 @@ func (d *Daemon) deps() jail.Deps {
 		},
 	}
 	deps.DryRun, deps.Events = d.opts.DryRun, d.events
-	deps.Fleet = d.say
+	deps.Fleet, deps.FleetFailure = d.say, d.fleetFailed
 	deps.ActionTook = d.counts.actions.Observe
 	deps.Guard = d.guard
 	deps.Changed = d.changed

@@ -129,6 +129,7 @@ func (f *fleetSide) configure(cfg *config.Config) (wrong []error) {
 			r.of[jail] = append(r.of[jail], g.Name)
 		}
 	}
+	r.counts = r.countedGroups()
 	wrong = f.enforce(&want)
 	r.view = f.d.guard.View(ignored, func() {
 		select {
@@ -137,7 +138,7 @@ func (f *fleetSide) configure(cfg *config.Config) (wrong []error) {
 		}
 	})
 	r.ctx, r.stop = context.WithCancel(context.Background())
-	r.keeper = newFleetKeeper(r)
+	r.keeper, r.allow = newFleetKeeper(r), newFleetAllow(r)
 	f.mu.Lock()
 	f.run, f.problem = r, ""
 	f.mu.Unlock()
@@ -284,20 +285,27 @@ type fleetRun struct {
 	name    string
 	sign    string
 	of      map[string][]string // groups of a jail's bans
+	counts  map[string][]string // those in which its failures are counted over all hosts
 	view    *guard.View
 	recheck chan struct{}
 	ctx     context.Context
 	stop    context.CancelFunc
 	keeper  *fleetKeeper
+	allow   *fleetAllow   // nil: no key of an allow-list is pinned
 	ready   chan struct{} // closed when link is there
 	done    chan struct{}
 	link    *link.Link
 	refused map[fleet.Reason]uint64 // by the hub; the agent's goroutine's
+	// countedWhy is why the hub doesn't count, as the log has it; the agent's goroutine's.
+	countedWhy fleet.Reason
 
-	sayMu   sync.Mutex
-	says    []*saying
-	unsaid  uint64 // bans that were not told, since too many wait
-	sayWake chan struct{}
+	sayMu  sync.Mutex
+	says   []*saying
+	unsaid uint64 // bans that were not told, since too many wait
+	// failures are those of the last second, uncounted those that were too many.
+	failures  []fleetFailure
+	uncounted uint64
+	sayWake   chan struct{}
 
 	mu        sync.Mutex // guards what follows
 	connected bool
@@ -322,16 +330,25 @@ func (r *fleetRun) policyName() string {
 	for _, g := range r.cfg.Groups {
 		text += "|" + g.Name
 	}
+	if len(r.cfg.Count) > 0 {
+		text += fmt.Sprintf("|count %v", r.cfg.Count)
+	}
 	return text
 }
 
 func (r *fleetRun) policy() fleet.Policy {
 	p := fleet.Policy{
-		Groups: map[string]int{}, Accept: r.cfg.Accepts, Bans: r.cfg.Bans, Shortest4: r.cfg.Shortest4, Shortest6: r.cfg.Shortest6, Longest: r.cfg.MaxBan,
-		Never: func(p netip.Prefix) bool { rules := r.view.Rules(); return rules.Why(p).Some() || rules.SSHPeer(p) },
+		Groups: map[string]int{}, Counts: map[string]bool{}, Accept: r.cfg.Accepts, Bans: r.cfg.Bans, Shortest4: r.cfg.Shortest4, Shortest6: r.cfg.Shortest6, Longest: r.cfg.MaxBan,
+		Never: func(p netip.Prefix) bool {
+			rules := r.view.Rules()
+			return rules.Why(p).Some() || rules.SSHPeer(p) || r.allow != nil && r.allow.held.Holds(p)
+		},
 	}
 	for _, g := range r.cfg.Groups {
 		p.Groups[g.Name] = g.Quorum
+	}
+	for _, name := range r.cfg.Count {
+		p.Counts[name] = true
 	}
 	return p
 }
@@ -362,6 +379,9 @@ func (r *fleetRun) begin() {
 	beside.Go(r.saying)
 	beside.Go(r.look)
 	beside.Go(r.keeper.run)
+	if r.allow != nil {
+		beside.Go(r.allow.run)
+	}
 	err = l.Run(r.ctx)
 	if err != nil {
 		r.tell(linkDown, err)
@@ -439,6 +459,7 @@ func (r *fleetRun) look() {
 		case <-hour.C:
 			r.renew()
 		case <-second.C:
+			r.tellFailures()
 			for _, name := range r.f.names() {
 				if s := r.f.set(name); s != nil && (n%60 == 0 || s.networks()) {
 					r.push(s.sweep(r.d.clock.Now()))

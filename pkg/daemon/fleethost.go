@@ -53,6 +53,9 @@ func (r *fleetRun) Changed(c fleet.Change) {
 
 // banText says who has banned, where and why.
 func banText(s fleet.Said) string {
+	if s.Key.Host == fleet.Hub {
+		return countedText(s)
+	}
 	text := fmt.Sprintf("%s has banned it (jail %s", s.Key.Host, s.Entry.Jail)
 	switch n := s.Entry.Failures; {
 	case n == 1:

@@ -30,6 +30,7 @@ func (d *Daemon) Fleet() (control.FleetStatus, error) {
 		d.fleet.mu.Unlock()
 		return s, nil
 	}
+	s.AllowList = r.allow.status()
 	s.Member, s.Host, s.Hubs, s.Quota, s.LiftsOthers = true, r.name, r.cfg.URLs, r.cfg.Bans, r.cfg.Lifts
 	r.mu.Lock()
 	s.Connected, s.Since, s.Connection = r.connected, r.since, r.told
@@ -48,9 +49,10 @@ func (d *Daemon) Fleet() (control.FleetStatus, error) {
 		stats   fleet.Stats
 		origins []fleet.Origin
 		refused map[fleet.Reason]uint64
+		tally   fleet.TallyStats
 	}
 	got, ok := askFleet(r, fleetMost, func(a *fleet.Agent, _ time.Time) held {
-		h := held{stats: a.Stats(), origins: a.View().Origins(), refused: map[fleet.Reason]uint64{}}
+		h := held{stats: a.Stats(), tally: a.Tally(), origins: a.View().Origins(), refused: map[fleet.Reason]uint64{}}
 		for why, n := range r.refused {
 			h.refused[why] = n
 		}
@@ -61,6 +63,7 @@ func (d *Daemon) Fleet() (control.FleetStatus, error) {
 		return s, nil
 	}
 	st := got.stats
+	s.Counting = r.countingStatus(got.tally)
 	s.Complete, s.Waiting, s.Bans, s.Lifts = st.Complete, st.Waiting, st.Bans, st.Lifts
 	if st.Newest > st.Cursor {
 		s.Lag = st.Newest - st.Cursor
@@ -172,6 +175,8 @@ func neverHere(rules *guard.Rules, id ban.ID, r *fleetRun) string {
 		return fmt.Sprintf("%s is never banned here: %s", ban.Name(id), why.Text)
 	case rules.SSHPeer(p):
 		return fmt.Sprintf("%s is never banned here: an open SSH session", ban.Name(id))
+	case r.allow != nil && r.allow.held.Holds(p):
+		return fmt.Sprintf("%s is never banned in the fleet: its allow-list names it, or a part of it", ban.Name(id))
 	case iplist.TooWide(p), p.Addr().Is4() && p.Bits() < r.cfg.Shortest4, p.Addr().Is6() && p.Bits() < r.cfg.Shortest6:
 		return fmt.Sprintf("%s is wider than /%d (IPv6: /%d), the widest that this host takes ([fleet] widest_ipv4, widest_ipv6)", ban.Name(id), r.cfg.Shortest4, r.cfg.Shortest6)
 	}
@@ -285,4 +290,14 @@ func (d *Daemon) measureFleet(p *metrics.Page) {
 		p.Add(metrics.FleetRefused, float64(n), "hub", why)
 	}
 	p.Add(metrics.FleetStored, float64(s.Stored))
+	if l := s.AllowList; l != nil {
+		p.Add(metrics.FleetAllow, float64(l.Version))
+		p.Add(metrics.FleetAllowBad, metrics.Flag(l.Problem != ""))
+	}
+	if c := s.Counting; c != nil {
+		p.Add(metrics.FleetFailures, float64(c.Failures), "kept")
+		p.Add(metrics.FleetFailures, float64(c.Lost), "lost")
+		p.Add(metrics.FleetCounted, float64(c.Addresses), "kept")
+		p.Add(metrics.FleetCounted, float64(c.Waiting), "waiting")
+	}
 }

@@ -3,6 +3,7 @@ package fleet
 import (
 	"iter"
 	"math/rand/v2"
+	"strconv"
 	"time"
 )
 
@@ -15,6 +16,8 @@ type Link interface {
 	Look(ticket uint64, k Key)
 	// Put asks the hub to store an entry: Answered.
 	Put(ticket uint64, k Key, p Put)
+	// Fail tells the hub of failures that it counts over all hosts: Failing.
+	Fail(ticket uint64, f Failures)
 	// Move goes to another server, if there is one.
 	Move()
 }
@@ -143,6 +146,8 @@ type Agent struct {
 	wait         time.Duration
 	acked        time.Time
 
+	tally tally
+
 	kept   Kept
 	dirty  bool // there is something to be kept
 	keptAt time.Time
@@ -173,6 +178,7 @@ func NewAgent(p Policy, s Start, link Link, host Host, now time.Time) *Agent {
 	a := &Agent{
 		policy: p, view: NewView(p), link: link, host: host, n: s.N, cursor: s.Cursor, ahead: s.Ahead,
 		early: map[uint64]Said{}, out: map[Key]*waiting{},
+		tally: tally{run: strconv.FormatUint(rand.Uint64(), 36), find: map[string]time.Duration{}, shy: map[string]time.Time{}, at: map[countKey]*failed{}},
 	}
 	if s.Ahead != 0 {
 		a.clocked, a.before, a.lately = true, s.Ahead, s.Ahead
@@ -242,7 +248,7 @@ func (a *Agent) told(c Change) Change {
 // Connected tells that there is a connection, perhaps to another server than before: what came meanwhile
 // is asked for.
 func (a *Agent) Connected(now time.Time) {
-	a.connected, a.complete = true, false
+	a.connected, a.complete, a.tally.fresh = true, false, true
 	a.beatAt, a.acked, a.pause, a.wait = now, now, time.Time{}, 0
 	a.ask = question{}
 	a.look(now)
@@ -253,6 +259,7 @@ func (a *Agent) Connected(now time.Time) {
 // Disconnected tells that there is none. What was on its way may have come there or not.
 func (a *Agent) Disconnected(now time.Time) {
 	a.connected, a.complete = false, false
+	a.tally.lost()
 	a.ask = question{}
 	for _, w := range a.out {
 		a.doubt(w, now)
@@ -377,6 +384,9 @@ func (a *Agent) restart(now time.Time, s Said) {
 // apply takes the word that comes next.
 func (a *Agent) apply(now time.Time, s Said) {
 	a.cursor = s.Rev
+	if made := s.Stored.Add(-time.Duration(s.Entry.Age) * time.Second); s.Key.Kind == Lift || s.Key.Kind == Ban && s.Key.Host == Hub {
+		a.forget(s.Key.Group, s.Key.addr, a.local(made), false)
+	}
 	if s.Key.Kind == Ban || s.Key.Kind == Lift || s.Key.Kind == Distrust {
 		if a.view.Apply(s, a.server(now), func(c Change) { c.Cause = s; a.changed(c) }) {
 			s.Stored = s.Stored.Add(-time.Duration(s.Entry.Age) * time.Second)
@@ -495,6 +505,7 @@ func (a *Agent) Tick(now time.Time) {
 		a.settle(now)
 	}
 	a.see(now)
+	a.tell(now)
 	a.view.Sweep(a.server(now), 1000, func(k Key) {
 		a.kept.Dropped, a.dirty = append(a.kept.Dropped, k), true
 	})

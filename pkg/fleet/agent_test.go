@@ -15,6 +15,7 @@ type script struct {
 	tickets map[string]uint64 // the last of each kind
 	all     int
 	changes []Change
+	failed  []Failures
 	kept    []Kept
 }
 
@@ -27,6 +28,11 @@ func (s *script) Ask(ticket, from uint64)   { s.note("ask", ticket, "%d", from) 
 func (s *script) Look(ticket uint64, k Key) { s.note("look", ticket, "%s", k) }
 func (s *script) Put(ticket uint64, k Key, p Put) {
 	s.note("put", ticket, "%s %d %d", k, p.Expect, p.Entry.N)
+}
+
+func (s *script) Fail(ticket uint64, f Failures) {
+	s.failed = append(s.failed, f)
+	s.note("fail", ticket, "%s %d", f.Group, len(f.Of))
 }
 func (s *script) Move()                    { s.note("move", 0, "") }
 func (s *script) Changed(c Change)         { s.changes = append(s.changes, c) }

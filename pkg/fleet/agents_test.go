@@ -100,6 +100,8 @@ func (m *member) Keep(k Kept) {
 
 func (m *member) Refused(_ Out, r Reason) { m.refused = append(m.refused, r) }
 
+func (m *member) Fail(uint64, Failures) {}
+
 func (m *member) Move() {
 	m.moves++
 	m.answered = append(m.answered, func() { m.disconnect() })

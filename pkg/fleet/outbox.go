@@ -42,6 +42,9 @@ func (a *Agent) Say(now time.Time, k Key, e Entry) Out {
 	e.N, e.Seen, e.Epoch, e.Age = a.n, a.cursor, a.policy.Epoch, 0
 	o := Out{Key: k, Entry: e, Made: now}
 	a.dirty = true
+	if k.Kind == Lift || e.Gone() {
+		a.forget(k.Group, k.addr, now, true)
+	}
 	a.enqueue(o, now)
 	if k.Kind == Lift && !a.view.Until(k.Group, k.addr).IsZero() { // here it is so at once
 		a.host.Changed(Change{Group: k.Group, Prefix: k.addr, Was: true, Cause: Said{Key: k, Entry: e}})

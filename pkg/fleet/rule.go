@@ -19,7 +19,7 @@ import (
 //     servers that stored them.
 //
 // A ban is in force that stands against all lifts, until it ends; where a group wants several hosts to
-// have seen somebody, as long as bans of so many stand.
+// have seen somebody, as long as bans of so many stand; or the hub's stands that has counted failures on so many.
 type Rule struct {
 	// Epoch is that of the stream: what words of another one say to have seen means nothing here.
 	Epoch string
@@ -106,13 +106,19 @@ func Concerns(l, b Key) bool {
 // looks at everything each time: a View is what remembers.
 func (r Rule) Until(held []Said, group string, p netip.Prefix, quorum int) time.Time {
 	var ends []int64
+	var all int64
 	for _, b := range held {
 		if b.Key.Kind == Ban && b.Key.Group == group && b.Key.Prefix() == p && !b.Entry.Gone() &&
 			!slices.ContainsFunc(held, func(l Said) bool { return Concerns(l.Key, b.Key) && !r.Stands(b, l) }) {
-			ends = append(ends, r.word(b).end)
+			switch {
+			case b.Key.Host != Hub || quorum <= 1:
+				ends = append(ends, r.word(b).end)
+			case int(b.Entry.Count) >= quorum: // it was counted over so many, of which others may be some
+				all = r.word(b).end
+			}
 		}
 	}
-	return when(nth(ends, quorum))
+	return when(max(nth(ends, quorum), all))
 }
 
 // nth is the end until which so many of the bans last; 0: there are fewer.

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -82,5 +83,48 @@ func TestQuorum(t *testing.T) {
 	}
 	if got := (Rule{}).Until(held, "ssh", p, 4); !got.IsZero() {
 		t.Errorf("three hosts are taken for four: until %v", got)
+	}
+}
+
+// TestCounted: what the hub has counted over so many hosts as a quorum wants is in force by itself, and never makes up for a host's
+// own ban; who doesn't have it count takes none of it. A View says the same.
+func TestCounted(t *testing.T) {
+	p := netip.MustParsePrefix("198.51.100.7/32")
+	start := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	said := func(rev uint64, host string, left int64, count uint32) Said {
+		return Said{Key: BanKey(host, "ssh", p), Rev: rev, Stored: start, Entry: Entry{Jail: "j", Left: left, N: 1, Count: count}}
+	}
+	for what, c := range map[string]struct {
+		held []Said
+		want [5]time.Duration // by quorum
+	}{
+		"counted on three":                  {[]Said{said(1, Hub, 600, 3)}, [5]time.Duration{600, 600, 600, 600, 0}},
+		"counted on one":                    {[]Said{said(1, Hub, 600, 1)}, [5]time.Duration{600, 600, 0, 0, 0}},
+		"and two hosts":                     {[]Said{said(1, Hub, 60, 2), said(2, "a", 600, 9), said(3, "b", 300, 9)}, [5]time.Duration{600, 600, 300, 0, 0}},
+		"and one host, which is one of two": {[]Said{said(1, "a", 600, 9), said(2, Hub, 300, 2)}, [5]time.Duration{600, 600, 300, 0, 0}},
+		"taken back":                        {[]Said{said(1, Hub, 0, 0), said(2, "a", 300, 1)}, [5]time.Duration{300, 300, 0, 0, 0}},
+	} {
+		for quorum, want := range c.want {
+			end := time.Time{}
+			if want > 0 {
+				end = start.Add(want * time.Second)
+			}
+			if got := (Rule{}).Until(c.held, "ssh", p, quorum); !got.Equal(end) {
+				t.Errorf("%s, quorum %d: until %v, want %v", what, quorum, got, end)
+			}
+			for _, counts := range []bool{true, false} {
+				v := NewView(Policy{Groups: map[string]int{"ssh": quorum}, Counts: map[string]bool{"ssh": counts, "mail": true}, Accept: func(host string) bool { return host != Hub }})
+				held := c.held
+				if !counts {
+					held = slices.DeleteFunc(slices.Clone(held), func(s Said) bool { return s.Key.Host == Hub })
+				}
+				for _, s := range c.held {
+					v.Apply(s, start, func(Change) {})
+				}
+				if got, want := v.Until("ssh", p), (Rule{}).Until(held, "ssh", p, quorum); !got.Equal(want) {
+					t.Errorf("%s, quorum %d, counting %v: the view says until %v, want %v", what, quorum, counts, got, want)
+				}
+			}
+		}
 	}
 }

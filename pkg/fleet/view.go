@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -15,6 +16,9 @@ type Policy struct {
 	Groups map[string]int
 	// Accept says whose bans count; nil: everybody's. Lifts count of whomever the hub lets lift.
 	Accept func(host string) bool
+	// Counts are groups in which failures are counted over all hosts: what the hub bans by that counts here, whatever Accept says,
+	// and in no other group.
+	Counts map[string]bool
 	// Never says who is not to be shut out here: what this host ignores, is, or is connected by. A network is
 	// refused whole if it holds one of those. Nil: nobody.
 	Never func(netip.Prefix) bool
@@ -215,7 +219,7 @@ func (v *View) originID(name string) (uint32, bool) {
 		}
 		id = uint32(len(v.origins))
 		v.originIDs[name] = id
-		v.origins = append(v.origins, origin{name: name, accepted: name == v.policy.Self || v.policy.Accept == nil || v.policy.Accept(name)})
+		v.origins = append(v.origins, origin{name: name, accepted: name == v.policy.Self || name == Hub || v.policy.Accept == nil || v.policy.Accept(name)})
 	}
 	return id, true
 }
@@ -223,6 +227,10 @@ func (v *View) originID(name string) (uint32, bool) {
 func (v *View) jailID(name string) uint16 {
 	id, known := v.jailIDs[name]
 	if !known {
+		// What the hub says in its place, who has counted what, has no end of forms: names of jails have room all the same.
+		if len(v.jails) >= jailsMost/2 && strings.Contains(name, ":") {
+			return v.jailID("several")
+		}
 		if len(v.jails) == jailsMost-1 {
 			name = "other"
 		}
@@ -262,7 +270,7 @@ func (v *View) Apply(s Said, now time.Time, tell func(Change)) bool {
 	switch {
 	case old != none && v.records.of(old).rev >= s.Rev:
 		return false
-	case !lift && !from.accepted:
+	case !lift && (!from.accepted || s.Key.Host == Hub && !v.policy.Counts[s.Key.Group]):
 		return v.refuse(RefusedHost)
 	case !lift && !own && v.tooWide(at):
 		return v.refuse(RefusedWide)
@@ -390,6 +398,7 @@ func (v *View) state(at spot) state {
 		st    state
 		room  [8]int64
 		ends  = room[:0]
+		all   int64 // the end of what the hub has counted over so many hosts as the quorum wants
 		chain = v.at[at]
 	)
 	for i := chain; i != none; i = v.records.of(i).next {
@@ -408,11 +417,17 @@ func (v *View) state(at spot) state {
 		if own {
 			st.own = b.n
 		}
-		if !b.never {
+		switch quorum := v.groups[at.group].quorum; {
+		case b.never:
+		case quorum > 1 && v.origins[b.origin].name == Hub:
+			if int(b.count) >= quorum {
+				all = v.endHere(b, own)
+			}
+		default:
 			ends = append(ends, v.endHere(b, own))
 		}
 	}
-	st.until = nth(ends, v.groups[at.group].quorum)
+	st.until = max(nth(ends, v.groups[at.group].quorum), all)
 	return st
 }
 

@@ -29,6 +29,34 @@ const (
 	BeatMost = 128
 )
 
+// AllowSubjects is what stands before the name of a host that asks for the fleet's allow-list.
+const AllowSubjects = "fleet.allow."
+
+type wireAllow struct {
+	V       int    `json:"v"`
+	Version uint64 `json:"version"`
+}
+
+// AllowAsked is where a host asks for the allow-list, and what: it has that version of it; 0: none. The answer is the signed list,
+// or nothing where the hub has that one, or none.
+func AllowAsked(host string, version uint64) (subject string, data []byte, err error) {
+	data, err = json.Marshal(wireAllow{V: 1, Version: version})
+	return AllowSubjects + host, data, err
+}
+
+// ParseAllowAsked reads what AllowAsked wrote.
+func ParseAllowAsked(subject string, data []byte) (host string, version uint64, err error) {
+	var w wireAllow
+	if err := decode(data, AnswerMost, &w); err != nil {
+		return "", 0, fmt.Errorf("allow-list: %w", err)
+	}
+	host, ok := strings.CutPrefix(subject, AllowSubjects)
+	if !ok || w.V != 1 || w.Version > numberMost {
+		return "", 0, errors.New("allow-list: it is not asked for in this form")
+	}
+	return host, w.Version, CheckHost(host)
+}
+
 // BeatEvery is how often the hub writes the beat.
 const BeatEvery = 2 * time.Second
 
@@ -130,11 +158,12 @@ const (
 	Full       Reason = "full"       // the stream is full
 	StaleEpoch Reason = "stale"      // the hub does not yet know what its stream holds
 	TooMany    Reason = "concurrent" // too many puts are on their way
+	NoCount    Reason = "count"      // the hub counts no failures in that group
 )
 
 var reasons = map[Reason]Status{
 	BadKey: Refused, BadEntry: Refused, BadVersion: Refused, BadSeen: Refused, NoGroup: Refused, NoHost: Refused,
-	NoLift: Refused, Allowed: Refused, TooWide: Refused, Ended: Refused,
+	NoLift: Refused, Allowed: Refused, TooWide: Refused, Ended: Refused, NoCount: Refused,
 	Quota: Busy, Rate: Busy, Down: Busy, Full: Busy, StaleEpoch: Busy, TooMany: Busy,
 }
 

@@ -86,7 +86,7 @@ func public(k nkeys.KeyPair) string {
 // checks it, since a host named * would speak for all.
 func roles() map[string]jwt.UserPermissionLimits {
 	host := func(publish ...string) jwt.UserPermissionLimits {
-		return limited(append(publish, "put.{{name()}}.b.>", fleet.GetSubject, enrol.LeaveSubjects+"{{name()}}"), fleet.InboxPrefix+"{{name()}}.>", fleet.LiveSubjects+">")
+		return limited(append(publish, "put.{{name()}}.b.>", fleet.GetSubject, fleet.FailSubjects+"{{name()}}", fleet.AllowSubjects+"{{name()}}", enrol.LeaveSubjects+"{{name()}}"), fleet.InboxPrefix+"{{name()}}.>", fleet.LiveSubjects+">")
 	}
 	return map[string]jwt.UserPermissionLimits{
 		hostRole:   host(),
@@ -157,6 +157,16 @@ func agentClaims(k keys, revoked map[string]time.Time) (*jwt.AccountClaims, erro
 	return a, nil
 }
 
+// agentsNow are the claims of the hosts' account, as text.
+func agentsNow(k keys, revoked map[string]time.Time) ([]byte, error) {
+	c, err := agentClaims(k, revoked)
+	if err != nil {
+		return nil, err
+	}
+	text, err := encode(c, k)
+	return []byte(text), err
+}
+
 // revokedMost is how many keys that were taken back are kept: of more, the oldest are let go.
 const revokedMost = 20_000
 
@@ -188,6 +198,8 @@ func shared() []share {
 		{"put", "put.>", "put.>", jwt.Service, jwt.ResponseTypeSingleton},
 		{"join", enrol.JoinSubject, enrol.JoinSubject, jwt.Service, jwt.ResponseTypeSingleton},
 		{"leave", enrol.LeaveSubjects + "*", enrol.LeaveSubjects + "*", jwt.Service, jwt.ResponseTypeSingleton},
+		{"fail", fleet.FailSubjects + "*", fleet.FailSubjects + "*", jwt.Service, jwt.ResponseTypeSingleton},
+		{"allow", fleet.AllowSubjects + "*", fleet.AllowSubjects + "*", jwt.Service, jwt.ResponseTypeSingleton},
 		{"get", "$JS.API.DIRECT.GET." + fleet.Stream, fleet.GetSubject, jwt.Service, jwt.ResponseTypeStream},
 		{"live", fleet.LiveSubjects + ">", fleet.LiveSubjects + ">", jwt.Stream, ""},
 	}

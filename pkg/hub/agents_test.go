@@ -66,6 +66,17 @@ func (s *shut) has(t *testing.T, who string, want bool) {
 // agent is a host's, connected by its own link.
 func agent(t *testing.T, dir, name string, o TokenOptions) (*link.Link, *shut) {
 	t.Helper()
+	return agentWith(t, dir, name, o, fleet.Policy{Groups: map[string]int{"ssh": 1}})
+}
+
+// countingAgent is one whose failures are counted over all hosts.
+func countingAgent(t *testing.T, dir, name string, o TokenOptions) (*link.Link, *shut) {
+	t.Helper()
+	return agentWith(t, dir, name, o, fleet.Policy{Groups: map[string]int{"ssh": 1}, Counts: map[string]bool{"ssh": true}})
+}
+
+func agentWith(t *testing.T, dir, name string, o TokenOptions, p fleet.Policy) (*link.Link, *shut) {
+	t.Helper()
 	nc, files := joined(t, dir, name, o)
 	urls := nc.Servers()
 	nc.Close()
@@ -74,7 +85,7 @@ func agent(t *testing.T, dir, name string, o TokenOptions) (*link.Link, *shut) {
 		Host: name, URLs: urls, Now: time.Now,
 		Connect: []nats.Option{nats.UserCredentials(filepath.Join(files, enrol.CredentialsFile)), nats.RootCAs(filepath.Join(files, enrol.AuthorityFile))},
 		Tell:    func(what string, err error) { t.Log(name, what, err) },
-	}, fleet.Policy{Groups: map[string]int{"ssh": 1}}, fleet.Start{}, s)
+	}, p, fleet.Start{}, s)
 	if err != nil {
 		t.Fatal(err)
 	}

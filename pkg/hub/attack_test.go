@@ -159,6 +159,9 @@ func TestCapturedHost(t *testing.T) {
 		{"the server's API", violates("$SYS.REQ.ACCOUNT.PING"), 0},
 		{"a token of its own", violates(enrol.JoinSubject), 0},
 		{"another host leaves", violates(enrol.LeaveSubjects + "web-2"), 0},
+		{"failures in another's name, to be counted over all hosts", violates(fleet.FailSubject("web-2")), 0},
+		{"failures in the hub's name", violates(fleet.FailSubject(fleet.Hub)), 0},
+		{"the allow-list, asked for in another's name", violates(fleet.AllowSubjects + "web-2"), 0},
 		{"between the hubs", violates(changedSubject), 0},
 		{"a host that is named *", violates("put.*.b.ssh.4c6336409"), 0},
 		{"another's answers", func() string {

@@ -19,6 +19,7 @@ import (
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/fleet"
+	"bailiff/pkg/fleet/allow"
 	"bailiff/pkg/fleet/enrol"
 	"bailiff/pkg/iplist"
 	"bailiff/pkg/safefile"
@@ -46,10 +47,14 @@ type Config struct {
 	Hosts map[string]HostLimits
 	// Entries is how many all hosts have together.
 	Entries int64
+	// Count says in which groups failures are counted over all hosts, and when they are a ban.
+	Count map[string]fleet.CountRule
 	// Groups are those that hosts may publish to; none: any.
 	Groups []string
 	// Allow is never banned in the fleet.
 	Allow []netip.Prefix
+	// AllowKey is the public key by which the fleet's allow-list is signed; empty: there is none.
+	AllowKey string
 	// Widest4 and Widest6 are the shortest prefixes that may be banned.
 	Widest4, Widest6 int
 	// LogLevel and LogTarget are as in bailiff.toml.
@@ -88,9 +93,11 @@ type fileConfig struct {
 	Entries   int64       `toml:"entries"`
 	Groups    []string    `toml:"groups"`
 	Allow     []string    `toml:"allow"`
+	AllowKey  string      `toml:"allow_key"`
 	Widest4   int         `toml:"widest_ipv4"`
 	Widest6   int         `toml:"widest_ipv6"`
 	Hosts     fileHosts   `toml:"hosts"`
+	Count     fileCounts  `toml:"count"`
 	Log       fileLog     `toml:"log"`
 	Cluster   fileCluster `toml:"cluster"`
 }
@@ -100,6 +107,61 @@ type fileHosts map[string]struct {
 	Rate  *float64 `toml:"rate"`
 	Burst *int     `toml:"burst"`
 	Quota *int     `toml:"quota"`
+}
+
+// fileCounts are the groups in which failures are counted over all hosts.
+type fileCounts map[string]struct {
+	MaxRetry *int    `toml:"maxretry"`
+	FindTime *string `toml:"findtime"`
+	BanTime  *string `toml:"bantime"`
+	Hosts    *int    `toml:"hosts"`
+	Share    *int    `toml:"share"`
+}
+
+// countsMost is how many groups have one.
+const countsMost = 1000
+
+// counts are those of a file, or which setting is wrong.
+func (f fileCounts) counts() (out map[string]fleet.CountRule, key string, err error) {
+	if len(f) > countsMost {
+		return nil, "count", fmt.Errorf("%d groups: want %d at most", len(f), countsMost)
+	}
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		x, before := f[name], "count."+name
+		if err := fleet.CheckName(name); err != nil {
+			return nil, before, err
+		}
+		five, two := 5, 2
+		r := fleet.CountRule{Retry: *cmp.Or(x.MaxRetry, &five), Find: 10 * time.Minute, Ban: time.Hour, Hosts: *cmp.Or(x.Hosts, &two)}
+		for _, d := range []struct {
+			key         string
+			given       *string
+			least, most time.Duration
+			to          *time.Duration
+		}{{"findtime", x.FindTime, time.Second, fleet.FindMost, &r.Find}, {"bantime", x.BanTime, time.Minute, 366 * 24 * time.Hour, &r.Ban}} {
+			if d.given == nil {
+				continue
+			}
+			if *d.to, err = config.ParseTime(*d.given); err != nil || *d.to < d.least || *d.to > d.most {
+				return nil, before + "." + d.key, fmt.Errorf("%q: want a time of %v to %v", *d.given, d.least, d.most)
+			}
+		}
+		// Half of what bans: so two hosts are enough, and what one makes up never is.
+		half := min((r.Retry+1)/2, fleet.AgesMost)
+		r.Share = *cmp.Or(x.Share, &half)
+		for _, n := range []bound{
+			{before + ".maxretry", float64(r.Retry), 1, 1000}, {before + ".hosts", float64(r.Hosts), 1, 1000}, {before + ".share", float64(r.Share), 1, fleet.AgesMost},
+		} {
+			if !(n.is >= n.from && n.is <= n.to) {
+				return nil, n.key, fmt.Errorf("%v: want %v to %v", n.is, n.from, n.to)
+			}
+		}
+		if out == nil {
+			out = map[string]fleet.CountRule{}
+		}
+		out[name] = r
+	}
+	return out, "", nil
 }
 
 type fileLog struct {
@@ -176,7 +238,7 @@ func parseConfig(file string, data []byte) (Config, error) {
 // config is the configuration of what the file says, or which setting is wrong.
 func (f fileConfig) config() (c Config, key string, err error) {
 	c = Config{
-		Name: f.Name, Listen: f.Listen, URLs: f.URLs, Permanent: f.Permanent, HostLimits: HostLimits{f.Rate, f.Burst, f.Quota}, Entries: f.Entries, Groups: f.Groups,
+		Name: f.Name, Listen: f.Listen, URLs: f.URLs, Permanent: f.Permanent, HostLimits: HostLimits{f.Rate, f.Burst, f.Quota}, Entries: f.Entries, Groups: f.Groups, AllowKey: f.AllowKey,
 		Widest4: f.Widest4, Widest6: f.Widest6, LogTarget: f.Log.Target, ClusterListen: f.Cluster.Listen, Routes: f.Cluster.Routes, Replicas: max(f.Cluster.Replicas, 1),
 	}
 	if err := fleet.CheckName(f.Name); err != nil {
@@ -229,6 +291,14 @@ func (f fileConfig) config() (c Config, key string, err error) {
 		if err := fleet.CheckName(g); err != nil {
 			return c, "groups", err
 		}
+	}
+	if f.AllowKey != "" {
+		if err := allow.CheckKey(f.AllowKey); err != nil {
+			return c, "allow_key", err
+		}
+	}
+	if c.Count, key, err = f.Count.counts(); err != nil {
+		return c, key, err
 	}
 	for _, a := range f.Allow {
 		p, err := iplist.Parse(a)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,8 @@ type gate struct {
 	rules  atomic.Pointer[rules]
 	flight chan struct{}
 	work   sync.WaitGroup
+	counts *counting
+	signed atomic.Pointer[signedAllow] // nil: none was read
 
 	mu sync.Mutex
 	// epoch and last are the stream's; no epoch: it is not known yet.
@@ -57,17 +60,25 @@ type rules struct {
 
 func newGate(cfg Config, nc *nats.Conn, js jetstream.JetStream, log *slog.Logger) *gate {
 	g := &gate{nc: nc, js: js, log: log.With("component", "hub"), limits: newLimits(cfg), flight: make(chan struct{}, flightMost), gone: map[string]bool{}}
+	g.counts = newCounting(g)
 	g.set(cfg)
 	return g
 }
 
 // set has the gate go by another configuration from the next message on.
 func (g *gate) set(cfg Config) {
-	r := &rules{cfg: cfg, allow: iplist.Of(append(cfg.protected(), cfg.Allow...)), groups: map[string]bool{}}
+	never := append(cfg.protected(), cfg.Allow...)
+	if s := g.signed.Load(); s != nil {
+		never = append(never, s.list.Prefixes...)
+	}
+	r := &rules{cfg: cfg, allow: iplist.Of(never), groups: map[string]bool{}}
 	for _, name := range cfg.Groups {
 		r.groups[name] = true
 	}
 	g.limits.set(cfg)
+	g.counts.mu.Lock()
+	g.counts.c.Set(cfg.Count)
+	g.counts.mu.Unlock()
 	g.rules.Store(r)
 }
 
@@ -162,7 +173,7 @@ func (g *gate) judge(key fleet.Key, data []byte) (fleet.Put, fleet.Reason) {
 		return p, "" // it takes back its own word: whatever that was
 	}
 	where := key.Prefix()
-	if where.Addr().Is4() && where.Bits() < by.cfg.Widest4 || where.Addr().Is6() && where.Bits() < by.cfg.Widest6 {
+	if by.wide(where) {
 		return p, fleet.TooWide
 	}
 	if key.Kind != fleet.Ban {
@@ -178,6 +189,18 @@ func (g *gate) judge(key fleet.Key, data []byte) (fleet.Put, fleet.Reason) {
 		e.Left = most
 	}
 	return p, ""
+}
+
+// wide reports whether a network is larger than the fleet bans.
+func (r *rules) wide(p netip.Prefix) bool {
+	return p.Addr().Is4() && p.Bits() < r.cfg.Widest4 || p.Addr().Is6() && p.Bits() < r.cfg.Widest6
+}
+
+// isGone reports whether a host was taken back, or nothing is known yet.
+func (g *gate) isGone(host string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.epoch == "" || g.gone[host]
 }
 
 // seenAhead is how far another gate may be ahead of what this one has heard of.
@@ -327,7 +350,7 @@ func why(r fleet.Reason, c Config, host string) string {
 	case fleet.NoGroup:
 		return "is of a group that groups in " + ConfigFile + " does not name"
 	case fleet.Allowed:
-		return "would shut out what allow in " + ConfigFile + " names, or a hub"
+		return "would shut out what allow in " + ConfigFile + " or the signed allow-list names, or a hub"
 	case fleet.TooWide:
 		return fmt.Sprintf("is a network larger than /%d, or /%d of IPv6", c.Widest4, c.Widest6)
 	case fleet.Ended:
@@ -336,6 +359,8 @@ func why(r fleet.Reason, c Config, host string) string {
 		return fmt.Sprintf("is one more than its quota of %d", may.Quota)
 	case fleet.Rate:
 		return fmt.Sprintf("came faster than rate = %v; if it should not be so busy: bailiff fleet distrust", may.Rate)
+	case fleet.NoCount:
+		return "is of a group that has no [count.GROUP] in " + ConfigFile
 	case fleet.TooMany:
 		return "came while too many were on their way"
 	case fleet.Full:

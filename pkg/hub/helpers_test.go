@@ -88,6 +88,19 @@ func set(t *testing.T, dir string, settings ...string) {
 	}
 }
 
+// appendTo adds to the end of a hub's configuration.
+func appendTo(t *testing.T, dir, text string) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(dir, ConfigFile), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // running is a hub at work, and how to end it.
 func running(t *testing.T, dir string) (h *Hub, stop func()) {
 	t.Helper()

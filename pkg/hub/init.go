@@ -292,6 +292,7 @@ urls = %s
 
 # Never banned anywhere in the fleet, besides this hub's own addresses.
 allow = []
+# allow_key = "O…"        # signs the allow-list that hosts take, too: bailiff fleet allow key
 # groups = ["ssh"]        # what hosts may publish to; none: any
 # max_ban = %q          # longer bans are cut to that
 # permanent = false       # bans without an end stay so; else they last max_ban
@@ -304,6 +305,12 @@ allow = []
 # quota = %d
 # entries = %d       # of all hosts
 # store = %q           # on disk at most
+# [count.ssh]             # failures in that group, counted over all hosts that say so ([fleet] count)
+#   maxretry = 5          # so many within findtime ban
+#   findtime = "10m"
+#   bantime = "1h"
+#   hosts = 2             # seen by so many hosts at least
+#   share = 3             # so many count of one host; half of maxretry
 # [hosts.web-1]           # one host's own, at the end of this file
 #   quota = 100000
 

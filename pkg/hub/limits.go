@@ -40,6 +40,9 @@ type hostLimit struct {
 	counted time.Time
 	// reserved are those that were let in and are on their way.
 	reserved int
+	// fails are the words of failures that it may send at once; as of failedAt.
+	fails    float64
+	failedAt time.Time
 	// counting is closed when the count that is under way is done; nil: none is.
 	counting chan struct{}
 
@@ -109,6 +112,24 @@ func (l *limits) enter(host string, now time.Time) fleet.Reason {
 	h.tokens--
 	h.flying++
 	return ""
+}
+
+// mayFail takes one of the words of failures that a host may send.
+func (l *limits) mayFail(host string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.of(host, now)
+	if h.failedAt.IsZero() {
+		h.fails = failBurst
+	} else if passed := now.Sub(h.failedAt); passed > 0 {
+		h.fails = min(h.fails+passed.Seconds()*failRate, failBurst)
+	}
+	h.failedAt = now
+	if h.fails < 1 {
+		return false
+	}
+	h.fails--
+	return true
 }
 
 // leave ends what enter began, and counts what came of it. reserved: room has let one entry more in for it.
@@ -183,6 +204,8 @@ func (l *limits) counted(host string, n int, now time.Time) {
 type Usage struct {
 	Stored  uint64                  `json:"stored"`
 	Refused map[fleet.Reason]uint64 `json:"refused,omitempty"`
+	// Counted is of how many addresses its failures count at present.
+	Counted int `json:"counted,omitempty"`
 }
 
 // usage is that of all hosts.

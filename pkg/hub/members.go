@@ -57,6 +57,8 @@ type members struct {
 	// urls and pin are what tokens tell.
 	urls func() []string
 	pin  string
+	// allowKey is what hosts pin; empty: nothing.
+	allowKey string
 	// known are the hosts that changed has found, seen how far it has read their stream. They are the hub's main goroutine's.
 	known map[string]host
 	seen  uint64
@@ -74,7 +76,7 @@ type TokenOptions struct {
 
 // token makes one.
 func (m *members) token(ctx context.Context, o TokenOptions) (enrol.Token, error) {
-	t := enrol.Token{URLs: m.urls(), Pin: m.pin}
+	t := enrol.Token{URLs: m.urls(), Pin: m.pin, AllowKey: m.allowKey}
 	if o.Name != "" {
 		if err := fleet.CheckHost(o.Name); err != nil {
 			return t, err

@@ -75,6 +75,8 @@ type Hub struct {
 	// taken are the keys that were taken back, and agents what the server holds of them, as text.
 	taken  map[string]time.Time
 	agents string
+	// allowWrong is what is wrong with the signed allow-list, as the log has it.
+	allowWrong string
 
 	mu      sync.Mutex
 	problem string
@@ -106,6 +108,9 @@ func Open(ctx context.Context, dir string, o RunOptions) (*Hub, error) {
 		return nil, err
 	}
 	taken, err := revokedIn(strings.TrimSpace(string(agents)))
+	if err == nil && len(agents) > 0 {
+		agents, err = agentsNow(k, taken) // what hosts may do is as this version has it
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: it holds the keys of hosts that were taken out; without it, they are let in again until the stream has told them", filepath.Join(dir, agentsFile), err)
 	}
@@ -174,6 +179,11 @@ func (h *Hub) Serve(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
+	uncount, err := h.gate.counts.serve(ctx)
+	if err != nil {
+		return err
+	}
+	defer uncount()
 	var subs []*nats.Subscription
 	for _, s := range []struct {
 		subject, queue string
@@ -181,6 +191,7 @@ func (h *Hub) Serve(ctx context.Context, ready func()) error {
 	}{
 		{enrol.JoinSubject, gateQueue, h.bounded(h.join)},
 		{enrol.LeaveSubjects + "*", gateQueue, h.bounded(h.leave)},
+		{fleet.AllowSubjects + "*", gateQueue, h.gate.allowAsked},
 		{changedSubject, "", func(*nats.Msg) { h.lookSoon() }},
 		{statusSubject, "", h.bounded(h.status)},
 		{reloadSubjects + h.cfg.Name, "", h.bounded(h.reloadAsked)},
@@ -309,6 +320,7 @@ func (h *Hub) warnCertificate(now time.Time) {
 func (h *Hub) lookNow(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookMost)
 	defer cancel()
+	h.readAllow(ctx)
 	h.sawAll()
 	anew, err := h.bucket.open(ctx)
 	if err != nil {

@@ -34,6 +34,7 @@ type report struct {
 
 func (h *Hub) status(_ context.Context, m *nats.Msg) {
 	r := report{Name: h.cfg.Name, Version: h.version, Server: h.nc.ConnectedServerVersion(), Ends: h.ends, Usage: h.gate.limits.usage()}
+	h.gate.counts.held(r.Usage)
 	r.Epoch, _ = h.gate.where()
 	h.mu.Lock()
 	r.Problem = h.problem
@@ -138,7 +139,7 @@ func Dial(dir, at string) (*Client, error) {
 		nc.Close()
 		return nil, err
 	}
-	return &Client{dir, cfg, nc, js, &members{js: js, k: k, urls: func() []string { return cfg.URLs }, pin: enrol.Pin(authority.Raw)}}, nil
+	return &Client{dir, cfg, nc, js, &members{js: js, k: k, urls: func() []string { return cfg.URLs }, pin: enrol.Pin(authority.Raw), allowKey: cfg.AllowKey}}, nil
 }
 
 // Close ends the connection.
@@ -220,6 +221,7 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 		for _, r := range reports {
 			u := r.Usage[h.Name]
 			one.Stored += u.Stored
+			one.Counted = max(one.Counted, u.Counted)
 			for why, n := range u.Refused {
 				one.Refused[why] += n
 			}

@@ -10,6 +10,20 @@ import (
 
 // What the fleet and a jail have to do with each other. Bans of other hosts are none of a jail's.
 
+// failedHere tells the fleet of failures that have counted here.
+func (j *Jail) failedHere(q *found) {
+	if j.deps.FleetFailure == nil || j.deps.DryRun || j.Configured.Observe || q.id.IsName() {
+		return
+	}
+	n := 1
+	if j.counting != nil {
+		n = j.counting.weight(q)
+	}
+	if p := q.id.Prefix(); p.IsValid() {
+		j.deps.FleetFailure(j.Config.Name, p, q.at, n)
+	}
+}
+
 // LiftedElsewhere has the jail lift a ban, and forget the failures, since the fleet has lifted it. One that was made
 // later than that stays. It waits for nothing; why says who has lifted it.
 func (j *Jail) LiftedElsewhere(p netip.Prefix, at time.Time, why string) {

@@ -122,6 +122,8 @@ type Deps struct {
 	// Fleet is told of bans that were made here; what it returns is asked when the ban is written. It waits for nothing.
 	// nil: nobody is told.
 	Fleet func(jail string, b ban.Ban) (said func() []fleet.Out)
+	// FleetFailure is told of failures that counted, n at a time; it waits for nothing. nil: nobody is told.
+	FleetFailure func(jail string, id netip.Prefix, at time.Time, n int)
 	// Events is told what happens; nil: nobody is.
 	Events *events.Table
 	// Tally counts failures, bans and their ends; nil: nobody does.

@@ -120,6 +120,9 @@ func (j *Jail) counted(q *found) {
 	} else {
 		n, due, again = j.weigh(q)
 	}
+	if !again {
+		j.failedHere(q)
+	}
 	if log.Enabled(context.Background(), slog.LevelDebug) {
 		log.With("component", "failmanager").Debug(fmt.Sprintf("Total # of detected failures: %d. Current failures (IP:count): %s:%d", j.window.Total(), q.who(), n))
 	}

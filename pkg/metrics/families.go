@@ -112,6 +112,10 @@ var (
 	FleetOutbox   = &Family{Name: "bailiff_fleet_outbox", Type: Gauge, Help: "Words of this host that the stream doesn't hold yet."}
 	FleetOldest   = &Family{Name: "bailiff_fleet_outbox_oldest_timestamp_seconds", Type: Gauge, Help: "When the oldest of these was said, in seconds since 1970; absent where there are none."}
 	FleetRefused  = &Family{Name: "bailiff_fleet_refused_total", Type: Counter, Labels: []string{"by", "reason"}, Help: "What was not taken, by whom (this host, of others; the hub, of this host) and why."}
+	FleetFailures = &Family{Name: "bailiff_fleet_failures_total", Type: Counter, Labels: []string{"outcome"}, Help: "Failures for the hub to count over all hosts, by outcome: kept to be told, lost (too many); absent, as the next one, where none are told."}
+	FleetCounted  = &Family{Name: "bailiff_fleet_failures_addresses", Type: Gauge, Labels: []string{"state"}, Help: "Addresses of which failures are told, by state: kept, waiting (of these, to be told)."}
+	FleetAllow    = &Family{Name: "bailiff_fleet_allow_version", Type: Gauge, Help: "Version of the fleet's signed allow-list that is held; absent, as the next one, where no key is pinned."}
+	FleetAllowBad = &Family{Name: "bailiff_fleet_allow_refused", Type: Gauge, Help: "Whether the hub hands on an allow-list that is not taken: older, unsigned, or of another key."}
 	FleetStored   = &Family{Name: "bailiff_fleet_stored_total", Type: Counter, Help: "Words of this host that the hub has stored."}
 )
 
@@ -125,7 +129,7 @@ var Families = numbered([]*Family{
 	DatabaseUp, DatabaseWrites, DatabaseWrite, DatabaseSize,
 	ActionRuns, ActionTime, ActionWaiting, ActionDuration,
 	ListEntries, ListLoaded, ListFetched, ExportItems, ExportBehind, ExportOK, ExportSuccess, ReportsSent, ReportsWaiting,
-	FleetUp, FleetComplete, FleetEntries, FleetInForce, FleetOrigin, FleetQuota, FleetLag, FleetOutbox, FleetOldest, FleetRefused, FleetStored,
+	FleetUp, FleetComplete, FleetEntries, FleetInForce, FleetOrigin, FleetQuota, FleetLag, FleetOutbox, FleetOldest, FleetRefused, FleetStored, FleetFailures, FleetCounted, FleetAllow, FleetAllowBad,
 })
 
 func numbered(all []*Family) []*Family {

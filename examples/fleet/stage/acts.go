@@ -1,12 +1,16 @@
 package stage
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,6 +32,8 @@ func (s *Stage) Play(ctx context.Context) error {
 		{"The hub is killed", s.hubDies},
 		{"A partition: a ban on one side, a lift on the other", s.partition},
 		{"A host that was off comes back", s.sleeps},
+		{"One failure on each host", s.counts},
+		{"The fleet's allow-list, signed by its operator", s.allows},
 		{"A captured host", s.captured},
 	} {
 		if err := ctx.Err(); err != nil {
@@ -68,6 +74,14 @@ func (s *Stage) joins() error {
 		c.Stdin = strings.NewReader(word)
 		if out, err := c.CombinedOutput(); err != nil {
 			return fmt.Errorf("fleet join: %w: %s", err, out)
+		}
+		text, err := os.ReadFile(h.path("bailiff.toml"))
+		if err != nil {
+			return err
+		}
+		text = bytes.Replace(text, []byte("\n[fleet]\n"), []byte("\n[fleet]\ncount = [\"login\"]\n"), 1)
+		if err := os.WriteFile(h.path("bailiff.toml"), text, 0o644); err != nil {
+			return err
 		}
 		if out, err := h.command("reload"); err != nil {
 			return fmt.Errorf("%w: %s", err, out)
@@ -225,6 +239,54 @@ func (s *Stage) sleeps() error {
 		return errors.New("a host that was off has changed who is banned")
 	}
 	s.tell("nobody was banned again by that")
+	return nil
+}
+
+// counts has somebody fail once on each host, which none of them bans for.
+func (s *Stage) counts() error {
+	for _, h := range s.hosts {
+		if err := h.fails(fifth, 1); err != nil {
+			return err
+		}
+	}
+	if err := s.until("who has failed once on each is refused on all three", everywhere(s.hosts, fifth, false)); err != nil {
+		return err
+	}
+	return s.until("and each tells who has counted what", func() bool {
+		for _, h := range s.hosts {
+			if out, err := h.command("why", fifth); err != nil || !strings.Contains(out, "3 failures on 3 hosts: web-1:1 web-2:1 web-3:1") {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// allows puts somebody on the fleet's allow-list who is banned, and strikes him off.
+func (s *Stage) allows() error {
+	for version, list := range []string{third + "\n", ""} {
+		c := s.hubHost.Command(context.Background(), s.bailiff, "fleet", "allow", "sign", "--key", filepath.Join(s.dir, "allow.key"), "--version", strconv.Itoa(version+1), "-")
+		c.Stdin = strings.NewReader(list)
+		signed, err := c.Output()
+		if err != nil {
+			return fmt.Errorf("fleet allow sign: %w", err)
+		}
+		file := filepath.Join(s.dir, "allow.signed")
+		if err := os.WriteFile(file, signed, 0o600); err != nil {
+			return err
+		}
+		if _, err := s.atHub("fleet", "allow", "publish", file); err != nil {
+			return err
+		}
+		what := "an attacker who is put on it is let in where others' bans had shut him out"
+		if list == "" {
+			what = "struck off, he is refused again"
+		}
+		// The first host has banned him itself: that is its jail's.
+		if err := s.until(what, everywhere(s.hosts[1:], third, list != "")); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -40,6 +40,8 @@ type Joined struct {
 	Name  string
 	URLs  []string
 	Lifts bool
+	// AllowKey is the key of the fleet's allow-list; empty: there is none.
+	AllowKey string
 	// Credentials and Authority are the paths of what was written.
 	Credentials, Authority string
 }
@@ -48,7 +50,7 @@ type Joined struct {
 // needed to connect into dir, which is made if it is not there. What is there already is not touched:
 // a host that is in a fleet leaves it first.
 func Join(ctx context.Context, t Token, name, dir string) (Joined, error) {
-	j := Joined{Name: name, Credentials: filepath.Join(dir, CredentialsFile), Authority: filepath.Join(dir, AuthorityFile)}
+	j := Joined{Name: name, AllowKey: t.AllowKey, Credentials: filepath.Join(dir, CredentialsFile), Authority: filepath.Join(dir, AuthorityFile)}
 	if err := fleet.CheckHost(name); err != nil {
 		return j, err
 	}

@@ -18,6 +18,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"bailiff/pkg/fleet/allow"
 )
 
 // Subjects of a hub on which hosts ask for what is not of bans.
@@ -46,6 +48,8 @@ type Token struct {
 	URLs []string `json:"urls"`
 	// Pin is the SHA-256 of the certificate of the hub's own authority, in base64.
 	Pin string `json:"pin"`
+	// AllowKey is the key by which the fleet's allow-list is signed; empty: there is none.
+	AllowKey string `json:"allow_key,omitempty"`
 	// JWT and Seed are a user of NATS that may ask JoinSubject and nothing else.
 	JWT  string `json:"jwt"`
 	Seed string `json:"seed"`
@@ -92,6 +96,11 @@ func (t Token) check() error {
 	}
 	if len(t.URLs) == 0 || len(t.URLs) > urlsMost {
 		return fmt.Errorf("the token names %d places where the hub is: want 1 to %d", len(t.URLs), urlsMost)
+	}
+	if t.AllowKey != "" {
+		if err := allow.CheckKey(t.AllowKey); err != nil {
+			return fmt.Errorf("the token's key of the allow-list: %w", err)
+		}
 	}
 	for _, u := range t.URLs {
 		if err := CheckURL(u); err != nil {

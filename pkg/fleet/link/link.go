@@ -314,6 +314,42 @@ func (l *Link) Put(ticket uint64, k fleet.Key, p fleet.Put) {
 	}()
 }
 
+// Fail tells the hub of failures.
+func (l *Link) Fail(ticket uint64, f fleet.Failures) {
+	nc := l.conn()
+	go func() {
+		data, err := f.Encode()
+		var answer fleet.FailAnswer
+		if err == nil {
+			data, err = l.ask(nc, fleet.FailSubject(l.o.Host), data)
+		}
+		if err == nil {
+			answer, err = fleet.DecodeFailAnswer(data)
+		}
+		l.post(func(a *fleet.Agent, now time.Time) { a.Failing(now, ticket, f.Group, answer, err) })
+	}()
+}
+
+// AllowList asks the hub for the fleet's allow-list, where it has another one than that version; empty: it has none. What comes is
+// nobody's word before its signature was looked at. It is called while the Link runs.
+func (l *Link) AllowList(ctx context.Context, version uint64) ([]byte, error) {
+	nc := l.conn()
+	if nc == nil || !nc.IsConnected() {
+		return nil, fleet.ErrNoResponders
+	}
+	subject, data, err := fleet.AllowAsked(l.o.Host, version)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerMost)
+	defer cancel()
+	m, err := nc.RequestWithContext(ctx, subject, data)
+	if err != nil {
+		return nil, err
+	}
+	return m.Data, nil
+}
+
 func (l *Link) ask(nc *nats.Conn, subject string, data []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, answerMost)
 	defer cancel()
