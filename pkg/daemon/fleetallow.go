@@ -129,8 +129,10 @@ func (f *fleetAllow) keep() {
 	if f.file.path == "" {
 		return
 	}
-	_, text := f.held.Get()
 	go func() {
+		f.file.mu.Lock() // one at a time: the last one writes what is held last
+		defer f.file.mu.Unlock()
+		_, text := f.held.Get()
 		err := safefile.Replace(f.file.path, func(file *os.File) error {
 			_, err := file.Write(text)
 			return err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -349,4 +350,53 @@ func TestTally(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkCounter tells how long a hub takes for a full word of failures, and how many bytes it has of each address of a host.
+func BenchmarkCounter(b *testing.B) {
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	word := func(host, i int) []byte {
+		f := Failures{Run: "k3x9", Group: "ssh"}
+		for n := range 50 {
+			i := i*50 + n
+			a := netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 6: byte(host), 14: byte(i >> 8), 15: byte(i)})
+			f.Of = append(f.Of, FailuresOf{netip.PrefixFrom(a, 128), []int64{3, 60, 300}})
+		}
+		data, err := f.Encode()
+		if err != nil {
+			b.Fatal(err)
+		}
+		return data
+	}
+	before := heap()
+	c := NewCounter()
+	c.Set(map[string]CountRule{"ssh": {Retry: 5, Find: 10 * time.Minute, Hosts: 2, Share: 3}})
+	add := func(host int, data []byte) {
+		f, err := DecodeFailures(data)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, of := range f.Of {
+			if !c.Add(1<<40, fmt.Sprint("h", host), f.Run, f.Group, of) {
+				b.Fatal("no room")
+			}
+		}
+	}
+	for h := range 20 { // as many as there may be, each of one host
+		for i := range countHostMost / 50 {
+			add(h, word(h, i))
+		}
+	}
+	one := word(1, 7)
+	held := float64(heap()-before) / float64(c.pairs)
+	for b.Loop() {
+		add(1, one)
+	}
+	b.ReportMetric(held, "bytes/address")
+	runtime.KeepAlive(c)
 }

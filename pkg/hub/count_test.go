@@ -269,3 +269,37 @@ func TestCountAttacks(t *testing.T) {
 		}
 	}
 }
+
+// TestCountTwice: what another hub has banned for the same count a moment ago is not banned again; a ban of long ago is replaced.
+func TestCountTwice(t *testing.T) {
+	dir := made(t)
+	counted(t, dir, `maxretry = 2`, `bantime = "2h"`)
+	h, _ := running(t, dir)
+	key := fleet.BanKey(fleet.Hub, "ssh", prefix("198.51.100.7"))
+	v := fleet.Verdict{Group: "ssh", Prefix: prefix("198.51.100.7"), Failures: 2, By: []fleet.CountedBy{{Host: "a", Failures: 1}, {Host: "b", Failures: 1}}}
+	rev := func() uint64 { return holds(t, h)[key.String()] }
+	h.gate.counts.ban(within(t), v)
+	first := rev()
+	h.gate.counts.ban(within(t), v)
+	if first == 0 || rev() != first {
+		t.Errorf("number %d, then %d", first, rev())
+	}
+	old := entry(uint64(time.Now().Add(-time.Hour).UnixMilli()))
+	data, err := old.Encode(fleet.Ban)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := put(within(t), h.js, fleet.StreamSubjects+key.String(), data, first, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.gate.counts.ban(within(t), v)
+	if rev() <= second {
+		t.Errorf("number %d stays", second)
+	}
+	// Whom the allow-list names by now is due no more.
+	h.gate.counts.ban(within(t), fleet.Verdict{Group: "ssh", Prefix: prefix("127.0.0.1"), Failures: 2, By: v.By})
+	if got := holds(t, h); len(got) != 1 {
+		t.Errorf("the stream has %v", got)
+	}
+}

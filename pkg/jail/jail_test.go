@@ -25,8 +25,9 @@ import (
 
 // lab runs a jail on lines, a clock and a firewall of the test's.
 type lab struct {
-	t    *testing.T
-	jail *Jail
+	fleet func(jail string, p netip.Prefix, at time.Time, n int)
+	t     *testing.T
+	jail  *Jail
 
 	mu     sync.Mutex
 	clock  *clock.Manual
@@ -247,7 +248,7 @@ func start(t *testing.T, change func(*config.Jail, *lab)) *lab {
 		Own:    func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.1")} },
 		Source: lines,
 		Store:  l.store, Memory: l.memory, RunAction: l.run, MaxMatches: 10,
-		Sessions: func() []netip.Addr { return l.peers },
+		Sessions: func() []netip.Addr { return l.peers }, FleetFailure: l.fleet,
 	}, Carry{})
 	if err != nil {
 		t.Fatal(err)
