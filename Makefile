@@ -139,6 +139,9 @@ soak: packages references
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestReloadUnderLoad -v -reloads 1000
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestSyslogFlood -v -flood
 	go test -timeout 60m -count 1 ./pkg/hub -run TestCluster -v -cluster
+	scripts/nats-server v2.15.2 tmp/nats-server-2.15 # through the Go proxy
+	scripts/nats-server v2.10.29 tmp/nats-server-2.10
+	go test -timeout 60m -count 1 ./pkg/hub -run 'TestExternal|TestCapturedHost|TestOldServer' -v -nats-server $(CURDIR)/tmp/nats-server-2.15 -old-nats-server $(CURDIR)/tmp/nats-server-2.10
 	MUTATIONS=all go test -timeout 120m -count 1 ./pkg/config -run TestMutations -v
 	MUTATED=1 go test -timeout 120m -count 1 ./cmd/bailiff -run TestMutated -v
 

@@ -39,7 +39,7 @@ program. All that a hub is, is in one directory: keys, certificates, configurati
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(hubInitCommand(), hubRunCommand(), hubReloadCommand(), hubRenewCommand())
+	c.AddCommand(hubInitCommand(), hubRunCommand(), hubGatekeeperCommand(), hubReloadCommand(), hubRenewCommand())
 	return c
 }
 
@@ -54,9 +54,14 @@ is empty. Nothing is written over.
 
 With --cluster, three times or five, hubs are made that are one fleet, each in a directory
 of its own below DIR. Each is to be copied to its machine; they hold the stream
-together, and bans go on while more than half of them are at work.`,
+together, and bans go on while more than half of them are at work.
+
+With --external, the server is NATS' own, or a cluster of them, that you run yourself: nats.conf
+in DIR is what their configuration needs (accounts, limits, certificate, JetStream), and
+bailiff hub gatekeeper DIR runs beside them. --san then says where they are reached.`,
 		Example: `  bailiff hub init /var/lib/bailiff-hub --san hub.example --san 198.51.100.5
-  bailiff hub init hubs --cluster a=198.51.100.5 --cluster b=198.51.100.6 --cluster c=198.51.100.7`,
+  bailiff hub init hubs --cluster a=198.51.100.5 --cluster b=198.51.100.6 --cluster c=198.51.100.7
+  bailiff hub init gate --external --san nats-1.example --san nats-2.example --san nats-3.example --replicas 3`,
 		Args: args(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			for _, text := range cluster {
@@ -68,7 +73,9 @@ together, and bans go on while more than half of them are at work.`,
 			}
 			made, err := hub.Init(args[0], o)
 			for _, dir := range made {
-				if err == nil {
+				if err == nil && o.External {
+					fmt.Fprintf(c.OutOrStdout(), "%s: the NATS servers need what is in %s/%s; then bailiff hub gatekeeper %s\n", plainly(dir), plainly(dir), hub.NATSFile, plainly(dir))
+				} else if err == nil {
 					fmt.Fprintf(c.OutOrStdout(), "%s: ready for bailiff hub run %s\n", plainly(dir), plainly(dir))
 				}
 			}
@@ -79,6 +86,8 @@ together, and bans go on while more than half of them are at work.`,
 	f.StringArrayVar(&o.Names, "san", nil, "a `name` or address by which hosts reach the hub; may be repeated (default this host's name)")
 	f.StringVar(&o.Address, "listen", "", "the `address` to listen on (default all)")
 	f.IntVar(&o.Port, "port", 0, fmt.Sprintf("the port to listen on (default %d)", hub.DefaultPort))
+	f.BoolVar(&o.External, "external", false, "NATS' servers are your own")
+	f.IntVar(&o.Replicas, "replicas", 0, "how `many` of your own servers hold the stream (default 1)")
 	f.StringArrayVar(&cluster, "cluster", nil, "one hub of several, `NAME=HOST[:PORT[:CLUSTERPORT]]`; may be repeated")
 	return c
 }
@@ -94,29 +103,58 @@ has it read hub.toml again, as bailiff hub reload does.`,
 		Example: `  bailiff hub run /var/lib/bailiff-hub`,
 		Args:    args(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
-			daemon.LimitMemory()
 			cfg, err := hub.ReadConfig(args[0])
 			if err != nil {
 				return err
 			}
-			handler, closeLog, err := eventlog.Open(cfg.LogTarget, cfg.LogLevel)
+			return runHub(args[0], cfg)
+		},
+	}
+}
+
+func hubGatekeeperCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "gatekeeper DIR",
+		Short: "Run the gate of a fleet beside NATS servers of your own",
+		Long: `Run what a hub has besides NATS' server: the gate, which alone writes the stream, the beat, who is in the fleet. The
+directory is one of bailiff hub init --external. While the servers do not answer, are too old, or have no
+JetStream, the log says so, once, and it goes on trying. Several gatekeepers, each with a copy of the directory
+and a name of its own in hub.toml, share the work. Signals are as with bailiff hub run, which does the same for
+such a directory.`,
+		Example: `  bailiff hub gatekeeper /var/lib/bailiff-hub`,
+		Args:    args(1, 1),
+		RunE: func(c *cobra.Command, args []string) error {
+			cfg, err := hub.ReadConfig(args[0])
 			if err != nil {
 				return err
 			}
-			defer func() {
-				if err := closeLog(); err != nil {
-					complain(err)
-				}
-			}()
-			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-			defer stop()
-			context.AfterFunc(ctx, stop) // a second one ends the process at once
-			hup := make(chan os.Signal, 1)
-			signal.Notify(hup, syscall.SIGHUP)
-			log := slog.New(handler)
-			return hub.Run(ctx, args[0], hub.RunOptions{Log: log, Version: Version, Reload: hup, Ready: func() { notifySystemd(ctx, log, "READY=1") }})
+			if !cfg.External() {
+				return failed("%s is the directory of a hub that has its own server: bailiff hub run %s", plainly(args[0]), plainly(args[0]))
+			}
+			return runHub(args[0], cfg)
 		},
 	}
+}
+
+// runHub runs the hub of a directory until a signal ends it.
+func runHub(dir string, cfg hub.Config) error {
+	daemon.LimitMemory()
+	handler, closeLog, err := eventlog.Open(cfg.LogTarget, cfg.LogLevel)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := closeLog(); err != nil {
+			complain(err)
+		}
+	}()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second one ends the process at once
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	log := slog.New(handler)
+	return hub.Run(ctx, dir, hub.RunOptions{Log: log, Version: Version, Reload: hup, Ready: func() { notifySystemd(ctx, log, "READY=1") }})
 }
 
 func hubReloadCommand() *cobra.Command {

@@ -108,7 +108,7 @@ func limited(publish []string, subscribe ...string) jwt.UserPermissionLimits {
 type claims struct{ operator, system, fleet, agents string }
 
 // newClaims makes them. revoked are the keys of hosts that were taken back, and since when.
-func newClaims(k keys, revoked map[string]time.Time) (c claims, err error) {
+func newClaims(k keys, cfg Config, revoked map[string]time.Time) (c claims, err error) {
 	o := jwt.NewOperatorClaims(public(k[operatorKey]))
 	o.Name, o.SystemAccount = "bailiff", public(k[systemKey])
 	if c.operator, err = o.Encode(k[operatorKey]); err != nil {
@@ -119,16 +119,10 @@ func newClaims(k keys, revoked map[string]time.Time) (c claims, err error) {
 	if c.system, err = encode(s, k); err != nil {
 		return c, err
 	}
-	f := jwt.NewAccountClaims(public(k[fleetKey]))
-	f.Name = "FLEET"
-	f.Limits.JetStreamLimits = jwt.JetStreamLimits{MemoryStorage: 0, DiskStorage: jwt.NoLimit, Streams: 4, Consumer: 64}
-	for _, one := range shared() {
-		f.Exports.Add(&jwt.Export{Name: one.name, Subject: jwt.Subject(one.subject), Type: one.kind, ResponseType: one.response})
-	}
-	if c.fleet, err = encode(f, k); err != nil {
+	if c.fleet, err = encode(streamClaims(k, cfg), k); err != nil {
 		return c, err
 	}
-	a, err := agentClaims(k, revoked)
+	a, err := agentClaims(k, cfg, revoked)
 	if err != nil {
 		return c, err
 	}
@@ -136,10 +130,27 @@ func newClaims(k keys, revoked map[string]time.Time) (c claims, err error) {
 	return c, err
 }
 
+// streamClaims are those of the stream's account. On servers that have other users, it has a limit.
+func streamClaims(k keys, cfg Config) *jwt.AccountClaims {
+	f := jwt.NewAccountClaims(public(k[fleetKey]))
+	f.Name = "FLEET"
+	f.Limits.JetStreamLimits = jwt.JetStreamLimits{MemoryStorage: 0, DiskStorage: jwt.NoLimit, Streams: 4, Consumer: 64}
+	if cfg.External() {
+		f.Limits.DiskStorage = cfg.Store * int64(cfg.Replicas)
+	}
+	for _, one := range shared() {
+		f.Exports.Add(&jwt.Export{Name: one.name, Subject: jwt.Subject(one.subject), Type: one.kind, ResponseType: one.response})
+	}
+	return f
+}
+
 // agentClaims are those of the hosts' account.
-func agentClaims(k keys, revoked map[string]time.Time) (*jwt.AccountClaims, error) {
+func agentClaims(k keys, cfg Config, revoked map[string]time.Time) (*jwt.AccountClaims, error) {
 	a := jwt.NewAccountClaims(public(k[agentsKey]))
 	a.Name = "AGENTS"
+	if cfg.External() {
+		a.Limits.Conn = connectionsMost
+	}
 	for _, one := range shared() {
 		a.Imports.Add(&jwt.Import{Name: one.name, Subject: jwt.Subject(one.subject), LocalSubject: jwt.RenamingSubject(one.local), Account: public(k[fleetKey]), Type: one.kind})
 	}
@@ -158,8 +169,8 @@ func agentClaims(k keys, revoked map[string]time.Time) (*jwt.AccountClaims, erro
 }
 
 // agentsNow are the claims of the hosts' account, as text.
-func agentsNow(k keys, revoked map[string]time.Time) ([]byte, error) {
-	c, err := agentClaims(k, revoked)
+func agentsNow(k keys, cfg Config, revoked map[string]time.Time) ([]byte, error) {
+	c, err := agentClaims(k, cfg, revoked)
 	if err != nil {
 		return nil, err
 	}

@@ -101,6 +101,14 @@ func agentWith(t *testing.T, dir, name string, o TokenOptions, p fleet.Policy) (
 	return l, s
 }
 
+// tell has a host's agent say something.
+func tell(t *testing.T, l *link.Link, k fleet.Key, e fleet.Entry) {
+	t.Helper()
+	if !l.Do(within(t), func(a *fleet.Agent, now time.Time) { a.Say(now, k, e) }) {
+		t.Fatal("the link has ended")
+	}
+}
+
 // TestAgents: hosts' own agents at a real hub: what one bans, all shut out; what one lifts that may, all let in,
 // the host that banned it, too; over a restart of the hub; and what a host says that is taken out counts no more.
 func TestAgents(t *testing.T) {
@@ -109,24 +117,18 @@ func TestAgents(t *testing.T) {
 	one, a := agent(t, dir, "web-1", TokenOptions{})
 	two, b := agent(t, dir, "web-2", TokenOptions{})
 	admin, c := agent(t, dir, "admin", TokenOptions{Lifts: true})
-	tell := func(l *link.Link, k fleet.Key, e fleet.Entry) {
-		t.Helper()
-		if !l.Do(within(t), func(a *fleet.Agent, now time.Time) { a.Say(now, k, e) }) {
-			t.Fatal("the link has ended")
-		}
-	}
 	ban := fleet.Entry{Jail: "sshd", Left: 3600, Count: 1, Failures: 5}
-	tell(one, fleet.BanKey("web-1", "ssh", prefix("198.51.100.7")), ban)
+	tell(t, one, fleet.BanKey("web-1", "ssh", prefix("198.51.100.7")), ban)
 	for _, s := range []*shut{a, b, c} {
 		s.has(t, "198.51.100.7", true)
 	}
-	tell(admin, fleet.LiftKey("admin", "ssh", prefix("198.51.100.7")), fleet.Entry{})
+	tell(t, admin, fleet.LiftKey("admin", "ssh", prefix("198.51.100.7")), fleet.Entry{})
 	for _, s := range []*shut{a, b, c} {
 		s.has(t, "198.51.100.7", false)
 	}
 	stop()
 	// While there is no hub, a host goes on, and keeps what it has to say.
-	tell(two, fleet.BanKey("web-2", "ssh", prefix("203.0.113.9")), ban)
+	tell(t, two, fleet.BanKey("web-2", "ssh", prefix("203.0.113.9")), ban)
 	_, stop = running(t, dir)
 	defer stop()
 	for _, s := range []*shut{a, b, c} {

@@ -66,10 +66,21 @@ func (h *heard) until() map[string]fleet.Said {
 }
 
 // TestCapturedHost: a host whose credentials somebody else has, with a raw client of NATS', and what comes of each
-// thing that it could try: nothing but its own words, within its limits, is ever stored or believed.
+// thing that it could try: nothing but its own words, within its limits, is ever stored or believed; at a hub, and at a
+// NATS server of the operator's own.
 func TestCapturedHost(t *testing.T) {
-	dir := made(t, `allow = ["198.51.100.64/26", "2001:db8:a::/48"]`, `quota = 40`)
+	limits := []string{`allow = ["198.51.100.64/26", "2001:db8:a::/48"]`, `quota = 40`}
+	t.Run("hub", func(t *testing.T) { captured(t, made(t, limits...)) })
+	t.Run("external", func(t *testing.T) {
+		dir, conf := outside(t, limits...)
+		serving(t, conf)
+		captured(t, dir)
+	})
+}
+
+func captured(t *testing.T, dir string) {
 	h, _ := running(t, dir)
+	ready(t, dir, 1)
 	other, _ := joined(t, dir, "web-2", TokenOptions{})
 	lifter, _ := joined(t, dir, "admin", TokenOptions{Lifts: true})
 	_, files := joined(t, dir, "web-1", TokenOptions{})

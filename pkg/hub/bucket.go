@@ -130,7 +130,7 @@ func (b *bucket) open(ctx context.Context) (anew bool, err error) {
 		known, err = state{b.epoch, b.last}, nil
 	}
 	// A hub alone that remembers nothing was put back without that: so its stream may be an old one.
-	unknown := err != nil && len(b.cfg.Routes) == 0
+	unknown := err != nil && b.cfg.alone()
 	if epoch == "" || unknown || err == nil && epoch == known.Epoch && info.State.LastSeq < known.Last {
 		epoch = newEpoch()
 		anew = true

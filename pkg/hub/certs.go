@@ -210,7 +210,11 @@ func Renew(dir string, names []string) (until time.Time, err error) {
 	if err != nil {
 		return until, err
 	}
-	certs, key, err := own.files()
+	var behind []*x509.Certificate
+	if cfg.External() {
+		behind = append(behind, authority.cert)
+	}
+	certs, key, err := own.files(behind...)
 	if err != nil {
 		return until, err
 	}

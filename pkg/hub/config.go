@@ -65,7 +65,17 @@ type Config struct {
 	Routes []string
 	// Replicas is how many hubs hold the stream.
 	Replicas int
+	// ExternalServers are where NATS' servers are that the operator runs himself, tls://HOST:PORT; none: the hub is one.
+	ExternalServers []string
+	// ExternalSystem is the file, in the hub's directory, of a user of their own account.
+	ExternalSystem string
 }
+
+// External reports whether NATS' server is somebody else's.
+func (c Config) External() bool { return len(c.ExternalServers) > 0 }
+
+// alone reports whether this hub is the only one that the stream has.
+func (c Config) alone() bool { return len(c.Routes) == 0 && !c.External() }
 
 // HostLimits are what a host may.
 type HostLimits struct {
@@ -100,6 +110,8 @@ type fileConfig struct {
 	Count     fileCounts  `toml:"count"`
 	Log       fileLog     `toml:"log"`
 	Cluster   fileCluster `toml:"cluster"`
+	// External is of a hub without a server of its own.
+	External fileExternal `toml:"external"`
 }
 
 // fileHosts are hosts' own limits: what one doesn't say is as for all.
@@ -175,6 +187,12 @@ type fileCluster struct {
 	Replicas int      `toml:"replicas"`
 }
 
+type fileExternal struct {
+	Servers  []string `toml:"servers"`
+	Replicas int      `toml:"replicas"`
+	System   string   `toml:"system_credentials"`
+}
+
 // defaults are what hub.toml need not say.
 func defaults() fileConfig {
 	return fileConfig{
@@ -244,8 +262,12 @@ func (f fileConfig) config() (c Config, key string, err error) {
 	if err := fleet.CheckName(f.Name); err != nil {
 		return c, "name", err
 	}
-	if err := checkListen(f.Listen); err != nil {
+	external := len(f.External.Servers) > 0
+	if err := checkListen(f.Listen); err != nil && !external {
 		return c, "listen", err
+	}
+	if external && f.Listen != "" {
+		return c, "listen", errors.New("the servers in [external] listen, and this does not: want one of both")
 	}
 	if len(f.URLs) == 0 {
 		return c, "urls", errors.New("want where hosts find this hub: [\"tls://HOST:PORT\"]")
@@ -313,6 +335,15 @@ func (f fileConfig) config() (c Config, key string, err error) {
 	if c.LogTarget, err = config.ParseLogTarget(cmp.Or(f.Log.Target, "stderr")); err != nil {
 		return c, "log.target", err
 	}
+	if key, err := f.External.into(&c); err != nil {
+		return c, "external." + key, err
+	}
+	if external && (f.Cluster.Listen != "" || len(f.Cluster.Routes) > 0 || f.Cluster.Replicas > 0) {
+		return c, "cluster.listen", errors.New("how many servers there are is [external]'s to say: want one of both")
+	}
+	if external {
+		return c, "", nil
+	}
 	if f.Cluster.Listen == "" {
 		if len(f.Cluster.Routes) > 0 || c.Replicas > 1 {
 			return c, "cluster.listen", errors.New("want where the other hubs connect, as there are others")
@@ -331,6 +362,29 @@ func (f fileConfig) config() (c Config, key string, err error) {
 		return c, "cluster.routes", fmt.Errorf("want where the other hubs are: there are %d, and %d are to hold the stream", len(f.Cluster.Routes)+1, c.Replicas)
 	}
 	return c, "", nil
+}
+
+// into reads where NATS' own servers are. It returns which setting is wrong.
+func (f fileExternal) into(c *Config) (key string, err error) {
+	for _, u := range f.Servers {
+		if err := enrol.CheckURL(u); err != nil {
+			return "servers", err
+		}
+	}
+	if len(f.Servers) == 0 {
+		if f.Replicas != 0 || f.System != "" {
+			return "servers", errors.New("want where the NATS servers are: [\"tls://HOST:PORT\"]")
+		}
+		return "", nil
+	}
+	c.ExternalServers, c.ExternalSystem, c.Replicas = f.Servers, cmp.Or(f.System, systemFile), max(f.Replicas, 1)
+	if c.Replicas > 5 {
+		return "replicas", fmt.Errorf("%d: want 1 to 5", c.Replicas)
+	}
+	if c.ExternalSystem != filepath.Base(c.ExternalSystem) {
+		return "system_credentials", fmt.Errorf("%q: want a file's name, in the hub's directory", c.ExternalSystem)
+	}
+	return "", nil
 }
 
 // bound is what a number has to be.
@@ -389,7 +443,7 @@ func (c Config) protected() []netip.Prefix {
 			own = append(own, netip.PrefixFrom(a, a.BitLen()))
 		}
 	}
-	for _, s := range slices.Concat(c.URLs, c.Routes) {
+	for _, s := range slices.Concat(c.URLs, c.Routes, c.ExternalServers) {
 		if u, err := url.Parse(s); err == nil {
 			add(u.Hostname())
 		}

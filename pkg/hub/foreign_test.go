@@ -63,6 +63,21 @@ func talks(t *testing.T, talk func(net.Conn)) string {
 	return "nats://" + l.Addr().String()
 }
 
+// old says what a server of an old version says first, and to a PING; with TLS after the first, if there is a configuration of it.
+func old(secure *tls.Config) func(net.Conn) {
+	return func(c net.Conn) {
+		fmt.Fprintf(c, "INFO {\"server_id\":\"x\",\"version\":\"2.10.29\",\"proto\":1,\"headers\":true,\"max_payload\":1048576,\"nonce\":\"x\",\"tls_required\":%t}\r\n", secure != nil)
+		if secure != nil {
+			c = tls.Server(c, secure)
+		}
+		for in := bufio.NewScanner(c); in.Scan(); {
+			if in.Text() == "PING" {
+				fmt.Fprint(c, "PONG\r\n")
+			}
+		}
+	}
+}
+
 // TestForeign: at a server that is no hub, or not its own, a host says what is wrong, once for as long as it stays so,
 // and goes on.
 func TestForeign(t *testing.T) {
@@ -98,15 +113,7 @@ func TestForeign(t *testing.T) {
 		{"an ended certificate", plain(t, server.Options{TLSConfig: certificate(ours, time.Now().Add(-3*365*24*time.Hour)), Nkeys: user(public(key))}), "its certificate has ended, or this host's clock is wrong"},
 		{"another fleet's", plain(t, server.Options{TLSConfig: certificate(other, time.Now()), Nkeys: user(public(key))}), "its certificate is not of this fleet's authority"},
 		{"open to all", plain(t, server.Options{TLSConfig: certificate(ours, time.Now())}), "it lets in anybody, which a hub of bailiff never does"},
-		{"of an old version", talks(t, func(c net.Conn) {
-			// What a server of that version says first, and to a PING.
-			fmt.Fprintf(c, "INFO {\"server_id\":\"x\",\"version\":\"2.10.29\",\"proto\":1,\"headers\":true,\"max_payload\":1048576,\"nonce\":\"x\"}\r\n")
-			for in := bufio.NewScanner(c); in.Scan(); {
-				if in.Text() == "PING" {
-					fmt.Fprint(c, "PONG\r\n")
-				}
-			}
-		}), "the NATS server is version 2.10.29: want 2.15.2 or newer"},
+		{"of an old version", talks(t, old(nil)), "the NATS server is version 2.10.29: want 2.15.2 or newer"},
 		{"no server of NATS", talks(t, func(c net.Conn) { fmt.Fprint(c, "SSH-2.0-other\r\n"); _, _ = bufio.NewReader(c).ReadString(0) }), "what answers there is no NATS server"},
 	} {
 		t.Run(c.what, func(t *testing.T) {

@@ -42,6 +42,10 @@ type InitOptions struct {
 	Port int
 	// Address is what it listens on; empty: all.
 	Address string
+	// External: the server is the operator's own, or a cluster of them; what is made is what those need, and the gatekeeper's
+	// directory. Replicas is how many of them hold the stream.
+	External bool
+	Replicas int
 	// Cluster has Init make a fleet of several hubs, by their names, each in a directory of its own below.
 	Cluster []Member
 }
@@ -112,6 +116,12 @@ func Init(dir string, o InitOptions) ([]string, error) {
 	if len(o.Cluster) > 5 {
 		return nil, fmt.Errorf("%d hubs: want 3 or 5", len(o.Cluster))
 	}
+	if o.External && len(o.Cluster) > 0 {
+		return nil, errors.New("a cluster of hubs, and servers of your own: want one of both")
+	}
+	if o.Replicas > 0 && !o.External {
+		return nil, errors.New("how many servers hold the stream is said of servers of your own; hubs that are a cluster all do")
+	}
 	k, err := newKeys()
 	if err != nil {
 		return nil, err
@@ -135,6 +145,9 @@ func Init(dir string, o InitOptions) ([]string, error) {
 				return nil, err
 			}
 			f.URLs = append(f.URLs, place(n, o.Port, DefaultPort))
+		}
+		if o.External {
+			f.Name, f.Listen, f.External = "gate-1", "", fileExternal{Servers: f.URLs, Replicas: max(o.Replicas, 1)}
 		}
 		return []string{dir}, fill(dir, f, k, authority, o.Names)
 	}
@@ -214,7 +227,8 @@ func fill(dir string, f fileConfig, k keys, authority pair, names []string) erro
 			return err
 		}
 	}
-	if _, key, err := f.config(); err != nil {
+	cfg, key, err := f.config()
+	if err != nil {
 		return fmt.Errorf("%s: %w", key, err)
 	}
 	own, err := newServer(authority, f.Name, names, time.Now())
@@ -242,6 +256,18 @@ func fill(dir string, f fileConfig, k keys, authority pair, names []string) erro
 		cert, key string
 	}{{own, serverFile, serverKeyFile}, {authority, authorityFile, authorityKeyFile}} {
 		if files[p.cert], files[p.key], err = p.files(); err != nil {
+			return err
+		}
+	}
+	if cfg.External() {
+		c, err := newClaims(k, cfg, nil)
+		if err != nil {
+			return err
+		}
+		files[NATSFile] = natsText(c, k, cfg)
+		// NATS' server sends what is in the file, and hosts that join know the fleet by its authority.
+		files[serverFile] = append(files[serverFile], files[authorityFile]...)
+		if files[systemFile], err = systemUser(k); err != nil {
 			return err
 		}
 	}
@@ -283,11 +309,14 @@ func configText(f fileConfig) []byte {
 		}
 		return "[" + strings.Join(quoted, ", ") + "]"
 	}
+	listens := ""
+	if f.Listen != "" {
+		listens = fmt.Sprintf("listen = %q\n", f.Listen)
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `# A hub of a fleet: bailiff hub run. What stands behind # is what holds without it.
 name = %q
-listen = %q
-# Where hosts find the hubs: what tokens tell them.
+%s# Where hosts find the hubs: what tokens tell them.
 urls = %s
 
 # Never banned anywhere in the fleet, besides this hub's own addresses.
@@ -317,9 +346,18 @@ allow = []
 # [log]
 # level = %q
 # target = %q       # stderr, stdout, journal, syslog, or a file
-`, f.Name, f.Listen, list(f.URLs), f.MaxBan, f.Widest4, f.Widest6, f.Rate, f.Burst, f.Quota, f.Entries, f.Store, f.Log.Level, f.Log.Target)
+`, f.Name, listens, list(f.URLs), f.MaxBan, f.Widest4, f.Widest6, f.Rate, f.Burst, f.Quota, f.Entries, f.Store, f.Log.Level, f.Log.Target)
 	if f.Cluster.Listen != "" {
 		fmt.Fprintf(&b, "\n[cluster]\nlisten = %q\nroutes = %s\nreplicas = %d\n", f.Cluster.Listen, list(f.Cluster.Routes), f.Cluster.Replicas)
+	}
+	if len(f.External.Servers) > 0 {
+		fmt.Fprintf(&b, `
+# The NATS servers that hold the stream: their configuration needs what is in %s.
+[external]
+servers = %s
+replicas = %d
+# system_credentials = %q  # who may tell the servers of hosts that were taken out
+`, NATSFile, list(f.External.Servers), f.External.Replicas, systemFile)
 	}
 	return []byte(b.String())
 }

@@ -77,6 +77,8 @@ func settings(c *Config) []struct {
 		{"cluster.listen", false, &c.ClusterListen},
 		{"cluster.routes", false, &c.Routes},
 		{"cluster.replicas", false, &c.Replicas},
+		{"external.servers", false, &c.ExternalServers},
+		{"external.system_credentials", false, &c.ExternalSystem},
 	}
 }
 

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,6 +33,8 @@ const (
 	retryEvery = 500 * time.Millisecond
 	// joinsMost is how many hosts may ask to be let in at once.
 	joinsMost = 16
+	// tellAgain is how soon the log is told of another problem, while there was one.
+	tellAgain = 10 * time.Second
 )
 
 // Subjects between hubs, and from the hub's own commands.
@@ -56,14 +59,13 @@ type Hub struct {
 	dir     string
 	cfg     Config
 	keys    keys
-	engine  *engine
+	server  broker
 	nc      *nats.Conn
 	js      jetstream.JetStream
 	gate    *gate
 	members *members
 	log     *slog.Logger
 	version string
-	ends    time.Time
 
 	look    chan struct{}
 	joins   chan struct{}
@@ -77,9 +79,14 @@ type Hub struct {
 	agents string
 	// allowWrong is what is wrong with the signed allow-list, as the log has it.
 	allowWrong string
+	// looked is what was wrong at the last look; the main goroutine's, too.
+	looked error
 
 	mu      sync.Mutex
 	problem string
+	// told is what the log was told of it last, at toldAt.
+	told   string
+	toldAt time.Time
 }
 
 // Open reads a directory and starts what is in it. Close ends it.
@@ -95,10 +102,6 @@ func Open(ctx context.Context, dir string, o RunOptions) (*Hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := readTransport(dir, time.Now())
-	if err != nil {
-		return nil, err
-	}
 	authority, err := readAuthority(dir)
 	if err != nil {
 		return nil, err
@@ -109,18 +112,25 @@ func Open(ctx context.Context, dir string, o RunOptions) (*Hub, error) {
 	}
 	taken, err := revokedIn(strings.TrimSpace(string(agents)))
 	if err == nil && len(agents) > 0 {
-		agents, err = agentsNow(k, taken) // what hosts may do is as this version has it
+		agents, err = agentsNow(k, cfg, taken) // what hosts may do is as this version has it
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: it holds the keys of hosts that were taken out; without it, they are let in again until the stream has told them", filepath.Join(dir, agentsFile), err)
 	}
-	e, err := start(ctx, dir, cfg, k, t, strings.TrimSpace(string(agents)), o.Log)
-	if err != nil {
-		return nil, err
-	}
 	h := &Hub{
-		dir: dir, cfg: cfg, keys: k, engine: e, log: o.Log.With("component", "hub"), version: o.Version, ends: t.ends, taken: taken,
+		dir: dir, cfg: cfg, keys: k, log: o.Log.With("component", "hub"), version: o.Version, taken: taken,
 		look: make(chan struct{}, 1), joins: make(chan struct{}, joinsMost), hup: o.Reload, reloads: make(chan chan Reloaded),
+	}
+	if cfg.External() {
+		h.server = newExternal(dir, cfg, k, h.log, h.lookSoon)
+	} else {
+		t, err := readTransport(dir, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		if h.server, err = start(ctx, dir, cfg, k, t, strings.TrimSpace(string(agents)), o.Log); err != nil {
+			return nil, err
+		}
 	}
 	if err := h.begin(authority.Raw); err != nil {
 		h.Close()
@@ -131,11 +141,8 @@ func Open(ctx context.Context, dir string, o RunOptions) (*Hub, error) {
 
 func (h *Hub) begin(authority []byte) error {
 	var err error
-	if h.nc, err = h.engine.connect(h.dir); err != nil {
+	if h.nc, err = h.server.connect(); err != nil {
 		return fmt.Errorf("the gate can't reach the server: %w", err)
-	}
-	if err := enrol.CheckServer(h.nc.ConnectedServerVersion()); err != nil {
-		return err
 	}
 	if h.js, err = jetstream.New(h.nc, jetstream.WithDefaultTimeout(lookMost)); err != nil {
 		return err
@@ -151,7 +158,7 @@ func (h *Hub) Close() {
 	if h.nc != nil {
 		h.nc.Close()
 	}
-	h.engine.stop()
+	h.server.stop()
 }
 
 // errAnew is of a server that has to be started anew.
@@ -164,7 +171,7 @@ func Run(ctx context.Context, dir string, o RunOptions) error {
 		if err != nil {
 			return err
 		}
-		h.log.Log(ctx, eventlog.LevelNotice, fmt.Sprintf("Hub %s of %s listens on %s", h.cfg.Name, dir, h.cfg.Listen))
+		h.log.Log(ctx, eventlog.LevelNotice, fmt.Sprintf("Hub %s of %s %s", h.cfg.Name, dir, h.server.where()))
 		if err := h.Serve(ctx, o.Ready); !errors.Is(err, errAnew) {
 			return err
 		}
@@ -207,7 +214,7 @@ func (h *Hub) Serve(ctx context.Context, ready func()) error {
 		}
 		subs = append(subs, sub)
 	}
-	if len(h.cfg.Routes) == 0 {
+	if h.cfg.alone() {
 		// One hub alone has all that it needs: what it can't do now is an error of the start.
 		if err := h.lookNow(ctx); err != nil {
 			return fmt.Errorf("the stream can't be opened: %w", err)
@@ -250,28 +257,28 @@ func (h *Hub) loop(ctx context.Context) error {
 		case <-beat.C:
 			wait := fleet.BeatEvery
 			if h.bucket.epoch == "" {
-				h.tell(h.lookNow(ctx))
+				h.lookTell(ctx)
 			}
 			if h.bucket.epoch != "" {
 				err := h.beat(ctx)
 				if err != nil {
 					wait = retryEvery
 				}
-				h.tell(err)
+				h.tell(cmp.Or(err, h.looked))
 			} else {
 				wait = retryEvery
 			}
 			// Several hubs do not beat at the same moment.
 			beat.Reset(wait - time.Duration(rand.Int64N(int64(wait/8))))
 		case <-look.C:
-			h.tell(h.lookNow(ctx))
+			h.lookTell(ctx)
 			// What is stored can be read meanwhile.
-			if h.engine.bridge.isBroken() && room(filepath.Join(h.dir, storeDir)) == nil {
+			if h.server.isBroken() {
 				h.log.Warn("the disk refused a write, and has room again: the server is started anew")
 				return errAnew
 			}
 		case <-h.look:
-			h.tell(h.lookNow(ctx))
+			h.lookTell(ctx)
 		case <-h.hup:
 			h.reload(ctx)
 		case done := <-h.reloads:
@@ -280,6 +287,11 @@ func (h *Hub) loop(ctx context.Context) error {
 			h.warnCertificate(now)
 		}
 	}
+}
+
+func (h *Hub) lookTell(ctx context.Context) {
+	h.looked = h.lookNow(ctx)
+	h.tell(h.looked)
 }
 
 func (h *Hub) lookSoon() {
@@ -298,21 +310,32 @@ func (h *Hub) tell(err error) {
 	if err != nil {
 		text = err.Error()
 	}
+	now := time.Now()
 	h.mu.Lock()
 	was := h.problem
 	h.problem = text
+	// Something else is told, too; not each time where two things are said in turns.
+	fresh := was == "" || text != h.told && now.Sub(h.toldAt) >= tellAgain
+	if text != "" && fresh {
+		h.told, h.toldAt = text, now
+	}
 	h.mu.Unlock()
 	switch {
-	case text != "" && was == "":
-		h.log.Error("the stream takes nothing now, hosts keep what they have to say: " + text)
+	case text != "" && fresh:
+		var accounts accountsError
+		if !errors.As(err, &accounts) {
+			text = "the stream takes nothing now, hosts keep what they have to say: " + text
+		}
+		h.log.Error(text)
 	case text == "" && was != "":
-		h.log.Log(context.Background(), eventlog.LevelNotice, "the stream is at work again")
+		h.log.Log(context.Background(), eventlog.LevelNotice, "the stream is at work, and nothing is wrong any more")
 	}
 }
 
 func (h *Hub) warnCertificate(now time.Time) {
-	if left := h.ends.Sub(now); left < renewBefore {
-		h.log.Warn(fmt.Sprintf("the certificate in %s ends on %s: `bailiff hub renew %s`, and restart the hub", h.dir, h.ends.Format(time.DateOnly), h.dir))
+	ends := h.server.ends()
+	if left := ends.Sub(now); !ends.IsZero() && left < renewBefore {
+		h.log.Warn(fmt.Sprintf("the certificate of %s ends on %s: `bailiff hub renew %s`, and restart what serves it", h.dir, ends.Format(time.DateOnly), h.dir))
 	}
 }
 
@@ -322,7 +345,12 @@ func (h *Hub) lookNow(ctx context.Context) error {
 	defer cancel()
 	h.readAllow(ctx)
 	h.sawAll()
-	anew, err := h.bucket.open(ctx)
+	err := h.server.usable()
+	anew := false
+	if err == nil {
+		anew, err = h.bucket.open(ctx)
+		err = h.server.explain(err)
+	}
 	if err != nil {
 		h.gate.know("", 0)
 		h.bucket.forget(err)
@@ -337,6 +365,13 @@ func (h *Hub) lookNow(ctx context.Context) error {
 	}
 	taken, gone := revoked(maps.Values(h.members.known))
 	h.gate.setGone(gone)
+	if h.server.anew() {
+		theirs, err := h.server.taken()
+		if err != nil {
+			return accountsError{err}
+		}
+		maps.Copy(taken, theirs)
+	}
 	return h.takeBack(taken)
 }
 
@@ -347,11 +382,24 @@ func (h *Hub) sawAll() {
 	}
 }
 
+// accountsError is of a server that is not told who was taken out: bans go on.
+type accountsError struct{ error }
+
+func (e accountsError) Error() string {
+	return "hosts that are taken out are refused by the gate, but not cut off: " + e.error.Error()
+}
+
+func (e accountsError) Unwrap() error { return e.error }
+
 // takeBack has the server refuse keys, from now on and from the next start on; and those from before, though the stream that told
 // of them were lost.
 func (h *Hub) takeBack(more map[string]time.Time) error {
 	maps.Copy(h.taken, more)
-	if over := len(h.taken) - revokedMost; over > 0 {
+	most := revokedMost
+	if h.cfg.External() {
+		most = externalTaken
+	}
+	if over := len(h.taken) - most; over > 0 {
 		keys := slices.SortedFunc(maps.Keys(h.taken), func(a, b string) int { return h.taken[a].Compare(h.taken[b]) })
 		for _, key := range keys[:over] {
 			delete(h.taken, key)
@@ -359,10 +407,10 @@ func (h *Hub) takeBack(more map[string]time.Time) error {
 	}
 	taken := h.taken
 	sum, err := json.Marshal(taken) // sorted by key
-	if err != nil || string(sum) == h.agents {
+	if err != nil || string(sum) == h.agents && !h.server.anew() {
 		return err
 	}
-	c, err := agentClaims(h.keys, taken)
+	c, err := agentClaims(h.keys, h.cfg, taken)
 	if err != nil {
 		return err
 	}
@@ -370,8 +418,8 @@ func (h *Hub) takeBack(more map[string]time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := h.engine.setAgents(text); err != nil {
-		return err
+	if err := h.server.setAgents(text); err != nil {
+		return accountsError{err}
 	}
 	if err := replace(filepath.Join(h.dir, agentsFile), []byte(text+"\n")); err != nil {
 		return fullError(h.dir, err)

@@ -37,6 +37,9 @@ const freeLeast = 16 << 20
 
 // engine is the embedded server, and what it said.
 type engine struct {
+	dir      string
+	cfg      Config
+	until    time.Time
 	s        *server.Server
 	bridge   *bridge
 	resolver *server.MemAccResolver
@@ -45,7 +48,7 @@ type engine struct {
 
 // start starts the server of a directory. Each way in which that can fail is an error that says what to do.
 func start(ctx context.Context, dir string, cfg Config, k keys, t transport, agents string, log *slog.Logger) (*engine, error) {
-	c, err := newClaims(k, nil)
+	c, err := newClaims(k, cfg, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +105,7 @@ func start(ctx context.Context, dir string, cfg Config, k keys, t transport, age
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{s: s, bridge: &bridge{log: log.With("component", "hub")}, resolver: resolver, keys: k}
+	e := &engine{dir: dir, cfg: cfg, until: t.ends, s: s, bridge: &bridge{log: log.With("component", "hub")}, resolver: resolver, keys: k}
 	s.SetLoggerV2(e.bridge, false, false, false)
 	s.Start()
 	if !s.ReadyForConnections(readyMost) {
@@ -175,11 +178,28 @@ func fullError(dir string, err error) error {
 }
 
 // connect is a connection to the server without a network, as the hub's own user.
-func (e *engine) connect(dir string) (*nats.Conn, error) {
-	return nats.Connect("", nats.InProcessServer(e.s), nats.UserCredentials(filepath.Join(dir, hubUserFile)), nats.Name("bailiff gate"),
+func (e *engine) connect() (*nats.Conn, error) {
+	return nats.Connect("", nats.InProcessServer(e.s), nats.UserCredentials(filepath.Join(e.dir, hubUserFile)), nats.Name("bailiff gate"),
 		nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond), nats.ReconnectBufSize(-1), nats.Timeout(readyMost),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { e.bridge.log.Warn("gate: " + err.Error()) }))
 }
+
+func (e *engine) usable() error { return enrol.CheckServer(server.VERSION) }
+
+func (e *engine) explain(err error) error { return err }
+
+// anew is never so: the server is as this process made it.
+func (e *engine) anew() bool { return false }
+
+func (e *engine) taken() (map[string]time.Time, error) { return nil, nil }
+
+func (e *engine) isBroken() bool {
+	return e.bridge.isBroken() && room(filepath.Join(e.dir, storeDir)) == nil
+}
+
+func (e *engine) ends() time.Time { return e.until }
+
+func (e *engine) where() string { return "listens on " + e.cfg.Listen }
 
 // setAgents has the server take new claims of the hosts' account: whom they take back is cut off.
 func (e *engine) setAgents(text string) error {
@@ -311,8 +331,21 @@ func (b *bridge) Fatalf(format string, v ...any) {
 	b.log.Log(context.Background(), eventlog.LevelCritical, text)
 }
 
+// silent has what goes wrong beside an answer be told by the answer that doesn't come; NATS' client would print it.
+var silent = nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
+
 // dial is how the hub's own commands reach the server of a directory.
 func dial(dir string, cfg Config, at string) (*nats.Conn, error) {
+	if cfg.External() {
+		if at == "" {
+			at = strings.Join(cfg.ExternalServers, ",")
+		}
+		nc, err := nats.Connect(at, append(externalOptions(dir, hubUserFile, "bailiff hub"), nats.NoReconnect(), silent)...)
+		if err != nil {
+			return nil, fmt.Errorf("the NATS server at %s: %w", at, enrol.Explain(err))
+		}
+		return nc, nil
+	}
 	if at == "" {
 		host, port := hostPort(cfg.Listen)
 		if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
@@ -331,7 +364,7 @@ func dial(dir string, cfg Config, at string) (*nats.Conn, error) {
 	own := t.hubs.Clone()
 	own.ServerName = sans(t.hosts.Certificates[0].Leaf)[0]
 	nc, err := nats.Connect(at, nats.Secure(own), nats.UserCredentials(filepath.Join(dir, hubUserFile)), nats.Name("bailiff hub"), nats.Timeout(5*time.Second), nats.NoReconnect(),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+		silent)
 	if err != nil {
 		return nil, fmt.Errorf("the hub at %s: %w (is `bailiff hub run %s` at work?)", at, enrol.Explain(err), dir)
 	}

@@ -33,14 +33,14 @@ type report struct {
 }
 
 func (h *Hub) status(_ context.Context, m *nats.Msg) {
-	r := report{Name: h.cfg.Name, Version: h.version, Server: h.nc.ConnectedServerVersion(), Ends: h.ends, Usage: h.gate.limits.usage()}
+	r := report{Name: h.cfg.Name, Version: h.version, Server: h.nc.ConnectedServerVersion(), Ends: h.server.ends(), Usage: h.gate.limits.usage()}
 	h.gate.counts.held(r.Usage)
 	r.Epoch, _ = h.gate.where()
 	h.mu.Lock()
 	r.Problem = h.problem
 	h.mu.Unlock()
 	var err error
-	if r.Hosts, err = h.engine.connections(connectionsTold); err != nil && r.Problem == "" {
+	if r.Hosts, err = h.server.connections(connectionsTold); err != nil && r.Problem == "" {
 		r.Problem = err.Error()
 	}
 	for len(r.Usage) > connectionsTold { // any of them: what is told has a bound
@@ -178,6 +178,9 @@ func explain(err error) error {
 	return err
 }
 
+// gatekeepersMost is how many of one NATS cluster are asked how they are.
+const gatekeepersMost = 32
+
 // gather is how long hubs have for their answers after the first.
 const gather = 500 * time.Millisecond
 
@@ -197,11 +200,16 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 			}
 		}
 	}
-	reports, err := c.reports(ctx, len(c.cfg.Routes)+1)
+	expected := len(c.cfg.Routes) + 1
+	asked := expected
+	if c.cfg.External() {
+		asked = gatekeepersMost // how many there are nobody has said
+	}
+	reports, err := c.reports(ctx, asked)
 	if err != nil {
 		return s, err
 	}
-	s.Missing = len(c.cfg.Routes) + 1 - len(reports)
+	s.Missing = max(expected-len(reports), 0)
 	hosts, err := c.members.hosts(ctx)
 	if err != nil {
 		return s, explain(err)

@@ -217,6 +217,7 @@ func (l *Link) tell(what string, err error) {
 // answered tells what an answer of the stream says of the server: none comes where there is no hub behind it.
 func (l *Link) answered(nc *nats.Conn, err error) {
 	switch {
+	case enrol.CheckServer(nc.ConnectedServerVersion()) != nil: // that was told, and is why
 	case err == nil:
 		l.tell("", nil)
 	case errors.Is(err, nats.ErrNoResponders):
