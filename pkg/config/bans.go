@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -95,53 +94,23 @@ func (n *Networks) check(fail func(key string, err error)) {
 func (l *loader) bans(r *resolver, j *Jail) {
 	at := map[string]*layer{}
 	get := func(key string) string {
-		field := rawFields[key]
-		v := pick(r, func(j *rawJail) *reflect.Value {
-			f := reflect.ValueOf(j).Elem().Field(field)
-			if f.IsNil() {
-				return nil
-			}
-			f = f.Elem()
-			return &f
-		}, reflect.Value{})
-		at[key] = v.at
-		if v.at == nil {
-			return ""
-		}
-		return fmt.Sprint(v.v.Interface())
+		text, of := r.text(key)
+		at[key] = of
+		return text
 	}
 	fail := func(key string, err error) { r.fail(at[key], key, err) }
 	j.Increase = ParseIncrease(get, fail)
 	j.MaxMatches = j.MaxRetry
-	if most := pick(r, func(j *rawJail) *int { return j.MaxMatches }, 0); most.at != nil {
+	if most := pick(r, keyMaxMatches); most.at != nil {
 		if j.MaxMatches = most.v; most.v < 0 {
 			r.fail(most.at, "maxmatches", fmt.Errorf("maxmatches %d: want 0 or more", most.v))
 		}
 	}
-	number := func(key string, get func(*rawBan) *int, fallback int) int {
-		v := pick(r, func(j *rawJail) *int {
-			if j.Ban == nil {
-				return nil
-			}
-			return get(j.Ban)
-		}, fallback)
-		at[key] = v.at
+	number := func(k *jailKey[int]) int {
+		v := pick(r, k)
+		at[k.name] = v.at
 		return v.v
 	}
-	j.Networks = Networks{
-		number("ban.prefix4", func(b *rawBan) *int { return b.Prefix4 }, 32),
-		number("ban.prefix6", func(b *rawBan) *int { return b.Prefix6 }, 64),
-		number("ban.aggregate", func(b *rawBan) *int { return b.Aggregate }, 0),
-	}
+	j.Networks = Networks{number(keyBanPrefix4), number(keyBanPrefix6), number(keyBanAggregate)}
 	j.Networks.check(fail)
 }
-
-// rawFields are the fields of rawJail by their keys.
-var rawFields = func() map[string]int {
-	out := map[string]int{}
-	t := reflect.TypeFor[rawJail]()
-	for i := range t.NumField() {
-		out[t.Field(i).Tag.Get("toml")] = i
-	}
-	return out
-}()

@@ -2,18 +2,17 @@ package config
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"bailiff/pkg/hosttest"
 )
 
 func loadText(t *testing.T, text string) *Config {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "bailiff.toml")
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, path, text)
 	c, err := Load(Options{Path: path})
 	if err != nil {
 		t.Fatal(err)

@@ -1,10 +1,3 @@
-// Package config reads bailiff's configuration into one resolved, typed Config;
-// after it, nobody parses a string again.
-//
-// A configuration is TOML: bailiff.toml, jails/*.toml and filters/*.toml in one
-// directory, over the stock definitions that the program carries. Keys are
-// fail2ban's words. Every error is collected with file and line; what is wrong
-// with one jail or filter stays with it, so that the others can start.
 package config
 
 import (

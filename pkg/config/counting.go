@@ -28,17 +28,6 @@ const (
 	mostForgives = 100
 )
 
-// rawCount is count.distinct.
-type rawCount struct {
-	Distinct *string `toml:"distinct"`
-}
-
-// rawSuccess is success.forgives and its like.
-type rawSuccess struct {
-	Forgives *bool `toml:"forgives"`
-	Most     *int  `toml:"most"`
-}
-
 // counting is how a jail counts. Its filter is there already. What can't be is left out, and each
 // failure counts as ever: a jail that is too strict is better than none.
 func (r *resolver) counting(j *Jail) {
@@ -51,12 +40,7 @@ func (r *resolver) counting(j *Jail) {
 		j.Faults = append(j.Faults, err)
 	}
 	ofAll := func(at *layer) bool { return at != nil && len(at.table) == 1 && at.table[0] == "default" }
-	distinct := pick(r, func(j *rawJail) *string {
-		if j.Count == nil {
-			return nil
-		}
-		return j.Count.Distinct
-	}, "")
+	distinct := pick(r, keyCountDistinct)
 	if name := distinct.v; name != "" {
 		known := Groups(&j.Filter)
 		switch {
@@ -69,18 +53,7 @@ func (r *resolver) counting(j *Jail) {
 			fault(distinct.at, "count.distinct", "count.distinct = %q: no failregex captures it: want %s: left out, each failure counts", name, strings.Join(known, ", "))
 		}
 	}
-	forgives := pick(r, func(j *rawJail) *bool {
-		if j.Success == nil {
-			return nil
-		}
-		return j.Success.Forgives
-	}, false)
-	most := pick(r, func(j *rawJail) *int {
-		if j.Success == nil {
-			return nil
-		}
-		return j.Success.Most
-	}, ForgivesMost)
+	forgives, most := pick(r, keySuccessForgives), pick(r, keySuccessMost)
 	if most.v < 1 || most.v > mostForgives {
 		r.fail(most.at, "success.most", fmt.Errorf("success.most %d: want 1 to %d; success.forgives = false for never", most.v, mostForgives))
 		return

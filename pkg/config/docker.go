@@ -31,7 +31,7 @@ func (l *loader) docker(raw rawDocker, fail func(string, ...any) func(...string)
 
 // containers reads which containers a jail reads.
 func (l *loader) containers(r *resolver, j *Jail) {
-	list := pickList(r, func(j *rawJail) stringList { return j.Container })
+	list := pick(r, keyContainer)
 	o := &source.ContainerOptions{Socket: l.cfg.Docker.Socket}
 	for _, text := range list.v {
 		m, err := source.ParseContainerMatch(strings.TrimSpace(text))

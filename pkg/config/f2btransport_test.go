@@ -2,11 +2,12 @@ package config
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestTreeTransport: transport in a jail of fail2ban's configuration is heeded, and a wrong
@@ -30,12 +31,7 @@ func TestTreeTransport(t *testing.T) {
 			"filter.d/x.conf": "[Definition]\nfailregex = ^ failed <HOST>$\n",
 			"jail.local":      "[x]\nenabled = true\nlogpath = /tmp/none\n" + c.value + "\naction =\n",
 		} {
-			if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			hosttest.Write(t, filepath.Join(dir, name), text)
 		}
 		cfg := load(t, Options{Path: dir})
 		j := cfg.Jails[0]

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestNoFIFO: a FIFO among the files of a configuration is a mistake in that file, not
@@ -34,9 +36,7 @@ func TestNoFIFO(t *testing.T) {
 			if c.main == "jail.conf" {
 				text = "[x]\nenabled = true\nfilter = x\nlogpath = /dev/null\n"
 			}
-			if err := os.WriteFile(filepath.Join(dir, c.main), []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			hosttest.Write(t, filepath.Join(dir, c.main), text)
 			if err := syscall.Mkfifo(filepath.Join(dir, c.fifo), 0o600); err != nil {
 				t.Fatal(err)
 			}

@@ -288,9 +288,11 @@ func (l *loader) fleetEnds(doc *document) {
 	if len(f.Groups) == 0 && len(f.URLs) == 0 {
 		return
 	}
-	for _, item := range l.defaults.raw.IgnoreIP {
-		for _, s := range strings.FieldsFunc(item, isListSpace) {
-			_ = f.Ignore.Add(s) // each jail tells what is wrong with it
+	if list := keyIgnoreIP.of(&l.defaults.raw); list != nil {
+		for _, item := range *list {
+			for _, s := range strings.FieldsFunc(item, isListSpace) {
+				_ = f.Ignore.Add(s) // each jail tells what is wrong with it
+			}
 		}
 	}
 	f.Groups = slices.DeleteFunc(f.Groups, func(g FleetGroup) bool {

@@ -1,10 +1,11 @@
 package config
 
 import (
-	"os"
 	"path/filepath"
 	"reflect"
 	"testing"
+
+	"bailiff/pkg/hosttest"
 )
 
 // A daemon reads of what the program carries what its jails have, and has the same jails.
@@ -19,9 +20,7 @@ func TestForJails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "bailiff.toml")
-			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			hosttest.Write(t, path, text)
 			whole, err := Load(Options{Path: path})
 			if err != nil {
 				t.Fatal(err)

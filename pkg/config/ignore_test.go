@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestIgnoreEntries: an entry that is none costs itself, with its place, under both
@@ -13,9 +15,7 @@ import (
 func TestIgnoreEntries(t *testing.T) {
 	write := func(dir, name, text string) {
 		t.Helper()
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, filepath.Join(dir, name), text)
 	}
 	const prefixes = "[192.0.2.0/24 198.51.100.7/32 203.0.113.0/24 192.0.2.16/30]"
 	check := func(t *testing.T, cfg *Config, wantAt ...string) {

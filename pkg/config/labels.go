@@ -222,22 +222,29 @@ func (l *loader) labelJail(c *engine.Container, docker Docker) (j *Jail, told []
 		tell("label bailiff.jail=%q: jail %s would be made, and is one of the configuration: rename the container", base, name)
 		return nil, told
 	}
-	if raw.Port = docker.Labels.Port; raw.Port == nil {
+	port, protocol := docker.Labels.Port, stringList(nil)
+	if port == nil {
 		var left []string
-		raw.Port, raw.Protocol, left = labelPorts(c.Ports)
+		port, protocol, left = labelPorts(c.Ports)
 		switch {
-		case len(raw.Port) == 0:
+		case len(port) == 0:
 			tell("label bailiff.jail=%q: the container publishes no port that could be shut: publish one, or set [docker] port", base)
 			return nil, told
-		case len(raw.Port) > labelPortsMost:
-			tell("label bailiff.jail=%q: the container publishes %d ranges of ports, %d are the most: set [docker] port", base, len(raw.Port), labelPortsMost)
+		case len(port) > labelPortsMost:
+			tell("label bailiff.jail=%q: the container publishes %d ranges of ports, %d are the most: set [docker] port", base, len(port), labelPortsMost)
 			return nil, told
 		case len(left) > 0:
-			tell("ports %s are not shut by its jail, those of %s are: set [docker] port for others", strings.Join(left[:min(len(left), 10)], ", "), raw.Protocol[0])
+			tell("ports %s are not shut by its jail, those of %s are: set [docker] port for others", strings.Join(left[:min(len(left), 10)], ", "), protocol[0])
 		}
 	}
-	yes, backend := true, "docker"
-	raw.Enabled, raw.Backend, raw.Container, raw.LogPath = &yes, &backend, stringList{"id=" + c.ID}, stringList{}
+	keyEnabled.set(&raw, true)
+	keyBackend.set(&raw, "docker")
+	keyContainer.set(&raw, stringList{"id=" + c.ID})
+	keyLogPath.set(&raw, stringList{})
+	keyPort.set(&raw, port)
+	if protocol != nil {
+		keyProtocol.set(&raw, protocol)
+	}
 	layers := &jailLayers{}
 	if configured != nil {
 		layers.layers = slices.Clone(configured.layers)
@@ -250,8 +257,8 @@ func (l *loader) labelJail(c *engine.Container, docker Docker) (j *Jail, told []
 	for i := range layers.layers {
 		r.layers = append(r.layers, &layers.layers[i])
 	}
-	if pick(r, func(j *rawJail) *string { return j.Filter }, "").v == "" && pickList(r, func(j *rawJail) failList { return j.Failregex }).v == nil {
-		raw.Filter = &base
+	if pick(r, keyFilter).v == "" && pick(r, keyFailregex).v == nil {
+		keyFilter.set(&raw, base)
 	}
 	layers.layers = append(layers.layers, layer{file: "labels of container " + c.Short(), raw: raw})
 	l.jails[name] = layers
@@ -301,12 +308,11 @@ func (l *loader) labelValue(raw *rawJail, key, value string, ranges map[string]L
 	as := text(value)
 	switch key {
 	case "maxretry":
-		retry := int(n)
-		raw.MaxRetry = &retry
+		keyMaxRetry.set(raw, int(n))
 	case "findtime":
-		raw.FindTime = &as
+		keyFindTime.set(raw, as)
 	case "bantime":
-		raw.BanTime = &as
+		keyBanTime.set(raw, as)
 	}
 }
 

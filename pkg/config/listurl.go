@@ -30,9 +30,9 @@ func isURL(s string) bool { return strings.Contains(s, "://") }
 
 // listURLs has URLs among a jail's lists be files into which they are fetched.
 func (l *loader) listURLs(r *resolver, j *Jail) {
-	every := pick(r, func(j *rawJail) *text { return j.ListEvery }, "")
-	plain := pick(r, func(j *rawJail) *bool { return j.ListHTTP }, false)
-	ca := pick(r, func(j *rawJail) *string { return j.ListCA }, "")
+	every := pick(r, keyListEvery)
+	plain := pick(r, keyListHTTP)
+	ca := pick(r, keyListCA)
 	often := listEvery
 	if every.v != "" {
 		var err error
@@ -47,7 +47,7 @@ func (l *loader) listURLs(r *resolver, j *Jail) {
 	if path := l.cfg.Database.Path; filepath.IsAbs(path) {
 		dir = filepath.Dir(path)
 	}
-	list := pickList(r, func(j *rawJail) stringList { return j.List })
+	list := pick(r, keyList)
 	for i, s := range j.List {
 		if !isURL(s) {
 			continue

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"bailiff/pkg/hosttest"
 )
 
 // Every line of configurations is deleted, doubled, changed in a character, and given a
@@ -356,9 +358,7 @@ func (c *counts) try(t *testing.T, s *subject, m mutation) {
 	original := s.files[m.file]
 	path := filepath.Join(s.dir, m.file)
 	write := func(text string) {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, path, text)
 	}
 	write(m.text)
 	got, messages, err := func() (got string, messages []string, err error) {

@@ -13,6 +13,7 @@ import (
 
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/references"
 	"bailiff/pkg/tags"
 )
@@ -91,9 +92,7 @@ func TestProveFail2ban(t *testing.T) {
 	}
 	t.Log(text.String())
 	if *proveFail2ban {
-		if err := os.WriteFile(fail2banProofs, []byte(text.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, fail2banProofs, text.String())
 	}
 }
 

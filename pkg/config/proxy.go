@@ -70,8 +70,8 @@ func ReadProxies(p *filter.Proxies) error {
 // proxies finds out which proxies a jail trusts.
 func (l *loader) proxies(r *resolver, j *Jail) *filter.Proxies {
 	for _, at := range slices.Backward(r.layers) {
-		if p := at.raw.Proxy; p != nil && p.Trusted != nil {
-			out, err := parseProxies(*p.Trusted)
+		if p := keyProxyTrusted.of(&at.raw); p != nil {
+			out, err := parseProxies(*p)
 			if err != nil {
 				if at.doc != nil {
 					err = &Error{at.file, at.line("proxy.trusted"), err.Error()}

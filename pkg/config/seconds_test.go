@@ -1,15 +1,15 @@
 package config
 
 import (
-	"bytes"
 	"encoding/json"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 func TestParseTime(t *testing.T) {
@@ -89,12 +89,7 @@ func TestSecondsOracle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("/usr/bin/python3", "testdata/seconds.py")
-	cmd.Stdin, cmd.Stderr = bytes.NewReader(ask), os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%v: this test needs Debian's package fail2ban (make test installs it)", err)
-	}
+	out := hosttest.Python(t, nil, string(ask), "testdata/seconds.py")
 	var answers []*string
 	if err := json.Unmarshal(out, &answers); err != nil || len(answers) != len(texts) {
 		t.Fatalf("%d answers to %d texts: %v", len(answers), len(texts), err)

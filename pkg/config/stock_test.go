@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"bailiff/pkg/filter"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/references"
 	"bailiff/zoo/animals"
 )
@@ -340,9 +341,7 @@ func compareDocs(t *testing.T, text string) {
 	t.Helper()
 	const path = "../../docs/filters.md"
 	if *updateDocs {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, path, text)
 		return
 	}
 	if have, err := os.ReadFile(path); err != nil || string(have) != text {

@@ -20,7 +20,7 @@ func isSyslog(backend string) bool { return strings.EqualFold(strings.TrimSpace(
 func (l *loader) syslogJail(r *resolver, j *Jail) {
 	o := &source.SyslogOptions{}
 	j.Syslog = o
-	listen := pickList(r, func(j *rawJail) stringList { return j.Listen })
+	listen := pick(r, keyListen)
 	local := true
 	for _, s := range words(listen.v) {
 		a, err := syslog.ParseAddress(s)
@@ -37,7 +37,7 @@ func (l *loader) syslogJail(r *resolver, j *Jail) {
 	if len(o.Listen) == 0 && len(r.errs) == 0 {
 		r.fail(listen.at, "listen", errors.New(`backend = "syslog" needs listen, as listen = "udp://192.0.2.1:514"`))
 	}
-	allow := pickList(r, func(j *rawJail) stringList { return j.Allow })
+	allow := pick(r, keyAllow)
 	for _, s := range words(allow.v) {
 		p, err := syslog.ParsePrefix(s)
 		if err != nil {
@@ -49,9 +49,9 @@ func (l *loader) syslogJail(r *resolver, j *Jail) {
 	if len(o.Allow) == 0 && !local {
 		r.warn(j, listen.at, "listen", "listen: nobody but this host can send to it: name who may, allow = [\"192.0.2.0/24\"]")
 	}
-	o.TrustTime = pick(r, func(j *rawJail) *bool { return j.TrustTime }, false).v
-	o.TrustName = pick(r, func(j *rawJail) *bool { return j.TrustName }, false).v
-	match := pickList(r, func(j *rawJail) stringList { return j.Match })
+	o.TrustTime = pick(r, keyTrustTime).v
+	o.TrustName = pick(r, keyTrustName).v
+	match := pick(r, keyMatch)
 	var err error
 	if o.Match, err = syslog.ParseMatch(match.v); err != nil {
 		r.fail(match.at, "match", err)

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestUntrusted: of each file of a configuration and of all that leads there it is looked who
@@ -70,12 +72,7 @@ func TestUntrusted(t *testing.T) {
 			for _, f := range strings.Split(c.files, "|") {
 				name, text, _ := strings.Cut(f, ":")
 				path := filepath.Join(dir, name)
-				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-					t.Fatal(err)
-				}
+				hosttest.Write(t, path, text)
 			}
 			path := filepath.Join(dir, c.path)
 			if err := c.change(path); err != nil {

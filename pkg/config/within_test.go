@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"bailiff/pkg/gatefs"
+	"bailiff/pkg/hosttest"
 )
 
 // TestGateServer is the process that serves a file system that hangs.
@@ -27,12 +27,7 @@ func TestHangingConfiguration(t *testing.T) {
 		"tree/jail.d/a.conf":      "[DEFAULT]\n",
 	} {
 		path := filepath.Join(under, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, path, text)
 	}
 	f, err := gatefs.Mount(exec.Command("/proc/self/exe", "-test.run", "^TestGateServer$"), at, under)
 	if err != nil {
@@ -67,10 +62,8 @@ func TestHangingConfiguration(t *testing.T) {
 	goesOn := func() {
 		t.Helper()
 		hang()
-		for end := time.Now().Add(2 * time.Minute); hungLoads.Load() > 0; time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatal("readings hang still")
-			}
+		if !hosttest.Soon(func() bool { return hungLoads.Load() <= 0 }) {
+			t.Fatal("readings hang still")
 		}
 		for _, dir := range []string{"ours", "tree"} {
 			if cfg, err := read(dir, 20*time.Second); err != nil || len(cfg.Jails) != 1 || cfg.Jails[0].Broken() != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/tags"
 )
 
@@ -242,9 +243,7 @@ func TestDebianJails(t *testing.T) {
 			if out, err := exec.Command("cp", "-r", r.Config+"/.", dir).CombinedOutput(); err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
-			if err := os.WriteFile(filepath.Join(dir, "jail.local"), []byte("[DEFAULT]\nenabled = true\n"), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			hosttest.Write(t, filepath.Join(dir, "jail.local"), "[DEFAULT]\nenabled = true\n")
 			if n := compareTree(t, o, dir); n < 80 {
 				t.Errorf("%d jails: is the package whole?", n)
 			} else {
@@ -339,12 +338,7 @@ func TestTrees(t *testing.T) {
 			all := append(slices.Clone(common), files...)
 			for i := 0; i < len(all); i += 2 {
 				path := filepath.Join(dir, all[i])
-				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(path, []byte(all[i+1]), 0o644); err != nil {
-					t.Fatal(err)
-				}
+				hosttest.Write(t, path, all[i+1])
 			}
 			compareTree(t, o, dir)
 			n++

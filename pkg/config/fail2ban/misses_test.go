@@ -1,10 +1,11 @@
 package fail2ban
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestMisses checks that what is likely written wrong is told, and nothing that is
@@ -15,9 +16,7 @@ func TestMisses(t *testing.T) {
 		"jail.conf":     "[DEFAULT]\nmaxretyr = 3\nbantimes = 5\nlogpaths = /x\nown = 1\n[[DEFAULT]]\n[DEFUALT]\n[one]\nenabld = true\nlogpath = %(logpaths)s\nport = 80\nports = <bantimes>\n",
 		"fail2ban.conf": "[Definition]\nlogleveld = INFO\nloglevel = INFO\n[Definitoin]\n",
 	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, filepath.Join(dir, name), text)
 	}
 	tree, err := ReadTree(dir)
 	if err != nil {

@@ -1,19 +1,17 @@
 package fail2ban
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/references"
 	"bailiff/pkg/tags"
 )
@@ -32,10 +30,7 @@ func releases(t *testing.T) []references.Fail2ban {
 }
 
 // oracle is the real fail2ban's own reader.
-type oracle struct {
-	in  io.WriteCloser
-	out *bufio.Reader
-}
+type oracle struct{ *hosttest.Oracle }
 
 type answer struct {
 	Error    string
@@ -45,41 +40,12 @@ type answer struct {
 
 func startOracle(t *testing.T) *oracle {
 	t.Helper()
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(python, "testdata/ask.py")
-	cmd.Env = newest.Env()
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { in.Close(); _ = cmd.Wait() })
-	return &oracle{in, bufio.NewReaderSize(out, 1<<20)}
+	return &oracle{hosttest.StartOracle(t, hosttest.Newest(t), "testdata/ask.py")}
 }
 
-func (o *oracle) ask(t *testing.T, question map[string]any) answer {
+func (o *oracle) ask(t *testing.T, question map[string]any) (a answer) {
 	t.Helper()
-	if err := json.NewEncoder(o.in).Encode(question); err != nil {
-		t.Fatal(err)
-	}
-	line, err := o.out.ReadBytes('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	var a answer
-	if err := json.Unmarshal(line, &a); err != nil {
-		t.Fatal(err)
-	}
+	o.Ask(t, question, &a)
 	return a
 }
 

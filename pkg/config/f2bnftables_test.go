@@ -4,15 +4,13 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"bailiff/pkg/action"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/references"
 )
 
@@ -136,11 +134,7 @@ func ruleset(t *testing.T, table string, do func()) (lines []string) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			t.Errorf("%v: this test makes a network namespace: run it as root (make test says how)", err)
-			return
-		}
+		hosttest.InNamespace(t)
 		do()
 		out, err := exec.Command("nft", "-y", "-p", "list", "table", "inet", table).CombinedOutput()
 		if err != nil {

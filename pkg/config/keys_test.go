@@ -3,10 +3,12 @@ package config
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"bailiff/pkg/hosttest"
 
 	"github.com/BurntSushi/toml"
 )
@@ -30,6 +32,14 @@ func TestReference(t *testing.T) {
 			seen[w.name] = true
 		}
 	}
+	jail := map[string]bool{}
+	for _, k := range jailKeys {
+		if jail[k.name] {
+			t.Errorf("%s is declared twice", k.name)
+		}
+		jail[k.name] = true
+	}
+	known += len(jail)
 	keys := Reference()
 	if len(keys) < known {
 		t.Fatalf("%d keys of %d", len(keys), known)
@@ -111,12 +121,7 @@ func readExample(t *testing.T, k Key) {
 	}
 	for _, f := range []struct{ name, text string }{{"bailiff.toml", main}, {"filters/app.toml", filter}} {
 		path := filepath.Join(dir, f.name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(f.text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, path, f.text)
 		var table map[string]any
 		if _, err := toml.Decode(f.text, &table); err != nil {
 			t.Fatalf("%v\n%s", err, f.text)
@@ -130,7 +135,18 @@ func readExample(t *testing.T, k Key) {
 		t.Errorf("%v\n%s\n%s", err, main, filter)
 	}
 	if strings.HasPrefix(k.Table, "jail.") && len(cfg.Jails) != 1 {
-		t.Errorf("%d jails", len(cfg.Jails))
+		t.Fatalf("%d jails", len(cfg.Jails))
+	}
+	if k.Table != jailTable.name {
+		return
+	}
+	// bailiff config show has it, with its place.
+	at := slices.IndexFunc(cfg.Jails[0].Settings, func(s Setting) bool { return s.Name == k.Name })
+	if at < 0 {
+		t.Fatalf("no %s in %+v", k.Name, cfg.Jails[0].Settings)
+	}
+	if s := cfg.Jails[0].Settings[at]; s.File != filepath.Join(dir, "bailiff.toml") || s.Line < 2 {
+		t.Errorf("%+v", s)
 	}
 }
 
@@ -146,12 +162,7 @@ func TestReferenceDefaults(t *testing.T) {
 		defer func() { loaded[text] = out }()
 		dir := t.TempDir()
 		write := func(name, text string) {
-			if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			hosttest.Write(t, filepath.Join(dir, name), text)
 		}
 		write("bailiff.toml", text)
 		write("filters/app.toml", "failregex = '^failed from <ADDR>$'\n")

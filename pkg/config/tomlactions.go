@@ -19,7 +19,7 @@ import (
 func (r *resolver) actions(jail string) (out []action.Definition) {
 	found := map[string]value[rawAction]{}
 	for _, l := range r.layers {
-		for name, a := range l.raw.Action {
+		for name, a := range l.raw.action {
 			found[name] = value[rawAction]{a, l}
 		}
 	}

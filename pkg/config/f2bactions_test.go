@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"bailiff/pkg/action"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/references"
 )
 
@@ -62,9 +63,7 @@ func actionJails(t *testing.T, tree string) []string {
 		"own-restart":  "[Definition]\nactionstart = start\nactionstop = stop\nactioncheck = check fail-once\nactionban = ban fail-once\nactionunban = unban fail-once <ip>\n",
 		"own-flush":    "[Definition]\nactionstart = start\nactionstop = stop\nactioncheck = check\nactionflush = flush fail-once\nactionban = ban <ip>\nactionunban = unban <ip>\n",
 	} {
-		if err := os.WriteFile(filepath.Join(tree, "action.d", name+".conf"), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, filepath.Join(tree, "action.d", name+".conf"), text)
 		add(name, name)
 		add(name+"-twice", name+"\n         "+name+"[actname=other, name=other]")
 	}
@@ -72,9 +71,7 @@ func actionJails(t *testing.T, tree string) []string {
 		"jail.local":      "[DEFAULT]\nbantime = 3600\nbackend = polling\n" + jails.String(),
 		"filter.d/f.conf": "[Definition]\nfailregex = ^x <HOST>$\n",
 	} {
-		if err := os.WriteFile(filepath.Join(tree, file), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, filepath.Join(tree, file), text)
 	}
 	return names
 }
@@ -105,14 +102,7 @@ func commandsOf(t *testing.T, config string) {
 		t.Fatal(err)
 	}
 	names := actionJails(t, tree)
-	cmd := exec.Command("/usr/bin/python3", "testdata/actions.py", tree)
-	cmd.Env = newest.Env()
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%v: %s", err, stderr.String())
-	}
+	out := hosttest.Python(t, newest.Env(), "", "testdata/actions.py", tree)
 	type theirs struct {
 		Jail     string  `json:"jail"`
 		Error    string  `json:"error"`

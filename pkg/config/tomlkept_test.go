@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestKept: what the daemon keeps is read last, with its place; of its files count lines of a few keys, and
@@ -17,12 +19,7 @@ func TestKept(t *testing.T) {
 	write := func(name, text string) {
 		t.Helper()
 		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, path, text)
 	}
 	write("etc/bailiff.toml", `
 [database]
@@ -88,12 +85,8 @@ func TestKeptNow(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "jails.d"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "bailiff.toml"), []byte("[jail.sshd]\nenabled = true\nlogpath = \"/var/log/auth.log\"\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "jails.d", "sshd.toml"), []byte(KeptText("by web:anna\nand more", map[string]string{"maxretry": "3", "findtime": `"1h"`})), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, filepath.Join(dir, "bailiff.toml"), "[jail.sshd]\nenabled = true\nlogpath = \"/var/log/auth.log\"\n")
+	hosttest.Write(t, filepath.Join(dir, "jails.d", "sshd.toml"), KeptText("by web:anna\nand more", map[string]string{"maxretry": "3", "findtime": `"1h"`}))
 	cfg, err := Load(Options{Path: dir, State: dir, Now: map[string]string{"sshd": "maxretry = 2\nobserve = true\n"}})
 	if err != nil {
 		t.Fatal(err)
@@ -124,9 +117,7 @@ func TestKeptFilters(t *testing.T) {
 		"bailiff.toml":        "[jail.shop]\nenabled = true\nfilter = \"mine\"\nlogpath = \"/var/log/shop\"\n",
 		"filters.d/mine.toml": "failregex = '^from <ADDR>$'\n", "filters.d/sshd.toml": "failregex = '^nobody <ADDR>$'\n", "filters.d/a b.toml": "failregex = 'x <HOST>'\n",
 	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, filepath.Join(dir, name), text)
 	}
 	cfg, err := Load(Options{Path: dir, State: dir})
 	if err != nil {
@@ -172,9 +163,7 @@ func FuzzKept(f *testing.F) {
 // TestKeptAtOnce: who asks while another one does waits for him, and is not told that a disk hangs.
 func TestKeptAtOnce(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "one.toml"), []byte("maxretry = 3\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, filepath.Join(dir, "one.toml"), "maxretry = 3\n")
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {

@@ -10,6 +10,7 @@ import (
 
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
+	"bailiff/pkg/hosttest"
 )
 
 // allEnabled copies fail2ban's configuration and enables every jail of it.
@@ -30,9 +31,7 @@ func allEnabled(t *testing.T) string {
 	for _, j := range known.Jails {
 		fmt.Fprintf(&b, "[%s]\nenabled = true\n", j.Name)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "jail.d", "zz-all.local"), []byte(b.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, filepath.Join(dir, "jail.d", "zz-all.local"), b.String())
 	return dir
 }
 
@@ -56,12 +55,7 @@ func TestExport(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range files {
 		to := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(to, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, to, text)
 	}
 	to, err := Load(Options{Path: dir})
 	if err != nil {

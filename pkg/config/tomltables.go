@@ -2,7 +2,7 @@ package config
 
 import "slices"
 
-// What the TOML files hold, before it is resolved.
+// What the TOML files hold, before it is resolved; of jails, keysjail.go says it.
 
 // rawMain is bailiff.toml without its jails.
 type rawMain struct {
@@ -192,75 +192,9 @@ type rawFirewall struct {
 	Translate bool `toml:"translate"`
 }
 
-// rawJail is a jail as one file says it; nil is what the file leaves open.
-type rawJail struct {
-	Enabled     *bool      `toml:"enabled"`
-	Filter      *string    `toml:"filter"`
-	Mode        *string    `toml:"mode"`
-	Port        stringList `toml:"port"`
-	Protocol    stringList `toml:"protocol"`
-	LogPath     stringList `toml:"logpath"`
-	List        stringList `toml:"list"`
-	ListEvery   *text      `toml:"list_every"`
-	ListHTTP    *bool      `toml:"list_http"`
-	ListCA      *string    `toml:"list_ca"`
-	Observe     *bool      `toml:"observe"`
-	MaxRetry    *int       `toml:"maxretry"`
-	FindTime    *text      `toml:"findtime"`
-	BanTime     *text      `toml:"bantime"`
-	IgnoreIP    stringList `toml:"ignoreip"`
-	IgnoreSelf  *bool      `toml:"ignoreself"`
-	UseDNS      *string    `toml:"usedns"`
-	DatePattern stringList `toml:"datepattern"`
-	Prefregex   *string    `toml:"prefregex"`
-	Failregex   failList   `toml:"failregex"`
-	Ignoreregex stringList `toml:"ignoreregex"`
-	MaxLines    *int       `toml:"maxlines"`
-	BlockType   *string    `toml:"blocktype"`
-
-	IgnoreCommand *string    `toml:"ignorecommand"`
-	IgnoreCache   *string    `toml:"ignorecache"`
-	LogEncoding   *string    `toml:"logencoding"`
-	LogTimezone   *string    `toml:"logtimezone"`
-	Transport     stringList `toml:"transport"`
-
-	Backend      *string    `toml:"backend"`
-	JournalMatch stringList `toml:"journalmatch"`
-	Container    stringList `toml:"container"`
-
-	Listen    stringList `toml:"listen"`
-	Allow     stringList `toml:"allow"`
-	Match     stringList `toml:"match"`
-	TrustTime *bool      `toml:"trust_time"`
-	TrustName *bool      `toml:"trust_name"`
-
-	Action map[string]rawAction `toml:"action"`
-
-	MaxMatches  *int        `toml:"maxmatches"`
-	Ban         *rawBan     `toml:"ban"`
-	Count       *rawCount   `toml:"count"`
-	Success     *rawSuccess `toml:"success"`
-	Proxy       *rawProxy   `toml:"proxy"`
-	IgnoreSSH   *bool       `toml:"ignoressh"`
-	Increment   *bool       `toml:"bantime.increment"`
-	Factor      *text       `toml:"bantime.factor"`
-	Formula     *string     `toml:"bantime.formula"`
-	Multipliers *string     `toml:"bantime.multipliers"`
-	MaxTime     *text       `toml:"bantime.maxtime"`
-	RndTime     *text       `toml:"bantime.rndtime"`
-	Overall     *bool       `toml:"bantime.overalljails"`
-}
-
 // rawProxy names one's own proxies; nil: nobody does.
 type rawProxy struct {
 	Trusted *stringList `toml:"trusted"`
-}
-
-// rawBan is ban.prefix4 and its like.
-type rawBan struct {
-	Prefix4   *int `toml:"prefix4"`
-	Prefix6   *int `toml:"prefix6"`
-	Aggregate *int `toml:"aggregate"`
 }
 
 type rawFilter struct {

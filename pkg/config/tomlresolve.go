@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -31,22 +30,24 @@ type resolver struct {
 	home   *layer // that enables the jail: where what is missing should stand
 }
 
-func pick[T any](r *resolver, get func(*rawJail) *T, fallback T) value[T] {
+// pick is what the last layer that has a key says of it; else what holds without it.
+func pick[T any](r *resolver, k *jailKey[T]) value[T] {
 	for _, l := range slices.Backward(r.layers) {
-		if p := get(&l.raw); p != nil {
+		if p := k.of(&l.raw); p != nil {
 			return value[T]{*p, l}
 		}
 	}
-	return value[T]{v: fallback}
+	return value[T]{v: k.standard}
 }
 
-func pickList[L ~[]E, E any](r *resolver, get func(*rawJail) L) value[L] {
+// text is the same as a text, and the layer; nil: none has the key.
+func (r *resolver) text(key string) (string, *layer) {
 	for _, l := range slices.Backward(r.layers) {
-		if p := get(&l.raw); p != nil {
-			return value[L]{p, l}
+		if v, ok := l.raw.values[key]; ok {
+			return settingText(v), l
 		}
 	}
-	return value[L]{}
+	return "", nil
 }
 
 func (r *resolver) fail(at *layer, key string, err error) {
@@ -79,22 +80,22 @@ func (r *resolver) misplaced(j *Jail) {
 		}
 		for _, k := range []struct {
 			key     string
-			set, of bool
+			of      bool
 			backend string
 		}{
-			{"container", at.raw.Container != nil, j.Containers != nil, "docker"},
-			{"listen", at.raw.Listen != nil, j.Syslog != nil, "syslog"},
-			{"allow", at.raw.Allow != nil, j.Syslog != nil, "syslog"},
-			{"match", at.raw.Match != nil, j.Syslog != nil, "syslog"},
-			{"trust_time", at.raw.TrustTime != nil, j.Syslog != nil, "syslog"},
-			{"trust_name", at.raw.TrustName != nil, j.Syslog != nil, "syslog"},
+			{keyContainer.name, j.Containers != nil, "docker"},
+			{keyListen.name, j.Syslog != nil, "syslog"},
+			{keyAllow.name, j.Syslog != nil, "syslog"},
+			{keyMatch.name, j.Syslog != nil, "syslog"},
+			{keyTrustTime.name, j.Syslog != nil, "syslog"},
+			{keyTrustName.name, j.Syslog != nil, "syslog"},
 		} {
-			if k.set && !k.of {
+			if at.raw.says(k.key) && !k.of {
 				r.warn(j, at, k.key, "%s has no effect without backend = %q", k.key, k.backend)
 			}
 		}
-		if at.raw.LogPath != nil && at.raw.Backend != nil && (j.Containers != nil || j.Syslog != nil) {
-			r.warn(j, at, "logpath", "logpath is not read: backend = %q reads no files", *at.raw.Backend)
+		if backend := keyBackend.of(&at.raw); backend != nil && at.raw.says(keyLogPath.name) && (j.Containers != nil || j.Syslog != nil) {
+			r.warn(j, at, "logpath", "logpath is not read: backend = %q reads no files", *backend)
 		}
 	}
 }
@@ -132,41 +133,16 @@ func (r *resolver) mistakes() (faults []error, known bool) {
 	return faults, known
 }
 
-// says reports whether a layer from a number on sets a key, an action or a part of ban.
+// says reports whether a layer from a number on sets a key, or an action.
 func (r *resolver) says(key string, from int) bool {
-	top, rest, _ := strings.Cut(key, ".")
-	if _, ok := rawFields[key]; ok { // bantime.factor is one word
-		top, rest = key, ""
-	}
-	for _, l := range r.layers[from:] {
-		i, ok := rawFields[top]
-		if !ok {
-			return false // of the table itself
+	return slices.ContainsFunc(r.layers[from:], func(l *layer) bool {
+		if of, ok := strings.CutPrefix(key, "action."); ok {
+			name, _, _ := strings.Cut(of, ".")
+			_, ok := l.raw.action[name]
+			return ok
 		}
-		switch top {
-		case "action":
-			name, _, _ := strings.Cut(rest, ".")
-			if _, ok := l.raw.Action[name]; ok {
-				return true
-			}
-		case "ban", "count", "success":
-			of := reflect.ValueOf(&l.raw).Elem().Field(i)
-			if of.IsNil() {
-				continue
-			}
-			v := of.Elem()
-			for n := range v.NumField() {
-				if v.Type().Field(n).Tag.Get("toml") == rest && !v.Field(n).IsNil() {
-					return true
-				}
-			}
-		default:
-			if !reflect.ValueOf(&l.raw).Elem().Field(i).IsNil() {
-				return true
-			}
-		}
-	}
-	return false
+		return l.raw.says(key)
+	})
 }
 
 // runs reports whether a running daemon has the jail.
@@ -202,7 +178,7 @@ func (l *loader) resolve(name string) *Jail {
 			return j
 		}
 	}
-	enabled := pick(r, func(j *rawJail) *bool { return j.Enabled }, false)
+	enabled := pick(r, keyEnabled)
 	r.home = enabled.at
 	if !known || !enabled.v {
 		for _, of := range r.layers {
@@ -223,19 +199,19 @@ func (l *loader) resolve(name string) *Jail {
 	if err := checkName(name, l.cfg.NoFirewall); err != nil {
 		r.fail(nil, "", err)
 	}
-	duration := func(key string, get func(*rawJail) *text, wrong func(time.Duration) string) time.Duration {
-		v := pick(r, get, "10m")
+	duration := func(k *jailKey[text], wrong func(time.Duration) string) time.Duration {
+		v := pick(r, k)
 		d, err := ParseTime(string(v.v))
 		if err != nil {
-			r.fail(v.at, key, fmt.Errorf("%s: %w", key, err))
+			r.fail(v.at, k.name, fmt.Errorf("%s: %w", k.name, err))
 		} else if text := wrong(d); text != "" {
-			r.fail(v.at, key, fmt.Errorf("%s %s: %s", key, v.v, text))
+			r.fail(v.at, k.name, fmt.Errorf("%s %s: %s", k.name, v.v, text))
 		}
 		return d
 	}
-	j.FindTime = duration("findtime", func(j *rawJail) *text { return j.FindTime }, wrongFindTime)
-	j.BanTime = duration("bantime", func(j *rawJail) *text { return j.BanTime }, wrongBanTime)
-	retry := pick(r, func(j *rawJail) *int { return j.MaxRetry }, 5)
+	j.FindTime = duration(keyFindTime, wrongFindTime)
+	j.BanTime = duration(keyBanTime, wrongBanTime)
+	retry := pick(r, keyMaxRetry)
 	if j.MaxRetry = retry.v; retry.v < 1 {
 		r.fail(retry.at, "maxretry", fmt.Errorf("maxretry %d: want 1 or more", retry.v))
 	}
@@ -244,22 +220,19 @@ func (l *loader) resolve(name string) *Jail {
 	j.Rule = firewall.Rule{Jail: name, Prefix4: j.Networks.Prefix4, Prefix6: j.Networks.Prefix6}
 	j.Unenforced = l.cfg.NoFirewall
 	j.Actions = r.actions(name)
-	ports := pickList(r, func(j *rawJail) stringList { return j.Port })
+	ports := pick(r, keyPort)
 	var err error
 	if j.Rule.Ports, err = ParsePorts(ports.v); err != nil {
 		r.fail(ports.at, "port", err)
 	}
-	protocols := pickList(r, func(j *rawJail) stringList { return j.Protocol })
-	if protocols.v == nil {
-		protocols.v = stringList{"tcp"}
-	}
+	protocols := pick(r, keyProtocol)
 	if j.Rule.Protocols, err = parseProtocols(protocols.v); err != nil {
 		r.fail(protocols.at, "protocol", err)
 	}
 	if err := portsNeed(&j.Rule); err != nil {
 		r.fail(protocols.at, "protocol", err)
 	}
-	block := pick(r, func(j *rawJail) *string { return j.BlockType }, "reject")
+	block := pick(r, keyBlockType)
 	switch block.v {
 	case "reject":
 	case "drop":
@@ -267,9 +240,9 @@ func (l *loader) resolve(name string) *Jail {
 	default:
 		r.fail(block.at, "blocktype", fmt.Errorf("blocktype %q: want reject or drop", block.v))
 	}
-	j.Observe = pick(r, func(j *rawJail) *bool { return j.Observe }, false).v
+	j.Observe = pick(r, keyObserve).v
 
-	logs := pickList(r, func(j *rawJail) stringList { return j.LogPath })
+	logs := pick(r, keyLogPath)
 	for _, p := range logs.v {
 		for _, g := range strings.Fields(p) {
 			if n := len(j.LogPath); n > 0 && (g == "tail" || g == "head" || g == "fifo") { // as fail2ban: FILE tail
@@ -288,7 +261,7 @@ func (l *loader) resolve(name string) *Jail {
 			j.LogPath = append(j.LogPath, g)
 		}
 	}
-	if list := pickList(r, func(j *rawJail) stringList { return j.List }); list.v != nil {
+	if list := pick(r, keyList); list.v != nil {
 		for _, p := range list.v {
 			if _, err := filepath.Match(p, ""); (err != nil || p == "") && !isURL(p) {
 				r.fail(list.at, "list", fmt.Errorf("list %q: want a file, or a pattern of some", p))
@@ -310,7 +283,7 @@ func (l *loader) resolve(name string) *Jail {
 	if j.Observe {
 		j.Unenforced, j.Observed, j.Actions = true, j.Actions, nil
 	}
-	backend := pick(r, func(j *rawJail) *string { return j.Backend }, "auto")
+	backend := pick(r, keyBackend)
 	if isDocker(backend.v) {
 		l.containers(r, j)
 	} else if isSyslog(backend.v) {
@@ -322,9 +295,9 @@ func (l *loader) resolve(name string) *Jail {
 		r.fail(backend.at, "backend", err)
 	}
 	if j.Journal != nil {
-		match := pickList(r, func(j *rawJail) stringList { return j.JournalMatch })
+		match := pick(r, keyJournalMatch)
 		if match.v == nil {
-			name, _, _ := strings.Cut(cmp.Or(pick(r, func(j *rawJail) *string { return j.Filter }, "").v, name), "[")
+			name, _, _ := strings.Cut(cmp.Or(pick(r, keyFilter).v, name), "[")
 			if f := l.cfg.filterNamed(name); f != nil {
 				match.v = f.raw.Journal
 			}
@@ -348,7 +321,7 @@ func (l *loader) resolve(name string) *Jail {
 		r.fail(nil, "", fmt.Errorf("no logpath: set it in jails/%s.toml or with --jail %s=FILE", name, name))
 	}
 	l.ignore(r, j)
-	if enc := pick(r, func(j *rawJail) *string { return j.LogEncoding }, ""); enc.v != "" {
+	if enc := pick(r, keyLogEncoding); enc.v != "" {
 		if j.Encoding, err = source.LookupEncoding(enc.v); err != nil {
 			r.fail(enc.at, "logencoding", err)
 		} else if j.Syslog != nil && j.Encoding.Wide() {
@@ -366,22 +339,22 @@ func (l *loader) resolve(name string) *Jail {
 		}
 		j.Parts = append(j.Parts, p)
 	}
-	j.Parts = append(j.Parts, filterPart(cmp.Or(pick(r, func(j *rawJail) *string { return j.Filter }, "").v, j.Name), &j.Filter, nil))
+	j.Parts = append(j.Parts, filterPart(cmp.Or(pick(r, keyFilter).v, j.Name), &j.Filter, nil))
 	j.Errors = append(j.Errors, r.errs...)
 	return j
 }
 
 func (l *loader) ignore(r *resolver, j *Jail) {
-	j.IgnoreCommand = pick(r, func(j *rawJail) *string { return j.IgnoreCommand }, "").v
-	if c := pick(r, func(j *rawJail) *string { return j.IgnoreCache }, ""); c.v != "" {
+	j.IgnoreCommand = pick(r, keyIgnoreCommand).v
+	if c := pick(r, keyIgnoreCache); c.v != "" {
 		var err error
 		if j.IgnoreCache, err = ParseIgnoreCache(c.v); err != nil {
 			r.fail(c.at, "ignorecache", err)
 		}
 	}
-	list := pickList(r, func(j *rawJail) stringList { return j.IgnoreIP })
-	j.Ignore.Self = pick(r, func(j *rawJail) *bool { return j.IgnoreSelf }, true).v
-	j.Ignore.SSH = pick(r, func(j *rawJail) *bool { return j.IgnoreSSH }, false).v
+	list := pick(r, keyIgnoreIP)
+	j.Ignore.Self = pick(r, keyIgnoreSelf).v
+	j.Ignore.SSH = pick(r, keyIgnoreSSH).v
 	j.Ignore.Host = true
 	for _, item := range list.v {
 		for _, s := range strings.FieldsFunc(item, isListSpace) {
@@ -403,10 +376,10 @@ func (l *loader) ignore(r *resolver, j *Jail) {
 }
 
 func (l *loader) resolveFilter(r *resolver, j *Jail) {
-	name := pick(r, func(j *rawJail) *string { return j.Filter }, "")
-	mode := pick(r, func(j *rawJail) *string { return j.Mode }, "")
+	name := pick(r, keyFilter)
+	mode := pick(r, keyMode)
 	j.Mode = mode.v
-	own := pickList(r, func(j *rawJail) failList { return j.Failregex })
+	own := pick(r, keyFailregex)
 	if name.v == "" && own.v == nil {
 		name.v = j.Name
 	}
@@ -434,31 +407,31 @@ func (l *loader) resolveFilter(r *resolver, j *Jail) {
 	if own.v != nil {
 		def.Failregex = weighed(own.v, func(list []string) []filter.Expr { return expressions(list, own.at, "failregex") })
 	}
-	if ign := pickList(r, func(j *rawJail) stringList { return j.Ignoreregex }); ign.v != nil {
+	if ign := pick(r, keyIgnoreregex); ign.v != nil {
 		def.Ignoreregex = expressions(ign.v, ign.at, "ignoreregex")
 	}
-	if dates := pickList(r, func(j *rawJail) stringList { return j.DatePattern }); dates.v != nil {
+	if dates := pick(r, keyDatePattern); dates.v != nil {
 		def.DatePattern = dates.v
 	}
-	if pre := pick(r, func(j *rawJail) *string { return j.Prefregex }, ""); pre.at != nil {
+	if pre := pick(r, keyPrefregex); pre.at != nil {
 		def.Prefregex = filter.Expr{Text: pre.v, File: pre.at.file}
 		if pre.at.doc != nil {
 			def.Prefregex.Line = pre.at.line("prefregex")
 		}
 	}
-	if lines := pick(r, func(j *rawJail) *int { return j.MaxLines }, 0); lines.at != nil {
+	if lines := pick(r, keyMaxLines); lines.at != nil {
 		if def.MaxLines = lines.v; lines.v < 1 {
 			r.fail(lines.at, "maxlines", fmt.Errorf("maxlines %d: want 1 or more", lines.v))
 		}
 	}
-	zone := pick(r, func(j *rawJail) *string { return j.LogTimezone }, "")
+	zone := pick(r, keyLogTimezone)
 	def.LogTimezone, def.Year = zone.v, time.Now().Year()
-	around := pickList(r, func(j *rawJail) stringList { return j.Transport })
+	around := pick(r, keyTransport)
 	var err error
 	if def.Transport, err = transport.ParseNames(words(around.v)); err != nil {
 		r.fail(around.at, "transport", err)
 	}
-	dns := pick(r, func(j *rawJail) *string { return j.UseDNS }, "warn")
+	dns := pick(r, keyUseDNS)
 	def.UseDNS = filter.UseDNS(dns.v)
 	if !slices.Contains([]filter.UseDNS{filter.DNSYes, filter.DNSWarn, filter.DNSNo, filter.DNSRaw}, def.UseDNS) {
 		r.fail(dns.at, "usedns", fmt.Errorf("usedns %q: want yes, warn, no or raw", dns.v))

@@ -1,11 +1,12 @@
 package config
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestExportMain: what fail2ban.local says of socket and database is carried, or told.
@@ -27,9 +28,7 @@ func TestExportMain(t *testing.T) {
 			"fail2ban.conf":  "[Definition]\nsocket = /var/run/fail2ban/fail2ban.sock\npidfile = /var/run/fail2ban/fail2ban.pid\ndbfile = /var/lib/fail2ban/fail2ban.sqlite3\ndbpurgeage = 1d\ndbmaxmatches = 10\nsyslogsocket = auto\n",
 			"fail2ban.local": "[Definition]\n" + c.local, "jail.conf": "[DEFAULT]\n",
 		} {
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			hosttest.Write(t, filepath.Join(dir, name), text)
 		}
 		from, err := Load(Options{Path: dir})
 		if err != nil {
@@ -45,9 +44,7 @@ func TestExportMain(t *testing.T) {
 		}
 		// And it is read as it was.
 		out := filepath.Join(t.TempDir(), "bailiff.toml")
-		if err := os.WriteFile(out, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, out, text)
 		to, err := Load(Options{Path: out})
 		if err != nil || len(to.Errors) > 0 {
 			t.Fatalf("%s: %v, %v", c.name, err, to.Errors)
@@ -69,12 +66,7 @@ func TestMistakeOfAnother(t *testing.T) {
 		"filter.d/a.conf":    "[Definition]\nfailregex = <HOST>\n", "filter.d/b.conf": "[Definition]\nfailregex = <HOST>\n", "filter.d/c.conf": "[Definition]\nfailregex = <HOST>\n",
 	} {
 		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, path, text)
 	}
 	cfg, err := Load(Options{Path: dir})
 	if err != nil {

@@ -124,7 +124,7 @@ func (l *loader) stockAlone(j *jailLayers) bool {
 		return false
 	}
 	d := l.defaults
-	return d == nil || d.raw.Enabled == nil && len(d.mistakes) == 0 && d.unread == nil
+	return d == nil || keyEnabled.of(&d.raw) == nil && len(d.mistakes) == 0 && d.unread == nil
 }
 
 func (l *loader) filter(name, file string, data []byte, err error) {
@@ -331,14 +331,15 @@ func (l *loader) argument(name, path string) {
 			return
 		}
 	}
-	yes := true
-	raw := rawJail{Enabled: &yes, LogPath: stringList{path}}
+	raw := rawJail{}
+	keyEnabled.set(&raw, true)
+	keyLogPath.set(&raw, stringList{path})
 	switch {
 	case l.jails[name] != nil:
 	case l.bare:
-		raw.Failregex = failList{{text: "<HOST>"}}
+		keyFailregex.set(&raw, failList{{text: "<HOST>"}})
 	default:
-		raw.Filter = &name
+		keyFilter.set(&raw, name)
 	}
 	j := l.jail(name)
 	j.layers = append(j.layers, layer{file: "--jail", raw: raw})

@@ -166,6 +166,11 @@ func (d *decoder) wrong(path []string, v any, want string) bool {
 
 type fromTOML interface{ UnmarshalTOML(any) error }
 
+// fromTable decodes itself from a table.
+type fromTable interface {
+	decodeTable(d *decoder, path []string, v any) bool
+}
+
 // value decodes one value, and reports whether it could.
 func (d *decoder) value(path []string, v any, rv reflect.Value) bool {
 	if u, ok := rv.Addr().Interface().(fromTOML); ok {
@@ -194,6 +199,9 @@ func (d *decoder) value(path []string, v any, rv reflect.Value) bool {
 		rv.Set(reflect.ValueOf(v))
 		return true
 	case reflect.Struct:
+		if t, ok := rv.Addr().Interface().(fromTable); ok {
+			return t.decodeTable(d, path, v)
+		}
 		return d.structure(path, v, rv)
 	case reflect.Map:
 		t, ok := v.(map[string]any)
@@ -267,30 +275,37 @@ func keysOf(t reflect.Type) *structKeys {
 }
 
 func (d *decoder) structure(path []string, v any, rv reflect.Value) bool {
+	of := keysOf(rv.Type())
+	return d.table(path, v, of.known, func(key string, at []string, v any) bool {
+		return d.value(at, v, rv.Field(of.fields[key]))
+	})
+}
+
+// table decodes a table value by value, as each does it. known are its keys, sorted.
+func (d *decoder) table(path []string, v any, known []string, each func(key string, at []string, v any) bool) bool {
 	t, ok := v.(map[string]any)
 	if !ok {
 		return d.wrong(path, v, "a table")
 	}
-	of := keysOf(rv.Type())
-	fields, known := of.fields, of.known
 	good := true
-	seen := map[int]string{}
+	seen := map[string]string{}
 	for _, k := range d.doc.inOrder(path, t) {
 		at := append(slices.Clone(path), k)
-		i, ok := fields[k]
+		key := k
+		_, ok := slices.BinarySearch(known, k)
 		if !ok { // the case of letters does not count
 			if n := slices.IndexFunc(known, func(f string) bool { return strings.EqualFold(f, k) }); n >= 0 {
-				i, ok = fields[known[n]], true
+				key, ok = known[n], true
 			}
 		}
-		switch other, twice := seen[i]; {
+		switch other, twice := seen[key]; {
 		case !ok:
 			d.fail(at, true, "unknown key %q%s", toml.Key(at).String(), closest(k, known))
 		case twice:
 			d.fail(at, true, "%q and %q are the same key", other, k)
 		default:
-			seen[i] = k
-			good = d.value(at, t[k], rv.Field(i)) && good
+			seen[key] = k
+			good = each(key, at, t[k]) && good
 		}
 	}
 	return good

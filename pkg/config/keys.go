@@ -61,17 +61,21 @@ const (
 // refTable is a table of a file.
 type refTable struct {
 	file, name string
-	// of is what it is decoded into; nil: its keys are anybody's names. Keys that are apart
-	// are tables of their own.
+	// of is what it is decoded into; nil: its keys are anybody's names, or a jail's, which are
+	// a table of their own (keysjail.go). Keys that are apart are tables of their own.
 	of    reflect.Type
 	apart []string
 	keys  []keyWords
 }
 
+// jailTable is what a jail may say, and what [default] says for all.
+var jailTable = refTable{file: MainFile, name: "jail.NAME"}
+
 // keyWords is what the reference says of a key.
 type keyWords struct {
 	name    string
 	time    bool     // the value is a time
+	shown   bool     // of a jail: config show has it even where no file says anything
 	def     string   // what holds where no file says anything, if nothing in the program says that
 	values  []string // all that there can be
 	example string
@@ -91,17 +95,8 @@ func (t *refTable) fields() []refField {
 		return nil
 	}
 	for i := range t.of.NumField() {
-		f := t.of.Field(i)
-		key := f.Tag.Get("toml")
-		switch {
-		case slices.Contains(t.apart, key):
-		case f.Type.Kind() == reflect.Pointer && f.Type.Elem().Kind() == reflect.Struct:
-			for j := range f.Type.Elem().NumField() { // ban.prefix4
-				inner := f.Type.Elem().Field(j)
-				out = append(out, refField{key + "." + inner.Tag.Get("toml"), inner.Type})
-			}
-		default:
-			out = append(out, refField{key, f.Type})
+		if f := t.of.Field(i); !slices.Contains(t.apart, f.Tag.Get("toml")) {
+			out = append(out, refField{f.Tag.Get("toml"), f.Type})
 		}
 	}
 	return out
@@ -136,6 +131,12 @@ func Reference() []Key {
 	defaults := referenceDefaults()
 	var out []Key
 	for _, t := range referenceTables {
+		if t.name == jailTable.name {
+			for _, k := range jailKeys {
+				out = append(out, k.reference())
+			}
+			continue
+		}
 		for _, f := range t.fields() {
 			w := &keyWords{} // the test finds it
 			if i := slices.IndexFunc(t.keys, func(w keyWords) bool { return w.name == f.name }); i >= 0 {
@@ -164,9 +165,6 @@ func openKeys(name string) bool { return name == "NAME" || name == "FIELD" }
 // referenceDefaults is what holds where no file says anything, as Load resolves it.
 func referenceDefaults() map[string]string {
 	out := map[string]string{}
-	for key, value := range jailDefaults {
-		out["jail.NAME."+key] = value
-	}
 	cfg := newConfig()
 	out["loglevel"], out["logtarget"], out["socket"] = cfg.Log.Level, cfg.Log.Target, cfg.Socket
 	out["database.path"] = defaultStateDir + "/" + databaseName

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"bailiff/pkg/action"
+	"bailiff/pkg/hosttest"
 )
 
 // TestExportActions: the actions of a configuration of fail2ban's, written as ours, run
@@ -23,21 +24,14 @@ func TestExportActions(t *testing.T) {
 		t.Fatal(err)
 	}
 	jail := "[sshd]\nenabled = true\nbackend = auto\nlogpath = /var/log/auth.log\naction = %(action_mwl)s\n  abuseipdb[abuseipdb_apikey=\"k 'x' \\\\ y\", abuseipdb_category=\"18,22\"]\n  dummy[target=/tmp/x]\n  hostsdeny[daemon_list=sshd]\n  smtp.py[host=localhost]\n"
-	if err := os.WriteFile(filepath.Join(tree, "jail.local"), []byte(jail), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, filepath.Join(tree, "jail.local"), jail)
 	before, err := Load(Options{Path: tree})
 	if err != nil {
 		t.Fatal(err)
 	}
 	files, notes := Export(before)
 	for name, text := range files {
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(own, name)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(own, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, filepath.Join(own, name), text)
 	}
 	after, err := Load(Options{Path: own})
 	if err != nil || len(after.Problems()) > 0 || len(after.Jails) != 1 {

@@ -40,7 +40,7 @@ func (l *loader) main(file string, data []byte) error {
 				continue
 			}
 		default:
-			if _, ok := rawFields[m.key[0]]; m.unknown && len(m.key) == 1 && ok {
+			if m.unknown && len(m.key) == 1 && ofJails(m.key[0]) {
 				m.err.Msg += ": it belongs to [default] or to [jail.NAME]"
 			}
 		}
