@@ -45,7 +45,9 @@ program. All that a hub is, is in one directory: keys, certificates, configurati
 
 func hubInitCommand() *cobra.Command {
 	var o hub.InitOptions
+	var region hub.RegionOptions
 	var cluster []string
+	var under string
 	c := &cobra.Command{
 		Use:   "init DIR",
 		Short: "Make a hub's keys, certificates and configuration in a new directory",
@@ -58,12 +60,19 @@ together, and bans go on while more than half of them are at work.
 
 With --external, the server is NATS' own, or a cluster of them, that you run yourself: nats.conf
 in DIR is what their configuration needs (accounts, limits, certificate, JetStream), and
-bailiff hub gatekeeper DIR runs beside them. --san then says where they are reached.`,
+bailiff hub gatekeeper DIR runs beside them. --san then says where they are reached.
+
+With --region, it is a region's hub, with a copy of all bans for the hosts near it, below the hub whose directory is
+--of, or below another region, --under. DIR holds no key of the fleet: copy it to the region's machine.`,
 		Example: `  bailiff hub init /var/lib/bailiff-hub --san hub.example --san 198.51.100.5
   bailiff hub init hubs --cluster a=198.51.100.5 --cluster b=198.51.100.6 --cluster c=198.51.100.7
-  bailiff hub init gate --external --san nats-1.example --san nats-2.example --san nats-3.example --replicas 3`,
+  bailiff hub init gate --external --san nats-1.example --san nats-2.example --san nats-3.example --replicas 3
+  bailiff hub init east --region east --of /var/lib/bailiff-hub --san hub.east.example`,
 		Args: args(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if region.Name != "" || region.Root != "" || under != "" {
+				return initRegion(c, args[0], region, o, under, len(cluster) > 0)
+			}
 			for _, text := range cluster {
 				m, err := hub.ParseMember(text)
 				if err != nil {
@@ -86,10 +95,36 @@ bailiff hub gatekeeper DIR runs beside them. --san then says where they are reac
 	f.StringArrayVar(&o.Names, "san", nil, "a `name` or address by which hosts reach the hub; may be repeated (default this host's name)")
 	f.StringVar(&o.Address, "listen", "", "the `address` to listen on (default all)")
 	f.IntVar(&o.Port, "port", 0, fmt.Sprintf("the port to listen on (default %d)", hub.DefaultPort))
+	f.StringVar(&region.Name, "region", "", "the `name` of the region whose hub it is")
+	f.StringVar(&region.Root, "of", "", "the `directory` of the hub that has the fleet's keys")
+	f.StringVar(&under, "under", "", "the region that it is below, `NAME=HOST:PORT`, and where that listens for regions (default the root)")
 	f.BoolVar(&o.External, "external", false, "NATS' servers are your own")
 	f.IntVar(&o.Replicas, "replicas", 0, "how `many` of your own servers hold the stream (default 1)")
 	f.StringArrayVar(&cluster, "cluster", nil, "one hub of several, `NAME=HOST[:PORT[:CLUSTERPORT]]`; may be repeated")
 	return c
+}
+
+// initRegion makes the directory of a region's hub.
+func initRegion(c *cobra.Command, dir string, r hub.RegionOptions, o hub.InitOptions, under string, cluster bool) error {
+	if r.Name == "" || r.Root == "" {
+		return usageError("--region and --of: want both, the region's name and the directory of the hub that has the fleet's keys")
+	}
+	if o.External || cluster || o.Replicas > 0 {
+		return usageError("--region: a region has one hub of bailiff's own; --external, --replicas and --cluster are not for it")
+	}
+	if under != "" {
+		name, at, ok := strings.Cut(under, "=")
+		if !ok {
+			return usageError("--under " + under + ": want NAME=HOST:PORT")
+		}
+		r.Under, r.UnderURLs = name, []string{"tls://" + at}
+	}
+	r.Names, r.Port, r.Address = o.Names, o.Port, o.Address
+	if err := hub.InitRegion(dir, r); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.OutOrStdout(), "%s: ready for bailiff hub run %s, on the region's machine; once it runs, bailiff fleet token --region %s\n", plainly(dir), plainly(dir), plainly(r.Name))
+	return nil
 }
 
 func hubRunCommand() *cobra.Command {
@@ -257,6 +292,7 @@ secret: hand it over by a way that you trust, as ssh.`,
 	at.flags(c)
 	c.Flags().StringVar(&o.Name, "name", "", "the only `name` that it lets in (default any that is free)")
 	c.Flags().BoolVar(&o.Lifts, "lift-others", false, "the host may lift what others banned: it can free every attacker")
+	c.Flags().StringVar(&o.Region, "region", "", "the `region` whose hub the host is to find (default the root)")
 	c.Flags().DurationVar(&o.Valid, "valid", time.Hour, "how long it is good for")
 	return c
 }
@@ -357,6 +393,9 @@ func printFleet(w io.Writer, s hub.Status) {
 			leads = ", leads"
 		}
 		fmt.Fprintf(w, "hub %s: bailiff %s, NATS %s, certificate until %s%s\n", h.Name, plainly(h.Version), plainly(h.Server), h.CertificateEnds.Format(time.DateOnly), leads)
+		if h.Parent != "" {
+			fmt.Fprintf(w, "hub %s: a region's, below %s, %d words behind\n", h.Name, plainly(h.Parent), h.Behind)
+		}
 		if h.Problem != "" {
 			fmt.Fprintf(w, "hub %s: problem: %s\n", h.Name, plainly(h.Problem))
 		}

@@ -105,10 +105,14 @@ func limited(publish []string, subscribe ...string) jwt.UserPermissionLimits {
 }
 
 // claims are the accounts' words, signed by the operator.
-type claims struct{ operator, system, fleet, agents string }
+type claims struct {
+	operator, system, fleet, agents string
+	systemID, fleetID, agentsID     string // the accounts' public keys
+}
 
 // newClaims makes them. revoked are the keys of hosts that were taken back, and since when.
 func newClaims(k keys, cfg Config, revoked map[string]time.Time) (c claims, err error) {
+	c.systemID, c.fleetID, c.agentsID = public(k[systemKey]), public(k[fleetKey]), public(k[agentsKey])
 	o := jwt.NewOperatorClaims(public(k[operatorKey]))
 	o.Name, o.SystemAccount = "bailiff", public(k[systemKey])
 	if c.operator, err = o.Encode(k[operatorKey]); err != nil {
@@ -137,6 +141,9 @@ func streamClaims(k keys, cfg Config) *jwt.AccountClaims {
 	f.Limits.JetStreamLimits = jwt.JetStreamLimits{MemoryStorage: 0, DiskStorage: jwt.NoLimit, Streams: 4, Consumer: 64}
 	if cfg.External() {
 		f.Limits.DiskStorage = cfg.Store * int64(cfg.Replicas)
+	}
+	for _, key := range cfg.regionKeysRefused {
+		f.Revoke(key)
 	}
 	for _, one := range shared() {
 		f.Exports.Add(&jwt.Export{Name: one.name, Subject: jwt.Subject(one.subject), Type: one.kind, ResponseType: one.response})

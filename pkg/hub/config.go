@@ -65,6 +65,16 @@ type Config struct {
 	Routes []string
 	// Replicas is how many hubs hold the stream.
 	Replicas int
+	// RegionsListen is where servers of regions connect; empty: there are none. RegionsURLs are where they find this hub.
+	RegionsListen string
+	RegionsURLs   []string
+	// RegionsRefused are those that are not let in any more, regionKeysRefused their keys.
+	RegionsRefused    []string
+	regionKeysRefused []string
+	// Parent is the hub above, if this is a region's, by its domain: hub, or a region's name. ParentURLs are where it listens for
+	// regions.
+	Parent     string
+	ParentURLs []string
 	// ExternalServers are where NATS' servers are that the operator runs himself, tls://HOST:PORT; none: the hub is one.
 	ExternalServers []string
 	// ExternalSystem is the file, in the hub's directory, of a user of their own account.
@@ -73,6 +83,17 @@ type Config struct {
 
 // External reports whether NATS' server is somebody else's.
 func (c Config) External() bool { return len(c.ExternalServers) > 0 }
+
+// Region reports whether this is a region's hub.
+func (c Config) Region() bool { return len(c.ParentURLs) > 0 }
+
+// domain is the name of the server's stream among those of regions.
+func (c Config) domain() string {
+	if c.Region() {
+		return c.Name
+	}
+	return rootDomain
+}
 
 // alone reports whether this hub is the only one that the stream has.
 func (c Config) alone() bool { return len(c.Routes) == 0 && !c.External() }
@@ -112,6 +133,9 @@ type fileConfig struct {
 	Cluster   fileCluster `toml:"cluster"`
 	// External is of a hub without a server of its own.
 	External fileExternal `toml:"external"`
+	// Regions is of hubs below this one, Region of the one above.
+	Regions fileRegions `toml:"regions"`
+	Region  fileRegion  `toml:"region"`
 }
 
 // fileHosts are hosts' own limits: what one doesn't say is as for all.
@@ -185,6 +209,17 @@ type fileCluster struct {
 	Listen   string   `toml:"listen"`
 	Routes   []string `toml:"routes"`
 	Replicas int      `toml:"replicas"`
+}
+
+type fileRegions struct {
+	Listen string   `toml:"listen"`
+	URLs   []string `toml:"urls"`
+	Refuse []string `toml:"refuse"`
+}
+
+type fileRegion struct {
+	Parent string   `toml:"parent"`
+	URLs   []string `toml:"urls"`
 }
 
 type fileExternal struct {
@@ -341,6 +376,9 @@ func (f fileConfig) config() (c Config, key string, err error) {
 	if external && (f.Cluster.Listen != "" || len(f.Cluster.Routes) > 0 || f.Cluster.Replicas > 0) {
 		return c, "cluster.listen", errors.New("how many servers there are is [external]'s to say: want one of both")
 	}
+	if key, err := f.regions(&c); err != nil {
+		return c, key, err
+	}
 	if external {
 		return c, "", nil
 	}
@@ -362,6 +400,37 @@ func (f fileConfig) config() (c Config, key string, err error) {
 		return c, "cluster.routes", fmt.Errorf("want where the other hubs are: there are %d, and %d are to hold the stream", len(f.Cluster.Routes)+1, c.Replicas)
 	}
 	return c, "", nil
+}
+
+// regions reads what is said of hubs below and above. It returns which setting is wrong.
+func (f fileConfig) regions(c *Config) (key string, err error) {
+	c.RegionsListen, c.RegionsURLs, c.RegionsRefused, c.Parent, c.ParentURLs = f.Regions.Listen, f.Regions.URLs, f.Regions.Refuse, f.Region.Parent, f.Region.URLs
+	below, above := f.Regions.Listen != "" || len(f.Regions.URLs) > 0, f.Region.Parent != "" || len(f.Region.URLs) > 0
+	switch {
+	case (below || above) && c.External():
+		return "external.servers", errors.New("regions are of hubs with a server of their own; on servers of yours, leaf nodes are yours to configure")
+	case below && checkListen(f.Regions.Listen) != nil:
+		return "regions.listen", checkListen(f.Regions.Listen)
+	case below && len(f.Regions.URLs) == 0:
+		return "regions.urls", errors.New("want where hubs of regions find this one: [\"tls://HOST:PORT\"]")
+	case above && (fleet.CheckName(f.Region.Parent) != nil || f.Region.Parent == f.Name):
+		return "region.parent", fmt.Errorf("%q: want hub, or the name of the region above", f.Region.Parent)
+	case above && len(f.Region.URLs) == 0:
+		return "region.urls", errors.New("want where the hub above listens for regions: [\"tls://HOST:PORT\"]")
+	case above && (f.Cluster.Listen != "" || len(f.Cluster.Routes) > 0):
+		return "cluster.listen", errors.New("a region has one hub: what it holds is a copy")
+	}
+	for _, u := range f.Regions.URLs {
+		if err := enrol.CheckURL(u); err != nil {
+			return "regions.urls", err
+		}
+	}
+	for _, u := range f.Region.URLs {
+		if err := enrol.CheckURL(u); err != nil {
+			return "region.urls", err
+		}
+	}
+	return "", nil
 }
 
 // into reads where NATS' own servers are. It returns which setting is wrong.
@@ -443,7 +512,7 @@ func (c Config) protected() []netip.Prefix {
 			own = append(own, netip.PrefixFrom(a, a.BitLen()))
 		}
 	}
-	for _, s := range slices.Concat(c.URLs, c.Routes, c.ExternalServers) {
+	for _, s := range slices.Concat(c.URLs, c.Routes, c.ExternalServers, c.RegionsURLs) {
 		if u, err := url.Parse(s); err == nil {
 			add(u.Hostname())
 		}

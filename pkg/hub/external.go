@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,7 +25,7 @@ import (
 // broker is NATS' server as a hub uses it: in this process (engine), or the operator's own (external).
 type broker interface {
 	// connect is a connection as the hub's own user.
-	connect() (*nats.Conn, error)
+	connect(...nats.Option) (*nats.Conn, error)
 	// usable says why the server is of no use now; nil: it is.
 	usable() error
 	// explain says what an error of the stream means there.
@@ -88,8 +89,8 @@ func enrolled(credentials, authority string) []nats.Option {
 }
 
 // connect begins both connections: that nobody answers now is no error, it is tried for ever.
-func (x *external) connect() (*nats.Conn, error) {
-	nc, err := x.begin(hubUserFile, "bailiff gate")
+func (x *external) connect(more ...nats.Option) (*nats.Conn, error) {
+	nc, err := x.begin(hubUserFile, "bailiff gate", more...)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +112,7 @@ func (x *external) connect() (*nats.Conn, error) {
 // tried reports whether there is a connection, or why there is none is known.
 func tried(nc *nats.Conn) bool { return nc.IsConnected() || nc.LastError() != nil }
 
-func (x *external) begin(credentials, name string) (*nats.Conn, error) {
+func (x *external) begin(credentials, name string, more ...nats.Option) (*nats.Conn, error) {
 	there := func(nc *nats.Conn) {
 		x.mu.Lock()
 		x.unlooked, x.denied = true, ""
@@ -121,9 +122,9 @@ func (x *external) begin(credentials, name string) (*nats.Conn, error) {
 		x.mu.Unlock()
 		x.soon()
 	}
-	return nats.Connect(strings.Join(x.cfg.ExternalServers, ","), append(externalOptions(x.dir, credentials, name),
+	return nats.Connect(strings.Join(x.cfg.ExternalServers, ","), slices.Concat(externalOptions(x.dir, credentials, name), []nats.Option{
 		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.ReconnectBufSize(-1),
-		nats.PingInterval(2*time.Second), nats.MaxPingsOutstanding(2),
+		nats.PingInterval(2 * time.Second), nats.MaxPingsOutstanding(2),
 		nats.CustomReconnectDelay(func(attempts int) time.Duration {
 			d := min(externalIn<<min(attempts, 10), externalBy)
 			return d + rand.N(d)
@@ -136,7 +137,8 @@ func (x *external) begin(credentials, name string) (*nats.Conn, error) {
 			if errors.Is(err, nats.ErrPermissionViolation) {
 				x.denied = err.Error()
 			}
-		}))...)
+		}),
+	}, more)...)
 }
 
 func (x *external) conns() (nc, sys *nats.Conn) {

@@ -26,7 +26,7 @@ const patience = 90 * time.Second
 
 // TestMain has hubs look more often, and end sooner, than where hosts depend on them.
 func TestMain(m *testing.M) {
-	lookEvery, lameDuck, lameDuckFirst = time.Second, 200*time.Millisecond, 100*time.Millisecond
+	lookEvery, lameDuck, lameDuckFirst, gather = time.Second, 200*time.Millisecond, 100*time.Millisecond, 2*time.Second
 	os.Exit(m.Run())
 }
 

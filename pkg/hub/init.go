@@ -300,6 +300,14 @@ func replace(path string, data []byte) error {
 	})
 }
 
+// regionsText is how hubs of regions are let in.
+const regionsText = `
+# [regions]               # hubs of regions: bailiff hub init --region
+# listen = "0.0.0.0:7422"
+# urls = ["tls://hub.example:7422"] # where they find this one
+# refuse = []             # regions that are not let in any more
+`
+
 // configText is hub.toml as it is begun, with what may be changed.
 func configText(f fileConfig) []byte {
 	list := func(words []string) string {
@@ -349,6 +357,12 @@ allow = []
 `, f.Name, listens, list(f.URLs), f.MaxBan, f.Widest4, f.Widest6, f.Rate, f.Burst, f.Quota, f.Entries, f.Store, f.Log.Level, f.Log.Target)
 	if f.Cluster.Listen != "" {
 		fmt.Fprintf(&b, "\n[cluster]\nlisten = %q\nroutes = %s\nreplicas = %d\n", f.Cluster.Listen, list(f.Cluster.Routes), f.Cluster.Replicas)
+	}
+	switch {
+	case len(f.Region.URLs) > 0:
+		fmt.Fprintf(&b, "\n# The hub above, by its domain, and where it listens for regions.\n[region]\nparent = %q\nurls = %s\n", f.Region.Parent, list(f.Region.URLs))
+	case len(f.External.Servers) == 0 && len(f.URLs) > 0:
+		b.WriteString(regionsText)
 	}
 	if len(f.External.Servers) > 0 {
 		fmt.Fprintf(&b, `

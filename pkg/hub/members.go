@@ -45,6 +45,8 @@ type token struct {
 	Name  string    `json:"name,omitempty"` // the host that it is for; empty: any
 	Lifts bool      `json:"lifts,omitempty"`
 	Until time.Time `json:"until"`
+	// URLs are where its host finds its hub, if that is a region's.
+	URLs []string `json:"urls,omitempty"`
 	// Used is the key that it has let in.
 	Used     string `json:"used,omitempty"`
 	UsedName string `json:"used_name,omitempty"`
@@ -72,11 +74,17 @@ type TokenOptions struct {
 	Lifts bool
 	// Valid is how long it is good for.
 	Valid time.Duration
+	// Region is the one whose hub the host is to find; empty: the root.
+	Region string
+	urls   []string
 }
 
 // token makes one.
 func (m *members) token(ctx context.Context, o TokenOptions) (enrol.Token, error) {
 	t := enrol.Token{URLs: m.urls(), Pin: m.pin, AllowKey: m.allowKey}
+	if o.Region != "" {
+		t.URLs = o.urls
+	}
 	if o.Name != "" {
 		if err := fleet.CheckHost(o.Name); err != nil {
 			return t, err
@@ -99,7 +107,7 @@ func (m *members) token(ctx context.Context, o TokenOptions) (enrol.Token, error
 	if t.JWT, err = signUser(m.k, joinRole, t.ID, public(user), until); err != nil {
 		return t, err
 	}
-	data, err := json.Marshal(token{Hash: hash(t.Secret), Name: o.Name, Lifts: o.Lifts, Until: until})
+	data, err := json.Marshal(token{Hash: hash(t.Secret), Name: o.Name, Lifts: o.Lifts, Until: until, URLs: o.urls})
 	if err != nil {
 		return t, err
 	}
@@ -212,7 +220,11 @@ func (m *members) join(ctx context.Context, data []byte) (reply enrol.Reply, cha
 		}
 		changed = q.Name
 	}
-	return enrol.Reply{V: enrol.Version, JWT: signed, Lifts: t.Lifts, URLs: m.urls()}, changed, nil
+	urls := t.URLs
+	if len(urls) == 0 {
+		urls = m.urls()
+	}
+	return enrol.Reply{V: enrol.Version, JWT: signed, Lifts: t.Lifts, URLs: urls}, changed, nil
 }
 
 // retire notes a key that was taken back.

@@ -77,6 +77,11 @@ func settings(c *Config) []struct {
 		{"cluster.listen", false, &c.ClusterListen},
 		{"cluster.routes", false, &c.Routes},
 		{"cluster.replicas", false, &c.Replicas},
+		{"regions.listen", false, &c.RegionsListen},
+		{"regions.urls", false, &c.RegionsURLs},
+		{"regions.refuse", false, &c.RegionsRefused},
+		{"region.parent", false, &c.Parent},
+		{"region.urls", false, &c.ParentURLs},
 		{"external.servers", false, &c.ExternalServers},
 		{"external.system_credentials", false, &c.ExternalSystem},
 	}

@@ -84,6 +84,8 @@ type Hub struct {
 
 	mu      sync.Mutex
 	problem string
+	// claims are those of the fleet's accounts, as regions are told.
+	claims string
 	// told is what the log was told of it last, at toldAt.
 	told   string
 	toldAt time.Time
@@ -128,7 +130,17 @@ func Open(ctx context.Context, dir string, o RunOptions) (*Hub, error) {
 		if err != nil {
 			return nil, err
 		}
-		if h.server, err = start(ctx, dir, cfg, k, t, strings.TrimSpace(string(agents)), o.Log); err != nil {
+		if cfg.regionKeysRefused, err = refusedRegions(dir, cfg); err != nil {
+			return nil, err
+		}
+		c, err := newClaims(k, cfg, nil)
+		if err != nil {
+			return nil, err
+		}
+		if text := strings.TrimSpace(string(agents)); text != "" {
+			c.agents = text
+		}
+		if h.server, err = start(ctx, dir, cfg, c, t, o.Log); err != nil {
 			return nil, err
 		}
 	}
@@ -166,6 +178,9 @@ var errAnew = errors.New("the disk refused a write: the server has to be started
 
 // Run serves a hub's directory until the context ends.
 func Run(ctx context.Context, dir string, o RunOptions) error {
+	if cfg, err := ReadConfig(dir); err == nil && cfg.Region() {
+		return runRegion(ctx, dir, o)
+	}
 	for {
 		h, err := Open(ctx, dir, o)
 		if err != nil {
@@ -202,6 +217,7 @@ func (h *Hub) Serve(ctx context.Context, ready func()) error {
 		{changedSubject, "", func(*nats.Msg) { h.lookSoon() }},
 		{statusSubject, "", h.bounded(h.status)},
 		{reloadSubjects + h.cfg.Name, "", h.bounded(h.reloadAsked)},
+		{claimsSubject, "", h.tellClaims},
 	} {
 		var sub *nats.Subscription
 		if s.queue == "" {
@@ -425,7 +441,31 @@ func (h *Hub) takeBack(more map[string]time.Time) error {
 		return fullError(h.dir, err)
 	}
 	h.agents = string(sum)
-	return nil
+	stream, err := encode(streamClaims(h.keys, h.cfg), h.keys)
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	h.claims = told(text, stream)
+	h.mu.Unlock()
+	// Regions have servers of their own, which are to know it, too.
+	return h.nc.Publish(changedSubject, nil)
+}
+
+// tellClaims tells a region the claims of the fleet's accounts, if it has others.
+func (h *Hub) tellClaims(m *nats.Msg) {
+	h.mu.Lock()
+	text := h.claims
+	h.mu.Unlock()
+	if text == "" {
+		return // not known yet: who asks hears nothing, and asks again
+	}
+	if string(m.Data) == hash(text) {
+		text = ""
+	}
+	if err := h.nc.Publish(m.Reply, []byte(text)); err != nil {
+		h.log.Warn(fmt.Sprintf("an answer can't be sent: %v", err))
+	}
 }
 
 // beat writes the beat, unless another hub has: then its number is what this one learns.

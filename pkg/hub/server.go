@@ -20,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"bailiff/pkg/eventlog"
+	"bailiff/pkg/fleet"
 	"bailiff/pkg/fleet/enrol"
 )
 
@@ -43,25 +44,18 @@ type engine struct {
 	s        *server.Server
 	bridge   *bridge
 	resolver *server.MemAccResolver
-	keys     keys
+	agentsID string
 }
 
 // start starts the server of a directory. Each way in which that can fail is an error that says what to do.
-func start(ctx context.Context, dir string, cfg Config, k keys, t transport, agents string, log *slog.Logger) (*engine, error) {
-	c, err := newClaims(k, cfg, nil)
-	if err != nil {
-		return nil, err
-	}
-	if agents == "" {
-		agents = c.agents
-	}
+func start(ctx context.Context, dir string, cfg Config, c claims, t transport, log *slog.Logger) (*engine, error) {
 	operator, err := jwt.DecodeOperatorClaims(c.operator)
 	if err != nil {
 		return nil, err
 	}
 	resolver := &server.MemAccResolver{}
-	for name, text := range map[string]string{systemKey: c.system, fleetKey: c.fleet, agentsKey: agents} {
-		if err := resolver.Store(public(k[name]), text); err != nil {
+	for id, text := range map[string]string{c.systemID: c.system, c.fleetID: c.fleet, c.agentsID: c.agents} {
+		if err := resolver.Store(id, text); err != nil {
 			return nil, err
 		}
 	}
@@ -80,9 +74,9 @@ func start(ctx context.Context, dir string, cfg Config, k keys, t transport, age
 		WriteDeadline: 10 * time.Second, AuthTimeout: 5, TLSTimeout: 5, PingInterval: 30 * time.Second, MaxPingsOut: 2,
 		ConnectErrorReports: 600, ReconnectErrorReports: 600, LameDuckDuration: lameDuck, LameDuckGracePeriod: lameDuckFirst,
 		TLSConfig: t.hosts, TLS: true,
-		TrustedOperators: []*jwt.OperatorClaims{operator}, AccountResolver: resolver, SystemAccount: public(k[systemKey]),
+		TrustedOperators: []*jwt.OperatorClaims{operator}, AccountResolver: resolver, SystemAccount: c.systemID,
 		// The bucket is what hosts agree on: what was acknowledged is on the disk.
-		JetStream: true, StoreDir: store, SyncAlways: true, JetStreamDomain: "hub",
+		JetStream: true, StoreDir: store, SyncAlways: true, JetStreamDomain: cfg.domain(),
 		JetStreamMaxStore: cfg.Store, JetStreamMaxMemory: 16 << 20,
 	}
 	if cfg.ClusterListen != "" {
@@ -96,7 +90,10 @@ func start(ctx context.Context, dir string, cfg Config, k keys, t transport, age
 			opts.Routes = append(opts.Routes, u)
 		}
 	}
-	for _, at := range []string{cfg.Listen, cfg.ClusterListen} {
+	if err := leaves(opts, dir, cfg, c, t); err != nil {
+		return nil, err
+	}
+	for _, at := range []string{cfg.Listen, cfg.ClusterListen, cfg.RegionsListen} {
 		if err := free(ctx, at); err != nil {
 			return nil, err
 		}
@@ -105,7 +102,7 @@ func start(ctx context.Context, dir string, cfg Config, k keys, t transport, age
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{dir: dir, cfg: cfg, until: t.ends, s: s, bridge: &bridge{log: log.With("component", "hub")}, resolver: resolver, keys: k}
+	e := &engine{dir: dir, cfg: cfg, until: t.ends, s: s, bridge: &bridge{log: log.With("component", "hub")}, resolver: resolver, agentsID: c.agentsID}
 	s.SetLoggerV2(e.bridge, false, false, false)
 	s.Start()
 	if !s.ReadyForConnections(readyMost) {
@@ -121,6 +118,32 @@ func start(ctx context.Context, dir string, cfg Config, k keys, t transport, age
 		return nil, errors.New("the server does not start: " + fatal)
 	}
 	return e, nil
+}
+
+// leaves has the server listen for those of regions, and connect with that of the hub above.
+func leaves(opts *server.Options, dir string, cfg Config, c claims, t transport) error {
+	if cfg.RegionsListen != "" {
+		host, port := hostPort(cfg.RegionsListen)
+		opts.LeafNode.Host, opts.LeafNode.Port = host, port
+		opts.LeafNode.TLSConfig, opts.LeafNode.TLSTimeout, opts.LeafNode.NoAdvertise = t.hubs, 5, true
+	}
+	if !cfg.Region() {
+		return nil
+	}
+	remote := &server.RemoteLeafOpts{
+		LocalAccount: c.fleetID, Credentials: filepath.Join(dir, leafFile), TLS: true, TLSConfig: t.hubs, TLSTimeout: 5,
+		// What is stored each server tells by itself: over this connection it would come twice.
+		DenyImports: []string{fleet.LiveSubjects + ">"}, DenyExports: []string{fleet.LiveSubjects + ">"},
+	}
+	for _, text := range cfg.ParentURLs {
+		u, err := url.Parse(text)
+		if err != nil {
+			return err
+		}
+		remote.URLs = append(remote.URLs, u)
+	}
+	opts.LeafNode.Remotes, opts.LeafNode.ReconnectInterval = []*server.RemoteLeafOpts{remote}, time.Second
+	return nil
 }
 
 func hostPort(listen string) (string, int) {
@@ -178,10 +201,12 @@ func fullError(dir string, err error) error {
 }
 
 // connect is a connection to the server without a network, as the hub's own user.
-func (e *engine) connect() (*nats.Conn, error) {
-	return nats.Connect("", nats.InProcessServer(e.s), nats.UserCredentials(filepath.Join(e.dir, hubUserFile)), nats.Name("bailiff gate"),
-		nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond), nats.ReconnectBufSize(-1), nats.Timeout(readyMost),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { e.bridge.log.Warn("gate: " + err.Error()) }))
+func (e *engine) connect(more ...nats.Option) (*nats.Conn, error) {
+	return nats.Connect("", append([]nats.Option{
+		nats.InProcessServer(e.s), nats.UserCredentials(filepath.Join(e.dir, hubUserFile)), nats.Name("bailiff gate"),
+		nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectBufSize(-1), nats.Timeout(readyMost),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { e.bridge.log.Warn("gate: " + err.Error()) }),
+	}, more...)...)
 }
 
 func (e *engine) usable() error { return enrol.CheckServer(server.VERSION) }
@@ -202,12 +227,15 @@ func (e *engine) ends() time.Time { return e.until }
 func (e *engine) where() string { return "listens on " + e.cfg.Listen }
 
 // setAgents has the server take new claims of the hosts' account: whom they take back is cut off.
-func (e *engine) setAgents(text string) error {
+func (e *engine) setAgents(text string) error { return e.setAccount(text) }
+
+// setAccount has it take new claims of an account.
+func (e *engine) setAccount(text string) error {
 	c, err := jwt.DecodeAccountClaims(text)
 	if err != nil {
 		return err
 	}
-	account, err := e.s.LookupAccount(public(e.keys[agentsKey]))
+	account, err := e.s.LookupAccount(c.Subject)
 	if err != nil {
 		return err
 	}
@@ -235,7 +263,7 @@ type connection struct {
 
 // connections are those of hosts, at most that many.
 func (e *engine) connections(most int) ([]connection, error) {
-	z, err := e.s.Connz(&server.ConnzOptions{Username: true, Account: public(e.keys[agentsKey]), Limit: most})
+	z, err := e.s.Connz(&server.ConnzOptions{Username: true, Account: e.agentsID, Limit: most})
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,10 @@ type report struct {
 	Epoch   string           `json:"epoch"`
 	Hosts   []connection     `json:"hosts"`
 	Usage   map[string]Usage `json:"usage"`
+	// Of a region's hub: below which it is, where its hosts find it, how many words it has not got yet.
+	Parent string   `json:"parent,omitempty"`
+	URLs   []string `json:"urls,omitempty"`
+	Behind uint64   `json:"behind,omitempty"`
 }
 
 func (h *Hub) status(_ context.Context, m *nats.Msg) {
@@ -61,6 +65,9 @@ type HubStatus struct {
 	// Problem is what is wrong now.
 	Problem         string    `json:"problem,omitempty"`
 	CertificateEnds time.Time `json:"certificate_ends"`
+	// Parent is the hub above, if it is a region's; Behind how many words it has not got yet.
+	Parent string `json:"parent,omitempty"`
+	Behind uint64 `json:"behind,omitempty"`
 }
 
 // HostStatus is one host of the fleet.
@@ -147,6 +154,17 @@ func (c *Client) Close() { c.nc.Close() }
 
 // Token makes a token.
 func (c *Client) Token(ctx context.Context, o TokenOptions) (enrol.Token, error) {
+	if o.Region != "" {
+		reports, err := c.reports(ctx)
+		if err != nil {
+			return enrol.Token{}, err
+		}
+		at := slices.IndexFunc(reports, func(r report) bool { return r.Parent != "" && r.Name == o.Region })
+		if at < 0 {
+			return enrol.Token{}, fmt.Errorf("no hub of a region %s is connected now, and it says itself where its hosts find it", o.Region)
+		}
+		o.urls = reports[at].URLs
+	}
 	t, err := c.members.token(ctx, o)
 	return t, explain(err)
 }
@@ -178,11 +196,11 @@ func explain(err error) error {
 	return err
 }
 
-// gatekeepersMost is how many of one NATS cluster are asked how they are.
-const gatekeepersMost = 32
+// hubsMost is how many gatekeepers of one NATS cluster, or hubs with those of regions, are asked how they are.
+const hubsMost = 1024
 
-// gather is how long hubs have for their answers after the first.
-const gather = 500 * time.Millisecond
+// gather is how long hubs have for their answers after the first; tests, beside other programs, give them more.
+var gather = 500 * time.Millisecond
 
 // Status asks all hubs, and the stream.
 func (c *Client) Status(ctx context.Context) (Status, error) {
@@ -200,16 +218,16 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 			}
 		}
 	}
-	expected := len(c.cfg.Routes) + 1
-	asked := expected
-	if c.cfg.External() {
-		asked = gatekeepersMost // how many there are nobody has said
-	}
-	reports, err := c.reports(ctx, asked)
+	reports, err := c.reports(ctx)
 	if err != nil {
 		return s, err
 	}
-	s.Missing = max(expected-len(reports), 0)
+	s.Missing = len(c.cfg.Routes) + 1
+	for _, r := range reports {
+		if r.Parent == "" && s.Missing > 0 {
+			s.Missing--
+		}
+	}
 	hosts, err := c.members.hosts(ctx)
 	if err != nil {
 		return s, explain(err)
@@ -242,14 +260,18 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 		s.Hosts = append(s.Hosts, one)
 	}
 	for _, r := range reports {
-		s.Hubs = append(s.Hubs, HubStatus{r.Name, r.Version, r.Server, r.Problem, r.Ends})
+		s.Hubs = append(s.Hubs, HubStatus{r.Name, r.Version, r.Server, r.Problem, r.Ends, r.Parent, r.Behind})
 	}
 	return s, nil
 }
 
-// reports are what hubs say of themselves: of n, those that answer in time.
-func (c *Client) reports(ctx context.Context, n int) (out []report, err error) {
-	inbox := c.nc.NewInbox()
+// reports are what hubs say of themselves: those that answer in time.
+func (c *Client) reports(ctx context.Context) (out []report, err error) {
+	n := hubsMost // where nobody has said how many there are
+	if !c.cfg.External() && c.cfg.RegionsListen == "" {
+		n = len(c.cfg.Routes) + 1
+	}
+	inbox := statusInboxes + word(12)
 	sub, err := c.nc.SubscribeSync(inbox)
 	if err != nil {
 		return nil, err
