@@ -66,6 +66,7 @@ func TestCluster(t *testing.T) {
 	})
 	for _, dir := range dirs {
 		set(t, dir, "burst = 100000", "rate = 10000.0")
+		counted(t, dir, "maxretry = 2")
 		begin(dir)
 	}
 	// status asks a hub other than the one that is named.
@@ -96,7 +97,7 @@ func TestCluster(t *testing.T) {
 	}
 	s := await("", func(s Status) bool { return s.Missing == 0 && s.Leader != "" })
 	nc, files := joined(t, dirs[0], "web-1", TokenOptions{})
-	second, _ := joined(t, dirs[1], "web-2", TokenOptions{})
+	second, files2 := joined(t, dirs[1], "web-2", TokenOptions{})
 	urls := nc.Servers()
 	if len(urls) != 3 {
 		t.Fatalf("a host was told of %v", urls)
@@ -166,6 +167,36 @@ func TestCluster(t *testing.T) {
 		}
 	}
 	t.Logf("%d acknowledged", len(stored))
+
+	// What two hosts tell of failures at two hubs is counted together.
+	for i, host := range []struct{ name, files string }{{"web-1", files}, {"web-2", files2}} {
+		one := host1(t, []string{fmt.Sprintf("tls://127.0.0.1:%d", o.Cluster[i].Port)}, host.name, host.files)
+		word := fleet.Failures{Run: "r", Group: "ssh", Of: []fleet.FailuresOf{{Prefix: prefix("198.51.100.99"), Ages: []int64{0}}}}
+		data, err := word.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+			m, err := one.Request(fleet.FailSubject(host.name), data, 10*time.Second)
+			var a fleet.FailAnswer
+			if err == nil {
+				a, err = fleet.DecodeFailAnswer(m.Data)
+			}
+			if err == nil && a.Reason == "" {
+				break
+			} else if time.Now().After(end) {
+				t.Fatalf("%s: %+v, %v", host.name, a, err)
+			}
+		}
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		data, rev, err := last(within(t), c.js, fleet.Stream, fleet.StreamSubjects+"hub.b.ssh.4c6336463")
+		if e, bad := fleet.DecodeEntry(fleet.Ban, data); err == nil && rev != 0 && bad == nil && e.Count == 2 && e.Jail == "web-1:1 web-2:1" {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("not banned by what was counted at two hubs: %s, %v", data, err)
+		}
+	}
 
 	// Taken out at one hub, out at each.
 	if err := client(t, dirs[2]).Distrust(within(t), "web-1"); err != nil {
