@@ -303,3 +303,30 @@ func TestCountTwice(t *testing.T) {
 		t.Errorf("the stream has %v", got)
 	}
 }
+
+// TestCountRegions: what hosts of a region and of the root have seen is counted together, at the root, and the root's allow-list comes to
+// hosts of the region.
+func TestCountRegions(t *testing.T) {
+	o := newOperator(t)
+	root, at := belowed(t)
+	set(t, root, `allow_key = "`+o.public+`"`)
+	counted(t, root, `maxretry = 2`)
+	list := o.sign(t, 1, "203.0.113.9")
+	if _, err := PublishAllow(root, list); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = running(t, root)
+	_, _ = keeping(t, regional(t, root, "east", rootDomain, newCable(t, at)))
+	connected(t, root, 1)
+	center, a := countingAgent(t, root, "web-1", TokenOptions{})
+	east, b := countingAgent(t, root, "web-2", TokenOptions{Region: "east"})
+	failing(t, center, "198.51.100.7", 1)
+	failing(t, east, "198.51.100.7", 1)
+	a.has(t, "198.51.100.7", true)
+	b.has(t, "198.51.100.7", true)
+	for _, l := range []*link.Link{center, east} {
+		if got, err := l.AllowList(within(t), 0); err != nil || string(got) != string(list) {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+}
