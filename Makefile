@@ -56,6 +56,7 @@ export CGO_ENABLED := 0
 # What is compiled is the same in every checkout, so that they share one cache. The profile (default.pgo) is for what is
 # shipped: with it, whatever cmd/bailiff imports is compiled once more, which for a check or a test takes minutes.
 export GOFLAGS := -trimpath -pgo=off $(GOFLAGS)
+PGO := auto
 # A run of a few minutes, never a day: on two slow cores the longest package takes twenty.
 TIMEOUT ?= 40m
 FUZZTIME ?= 1m
@@ -71,8 +72,8 @@ help:
 	done
 
 build: toolchain
-	go build -pgo=auto -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff ./cmd/bailiff
-	go build -pgo=auto -tags hub -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff-hub ./cmd/bailiff
+	go build -pgo=$(PGO) -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff ./cmd/bailiff
+	go build -pgo=$(PGO) -tags hub -ldflags '-s -w -X bailiff/pkg/cli.Version=$(VERSION)' -o bin/bailiff-hub ./cmd/bailiff
 	@for name in fail2ban-server fail2ban-client fail2ban-regex; do ln -sf bailiff bin/$$name; done
 
 # What tests need of Debian. Nothing is installed that is there already.
@@ -103,6 +104,8 @@ RACED_WHOLE := TestReloadUnderLoad|TestServerSettings|TestListsAtReload|TestRest
 TEST := go tool -modfile=scripts/tools.mod gotestsum --format standard-quiet --rerun-fails=1 --rerun-fails-max-failures=6 \
 	--rerun-fails-run-root-test --rerun-fails-abort-on-data-race --packages
 
+# What is only tested is built as the tests are, which saves minutes on a new machine.
+test: PGO := off
 test: build packages references
 	bin/bailiff filter test
 	bin/bailiff filter lint
@@ -133,6 +136,7 @@ soak: packages references
 	go test -timeout 60m -count 1 ./cmd/bailiff -run 'TestCrash|TestScale' -v -kills 500 -bans 1000000
 	go test -timeout 90m -count 1 ./cmd/bailiff -run TestStartRace -v -races 1000 # every other one with a pause (SIGSTOP)
 	go test -timeout 90m -count 1 ./pkg/jail -run TestHistories -v -histories 10000
+	go test -timeout 60m -count 1 ./cmd/bailiff -run TestPlays -v -plays.all
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestBlockedWorld -v -blocked.pairs all
 	go test -timeout 60m -count 1 ./cmd/bailiff -run 'TestMigrate$$' -v -migrations all # from each real fail2ban and back, 2,000 bans
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestBounded -v -bounded.time 60s

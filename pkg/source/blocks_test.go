@@ -18,7 +18,11 @@ func TestBlocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := rand.New(rand.NewPCG(3, 4))
-	for i := range 24 {
+	texts := 24
+	if testing.Short() { // as with the race detector: there is one goroutine here
+		texts = 4
+	}
+	for i := range texts {
 		var text bytes.Buffer
 		for range r.IntN(2000) {
 			switch r.IntN(300) {
