@@ -1,7 +1,7 @@
 // Command fleet measures a fleet on one machine: hubs of pkg/hub, each a process of its own, and up to a thousand
 // hosts' agents of pkg/fleet, a few hundred in a process, each with its own connection with TLS, on loopback in a network of its own.
 //
-//	go run ./bench/fleet --only latency,kernel,snapshot,faults --write bench/README.md
+//	go run ./bench/fleet --only latency,kernel,snapshot,faults,tree --write bench/README.md
 //
 // It needs root (unshare, and nftables for kernel). Agents here keep nothing in a database. All share the machine's cores, which
 // thousand hosts do not: what is measured of many agents is the machine's, and an upper bound of the hub's.
@@ -39,7 +39,7 @@ func main() {
 		fail(runHub(os.Args[2]))
 		return
 	}
-	only := flag.String("only", "latency,kernel,snapshot,faults", "the `parts`")
+	only := flag.String("only", "latency,kernel,snapshot,faults,tree", "the `parts`")
 	counts := flag.String("agents", "1,10,100,1000", "so `many` agents")
 	rate := flag.Float64("rate", 100, "bans a second")
 	lasts := flag.Duration("for", 10*time.Second, "how long bans are said")
@@ -113,7 +113,7 @@ func (b *bench) all(ctx context.Context, parts []string, write string) (err erro
 	}
 	defer os.RemoveAll(b.dir)
 	for _, part := range parts {
-		do := map[string]func(context.Context) (string, error){"latency": b.latency, "kernel": b.kernel, "snapshot": b.snapshot, "faults": b.faults}[part]
+		do := map[string]func(context.Context) (string, error){"latency": b.latency, "kernel": b.kernel, "snapshot": b.snapshot, "faults": b.faults, "tree": b.tree}[part]
 		if do == nil {
 			return fmt.Errorf("no part is named %q", part)
 		}

@@ -17,7 +17,7 @@ var Names = []string{
 	"promises/answers", "promises/latency", "promises/fair", "promises/burst", "promises/million", "promises/lists", "promises/packets",
 	"promises/table", "promises/memory", "promises/metrics", "promises/idle", "promises/confined", "promises",
 	"proxies", "regexps", "replay",
-	"fleet/latency", "fleet/kernel", "fleet/snapshot", "fleet/faults",
+	"fleet/latency", "fleet/kernel", "fleet/snapshot", "fleet/faults", "fleet/tree",
 }
 
 // Marks are the lines between which a section stands.

@@ -205,9 +205,15 @@ func TestExternal(t *testing.T) {
 		t.Errorf("status: %+v, %v", s, err)
 	}
 	raw, files := joined(t, dir, "web-3", TokenOptions{})
+	takenOut(t, dir, "web-3", raw, files)
+}
+
+// takenOut takes a host out, which is cut off by that, and not let in again.
+func takenOut(t *testing.T, dir, name string, raw *nats.Conn, files string) {
+	t.Helper()
 	cut := make(chan struct{})
 	raw.SetClosedHandler(func(*nats.Conn) { close(cut) })
-	if err := client(t, dir).Distrust(within(t), "web-3"); err != nil {
+	if err := client(t, dir).Distrust(within(t), name); err != nil {
 		t.Fatal(err)
 	}
 	select {
