@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
 )
 
@@ -42,9 +43,7 @@ func treeOf(t *testing.T, jail, action string) *tree {
 			t.Fatal(err)
 		}
 		text = strings.NewReplacer("@D@", r.dir, "@CLIENT@", r.client+" -c "+r.dir+"/etc").Replace(text)
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, path, text)
 	}
 	r.daemon = r.host.Command(context.Background(), r.server, "-f", "-c", filepath.Join(r.dir, "etc"), "start")
 	r.daemon.Dir = r.dir
@@ -180,9 +179,7 @@ actionstop = timeout 5 @CLIENT@ status >/dev/null 2>&1; echo stop >>@D@/notes
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(jail, []byte(strings.Replace(string(text), "enabled = true", "enabled = false", 1)), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, jail, strings.Replace(string(text), "enabled = true", "enabled = false", 1))
 	if out, err := r.ask("reload"); err != nil {
 		t.Fatalf("reload: %v: %s", err, out)
 	}

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestAllow: who is let in for a while is unbanned, alone and within a network, left out of a
@@ -13,8 +15,8 @@ import (
 func TestAllow(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t)
-	writeFile(t, n.path("auth.log"), "")
-	writeFile(t, n.path("feed.txt"), "192.0.2.64/30\n")
+	hosttest.Write(t, n.path("auth.log"), "")
+	hosttest.Write(t, n.path("feed.txt"), "192.0.2.64/30\n")
 	config := n.twoInAnHour() + fmt.Sprintf(`
 [jail.feed]
 enabled = true
@@ -106,7 +108,7 @@ list = %q
 	if err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, n.path("db.sqlite3.allowed"), "{\"ip\n"+strings.Repeat("\x00", 100000)+"\n"+string(kept)+string(kept))
+	hosttest.Write(t, n.path("db.sqlite3.allowed"), "{\"ip\n"+strings.Repeat("\x00", 100000)+"\n"+string(kept)+string(kept))
 	n.launch(config)
 	n.until("it is up", func() bool { out, _ := run("allow"); return strings.Contains(out, "192.0.2.66") })
 	n.until("the list is in force again", log("[feed] list loaded"))

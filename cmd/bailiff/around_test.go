@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestContainerLog follows a container's log over a restart in the middle of a line that
@@ -16,8 +18,8 @@ import (
 func TestContainerLog(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
-	writeFile(t, path("log.json"), "")
-	writeFile(t, path("bailiff.toml"), fmt.Sprintf(`
+	hosttest.Write(t, path("log.json"), "")
+	hosttest.Write(t, path("bailiff.toml"), fmt.Sprintf(`
 [firewall]
 enabled = false
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"bailiff/pkg/control"
+	"bailiff/pkg/hosttest"
 )
 
 // Each thing outside the daemon is made to hang for ever, alone and two at a time, while it
@@ -63,7 +64,7 @@ func (w *blockedWorld) write(name, text string) {
 	if err := os.MkdirAll(filepath.Dir(w.path(name)), 0o755); err != nil {
 		w.t.Fatal(err)
 	}
-	writeFile(w.t, w.path(name), text)
+	hosttest.Write(w.t, w.path(name), text)
 }
 
 func (w *blockedWorld) has(name, text string) bool {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
 )
 
@@ -34,7 +35,7 @@ func (w *blockedWorld) silentNames(host *netlab.Host) {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { os.RemoveAll(etc) })
-	writeFile(w.t, filepath.Join(etc, "resolv.conf"), "nameserver 127.0.0.1\noptions timeout:30\n")
+	hosttest.Write(w.t, filepath.Join(etc, "resolv.conf"), "nameserver 127.0.0.1\noptions timeout:30\n")
 	go func() {
 		buf := make([]byte, 1500)
 		for {

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bailiff/pkg/control"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
 )
 
@@ -52,18 +53,11 @@ func newCell(t *testing.T, o cellOptions) *cell {
 	c.socket, c.read = filepath.Join(c.dir, "sock"), filepath.Join(c.dir, "read.sock")
 	for name, text := range o.files {
 		path := filepath.Join(c.dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, path, text)
 	}
 	config := fmt.Sprintf("[read]\nsocket = %q\ngroup = \"nogroup\"\n[database]\npath = %q\n", c.read, filepath.Join(c.dir, "db"))
 	config += strings.ReplaceAll(o.config, "%s", c.dir)
-	if err := os.WriteFile(filepath.Join(c.dir, "bailiff.toml"), []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, filepath.Join(c.dir, "bailiff.toml"), config)
 	// The name server is an address of the namespace's own that takes packets and says
 	// nothing.
 	if err := c.host.Do(func() error {
@@ -76,9 +70,7 @@ func newCell(t *testing.T, o cellOptions) *cell {
 		t.Fatal(err)
 	}
 	resolver := filepath.Join(c.dir, "resolv.conf")
-	if err := os.WriteFile(resolver, []byte("nameserver 127.0.0.1\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, resolver, "nameserver 127.0.0.1\n")
 	self := program(t, "bailiff")
 	script := "mount --bind " + resolver + " /etc/resolv.conf\n"
 	if o.memory > 0 {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
 	"bailiff/pkg/references"
 )
@@ -68,9 +69,7 @@ func newSide(t *testing.T, lab *netlab.Lab, name string, f2b references.Fail2ban
 		"etc/filter.d/web.conf": "[Definition]\nfailregex = ^ failed <HOST>$\n            ^ refused <ADDR>$\nignoreregex = ignored\ndatepattern = ^%%Y-%%m-%%d %%H:%%M:%%S\n",
 		"auth.log":              "", "web.log": "",
 	} {
-		if err := os.WriteFile(filepath.Join(s.dir, file), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, filepath.Join(s.dir, file), text)
 	}
 	s.client = starterOf(t, f2b.Program("fail2ban-client"), func(name string, args ...string) *exec.Cmd {
 		c := exec.Command(name, args...)
@@ -86,13 +85,11 @@ func newSide(t *testing.T, lab *netlab.Lab, name string, f2b references.Fail2ban
 	}
 	t.Cleanup(func() { _ = s.server.Process.Kill(); _ = s.server.Wait() })
 	awaitFail2ban(filepath.Join(s.dir, "f2b.sock"))
-	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		if got, _ := s.ask(true, "status", "web"); strings.HasPrefix(got, "Status for") {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%s does not answer: %s", server, out.String())
-		}
+	if !hosttest.Soon(func() bool {
+		got, _ := s.ask(true, "status", "web")
+		return strings.HasPrefix(got, "Status for")
+	}) {
+		t.Fatalf("%s does not answer: %s", server, out.String())
 	}
 	return s
 }
@@ -153,7 +150,7 @@ func (s *side) log(name, text string) {
 // fail2ban's own client class, all over one connection.
 func (s *side) exporter() string {
 	s.t.Helper()
-	out, err := exec.Command("/usr/bin/python3", "-c", `
+	out := hosttest.Python(s.t, nil, "", "-c", `
 import sys
 sys.path.insert(0, sys.argv[2])
 from fail2ban.client.csocket import CSocket
@@ -168,10 +165,7 @@ for jail in dict(status)["Jail list"].split(", "):
     code, bans = s.send(["get", jail, "banip", "--with-time"])
     print(code, [len(b.split("\t")) for b in bans])
 s.close()
-`, filepath.Join(s.dir, "f2b.sock"), s.theirs.Lib).CombinedOutput()
-	if err != nil {
-		s.t.Fatalf("%v: %s", err, out)
-	}
+`, filepath.Join(s.dir, "f2b.sock"), s.theirs.Lib)
 	return string(out)
 }
 
@@ -314,13 +308,11 @@ func TestClients(t *testing.T) {
 	change("status")
 	change("stop")
 	for _, s := range []*side{theirs, ours} {
-		for end := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
-			if _, err := os.Stat(filepath.Join(s.dir, "f2b.sock")); err != nil {
-				break
-			}
-			if time.Now().After(end) {
-				t.Fatal("the socket stays")
-			}
+		if !hosttest.Soon(func() bool {
+			_, err := os.Stat(filepath.Join(s.dir, "f2b.sock"))
+			return err != nil
+		}) {
+			t.Fatal("the socket stays")
 		}
 	}
 	step("ping")

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/remote/remotetest"
 )
 
@@ -24,7 +25,7 @@ func elsewhere(t *testing.T, dir string, fake *remotetest.Cloudflare) (config st
 	t.Helper()
 	fake.Account, fake.List, fake.Token = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210", "s3cret-of-the-test"
 	url, ca := remotetest.TLS(t, fake)
-	token := writeFile(t, filepath.Join(dir, "secrets", "token"), fake.Token+"\n")
+	token := hosttest.Write(t, filepath.Join(dir, "secrets", "token"), fake.Token+"\n")
 	if err := os.Chmod(token, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func TestCloudflare(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	writeFile(t, filepath.Join(dir, "bailiff.toml"), elsewhere(t, dir, fake))
+	hosttest.Write(t, filepath.Join(dir, "bailiff.toml"), elsewhere(t, dir, fake))
 	var want []string
 	var log bytes.Buffer
 	stamp := time.Now().Format("2006-01-02 15:04:05")
@@ -79,7 +80,7 @@ func TestCloudflare(t *testing.T) {
 		fmt.Fprintf(&log, "%s login failed from %s\n", stamp, who)
 		want = append(want, item)
 	}
-	writeFile(t, filepath.Join(dir, "logs", "app.log"), log.String())
+	hosttest.Write(t, filepath.Join(dir, "logs", "app.log"), log.String())
 	var process *exec.Cmd
 	start := func() *daemonAt {
 		return daemonBy(t, func(args ...string) *exec.Cmd {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // writer writes lines as a service in a container does: it tells of 1,000 clients in turns, goes on
@@ -137,10 +139,8 @@ func TestPodmanLog(t *testing.T) {
 		}
 		return status.Banned
 	}
-	for end := time.Now().Add(2 * time.Minute); banned("all") < 1000; time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("of 1,000 clients %d are banned, the others were counted too seldom: %s", banned("all"), tailOf(g.log(), 30))
-		}
+	if !hosttest.Soon(func() bool { return !(banned("all") < 1000) }) {
+		t.Fatalf("of 1,000 clients %d are banned, the others were counted too seldom: %s", banned("all"), tailOf(g.log(), 30))
 	}
 	time.Sleep(time.Second) // whatever would come twice
 	if n := banned("twice"); n > 0 {

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
+
 	_ "modernc.org/sqlite"
 )
 
@@ -118,9 +120,9 @@ func crash(t *testing.T, kills int, rotate func(string, int) error, full bool, m
 	if err := os.MkdirAll(n.path("filters"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, n.path("filters/accounts.toml"), crashFilter)
+	hosttest.Write(t, n.path("filters/accounts.toml"), crashFilter)
 	// What was the log before anybody ever read it is nobody's: the first life knows it.
-	writeFile(t, log, "")
+	hosttest.Write(t, log, "")
 	n.start(config)
 	n.untilLogKnown(db)
 	if err := n.daemon.Process.Signal(syscall.SIGKILL); err != nil {
@@ -193,9 +195,7 @@ func crash(t *testing.T, kills int, rotate func(string, int) error, full bool, m
 		}
 		return all
 	}
-	for end := time.Now().Add(2 * time.Minute); len(inKernel()) < len(guilty) && time.Now().Before(end); {
-		time.Sleep(10 * time.Millisecond)
-	}
+	hosttest.Soon(func() bool { return len(inKernel()) >= len(guilty) })
 	time.Sleep(4 * time.Second) // what should not be there is gone after that
 	got := inKernel()
 	for _, who := range got {
@@ -277,8 +277,6 @@ func (n *network) untilLogKnown(db string) {
 // launch starts the daemon without waiting for it.
 func (n *network) launch(config string) {
 	n.t.Helper()
-	if err := os.WriteFile(n.path("bailiff.toml"), []byte(config), 0o644); err != nil {
-		n.t.Fatal(err)
-	}
+	hosttest.Write(n.t, n.path("bailiff.toml"), config)
 	n.spawn()
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/references"
 )
 
@@ -41,9 +42,7 @@ func TestDebianDefault(t *testing.T) {
 				"jail.local":     fmt.Sprintf("[DEFAULT]\nbanaction = nftables\n[sshd]\nbackend = systemd[journalpath=%s]\n", journal),
 				"fail2ban.local": fmt.Sprintf("[Definition]\nlogtarget = STDOUT\ndbfile = %s\npidfile = %s\n", n.path("f2b.sqlite3"), n.path("f2b.pid")),
 			} {
-				if err := os.WriteFile(filepath.Join(n.tree, name), []byte(text), 0o644); err != nil {
-					t.Fatal(err)
-				}
+				hosttest.Write(t, filepath.Join(n.tree, name), text)
 			}
 			n.spawn()
 			n.until("the jail runs", func() bool { return strings.Contains(n.ask("status"), "sshd") })

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bailiff/pkg/control"
+	"bailiff/pkg/hosttest"
 )
 
 // TestReport: what a daemon has seen is in its report, as text, as HTML and as JSON, with the daemon and
@@ -19,8 +20,8 @@ import (
 func TestReport(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	log := writeFile(t, filepath.Join(dir, "app.log"), "")
-	writeFile(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf(`
+	log := hosttest.Write(t, filepath.Join(dir, "app.log"), "")
+	hosttest.Write(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf(`
 socket = %q
 
 [database]

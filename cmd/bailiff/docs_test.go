@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestDocs takes the examples of all pages but README.md, which TestREADME does: settings
@@ -185,12 +187,7 @@ func (d *docs) logged(line string) {
 
 func (d *docs) write(name, text string) {
 	path := filepath.Join(d.dir, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		d.t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		d.t.Fatal(err)
-	}
+	hosttest.Write(d.t, path, text)
 }
 
 // run runs a command that must end well.

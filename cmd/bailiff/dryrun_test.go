@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bailiff/pkg/control"
+	"bailiff/pkg/hosttest"
 )
 
 // TestDryRun: a dry run runs no action, sends no mail, writes no export and runs no
@@ -18,9 +19,9 @@ func TestDryRun(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	ran, export := filepath.Join(dir, "ran"), filepath.Join(dir, "banned.conf")
-	logFile := writeFile(t, filepath.Join(dir, "app.log"), "")
-	writeFile(t, filepath.Join(dir, "feed.txt"), "198.51.100.0/28\n")
-	writeFile(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf(`
+	logFile := hosttest.Write(t, filepath.Join(dir, "app.log"), "")
+	hosttest.Write(t, filepath.Join(dir, "feed.txt"), "198.51.100.0/28\n")
+	hosttest.Write(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf(`
 [database]
 path = %[5]q
 

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
 )
 
@@ -133,9 +134,7 @@ func (n *network) path(name string) string { return filepath.Join(n.dir, name) }
 // start runs the daemon until the test's end.
 func (n *network) start(config string) {
 	n.t.Helper()
-	if err := os.WriteFile(n.path("bailiff.toml"), []byte(config), 0o644); err != nil {
-		n.t.Fatal(err)
-	}
+	hosttest.Write(n.t, n.path("bailiff.toml"), config)
 	n.spawn()
 	n.until("bailiff answers", func() bool { return n.ask("status") != "" })
 }
@@ -387,9 +386,7 @@ func TestRestart(t *testing.T) {
 	// Its end comes: in some three seconds, by a reload that lowers bantime.
 	lasting := func(bantime time.Duration) {
 		t.Helper()
-		if err := os.WriteFile(n.path("bailiff.toml"), []byte(strings.Replace(config, `"1h"`, fmt.Sprintf("%q", bantime), 1)), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, n.path("bailiff.toml"), strings.Replace(config, `"1h"`, fmt.Sprintf("%q", bantime), 1))
 		if out := n.ask("reload"); out == "" {
 			t.Fatal("reload fails")
 		}

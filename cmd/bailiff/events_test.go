@@ -15,6 +15,7 @@ import (
 
 	"bailiff/pkg/control"
 	"bailiff/pkg/events"
+	"bailiff/pkg/hosttest"
 )
 
 // TestEventsOverKills: who follows the events over twenty lives of a daemon that is stopped and killed (SIGKILL) by
@@ -23,8 +24,8 @@ import (
 func TestEventsOverKills(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	log := writeFile(t, filepath.Join(dir, "app.log"), "")
-	writeFile(t, filepath.Join(dir, "bailiff.toml"), shopWithoutFirewall(log))
+	log := hosttest.Write(t, filepath.Join(dir, "app.log"), "")
+	hosttest.Write(t, filepath.Join(dir, "bailiff.toml"), shopWithoutFirewall(log))
 	database := filepath.Join(dir, "db")
 	told := [][]byte{nil} // by number
 	found := map[string]bool{}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestNoFirewall runs the daemon where there is no firewall to command: who is banned
@@ -61,9 +63,7 @@ enabled = true
 list = %[7]q
 `, path("geo.conf"), path("deny.conf"), path("plain.txt"), path("reloads"), path("log"), path("told"), path("list.txt"), path("later.txt"), path("go"), path("retried")),
 	} {
-		if err := os.WriteFile(path(name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, path(name), text)
 	}
 	prog := program(t, "bailiff")
 	if out, err := exec.Command(prog, "check", "--config", dir).CombinedOutput(); err != nil {
@@ -117,9 +117,7 @@ list = %[7]q
 	until("deny.conf", "deny 192.0.2.7;", "deny 2001:db8::/64;")
 	until("reloads", "reloaded", "reloaded")
 	conf := fmt.Sprintf("pid %[1]s/pid; error_log stderr;\nevents {}\nhttp { access_log off; geo $banned { default 0; include %[1]s/geo.conf; }\n server { listen 127.0.0.1:1; include %[1]s/deny.conf; if ($banned) { return 403; } } }\n", dir)
-	if err := os.WriteFile(path("nginx.conf"), []byte(conf), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, path("nginx.conf"), conf)
 	if out, err := exec.Command("nginx", "-t", "-q", "-c", path("nginx.conf")).CombinedOutput(); err != nil {
 		t.Errorf("nginx does not take what is written for it: %v: %s", err, out)
 	}
@@ -151,18 +149,14 @@ list = %[7]q
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path("bailiff.toml"), []byte(strings.Replace(string(text), "enabled = false", "enabled = true", 1)), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, path("bailiff.toml"), strings.Replace(string(text), "enabled = false", "enabled = true", 1))
 	if out, _ := exec.Command(prog, "reload", "--socket", path("sock")).CombinedOutput(); !strings.Contains(string(out), "needs a restart") {
 		t.Errorf("reload says %q", out)
 	}
 	// The bans end, and with them what was told.
 	lasting := func(bantime string) {
 		t.Helper()
-		if err := os.WriteFile(path("bailiff.toml"), []byte(strings.Replace(string(text), `bantime = "1h"`, bantime, 1)), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, path("bailiff.toml"), strings.Replace(string(text), `bantime = "1h"`, bantime, 1))
 		if out, err := exec.Command(prog, "reload", "--socket", path("sock")).CombinedOutput(); err != nil {
 			t.Errorf("reload: %v: %s", err, out)
 		}

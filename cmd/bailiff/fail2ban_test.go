@@ -15,6 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/diff"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/references"
 )
 
@@ -97,12 +98,7 @@ func TestSameAsFail2banRegex(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {
 		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, path, text)
 	}
 	line := "2015-03-10 21:31:23,899 ERROR Login failure 555.5.5.6\n"
 	write("django.log", strings.Repeat(line, 30))

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/references"
 )
 
@@ -43,9 +44,7 @@ func (n *network) treeWith(r references.Fail2ban, banaction string, local ...str
 			banaction, n.path("web.log")),
 		"fail2ban.local": fmt.Sprintf("[Definition]\nlogtarget = STDOUT\nloglevel = INFO\ndbfile = %s\npidfile = %s\n%s\n", n.path("f2b.sqlite3"), n.path("f2b.pid"), strings.Join(local, "\n")),
 	} {
-		if err := os.WriteFile(filepath.Join(n.tree, name), []byte(text), 0o644); err != nil {
-			n.t.Fatal(err)
-		}
+		hosttest.Write(n.t, filepath.Join(n.tree, name), text)
 	}
 	if err := os.WriteFile(n.path("web.log"), nil, 0o644); err != nil {
 		n.t.Fatal(err)
@@ -60,9 +59,7 @@ func (n *network) amend(file, old, with string) {
 	if err != nil || !strings.Contains(string(text), old) {
 		n.t.Fatalf("%s: %q is not in it; %v", file, old, err)
 	}
-	if err := os.WriteFile(path, []byte(strings.Replace(string(text), old, with, 1)), 0o644); err != nil {
-		n.t.Fatal(err)
-	}
+	hosttest.Write(n.t, path, strings.Replace(string(text), old, with, 1))
 }
 
 // fails writes what the attacker did to the log of web.

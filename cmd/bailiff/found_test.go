@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bailiff/pkg/control"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
 )
 
@@ -178,9 +179,7 @@ func (s *foundState) try(t *testing.T, server, client *netlab.Host) {
 	}
 	config := "[security]\nuser = 'root'\n[firewall]\n" + place + "\n[jail.sshd]\nenabled = true\nlogpath = '" + filepath.Join(dir, "auth.log") + "'\nport = 'all'\nprotocol = 'all'\nblocktype = 'drop'\nbantime = '1h'\n" + s.jail + "\n"
 	for name, text := range map[string]string{"bailiff.toml": config, "auth.log": ""} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, filepath.Join(dir, name), text)
 	}
 	own := filepath.Join(dir, "own") // not beside the configuration, since the daemon writes there
 	if err := os.Mkdir(own, 0o755); err != nil {
@@ -294,9 +293,7 @@ func realFail2ban(t *testing.T, host *netlab.Host, dir string, bans int) {
 	}
 	local := "[DEFAULT]\nbanaction = nftables-allports\nbackend = polling\nprotocol = tcp,udp\n[sshd]\nenabled = true\nlogpath = " + filepath.Join(dir, "f2b.log") + "\n"
 	for name, text := range map[string]string{filepath.Join(etc, "jail.local"): local, filepath.Join(etc, "fail2ban.local"): "[Definition]\ndbfile = None\n", filepath.Join(dir, "f2b.log"): ""} {
-		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, name, text)
 	}
 	ctx := context.Background()
 	socket := filepath.Join(dir, "f2b.sock")
@@ -318,11 +315,9 @@ func realFail2ban(t *testing.T, host *netlab.Host, dir string, bans int) {
 	}
 	until := func(what string, done func() bool) {
 		t.Helper()
-		for end := time.Now().Add(time.Minute); !done(); time.Sleep(200 * time.Millisecond) {
-			if time.Now().After(end) {
-				text, _ := os.ReadFile(filepath.Join(dir, "f2b.out"))
-				t.Fatalf("%s\n%s\n%s", what, said.String(), clipped(string(text), 3000))
-			}
+		if !hosttest.Soon(done) {
+			text, _ := os.ReadFile(filepath.Join(dir, "f2b.out"))
+			t.Fatalf("%s\n%s\n%s", what, said.String(), clipped(string(text), 3000))
 		}
 	}
 	until("fail2ban does not start", func() bool { return ask("ping") == nil })

@@ -21,6 +21,7 @@ import (
 
 	"bailiff/pkg/control"
 	"bailiff/pkg/events"
+	"bailiff/pkg/hosttest"
 )
 
 const hookSecret = "0123456789abcdef-of-the-test"
@@ -144,7 +145,7 @@ func (h *hookLives) start() {
 	h.daemonAt.t.Helper()
 	t := h.daemonAt.t
 	h.lives++
-	writeFile(t, filepath.Join(h.dir, "bailiff.toml"), fmt.Sprintf(h.text, fmt.Sprintf("http://%s/%d", h.addr, h.lives)))
+	hosttest.Write(t, filepath.Join(h.dir, "bailiff.toml"), fmt.Sprintf(h.text, fmt.Sprintf("http://%s/%d", h.addr, h.lives)))
 	h.process = exec.Command(program(t, "bailiff"), "run", "--config", h.dir, "--socket", h.socket, "--log-target", h.log)
 	c := h.process
 	if err := c.Start(); err != nil {
@@ -205,7 +206,7 @@ func TestHookOverKills(t *testing.T) {
 	if err := os.WriteFile(secret, []byte(hookSecret+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	log := writeFile(t, filepath.Join(dir, "app.log"), "")
+	log := hosttest.Write(t, filepath.Join(dir, "app.log"), "")
 	h := &hookLives{
 		daemonAt: &daemonAt{t: t, socket: filepath.Join(dir, "sock"), log: filepath.Join(dir, "log")}, hookReceiver: v, dir: dir, logged: log,
 		text: fmt.Sprintf("[database]\npath = %q\nevents = 1\n[export.hook]\nkind = \"webhook\"\ntoken_file = %q\nevents = [\"found\", \"ban\", \"more\", \"stop\"]\n", filepath.Join(dir, "db"), secret) + "url = %[1]q\n" + strings.ReplaceAll(shopWithoutFirewall(log), "maxretry = 2", "maxretry = 1"),

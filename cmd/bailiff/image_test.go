@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
 )
 
@@ -50,14 +51,14 @@ func TestDockerNginx(t *testing.T) {
 	if release, is := value(beside, `image: localhost/bailiff:(\S+)`), value(readFile(t, "../../Makefile"), `(?m)^RELEASE \?= (\S+)`); release != is {
 		t.Errorf("the image is of %s, and make image makes %s", release, is)
 	}
-	writeFile(t, filepath.Join(dir, "bailiff.toml"), strings.ReplaceAll(conf, logs, dir))
-	writeFile(t, filepath.Join(dir, "error.log"), "")
+	hosttest.Write(t, filepath.Join(dir, "bailiff.toml"), strings.ReplaceAll(conf, logs, dir))
+	hosttest.Write(t, filepath.Join(dir, "error.log"), "")
 	if out, err := exec.Command(program(t, "bailiff"), "check", "--config", dir).CombinedOutput(); err != nil || strings.Contains(string(out), "warning") && !strings.Contains(string(out), "proxy") {
 		t.Errorf("check: %v\n%s", err, out)
 	}
-	writeFile(t, filepath.Join(dir, "users"), "")
-	writeFile(t, filepath.Join(dir, "site.conf"), strings.ReplaceAll(text("site.conf"), "/etc/nginx", dir))
-	writeFile(t, filepath.Join(dir, "nginx.conf"), fmt.Sprintf("error_log stderr; pid %[1]s/pid;\nevents {}\nhttp { access_log off; include %[1]s/site.conf; }\n", dir))
+	hosttest.Write(t, filepath.Join(dir, "users"), "")
+	hosttest.Write(t, filepath.Join(dir, "site.conf"), strings.ReplaceAll(text("site.conf"), "/etc/nginx", dir))
+	hosttest.Write(t, filepath.Join(dir, "nginx.conf"), fmt.Sprintf("error_log stderr; pid %[1]s/pid;\nevents {}\nhttp { access_log off; include %[1]s/site.conf; }\n", dir))
 	if out, err := exec.Command("nginx", "-t", "-c", filepath.Join(dir, "nginx.conf"), "-p", dir).CombinedOutput(); err != nil {
 		t.Errorf("nginx -t: %v\n%s", err, out)
 	}
@@ -95,7 +96,7 @@ func newHub(t *testing.T) *hub {
 	// Of the namespace it is the network alone: podman looks for cgroups in /sys. And podman-compose of
 	// Debian 12 has each container be in its project's network, also one with network_mode.
 	h.wrapper = filepath.Join(h.dir, "podman")
-	writeFile(t, h.wrapper, fmt.Sprintf(`#!/bin/sh
+	hosttest.Write(t, h.wrapper, fmt.Sprintf(`#!/bin/sh
 of="nsenter --net=/run/netns/%s podman %s --network-config-dir %s"
 [ "$1" = run ] || exec $of "$@"
 host=

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestSocketActivation: systemd's own program listens, and starts the daemon when the first
@@ -20,9 +22,7 @@ func TestSocketActivation(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			path, conf := filepath.Join(dir, "handed"), filepath.Join(dir, "bailiff.toml")
-			if err := os.WriteFile(conf, []byte("[firewall]\nenabled = false\n"), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			hosttest.Write(t, conf, "[firewall]\nenabled = false\n")
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
 			// Of the two sockets the daemon's is the one of its name.
@@ -33,13 +33,11 @@ func TestSocketActivation(t *testing.T) {
 			if err := d.Start(); err != nil {
 				t.Fatalf("%v (make packages installs systemd)", err)
 			}
-			for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
-				if _, err := os.Stat(path); err == nil {
-					break
-				}
-				if time.Now().After(end) {
-					t.Fatal("nobody listens")
-				}
+			if !hosttest.Soon(func() bool {
+				_, err := os.Stat(path)
+				return err == nil
+			}) {
+				t.Fatal("nobody listens")
 			}
 			if text, err := exec.CommandContext(ctx, program(t, "bailiff"), "status", "--socket", path).CombinedOutput(); err != nil {
 				t.Errorf("the first question: %v: %s", err, text)
@@ -79,9 +77,7 @@ func TestSocketOfEverybody(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := os.WriteFile(conf, []byte("[firewall]\nenabled = false\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, conf, "[firewall]\nenabled = false\n")
 	if err := os.Chmod(path, 0o666); err != nil { // systemd's default
 		t.Fatal(err)
 	}

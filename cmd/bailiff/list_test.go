@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bailiff/pkg/control"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
 )
 
@@ -51,9 +52,7 @@ func TestList(t *testing.T) {
 	write := func(name, text string) string {
 		t.Helper()
 		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path+".new", []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, path+".new", text)
 		if err := os.Rename(path+".new", path); err != nil {
 			t.Fatal(err)
 		}
@@ -85,13 +84,11 @@ func TestList(t *testing.T) {
 		return string(text)
 	}
 	api := control.NewClient(socket)
-	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		if _, err := api.Status(); err == nil {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("it does not start:\n%s", log())
-		}
+	if !hosttest.Soon(func() bool {
+		_, err := api.Status()
+		return err == nil
+	}) {
+		t.Fatalf("it does not start:\n%s", log())
 	}
 	has := func(addr string) bool { return holds(t, host, "net", "feed", addr) }
 	took := func(lines int) time.Duration {
@@ -174,10 +171,8 @@ func TestList(t *testing.T) {
 	if out, err := host.Command(ctx, "nft", "flush", "ruleset").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	for end := time.Now().Add(2 * time.Minute); !strings.Contains(log(), "sets and rules made anew, with 200"); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("it is not said that what another hand removed is back:\n%s", log())
-		}
+	if !hosttest.Soon(func() bool { return strings.Contains(log(), "sets and rules made anew, with 200") }) {
+		t.Fatalf("it is not said that what another hand removed is back:\n%s", log())
 	}
 	if !has("2001:db8:a::1") {
 		t.Error("what another hand removed is not back")

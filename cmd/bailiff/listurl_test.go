@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/remote/remotetest"
 )
 
@@ -28,7 +29,7 @@ func TestListURL(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "db"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf(`
+	hosttest.Write(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf(`
 [database]
 path = %q
 [firewall]

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"bailiff/pkg/control"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/references"
 )
 
@@ -90,9 +91,9 @@ func startMeasured(t *testing.T, more string) (d *daemonAt, dir string, say func
 	t.Helper()
 	dir = t.TempDir()
 	for _, log := range []string{"shop.log", "watch.log", "quiet.log"} {
-		writeFile(t, filepath.Join(dir, log), "")
+		hosttest.Write(t, filepath.Join(dir, log), "")
 	}
-	writeFile(t, filepath.Join(dir, "bailiff.toml"), strings.ReplaceAll(more+`
+	hosttest.Write(t, filepath.Join(dir, "bailiff.toml"), strings.ReplaceAll(more+`
 [firewall]
 enabled = false
 
@@ -159,10 +160,7 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("/usr/bin/python3", "-c", asExporter, d.socket, newest.Lib).Output()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	out := hosttest.Python(t, nil, "", "-c", asExporter, d.socket, newest.Lib)
 	var exporter struct {
 		Numbers map[string]float64
 		Version string
@@ -231,7 +229,7 @@ func TestPrometheus(t *testing.T) {
 	}
 	page, at := free(), free()
 	other := t.TempDir()
-	token := writeFile(t, filepath.Join(other, "token"), "a-token-of-ours\n")
+	token := hosttest.Write(t, filepath.Join(other, "token"), "a-token-of-ours\n")
 	if err := os.Chmod(token, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -240,8 +238,8 @@ func TestPrometheus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, filepath.Join(other, "rules.yml"), regexp.MustCompile(`(?m)^        for: .*$`).ReplaceAllString(string(text), "        for: 0s"))
-	config := writeFile(t, filepath.Join(other, "prometheus.yml"), fmt.Sprintf(`
+	hosttest.Write(t, filepath.Join(other, "rules.yml"), regexp.MustCompile(`(?m)^        for: .*$`).ReplaceAllString(string(text), "        for: 0s"))
+	config := hosttest.Write(t, filepath.Join(other, "prometheus.yml"), fmt.Sprintf(`
 global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}
 rule_files: [rules.yml]
 scrape_configs:

@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
 )
 
@@ -36,12 +36,7 @@ func (g *guarded) path(name string) string { return filepath.Join(g.dir, name) }
 func (g *guarded) write(files map[string]string) {
 	g.t.Helper()
 	for name, text := range files {
-		if err := os.MkdirAll(filepath.Dir(g.path(name)), 0o755); err != nil {
-			g.t.Fatal(err)
-		}
-		if err := os.WriteFile(g.path(name), []byte(strings.ReplaceAll(text, "$DIR", g.dir)), 0o644); err != nil {
-			g.t.Fatal(err)
-		}
+		hosttest.Write(g.t, g.path(name), strings.ReplaceAll(text, "$DIR", g.dir))
 	}
 }
 
@@ -90,10 +85,8 @@ func (g *guarded) table() string {
 
 func (g *guarded) until(what string, done func() bool) {
 	g.t.Helper()
-	for end := time.Now().Add(2 * time.Minute); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			g.t.Fatalf("%s:\n%s\n%s", what, g.log(), g.table())
-		}
+	if !hosttest.Soon(done) {
+		g.t.Fatalf("%s:\n%s\n%s", what, g.log(), g.table())
 	}
 }
 
@@ -248,9 +241,7 @@ func TestRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	changed := strings.NewReplacer("port = 'all'", "port = '22'", "protocol = 'all'", "protocol = 'tcp'").Replace(string(text))
-	if err := os.WriteFile(g.path("bailiff.toml"), []byte(changed), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, g.path("bailiff.toml"), changed)
 	for range 2 {
 		if out, err := g.try("reload"); err == nil || !strings.Contains(out, "jail sshd: ") || !strings.Contains(out, "it goes on with its old settings") {
 			t.Errorf("reload: %v %s", err, out)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bailiff/pkg/control"
+	"bailiff/pkg/hosttest"
 )
 
 // program runs ours against the network's daemon.
@@ -28,8 +29,8 @@ func (n *network) logged(text string) func() bool {
 func TestNever(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t)
-	writeFile(t, n.path("auth.log"), "")
-	writeFile(t, n.path("feed.txt"), "192.0.2.67\n")
+	hosttest.Write(t, n.path("auth.log"), "")
+	hosttest.Write(t, n.path("feed.txt"), "192.0.2.67\n")
 	config := n.twoInAnHour() + fmt.Sprintf(`
 [jail.other]
 enabled = true
@@ -90,7 +91,7 @@ list = %q
 	if err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, n.path("db.sqlite3.never"), `{"ip":"0.0.0.0/0","since":"2026-01-31T12:00:00Z"}`+"\nnothing\n"+string(kept)+string(kept))
+	hosttest.Write(t, n.path("db.sqlite3.never"), `{"ip":"0.0.0.0/0","since":"2026-01-31T12:00:00Z"}`+"\nnothing\n"+string(kept)+string(kept))
 	n.launch(config)
 	n.until("it is up", func() bool { out, _ := n.program("never"); return strings.Contains(out, "192.0.2.66") })
 	n.until("what is no line is told", n.logged("db.sqlite3.never:1: no address with a time, nor in 1 lines behind it: left out"))
@@ -121,7 +122,7 @@ list = %q
 func TestBanFor(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t)
-	writeFile(t, n.path("auth.log"), "")
+	hosttest.Write(t, n.path("auth.log"), "")
 	config := n.twoInAnHour()
 	n.start(config)
 	api := control.NewClient(n.path("sock"))

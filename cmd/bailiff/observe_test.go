@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/jail"
 )
 
@@ -20,9 +21,9 @@ func TestObserve(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t)
 	for _, name := range []string{"auth.log", "ran"} {
-		writeFile(t, n.path(name), "")
+		hosttest.Write(t, n.path(name), "")
 	}
-	writeFile(t, n.path("feed.txt"), "203.0.113.0/24\n")
+	hosttest.Write(t, n.path("feed.txt"), "203.0.113.0/24\n")
 	config := func(observe bool) string {
 		return fmt.Sprintf(`
 [database]
@@ -56,7 +57,7 @@ list = %[6]q
 		return s
 	}
 	reload := func(observe bool) {
-		writeFile(t, n.path("bailiff.toml"), config(observe))
+		hosttest.Write(t, n.path("bailiff.toml"), config(observe))
 		n.ask("reload")
 	}
 	kernel := func() string {

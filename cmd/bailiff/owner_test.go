@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bailiff/pkg/control"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
 )
 
@@ -77,10 +78,8 @@ func (d *daemonAt) text() string {
 // until waits for what is promised within seconds, for three minutes.
 func (d *daemonAt) until(what string, true func() bool) {
 	d.t.Helper()
-	for end := time.Now().Add(3 * time.Minute); !true(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(end) {
-			d.t.Fatalf("%s:\n%s", what, d.text())
-		}
+	if !hosttest.Soon(true) {
+		d.t.Fatalf("%s:\n%s", what, d.text())
 	}
 }
 
@@ -150,14 +149,6 @@ logpath = %q
 `, log)
 }
 
-func writeFile(t *testing.T, path, text string) string {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 // TestListOfOwner: a list with loopback, with the host's own network and with everything
 // (which is wider than what a list may shut out) shuts out neither the host nor what it needs: it is told, by check as well, and holds
 // for addresses that come later.
@@ -174,8 +165,8 @@ func TestListOfOwner(t *testing.T) {
 	run("ip", "route", "add", "default", "via", "203.0.113.254")
 	run("ip", "route", "add", "198.51.100.0/25", "via", "192.0.2.77", "table", "77")
 	dir := t.TempDir()
-	list := writeFile(t, filepath.Join(dir, "bogons.txt"), "# bogons\n127.0.0.0/8\n192.0.2.0/24 ; its own network\n::/0\n203.0.113.254\n203.0.113.9\n198.51.100.0/24\n224.0.0.0/4\n::/19\n2001::/19\nfe80::/19\n0.0.0.0-1.0.0.0\n5.0.0.0/8\n")
-	writeFile(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf("[jail.feed]\nenabled = true\nlist = %q\nport = \"all\"\nprotocol = \"all\"\nblocktype = \"drop\"\n", list))
+	list := hosttest.Write(t, filepath.Join(dir, "bogons.txt"), "# bogons\n127.0.0.0/8\n192.0.2.0/24 ; its own network\n::/0\n203.0.113.254\n203.0.113.9\n198.51.100.0/24\n224.0.0.0/4\n::/19\n2001::/19\nfe80::/19\n0.0.0.0-1.0.0.0\n5.0.0.0/8\n")
+	hosttest.Write(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf("[jail.feed]\nenabled = true\nlist = %q\nport = \"all\"\nprotocol = \"all\"\nblocktype = \"drop\"\n", list))
 	out, err := host.Command(ctx, program(t, "bailiff"), "check", "--config", dir).CombinedOutput()
 	if err != nil {
 		t.Errorf("check: %v", err) // it is a warning
@@ -269,8 +260,8 @@ func TestOwnerByHand(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, "x.log"), "")
-	writeFile(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf("[jail.web]\nenabled = true\nfilter = \"sshd\"\nlogpath = %q\n", filepath.Join(dir, "x.log")))
+	hosttest.Write(t, filepath.Join(dir, "x.log"), "")
+	hosttest.Write(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf("[jail.web]\nenabled = true\nfilter = \"sshd\"\nlogpath = %q\n", filepath.Join(dir, "x.log")))
 	d := daemonIn(t, host, dir, "--database", "none")
 	run := func(name string, args ...string) (string, error) {
 		out, err := host.Command(ctx, program(t, name), args...).CombinedOutput()
@@ -313,10 +304,10 @@ func TestFilesThatAreMissing(t *testing.T) {
 	host, _ := pair(t)
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
-	writeFile(t, at("x.log"), "")
+	hosttest.Write(t, at("x.log"), "")
 	config := func(allow, list string, retry int) {
 		t.Helper()
-		writeFile(t, at("bailiff.toml"), fmt.Sprintf("[jail.web]\nenabled = true\nfilter = \"sshd\"\nlogpath = %q\nignoreip = [\"file:%s\"]\nmaxretry = %d\n[jail.feed]\nenabled = true\nlist = %q\nignoreip = [\"file:%[2]s\"]\n",
+		hosttest.Write(t, at("bailiff.toml"), fmt.Sprintf("[jail.web]\nenabled = true\nfilter = \"sshd\"\nlogpath = %q\nignoreip = [\"file:%s\"]\nmaxretry = %d\n[jail.feed]\nenabled = true\nlist = %q\nignoreip = [\"file:%[2]s\"]\n",
 			at("x.log"), allow, retry, list))
 	}
 	check := func(want string) {
@@ -338,8 +329,8 @@ func TestFilesThatAreMissing(t *testing.T) {
 	d.said("[feed] list: " + at("list") + ": no such file or directory: nothing is shut out; it is tried again")
 	d.said("ignoreip file:" + at("allow") + ": ")
 	// They are tried again.
-	writeFile(t, at("list"), "198.51.100.0/24\n")
-	writeFile(t, at("allow"), "192.0.2.7, 198.51.100.7 2001:db8::/32 # office\n")
+	hosttest.Write(t, at("list"), "198.51.100.0/24\n")
+	hosttest.Write(t, at("allow"), "192.0.2.7, 198.51.100.7 2001:db8::/32 # office\n")
 	d.until("the list is not read", func() bool { return d.holds("feed", "198.51.100.9") && !d.holds("feed", "198.51.100.7") })
 	d.until("the allow-list is not read", func() bool { return ban("web", "2001:db8:9::9", true) })
 	check("")
@@ -371,10 +362,10 @@ func TestFilesThatAreMissing(t *testing.T) {
 		}
 		return err == nil && n == 2
 	})
-	writeFile(t, at("list.new"), "198.51.100.128/25\n")
+	hosttest.Write(t, at("list.new"), "198.51.100.128/25\n")
 	d.until("the new list is not read", func() bool { return !d.holds("feed", "198.51.100.9") && d.holds("feed", "198.51.100.200") })
 	// A jail that goes leaves nothing.
-	writeFile(t, at("bailiff.toml"), "")
+	hosttest.Write(t, at("bailiff.toml"), "")
 	if _, err := d.api.Reload(); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
 )
 
@@ -81,9 +82,7 @@ func nginxImage(t *testing.T, dir string) (tar string) {
 			"http { access_log off; keepalive_timeout 600s; include /etc/nginx/conf.d/*.conf; }\n",
 		"etc/nginx/conf.d/default.conf": "server { listen 80; root /usr/share/nginx/html; location / { auth_basic \"here\"; auth_basic_user_file /etc/nginx/users; } }\n",
 	} {
-		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, filepath.Join(root, name), text)
 	}
 	tar = filepath.Join(dir, "image.tar")
 	if out, err := exec.Command("tar", "-cf", tar, "-C", root, ".").CombinedOutput(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
 )
 
@@ -63,12 +64,12 @@ func TestBehindProxy(t *testing.T) {
 	if err := os.Mkdir(path("www"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, filepath.Join(path("www"), "index.html"), "hello\n")
+	hosttest.Write(t, filepath.Join(path("www"), "index.html"), "hello\n")
 	crypt, err := exec.Command("openssl", "passwd", "-apr1", "right").Output()
 	if err != nil {
 		t.Fatalf("openssl passwd: %v", err)
 	}
-	writeFile(t, path("htpasswd"), "alice:"+string(crypt))
+	hosttest.Write(t, path("htpasswd"), "alice:"+string(crypt))
 	hash, err := exec.Command("caddy", "hash-password", "--plaintext", "right").Output()
 	if err != nil {
 		t.Fatalf("caddy hash-password: %v (package caddy)", err)
@@ -92,15 +93,15 @@ func TestBehindProxy(t *testing.T) {
 		return fmt.Sprintf("{\n admin off\n auto_https off\n%s\n}\nhttp://:%s {\n log {\n  output file %s\n }\n basicauth {\n  alice %s\n }\n respond hello\n}\n",
 			options, port, path(name+".log"), strings.TrimSpace(string(hash)))
 	}
-	writeFile(t, path("caddyfile"), caddy("caddy", "8005", ""))
+	hosttest.Write(t, path("caddyfile"), caddy("caddy", "8005", ""))
 	if *currentCaddy != "" {
 		kinds = append(kinds, kind{8006, "caddy-now", "caddy", true, false})
-		writeFile(t, path("caddyfile-now"), caddy("caddy-now", "8006", " servers {\n  trusted_proxies static "+proxy+"/32\n  trusted_proxies_strict\n }"))
+		hosttest.Write(t, path("caddyfile-now"), caddy("caddy-now", "8006", " servers {\n  trusted_proxies static "+proxy+"/32\n  trusted_proxies_strict\n }"))
 	}
 	web := func(port int, name, more string) string {
 		return fmt.Sprintf(" server { listen %s:%d; error_log %s; %s\n  location / { auth_basic x; auth_basic_user_file %s; root %s; } }\n", service, port, path(name+".log"), more, path("htpasswd"), path("www"))
 	}
-	writeFile(t, path("nginx.conf"), fmt.Sprintf("daemon off; pid %s; error_log %s;\nevents {}\nhttp { access_log off;\n%s%s}\n", path("nginx.pid"), path("nginx.err"),
+	hosttest.Write(t, path("nginx.conf"), fmt.Sprintf("daemon off; pid %s; error_log %s;\nevents {}\nhttp { access_log off;\n%s%s}\n", path("nginx.pid"), path("nginx.err"),
 		web(8001, "nginx", "set_real_ip_from "+proxy+"; real_ip_header X-Forwarded-For; real_ip_recursive on;"), web(8002, "nginx-plain", "")))
 	apache := func(port int, name, more string) string {
 		return fmt.Sprintf("Listen %s:%d\n<VirtualHost *:%d>\nErrorLog %s\n%s\nDocumentRoot %s\n<Location />\nAuthType Basic\nAuthName x\nAuthUserFile %s\nRequire valid-user\n</Location>\n</VirtualHost>\n",
@@ -110,7 +111,7 @@ func TestBehindProxy(t *testing.T) {
 	for _, m := range []string{"mpm_event", "authn_core", "authn_file", "authz_core", "authz_user", "auth_basic", "remoteip", "dir"} {
 		fmt.Fprintf(&modules, "LoadModule %s_module /usr/lib/apache2/modules/mod_%s.so\n", m, m)
 	}
-	writeFile(t, path("apache.conf"), modules.String()+fmt.Sprintf("ServerName x\nServerRoot %[1]s\nPidFile %[1]s/apache.pid\nDefaultRuntimeDir %[1]s\nUser www-data\nGroup www-data\nErrorLog %[1]s/apache.err\nDirectoryIndex index.html\n", dir)+
+	hosttest.Write(t, path("apache.conf"), modules.String()+fmt.Sprintf("ServerName x\nServerRoot %[1]s\nPidFile %[1]s/apache.pid\nDefaultRuntimeDir %[1]s\nUser www-data\nGroup www-data\nErrorLog %[1]s/apache.err\nDirectoryIndex index.html\n", dir)+
 		apache(8003, "apache", "RemoteIPHeader X-Forwarded-For\nRemoteIPTrustedProxy "+proxy)+apache(8004, "apache-plain", ""))
 
 	var forward, jails strings.Builder
@@ -119,10 +120,10 @@ func TestBehindProxy(t *testing.T) {
 		fmt.Fprintf(&jails, "[jail.%s]\nenabled = true\nfilter = %q\nlogpath = %q\nmaxretry = 3\nport = %d\n", k.name, k.filter, path(k.name+".log"), k.port)
 	}
 	fmt.Fprintf(&jails, "[jail.traefik-json]\nenabled = true\nlogpath = %q\nmaxretry = 3\n", path("traefik.log"))
-	writeFile(t, path("forward.conf"), fmt.Sprintf("daemon off; pid %s; error_log %s;\nevents {}\nhttp { access_log off;\n%s}\n", path("forward.pid"), path("forward.err"), forward.String()))
-	writeFile(t, path("proxies"), proxy+" # ours\n")
-	writeFile(t, path("traefik.log"), "")
-	writeFile(t, path("bailiff.toml"), fmt.Sprintf("[proxy]\ntrusted = [\"file:%s\"]\n[default]\nignoreself = false\n%s", path("proxies"), jails.String()))
+	hosttest.Write(t, path("forward.conf"), fmt.Sprintf("daemon off; pid %s; error_log %s;\nevents {}\nhttp { access_log off;\n%s}\n", path("forward.pid"), path("forward.err"), forward.String()))
+	hosttest.Write(t, path("proxies"), proxy+" # ours\n")
+	hosttest.Write(t, path("traefik.log"), "")
+	hosttest.Write(t, path("bailiff.toml"), fmt.Sprintf("[proxy]\ntrusted = [\"file:%s\"]\n[default]\nignoreself = false\n%s", path("proxies"), jails.String()))
 
 	run := func(host *netlab.Host, args ...string) {
 		t.Helper()

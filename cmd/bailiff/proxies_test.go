@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
 )
 
@@ -65,7 +66,7 @@ func TestProxyExamples(t *testing.T) {
 			}
 		}
 		copied := t.TempDir()
-		writeFile(t, filepath.Join(copied, "bailiff.toml"), string(conf))
+		hosttest.Write(t, filepath.Join(copied, "bailiff.toml"), string(conf))
 		out, err := exec.Command(program(t, "bailiff"), "check", "--config", copied).CombinedOutput()
 		if err != nil || strings.Contains(string(out), "is no jail") {
 			t.Errorf("%s: %v\n%s", dir, err, out)
@@ -95,7 +96,7 @@ func newProxyLab(t *testing.T) *proxyLab {
 	if err := os.Mkdir(l.path("www"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, l.path("www/index.html"), "hello\n")
+	hosttest.Write(t, l.path("www/index.html"), "hello\n")
 	return l
 }
 
@@ -172,8 +173,8 @@ func TestProxies(t *testing.T) {
 		attacker6, service6         = "2001:db8:f::66", "2001:db8:f::1"
 	)
 	l := newProxyLab(t)
-	app := writeFile(t, l.path("app.log"), "")
-	writeFile(t, l.path("bailiff.toml"), fmt.Sprintf(`
+	app := hosttest.Write(t, l.path("app.log"), "")
+	hosttest.Write(t, l.path("bailiff.toml"), fmt.Sprintf(`
 [firewall]
 enabled = false
 [check]
@@ -188,14 +189,14 @@ maxretry = 2
 	d := daemonIn(t, l.server, l.dir, "--database", "none")
 
 	socket := []string{"/run/bailiff/check.sock", l.path("check.sock"), "/var/www/html", l.path("www")}
-	writeFile(t, l.path("nginx.conf"), fmt.Sprintf("user www-data; daemon off; pid %s; error_log stderr;\nevents {}\nhttp { access_log off;\n%s}\n", l.path("nginx.pid"),
+	hosttest.Write(t, l.path("nginx.conf"), fmt.Sprintf("user www-data; daemon off; pid %s; error_log stderr;\nevents {}\nhttp { access_log off;\n%s}\n", l.path("nginx.pid"),
 		snippet(t, "nginx", append(socket, "listen 80;", "listen 8001; listen [::]:8001;")...)))
-	writeFile(t, l.path("caddyfile"), "{\n admin off\n auto_https off\n}\n"+snippet(t, "caddy", append(socket, "http://example.org", "http://:8002")...))
+	hosttest.Write(t, l.path("caddyfile"), "{\n admin off\n auto_https off\n}\n"+snippet(t, "caddy", append(socket, "http://example.org", "http://:8002")...))
 	var modules strings.Builder
 	for _, m := range []string{"mpm_event", "authz_core", "rewrite", "dir"} {
 		fmt.Fprintf(&modules, "LoadModule %s_module /usr/lib/apache2/modules/mod_%s.so\n", m, m)
 	}
-	writeFile(t, l.path("apache.conf"), modules.String()+fmt.Sprintf("Listen 8003\nServerName x\nServerRoot %[1]s\nPidFile %[1]s/apache.pid\nDefaultRuntimeDir %[1]s\nUser www-data\nGroup www-data\nErrorLog /dev/stderr\nDirectoryIndex index.html\n", l.dir)+
+	hosttest.Write(t, l.path("apache.conf"), modules.String()+fmt.Sprintf("Listen 8003\nServerName x\nServerRoot %[1]s\nPidFile %[1]s/apache.pid\nDefaultRuntimeDir %[1]s\nUser www-data\nGroup www-data\nErrorLog /dev/stderr\nDirectoryIndex index.html\n", l.dir)+
 		snippet(t, "apache", append(socket, "*:80", "*:8003", "/usr/bin/bailiff", program(t, "bailiff"))...))
 	l.run("nginx", "-c", l.path("nginx.conf"))
 	l.run("caddy", "run", "--adapter", "caddyfile", "--config", l.path("caddyfile"))
@@ -235,14 +236,14 @@ maxretry = 2
 	if err != nil {
 		t.Fatal(err)
 	}
-	feed := writeFile(t, l.path("feed.txt"), "203.0.113.8/31\n")
-	writeFile(t, l.path("bailiff.toml"), string(text)+fmt.Sprintf("[jail.feed]\nenabled = true\nlist = %q\n", feed))
+	feed := hosttest.Write(t, l.path("feed.txt"), "203.0.113.8/31\n")
+	hosttest.Write(t, l.path("bailiff.toml"), string(text)+fmt.Sprintf("[jail.feed]\nenabled = true\nlist = %q\n", feed))
 	if out, code := d.run("reload"); code != 0 {
 		t.Fatal(out)
 	}
 	all("on a list", customer, service, 403)
 	only := strings.Replace(string(text), "group = \"www-data\"", "group = \"www-data\"\njails = \"app\"", 1)
-	writeFile(t, l.path("bailiff.toml"), only+fmt.Sprintf("[jail.feed]\nenabled = true\nlist = %q\n", feed))
+	hosttest.Write(t, l.path("bailiff.toml"), only+fmt.Sprintf("[jail.feed]\nenabled = true\nlist = %q\n", feed))
 	if out, code := d.run("reload"); code != 0 {
 		t.Fatal(out)
 	}
@@ -268,7 +269,7 @@ func TestHAProxy(t *testing.T) {
 	const attacker, customer, service = "192.0.2.66", "203.0.113.9", "192.0.2.1"
 	const attacker6, service6 = "2001:db8:f::66", "2001:db8:f::1"
 	l := newProxyLab(t)
-	feed := writeFile(t, l.path("feed.txt"), "198.51.100.0/24\n198.51.100.0\n")
+	feed := hosttest.Write(t, l.path("feed.txt"), "198.51.100.0/24\n198.51.100.0\n")
 	conf := fmt.Sprintf(`
 [firewall]
 enabled = false
@@ -284,10 +285,10 @@ maxretry = 2
 [jail.feed]
 enabled = true
 list = %q
-`, l.path("bailiff.map"), l.path("admin.sock"), writeFile(t, l.path("app.log"), ""), feed)
-	writeFile(t, l.path("bailiff.toml"), conf)
-	writeFile(t, l.path("bailiff.map"), "203.0.113.77 bailiff\n203.0.113.77 bailiff\n203.0.113.78 partner\n")
-	writeFile(t, l.path("haproxy.cfg"), snippet(t, "haproxy", "/run/haproxy/admin.sock", l.path("admin.sock"), " group bailiff", "", "/var/lib/bailiff/haproxy.map", l.path("bailiff.map"), "bind :80", "bind :8004\n    bind :::8004 v6only",
+`, l.path("bailiff.map"), l.path("admin.sock"), hosttest.Write(t, l.path("app.log"), ""), feed)
+	hosttest.Write(t, l.path("bailiff.toml"), conf)
+	hosttest.Write(t, l.path("bailiff.map"), "203.0.113.77 bailiff\n203.0.113.77 bailiff\n203.0.113.78 partner\n")
+	hosttest.Write(t, l.path("haproxy.cfg"), snippet(t, "haproxy", "/run/haproxy/admin.sock", l.path("admin.sock"), " group bailiff", "", "/var/lib/bailiff/haproxy.map", l.path("bailiff.map"), "bind :80", "bind :8004\n    bind :::8004 v6only",
 		"default_backend app", "http-request return status 200 content-type text/plain string hello"))
 	start := func() func() { return l.run("haproxy", "-f", l.path("haproxy.cfg")) }
 	stop := start()
@@ -379,12 +380,12 @@ list = %q
 			t.Fatalf("%d entries are in the file, %v\n%s", n, err, d.text())
 		}
 	}
-	writeFile(t, l.path("bailiff.map"), "203.0.113.78 partner\n"+strings.Join(has, "\n")+"\n")
+	hosttest.Write(t, l.path("bailiff.map"), "203.0.113.78 partner\n"+strings.Join(has, "\n")+"\n")
 	stop = start()
 	held(append(append([]string{"203.0.113.78 partner", "198.51.100.0/24 bailiff"}, has[400:]...), more...)...)
 	d.said("it is told of bans again")
 	// A list and a jail that go take theirs with them, at a reload, and the file is a map of what is left.
-	writeFile(t, l.path("bailiff.toml"), strings.Replace(conf, "[jail.feed]\nenabled = true", "[jail.feed]\nenabled = false", 1))
+	hosttest.Write(t, l.path("bailiff.toml"), strings.Replace(conf, "[jail.feed]\nenabled = true", "[jail.feed]\nenabled = false", 1))
 	if out, code := d.run("reload"); code != 0 {
 		t.Fatal(out)
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestREADME takes the examples of README.md as a reader does: what it prints as TOML is
@@ -22,12 +24,7 @@ func TestREADME(t *testing.T) {
 	put := func(name, text string) {
 		t.Helper()
 		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, path, text)
 	}
 	bailiff := program(t, "bailiff")
 	run := func(args ...string) (string, error) {

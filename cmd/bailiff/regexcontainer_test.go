@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bailiff/pkg/fakeengine"
+	"bailiff/pkg/hosttest"
 )
 
 // TestRegexContainer: regex reads what containers have written from their engine: by name, by that of status, by
@@ -32,7 +33,7 @@ func TestRegexContainer(t *testing.T) {
 		web.Line("hello")
 		web.Write(fakeengine.Record{Stamp: time.Unix(1700000000, 0), Text: "Login fail"}, fakeengine.Record{Stamp: time.Unix(1700000000, 0), Text: "ure 192.0.2.9\n"})
 		other.Line("Login failure 203.0.113.7")
-		writeFile(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf("[docker]\nsocket = 'unix://%s'\n", e.Socket()))
+		hosttest.Write(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf("[docker]\nsocket = 'unix://%s'\n", e.Socket()))
 		for log, want := range map[string]string{
 			"docker:web":                "192.0.2.7 192.0.2.8 192.0.2.9",
 			"docker:web/" + web.ID[:12]: "192.0.2.7 192.0.2.8 192.0.2.9",

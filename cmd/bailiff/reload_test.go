@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"bailiff/pkg/control"
+	"bailiff/pkg/hosttest"
 )
 
 // reloadable is a daemon whose configuration changes.
@@ -37,9 +38,7 @@ func (w *reloadable) write(name, text string) {
 		w.t.Fatal(err)
 	}
 	next := fmt.Sprintf("%s.%d.next", path, nextFile.Add(1))
-	if err := os.WriteFile(next, []byte(strings.ReplaceAll(text, "@D@", w.dir)), 0o644); err != nil {
-		w.t.Fatal(err)
-	}
+	hosttest.Write(w.t, next, strings.ReplaceAll(text, "@D@", w.dir))
 	if err := os.Rename(next, path); err != nil {
 		w.t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"bailiff/pkg/control"
+	"bailiff/pkg/hosttest"
 )
 
 var (
@@ -306,10 +307,8 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 	late := 0
 	for i := 1; i <= *reloads && !t.Failed(); i++ {
-		for end := time.Now().Add(time.Minute); log.written.Load() < int64(i**reloadRate*linesAReload/20_000); time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatal("the test can't write so fast")
-			}
+		if !hosttest.Soon(func() bool { return log.written.Load() >= int64(i**reloadRate*linesAReload/20_000) }) {
+			t.Fatal("the test can't write so fast")
 		}
 		w.write("etc/bailiff.toml", loadConfig(i))
 		if i%4 == 0 {
@@ -379,14 +378,11 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 	var after state
 	var stacks string
-	for end := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
+	if !hosttest.Soon(func() bool {
 		after, stacks = now()
-		if after.goroutines <= before.goroutines && after.sockets <= before.sockets && len(after.files) <= len(before.files) && slices.Equal(after.sets, before.sets) {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("before %+v\nafter  %+v\n%s", before, after, stacks)
-		}
+		return after.goroutines <= before.goroutines && after.sockets <= before.sockets && len(after.files) <= len(before.files) && slices.Equal(after.sets, before.sets)
+	}) {
+		t.Fatalf("before %+v\nafter  %+v\n%s", before, after, stacks)
 	}
 	t.Logf("%d goroutines, %d files, %d sockets, %d sets and rules; before %d, %d, %d, %d", after.goroutines, len(after.files), after.sockets, len(after.sets),
 		before.goroutines, len(before.files), before.sockets, len(before.sets))

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/remote/remotetest"
 )
 
@@ -43,12 +44,12 @@ func TestReports(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	token := writeFile(t, filepath.Join(dir, "secrets", "token"), "s3cret\n")
+	token := hosttest.Write(t, filepath.Join(dir, "secrets", "token"), "s3cret\n")
 	if err := os.Chmod(token, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	log := filepath.Join(dir, "logs", "app.log")
-	writeFile(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf(`
+	hosttest.Write(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf(`
 [database]
 path = %q
 [firewall]
@@ -73,7 +74,7 @@ failregex = '^\s*nothing from <ADDR>$'
 logpath = %q
 ignoreip = ["198.51.100.99"]
 `, filepath.Join(dir, "db", "bailiff.sqlite3"), token, service, ca, log, filepath.Join(dir, "logs", "other.log")))
-	writeFile(t, filepath.Join(dir, "logs", "other.log"), "")
+	hosttest.Write(t, filepath.Join(dir, "logs", "other.log"), "")
 	fails := func(ips ...string) {
 		f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"bailiff/pkg/fakeengine"
+	"bailiff/pkg/hosttest"
 )
 
 // dirs makes directories of a network's, for a configuration as wallsConfig.
@@ -172,9 +173,7 @@ func TestJournalRunner(t *testing.T) {
 		})
 	}
 	// A reload that adds a command is refused: nobody could run it any more.
-	if err := os.WriteFile(n.path("bailiff.toml"), []byte(conf+"[jail.sshd.action.tell]\nban = \"true\"\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, n.path("bailiff.toml"), conf+"[jail.sshd.action.tell]\nban = \"true\"\n")
 	out, _ := exec.Command(n.path("bailiff"), "reload", "--socket", n.path("sock")).CombinedOutput()
 	if !strings.Contains(string(out), "it has action tell, and no program can be run any more: restart the daemon") {
 		t.Errorf("%s", out)
@@ -191,9 +190,7 @@ func TestUntrustedConfiguration(t *testing.T) {
 	conf := n.path("conf/bailiff.toml")
 	write := func(path, text string) {
 		t.Helper()
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, path, text)
 	}
 	tell := "[action.tell]\nban = \"echo <ip> >> " + n.path("told/told") + "\"\nunban = \":\"\n"
 	jail := n.path("conf/jails/web.toml")
@@ -284,9 +281,7 @@ func TestExportOfAnother(t *testing.T) {
 		}
 	}
 	n.tree = t.TempDir() // root's, as where the socket is isn't
-	if err := os.WriteFile(n.tree+"/bailiff.toml", []byte(strings.ReplaceAll(nobodysConfig, "@D@", n.dir)), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, n.tree+"/bailiff.toml", strings.ReplaceAll(nobodysConfig, "@D@", n.dir))
 	n.start("")
 	n.isConfinedNobody()
 	for _, who := range []string{"192.0.2.66", "192.0.2.67"} {
@@ -337,9 +332,7 @@ func TestStartsAnew(t *testing.T) {
 	n.until("the ban is made", n.inSet("192.0.2.66"))
 	reload := func(more string) (string, error) {
 		t.Helper()
-		if err := os.WriteFile(n.path("bailiff.toml"), []byte(base+more), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, n.path("bailiff.toml"), base+more)
 		out, err := exec.Command(n.path("bailiff"), "reload", "--socket", n.path("sock")).CombinedOutput()
 		return string(out), err
 	}
@@ -396,9 +389,7 @@ func TestSocketOfAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.ReplaceAll(nobodysConfig, "@D@", n.dir) + "[export.map]\nformat = \"haproxy\"\nfile = \"" + n.path("export/map") + "\"\nsocket = \"" + socket + "\"\n"
-	if err := os.WriteFile(n.tree+"/bailiff.toml", []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, n.tree+"/bailiff.toml", text)
 	asked := make(chan string, 1)
 	go func() {
 		conn, err := l.Accept()
@@ -441,9 +432,7 @@ func TestEngineRunner(t *testing.T) {
 	defer e.Stop()
 	web := e.Add(fakeengine.Container{Name: "web", Labels: map[string]string{"bailiff.jail": "inside"}, Ports: []int{8080}})
 	text := strings.ReplaceAll(nobodysConfig, "@D@", n.dir) + "[docker]\nlabels = true\nsocket = \"unix://" + e.Socket() + "\"\n[jail.inside]\nenabled = true\nbackend = \"docker\"\ncontainer = \"web\"\nfailregex = '^\\s*Login failed for \\S+ from <HOST>$'\nmaxretry = 3\n"
-	if err := os.WriteFile(n.tree+"/bailiff.toml", []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, n.tree+"/bailiff.toml", text)
 	if err := os.Chmod(filepath.Dir(n.tree), 0o711); err != nil {
 		t.Fatal(err)
 	}

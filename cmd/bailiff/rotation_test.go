@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -291,9 +293,7 @@ func TestRewrittenLog(t *testing.T) {
 					fmt.Fprintf(&b, "%s ERROR foo Login failure 192.0.2.%d\n", long.Add(time.Duration(i)*time.Second).Format("2006-01-02 15:04:05,000"), i+10)
 				}
 			}
-			if err := os.WriteFile(log, []byte(b.String()), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			hosttest.Write(t, log, b.String())
 			if tree {
 				if err := os.MkdirAll(n.path("f2b/filter.d"), 0o755); err != nil {
 					t.Fatal(err)
@@ -303,9 +303,7 @@ func TestRewrittenLog(t *testing.T) {
 					"filter.d/app.conf": "[Definition]\nfailregex = Login failure <HOST>\n",
 					"fail2ban.conf":     "[Definition]\nloglevel = INFO\nlogtarget = STDOUT\ndbfile = None\n",
 				} {
-					if err := os.WriteFile(n.path("f2b/"+name), []byte(text), 0o644); err != nil {
-						t.Fatal(err)
-					}
+					hosttest.Write(t, n.path("f2b/"+name), text)
 				}
 				n.tree = n.path("f2b")
 				n.start("")

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -94,9 +96,7 @@ func TestRunner(t *testing.T) {
 			t.Errorf("%q: %s", words, got)
 		}
 	}
-	if err := os.WriteFile(n.path("bailiff.toml"), []byte(base+action("second")), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, n.path("bailiff.toml"), base+action("second"))
 	if out, err := exec.Command(n.path("bailiff"), "reload", "--socket", n.path("sock")).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // runnerOfService has a service manager listen for the daemon and start a runner that is root's,
@@ -51,9 +53,7 @@ func TestRunnerOfAService(t *testing.T) {
 	n.failsLogin("203.0.113.1")
 	n.tree = t.TempDir()
 	text := strings.ReplaceAll(wallsConfig, "@D@", n.dir) + "[jail.web.action.tell]\nban = \"echo <ip> $(id -u) >> " + n.path("told/told") + "\"\nunban = \":\"\n"
-	if err := os.WriteFile(n.tree+"/bailiff.toml", []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, n.tree+"/bailiff.toml", text)
 	ended := n.runnerOfService()
 	n.start("")
 	n.isConfinedNobody()
@@ -98,9 +98,7 @@ func TestPortsOfAService(t *testing.T) {
 	config := func(more string) {
 		t.Helper()
 		text := "[check]\nlisten = [\"192.0.2.1:81\"]\n[jail.sshd]\nenabled = true\nbackend = \"syslog\"\nallow = \"192.0.2.66\"\nlisten = [\"udp://192.0.2.1:514\"" + more + "]\nmaxretry = 1\n"
-		if err := os.WriteFile(n.tree+"/bailiff.toml", []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, n.tree+"/bailiff.toml", text)
 	}
 	config("")
 	ended := n.runnerOfService()

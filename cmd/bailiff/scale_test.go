@@ -13,6 +13,7 @@ import (
 
 	"bailiff/pkg/ban"
 	"bailiff/pkg/clock"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/store"
 )
 
@@ -172,11 +173,9 @@ func TestFlushedFromOutside(t *testing.T) {
 	}
 	wait := func(what string, done func() bool) {
 		t.Helper()
-		for end := time.Now().Add(2 * time.Minute); !done(); time.Sleep(100 * time.Millisecond) {
-			if time.Now().After(end) {
-				text := said()
-				t.Fatalf("%s: %d of %d elements\n%s", what, n.count(), bans, text[max(0, len(text)-5000):])
-			}
+		if !hosttest.Soon(done) {
+			text := said()
+			t.Fatalf("%s: %d of %d elements\n%s", what, n.count(), bans, text[max(0, len(text)-5000):])
 		}
 	}
 	wait("a start", func() bool { return n.count() == bans })

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
 )
 
@@ -32,12 +33,7 @@ type slipWorld struct {
 func (w *slipWorld) write(name, text string) {
 	w.t.Helper()
 	path := filepath.Join(w.dir, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		w.t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		w.t.Fatal(err)
-	}
+	hosttest.Write(w.t, path, text)
 }
 
 func (w *slipWorld) restore() {
@@ -112,9 +108,7 @@ func newSlipWorld(t *testing.T, files map[string]string) *slipWorld {
 	}
 	w.restore()
 	for name, text := range map[string]string{"1.log": "", "2.log": "", "list": "198.51.100.0/24\n"} {
-		if err := os.WriteFile(filepath.Join(top, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, filepath.Join(top, name), text)
 	}
 	if out, code := w.run(w.prog, "check", "--config", w.dir); code != 0 {
 		t.Fatal(out)
@@ -126,27 +120,19 @@ func newSlipWorld(t *testing.T, files map[string]string) *slipWorld {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = daemon.Process.Kill(); _ = daemon.Wait() })
-	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		if exec.Command(w.prog, "status", "--socket", w.sock).Run() == nil {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("no daemon: %s", said.String())
-		}
+	if !hosttest.Soon(func() bool { return exec.Command(w.prog, "status", "--socket", w.sock).Run() == nil }) {
+		t.Fatalf("no daemon: %s", said.String())
 	}
 	for _, ban := range [][]string{{"one", "192.0.2.1"}, {"two", "192.0.2.2"}} {
 		if out, code := w.run(w.prog, "ban", ban[0], ban[1], "--socket", w.sock); code != 0 {
 			t.Fatal(out)
 		}
 	}
-	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	if !hosttest.Soon(func() bool {
 		w.before, w.table = w.state()
-		if strings.Contains(w.table, "192.0.2.1") && strings.Contains(w.table, "192.0.2.2") {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("not both are banned: %s", w.table)
-		}
+		return strings.Contains(w.table, "192.0.2.1") && strings.Contains(w.table, "192.0.2.2")
+	}) {
+		t.Fatalf("not both are banned: %s", w.table)
 	}
 	return w
 }

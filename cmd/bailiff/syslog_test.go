@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/jail"
 )
 
@@ -114,9 +115,7 @@ listen = "tcp://:80"
 	}()
 	<-half
 	for retry := range 4 {
-		if err := os.WriteFile(n.path("bailiff.toml"), []byte(config(1000+retry)), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, n.path("bailiff.toml"), config(1000+retry))
 		if out := n.ask("reload"); !strings.Contains(out, "sshd") {
 			t.Errorf("reload: %q", out)
 		}
@@ -124,8 +123,7 @@ listen = "tcp://:80"
 	if err := <-sent; err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(time.Minute); n.counted("sshd") < before+lines && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-	}
+	hosttest.Soon(func() bool { return !(n.counted("sshd") < before+lines) })
 	if got := n.counted("sshd"); got != before+lines {
 		t.Log(n.ask("status"))
 		t.Errorf("%d failures, want %d", got-before, lines)

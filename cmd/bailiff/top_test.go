@@ -15,6 +15,7 @@ import (
 
 	"bailiff/pkg/control"
 	"bailiff/pkg/events"
+	"bailiff/pkg/hosttest"
 )
 
 // terminalAt is a program at a terminal, which tmux keeps.
@@ -77,7 +78,7 @@ func (a *terminalAt) until(wanted ...string) {
 func TestTop(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t)
-	writeFile(t, n.path("auth.log"), "")
+	hosttest.Write(t, n.path("auth.log"), "")
 	config := n.twoInAnHour()
 	n.start(config)
 	a := atTerminal(t, 80, 24, "NO_COLOR=1 "+n.path("bailiff")+" top --every 300ms --socket "+n.path("sock"))
@@ -126,8 +127,8 @@ func TestTop(t *testing.T) {
 func TestTopPiped(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	log := writeFile(t, filepath.Join(dir, "app.log"), "")
-	writeFile(t, filepath.Join(dir, "bailiff.toml"), shopWithoutFirewall(log))
+	log := hosttest.Write(t, filepath.Join(dir, "app.log"), "")
+	hosttest.Write(t, filepath.Join(dir, "bailiff.toml"), shopWithoutFirewall(log))
 	d := &daemonAt{t: t, socket: filepath.Join(dir, "sock"), log: filepath.Join(dir, "log")}
 	d.api = control.NewClient(d.socket)
 	if out, code := d.run("top"); code != 1 || !strings.Contains(out, "no daemon is running at ") {

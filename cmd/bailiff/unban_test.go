@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"bailiff/pkg/control"
+	"bailiff/pkg/hosttest"
 )
 
 // TestUnbanWithin: who stays shut out after an unban, since a banned network or a list
@@ -15,9 +16,9 @@ import (
 func TestUnbanWithin(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	list := writeFile(t, filepath.Join(dir, "feed.txt"), "# a feed\n198.51.100.7\n\n# more\n2001:db8:5::/48 ; x\n203.0.113.64-203.0.113.95\n")
-	writeFile(t, filepath.Join(dir, "app.log"), "")
-	writeFile(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf(`
+	list := hosttest.Write(t, filepath.Join(dir, "feed.txt"), "# a feed\n198.51.100.7\n\n# more\n2001:db8:5::/48 ; x\n203.0.113.64-203.0.113.95\n")
+	hosttest.Write(t, filepath.Join(dir, "app.log"), "")
+	hosttest.Write(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf(`
 [firewall]
 enabled = false
 

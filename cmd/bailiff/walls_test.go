@@ -16,6 +16,7 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/confine"
 	"bailiff/pkg/daemon"
+	"bailiff/pkg/hosttest"
 )
 
 // wallsConfig is a configuration with a bit of all that a daemon reads and writes.
@@ -46,9 +47,7 @@ func TestWalls(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(conf, []byte(strings.ReplaceAll(wallsConfig, "@D@", dir)), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, conf, strings.ReplaceAll(wallsConfig, "@D@", dir))
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	out, err := host.Command(ctx, program(t, "bailiff"), "walls", "--config", conf).CombinedOutput()

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
 )
 
@@ -86,8 +87,8 @@ func (s *surfer) send(page, to string, form url.Values) (int, error) {
 func TestWeb(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t)
-	writeFile(t, n.path("auth.log"), "")
-	writeFile(t, n.path("own.log"), "")
+	hosttest.Write(t, n.path("auth.log"), "")
+	hosttest.Write(t, n.path("own.log"), "")
 	users := exec.Command(n.path("bailiff"), "web", "user", "add", "anna", "--role", "operator", "--file", n.path("web-users"))
 	users.Stdin = strings.NewReader("correct horse\n")
 	config := func(listen string) string {
@@ -177,7 +178,7 @@ logpath = %[1]q
 		t.Fatalf("%v %s", err, out)
 	}
 	n.until("anna is out", func() bool { code, _ := operator.page(site + "/"); return code == 303 })
-	writeFile(t, n.path("bailiff.toml"), config(`"198.51.100.1:8991"`))
+	hosttest.Write(t, n.path("bailiff.toml"), config(`"198.51.100.1:8991"`))
 	n.ask("reload")
 	if code, _ := anna.page("http://198.51.100.1:8991/login"); code != 200 && code != 303 {
 		t.Errorf("elsewhere: %d", code)

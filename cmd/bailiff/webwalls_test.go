@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bailiff/pkg/config"
+	"bailiff/pkg/hosttest"
 )
 
 // TestWebSavesBehindWalls: a confined daemon keeps what an admin changes and saves on the page: settings and a filter with
@@ -25,10 +26,10 @@ func TestWebSavesBehindWalls(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	log := writeFile(t, n.path("logs/auth.log"), "")
+	log := hosttest.Write(t, n.path("logs/auth.log"), "")
 	n.tree = n.path("conf")
 	text := strings.ReplaceAll(wallsConfig, "@D@", n.dir) + "[jail.shop]\nenabled = true\nfilter = \"django-auth\"\nlogpath = \"" + log + "\"\n[web]\nlisten = \"198.51.100.1:8990\"\n"
-	conf := writeFile(t, n.path("conf/bailiff.toml"), text)
+	conf := hosttest.Write(t, n.path("conf/bailiff.toml"), text)
 	n.start("")
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.daemon.Process.Pid))
 	if err != nil {

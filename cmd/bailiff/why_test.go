@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bailiff/pkg/control"
+	"bailiff/pkg/hosttest"
 )
 
 // TestWhy: after failures, an ignored one, a ban, an unban by hand, a restart and a kill, the timeline
@@ -18,8 +19,8 @@ import (
 func TestWhy(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	log := writeFile(t, filepath.Join(dir, "app.log"), "")
-	writeFile(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf(`
+	log := hosttest.Write(t, filepath.Join(dir, "app.log"), "")
+	hosttest.Write(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf(`
 [firewall]
 enabled = false
 

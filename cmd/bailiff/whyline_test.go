@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestWhyLine: each enabled jail says what it makes of a line, and why it does not count. The
@@ -15,7 +17,7 @@ import (
 func TestWhyLine(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	conf := writeFile(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf(`
+	conf := hosttest.Write(t, filepath.Join(dir, "bailiff.toml"), fmt.Sprintf(`
 socket = %q
 [jail.app]
 enabled = true

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/tags"
 )
 
@@ -57,16 +58,6 @@ func working(t *testing.T, defs ...Definition) (*Group, *buffer) {
 	return g, log
 }
 
-// eventually waits for what has to come, for a minute: the machine may be busy with others.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within a minute", what)
-		}
-	}
-}
-
 // TestSlowAction: an action that hangs holds up neither the next action nor the next
 // bans, is killed with all that it started, and is given up at a stop.
 func TestSlowAction(t *testing.T) {
@@ -84,7 +75,7 @@ func TestSlowAction(t *testing.T) {
 		return strings.Count(string(data), "\n")
 	}
 	count := func() int { return lines(notes) }
-	eventually(t, "the second action has all bans", func() bool { return count() == bans })
+	hosttest.Until(t, "the second action has all bans", func() bool { return count() == bans })
 	if n := lines(pids); n == bans {
 		t.Errorf("the second action had them only after the first one had hung %d times", n)
 	}
@@ -100,7 +91,7 @@ func TestSlowAction(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, pid := range strings.Fields(string(data)) {
-		eventually(t, "what the command had started is gone", func() bool {
+		hosttest.Until(t, "what the command had started is gone", func() bool {
 			stat, err := os.ReadFile("/proc/" + pid + "/stat")
 			return err != nil || strings.Contains(string(stat), ") Z ")
 		})
@@ -118,11 +109,11 @@ func TestFloodAndFailure(t *testing.T) {
 	for i := range 3 {
 		g.Ban(banOf(fmt.Sprintf("192.0.2.%d", i+1)))
 	}
-	eventually(t, "the third action has all bans", func() bool {
+	hosttest.Until(t, "the third action has all bans", func() bool {
 		data, _ := os.ReadFile(notes)
 		return strings.Count(string(data), "\n") == 3
 	})
-	eventually(t, "the floods have ended", func() bool {
+	hosttest.Until(t, "the floods have ended", func() bool {
 		return strings.Count(log.String(), "Error banning 192.0.2.") >= 6 // of two actions
 	})
 	<-g.Close(time.Time{})

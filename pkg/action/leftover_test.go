@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestLeftover: what an action of a daemon that was killed has left is taken away before it
@@ -30,13 +32,13 @@ func TestLeftover(t *testing.T) {
 	}
 	one, log := working(t, defs("one"))
 	one.Ban(banOf("192.0.2.1"))
-	eventually(t, "the ban is there once, and what is over is not", holds("192.0.2.1"))
+	hosttest.Until(t, "the ban is there once, and what is over is not", holds("192.0.2.1"))
 	if n := strings.Count(log.String(), "its rules are there from before"); n != 1 {
 		t.Errorf("told %d times\n%s", n, log.String())
 	}
 	two, log := working(t, defs("two")) // a second jail with the same chain
 	two.Ban(banOf("192.0.2.2"))
-	eventually(t, "both are there", holds("192.0.2.1 192.0.2.2"))
+	hosttest.Until(t, "both are there", holds("192.0.2.1 192.0.2.2"))
 	if strings.Contains(log.String(), "from before") {
 		t.Errorf("what the first one made was taken away:\n%s", log.String())
 	}

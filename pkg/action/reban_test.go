@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestManyNotMadeAgain: of bans that can't be made again in an environment that was mended,
@@ -25,7 +27,7 @@ func TestManyNotMadeAgain(t *testing.T) {
 	for i := range bans {
 		g.Ban(banOf(many(i)))
 	}
-	eventually(t, "not banned", func() bool { return lines("tried") == bans })
+	hosttest.Until(t, "not banned", func() bool { return lines("tried") == bans })
 	// Somebody takes all away, and nothing can be banned.
 	if err := os.WriteFile(path("refuses"), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -34,7 +36,7 @@ func TestManyNotMadeAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.Check()
-	eventually(t, "not told", func() bool {
+	hosttest.Until(t, "not told", func() bool {
 		return strings.Contains(log.String(), "its environment was made anew, but 20 of 20 bans are not in it again (") &&
 			strings.Contains(log.String(), "they are tried at the next check")
 	})
@@ -54,7 +56,7 @@ func TestManyNotMadeAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := lines("tried")
-	eventually(t, "not made again", func() bool {
+	hosttest.Until(t, "not made again", func() bool {
 		g.Check()
 		return lines("tried") == before+bans
 	})

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestNeverSane: of an environment that can't be brought in order it is not said that its
@@ -24,17 +26,17 @@ func TestNeverSane(t *testing.T) {
 	}
 	g.Ban(banOf("192.0.2.7"))
 	g.Ban(banOf("192.0.2.8"))
-	eventually(t, "not banned", func() bool { return strings.Count(read("bans"), "\n") == 2 })
+	hosttest.Until(t, "not banned", func() bool { return strings.Count(read("bans"), "\n") == 2 })
 	if err := os.WriteFile(broken, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
 		before := strings.Count(log.String(), "Invariant check failed")
 		g.Check()
-		eventually(t, "not checked", func() bool { return strings.Count(log.String(), "Invariant check failed") > before })
+		hosttest.Until(t, "not checked", func() bool { return strings.Count(log.String(), "Invariant check failed") > before })
 	}
 	const wrong = "its environment can't be brought in order, actioncheck fails: 2 of its bans"
-	eventually(t, "not told", func() bool { return strings.Contains(log.String(), wrong) })
+	hosttest.Until(t, "not told", func() bool { return strings.Contains(log.String(), wrong) })
 	if n := strings.Count(log.String(), wrong); n != 1 || strings.Contains(log.String(), "in it again") {
 		t.Errorf("told %d times:\n%s", n, log)
 	}
@@ -46,7 +48,7 @@ func TestNeverSane(t *testing.T) {
 			t.Log(log.String(), read("bans"))
 		}
 	})
-	eventually(t, "not in order", func() bool {
+	hosttest.Until(t, "not in order", func() bool {
 		g.Check() // one asked for while another is at work is that one
 		bans := strings.Fields(read("bans"))
 		slices.Sort(bans)

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/tags"
 )
 
@@ -50,7 +51,7 @@ func TestStopBehind(t *testing.T) {
 				data, _ := os.ReadFile(notes)
 				return strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")
 			}
-			eventually(t, "some bans were run", func() bool { return len(read()) > 1 })
+			hosttest.Until(t, "some bans were run", func() bool { return len(read()) > 1 })
 			switch how {
 			case "remove":
 				if err := g.Remove("slow"); err != nil {
@@ -123,7 +124,7 @@ func TestHangingUnban(t *testing.T) {
 				return strings.Fields(string(data))
 			}
 			if hanging == "actionban" || hanging == "actionstart" || hanging == "actioncheck" {
-				eventually(t, "both hang", func() bool { return len(pidsOf()) >= 4 })
+				hosttest.Until(t, "both hang", func() bool { return len(pidsOf()) >= 4 })
 			} else {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 				defer cancel()
@@ -147,7 +148,7 @@ func TestHangingUnban(t *testing.T) {
 				t.Errorf("not both hung: %q", pidsOf())
 			}
 			for _, pid := range pidsOf() {
-				eventually(t, "what a command had started is gone", func() bool {
+				hosttest.Until(t, "what a command had started is gone", func() bool {
 					stat, err := os.ReadFile("/proc/" + pid + "/stat")
 					return err != nil || strings.Contains(string(stat), ") Z ")
 				})
@@ -223,7 +224,7 @@ func TestCallWaits(t *testing.T) {
 		t.Errorf("error %v, want that it is busy", err)
 	}
 	close(free)
-	eventually(t, "it is set", func() bool { d, _ := g.Definition("hangs"); return d.get("actionban") == "other" })
+	hosttest.Until(t, "it is set", func() bool { d, _ := g.Definition("hangs"); return d.get("actionban") == "other" })
 	within(t, "the end", time.Second, g.Close(time.Time{}))
 }
 
@@ -330,7 +331,7 @@ func TestManyBehind(t *testing.T) {
 		t.Errorf("%d MB; %s", took>>20, log.String())
 	}
 	close(free)
-	eventually(t, "all bans are told", func() bool {
+	hosttest.Until(t, "all bans are told", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(told) == fewer
@@ -372,7 +373,7 @@ func TestSilentMailServer(t *testing.T) {
 				g.Ban(banOf(many(i)))
 			}
 			within(t, "the mail server is asked", time.Second, readOnce(came))
-			eventually(t, "the other action has all bans", func() bool {
+			hosttest.Until(t, "the other action has all bans", func() bool {
 				data, _ := os.ReadFile(notes)
 				return strings.Count(string(data), "\n") == 20
 			})
@@ -395,7 +396,7 @@ func TestSilentMailServer(t *testing.T) {
 	m := MailDefaults()
 	m.Host = l.Addr().String()
 	g, log := working(t, Definition{Name: "smtp", Properties: &tags.Options{}, Mail: &m, Timeout: 200 * time.Millisecond})
-	eventually(t, "it is given up", func() bool {
+	hosttest.Until(t, "it is given up", func() bool {
 		return strings.Contains(log.String(), "Failed to start jail 'web' action 'smtp': mail to root by "+m.Host)
 	})
 	within(t, "the stop", 3*time.Second, g.Close(time.Now().Add(3*time.Second)))

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestTrouble: who asks is told which command of an action failed when it was run last, why,
@@ -19,7 +21,7 @@ func TestTrouble(t *testing.T) {
 	said := func() string { return strings.Join(g.Problems(), "|") }
 	until := func(what, want string) {
 		t.Helper()
-		eventually(t, what+": "+want, func() bool { return said() == want })
+		hosttest.Until(t, what+": "+want, func() bool { return said() == want })
 	}
 	if got := said(); got != "" {
 		t.Errorf("before anything was run: %q", got)

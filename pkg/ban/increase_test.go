@@ -3,10 +3,11 @@ package ban
 import (
 	"encoding/json"
 	"fmt"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestFormulaAgainstPython computes the same expressions with Python.
@@ -37,12 +38,7 @@ print(json.dumps(out))`
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("/usr/bin/python3", "-c", program)
-	cmd.Stdin = strings.NewReader(string(in))
-	raw, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	raw := hosttest.Python(t, nil, string(in), "-c", program)
 	var want [][]float64
 	if err := json.Unmarshal(raw, &want); err != nil {
 		t.Fatal(err)

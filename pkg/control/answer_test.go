@@ -3,11 +3,10 @@ package control
 import (
 	"encoding/base64"
 	"encoding/json"
-	"os/exec"
 	"strings"
 	"testing"
 
-	"bailiff/pkg/references"
+	"bailiff/pkg/hosttest"
 )
 
 // answers are expressions of Python's; what our client makes of their pickles is to print
@@ -35,16 +34,7 @@ for e in [ValueError("wrong"), UnknownJailException("sshd"), RegexException("bad
 `
 
 func TestAnswersOfPython(t *testing.T) {
-	f, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := exec.Command("/usr/bin/python3", "-c", answers)
-	c.Env = f.Env()
-	out, err := c.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	out := hosttest.Python(t, hosttest.Newest(t), "", "-c", answers)
 	n := 0
 	for line := range strings.Lines(string(out)) {
 		var x [2]string

@@ -4,19 +4,17 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/hex"
-	"os/exec"
 	"strings"
 	"testing"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestDicts: a dict in a request, as fail2ban-client sends it of [Thread] with a reload, is
 // read in every form of pickle; one that is none is refused.
 func TestDicts(t *testing.T) {
 	const want = `['reload', '--all', [], [['set', 'thread', {'stacksize': 64}], ['a', {}, {'k': ['x'], 'l': {'m': None}}]]]`
-	out, err := exec.Command("/usr/bin/python3", "-c", "import pickle\nv="+want+"\nfor p in range(6): print(pickle.dumps(v, p).hex())").Output()
-	if err != nil {
-		t.Fatalf("%v (this test needs python3)", err)
-	}
+	out := hosttest.Python(t, nil, "", "-c", "import pickle\nv="+want+"\nfor p in range(6): print(pickle.dumps(v, p).hex())")
 	forms := strings.Fields(string(out))
 	if len(forms) != 6 {
 		t.Fatalf("%d forms", len(forms))

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"bailiff/pkg/events"
+	"bailiff/pkg/hosttest"
 )
 
 // listenEvents answers on a socket with a table of events.
@@ -40,13 +41,11 @@ func listenEvents(t *testing.T, opts Options) (table *events.Table, path string)
 // until waits until a table has so many events.
 func until(t *testing.T, table *events.Table, n uint64) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if last, _, _ := table.Last(); last >= n {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("there is no event %d", n)
-		}
+	if !hosttest.Soon(func() bool {
+		last, _, _ := table.Last()
+		return last >= n
+	}) {
+		t.Fatalf("there is no event %d", n)
 	}
 }
 

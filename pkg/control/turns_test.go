@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // heldCommander carries a command out as long as it is held.
@@ -85,8 +87,7 @@ func TestReadersAtOnce(t *testing.T) {
 	}
 	t.Cleanup(func() { s.Close() })
 	answers = ask(path, clients)
-	for end := time.Now().Add(2 * time.Minute); h.at.Load() < clients && time.Now().Before(end); time.Sleep(time.Millisecond) {
-	}
+	hosttest.Soon(func() bool { return h.at.Load() >= clients })
 	if n := h.at.Load(); n != clients {
 		t.Errorf("%d of the owner's are carried out at a time", n)
 	}

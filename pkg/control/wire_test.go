@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"runtime"
@@ -17,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // echoCommander answers with what it was asked.
@@ -91,7 +92,7 @@ func TestWireRoundTrip(t *testing.T) {
 // the types that come back.
 func TestWirePython(t *testing.T) {
 	_, path, _ := wireSocket(t)
-	out, err := exec.Command("/usr/bin/python3", "-c", `
+	out := hosttest.Python(t, nil, "", "-c", `
 import pickle, socket, sys
 END = b"<F2B_END_COMMAND>"
 s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])
@@ -108,10 +109,7 @@ a, e = ask(pickle.dumps(["fail"]))
 print(a, type(e).__module__, type(e).__name__, e.args)
 s.sendall(b"<F2B_CLOSE_COMMAND>" + END)
 print(s.recv(10))
-`, path).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+`, path)
 	want := ""
 	for p := range 6 {
 		want += fmt.Sprintf("%d (0, ['echo', 'sshé', 7, True, None, ['a', ('b',)]])\n", p)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"bailiff/pkg/config"
+	"bailiff/pkg/hosttest"
 )
 
 // TestBesideConfiguration: a daemon that writes into a directory which holds its configuration is
@@ -38,9 +39,7 @@ func TestBesideConfiguration(t *testing.T) {
 		{"[security]\nconfine = false\n[database]\npath = '" + conf + "/b.sqlite3'\n", ""},
 		{"[security]\nfixed_actions = false\n[database]\npath = '" + conf + "/b.sqlite3'\n", ""},
 	} {
-		if err := os.WriteFile(filepath.Join(conf, "bailiff.toml"), []byte(c.text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, filepath.Join(conf, "bailiff.toml"), c.text)
 		cfg, err := config.Load(config.Options{Path: conf})
 		if err != nil || len(cfg.Problems()) > 0 {
 			t.Fatalf("%s: %v, %v", c.text, err, cfg.Problems())

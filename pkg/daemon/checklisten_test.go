@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"bailiff/pkg/config"
+	"bailiff/pkg/hosttest"
 )
 
 // TestCheckListenAgain: where proxies can't ask since something else has the port, or something stands in the
@@ -62,10 +62,8 @@ func TestCheckListenAgain(t *testing.T) {
 	}
 	until := func(what string, ok func() bool) {
 		t.Helper()
-		for end := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("%s: %v %s", what, problems(), log.all())
-			}
+		if !hosttest.Soon(ok) {
+			t.Fatalf("%s: %v %s", what, problems(), log.all())
 		}
 	}
 	if p := problems(); len(p) != 2 || !strings.Contains(p[0]+p[1], "there is a file of that name that is no socket") {

@@ -11,6 +11,7 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/events"
 	"bailiff/pkg/history"
+	"bailiff/pkg/hosttest"
 )
 
 // TestHistoryAfterKill: what was counted since the file was last written is counted again from the events
@@ -23,13 +24,11 @@ func TestHistoryAfterKill(t *testing.T) {
 	d.openEvents()
 	written := func(n uint64) {
 		t.Helper()
-		for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-			if last, _, _ := d.events.Last(); last >= n {
-				return
-			}
-			if time.Now().After(end) {
-				t.Fatal("events are not written")
-			}
+		if !hosttest.Soon(func() bool {
+			last, _, _ := d.events.Last()
+			return last >= n
+		}) {
+			t.Fatal("events are not written")
 		}
 	}
 	no := false

@@ -13,6 +13,7 @@ import (
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/fakeengine"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/jail"
 )
 
@@ -75,10 +76,8 @@ func TestLabels(t *testing.T) {
 	}()
 	until := func(what string, ok func() bool) {
 		t.Helper()
-		for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("%s: %s", what, log.all())
-			}
+		if !hosttest.Soon(ok) {
+			t.Fatalf("%s: %s", what, log.all())
 		}
 	}
 	status := func(name string) (jail.Status, bool) {

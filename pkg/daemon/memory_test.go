@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"bailiff/pkg/hosttest"
 )
 
 func TestGroupMemory(t *testing.T) {
@@ -26,12 +28,7 @@ func TestGroupMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, text := range x.files {
-			if err := os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			hosttest.Write(t, filepath.Join(root, name), text)
 		}
 		if got := groupMemory(groups, root); got != x.want {
 			t.Errorf("%q: %d, want %d", x.groups, got, x.want)

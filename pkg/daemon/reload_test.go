@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
 	"bailiff/pkg/guard"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/jail"
 )
 
@@ -42,9 +42,7 @@ func unstarted(t *testing.T, opts config.Options, log slog.Handler) *Daemon {
 func TestGoneWhileStarted(t *testing.T) {
 	dir := t.TempDir()
 	write := func(text string) {
-		if err := os.WriteFile(filepath.Join(dir, "bailiff.toml"), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, filepath.Join(dir, "bailiff.toml"), text)
 	}
 	const one = "[jail.one]\nenabled = true\nfailregex = '^failed <HOST>$'\nlogpath = '/nonexistent/log'\n"
 	write(one)
@@ -65,9 +63,7 @@ func TestGoneWhileStarted(t *testing.T) {
 	}
 	close(gate)
 	<-work.done
-	for end := time.Now().Add(2 * time.Minute); len(d.jailsNow()) > 0 || d.works.of("one") != nil || d.turn.state() != ""; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("it stays")
-		}
+	if !hosttest.Soon(func() bool { return !(len(d.jailsNow()) > 0 || d.works.of("one") != nil || d.turn.state() != "") }) {
+		t.Fatal("it stays")
 	}
 }

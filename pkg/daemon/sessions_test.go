@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"bailiff/pkg/hosttest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -20,9 +22,7 @@ func TestSessions(t *testing.T) {
 		"5": "STATE=active\nREMOTE=1\nREMOTE_HOST=host.example\nSERVICE=sshd\n",
 		"6": "\x00\xff",
 	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, filepath.Join(dir, name), text)
 	}
 	if err := unix.Mkfifo(filepath.Join(dir, "1.ref"), 0o600); err != nil { // logind has those
 		t.Fatal(err)

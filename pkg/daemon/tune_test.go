@@ -13,6 +13,7 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/events"
+	"bailiff/pkg/hosttest"
 )
 
 // TestSettings changes settings of a running jail over its socket, for now and for good, looks first, and takes it
@@ -22,12 +23,7 @@ func TestSettings(t *testing.T) {
 	write := func(name, text string) string {
 		t.Helper()
 		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, path, text)
 		return path
 	}
 	log := write("log", "a line\n")

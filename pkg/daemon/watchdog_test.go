@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bailiff/pkg/config"
+	"bailiff/pkg/hosttest"
 )
 
 type lockedBuffer struct {
@@ -63,10 +64,8 @@ func TestWatchdog(t *testing.T) {
 	go d.watch(ctx, Watchdog{Within: 30 * time.Millisecond, Well: func() { well.Add(1) }})
 	until := func(what string, done func() bool) {
 		t.Helper()
-		for end := time.Now().Add(time.Minute); !done(); time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("%s: waited in vain: %s", what, log.text())
-			}
+		if !hosttest.Soon(done) {
+			t.Fatalf("%s: waited in vain: %s", what, log.text())
 		}
 	}
 	until("well", func() bool { return well.Load() > 3 })

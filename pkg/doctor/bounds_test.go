@@ -15,6 +15,7 @@ import (
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/gatefs"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/source"
 )
 
@@ -28,9 +29,7 @@ func TestTail(t *testing.T) {
 	for i := range all {
 		fmt.Fprintf(&b, "line %d %s\n", i, strings.Repeat("x", i%40))
 	}
-	if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, path, b.String())
 	for _, c := range []struct {
 		lines int
 		most  int64
@@ -109,9 +108,7 @@ func TestHangs(t *testing.T) {
 		"under/a.log": line, "b.log": line,
 		"bailiff.toml": strings.ReplaceAll("[jail.a]\nenabled = true\nfilter = 'django-auth'\nlogpath = '@/at/a.log'\n[jail.b]\nenabled = true\nfilter = 'django-auth'\nlogpath = '@/b.log'\n", "@", dir),
 	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, filepath.Join(dir, name), text)
 	}
 	fs, err := gatefs.Mount(exec.Command("/proc/self/exe"), filepath.Join(dir, "at"), filepath.Join(dir, "under"))
 	if err != nil {

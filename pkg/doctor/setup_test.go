@@ -16,6 +16,7 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/daemon"
 	"bailiff/pkg/doctor"
+	"bailiff/pkg/hosttest"
 )
 
 // setup is a set-up of a host, built for real in a directory, and what a doctor is to name
@@ -86,12 +87,7 @@ func (s *setup) make(t *testing.T) (dir string) {
 	dir = t.TempDir()
 	for name, text := range s.files {
 		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "@", dir)), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, path, strings.ReplaceAll(text, "@", dir))
 	}
 	if s.build != nil {
 		s.build(t, dir)

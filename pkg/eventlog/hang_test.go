@@ -13,19 +13,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // Tests run on machines that are busy with others.
 func init() { endMost = time.Minute }
-
-func until(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for end := time.Now().Add(2 * time.Minute); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
 
 // lines are as many as fill what waits, and some more.
 const lines = 3 * waitingMost / (entryCost + 10)
@@ -59,7 +52,7 @@ func TestHungTarget(t *testing.T) {
 		t.Fatal(err)
 	}
 	log.Info("here")
-	until(t, "the other target is written", func() bool {
+	hosttest.Until(t, "the other target is written", func() bool {
 		text, _ := os.ReadFile(path)
 		return strings.HasSuffix(string(text), " here\n")
 	})
@@ -245,7 +238,7 @@ func TestCloseFormer(t *testing.T) {
 			log.Info(text)
 		}
 		w := h.out.writer
-		until(t, "it hangs", func() bool {
+		hosttest.Until(t, "it hangs", func() bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return w.writing > 0
@@ -262,7 +255,7 @@ func TestCloseFormer(t *testing.T) {
 		t.Errorf("%d targets are kept", got)
 	}
 	log.Info("to the last")
-	until(t, "what is lost is told", func() bool {
+	hosttest.Until(t, "what is lost is told", func() bool {
 		data, _ := os.ReadFile(last)
 		return regexp.MustCompile(`ERROR   \d+ lines of this log are lost: they could not be written in time \(they waited for hung, where the log went before\)\n.* to the last\n$`).Match(data)
 	})

@@ -8,13 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
+
 	"golang.org/x/sys/unix"
 )
 
 // TestOwed: what the kernel refuses, bans and unbans, is made as soon as it can be, and
 // before whatever comes next.
 func TestOwed(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t, Rule{Jail: "a"})
 	if err := f.Apply([]Change{{Jail: "a", ID: prefix("192.0.2.1"), Left: time.Hour}, {Jail: "a", ID: prefix("192.0.2.2"), Left: time.Hour}}); err != nil {
 		t.Fatal(err)
@@ -84,7 +86,7 @@ func TestOwedMany(t *testing.T) {
 
 // TestHalves: changes that can't be made cost few transactions, and only themselves.
 func TestHalves(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t, Rule{Jail: "a"})
 	changes := filled("a", 2000, 0)
 	for i := range 10 {
@@ -108,7 +110,7 @@ func TestHalves(t *testing.T) {
 // unbans in one go, that takes one transaction more, and comes out as if one were made after
 // the other.
 func TestAbsent(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t, Rule{Jail: "a"})
 	changes := filled("a", 4000, 0)
 	for i := range 100 { // one after the other among the others

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"os/exec"
 	"runtime"
 	"slices"
@@ -12,21 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"bailiff/pkg/hosttest"
 )
-
-// inNamespace gives the test a network of its own: the thread is moved there and
-// thrown away with the test. Needs root.
-func inNamespace(t testing.TB) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Fatal("this test makes a network namespace: run it as root (make test says how)")
-	}
-	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatal(err)
-	}
-}
 
 func nft(t testing.TB, args ...string) string {
 	t.Helper()
@@ -66,7 +52,7 @@ func contains(t *testing.T, text string, want ...string) {
 }
 
 func TestRules(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t,
 		Rule{Jail: "web", Ports: []PortRange{{80, 80}, {443, 443}}, Protocols: []string{"tcp"}},
 		Rule{Jail: "ranges", Ports: []PortRange{{5060, 5061}, {5061, 5070}, {22, 22}}, Protocols: []string{"tcp", "udp"}, Drop: true},
@@ -113,7 +99,7 @@ func TestRules(t *testing.T) {
 }
 
 func TestHooks(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f, _, err := Open(Options{Table: "x", Chain: "y", Hooks: []Hook{{"input", -5}, {"forward", -10}}})
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +119,7 @@ func TestHooks(t *testing.T) {
 }
 
 func TestElements(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	rule := Rule{Jail: "web", Ports: []PortRange{{80, 80}}, Protocols: []string{"tcp"}}
 	f := open(t, rule)
 	ids := []string{"192.0.2.7", "2001:db8::7", "203.0.113.0/24", "255.255.255.0/24", "2001:db8:1::/48", "0.0.0.0/8"}
@@ -206,7 +192,7 @@ func TestElements(t *testing.T) {
 // TestPrefixes: networks of the jail's own length are looked up in hash sets,
 // under a mask.
 func TestPrefixes(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	rule := Rule{Jail: "web", Ports: []PortRange{{80, 80}}, Protocols: []string{"tcp"}, Prefix4: 24, Prefix6: 64}
 	f := open(t, rule)
 	ids := []string{"192.0.2.7", "198.51.100.0/24", "203.0.0.0/16", "2001:db8::7", "2001:db8:1:2::/64", "2001:db8:3::/48"}
@@ -251,7 +237,7 @@ func TestPrefixes(t *testing.T) {
 
 // The library loses elements of one message beyond 64 KiB; count what arrived.
 func TestMany(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t, Rule{Jail: "web", Ports: []PortRange{{80, 80}}, Protocols: []string{"tcp"}})
 	const n = 20_000
 	var changes []Change
@@ -268,7 +254,7 @@ func TestMany(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t, Rule{Jail: "web"})
 	if err := f.Apply([]Change{{Jail: "web", ID: prefix("192.0.2.7"), Left: 50 * time.Millisecond}}); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // guarded compares the guard with the jails' sets, as the kernel has them. It returns what
@@ -132,7 +134,7 @@ func inGuard(t testing.TB, set, what string) bool {
 
 // TestGuardListed: as nft shows it.
 func TestGuardListed(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t, webRule, Rule{Jail: "nets", Prefix6: 56})
 	contains(t, nft(t, "list", "chain", "inet", "f2b-table", "f2b-chain"),
 		"\t\tip saddr != @f2b-guard4 return comment \"bailiff: banned by no jail\"\n\t\tip6 saddr != @f2b-guard6 return comment \"bailiff: banned by no jail\"\n\t\tip saddr @addr-set-nets")
@@ -167,7 +169,7 @@ func TestGuardListed(t *testing.T) {
 // TestGuardUntilLast: who is banned by two jails stays in the guard until the last lets him
 // go, for the longest of their times.
 func TestGuardUntilLast(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t, webRule, Rule{Jail: "two"}, Rule{Jail: "three"})
 	id := prefix("192.0.2.7")
 	step := func(in bool, changes ...Change) {
@@ -204,7 +206,7 @@ func TestGuardUntilLast(t *testing.T) {
 // TestGuardBesideOthers: with somebody else's rules in our chain there is no guard, but for
 // those of fail2ban's kind, whose sets it asks.
 func TestGuardBesideOthers(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t, webRule)
 	guardIs(t, f, true)
 	nft(t, "add", "rule", "inet", "f2b-table", "f2b-chain", "udp", "dport", "9", "counter", "drop")
@@ -229,7 +231,7 @@ func TestGuardBesideOthers(t *testing.T) {
 // TestGuardAfterKill: a daemon that was killed leaves its guard; the next one makes its own
 // when it knows what the sets hold.
 func TestGuardAfterKill(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	rules := []Rule{webRule, {Jail: "two"}}
 	f := open(t, rules...)
 	if err := f.Apply([]Change{{Jail: "web", ID: prefix("192.0.2.7"), Left: time.Hour}, {Jail: "two", ID: prefix("2001:db8::7")}}); err != nil {
@@ -266,7 +268,7 @@ func TestGuardAfterKill(t *testing.T) {
 // TestGuardMany: a guard too large for one transaction is filled in pieces, beside which
 // bans go on.
 func TestGuardMany(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t, Rule{Jail: "x"})
 	right := func() { // by and by: while the kernel moves a set into a larger table, it doesn't tell all of it
 		t.Helper()
@@ -324,7 +326,7 @@ func TestGuardModel(t *testing.T) {
 			seed, _ = strconv.ParseUint(s, 10, 64)
 		}
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			inNamespace(t)
+			hosttest.InNamespace(t)
 			(&guardModel{t: t, rnd: rand.New(rand.NewPCG(seed, 0))}).run(steps)
 		})
 	}

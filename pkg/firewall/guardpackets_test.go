@@ -11,13 +11,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestGuardVerdicts: what becomes of a packet is the same with the guard and without, for
 // whoever is banned in whatever way and whoever is not, of connections that were open before
 // and of new ones.
 func TestGuardVerdicts(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	for _, args := range []string{
 		"link set lo up", "addr add 192.0.2.0/24 dev lo", "addr add 198.51.100.0/24 dev lo", "addr add 203.0.113.254/24 dev lo",
 		"addr add 2001:db8::1/32 dev lo nodad", "route add local 192.0.2.0/24 dev lo", "route add local 198.51.100.0/24 dev lo", "route add local 2001:db8::/32 dev lo",

@@ -7,12 +7,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestHeldAndRemoved: what others have put into sets of jails' names is read as it is, in
 // whatever form, and what is removed leaves the rest of the table alone.
 func TestHeldAndRemoved(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	nft(t, `table inet f2b-table {
 		set addr-set-a { type ipv4_addr; elements = { 192.0.2.7, 192.0.2.8 }; }
 		set addr6-set-a { type ipv6_addr; flags interval; elements = { 2001:db8::/64, 2001:db8:1::5 }; }

@@ -5,12 +5,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestHolds: the kernel says which set holds an address, by itself or within a network, for how long,
 // and it is said which rule asks that.
 func TestHolds(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t, Rule{Jail: "web", Protocols: []string{"tcp"}, Ports: []PortRange{{80, 80}, {443, 443}}})
 	for _, c := range []Change{
 		{Jail: "web", ID: prefix("192.0.2.7/32"), Left: time.Hour},

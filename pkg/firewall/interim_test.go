@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -20,7 +22,7 @@ var counted = regexp.MustCompile(`packets (\d+)`)
 // before, or move into another table, none of a banned client's packets comes through, of
 // which there are as many as one thread can send.
 func TestNoGap(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	for _, args := range []string{"link set lo up", "addr add 203.0.113.66/32 dev lo"} {
 		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
 			t.Fatalf("ip %s: %v: %s", args, err, out)

@@ -10,13 +10,15 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
+
 	"golang.org/x/sys/unix"
 )
 
 // TestLift: what another hand put into our sets is taken out, and it is said whether it
 // was there.
 func TestLift(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t, Rule{Jail: "web"})
 	nft(t, "add", "element", "inet", "f2b-table", "addr-set-web", "{ 192.0.2.7 }")
 	if err := f.Apply([]Change{{Jail: "web", ID: prefix("203.0.113.0/24"), Left: time.Hour}}); err != nil {
@@ -41,7 +43,7 @@ func TestLift(t *testing.T) {
 // transaction: the kernel needs 10 to 20 ms for one that it refuses, in which nobody is
 // banned, and there may be a thousand jails.
 func TestLiftNothing(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t, Rule{Jail: "web"})
 	for _, id := range []string{"192.0.2.7", "2001:db8::7"} {
 		if has, err := f.has(SetNames("web")[f.jails["web"].rule.kindOf(prefix(id))], prefix(id).Addr()); has || err != nil {
@@ -78,7 +80,7 @@ func TestLiftNothing(t *testing.T) {
 // TestManyJails: a jail that is there as it should be costs no look at the table, as long
 // as nobody else changes it: each of a thousand would read what there is of all.
 func TestManyJails(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	var rules []Rule
 	for i := range 50 {
 		rules = append(rules, Rule{Jail: fmt.Sprint("j", i), Ports: []PortRange{{22, 22}}, Protocols: []string{"tcp"}})

@@ -7,13 +7,15 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
+
 	"golang.org/x/sys/unix"
 )
 
 // TestListOfManyMessages: a list that is many messages is in the kernel as it was given, to
 // both ends of the address space, and one that the kernel refuses leaves the one before.
 func TestListOfManyMessages(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t, Rule{Jail: "l", List: true}, webRule)
 	four := func(n uint32) netip.Addr {
 		return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})

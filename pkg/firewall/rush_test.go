@@ -4,13 +4,15 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestGuardInHaste: while very many bans wait, there is no guard that takes as much again of the
 // kernel's time; when they are through, it has all of them. That is done once a minute, and not
 // where it holds much.
 func TestGuardInHaste(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t, Rule{Jail: "x"})
 	guardIs(t, f, true)
 	apply := func(changes []Change) {

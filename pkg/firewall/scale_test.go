@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // filled makes changes that ban so many addresses and networks.
@@ -24,7 +26,7 @@ func filled(jail string, addresses, networks int) []Change {
 
 // BenchmarkElements reads 100,000 elements back.
 func BenchmarkElements(b *testing.B) {
-	inNamespace(b)
+	hosttest.InNamespace(b)
 	f := open(b, Rule{Jail: "x"})
 	if err := f.Apply(filled("x", 100_000, 0)); err != nil {
 		b.Fatal(err)
@@ -45,7 +47,7 @@ func BenchmarkOneMore(b *testing.B) {
 		addresses, networks int
 	}{{"beside none", 0, 0}, {"beside 100,000 addresses and 10,000 networks", 100_000, 5_000}} {
 		b.Run(c.name, func(b *testing.B) {
-			inNamespace(b)
+			hosttest.InNamespace(b)
 			f := open(b, Rule{Jail: "x"})
 			if err := f.Apply(filled("x", c.addresses, c.networks)); err != nil {
 				b.Fatal(err)

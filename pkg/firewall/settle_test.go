@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -75,7 +77,7 @@ func TestMended(t *testing.T) {
 		{"a chain of somebody's own", []string{"add chain " + table + "out { type filter hook output priority 0; }", "add rule " + table + "out ip daddr @addr-set-web drop"}, "", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			inNamespace(t)
+			hosttest.InNamespace(t)
 			f := open(t, webRule)
 			if err := f.Apply([]Change{{Jail: "web", ID: prefix("192.0.2.7"), Left: time.Hour}}); err != nil {
 				t.Fatal(err)
@@ -124,7 +126,7 @@ func TestMended(t *testing.T) {
 // TestAddedMeanwhile: where a jail is added to a table that somebody has just removed,
 // the other jails are named whose bans are gone.
 func TestAddedMeanwhile(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t, webRule)
 	nft(t, "flush", "ruleset")
 	report, err := f.AddJail(Rule{Jail: "other"})
@@ -143,7 +145,7 @@ func TestAddedMeanwhile(t *testing.T) {
 
 // TestEmptied: a set that somebody emptied is found, without being read.
 func TestEmptied(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t, Rule{Jail: "a"}, Rule{Jail: "b"})
 	if err := f.Apply(append(filled("a", 3000, 0), filled("b", 10, 0)...)); err != nil {
 		t.Fatal(err)
@@ -163,7 +165,7 @@ func TestEmptied(t *testing.T) {
 // TestNotEmptied: a set that nobody used, or whose bans have ended or were lifted, was emptied
 // by nobody.
 func TestNotEmptied(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	rules := []Rule{{Jail: "a"}, {Jail: "b", Prefix6: 64}}
 	f := open(t, rules...)
 	if err := f.Apply([]Change{{Jail: "b", ID: prefix("192.0.2.1"), Left: time.Hour}}); err != nil {
@@ -211,7 +213,7 @@ func TestNotEmptied(t *testing.T) {
 
 // TestReopened: what is right already costs no transaction.
 func TestReopened(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	rules := []Rule{webRule, {Jail: "all", Protocols: []string{"tcp", "udp"}, Drop: true}, {Jail: "some:where", Prefix4: 24, Prefix6: 64, Ports: []PortRange{{22, 22}, {1000, 2000}, {65535, 65535}}, Protocols: []string{"tcp", "udp"}}}
 	f := open(t, rules...)
 	var changes []Change
@@ -251,7 +253,7 @@ func TestReopened(t *testing.T) {
 
 // TestLock: a table is one daemon's, and its lock is nobody else's to take.
 func TestLock(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	dir := filepath.Join(t.TempDir(), "run")
 	was := LockDir
 	LockDir = dir
@@ -304,7 +306,7 @@ func TestLock(t *testing.T) {
 
 // TestOwned: a table that is one program's alone is told as such.
 func TestOwned(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	owner := exec.Command("nft", "-i")
 	in, err := owner.StdinPipe()
 	if err != nil {
@@ -318,10 +320,8 @@ func TestOwned(t *testing.T) {
 		_ = owner.Wait()
 	}()
 	fmt.Fprintln(in, "add table inet f2b-table { flags owner; }")
-	for end := time.Now().Add(2 * time.Minute); !strings.Contains(nft(t, "list", "tables"), "f2b-table"); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("nft -i makes no table")
-		}
+	if !hosttest.Soon(func() bool { return strings.Contains(nft(t, "list", "tables"), "f2b-table") }) {
+		t.Fatal("nft -i makes no table")
 	}
 	_, _, err = Open(Options{}, webRule)
 	if err == nil || !strings.Contains(err.Error(), "made it with `flags owner`") || !strings.Contains(err.Error(), fmt.Sprint(owner.Process.Pid)) {
@@ -331,7 +331,7 @@ func TestOwned(t *testing.T) {
 
 // TestLeaving: sets that can't be removed are emptied, and removed when they can be.
 func TestLeaving(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t, webRule)
 	if err := f.Apply([]Change{{Jail: "web", ID: prefix("192.0.2.7"), Left: time.Hour}}); err != nil {
 		t.Fatal(err)
@@ -354,7 +354,7 @@ func TestLeaving(t *testing.T) {
 
 // TestRanges: a range that somebody else put into a set of networks becomes networks.
 func TestRanges(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t, Rule{Jail: "a"})
 	if err := f.Apply([]Change{{Jail: "a", ID: prefix("198.51.100.0/24"), Left: time.Hour}}); err != nil {
 		t.Fatal(err)
@@ -379,7 +379,7 @@ func TestRanges(t *testing.T) {
 
 // TestHoldsList: a list in the kernel is compared with what it should be.
 func TestHoldsList(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	f := open(t, Rule{Jail: "feed"})
 	list := []Interval{
 		{prefix("198.51.100.0/24").Addr(), prefix("198.51.100.9").Addr()},
@@ -413,7 +413,7 @@ func TestHoldsList(t *testing.T) {
 // TestHammered: another hand that changes the table all the time holds nobody up, and
 // what it did is undone when it ends.
 func TestHammered(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	var rules []Rule
 	for i := range 40 {
 		rules = append(rules, Rule{Jail: fmt.Sprintf("j%d", i)})
@@ -487,7 +487,7 @@ func TestReconfigure(t *testing.T) {
 	} {
 		for _, shared := range []bool{false, true} {
 			t.Run(fmt.Sprint(c.name, shared), func(t *testing.T) {
-				inNamespace(t)
+				hosttest.InNamespace(t)
 				f := open(t, webRule, Rule{Jail: "nets", Prefix4: 24})
 				changes := []Change{
 					{Jail: "web", ID: prefix("192.0.2.7"), Left: time.Hour},
@@ -543,7 +543,7 @@ func TestReconfigure(t *testing.T) {
 // TestManyUnknown: sets of very many jails that are not configured are no reason for as
 // many lines.
 func TestManyUnknown(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	script := "add table inet f2b-table\n"
 	for i := range 500 {
 		script += fmt.Sprintf("add set inet f2b-table addr-set-j%d { type ipv4_addr; }\n", i)

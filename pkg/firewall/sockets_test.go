@@ -5,7 +5,8 @@ import (
 	"net/netip"
 	"os/exec"
 	"testing"
-	"time"
+
+	"bailiff/pkg/hosttest"
 
 	"github.com/vishvananda/netlink"
 )
@@ -13,7 +14,7 @@ import (
 // TestCutOff: open connections of a banned address are closed and counted; those that the
 // server has ended are none, be they in TIME_WAIT or still waited for.
 func TestCutOff(t *testing.T) {
-	inNamespace(t)
+	hosttest.InNamespace(t)
 	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -51,10 +52,8 @@ func TestCutOff(t *testing.T) {
 	}
 	until := func(state uint8) {
 		t.Helper()
-		for end := time.Now().Add(2 * time.Minute); states()[state] == 0; time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("state %d does not come: %v", state, states())
-			}
+		if !hosttest.Soon(func() bool { return states()[state] != 0 }) {
+			t.Fatalf("state %d does not come: %v", state, states())
 		}
 	}
 	cut := func(want int) {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 func TestMain(m *testing.M) {
@@ -24,9 +26,7 @@ func TestHang(t *testing.T) {
 		if err := os.Mkdir(filepath.Join(under, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(under, dir, "file"), []byte("text"), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, filepath.Join(under, dir, "file"), "text")
 	}
 	f, err := Mount(exec.Command("/proc/self/exe"), at, under)
 	if err != nil {

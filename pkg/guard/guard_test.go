@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/iplist"
 )
 
@@ -108,10 +109,8 @@ func (w *world) guard(t *testing.T) *Guard {
 // until waits for what is promised within a second or two.
 func until(t *testing.T, w *world, what string, true func() bool) {
 	t.Helper()
-	for end := time.Now().Add(2 * time.Minute); !true(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s\n%s", what, w.text())
-		}
+	if !hosttest.Soon(true) {
+		t.Fatalf("%s\n%s", what, w.text())
 	}
 }
 
@@ -327,9 +326,7 @@ func TestFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "allowed")
 	write := func(text string) {
 		t.Helper()
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		hosttest.Write(t, path, text)
 	}
 	const list = "192.0.2.7, 198.51.100.0/24 2001:db8::/32 # office\noffice.example.org\n192.0.2.300\n192.0.2.9 kevin\n"
 	write(list)

@@ -3,7 +3,6 @@ package jail
 import (
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"bailiff/pkg/ban"
 	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/store"
 )
 
@@ -235,10 +235,7 @@ func TestSpan(t *testing.T) {
 	for _, s := range []int{1, 59, 60, 61, 600, 3594, 3595, 3599, 3600, 3661, 7205, 86399, 86400, 90061, 604799, 604800, 691205, 31535999, 31536000, 63072000, 100000000} {
 		seconds = append(seconds, fmt.Sprint(s))
 	}
-	out, err := exec.Command("/usr/bin/python3", "-c", "from fail2ban.server.mytime import MyTime\nfor s in ("+strings.Join(seconds, ",")+"): print(MyTime.seconds2str(s))").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	out := hosttest.Python(t, nil, "", "-c", "from fail2ban.server.mytime import MyTime\nfor s in ("+strings.Join(seconds, ",")+"): print(MyTime.seconds2str(s))")
 	for i, want := range strings.Split(strings.TrimSpace(string(out)), "\n") {
 		d, err := time.ParseDuration(seconds[i] + "s")
 		if err != nil {

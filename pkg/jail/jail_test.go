@@ -20,6 +20,7 @@ import (
 	"bailiff/pkg/eventlog"
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/source"
 )
 
@@ -178,13 +179,10 @@ func (l *lab) logged(want string) {
 // until waits for what workers beside the jail bring about.
 func (l *lab) until(done func() bool) {
 	l.t.Helper()
-	for end := time.Now().Add(time.Minute); !done(); {
-		if time.Now().After(end) {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			l.t.Fatalf("waited in vain; log:\n%s", l.log.String())
-		}
-		time.Sleep(time.Millisecond)
+	if !hosttest.Soon(done) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.t.Fatalf("waited in vain; log:\n%s", l.log.String())
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"bailiff/pkg/ban"
 	"bailiff/pkg/config"
 	"bailiff/pkg/firewall"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/store"
 	"bailiff/pkg/tags"
 )
@@ -40,11 +41,9 @@ func (r *refusing) Elements(string) ([]firewall.Element, error) {
 // goroutines waits until no more are at work than before.
 func goroutines(t *testing.T, before int) {
 	t.Helper()
-	for end := time.Now().Add(2 * time.Minute); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			buf := make([]byte, 1<<20)
-			t.Fatalf("%d goroutines, %d before\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
-		}
+	if !hosttest.Soon(func() bool { return runtime.NumGoroutine() <= before }) {
+		buf := make([]byte, 1<<20)
+		t.Fatalf("%d goroutines, %d before\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
 	}
 }
 

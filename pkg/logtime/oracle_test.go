@@ -1,28 +1,21 @@
 package logtime
 
 import (
-	"bufio"
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
-	"bailiff/pkg/references"
+	"bailiff/pkg/hosttest"
 )
 
 // oracle is the real fail2ban's date detector.
-type oracle struct {
-	in  io.WriteCloser
-	out *bufio.Reader
-}
+type oracle struct{ *hosttest.Oracle }
 
 type question struct {
 	Patterns []string `json:"patterns"`
@@ -40,43 +33,15 @@ type answer struct {
 
 func startOracle(t *testing.T) *oracle {
 	t.Helper()
-	f, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("/usr/bin/python3", "testdata/ask.py")
-	cmd.Env = f.Env()
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { in.Close(); _ = cmd.Wait() })
-	return &oracle{in, bufio.NewReaderSize(out, 1<<20)}
+	return &oracle{hosttest.StartOracle(t, hosttest.Newest(t), "testdata/ask.py")}
 }
 
 // compare reads lines one after the other with both detectors. It returns how
 // many held a date.
 func (o *oracle) compare(t *testing.T, q question) (dated int) {
 	t.Helper()
-	if err := json.NewEncoder(o.in).Encode(q); err != nil {
-		t.Fatal(err)
-	}
-	raw, err := o.out.ReadBytes('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
 	var a answer
-	if err := json.Unmarshal(raw, &a); err != nil {
-		t.Fatal(err)
-	}
+	o.Ask(t, q, &a)
 	loc, err := time.LoadLocation(q.TZ)
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
@@ -229,9 +231,7 @@ func TestDocs(t *testing.T) {
 	if !*update {
 		t.Fatalf("the table of %s is another one: go test ./pkg/metrics -update", file)
 	}
-	if err := os.WriteFile(file, []byte(head+begin+b.String()+end+tail), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, file, head+begin+b.String()+end+tail)
 }
 
 // TestExamples: the dashboard and the rules of examples/prometheus ask for nothing that isn't told, and the

@@ -4,11 +4,10 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
+
+	"bailiff/pkg/hosttest"
 )
 
 // python is Debian's own interpreter, whose re is the reference: 3.11.
@@ -46,39 +45,18 @@ type pyAnswer struct {
 }
 
 // askPython answers cases one after the other.
-type askPython struct {
-	in  io.WriteCloser
-	out *bufio.Reader
-	cmd *exec.Cmd
-}
+type askPython struct{ *hosttest.Oracle }
 
 func startPython(t testing.TB) *askPython {
 	t.Helper()
-	if _, err := os.Stat(python); err != nil {
-		t.Fatalf("this test compares with Python 3.11 at %s: apt-get install python3", python)
-	}
-	cmd := exec.Command(python, "testdata/pyre.py")
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { in.Close(); _ = cmd.Wait() })
-	return &askPython{in: in, out: bufio.NewReaderSize(out, 1<<20), cmd: cmd}
+	return &askPython{hosttest.StartOracle(t, nil, "testdata/pyre.py")}
 }
 
 // ask sends all cases and calls each with every answer, in order.
 func (a *askPython) ask(t testing.TB, cases []pyCase, each func(i int, ans pyAnswer)) {
 	t.Helper()
 	go func() {
-		w := bufio.NewWriterSize(a.in, 1<<20)
+		w := bufio.NewWriterSize(a.In, 1<<20)
 		enc := json.NewEncoder(w)
 		for _, c := range cases {
 			if enc.Encode(c) != nil {
@@ -88,14 +66,8 @@ func (a *askPython) ask(t testing.TB, cases []pyCase, each func(i int, ans pyAns
 		w.Flush()
 	}()
 	for i := range cases {
-		line, err := a.out.ReadBytes('\n')
-		if err != nil {
-			t.Fatalf("python ended at case %d (%q): %v", i, cases[i].Pattern, err)
-		}
 		var ans pyAnswer
-		if err := json.Unmarshal(line, &ans); err != nil {
-			t.Fatal(err)
-		}
+		a.Answer(t, &ans)
 		each(i, ans)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/remote"
 	"bailiff/pkg/remote/remotetest"
 )
@@ -101,12 +102,10 @@ func (r *running) set(partial string, who ...string) {
 
 func (r *running) until(what string, true func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(time.Minute); !true(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.t.Fatalf("%s: %+v\n%q\nours %q, wrong %q", what, r.list.State(), r.told, r.fake.Items(ours), r.fake.Wrong())
-		}
+	if !hosttest.Soon(true) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.t.Fatalf("%s: %+v\n%q\nours %q, wrong %q", what, r.list.State(), r.told, r.fake.Items(ours), r.fake.Wrong())
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"bailiff/pkg/events"
+	"bailiff/pkg/hosttest"
 )
 
 // TestReceiver: the receiver that docs/exports.md shows takes what is signed, once, and nothing else.
@@ -60,7 +61,7 @@ func TestReceiver(t *testing.T) {
 		}
 	}()
 	url := fmt.Sprintf("http://127.0.0.1:%d/hook", port)
-	eventually(t, "the receiver listens", func() bool {
+	hosttest.Until(t, "the receiver listens", func() bool {
 		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			c.Close()
@@ -96,7 +97,7 @@ func TestReceiver(t *testing.T) {
 	}
 	table := events.Open(events.Options{Path: filepath.Join(t.TempDir(), "db")})
 	defer table.Close()
-	eventually(t, "the table is open", func() bool { _, _, ok := table.Last(); return ok })
+	hosttest.Until(t, "the table is open", func() bool { _, _, ok := table.Last(); return ok })
 	state := filepath.Join(t.TempDir(), "webhook-x")
 	run := func() (h *Hook, stop func()) {
 		h = &Hook{
@@ -106,7 +107,7 @@ func TestReceiver(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan struct{})
 		go func() { defer close(done); h.Run(ctx) }()
-		eventually(t, "it has begun", func() bool { return h.State().Behind >= 0 })
+		hosttest.Until(t, "it has begun", func() bool { return h.State().Behind >= 0 })
 		return h, func() { cancel(); <-done }
 	}
 	h, stop := run()
@@ -123,7 +124,7 @@ func TestReceiver(t *testing.T) {
 	if got := next(); got != want {
 		t.Errorf("the receiver says %q, want %q", got, want)
 	}
-	eventually(t, "it was taken", func() bool { return h.State().Event == 1 })
+	hosttest.Until(t, "it was taken", func() bool { return h.State().Event == 1 })
 	stop()
 	_, stream, _ := table.Last()
 	if err := os.WriteFile(state, []byte(stream+" 0\n"), 0o600); err != nil { // as before a kill

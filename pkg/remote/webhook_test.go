@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"bailiff/pkg/events"
+	"bailiff/pkg/hosttest"
 )
 
 // receiver is a server that keeps what it was sent, and fails as it is told.
@@ -98,22 +99,13 @@ func (v *receiver) hook(table *events.Table, path string) *Hook {
 	}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within a minute", what)
-		}
-	}
-}
-
 // TestWebhook: over failures, cut connections, restarts and ends in the middle, each event that is wanted
 // comes at least once, in order but for repetitions, and one that came again has its number.
 func TestWebhook(t *testing.T) {
 	dir := t.TempDir()
 	open := func() *events.Table {
 		table := events.Open(events.Options{Path: filepath.Join(dir, "db"), Bytes: events.LeastBytes})
-		eventually(t, "the table is open", func() bool { _, _, ok := table.Last(); return ok })
+		hosttest.Until(t, "the table is open", func() bool { _, _, ok := table.Last(); return ok })
 		return table
 	}
 	v := receive(t, "0123456789abcdef-secret")
@@ -137,7 +129,7 @@ func TestWebhook(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); first.Run(ctx) }()
-	eventually(t, "it has begun", func() bool { return first.State().Behind >= 0 })
+	hosttest.Until(t, "it has begun", func() bool { return first.State().Behind >= 0 })
 	wanted := map[uint64]bool{}
 	const rounds, each = 8, 60
 	for round := range rounds {
@@ -158,7 +150,7 @@ func TestWebhook(t *testing.T) {
 		}
 	}
 	defer func() { stop(); <-ended; table.Close() }()
-	eventually(t, "all are written", func() bool { last, _, _ := table.Last(); return last >= rounds*each })
+	hosttest.Until(t, "all are written", func() bool { last, _, _ := table.Last(); return last >= rounds*each })
 	if err := table.Reader(0).Each(func(n uint64, line []byte) bool {
 		if e, err := events.Parse(line); err != nil || e.Kind == events.Ban || e.Kind == events.Unban {
 			wanted[n] = true
@@ -170,7 +162,7 @@ func TestWebhook(t *testing.T) {
 	if len(wanted) != rounds*each*2/3 {
 		t.Fatalf("%d events are wanted", len(wanted))
 	}
-	eventually(t, "all came", func() bool {
+	hosttest.Until(t, "all came", func() bool {
 		have := map[uint64]bool{}
 		for _, n := range v.numbers() {
 			have[n] = true
@@ -200,7 +192,7 @@ func TestWebhook(t *testing.T) {
 func TestWebhookGap(t *testing.T) {
 	table := events.Open(events.Options{Bytes: events.LeastBytes}) // in memory
 	defer table.Close()
-	eventually(t, "the table is open", func() bool { _, _, ok := table.Last(); return ok })
+	hosttest.Until(t, "the table is open", func() bool { _, _, ok := table.Last(); return ok })
 	v := receive(t, "0123456789abcdef-secret")
 	var down sync.Mutex
 	refuse := true
@@ -219,7 +211,7 @@ func TestWebhookGap(t *testing.T) {
 	defer func() { stop(); <-done }()
 	long := strings.Repeat("x", 500)
 	// It has begun, and has an event to tell, before the table lets any go.
-	eventually(t, "the error is told", func() bool {
+	hosttest.Until(t, "the error is told", func() bool {
 		table.Add(&events.Event{Kind: events.Ban, Jail: "sshd", IP: "first"})
 		return strings.Contains(h.State().Error, "503")
 	})
@@ -235,7 +227,7 @@ func TestWebhookGap(t *testing.T) {
 	refuse = false
 	down.Unlock()
 	last, _, _ := table.Last()
-	eventually(t, "what is kept came", func() bool { n := v.numbers(); return len(n) > 0 && n[len(n)-1] >= last })
+	hosttest.Until(t, "what is kept came", func() bool { n := v.numbers(); return len(n) > 0 && n[len(n)-1] >= last })
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.gaps == 0 {
@@ -244,5 +236,5 @@ func TestWebhookGap(t *testing.T) {
 	if v.most > hookEvents+1 {
 		t.Errorf("%d events in a request", v.most)
 	}
-	eventually(t, "the state is good", func() bool { s := h.State(); return s.Error == "" && s.LastSuccess != nil && s.Event >= last })
+	hosttest.Until(t, "the state is good", func() bool { s := h.State(); return s.Error == "" && s.LastSuccess != nil && s.Event >= last })
 }

@@ -27,6 +27,7 @@ import (
 	"bailiff/pkg/filter"
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/guard"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/jail"
 	"bailiff/pkg/replay"
 	"bailiff/pkg/report"
@@ -292,9 +293,7 @@ func jailOf(t *testing.T, name, toml string) *config.Jail {
 	if err := os.MkdirAll(filepath.Join(dir, "jails"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "jails", name+".toml"), []byte(toml), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, filepath.Join(dir, "jails", name+".toml"), toml)
 	cfg, err := config.Load(config.Options{Path: dir, Jails: []string{name + "=/var/log/x"}})
 	if err != nil {
 		t.Fatal(err)

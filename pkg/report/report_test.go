@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/remote"
 	"bailiff/pkg/remote/remotetest"
 )
@@ -96,10 +97,8 @@ func run(t *testing.T, r *Reporter, offences ...Offence) State {
 		defer close(done)
 		r.Run(ctx)
 	}()
-	for end := time.Now().Add(time.Minute); r.dealt() < before+len(offences); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not all is dealt with: %+v", r.State())
-		}
+	if !hosttest.Soon(func() bool { return r.dealt() >= before+len(offences) }) {
+		t.Fatalf("not all is dealt with: %+v", r.State())
 	}
 	cancel()
 	<-done
@@ -244,10 +243,8 @@ func TestUnwritable(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); r.Run(ctx) }()
-	for end := time.Now().Add(time.Minute); r.State().Error == ""; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("it says nothing")
-		}
+	if !hosttest.Soon(func() bool { return r.State().Error != "" }) {
+		t.Fatal("it says nothing")
 	}
 	cancel()
 	<-done

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // server answers look-ups as a test says.
@@ -69,15 +71,6 @@ func (h *heard) of(name string) []Answer {
 	return h.got[name]
 }
 
-func until(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for end := time.Now().Add(2 * time.Minute); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
-
 // TestOnce: a name is asked for once, however many want it, and its answer is kept,
 // that there is none, too.
 func TestOnce(t *testing.T) {
@@ -92,7 +85,7 @@ func TestOnce(t *testing.T) {
 		}
 	}
 	for _, h := range hear {
-		until(t, "answers", func() bool { return len(h.of("bad.test")) > 0 && len(h.of("none.test")) > 0 })
+		hosttest.Until(t, "answers", func() bool { return len(h.of("bad.test")) > 0 && len(h.of("none.test")) > 0 })
 		if a := h.of("bad.test")[0]; len(a.Addrs) != 1 || a.Err != nil {
 			t.Errorf("bad.test: %+v", a)
 		}
@@ -131,12 +124,12 @@ func TestSilent(t *testing.T) {
 		t.Errorf("%d names wait, silent %v", waiting, silent)
 	}
 	s.says(false)
-	until(t, "the rest", func() bool { waiting, _ := n.Waiting(); return waiting == 0 })
+	hosttest.Until(t, "the rest", func() bool { waiting, _ := n.Waiting(); return waiting == 0 })
 	if <-told {
 		t.Error("told twice that it is silent")
 	}
 	for i := extra; i < Waiting+extra; i++ {
-		until(t, "an answer", func() bool { return len(h.of(fmt.Sprintf("h%d.test", i))) == 1 })
+		hosttest.Until(t, "an answer", func() bool { return len(h.of(fmt.Sprintf("h%d.test", i))) == 1 })
 		if got := h.of(fmt.Sprintf("h%d.test", i)); got[0].Err != nil {
 			t.Fatalf("h%d.test: %+v", i, got)
 		}
@@ -154,7 +147,7 @@ func TestSlowNames(t *testing.T) {
 	n := New(s.lookup, func(silent bool, _ int) { t.Errorf("silent: %v", silent) })
 	h := &heard{got: map[string][]Answer{}}
 	h.ask(n, "slow.test")
-	until(t, "it is given up", func() bool { return len(h.of("slow.test")) == 1 })
+	hosttest.Until(t, "it is given up", func() bool { return len(h.of("slow.test")) == 1 })
 	if s.asked["slow.test"] != tries {
 		t.Errorf("asked %d times", s.asked["slow.test"])
 	}
@@ -168,7 +161,7 @@ func TestSlowNames(t *testing.T) {
 		h.ask(n, fmt.Sprintf("n%d.test", i))
 	}
 	for i := range 3 * silentAfter {
-		until(t, "they are given up", func() bool { return len(h.of(fmt.Sprintf("n%d.test", i))) == 1 })
+		hosttest.Until(t, "they are given up", func() bool { return len(h.of(fmt.Sprintf("n%d.test", i))) == 1 })
 	}
 }
 
@@ -185,8 +178,8 @@ func TestHung(t *testing.T) {
 		h.ask(n, fmt.Sprintf("n%d.test", i))
 	}
 	for i := range 2 * AtOnce {
-		until(t, "it is given up", func() bool { return len(h.of(fmt.Sprintf("n%d.test", i))) == 1 })
+		hosttest.Until(t, "it is given up", func() bool { return len(h.of(fmt.Sprintf("n%d.test", i))) == 1 })
 	}
 	close(release)
-	until(t, "places come back", func() bool { n.mu.Lock(); defer n.mu.Unlock(); return n.running == 0 })
+	hosttest.Until(t, "places come back", func() bool { n.mu.Lock(); defer n.mu.Unlock(); return n.running == 0 })
 }

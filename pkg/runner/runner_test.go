@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bailiff/pkg/action"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/opener"
 )
 
@@ -126,13 +127,11 @@ func TestEnds(t *testing.T) {
 		_, err := c.Run(ctx, action.Command{Text: "echo $$ > " + file + "; sleep 1000"}, time.Hour)
 		over <- err
 	}()
-	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		if text, _ := os.ReadFile(file); len(text) > 0 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("it does not begin")
-		}
+	if !hosttest.Soon(func() bool {
+		text, _ := os.ReadFile(file)
+		return len(text) > 0
+	}) {
+		t.Fatal("it does not begin")
 	}
 	if res, err := c.Run(context.Background(), action.Command{Text: "echo beside"}, time.Minute); err != nil || string(res.Stdout) != "beside\n" {
 		t.Errorf("%+v, %v", res, err)
@@ -245,13 +244,11 @@ func TestRunnerDies(t *testing.T) {
 		_, err := c.Run(context.Background(), action.Command{Text: "echo > " + file + "; exec sleep 3"}, time.Hour)
 		over <- err
 	}()
-	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(file); err == nil {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("it does not begin")
-		}
+	if !hosttest.Soon(func() bool {
+		_, err := os.Stat(file)
+		return err == nil
+	}) {
+		t.Fatal("it does not begin")
 	}
 	if err := syscall.Kill(c.cmd.Process.Pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)

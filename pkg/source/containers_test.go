@@ -14,6 +14,7 @@ import (
 
 	"bailiff/pkg/engine"
 	"bailiff/pkg/fakeengine"
+	"bailiff/pkg/hosttest"
 )
 
 func init() { engine.Retry = [2]time.Duration{20 * time.Millisecond, 200 * time.Millisecond} }
@@ -104,13 +105,10 @@ func (r *containerReader) end() {
 // until waits for a condition.
 func (r *containerReader) until(what string, is func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(30 * time.Second); !is(); {
-		if time.Now().After(end) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.t.Fatalf("%s: %d lines, %v", what, len(r.lines), tail(r.events, 10))
-		}
-		time.Sleep(5 * time.Millisecond)
+	if !hosttest.Soon(is) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.t.Fatalf("%s: %d lines, %v", what, len(r.lines), tail(r.events, 10))
 	}
 }
 
@@ -131,11 +129,9 @@ func (r *containerReader) said(text string) bool {
 // comes waits for lines.
 func (r *containerReader) comes(what string, lines []string) {
 	r.t.Helper()
-	for end := time.Now().Add(30 * time.Second); !r.has(lines...); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			r.once(lines)
-			r.t.Fatalf("%s doesn't all come: %v; %+v", what, tail(r.events, 10), r.src.Status())
-		}
+	if !hosttest.Soon(func() bool { return r.has(lines...) }) {
+		r.once(lines)
+		r.t.Fatalf("%s doesn't all come: %v; %+v", what, tail(r.events, 10), r.src.Status())
 	}
 }
 

@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"io"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"bailiff/pkg/hosttest"
 )
 
 // pythonLines decodes files as Python does: its codecs are what logencoding
@@ -56,10 +57,7 @@ func TestEncodings(t *testing.T) {
 		if err := os.WriteFile(file, raw, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		want, err := exec.Command("/usr/bin/python3", "-c", pythonLines, file).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
+		want := hosttest.Python(t, nil, "", "-c", pythonLines, file)
 		enc, err := LookupEncoding(c.enc)
 		if err != nil {
 			t.Errorf("%s: %v", c.enc, err)

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // collect runs Files on some globs and gathers the lines.
@@ -188,9 +190,7 @@ func TestAddAndRemove(t *testing.T) {
 	if !src.Remove(a) || src.Remove("nobody's") {
 		t.Error("Remove")
 	}
-	for end := time.Now().Add(2 * time.Minute); len(src.Status()) != 2 && time.Now().Before(end); {
-		time.Sleep(time.Millisecond)
-	}
+	hosttest.Soon(func() bool { return len(src.Status()) == 2 })
 	appendTo(t, a, "not read\n")
 	appendTo(t, b, "b\n")
 	got.expect(a+" before", b+" before", "c", "b")

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
+
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
@@ -333,9 +335,7 @@ func TestLeftBehind(t *testing.T) {
 	x.until("the status", func() bool { return strings.Contains(fmt.Sprint(x.src.Status()), "earlier attempts") })
 	h.set("")
 	x.want(numbered("a", 0, 3)...)
-	for end := time.Now().Add(2 * time.Minute); leftBehind(path, 0) != 0; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%d are still counted", leftBehind(path, 0))
-		}
+	if !hosttest.Soon(func() bool { return leftBehind(path, 0) == 0 }) {
+		t.Fatalf("%d are still counted", leftBehind(path, 0))
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"bailiff/pkg/hosttest"
 )
 
 // writer writes a journal, with systemd's own program for that.
@@ -193,9 +195,7 @@ func TestJournalMistakes(t *testing.T) {
 		defer f.mu.Unlock()
 		return strings.Join(f.notes, "\n")
 	}
-	for end := time.Now().Add(2 * time.Minute); !strings.Contains(said(), "journalctl: ") && time.Now().Before(end); {
-		time.Sleep(5 * time.Millisecond)
-	}
+	hosttest.Soon(func() bool { return strings.Contains(said(), "journalctl: ") })
 	f.stop()
 	if all := said(); !strings.Contains(all, "journalctl: ") {
 		t.Errorf("a journal that is not there: %q", all)

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // followersOf are the processes that follow the journal in a directory.
@@ -28,16 +30,6 @@ func followersOf(dir string) (pids []int) {
 		}
 	}
 	return pids
-}
-
-// awaitJournal waits for a condition.
-func awaitJournal(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for end := time.Now().Add(90 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
 }
 
 // journalctlLines is what journalctl itself says that is asked for.
@@ -174,14 +166,14 @@ func TestOneJournalctl(t *testing.T) {
 	}
 	for _, r := range readers {
 		want := journalctlLines(t, w.dir(), r.options.Matches)
-		awaitJournal(t, fmt.Sprintf("%q: %d entries, of %d", r.options.Matches, r.has(), len(want)), func() bool { return r.has() >= len(want) })
+		hosttest.Until(t, fmt.Sprintf("%q: %d entries, of %d", r.options.Matches, r.has(), len(want)), func() bool { return r.has() >= len(want) })
 	}
-	awaitJournal(t, "one journalctl for all", func() bool { return len(followersOf(w.dir())) == 1 })
+	hosttest.Until(t, "one journalctl for all", func() bool { return len(followersOf(w.dir())) == 1 })
 	// And what comes now comes to all.
 	write(5)
 	for _, r := range readers {
 		want := journalctlLines(t, w.dir(), r.options.Matches)
-		awaitJournal(t, "the last entries", func() bool { return r.has() >= len(want) })
+		hosttest.Until(t, "the last entries", func() bool { return r.has() >= len(want) })
 		r.mu.Lock()
 		if !slices.Equal(r.lines, want) {
 			t.Errorf("%q: %d entries\n%q\nwant %d\n%q\nnotes %q", r.options.Matches, len(r.lines), r.lines, len(want), want, r.notes)
@@ -208,15 +200,15 @@ func TestBehindAnothers(t *testing.T) {
 		r.start()
 		defer func() { r.stop() }()
 	}
-	awaitJournal(t, "one journalctl for both", func() bool { return readers[0].has()+readers[1].has() == 2 && len(followersOf(w.dir())) == 1 })
+	hosttest.Until(t, "one journalctl for both", func() bool { return readers[0].has()+readers[1].has() == 2 && len(followersOf(w.dir())) == 1 })
 	w.write([]string{"MESSAGE=4", "_COMM=1"}, []string{"MESSAGE=5", "_COMM=0"}, []string{"MESSAGE=6", "_COMM=1"})
-	awaitJournal(t, "what came", func() bool { return readers[0].has() == 2 && readers[1].has() == 3 })
+	hosttest.Until(t, "what came", func() bool { return readers[0].has() == 2 && readers[1].has() == 3 })
 	// The first is asked for something else from now on.
 	readers[0].stop()
 	w.write([]string{"MESSAGE=7", "_COMM=2"}, []string{"MESSAGE=8", "_COMM=2"})
 	readers[0].options.Matches = [][]string{{"_COMM=2"}}
 	readers[0].start()
-	awaitJournal(t, "what came meanwhile", func() bool { return readers[0].has() >= 4 })
+	hosttest.Until(t, "what came meanwhile", func() bool { return readers[0].has() >= 4 })
 	for i, want := range [][]string{{"1", "5", "7", "8"}, {"2", "4", "6"}} {
 		r := readers[i]
 		r.mu.Lock()
@@ -241,7 +233,7 @@ func TestSlowReader(t *testing.T) {
 	quick, slow := open(nil), open(gate)
 	var free sync.Once
 	t.Cleanup(func() { free.Do(func() { close(gate) }) })
-	awaitJournal(t, "the first", func() bool { return quick.has() == 1 })
+	hosttest.Until(t, "the first", func() bool { return quick.has() == 1 })
 	const most = memberEntries + 3000
 	for n := 1; n < most; {
 		var entries [][]string
@@ -252,9 +244,9 @@ func TestSlowReader(t *testing.T) {
 		w.write(entries...)
 	}
 	want := journalctlLines(t, w.dir(), [][]string{{"_COMM=x"}})
-	awaitJournal(t, "who takes what comes has it", func() bool { return quick.has() == len(want) })
+	hosttest.Until(t, "who takes what comes has it", func() bool { return quick.has() == len(want) })
 	free.Do(func() { close(gate) })
-	awaitJournal(t, "who did not has it, too", func() bool { return slow.has() >= len(want) })
+	hosttest.Until(t, "who did not has it, too", func() bool { return slow.has() >= len(want) })
 	for name, r := range map[string]*reader{"quick": quick, "slow": slow} {
 		r.mu.Lock()
 		for i := range max(len(r.lines), len(want)) {
@@ -296,10 +288,10 @@ done
 		r := &reader{t: t, options: JournalOptions{Path: w.dir(), Matches: [][]string{{"_COMM=x"}}}}
 		r.start()
 		t.Cleanup(r.stop)
-		awaitJournal(t, "what there is", func() bool { return r.has() == 4 })
+		hosttest.Until(t, "what there is", func() bool { return r.has() == 4 })
 		readers = append(readers, r)
 	}
-	awaitJournal(t, "they read together", func() bool {
+	hosttest.Until(t, "they read together", func() bool {
 		hubs.Lock()
 		defer hubs.Unlock()
 		for _, h := range hubs.of {
@@ -315,7 +307,7 @@ done
 	w.write([]string{"MESSAGE=11", "_COMM=x"}, []string{"MESSAGE=12", "_COMM=x"}, []string{"_COMM=x"}, []string{"MESSAGE=14", "_COMM=x"})
 	want := []string{"1", "2", "", "4", "11", "12", "", "14"}
 	for _, r := range readers {
-		awaitJournal(t, "what came", func() bool { return r.has() >= len(want) })
+		hosttest.Until(t, "what came", func() bool { return r.has() >= len(want) })
 		r.mu.Lock()
 		if !slices.Equal(r.lines, want) {
 			t.Errorf("%q, want %q, notes %q", r.lines, want, r.notes)

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 var (
@@ -75,9 +77,7 @@ func TestRotations(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go src.Run(ctx, out)
-	for end := time.Now().Add(2 * time.Minute); len(src.Status()) < len(kinds) && time.Now().Before(end); {
-		time.Sleep(time.Millisecond)
-	}
+	hosttest.Soon(func() bool { return len(src.Status()) >= len(kinds) })
 	gathered := make(chan struct{})
 	bad := 0
 	go func() {
@@ -197,9 +197,7 @@ func TestRotations(t *testing.T) {
 		}
 		return true
 	}
-	for end := time.Now().Add(2 * time.Minute); !complete() && time.Now().Before(end); {
-		time.Sleep(20 * time.Millisecond)
-	}
+	hosttest.Soon(func() bool { return complete() })
 	cancel()
 	<-gathered
 	for _, k := range kinds {

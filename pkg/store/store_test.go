@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -20,6 +19,7 @@ import (
 
 	"bailiff/pkg/ban"
 	"bailiff/pkg/clock"
+	"bailiff/pkg/hosttest"
 )
 
 func open(t *testing.T, path string) *Store {
@@ -132,18 +132,10 @@ func TestKeeps(t *testing.T) {
 func TestRealFail2ban(t *testing.T) {
 	dir := t.TempDir()
 	path, log := filepath.Join(dir, "fail2ban.sqlite3"), filepath.Join(dir, "auth.log")
-	if err := os.WriteFile(log, []byte("first line\nsecond\nthird\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	hosttest.Write(t, log, "first line\nsecond\nthird\n")
 	real := func(args ...string) []byte {
 		t.Helper()
-		c := exec.Command("/usr/bin/python3", append([]string{"testdata/fail2ban.py"}, args...)...)
-		c.Stderr = os.Stderr
-		out, err := c.Output()
-		if err != nil {
-			t.Fatalf("%v (this test needs Debian's package fail2ban; make test installs it)", err)
-		}
-		return out
+		return hosttest.Python(t, nil, "", append([]string{"testdata/fail2ban.py"}, args...)...)
 	}
 	real("write", path, log, "18")
 	now := time.Now()
@@ -283,11 +275,8 @@ func TestQueueKeeps(t *testing.T) {
 	mu.Lock()
 	full = false
 	mu.Unlock()
-	for end := time.Now().Add(2 * time.Minute); q.Sync() != nil; {
-		if time.Now().After(end) {
-			t.Fatal("it is not written")
-		}
-		time.Sleep(time.Millisecond)
+	if !hosttest.Soon(func() bool { return q.Sync() == nil }) {
+		t.Fatal("it is not written")
 	}
 	if err := q.Close(); err != nil {
 		t.Fatal(err)

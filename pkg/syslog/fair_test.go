@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // TestQueue: a queue against a plain model of it, with random senders.
@@ -73,7 +75,7 @@ func TestFair(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := i + 1
-		until(t, "it is read", func() bool { // what the kernel would drop is no matter here
+		hosttest.Until(t, "it is read", func() bool { // what the kernel would drop is no matter here
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			w := s.queue.of[keyOf(netip.MustParseAddr("127.0.0.7"))]
@@ -98,7 +100,7 @@ func TestFair(t *testing.T) {
 			t.Fatalf("%d of %d came among %d", got, few, seen)
 		}
 	}
-	until(t, "it is told", func() bool {
+	hosttest.Until(t, "it is told", func() bool {
 		return strings.Contains(said.all(), "of 127.0.0.66, ") && strings.Contains(said.all(), "messages were dropped since they came faster than the jail takes them")
 	})
 	if strings.Contains(said.all(), "127.0.0.7") {
@@ -125,7 +127,7 @@ func TestStreamsWait(t *testing.T) {
 		}
 		sent <- nil
 	}()
-	until(t, "much waits", func() bool { return s.waiting() > 300 })
+	hosttest.Until(t, "much waits", func() bool { return s.waiting() > 300 })
 	if n := s.waiting(); n > streamMost/500+1 {
 		t.Errorf("%d wait", n)
 	}
@@ -172,7 +174,7 @@ func TestPace(t *testing.T) {
 	send(t, tcp, "", many...)
 	take(t, s, len(many))
 	c := send(t, udp, "")
-	until(t, "it is told", func() bool {
+	hosttest.Until(t, "it is told", func() bool {
 		_, _ = io.WriteString(c, many[0])
 		return strings.Contains(said.all(), "of 127.0.0.1, ") && strings.Contains(said.all(), "more than 50 a second")
 	})
@@ -255,7 +257,7 @@ func TestDrain(t *testing.T) {
 	a := loop(t, TCP)
 	s := h.Attach("x", Wants{Listen: []Address{a}})
 	send(t, a, "", "<38>p: 1\n<38>p: 2\n")
-	until(t, "both came", func() bool { return s.waiting() == 2 })
+	hosttest.Until(t, "both came", func() bool { return s.waiting() == 2 })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	if n := h.Drain(ctx); n != 2 {

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"bailiff/pkg/hosttest"
 )
 
 // heard gathers what is told.
@@ -124,15 +126,6 @@ func take(t *testing.T, s *Subscriber, n int) (lines []string) {
 	return lines
 }
 
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("not in time: " + what)
-		}
-	}
-}
-
 // TestHub: all kinds of sockets, shared by several who want different messages.
 func TestHub(t *testing.T) {
 	h, _ := newHub(t, Settings{})
@@ -191,7 +184,7 @@ func TestCounted(t *testing.T) {
 	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("what is no syslog: %v", err)
 	}
-	until(t, "who sent what is no syslog is told of", func() bool {
+	hosttest.Until(t, "who sent what is no syslog is told of", func() bool {
 		return strings.Contains(said.all(), "of 127.0.0.1, 1 was no message of syslog, the last one since it begins neither with")
 	})
 }
@@ -213,7 +206,7 @@ func TestAllow(t *testing.T) {
 			t.Errorf("%s: %q", kind, got)
 		}
 		take(t, wide, 1)
-		until(t, "a stranger is told of", func() bool {
+		hosttest.Until(t, "a stranger is told of", func() bool {
 			return strings.Contains(said.all(), a.String()+": not read, since allow does not name who sent it: messages or connections of 127.0.0.4 (1)")
 		})
 		if narrow.wants.Allow = nil; !slices.Equal(narrow.wants.allowed(), loopback) {
@@ -232,7 +225,7 @@ func TestPlaceTaken(t *testing.T) {
 	w := Wants{Listen: []Address{a}}
 	s := h.Attach("x", w)
 	c := send(t, a, "", "<34>p: 0\n<34>p: 1\n")
-	until(t, "both came", func() bool { return s.waiting() == 2 })
+	hosttest.Until(t, "both came", func() bool { return s.waiting() == 2 })
 	first, err := s.Next(t.Context())
 	if err != nil || len(first.Items) != 2 {
 		t.Fatal(first, err)
@@ -240,7 +233,7 @@ func TestPlaceTaken(t *testing.T) {
 	if _, err := io.WriteString(c, "<34>p: 2\n"); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "one more", func() bool { return s.waiting() == 3 })
+	hosttest.Until(t, "one more", func() bool { return s.waiting() == 3 })
 	second, err := s.Next(t.Context())
 	if err != nil || !first.Take() {
 		t.Fatal(err)
@@ -285,7 +278,7 @@ func TestInUse(t *testing.T) {
 			t.Errorf("%s: %v", a, errs)
 		}
 		other.close()
-		until(t, "the address is taken", func() bool { _, errs := s.Listeners(); return errs[0] == nil })
+		hosttest.Until(t, "the address is taken", func() bool { _, errs := s.Listeners(); return errs[0] == nil })
 		send(t, a, "", "<34>p: x\n")
 		take(t, s, 1)
 		mu.Lock()
@@ -371,7 +364,7 @@ func TestTLS(t *testing.T) {
 	if n := s.waiting(); n != 0 {
 		t.Errorf("%d more are there", n)
 	}
-	until(t, "who has no certificate is told of", func() bool {
+	hosttest.Until(t, "who has no certificate is told of", func() bool {
 		return strings.Contains(said.all(), " refused, the last one since tls: ")
 	})
 	// Plain text at a port of TLS.
@@ -409,7 +402,7 @@ func TestEndedInHandshake(t *testing.T) {
 		}
 		defer conn.Close()
 	}
-	until(t, "that some were ended is told", func() bool { return strings.Contains(said.all(), "ended") })
+	hosttest.Until(t, "that some were ended is told", func() bool { return strings.Contains(said.all(), "ended") })
 	if got := said.all(); strings.Contains(got, "refused") {
 		t.Error(got)
 	}

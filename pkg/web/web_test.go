@@ -17,6 +17,7 @@ import (
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/events"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/jail"
 )
 
@@ -41,13 +42,11 @@ func newSite(t *testing.T, change func(*config.Web)) *site {
 	x := &site{t: t, d: &daemon{}, now: anHour, addr: "192.0.2.7:4711"}
 	x.d.table = events.Open(events.Options{Path: filepath.Join(t.TempDir(), "db"), Boot: "b"})
 	t.Cleanup(x.d.table.Close)
-	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-		if _, _, ok := x.d.table.Last(); ok {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("the table is not open")
-		}
+	if !hosttest.Soon(func() bool {
+		_, _, ok := x.d.table.Last()
+		return ok
+	}) {
+		t.Fatal("the table is not open")
 	}
 	x.d.status = control.Status{Version: "1.0", Started: anHour, Jails: []jail.Status{{Name: "sshd", MaxRetry: 5, FindTime: 600, BanTime: 3600}}}
 	in := control.NewInside(x.d, func(string) {})

@@ -14,6 +14,7 @@ import (
 	"bailiff/pkg/control"
 	"bailiff/pkg/events"
 	"bailiff/pkg/finding"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/jail"
 	"bailiff/pkg/replay"
 	logs "bailiff/pkg/source"
@@ -86,13 +87,11 @@ func TestHostileTexts(t *testing.T) {
 	for i, p := range append([]string{"harmless"}, payloads...) {
 		x.d.table.Add(&events.Event{Kind: events.Found, Jail: p, IP: p, Name: true, Address: p, Log: p, Line: p, Why: p, By: p})
 		n++
-		for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-			if last, _, _ := x.d.table.Last(); last >= n {
-				break
-			}
-			if time.Now().After(end) {
-				t.Fatal("the event is not there")
-			}
+		if !hosttest.Soon(func() bool {
+			last, _, _ := x.d.table.Last()
+			return last >= n
+		}) {
+			t.Fatal("the event is not there")
 		}
 		for _, path := range fill(p) {
 			w := b.get(path)
