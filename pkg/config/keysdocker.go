@@ -27,7 +27,7 @@ var dockerTable = refTable{
 			name:    "maxretry",
 			def:     "none",
 			example: "labels = true\nmaxretry = \"3-10\"",
-			text:    "From what to what the label bailiff.maxretry may set maxretry in its container's jail. What is beyond is taken for the nearest of them; without a range the label has no effect. Both are told in the log.",
+			text:    "From what to what the label bailiff.maxretry may set maxretry in its container's jail. What is beyond is taken for the nearest of them; without a range the label has no effect. Both are logged.",
 		},
 		{
 			name:    "findtime",

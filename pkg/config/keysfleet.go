@@ -85,7 +85,7 @@ var fleetGroupTable = refTable{
 		{
 			name:    "publish",
 			example: `publish = ["sshd"]`,
-			text:    "The jails of this host whose bans of addresses and networks are told to the fleet, in this group. The name of a group is of a-z, 0-9 and -.",
+			text:    "The jails of this host whose bans of addresses and networks are shared with the fleet, in this group. The name of a group is of a-z, 0-9 and -.",
 		},
 		{
 			name:    "enforce",

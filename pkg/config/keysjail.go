@@ -25,7 +25,7 @@ var (
 			name:    "mode",
 			def:     "the filter's first",
 			example: `mode = "aggressive"`,
-			text:    "The filter's mode; bailiff filter list tells which there are.",
+			text:    "The filter's mode; bailiff filter list shows them.",
 		},
 	})
 	keyPort = declare(jailKey[stringList]{
@@ -65,7 +65,7 @@ var (
 			time:    true,
 			def:     "1h",
 			example: "list = \"https://lists.example/drop.txt\"\nlist_every = \"6h\"",
-			text:    "How often a list at a URL is asked for, at most once a minute.",
+			text:    "How often a list at a URL is fetched, at most once a minute.",
 		},
 	})
 	keyListHTTP = declare(jailKey[bool]{
@@ -87,7 +87,7 @@ var (
 		keyWords: keyWords{
 			name:    "observe",
 			example: `observe = true`,
-			text:    "Counts and decides as ever, and bans nobody: who would be banned is told as Would ban in the log and in status. Nothing is written to the kernel's sets, the database's bans, exports or reports, and no action is run. A reload without it bans those who would be by then.",
+			text:    "Counts and decides as ever, and bans nobody: who would be banned is logged as Would ban, and shown in status. Nothing is written to the kernel's sets, the database's bans, exports or reports, and no action is run. A reload without it bans those who would be by then.",
 		},
 	})
 	keyMaxRetry = declare(jailKey[int]{
@@ -123,7 +123,7 @@ var (
 		keyWords: keyWords{
 			name:    "ignoreip",
 			example: `ignoreip = ["198.51.100.0/24", "office.example.org", "file:/etc/bailiff/allow.txt"]`,
-			text:    "Who is never banned: addresses, networks, ranges (A-B), host names (asked for once a minute), file:PATH, a list of those.",
+			text:    "Who is never banned: addresses, networks, ranges (A-B), host names (looked up once a minute), file:PATH, a list of those.",
 		},
 	})
 	keyIgnoreSelf = declare(jailKey[bool]{
@@ -281,7 +281,7 @@ var (
 		keyWords: keyWords{
 			name:    "trust_time",
 			example: "backend = \"syslog\"\nlisten = \"udp://:514\"\ntrust_time = true",
-			text:    "With backend = \"syslog\": whether a message is of the time that it tells. Else it is of when it came. Dates without a zone are taken to be in this host's.",
+			text:    "With backend = \"syslog\": whether the time that a message states counts as its time. Else that is when it was received. Dates without a zone are taken to be in this host's.",
 		},
 	})
 	keyTrustName = declare(jailKey[bool]{

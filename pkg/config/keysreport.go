@@ -17,7 +17,7 @@ var reportTable = refTable{
 	MainFile, "report.NAME", reflect.TypeFor[rawReport](), nil, []keyWords{
 		{
 			name: "kind", values: report.Kinds, example: anAbuseIPDB,
-			text: "Who is told of bans: AbuseIPDB, blocklist.de, or whoever takes mails in the XARF form. What is sent is told in docs/exports.md.",
+			text: "Who gets reports of bans: AbuseIPDB, blocklist.de, or whoever takes mails in the XARF form. docs/exports.md says what is sent.",
 		},
 		{
 			name: "jails", example: anAbuseIPDB,
@@ -29,7 +29,7 @@ var reportTable = refTable{
 		},
 		{
 			name: "most", def: "1000", example: anAbuseIPDB + "\nmost = 500",
-			text: "How many reports are sent in 24 hours, at most 10000; others are dropped, and told.",
+			text: "How many reports are sent in 24 hours, at most 10000; further ones are dropped, and logged.",
 		},
 		{
 			name: "lines", def: "false", example: anAbuseIPDB + "\nlines = true",

@@ -24,7 +24,7 @@ var syslogTable = refTable{
 			name:    "lines",
 			def:     "50000",
 			example: `lines = 5000`,
-			text:    "How many messages of one sender (an address, of IPv6 a /64, or a user of a Unix socket) are taken in a second by each listener. Of datagrams, what is beyond is dropped, and told; streams are read more slowly.",
+			text:    "How many messages of one sender (an address, of IPv6 a /64, or a user of a Unix socket) are taken in a second by each listener. Of datagrams, what is beyond is dropped, and logged; streams are read more slowly.",
 		},
 		{
 			name:    "bytes",

@@ -14,12 +14,12 @@ var referenceTables = []refTable{
 			name:    "loglevel",
 			values:  logLevels,
 			example: `loglevel = "NOTICE"`,
-			text:    "What the daemon tells: messages of this weight and above. A number is Python's, as fail2ban takes it.",
+			text:    "The log level: messages of this severity and above are logged. A number is Python's, as fail2ban takes it.",
 		},
 		{
 			name:    "logtarget",
 			example: `logtarget = "/var/log/bailiff.log"`,
-			text:    "Where it tells it: stderr, stdout, journal, syslog, syslog[facility=auth], or a file's path. The file is opened again on SIGUSR1 and when it was rotated.",
+			text:    "Where the log goes: stderr, stdout, journal, syslog, syslog[facility=auth], or a file's path. The file is opened again on SIGUSR1 and when it was rotated.",
 		},
 		{
 			name:    "socket",
@@ -72,7 +72,7 @@ var referenceTables = []refTable{
 			name:    "enabled",
 			def:     "true",
 			example: `enabled = false`,
-			text:    "Whether bans are elements of nftables sets. With false there is no firewall to command, as in a container without privileges: who is banned is told by exports, actions and the socket. A change needs a restart.",
+			text:    "Whether bans are elements of nftables sets. With false there is no firewall to command, as in a container without privileges: who is banned is known to exports, actions and whoever asks at the socket. A change needs a restart.",
 		},
 		{
 			name:    "table",
@@ -204,7 +204,7 @@ var referenceTables = []refTable{
 			name:    "max_items",
 			def:     "the provider's: cloudflare 10000, fastly 1000",
 			example: "kind = \"http\"\nprovider = \"cloudflare\"\naccount = \"023e105f4ecef8ad9ca31a8372d0c353\"\nlist = \"2c0fc9fa937b11eaa1b71c4d701ab86e\"\ntoken_file = \"/etc/bailiff/cloudflare.token\"\nmax_items = 50000",
-			text:    "How many items the list may have, ours and others' together; the bans that are beyond that are told.",
+			text:    "How many items the list may have, ours and others' together; bans beyond that are logged.",
 		},
 		{
 			name:    "events",
@@ -263,7 +263,7 @@ var referenceTables = []refTable{
 			time:    true,
 			def:     "60",
 			example: "timeout = 10\nban = \"true\"",
-			text:    "How long a command may take; then it is killed with all that it started, and that is told.",
+			text:    "How long a command may take; then it is killed with all that it started, which is logged.",
 		},
 		{
 			name:    "norestored",
@@ -323,7 +323,7 @@ var referenceTables = []refTable{
 		{
 			name:    "success",
 			example: "success = '^\\s*myapp login of <F-USER>.*</F-USER> from <ADDR>$'\nfailregex = '^\\s*myapp login of .* failed from <ADDR>$'",
-			text:    "Expressions of lines of who has logged in, with <ADDR> and <F-USER>. `bailiff replay` tells by them whom a setting would have hurt; they change nothing of who is banned. In a filter of fail2ban's, <F-MLFGAINED> says so.",
+			text:    "Expressions of lines of who has logged in, with <ADDR> and <F-USER>. `bailiff replay` finds by them whom a setting would have hurt; they change nothing of who is banned. In a filter of fail2ban's, <F-MLFGAINED> says so.",
 		},
 		{
 			name:    "datepattern",
