@@ -35,13 +35,7 @@ func (s shape) hubs(level int) int {
 
 func (s shape) hosts() int { return s.hubs(len(s)) }
 
-// work is what a ban costs a hub of a level.
-func (s shape) work(c costs, level int) time.Duration {
-	first, each := s.parts(c, level)
-	return first + time.Duration(s[level])*each
-}
-
-// parts are what it costs before the first copy, and for each.
+// parts are what a ban costs a hub of a level before the first copy, and for each.
 func (s shape) parts(c costs, level int) (first, each time.Duration) {
 	first, each = c.mirror, c.leaf
 	if level == 0 {

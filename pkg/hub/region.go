@@ -142,10 +142,16 @@ func (r *Region) Serve(ctx context.Context, ready func()) error {
 	}
 	soon := time.NewTimer(0)
 	defer soon.Stop()
+	certificate := time.NewTicker(24 * time.Hour)
+	defer certificate.Stop()
+	r.warnCertificate(time.Now())
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case now := <-certificate.C:
+			r.warnCertificate(now)
+			continue
 		case <-r.look:
 		case <-soon.C:
 		}
@@ -160,6 +166,12 @@ func (r *Region) Serve(ctx context.Context, ready func()) error {
 			r.log.Warn("the disk refused a write, and has room again: the server is started anew")
 			return errAnew
 		}
+	}
+}
+
+func (r *Region) warnCertificate(now time.Time) {
+	if ends := r.engine.ends(); ends.Sub(now) < renewBefore {
+		r.log.Warn(fmt.Sprintf("the certificate of %s ends on %s: bailiff hub renew makes another one, where the fleet's authority is", r.dir, ends.Format(time.DateOnly)))
 	}
 }
 

@@ -373,3 +373,33 @@ func TestCapturedRegion(t *testing.T) {
 		t.Errorf("%d leaf nodes are connected, %v", z.NumLeafs, err)
 	}
 }
+
+// TestRenewRegion: a region's certificate is made anew where the authority's key is, and nowhere else.
+func TestRenewRegion(t *testing.T) {
+	root, at := belowed(t)
+	dir := regional(t, root, "east", rootDomain, newCable(t, at))
+	if _, err := Renew(dir, nil); err == nil || !strings.Contains(err.Error(), "the key of the fleet's authority is needed") {
+		t.Errorf("without the authority's key: %v", err)
+	}
+	data, err := os.ReadFile(filepath.Join(root, authorityKeyFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := create(filepath.Join(dir, authorityKeyFile), data); err != nil {
+		t.Fatal(err)
+	}
+	before, err := readPair(dir, serverFile, serverKeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Renew(dir, nil); err != nil {
+		t.Fatal(err)
+	}
+	after, err := readPair(dir, serverFile, serverKeyFile)
+	if err != nil || after.cert.SerialNumber.Cmp(before.cert.SerialNumber) == 0 || !slices.Equal(sans(after.cert), sans(before.cert)) {
+		t.Errorf("%v of %v, %v", sans(after.cert), sans(before.cert), err)
+	}
+	if _, err := readTransport(dir, time.Now()); err != nil {
+		t.Error(err)
+	}
+}
