@@ -363,14 +363,15 @@ var (
 			text:    "Never bans the other ends of SSH sessions that are open.",
 		},
 	})
-	keyIncrement = declare(jailKey[bool]{
+	// Those of growing bans are read by name: ParseIncrease asks fail2ban's jails for them, too.
+	_ = declare(jailKey[bool]{
 		keyWords: keyWords{
 			name:    "bantime.increment",
 			example: `"bantime.increment" = true`,
 			text:    "Has bans of an address grow with the bans that it has had before.",
 		},
 	})
-	keyFactor = declare(jailKey[text]{
+	_ = declare(jailKey[text]{
 		keyWords: keyWords{
 			name:    "bantime.factor",
 			def:     "1",
@@ -378,7 +379,7 @@ var (
 			text:    "The factor in the formula, a number or a calculation.",
 		},
 	})
-	keyFormula = declare(jailKey[string]{
+	_ = declare(jailKey[string]{
 		keyWords: keyWords{
 			name:    "bantime.formula",
 			def:     "ban.Time * (1<<(ban.Count if ban.Count<20 else 20)) * banFactor",
@@ -386,14 +387,14 @@ var (
 			text:    "How long the next ban is, as fail2ban writes it.",
 		},
 	})
-	keyMultipliers = declare(jailKey[string]{
+	_ = declare(jailKey[string]{
 		keyWords: keyWords{
 			name:    "bantime.multipliers",
 			example: `"bantime.multipliers" = "1 5 30 60 300"`,
 			text:    "By what the ban time is multiplied at the first ban, the second, and so on, in place of the formula.",
 		},
 	})
-	keyMaxTime = declare(jailKey[text]{
+	_ = declare(jailKey[text]{
 		keyWords: keyWords{
 			name:    "bantime.maxtime",
 			time:    true,
@@ -402,7 +403,7 @@ var (
 			text:    "The longest that it grows to.",
 		},
 	})
-	keyRndTime = declare(jailKey[text]{
+	_ = declare(jailKey[text]{
 		keyWords: keyWords{
 			name:    "bantime.rndtime",
 			time:    true,
@@ -411,7 +412,7 @@ var (
 			text:    "Up to so much is added by chance, so that nobody can wait for the end.",
 		},
 	})
-	keyOverall = declare(jailKey[bool]{
+	_ = declare(jailKey[bool]{
 		keyWords: keyWords{
 			name:    "bantime.overalljails",
 			example: `"bantime.overalljails" = true`,
