@@ -28,6 +28,14 @@ const (
 	membersMost    = 200_000
 )
 
+// olderMost is how long a cluster's stream must be older than it was, until that is believed: for longer than servers
+// take to elect a leader (4 to 9 s). A leader that was asleep answers as of then until it hears of the new one, and nobody
+// is to read everything anew for that.
+const olderMost = 12 * time.Second
+
+// errOlder is of a stream whose leader knows less than this hub has seen.
+var errOlder = errors.New("the stream's leader answers as of some time ago: it has been asleep, or the stream was put back from a backup; it is asked again for 12 s")
+
 // newEpoch is a name that no stream had before.
 func newEpoch() string {
 	var b [8]byte
@@ -68,6 +76,8 @@ type bucket struct {
 	epoch string
 	// last is the newest number that this hub has seen in it, beat that of the beat.
 	last, beat uint64
+	// older is since when the stream is older than that.
+	older time.Time
 }
 
 // forget has the next open look anew, where the stream is gone; an epoch that is known stays so.
@@ -129,9 +139,19 @@ func (b *bucket) open(ctx context.Context) (anew bool, err error) {
 	if b.epoch != "" {
 		known, err = state{b.epoch, b.last}, nil
 	}
+	older := func() bool { return err == nil && epoch == known.Epoch && info.State.LastSeq < known.Last }
+	switch {
+	case !older() || b.cfg.alone():
+		b.older = time.Time{}
+	case b.older.IsZero():
+		b.older = time.Now()
+		return false, errOlder
+	case time.Since(b.older) < olderMost:
+		return false, errOlder
+	}
 	// A hub alone that remembers nothing was put back without that: so its stream may be an old one.
 	unknown := err != nil && b.cfg.alone()
-	if epoch == "" || unknown || err == nil && epoch == known.Epoch && info.State.LastSeq < known.Last {
+	if epoch == "" || unknown || older() {
 		epoch = newEpoch()
 		anew = true
 	}
