@@ -40,6 +40,62 @@ type places struct {
 	paths  []string
 	open   []*maxminddb.Reader
 	looked time.Time
+	disk   disk
+	late   *loaded                                       // what is still read; nil: nothing is
+	read   func(path string, most int64) ([]byte, error) // nil: safefile.ReadFile
+}
+
+// forget has the files be read anew: there may be others under their names.
+func (p *places) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.paths = nil
+}
+
+// loaded is what was read of files.
+type loaded struct {
+	paths []string
+	open  []*maxminddb.Reader
+	wrong []error
+}
+
+// load reads the files. What can't be had in time is there when it has come.
+func (p *places) load(warn func(string)) {
+	read := p.read
+	if read == nil {
+		read = safefile.ReadFile
+	}
+	got := &loaded{paths: p.paths}
+	if p.disk.busy() || !p.disk.ask(func() { got.from(read) }) {
+		if p.late == nil {
+			p.late = got
+		}
+		warn(fmt.Sprintf("[web] mmdb %s: %v: countries and networks are not shown", strings.Join(p.paths, ", "), errDisk))
+		return
+	}
+	p.take(got, warn)
+}
+
+func (l *loaded) from(read func(string, int64) ([]byte, error)) {
+	for _, path := range l.paths {
+		data, err := read(path, mmdbMost)
+		var r *maxminddb.Reader
+		if err == nil {
+			r, err = maxminddb.OpenBytes(data)
+		}
+		if err != nil {
+			l.wrong = append(l.wrong, fmt.Errorf("%s: %w: countries and networks of it are not shown", path, err))
+			continue
+		}
+		l.open = append(l.open, r)
+	}
+}
+
+func (p *places) take(l *loaded, warn func(string)) {
+	p.open = l.open
+	for _, err := range l.wrong {
+		warn("[web] mmdb " + err.Error())
+	}
 }
 
 // placesEvery is how often it is looked for files that could not be read, and mmdbMost how long one may be: it
@@ -56,20 +112,14 @@ func (p *places) of(paths []string, a netip.Addr, now time.Time, warn func(strin
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if l := p.late; l != nil && !p.disk.busy() {
+		if p.late = nil; slices.Equal(l.paths, p.paths) {
+			p.take(l, warn)
+		}
+	}
 	if !slices.Equal(paths, p.paths) || len(p.open) < len(paths) && now.Sub(p.looked) > placesEvery {
 		p.paths, p.open, p.looked = slices.Clone(paths), nil, now
-		for _, path := range paths {
-			data, err := safefile.ReadFile(path, mmdbMost)
-			var r *maxminddb.Reader
-			if err == nil {
-				r, err = maxminddb.OpenBytes(data)
-			}
-			if err != nil {
-				warn(fmt.Sprintf("[web] mmdb %s: %v: countries and networks of it are not shown", path, err))
-				continue
-			}
-			p.open = append(p.open, r)
-		}
+		p.load(warn)
 	}
 	for _, r := range p.open {
 		var rec struct {

@@ -1,8 +1,12 @@
 package web
 
 import (
+	"net/netip"
+	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/control"
@@ -65,5 +69,76 @@ func TestWorldMap(t *testing.T) {
 		if got := shade(c.n, c.most); got != c.want {
 			t.Errorf("%d of %d: shade %d, want %d", c.n, c.most, got, c.want)
 		}
+	}
+}
+
+// TestPlacesBroken: a file with any of its bytes wrong costs what it says, and not the daemon; a reload reads it anew.
+func TestPlacesBroken(t *testing.T) {
+	path := mmdbtest.File(t, map[string]map[string]any{
+		"192.0.2.0/24": {"country": map[string]any{"iso_code": "NZ", "names": map[string]any{"en": "New Zealand", "de": "Neuseeland"}}, "autonomous_system_number": uint32(64500)},
+	})
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p places
+	var data []byte
+	p.read = func(string, int64) ([]byte, error) { return data, nil }
+	look := func(broken []byte) Place {
+		data = broken
+		p.forget()
+		return p.of([]string{path}, netip.MustParseAddr("192.0.2.7"), anHour, func(string) {})
+	}
+	if got := look(whole); got.Country != "NZ" {
+		t.Fatalf("%+v", got)
+	}
+	silent := 0
+	for at := range whole {
+		for _, b := range []byte{0, 0x1f, 0x3f, 0x7f, 0xe0, 0xff, whole[at] ^ 0x20} {
+			broken := slices.Clone(whole)
+			broken[at] = b
+			if look(broken).Country == "" {
+				silent++
+			}
+		}
+		look(whole[:at])
+	}
+	if silent == 0 {
+		t.Error("no byte mattered")
+	}
+	if got := look(whole); got.Country != "NZ" {
+		t.Errorf("in the end: %+v", got)
+	}
+}
+
+// TestPlacesHang: a file of a disk that hangs keeps no page for longer than a moment, and is asked for once, however many
+// ask; what comes late is shown from then on.
+func TestPlacesHang(t *testing.T) {
+	before := diskMost
+	diskMost = time.Millisecond
+	defer func() { diskMost = before }()
+	path := mmdbtest.File(t, map[string]map[string]any{"192.0.2.0/24": {"country": map[string]any{"iso_code": "NZ"}}})
+	var p places
+	asked, hangs := make(chan string, 100), make(chan struct{})
+	p.read = func(path string, most int64) ([]byte, error) {
+		asked <- path
+		<-hangs
+		return os.ReadFile(path)
+	}
+	var told []string
+	look := func(i int) Place {
+		return p.of([]string{path}, netip.MustParseAddr("192.0.2.7"), anHour.Add(time.Duration(i)*2*placesEvery), func(s string) { told = append(told, s) })
+	}
+	for i := range 50 { // which would never end
+		look(i)
+	}
+	<-asked
+	if len(asked) > 0 || len(told) == 0 || !strings.Contains(told[0], path+": "+errDisk.Error()) {
+		t.Errorf("asked %d times more, told %q", len(asked), told)
+	}
+	close(hangs)
+	<-p.disk.answered
+	if got := look(50); got.Country != "NZ" || len(asked) > 0 {
+		t.Errorf("afterwards: %+v, asked %d times more", got, len(asked))
 	}
 }

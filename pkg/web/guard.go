@@ -236,17 +236,19 @@ func (a *ask) may(n *session) bool {
 	switch n.source {
 	case byLink:
 		return true
-	case byHeader:
+	case byHeader: // by user_role, too, which a reload may have changed, as an entry may be there by now
 		if !a.proxy || a.cfg.UserHeader == "" {
 			return false
 		}
-	case byPeer:
-		if !a.conn.unix {
+		role, stamp, ok := a.headerRole(n.name)
+		return ok && role == n.role && stamp == n.stamp
+	case byPeer: // whose cookie is of no use to another user of the host
+		if !a.conn.unix || peerName(a.conn.uid) != n.name {
 			return false
 		}
-	}
-	if n.stamp == ([32]byte{}) {
-		return true
+		if n.stamp == ([32]byte{}) {
+			return true // root, or who the daemon is
+		}
 	}
 	u := a.s.user(n.name)
 	return u != nil && u.stamp() == n.stamp

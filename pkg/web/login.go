@@ -63,23 +63,35 @@ func (a *ask) beginByHeader(name string) *session {
 		a.s.often.tell("header", a.s.o.Warn, fmt.Sprintf("the proxy's header %s: %v", a.cfg.UserHeader, err))
 		return nil
 	}
-	var stamp [32]byte
-	role, err := control.ParseRole(a.cfg.UserRole)
-	ok := err == nil
-	if u := a.s.user(name); u != nil {
-		role, stamp, ok = u.Role, u.stamp(), true
-	}
+	role, stamp, ok := a.headerRole(name)
 	if !ok {
 		return nil
 	}
 	return a.begin(name, role, byHeader, stamp)
 }
 
+// headerRole is the role of whom a proxy names, by the file of users, or user_role; false: he may not. Where the file can't
+// be read nobody may: it could give him less than user_role does.
+func (a *ask) headerRole(name string) (role control.Role, stamp [32]byte, ok bool) {
+	u, err := a.s.findUser(name)
+	if err != nil {
+		return role, stamp, false
+	}
+	if u != nil {
+		return u.Role, u.stamp(), true
+	}
+	role, err = control.ParseRole(a.cfg.UserRole)
+	return role, stamp, err == nil
+}
+
+// peerName is the name under which a user of the host is logged in.
+func peerName(uid uint32) string { return cmp.Or(control.UserName(uid), "root") }
+
 // beginByPeer logs in who is at the other end of the Unix socket; nil: he may not.
 func (a *ask) beginByPeer() *session {
-	name := control.UserName(a.conn.uid)
+	name := peerName(a.conn.uid)
 	if a.conn.uid == 0 || int(a.conn.uid) == os.Geteuid() {
-		return a.begin(cmp.Or(name, "root"), control.Admin, byPeer, [32]byte{})
+		return a.begin(name, control.Admin, byPeer, [32]byte{})
 	}
 	if u := a.s.user(name); u != nil {
 		return a.begin(name, u.Role, byPeer, u.stamp())

@@ -186,6 +186,10 @@ func usersOf(hurt []replay.HurtAnswer) int {
 	return len(users)
 }
 
+// fieldCosts is what a field of such a form counts for beside its name and its value, of formMost: else a million
+// empty ones were kept.
+const fieldCosts = 64
+
 // readParts reads the fields of a form that has a file at its end, which is left to be read.
 func (a *ask) readParts() {
 	a.r.Form, a.r.PostForm = url.Values{}, url.Values{}
@@ -207,7 +211,7 @@ func (a *ask) readParts() {
 			return
 		}
 		value, err := io.ReadAll(io.LimitReader(part, left+1))
-		if left -= int64(len(value)); err != nil || left < 0 {
+		if left -= int64(len(value) + len(part.FormName()) + fieldCosts); err != nil || left < 0 {
 			clear(a.r.PostForm)
 			return
 		}

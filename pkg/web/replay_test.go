@@ -109,6 +109,13 @@ func TestReplayPage(t *testing.T) {
 	if w := b.sendLog(csrf[2], "", url.Values{"jail": {strings.Repeat("x", formMost)}}); w.Code != http.StatusForbidden {
 		t.Errorf("with fields that are too long: %d", w.Code)
 	}
+	many := url.Values{"jail": {"sshd"}}
+	for i := range formMost / fieldCosts {
+		many.Set(fmt.Sprint("f", i), "")
+	}
+	if w := b.sendLog(csrf[2], "", many); w.Code != http.StatusForbidden {
+		t.Errorf("with too many fields: %d", w.Code)
+	}
 	if w := x.in(control.Reader).sendLog(csrf[2], big, fields); w.Code != http.StatusForbidden {
 		t.Errorf("a viewer: %d", w.Code)
 	}

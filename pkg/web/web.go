@@ -125,6 +125,7 @@ func (s *Server) Set(cfg config.Web) {
 	s.cfg.Store(&cfg)
 	s.users.forget()
 	s.cert.forget()
+	s.places.forget()
 }
 
 // Mount has a handler answer what comes to a path, for who is not logged in, too: it has the page's
@@ -232,10 +233,12 @@ func CheckCertificate(cfg *config.Web) error {
 }
 
 // loadPair reads a certificate and its key.
-func loadPair(cert, key string) (tls.Certificate, error) {
+func loadPair(cert, key string) (tls.Certificate, error) { return new(disk).pair(cert, key) }
+
+func (d *disk) pair(cert, key string) (tls.Certificate, error) {
 	var pair tls.Certificate
 	var err error
-	if !safefile.Within(diskMost, func() { pair, err = tls.LoadX509KeyPair(cert, key) }) {
+	if !d.ask(func() { pair, err = tls.LoadX509KeyPair(cert, key) }) {
 		return tls.Certificate{}, fmt.Errorf("%s: %w", cert, errDisk)
 	}
 	return pair, err
@@ -246,6 +249,7 @@ type certificate struct {
 	mu     sync.Mutex
 	is     *tls.Certificate
 	looked time.Time
+	disk   disk
 }
 
 // certificateEvery is how often it is looked for another one.
@@ -264,7 +268,7 @@ func (c *certificate) get(cert, key string, now time.Time) (*tls.Certificate, er
 		return c.is, nil
 	}
 	c.looked = now
-	is, err := loadPair(cert, key)
+	is, err := c.disk.pair(cert, key)
 	if err != nil {
 		if c.is != nil {
 			return c.is, nil // it is about to be written, or stays what it was
@@ -305,12 +309,43 @@ type userFile struct {
 	looked time.Time
 	users  []User
 	err    error
+	disk   disk
 }
 
-// diskMost is how long a file of ours is waited for.
-const diskMost = 2 * time.Second
+// diskMost is how long a file of ours is waited for. Tests have another.
+var diskMost = 2 * time.Second
 
 var errDisk = errors.New("the disk does not answer")
+
+// disk asks for files of ours, and leaves behind one that hangs: as long as it has not answered it is not asked again, so
+// that not more and more wait for it. It is guarded by its owner.
+type disk struct{ answered chan struct{} }
+
+// busy reports whether there is no answer yet.
+func (d *disk) busy() bool {
+	if d.answered == nil {
+		return false
+	}
+	select {
+	case <-d.answered:
+		return false
+	default:
+		return true
+	}
+}
+
+// ask reports whether f was done; what f finds is not to be looked at else, before busy is false.
+func (d *disk) ask(f func()) bool {
+	if d.busy() {
+		return false
+	}
+	answered := make(chan struct{})
+	d.answered = answered
+	return safefile.Within(diskMost, func() {
+		defer close(answered)
+		f()
+	})
+}
 
 // usersEvery is for how long what was read of the file holds.
 const usersEvery = 2 * time.Second
@@ -328,33 +363,35 @@ func (f *userFile) get(path string, now time.Time) ([]User, error) {
 		return f.users, f.err
 	}
 	f.path, f.looked = path, now
-	f.users, f.err = readUsersInTime(path)
-	return f.users, f.err
-}
-
-// readUsersInTime leaves behind a disk that hangs.
-func readUsersInTime(path string) ([]User, error) {
 	var users []User
 	var err error
-	if !safefile.Within(diskMost, func() { users, err = ReadUsers(path) }) {
-		return nil, fmt.Errorf("%s: %w", path, errDisk)
+	if !f.disk.ask(func() { users, err = ReadUsers(path) }) {
+		f.users, f.err = nil, fmt.Errorf("%s: %w", path, errDisk)
+		return f.users, f.err
 	}
-	return users, err
+	f.users, f.err = users, err
+	return f.users, f.err
 }
 
 // user is an entry of the file; nil: there is none.
 func (s *Server) user(name string) *User {
+	u, _ := s.findUser(name)
+	return u
+}
+
+// findUser is user, with why the file can't be read, which the log is told, too.
+func (s *Server) findUser(name string) (*User, error) {
 	users, err := s.users.get(s.cfg.Load().Users, s.o.Now())
 	if err != nil {
 		s.often.tell("users", s.o.Warn, "the file of users can't be read, so none of them can log in: "+err.Error())
-		return nil
+		return nil, err
 	}
 	for i := range users {
 		if users[i].Name == name {
-			return &users[i]
+			return &users[i], nil
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // addrOf is the address of a request's peer; the zero value: it has none.

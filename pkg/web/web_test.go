@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -469,6 +470,45 @@ func TestProxies(t *testing.T) {
 	}
 }
 
+// TestHeaderRoles: who is in by a proxy's header has the role that he would have if he came now, whatever was changed
+// since, and is not in at all where the file that may give him less can't be read.
+func TestHeaderRoles(t *testing.T) {
+	x := newSite(t, func(w *config.Web) {
+		w.Trust = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+		w.UserHeader, w.UserRole = "X-Remote-User", "admin"
+	})
+	x.addr = "198.51.100.1:1"
+	b := x.browser()
+	b.header["X-Remote-User"], b.header["Accept"] = "carl", "text/html"
+	role := func(want int) {
+		t.Helper()
+		x.later(time.Minute)
+		if w := b.get("/filter"); w.Code != want {
+			t.Errorf("%d, want %d", w.Code, want)
+		}
+	}
+	role(200)
+	cfg := *x.s.cfg.Load()
+	cfg.UserRole = "viewer"
+	x.s.Set(cfg)
+	role(403)
+	x.user("carl", control.Operator, NoPassword)
+	role(200)
+	cfg.UserRole = "admin"
+	x.s.Set(cfg)
+	if err := os.WriteFile(cfg.Users, []byte("nonsense\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	role(303)
+	if err := os.Remove(cfg.Users); err != nil {
+		t.Fatal(err)
+	}
+	role(200)
+	cfg.UserRole = ""
+	x.s.Set(cfg)
+	role(303)
+}
+
 // TestPeers: who is at the other end of the Unix socket is root, or one of the file's users, or has to log in.
 func TestPeers(t *testing.T) {
 	x := newSite(t, nil)
@@ -497,6 +537,9 @@ func TestPeers(t *testing.T) {
 	x.peer.uid = 54321
 	if w := x.browser().get("/"); w.Code != 303 {
 		t.Errorf("somebody: %d", w.Code)
+	}
+	if w := b.get("/jails"); w.Code != 303 {
+		t.Errorf("somebody with root's cookie: %d", w.Code)
 	}
 	x.s.cfg.Load().TrustUnix = true // then it is a proxy
 	x.peer.uid = 0
