@@ -81,7 +81,7 @@ func TestBucketLost(t *testing.T) {
 		return err == nil
 	}
 	// The hub looks every two seconds; what is lost before that, it never knew.
-	if !hosttest.Soon(func() bool { return !(letIn()) }) {
+	if !hosttest.Soon(func() bool { return !letIn() }) {
 		t.Fatal("a host that was taken out is let in for a minute")
 	}
 	if err := c.js.DeleteStream(within(t), membersStream); err != nil {
