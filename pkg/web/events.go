@@ -64,6 +64,8 @@ func rowOf(e events.Event) eventRow {
 		add(text("event.numbers", "from", e.From, "to", e.To))
 	case e.Kind == events.Restored && e.IP == "":
 		add(text("event.bans", "n", e.Count))
+	case e.Kind == events.Forgiven && e.Count > 0:
+		add(text("event.takenback", "n", e.Count, "left", e.Failures))
 	case e.Kind == events.Ban && e.Count > 1:
 		add(text("event.times", "n", e.Count))
 	}

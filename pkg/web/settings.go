@@ -29,6 +29,7 @@ type settingsData struct {
 type changeable struct {
 	Name, Value string
 	Bool        bool
+	Sent        string // what was asked for and refused: it stands in the form again
 }
 
 // changeables are their names, in the order of the form; those with true are on or off.
@@ -47,17 +48,23 @@ func (a *ask) showSettings(status int, d *settingsData) error {
 		return err
 	}
 	d.May = a.who.role >= control.Admin
+	sent := func(name string) string {
+		if at := slices.IndexFunc(d.Sent, func(c changeable) bool { return c.Name == name }); at >= 0 {
+			return d.Sent[at].Value
+		}
+		return ""
+	}
 	for _, c := range changeables {
 		at := slices.IndexFunc(d.Settings, func(s control.SettingStatus) bool { return s.Name == c.name })
 		if at < 0 {
-			d.Change = append(d.Change, changeable{c.name, "", c.bool})
+			d.Change = append(d.Change, changeable{Name: c.name, Bool: c.bool, Sent: sent(c.name)})
 			continue
 		}
 		value := d.Settings[at].Value
 		if d.Settings[at].Now != "" {
 			value = d.Settings[at].Now
 		}
-		d.Change = append(d.Change, changeable{c.name, value, c.bool})
+		d.Change = append(d.Change, changeable{Name: c.name, Value: value, Bool: c.bool, Sent: sent(c.name)})
 	}
 	return a.show(status, "settings", text("settings.title", "jail", name), d)
 }
@@ -68,18 +75,19 @@ func changeSettings(a *ask) error {
 	d := &settingsData{Keep: a.form("keep") != "", Preview: &control.SettingsResult{}}
 	req := control.SettingsRequest{Keep: d.Keep, Preview: a.form("sure") == ""}
 	for _, c := range changeables {
-		value := strings.TrimSpace(a.form(c.name))
-		if value == "" {
-			continue
+		if value := strings.TrimSpace(a.form(c.name)); value != "" {
+			d.Sent = append(d.Sent, changeable{Name: c.name, Value: value, Bool: c.bool})
 		}
-		d.Sent = append(d.Sent, changeable{c.name, value, c.bool})
-		switch c.name {
+	}
+	for _, c := range d.Sent {
+		value := c.Value
+		switch c.Name {
 		case "enabled", "observe":
 			on, err := strconv.ParseBool(value)
 			if err != nil {
 				return &pageError{http.StatusBadRequest, err}
 			}
-			if c.name == "enabled" {
+			if c.Name == "enabled" {
 				req.Enabled = &on
 			} else {
 				req.Observe = &on
@@ -87,7 +95,7 @@ func changeSettings(a *ask) error {
 		case "maxretry":
 			n, err := strconv.Atoi(value)
 			if err != nil {
-				d.Preview, d.Problem = nil, text("settings.number", "name", c.name)
+				d.Preview, d.Problem = nil, text("settings.number", "name", c.Name)
 				return a.showSettings(http.StatusBadRequest, d)
 			}
 			req.MaxRetry = &n

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"bailiff/pkg/events"
 )
 
 func contextWith(r *http.Request, peer connInfo) context.Context {
@@ -46,6 +48,11 @@ func TestTexts(t *testing.T) {
 		}
 		if html.EscapeString(words) != words && !strings.ContainsAny(words, "'\"“”") {
 			t.Errorf("text %q has markup: %s", key, words)
+		}
+	}
+	for _, k := range events.Kinds { // the choice of kinds, and each event
+		if _, ok := texts()["event."+string(k)]; !ok {
+			t.Errorf("kind %s of events has no text", k)
 		}
 	}
 	files, _ := filepath.Glob("templates/*.html")

@@ -13,6 +13,7 @@ import (
 type tryData struct {
 	Filter, Mode, Text string // as they were sent
 	Prove              bool
+	Written            bool // the text of a filter was sent, and no name
 	Answer             *control.TryAnswer
 	May                bool // it may be saved
 	Name               string
@@ -103,7 +104,7 @@ func try(a *ask) error {
 		d.Problem = err.Error()
 		return a.showTry(d)
 	}
-	d.Answer = &got
+	d.Answer, d.Written = &got, strings.Contains(req.Filter, "=")
 	for _, l := range got.Lines {
 		d.Lines = append(d.Lines, tried(l))
 	}
