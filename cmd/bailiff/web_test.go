@@ -109,7 +109,7 @@ logpath = %[1]q
 `, n.path("own.log"), n.path("db.sqlite3"), listen, n.path("web-users"), n.path("auth.log"))
 	}
 	n.start(config(`"192.0.2.1:8990", "198.51.100.1:8990"`))
-	if out, err := users.CombinedOutput(); err != nil {
+	if out, err := users.CombinedOutput(); err != nil || string(out) != "anna (operator) is in "+n.path("web-users")+"\n" {
 		t.Fatalf("%v %s", err, out)
 	}
 	if fi, err := os.Stat(n.path("web-users")); err != nil || fi.Mode().Perm() != 0o600 {

@@ -49,6 +49,7 @@ func (b *bansFrom) flags(c *cobra.Command) {
 // found is a daemon that answers, or else the database in its place.
 type found struct {
 	client   *control.Client // nil: none answers
+	silent   error           // why none does, where one was asked
 	database string
 	cfg      *config.Config // nil: it was not needed
 }
@@ -84,6 +85,7 @@ func (b *bansFrom) find() (found, error) {
 			f.client = client
 			return f, nil
 		}
+		f.silent = err
 		if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
 			return f, err
 		}

@@ -162,8 +162,8 @@ func (o *digestOptions) text(w io.Writer, r *digested) {
 		}
 		t.Flush()
 	}
-	plotBars(w, "networks", r.Networks)
-	plotBars(w, "users tried", r.Users)
+	plotBars(w, "networks, by failures and bans", r.Networks)
+	plotBars(w, "users tried, by failures", r.Users)
 	for _, l := range o.said(r) {
 		fmt.Fprintf(w, "\n%s\n", l.Title)
 		for _, s := range l.List {

@@ -138,7 +138,10 @@ func (g *global) events(ctx context.Context, from *bansFrom, q control.EventsQue
 		return err
 	}
 	if where.client == nil && q.Follow {
-		return failed("no daemon answers, whose events could be followed")
+		if where.silent != nil {
+			return where.silent
+		}
+		return failed("no daemon answers, whose events could be followed: without --follow, what is kept beside %s is told", where.database)
 	}
 	ask := func(q control.EventsQuery, f func([]byte) error) error {
 		if where.client != nil {

@@ -31,6 +31,9 @@ func (u *webUsers) path() (string, error) {
 	}
 	at := cmp.Or(u.config, config.DefaultDir)
 	cfg, err := config.Load(config.Options{Path: at})
+	if u.config == "" && errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("%w: name the daemon's configuration by --config, or the file of users by --file", err)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -43,13 +46,17 @@ func (u *webUsers) path() (string, error) {
 	return filepath.Join(at, "web-users"), nil
 }
 
-// change changes the file's users.
-func (u *webUsers) change(how func([]web.User) ([]web.User, error)) error {
+// change changes the file's users, and says what was done, and in which file.
+func (u *webUsers) change(out io.Writer, did string, how func([]web.User) ([]web.User, error)) error {
 	path, err := u.path()
 	if err != nil {
 		return err
 	}
-	return web.ChangeUsers(path, how)
+	if err := web.ChangeUsers(path, how); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s in %s\n", plainly(did), plainly(path))
+	return nil
 }
 
 func webUserCommand() *cobra.Command {
@@ -93,7 +100,7 @@ the new role and password.`,
 					return err
 				}
 			}
-			return u.change(func(users []web.User) ([]web.User, error) {
+			return u.change(c.OutOrStdout(), names[0]+" ("+r.String()+") is", func(users []web.User) ([]web.User, error) {
 				users = slices.DeleteFunc(users, func(o web.User) bool { return o.Name == names[0] })
 				return append(users, web.User{Name: names[0], Role: r, Hash: hash}), nil
 			})
@@ -117,7 +124,7 @@ func (u *webUsers) passwdCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return u.change(func(users []web.User) ([]web.User, error) {
+			return u.change(c.OutOrStdout(), names[0]+" has a new password", func(users []web.User) ([]web.User, error) {
 				at := slices.IndexFunc(users, func(o web.User) bool { return o.Name == names[0] })
 				if at < 0 {
 					return nil, fmt.Errorf("no user %s: `bailiff web user add` makes one", plainly(names[0]))
@@ -136,8 +143,8 @@ func (u *webUsers) removeCommand() *cobra.Command {
 		Long:    "Remove users of the page. Who is logged in is logged out within seconds.",
 		Example: "  bailiff web user remove anna",
 		Args:    args(1, -1),
-		RunE: func(_ *cobra.Command, names []string) error {
-			return u.change(func(users []web.User) ([]web.User, error) {
+		RunE: func(c *cobra.Command, names []string) error {
+			return u.change(c.OutOrStdout(), strings.Join(names, ", ")+": no longer", func(users []web.User) ([]web.User, error) {
 				for _, name := range names {
 					at := slices.IndexFunc(users, func(o web.User) bool { return o.Name == name })
 					if at < 0 {

@@ -95,7 +95,7 @@ func (l *look) log(ctx context.Context) {
 	}
 	if len(l.logs) > 0 {
 		newest := slices.MaxFunc(l.logs, func(a, b *logFile) int { return a.written.Compare(b.written) })
-		l.fine("%d logs; last written to %s: %s", len(l.logs), l.ago(newest.written), newest.path)
+		l.fine("%s; last written to %s: %s", some(len(l.logs), "log"), l.ago(newest.written), newest.path)
 	} else {
 		l.fine("there is nothing to look at")
 	}
@@ -120,11 +120,19 @@ func (l *look) ago(t time.Time) string {
 	case d < time.Minute:
 		return "just now"
 	case d < 2*time.Hour:
-		return fmt.Sprintf("%d minutes ago", d/time.Minute)
+		return some(int(d/time.Minute), "minute") + " ago"
 	case d < 48*time.Hour:
-		return fmt.Sprintf("%d hours ago", d/time.Hour)
+		return some(int(d/time.Hour), "hour") + " ago"
 	}
-	return fmt.Sprintf("%d days ago", d/(24*time.Hour))
+	return some(int(d/(24*time.Hour)), "day") + " ago"
+}
+
+// some is a number of what, one or many.
+func some(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 // missing tells of a log that isn't there, and where it may be instead.
