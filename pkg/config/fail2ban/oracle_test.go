@@ -16,7 +16,6 @@ import (
 	"bailiff/pkg/tags"
 )
 
-const python = "/usr/bin/python3"
 
 // releases are the fail2bans whose configurations are compared; what is asked is the
 // newest.
