@@ -16,7 +16,6 @@ import (
 	"bailiff/pkg/tags"
 )
 
-
 // releases are the fail2bans whose configurations are compared; what is asked is the
 // newest.
 func releases(t *testing.T) []references.Fail2ban {
