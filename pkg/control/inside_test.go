@@ -77,6 +77,27 @@ func TestOwnWords(t *testing.T) {
 	}
 }
 
+// savesNothing refuses filters, with what is wrong with a text and a word of the configuration.
+type savesNothing struct{ fake }
+
+func (*savesNothing) SaveFilter(name string, r SaveRequest) (SaveResult, error) {
+	return SaveResult{}, Bad(fmt.Errorf(`filter %q: unknown key "actionban", beside a jail with "secret"`, name))
+}
+
+// TestOwnText: who saves a filter reads what is wrong with his text, and nothing of the configuration.
+func TestOwnText(t *testing.T) {
+	in := NewInside(&savesNothing{}, func(string) {})
+	defer in.Close()
+	_, err := in.Client(Caller{"web:anna", Admin}).SaveFilter("mine", SaveRequest{Text: "actionban = 'id'\n"})
+	bad, ok := errors.AsType[*AnswerError](err)
+	if !ok || bad.Status != 400 || bad.Error() != `filter "mine": unknown key "actionban", beside a jail with "…"` {
+		t.Errorf("%v", err)
+	}
+	if ownText(nil, "x") != nil {
+		t.Error("no error became one")
+	}
+}
+
 // TestInsideBy: a change is said to be of the user of the page.
 func TestInsideBy(t *testing.T) {
 	d := &byDaemon{}

@@ -147,7 +147,9 @@ func saveFilter(d Daemon, r *http.Request, body func(any) error) (any, error) {
 		return nil, err
 	}
 	req.By = askedBy(r)
-	return d.SaveFilter(r.PathValue("name"), req)
+	name := r.PathValue("name")
+	v, err := d.SaveFilter(name, req)
+	return v, ownText(err, name+"\n"+req.Text) // he has to read what is wrong with it
 }
 
 // SaveFilter saves a filter, or removes one that was saved.

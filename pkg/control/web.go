@@ -13,6 +13,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"bailiff/pkg/lazyregexp"
@@ -336,6 +337,7 @@ var quoted = lazyregexp.New(`"(?:[^"\\]|\\.)*"`)
 type ownError struct {
 	error
 	words []string
+	text  string
 }
 
 func (e *ownError) Unwrap() error { return e.error }
@@ -345,7 +347,15 @@ func OwnWords(err error, words ...string) error {
 	if err == nil {
 		return nil
 	}
-	return &ownError{err, words}
+	return &ownError{err, words, ""}
+}
+
+// ownText is OwnWords for all that stands in a text of his.
+func ownText(err error, text string) error {
+	if err == nil {
+		return nil
+	}
+	return &ownError{err, nil, text}
 }
 
 // unquoted leaves out of an answer for who may only ask what is quoted of the
@@ -354,12 +364,12 @@ func unquoted(v any, err error) (any, error) {
 	_, notThere := errors.AsType[*NotFoundError](err)
 	_, asked := errors.AsType[badRequest](err) // which quotes what the client said
 	if err != nil && !notThere && !asked {
-		var words []string
-		if own, ok := errors.AsType[*ownError](err); ok {
-			words = own.words
+		own, ok := errors.AsType[*ownError](err)
+		if !ok {
+			own = &ownError{}
 		}
 		text := quoted.ReplaceAllStringFunc(err.Error(), func(q string) string {
-			if word, err := strconv.Unquote(q); err == nil && slices.Contains(words, word) {
+			if word, err := strconv.Unquote(q); err == nil && (slices.Contains(own.words, word) || strings.Contains(own.text, word)) {
 				return q
 			}
 			return `"…"`
