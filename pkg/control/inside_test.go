@@ -72,6 +72,9 @@ func TestOwnWords(t *testing.T) {
 	} else if bad, ok := errors.AsType[*BadError](err); !ok {
 		t.Errorf("%v is %T, want %T", err, err, bad)
 	}
+	if _, err := unquoted(nil, OwnWords(errors.New(`bantime: unknown unit "x" in "2x", as in "7y" and ""`), "2x")); err.Error() != `bantime: unknown unit "x" in "2x", as in "…" and "…"` {
+		t.Error(err)
+	}
 	if OwnWords(nil, "x") != nil {
 		t.Error("no error became one")
 	}

@@ -358,6 +358,11 @@ func ownText(err error, text string) error {
 	return &ownError{err, nil, text}
 }
 
+// said reports whether a text is one of the client's own, or a part of one, as a unit of a time is.
+func (e *ownError) said(text string) bool {
+	return text != "" && (strings.Contains(e.text, text) || slices.ContainsFunc(e.words, func(own string) bool { return strings.Contains(own, text) }))
+}
+
 // unquoted leaves out of an answer for who may only ask what is quoted of the
 // configuration of jails that are not running.
 func unquoted(v any, err error) (any, error) {
@@ -369,7 +374,7 @@ func unquoted(v any, err error) (any, error) {
 			own = &ownError{}
 		}
 		text := quoted.ReplaceAllStringFunc(err.Error(), func(q string) string {
-			if word, err := strconv.Unquote(q); err == nil && (slices.Contains(own.words, word) || strings.Contains(own.text, word)) {
+			if word, err := strconv.Unquote(q); err == nil && own.said(word) {
 				return q
 			}
 			return `"…"`
