@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bailiff/pkg/control"
 )
 
 // TestUsersFile: what a file may hold, and who may have written it.
@@ -57,5 +59,22 @@ func TestLimitBound(t *testing.T) {
 	}
 	if n := len(l.by); n > triesKept || n != l.order.Len() {
 		t.Errorf("%d kept", n)
+	}
+}
+
+// TestUsersFileTold: where the file of users can't be read the page asks for no password, and the log says why.
+func TestUsersFileTold(t *testing.T) {
+	x := newSite(t, nil)
+	x.user("anna", control.Admin, NoPassword)
+	if page := x.browser().get("/login").Body.String(); !strings.Contains(page, `name="password"`) || len(x.warned) > 0 {
+		t.Errorf("told %q, with\n%s", x.warned, page)
+	}
+	path := x.s.cfg.Load().Users
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	x.later(time.Minute)
+	if page := x.browser().get("/login").Body.String(); strings.Contains(page, `name="password"`) || len(x.warned) != 1 || !strings.Contains(x.warned[0], "chmod 600 "+path) {
+		t.Errorf("told %q, with\n%s", x.warned, page)
 	}
 }

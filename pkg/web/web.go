@@ -379,19 +379,25 @@ func (s *Server) user(name string) *User {
 	return u
 }
 
-// findUser is user, with why the file can't be read, which the log is told, too.
+// findUser is user, with why the file can't be read.
 func (s *Server) findUser(name string) (*User, error) {
-	users, err := s.users.get(s.cfg.Load().Users, s.o.Now())
-	if err != nil {
-		s.often.tell("users", s.o.Warn, "the file of users can't be read, so none of them can log in: "+err.Error())
-		return nil, err
-	}
+	users, err := s.usersNow()
 	for i := range users {
 		if users[i].Name == name {
 			return &users[i], nil
 		}
 	}
-	return nil, nil
+	return nil, err
+}
+
+// usersNow are the entries of the file; that it can't be read the log is told, too.
+func (s *Server) usersNow() ([]User, error) {
+	users, err := s.users.get(s.cfg.Load().Users, s.o.Now())
+	if err != nil {
+		s.often.tell("users", s.o.Warn, "the file of users can't be read, so none of them can log in: "+err.Error())
+		return nil, err
+	}
+	return users, nil
 }
 
 // addrOf is the address of a request's peer; the zero value: it has none.
