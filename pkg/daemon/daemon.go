@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -479,11 +480,19 @@ func (d *Daemon) jail(name string) (*jail.Jail, error) {
 	return nil, &control.NotFoundError{Jail: name}
 }
 
+// absolute is a path for who asks from another directory.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil && path != "" {
+		return abs
+	}
+	return path
+}
+
 // Status implements control.Daemon.
 func (d *Daemon) Status(name string, bans bool) (control.Status, error) {
 	d.awaitStart()
 	s := control.Status{
-		Version: d.opts.Version, PID: os.Getpid(), Started: d.clock.ToWall(d.started), Config: d.opts.Config.Path, DryRun: d.opts.DryRun,
+		Version: d.opts.Version, PID: os.Getpid(), Started: d.clock.ToWall(d.started), Config: absolute(d.opts.Config.Path), DryRun: d.opts.DryRun,
 		Waiting: d.waiting(), Jails: []jail.Status{},
 	}
 	running, lists := d.jailsNow(), d.listsNow()
