@@ -29,6 +29,7 @@ type keptLines struct {
 	writing bool       // the file is being written, by a goroutine of its own
 	again   bool       // and is to be once more
 	told    string     // the last error of that
+	unread  bool       // what was in it at the start was not read, or not all of it
 }
 
 // keepsLines makes one.
@@ -58,12 +59,14 @@ func readLines[T any](k *keptLines, want string, take func(*T) bool) {
 		data, err := safefile.ReadFile(k.path, 1<<20)
 		got <- read{data, err}
 	}) {
+		k.unread = true
 		k.log.Error(fmt.Sprintf("%s: no answer within %v: %s may be banned", k.path, allowWait, k.what))
 		return
 	}
 	r := <-got
 	if r.err != nil {
 		if !errors.Is(r.err, fs.ErrNotExist) {
+			k.unread = true
 			k.log.Error(fmt.Sprintf("%v: %s may be banned", r.err, k.what))
 		}
 		return
@@ -79,12 +82,37 @@ func readLines[T any](k *keptLines, want string, take func(*T) bool) {
 		}
 	}
 	if bad > 0 {
+		k.unread = true
 		text := fmt.Sprintf("%s:%d: %s", k.path, first, want)
 		if bad > 1 {
 			text += fmt.Sprintf(", nor in %d lines behind it", bad-1)
 		}
 		k.log.Error(text + ": left out; " + k.what + " may be banned")
 	}
+}
+
+// aside keeps a file that was not read from being written over: what it says may be all that is known of somebody.
+func (k *keptLines) aside() error {
+	k.mu.Lock()
+	unread := k.unread
+	k.mu.Unlock()
+	if !unread {
+		return nil
+	}
+	there, kept := k.path, k.path+".unread"
+	if _, err := os.Lstat(there); err == nil {
+		if _, err := os.Lstat(kept); err == nil {
+			return fmt.Errorf("%s was not read at the start, and there is a %s from before: look at both, and take that away", there, kept)
+		}
+		if err := os.Rename(there, kept); err != nil {
+			return err
+		}
+		k.log.Warn(fmt.Sprintf("%s, which was not read at the start, or not all of it, is %s now: put right what it has, and give it its name again before a start", there, kept))
+	}
+	k.mu.Lock()
+	k.unread = false
+	k.mu.Unlock()
+	return nil
 }
 
 // save writes the file, and says if it is not there after a while.
@@ -101,7 +129,10 @@ func (k *keptLines) save() string {
 	done := make(chan error, 1)
 	go func() {
 		for {
-			err := k.write(k.path)
+			err := k.aside()
+			if err == nil {
+				err = k.write(k.path)
+			}
 			k.mu.Lock()
 			if text := fmt.Sprint(err); err != nil && k.told != text {
 				k.told = text
