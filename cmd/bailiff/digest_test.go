@@ -92,7 +92,7 @@ logpath = %q
 	}
 	sums(out)
 	out, _, code = run("--tz", "Asia/Tokyo")
-	for _, want := range []string{"times are in Asia/Tokyo, JST (+09:00); from the daemon", "nothing is known to be wrong now", "failures       2\n", "bans           2 of 2 addresses, 1 by hand", "shop  2         2     0      0", "192.0.2.7    2         1     shop", "users tried\n  </td><script>alert(1)</scr "} {
+	for _, want := range []string{"times are in Asia/Tokyo, JST (+09:00); from the daemon", "nothing is known to be wrong now", "failures       2\n", "bans           2 of 2 addresses, 1 by hand", "shop  2         2     0      0", "192.0.2.7    2         1     shop", "users tried, by failures\n  </td><script>alert(1)</scr "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("exit code %d: there is no %q in\n%s", code, want, out)
 		}

@@ -28,14 +28,14 @@ type debt struct {
 // comparison with the list brings back; were it unbans alone, the sets are emptied first.
 const maxOwed = 100_000
 
-// without leaves out what is to be removed.
+// without leaves out what is to be removed, or would have ended, had the kernel taken it.
 func (o *debt) without(held []Element) []Element {
 	if o.clear {
 		return nil
 	}
 	return slices.DeleteFunc(held, func(e Element) bool {
 		ch, ok := o.changes[e.ID]
-		return ok && ch.Remove
+		return ok && ch.after(time.Since(o.since[e.ID])).Remove
 	})
 }
 

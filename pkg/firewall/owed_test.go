@@ -38,3 +38,21 @@ func TestOwedBansEnd(t *testing.T) {
 		}
 	}
 }
+
+// TestOwedIsOver: what the kernel refused to end, or to end earlier, is not said to be in its sets once it would be over.
+func TestOwedIsOver(t *testing.T) {
+	id := func(n byte) netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, n}), 32) }
+	o := &debt{changes: map[netip.Prefix]Change{}, since: map[netip.Prefix]time.Time{}}
+	for n, ch := range []Change{{Remove: true}, {Left: time.Minute}, {Left: time.Hour}, {Left: 0}} {
+		ch.ID = id(byte(n))
+		o.changes[ch.ID], o.since[ch.ID] = ch, time.Now().Add(-2*time.Minute)
+	}
+	var held []Element
+	for n := range byte(5) {
+		held = append(held, Element{ID: id(n), Left: time.Hour})
+	}
+	left := o.without(held)
+	if len(left) != 3 || left[0].ID != id(2) || left[1].ID != id(3) || left[2].ID != id(4) {
+		t.Errorf("%v are left, want %v, %v and %v", left, id(2), id(3), id(4))
+	}
+}

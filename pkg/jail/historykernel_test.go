@@ -141,7 +141,11 @@ func (k *kernel) Elements(string) ([]firewall.Element, error) {
 		for i >= 0 && k.owed[i].ID != e.ID && !k.owed[i].Clear {
 			i--
 		}
-		return i >= 0 && (k.owed[i].Remove || k.owed[i].Clear)
+		if i < 0 {
+			return false
+		}
+		c := k.owed[i]
+		return c.Remove || c.Clear || c.Left > 0 && c.Left <= k.now()-k.since[i]
 	}), err
 }
 
