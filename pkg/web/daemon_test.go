@@ -25,6 +25,7 @@ type daemon struct {
 	settings control.JailSettings
 	doctor   control.DoctorAnswer
 	looks    []string // that were asked for
+	fleet    control.FleetStatus
 	replay   control.ReplayAnswer
 	replays  []string // that were asked for
 	done     []string // what was changed, and by whom
@@ -106,7 +107,18 @@ func (d *daemon) Ban(name string, r control.BanRequest) ([]control.BanResult, er
 	return []control.BanResult{{IP: r.IPs[0], Added: true}}, nil
 }
 
+func (d *daemon) Fleet() (control.FleetStatus, error) { return d.fleet, nil }
+
+func (d *daemon) FleetBan(r control.FleetBanRequest) ([]control.BanResult, error) {
+	d.did("ban %s in the fleet, group %q, for %v by %s", r.IPs, r.Group, r.Seconds, r.By)
+	return []control.BanResult{{IP: r.IPs[0], Added: true}}, nil
+}
+
 func (d *daemon) Unban(r control.UnbanRequest) ([]control.UnbanResult, error) {
+	if r.Fleet {
+		d.did("lift %s in the fleet, group %q, by %s", r.IPs, r.Group, r.By)
+		return []control.UnbanResult{{IP: r.IPs[0], Jails: []string{"fleet-ssh"}, Count: 1}}, nil
+	}
 	d.did("unban %s in %q by %s", r.IPs, r.Jail, r.By)
 	return []control.UnbanResult{{IP: r.IPs[0], Jails: []string{"sshd"}, Count: 1}}, nil
 }

@@ -44,6 +44,9 @@ var pages = []page{
 	{"POST /allow", control.Operator, false, allow},
 	{"GET /never", control.Reader, false, neverPage},
 	{"POST /never", control.Admin, false, never},
+	{"GET /fleet", control.Reader, false, fleetPage},
+	{"POST /fleet/ban", control.Operator, false, fleetBan},
+	{"POST /fleet/unban", control.Operator, false, fleetUnban},
 	{"POST /reload", control.Operator, false, reload},
 	{"GET /login", control.Reader, true, loginPage},
 	{"POST /login", control.Reader, true, login},
@@ -156,7 +159,8 @@ func overviewPage(a *ask) error {
 		Tops                                  []topTable
 		Doctor                                looked
 		Map                                   *worldMap
-	}{Jails: len(st.Jails), Dry: st.DryRun, Problems: problemsOfAll(&st), Waiting: st.Waiting, List: rowsOf(st.Jails)}
+		Fleet                                 *control.FleetStatus
+	}{Fleet: st.Fleet, Jails: len(st.Jails), Dry: st.DryRun, Problems: problemsOfAll(&st), Waiting: st.Waiting, List: rowsOf(st.Jails)}
 	for _, j := range st.Jails {
 		switch {
 		case j.List:
@@ -310,7 +314,8 @@ func addressPage(a *ask) error {
 	if d.Why, err = api.Why(id); err != nil {
 		return err
 	}
-	d.Out = len(d.Why.Banned) > 0 || slices.ContainsFunc(d.Why.Lists, func(w control.Wider) bool { return !w.Part })
+	d.Out = len(d.Why.Banned) > 0 || slices.ContainsFunc(d.Why.Lists, func(w control.Wider) bool { return !w.Part }) ||
+		len(d.Why.Fleet) > 0 && slices.ContainsFunc(d.Why.Kernel, func(k control.WhyKernel) bool { return strings.HasPrefix(k.Jail, "fleet-") })
 	for _, w := range d.Why.Inside {
 		d.Inside = append(d.Inside, text("address.is", "what", w.String()))
 	}

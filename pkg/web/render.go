@@ -98,7 +98,7 @@ func asset(a *ask) error {
 }
 
 // pageNames are the templates of pages; the others are parts.
-var pageNames = []string{"login", "error", "overview", "bans", "address", "jails", "jail", "events", "settings", "try", "doctor", "replay", "never"}
+var pageNames = []string{"login", "error", "overview", "bans", "address", "jails", "jail", "events", "settings", "try", "doctor", "replay", "never", "fleet"}
 
 var parts = []string{"templates/base.html", "templates/parts.html", "templates/jailtable.html", "templates/chart.html", "templates/findings.html"}
 
@@ -211,7 +211,7 @@ type notice struct {
 var navigations = []struct {
 	to, text string
 	role     control.Role
-}{{"/", "nav.overview", control.Reader}, {"/bans", "nav.bans", control.Reader}, {"/jails", "nav.jails", control.Reader}, {"/events", "nav.events", control.Reader}, {"/doctor", "nav.doctor", control.Reader}, {"/filter", "nav.filter", control.Operator}, {"/replay", "nav.replay", control.Operator}}
+}{{"/", "nav.overview", control.Reader}, {"/bans", "nav.bans", control.Reader}, {"/jails", "nav.jails", control.Reader}, {"/events", "nav.events", control.Reader}, {"/fleet", "nav.fleet", control.Reader}, {"/doctor", "nav.doctor", control.Reader}, {"/filter", "nav.filter", control.Operator}, {"/replay", "nav.replay", control.Operator}}
 
 // show answers with a page.
 func (a *ask) show(status int, name, title string, data any) error {
@@ -229,7 +229,7 @@ func (a *ask) show(status int, name, title string, data any) error {
 	if a.who != nil && a.s.sessions.there(a.who) {
 		l.User, l.Role, l.CSRF, l.Query = a.who.name, a.who.role.String(), a.who.csrf, a.r.URL.Query().Get("q")
 		for _, n := range navigations {
-			if a.who.role < n.role {
+			if a.who.role < n.role || n.to == "/fleet" && !a.inFleet() {
 				continue
 			}
 			is := a.r.URL.Path == n.to || n.to != "/" && strings.HasPrefix(a.r.URL.Path, n.to+"/")

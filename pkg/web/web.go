@@ -76,6 +76,7 @@ type Server struct {
 	often    often
 	places   places
 	tops     topKept
+	fleet    fleetSeen
 
 	cfg   atomic.Pointer[config.Web]
 	users userFile

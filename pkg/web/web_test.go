@@ -152,6 +152,7 @@ func (x *site) in(role control.Role) *browser {
 var roleOf = map[string]control.Role{
 	"GET /filter": control.Operator, "POST /filter": control.Operator, "GET /replay": control.Operator, "POST /replay": control.Operator,
 	"POST /ban": control.Operator, "POST /unban": control.Operator, "POST /allow": control.Operator, "POST /reload": control.Operator,
+	"POST /fleet/ban": control.Operator, "POST /fleet/unban": control.Operator,
 	"POST /never": control.Admin, "POST /filter/save": control.Admin, "POST /jails/{jail}/settings": control.Admin, "POST /jails/{jail}/forget": control.Admin,
 }
 

@@ -57,8 +57,15 @@ func TestHostileTexts(t *testing.T) {
 			Name: true, Banned: x.d.bans, Would: x.d.bans, Inside: []control.Wider{{Jail: p, IP: p, Inside: 2}}, Lists: []control.Wider{{Jail: p, List: true, File: p, Line: 1}},
 			Kernel: []control.WhyKernel{{Jail: p, IP: p, Set: p, Rule: p}}, Failures: []control.WhyFailures{{Jail: p, IP: p, MaxRetry: 3, FindTime: 9}},
 			Never: []control.WhyNever{{Jails: []string{p}, Why: p}}, Problems: []string{p},
+			Fleet:  []control.FleetWord{{Host: p, Group: p, IP: p, Jail: p, Made: anHour, Until: &end, Stands: true}, {Host: p, Group: p, IP: p, Lift: true, Made: anHour}},
 			Events: []events.Event{{N: 1, Time: anHour, Kind: events.Kind(p), Jail: p, IP: p, Name: true, Address: p, Log: p, Line: p, Why: p, By: p, Text: p, What: events.Kind(p)}},
 		}
+		x.d.fleet = control.FleetStatus{
+			Member: true, Host: p, Hubs: []string{p}, Since: anHour, Connection: p, Problem: p, Unsaid: 3, WaitingSince: &end, LiftsOthers: true,
+			Groups: []control.FleetGroup{{Name: p, Publish: []string{p}, Enforce: true}}, Hosts: []control.FleetOrigin{{Name: p, Bans: 2, Accepted: true}, {Name: p, Distrusted: true}},
+			Refused: map[string]uint64{p: 2}, RefusedByHub: map[string]uint64{p: 3}, AllowList: &control.FleetAllowList{Version: 3, Problem: p}, Counting: &control.FleetCounting{Problem: p},
+		}
+		x.d.status.Fleet = &x.d.fleet
 		n := int64(3)
 		hurt := []replay.HurtAnswer{{Address: p, Users: []string{p}}}
 		x.d.replay = control.ReplayAnswer{
@@ -79,7 +86,7 @@ func TestHostileTexts(t *testing.T) {
 		}}}
 		q := url.QueryEscape(p)
 		return []string{
-			"/", "/never", "/replay?jail=" + q, "/doctor", "/doctor?again=1&jail=" + q, "/jails", "/jails/" + url.PathEscape(p), "/jails/" + url.PathEscape(p) + "/settings", "/bans", "/bans?q=" + q + "&jail=" + q + "&after=" + q, "/address?ip=" + q, "/events?ip=" + q + "&jail=" + q, "/events/rows?since=0&ip=" + q,
+			"/", "/never", "/fleet", "/replay?jail=" + q, "/doctor", "/doctor?again=1&jail=" + q, "/jails", "/jails/" + url.PathEscape(p), "/jails/" + url.PathEscape(p) + "/settings", "/bans", "/bans?q=" + q + "&jail=" + q + "&after=" + q, "/address?ip=" + q, "/events?ip=" + q + "&jail=" + q, "/events/rows?since=0&ip=" + q,
 			"/jails/" + url.PathEscape("no"+p), "/events?kind=" + q, "/login?to=" + q, "/login/" + url.PathEscape(p), "/" + url.PathEscape(p),
 		}
 	}
