@@ -274,11 +274,15 @@ func TestFirewallCommands(t *testing.T) {
 	}
 }
 
+// busyWith is what is said of a command that comes while another one takes longer than it is waited for.
+const busyWith = "is busy: it has been carrying out another command"
+
 // letIn lifts the attackers' bans and waits until their packets come through.
 func (n *network) letIn() {
 	n.t.Helper()
 	for _, a := range attackers {
-		if out := n.ask("unban", a.who); !strings.Contains(out, "unbanned in web") {
+		// On a busy machine, it is done as soon as the jail comes to it.
+		if out := n.ask("unban", a.who); !strings.Contains(out, "unbanned in web") && !strings.Contains(out, busyWith) {
 			n.t.Errorf("unban says %q", out)
 		}
 		n.until(a.who+" is let in", func() bool { return !n.shutOut(a.who, a.to) })
