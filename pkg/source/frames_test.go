@@ -123,6 +123,7 @@ func TestAroundWhileFollowed(t *testing.T) {
 	c := start(t, &Files{Globs: []string{path}, Transport: allAround})
 	asIs := start(t, &Files{Globs: []string{path}})
 	c.expect("2026/01/31 plain", "one")
+	asIs.until("the lines that are there", func() bool { return len(asIs.lines) == 3 }) // who comes after the renaming reads the new file alone
 	rename(t, path, path+".1")
 	appendTo(t, path, docker("o\n")+docker("\x1b[1mthree\x1b[0m\n"))
 	c.expect("2026/01/31 plain", "one", "two", "three")
