@@ -119,19 +119,11 @@ func fleetUnban(a *ask) error {
 		a.note(true, err.Error())
 		return a.done()
 	}
-	for _, r := range got {
-		switch {
-		case r.Error != "":
-			a.note(true, text("done.error", "ip", r.IP, "error", r.Error))
-			continue
-		case r.Count > 0:
-			a.noteDone(r.Pending, text("done.unban", "ip", r.IP, "jails", strings.Join(r.Jails, ", ")))
-		case len(r.By) == 0:
-			a.note(true, text("done.fleetnone", "ip", r.IP))
+	a.unbanned(got, func(r *control.UnbanResult) string {
+		if len(r.By) > 0 { // said with what still holds
+			return ""
 		}
-		if still := r.Still(); still != "" {
-			a.note(true, text("done.still", "ip", r.IP, "still", still))
-		}
-	}
+		return text("done.fleetnone", "ip", r.IP)
+	})
 	return a.done()
 }

@@ -400,22 +400,29 @@ func unban(a *ask) error {
 			a.note(true, err.Error())
 			continue
 		}
-		for _, r := range got {
-			switch {
-			case r.Error != "":
-				a.note(true, text("done.error", "ip", r.IP, "error", r.Error))
-				continue
-			case r.Count == 0 && r.Pending == "":
-				a.note(true, text("done.nounban", "ip", r.IP))
-			default:
-				a.noteDone(r.Pending, text("done.unban", "ip", r.IP, "jails", strings.Join(r.Jails, ", ")))
-			}
-			if still := r.Still(); still != "" {
-				a.note(true, text("done.still", "ip", r.IP, "still", still))
-			}
-		}
+		a.unbanned(got, func(r *control.UnbanResult) string { return text("done.nounban", "ip", r.IP) })
 	}
 	return a.done()
+}
+
+// unbanned notes what came of it that bans are lifted; none is what is said of one of whom there was none, empty: nothing.
+func (a *ask) unbanned(got []control.UnbanResult, none func(*control.UnbanResult) string) {
+	for _, r := range got {
+		switch {
+		case r.Error != "":
+			a.note(true, text("done.error", "ip", r.IP, "error", r.Error))
+			continue
+		case r.Count > 0 || r.Pending != "":
+			a.noteDone(r.Pending, text("done.unban", "ip", r.IP, "jails", strings.Join(r.Jails, ", ")))
+		default:
+			if said := none(&r); said != "" {
+				a.note(true, said)
+			}
+		}
+		if still := r.Still(); still != "" {
+			a.note(true, text("done.still", "ip", r.IP, "still", still))
+		}
+	}
 }
 
 func allow(a *ask) error {
