@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"bailiff/pkg/cli"
+	_ "bailiff/pkg/largepages" // before all else
 )
 
 func main() { os.Exit(cli.Main(os.Args)) }

@@ -67,8 +67,13 @@ func Main(args []string) int {
 		return fail2banClient(args[0], args[1:], os.Stdin, stdout, stderr)
 	}
 	root := newRoot
-	if len(args) > 1 && args[1] == "run" {
-		root = newRunRoot
+	if len(args) > 1 {
+		switch args[1] {
+		case "run":
+			root = newRunRoot
+		case "regex":
+			root = newRegexRoot
+		}
 	}
 	return execute(root(), args[1:], stdout, stderr)
 }
@@ -116,6 +121,13 @@ func newRoot() *cobra.Command {
 func newRunRoot() *cobra.Command {
 	root, g := bareRoot()
 	root.AddCommand(g.runCommand())
+	return root
+}
+
+// newRegexRoot has one command alone: a log is read in less time than the flags of all take.
+func newRegexRoot() *cobra.Command {
+	root, _ := bareRoot()
+	root.AddCommand(regexCommand())
 	return root
 }
 

@@ -1,14 +1,10 @@
 package cli
 
 import (
-	"bytes"
 	"io"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"bailiff/pkg/filter"
 	"bailiff/pkg/scan"
@@ -36,34 +32,12 @@ func ended(err error) error {
 // read in a moment needs no more, and collecting costs a tenth of that time.
 const heapBefore = 40 << 20
 
-// largePages is for how much of that large pages are asked for.
-const largePages = 24 << 20
-
-// pagesWhere is where the kernel says for whom it has large pages: all, who asks, nobody.
-const pagesWhere = "/sys/kernel/mm/transparent_hugepage/enabled"
-
-// forWhoAsks reports whether asking for large pages is of use by what stands there.
-func forWhoAsks(pages []byte) bool { return bytes.Contains(pages, []byte("[madvise]")) }
-
-// askLargePages has the kernel bring in the memory that is used next by 2 MB and not by 4 KB,
-// where it does so for those who ask: some thousand interruptions fewer.
-func askLargePages() {
-	if pages, err := os.ReadFile(pagesWhere); err != nil || !forWhoAsks(pages) {
-		return
-	}
-	room := make([]byte, largePages) // nobody touches it
-	if unix.Madvise(room, unix.MADV_HUGEPAGE) == nil {
-		runtime.GC() // and it is free again
-	}
-}
-
 // collectLater has the garbage collector wait until that much is in use.
 func collectLater() {
 	percent := debug.SetGCPercent(-1)
 	if percent < 0 {
 		return // it was turned off
 	}
-	askLargePages()
 	limit := debug.SetMemoryLimit(min(heapBefore, debug.SetMemoryLimit(-1)))
 	sign := new([16]byte)
 	runtime.AddCleanup(sign, func(int) { // at the first collection

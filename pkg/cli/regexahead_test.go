@@ -145,26 +145,6 @@ func TestCollectLater(t *testing.T) {
 	}
 }
 
-// TestLargePages: they are asked for where that is of use, and what they are asked for is free behind
-// that.
-func TestLargePages(t *testing.T) {
-	for pages, want := range map[string]bool{
-		"always [madvise] never\n": true, "[always] madvise never\n": false, "always madvise [never]\n": false, "": false,
-	} {
-		if got := forWhoAsks([]byte(pages)); got != want {
-			t.Errorf("%q: asked %v, want %v", pages, got, want)
-		}
-	}
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	askLargePages()
-	runtime.ReadMemStats(&after)
-	if more := int64(after.HeapAlloc) - int64(before.HeapAlloc); more > largePages/2 {
-		t.Errorf("%d bytes are kept", more)
-	}
-}
-
 // BenchmarkRegex is a whole run of bailiff regex -o id, on one core and on all.
 func BenchmarkRegex(b *testing.B) {
 	for _, of := range []struct{ filter, kind string }{

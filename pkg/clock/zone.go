@@ -21,6 +21,9 @@ var posixZone = lazyregexp.New(`^(?:[A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?\d{1,2
 // anything asks for the time.
 func UsePOSIXZone() {
 	tz := strings.TrimPrefix(os.Getenv("TZ"), ":")
+	if tz == "" {
+		return
+	}
 	if loc, err := POSIXZone(tz); err == nil {
 		if _, err := time.LoadLocation(tz); err != nil { // a file of that name goes first
 			time.Local = loc

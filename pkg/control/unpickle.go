@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Requests are pickles, and a pickle is a program. Of its instructions (protocols 0
@@ -63,14 +64,14 @@ var (
 	truth  = &Word{kind: aBool, text: "True"}
 	untrue = &Word{kind: aBool, text: "False"}
 	unit   = &Word{kind: aTuple}
-	small  [256]*Word
+	small  = sync.OnceValue(func() []*Word {
+		words := make([]*Word, 256)
+		for i := range words {
+			words[i] = &Word{kind: anInt, text: strconv.Itoa(i)}
+		}
+		return words
+	})
 )
-
-func init() {
-	for i := range small {
-		small[i] = &Word{kind: anInt, text: strconv.Itoa(i)}
-	}
-}
 
 // unpickler carries out one pickle.
 type unpickler struct {
@@ -462,7 +463,7 @@ func (u *unpickler) integer(op byte) error {
 		if err != nil {
 			return err
 		}
-		return u.push(small[n])
+		return u.push(small()[n])
 	case 'M':
 		n, err := u.number(2)
 		if err != nil {

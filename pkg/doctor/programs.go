@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"bailiff/pkg/lazyregexp"
 )
@@ -20,13 +21,13 @@ var (
 )
 
 // shellWords are what the shell does itself.
-var shellWords = map[string]bool{}
-
-func init() {
+var shellWords = sync.OnceValue(func() map[string]bool {
+	words := map[string]bool{}
 	for _, w := range strings.Fields("if then else elif fi for do done while until case esac in ! true false : . [ test echo printf exit return set unset export read cd eval exec command local shift trap wait type ulimit umask break continue sleep kill x0 0") {
-		shellWords[w] = true
+		words[w] = true
 	}
-}
+	return words
+})
 
 // missingProgram is the first program of a command that isn't on this host; empty: all are, as
 // far as can be told. What stands in quotes or in tags is not looked at.
@@ -37,10 +38,10 @@ func missingProgram(text string) string {
 	text = quoted.ReplaceAllString(text, "QUOTED")
 	for _, piece := range between.Split(text, -1) {
 		words := strings.Fields(redirect.ReplaceAllString(piece, " "))
-		for len(words) > 0 && (assigns.MatchString(words[0]) || shellWords[words[0]] && words[0] != "for" && words[0] != "case" && isLeading(words[0])) {
+		for len(words) > 0 && (assigns.MatchString(words[0]) || shellWords()[words[0]] && words[0] != "for" && words[0] != "case" && isLeading(words[0])) {
 			words = words[1:]
 		}
-		if len(words) == 0 || strings.Contains(words[0], "QUOTED") || shellWords[words[0]] || !program.MatchString(words[0]) {
+		if len(words) == 0 || strings.Contains(words[0], "QUOTED") || shellWords()[words[0]] || !program.MatchString(words[0]) {
 			continue
 		}
 		if !isProgram(words[0]) {
