@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 	"unsafe"
+
+	"bailiff/pkg/chain"
 )
 
 // A connection writes several lines, which its id (F-MLFID) ties together: one
@@ -15,11 +17,12 @@ import (
 // F-MLFGAINED one that tells of a success, F-MLFFORGET one after which the
 // connection is over.
 type connection struct {
-	id         string
-	ends       time.Time
-	prev, next *connection // in the order of their last lines
-	size       int         // bytes, as far as others choose them
-	counted    int         // of those, what connections has counted
+	chain.Links[connection] // in connections.order
+
+	id      string
+	ends    time.Time
+	size    int // bytes, as far as others choose them
+	counted int // of those, what connections has counted
 
 	who            identity
 	nofail, gained bool

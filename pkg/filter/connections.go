@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 	"unicode/utf8"
+
+	"bailiff/pkg/chain"
 )
 
 // Who writes to a log may name as many connections, users and lines as he likes. What
@@ -35,11 +37,11 @@ const (
 // connections are the connections known, the one that was quiet for longest first.
 // Those that are forgotten are used again, so that a line of a new one costs little.
 type connections struct {
-	byID        map[string]*connection
-	first, last *connection
-	size        int // bytes of all
-	spare       []*connection
-	sums        idSums
+	byID  map[string]*connection
+	order chain.List[connection, *connection] // by their last lines
+	size  int                                 // bytes of all
+	spare []*connection
+	sums  idSums
 }
 
 func (c *connections) get(id string, now time.Time) *connection {
@@ -60,23 +62,14 @@ func (c *connections) add(id string, now time.Time) *connection {
 		c.byID = map[string]*connection{}
 	}
 	for len(c.byID) >= maxConnections {
-		c.reuse(c.forget(c.first))
+		c.reuse(c.forget(c.order.First()))
 	}
 	conn := c.fresh()
 	conn.id, conn.ends, conn.listed, conn.size = id, now.Add(connectionAge), true, connectionCost+len(id)
 	c.byID[conn.id] = conn
 	c.summed(conn)
-	c.append(conn)
+	c.order.Append(conn)
 	return conn
-}
-
-func (c *connections) append(conn *connection) {
-	if conn.prev = c.last; c.last != nil {
-		c.last.next = conn
-	} else {
-		c.first = conn
-	}
-	c.last = conn
 }
 
 // renew notes that a connection has a line.
@@ -84,9 +77,9 @@ func (c *connections) renew(conn *connection, now time.Time) {
 	if ends := now.Add(connectionAge); ends.After(conn.ends) {
 		conn.ends = ends
 	}
-	if c.last != conn {
-		c.unlink(conn)
-		c.append(conn)
+	if c.order.Last() != conn {
+		c.order.Remove(conn)
+		c.order.Append(conn)
 	}
 }
 
@@ -100,8 +93,8 @@ func (c *connections) settle(conn *connection) {
 	if conn.size > connectionMost {
 		c.forget(conn)
 	}
-	for c.size > connectionsMost && c.first != nil && c.first != conn {
-		c.reuse(c.forget(c.first))
+	for c.size > connectionsMost && c.order.First() != nil && c.order.First() != conn {
+		c.reuse(c.forget(c.order.First()))
 	}
 	if !conn.listed {
 		c.reuse(conn)
@@ -136,22 +129,8 @@ func (c *connections) forget(conn *connection) *connection {
 	c.size -= conn.counted
 	delete(c.byID, conn.id)
 	c.sums.gone(conn.id)
-	c.unlink(conn)
+	c.order.Remove(conn)
 	return conn
-}
-
-func (c *connections) unlink(conn *connection) {
-	if conn.prev != nil {
-		conn.prev.next = conn.next
-	} else {
-		c.first = conn.next
-	}
-	if conn.next != nil {
-		conn.next.prev = conn.prev
-	} else {
-		c.last = conn.prev
-	}
-	conn.prev, conn.next = nil, nil
 }
 
 // emptied is a list of no lines in the memory of another, which lets go of their texts.

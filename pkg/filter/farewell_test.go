@@ -159,7 +159,7 @@ func session(r *rand.Rand, lines, processes int, second *int) []byte {
 
 // connectionsOf are the names of the connections that a filter knows, the last one at the end.
 func connectionsOf(f *Filter) (out []string) {
-	for c := f.conns.first; c != nil; c = c.next {
+	for c := range f.conns.order.All() {
 		out = append(out, fmt.Sprintf("%s %v %v %v", c.id, c.users, c.nofail, c.pending))
 	}
 	return out

@@ -57,14 +57,13 @@ func (c *connections) clone() connections {
 	}
 	out.byID = make(map[string]*connection, len(c.byID))
 	all := make([]connection, 0, len(c.byID))
-	for conn := c.first; conn != nil; conn = conn.next {
+	for conn := range c.order.All() {
 		all = append(all, *conn)
 		twin := &all[len(all)-1]
-		twin.prev, twin.next = nil, nil
 		twin.users, twin.matches, twin.nofailMatches = few(conn.users), few(conn.matches), few(conn.nofailMatches)
 		twin.attempts.by, twin.groups, twin.order = few(conn.attempts.by), maps.Clone(conn.groups), few(conn.order)
 		out.byID[twin.id] = twin
-		out.append(twin)
+		out.order.Append(twin)
 	}
 	return out
 }

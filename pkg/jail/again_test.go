@@ -209,7 +209,7 @@ func TestMemory(t *testing.T) {
 		t.Errorf("%d failures of the other jail", n)
 	}
 	m.Purge(begin.Add(time.Hour))
-	if len(m.byID) != 0 || m.used != 0 || m.oldest != nil {
+	if len(m.byID) != 0 || m.used != 0 || m.order.First() != nil {
 		t.Errorf("%d are left with %d bytes", len(m.byID), m.used)
 	}
 }

@@ -228,7 +228,7 @@ func (j *Jail) waitingFor(id ban.ID, user uint64, at time.Time) (out []*found) {
 			mine(&w.failures[i])
 		}
 	}
-	for w := j.checks.first; w != nil; w = w.next {
+	for w := range j.checks.order.All() {
 		for i := range w.failures {
 			mine(&w.failures[i])
 		}

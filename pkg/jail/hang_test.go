@@ -60,10 +60,10 @@ func TestWaitingFailures(t *testing.T) {
 	if l.bytes > waitingBytes || l.by["a.test"] != nil || l.by["5"] == nil || l.n != 4 {
 		t.Errorf("%d failures with %d bytes wait", l.n, l.bytes)
 	}
-	for l.first != nil {
-		l.take(l.first.key)
+	for w := range l.order.All() {
+		l.take(w.key)
 	}
-	if l.n != 0 || l.bytes != 0 || len(l.by) != 0 || l.last != nil {
+	if l.n != 0 || l.bytes != 0 || len(l.by) != 0 || l.order.Last() != nil {
 		t.Errorf("%+v is left", l)
 	}
 }
@@ -76,7 +76,7 @@ func TestHungIgnoreCommand(t *testing.T) {
 		c.IgnoreCommand = `case <ip> in 203.0.113.*) exec sleep 1000;; esac; exit 1`
 	})
 	shortened := func(j *Jail) {
-		for w := j.checks.first; w != nil; w = w.next {
+		for w := range j.checks.order.All() {
 			w.until = time.Now()
 		}
 		j.wakeAt(time.Now())

@@ -196,7 +196,7 @@ func (j *Jail) ignoreHangs(times int) {
 	}
 	j.log.Error(fmt.Sprintf("[%s] ignorecommand does not end within %v, again and again: until it does, failures wait for it %v and then count", j.Config.Name, ignoreTimeout, ignoreBrief))
 	soon := time.Now().Add(ignoreBrief)
-	for w := c.first; w != nil; w = w.next {
+	for w := range c.order.All() {
 		if w.until.After(soon) {
 			w.until = soon
 		}
@@ -209,7 +209,7 @@ func (j *Jail) lateChecks(now time.Time) {
 	if over := j.checks.late(now); len(over) > 0 {
 		j.countUnchecked(over)
 	}
-	if w := j.checks.first; w != nil {
+	if w := j.checks.order.First(); w != nil {
 		j.wakeAt(w.until)
 	}
 }
@@ -229,14 +229,12 @@ func (j *Jail) recheck() {
 		return
 	}
 	j.checks.unasked = nil
-	for w := j.checks.first; w != nil; {
-		next := w.next
+	for w := range j.checks.order.All() {
 		if !w.asked { // else its word will come
 			waited := j.checks.take(w.key)
 			for i := range waited {
 				j.count(&waited[i])
 			}
 		}
-		w = next
 	}
 }

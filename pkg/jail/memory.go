@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/chain"
 	"bailiff/pkg/store"
 )
 
@@ -25,12 +26,12 @@ type Past interface {
 // that were banned last, as many as memoryBudget holds. All jails of a daemon share it.
 // It is safe for concurrent use.
 type Memory struct {
-	mu             sync.Mutex
-	budget, used   int // bytes
-	byID           map[ban.ID]*remembered
-	oldest, newest *remembered // by their last ban
-	lines          uint64      // how many there were
-	lifted         store.Lifted
+	mu           sync.Mutex
+	budget, used int // bytes
+	byID         map[ban.ID]*remembered
+	order        chain.List[remembered, *remembered] // by their last ban, the oldest first
+	lines        uint64                              // how many there were
+	lifted       store.Lifted
 }
 
 // memoryBudget is how many bytes a Memory takes: with five lines of 110 bytes each, the
@@ -39,10 +40,11 @@ const memoryBudget = 8 << 20
 
 // remembered is what is remembered of one address.
 type remembered struct {
-	id           ban.ID
-	jails        []inJail
-	size         int
-	older, newer *remembered
+	chain.Links[remembered] // in Memory.order
+
+	id    ban.ID
+	jails []inJail
+	size  int
 }
 
 // inJail is that of one jail.
@@ -77,15 +79,9 @@ func (m *Memory) Add(jail string, b ban.Ban, lines []string, groups map[string]s
 		r = &remembered{id: b.ID}
 		m.byID[b.ID] = r
 	} else {
-		m.unlink(r)
+		m.order.Remove(r)
 	}
-	r.older, r.newer = m.newest, nil
-	if m.newest != nil {
-		m.newest.newer = r
-	} else {
-		m.oldest = r
-	}
-	m.newest = r
+	m.order.Append(r)
 	at := slices.IndexFunc(r.jails, func(j inJail) bool { return j.name == jail })
 	if at < 0 {
 		r.jails = append(r.jails, inJail{name: jail})
@@ -105,19 +101,6 @@ func (m *Memory) Add(jail string, b ban.Ban, lines []string, groups map[string]s
 	m.weigh(r)
 }
 
-func (m *Memory) unlink(r *remembered) {
-	if r.older != nil {
-		r.older.newer = r.newer
-	} else {
-		m.oldest = r.newer
-	}
-	if r.newer != nil {
-		r.newer.older = r.older
-	} else {
-		m.newest = r.older
-	}
-}
-
 func (m *Memory) weigh(r *remembered) {
 	size := 160 + r.id.Size()
 	for _, j := range r.jails {
@@ -131,14 +114,14 @@ func (m *Memory) weigh(r *remembered) {
 	}
 	m.used += size - r.size
 	r.size = size
-	for m.used > m.budget && m.oldest != nil {
-		m.drop(m.oldest)
+	for m.used > m.budget && m.order.First() != nil {
+		m.drop(m.order.First())
 	}
 }
 
 func (m *Memory) drop(r *remembered) {
 	delete(m.byID, r.id)
-	m.unlink(r)
+	m.order.Remove(r)
 	m.used -= r.size
 }
 

@@ -137,7 +137,7 @@ func (j *Jail) latePasts(now time.Time) {
 		j.pasts.hung = true
 		j.countAsNew(over)
 	}
-	if w := j.pasts.first; w != nil {
+	if w := j.pasts.order.First(); w != nil {
 		j.wakeAt(w.until)
 	}
 }

@@ -146,10 +146,10 @@ func (j *Jail) inFlight() int { return j.names.n + j.checks.n + j.pasts.n }
 func (j *Jail) resume() {
 	j.recheck()
 	j.pumpPasts()
-	if w := j.checks.first; w != nil {
+	if w := j.checks.order.First(); w != nil {
 		j.wakeAt(w.until)
 	}
-	if w := j.pasts.first; w != nil {
+	if w := j.pasts.order.First(); w != nil {
 		j.wakeAt(w.until)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/chain"
 	"bailiff/pkg/clock"
 	"bailiff/pkg/filter"
 )
@@ -66,19 +67,19 @@ func (q *found) told(c *clock.Clock) time.Time {
 // waitlist holds failures by what they wait for.
 type waitlist[K comparable] struct {
 	by    map[K]*waiting[K]
-	first *waiting[K] // the one that waits for longest; a list
-	last  *waiting[K]
-	n     int // failures
-	bytes int // of waitingBytes
+	order chain.List[waiting[K], *waiting[K]] // the one that waits for longest first
+	n     int                                 // failures
+	bytes int                                 // of waitingBytes
 }
 
 type waiting[K comparable] struct {
-	key        K
-	failures   []found
-	bytes      int
-	until      time.Time // then it waits no longer; zero: whoever answers says so
-	asked      bool
-	prev, next *waiting[K]
+	chain.Links[waiting[K]] // in waitlist.order
+
+	key      K
+	failures []found
+	bytes    int
+	until    time.Time // then it waits no longer; zero: whoever answers says so
+	asked    bool
 }
 
 // add has a failure wait. It returns what waits for the same key with it, and, if there
@@ -90,13 +91,9 @@ func (l *waitlist[K]) add(key K, q found, perKey int) (w *waiting[K], over []fou
 	}
 	w = l.by[key]
 	if w == nil {
-		w = &waiting[K]{key: key, prev: l.last}
-		if l.last != nil {
-			l.last.next = w
-		} else {
-			l.first = w
-		}
-		l.last, l.by[key] = w, w
+		w = &waiting[K]{key: key}
+		l.order.Append(w)
+		l.by[key] = w
 	}
 	size := sizeOf(&q.failure)
 	w.failures = append(w.failures, q)
@@ -111,8 +108,8 @@ func (l *waitlist[K]) add(key K, q found, perKey int) (w *waiting[K], over []fou
 		l.bytes -= size
 		l.n--
 	}
-	for (l.n > waitingMost || l.bytes > waitingBytes) && l.first != w {
-		over = append(over, l.take(l.first.key)...)
+	for (l.n > waitingMost || l.bytes > waitingBytes) && l.order.First() != w {
+		over = append(over, l.take(l.order.First().key)...)
 	}
 	return w, over
 }
@@ -142,16 +139,7 @@ func (l *waitlist[K]) take(key K) []found {
 		return nil
 	}
 	delete(l.by, key)
-	if w.prev != nil {
-		w.prev.next = w.next
-	} else {
-		l.first = w.next
-	}
-	if w.next != nil {
-		w.next.prev = w.prev
-	} else {
-		l.last = w.prev
-	}
+	l.order.Remove(w)
 	l.n -= len(w.failures)
 	l.bytes -= w.bytes
 	return w.failures
@@ -159,8 +147,11 @@ func (l *waitlist[K]) take(key K) []found {
 
 // late takes out what has waited for as long as it may.
 func (l *waitlist[K]) late(now time.Time) (out []found) {
-	for l.first != nil && !l.first.until.IsZero() && !now.Before(l.first.until) {
-		out = append(out, l.take(l.first.key)...)
+	for w := range l.order.All() {
+		if w.until.IsZero() || now.Before(w.until) {
+			break
+		}
+		out = append(out, l.take(w.key)...)
 	}
 	return out
 }

@@ -21,6 +21,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"bailiff/pkg/chain"
 )
 
 // The bounds. Those of time are variables so that tests need not wait.
@@ -82,9 +84,8 @@ type Names struct {
 	known   map[string]known
 	kept    []string // the names of known in the order in which they came
 	waiting map[string]*question
-	arrived []*question // of waiting, the oldest first; others that are over among them
-	first   *question   // of those that wait and are not asked just now; a list
-	last    *question
+	arrived []*question                     // of waiting, the oldest first; others that are over among them
+	next    chain.List[question, *question] // those that wait and are not asked just now
 	running int
 	streak  int // questions in a row without an answer
 	silent  bool
@@ -99,14 +100,15 @@ type known struct {
 
 // question is a name that somebody waits for.
 type question struct {
-	name       string
-	since      time.Time
-	asked      time.Time // the last time
-	tries      int       // while the server answered others
-	running    bool
-	over       bool // answered, or given up
-	who        map[any]func(Answer)
-	prev, next *question
+	chain.Links[question] // in Names.next
+
+	name    string
+	since   time.Time
+	asked   time.Time // the last time
+	tries   int       // while the server answered others
+	running bool
+	over    bool // answered, or given up
+	who     map[any]func(Answer)
 }
 
 // New returns a resolver. tell, if not nil, is told when the name server becomes
@@ -143,7 +145,7 @@ func (n *Names) Ask(who any, name string, got func(Answer)) (a Answer, ok bool) 
 		}
 		n.waiting[name] = q
 		n.arrive(q)
-		n.append(q)
+		n.next.Append(q)
 		n.pump(now)
 	}
 	q.who[who] = got
@@ -179,7 +181,7 @@ func (n *Names) Close() {
 	n.closed = true
 	n.timer.Stop()
 	clear(n.waiting)
-	n.first, n.last = nil, nil
+	n.next = chain.List[question, *question]{}
 }
 
 // answer calls those who asked. The question is nobody's any more.
@@ -212,32 +214,8 @@ func (n *Names) drop(q *question) {
 	delete(n.waiting, q.name)
 	q.over = true
 	if !q.running {
-		n.unlink(q)
+		n.next.Remove(q)
 	}
-}
-
-func (n *Names) append(q *question) {
-	q.prev, q.next = n.last, nil
-	if n.last != nil {
-		n.last.next = q
-	} else {
-		n.first = q
-	}
-	n.last = q
-}
-
-func (n *Names) unlink(q *question) {
-	if q.prev != nil {
-		q.prev.next = q.next
-	} else {
-		n.first = q.next
-	}
-	if q.next != nil {
-		q.next.prev = q.prev
-	} else {
-		n.last = q.prev
-	}
-	q.prev, q.next = nil, nil
 }
 
 // wake goes on with what waits for its time, and gives up what has waited for too long.
@@ -280,13 +258,13 @@ func giveUp(late []*question) {
 
 // pump asks for what may be asked for now. The caller holds the lock.
 func (n *Names) pump(now time.Time) {
-	for n.running < AtOnce && n.first != nil {
-		q := n.first // who was asked for last stands last
+	for n.running < AtOnce && n.next.First() != nil {
+		q := n.next.First() // who was asked for last stands last
 		if wait := q.asked.Add(again).Sub(now); !q.asked.IsZero() && wait > 0 {
 			n.timer.Reset(wait)
 			return
 		}
-		n.unlink(q)
+		n.next.Remove(q)
 		q.running, q.asked = true, now
 		n.running++
 		limit := timeout
@@ -348,7 +326,7 @@ func (n *Names) back(q *question, a Answer, returned bool) {
 			delete(n.waiting, q.name)
 			q.over = true
 		default:
-			n.append(q)
+			n.next.Append(q)
 		}
 	default:
 		q.running = false
@@ -362,7 +340,7 @@ func (n *Names) back(q *question, a Answer, returned bool) {
 		n.streak = 0
 		if n.silent {
 			n.silent = false
-			for x := n.first; x != nil; x = x.next {
+			for x := range n.next.All() {
 				x.asked = time.Time{} // at once
 			}
 		}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"bailiff/pkg/chain"
 )
 
 // key tells senders apart: an address (of IPv6 the /64), or a user of a Unix socket.
@@ -26,6 +28,8 @@ func keyOf(addr netip.Addr) key {
 
 // sender is what is known of one. Its listener's lock guards it.
 type sender struct {
+	chain.Links[sender] // in senders.order
+
 	key
 	of   *listener
 	addr netip.Addr // the last one; invalid: of a Unix socket
@@ -35,7 +39,6 @@ type sender struct {
 	counts       counts
 	connections  int
 	seen         time.Time
-	older, newer *sender
 }
 
 // origin is where a message comes from.
@@ -83,7 +86,7 @@ func (c *counts) text(s *Settings) string {
 		}
 	}
 	say(c.fast, "message was dropped", "messages were dropped", fmt.Sprintf(": more than %d a second, or %d bytes ([syslog] lines, bytes)", s.Lines, s.Bytes))
-	say(c.full, "message was dropped", "messages were dropped", " since they came faster than the jail takes them (match tells which of them it needs)")
+	say(c.full, "message was dropped", "messages were dropped", " since they came faster than the jail takes them (match says which of them it needs)")
 	why := ""
 	if c.why != nil {
 		why = ", the last one since " + c.why.Error()
@@ -120,13 +123,13 @@ func (b *budget) take(n, perSecond int, now time.Time) (wait time.Duration) {
 
 // senders are those of a listener.
 type senders struct {
-	listener       *listener
-	all            map[key]*sender
-	oldest, newest *sender
-	forgotten      counts // of those that had something to be told of
-	forgot         int
-	strangers      map[netip.Addr]int // messages of who may not send
-	others         int                // of more of them
+	listener  *listener
+	all       map[key]*sender
+	order     chain.List[sender, *sender] // who was heard of last is the last
+	forgotten counts                      // of those that had something to be told of
+	forgot    int
+	strangers map[netip.Addr]int // messages of who may not send
+	others    int                // of more of them
 }
 
 // of returns a sender.
@@ -136,52 +139,34 @@ func (t *senders) of(k key, addr netip.Addr, now time.Time) *sender {
 		if t.all == nil {
 			t.all = map[key]*sender{}
 		}
-		for old := t.oldest; len(t.all) >= sendersMost && old != nil; {
-			next := old.newer
+		for old := range t.order.All() {
+			if len(t.all) < sendersMost {
+				break
+			}
 			if old.connections == 0 {
 				if !old.counts.none() {
 					t.forgotten.add(old.counts)
 					t.forgot++
 				}
-				t.unlink(old)
+				t.order.Remove(old)
 				delete(t.all, old.key)
 			}
-			old = next
 		}
 		s = &sender{key: k, of: t.listener}
 		t.all[k] = s
 	} else {
-		if s.newer == nil && s.addr == addr {
+		if t.order.Last() == s && s.addr == addr {
 			s.seen = now
 			return s
 		}
-		t.unlink(s)
+		t.order.Remove(s)
 	}
 	if s.addr != addr || s.name == "" {
 		s.addr, s.name = addr, addr.String()
 	}
 	s.seen = now
-	s.older, s.newer = t.newest, nil
-	if t.newest != nil {
-		t.newest.newer = s
-	} else {
-		t.oldest = s
-	}
-	t.newest = s
+	t.order.Append(s)
 	return s
-}
-
-func (t *senders) unlink(s *sender) {
-	if s.older != nil {
-		s.older.newer = s.newer
-	} else {
-		t.oldest = s.newer
-	}
-	if s.newer != nil {
-		s.newer.older = s.older
-	} else {
-		t.newest = s.older
-	}
 }
 
 // stranger counts a message, or a connection, of who may not send.
