@@ -41,7 +41,7 @@ func (p *play) compare(ctx context.Context) error {
 		if i > 0 && i < len(all)-1 {
 			continue
 		}
-		version, _, _ := strings.Cut(f.Version, "-")
+		version := f.Release()
 		name, _, _ := strings.Cut(filter, "[")
 		if _, err := os.Stat(filepath.Join(f.Config, "filter.d", name+".conf")); err != nil {
 			p.theirs = append(p.theirs, version+" has none")

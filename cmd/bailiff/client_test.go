@@ -179,10 +179,7 @@ func TestClients(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	theirs := newSide(t, lab, "theirs", newest, newest.Program("fail2ban-server"))
 	ours := newSide(t, lab, "ours", newest, program(t, "fail2ban-server"))
 	step := func(args ...string) {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"bailiff/pkg/hosttest"
-	"bailiff/pkg/references"
 )
 
 // TestDebianDefault: what Debian's package sets up by itself, sshd's jail with the stock
@@ -21,12 +20,9 @@ import (
 // are back when somebody flushes the ruleset.
 func TestDebianDefault(t *testing.T) {
 	t.Parallel()
-	all, err := references.All()
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := hosttest.Fail2bans(t)
 	for _, r := range all {
-		version, _, _ := strings.Cut(r.Version, "-")
+		version := r.Release()
 		t.Run(version, func(t *testing.T) {
 			n := newNetwork(t)
 			n.tree = n.path("fail2ban")

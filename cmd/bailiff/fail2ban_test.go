@@ -23,10 +23,7 @@ import (
 // and its modules each time.
 func realRegex(t *testing.T) func(dir string, args ...string) (string, int) {
 	t.Helper()
-	f, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := hosttest.Fail2ban(t)
 	program := f.Program("fail2ban-regex")
 	s, err := references.NewStarter(t.TempDir(), program, func(name string, args ...string) *exec.Cmd {
 		c := exec.Command(name, args...)

@@ -211,12 +211,9 @@ func (n *network) stop() {
 // fail2ban makes, once, keeps them over a kill, makes them again when somebody flushes the
 // ruleset, and takes them away.
 func TestFirewallCommands(t *testing.T) {
-	all, err := references.All()
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := hosttest.Fail2bans(t)
 	for _, r := range all {
-		version, _, _ := strings.Cut(r.Version, "-")
+		version := r.Release()
 		for _, c := range []struct{ banaction, of string }{
 			{"iptables-multiport", ""},
 			{`iptables-allports[chain="INPUT,FORWARD", protocol="tcp,udp"]`, "1.1.1"},
@@ -293,10 +290,7 @@ func (n *network) letIn() {
 // sets, with their ends, are there while no daemon runs, and are back at once when somebody
 // flushes the ruleset; what commands left before is taken away, and the other way round.
 func TestTranslated(t *testing.T) {
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	for _, banaction := range []string{"iptables-multiport", "iptables-ipset[type=multiport]"} {
 		t.Run(banaction, func(t *testing.T) {
 			t.Parallel()
@@ -373,10 +367,7 @@ func TestTranslated(t *testing.T) {
 // before it is run, and with what failed and who is not banned afterwards.
 func TestFailingAction(t *testing.T) {
 	t.Parallel()
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	n := newNetwork(t)
 	n.treeWith(newest, "nftables[type=allport]")
 	const wrong = "jail.local:3: action nftables: it has nothing for type=allport: it has allports, custom, multiport"

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"bailiff/pkg/references"
+	"bailiff/pkg/hosttest"
 )
 
 // Firewalls that have a program of their own in front of them: firewalld, at work on a bus
@@ -70,10 +70,7 @@ func (n *network) traces() string {
 // TestFirewallFrontends: a jail that bans by firewalld or ufw makes what fail2ban makes,
 // once, keeps it over a kill, and takes it away; what it can't do is told.
 func TestFirewallFrontends(t *testing.T) {
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	const forGood = "and one that ends after the daemon was killed stays for good; what others do to its rules is not found"
 	for _, c := range []struct {
 		banaction string

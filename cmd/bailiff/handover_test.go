@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
 	"bailiff/pkg/references"
 )
@@ -189,12 +190,9 @@ func (h *relay) noted(want ...string) {
 // it knows all bans of before, with what the filter captured, also when they end; and it holds
 // in the end what it holds where the real one had it all the time.
 func TestHandOver(t *testing.T) {
-	all, err := references.All()
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := hosttest.Fail2bans(t)
 	for _, r := range all {
-		version, _, _ := strings.Cut(r.Version, "-")
+		version := r.Release()
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			lab := netlab.New(fmt.Sprintf("bailiff-hand-%s-%d", r.Suite, os.Getpid()))

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
-	"bailiff/pkg/references"
 )
 
 // TestIgnoreForms: ignoreip in all forms, from the configuration, over the socket and in
@@ -18,10 +18,7 @@ import (
 // a file but another one: it compares what comes with the file's name.)
 func TestIgnoreForms(t *testing.T) {
 	t.Parallel()
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	lab := netlab.New(fmt.Sprintf("bailiff-ignore-%d", os.Getpid()))
 	t.Cleanup(func() {
 		if err := lab.Close(); err != nil {

@@ -21,7 +21,6 @@ import (
 
 	"bailiff/pkg/control"
 	"bailiff/pkg/hosttest"
-	"bailiff/pkg/references"
 )
 
 var withPrometheus = flag.Bool("prometheus", false, "TestPrometheus: Debian's Prometheus scrapes a daemon (package prometheus)")
@@ -156,10 +155,7 @@ func TestMetrics(t *testing.T) {
 		return m[`f2b_jail_failed_total{jail="shop"}`] == 7 && m[`bailiff_jail_would_ban_current{jail="watch"}`] == 1 &&
 			m[fmt.Sprintf(`bailiff_log_lines_read_total{jail="shop",log="%s/shop.log"}`, dir)] == 8
 	})
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	out := hosttest.Python(t, nil, "", "-c", asExporter, d.socket, newest.Lib)
 	var exporter struct {
 		Numbers map[string]float64

@@ -20,6 +20,7 @@ import (
 
 	"bailiff/pkg/banfile"
 	"bailiff/pkg/control"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
 	"bailiff/pkg/references"
 )
@@ -223,15 +224,12 @@ func (c *changeover) clean() {
 // lost, none that ends at another time, and no packet of an attacker's through, who sends
 // one each 200 µs.
 func TestMigrate(t *testing.T) {
-	all, err := references.All()
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := hosttest.Fail2bans(t)
 	if *migrations != "all" {
 		t.Parallel()
 	}
 	for _, r := range all {
-		version, _, _ := strings.Cut(r.Version, "-")
+		version := r.Release()
 		for _, banaction := range []string{"nftables", "iptables-multiport", "iptables-ipset[type=multiport]"} {
 			bans := 2000
 			if *migrations != "all" {
@@ -331,10 +329,7 @@ func (c *changeover) log() string {
 // TestMigratePutBack: what fails, or is broken off, leaves fail2ban running with its bans,
 // as if nothing had been done.
 func TestMigratePutBack(t *testing.T) {
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	t.Parallel()
 	t.Run("ours can't start", func(t *testing.T) {
 		t.Parallel()
@@ -471,10 +466,7 @@ func TestMigratePutBack(t *testing.T) {
 // TestMigrateOdds: bans that no database knows of, one that only the kernel holds, one of
 // who is never banned here, and a table between that is there already.
 func TestMigrateOdds(t *testing.T) {
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	t.Parallel()
 	c := newChangeover(t, newest, "nftables", 20, func(c *changeover) {
 		c.amend("fail2ban.local", "dbfile = "+c.path("f2b.sqlite3"), "dbfile = None")
@@ -508,10 +500,7 @@ func TestMigrateOdds(t *testing.T) {
 // TestMigrateFromTOML: back to fail2ban from a daemon that has a configuration of ours, with
 // another database.
 func TestMigrateFromTOML(t *testing.T) {
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	t.Parallel()
 	c := newChangeover(t, newest, "nftables", 10)
 	if err := c.client("stop"); err != nil {

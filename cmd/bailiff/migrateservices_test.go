@@ -7,16 +7,13 @@ import (
 	"strings"
 	"testing"
 
-	"bailiff/pkg/references"
+	"bailiff/pkg/hosttest"
 )
 
 // TestMigrateServices: where fail2ban is a service of systemd's, so is ours; what is started
 // at the next boot follows. systemctl is one of the test's, which does what it is told.
 func TestMigrateServices(t *testing.T) {
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	t.Parallel()
 	c := newChangeover(t, newest, "nftables", 5, func(c *changeover) {
 		for _, dir := range []string{"units", "run/system", "bin"} {

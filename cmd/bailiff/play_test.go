@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"bailiff/pkg/control"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
 	"bailiff/pkg/references"
 	"bailiff/pkg/source"
@@ -376,10 +377,7 @@ func TestPlays(t *testing.T) {
 	if err != nil || len(plays) < 11 {
 		t.Fatalf("%d plays, %v", len(plays), err)
 	}
-	all, err := references.All()
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := hosttest.Fail2bans(t)
 	if !*playsAll {
 		all = all[len(all)-1:]
 	}
@@ -394,7 +392,7 @@ func TestPlays(t *testing.T) {
 			t.Parallel()
 			var wg sync.WaitGroup // the versions at once: they mostly wait
 			for _, r := range all {
-				version, _, _ := strings.Cut(r.Version, "-")
+				version := r.Release()
 				want, err := playDifferences(lists, version)
 				if err != nil {
 					t.Errorf("%s: %v", path, err)

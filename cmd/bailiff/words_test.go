@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
-	"bailiff/pkg/references"
 )
 
 const wordsGood = `[DEFAULT]
@@ -67,10 +67,7 @@ func TestSlipsAsFail2ban(t *testing.T) {
 		{name: "filter's file", text: strings.Replace(wordsJail(""), "[c]\nenabled = true\nfilter = own", "[c]\nenabled = true\nfilter = bad", 1), says: "bad.conf"},
 		{name: "nothing wrong", text: wordsJail("")},
 	}
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	lab := netlab.New(fmt.Sprintf("bailiff-slips-%d", os.Getpid()))
 	t.Cleanup(func() {
 		if err := lab.Close(); err != nil {

@@ -9,13 +9,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"bailiff/pkg/config/fail2ban"
 	"bailiff/pkg/filter"
-	"bailiff/pkg/references"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/tags"
 )
 
@@ -67,12 +66,9 @@ func TestConformance(t *testing.T) {
 		conformance(t, lib, tree, sampleLogs, 1)
 		return
 	}
-	all, err := references.All()
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := hosttest.Fail2bans(t)
 	for _, r := range all {
-		version, _, _ := strings.Cut(r.Version, "-")
+		version := r.Release()
 		t.Run(version, func(t *testing.T) {
 			conformance(t, r.Lib, r.Config, filepath.Join(r.Lib, "fail2ban/tests/files/logs"), cmp.Or(sampleLines[version], 1557))
 		})

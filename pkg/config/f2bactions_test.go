@@ -19,7 +19,6 @@ import (
 
 	"bailiff/pkg/action"
 	"bailiff/pkg/hosttest"
-	"bailiff/pkg/references"
 )
 
 // noted is a command that was to be run.
@@ -80,20 +79,14 @@ func actionJails(t *testing.T, tree string) []string {
 // are those that fail2ban runs, in the same order and with the same values.
 func TestActionCommands(t *testing.T) {
 	sequential(t)
-	all, err := references.All()
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := hosttest.Fail2bans(t)
 	for _, r := range all {
 		t.Run(r.Version, func(t *testing.T) { commandsOf(t, r.Config) })
 	}
 }
 
 func commandsOf(t *testing.T, config string) {
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	tree := filepath.Join(t.TempDir(), "etc")
 	if out, err := exec.Command("cp", "-a", config, tree).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s (make test installs Debian's fail2ban)", err, out)

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"bailiff/pkg/firewall"
-	"bailiff/pkg/references"
+	"bailiff/pkg/hosttest"
 )
 
 // translated says what becomes of a use of a stock action of iptables where the user has
@@ -66,12 +66,9 @@ const translate = "[firewall]\ntranslate = true\n"
 // are known by what they do, whatever their parameters are, and are done by nftables' sets.
 func TestTranslate(t *testing.T) {
 	sequential(t)
-	all, err := references.All()
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := hosttest.Fail2bans(t)
 	for _, r := range all {
-		version, _, _ := strings.Cut(r.Version, "-")
+		version := r.Release()
 		for _, c := range translated {
 			if c.only != "" && version < c.only {
 				continue
@@ -123,10 +120,7 @@ func TestTranslate(t *testing.T) {
 // TestTranslateAgreed: nothing is done otherwise than it is written without the user's word,
 // and what would be gained is told.
 func TestTranslateAgreed(t *testing.T) {
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	for local, want := range map[string]string{
 		"": "translate = true under [firewall]", "[firewall]\ntranslate = false\n": "translate = true under [firewall]",
 		"[firewall]\ntranslate = si\n": "translate = true under [firewall]",
@@ -146,10 +140,7 @@ func TestTranslateAgreed(t *testing.T) {
 // TestIptablesRefuses: what iptables will not take is told before a ban fails of it. What
 // nftables' sets take all the same is done by them, if the user has agreed.
 func TestIptablesRefuses(t *testing.T) {
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	sixteen := "1,2,3,4,5,6,7,8,9,10,11,12,13,14:15,16"
 	for _, c := range []struct {
 		action, want string
@@ -184,10 +175,7 @@ func TestIptablesRefuses(t *testing.T) {
 // them, which sets of a jail's own don't do.
 func TestSharedChain(t *testing.T) {
 	sequential(t)
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	other := "[%s]\nenabled = true\nfilter = f\nlogpath = /x.log\naction = iptables-multiport[name=%s, port=25]\n"
 	dir := actionTree(t, newest, "iptables-multiport[name=mail, port=22]", "fail2ban.local", translate,
 		"jail.local", fmt.Sprintf(other, "y", "mail")+fmt.Sprintf(other, "z", "z"))
@@ -204,10 +192,7 @@ func TestSharedChain(t *testing.T) {
 // of two that differ in more, the second is run.
 func TestTranslatedTogether(t *testing.T) {
 	sequential(t)
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	two := "iptables-multiport[name=x-tcp, actname=t, protocol=tcp, port=%s]\n\tiptables-multiport[name=x-udp, actname=u, protocol=udp, port=%s%s]"
 	for _, c := range []struct {
 		action  string
@@ -230,10 +215,7 @@ func TestTranslatedTogether(t *testing.T) {
 // configuration is imported.
 func TestExportTranslated(t *testing.T) {
 	sequential(t)
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	dir := actionTree(t, newest, "iptables-new[port=22, blocktype=DROP, blocktype?family=inet6=REJECT]", "fail2ban.local", translate)
 	files, notes := Export(load(t, Options{Path: dir}))
 	text := files["jails/x.toml"] + strings.Join(notes, "\n")
@@ -263,10 +245,7 @@ func FuzzIptables(f *testing.F) {
 // TestIptablesKind: which kind iptables is, is asked of it, with a deadline; one that is not
 // there has no rules.
 func TestIptablesKind(t *testing.T) {
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	for script, want := range map[string]string{
 		"echo 'iptables v1.8.9 (nf_tables)'": "",
 		"echo 'iptables v1.8.9 (legacy)'":    `says "iptables v1.8.9 (legacy)"`,

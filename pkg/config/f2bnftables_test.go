@@ -11,7 +11,6 @@ import (
 	"bailiff/pkg/action"
 	"bailiff/pkg/firewall"
 	"bailiff/pkg/hosttest"
-	"bailiff/pkg/references"
 )
 
 // twoChains has two hooks, each with a rule: the kernel's sets of a jail have one.
@@ -71,12 +70,9 @@ var nftActions = []struct {
 // own commands make, as nft lists them.
 func TestNativeActions(t *testing.T) {
 	sequential(t)
-	all, err := references.All()
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := hosttest.Fail2bans(t)
 	for _, r := range all {
-		version, _, _ := strings.Cut(r.Version, "-")
+		version := r.Release()
 		for _, c := range nftActions {
 			if c.only != "" && version < c.only {
 				continue
@@ -183,10 +179,7 @@ func TestNftCommands(t *testing.T) {
 // TestSeveralActions: where several actions of a jail are about its sets, all are run as they
 // are written, each has rules of its own; an action's sets of another name are known.
 func TestSeveralActions(t *testing.T) {
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	for text, want := range map[string]string{
 		"nftables[name=x]\n\tnftables-allports[name=x, protocol=udp, blocktype=drop]":         "by commands true: [nftables nftables-allports], faults 0, sets [x x]",
 		"nftables[name=x]\n\tnftables[name=x, blocktype=drop]":                                "by commands true: [nftables], faults 1, sets [x]",
@@ -215,10 +208,7 @@ func TestSeveralActions(t *testing.T) {
 // configuration is imported, and nobody is shut out of more than before.
 func TestExportNative(t *testing.T) {
 	sequential(t)
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	for options, want := range map[string][]string{
 		`protocol=all, port="22,80"`:                    {"\"tcp\",\n  \"udp\",\n  \"sctp\",\n  \"dccp\",\n  \"udplite\",", `port = "22,80"`},
 		`blocktype="counter drop"`:                      {`blocktype = "drop"`, "jail x: counter is not carried"},

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/references"
 )
 
@@ -26,10 +27,7 @@ func actionTree(t *testing.T, r references.Fail2ban, text string, more ...string
 // TestUnfilled: what of an action's commands nothing fills in is told with the parameter
 // that was meant, its file and line, before a ban fails of it.
 func TestUnfilled(t *testing.T) {
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	for action, want := range map[string]string{
 		`nftables[type=allport]`:                     "fault jail.conf:5: action nftables: it has nothing for type=allport: it has allports, custom, multiport;",
 		`iptables[type=multiprot]`:                   "fault jail.conf:5: action iptables: it has nothing for type=multiprot: it has allports, multiport, oneport;",
@@ -64,10 +62,7 @@ func said(j *Jail, dir string) string {
 
 // TestMisspelt: words that a firewall's program refuses are told before a ban fails of them.
 func TestMisspelt(t *testing.T) {
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	for action, want := range map[string]string{
 		`nftables[blocktype=drp]`:                              "blocktype: nft knows no drp: did you mean drop?",
 		`nftables[blocktype=DROP]`:                             "blocktype: nft knows no DROP: did you mean drop?",
@@ -98,10 +93,7 @@ func TestMisspelt(t *testing.T) {
 
 // TestUnfilledElsewhere: the place is that of the parameter, wherever action refers to.
 func TestUnfilledElsewhere(t *testing.T) {
-	newest, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	newest := hosttest.Fail2ban(t)
 	dir := actionTree(t, newest, "%(action_)s", "jail.local", "[DEFAULT]\nbanaction = nftables[type=allport]\naction_ = %(banaction)s[port=22]\n")
 	if got := said(jail(t, load(t, Options{Path: dir}), "x"), dir); !strings.HasPrefix(got, "fault jail.local:2: action nftables: it has nothing for type=allport") {
 		t.Errorf("%q", got)
@@ -111,10 +103,7 @@ func TestUnfilledElsewhere(t *testing.T) {
 // TestStockActionsFilled: none of the actions that come with any fail2ban is complained of.
 func TestStockActionsFilled(t *testing.T) {
 	sequential(t)
-	all, err := references.All()
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := hosttest.Fail2bans(t)
 	for _, r := range all {
 		files, err := filepath.Glob(filepath.Join(r.Config, "action.d", "*.conf"))
 		if err != nil || len(files) < 40 {

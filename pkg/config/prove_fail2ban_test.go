@@ -30,10 +30,7 @@ const mostKinds = 6
 // sample logs that they take: what <F-USER> takes of them counts as what a client chooses.
 func TestProveFail2ban(t *testing.T) {
 	sequential(t)
-	all, err := references.All()
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := hosttest.Fail2bans(t)
 	var text strings.Builder
 	for _, v := range []references.Fail2ban{all[0], all[len(all)-1]} {
 		logs, err := filepath.Glob(filepath.Join(v.Lib, fail2banLogs, "*"))

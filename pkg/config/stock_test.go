@@ -123,10 +123,7 @@ func TestStockFilters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := references.All()
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := hosttest.Fail2bans(t)
 	versions := []references.Fail2ban{all[0], all[len(all)-1]}
 	// The page is of 1.0 and 1.1.1. Debian 13's Python runs no 1.0.
 	paged := strings.HasPrefix(all[0].Version, "1.0.")
@@ -187,7 +184,7 @@ func TestStockFilters(t *testing.T) {
 	}
 	var names [2]string
 	for i, v := range versions {
-		names[i], _, _ = strings.Cut(v.Version, "-")
+		names[i] = v.Release()
 		theirs, same := 0, 0
 		for _, r := range rows {
 			theirs, same = theirs+r.theirs[i], same+r.same[i]

@@ -31,14 +31,27 @@ func Python(t testing.TB, env []string, stdin string, args ...string) []byte {
 	return out
 }
 
-// Newest is the environment of the newest fail2ban there is, whose behaviour counts.
-func Newest(t testing.TB) []string {
+// Fail2bans are those that there are to ask, the oldest first.
+func Fail2bans(t testing.TB) []references.Fail2ban {
 	t.Helper()
-	f, err := references.Newest()
+	all, err := references.All()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return f.Env()
+	return all
+}
+
+// Fail2ban is the newest of them, whose behaviour counts.
+func Fail2ban(t testing.TB) references.Fail2ban {
+	t.Helper()
+	all := Fail2bans(t)
+	return all[len(all)-1]
+}
+
+// Newest is the environment of that one.
+func Newest(t testing.TB) []string {
+	t.Helper()
+	return Fail2ban(t).Env()
 }
 
 // Oracle is a program of Python's that answers each line of JSON with one.

@@ -71,6 +71,12 @@ func Newest() (Fail2ban, error) {
 	return all[len(all)-1], nil
 }
 
+// Release is the version of fail2ban itself, without what Debian puts behind it, as 1.1.1.
+func (f Fail2ban) Release() string {
+	release, _, _ := strings.Cut(f.Version, "-")
+	return release
+}
+
 // Env returns the environment in which Python finds this one before any other. What it prints
 // comes in the order in which it prints it, also into a file.
 func (f Fail2ban) Env() []string {

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"testing"
 
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/references"
 )
 
@@ -38,10 +39,7 @@ type verdict struct {
 
 // TestOwnCases needs root, python3, unshare (util-linux) and what make packages unpacks.
 func TestOwnCases(t *testing.T) {
-	f, err := references.Newest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := hosttest.Fail2ban(t)
 	listed := differences(t)
 	root := tree(t, f)
 	// Both sides at once: what the cases do most of the time is wait.

@@ -237,7 +237,7 @@ func difference(got, want []string) string {
 // them enabled.
 func TestDebianJails(t *testing.T) {
 	o := startOracle(t)
-	for _, r := range releases(t) {
+	for _, r := range hosttest.Fail2bans(t) {
 		t.Run(r.Version, func(t *testing.T) {
 			dir := t.TempDir()
 			if out, err := exec.Command("cp", "-r", r.Config+"/.", dir).CombinedOutput(); err != nil {

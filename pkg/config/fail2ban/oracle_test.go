@@ -16,17 +16,6 @@ import (
 	"bailiff/pkg/tags"
 )
 
-// releases are the fail2bans whose configurations are compared; what is asked is the
-// newest.
-func releases(t *testing.T) []references.Fail2ban {
-	t.Helper()
-	all, err := references.All()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all
-}
-
 // oracle is the real fail2ban's own reader.
 type oracle struct{ *hosttest.Oracle }
 
@@ -134,7 +123,7 @@ func theirs(a answer) []string {
 // options that its tests use, and compares with fail2ban.
 func TestFilters(t *testing.T) {
 	o := startOracle(t)
-	for _, r := range releases(t) {
+	for _, r := range hosttest.Fail2bans(t) {
 		t.Run(r.Version, func(t *testing.T) { filters(t, o, r) })
 	}
 }
