@@ -168,6 +168,9 @@ func args(least, most int) cobra.PositionalArgs {
 		case len(args) < least:
 			return &exitError{exitUsage, fmt.Sprintf("too few arguments\nusage: %s\nsee `%s --help`", c.UseLine(), c.CommandPath())}
 		case most >= 0 && len(args) > most:
+			if most == 0 && c.HasSubCommands() {
+				return &exitError{exitUsage, fmt.Sprintf("%s has no command %s\nsee `%s --help`", c.CommandPath(), args[0], c.CommandPath())}
+			}
 			return &exitError{exitUsage, fmt.Sprintf("too many arguments: %s\nusage: %s\nsee `%s --help`", strings.Join(args[most:], " "), c.UseLine(), c.CommandPath())}
 		}
 		return nil

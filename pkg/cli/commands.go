@@ -478,7 +478,7 @@ func lookThrough(cfg *config.Config, from config.Options, logs bool) checked {
 	lists, leftOut := daemon.CheckLists(cfg)
 	problems = append(problems, lists...)
 	published, notLooked := daemon.CheckPublished(cfg)
-	for _, w := range slices.Concat(leftOut, daemon.CheckFiles(cfg), published) {
+	for _, w := range slices.Concat(leftOut, daemon.CheckFiles(cfg), published, daemon.CheckFleet(cfg)) {
 		warnings = append(warnings, w.Error())
 	}
 	for _, w := range cfg.Warnings {

@@ -22,7 +22,7 @@ func (g *global) fleetCommand() *cobra.Command {
 		Use:   "fleet",
 		Short: "Bring this host into a fleet that shares bans, and look after its hosts",
 		Example: `  bailiff fleet token --name web-1
-  bailiff fleet join TOKEN
+  bailiff fleet join --name web-1 -
   bailiff fleet status
   bailiff fleet hosts`,
 		Args: noArgs,
@@ -44,11 +44,14 @@ func fleetJoinCommand() *cobra.Command {
 		Use:   "join TOKEN",
 		Short: "Bring this host into the fleet of a token",
 		Long: `Bring this host into the fleet of a token that bailiff fleet token has printed at the hub; - reads it
-from standard input, where other users of this machine don't see it. The host makes its own key, which never leaves it. Written are, beside the
-configuration, ` + enrol.CredentialsFile + ` with the key and what the hub has signed of it, readable by its
-owner alone, and ` + enrol.AuthorityFile + `, by which the hub is known. Nothing is written over. Started as root, they are given
-to the user whom the daemon becomes. At the end of bailiff.toml a table [fleet] is written, if there is none, which the daemon reads
-at its next reload; --group says which jails' bans are told, and to whom.`,
+from standard input, where other users of this machine don't see it. The host makes its own key,
+which never leaves it. Written are, beside the configuration, ` + enrol.CredentialsFile + ` with the key and what the
+hub has signed of it, readable by its owner alone, and ` + enrol.AuthorityFile + `, by which the hub is known.
+Credentials are never written over. Started as root, they are given to the user whom the daemon
+becomes. At the end of bailiff.toml a table [fleet] is written, if there is none, which the daemon
+reads at its next reload; --group says which jails' bans are told, and to whom.
+
+Where something goes wrong on this host after the hub has let it in, the same token does it once more.`,
 		Example: `  bailiff fleet join --name web-1 -
   bailiff fleet join --name web-1 --group ssh=sshd --group web=nginx-http-auth,django-auth -`,
 		Args: args(1, 1),
@@ -121,8 +124,8 @@ func fleetLeaveCommand() *cobra.Command {
 		Use:   "leave",
 		Short: "Take this host out of its fleet",
 		Long: `Take this host out of its fleet: the hub takes back its key and lifts what it has said, and what bailiff
-fleet join wrote is removed. Where the hub can't be reached, only the files are removed, with --force; then bailiff fleet
-distrust at the hub does the rest.`,
+fleet join wrote is removed; [fleet] in bailiff.toml is commented out, and bailiff reload ends this host's part. Where the hub
+can't be reached, all that is here is done with --force; then bailiff fleet distrust at the hub does the rest.`,
 		Example: `  bailiff fleet leave --url tls://hub.example:4222`,
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -145,20 +148,28 @@ distrust at the hub does the rest.`,
 			if len(urls) == 0 && !force {
 				return usageError("--url: where is the hub? (fleet join printed it)")
 			}
+			told := false
 			if len(urls) > 0 {
 				ctx, cancel := context.WithTimeout(context.Background(), joinMost)
 				defer cancel()
 				if err := enrol.Leave(ctx, urls, name, dir); err != nil && !force {
 					return fmt.Errorf("%w: nothing was changed; --force removes the files all the same", err)
 				} else if err != nil {
-					fmt.Fprintf(c.ErrOrStderr(), "bailiff: %v: have `bailiff fleet distrust %s` done at the hub\n", err, name)
+					complain(err)
+				} else {
+					told = true
 				}
 			}
 			if err := enrol.Remove(dir); err != nil {
 				return err
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s is out of the fleet; %s is gone\n", name, plainly(filepath.Join(dir, enrol.CredentialsFile)))
-			return nil
+			out, gone := c.OutOrStdout(), plainly(filepath.Join(dir, enrol.CredentialsFile))
+			if told {
+				fmt.Fprintf(out, "%s is out of the fleet; %s is gone\n", name, gone)
+			} else {
+				fmt.Fprintf(out, "%s is gone; the hub has not been told: `bailiff fleet distrust %s` there takes back its key, and lifts what it has said\n", gone, name)
+			}
+			return endFleetTable(out, dir)
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", config.DefaultDir, "the `directory` into which join wrote")

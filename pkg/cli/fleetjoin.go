@@ -10,10 +10,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"bailiff/pkg/config"
 	"bailiff/pkg/fleet"
 	"bailiff/pkg/fleet/enrol"
+	"bailiff/pkg/safefile"
 )
 
 // What is written into bailiff.toml when a host comes into a fleet.
@@ -70,6 +72,48 @@ func writeFleetTable(out io.Writer, dir, table string) error {
 		return err
 	}
 	fmt.Fprintf(out, "%s has at its end now:\n%s\nto take part: bailiff reload\n", plainly(path), table)
+	return nil
+}
+
+// endFleetTable comments out what DIR/bailiff.toml has of a fleet, so that nothing of it is lost. Where that can't be, it says what is
+// to be done.
+func endFleetTable(out io.Writer, dir string) error {
+	path := filepath.Join(dir, config.MainFile)
+	if at, err := filepath.EvalSymlinks(path); err == nil {
+		path = at
+	}
+	data, err := safefile.ReadConfig(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	text, first := config.CommentTable(string(data), "fleet")
+	switch {
+	case first == 0:
+		return nil
+	case text == "":
+		fmt.Fprintf(out, "%s:%d: take out [fleet], then bailiff reload: without, it says that the credentials are not there\n", plainly(path), first)
+		return nil
+	}
+	m, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	err = safefile.Replace(path, func(f *os.File) error {
+		if st, ok := m.Sys().(*syscall.Stat_t); ok {
+			if err := f.Chown(int(st.Uid), int(st.Gid)); err != nil && os.Geteuid() == 0 {
+				return err
+			}
+		}
+		_, err := f.WriteString(text)
+		return errors.Join(err, f.Chmod(m.Mode().Perm()))
+	})
+	if err != nil {
+		return fmt.Errorf("%w: take out [fleet] there (line %d), then bailiff reload", err, first)
+	}
+	fmt.Fprintf(out, "%s:%d: [fleet] is commented out now; bailiff reload ends this host's part\n", plainly(path), first)
 	return nil
 }
 

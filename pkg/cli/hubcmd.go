@@ -19,6 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"bailiff/pkg/config"
 	"bailiff/pkg/daemon"
 	"bailiff/pkg/eventlog"
 	"bailiff/pkg/hub"
@@ -85,7 +86,7 @@ With --region, it is a region's hub, with a copy of all bans for the hosts near 
 				if err == nil && o.External {
 					fmt.Fprintf(c.OutOrStdout(), "%s: the NATS servers need what is in %s/%s; then bailiff hub gatekeeper %s\n", plainly(dir), plainly(dir), hub.NATSFile, plainly(dir))
 				} else if err == nil {
-					fmt.Fprintf(c.OutOrStdout(), "%s: ready for bailiff hub run %s\n", plainly(dir), plainly(dir))
+					fmt.Fprintf(c.OutOrStdout(), "%s: ready for bailiff hub run %s; hosts are to find it at %s\n", plainly(dir), plainly(dir), plainly(strings.Join(hubURLs(dir), " ")))
 				}
 			}
 			return err
@@ -102,6 +103,15 @@ With --region, it is a region's hub, with a copy of all bans for the hosts near 
 	f.IntVar(&o.Replicas, "replicas", 0, "how `many` of your own servers hold the stream (default 1)")
 	f.StringArrayVar(&cluster, "cluster", nil, "one hub of several, `NAME=HOST[:PORT[:CLUSTERPORT]]`; may be repeated")
 	return c
+}
+
+// hubURLs is where hosts are told that a hub is.
+func hubURLs(dir string) []string {
+	cfg, err := hub.ReadConfig(dir)
+	if err != nil {
+		return nil // it was just made
+	}
+	return cfg.URLs
 }
 
 // initRegion makes the directory of a region's hub.
@@ -270,6 +280,7 @@ func fleetHubCommands() []*cobra.Command {
 func fleetTokenCommand() *cobra.Command {
 	var at atHub
 	var o hub.TokenOptions
+	var valid string
 	c := &cobra.Command{
 		Use:   "token",
 		Short: "Print a token that lets one host into the fleet (at the hub)",
@@ -279,6 +290,10 @@ secret: hand it over by a way that you trust, as ssh.`,
   bailiff fleet token --name admin --lift-others --valid 10m`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			var err error
+			if o.Valid, err = config.ParseTime(valid); err != nil {
+				return usageError("--valid " + err.Error())
+			}
 			return at.ask(func(ctx context.Context, client *hub.Client) error {
 				t, err := client.Token(ctx, o)
 				if err != nil {
@@ -293,7 +308,7 @@ secret: hand it over by a way that you trust, as ssh.`,
 	c.Flags().StringVar(&o.Name, "name", "", "the only `name` that it lets in (default any that is free)")
 	c.Flags().BoolVar(&o.Lifts, "lift-others", false, "the host may lift what others banned: it can free every attacker")
 	c.Flags().StringVar(&o.Region, "region", "", "the `region` whose hub the host is to find (default the root)")
-	c.Flags().DurationVar(&o.Valid, "valid", time.Hour, "how long it is good for")
+	c.Flags().StringVar(&valid, "valid", "1h", "how `long` it is good for, as 10m, 1h, 2d")
 	return c
 }
 

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
 	"path"
 	"path/filepath"
 	"slices"
@@ -119,7 +117,7 @@ func (l *loader) fleet(doc *document, raw rawFleet, fail func(string, ...any) fu
 	f := Fleet{Lifts: raw.LiftOthers, MaxBan: fleet.DefaultMost, Bans: fleet.DefaultBans, Shortest4: 16, Shortest6: 32}
 	f.At = fmt.Sprintf("%s:%d", doc.file, doc.line("fleet"))
 	for _, text := range raw.URL {
-		if err := CheckHub(text); err != nil {
+		if err := fleet.CheckURL(text); err != nil {
 			fail("url %v", err)("fleet", "url")
 			continue
 		}
@@ -263,23 +261,6 @@ func portsNeed(r *firewall.Rule) error {
 		return errors.New("protocol: ports need tcp, udp, sctp, dccp or udplite; for everything set port = \"all\" too")
 	}
 	return nil
-}
-
-// CheckHub says what is wrong with where a hub is: a connection that isn't encrypted is to this host only.
-func CheckHub(text string) error {
-	const want = "want tls://HOST:PORT"
-	u, err := url.Parse(text)
-	switch {
-	case err != nil || u.Hostname() == "" || u.Port() == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "":
-		return fmt.Errorf("%q: %s", text, want)
-	case u.Scheme == "tls":
-		return nil
-	case u.Scheme == "nats":
-		if ip := net.ParseIP(u.Hostname()); ip != nil && ip.IsLoopback() {
-			return nil
-		}
-	}
-	return fmt.Errorf("%q: %s (nats:// without encryption only to a hub on 127.0.0.1)", text, want)
 }
 
 // fleetEnds adds to [fleet] what the rest of the file says: whom [default] ignores, and jails that have the names of its sets.

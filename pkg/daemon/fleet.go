@@ -120,6 +120,9 @@ func (f *fleetSide) configure(cfg *config.Config) (wrong []error) {
 	if before != nil && !before.end() {
 		return []error{errors.New("[fleet]: what was there before has not ended yet: reload once more")}
 	}
+	if err := readByOthers(&want); err != nil {
+		f.log.Warn(err.Error())
+	}
 	r := &fleetRun{
 		f: f, d: f.d, log: f.log, cfg: want, name: name, sign: sign, of: map[string][]string{}, ready: make(chan struct{}), done: make(chan struct{}),
 		sayWake: make(chan struct{}, 1), recheck: make(chan struct{}, 1), since: f.d.clock.Wall(), told: "connecting", refused: map[fleet.Reason]uint64{},
@@ -234,6 +237,29 @@ func credentials(f *config.Fleet) (name, sign string, err error) {
 		sign += fmt.Sprintf("%s %d %d ", filepath.Base(path), fi.Size(), fi.ModTime().UnixNano())
 	}
 	return name, sign, nil
+}
+
+// readByOthers says so if others than the daemon's user can read what this host proves itself by.
+func readByOthers(f *config.Fleet) error {
+	m, err := os.Stat(f.Credentials)
+	if err != nil || m.Mode().Perm()&0o077 == 0 {
+		return nil // that it is not there is told elsewhere
+	}
+	return fmt.Errorf("%s: [fleet]: %s may be read by others (mode %04o), who can then speak as this host: chmod go= %s", f.At, f.Credentials, m.Mode().Perm(), f.Credentials)
+}
+
+// CheckFleet says what would keep this host from taking part in the fleet of a configuration.
+func CheckFleet(cfg *config.Config) (warnings []error) {
+	if len(cfg.Fleet.URLs) == 0 {
+		return nil
+	}
+	if _, _, err := credentials(&cfg.Fleet); err != nil {
+		warnings = append(warnings, fmt.Errorf("%s: [fleet]: %w", cfg.Fleet.At, err))
+	}
+	if err := readByOthers(&cfg.Fleet); err != nil {
+		warnings = append(warnings, err)
+	}
+	return warnings
 }
 
 // never is whom no ban of others shuts out: whom a jail here ignores, this host and what it needs, the hubs, and who is logged in.

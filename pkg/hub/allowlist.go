@@ -106,6 +106,9 @@ func PublishAllow(dir string, data []byte) (allow.List, error) {
 	if err != nil {
 		return allow.List{}, err
 	}
+	if cfg.Region() {
+		return allow.List{}, fmt.Errorf("%s is a region's directory: the allow-list is handed on by the root", dir)
+	}
 	if cfg.AllowKey == "" {
 		return allow.List{}, fmt.Errorf("%s has no allow_key: write there the public key that `bailiff fleet allow key` printed, and let hosts in with that", filepath.Join(dir, ConfigFile))
 	}

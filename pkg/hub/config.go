@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"net/netip"
@@ -241,11 +242,23 @@ func defaults() fileConfig {
 func ReadConfig(dir string) (Config, error) {
 	file := filepath.Join(dir, ConfigFile)
 	data, err := safefile.ReadFile(file, 1<<20)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Config{}, &noHubError{file}
+	}
 	if err != nil {
 		return Config{}, err
 	}
 	return parseConfig(file, data)
 }
+
+// noHubError is of a directory that is none of a hub.
+type noHubError struct{ file string }
+
+func (e *noHubError) Error() string {
+	return fmt.Sprintf("%s is not there: that is no hub's directory; `bailiff hub init` makes one", e.file)
+}
+
+func (e *noHubError) Unwrap() error { return fs.ErrNotExist }
 
 func parseConfig(file string, data []byte) (Config, error) {
 	f := defaults()

@@ -217,7 +217,7 @@ func make700(dir string) error {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return err
 	}
-	return checkOurs(dir)
+	return checkOwner(dir, os.Geteuid())
 }
 
 // fill writes one hub's files.
@@ -378,5 +378,5 @@ replicas = %d
 
 // checkOurs says what is wrong with who owns a hub's directory, and who may look into it.
 func checkOurs(dir string) error {
-	return checkOwner(dir, os.Geteuid())
+	return checkDir(dir, os.Geteuid())
 }

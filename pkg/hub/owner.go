@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,6 +13,14 @@ import (
 
 // anyone stands for whoever owns a directory: root looks into those of others, but makes no files there.
 const anyone = -1
+
+// checkDir is checkOwner of a directory that is a hub's: of another one nobody is told to change rights.
+func checkDir(dir string, uid int) error {
+	if _, err := os.Lstat(filepath.Join(dir, ConfigFile)); errors.Is(err, fs.ErrNotExist) {
+		return &noHubError{filepath.Join(dir, ConfigFile)}
+	}
+	return checkOwner(dir, uid)
+}
 
 // checkOwner says what is wrong with a hub's directory for a process of that user: all that is
 // secret in a fleet is in it.

@@ -394,7 +394,10 @@ func dial(dir string, cfg Config, at string) (*nats.Conn, error) {
 	nc, err := nats.Connect(at, nats.Secure(own), nats.UserCredentials(filepath.Join(dir, hubUserFile)), nats.Name("bailiff hub"), nats.Timeout(5*time.Second), nats.NoReconnect(),
 		silent)
 	if err != nil {
-		return nil, fmt.Errorf("the hub at %s: %w (is `bailiff hub run %s` at work?)", at, enrol.Explain(err), dir)
+		if errors.Is(err, nats.ErrNoServers) {
+			return nil, fmt.Errorf("the hub at %s: nothing listens there (the connection is refused): is `bailiff hub run %s` at work?", at, dir)
+		}
+		return nil, fmt.Errorf("the hub at %s: %w", at, enrol.Explain(err))
 	}
 	return nc, nil
 }

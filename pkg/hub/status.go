@@ -118,12 +118,15 @@ func Dial(dir, at string) (*Client, error) {
 	if as == 0 {
 		as = anyone
 	}
-	if err := checkOwner(dir, as); err != nil {
+	if err := checkDir(dir, as); err != nil {
 		return nil, err
 	}
 	cfg, err := ReadConfig(dir)
 	if err != nil {
 		return nil, err
+	}
+	if cfg.Region() {
+		return nil, fmt.Errorf("%s is a region's directory, which has no keys of the fleet: this is done at the root", dir)
 	}
 	k, err := readKeys(dir)
 	if err != nil {

@@ -159,7 +159,7 @@ func Parse(data []byte, public string) (List, error) {
 	case err != nil:
 		return List{}, err
 	case by != public:
-		return List{}, fmt.Errorf("%w (%s)", ErrForeign, by)
+		return List{}, fmt.Errorf("%w: by %s, and %s is pinned", ErrForeign, by, public)
 	}
 	k, err := nkeys.FromPublicKey(public)
 	if err != nil {

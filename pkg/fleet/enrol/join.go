@@ -30,6 +30,9 @@ const (
 	CredentialsFile = "fleet.creds"
 	// AuthorityFile is the certificate by which the hub is known.
 	AuthorityFile = "fleet-ca.pem"
+	// keyFile holds the host's key from before a hub is asked until the two others are there, and the name that it asks for: so the
+	// same token lets the same host in again, whatever has gone wrong behind the question.
+	keyFile = "fleet.joining"
 )
 
 // askMost is how long a hub may take for an answer.
@@ -47,8 +50,9 @@ type Joined struct {
 }
 
 // Join makes a key, has the hub of the token let this host in under that name, and writes what is
-// needed to connect into dir, which is made if it is not there. What is there already is not touched:
-// a host that is in a fleet leaves it first.
+// needed to connect into dir, which is made if it is not there. Credentials that are there already are not touched:
+// a host that is in a fleet leaves it first. The key is on the disk before the hub is asked: a directory that can't be written to
+// costs no token.
 func Join(ctx context.Context, t Token, name, dir string) (Joined, error) {
 	j := Joined{Name: name, AllowKey: t.AllowKey, Credentials: filepath.Join(dir, CredentialsFile), Authority: filepath.Join(dir, AuthorityFile)}
 	if err := fleet.CheckHost(name); err != nil {
@@ -57,36 +61,36 @@ func Join(ctx context.Context, t Token, name, dir string) (Joined, error) {
 	if t.Over(time.Now()) {
 		return j, fmt.Errorf("the token ended on %s: have `bailiff fleet token` print a new one at the hub", time.Unix(t.Until, 0).Format(time.DateTime))
 	}
-	for _, path := range []string{j.Credentials, j.Authority} {
-		if _, err := os.Lstat(path); err == nil {
-			return j, fmt.Errorf("%s is there: this host is in a fleet already; `bailiff fleet leave` first", path)
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return j, err
-		}
+	if _, err := os.Lstat(j.Credentials); err == nil {
+		return j, fmt.Errorf("%s is there: this host is in a fleet already; `bailiff fleet leave` first", j.Credentials)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return j, err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return j, err
 	}
-	key, err := nkeys.CreateUser()
+	key, again, err := ownKey(dir, name)
 	if err != nil {
 		return j, err
 	}
-	defer key.Wipe()
-	public, err := key.PublicKey()
-	if err != nil {
-		return j, err
-	}
+	defer func() { key.Wipe() }()
 	var authority []byte
 	nc, err := connect(t, &authority)
 	if err != nil {
 		return j, err
 	}
 	defer nc.Close()
-	data, err := json.Marshal(Request{Version, t.ID, t.Secret, name, public})
-	if err != nil {
-		return j, err
+	reply, err := letIn(ctx, nc, t, name, key)
+	var no *refusal
+	if again && errors.As(err, &no) { // it may be the key of one that was taken out meanwhile
+		fresh, failed := newKey(dir, name)
+		if failed != nil {
+			return j, failed
+		}
+		key.Wipe()
+		key = fresh
+		reply, err = letIn(ctx, nc, t, name, key)
 	}
-	reply, err := ask(ctx, nc, JoinSubject, data)
 	if err != nil {
 		return j, err
 	}
@@ -100,10 +104,55 @@ func Join(ctx context.Context, t Token, name, dir string) (Joined, error) {
 	if err != nil {
 		return j, err
 	}
-	if err := write(j.Authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority})); err != nil {
-		return j, err
+	err = write(j.Authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority}))
+	if err == nil {
+		err = write(j.Credentials, Credentials(reply.JWT, string(seed)))
 	}
-	return j, write(j.Credentials, Credentials(reply.JWT, string(seed)))
+	if err != nil {
+		return j, fmt.Errorf("the hub has let this host in, but %w: with that mended, the same token does it once more, in the same directory", err)
+	}
+	return j, os.Remove(filepath.Join(dir, keyFile))
+}
+
+// ownKey is this host's key. again: it has asked with it before, and it isn't known what came of that.
+func ownKey(dir, name string) (key nkeys.KeyPair, again bool, err error) {
+	data, err := safefile.ReadFile(filepath.Join(dir, keyFile), 1<<10)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, false, err
+	}
+	if seed, of, ok := strings.Cut(strings.TrimSpace(string(data)), " "); ok && of == name {
+		if key, err := nkeys.FromSeed([]byte(seed)); err == nil {
+			return key, true, nil
+		}
+	}
+	key, err = newKey(dir, name)
+	return key, false, err
+}
+
+// newKey makes one, and keeps it.
+func newKey(dir, name string) (nkeys.KeyPair, error) {
+	key, err := nkeys.CreateUser()
+	if err != nil {
+		return nil, err
+	}
+	seed, err := key.Seed()
+	if err != nil {
+		return nil, err
+	}
+	return key, write(filepath.Join(dir, keyFile), fmt.Appendf(nil, "%s %s\n", seed, name))
+}
+
+// letIn asks the hub to let this host in.
+func letIn(ctx context.Context, nc *nats.Conn, t Token, name string, key nkeys.KeyPair) (Reply, error) {
+	public, err := key.PublicKey()
+	if err != nil {
+		return Reply{}, err
+	}
+	data, err := json.Marshal(Request{Version, t.ID, t.Secret, name, public})
+	if err != nil {
+		return Reply{}, err
+	}
+	return ask(ctx, nc, JoinSubject, data)
 }
 
 // connect speaks to a hub of the token, as the token's user. Where a certificate of the pin's is in the
@@ -151,6 +200,8 @@ func Explain(err error) error {
 		return errors.New("its certificate is not of this fleet's authority")
 	case errors.As(err, &host):
 		return fmt.Errorf("its certificate is for other names (%w): `bailiff hub renew --san` at the hub", err)
+	case errors.Is(err, nats.ErrNoServers):
+		return errors.New("nothing listens there (the connection is refused): is `bailiff hub run` at work, and is that its port?")
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
 		return errors.New("it does not let this in: it has ended, was taken back, or is of another fleet")
 	}
@@ -204,10 +255,15 @@ func ask(ctx context.Context, nc *nats.Conn, subject string, data []byte) (Reply
 		return Reply{}, errors.New("the hub is of another version of bailiff")
 	}
 	if r.Refused != "" {
-		return Reply{}, fmt.Errorf("the hub refuses: %.300s", r.Refused)
+		return Reply{}, &refusal{r.Refused}
 	}
 	return r, nil
 }
+
+// refusal is why a hub does not do what it is asked.
+type refusal struct{ why string }
+
+func (r *refusal) Error() string { return fmt.Sprintf("the hub refuses: %.300s", r.why) }
 
 // Leave tells the hub that this host leaves, by the credentials in dir. What it has said is lifted, and its
 // key is taken back. The files stay.
@@ -229,7 +285,7 @@ func Leave(ctx context.Context, urls []string, name, dir string) error {
 
 // Remove takes away what Join wrote; what isn't there is no error.
 func Remove(dir string) (err error) {
-	for _, name := range []string{CredentialsFile, AuthorityFile} {
+	for _, name := range []string{CredentialsFile, AuthorityFile, keyFile} {
 		if one := os.Remove(filepath.Join(dir, name)); one != nil && !errors.Is(one, fs.ErrNotExist) {
 			err = errors.Join(err, one)
 		}
@@ -276,6 +332,9 @@ func Name(file string) (name string, err error) {
 		return "", &noFleetError{file}
 	}
 	if err != nil {
+		if !strings.Contains(err.Error(), file) {
+			err = fmt.Errorf("%s: %w", file, err)
+		}
 		return "", err
 	}
 	text, err := nkeys.ParseDecoratedJWT(data)

@@ -15,10 +15,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
+	"bailiff/pkg/fleet"
 	"bailiff/pkg/fleet/allow"
 )
 
@@ -118,13 +118,12 @@ func isID(s string) bool {
 	return s != "" && len(s) <= 40 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789") == ""
 }
 
-// CheckURL says what is wrong with where a hub is.
+// CheckURL says what is wrong with where a hub is to which a host is brought: it is always spoken to by TLS.
 func CheckURL(s string) error {
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "tls" || u.Hostname() == "" || u.Port() == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
+	if !strings.HasPrefix(s, "tls://") {
 		return fmt.Errorf("%.200q: want tls://HOST:PORT", s)
 	}
-	return nil
+	return fleet.CheckURL(s)
 }
 
 // Over reports whether the token has ended by that clock.

@@ -16,8 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -93,7 +91,7 @@ func New(o Options, p fleet.Policy, s fleet.Start, h fleet.Host) (*Link, error) 
 		return nil, errors.New("fleet: no URL of a hub")
 	}
 	for _, u := range o.URLs {
-		if err := checkURL(u); err != nil {
+		if err := fleet.CheckURL(u); err != nil {
 			return nil, fmt.Errorf("fleet: %w", err)
 		}
 	}
@@ -104,25 +102,6 @@ func New(o Options, p fleet.Policy, s fleet.Start, h fleet.Host) (*Link, error) 
 	l := &Link{o: o, events: make(chan event, waitMost), batch: fleet.PageMost}
 	l.agent = fleet.NewAgent(p, s, l, h, o.Now())
 	return l, nil
-}
-
-// checkURL allows a connection that isn't encrypted to this host only.
-func checkURL(s string) error {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil:
-		return fmt.Errorf("URL %q: %w", s, err)
-	case u.Host == "" || u.User != nil || u.Path != "":
-		return fmt.Errorf("URL %q: want tls://HOST:PORT", s)
-	case u.Scheme == "tls":
-		return nil
-	case u.Scheme != "nats":
-		return fmt.Errorf("URL %q: want tls://HOST:PORT, or nats://HOST:PORT for a hub on this host", s)
-	}
-	if ip := net.ParseIP(u.Hostname()); ip == nil || !ip.IsLoopback() {
-		return fmt.Errorf("URL %q: only a hub on this host (nats://127.0.0.1:PORT) is spoken to without TLS; want tls://", s)
-	}
-	return nil
 }
 
 // Do has something done with the agent, in its goroutine; false: the link is at its end. It waits only
