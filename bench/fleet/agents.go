@@ -225,7 +225,9 @@ func (o *one) All(all iter.Seq[fleet.Change]) {
 	for range all {
 	}
 }
-func (o *one) Keep(fleet.Kept)                     {}
+func (o *one) Keep(fleet.Kept)                {}
+func (o *one) Clock(by time.Duration, _ bool) { fmt.Fprintln(os.Stderr, "a clock was set by", by) }
+
 func (o *one) Refused(w fleet.Out, r fleet.Reason) { fmt.Fprintln(os.Stderr, "refused:", w.Key, r) }
 
 // counting is a connection that counts what comes.

@@ -68,7 +68,9 @@ func fleetLine(s *control.FleetStatus) string {
 		n += g.InForce
 	}
 	text += fmt.Sprintf("; %d bans in force", n)
-	if !s.Complete {
+	if s.QuietSince != nil {
+		text += "; the hub tells of nothing since " + s.QuietSince.Local().Format(timeLayout)
+	} else if !s.Complete {
 		text += fmt.Sprintf("; %d words not read yet", s.Lag)
 	}
 	if s.WaitingSince != nil {

@@ -17,6 +17,10 @@ type FleetStatus struct {
 	Connection string    `json:"connection,omitempty"`
 	// Complete: all that the hub had at its last beat was read.
 	Complete bool `json:"complete"`
+	// QuietSince is since when the hub that this host is connected to tells of nothing, though it ought to each two seconds.
+	QuietSince *time.Time `json:"quiet_since,omitempty"`
+	// ClockSteps is how often a clock was found to be set, the hub's or this host's.
+	ClockSteps uint64 `json:"clock_steps"`
 	// Lag is how many words are not read yet, as far as is known.
 	Lag uint64 `json:"lag"`
 	// Waiting is how many words of this host wait to be stored; WaitingSince is when the oldest was said.

@@ -265,8 +265,9 @@ func Run(ctx context.Context, cfg *config.Config, opts Options, ready func()) er
 	for _, w := range cfg.Warnings {
 		server.Warn(w.Error())
 	}
+	inFleet := d.fleet.prepare(cfg) // what jails ban as they start is told, too
 	d.begin(ctx)
-	for _, err := range d.fleet.configure(cfg) {
+	for _, err := range inFleet() {
 		server.Error(err.Error())
 	}
 	d.checks.begun()

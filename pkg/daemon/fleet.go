@@ -84,21 +84,43 @@ func (f *fleetSide) names() []string {
 const fleetStopMost = 2 * time.Second
 
 // configure brings this host's part in line with a configuration. The errors say what of it could not be.
-func (f *fleetSide) configure(cfg *config.Config) (wrong []error) {
+func (f *fleetSide) configure(cfg *config.Config) (wrong []error) { return f.prepare(cfg)() }
+
+// prepare is the part of configure after which jails may ban: that waits to be told. The part that is begun by what it returns, which is
+// to be called, has jails lift what was lifted elsewhere, and wants them to be there.
+func (f *fleetSide) prepare(cfg *config.Config) (begin func() []error) {
+	is := func(wrong ...error) func() []error { return func() []error { return wrong } }
 	select {
 	case f.turn <- struct{}{}:
 	case <-time.After(2 * fleetStopMost):
-		return []error{errors.New("[fleet]: the change before this one goes on still: reload once more")}
+		return is(errors.New("[fleet]: the change before this one goes on still: reload once more"))
 	}
-	defer func() { <-f.turn }()
+	r, err := f.make(cfg)
+	if r == nil {
+		<-f.turn
+		if err != nil {
+			return is(err)
+		}
+		return is()
+	}
+	return func() []error {
+		defer func() { <-f.turn }()
+		wrong := f.enforce(&r.cfg)
+		go r.begin()
+		return wrong
+	}
+}
+
+// make makes what takes part by a configuration, if it is another one than before.
+func (f *fleetSide) make(cfg *config.Config) (*fleetRun, error) {
 	want := cfg.Fleet
 	if len(want.URLs) == 0 {
 		f.end(true)
-		return nil
+		return nil, nil
 	}
 	if f.d.opts.DryRun {
 		f.d.wouldDo("take part in the fleet of %s", want.URLs[0])
-		return nil
+		return nil, nil
 	}
 	name, sign, err := credentials(&want)
 	if err != nil {
@@ -109,16 +131,16 @@ func (f *fleetSide) configure(cfg *config.Config) (wrong []error) {
 		f.mu.Lock()
 		f.problem = err.Error()
 		f.mu.Unlock()
-		return []error{err}
+		return nil, err
 	}
 	ignored := f.never(cfg)
 	before := f.now()
 	if before != nil && before.name == name && before.sign == sign && reflect.DeepEqual(before.cfg, want) {
 		before.view.Set(ignored)
-		return nil
+		return nil, nil
 	}
 	if before != nil && !before.end() {
-		return []error{errors.New("[fleet]: what was there before has not ended yet: reload once more")}
+		return nil, errors.New("[fleet]: what was there before has not ended yet: reload once more")
 	}
 	if err := readByOthers(&want); err != nil {
 		f.log.Warn(err.Error())
@@ -133,7 +155,6 @@ func (f *fleetSide) configure(cfg *config.Config) (wrong []error) {
 		}
 	}
 	r.counts = r.countedGroups()
-	wrong = f.enforce(&want)
 	r.view = f.d.guard.View(ignored, func() {
 		select {
 		case r.recheck <- struct{}{}:
@@ -145,8 +166,7 @@ func (f *fleetSide) configure(cfg *config.Config) (wrong []error) {
 	f.mu.Lock()
 	f.run, f.problem = r, ""
 	f.mu.Unlock()
-	go r.begin()
-	return wrong
+	return r, nil
 }
 
 // enforce makes the sets of groups whose bans are in force here, and takes away those of others.
@@ -328,9 +348,12 @@ type fleetRun struct {
 	sayMu  sync.Mutex
 	says   []*saying
 	unsaid uint64 // bans that were not told, since too many wait
+	late   bool   // the database has waited in vain for what is told of a ban, and does not again until that is known
 	// failures are those of the last second, uncounted those that were too many.
 	failures  []fleetFailure
 	uncounted uint64
+	// inWriting is what goes into a transaction of the database that is under way.
+	inWriting []fleet.Out
 	sayWake   chan struct{}
 
 	mu        sync.Mutex // guards what follows

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"bailiff/pkg/clock"
 	"bailiff/pkg/config"
 	"bailiff/pkg/eventlog"
 	"bailiff/pkg/events"
@@ -151,6 +152,15 @@ func (r *fleetRun) Refused(o fleet.Out, why fleet.Reason) {
 		what = "the lift of"
 	}
 	r.log.Warn(fmt.Sprintf("fleet: %s %s in group %s is not shared: %s", what, toldPrefix(o.Key.Prefix()), o.Key.Group, text))
+}
+
+// Clock implements fleet.Host.
+func (r *fleetRun) Clock(by time.Duration, servers bool) {
+	text := fmt.Sprintf("fleet: the hub's clock was %s: bans go on by the time that passes, and what this host has said is said once more", clock.Told(by))
+	if !servers {
+		text = fmt.Sprintf("fleet: since this host's last connection the hub's clock has gone %v on against this host's: one of the two was set. Bans of others end by the hub's clock: look at both (timedatectl)", by.Round(time.Second))
+	}
+	r.log.Warn(text)
 }
 
 func (r *fleetRun) notice(format string, args ...any) {

@@ -26,6 +26,7 @@ type fleetKeeper struct {
 
 	mu     sync.Mutex // guards what follows
 	waits  *fleet.Kept
+	busy   bool // something is being written
 	all    bool // what waited was too much, or the database is another one: everything is asked for
 	broken string
 }
@@ -61,7 +62,7 @@ func (k *fleetKeeper) start() (st fleet.Start) {
 	if err != nil {
 		k.r.log.Warn(fmt.Sprintf("fleet: database %s: %v: what was known of the fleet is read anew from the hub", d.store.Path(), err))
 		k.again()
-		return fleet.Start{}
+		return fleet.Start{Hold: holdMost}
 	}
 	mine := st.Out[:0]
 	for _, o := range st.Out { // of another name: it was in another fleet
@@ -69,7 +70,7 @@ func (k *fleetKeeper) start() (st fleet.Start) {
 			mine = append(mine, o)
 		}
 	}
-	st.Out = mine
+	st.Out, st.Hold = mine, holdMost
 	return st
 }
 
@@ -122,6 +123,18 @@ func (k *fleetKeeper) again() {
 	k.ring()
 }
 
+// settle waits until all is written, as long as that takes no longer than most: a command's answer waits for it.
+func (k *fleetKeeper) settle(most time.Duration) {
+	for end := time.Now().Add(most); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		k.mu.Lock()
+		written := k.waits == nil && !k.busy && !k.all || k.broken != ""
+		k.mu.Unlock()
+		if written {
+			return
+		}
+	}
+}
+
 func (k *fleetKeeper) ring() {
 	select {
 	case k.wake <- struct{}{}:
@@ -155,7 +168,7 @@ func (k *fleetKeeper) write() bool {
 	s := k.store()
 	k.mu.Lock()
 	todo, all := k.waits, k.all
-	k.waits = nil
+	k.waits, k.busy = nil, true
 	k.mu.Unlock()
 	if todo == nil && !all {
 		return true
@@ -170,6 +183,7 @@ func (k *fleetKeeper) write() bool {
 		}
 	}
 	k.mu.Lock()
+	k.busy = false
 	told := k.broken
 	if err != nil {
 		k.broken = err.Error()
@@ -191,6 +205,9 @@ func (k *fleetKeeper) write() bool {
 		k.r.log.Error(fmt.Sprintf("fleet: what is new can't be kept: %v; it is tried again, and read anew from the hub after a restart", err))
 	case err == nil && told != "":
 		k.r.log.Info("fleet: what is new is kept again")
+	}
+	if err == nil && todo != nil {
+		k.r.release(todo.Out)
 	}
 	if err == nil && all {
 		go askFleet(k.r, time.Minute, func(a *fleet.Agent, now time.Time) bool { a.KeepAll(now); return true })

@@ -22,6 +22,8 @@ const (
 	saidMost = time.Second
 	// fleetMost is how long who asks the agent something waits for its answer.
 	fleetMost = 2 * time.Second
+	// holdMost is how long what is said waits for the database until it is told all the same.
+	holdMost = 2 * time.Second
 )
 
 // saying is a ban on its way to the agent.
@@ -61,19 +63,58 @@ func (d *Daemon) say(name string, b ban.Ban) func() []fleet.Out {
 	default:
 	}
 	return func() []fleet.Out {
-		timer := time.NewTimer(saidMost)
+		most := saidMost
+		r.sayMu.Lock()
+		if r.late {
+			most = 0
+		}
+		r.sayMu.Unlock()
+		timer := time.NewTimer(most)
 		defer timer.Stop()
 		select {
 		case <-s.done:
-			return s.outs
+			return r.writing(s.outs)
 		case <-timer.C:
 		case <-r.done:
 		}
 		if s.end.CompareAndSwap(0, 2) {
+			r.sayMu.Lock()
+			r.late = true
+			r.sayMu.Unlock()
 			return nil
 		}
 		<-s.done // just now
-		return s.outs
+		return r.writing(s.outs)
+	}
+}
+
+// writing notes what goes into a transaction that is under way.
+func (r *fleetRun) writing(outs []fleet.Out) []fleet.Out {
+	r.sayMu.Lock()
+	r.inWriting = append(r.inWriting, outs...)
+	r.sayMu.Unlock()
+	return outs
+}
+
+// wrote has go to the hub what the database has by now: it knows of no ban that this host would not know of after a kill.
+func (f *fleetSide) wrote(err error) {
+	r := f.now()
+	if r == nil {
+		return
+	}
+	r.sayMu.Lock()
+	some := r.inWriting
+	r.inWriting = nil // what could not be written is asked for again
+	r.sayMu.Unlock()
+	if err == nil {
+		r.release(some)
+	}
+}
+
+// release has go to the hub what is kept.
+func (r *fleetRun) release(some []fleet.Out) {
+	if len(some) > 0 {
+		r.link.Do(r.ctx, func(a *fleet.Agent, now time.Time) { a.Release(now, some) })
 	}
 }
 
@@ -90,7 +131,7 @@ func (r *fleetRun) saying() {
 		}
 		r.sayMu.Lock()
 		some := r.says
-		r.says = nil
+		r.says, r.late = nil, false
 		r.sayMu.Unlock()
 		r.link.Do(r.ctx, func(a *fleet.Agent, now time.Time) {
 			for _, s := range some {
@@ -99,7 +140,7 @@ func (r *fleetRun) saying() {
 				}
 				if !s.end.CompareAndSwap(0, 1) {
 					for _, o := range s.outs {
-						a.Remember(o)
+						a.Remember(now, o)
 					}
 				}
 				close(s.done)
@@ -135,7 +176,7 @@ type liftedIn struct {
 
 // lift lifts addresses and networks in the fleet. Anyhow: also where this host knows of no ban.
 func (r *fleetRun) lift(ids []ban.ID, groups []string, by string, anyhow bool) ([]liftedIn, bool) {
-	return askFleet(r, fleetMost, func(a *fleet.Agent, now time.Time) []liftedIn {
+	got, ok := askFleet(r, fleetMost, func(a *fleet.Agent, now time.Time) []liftedIn {
 		out := make([]liftedIn, len(ids))
 		for i, id := range ids {
 			if id.IsName() {
@@ -151,6 +192,8 @@ func (r *fleetRun) lift(ids []ban.ID, groups []string, by string, anyhow bool) (
 		}
 		return out
 	})
+	r.keeper.settle(settleMost)
+	return got, ok
 }
 
 // liftOne is lift of one, in one group.
@@ -175,11 +218,11 @@ func (r *fleetRun) liftOne(a *fleet.Agent, now time.Time, group string, id ban.I
 	}
 	switch {
 	case r.cfg.Lifts && (said || in || anyhow):
-		a.Remember(a.Say(now, fleet.LiftKey(r.name, group, p), fleet.Entry{Jail: fleetJail(cleanBy(by))}))
+		a.Remember(now, a.Say(now, fleet.LiftKey(r.name, group, p), fleet.Entry{Jail: fleetJail(cleanBy(by))}))
 		return true, others
 	case said:
 		mine.Left = 0
-		a.Remember(a.Say(now, k, mine))
+		a.Remember(now, a.Say(now, k, mine))
 		return len(others) == 0, others
 	}
 	return false, others
@@ -209,7 +252,7 @@ func (d *Daemon) takeBack(jail string) {
 			for k, e := range a.Bans(group) {
 				if jail == "" || e.Jail == fleetJail(jail) {
 					e.Left = 0
-					a.Remember(a.Say(now, k, e))
+					a.Remember(now, a.Say(now, k, e))
 				}
 			}
 		}

@@ -17,6 +17,9 @@ import (
 
 // What the daemon tells of its part in a fleet, and what is asked of it.
 
+// quietMost is for how long there may be no beat until that is told: three should have come.
+const quietMost = 3 * fleet.BeatEvery
+
 // fleetWordsMost is how many words about an address are told.
 const fleetWordsMost = 200
 
@@ -68,6 +71,11 @@ func (d *Daemon) Fleet() (control.FleetStatus, error) {
 	if st.Newest > st.Cursor {
 		s.Lag = st.Newest - st.Cursor
 	}
+	if s.Connected && !st.Quiet.IsZero() && d.clock.Now().Sub(st.Quiet) > quietMost {
+		since := d.clock.ToWall(st.Quiet)
+		s.QuietSince = &since
+	}
+	s.ClockSteps = st.Steps
 	if st.Waiting > 0 {
 		since := d.clock.ToWall(st.Since)
 		s.WaitingSince = &since
@@ -83,8 +91,11 @@ func (d *Daemon) Fleet() (control.FleetStatus, error) {
 		s.Hosts = append(s.Hosts, control.FleetOrigin(o))
 	}
 	slices.SortFunc(s.Hosts, func(a, b control.FleetOrigin) int { return strings.Compare(a.Name, b.Name) })
-	if !s.Connected {
+	switch {
+	case !s.Connected:
 		s.Problem = s.Connection
+	case s.QuietSince != nil:
+		s.Problem = "the hub that this host is connected to tells of nothing: it is cut off from the others, or its stream takes nothing (its log says why); another one is looked for, if [fleet] url names one"
 	}
 	return s, nil
 }
@@ -152,11 +163,12 @@ func (d *Daemon) FleetBan(q control.FleetBanRequest) ([]control.BanResult, error
 	_, ok := askFleet(r, fleetMost, func(a *fleet.Agent, now time.Time) bool {
 		for _, id := range ids {
 			if id.IsValid() {
-				a.Remember(a.Say(now, fleet.BanKey(r.name, group, id.Prefix()), fleet.Entry{Jail: fleetJail("by-hand " + cleanBy(q.By)), Left: left, Count: 1}))
+				a.Remember(now, a.Say(now, fleet.BanKey(r.name, group, id.Prefix()), fleet.Entry{Jail: fleetJail("by-hand " + cleanBy(q.By)), Left: left, Count: 1}))
 			}
 		}
 		return true
 	})
+	r.keeper.settle(settleMost)
 	for i := range out {
 		if out[i].Error == "" && !ok {
 			out[i].Error = "the fleet's part did not answer in time"

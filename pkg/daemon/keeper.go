@@ -23,6 +23,7 @@ type keeper struct {
 	clock  *clock.Clock
 	asked  chan struct{} // room for questions
 	told   chan struct{} // the same, of actions
+	wrote  func(error)   // what came of each transaction
 	closed chan struct{}
 
 	store atomic.Pointer[store.Store] // nil: it is not open yet
@@ -46,7 +47,7 @@ func (d *Daemon) keep() *keeper {
 		return nil
 	}
 	k := &keeper{
-		path: path, log: log, clock: d.clock, unheard: map[string]bool{},
+		path: path, log: log, clock: d.clock, unheard: map[string]bool{}, wrote: func(err error) { d.fleet.wrote(err) },
 		asked: make(chan struct{}, askedMost), told: make(chan struct{}, askedMost), closed: make(chan struct{}),
 	}
 	var s *store.Store
@@ -239,10 +240,13 @@ func (k *keeper) unknown(d *Daemon, name string) {
 var errNotOpen = errors.New("it is not open yet")
 
 func (k *keeper) write(deltas []*store.Delta) error {
-	if s := k.store.Load(); s != nil {
-		return s.Write(deltas)
+	s := k.store.Load()
+	if s == nil {
+		return errNotOpen
 	}
-	return errNotOpen
+	err := s.Write(deltas)
+	k.wrote(err)
+	return err
 }
 
 // Path returns the name of the file.

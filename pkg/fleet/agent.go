@@ -35,6 +35,9 @@ type Host interface {
 	Keep(Kept)
 	// Refused tells that the hub will never store what this host said.
 	Refused(Out, Reason)
+	// Clock tells that a clock was set, by so much seen from the host: the servers', or, where that was found at the
+	// start, one of the two.
+	Clock(by time.Duration, servers bool)
 }
 
 // Kept is what an Agent wants to find again after a restart.
@@ -94,14 +97,16 @@ type Stats struct {
 	Counts
 	// Complete: everything that the stream had when the newest beat was written has been read.
 	Complete bool
+	// Quiet is since when no beat was told, though there ought to be one each two seconds; the zero time: there are.
+	Quiet time.Time
 	// Waiting is how much waits to be said; Since when.
 	Waiting int
 	Since   time.Time
 	// Cursor is the number up to which everything was read; Newest the largest that is known.
 	Cursor, Newest uint64
 	// Bad are messages that were not to be believed; Gaps are words that had to be asked for; Moves,
-	// Epochs, Asked, Sent, Stored, Refused, Busy, Conflicts say how often.
-	Bad, Gaps, Moves, Epochs, Asked, Sent, Stored, Refused, Busy, Conflicts uint64
+	// Epochs, Steps (of a clock), Asked, Sent, Stored, Refused, Busy, Conflicts say how often.
+	Bad, Gaps, Moves, Epochs, Steps, Asked, Sent, Stored, Refused, Busy, Conflicts uint64
 }
 
 // Agent has a host take part in a fleet. It is a state and the events that change it: it never waits, its clock is an
@@ -122,16 +127,15 @@ type Agent struct {
 	back      int // beats in a row that were before the cursor
 	backRev   uint64
 	newest    uint64
-	ahead     time.Duration // of the servers' clock: the larger of before and lately
-	before    time.Duration
-	lately    time.Duration // since turned
-	turned    time.Time
-	clocked   bool
+	clocks    clocks
 	since     time.Time // the servers' time of the beat by which this stream was known, and the host's
 	sinceAt   time.Time
-	toldBy    time.Duration // ahead when everything was told
+	toldBy    time.Duration // clocks.ahead when everything was told
 	complete  bool
-	bulk      bool // everything is read anew: changes are told when that is done
+	// live is when the hub told of a beat last on this connection; the zero time: not yet. One that was looked up may be old.
+	live  time.Time
+	quiet time.Time // since when there is none
+	bulk  bool      // everything is read anew: changes are told when that is done
 
 	early map[uint64]Said // words that came before others; of a bad one the key is the zero one
 	ask   question
@@ -144,6 +148,8 @@ type Agent struct {
 	flight       int
 	pause        time.Time
 	wait         time.Duration
+	hold         time.Duration
+	steady       bool
 	acked        time.Time
 
 	tally tally
@@ -170,18 +176,23 @@ type Start struct {
 	// Words tells each word that was kept. If it fails, everything is read anew.
 	Words func(each func(Said)) error
 	Out   []Out
+	// Hold is how long what is said waits at the most until the host has kept it (Release). So the hub knows of nothing
+	// that this host would not know of after a kill. 0: it goes at once.
+	Hold time.Duration
+	// Steady: the host's time is known to be the one by which all this was kept. Else its clock may have been set.
+	Steady bool
 }
 
 // NewAgent returns one that goes on where it was, and tells the host what is in force by that.
 func NewAgent(p Policy, s Start, link Link, host Host, now time.Time) *Agent {
 	p.Epoch = s.Epoch
 	a := &Agent{
-		policy: p, view: NewView(p), link: link, host: host, n: s.N, cursor: s.Cursor, ahead: s.Ahead,
+		policy: p, view: NewView(p), link: link, host: host, n: s.N, cursor: s.Cursor, hold: s.Hold, steady: s.Steady,
 		early: map[uint64]Said{}, out: map[Key]*waiting{},
 		tally: tally{run: strconv.FormatUint(rand.Uint64(), 36), find: map[string]time.Duration{}, shy: map[string]time.Time{}, at: map[countKey]*failed{}},
 	}
 	if s.Ahead != 0 {
-		a.clocked, a.before, a.lately = true, s.Ahead, s.Ahead
+		a.clocks = clocks{known: true, ahead: s.Ahead, before: s.Ahead, lately: s.Ahead}
 	}
 	if a.n == 0 {
 		// A host that has lost its number, and perhaps not its name, goes on behind all that it has said.
@@ -199,8 +210,9 @@ func NewAgent(p Policy, s Start, link Link, host Host, now time.Time) *Agent {
 	for _, o := range s.Out {
 		a.n = max(a.n, o.Entry.N)
 		a.enqueue(o, now)
+		a.out[o.Key].old = true
 	}
-	a.beatAt, a.acked = now, now
+	a.beatAt, a.acked, a.quiet = now, now, now
 	a.bulk = a.policy.Epoch == "" || a.cursor == 0
 	a.view.Bulk(a.bulk)
 	if !a.bulk {
@@ -210,9 +222,9 @@ func NewAgent(p Policy, s Start, link Link, host Host, now time.Time) *Agent {
 }
 
 // server is the servers' time; local turns one of theirs into the host's.
-func (a *Agent) server(now time.Time) time.Time { return now.Add(a.ahead) }
+func (a *Agent) server(now time.Time) time.Time { return now.Add(a.clocks.ahead) }
 
-func (a *Agent) local(server time.Time) time.Time { return server.Add(-a.ahead) }
+func (a *Agent) local(server time.Time) time.Time { return server.Add(-a.clocks.ahead) }
 
 func (a *Agent) next() uint64 {
 	a.ticket++
@@ -221,7 +233,7 @@ func (a *Agent) next() uint64 {
 
 // all tells the host everything.
 func (a *Agent) all(now time.Time) {
-	a.toldBy = a.ahead
+	a.toldBy = a.clocks.ahead
 	a.host.All(func(yield func(Change) bool) {
 		ok := true
 		a.view.Each(a.server(now), func(c Change) {
@@ -248,7 +260,7 @@ func (a *Agent) told(c Change) Change {
 // Connected tells that there is a connection, perhaps to another server than before: what came meanwhile
 // is asked for.
 func (a *Agent) Connected(now time.Time) {
-	a.connected, a.complete, a.tally.fresh = true, false, true
+	a.connected, a.complete, a.live, a.tally.fresh = true, false, time.Time{}, true
 	a.beatAt, a.acked, a.pause, a.wait = now, now, time.Time{}, 0
 	a.ask = question{}
 	a.look(now)
@@ -258,7 +270,7 @@ func (a *Agent) Connected(now time.Time) {
 
 // Disconnected tells that there is none. What was on its way may have come there or not.
 func (a *Agent) Disconnected(now time.Time) {
-	a.connected, a.complete = false, false
+	a.connected, a.complete, a.live = false, false, time.Time{}
 	a.tally.lost()
 	a.ask = question{}
 	for _, w := range a.out {
@@ -279,10 +291,15 @@ func (a *Agent) Bad(now time.Time, err *BadMessage) {
 }
 
 // Live tells of a word that the hub told of. Connections may give them twice, late, or not at all.
-func (a *Agent) Live(now time.Time, s Said) { a.take(now, s) }
+func (a *Agent) Live(now time.Time, s Said) {
+	a.clock(now, s, true)
+	if s.Key.Kind == Beat && (s.Epoch != a.policy.Epoch || s.Rev >= a.beat) {
+		a.live = now
+	}
+	a.take(now, s)
+}
 
 func (a *Agent) take(now time.Time, s Said) {
-	a.clock(now, s)
 	if late := a.since.Sub(s.Stored); !s.Stored.IsZero() && late >= 0 && late < strayFor && now.Sub(a.sinceAt) < strayFor {
 		return // of the stream before this one, or it is asked for
 	}
@@ -304,28 +321,6 @@ func (a *Agent) take(now time.Time, s Said) {
 		}
 	}
 	a.settle(now)
-}
-
-// clock takes the servers' time of a word that came just now. One that was late, as all are of which a host
-// hears that slept, has a time that is too early: so the latest of some seconds counts. A bad word has none.
-func (a *Agent) clock(now time.Time, s Said) {
-	if s.Stored.IsZero() {
-		return
-	}
-	a.newest = max(a.newest, s.Rev)
-	ahead := s.Stored.Sub(now)
-	switch {
-	case !a.clocked:
-		a.clocked, a.before, a.lately, a.turned = true, ahead, ahead, now
-	case now.Sub(a.turned) > clockFor:
-		a.before, a.lately, a.turned = a.lately, ahead, now
-	default:
-		a.lately = max(a.lately, ahead)
-	}
-	a.ahead = max(a.before, a.lately)
-	if off := a.ahead - a.toldBy; !a.bulk && (off > clockOff || off < -clockOff) {
-		a.all(now) // the ends that were told are wrong by as much
-	}
 }
 
 // heard takes a beat; false: it led to another stream.
@@ -359,7 +354,7 @@ func (a *Agent) restart(now time.Time, s Said) {
 		}
 	}
 	a.view.Own(func(o Said) {
-		if a.out[o.Key] != nil {
+		if a.out[o.Key] != nil || !a.counts(o) {
 			return
 		}
 		o.Entry.Epoch, o.Entry.Seen = "", 0
@@ -384,6 +379,9 @@ func (a *Agent) restart(now time.Time, s Said) {
 // apply takes the word that comes next.
 func (a *Agent) apply(now time.Time, s Said) {
 	a.cursor = s.Rev
+	if at := a.server(now); a.clocks.sure && s.Stored.After(at.Add(stepOff)) {
+		s.Stored = at // by a clock that was set back since: nothing lasts for longer than it says
+	}
 	if made := s.Stored.Add(-time.Duration(s.Entry.Age) * time.Second); s.Key.Kind == Lift || s.Key.Kind == Ban && s.Key.Host == Hub {
 		a.forget(s.Key.Group, s.Key.addr, a.local(made), false)
 	}
@@ -425,14 +423,21 @@ func (a *Agent) join(now time.Time) {
 
 // settle sees whether everything is there, and asks for what isn't.
 func (a *Agent) settle(now time.Time) {
-	done := a.policy.Epoch != "" && a.connected && a.cursor >= a.beat && a.beat > 0
+	heard := !a.live.IsZero() && now.Sub(a.live) <= beatsMissed
+	if heard {
+		a.quiet = time.Time{}
+	} else if a.quiet.IsZero() {
+		a.quiet = now
+	}
+	read := a.policy.Epoch != "" && a.connected && a.cursor >= a.beat && a.beat > 0
+	done := read && heard
 	if done && !a.complete && a.bulk {
 		a.bulk = false
 		a.view.Bulk(false)
 		a.all(now)
 	}
 	a.complete = done
-	if !done || len(a.early) > 0 {
+	if !read || len(a.early) > 0 {
 		a.read(now)
 	}
 }
@@ -506,9 +511,11 @@ func (a *Agent) Tick(now time.Time) {
 	}
 	a.see(now)
 	a.tell(now)
-	a.view.Sweep(a.server(now), 1000, func(k Key) {
-		a.kept.Dropped, a.dirty = append(a.kept.Dropped, k), true
-	})
+	if a.clocks.sure { // else nobody knows whether it is over: the host's clock may have been set
+		a.view.Sweep(a.server(now), 1000, func(k Key) {
+			a.kept.Dropped, a.dirty = append(a.kept.Dropped, k), true
+		})
+	}
 	// That the beat goes on is no reason to write to a disk every two seconds.
 	a.dirty = a.dirty || a.cursor != a.keptTo && now.Sub(a.keptAt) > keepEvery
 	a.keep(now)
@@ -550,7 +557,7 @@ func (a *Agent) keep(now time.Time) {
 		return
 	}
 	k := a.kept
-	k.Epoch, k.Cursor, k.N, k.Ahead = a.policy.Epoch, a.cursor, a.n, a.ahead
+	k.Epoch, k.Cursor, k.N, k.Ahead = a.policy.Epoch, a.cursor, a.n, a.clocks.ahead
 	a.kept, a.dirty, a.keptAt, a.keptTo = Kept{}, false, now, a.cursor
 	a.host.Keep(k)
 }

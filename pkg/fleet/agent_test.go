@@ -34,7 +34,10 @@ func (s *script) Fail(ticket uint64, f Failures) {
 	s.failed = append(s.failed, f)
 	s.note("fail", ticket, "%s %d", f.Group, len(f.Of))
 }
-func (s *script) Move()                    { s.note("move", 0, "") }
+func (s *script) Move() { s.note("move", 0, "") }
+func (s *script) Clock(by time.Duration, servers bool) {
+	s.note("clock", 0, "%v %v", by, servers)
+}
 func (s *script) Changed(c Change)         { s.changes = append(s.changes, c) }
 func (s *script) Keep(k Kept)              { s.kept = append(s.kept, k) }
 func (s *script) Refused(o Out, r Reason)  { s.note("refused", 0, "%s %s", o.Key, r) }
@@ -60,6 +63,7 @@ func play() (*Agent, *script, time.Time) {
 	a := NewAgent(Policy{Self: "me", Groups: map[string]int{"ssh": 1}}, Start{Epoch: "e", Cursor: 10, N: 100}, s, s, now)
 	a.Connected(now)
 	a.Looked(now, s.tickets["look"], BeatKey(), beat(10, "e"), true, nil)
+	a.Live(now, beat(10, "e"))
 	a.Paged(now, s.tickets["ask"], Page{Whole: true}, nil)
 	s.did = nil
 	return a, s, now
@@ -283,19 +287,19 @@ func TestOutbox(t *testing.T) {
 // is set, it follows after some seconds.
 func TestLateWords(t *testing.T) {
 	a, _, now := play()
-	ahead := a.ahead
+	ahead := a.clocks.ahead
 	now = now.Add(time.Hour)
 	for rev := uint64(11); rev < 20; rev++ { // the stream's times go on by a second each
 		a.Live(now, beat(rev, "e"))
-		if a.ahead != ahead {
-			t.Fatalf("with number %d: the servers' clock is taken to be %v ahead, and is %v", rev, a.ahead, ahead)
+		if a.clocks.ahead != ahead {
+			t.Fatalf("with number %d: the servers' clock is taken to be %v ahead, and is %v", rev, a.clocks.ahead, ahead)
 		}
 	}
 	for rev := uint64(20); rev < 30; rev++ {
 		now = now.Add(BeatEvery)
 		a.Live(now, beat(rev, "e"))
 	}
-	if want := beat(29, "e").Stored.Sub(now) + 2*clockFor; a.ahead > want {
-		t.Errorf("the servers' clock was set back: it is taken to be %v ahead, more than %v", a.ahead, want)
+	if want := beat(29, "e").Stored.Sub(now) + 2*clockFor; a.clocks.ahead > want {
+		t.Errorf("the servers' clock was set back: it is taken to be %v ahead, more than %v", a.clocks.ahead, want)
 	}
 }

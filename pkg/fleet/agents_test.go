@@ -17,7 +17,8 @@ type member struct {
 	agent  *Agent
 	policy Policy
 	skew   time.Duration // of the host's clock
-	// told is what the kernel would hold.
+	// jail is whom this host has banned itself, until when, by the world's time; told is what the kernel would hold.
+	jail map[netip.Prefix]int64
 	told map[string]map[netip.Prefix]time.Time
 	// kept is what a restart finds.
 	start Start
@@ -30,6 +31,7 @@ type member struct {
 	up              bool
 	moves           int
 	refused         []Reason
+	steps           []time.Duration // clocks that were set, as it was told
 }
 
 func (w *world) join(name string, policy Policy) *member {
@@ -58,6 +60,9 @@ func (m *member) boot() {
 }
 
 func (m *member) Changed(c Change) {
+	if c.Lifted != 0 {
+		delete(m.jail, c.Prefix)
+	}
 	if m.told[c.Group] == nil {
 		m.told[c.Group] = map[netip.Prefix]time.Time{}
 	}
@@ -101,6 +106,8 @@ func (m *member) Keep(k Kept) {
 func (m *member) Refused(_ Out, r Reason) { m.refused = append(m.refused, r) }
 
 func (m *member) Fail(uint64, Failures) {}
+
+func (m *member) Clock(by time.Duration, _ bool) { m.steps = append(m.steps, by) }
 
 func (m *member) Move() {
 	m.moves++
@@ -158,7 +165,7 @@ func (w *world) gate(k Key, p Put) Answer {
 	if w.stream[k].Rev != p.Expect {
 		return Answer{Status: Conflict}
 	}
-	if _, ended := p.Entry.TTL(k.Kind, modelMost); ended {
+	if _, ended := p.Entry.TTL(k.Kind, w.most); ended {
 		return No(Ended)
 	}
 	w.store(Said{Key: k, Entry: p.Entry})

@@ -73,7 +73,10 @@ func (a *Agent) Server(t time.Time) time.Time { return a.server(t) }
 func (a *Agent) Local(t time.Time) time.Time { return a.local(t) }
 
 // Remember has something kept that was said, and not in the ban's own transaction.
-func (a *Agent) Remember(o Out) { a.kept.Out, a.dirty = append(a.kept.Out, o), true }
+func (a *Agent) Remember(now time.Time, o Out) {
+	a.kept.Out, a.dirty = append(a.kept.Out, o), true
+	a.keep(now)
+}
 
 // Renew says those of this host's own bans anew that last longer than the fleet keeps a ban and have had a half of that.
 // Still says of a ban how long it lasts yet, in seconds, and false: it is over.
@@ -83,7 +86,7 @@ func (a *Agent) Renew(now time.Time, due []Said, still func(Said) (left int64, o
 		if left, ok := still(s); ok && a.out[s.Key] == nil && a.view.Stands(s.Key) {
 			e := s.Entry
 			e.Left = left
-			a.Remember(a.Say(now, s.Key, e))
+			a.Remember(now, a.Say(now, s.Key, e))
 		}
 	}
 }
@@ -95,6 +98,7 @@ func (a *Agent) View() *View { return a.view }
 func (a *Agent) Stats() Stats {
 	s := a.stats
 	s.Counts, s.Complete, s.Waiting, s.Cursor, s.Newest = a.view.Counts(), a.complete, len(a.out), a.cursor, a.newest
+	s.Quiet = a.quiet
 	for _, w := range a.out {
 		if s.Since.IsZero() || w.Made.Before(s.Since) {
 			s.Since = w.Made

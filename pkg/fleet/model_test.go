@@ -28,6 +28,7 @@ type world struct {
 	stream map[Key]Said
 	log    []Said
 	rev    uint64
+	most   time.Duration // the longest time of a ban
 	hosts  []*host
 	deeds  []*deed
 	// members are hosts that have agents (agents_test.go).
@@ -68,7 +69,7 @@ var (
 )
 
 func newWorld(seed uint64) *world {
-	w := &world{r: rand.New(rand.NewPCG(seed, 24)), now: 1_800_000_000_000, stream: map[Key]Said{}}
+	w := &world{r: rand.New(rand.NewPCG(seed, 24)), now: 1_800_000_000_000, stream: map[Key]Said{}, most: modelMost}
 	for _, name := range []string{"a", "b", "c", Hub} {
 		w.hosts = append(w.hosts, &host{name: name, own: map[Key]*deed{}})
 	}
@@ -155,7 +156,7 @@ func (w *world) send(h *host) {
 func (w *world) expire() {
 	for key, s := range w.stream {
 		e := s.Entry
-		if ttl, _ := e.TTL(key.Kind, modelMost); !s.Stored.Add(ttl).After(time.UnixMilli(w.now + w.skew)) {
+		if ttl, _ := e.TTL(key.Kind, w.most); !s.Stored.Add(ttl).After(time.UnixMilli(w.now + w.skew)) {
 			delete(w.stream, key)
 		}
 	}

@@ -33,10 +33,13 @@ type waiting struct {
 	wait   time.Duration
 	gone   bool // another has taken its place, or it is done
 	queued bool // it is in the queue
+	old    bool // it is of a life before this one
+	anew   bool // the stream has it, perhaps with a time that is not right any more
 }
 
 // Say has the host say something. Its number, and what it has seen, are added; what waits under the same key
-// is not said any more. What is to be kept of it is returned, for the ban's own transaction.
+// is not said any more. What is to be kept of it is returned, for the ban's own transaction; it goes to the hub when that
+// is known to be done (Release), or Start.Hold is over.
 func (a *Agent) Say(now time.Time, k Key, e Entry) Out {
 	a.n++
 	e.N, e.Seen, e.Epoch, e.Age = a.n, a.cursor, a.policy.Epoch, 0
@@ -46,11 +49,23 @@ func (a *Agent) Say(now time.Time, k Key, e Entry) Out {
 		a.forget(k.Group, k.addr, now, true)
 	}
 	a.enqueue(o, now)
+	a.out[k].again = now.Add(a.hold)
 	if k.Kind == Lift && !a.view.Until(k.Group, k.addr).IsZero() { // here it is so at once
 		a.host.Changed(Change{Group: k.Group, Prefix: k.addr, Was: true, Cause: Said{Key: k, Entry: e}})
 	}
 	a.send(now)
 	return o
+}
+
+// Release has go to the hub what the host has kept.
+func (a *Agent) Release(now time.Time, some []Out) {
+	for _, o := range some {
+		if w := a.out[o.Key]; w != nil && w.Entry.N == o.Entry.N && w.wait == 0 && w.again.After(now) {
+			w.again = now
+			a.push(w)
+		}
+	}
+	a.send(now)
 }
 
 // enqueue has something wait to be said. Where too much waits, the oldest ban is given up: it is in force here.
@@ -139,7 +154,7 @@ func (a *Agent) echo(s Said) {
 // send puts what may be put now.
 func (a *Agent) send(now time.Time) {
 	for a.connected && a.flight < flightMost && len(a.queue) > 0 && !now.Before(a.pause) {
-		if w := a.pop(); !w.gone && w.phase == fresh && !now.Before(w.again) {
+		if w := a.pop(); !w.gone && w.phase == fresh && !now.Before(w.again) && (!w.old || a.clocks.sure) {
 			a.put(w, now)
 		}
 	}
@@ -178,7 +193,7 @@ func (a *Agent) see(now time.Time) {
 // put asks the hub to store something, if there still is something to be stored.
 func (a *Agent) put(w *waiting, now time.Time) {
 	held, known := a.view.Word(w.Key)
-	if known && held.Entry.N >= w.Entry.N {
+	if known && held.Entry.N >= w.Entry.N && !w.anew {
 		a.done(w) // it came into the stream before a restart; a second number there would make it look unseen
 		return
 	}
@@ -286,6 +301,7 @@ func (a *Agent) Looked(now time.Time, ticket uint64, k Key, s Said, found bool, 
 		if err == nil && found {
 			// A server that is behind may have an old one.
 			if s.Epoch != a.policy.Epoch || s.Rev > a.beat {
+				a.clock(now, s, false)
 				a.take(now, s)
 			}
 		}
@@ -301,7 +317,7 @@ func (a *Agent) Looked(now time.Time, ticket uint64, k Key, s Said, found bool, 
 	switch {
 	case err != nil:
 		w.later(now, backoffMost)
-	case found && s.Entry.N >= w.Entry.N:
+	case found && s.Entry.N >= w.Entry.N && (!w.anew || s.Entry.N > w.Entry.N || a.right(w, s)):
 		w.phase = stored
 		if s.Rev <= a.cursor {
 			a.done(w)

@@ -21,6 +21,8 @@ type shut struct {
 	mu  sync.Mutex
 	all map[netip.Prefix]time.Time
 	own []uint64 // bans of its own that were lifted elsewhere
+	// steps are clocks that were set.
+	steps []time.Duration
 }
 
 func (s *shut) Changed(c fleet.Change) {
@@ -48,6 +50,12 @@ func (s *shut) All(all iter.Seq[fleet.Change]) {
 func (s *shut) Keep(fleet.Kept) {}
 
 func (s *shut) Refused(fleet.Out, fleet.Reason) {}
+
+func (s *shut) Clock(by time.Duration, _ bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.steps = append(s.steps, by)
+}
 
 // has waits until somebody is shut out, or is not.
 func (s *shut) has(t *testing.T, who string, want bool) {

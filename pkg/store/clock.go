@@ -144,6 +144,7 @@ func (s *Store) catchUp(left []*recorded) (by func(recordClock) time.Duration, e
 		return nil, err
 	}
 	s.offset, s.moved = offset, rows
+	s.steady = known && boot != "" && was == boot
 	return func(c recordClock) time.Duration { return c.offset + moved(c.boot, c.zero+c.offset) }, nil
 }
 

@@ -134,7 +134,7 @@ func (s *Store) Fleet() (fleet.Start, error) {
 	if err != nil {
 		return fleet.Start{}, s.suspect(err)
 	}
-	st.Words = s.fleetWords
+	st.Words, st.Steady = s.fleetWords, s.steady
 	rows, err := db.Query("SELECT key, made, jail, left, n, seen, epoch, count, failures FROM bailiff_fleet_out ORDER BY n")
 	if err != nil {
 		return fleet.Start{}, s.suspect(err)

@@ -102,6 +102,7 @@ type Store struct {
 	foldFailed atomic.Pointer[failedFold]
 
 	clock   *clock.Clock
+	steady  bool // it was written in this boot of the machine last
 	moved   time.Duration
 	settled sync.RWMutex  // held while rows and offset change together
 	offset  time.Duration // of the rows' times from the steady ones; Write's alone to change
