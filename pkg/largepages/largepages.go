@@ -55,12 +55,22 @@ func ask() {
 		return
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it would be collected twice
-	if next := make([]byte, room); syscall.Madvise(next, syscall.MADV_HUGEPAGE) != nil {
+	next := make([]byte, room)
+	if syscall.Madvise(next, syscall.MADV_HUGEPAGE) != nil {
 		return
 	}
-	runtime.GC() // and it is free again, untouched
+	behind := uintptr(unsafe.Pointer(unsafe.SliceData(next)))
+	runtime.GC() // and that is free again, untouched
+	// What is in use lies between, from anywhere in the heap's first piece on: where it begins is chosen at random.
 	begin := unsafe.Pointer(first)
 	begin = unsafe.Add(begin, -int(uintptr(begin)%chunk))
-	_ = syscall.Madvise(unsafe.Slice((*byte)(begin), chunk), syscall.MADV_HUGEPAGE)
-	_ = syscall.Madvise(unsafe.Slice((*byte)(begin), page), collapse)
+	size := uintptr(chunk)
+	if behind > uintptr(begin) && behind-uintptr(begin) < room {
+		size = max(size, behind-uintptr(begin))
+	}
+	used := unsafe.Slice((*byte)(begin), size)
+	_ = syscall.Madvise(used, syscall.MADV_HUGEPAGE)
+	for ; len(used) >= page; used = used[page:] {
+		_ = syscall.Madvise(used[:page], collapse) // nothing is done where nothing is in use
+	}
 }
