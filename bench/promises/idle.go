@@ -14,7 +14,7 @@ import (
 // see whether others changed its table.
 const promisedIdle = 0.01
 
-// idle: what it costs to ask for the ruleset's generation, beside fail2ban, which looks
+// idle: what it costs to read the ruleset's generation, beside fail2ban, which looks
 // at its log.
 func (b *bench) idle() error {
 	const bans = 1_000

@@ -120,7 +120,7 @@ list = %q
 	n.until("it is told again", log("] Would ban 192.0.2.66: bailiff allow"))
 	in("192.0.2.66", "192.0.2.1:80", true)
 
-	if out, ok := run("allow", "--end", "192.0.2.66", "2001:db8:a::66"); !ok || out != "192.0.2.66 is let in no more\n2001:db8:a::66 is let in no more\n" {
+	if out, ok := run("allow", "--end", "192.0.2.66", "2001:db8:a::66"); !ok || out != "192.0.2.66 is no longer let in\n2001:db8:a::66 is no longer let in\n" {
 		t.Errorf("%v %q", ok, out)
 	}
 	n.until("the list holds it again", func() bool { return n.reaches(n.attacker, "192.0.2.66", "192.0.2.1:80", false) == nil })

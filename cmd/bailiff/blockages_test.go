@@ -184,7 +184,7 @@ var blockages = []blockage{
 			w.fail("resolver.log", append(names, fmt.Sprintf("late%d.example.org", r.n), r.who)...)
 			if r.n == 1 {
 				w.until("the address behind the names is banned", func() bool { return w.holds("resolver", r.who) })
-				w.tells("[resolver] host names whose address no name server told in time were given up, ")
+				w.tells("[resolver] host names for which no name server answered in time were given up, ")
 			}
 		},
 		late: func(w *blockedWorld, r round) bool { return w.holds("resolver", fmt.Sprintf("198.51.100.%d", 250+r.n)) },

@@ -74,7 +74,7 @@ func TestDatabaseLate(t *testing.T) {
 		}
 	}
 	check("when it answers")
-	w.said("[well] the database has told what was known before: 2 bans are in force again")
+	w.said("[well] the database has been read: 2 bans known from before are in force again")
 	w.stops("when it answers")
 	w.spawn()
 	w.started()

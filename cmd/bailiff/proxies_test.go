@@ -383,7 +383,7 @@ list = %q
 	hosttest.Write(t, l.path("bailiff.map"), "203.0.113.78 partner\n"+strings.Join(has, "\n")+"\n")
 	stop = start()
 	held(append(append([]string{"203.0.113.78 partner", "198.51.100.0/24 bailiff"}, has[400:]...), more...)...)
-	d.said("it is told of bans again")
+	d.said("it gets bans again")
 	// A list and a jail that go take theirs with them, at a reload, and the file is a map of what is left.
 	hosttest.Write(t, l.path("bailiff.toml"), strings.Replace(conf, "[jail.feed]\nenabled = true", "[jail.feed]\nenabled = false", 1))
 	if out, code := d.run("reload"); code != 0 {

@@ -327,7 +327,7 @@ func TestManyBehind(t *testing.T) {
 	clear(told)
 	const fewer = 30_000
 	g, log, took, free := fill(fewer, 100)
-	if took > 20<<20 || strings.Count(log.String(), "jobs wait for it: it is told of later bans when it has caught up by half") != 1 {
+	if took > 20<<20 || strings.Count(log.String(), "jobs wait for it: it gets later bans when it has caught up by half") != 1 {
 		t.Errorf("%d MB; %s", took>>20, log.String())
 	}
 	close(free)
@@ -336,7 +336,7 @@ func TestManyBehind(t *testing.T) {
 		defer mu.Unlock()
 		return len(told) == fewer
 	})
-	if n := strings.Count(log.String(), "it is told of all bans again"); n != 1 {
+	if n := strings.Count(log.String(), "it gets all bans again"); n != 1 {
 		t.Errorf("the log says %d times that it has caught up", n)
 	}
 	within(t, "the end", 10*time.Second, g.Close(time.Time{}))

@@ -130,7 +130,7 @@ func (w *worker) give(j job) bool {
 		if behind >= behindMost {
 			if w.skipped++; !w.behind {
 				w.behind = true
-				w.say(slog.LevelWarn, "%d jobs wait for it: it is told of later bans when it has caught up by half", behind)
+				w.say(slog.LevelWarn, "%d jobs wait for it: it gets later bans when it has caught up by half", behind)
 			}
 			return false
 		}
@@ -341,7 +341,7 @@ func (g *Group) catchUp(w *worker) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.behind = w.skipped > 0; !w.behind {
-		w.say(slog.LevelInfo, "it has caught up: it is told of all bans again")
+		w.say(slog.LevelInfo, "it has caught up: it gets all bans again")
 	}
 }
 
@@ -463,7 +463,7 @@ func (w *worker) sayLeft() {
 	left := w.left
 	w.mu.Unlock()
 	if left.n > 0 {
-		w.say(slog.LevelError, "the time for its end is over: %d of its bans are not lifted (%s is one); run its actionunban by hand, or start the jail with it again: it is told of bans then, and of their end",
+		w.say(slog.LevelError, "the time for its end is over: %d of its bans are not lifted (%s is one); run its actionunban by hand, or start the jail with it again: it gets the bans then, and their end",
 			left.n, left.of)
 	}
 }

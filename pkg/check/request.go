@@ -84,7 +84,7 @@ func ask(r *http.Request, trusted func(netip.Addr) bool) (q question, err error)
 		a, ok := client(text, trusted)
 		switch {
 		case !ok:
-			wrong = &QuestionError{"X-Forwarded-For names nobody whom it could be about", text}
+			wrong = &QuestionError{"X-Forwarded-For holds no address of a client", text}
 		case a.IsValid():
 			q.addrs = append(q.addrs, a)
 		}

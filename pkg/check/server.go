@@ -139,7 +139,7 @@ func (s *Server) answer(r *http.Request, h http.Header) int {
 				continue
 			}
 			if wrong == nil {
-				wrong = &QuestionError{"a jail is asked for that [check] jails does not name", j}
+				wrong = &QuestionError{"the request names a jail that [check] jails does not", j}
 			}
 			jails = slices.DeleteFunc(slices.Clone(jails), func(name string) bool { return name == j })
 		}
@@ -159,7 +159,7 @@ func (s *Server) answer(r *http.Request, h http.Header) int {
 		h.Set("Retry-After", "1")
 		return unclear(http.StatusServiceUnavailable, &QuestionError{"starting", ""})
 	case gone && q.jails != nil:
-		return unclear(http.StatusBadRequest, &QuestionError{"a jail is asked for that isn't there", missing})
+		return unclear(http.StatusBadRequest, &QuestionError{"the request names a jail that isn't there", missing})
 	}
 	return http.StatusNoContent
 }

@@ -50,7 +50,7 @@ restart. Without addresses: who is let in, until when. For good: bailiff never, 
 			return tellDecided(c, res, asJSON, func(r *control.AllowResult) string {
 				switch {
 				case r.Until == nil:
-					return " is let in no more"
+					return " is no longer let in"
 				case r.Count > 0:
 					return fmt.Sprintf(" unbanned%s, and let in until %s", in(r.Jails), r.Until.Local().Format(time.DateTime))
 				}

@@ -237,7 +237,7 @@ func (g *global) banCommand() *cobra.Command {
 		Use:   "ban JAIL IP… | --fleet IP…",
 		Short: "Ban addresses or networks by hand",
 		Long: `Ban addresses or networks by hand. What is neither is an id, as a filter finds
-it with <F-ID>: a user, a session, a path. The jail's actions are told of it; nftables
+it with <F-ID>: a user, a session, a path. The jail's actions get it; nftables
 can't hold it. With --for, bans last so long from now, also those of who is banned
 already, and a bantime that is shorter does not cut them.
 

@@ -185,7 +185,7 @@ func configImportCommand() *cobra.Command {
 		Use:   "import DIR",
 		Short: "Write fail2ban's enabled jails, with their local changes, as TOML",
 		Long: `Read a configuration of fail2ban's and write its enabled jails with all of their
-local changes, and their filters, as TOML. What can't be carried is told, a line
+local changes, and their filters, as TOML. What can't be carried is listed, a line
 each. Files that are there are kept unless --force is given.
 
 Nothing needs to be imported: bailiff run --config /etc/fail2ban runs the

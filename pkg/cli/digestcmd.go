@@ -62,7 +62,7 @@ of the firewall, restarts; and what is wrong now. The daemon is asked; where non
 files beside its database are read, and it is said.
 
 --since and --until take a time, as 2026-01-31T12:00:00Z or "2026-01-31 12:00", or how long ago, as
-1d; a day is 24 hours. All times are told in one zone, which is named: this machine's, or --tz.
+1d; a day is 24 hours. All times are shown in one zone, which is named: this machine's, or --tz.
 Failures that are not kept one by one, in a flood, are counted, but nobody knows whose they were.
 
 The exit status is 0 if the report is whole, whatever is in it; 1 if it could not be made, or not
@@ -220,9 +220,9 @@ func (o *digestOptions) wrong(ctx context.Context, where found) []string {
 		if o.database != "" {
 			return nil // it was told to look elsewhere
 		}
-		add("no daemon answers: nothing is watched, and what is told here is read from the files beside %s", where.database)
+		add("no daemon answers: nothing is watched, and what is shown here is read from the files beside %s", where.database)
 	} else if s, err := where.client.Status(); err != nil {
-		add("the daemon does not tell its status: %v", err)
+		add("the daemon's status can't be read: %v", err)
 	} else {
 		path = cmp.Or(path, s.Config)
 		for _, p := range s.Problems {

@@ -28,7 +28,7 @@ func (g *global) doctorCommand() *cobra.Command {
 		Long: `Look at the whole way from a log to a ban on this host, for some jails or for all: the
 configuration, the log, its lines, who is in them, what their failures come to, and the
 ban in the kernel. Each is ok, doubtful or broken, with what was seen and what to do. The
-first one that is told is the cause; what comes behind may follow from it.
+first one that is shown is the cause; what comes behind may follow from it.
 
 The last 100,000 lines of each jail's logs are read and counted; nothing is changed. A
 running daemon is asked over its socket; where none answers, that is said, and all else is
@@ -64,7 +64,7 @@ docs/doctor.md lists what is found, by symptom.`,
 	}
 	c.Flags().StringVarP(&load.Path, "config", "c", "", "a `path`: bailiff.toml, or the directory that holds it (default: the daemon's)")
 	c.Flags().StringArrayVarP(&load.Jails, "jail", "j", nil, "as with run, `NAME=LOGPATH`")
-	c.Flags().BoolVarP(&all, "verbose", "v", false, "tell of what is well, too")
+	c.Flags().BoolVarP(&all, "verbose", "v", false, "report what is well, too")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

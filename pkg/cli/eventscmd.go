@@ -29,13 +29,13 @@ func (g *global) eventsCommand() *cobra.Command {
 	var kinds []string
 	c := &cobra.Command{
 		Use:   "events",
-		Short: "Tell what has happened: failures, bans, unbans, reloads, errors",
-		Long: `Tell what has happened, in order: failures and what became of them, bans and
+		Short: "Show what has happened: failures, bans, unbans, reloads, errors",
+		Long: `Show what has happened, in order: failures and what became of them, bans and
 unbans and by whom, restarts, reloads, lists that were loaded, repairs, errors. Each
 event has a number, which never comes twice. Where no daemon answers, the files beside
 its database are read, and it is said.
 
-With --follow events are told as they come, those of before only as far as --since or
+With --follow events are shown as they come, those of before only as far as --since or
 --number ask for them. A daemon that ends ends the command, with exit status 1: who
 goes on gives the last number to --since.`,
 		Example: `  bailiff events --ip 192.0.2.7
@@ -141,7 +141,7 @@ func (g *global) events(ctx context.Context, from *bansFrom, q control.EventsQue
 		if where.silent != nil {
 			return where.silent
 		}
-		return failed("no daemon answers, whose events could be followed: without --follow, what is kept beside %s is told", where.database)
+		return failed("no daemon answers, so no events can be followed: without --follow, those kept beside %s are shown", where.database)
 	}
 	ask := func(q control.EventsQuery, f func([]byte) error) error {
 		if where.client != nil {

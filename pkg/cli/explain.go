@@ -23,8 +23,8 @@ func explainCommand() *cobra.Command {
 	var trusted []string
 	c := &cobra.Command{
 		Use:   "explain LINE FILTER|REGEX",
-		Short: "Tell why a line matches or does not",
-		Long: `Tell why a line of a log matches a filter or does not: the time found in it and by
+		Short: "Explain why a line matches or does not",
+		Long: `Explain why a line of a log matches a filter or does not: the time found in it and by
 which form, what was left of the line, and for each failregex how far it got: where
 in the line, where in the expression, and what was expected there. The nearest
 comes first.
@@ -75,7 +75,7 @@ is a failure, 1 if it is not.`,
 	f.StringVarP(&o.config, "config", "c", "", "`directory` of the configuration in which filters are looked up")
 	f.StringVarP(&o.datePattern, "datepattern", "d", "", "the `pattern` of dates, in place of the filter's")
 	f.IntVarP(&o.maxLines, "maxlines", "L", 0, "look at `N` lines together")
-	f.IntVarP(&most, "number", "n", 3, "how many expressions that do not match are told; 0: all")
+	f.IntVarP(&most, "number", "n", 3, "how many expressions that do not match are listed; 0: all")
 	f.BoolVar(&asJSON, "json", false, "print JSON, with all expressions")
 	o.aroundFlags(f, &trusted)
 	f.StringVar(&now, "now", "", "the `time` by which dates without a year are read, RFC 3339")

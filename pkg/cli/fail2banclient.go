@@ -68,7 +68,7 @@ func fail2banClient(self string, given []string, stdin io.Reader, stdout, stderr
 	help := f.BoolP("help", "h", false, "print this help")
 	if err := f.Parse(given); err != nil {
 		fmt.Fprintln(stderr, "fail2ban-client:", optionError(err))
-		fmt.Fprintln(stderr, "Usage: fail2ban-client [OPTIONS] <COMMAND>\nfail2ban-client --help tells them all.")
+		fmt.Fprintln(stderr, "Usage: fail2ban-client [OPTIONS] <COMMAND>\nfail2ban-client --help lists them all.")
 		return exitFail2ban
 	}
 	switch {

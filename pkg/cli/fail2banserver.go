@@ -42,7 +42,7 @@ func fail2banServer(given []string, stdout, stderr io.Writer) int {
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "fail2ban-server:", optionError(err))
-		fmt.Fprintln(stderr, "Usage: fail2ban-server [OPTIONS] [start]\nfail2ban-server --help tells them all.")
+		fmt.Fprintln(stderr, "Usage: fail2ban-server [OPTIONS] [start]\nfail2ban-server --help lists them all.")
 		return exitFail2ban
 	}
 	root := newRunRoot()

@@ -102,7 +102,7 @@ func filterLint(load *config.Options) *cobra.Command {
   no-literal        there is no text that every match holds
   partial-host      something greedy before the address takes its beginning
   ambiguous-time    a date that a client writes may be taken for the line's
-  unused-part       [client] tells the characters of a part that no sample names
+  unused-part       [client] names the characters of a part that no sample names
 
 and by proof, with samples that say what a client chooses of their lines (see filter prove):
 

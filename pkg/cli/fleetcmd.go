@@ -49,7 +49,7 @@ which never leaves it. Written are, beside the configuration, ` + enrol.Credenti
 hub has signed of it, readable by its owner alone, and ` + enrol.AuthorityFile + `, by which the hub is known.
 Credentials are never written over. Started as root, they are given to the user whom the daemon
 becomes. At the end of bailiff.toml a table [fleet] is written, if there is none, which the daemon
-reads at its next reload; --group says which jails' bans are told, and to whom.
+reads at its next reload; --group says which jails' bans are shared, and with whom.
 
 Where something goes wrong on this host after the hub has let it in, the same token does it once more.`,
 		Example: `  bailiff fleet join --name web-1 -
@@ -174,6 +174,6 @@ can't be reached, all that is here is done with --force; then bailiff fleet dist
 	}
 	c.Flags().StringVar(&dir, "dir", config.DefaultDir, "the `directory` into which join wrote")
 	c.Flags().StringArrayVar(&urls, "url", nil, "where the hub is, `tls://HOST:PORT`; may be repeated (default as bailiff.toml says)")
-	c.Flags().Bool("force", false, "remove the files though the hub can't be told")
+	c.Flags().Bool("force", false, "remove the files though the hub can't be reached")
 	return c
 }

@@ -20,9 +20,9 @@ func (g *global) fleetStatusCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "status",
-		Short: "Tell how this host stands with its fleet",
-		Long: `Tell how this host stands with its fleet: whether it is connected and since when, how far it has read, what waits to be
-told, which groups it shares, what it holds of each host, and what it has refused and why.
+		Short: "Show how this host stands with its fleet",
+		Long: `Show how this host stands with its fleet: whether it is connected and since when, how far it has read, what waits to be
+sent, which groups it shares, what it holds of each host, and what it has refused and why.
 
 The exit status is 0 where it is connected, has read everything, and nothing waits for longer than a minute; 1 where
 not, or where the host is in no fleet.`,
@@ -69,12 +69,12 @@ func fleetLine(s *control.FleetStatus) string {
 	}
 	text += fmt.Sprintf("; %d bans in force", n)
 	if s.QuietSince != nil {
-		text += "; the hub tells of nothing since " + s.QuietSince.Local().Format(timeLayout)
+		text += "; nothing from the hub since " + s.QuietSince.Local().Format(timeLayout)
 	} else if !s.Complete {
-		text += fmt.Sprintf("; %d words not read yet", s.Lag)
+		text += fmt.Sprintf("; %d entries not read yet", s.Lag)
 	}
 	if s.WaitingSince != nil {
-		text += fmt.Sprintf("; %d wait to be told since %s", s.Waiting, s.WaitingSince.Local().Format(timeLayout))
+		text += fmt.Sprintf("; %d wait to be sent since %s", s.Waiting, s.WaitingSince.Local().Format(timeLayout))
 	}
 	return text
 }
@@ -89,7 +89,7 @@ func printOwnFleet(w io.Writer, s *control.FleetStatus) {
 		fmt.Fprintln(w, "problem:", plainly(s.Problem))
 	}
 	if s.Unsaid > 0 {
-		fmt.Fprintf(w, "%d bans were not told, since too many waited\n", s.Unsaid)
+		fmt.Fprintf(w, "%d bans were not sent, since too many waited\n", s.Unsaid)
 	}
 	if l := s.AllowList; l != nil {
 		if l.Version == 0 {
@@ -102,7 +102,7 @@ func printOwnFleet(w io.Writer, s *control.FleetStatus) {
 		}
 	}
 	if c := s.Counting; c != nil {
-		fmt.Fprintf(w, "counted over all hosts (%s): %d failures told of %d addresses, %d to be told", strings.Join(c.Groups, " "), c.Failures, c.Addresses, c.Waiting)
+		fmt.Fprintf(w, "counted over all hosts (%s): %d failures of %d addresses reported, %d waiting", strings.Join(c.Groups, " "), c.Failures, c.Addresses, c.Waiting)
 		if c.Lost > 0 {
 			fmt.Fprintf(w, ", %d failures too many", c.Lost)
 		}

@@ -319,7 +319,7 @@ func fleetAllowPublishCommand() *cobra.Command {
 		Short: "Have the hub hand a signed allow-list on to the hosts (at the hub)",
 		Long: `Have the hub of a directory hand a signed allow-list on to the hosts, and heed it; - reads it from standard input. It is looked at
 first: signed by allow_key of hub.toml, and newer than the one before. Hosts that have pinned the key have it within a minute. Of
-several hubs each is to be told.`,
+several hubs each needs it.`,
 		Example: `  bailiff fleet allow publish allow.signed`,
 		Args:    args(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -54,7 +54,7 @@ var pageTemplate = sync.OnceValue(func() *template.Template {
 {{if .Users}}<section><h2>Users tried</h2><table><tr><th>user</th><th>failures</th></tr>{{range .Users}}<tr><td>{{.Name}}</td><td>{{n .N}}</td></tr>{{end}}</table></section>{{end}}</div>
 {{if .Sweep}}<h2>Other settings</h2><div class="wide"><table><tr><th>setting</th><th>bans</th><th>addresses</th><th>let through</th><th>shut out</th><th>hurt</th><th>users</th></tr>
 {{range $i, $o := .Sweep}}<tr{{if eq $i $j.BestOf}} class="best"{{end}}><td>{{setting $o}}{{if eq $i $j.BestOf}} (best){{end}}</td><td>{{n $o.Bans}}</td><td>{{n $o.Banned}}</td><td>{{n $o.LetThrough}}</td><td>{{n $o.ShutOut}}</td>{{if $j.KnowsLogins}}<td>{{$o.HurtAddresses}}</td><td>{{$o.HurtUsers}}</td>{{else}}<td>?</td><td>?</td>{{end}}</tr>{{end}}</table></div>
-{{if $j.KnowsLogins}}{{range .Sweep}}{{if .HurtAddresses}}<p class="dim">hurt by {{setting .}}: {{hurt .}}</p>{{end}}{{end}}{{else}}<p class="dim">Whom a setting hurts can't be told: the filter knows no successful logins.</p>{{end}}{{end}}
+{{if $j.KnowsLogins}}{{range .Sweep}}{{if .HurtAddresses}}<p class="dim">hurt by {{setting .}}: {{hurt .}}</p>{{end}}{{end}}{{else}}<p class="dim">Whom a setting hurts can't be determined: the filter knows no successful logins.</p>{{end}}{{end}}
 {{range .Problems}}<p>{{.String}}</p>{{end}}{{end}}</body></html>
 `))
 })

@@ -68,7 +68,7 @@ logged in within a day of being banned, as far as the filter knows of logins (su
 fail2ban's <F-MLFGAINED>). It names the setting that shuts out most without hurting anybody.
 
 Who is never banned is what ignoreip says, and this host's own addresses. ignorecommand is
-not run, and hosts' names in a log are not looked up: how many failures that is about is told.
+not run, and hosts' names in a log are not looked up: how many failures that is about is said.
 
 The exit code is 1 if a log could not be read to its end, or a jail is broken.`,
 		Example: `  bailiff replay /var/log/auth.log* --jail sshd

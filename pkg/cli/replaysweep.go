@@ -78,9 +78,9 @@ func (p *replayText) table(r *replay.Report) {
 	fmt.Fprintf(w, "best: %s: shuts out %s of %s failures", setting(&o.Setting), grouped(o.ShutOut), grouped(o.Failures))
 	switch {
 	case !r.KnowsLogins:
-		fmt.Fprintf(w, "; whom it hurts can't be told: the filter knows no successful logins (success, or <F-MLFGAINED>)\n")
+		fmt.Fprintf(w, "; whom it hurts can't be determined: the filter knows no successful logins (success, or <F-MLFGAINED>)\n")
 	case r.Logins == 0:
-		fmt.Fprintf(w, "; whom it hurts can't be told: no successful login is in the logs\n")
+		fmt.Fprintf(w, "; whom it hurts can't be determined: no successful login is in the logs\n")
 	case o.HurtAddresses > 0:
 		fmt.Fprintf(w, "; every setting hurts somebody, this one the fewest: %s\n", hurt(o))
 	default:

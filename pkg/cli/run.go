@@ -159,7 +159,7 @@ commands of an action; GOMAXPROCS in the environment says how many.`,
 	f := c.Flags()
 	f.StringVarP(&load.Path, "config", "c", "", "a `path`: bailiff.toml, or the directory that holds it, jails/ and filters/")
 	f.StringArrayVarP(&load.Jails, "jail", "j", nil, "enable a jail with this log, `NAME=LOGPATH`; may be repeated")
-	f.BoolVar(&dryRun, "dry-run", false, "change nothing: only tell what would be done")
+	f.BoolVar(&dryRun, "dry-run", false, "change nothing: only log what would be done")
 	f.BoolVar(&flush, "flush-on-stop", false, "take the bans out of the kernel when the daemon stops")
 	f.StringVar(&database, "database", "", "a `file` for bans and log positions, or none (default "+config.DefaultDatabase()+")")
 	f.StringVar(&level, "log-level", "", "CRITICAL, ERROR, WARNING, NOTICE, INFO or DEBUG")
@@ -223,7 +223,7 @@ func notifySystemd(ctx context.Context, log *slog.Logger, state string) {
 			}
 			if err.Error() != failed {
 				failed = err.Error()
-				log.With("component", "server").Warn(fmt.Sprintf("the service manager can't be told %s: %v; trying again", state, err))
+				log.With("component", "server").Warn(fmt.Sprintf("the service manager can't be notified (%s): %v; trying again", state, err))
 			}
 			select {
 			case <-time.After(notifyMost):

@@ -27,7 +27,7 @@ func (g *global) topCommand() *cobra.Command {
 		Short: "Watch jails and bans at a terminal, search, and let somebody in",
 		Long: `Watch a running daemon at a terminal: its jails with their states and rates, bans as they
 come, and what is wrong. Keys search all bans, lift one, or let somebody in for an hour; each asks
-first, and ? tells them all. When the daemon ends, that is said, and the view goes on behind the last
+first, and ? lists them all. When the daemon ends, that is said, and the view goes on behind the last
 event when one answers again.
 
 Into a file or a pipe, with --once or with --json, it prints one snapshot, as top -b -n 1 does; with

@@ -22,8 +22,8 @@ func (g *global) whyCommand() *cobra.Command {
 	var most int
 	c := &cobra.Command{
 		Use:   "why ADDRESS|LINE",
-		Short: "Tell why an address is banned or not, or what the jails make of a line",
-		Long: `Tell what is known of an address, a network, or an id that a filter found: what holds
+		Short: "Explain why an address is banned or not, or what the jails make of a line",
+		Long: `Show what is known of an address, a network, or an id that a filter found: what holds
 now (its bans, the kernel's sets and rules that hold it, the lists that it stands in, what
 never bans it, the failures that are counted), and what has happened to it, in order.
 
@@ -64,7 +64,7 @@ in it wants --id.`,
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().BoolVar(&isID, "id", false, "it is an id, though it has a blank in it")
-	c.Flags().IntVarP(&most, "number", "n", 1, "of a line: how many expressions that do not match are told of a jail; 0: all")
+	c.Flags().IntVarP(&most, "number", "n", 1, "of a line: how many expressions that do not match are listed of a jail; 0: all")
 	from.flags(c)
 	return c
 }
@@ -146,7 +146,7 @@ func printWhy(out io.Writer, w *control.Why) {
 		fmt.Fprintf(out, "nothing has happened to it since %s, when the events begin that are kept\n", w.Oldest.Local().Format(timeLayout))
 		return
 	case w.Omitted > 0:
-		fmt.Fprintf(out, "%d events before these are not told: bailiff events --ip %s\n", w.Omitted, strings.TrimSpace(who))
+		fmt.Fprintf(out, "%d events before these are not shown: bailiff events --ip %s\n", w.Omitted, strings.TrimSpace(who))
 	}
 	for i := range w.Events {
 		fmt.Fprintln(out, eventLine(&w.Events[i]))

@@ -201,7 +201,7 @@ func (l *loader) fleet(doc *document, raw rawFleet, fail func(string, ...any) fu
 		}
 	}
 	if len(f.URLs) > 0 && len(groups) == 0 {
-		l.cfg.Warnings = append(l.cfg.Warnings, &Error{doc.file, doc.line("fleet"), "[fleet] shares nothing: say by [fleet.group.NAME] which jails' bans are told, and whose are in force here"})
+		l.cfg.Warnings = append(l.cfg.Warnings, &Error{doc.file, doc.line("fleet"), "[fleet] shares nothing: say in [fleet.group.NAME] which jails' bans are shared, and whose are in force here"})
 	}
 	l.cfg.Fleet = f
 }

@@ -35,7 +35,7 @@ func (g *IgnoreList) Add(s string) error {
 	}
 	if iplist.HostName.MatchString(s) {
 		if len(g.Names) >= MaxNames {
-			return fmt.Errorf("ignoreip %q: there are %d host names already, and no more are asked for", s, MaxNames)
+			return fmt.Errorf("ignoreip %q: there are %d host names already, and no more are looked up", s, MaxNames)
 		}
 		g.Names = append(g.Names, s)
 		return nil

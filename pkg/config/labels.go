@@ -265,7 +265,7 @@ func (l *loader) labelJail(c *engine.Container, docker Docker) (j *Jail, told []
 	j = l.resolve(name)
 	delete(l.jails, name)
 	if j == nil {
-		tell("label bailiff.jail=%q: the jail can't be told from its files", base)
+		tell("label bailiff.jail=%q: the settings of that jail can't be read from its files", base)
 		return nil, told
 	}
 	switch {

@@ -81,7 +81,7 @@ func ParseBanPlace(text, sort string) (p BanPlace, err error) {
 		err = json.Unmarshal(b, &p)
 	}
 	if err != nil {
-		return p, fmt.Errorf("%.40q is not what a page said of the next or the one before: begin at the first page", text)
+		return p, fmt.Errorf("after, before: %.40q is not a place that a page gave: begin at the first page", text)
 	}
 	if p.Sort != sort {
 		return p, fmt.Errorf("the place is one in the order %.20q, and not in %.20q: begin at the first page", p.Sort, sort)
@@ -124,7 +124,7 @@ func readBansQuery(r *http.Request) (q BansQuery, paged bool, err error) {
 	}
 	for key, list := range values {
 		if len(list) > 1 {
-			return bad("%.40q stands there more than once", key)
+			return bad("parameter %.40q stands there more than once", key)
 		}
 		switch v := list[0]; key {
 		case "q":
@@ -142,7 +142,7 @@ func readBansQuery(r *http.Request) (q BansQuery, paged bool, err error) {
 				return bad("limit=%.40q: want 1 to %d", v, BansMost)
 			}
 		default:
-			return bad("%.40q is nothing that can be asked of bans: q, jail, sort, limit, after, before", key)
+			return bad("unknown parameter %.40q: want q, jail, sort, limit, after, before", key)
 		}
 	}
 	by, _ := q.Order()

@@ -59,7 +59,7 @@ func (e *NotRunningError) Error() string {
 		return fmt.Sprintf("no daemon is running at %s: start one with `bailiff run`, or name its --socket", e.Socket)
 	}
 	if errors.Is(e.Err, context.DeadlineExceeded) {
-		return fmt.Sprintf("the daemon at %s has taken the question and not answered in time: it hangs, or is stopped (SIGSTOP); what it was asked for may be done later", e.Socket)
+		return fmt.Sprintf("the daemon at %s has taken the request and not answered in time: it hangs, or is stopped (SIGSTOP); it may still carry the request out later", e.Socket)
 	}
 	return fmt.Sprintf("the daemon at %s does not answer: %v", e.Socket, e.Err)
 }

@@ -408,7 +408,7 @@ func (c *crowd) relieve() {
 	if worst != nil {
 		c.drop(worst)
 	}
-	c.complain("no descriptor is left for a client on the socket: the one that was idle for longest is cut off", "")
+	c.complain("no file descriptor is left for a client on the socket: the one that was idle for longest is cut off", "")
 }
 
 // complain tells each kind of complaint once a minute. The caller holds the lock.
@@ -428,7 +428,7 @@ func (c *crowd) complain(kind, detail string) {
 		text += ": " + detail
 	}
 	if t.more > 0 {
-		text += fmt.Sprintf(" (and %d times more since it was last told)", t.more)
+		text += fmt.Sprintf(" (and %d times more since it was last logged)", t.more)
 	}
 	*t = complaint{at: time.Now()}
 	c.warn(text)

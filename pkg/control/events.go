@@ -93,7 +93,7 @@ func readEventsQuery(r *http.Request) (q EventsQuery, sse bool, err error) {
 	}
 	for key, list := range values {
 		if len(list) > 1 && key != "kind" || len(list) > kindsMost {
-			return q, sse, badRequest{fmt.Errorf("%.40q stands there more than once", key)}
+			return q, sse, badRequest{fmt.Errorf("parameter %.40q stands there more than once", key)}
 		}
 		switch v := list[0]; key {
 		case "since":
@@ -121,7 +121,7 @@ func readEventsQuery(r *http.Request) (q EventsQuery, sse bool, err error) {
 				return q, sse, badRequest{fmt.Errorf("follow=%.40q: want 1 or 0", v)}
 			}
 		default:
-			return q, sse, badRequest{fmt.Errorf("%.40q is nothing that can be asked of events: since, last, from, jail, ip, kind, follow", key)}
+			return q, sse, badRequest{fmt.Errorf("unknown parameter %.40q: want since, last, from, jail, ip, kind, follow", key)}
 		}
 	}
 	return q, sse, nil

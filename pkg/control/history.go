@@ -34,10 +34,10 @@ func params(r *http.Request, known ...string) (url.Values, error) {
 	values := r.URL.Query()
 	for key, list := range values {
 		if !slices.Contains(known, key) {
-			return nil, badRequest{fmt.Errorf("%.40q is nothing that can be asked of it: %s", key, strings.Join(known, ", "))}
+			return nil, badRequest{fmt.Errorf("unknown parameter %.40q: want %s", key, strings.Join(known, ", "))}
 		}
 		if len(list) > 1 {
-			return nil, badRequest{fmt.Errorf("%.40q stands there more than once", key)}
+			return nil, badRequest{fmt.Errorf("parameter %.40q stands there more than once", key)}
 		}
 	}
 	return values, nil

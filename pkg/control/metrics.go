@@ -30,7 +30,7 @@ func tellMetrics(d Daemon, r *http.Request, _ func(any) error) (any, error) {
 	return metricsFor(m, r), nil
 }
 
-var errNoMetrics = errors.New("this daemon tells no metrics")
+var errNoMetrics = errors.New("this daemon serves no metrics")
 
 func metricsFor(m Measured, r *http.Request) document {
 	page := m.Metrics()

@@ -206,7 +206,7 @@ func newWebServer(d Daemon, role Role, turns *turns, closing <-chan struct{}) *h
 func jsonErrors(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if p := r.URL.EscapedPath(); p != path.Clean("/"+p) {
-			fail(w, http.StatusNotFound, fmt.Errorf("no such thing here: %.200q; docs/api.md lists what there is", r.URL.Path))
+			fail(w, http.StatusNotFound, fmt.Errorf("no such path: %.200q; docs/api.md lists those there are", r.URL.Path))
 			return
 		}
 		h, pattern := mux.Handler(r)
@@ -221,7 +221,7 @@ func jsonErrors(mux *http.ServeMux) http.Handler {
 			fail(w, said.status, fmt.Errorf("%.20q is not for %.200q: %s", r.Method, r.URL.Path, allow))
 			return
 		}
-		fail(w, http.StatusNotFound, fmt.Errorf("no such thing here: %.200q; docs/api.md lists what there is", r.URL.Path))
+		fail(w, http.StatusNotFound, fmt.Errorf("no such path: %.200q; docs/api.md lists those there are", r.URL.Path))
 	})
 }
 
@@ -436,7 +436,7 @@ func answer(w http.ResponseWriter, c *conn, v any, err error, encoded func()) {
 		}
 	} else if err := json.NewEncoder(&b).Encode(v); err != nil {
 		encoded()
-		fail(w, http.StatusInternalServerError, fmt.Errorf("the answer can't be told: %w", err))
+		fail(w, http.StatusInternalServerError, fmt.Errorf("the answer can't be encoded: %w", err))
 		return
 	}
 	held := c.holdAnswer(b.Len())

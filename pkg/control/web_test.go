@@ -88,11 +88,11 @@ func TestNoRoute(t *testing.T) {
 		text  string
 		allow string
 	}{
-		{"GET /", 404, `no such thing here: "/"`, ""},
-		{"GET /v2", 404, `no such thing here: "/v2"`, ""},
-		{"GET /v1/status/", 404, `no such thing here: "/v1/status/"`, ""},
-		{"GET //v1/status", 404, `no such thing here: "//v1/status"`, ""},
-		{"GET /v1/../v1/status", 404, `no such thing here`, ""},
+		{"GET /", 404, `no such path: "/"`, ""},
+		{"GET /v2", 404, `no such path: "/v2"`, ""},
+		{"GET /v1/status/", 404, `no such path: "/v1/status/"`, ""},
+		{"GET //v1/status", 404, `no such path: "//v1/status"`, ""},
+		{"GET /v1/../v1/status", 404, `no such path`, ""},
 		{"GET /v1/stop", 405, `"GET" is not for "/v1/stop": POST`, "POST"},
 		{"DELETE /v1/status", 405, `"DELETE" is not for "/v1/status": GET, HEAD`, "GET, HEAD"},
 		{"HEAD /v1/ping", 200, "", ""},

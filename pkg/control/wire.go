@@ -306,7 +306,7 @@ func (s *wireServer) refuse(c *conn, in *requestReader, err error) bool {
 func (s *wireServer) send(c *conn, v any, err error, encoded func()) bool {
 	out, err := EncodeAnswer(v, err)
 	if err != nil {
-		out, err = EncodeAnswer(nil, fmt.Errorf("the answer can't be told: %w", err))
+		out, err = EncodeAnswer(nil, fmt.Errorf("the answer can't be encoded: %w", err))
 	}
 	c.release() // the request
 	held := err == nil && c.holdAnswer(len(out))

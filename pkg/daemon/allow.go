@@ -118,7 +118,7 @@ func decidedOf(s string) (ban.ID, control.AllowResult) {
 }
 
 // allowWords are what an event says of who is let in; true: no more.
-var allowWords = map[bool]string{false: "let in by hand", true: "let in no more"}
+var allowWords = map[bool]string{false: "let in by hand", true: "no longer let in"}
 
 // tellAllowed tells the table of what somebody decided about an address.
 func (d *Daemon) tellAllowed(e events.Event) {

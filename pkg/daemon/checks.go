@@ -287,7 +287,7 @@ func (c *checks) warn(what, text string) {
 	}
 	c.telling.Unlock()
 	if !again {
-		c.d.log.With("component", "server").Warn("[check] " + text + ": nothing can be said of whom a proxy asks about; [check] fail says what he is told, docs/proxies.md what to configure there")
+		c.d.log.With("component", "server").Warn("[check] " + text + ": nothing can be said of whom a proxy asks about; [check] fail says what the answer is then, docs/proxies.md what to configure there")
 	}
 }
 

@@ -32,7 +32,7 @@ func (d *Daemon) stepped(s clock.Step) {
 		server.Warn(fmt.Sprintf("the clock was %s: bans and findtime go on by the time that passes", clock.Told(s.By)))
 	}
 	if s.Suspended != 0 {
-		server.Info(fmt.Sprintf("the machine was suspended for %v: bans end when they should, and the kernel is told anew", s.Suspended.Round(time.Second)))
+		server.Info(fmt.Sprintf("the machine was suspended for %v: bans end when they should, and the kernel's timeouts are set again", s.Suspended.Round(time.Second)))
 	}
 	for _, j := range d.running() {
 		j.Stepped(s)

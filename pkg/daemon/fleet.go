@@ -466,7 +466,7 @@ func (r *fleetRun) tell(what string, err error) {
 	case up:
 		r.log.Info("fleet: " + text)
 	default:
-		r.log.Warn("fleet: " + text + "; bans here go on, and are told when there is one")
+		r.log.Warn("fleet: " + text + "; bans here go on, and are shared when there is one")
 	}
 }
 

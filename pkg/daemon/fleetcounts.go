@@ -85,9 +85,9 @@ func uncountedText(why fleet.Reason) string {
 	case fleet.NoCount:
 		return "the hub counts none in a group of [fleet] count (it has no [count.GROUP] in hub.toml)"
 	case fleet.Quota:
-		return "this host has told of as many addresses as it may"
+		return "this host has reported failures of as many addresses as it may"
 	case fleet.Rate:
-		return "this host tells of them faster than it may"
+		return "this host reports them faster than it may"
 	}
 	if text := hubSays[why]; text != "" {
 		return text

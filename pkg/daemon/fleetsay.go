@@ -281,7 +281,7 @@ func (d *Daemon) unbanInFleet(jail string, out []control.UnbanResult, by string)
 	for n, i := range of {
 		res := &out[i]
 		if !ok {
-			res.Pending = joined(res.Pending, fmt.Errorf("the fleet's part has not come to it yet: bailiff unban --fleet %s says it once more", ban.Name(ids[n])))
+			res.Pending = joined(res.Pending, fmt.Errorf("the fleet's part has not come to it yet: bailiff unban --fleet %s repeats it", ban.Name(ids[n])))
 			continue
 		}
 		for _, g := range got[n].groups {

@@ -95,7 +95,7 @@ func (d *Daemon) Fleet() (control.FleetStatus, error) {
 	case !s.Connected:
 		s.Problem = s.Connection
 	case s.QuietSince != nil:
-		s.Problem = "the hub that this host is connected to tells of nothing: it is cut off from the others, or its stream takes nothing (its log says why); another one is looked for, if [fleet] url names one"
+		s.Problem = "nothing comes from the hub that this host is connected to: it is cut off from the others, or its stream takes nothing (its log says why); another one is looked for, if [fleet] url names one"
 	}
 	return s, nil
 }
@@ -202,7 +202,7 @@ func (r *fleetRun) waits() string {
 	if r.connected {
 		return ""
 	}
-	return "it is told to the fleet as soon as there is a connection: " + r.told
+	return "it is sent to the fleet as soon as there is a connection: " + r.told
 }
 
 // groupNamed is a group that is named, or the only one.

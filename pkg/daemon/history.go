@@ -198,7 +198,7 @@ func (d *Daemon) Top(q events.TopQuery) (out control.TopAnswer, err error) {
 	select {
 	case t.asking <- struct{}{}:
 	case <-timer.C:
-		return out, fmt.Errorf("others ask who was most active, and the disk with the events has not told in %v: ask again", topPatience)
+		return out, fmt.Errorf("others ask who was most active, and the disk with the events has not answered within %v: ask again", topPatience)
 	}
 	if top, ok := look(); ok { // others asked the same
 		<-t.asking

@@ -170,7 +170,7 @@ func (m *mirror) run(ctx context.Context) {
 		}
 		if err == nil {
 			if told != "" {
-				log.Warn(fmt.Sprintf("export %s: %s: it is told of bans again, and has them all", m.of.Name, m.of.Socket))
+				log.Warn(fmt.Sprintf("export %s: %s: it gets bans again, and has them all", m.of.Name, m.of.Socket))
 			}
 			told, pause = "", mirrorRetry
 			tick.Reset(mirrorEvery)
@@ -178,7 +178,7 @@ func (m *mirror) run(ctx context.Context) {
 		}
 		m.process = "" // whatever it is by then, it is compared
 		if text := err.Error(); text != told {
-			log.Error(fmt.Sprintf("export %s: %s: %s: it is tried again, and told of all bans then", m.of.Name, m.of.Socket, text))
+			log.Error(fmt.Sprintf("export %s: %s: %s: it is tried again, and gets all bans then", m.of.Name, m.of.Socket, text))
 			told = text
 		}
 		select {

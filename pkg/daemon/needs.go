@@ -41,7 +41,7 @@ func runs(cfg *config.Config, opts Options) (commands, journal string) {
 		}
 	}
 	if cfg.Docker.Labels.Allowed {
-		why := "[docker] labels are asked for at the engine's socket"
+		why := "[docker] labels are read from the engine's socket"
 		if startedAs != 0 { // as for a jail that reads containers
 			return why, ""
 		}

@@ -106,7 +106,7 @@ func (o *banOrder) at(text string) (*banKey, error) {
 		k.id = ban.Of(prefix)
 	}
 	if !k.id.IsValid() {
-		return nil, control.Bad(errors.New("after, before: no page has told that place: begin at the first page"))
+		return nil, control.Bad(errors.New("after, before: no page has given that place: begin at the first page"))
 	}
 	switch o.by {
 	case "jail":
@@ -387,7 +387,7 @@ func (d *Daemon) SearchBans(q control.BansQuery) (control.BansPage, error) {
 		mu.Unlock()
 		p.mu.Lock()
 		for _, name := range missing {
-			p.problem = append(p.problem, fmt.Sprintf("jail %s has not told all of its bans in %v: some are missing here", name, control.SearchPatience))
+			p.problem = append(p.problem, fmt.Sprintf("jail %s has not listed all of its bans within %v: some are missing here", name, control.SearchPatience))
 		}
 		p.mu.Unlock()
 	}

@@ -184,7 +184,7 @@ func checkListen(a syslog.Address) error {
 	case "bailiff":
 		return nil
 	case "":
-		return fmt.Errorf("%w (by whom can't be told by user %d)", err, os.Geteuid())
+		return fmt.Errorf("%w (who listens there, user %d can't see)", err, os.Geteuid())
 	default:
 		return fmt.Errorf("%s listens there: stop it, or listen elsewhere", owner)
 	}

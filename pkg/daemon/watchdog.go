@@ -36,7 +36,7 @@ func (d *Daemon) watch(ctx context.Context, w Watchdog) {
 			}
 			w.Well()
 		case now != silent:
-			d.log.With("component", "server").Error(fmt.Sprintf("%s: the service manager is not told that all is well, and starts the daemon anew %v after the last word", now, w.Within))
+			d.log.With("component", "server").Error(fmt.Sprintf("%s: the service manager gets no keep-alive, and restarts the daemon %v after the last one", now, w.Within))
 			fallthrough
 		default:
 			silent = now

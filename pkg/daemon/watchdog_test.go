@@ -74,7 +74,7 @@ func TestWatchdog(t *testing.T) {
 		_ = jails["two"].Change(func(*config.Jail) error { close(held); <-gate; return nil })
 	}()
 	<-held
-	until("silent", func() bool { return strings.Contains(log.text(), "is not told that all is well") })
+	until("silent", func() bool { return strings.Contains(log.text(), "gets no keep-alive") })
 	before := well.Load()
 	if !strings.Contains(log.text(), "jail two") || strings.Contains(log.text(), "jail one") {
 		t.Errorf("which jail? %s", log.text())

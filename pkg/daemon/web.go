@@ -236,7 +236,7 @@ func (d *Daemon) WebLogin(r control.WebLoginRequest) (control.WebLogin, error) {
 		out.Problems = append(out.Problems, p.cantListen(at).Error())
 	}
 	if len(p.by) == 0 {
-		return out, fmt.Errorf("the page is nowhere now: %s", out.Problems[0])
+		return out, fmt.Errorf("the page listens nowhere now: %s", out.Problems[0])
 	}
 	token, until := p.server.Link(r.By, role)
 	out.Path, out.Until = "/login/"+token, until

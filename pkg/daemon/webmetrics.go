@@ -16,7 +16,7 @@ func metricsByToken(page http.Handler, who func() string, warn func(string)) htt
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch may := who(); may {
 		case "":
-			http.Error(w, "metrics are not told here: [web] metrics says to whom they are", http.StatusNotFound)
+			http.Error(w, "metrics are not served here: [web] metrics says to whom they are", http.StatusNotFound)
 		case config.WebOpen:
 			page.ServeHTTP(w, r)
 		default:

@@ -180,7 +180,7 @@ func (d *Digest) Add(line []byte) error {
 			d.tell(lostSaid, &e, "events of kind "+string(e.What)+": "+e.Why, int64(e.Count))
 		}
 	case events.Gap:
-		d.tell(lostSaid, &e, "numbers of events that are nobody's: "+e.Why, 1)
+		d.tell(lostSaid, &e, "numbers that no event has: "+e.Why, 1)
 	}
 	d.running = e.Kind != events.Stop
 	return nil

@@ -92,7 +92,7 @@ func (d *doctor) kernel(_ context.Context, b *bans) {
 		acts := slices.ContainsFunc(b.jails, func(j *config.Jail) bool { return len(j.Actions) > 0 })
 		if len(d.cfg.Exports)+d.listsElsewhere()+len(d.cfg.Check.Listen) == 0 && !acts && len(b.jails) > 0 {
 			b.say(Finding{
-				Symptom: "ban-nobody", Level: Broken, Cause: "there is no firewall to command, and nobody else is told of bans: nobody is shut out",
+				Symptom: "ban-nobody", Level: Broken, Cause: "there is no firewall to command, and nothing else gets the bans: nobody is shut out",
 				Seen: []string{"[firewall] enabled = false; no export, no action, no [check]"}, Remedy: "in bailiff.toml set\n[firewall]\nenabled = true",
 			})
 		}

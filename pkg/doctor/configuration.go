@@ -334,7 +334,7 @@ func (d *doctor) running(jails []*config.Jail, say func(Finding)) {
 				d.add(Finding{Jail: j.Name, Link: LinkBan, Symptom: "ban-action", Level: Broken, Cause: p, Seen: []string{"bailiff status " + j.Name}, Remedy: "run its command by hand, as the daemon's user; its output is in the daemon's log"})
 				continue
 			}
-			say(Finding{Jail: j.Name, Symptom: "daemon-problem", Level: Doubtful, Cause: p, Seen: []string{"bailiff status " + j.Name}, Remedy: "what it says; the daemon's log tells since when"})
+			say(Finding{Jail: j.Name, Symptom: "daemon-problem", Level: Doubtful, Cause: p, Seen: []string{"bailiff status " + j.Name}, Remedy: "do what it says; the daemon's log shows since when it is so"})
 		}
 	}
 	if d.status.DryRun {

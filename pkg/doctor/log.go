@@ -354,7 +354,7 @@ func (l *look) quiet(ctx context.Context, f *logFile, alone bool) (out Finding, 
 	if f.size == 0 {
 		out.Symptom, out.Cause = "log-empty", fmt.Sprintf("%s is empty, and was last touched %s", f.path, l.ago(f.written))
 	}
-	out.Remedy = "see where the service logs to now, and that its log level tells of failed logins; then " + l.set(l.key("logpath", "THE RIGHT PATH"))
+	out.Remedy = "see where the service logs to now, and that its log level includes failed logins; then " + l.set(l.key("logpath", "THE RIGHT PATH"))
 	return out, true
 }
 

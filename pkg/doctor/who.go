@@ -171,7 +171,7 @@ func (l *look) sayWho(top *tally, addresses, total, ignored, private int, why ma
 	case gateway != "":
 		l.say(Finding{
 			Symptom: "who-gateway", Level: Broken, Cause: fmt.Sprintf("%d of %d failures are of %s, %s: the service doesn't see its clients", top.n, total, top.addr, gateway), Seen: seen,
-			Remedy: "have the container see them (\"userland-proxy\": false in /etc/docker/daemon.json, or network_mode: host), or put a proxy before it that tells of them, and " + trusted,
+			Remedy: "have the container see them (\"userland-proxy\": false in /etc/docker/daemon.json, or network_mode: host), or put a proxy before it that passes their addresses on, and " + trusted,
 		})
 		return
 	case l.own(top.addr) != "":

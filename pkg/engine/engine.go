@@ -190,7 +190,7 @@ func (c *Client) ask(ctx context.Context, path string, query url.Values, into an
 		return fmt.Errorf("engine %s: its answer has more than %d MiB", c.socket, answerMost>>20)
 	}
 	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("engine %s: its answer to %s is none of an engine's: %s", c.socket, path, printable(err.Error(), 200))
+		return fmt.Errorf("engine %s: its answer to %s is not one that an engine gives: %s", c.socket, path, printable(err.Error(), 200))
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ func (r *Reader) Close() error {
 func (r *Reader) More() bool { return len(r.rest) > 0 || r.in.Buffered() > 0 }
 
 // errStreams are no streams of an engine's.
-var errStreams = errors.New("what comes is no log of an engine's")
+var errStreams = errors.New("what comes is not a container engine's log")
 
 // Next returns the next record; at the end the error is io.EOF, in the middle of one
 // io.ErrUnexpectedEOF.

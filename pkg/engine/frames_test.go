@@ -39,15 +39,15 @@ func TestFrames(t *testing.T) {
 		{"standard input's", frame(0, stamp+"x\n"), false, "x|EOF"},
 		{"cut in the head", frame(1, stamp+"x\n") + "\x01\x00\x00", false, "x|unexpected EOF"},
 		{"cut in the text", frame(1, stamp+"x\n")[:20], false, "unexpected EOF"},
-		{"no stamp", frame(1, "x\n"), false, `what comes is no log of an engine's: "x" has no time before it`},
-		{"a date that is none", frame(1, "2026-13-27T06:48:49Z x\n"), false, `what comes is no log of an engine's: "2026-13-27T06:48:49Z x" has no time before it`},
-		{"what is no frame", "HTTP/1.1 400 Bad", false, "what comes is no log of an engine's: a frame begins with 48 54 54 50"},
+		{"no stamp", frame(1, "x\n"), false, `what comes is not a container engine's log: "x" has no time before it`},
+		{"a date that is none", frame(1, "2026-13-27T06:48:49Z x\n"), false, `what comes is not a container engine's log: "2026-13-27T06:48:49Z x" has no time before it`},
+		{"what is no frame", "HTTP/1.1 400 Bad", false, "what comes is not a container engine's log: a frame begins with 48 54 54 50"},
 		{"an error", frame(1, stamp+"x\n") + frame(3, "Error grabbing logs: \x1b[1mit is gone\n"), false, `x|the engine says: Error grabbing logs: \x1b[1mit is gone`},
 		{"a length that is none", "\x01\x00\x00\x00\xff\xff\xff\xff" + stamp + "x\n", false, "unexpected EOF"},
 		{"a terminal", stamp + "one\r\n" + stamp + "\x1b[1mtwo\r\n" + stamp + "three", true, "one\r|\x1b[1mtwo\r|three…|EOF"},
 		{"a terminal's long line", stamp + long + stamp + "end\r\n" + stamp + "next\n", true, long + "end\r|next|EOF"},
 		{"a terminal's line with a date in it", stamp + "x " + stamp + "y\n", true, "x " + stamp + "y|EOF"},
-		{"a terminal without stamps", "x\n", true, `what comes is no log of an engine's: "x" has no time before it`},
+		{"a terminal without stamps", "x\n", true, `what comes is not a container engine's log: "x" has no time before it`},
 	} {
 		for _, in := range []io.Reader{strings.NewReader(c.in), iotest.OneByteReader(strings.NewReader(c.in))} {
 			if got := told(NewReader(in, c.terminal)); got != c.want {

@@ -147,7 +147,7 @@ func (k *oftenKind) next(now time.Time) string {
 		}
 		parts = append(parts, fmt.Sprintf("[%s] %d", name, count[name]))
 	}
-	return fmt.Sprintf("%d more \"%s\" within a second, which are not told one by one: %s", all, k.Name, strings.Join(parts, ", "))
+	return fmt.Sprintf("%d more \"%s\" within a second, which are not logged one by one: %s", all, k.Name, strings.Join(parts, ", "))
 }
 
 // end ends the present second, after which there may be no line for long.

@@ -73,7 +73,7 @@ func TestOften(t *testing.T) {
 		t.Fatalf("%d timers", len(l.timers))
 	}
 	l.timers[0]()
-	want := fmt.Sprintf("INFO    %d more \"Found\" within a second, which are not told one by one: [web] %d, [mail] %d", 10_180, 9_700, 480)
+	want := fmt.Sprintf("INFO    %d more \"Found\" within a second, which are not logged one by one: [web] %d, [mail] %d", 10_180, 9_700, 480)
 	if got := l.said(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -83,7 +83,7 @@ func TestOften(t *testing.T) {
 		t.Errorf("%d lines in the next second", n)
 	}
 	l.clock = l.clock.Add(time.Second)
-	if !web.Tell() || l.said() != `INFO    1 more "Found" within a second, which are not told one by one: [web] 1` {
+	if !web.Tell() || l.said() != `INFO    1 more "Found" within a second, which are not logged one by one: [web] 1` {
 		t.Error("what was left out of a second is not told before the first line of the next one")
 	}
 	l.timers[0]() // late: there is nothing left
@@ -93,7 +93,7 @@ func TestOften(t *testing.T) {
 	// The end.
 	told(mail, 1000)
 	l.Close()
-	if got := l.said(); got != `INFO    700 more "Found" within a second, which are not told one by one: [mail] 700` {
+	if got := l.said(); got != `INFO    700 more "Found" within a second, which are not logged one by one: [mail] 700` {
 		t.Errorf("at the end: %s", got)
 	}
 }

@@ -77,7 +77,7 @@ func look(path string, warn func(string)) (found []segment, stream string, next 
 			found = slices.Delete(found, i, i+1)
 		case err != nil:
 			if err != errEmpty {
-				warn(fmt.Sprintf("%s: %v: its events are not told", found[i].name, err))
+				warn(fmt.Sprintf("%s: %v: its events are not shown", found[i].name, err))
 			}
 			found = slices.Delete(found, i, i+1)
 		default:

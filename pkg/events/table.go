@@ -264,7 +264,7 @@ func (t *Table) begin() error {
 		if (tail.boot != t.o.Boot || t.o.Boot == "") && !tail.stopped {
 			gap = &Event{
 				Kind: Gap, From: next, To: next + gapMost - 1, Time: t.now(),
-				Why: "the machine was started anew without an orderly stop: what was told under these numbers may be lost",
+				Why: "the machine was started anew without an orderly stop: the last events before that may be lost",
 			}
 			next += gapMost
 		}

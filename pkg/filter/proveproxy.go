@@ -132,5 +132,5 @@ func (x *prover) jsonList(f *Filter, field, text string) string {
 			return ""
 		}
 	}
-	return fmt.Sprintf("the list %s, in which a client writes, tells nobody behind that who is no proxy", field)
+	return fmt.Sprintf("a client writes in the list %s, and behind what it writes no address is left that is not a proxy's", field)
 }

@@ -396,7 +396,7 @@ func (p *plan) others() {
 			continue
 		}
 		slices.Sort(unknown[jail])
-		p.note("sets of jail %[1]s, which is not configured, are in table inet %[2]s: its bans are left in force. To lift them: `nft -a list table inet %[2]s` tells the handles of its rules; `nft delete rule inet %[2]s CHAIN handle N` for each, then `nft delete set inet %[2]s NAME` for %[3]s", jail, p.f.opts.Table, strings.Join(unknown[jail], ", "))
+		p.note("sets of jail %[1]s, which is not configured, are in table inet %[2]s: its bans are left in force. To lift them: `nft -a list table inet %[2]s` shows the handles of its rules; `nft delete rule inet %[2]s CHAIN handle N` for each, then `nft delete set inet %[2]s NAME` for %[3]s", jail, p.f.opts.Table, strings.Join(unknown[jail], ", "))
 	}
 	for _, name := range p.delChains { // with a chain go the rules of jails that are no more
 		for _, r := range p.rulesOf(name) {

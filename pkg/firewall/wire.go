@@ -55,7 +55,7 @@ func NewGenerations() (*Generations, error) {
 	g := &Generations{conn: conn}
 	if g.seen, err = g.ask(); err != nil {
 		conn.Close()
-		return nil, explain("ask for the ruleset's generation", err)
+		return nil, explain("read the ruleset's generation", err)
 	}
 	return g, nil
 }

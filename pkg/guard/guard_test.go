@@ -241,7 +241,7 @@ func TestNames(t *testing.T) {
 		defer x.Close()
 		until(t, w, "not asked", func() bool { out = x.Problems(); return !strings.Contains(fmt.Sprint(out), "waiting") || x.Ready() })
 		return out
-	}()); !strings.Contains(p, "refused.example.org: lookup : connection refused: no address of it is known, and it is asked for again") ||
+	}()); !strings.Contains(p, "refused.example.org: lookup : connection refused: no address of it is known, and it is looked up again") ||
 		!strings.Contains(p, "none.example.org: lookup : no such host: it has no address") {
 		t.Errorf("problems: %s", p)
 	}

@@ -34,7 +34,7 @@ func (g *Guard) LetIn() []LetIn {
 	return slices.Clone(g.letIn)
 }
 
-// letInUntil forgets who is let in no more. The caller holds the lock.
+// letInUntil forgets who is no longer let in. The caller holds the lock.
 func (g *Guard) letInUntil(now time.Time) {
 	g.letIn = slices.DeleteFunc(g.letIn, func(l LetIn) bool { return !l.Until.After(now) })
 }

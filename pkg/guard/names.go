@@ -54,9 +54,9 @@ func (n *name) problem(waiting bool) string {
 		return ""
 	case len(n.four)+len(n.six) > 0:
 	case n.none:
-		return fmt.Sprintf("ignoreip %s: %s: it has no address, and is asked for again", n.host, n.failed)
+		return fmt.Sprintf("ignoreip %s: %s: it has no address, and is looked up again", n.host, n.failed)
 	default:
-		return fmt.Sprintf("ignoreip %s: %s: no address of it is known, and it is asked for again", n.host, n.failed)
+		return fmt.Sprintf("ignoreip %s: %s: no address of it is known, and it is looked up again", n.host, n.failed)
 	}
 	return fmt.Sprintf("ignoreip %s: %s: %s", n.host, n.failed, n.keeps())
 }

@@ -315,7 +315,7 @@ func (f fileConfig) config() (c Config, key string, err error) {
 		return c, "listen", err
 	}
 	if external && f.Listen != "" {
-		return c, "listen", errors.New("the servers in [external] listen, and this does not: want one of both")
+		return c, "listen", errors.New("with [external], its servers listen, and not the hub: want one of the two")
 	}
 	if len(f.URLs) == 0 {
 		return c, "urls", errors.New("want where hosts find this hub: [\"tls://HOST:PORT\"]")
@@ -387,7 +387,7 @@ func (f fileConfig) config() (c Config, key string, err error) {
 		return c, "external." + key, err
 	}
 	if external && (f.Cluster.Listen != "" || len(f.Cluster.Routes) > 0 || f.Cluster.Replicas > 0) {
-		return c, "cluster.listen", errors.New("how many servers there are is [external]'s to say: want one of both")
+		return c, "cluster.listen", errors.New("with [external], its replicas says how many servers there are: want one of the two")
 	}
 	if key, err := f.regions(&c); err != nil {
 		return c, key, err

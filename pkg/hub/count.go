@@ -89,7 +89,7 @@ func (c *counting) told(m *nats.Msg) {
 	answer, reason := c.take(host, m.Data, now)
 	if reason != "" {
 		if tell := c.g.limits.refuse(host, reason, now); tell > 0 {
-			c.g.log.Warn(fmt.Sprintf("host %s: %d words not taken, the last one (failures) %s", host, tell, why(reason, c.g.config(), host)))
+			c.g.log.Warn(fmt.Sprintf("host %s: %d reports not taken, the last one (failures) %s", host, tell, why(reason, c.g.config(), host)))
 		}
 		answer = fleet.FailAnswer{Reason: reason}
 	}

@@ -322,7 +322,7 @@ func (x *external) connections(most int) (out []connection, err error) {
 			} `json:"data"`
 		}
 		if err := json.Unmarshal(m.Data, &r); err != nil {
-			return out, fmt.Errorf("the NATS server tells of its connections: %w", err)
+			return out, fmt.Errorf("the NATS server's list of connections: %w", err)
 		}
 		for _, c := range r.Data.Connections {
 			out = append(out, connection{c.User, c.Start, c.IP, c.Idle})

@@ -114,7 +114,7 @@ func TestForeign(t *testing.T) {
 		{"another fleet's", plain(t, server.Options{TLSConfig: certificate(other, time.Now()), Nkeys: user(public(key))}), "its certificate is not of this fleet's authority"},
 		{"open to all", plain(t, server.Options{TLSConfig: certificate(ours, time.Now())}), "it lets in anybody, which a hub of bailiff never does"},
 		{"of an old version", talks(t, old(nil)), "the NATS server is version 2.10.29: want 2.15.2 or newer"},
-		{"no server of NATS", talks(t, func(c net.Conn) { fmt.Fprint(c, "SSH-2.0-other\r\n"); _, _ = bufio.NewReader(c).ReadString(0) }), "what answers there is no NATS server"},
+		{"no server of NATS", talks(t, func(c net.Conn) { fmt.Fprint(c, "SSH-2.0-other\r\n"); _, _ = bufio.NewReader(c).ReadString(0) }), "what answers there is not a NATS server"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()

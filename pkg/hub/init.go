@@ -117,7 +117,7 @@ func Init(dir string, o InitOptions) ([]string, error) {
 		return nil, fmt.Errorf("%d hubs: want 3 or 5", len(o.Cluster))
 	}
 	if o.External && len(o.Cluster) > 0 {
-		return nil, errors.New("a cluster of hubs, and servers of your own: want one of both")
+		return nil, errors.New("a cluster of hubs, and servers of your own: want one of the two")
 	}
 	if o.Replicas > 0 && !o.External {
 		return nil, errors.New("how many servers hold the stream is said of servers of your own; hubs that are a cluster all do")

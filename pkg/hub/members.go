@@ -308,10 +308,10 @@ func (m *members) lift(ctx context.Context, name, epoch string, lasts time.Durat
 	}
 	ttl, _ := e.TTL(key.Kind, lasts)
 	if _, err := put(ctx, m.js, fleet.StreamSubjects+key.String(), data, rev, ttl); err != nil {
-		return fmt.Errorf("what it has said can't be lifted: %w", err)
+		return fmt.Errorf("its bans can't be lifted: %w", err)
 	}
 	if err := s.Purge(ctx, jetstream.WithPurgeSubject(fleet.StreamSubjects+name+".>")); err != nil {
-		return fmt.Errorf("what it has said is lifted, but can't be deleted: %w", err)
+		return fmt.Errorf("its bans are lifted, but its entries can't be deleted: %w", err)
 	}
 	return nil
 }

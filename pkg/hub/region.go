@@ -312,14 +312,14 @@ func (c claims) newer(id, was, text string) error {
 		return err
 	}
 	if next.Subject != id || next.Issuer != operator.Subject {
-		return errors.New("what was told as the fleet's account is not of this fleet")
+		return errors.New("what the hub above sent as the fleet's account is not of this fleet")
 	}
 	have, err := jwt.DecodeAccountClaims(was)
 	if err != nil {
 		return err
 	}
 	if next.IssuedAt < have.IssuedAt {
-		return errors.New("what was told as the fleet's account is older than what is known here")
+		return errors.New("what the hub above sent as the fleet's account is older than what is known here")
 	}
 	return nil
 }

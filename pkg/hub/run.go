@@ -117,7 +117,7 @@ func Open(ctx context.Context, dir string, o RunOptions) (*Hub, error) {
 		agents, err = agentsNow(k, cfg, taken) // what hosts may do is as this version has it
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w: it holds the keys of hosts that were taken out; without it, they are let in again until the stream has told them", filepath.Join(dir, agentsFile), err)
+		return nil, fmt.Errorf("%s: %w: it holds the keys of hosts that were taken out; without it, they are let in again until the stream has named them", filepath.Join(dir, agentsFile), err)
 	}
 	h := &Hub{
 		dir: dir, cfg: cfg, keys: k, log: o.Log.With("component", "hub"), version: o.Version, taken: taken,
@@ -154,7 +154,7 @@ func Open(ctx context.Context, dir string, o RunOptions) (*Hub, error) {
 func (h *Hub) begin(authority []byte) error {
 	var err error
 	if h.nc, err = h.server.connect(); err != nil {
-		return fmt.Errorf("the gate can't reach the server: %w", err)
+		return fmt.Errorf("the gate can't reach the NATS server: %w", err)
 	}
 	if h.js, err = jetstream.New(h.nc, jetstream.WithDefaultTimeout(lookMost)); err != nil {
 		return err

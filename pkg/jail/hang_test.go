@@ -35,7 +35,7 @@ func TestSilentNameServer(t *testing.T) {
 		t.Errorf("%d names wait, want %d", names, resolve.Waiting)
 	}
 	l.until(func() bool {
-		return l.says("host names whose address no name server told in time were given up, 2000 failures of 2000 of them: \"slow0.test\", \"slow1.test\", \"slow2.test\", …, \"slow1999.test\"; they are not counted (usedns = no ignores names)") == 1
+		return l.says("host names for which no name server answered in time were given up, 2000 failures of 2000 of them: \"slow0.test\", \"slow1.test\", \"slow2.test\", …, \"slow1999.test\"; they are not counted (usedns = no ignores names)") == 1
 	})
 	l.say("%s Login failure slow.late.test", "%s Login failure slow.late.test", "%s Login failure slow.late.test")
 	server.speak()
@@ -128,7 +128,9 @@ func TestHungDatabase(t *testing.T) {
 	if added, err := l.jail.Ban(idOf("203.0.113.1"), false); !added || err != nil {
 		t.Errorf("by hand: %v, %v", added, err)
 	}
-	l.until(func() bool { return l.says("the database did not tell in time of earlier bans of some addresses") > 0 })
+	l.until(func() bool {
+		return l.says("the database did not answer in time about earlier bans of some addresses") > 0
+	})
 	if n := db.asked.Load(); n > 2 {
 		t.Errorf("%d questions hang", n)
 	}

@@ -78,7 +78,7 @@ func (j *Jail) notHeld(id ban.ID) {
 	if j.Configured.Unenforced || j.unheld.Swap(true) {
 		return
 	}
-	j.deps.Log.With("component", "actions").Warn(fmt.Sprintf("[%s] %s: %s (told once for this jail)", j.Config.Name, ban.Told(id), j.Unheld()))
+	j.deps.Log.With("component", "actions").Warn(fmt.Sprintf("[%s] %s: %s (logged once for this jail)", j.Config.Name, ban.Told(id), j.Unheld()))
 }
 
 // Unheld says what becomes of a ban of what is no address, where the jail bans by

@@ -61,7 +61,7 @@ func (j *Jail) resolved(name string, a resolve.Answer) {
 	var gaveUp *resolve.GivenUpError
 	if errors.As(a.Err, &gaveUp) {
 		for i := range waited {
-			j.turnedAway(&waited[i].failure, waited[i].log, "no name server told its address in time")
+			j.turnedAway(&waited[i].failure, waited[i].log, "no name server answered in time")
 			j.gaveUp.add(name)
 		}
 		return
@@ -150,12 +150,12 @@ func shortened(s string) string {
 // tellGivenUp tells of the failures that were given up or judged without an answer.
 func (j *Jail) tellGivenUp() {
 	if text := j.gaveUp.sum(); text != "" {
-		j.log.Warn(fmt.Sprintf("[%s] host names whose address no name server told in time were given up, %s; they are not counted (usedns = no ignores names)", j.Config.Name, text))
+		j.log.Warn(fmt.Sprintf("[%s] host names for which no name server answered in time were given up, %s; they are not counted (usedns = no ignores names)", j.Config.Name, text))
 	}
 	if text := j.unasked.sum(); text != "" {
 		j.log.Error(fmt.Sprintf("[%s] ignorecommand did not answer in time for some addresses, %s; they count", j.Config.Name, text))
 	}
 	if text := j.takenNew.sum(); text != "" {
-		j.deps.Log.With("component", "database").Error(fmt.Sprintf("[%s] the database did not tell in time of earlier bans of some addresses, %s; they are taken for new", j.Config.Name, text))
+		j.deps.Log.With("component", "database").Error(fmt.Sprintf("[%s] the database did not answer in time about earlier bans of some addresses, %s; they are taken for new", j.Config.Name, text))
 	}
 }

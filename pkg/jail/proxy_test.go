@@ -132,7 +132,7 @@ func TestBrokenJSON(t *testing.T) {
 	whole := `{"status":401,"ip":"192.0.2.7"}`
 	l.say(whole, whole, whole, whole, whole)
 	l.want("+192.0.2.7/32 1h0m0s")
-	l.logged("a line begins as JSON and is none (1 since it was last said)")
+	l.logged("a line begins as JSON and is none (1 since it was last logged)")
 	if n := l.says("begins as JSON"); n != 1 {
 		t.Errorf("told %d times", n)
 	}

@@ -37,7 +37,7 @@ func (j *Jail) Remember(bans []ban.Ban) {
 	}
 	j.inbox.tell(func(now *Jail) {
 		now.unheard = nil
-		now.log.Info(fmt.Sprintf("[%s] the database has told what was known before: %d bans are in force again", now.Config.Name, taken))
+		now.log.Info(fmt.Sprintf("[%s] the database has been read: %d bans known from before are in force again", now.Config.Name, taken))
 	})
 }
 
@@ -50,7 +50,7 @@ func (j *Jail) takeLate(piece []ban.Ban) (taken int) {
 		if u := j.unheard; u != nil {
 			if _, ok := u.lifted[b.ID]; ok || u.all {
 				j.lifted(b) // the store may not know
-				j.unbanEvent(b, "lifted by hand before the database told of it", "")
+				j.unbanEvent(b, "lifted by hand before the database was read", "")
 				continue
 			}
 		}

@@ -421,7 +421,7 @@ func (j *Jail) Status(withBans bool) Status {
 	if withBans {
 		bans, err := j.listed()
 		if err != nil {
-			s.Busy = err.Error() + ": its bans are not told"
+			s.Busy = err.Error() + ": its bans are not listed"
 		}
 		if s.Bans = bans; s.Observe {
 			s.WouldBans, s.Bans = bans, []BanStatus{}

@@ -22,7 +22,7 @@ func (j *Jail) line(r *filter.Result, b *batchTimes, i int) {
 	j.counters.line(r)
 	if r.Err != nil && j.read.Steady.Sub(j.lineErrWarn) > time.Minute {
 		j.lineErrWarn = j.read.Steady
-		j.log.Warn(fmt.Sprintf("[%s] a line was given up: %v", j.Config.Name, r.Err))
+		j.log.Warn(fmt.Sprintf("[%s] a line could not be looked at: %v", j.Config.Name, r.Err))
 	}
 	if len(r.Withheld) > 0 {
 		j.tellWithheld(r.Withheld, b.Path)

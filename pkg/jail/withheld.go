@@ -59,7 +59,7 @@ func (j *Jail) tellWithheld(list []filter.Withheld, log string) {
 		if !w.last.IsZero() && j.read.Steady.Sub(w.last) < withheldEvery {
 			continue
 		}
-		j.log.Warn(fmt.Sprintf("[%s] not counted: a failure of %q (%d since it was last said): %s", j.Config.Name, x.Chain, w.n, x.Remedy()))
+		j.log.Warn(fmt.Sprintf("[%s] not counted: a failure of %q (%d since it was last logged): %s", j.Config.Name, x.Chain, w.n, x.Remedy()))
 		w.n, w.last = 0, j.read.Steady
 	}
 }
@@ -71,6 +71,6 @@ func (j *Jail) tellBroken() {
 	if !w.brokenLast.IsZero() && j.read.Steady.Sub(w.brokenLast) < withheldEvery {
 		return
 	}
-	j.log.Warn(fmt.Sprintf("[%s] a line begins as JSON and is none (%d since it was last said): nothing of it was looked at; a client can make a line longer than whatever it goes through lets pass (rsyslog's $MaxMessageSize)", j.Config.Name, w.broken))
+	j.log.Warn(fmt.Sprintf("[%s] a line begins as JSON and is none (%d since it was last logged): nothing of it was looked at; a client can make a line longer than whatever it goes through lets pass (rsyslog's $MaxMessageSize)", j.Config.Name, w.broken))
 	w.broken, w.brokenLast = 0, j.read.Steady
 }

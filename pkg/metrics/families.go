@@ -13,8 +13,8 @@ var (
 var (
 	F2bUp            = &Family{Name: "f2b_up", Type: Gauge, Help: "Whether the daemon answers: 1."}
 	F2bErrors        = &Family{Name: "f2b_errors", Type: Counter, Labels: []string{"type"}, Help: "Errors of an exporter on its way to the daemon; there is no such way here: always 0."}
-	F2bVersion       = &Family{Name: "f2b_version", Type: Gauge, Labels: []string{"exporter", "fail2ban"}, Help: "Who tells this, and the version that the daemon answers to fail2ban's clients."}
-	F2bJailCount     = &Family{Name: "f2b_jail_count", Type: Gauge, Help: "Jails that fail2ban's status tells."}
+	F2bVersion       = &Family{Name: "f2b_version", Type: Gauge, Labels: []string{"exporter", "fail2ban"}, Help: "The version of bailiff, and the one that the daemon answers to fail2ban's clients."}
+	F2bJailCount     = &Family{Name: "f2b_jail_count", Type: Gauge, Help: "Jails that fail2ban's status lists."}
 	F2bFailedCurrent = &Family{Name: "f2b_jail_failed_current", Type: Gauge, Labels: jail, Help: "Addresses with failures in the window now (fail2ban-client status: Currently failed)."}
 	F2bFailedTotal   = &Family{Name: "f2b_jail_failed_total", Type: Counter, Labels: jail, Help: "Failures since the start (Total failed)."}
 	F2bBannedCurrent = &Family{Name: "f2b_jail_banned_current", Type: Gauge, Labels: jail, Help: "Bans in force now (Currently banned)."}
@@ -38,7 +38,7 @@ var (
 	Reloads        = &Family{Name: "bailiff_config_reloads_total", Type: Counter, Labels: result, Help: "Reloads, by what came of them: success, failure."}
 	Clients        = &Family{Name: "bailiff_socket_clients", Type: Gauge, Labels: []string{"socket"}, Help: "Clients that are connected, by socket: owner, reader."}
 	ClientsRefused = &Family{Name: "bailiff_socket_clients_refused_total", Type: Counter, Labels: []string{"socket"}, Help: "Clients that were cut off or not let in, since there were too many or they behaved badly."}
-	PartsMissing   = &Family{Name: "bailiff_metrics_missing", Type: Gauge, Labels: []string{"part"}, Help: "Whether what a part of the daemon tells is missing on this page, since it did not answer in time: 1. The other parts are told all the same."}
+	PartsMissing   = &Family{Name: "bailiff_metrics_missing", Type: Gauge, Labels: []string{"part"}, Help: "Whether the metrics of a part of the daemon are missing on this page, since it did not answer in time: 1. Those of other parts are there."}
 	SeriesCut      = &Family{Name: "bailiff_metrics_series_left_out", Type: Gauge, Help: "Series that there was no room for on this page; see docs/bounds.md."}
 )
 
@@ -69,7 +69,7 @@ var (
 
 // The kernel.
 var (
-	BanLatency   = &Family{Name: "bailiff_ban_latency_seconds", Type: HistogramType, Help: "From when a line was written, as the daemon was told of it, until the ban that it led to is in force in the kernel. Lines that were there at a start are left out."}
+	BanLatency   = &Family{Name: "bailiff_ban_latency_seconds", Type: HistogramType, Help: "From when a line was written, as the kernel reported it to the daemon, until the ban that it led to is in force in the kernel. Lines that were there at a start are left out."}
 	Transactions = &Family{Name: "bailiff_kernel_transactions_total", Type: Counter, Labels: result, Help: "Transactions of changes of sets, by what came of them: success, failure (the kernel has refused some of it)."}
 	Transaction  = &Family{Name: "bailiff_kernel_transaction_duration_seconds", Type: HistogramType, Help: "How long these took."}
 	Changes      = &Family{Name: "bailiff_kernel_changes_total", Type: Counter, Help: "Elements of sets that were to be added, lengthened or removed by them."}
@@ -91,7 +91,7 @@ var (
 	ActionDuration = &Family{Name: "bailiff_action_command_duration_seconds", Type: HistogramType, Help: "How long commands and mails of all actions took."}
 	ListEntries    = &Family{Name: "bailiff_list_ranges", Type: Gauge, Labels: jail, Help: "Ranges of addresses that a list shuts out."}
 	ListLoaded     = &Family{Name: "bailiff_list_loaded_timestamp_seconds", Type: Gauge, Labels: jail, Help: "When the list's files were last read anew, in seconds since 1970; absent until then."}
-	ListFetched    = &Family{Name: "bailiff_list_fetched_timestamp_seconds", Type: Gauge, Labels: []string{"jail", "url"}, Help: "When a list at a URL was last fetched, or was told to be the same, in seconds since 1970."}
+	ListFetched    = &Family{Name: "bailiff_list_fetched_timestamp_seconds", Type: Gauge, Labels: []string{"jail", "url"}, Help: "When a list at a URL was last fetched, or reported unchanged, in seconds since 1970."}
 	ExportItems    = &Family{Name: "bailiff_export_items", Type: Gauge, Labels: []string{"export"}, Help: "Items of ours on a list elsewhere."}
 	ExportBehind   = &Family{Name: "bailiff_export_behind", Type: Gauge, Labels: []string{"export"}, Help: "Changes that have not come to a list elsewhere; events that have not come to a webhook."}
 	ExportOK       = &Family{Name: "bailiff_export_up", Type: Gauge, Labels: []string{"export"}, Help: "Whether the last request to a list elsewhere, or to a webhook, was answered as it should be."}
@@ -112,8 +112,8 @@ var (
 	FleetOutbox   = &Family{Name: "bailiff_fleet_outbox", Type: Gauge, Help: "Words of this host that the stream doesn't hold yet."}
 	FleetOldest   = &Family{Name: "bailiff_fleet_outbox_oldest_timestamp_seconds", Type: Gauge, Help: "When the oldest of these was said, in seconds since 1970; absent where there are none."}
 	FleetRefused  = &Family{Name: "bailiff_fleet_refused_total", Type: Counter, Labels: []string{"by", "reason"}, Help: "What was not taken, by whom (this host, of others; the hub, of this host) and why."}
-	FleetFailures = &Family{Name: "bailiff_fleet_failures_total", Type: Counter, Labels: []string{"outcome"}, Help: "Failures for the hub to count over all hosts, by outcome: kept to be told, lost (too many); absent, as the next one, where none are told."}
-	FleetCounted  = &Family{Name: "bailiff_fleet_failures_addresses", Type: Gauge, Labels: []string{"state"}, Help: "Addresses of which failures are told, by state: kept, waiting (of these, to be told)."}
+	FleetFailures = &Family{Name: "bailiff_fleet_failures_total", Type: Counter, Labels: []string{"outcome"}, Help: "Failures for the hub to count over all hosts, by outcome: kept to be sent, lost (too many); absent, as the next one, where none are counted."}
+	FleetCounted  = &Family{Name: "bailiff_fleet_failures_addresses", Type: Gauge, Labels: []string{"state"}, Help: "Addresses of which failures are reported, by state: kept, waiting (of these, to be sent)."}
 	FleetAllow    = &Family{Name: "bailiff_fleet_allow_version", Type: Gauge, Help: "Version of the fleet's signed allow-list that is held; absent, as the next one, where no key is pinned."}
 	FleetAllowBad = &Family{Name: "bailiff_fleet_allow_refused", Type: Gauge, Help: "Whether the hub hands on an allow-list that is not taken: older, unsigned, or of another key."}
 	FleetStored   = &Family{Name: "bailiff_fleet_stored_total", Type: Counter, Help: "Words of this host that the hub has stored."}

@@ -128,7 +128,7 @@ func (s *Server) bans(jails []string) (held, error) {
 func readBan(line string, zone *time.Location, now time.Time) (ban.Ban, error) {
 	who, times, ok := cutLast(line, " \t")
 	if !ok {
-		return ban.Ban{}, fmt.Errorf("%.200q is not told as a ban is", line)
+		return ban.Ban{}, fmt.Errorf("%.200q is not written as a ban is", line)
 	}
 	b := ban.Ban{}
 	var err error
@@ -140,7 +140,7 @@ func readBan(line string, zone *time.Location, now time.Time) (ban.Ban, error) {
 	start, rest, ok := strings.Cut(times, " + ")
 	lasts, _, ok2 := strings.Cut(rest, " = ")
 	if !ok || !ok2 {
-		return b, fmt.Errorf("%.200q is not told as a ban is", line)
+		return b, fmt.Errorf("%.200q is not written as a ban is", line)
 	}
 	if b.Start, err = time.ParseInLocation(time.DateTime, start, zone); err != nil {
 		return b, err

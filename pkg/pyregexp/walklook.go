@@ -94,7 +94,7 @@ func newLanguage(re *Regexp, hidden bool) (*language, error) {
 	}
 	for i := range r.p.insts {
 		if op := r.p.insts[i].op; op == opLook || op == opCond || op == opAssert {
-			return nil, fmt.Errorf("%w: what may be written is told by characters and repetitions only: %.60q", ErrWalk, r.text)
+			return nil, fmt.Errorf("%w: what may be written is given by characters and repetitions only: %.60q", ErrWalk, r.text)
 		}
 	}
 	l := &language{run: r, hidden: hidden, ids: map[string]int32{}, to: map[langStep]int32{}}

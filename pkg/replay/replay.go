@@ -107,7 +107,7 @@ type Report struct {
 	Ignored, Nobody, NamedHosts int64
 	// Chart is of the jail's own setting.
 	Chart chart.Chart
-	// Withheld are those of which it can't be told whose they are, for lack of trusted proxies.
+	// Withheld are those of which it can't be determined whose they are, for lack of trusted proxies.
 	Withheld int64
 	// Left says what of the jail was left out.
 	Left []string

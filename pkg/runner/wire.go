@@ -48,7 +48,7 @@ const (
 	tellOpened
 )
 
-var errFrame = errors.New("a frame that is none")
+var errFrame = errors.New("a damaged frame")
 
 // frame is one of them.
 type frame struct {

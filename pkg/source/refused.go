@@ -37,7 +37,7 @@ func (r *refusals) add(n neighbour, err error) {
 	switch {
 	case told:
 	case last:
-		r.tell(Event{Warn: true, Text: "more files beside it can't be opened: no more are told of"})
+		r.tell(Event{Warn: true, Text: "more files beside it can't be opened: no more are logged"})
 	default:
 		if errors.As(err, &why) {
 			err = why.Err

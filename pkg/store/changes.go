@@ -284,7 +284,7 @@ func (s *Store) left(id [databaseID]byte) (out []*recorded, err error) {
 			continue
 		}
 		if rest := bytes.TrimRight(data[r.sound:], "\x00"); len(rest) > 0 {
-			s.warn("%s: its last %d bytes were not written whole, and are passed over: what they told is read again from the logs", name, len(rest))
+			s.warn("%s: its last %d bytes were not written whole, and are passed over: what they held is read again from the logs", name, len(rest))
 		}
 		out = append(out, r)
 	}

@@ -82,7 +82,7 @@ func (q *Queue) weigh(d *Delta) {
 		e := &d.Events[i]
 		size := linesOf(e)
 		if q.lines+size > linesMost {
-			e.Matches = []string{fmt.Sprintf("[cut: %d lines; the database was behind when it was told of this ban]", len(e.Matches))}
+			e.Matches = []string{fmt.Sprintf("[cut: %d lines; the database was behind when it was given this ban]", len(e.Matches))}
 			e.Groups, e.Captured = nil, nil
 			size = linesOf(e)
 		}

@@ -97,7 +97,7 @@ watchdog() {
 	was=$(up)
 	expect "$unit: a jail that stands still has the service started anew" within 90 is $unit NRestarts 1
 	echo "# after $(($(up) - was)) s: $(journalctl -b -u $unit -o cat --no-pager | grep -i 'watchdog' | tail -n 2 | tr '\n' ';' | cut -c 1-200)"
-	journalctl -b -u $unit -o cat --no-pager | grep 'is not told that all is well' | tail -n 1 | cut -c 1-160 | sed 's/^/# /'
+	journalctl -b -u $unit -o cat --no-pager | grep 'gets no keep-alive' | tail -n 1 | cut -c 1-160 | sed 's/^/# /'
 	expect "$unit: and it answers" within 60 both "$1" "$2"
 	fails 192.0.2.8 2 Login $log
 	expect "$unit: the line that it stood at was counted, with those after it" within 60 both 192.0.2.8 "$2"

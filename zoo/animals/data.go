@@ -92,7 +92,7 @@ ln -s postgresql-$(ls /etc/postgresql)-main.log /var/log/postgresql/postgresql-m
 	})
 	_ = add(Animal{
 		Name:     "redis",
-		Blind:    map[string]string{Bookworm: "Redis 7.0 does not tell the address in a log of the usual level"},
+		Blind:    map[string]string{Bookworm: "Redis 7.0 does not write the address into a log of the usual level"},
 		Fail2ban: "-",
 		Packages: []string{"redis-server", "redis-tools"},
 		Setup:    `sed -i 's/^bind .*/bind 0.0.0.0/; s/^protected-mode.*/protected-mode no/; s/^daemonize.*/daemonize no/' /etc/redis/redis.conf; mkdir -p /run/redis; chown redis /run/redis`,

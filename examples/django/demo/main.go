@@ -1,7 +1,7 @@
 // Command demo plays the story of examples/django with real parts: Django's
 // admin on gunicorn behind nginx, bailiff, and the kernel's nftables, in three
 // network namespaces of their own (a server, an attacker, a customer). It
-// measures what happens and exits with 1 as soon as a step is not as told.
+// measures what happens and exits with 1 as soon as a step is not as expected.
 // Everything it makes is taken down at its end, interrupted or not.
 //
 // Run it as root from the project's root: make demo.
@@ -154,7 +154,7 @@ func play(ctx context.Context, root string, wave int, tree bool) (err error) {
 			return err
 		}
 	}
-	fmt.Println("\nAll as told.")
+	fmt.Println("\nAll as expected.")
 	return nil
 }
 

@@ -1,5 +1,5 @@
 // Command demo plays the story of a fleet with real parts: a hub, three hosts with bailiff and nftables, an attacker and a
-// customer, each in a network namespace of its own. It exits with 1 as soon as something is not as told, and takes
+// customer, each in a network namespace of its own. It exits with 1 as soon as something is not as expected, and takes
 // everything down at its end. Run it as root from the project's root: make demo DEMO=-fleet.
 package main
 
@@ -26,7 +26,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "demo: FAILED:", err)
 		os.Exit(1)
 	}
-	fmt.Println("\nall as told")
+	fmt.Println("\nall as expected")
 }
 
 func play(ctx context.Context, root string) (err error) {

@@ -155,7 +155,7 @@ func (s *Stage) hubDies() error {
 	}
 	if err := s.until("it says that it is not connected, and what waits", func() bool {
 		out, err := s.hosts[0].command("status")
-		return err == nil && strings.Contains(out, "not connected") && strings.Contains(out, "1 wait to be told")
+		return err == nil && strings.Contains(out, "not connected") && strings.Contains(out, "1 wait to be sent")
 	}); err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func dotted(v [3]int) string { return fmt.Sprintf("%d.%d.%d", v[0], v[1], v[2]) 
 func foreign(err error) error {
 	switch {
 	case errors.Is(err, nats.ErrNoInfoReceived), strings.Contains(err.Error(), "nats: expected 'INFO'"):
-		return errors.New("what answers there is no NATS server: is it the hub's port (4222, unless `bailiff hub init` was told another one)?")
+		return errors.New("what answers there is not a NATS server: is it the hub's port (4222, unless another one was given to `bailiff hub init`)?")
 	case errors.Is(err, nats.ErrTimeout), strings.Contains(err.Error(), "i/o timeout"):
 		return errors.New("nothing answers there in time as a NATS server would: is it the hub's port, and open in its firewall?")
 	case errors.Is(err, nats.ErrNkeysNotSupported):
