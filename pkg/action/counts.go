@@ -35,13 +35,7 @@ type Numbers struct {
 
 // Numbers returns what was counted, by action in their order. It waits for no command.
 func (g *Group) Numbers() (out []Numbers) {
-	if g == nil {
-		return nil
-	}
-	g.mu.Lock()
-	workers := g.workers
-	g.mu.Unlock()
-	for _, w := range workers {
+	for _, w := range g.working() {
 		c := &w.act.counts
 		w.mu.Lock()
 		waiting := w.todo.n - w.dead

@@ -86,13 +86,7 @@ func (w *worker) trouble() string {
 // Problems are what is wrong with the actions, in words for a person. It waits for no
 // command.
 func (g *Group) Problems() (out []string) {
-	if g == nil {
-		return nil
-	}
-	g.mu.Lock()
-	workers := g.workers
-	g.mu.Unlock()
-	for _, w := range workers {
+	for _, w := range g.working() {
 		if text := w.trouble(); text != "" {
 			out = append(out, text)
 		}

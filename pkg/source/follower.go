@@ -351,62 +351,6 @@ func (f *follower) growing(s *sighting) bool {
 	return false
 }
 
-// rewrittenOf looks whether a new file is one of those before it, written anew.
-func (f *follower) rewrittenOf(r *lineReader, size int64) {
-	for i := len(f.old) - 1; i >= 0; i-- {
-		if before := f.old[i].lineReader; r.offset < before.offset && f.rewritten(r, before, size) {
-			return // what is known of it already may be no more than a header
-		}
-	}
-}
-
-// rewritten looks whether a new file is the former one, written anew: then what was
-// read is not read again, as far as that can be told, and else it is as old as it says.
-// Where it is still being written, its lines are looked at as they come.
-func (f *follower) rewritten(r, before *lineReader, size int64) bool {
-	if before.offset == 0 {
-		return false
-	}
-	l, err := lookAt(before.file)
-	gone := err == nil && l.links == 0
-	if now, err := r.file.Stat(); err == nil && gone {
-		size = now.Size() // it may have been seen while it was empty: an editor writes in its place
-	}
-	if size == 0 && !gone {
-		return false
-	}
-	head, past := make([]byte, min(before.offset, compareSize)), make([]byte, min(before.offset, compareSize))
-	n, _ := before.file.ReadAt(head, 0)
-	m, _ := before.file.ReadAt(past, before.offset-int64(len(past)))
-	was := newMemory(head[:n], past[:m], before.offset)
-	if gone {
-		r.was, r.wasAt = was, time.Now()
-	}
-	// If it is there still, it may as well be a log that repeats itself.
-	if !f.repeats(r, was, size, gone) {
-		return false
-	}
-	r.anew = gone
-	return true
-}
-
-// repeats looks whether a file holds what was read elsewhere. sure says that it can't be
-// a log that repeats itself: then what was read is not read again.
-func (f *follower) repeats(r *lineReader, was *memory, size int64, sure bool) bool {
-	yes, behind, known := was.repeated(r.file, size)
-	if !yes {
-		return false
-	}
-	r.until = size
-	if known && sure && behind.at >= r.offset {
-		r.goTo(behind)
-		f.note(Event{Text: fmt.Sprintf("file was rewritten: going on at byte %d, behind what was read of it", r.offset)})
-		return true
-	}
-	f.note(Event{Text: "it begins or ends as the file before it did: its lines count as old as they say"})
-	return true
-}
-
 // drain reads one file to its present end.
 func (f *follower) drain(r *lineReader) bool {
 	for {
@@ -470,51 +414,6 @@ func (f *follower) drain(r *lineReader) bool {
 			return true
 		}
 	}
-}
-
-// repeats reports whether lines of a file that was emptied are those that were read
-// of it before.
-func (r *lineReader) repeats(lines [][]byte) bool {
-	if !r.anew {
-		if !slices.ContainsFunc(lines, func(l []byte) bool { _, digits, _ := prints(l); return digits != 0 }) {
-			return false // nothing can be told yet
-		}
-		if yes, _ := r.was.begins(lines[:min(len(lines), sampled)]); !yes && !r.was.ends(lines[max(0, len(lines)-sampled):]) {
-			r.was = nil
-			return false
-		}
-		r.anew = true
-	}
-	if time.Since(r.wasAt) > quietAfter && !r.ended.IsZero() || r.was.last(lines[len(lines)-1]) {
-		r.was = nil // that was the last of them
-	}
-	return true
-}
-
-// skips goes on behind what was read before in a file that was emptied and written anew,
-// and reports whether that can be told.
-func (f *follower) skips(r *lineReader, was *memory) bool {
-	fi, err := r.file.Stat()
-	if err != nil {
-		return false
-	}
-	yes, behind, known := was.repeated(r.file, fi.Size())
-	if !yes || !known {
-		return false
-	}
-	r.rewind()
-	r.goTo(behind)
-	r.until, r.anew = fi.Size(), true
-	r.was = was // it may not be at its end yet
-	f.goesOn(r)
-	return true
-}
-
-// goesOn tells where reading goes on in a file that was written anew in its place: what
-// stands where it was is something else now.
-func (f *follower) goesOn(r *lineReader) {
-	f.note(Event{Text: fmt.Sprintf("file was rewritten: going on at byte %d, behind what was read of it", r.offset)})
-	f.send(f.opened(r))
 }
 
 func (f *follower) reading(id FileID) bool {
