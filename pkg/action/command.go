@@ -149,23 +149,12 @@ func Fill(text string, value, group func(name string) (string, bool)) Command {
 		return c
 	}
 	c.Text = groupTag.ReplaceAllStringFunc(c.Text, func(t string) string {
-		name := GroupName(t[3 : len(t)-1])
+		name := tags.GroupName(t[3 : len(t)-1])
 		v, _ := group(name)
 		note(name, v, true)
 		return put("F_"+name, v)
 	})
 	return c
-}
-
-// GroupName is the name of the group that <F-NAME> stands for.
-func GroupName(tag string) string {
-	switch tag = strings.ToLower(tag); tag {
-	case "id":
-		return "fid"
-	case "port":
-		return "fport"
-	}
-	return tag
 }
 
 // Result is what a command did.

@@ -177,7 +177,7 @@ func fillIn(format string, x *filter.Failure, id string) (text string, multi boo
 		return strings.ReplaceAll(value, "\x00", `\x00`)
 	})
 	text = groupTag.ReplaceAllStringFunc(text, func(tag string) string {
-		name := action.GroupName(tag[3 : len(tag)-1])
+		name := tags.GroupName(tag[3 : len(tag)-1])
 		if !slices.Contains(x.Order, name) {
 			return ""
 		}

@@ -213,9 +213,9 @@ func (f *Filter) match(line []byte, stamp, now time.Time) Result {
 		return f.matchJSON(line, stamp, now)
 	}
 	r := Result{Ignored: -1}
-	if brief := f.brief(); (brief || f.counts()) && stamp.IsZero() {
+	if only := f.onlyFailures(); (only || f.counts()) && stamp.IsZero() {
 		if q, ok := f.dates.Quick(line, now); ok {
-			if brief {
+			if only {
 				f.quick(&r, &q, line, now)
 			} else {
 				f.note(&q, line, now)
@@ -266,8 +266,8 @@ func (f *Filter) match(line []byte, stamp, now time.Time) Result {
 	return r
 }
 
-// brief reports whether lines without a failure can be passed over.
-func (f *Filter) brief() bool {
+// onlyFailures reports whether lines without a failure can be passed over.
+func (f *Filter) onlyFailures() bool {
 	return f.json == nil && f.Detail != DetailAll && f.maxLines == 1 && !f.CheckAll && !f.explain
 }
 

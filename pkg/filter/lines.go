@@ -8,7 +8,7 @@ import (
 )
 
 // lineMatcher says which failregex matches a line, and whose failure that is, where
-// nothing more is asked for (Filter.brief). It remembers nothing from line to line,
+// nothing more is asked for (Filter.onlyFailures). It remembers nothing from line to line,
 // so that lines may be looked at before it is their turn; one goroutine uses it.
 type lineMatcher struct {
 	pref         *expression

@@ -60,7 +60,7 @@ func (f *Filter) NewScout() *Scout {
 
 // scouted reports whether a scout can look at lines ahead of the filter.
 func (f *Filter) scouted() bool {
-	return f.brief() && !f.journal && len(f.fail.list) > 0 && (f.within != nil || f.pref == nil)
+	return f.onlyFailures() && !f.journal && len(f.fail.list) > 0 && (f.within != nil || f.pref == nil)
 }
 
 // Form is that of the filter's dates now, by which a Scout is to go.
@@ -459,7 +459,7 @@ func (f *Filter) matchAll(c *cursor, seen *Sightings, now time.Time, each func(l
 		c.step()
 		return err
 	}
-	if seen != nil && f.brief() && f.dates.Has(seen.form) {
+	if seen != nil && f.onlyFailures() && f.dates.Has(seen.form) {
 		// From which line on lines were passed, which have dates and tell of nothing.
 		from := 0
 		settle := func() {

@@ -13,7 +13,7 @@ func (f *Filter) find(r *Result, before, date, after []byte) {
 		f.count(r, before, after)
 		return
 	}
-	if f.brief() {
+	if f.onlyFailures() {
 		regex, err := f.lines.match(before, after, &f.line)
 		r.Err = err
 		if regex >= 0 {

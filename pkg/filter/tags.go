@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"bailiff/pkg/lazyregexp"
+	"bailiff/pkg/tags"
 )
 
 // What the tags of an expression stand for. The expressions are those that
@@ -75,7 +76,7 @@ func expandTagsAt(expr string, hostNames bool) (string, []tagAt) {
 			return tag
 		case m[1] == "":
 			opened[m[2]] = true
-			return "(?P<" + groupName(m[2]) + ">"
+			return "(?P<" + tags.GroupName(m[2]) + ">"
 		case opened[m[2]]:
 			return ")"
 		}
@@ -116,17 +117,6 @@ func ownSpan(tags []tagAt, from, to int) (int, int) {
 	return from + shift, to + shift
 }
 
-// groupName is the name of the group that a tag <F-NAME> makes.
-func groupName(tag string) string {
-	switch tag = strings.ToLower(tag); tag {
-	case "id":
-		return "fid"
-	case "port":
-		return "fport"
-	}
-	return tag
-}
-
 // merged is a group whose value goes into another one: of ALT_ the first that
 // holds something, of TUPLE_ all, in order.
 type merged struct {
@@ -142,7 +132,7 @@ func mergedGroups(names []string) []merged {
 	var out []merged
 	for i, n := range names {
 		if m := complexTag.FindStringSubmatch(n); m != nil && len(n) > len("alt_") {
-			out = append(out, merged{group: i, from: n, into: groupName(m[2]), tuple: m[1] == "tuple_"})
+			out = append(out, merged{group: i, from: n, into: tags.GroupName(m[2]), tuple: m[1] == "tuple_"})
 		}
 	}
 	slices.SortFunc(out, func(a, b merged) int {

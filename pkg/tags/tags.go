@@ -203,3 +203,14 @@ func substitute(opts *Options, name, family string, ignore map[string]bool, more
 		from = min(start, len(value)) // it may stand before, too, and be shorter now
 	}
 }
+
+// GroupName is the name of the group that <F-NAME> makes in an expression, and stands for in a command.
+func GroupName(tag string) string {
+	switch tag = strings.ToLower(tag); tag {
+	case "id":
+		return "fid"
+	case "port":
+		return "fport"
+	}
+	return tag
+}
