@@ -55,7 +55,7 @@ func fleetLine(s *control.FleetStatus) string {
 		if s.Problem != "" {
 			return "fleet: " + s.Problem
 		}
-		return "fleet: this host is in none"
+		return "fleet: this host is in none (bailiff fleet join brings it into one)"
 	}
 	text := "fleet: " + s.Host + ", "
 	if s.Connected {
@@ -70,7 +70,7 @@ func fleetLine(s *control.FleetStatus) string {
 	text += fmt.Sprintf("; %d bans in force", n)
 	if s.QuietSince != nil {
 		text += "; nothing from the hub since " + s.QuietSince.Local().Format(timeLayout)
-	} else if !s.Complete {
+	} else if s.Connected && !s.Complete {
 		text += fmt.Sprintf("; %d entries not read yet", s.Lag)
 	}
 	if s.WaitingSince != nil {
@@ -138,7 +138,11 @@ func printOwnFleet(w io.Writer, s *control.FleetStatus) {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%d\t%s\n", g.Name, in, g.Quorum, strings.Join(g.Publish, " "))
 	}
-	fmt.Fprintln(t, "\t\t\t")
+	t.Flush()
+	if len(s.Hosts) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
 	fmt.Fprintln(t, "HOST\tBANS\tLIFTS\t")
 	for _, h := range s.Hosts {
 		note := ""
@@ -148,7 +152,7 @@ func printOwnFleet(w io.Writer, s *control.FleetStatus) {
 		case h.Name == fleet.Hub:
 			note = "counted over all hosts"
 		case h.Distrusted:
-			note = "not trusted any more"
+			note = "it left, or was taken out: what it had said is lifted"
 		case !h.Accepted:
 			note = "not accepted here"
 		default:
@@ -189,6 +193,8 @@ func printFleetWords(w io.Writer, who string, words []control.FleetWord) {
 			comes = "this host never shuts that out"
 		case !f.Stands:
 			comes = "it is lifted"
+		case f.Quorum > 0:
+			comes += quorumText(words, &f)
 		}
 		until := ""
 		if f.Until != nil {
@@ -198,6 +204,32 @@ func printFleetWords(w io.Writer, who string, words []control.FleetWord) {
 			fmt.Fprintf(w, "the hub has banned %s in the fleet%s (group %s, %d failures on %d hosts: %s), %s%s: %s\n", who, of, f.Group, f.Failures, f.Count, plainly(f.Jail), at, until, comes)
 			continue
 		}
-		fmt.Fprintf(w, "%s has banned %s in the fleet%s (group %s, jail %s, %d failures), %s%s: %s\n", f.Host, who, of, f.Group, plainly(f.Jail), f.Failures, at, until, comes)
+		why := fmt.Sprintf("jail %s, %d failures", plainly(f.Jail), f.Failures)
+		if by, ok := (fleet.Entry{Jail: f.Jail}).Hand(); ok {
+			why = "by hand, by " + plainly(by)
+		}
+		fmt.Fprintf(w, "%s has banned %s in the fleet%s (group %s, %s), %s%s: %s\n", f.Host, who, of, f.Group, why, at, until, comes)
 	}
+}
+
+// quorumText says of a ban that stands whether so many hosts have made it as are wanted here; nothing: they have.
+func quorumText(words []control.FleetWord, f *control.FleetWord) string {
+	n, text := 0, fmt.Sprintf("; it is in force here when %d hosts have banned it (quorum), and ", f.Quorum)
+	for _, o := range words {
+		if o.Group == f.Group && o.IP == f.IP && o.Stands && o.Host != fleet.Hub {
+			n++
+		}
+		if o.Group == f.Group && o.IP == f.IP && o.Stands && o.Host == fleet.Hub && int(o.Count) >= f.Quorum {
+			return ""
+		}
+	}
+	switch {
+	case n >= f.Quorum:
+		return ""
+	case f.Host == fleet.Hub:
+		return text + "it was counted on " + fmt.Sprint(f.Count)
+	case n == 1:
+		return text + "one has"
+	}
+	return fmt.Sprintf("%s%d have", text, n)
 }

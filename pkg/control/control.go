@@ -201,6 +201,9 @@ type Wider struct {
 	Fleet string `json:"fleet,omitempty"`
 }
 
+// fleetHub is the name in which a hub of a fleet bans.
+const fleetHub = "hub"
+
 // String says it with the remedy, behind "is" and a name.
 func (w Wider) String() string {
 	part := ""
@@ -214,8 +217,14 @@ func (w Wider) String() string {
 			bans = fmt.Sprintf("%d bans", w.Inside)
 		}
 		return fmt.Sprintf("in part shut out by %s inside it in %s: to let all of it in, bailiff unban --inside %s", bans, w.Jail, w.IP)
+	case w.Fleet == fleetHub:
+		return fmt.Sprintf("banned in the fleet by its hub, which has counted failures (%s), and this host may not lift what others ban: bailiff unban %s on a host that may (bailiff fleet token --lift-others)", w.Jail, w.IP)
 	case w.Fleet != "":
-		return fmt.Sprintf("banned in the fleet by %s (%s), and this host may not lift what others ban: bailiff unban %s on %[1]s, or on a host that may", w.Fleet, w.Jail, w.IP)
+		as := ""
+		if strings.Contains(w.IP, "/") {
+			as = ", as " + w.IP
+		}
+		return fmt.Sprintf("banned in the fleet by %s%s (%s), and this host may not lift what others ban: bailiff unban %s on %[1]s, or on a host that may", w.Fleet, as, w.Jail, w.IP)
 	case w.Beside:
 		return fmt.Sprintf("shut out with %s, who is banned in %s: to let it in, bailiff unban %s", printable(w.IP), w.Jail, shellWord(w.IP))
 	case !w.List:

@@ -114,6 +114,8 @@ type FleetWord struct {
 	// Stands: no lift lifts that ban, and this host takes it. Never: this host never shuts that address out.
 	Stands bool `json:"stands"`
 	Never  bool `json:"never,omitempty"`
+	// Quorum is by how many hosts it must be banned to be shut out here, where that is more than one.
+	Quorum int `json:"quorum,omitempty"`
 }
 
 // FleetBanRequest is the body of POST /v1/fleet/ban: a ban in a group, on all hosts that enforce that.

@@ -181,7 +181,9 @@ func (d *Daemon) unbanNow(r control.UnbanRequest, inWords bool) ([]control.Unban
 	patient := inWords && idle(jails...)
 	if r.All {
 		out = append(out, d.unbanAll(jails, r.By))
-		d.takeBack(r.Jail)
+		if text := d.takeBack(r.Jail); text != "" {
+			out[0].Pending = joined(out[0].Pending, errors.New(text))
+		}
 	} else {
 		out = d.unban(jails, r.Jail, r.IPs, r.By)
 		d.unbanInFleet(r.Jail, out, r.By)

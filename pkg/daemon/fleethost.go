@@ -36,15 +36,21 @@ func (r *fleetRun) Changed(c fleet.Change) {
 		r.d.changed()
 		r.d.checks.changed(c.Prefix)
 	}
-	if by := c.Cause; by.Key.Host == "" || by.Key.Host == r.name && by.Key.Kind != fleet.Lift {
-		return // a jail of this host has told of it, or nobody has done anything
+	if by := c.Cause; by.Key.Host == "" {
+		return // nobody has done anything
+	} else if _, hand := by.Entry.Hand(); by.Key.Host == r.name && by.Key.Kind != fleet.Lift && !hand {
+		return // a jail of this host has told of it
 	}
 	switch {
 	case is && !was:
 		why := banText(c.Cause)
 		r.notice("[%s] Ban %s: %s", s.rule.Jail, toldPrefix(c.Prefix), why)
 		until := r.d.clock.ToWall(c.Until)
-		r.d.events.Add(&events.Event{Kind: events.Ban, Jail: s.rule.Jail, IP: toldPrefix(c.Prefix), Until: &until, Failures: int(c.Cause.Entry.Failures), Count: int(c.Cause.Entry.Count), Why: why})
+		e := events.Event{Kind: events.Ban, Jail: s.rule.Jail, IP: toldPrefix(c.Prefix), Until: &until, Failures: int(c.Cause.Entry.Failures), Count: int(c.Cause.Entry.Count), Why: why}
+		if c.Cause.Key.Host == fleet.Hub {
+			e.Count = 0 // that is on how many hosts it was counted
+		}
+		r.d.events.Add(&e)
 	case was && !is:
 		why := liftText(c.Cause)
 		r.notice("[%s] Unban %s: %s", s.rule.Jail, toldPrefix(c.Prefix), why)
@@ -56,6 +62,9 @@ func (r *fleetRun) Changed(c fleet.Change) {
 func banText(s fleet.Said) string {
 	if s.Key.Host == fleet.Hub {
 		return countedText(s)
+	}
+	if who, ok := s.Entry.Hand(); ok {
+		return fmt.Sprintf("%s has banned it (by hand, by %s)", s.Key.Host, who)
 	}
 	text := fmt.Sprintf("%s has banned it (jail %s", s.Key.Host, s.Entry.Jail)
 	switch n := s.Entry.Failures; {
@@ -71,11 +80,15 @@ func banText(s fleet.Said) string {
 func liftText(s fleet.Said) string {
 	switch s.Key.Kind {
 	case fleet.Distrust:
-		return s.Key.Target() + ", which has banned it, is not trusted any more"
+		return s.Key.Target() + ", which has banned it, has left the fleet or was taken out"
 	case fleet.Lift:
 		return s.Key.Host + " has lifted it"
 	case fleet.Ban:
-		return s.Key.Host + " has taken its ban back"
+		text := s.Key.Host + " has taken its ban back"
+		if who, ok := s.Entry.Hand(); ok {
+			text += fmt.Sprintf(" (by hand, by %s)", who)
+		}
+		return text
 	}
 	return "it is lifted in the fleet"
 }

@@ -204,10 +204,12 @@ func (r *fleetRun) liftOne(a *fleet.Agent, now time.Time, group string, id ban.I
 	said = said && !mine.Gone()
 	in := !a.Until(now, group, p).IsZero()
 	for _, o := range a.View().About(p, 1000) {
-		if o.Key.Group != group || o.Key.Kind != fleet.Ban || !o.Stands || !o.End.After(a.Server(now)) || o.Key.Host == r.name {
+		if o.Key.Group != group || o.Key.Kind != fleet.Ban || !o.Stands || !o.End.After(a.Server(now)) || o.Key == k {
 			continue
 		}
 		switch {
+		case !r.cfg.Lifts && o.Key.Host != r.name && o.Key.Prefix() != p:
+			others = append(others, control.Wider{Jail: r.setName(group), IP: toldPrefix(o.Key.Prefix()), Fleet: o.Key.Host})
 		case o.Key.Prefix() != p:
 			others = append(others, control.Wider{Jail: r.setName(group), IP: toldPrefix(o.Key.Prefix())})
 		case !r.cfg.Lifts:
@@ -222,6 +224,9 @@ func (r *fleetRun) liftOne(a *fleet.Agent, now time.Time, group string, id ban.I
 		return true, others
 	case said:
 		mine.Left = 0
+		if anyhow { // no jail tells of it
+			mine.Jail = fleet.ByHand(cleanBy(by))
+		}
 		a.Remember(now, a.Say(now, k, mine))
 		return len(others) == 0, others
 	}
@@ -241,23 +246,31 @@ func cleanBy(by string) string {
 	return string(out)
 }
 
-// takeBack takes all bans of this host's own back in the fleet that are of a jail, or of all.
-func (d *Daemon) takeBack(jail string) {
+// takeBack takes all bans of this host's own back in the fleet that are of a jail, or of all but what was banned in the fleet by hand.
+func (d *Daemon) takeBack(jail string) (pending string) {
 	r := d.fleet.now()
 	if r == nil {
-		return
+		return ""
 	}
-	askFleet(r, fleetMost, func(a *fleet.Agent, now time.Time) bool {
+	n, ok := askFleet(r, fleetMost, func(a *fleet.Agent, now time.Time) (n int) {
 		for _, group := range r.groupsFor(jail, "") {
 			for k, e := range a.Bans(group) {
-				if jail == "" || e.Jail == fleetJail(jail) {
+				if _, hand := e.Hand(); !hand && (jail == "" || e.Jail == fleetJail(jail)) {
 					e.Left = 0
 					a.Remember(now, a.Say(now, k, e))
+					n++
 				}
 			}
 		}
-		return true
+		return n
 	})
+	switch {
+	case !ok:
+		return "the fleet's part has not come to it yet: what this host has shared of them stands there"
+	case n > 0:
+		return r.waits()
+	}
+	return ""
 }
 
 // unbanInFleet has what was unbanned here be lifted in the fleet, too, and notes that.

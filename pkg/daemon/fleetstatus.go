@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bailiff/pkg/ban"
+	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/fleet"
 	"bailiff/pkg/guard"
@@ -115,6 +116,9 @@ func (r *fleetRun) words(id ban.ID) ([]control.FleetWord, bool) {
 				end := r.d.clock.ToWall(a.Local(o.End))
 				w.Until = &end
 			}
+			if g := r.cfg.Group(w.Group); g != nil && g.Quorum > 1 && !w.Lift {
+				w.Quorum = g.Quorum
+			}
 			t.words = append(t.words, w)
 		}
 		return t
@@ -150,6 +154,9 @@ func (d *Daemon) FleetBan(q control.FleetBanRequest) ([]control.BanResult, error
 			out[i].Error = err.Error()
 		case id.IsName():
 			out[i].Error = fmt.Sprintf("%.80q is no address and no network: the fleet bans nothing else", text)
+			if r.cfg.Group(text) != nil || r.d.jailsNow()[text] != nil {
+				out[i].Error += " (a group is named by --group, a jail not at all)"
+			}
 		default:
 			out[i].IP = ban.Name(id)
 			out[i].Error = neverHere(rules, id, r)
@@ -163,7 +170,7 @@ func (d *Daemon) FleetBan(q control.FleetBanRequest) ([]control.BanResult, error
 	_, ok := askFleet(r, fleetMost, func(a *fleet.Agent, now time.Time) bool {
 		for _, id := range ids {
 			if id.IsValid() {
-				a.Remember(now, a.Say(now, fleet.BanKey(r.name, group, id.Prefix()), fleet.Entry{Jail: fleetJail("by-hand " + cleanBy(q.By)), Left: left, Count: 1}))
+				a.Remember(now, a.Say(now, fleet.BanKey(r.name, group, id.Prefix()), fleet.Entry{Jail: fleet.ByHand(cleanBy(q.By)), Left: left, Count: 1}))
 			}
 		}
 		return true
@@ -174,6 +181,9 @@ func (d *Daemon) FleetBan(q control.FleetBanRequest) ([]control.BanResult, error
 			out[i].Error = "the fleet's part did not answer in time"
 		} else if out[i].Error == "" {
 			out[i].Added, out[i].Pending = true, r.waits()
+			if left < 0 || left > int64(fleet.DefaultMost/time.Second) {
+				out[i].Pending = strings.TrimPrefix(out[i].Pending+"; a ban by hand lasts 7 days in the fleet at the most", "; ")
+			}
 		}
 	}
 	return out, nil
@@ -228,6 +238,9 @@ func (d *Daemon) unbanFleet(q control.UnbanRequest) ([]control.UnbanResult, erro
 	}
 	if q.All {
 		return nil, control.Bad(errors.New("all bans of a fleet are lifted by nobody at once: bailiff fleet distrust HOST, at the hub, lifts those of a host"))
+	}
+	if q.Jail != "" && !strings.HasPrefix(q.Jail, config.FleetSets) {
+		return nil, control.Bad(fmt.Errorf("jail %s: in the fleet alone no jail lifts anything: name a group, or leave out that it is to be in the fleet", q.Jail))
 	}
 	groups := r.groupsFor(q.Jail, q.Group)
 	if len(groups) == 0 {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -144,6 +145,15 @@ func Text(s string) string {
 	}
 	return string(b)
 }
+
+// byHand is what stands in the place of a jail's name before who has banned, or taken back, by hand.
+const byHand = "by-hand "
+
+// ByHand is what is said in the place of a jail where somebody bans by hand.
+func ByHand(who string) string { return Text(byHand + who) }
+
+// Hand is who has banned by hand; false: a jail has.
+func (e Entry) Hand() (who string, ok bool) { return strings.CutPrefix(e.Jail, byHand) }
 
 // Gone reports whether it says that the host's own ban is lifted.
 func (e Entry) Gone() bool { return e.Left == 0 }

@@ -102,6 +102,7 @@ func (v *View) insert(at spot, by uint32, lift bool) int32 {
 
 func (v *View) remove(i int32) {
 	r := v.records.of(i)
+	v.countVoid(r, -1)
 	v.count(r, -1)
 	if v.at[r.spot] == i {
 		if r.next == none {
@@ -117,6 +118,19 @@ func (v *View) remove(i int32) {
 		v.records.of(before).next = r.next
 	}
 	v.records.give(i)
+}
+
+// void reports whether a ban was taken back by who made it, or lifted with all that he had said.
+func (v *View) void(r *record) bool {
+	from := &v.origins[r.origin]
+	return !r.lift && r.rev != 0 && (r.left == 0 || from.distrusted && !stands(r.word(), from.distrust, false, v.grace))
+}
+
+// countVoid counts a record in, or out, if it is void.
+func (v *View) countVoid(r *record, by int) {
+	if !v.recount && v.void(r) {
+		v.origins[r.origin].void += by
+	}
 }
 
 // count counts a record in, or out.
@@ -250,17 +264,26 @@ func (v *View) About(p netip.Prefix, most int) (all []Opinion) {
 
 // Origin is what is held of a host.
 type Origin struct {
-	Name        string
+	Name string
+	// Bans are those that it has not taken back, and that were not lifted with all that it had said.
 	Bans, Lifts int
 	Accepted    bool
-	Distrusted  bool
+	// Distrusted: it has left the fleet, or was taken out, and no ban of its counts. It may be in again, and have said nothing yet.
+	Distrusted bool
 }
 
 // Origins are the hosts of which words were held.
 func (v *View) Origins() []Origin {
+	if v.recount {
+		v.recount = false
+		for i := range v.origins {
+			v.origins[i].void = 0
+		}
+		v.records.each(func(r *record) { v.countVoid(r, 1) })
+	}
 	out := make([]Origin, len(v.origins))
 	for i, o := range v.origins {
-		out[i] = Origin{o.name, o.bans, o.lifts, o.accepted, o.distrusted}
+		out[i] = Origin{o.name, o.bans - o.void, o.lifts, o.accepted, o.distrusted && o.bans == o.void}
 	}
 	return out
 }

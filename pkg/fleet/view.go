@@ -112,6 +112,8 @@ type View struct {
 	sweep int32
 	// bulk: nobody is told of changes.
 	bulk bool
+	// recount: a host's words were lifted as a whole since void was counted.
+	recount bool
 }
 
 type origin struct {
@@ -121,6 +123,8 @@ type origin struct {
 	distrust    word
 	distrustN   uint64
 	bans, lifts int
+	// void are those of the bans that it has taken back, or that were lifted with all that it had said.
+	void int
 }
 
 type group struct {
@@ -195,7 +199,7 @@ func (v *View) Forget(epoch string) {
 	v.policy.Epoch = epoch
 	v.origins, v.originIDs = nil, map[string]uint32{}
 	v.records, v.at, v.sweep = records{}, map[spot]int32{}, 0
-	v.counts.Bans, v.counts.Lifts = 0, 0
+	v.counts.Bans, v.counts.Lifts, v.recount = 0, 0, false
 	for i := range v.groups {
 		v.groups[i].lifts = [2][129]int32{}
 	}
@@ -288,9 +292,11 @@ func (v *View) Apply(s Said, now time.Time, tell func(Change)) bool {
 			old = v.insert(at, by, lift)
 		}
 		r := v.records.of(old)
+		v.countVoid(r, -1)
 		w := v.policy.word(s)
 		r.made, r.left, r.rev, r.seen, r.n, r.current = w.made, int32(min(s.Entry.Left, 1<<31-1)), w.rev, w.seen, w.n, w.current
 		r.jail, r.count, r.failures = v.jailID(s.Entry.Jail), s.Entry.Count, s.Entry.Failures
+		v.countVoid(r, 1)
 		if !lift {
 			r.never = v.never(at)
 			if r.never && !own {
@@ -318,6 +324,7 @@ func (v *View) distrust(s Said, now time.Time, tell func(Change)) bool {
 			}
 		})
 	}
+	v.recount = v.recount || from.bans > 0
 	v.around(about, now, tell, func() {
 		from.distrusted, from.distrust, from.distrustN = true, v.policy.word(s), s.Entry.N
 	})

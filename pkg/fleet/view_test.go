@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"runtime"
@@ -50,6 +51,9 @@ func (w *world) view(rule Rule) *watched {
 	now := time.UnixMilli(w.now + w.skew)
 	for i, s := range words {
 		v.Apply(s, now, v.tell)
+		if i%5 == 0 {
+			v.Origins()
+		}
 		if i == len(words)/2 {
 			again := NewView(policy)
 			again.Bulk(true)
@@ -62,7 +66,35 @@ func (w *world) view(rule Rule) *watched {
 		}
 	}
 	v.Sweep(now, len(words), nil)
+	counted := v.Origins()
+	v.recount = true
+	if again := v.Origins(); !slices.Equal(counted, again) {
+		panic(fmt.Sprintf("counted as they came, %v; all at once, %v", counted, again))
+	}
 	return v
+}
+
+// TestOrigins: what a host has taken back, or was lifted with all that it had said, is no ban of its any more; and one that is in
+// the fleet again is as any other when it has said something.
+func TestOrigins(t *testing.T) {
+	v := NewView(Policy{Rule: Rule{Epoch: "e"}, Self: "web-1", Groups: map[string]int{"ssh": 1}})
+	say := func(s Said, want Origin) {
+		t.Helper()
+		v.Apply(s, viewStart, nil)
+		all := v.Origins()
+		if i := slices.IndexFunc(all, func(o Origin) bool { return o.Name == "web-2" }); i < 0 || all[i] != want {
+			t.Errorf("after %s: %+v, want %+v", s.Key, all, want)
+		}
+	}
+	first, second := BanKey("web-2", "ssh", at(1)), BanKey("web-2", "ssh", at(2))
+	say(says(first, 1, 1, 0, 3600), Origin{"web-2", 1, 0, true, false})
+	say(says(second, 2, 2, 1, 3600), Origin{"web-2", 2, 0, true, false})
+	say(says(second, 3, 3, 2, 0), Origin{"web-2", 1, 0, true, false})
+	say(says(second, 4, 4, 3, 60), Origin{"web-2", 2, 0, true, false})
+	say(says(DistrustKey("web-2"), 5, 5, 4, 0), Origin{"web-2", 0, 0, true, true})
+	say(says(second, 6, 6, 5, 60), Origin{"web-2", 1, 0, true, false})
+	v.Sweep(viewStart.Add(time.Hour/2), 10, nil)
+	say(says(first, 7, 7, 6, 3600), Origin{"web-2", 1, 0, true, false})
 }
 
 func at(i int) netip.Prefix {

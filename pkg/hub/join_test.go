@@ -1,15 +1,23 @@
 package hub
 
 import (
+	"context"
 	"errors"
 	"io/fs"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"bailiff/pkg/fleet"
 	"bailiff/pkg/fleet/enrol"
+	"bailiff/pkg/fleet/link"
 )
 
 // TestJoinAgain: what goes wrong on the host behind the hub's answer costs no token, and no name: the same one lets it in again.
@@ -87,5 +95,70 @@ func TestJoinAgain(t *testing.T) {
 	}
 	if _, err := os.Stat(creds); errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
+	}
+}
+
+// dials counts how often somebody tries to connect.
+type dials struct{ n chan struct{} }
+
+func (d dials) Dial(network, address string) (net.Conn, error) {
+	d.n <- struct{}{}
+	return net.Dial(network, address)
+}
+
+// TestTakenBack: a host whose key was taken back says so once, however often it tries.
+func TestTakenBack(t *testing.T) {
+	dir := made(t)
+	h, _ := running(t, dir)
+	first, files := joined(t, dir, "web-1", TokenOptions{})
+	first.Close()
+	tries, up := dials{make(chan struct{}, 1000)}, make(chan struct{}, 1000)
+	var mu sync.Mutex
+	told := map[string]int{}
+	l, err := link.New(link.Options{
+		Host: "web-1", URLs: h.cfg.URLs, Now: time.Now,
+		Connect: append(link.Credentials(filepath.Join(files, enrol.CredentialsFile), filepath.Join(files, enrol.AuthorityFile)), nats.SetCustomDialer(tries)),
+		Tell: func(what string, err error) {
+			if err == nil {
+				up <- struct{}{}
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			told[what+": "+err.Error()]++
+		},
+	}, fleet.Policy{Groups: map[string]int{"ssh": 1}}, fleet.Start{}, &shut{all: map[netip.Prefix]time.Time{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx) }()
+	wait := func(what string, c <-chan struct{}) {
+		t.Helper()
+		select {
+		case <-c:
+		case <-time.After(patience):
+			t.Fatalf("%s did not come", what)
+		}
+	}
+	wait("a connection", up)
+	if err := client(t, dir).Distrust(within(t), "web-1"); err != nil {
+		t.Fatal(err)
+	}
+	for range 6 {
+		wait("a try", tries.n)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	const want = "no connection to the hub: the hub does not know this host, or no longer: join it again with a new token"
+	mu.Lock()
+	defer mu.Unlock()
+	for text, n := range told {
+		if n > 1 || told[want] != 1 {
+			t.Errorf("%d times: %s", n, text)
+		}
 	}
 }

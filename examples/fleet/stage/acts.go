@@ -29,6 +29,7 @@ func (s *Stage) Play(ctx context.Context) error {
 		{"A hub, and three hosts that join it", s.joins},
 		{"An attacker fails on the first host", s.attacks},
 		{"He is unbanned on the second host", s.lifts},
+		{"Somebody is banned in the fleet by hand", s.byHand},
 		{"The hub is killed", s.hubDies},
 		{"A partition: a ban on one side, a lift on the other", s.partition},
 		{"A host that was off comes back", s.sleeps},
@@ -143,6 +144,37 @@ func (s *Stage) lifts() error {
 		out, err := s.hosts[0].command("bans")
 		return err == nil && !strings.Contains(out, attacker)
 	})
+}
+
+// byHand has somebody banned in the fleet alone, and lifted again: where that is done it is an event, too, with who has done it.
+func (s *Stage) byHand() error {
+	const somebody = "203.0.113.77"
+	first := s.hosts[0]
+	for _, step := range []struct{ do, told string }{
+		{"ban", somebody + ": until "}, {"unban", "web-1 has taken its ban back (by hand, by root)"},
+	} {
+		if out, err := first.command(step.do, "--fleet", somebody); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		for _, h := range s.hosts {
+			if err := s.until(fmt.Sprintf("%s by hand in the fleet is an event on %s, with who has done it", step.do, h.Name), func() bool {
+				out, err := h.command("events", "--jail", "fleet-login")
+				return err == nil && strings.Contains(out, step.told) && strings.Contains(out, "by hand, by root)")
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	if out, err := first.command("unban", "--fleet", somebody, "--jail", "login"); err == nil || !strings.Contains(out, "no jail lifts anything") {
+		return fmt.Errorf("a jail, in the fleet alone: %w: %s", err, out)
+	}
+	if out, err := first.command("ban", "--fleet", "login", somebody); err == nil || !strings.Contains(out, "a group is named by --group") {
+		return fmt.Errorf("a group in the place of an address: %w: %s", err, out)
+	}
+	if out, err := first.command("unban", "--fleet", somebody); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
 }
 
 func (s *Stage) hubDies() error {

@@ -76,6 +76,8 @@ type Link struct {
 	nc *nats.Conn
 	// wrong is what was told of the server last: it is not told again while it stays so.
 	wrong string
+	// out: the hub has said that it doesn't let this host in; that the connection ended is no news then.
+	out bool
 	// batch is how many words are asked for at a time: fleet.PageMost at first.
 	batch int
 }
@@ -168,12 +170,24 @@ func (l *Link) options() []nats.Option {
 		}),
 		nats.ConnectHandler(l.connected), nats.ReconnectHandler(l.connected),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			l.tell("no connection to the hub", explain(err))
+			l.mu.Lock()
+			out := l.out
+			l.mu.Unlock()
+			if !out {
+				l.tell("no connection to the hub", explain(err))
+			}
 			l.post(func(a *fleet.Agent, now time.Time) { a.Disconnected(now) })
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { l.tell("no connection to the hub", explain(err)) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			l.tell("the connection to the hub", explain(err))
+			what := "the connection to the hub"
+			if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrAuthExpired) {
+				what = "no connection to the hub"
+				l.mu.Lock()
+				l.out = true
+				l.mu.Unlock()
+			}
+			l.tell(what, explain(err))
 		}),
 	}, l.o.Connect...)
 }
@@ -230,7 +244,8 @@ func explain(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthRevoked):
-		return fmt.Errorf("%w: the hub does not know this host, or no longer: join it again with a new token", err)
+		// NATS' client has two texts for it, and tells both at each try.
+		return errors.New("the hub does not know this host, or no longer: join it again with a new token")
 	case errors.Is(err, nats.ErrAuthExpired):
 		return fmt.Errorf("%w: what lets this host in has ended: join it again with a new token", err)
 	case errors.Is(err, nats.ErrPermissionViolation):
@@ -240,6 +255,9 @@ func explain(err error) error {
 }
 
 func (l *Link) connected(nc *nats.Conn) {
+	l.mu.Lock()
+	l.out = false
+	l.mu.Unlock()
 	l.o.Tell("connected to the hub at "+nc.ConnectedUrlRedacted(), nil)
 	if err := enrol.CheckServer(nc.ConnectedServerVersion()); err != nil {
 		l.tell("the hub at "+nc.ConnectedUrlRedacted(), err)
