@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -189,7 +190,7 @@ func (r *Region) tell(ctx context.Context, err error) {
 	r.problem = text
 	r.mu.Unlock()
 	switch {
-	case text != "" && was == "":
+	case text != "" && text != was:
 		r.log.Error("this region is by itself now, its hosts keep what they have to say: " + text)
 	case text == "" && was != "":
 		r.log.Log(ctx, eventlog.LevelNotice, "this region has its hub again")
@@ -263,7 +264,7 @@ func (r *Region) mirror(ctx context.Context, epoch string, newest uint64) error 
 }
 
 // claims asks the root what the fleet's accounts are: who was taken out, and what hosts may do, where that is not what this region knows.
-func (r *Region) claims(ctx context.Context) error {
+func (r *Region) claims(ctx context.Context) (wrong error) {
 	ctx, cancel := context.WithTimeout(ctx, lookMost)
 	defer cancel()
 	m, err := r.nc.RequestWithContext(ctx, claimsSubject, []byte(hash(told(r.c.agents, r.c.fleet))))
@@ -281,19 +282,24 @@ func (r *Region) claims(ctx context.Context) error {
 		file, id, text string
 		has            *string
 	}{{streamFile, r.c.fleetID, stream, &r.c.fleet}, {agentsFile, r.c.agentsID, agents, &r.c.agents}} {
-		if one.text == *one.has {
-			continue
+		if one.text != *one.has {
+			wrong = errors.Join(wrong, r.take(one.file, one.id, one.text, one.has)) // who was taken out is known, whatever is wrong with the other
 		}
-		if err := r.c.newer(one.id, *one.has, one.text); err != nil {
-			return err
-		}
-		if err := r.engine.setAccount(one.text); err != nil {
-			return err
-		}
-		*one.has = one.text
-		if err := replace(filepath.Join(r.dir, one.file), []byte(one.text+"\n")); err != nil {
-			return fullError(r.dir, err)
-		}
+	}
+	return wrong
+}
+
+// take has claims of an account take the place of those that this region has.
+func (r *Region) take(file, id, text string, has *string) error {
+	if err := r.c.newer(id, *has, text); err != nil {
+		return err
+	}
+	if err := r.engine.setAccount(text); err != nil {
+		return err
+	}
+	*has = text
+	if err := replace(filepath.Join(r.dir, file), []byte(text+"\n")); err != nil {
+		return fullError(r.dir, err)
 	}
 	return nil
 }
@@ -318,10 +324,19 @@ func (c claims) newer(id, was, text string) error {
 	if err != nil {
 		return err
 	}
-	if next.IssuedAt < have.IssuedAt {
+	// A region that was made while the root was at work has the same, signed later.
+	if next.IssuedAt < have.IssuedAt && !sameClaims(*next, *have) {
 		return errors.New("what the hub above sent as the fleet's account is older than what is known here")
 	}
 	return nil
+}
+
+// sameClaims reports whether two accounts are the same but for when they were signed.
+func sameClaims(a, b jwt.AccountClaims) bool {
+	a.ID, a.IssuedAt, b.ID, b.IssuedAt = "", 0, "", 0
+	x, err := json.Marshal(a)
+	y, again := json.Marshal(b)
+	return err == nil && again == nil && bytes.Equal(x, y)
 }
 
 func (r *Region) status(m *nats.Msg) {

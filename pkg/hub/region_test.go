@@ -147,6 +147,35 @@ func connected(t *testing.T, root string, regions int) Status {
 	return s
 }
 
+// TestRegionLater: a region that is made while the root is at work, as the documentation has it, finds nothing wrong with the root's word on
+// who was taken out, and takes it.
+func TestRegionLater(t *testing.T) {
+	root, at := belowed(t)
+	h, _ := running(t, root)
+	// What is signed says in which second: the region's is to be a later one.
+	for begun := time.Now().Unix(); time.Now().Unix() < begun+2; {
+		time.Sleep(10 * time.Millisecond)
+	}
+	dir := regional(t, root, "east", rootDomain, newCable(t, at))
+	keeping(t, dir)
+	connected(t, root, 1)
+	nc, _ := joined(t, root, "web-1", TokenOptions{Region: "east"})
+	cut := make(chan struct{})
+	nc.SetClosedHandler(func(*nats.Conn) { close(cut) })
+	if err := client(t, root).Distrust(within(t), "web-1"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-cut:
+	case <-time.After(patience):
+		t.Error("a host that was taken out is connected with the region still")
+	}
+	if got := holds(t, h); got[fleet.DistrustKey("web-1").String()] == 0 {
+		t.Errorf("what it said is not lifted: %v", got)
+	}
+	connected(t, root, 1)
+}
+
 // TestRegions: a root, two regions, and a region below one of them, each a server of its own with a copy of the stream: a
 // ban in one is in force in all. A region that is cut off goes on by itself, has its copy, keeps what its hosts say, and has it told when
 // it is healed. Who is taken out is out in each; a root's stream that is another one is copied anew.
