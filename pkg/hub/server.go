@@ -30,7 +30,7 @@ const (
 	// connectionsMost is how many connections a hub holds: its hosts, and who joins.
 	connectionsMost = 20_000
 	// pendingMost is how many bytes wait for a host that does not read before it is cut off.
-	pendingMost = 16 << 20
+	pendingMost = 8 << 20
 )
 
 // Bytes that have to be free for a start.
@@ -45,6 +45,8 @@ type engine struct {
 	bridge   *bridge
 	resolver *server.MemAccResolver
 	agentsID string
+	ended    chan struct{} // closed when the server is to end
+	end      sync.Once
 }
 
 // start starts the server of a directory. Each way in which that can fail is an error that says what to do.
@@ -102,7 +104,7 @@ func start(ctx context.Context, dir string, cfg Config, c claims, t transport, l
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{dir: dir, cfg: cfg, until: t.ends, s: s, bridge: &bridge{log: log.With("component", "hub")}, resolver: resolver, agentsID: c.agentsID}
+	e := &engine{dir: dir, cfg: cfg, until: t.ends, s: s, bridge: &bridge{log: log.With("component", "hub")}, resolver: resolver, agentsID: c.agentsID, ended: make(chan struct{})}
 	s.SetLoggerV2(e.bridge, false, false, false)
 	s.Start()
 	if !s.ReadyForConnections(readyMost) {
@@ -117,6 +119,7 @@ func start(ctx context.Context, dir string, cfg Config, c claims, t transport, l
 		s.Shutdown()
 		return nil, errors.New("the server does not start: " + fatal)
 	}
+	go e.crowds()
 	return e, nil
 }
 
@@ -248,6 +251,7 @@ func (e *engine) setAccount(text string) error {
 
 // stop ends the server: hosts are told to go elsewhere, another hub takes over what this one leads.
 func (e *engine) stop() {
+	e.end.Do(func() { close(e.ended) })
 	e.s.LameDuckShutdown()
 	e.s.Shutdown()
 	e.s.WaitForShutdown()
