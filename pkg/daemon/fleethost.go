@@ -37,7 +37,8 @@ func (r *fleetRun) Changed(c fleet.Change) {
 		r.d.checks.changed(c.Prefix)
 	}
 	if by := c.Cause; by.Key.Host == "" {
-		return // nobody has done anything
+		r.let(s.rule.Jail, c, was, is)
+		return
 	} else if _, hand := by.Entry.Hand(); by.Key.Host == r.name && by.Key.Kind != fleet.Lift && !hand {
 		return // a jail of this host has told of it
 	}
@@ -56,6 +57,22 @@ func (r *fleetRun) Changed(c fleet.Change) {
 		r.notice("[%s] Unban %s: %s", s.rule.Jail, toldPrefix(c.Prefix), why)
 		r.d.events.Add(&events.Event{Kind: events.Unban, Jail: s.rule.Jail, IP: toldPrefix(c.Prefix), Why: why})
 	}
+}
+
+// let says so where somebody is let in, or shut out again, since who is never shut out here has changed.
+func (r *fleetRun) let(jail string, c fleet.Change, was, is bool) {
+	e := events.Event{Kind: events.Unban, Jail: jail, IP: toldPrefix(c.Prefix), Why: "it is never shut out here now"}
+	switch {
+	case was == is:
+		return
+	case is:
+		until := r.d.clock.ToWall(c.Until)
+		e.Kind, e.Until, e.Why = events.Ban, &until, "nothing keeps it from being shut out here any more"
+		r.notice("[%s] Ban %s: %s", jail, e.IP, e.Why)
+	default:
+		r.notice("[%s] Unban %s: %s", jail, e.IP, e.Why)
+	}
+	r.d.events.Add(&e)
 }
 
 // banText says who has banned, where and why.

@@ -418,11 +418,11 @@ func (v *View) state(at spot) state {
 			st.gone = st.gone || own
 			continue
 		}
+		if own && v.unlifted(b) { // that this host has left, or was taken out, is no reason to let in whom it has banned itself
+			st.own = b.n
+		}
 		if !v.standing(b) {
 			continue
-		}
-		if own {
-			st.own = b.n
 		}
 		switch quorum := v.groups[at.group].quorum; {
 		case b.never:
@@ -451,9 +451,12 @@ func (v *View) endHere(b *record, own bool) int64 {
 func (v *View) standing(b *record) bool {
 	from := &v.origins[b.origin]
 	w := b.word()
-	if from.distrusted && !stands(w, from.distrust, false, v.grace) {
-		return false
-	}
+	return !(from.distrusted && !stands(w, from.distrust, false, v.grace)) && v.unlifted(b)
+}
+
+// unlifted reports whether a ban stands against all lifts of its address, and of networks that hold it.
+func (v *View) unlifted(b *record) bool {
+	w := b.word()
 	lengths := &v.groups[b.spot.group].lifts[b.spot.family()]
 	for bits := int(b.spot.bits); bits >= 0; bits-- {
 		if lengths[bits] == 0 {

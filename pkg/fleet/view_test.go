@@ -74,6 +74,23 @@ func (w *world) view(rule Rule) *watched {
 	return v
 }
 
+// TestOwnAfterDistrust: a host that has left, or was taken out, and is in again, keeps those banned whom its own jails have banned; others don't.
+func TestOwnAfterDistrust(t *testing.T) {
+	v := watch(Policy{Rule: Rule{Epoch: "e"}, Self: "web-1", Groups: map[string]int{"ssh": 1}})
+	own, other := says(BanKey("web-1", "ssh", at(1)), 1, 1, 0, 3600), says(BanKey("web-1", "ssh", at(2)), 2, 2, 1, 3600)
+	v.Apply(own, viewStart, v.tell)
+	v.Apply(other, viewStart, v.tell)
+	v.Apply(says(DistrustKey("web-1"), 5, 3, 2, 0), viewStart, v.tell)
+	v.Each(viewStart, v.tell)
+	if len(v.told["ssh"]) != 0 || len(v.lifted) != 0 {
+		t.Errorf("in force in the fleet: %v; lifted here: %v", v.told, v.lifted)
+	}
+	v.Apply(says(LiftKey("web-2", "ssh", at(2)), 1, 4, 3, 0), viewStart, v.tell)
+	if !slices.Equal(v.lifted, []uint64{2}) {
+		t.Errorf("a lift of one is not heeded: %v", v.lifted)
+	}
+}
+
 // TestOrigins: what a host has taken back, or was lifted with all that it had said, is no ban of its any more; and one that is in
 // the fleet again is as any other when it has said something.
 func TestOrigins(t *testing.T) {

@@ -310,12 +310,18 @@ func (s *Stage) allows() error {
 		if _, err := s.atHub("fleet", "allow", "publish", file); err != nil {
 			return err
 		}
-		what := "an attacker who is put on it is let in where others' bans had shut him out"
+		what, event := "an attacker who is put on it is let in where others' bans had shut him out", "it is never shut out here now"
 		if list == "" {
-			what = "struck off, he is refused again"
+			what, event = "struck off, he is refused again", "nothing keeps it from being shut out here any more"
 		}
 		// The first host has banned him itself: that is its jail's.
 		if err := s.until(what, everywhere(s.hosts[1:], third, list != "")); err != nil {
+			return err
+		}
+		if err := s.until("and that is an event", func() bool {
+			out, err := s.hosts[1].command("events", "--jail", "fleet-login")
+			return err == nil && strings.Contains(out, third) && strings.Contains(out, event)
+		}); err != nil {
 			return err
 		}
 	}
