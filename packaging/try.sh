@@ -73,9 +73,52 @@ bailiff status django-auth | grep -q '192.0.2.66' || die "the ban is gone with t
 ok "upgraded from $was to $(bailiff version): configuration and bans are there"
 stop
 
-(cd /usr/lib/systemd/system && systemd-analyze verify ./bailiff.service ./bailiff-runner.socket ./bailiff-runner.service) >/tmp/verify 2>&1 || { cat /tmp/verify; die "systemd-analyze verify"; }
+# The hub of a fleet, as its unit starts it: made, at work, upgraded; removed, its keys stay.
+state=/var/lib/bailiff-hub
+apt-get install -y --no-install-recommends "$(ls /packages/old/bailiff-hub_*_"$arch".deb)" || die "apt install bailiff-hub"
+[ "$(stat -c '%a %U:%G' $state)" = "700 bailiff:bailiff" ] || die "$state: $(stat -c '%a %U:%G' $state)"
+man bailiff-hub-run | grep -q 'Run the hub' && man bailiff-fleet-token | grep -q 'token' || die "man bailiff-hub-run, bailiff-fleet-token"
+[ "$(bailiff __complete hub re 2>/dev/null | cut -f 1 | head -2 | xargs)" = "reload renew" ] || die "hub's commands are not completed: $(bailiff __complete hub re 2>&1)"
+runuser -u bailiff -- bailiff hub init $state --san 127.0.0.1 || die "bailiff hub init"
+as_unit() {
+	setpriv --reuid=bailiff --regid=bailiff --clear-groups --no-new-privs --inh-caps=-all --ambient-caps=-all --bounding-set=-all \
+		$(sed -n "s/^$1=//p" /usr/lib/systemd/system/bailiff-hub.service)
+}
+start_hub() {
+	(umask 077 && as_unit ExecStart) >/tmp/hub.log 2>&1 &
+	hub=$!
+	for _ in $(seq 600); do
+		bailiff fleet hosts >/tmp/hosts 2>&1 && return
+		sleep 0.1
+	done
+	cat /tmp/hub.log /tmp/hosts
+	die "the hub does not answer"
+}
+stop_hub() {
+	pkill -TERM -x bailiff-hub
+	wait $hub || :
+}
+start_hub
+bailiff fleet token >/tmp/token || die "bailiff fleet token"
+stop_hub
+keys=$(cd $state && find . -name '*.nk' -o -name '*.key' -o -name '*.pem' | sort | xargs sha256sum)
+[ -n "$keys" ] || die "no keys: $(ls -la $state)"
+apt-get install -y --no-install-recommends "$(ls /packages/new/bailiff-hub_*_"$arch".deb)" || die "apt install bailiff-hub, the new one"
+start_hub
+as_unit ExecReload || die "the unit's ExecReload"
+bailiff fleet join --name here --group ssh=sshd - </tmp/token || die "bailiff fleet join"
+bailiff fleet hosts | grep -q '^here ' || die "the host is not in the fleet: $(bailiff fleet hosts)"
+stop_hub
+[ "$(cd $state && find . -name '*.nk' -o -name '*.key' -o -name '*.pem' | sort | xargs sha256sum)" = "$keys" ] || die "other keys after the upgrade"
+apt-get remove -y bailiff-hub || die "apt remove bailiff-hub"
+[ -e $state/hub.toml ] && [ ! -e /usr/sbin/bailiff-hub ] || die "a removal leaves the program, or takes the keys"
+apt-get install -y --no-install-recommends "$(ls /packages/new/bailiff-hub_*_"$arch".deb)" || die "apt install bailiff-hub, again"
+ok "bailiff-hub: a hub was made, upgraded, joined; a removal leaves its keys"
+
+(cd /usr/lib/systemd/system && systemd-analyze verify ./bailiff.service ./bailiff-runner.socket ./bailiff-runner.service ./bailiff-hub.service) >/tmp/verify 2>&1 || { cat /tmp/verify; die "systemd-analyze verify"; }
 [ ! -s /tmp/verify ] || { cat /tmp/verify; die "systemd-analyze verify"; }
 systemd-analyze security --offline=true --no-pager --threshold=20 /usr/lib/systemd/system/bailiff.service >/tmp/security 2>&1 || { cat /tmp/security; die "systemd-analyze security"; }
+systemd-analyze security --offline=true --no-pager --threshold=20 /usr/lib/systemd/system/bailiff-hub.service >/tmp/hubsecurity 2>&1 || { cat /tmp/hubsecurity; die "systemd-analyze security bailiff-hub"; }
 ok "systemd $(systemctl --version | sed -n '1s/.*(\(.*\))/\1/p') verifies the units; $(sed -n 's/.*Overall exposure level for //p' /tmp/security)"
 
 # In fail2ban's place: its configuration stays, and so do the bans, there and back.
@@ -133,8 +176,11 @@ wait $server || :
 # fail2ban leaves its table; with nobody at work in it, it goes with bailiff.
 apt-get install -y --no-install-recommends "$new" || die "apt install $new, again"
 [ -n "$(nft list tables)" ] || nft add table inet f2b-table
+apt-get remove -y bailiff-hub || die "apt remove bailiff-hub, again"
 apt-get purge -y bailiff || die "apt purge"
-for f in /usr/sbin/bailiff /etc/bailiff /var/lib/bailiff /var/log/bailiff /run/bailiff /etc/logrotate.d/bailiff; do
+getent passwd bailiff >/dev/null || die "the user is gone, to whom $state belongs"
+apt-get purge -y bailiff-hub || die "apt purge bailiff-hub"
+for f in /usr/sbin/bailiff /usr/sbin/bailiff-hub /etc/bailiff /var/lib/bailiff $state /var/log/bailiff /run/bailiff /etc/logrotate.d/bailiff; do
 	[ ! -e "$f" ] || die "a purge leaves $f: $(ls -la "$f")"
 done
 ! getent passwd bailiff >/dev/null || die "a purge leaves the user"

@@ -35,7 +35,7 @@ func fleetAllowPublishCommand() *cobra.Command {
 	return elsewhere("publish", "Have the hub hand a signed allow-list on to the hosts (at the hub, by "+hubProgram+")")
 }
 
-// elsewhere is a command that bailiff-hub carries out, in the place of this process.
+// elsewhere is a command that bailiff-hub carries out, in the place of this process; and so it completes its words.
 func elsewhere(name, short string) *cobra.Command {
 	return &cobra.Command{
 		Use: name, Short: short, DisableFlagParsing: true,
@@ -47,13 +47,32 @@ func elsewhere(name, short string) *cobra.Command {
 				}
 				return failed("%s is for the machine of a hub, and done by the program %s, which is not here: install the package %s", c.CommandPath(), hubProgram, hubProgram)
 			}
-			var words []string
-			for at := c; at.HasParent(); at = at.Parent() {
-				words = append([]string{at.Name()}, words...)
+			return failed("%s: %v", path, become(path, words(c), args))
+		},
+		ValidArgsFunction: func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+			request := []string{cobra.ShellCompRequestCmd}
+			if slices.Contains(os.Args, cobra.ShellCompNoDescRequestCmd) {
+				request[0] = cobra.ShellCompNoDescRequestCmd
 			}
-			return failed("%s: %v", path, syscall.Exec(path, slices.Concat([]string{hubProgram}, words, args), os.Environ()))
+			if path, err := findHub(); err == nil {
+				_ = become(path, request, words(c), args, []string{begun})
+			}
+			return nil, cobra.ShellCompDirectiveNoFileComp
 		},
 	}
+}
+
+// words are those by which a command is called.
+func words(c *cobra.Command) (out []string) {
+	for ; c.HasParent(); c = c.Parent() {
+		out = append([]string{c.Name()}, out...)
+	}
+	return out
+}
+
+// become has bailiff-hub take the place of this process. It returns if that fails.
+func become(path string, args ...[]string) error {
+	return syscall.Exec(path, slices.Concat([]string{hubProgram}, slices.Concat(args...)), os.Environ())
 }
 
 // findHub looks beside this program, then where programs are.
