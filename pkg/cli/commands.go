@@ -38,7 +38,7 @@ func (g *global) statusCommand() *cobra.Command {
 			if len(args) == 1 {
 				j, err := g.client().Jail(args[0])
 				if err != nil {
-					return err
+					return g.perhapsGroup(args[0], err)
 				}
 				if asJSON {
 					return printJSON(out, j)

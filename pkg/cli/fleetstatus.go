@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"bailiff/pkg/config"
 	"bailiff/pkg/control"
 	"bailiff/pkg/fleet"
 )
@@ -47,6 +48,19 @@ not, or where the host is in no fleet.`,
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// perhapsGroup says what can be asked of a group of the fleet, where somebody takes it for a jail.
+func (g *global) perhapsGroup(name string, err error) error {
+	group, ok := strings.CutPrefix(name, config.FleetSets)
+	if !ok {
+		return err
+	}
+	s, asked := g.client().Fleet()
+	if asked != nil || !slices.ContainsFunc(s.Groups, func(one control.FleetGroup) bool { return one.Name == group }) {
+		return err
+	}
+	return failed("%s is no jail but a group of the fleet: bailiff fleet status shows how many it shuts out, bailiff events --jail %[1]s who was banned and lifted in it, bailiff why ADDRESS by whom", name)
 }
 
 // fleetLine is how a host stands with its fleet, in a line.

@@ -144,20 +144,9 @@ func keeping(t *testing.T, dir string) (n *notes, stop func()) {
 // ready waits until hosts can be let in: the gate is at work.
 func ready(t *testing.T, dir string, gates int) {
 	t.Helper()
-	var s Status
-	var err error
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		var c *Client
-		if c, err = Dial(dir, ""); err != nil {
-			continue
-		}
-		s, err = c.Status(within(t))
-		c.Close()
-		if err == nil && len(s.Hubs) == gates && !slices.ContainsFunc(s.Hubs, func(h HubStatus) bool { return h.Problem != "" }) {
-			return
-		}
-	}
-	t.Fatalf("%d gatekeepers are not at work: %+v, %v", gates, s, err)
+	reported(t, dir, fmt.Sprintf("%d gatekeepers at work", gates), func(s Status) bool {
+		return len(s.Hubs) == gates && !slices.ContainsFunc(s.Hubs, func(h HubStatus) bool { return h.Problem != "" })
+	})
 }
 
 // TestExternal: a NATS server that is not the hub's, with what init --external has written, and two gatekeepers: a ban is known on

@@ -143,6 +143,25 @@ func client(t *testing.T, dir string) *Client {
 	return c
 }
 
+// reported waits until what a hub reports is what is wanted.
+func reported(t *testing.T, dir, what string, is func(Status) bool) (s Status) {
+	t.Helper()
+	var err error
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		var c *Client
+		if c, err = Dial(dir, ""); err != nil {
+			continue
+		}
+		s, err = c.Status(within(t))
+		c.Close()
+		if err == nil && is(s) {
+			return s
+		}
+	}
+	t.Fatalf("no report of %s: %+v, %v", what, s, err)
+	return s
+}
+
 // within is a context for what a test asks.
 func within(t *testing.T) context.Context {
 	t.Helper()

@@ -13,6 +13,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -344,6 +345,9 @@ func (m *members) changed(ctx context.Context) error {
 	}
 }
 
+// askersMost is how many records are asked for at a time.
+const askersMost = 32
+
 // hosts are all of them, by name, with those that are gone.
 func (m *members) hosts(ctx context.Context) ([]host, error) {
 	brief, cancel := context.WithTimeout(ctx, lookMost)
@@ -356,15 +360,37 @@ func (m *members) hosts(ctx context.Context) ([]host, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := make([]host, 0, len(info.State.Subjects))
+	names, out := make(chan string, len(info.State.Subjects)), make([]host, 0, len(info.State.Subjects))
 	for subject := range info.State.Subjects {
-		h, rev, err := m.host(ctx, strings.TrimPrefix(subject, memberSubjects+"host."))
-		if err != nil {
-			return nil, err
-		}
-		if rev != 0 {
-			out = append(out, h)
-		}
+		names <- strings.TrimPrefix(subject, memberSubjects+"host.")
+	}
+	close(names)
+	// Each is a question of its own, and most of the time goes by on its way.
+	var mu sync.Mutex
+	var wrong error
+	var askers sync.WaitGroup
+	for range askersMost {
+		askers.Go(func() {
+			for name := range names {
+				h, rev, err := m.host(ctx, name)
+				mu.Lock()
+				if wrong == nil {
+					wrong = err
+				}
+				stop := wrong != nil
+				if rev != 0 {
+					out = append(out, h)
+				}
+				mu.Unlock()
+				if stop {
+					return
+				}
+			}
+		})
+	}
+	askers.Wait()
+	if wrong != nil {
+		return nil, wrong
 	}
 	slices.SortFunc(out, func(a, b host) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil

@@ -124,27 +124,15 @@ func regional(t *testing.T, root, name, under string, way *cable) string {
 // connected waits until the root hears of so many regions that have all of the stream.
 func connected(t *testing.T, root string, regions int) Status {
 	t.Helper()
-	var s Status
-	var err error
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		var c *Client
-		if c, err = Dial(root, ""); err != nil {
-			continue
-		}
-		s, err = c.Status(within(t))
-		c.Close()
+	return reported(t, root, fmt.Sprintf("%d regions", regions), func(s Status) bool {
 		n := 0
 		for _, h := range s.Hubs {
 			if h.Parent != "" && h.Problem == "" && h.Behind < 5 { // beats are on their way
 				n++
 			}
 		}
-		if err == nil && n == regions {
-			return s
-		}
-	}
-	t.Fatalf("%d regions are not there: %+v, %v", regions, s.Hubs, err)
-	return s
+		return n == regions
+	})
 }
 
 // TestRegionLater: a region that is made while the root is at work, as the documentation has it, finds nothing wrong with the root's word on

@@ -207,7 +207,7 @@ var gather = 500 * time.Millisecond
 
 // Status asks all hubs, and the stream.
 func (c *Client) Status(ctx context.Context) (Status, error) {
-	var s Status
+	s := Status{Hosts: []HostStatus{}}
 	info, err := (&bucket{js: c.js}).info(ctx)
 	if err != nil {
 		return s, explain(err)

@@ -168,6 +168,9 @@ func (s *Stage) byHand() error {
 	if out, err := first.command("unban", "--fleet", somebody, "--jail", "login"); err == nil || !strings.Contains(out, "no jail lifts anything") {
 		return fmt.Errorf("a jail, in the fleet alone: %w: %s", err, out)
 	}
+	if out, err := first.command("status", "fleet-login"); err == nil || !strings.Contains(out, "a group of the fleet") {
+		return fmt.Errorf("a group in the place of a jail: %w: %s", err, out)
+	}
 	if out, err := first.command("ban", "--fleet", "login", somebody); err == nil || !strings.Contains(out, "a group is named by --group") {
 		return fmt.Errorf("a group in the place of an address: %w: %s", err, out)
 	}
