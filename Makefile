@@ -142,7 +142,7 @@ soak: packages references
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestBounded -v -bounded.time 60s
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestReloadUnderLoad -v -reloads 1000
 	go test -timeout 60m -count 1 ./cmd/bailiff -run TestSyslogFlood -v -flood
-	go test -timeout 60m -count 1 ./pkg/hub -run TestCluster -v -cluster
+	go test -timeout 60m -count 1 ./pkg/hub -run 'TestCluster|TestCutOff' -v -cluster
 	go test -timeout 60m -count 1 -tags hub ./cmd/bailiff -run TestFleetKilled -v -fleet.kills 200
 	scripts/nats-server v2.15.2 tmp/nats-server-2.15 # through the Go proxy
 	scripts/nats-server v2.10.29 tmp/nats-server-2.10

@@ -271,6 +271,9 @@ func (a *Agent) Connected(now time.Time) {
 // Disconnected tells that there is none. What was on its way may have come there or not.
 func (a *Agent) Disconnected(now time.Time) {
 	a.connected, a.complete, a.live = false, false, time.Time{}
+	if a.quiet.IsZero() {
+		a.quiet = now
+	}
 	a.tally.lost()
 	a.ask = question{}
 	for _, w := range a.out {
@@ -354,11 +357,19 @@ func (a *Agent) restart(now time.Time, s Said) {
 		}
 	}
 	a.view.Own(func(o Said) {
-		if a.out[o.Key] != nil || !a.counts(o) {
+		if a.out[o.Key] != nil {
 			return
 		}
 		o.Entry.Epoch, o.Entry.Seen = "", 0
 		out := Out{Key: o.Key, Entry: o.Entry, Made: a.local(o.Stored)}
+		if !a.counts(o) {
+			// Who has lifted it may not be there to say so, and a stream that was put back may have it.
+			if _, over := a.aged(&waiting{Out: out}, now); over {
+				return
+			}
+			a.n++
+			out.Entry.Left, out.Entry.N, out.Made = 0, a.n, now
+		}
 		a.enqueue(out, now)
 		a.kept.Out = append(a.kept.Out, out)
 	})

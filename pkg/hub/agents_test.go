@@ -88,11 +88,16 @@ func agentWith(t *testing.T, dir, name string, o TokenOptions, p fleet.Policy) (
 	nc, files := joined(t, dir, name, o)
 	urls := nc.Servers()
 	nc.Close()
+	return linked(t, name, files, urls, p)
+}
+
+// linked is the agent of a host that is in the fleet.
+func linked(t *testing.T, name, files string, urls []string, p fleet.Policy, more ...nats.Option) (*link.Link, *shut) {
+	t.Helper()
 	s := &shut{all: map[netip.Prefix]time.Time{}}
 	l, err := link.New(link.Options{
-		Host: name, URLs: urls, Now: time.Now,
-		Connect: []nats.Option{nats.UserCredentials(filepath.Join(files, enrol.CredentialsFile)), nats.RootCAs(filepath.Join(files, enrol.AuthorityFile))},
-		Tell:    func(what string, err error) { t.Log(name, what, err) },
+		Host: name, URLs: urls, Now: time.Now, Tell: func(what string, err error) { t.Log(name, what, err) },
+		Connect: append(link.Credentials(filepath.Join(files, enrol.CredentialsFile), filepath.Join(files, enrol.AuthorityFile)), more...),
 	}, p, fleet.Start{}, s)
 	if err != nil {
 		t.Fatal(err)

@@ -116,7 +116,13 @@ var errNotOurs = errors.New("stream " + fleet.Stream + " is not as bailiff makes
 // open finds the streams, or makes them. anew: the stream of bans has another epoch than this hub knew: it was
 // made now, or is an old one that was put back.
 func (b *bucket) open(ctx context.Context) (anew bool, err error) {
-	if _, err := b.js.CreateStream(ctx, membersConfig(b.cfg)); err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+	// It is made where it is not there, and not asked for by making it: in a cluster that is an entry in all servers' log each time,
+	// whose answer doesn't come while one of them is cut off.
+	if _, err := b.js.Stream(ctx, membersStream); errors.Is(err, jetstream.ErrStreamNotFound) {
+		if _, err := b.js.CreateStream(ctx, membersConfig(b.cfg)); err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return false, err
+		}
+	} else if err != nil {
 		return false, err
 	}
 	info, err := b.info(ctx)

@@ -23,11 +23,17 @@ import (
 
 var cluster = flag.Bool("cluster", false, "run TestCluster")
 
+// serveDir is a test's own process that is a hub.
+func serveDir(t *testing.T) {
+	t.Helper()
+	t.Fatal(Run(context.Background(), os.Getenv("HUB_TEST_DIR"), RunOptions{Log: slog.New(eventlog.New(os.Stderr, "INFO"))}))
+}
+
 // TestCluster: three hubs, each a process of its own; the one that leads the stream is killed, and frozen: bans go
 // on, nothing that was acknowledged is lost, and who was taken out is out everywhere.
 func TestCluster(t *testing.T) {
-	if dir := os.Getenv("HUB_TEST_DIR"); dir != "" {
-		t.Fatal(Run(context.Background(), dir, RunOptions{Log: slog.New(eventlog.New(os.Stderr, "INFO"))}))
+	if os.Getenv("HUB_TEST_DIR") != "" {
+		serveDir(t)
 	}
 	if !*cluster {
 		t.Skip("three servers that elect, for a minute: go test ./pkg/hub -run TestCluster -cluster, which make soak does")
@@ -103,7 +109,7 @@ func TestCluster(t *testing.T) {
 		t.Fatalf("a host was told of %v", urls)
 	}
 	epoch := s.Epoch
-	stored := map[string]uint64{}
+	stored, gone := map[string]uint64{}, map[string]bool{}
 	n := 0
 	bans := func(count int) {
 		t.Helper()
@@ -116,6 +122,10 @@ func TestCluster(t *testing.T) {
 			switch a := say(t, from, key, fleet.Put{Entry: entry(uint64(n))}); a.Status {
 			case fleet.Stored:
 				stored[key.String()] = a.Rev
+				if n%10 < 2 {
+					stored[key.String()] = takenBack(t, from, key, a.Rev, uint64(n+1_000_000))
+					gone[key.String()] = true
+				}
 			case fleet.Conflict: // the answer was lost
 				stored[key.String()] = 0
 			default:
@@ -160,13 +170,14 @@ func TestCluster(t *testing.T) {
 		}
 	}
 	c := client(t, dirs[0])
-	got := holds(t, &Hub{js: c.js})
+	got, lost := holds(t, &Hub{js: c.js}), 0
 	for key, rev := range stored {
 		if have := got[key]; have == 0 || rev != 0 && have != rev {
+			lost++
 			t.Errorf("%s: was acknowledged as %d, and is %d", key, rev, have)
 		}
 	}
-	t.Logf("%d acknowledged", len(stored))
+	t.Logf("the leader killed, frozen, ended: %d bans and %d lifts acknowledged, %d lost, %d resurrected", len(stored), len(gone), lost, revived(t, c.js, gone))
 
 	// What two hosts tell of failures at two hubs is counted together.
 	for i, host := range []struct{ name, files string }{{"web-1", files}, {"web-2", files2}} {

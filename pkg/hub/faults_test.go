@@ -3,7 +3,6 @@ package hub
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,8 +12,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
-	"bailiff/pkg/eventlog"
 	"bailiff/pkg/fleet"
 	"bailiff/pkg/fleet/enrol"
 	"bailiff/pkg/hosttest"
@@ -146,8 +145,7 @@ func TestBucketLost(t *testing.T) {
 // TestKilled: what was acknowledged is there after a kill in the midst of it.
 func TestKilled(t *testing.T) {
 	if os.Getenv("HUB_TEST_DIR") != "" {
-		err := Run(context.Background(), os.Getenv("HUB_TEST_DIR"), RunOptions{Log: slog.New(eventlog.New(os.Stderr, "INFO"))})
-		t.Fatal(err)
+		serveDir(t)
 	}
 	dir := made(t, "burst = 100000", "rate = 10000.0")
 	begin := func() *exec.Cmd {
@@ -176,7 +174,7 @@ func TestKilled(t *testing.T) {
 	}
 	c.Close()
 	nc, _ := joined(t, dir, "web-1", TokenOptions{})
-	revs := map[string]uint64{}
+	revs, gone := map[string]uint64{}, map[string]bool{}
 	n := 0
 	for round := range 3 {
 		kill := 40 + 7*round
@@ -207,6 +205,11 @@ func TestKilled(t *testing.T) {
 			default:
 				t.Fatalf("%+v", a)
 			}
+			if i%5 == 0 && a.Status == fleet.Stored {
+				n++
+				revs[key.String()] = takenBack(t, nc, key, a.Rev, uint64(n))
+				gone[key.String()] = true
+			}
 		}
 	}
 	c = client(t, dir)
@@ -218,7 +221,35 @@ func TestKilled(t *testing.T) {
 			t.Errorf("%s: was acknowledged as %d, and is %d", key, rev, have)
 		}
 	}
-	t.Logf("3 kills, %d acknowledged, %d lost", len(revs), lost)
+	t.Logf("3 kills, %d bans and %d lifts acknowledged, %d lost, %d resurrected", len(revs), len(gone), lost, revived(t, c.js, gone))
+}
+
+// takenBack has a host lift its own ban, and returns the number of that; 0: the answer was lost.
+func takenBack(t *testing.T, nc *nats.Conn, key fleet.Key, rev, n uint64) uint64 {
+	t.Helper()
+	e := entry(n)
+	e.Left, e.Count, e.Failures = 0, 0, 0
+	a := say(t, nc, key, fleet.Put{Expect: rev, Entry: e})
+	if a.Status != fleet.Stored && a.Status != fleet.Conflict {
+		t.Fatalf("%s is not taken back: %+v", key, a)
+	}
+	return a.Rev
+}
+
+// revived is how many of those that were taken back are bans again.
+func revived(t *testing.T, js jetstream.JetStream, gone map[string]bool) (n int) {
+	t.Helper()
+	for key := range gone {
+		data, rev, err := last(within(t), js, fleet.Stream, fleet.StreamSubjects+key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, err := fleet.DecodeEntry(fleet.Ban, data); rev == 0 || err != nil || !e.Gone() {
+			n++
+			t.Errorf("%s was taken back, and is %s, %v", key, data, err)
+		}
+	}
+	return n
 }
 
 // TestDiskFull: a start says so; at work, hosts are told, and what was acknowledged stays; with room again, it goes on.
@@ -264,6 +295,13 @@ func diskFull(t *testing.T, again string) {
 	stop()
 	serve()
 	nc, _ := joined(t, dir, "web-1", TokenOptions{})
+	stored, gone := map[string]uint64{}, map[string]bool{}
+	for i := range 20 {
+		key := fleet.BanKey("web-1", "ssh", prefix(fmt.Sprintf("198.51.100.%d", 100+i)))
+		a := say(t, nc, key, fleet.Put{Entry: entry(uint64(i + 1))})
+		stored[key.String()] = takenBack(t, nc, key, a.Rev, uint64(i+1_000_000))
+		gone[key.String()] = true
+	}
 	ballast := filepath.Join(mount, "ballast")
 	f, err := os.Create(ballast)
 	if err != nil {
@@ -273,7 +311,6 @@ func diskFull(t *testing.T, again string) {
 		_, err = f.Write(make([]byte, 4096))
 	}
 	f.Close()
-	stored := map[string]uint64{}
 	full := false
 	for i := 0; i < 20_000 && !full; i++ {
 		key := fleet.BanKey("web-1", "ssh", prefix(fmt.Sprintf("203.%d.%d.%d", i>>16, i>>8&255, i&255)))
@@ -321,11 +358,13 @@ func diskFull(t *testing.T, again string) {
 	if a := say(t, nc, fleet.BanKey("web-1", "ssh", prefix("198.51.100.7")), fleet.Put{Entry: entry(100_000)}); a.Status != fleet.Stored {
 		t.Errorf("with room again: %+v", a)
 	}
-	got := holds(t, &Hub{js: client(t, dir).js})
+	c := client(t, dir)
+	got, lost := holds(t, &Hub{js: c.js}), 0
 	for key, rev := range stored {
 		if got[key] != rev {
+			lost++
 			t.Errorf("%s was acknowledged as %d, and is %d", key, rev, got[key])
 		}
 	}
-	t.Logf("%d acknowledged until the disk was full, all there", len(stored))
+	t.Logf("until the disk was full: %d bans and %d lifts acknowledged, %d lost, %d resurrected", len(stored), len(gone), lost, revived(t, c.js, gone))
 }

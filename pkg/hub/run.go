@@ -368,7 +368,10 @@ func (h *Hub) lookNow(ctx context.Context) error {
 		err = h.server.explain(err)
 	}
 	if err != nil {
-		h.gate.know("", 0)
+		// Where nobody answers in time, the stream is what it was: what is put into it comes to the same as the question, or is stored.
+		if !errors.Is(err, context.DeadlineExceeded) {
+			h.gate.know("", 0)
+		}
 		h.bucket.forget(err)
 		return err
 	}

@@ -84,6 +84,9 @@ func start(ctx context.Context, dir string, cfg Config, c claims, t transport, l
 	if cfg.ClusterListen != "" {
 		host, port := hostPort(cfg.ClusterListen)
 		opts.Cluster = server.ClusterOpts{Name: "bailiff", Host: host, Port: port, TLSConfig: t.hubs, TLSTimeout: 5, NoAdvertise: true, ConnectRetries: 1 << 30, PoolSize: 1}
+		// A way between hubs on which nothing comes any more is closed within 8 s. Until then what is asked of any hub is asked of that one, too,
+		// each third time, and not answered: by NATS' own 90 s bans of all hosts waited as long.
+		opts.Cluster.PingInterval, opts.Cluster.MaxPingsOut = 2*time.Second, 3
 		for _, r := range cfg.Routes {
 			u, err := url.Parse(r)
 			if err != nil {
