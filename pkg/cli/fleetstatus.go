@@ -102,6 +102,9 @@ func printOwnFleet(w io.Writer, s *control.FleetStatus) {
 	if s.Problem != "" && s.Problem != s.Connection {
 		fmt.Fprintln(w, "problem:", plainly(s.Problem))
 	}
+	if s.ClockSteps > 0 {
+		fmt.Fprintf(w, "clocks: the hub's or this host's was found to be set, %d times since the start (the log says when, and by how much)\n", s.ClockSteps)
+	}
 	if s.Unsaid > 0 {
 		fmt.Fprintf(w, "%d bans were not sent, since too many waited\n", s.Unsaid)
 	}

@@ -150,6 +150,7 @@ type Agent struct {
 	wait         time.Duration
 	hold         time.Duration
 	steady       bool
+	from         uint64 // what was read before this life
 	acked        time.Time
 
 	tally tally
@@ -187,7 +188,7 @@ type Start struct {
 func NewAgent(p Policy, s Start, link Link, host Host, now time.Time) *Agent {
 	p.Epoch = s.Epoch
 	a := &Agent{
-		policy: p, view: NewView(p), link: link, host: host, n: s.N, cursor: s.Cursor, hold: s.Hold, steady: s.Steady,
+		policy: p, view: NewView(p), link: link, host: host, n: s.N, cursor: s.Cursor, from: s.Cursor, hold: s.Hold, steady: s.Steady,
 		early: map[uint64]Said{}, out: map[Key]*waiting{},
 		tally: tally{run: strconv.FormatUint(rand.Uint64(), 36), find: map[string]time.Duration{}, shy: map[string]time.Time{}, at: map[countKey]*failed{}},
 	}
@@ -390,7 +391,7 @@ func (a *Agent) restart(now time.Time, s Said) {
 // apply takes the word that comes next.
 func (a *Agent) apply(now time.Time, s Said) {
 	a.cursor = s.Rev
-	if at := a.server(now); a.clocks.sure && s.Stored.After(at.Add(stepOff)) {
+	if at := a.server(now); a.clocks.sure && (a.clocks.first == 0 || s.Rev < a.clocks.first) && s.Stored.After(at.Add(stepOff)) {
 		s.Stored = at // by a clock that was set back since: nothing lasts for longer than it says
 	}
 	if made := s.Stored.Add(-time.Duration(s.Entry.Age) * time.Second); s.Key.Kind == Lift || s.Key.Kind == Ban && s.Key.Host == Hub {
@@ -522,7 +523,7 @@ func (a *Agent) Tick(now time.Time) {
 	}
 	a.see(now)
 	a.tell(now)
-	if a.clocks.sure { // else nobody knows whether it is over: the host's clock may have been set
+	if a.clocks.sure && a.clocks.first == 0 { // else nobody knows what is over: a clock may have been set
 		a.view.Sweep(a.server(now), 1000, func(k Key) {
 			a.kept.Dropped, a.dirty = append(a.kept.Dropped, k), true
 		})

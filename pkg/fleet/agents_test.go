@@ -17,6 +17,7 @@ type member struct {
 	agent  *Agent
 	policy Policy
 	skew   time.Duration // of the host's clock
+	steady bool          // that is known not to have been set while it was off
 	// jail is whom this host has banned itself, until when, by the world's time; told is what the kernel would hold.
 	jail map[netip.Prefix]int64
 	told map[string]map[netip.Prefix]time.Time
@@ -55,7 +56,7 @@ func (m *member) boot() {
 		}
 		return nil
 	}
-	s.Out = slices.Collect(maps.Values(m.out))
+	s.Out, s.Steady = slices.Collect(maps.Values(m.out)), m.steady
 	m.agent = NewAgent(m.policy, s, m, m, m.now())
 }
 

@@ -22,6 +22,8 @@ type clocks struct {
 	// by and at are what a beat says and nothing else yet.
 	by time.Duration
 	at time.Time
+	// first is the number of the first word that says so: those from there on have times by the clock that was set. 0: none does.
+	first uint64
 }
 
 // hear takes the servers' time of a word that came just now. One that was late, as all are of which a host
@@ -68,7 +70,8 @@ func (a *Agent) clock(now time.Time, s Said, live bool) {
 		switch {
 		case !c.far(ahead):
 			c.hear(now, ahead)
-		case a.steady:
+		case a.steady: // what was read in this life is by the clock as it is now
+			c.first = a.from + 1
 			a.stepped(now, ahead)
 		default:
 			a.woke(now, ahead)
@@ -77,12 +80,15 @@ func (a *Agent) clock(now time.Time, s Said, live bool) {
 			a.all(now)
 		}
 	case c.far(ahead): // what was looked up may be old
+		if live && c.first == 0 {
+			c.first = s.Rev
+		}
 		if live && s.Key.Kind == Beat && c.agrees(now, ahead) {
 			a.stepped(now, ahead)
 		}
 		return
 	default:
-		c.at = time.Time{}
+		c.at, c.first = time.Time{}, 0
 		c.hear(now, ahead)
 	}
 	if off := c.ahead - a.toldBy; !a.bulk && (off > clockOff || off < -clockOff) {
@@ -110,9 +116,12 @@ func (a *Agent) woke(now time.Time, ahead time.Duration) {
 func (a *Agent) stepped(now time.Time, ahead time.Duration) {
 	by := ahead - a.clocks.ahead
 	a.clocks.before, a.clocks.lately, a.clocks.ahead, a.clocks.turned, a.clocks.at = ahead, ahead, ahead, now, time.Time{}
-	a.toldBy += by
 	a.since = a.since.Add(by)
-	a.view.Shift(by)
+	a.view.Shift(by, a.clocks.first)
+	a.clocks.first = 0
+	if a.toldBy += by; !a.bulk {
+		a.all(now)
+	}
 	a.view.Own(func(o Said) {
 		if a.out[o.Key] != nil || !a.counts(o) {
 			return
@@ -149,11 +158,15 @@ func (v *View) NoLater(now time.Time) (some bool) {
 	return some
 }
 
-// Shift moves the times at which all words were made: the servers' clock was set.
-func (v *View) Shift(by time.Duration) {
-	v.records.each(func(r *record) { r.made += by.Milliseconds() })
+// Shift moves the times at which words were made that are before a number in the stream: there the servers' clock was set.
+func (v *View) Shift(by time.Duration, before uint64) {
+	v.records.each(func(r *record) {
+		if r.rev < before {
+			r.made += by.Milliseconds()
+		}
+	})
 	for i := range v.origins {
-		if v.origins[i].distrusted {
+		if v.origins[i].distrusted && v.origins[i].distrust.rev < before {
 			v.origins[i].distrust.made += by.Milliseconds()
 		}
 	}

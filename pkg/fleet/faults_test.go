@@ -224,9 +224,23 @@ func TestServersClock(t *testing.T) {
 			w.calm(t)
 			c.keepSaid(LiftKey("c", "ssh", p24(50)), 0)
 			w.calm(t)
+			e := w.join("e", Policy{Groups: map[string]int{"ssh": 1}})
+			e.skew = 7 * time.Hour
+			e.boot()
+			w.members = append(w.members, e)
+			w.calm(t)
+			e.bans(p24(70), 3*day)
+			ends[p24(70)] = w.now + (3 * day).Milliseconds()
+			w.calm(t)
+			w.off(e) // it is there again after the step, in the same boot
 			w.off(c) // who has lifted it can't say it again
 			w.skew += by.Milliseconds()
 			w.expire()
+			a.bans(p24(80), 4*time.Hour) // before anybody can know of it
+			ends[p24(80)] = w.now + (4 * time.Hour).Milliseconds()
+			w.calm(t)
+			e.steady = true
+			w.on(e, 0)
 			w.calm(t)
 			d := w.join("d", Policy{Groups: map[string]int{"ssh": 1}})
 			w.members = append(w.members, d)
@@ -245,7 +259,7 @@ func TestServersClock(t *testing.T) {
 			w.on(c, 0)
 			w.calm(t)
 			t.Logf("and back: %v", w.count(t, ends, p24(50)))
-			for _, m := range []*member{a, b} {
+			for _, m := range []*member{a, b, e} {
 				if len(m.steps) != 2 || (m.steps[0]-by).Abs() > 5*time.Second {
 					t.Errorf("%s is told of %v", m.name, m.steps)
 				}

@@ -19,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bailiff/pkg/clock"
 	"bailiff/pkg/eventlog"
 	"bailiff/pkg/fleet"
 	"bailiff/pkg/fleet/enrol"
@@ -65,6 +66,7 @@ type Hub struct {
 	gate    *gate
 	members *members
 	log     *slog.Logger
+	clock   *clock.Clock
 	version string
 
 	look    chan struct{}
@@ -120,7 +122,7 @@ func Open(ctx context.Context, dir string, o RunOptions) (*Hub, error) {
 		return nil, fmt.Errorf("%s: %w: it holds the keys of hosts that were taken out; without it, they are let in again until the stream has named them", filepath.Join(dir, agentsFile), err)
 	}
 	h := &Hub{
-		dir: dir, cfg: cfg, keys: k, log: o.Log.With("component", "hub"), version: o.Version, taken: taken,
+		dir: dir, cfg: cfg, keys: k, log: o.Log.With("component", "hub"), version: o.Version, taken: taken, clock: clock.System(),
 		look: make(chan struct{}, 1), joins: make(chan struct{}, joinsMost), hup: o.Reload, reloads: make(chan chan Reloaded),
 	}
 	if cfg.External() {
@@ -266,12 +268,14 @@ func (h *Hub) loop(ctx context.Context) error {
 	defer look.Stop()
 	defer certificate.Stop()
 	h.warnCertificate(time.Now())
+	set := h.clock.Offset()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-beat.C:
 			wait := fleet.BeatEvery
+			set = h.clockSet(set)
 			if h.bucket.epoch == "" {
 				h.lookTell(ctx)
 			}
