@@ -125,9 +125,7 @@ func (f *fleetSide) make(cfg *config.Config) (*fleetRun, error) {
 	name, sign, err := credentials(&want)
 	if err != nil {
 		err = fmt.Errorf("%s: [fleet]: %w", want.At, err)
-		if errors.Is(err, fs.ErrNotExist) { // it has left
-			f.end(true)
-		}
+		// What is in force stays so: a host that has left has no [fleet] any more.
 		f.mu.Lock()
 		f.problem = err.Error()
 		f.mu.Unlock()
@@ -137,6 +135,9 @@ func (f *fleetSide) make(cfg *config.Config) (*fleetRun, error) {
 	before := f.now()
 	if before != nil && before.name == name && before.sign == sign && reflect.DeepEqual(before.cfg, want) {
 		before.view.Set(ignored)
+		f.mu.Lock()
+		f.problem = ""
+		f.mu.Unlock()
 		return nil, nil
 	}
 	if before != nil && !before.end() {

@@ -92,7 +92,11 @@ func (d *Daemon) Fleet() (control.FleetStatus, error) {
 		s.Hosts = append(s.Hosts, control.FleetOrigin(o))
 	}
 	slices.SortFunc(s.Hosts, func(a, b control.FleetOrigin) int { return strings.Compare(a.Name, b.Name) })
+	d.fleet.mu.Lock()
+	s.Problem = d.fleet.problem // of the last reload
+	d.fleet.mu.Unlock()
 	switch {
+	case s.Problem != "":
 	case !s.Connected:
 		s.Problem = s.Connection
 	case s.QuietSince != nil:

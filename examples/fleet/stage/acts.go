@@ -28,6 +28,7 @@ func (s *Stage) Play(ctx context.Context) error {
 	}{
 		{"A hub, and three hosts that join it", s.joins},
 		{"An attacker fails on the first host", s.attacks},
+		{"A host's credentials are gone for a moment", s.missing},
 		{"He is unbanned on the second host", s.lifts},
 		{"Somebody is banned in the fleet by hand", s.byHand},
 		{"The hub is killed", s.hubDies},
@@ -126,6 +127,35 @@ func (s *Stage) attacks() error {
 		}
 		return true
 	})
+}
+
+// missing takes the third host's credentials away, and has it reload.
+func (s *Stage) missing() error {
+	h := s.hosts[2]
+	file := h.path("fleet.creds")
+	if err := os.Rename(file, file+".away"); err != nil {
+		return err
+	}
+	if out, err := h.command("reload"); err == nil || !strings.Contains(out, "fleet.creds is not there") {
+		return fmt.Errorf("a reload without credentials: %w: %s", err, out)
+	}
+	if out, _ := h.command("fleet", "status"); !strings.Contains(out, "fleet.creds is not there") {
+		return fmt.Errorf("the status says nothing of it: %s", out)
+	}
+	if !everywhere(s.hosts[2:], attacker, false)() {
+		return errors.New("the attacker is let in")
+	}
+	s.tell("a reload says so, and the attacker is refused still")
+	if err := os.Rename(file+".away", file); err != nil {
+		return err
+	}
+	if out, err := h.command("reload"); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	if out, err := h.command("fleet", "status"); err != nil || strings.Contains(out, "fleet.creds") {
+		return fmt.Errorf("with them again: %w: %s", err, out)
+	}
+	return nil
 }
 
 func (s *Stage) lifts() error {
