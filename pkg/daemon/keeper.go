@@ -346,6 +346,14 @@ func (k *keeper) Captures(name string, id ban.ID) (map[string]string, error) {
 	return tell(k, func(s *store.Store) (map[string]string, error) { return s.Captures(name, id) })
 }
 
+// Lifted implements jail.Past. The disk is not asked.
+func (k *keeper) Lifted(name string, id ban.ID, began int64) (failures int, lines []string, groups map[string]string, ok bool) {
+	if s := k.store.Load(); s != nil {
+		return s.Lifted(name, id, began)
+	}
+	return 0, nil, nil, false
+}
+
 // tell asks the database for what an action tells of. Actions ask, each for itself: they
 // wait for one another, and for the database, and then do without.
 func tell[T any](k *keeper, ask func(*store.Store) (T, error)) (none T, err error) {

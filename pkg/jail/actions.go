@@ -155,17 +155,13 @@ func (j *Jail) known(t *action.Ticket) {
 		unread(err)
 		return
 	}
-	if db, ok := j.earlier().(interface {
-		Captures(name string, id ban.ID) (map[string]string, error)
-	}); ok && known && t.Groups == nil {
-		if t.Groups, err = db.Captures(j.Configured.Name, id); err != nil {
+	if known && t.Groups == nil {
+		if t.Groups, err = j.earlier().Captures(j.Configured.Name, id); err != nil {
 			unread(err)
 		}
 	}
-	if db, ok := j.earlier().(interface {
-		Lifted(name string, id ban.ID, began int64) (int, []string, map[string]string, bool)
-	}); ok && (!known || t.Groups == nil) { // the command that lifts a ban comes later than whoever forgets it
-		if failures, last, groups, ok := db.Lifted(j.Configured.Name, id, t.Began); ok {
+	if !known || t.Groups == nil {
+		if failures, last, groups, ok := j.earlier().Lifted(j.Configured.Name, id, t.Began); ok {
 			if t.Groups == nil {
 				t.Groups = groups
 			}

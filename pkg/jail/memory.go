@@ -20,6 +20,11 @@ type Past interface {
 	// Merged returns the failures and the last lines of all bans of an address, in
 	// one jail or in all, and when the last of them began.
 	Merged(name string, id ban.ID, overall bool, mostLines int) (failures int, lines []string, last time.Time, known bool, err error)
+	// Captures returns what the filter captured for the last ban of an address in a jail; nil if nothing is known of one.
+	Captures(name string, id ban.ID) (map[string]string, error)
+	// Lifted returns what was known of a ban that was lifted by hand of late, and began then (Unix time in seconds, by the
+	// steady clock): the command that lifts it comes later than whoever forgets it.
+	Lifted(name string, id ban.ID, began int64) (failures int, lines []string, groups map[string]string, ok bool)
 }
 
 // Memory remembers bans while the daemon runs, where no database does: of the addresses
