@@ -243,7 +243,8 @@ func codeOf(err error) int {
 }
 
 // last reads the last message of a subject, with its number; 0: there is none. Where the stream allows direct gets, as that of
-// the bans does, any of its servers answers, and may be behind: who writes by the number is refused then, and asks again.
+// the bans does, any of its servers answers, and may be behind: who writes by the number is refused then, and
+// asks again or says so.
 func last(ctx context.Context, js jetstream.JetStream, stream, subject string) (data []byte, rev uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookMost)
 	defer cancel()
