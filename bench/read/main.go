@@ -31,9 +31,10 @@ import (
 func main() {
 	lines := flag.Int("lines", 1_000_000, "of auth.log; other logs have half")
 	rounds := flag.Int("rounds", 3, "of each program")
+	long := flag.Int("long", 10, "how many times as long the log is in which a start counts little; 0: there is none")
 	write := flag.String("write", "", "a `file` whose section is replaced")
 	flag.Parse()
-	if err := run(*lines, *rounds, *write); err != nil {
+	if err := run(*lines, *rounds, *long, *write); err != nil {
 		fmt.Fprintln(os.Stderr, "read:", err)
 		os.Exit(1)
 	}
@@ -45,7 +46,7 @@ type bench struct {
 	out    strings.Builder
 }
 
-func run(lines, rounds int, write string) error {
+func run(lines, rounds, long int, write string) error {
 	dir, err := os.MkdirTemp("", "bailiff-read-")
 	if err != nil {
 		return err
@@ -54,6 +55,11 @@ func run(lines, rounds int, write string) error {
 	b := &bench{dir: dir, rounds: rounds}
 	if err := b.auth(lines); err != nil {
 		return err
+	}
+	if long > 0 {
+		if err := b.long(lines * long); err != nil {
+			return err
+		}
 	}
 	if err := b.ripgrep(lines); err != nil {
 		return err
@@ -98,6 +104,7 @@ type program struct {
 	stdin string // a file
 	rows  [][]byte
 	times []time.Duration
+	cpu   []time.Duration // the processor's, user and system
 	peak  int64 // resident, in bytes
 }
 
@@ -120,6 +127,7 @@ func (p *program) run() error {
 		go func() { peak <- watch(c.Process.Pid, done) }()
 		err = c.Wait()
 		p.times = append(p.times, time.Since(began))
+		p.cpu = append(p.cpu, c.ProcessState.UserTime()+c.ProcessState.SystemTime())
 		close(done)
 		p.peak = max(p.peak, <-peak)
 	}
@@ -283,6 +291,46 @@ func (b *bench) auth(lines int) error {
 		}
 	}
 	fmt.Fprintf(&b.out, "\nThe log with 10 %%, on one core, and programs that do less:\n\n| program | lines/s | bailiff is 1 | peak memory |\n| --- | --- | --- | --- |\n%s\n", beside)
+	return nil
+}
+
+// long compares on a log that is so long that what a start takes hardly counts: fail2ban once, since
+// it takes minutes.
+func (b *bench) long(lines int) error {
+	fmt.Fprintf(&b.out, "The same with %s lines, so that a start hardly counts: lines a second of the processor's time on one core, fail2ban-regex once, medians of\n%d rounds of the\n"+
+		"others; the same failures were found. `rg -c` with the failures' full expressions maps the log into memory by itself, and reads it with `--no-mmap`:\n\n", measure.Thousands(lines), b.rounds)
+	fmt.Fprint(&b.out, "| lines of attacks | fail2ban-regex | bailiff | | `rg -c` | bailiff to it | `rg -c --no-mmap` | bailiff to it |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	for _, share := range []float64{0.01, 0.1} {
+		log, err := b.log("auth", lines, share)
+		if err != nil {
+			return err
+		}
+		ours, theirs := bailiff("0", log, "sshd"), fail2ban("0", log, "sshd")
+		rg := &program{name: "rg", cores: "0", args: []string{"rg", "-c", "--no-unicode", grep, log}}
+		reads := &program{name: "rg", cores: "0", args: []string{"rg", "-c", "--no-unicode", "--no-mmap", grep, log}}
+		for range b.rounds {
+			for _, p := range []*program{ours, rg, reads} {
+				if err := p.run(); err != nil {
+					return err
+				}
+			}
+		}
+		if err := theirs.run(); err != nil {
+			return err
+		}
+		if !slices.EqualFunc(ours.rows, theirs.rows, bytes.Equal) {
+			return fmt.Errorf("auth.log with %d lines, %g %%: bailiff finds %d failures, fail2ban %d, or others", lines, 100*share, len(ours.rows)-1, len(theirs.rows)-1)
+		}
+		rate := func(p *program) float64 { return float64(lines) / measure.Median(p.cpu).Seconds() }
+		fmt.Fprintf(&b.out, "| %g %% | %s | %s | 1 : %.0f | %s | %.2f | %s | %.2f |\n", 100*share, measure.Thousands(int(rate(theirs))), measure.Thousands(int(rate(ours))),
+			rate(ours)/rate(theirs), measure.Thousands(int(rate(rg))), rate(ours)/rate(rg), measure.Thousands(int(rate(reads))), rate(ours)/rate(reads))
+		figures.Note(fmt.Sprintf("reading a long log, %g %% of attacks, one core: times as fast as fail2ban-regex", 100*share), rate(ours)/rate(theirs))
+		figures.Note(fmt.Sprintf("reading a long log, %g %% of attacks: to rg -c with the failures' expressions", 100*share), rate(ours)/rate(rg))
+		if err := os.Remove(log); err != nil {
+			return err
+		}
+	}
+	b.out.WriteByte('\n')
 	return nil
 }
 

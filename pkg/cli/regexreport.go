@@ -108,15 +108,15 @@ func (t *tally) missedLines(log *logInput, m *filter.Missed) error {
 		t.pref += m.Prefixed
 		t.prefMatched = m.LastPrefixed
 	}
-	m.Lines(func(line []byte) bool {
-		wanted := t.missed.wants(t.o.allMissed, t.o.noMissed, t.listed)
-		if wanted {
+	wanted := func() bool { return t.missed.wants(t.o.allMissed, t.o.noMissed, t.listed) }
+	if wanted() {
+		m.Lines(func(line []byte) bool {
 			t.missed.n++
 			t.missed.kept = append(t.missed.kept, t.texts.of(log.date, line))
 			n--
-		}
-		return wanted
-	})
+			return wanted()
+		})
+	}
 	t.missed.n += n
 	return nil
 }

@@ -112,7 +112,7 @@ func (s *Scout) count(line *looked, out *Sightings, show bool) (prefixed bool) {
 		seen := out.add()
 		seen.found.by(m.pref, &m.fail[x], caps, text, pre)
 		seen.found.groups, seen.found.order = nil, nil
-		seen.line, seen.in, seen.sure, seen.farewell, seen.regex, seen.err, seen.text = line.line, line.in, true, false, x, nil, Line{}
+		seen.line, seen.in, seen.sure, seen.regex, seen.err, seen.text = line.line, line.in, true, x, nil, Line{}
 		seen.date = s.dated[line.date].At(int(line.start), int(line.end))
 		if !line.stays || m.copied {
 			out.keep(&seen.found)
@@ -178,7 +178,7 @@ func (m *Missed) Lines(f func(line []byte) bool) {
 }
 
 // CountAll is MatchAll for a filter that counts. Every line is told of, by one of the
-// two functions, in order.
+// two functions, in order; what they are given is valid until they return.
 func (f *Filter) CountAll(lines [][]byte, seen *Sightings, now time.Time, each func(line int, r *Result) error, missed func(*Missed) error) error {
 	c := cursor{lines: lines}
 	return f.countAll(&c, seen, now, func(_ []byte, r *Result) error { return each(c.next, r) }, missed)
@@ -209,7 +209,7 @@ func (f *Filter) countAll(c *cursor, seen *Sightings, now time.Time, each func(l
 // them.
 func (f *Filter) countSeen(c *cursor, seen *Sightings, now time.Time, each func(line []byte, r *Result) error, missed func(*Missed) error) error {
 	list := seen.list
-	from := *c // of lines that tell of nothing, and were not told
+	from, between := *c, Missed{} // of lines that tell of nothing, and were not told
 	settle := func() error {
 		if from.next == c.next {
 			return nil
@@ -217,7 +217,8 @@ func (f *Filter) countSeen(c *cursor, seen *Sightings, now time.Time, each func(
 		if q, ok := f.dates.Run(c.next-from.next, c.last, now); ok {
 			f.note(&q, c.last, now)
 		}
-		return missed(&Missed{from.next, c.next, seen.countPrefixed(from.next, c.next), seen.isPrefixed(c.next - 1), from})
+		between = Missed{from.next, c.next, seen.countPrefixed(from.next, c.next), seen.isPrefixed(c.next - 1), from}
+		return missed(&between)
 	}
 	for follows := false; c.more(); {
 		switch {
@@ -241,7 +242,7 @@ func (f *Filter) countSeen(c *cursor, seen *Sightings, now time.Time, each func(
 			c.toEnd(seen)
 			follows = true
 		case list[0].line > c.next:
-			c.jump(&list[0])
+			c.jump(list[0].line, &list[0].in)
 			follows = true
 		default:
 			if err := settle(); err != nil {

@@ -52,24 +52,24 @@ func (c *cursor) step() {
 }
 
 // jump goes on to a line that a Scout has told of.
-func (c *cursor) jump(x *sighting) {
-	c.next = x.line
+func (c *cursor) jump(line int, in *place) {
+	c.next = line
 	if c.text == nil {
-		c.last = c.lines[x.line-1]
+		c.last = c.lines[line-1]
 		return
 	}
-	c.last = c.text[x.in.lastFrom:x.in.lastTo]
+	c.last = c.text[in.lastFrom:in.lastTo]
 	// What ends the line is left: an empty line, which is none of the log's.
-	c.here, c.behind = c.text[x.in.from:x.in.to], int(x.in.to)
-	c.at, c.known = int(x.in.from), true
+	c.here, c.behind = c.text[in.from:in.to], int(in.to)
+	c.at, c.known = int(in.from), true
 }
 
-// of is the line that a Scout has told of.
-func (c *cursor) of(x *sighting) []byte {
+// of is a line that a Scout has skimmed.
+func (c *cursor) of(x *skimmed) []byte {
 	if c.text == nil {
 		return c.lines[x.line]
 	}
-	return c.text[x.in.from:x.in.to]
+	return withoutReturns(c.text[x.from:x.to])
 }
 
 // toEnd goes behind the last line.

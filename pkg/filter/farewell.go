@@ -140,13 +140,55 @@ func (c *connections) knowsBegin(text []byte) bool {
 	return c.sums.long > 0
 }
 
+// farewell is a line that tells of nothing unless a connection is known by its name, or, where it
+// has none, by one that the line begins with behind its date; then, the filter has to look for itself.
+type farewell struct {
+	skimmed
+	end  int32 // of the date
+	sum  uint32
+	name value
+}
+
 // meets reports whether a line that can only be a farewell may be one of a connection that is
 // known.
-func (c *connections) meets(x *sighting, at *cursor) bool {
-	if id := &x.found.mlfid; id.ok {
-		return c.knows(id.text, x.sum)
+func (c *connections) meets(x *farewell, at *cursor) bool {
+	if x.name.ok {
+		return c.knows(x.name.text, x.sum)
 	}
-	return c.knowsBegin(at.of(x)[x.date.End:])
+	return c.knowsBegin(at.of(&x.skimmed)[x.end:])
+}
+
+// bye is a line of which is known by what it opens with that it can only be a farewell, with the
+// number of its date among Scout.dated.
+type bye struct {
+	skimmed
+	end, date int32
+}
+
+// seeBye looks at such a line as far as it has to be.
+func (s *Scout) seeBye(b *bye, out *Sightings) {
+	c := cursor{lines: s.cut, text: s.text}
+	line := c.of(&b.skimmed)
+	if rest := line[b.end:]; s.ids.hasBegin(rest) {
+		x := looked{line: int(b.line), whole: line, rest: rest, date: int(b.date), end: b.end}
+		if s.text != nil {
+			x.in = b.place(s.text, line)
+			x.stays = s.stays(b.from, line)
+		}
+		s.see(&x, s.sieve.Mask(rest), out)
+		return
+	}
+	x := out.farewell()
+	x.skimmed, x.end, x.name = b.skimmed, b.end, value{}
+}
+
+// farewell makes room for one more, whose fields are left as they are.
+func (s *Sightings) farewell() *farewell {
+	if len(s.farewells) == cap(s.farewells) {
+		s.farewells = slices.Grow(s.farewells, 1)
+	}
+	s.farewells = s.farewells[:len(s.farewells)+1]
+	return &s.farewells[len(s.farewells)-1]
 }
 
 // idsSeen holds the sums of some names of connections of which a Scout has seen more than
@@ -225,8 +267,8 @@ func (s *Scout) farewell(x *looked, in *inside, out *Sightings) bool {
 		}
 		name = value{view(id), true}
 	}
-	seen := out.add()
-	seen.line, seen.in, seen.sure, seen.farewell, seen.sum, seen.found.mlfid = x.line, x.in, true, true, sum, name
-	seen.date = s.dated[x.date].At(int(x.start), int(x.end))
+	bye := out.farewell()
+	bye.skimmed = skimmed{from: x.in.from, to: x.in.to, last: lastLine{x.in.lastFrom, x.in.lastTo}, line: int32(x.line)}
+	bye.end, bye.sum, bye.name = x.end, sum, name
 	return true
 }

@@ -94,12 +94,10 @@ func TestFarewells(t *testing.T) {
 						told(&inText, line, &r)
 					}
 				} else {
-					for _, x := range seen.list {
-						if x.farewell {
-							passed++
-							if texts.conns.meets(&x, &cursor{text: text}) {
-								lost++
-							}
+					for i := range seen.farewells {
+						passed++
+						if texts.conns.meets(&seen.farewells[i], &cursor{text: text}) {
+							lost++
 						}
 					}
 					_ = texts.MatchText(text, &seen, now, func(line []byte, r *Result) error {

@@ -1,8 +1,6 @@
 package filter
 
 import (
-	"bytes"
-	"encoding/binary"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -12,7 +10,6 @@ import (
 
 	"bailiff/pkg/logtime"
 	"bailiff/pkg/pyregexp"
-	"bailiff/pkg/transport"
 )
 
 // Most of what a line costs does not depend on the lines before it: its date, as long
@@ -31,10 +28,16 @@ type Scout struct {
 	sieve *pyregexp.Sieve // of lines.whole
 	// of the lines in one call of Look
 	left   []looked
+	byes   []bye
+	text   []byte         // of LookText
+	cut    [][]byte       // lines of Look
 	dated  []logtime.Date // dates, without their places
 	number int            // of the last one
 	join   []byte
 	masks  []uint64
+	ends   []uint64 // of LookText
+	skim   *skim
+	odd    skimmed       // a line that was not skimmed
 	ahead  logtime.Ahead // for samples of lines
 	ids    idsSeen
 	// Where lines are counted.
@@ -71,9 +74,11 @@ func (f *Filter) Form() logtime.Form {
 
 // Sightings is what a Scout says of some lines.
 type Sightings struct {
-	form  logtime.Form
-	list  []sighting
-	texts []byte // of what was found, copied
+	form logtime.Form
+	list []sighting
+	// Lines that tell of nothing unless a connection is known, in order.
+	farewells []farewell
+	texts     []byte // of what was found, copied
 	// prefixed are the lines that the prefregex matches, a bit for each, where lines are
 	// counted.
 	prefixed []uint64
@@ -92,19 +97,14 @@ func (d *Definition) key(loc *time.Location) unique.Handle[string] {
 // sighting is a line that the filter has to deal with; all between them have a date
 // and tell of nothing.
 type sighting struct {
-	line int
-	in   place // of LookText
-	sure bool  // else, the filter has to look for itself
-	// farewell says that it tells of nothing unless a connection is known by the name in
-	// found, which has that sum, or by one that the line begins with behind its date; then,
-	// the filter has to look for itself.
-	farewell bool
-	sum      uint32
-	date     logtime.Date
-	regex    int // -1: none
-	found    found
-	text     Line // with Scout.keep
-	err      error
+	line  int
+	in    place // of LookText
+	sure  bool  // else, the filter has to look for itself
+	date  logtime.Date
+	regex int // -1: none
+	found found
+	text  Line // with Scout.keep
+	err   error
 }
 
 // Lines is how many lines LookText has seen.
@@ -131,114 +131,33 @@ func (s *Scout) Look(lines [][]byte, form logtime.Form, out *Sightings) {
 		return
 	}
 	sieve := s.sieve
+	openings := sieve.Openings()
 	for i, line := range lines {
 		rest, start, end, ok := s.rest(line)
 		if !ok {
 			s.left = append(s.left, looked{line: i})
-		} else if passes, _ := sieve.Passes(rest); passes {
-			s.left = append(s.left, looked{line: i, whole: line, rest: rest, date: s.date(), start: int32(start), end: int32(end)})
+		} else if start > 0 || !s.opened(s.mark(i, openings.First(rest)), rest, end, out) {
+			if passes, _ := sieve.Passes(rest); passes {
+				s.left = append(s.left, looked{line: i, whole: line, rest: rest, date: s.date(), start: int32(start), end: int32(end)})
+			}
 		}
 	}
+	s.cut = lines
 	s.finish(len(lines), out)
-}
-
-// LookText is Look for the lines of a text, which end in newlines, and maybe in carriage
-// returns before those. Lines that are empty or begin with # are none of the log's. It
-// reports false, and says nothing, where one has a mark of what may stand around lines.
-func (s *Scout) LookText(text []byte, marks transport.Marks, form logtime.Form, out *Sightings) bool {
-	if marks.Any(text) {
-		return false
-	}
-	out.lines, out.last = 0, place{}
-	if !s.begin(form, bytes.Count(text[:min(len(text), 8<<10)], newline)*max(1, len(text)>>13), func() [][]byte { return firstLines(text) }, out) {
-		return false
-	}
-	if s.counts && s.exact && !s.show.Load() {
-		s.sieve.Light(len(s.lines.fail))
-	}
-	sieve, marked := s.sieve, marks != transport.Marks{}
-	n, last := 0, place{}
-	aways, words, dated := sieve.Aways(), s.dates.Words(), false
-	ignores := s.counts && s.lines.ignoresEarly()
-	for at := 0; at < len(text); {
-		line, next := lineAt(text, at)
-		// Most lines have the date of one that was looked at already, in which no marks were,
-		// and are turned away by what comes next.
-		if k := words.Length; dated && len(line) >= k+8 &&
-			binary.LittleEndian.Uint64(line) == words.First && binary.LittleEndian.Uint64(line[k-8:]) == words.Last &&
-			(k <= 16 || binary.LittleEndian.Uint64(line[8:]) == words.Second && binary.LittleEndian.Uint64(line[k-16:]) == words.Before) &&
-			line[k] == ' ' && logtime.Behind(line[k+1]) && aways.Has(binary.LittleEndian.Uint64(line[words.End:])) {
-			last = place{from: int32(at), to: int32(at + len(line))}
-			at = next
-			n++
-			continue
-		}
-		in := place{int32(at), 0, last.from, last.to}
-		if at = next; len(line) == 0 || line[0] == '#' {
-			continue
-		}
-		if marked && marks.Line(line) {
-			return false
-		}
-		in.to = in.from + int32(len(line))
-		rest, start, end, ok := s.rest(line)
-		dated = ok && !ignores && words.End > 0 && len(line) >= 20 // fewer bytes are not looked at for marks
-		if !ok {
-			s.left = append(s.left, looked{line: n, in: in})
-		} else if passes, prefixed := sieve.Passes(rest); passes {
-			s.left = append(s.left, looked{
-				line: n, in: in, whole: line, rest: rest, date: s.date(), start: int32(start), end: int32(end),
-				stays: start == 0 && int(in.to) < len(text) && text[in.to] == '\n',
-			})
-		} else if prefixed {
-			out.setPrefixed(n)
-		}
-		last = in
-		n++
-	}
-	out.lines, out.last = n, last
-	s.finish(n, out)
-	return true
-}
-
-var newline = []byte{'\n'}
-
-// lineAt is the line that begins there in a text, without its end, and where the next one
-// begins.
-func lineAt(text []byte, at int) (line []byte, next int) {
-	if n := bytes.IndexByte(text[at:], '\n'); n >= 0 {
-		line, next = text[at:at+n], at+n+1
-	} else {
-		line, next = text[at:], len(text)
-	}
-	if n := len(line); n > 0 && line[n-1] == '\r' {
-		line = bytes.TrimRight(line, "\r")
-	}
-	return line, next
-}
-
-// firstLines are some lines at the begin of a text.
-func firstLines(text []byte) (lines [][]byte) {
-	for at := 0; at < len(text) && len(lines) < 200; {
-		line, next := lineAt(text, at)
-		if at = next; len(line) > 0 && line[0] != '#' {
-			lines = append(lines, line)
-		}
-	}
-	return lines
+	s.cut = nil
 }
 
 // begin begins to look at about so many lines, of which sample returns some; false, if
 // nothing can be said of them.
 func (s *Scout) begin(form logtime.Form, lines int, sample func() [][]byte, out *Sightings) bool {
-	out.form, out.list, out.texts, out.prefixed = form, out.list[:0], out.texts[:0], out.prefixed[:0]
+	out.form, out.list, out.farewells, out.texts, out.prefixed = form, out.list[:0], out.farewells[:0], out.texts[:0], out.prefixed[:0]
 	if s.keep {
 		*out = Sightings{form: form}
 	}
 	if !form.Known() {
 		return false
 	}
-	s.left, s.join, s.dated = s.left[:0], s.join[:0], s.dated[:0]
+	s.left, s.byes, s.join, s.dated = s.left[:0], s.byes[:0], s.join[:0], s.dated[:0]
 	s.dates.Begin(form)
 	s.sieve = s.lines.whole.Sieve(lines, func() (rests [][]byte) {
 		s.ahead.Begin(form)
@@ -294,8 +213,13 @@ func (s *Scout) finish(lines int, out *Sightings) {
 		return
 	}
 	masks, words := s.masks, s.lines.whole.Words()
+	byes := s.byes
 	for i := range s.left {
 		x := &s.left[i]
+		for len(byes) > 0 && int(byes[0].line) < x.line {
+			s.seeBye(&byes[0], out)
+			byes = byes[1:]
+		}
 		if x.rest == nil {
 			out.list = append(out.list, sighting{line: x.line, in: x.in})
 			continue
@@ -305,6 +229,9 @@ func (s *Scout) finish(lines int, out *Sightings) {
 		if slices.Max(mask) != 0 {
 			s.see(x, mask, out)
 		}
+	}
+	for i := range byes {
+		s.seeBye(&byes[i], out)
 	}
 }
 
@@ -333,7 +260,7 @@ func (s *Scout) see(x *looked, mask []uint64, out *Sightings) {
 	if regex < 0 && err == nil {
 		return
 	}
-	seen.line, seen.in, seen.sure, seen.farewell, seen.regex, seen.err, seen.text = x.line, x.in, true, false, regex, err, Line{}
+	seen.line, seen.in, seen.sure, seen.regex, seen.err, seen.text = x.line, x.in, true, regex, err, Line{}
 	seen.date = s.dated[x.date].At(int(x.start), int(x.end))
 	if regex >= 0 {
 		s.ids.note(&seen.found)
@@ -432,109 +359,4 @@ func (f *Filter) matchBlock(lines [][]byte, from int, share Share, now time.Time
 		}
 	}
 	_ = f.MatchAll(lines[n:], seen, now, call)
-}
-
-// MatchAll is Match for many lines, of which a Scout may have told. each is called
-// for every line of which there is something to tell, in order; an error of its own ends
-// it. The result is valid until each returns.
-func (f *Filter) MatchAll(lines [][]byte, seen *Sightings, now time.Time, each func(line int, r *Result) error) error {
-	c := cursor{lines: lines}
-	return f.matchAll(&c, seen, now, func(_ []byte, r *Result) error { return each(c.next, r) })
-}
-
-// MatchText is MatchAll for a text of which a Scout has told with LookText.
-func (f *Filter) MatchText(text []byte, seen *Sightings, now time.Time, each func(line []byte, r *Result) error) error {
-	return f.matchAll(&cursor{text: text}, seen, now, each)
-}
-
-func (f *Filter) matchAll(c *cursor, seen *Sightings, now time.Time, each func(line []byte, r *Result) error) error {
-	f.part()
-	look := func() error {
-		line := c.line()
-		r := f.Match(line, now)
-		var err error
-		if r.Tells() {
-			err = each(line, &r)
-		}
-		c.step()
-		return err
-	}
-	if seen != nil && f.onlyFailures() && f.dates.Has(seen.form) {
-		// From which line on lines were passed, which have dates and tell of nothing.
-		from := 0
-		settle := func() {
-			if from == c.next {
-				return
-			}
-			if q, ok := f.dates.Run(c.next-from, c.last, now); ok {
-				f.note(&q, c.last, now)
-			}
-		}
-		list := seen.list
-		for follows := false; c.more(); {
-			for len(list) > 0 && list[0].farewell && !f.conns.meets(&list[0], c) {
-				list = list[1:]
-			}
-			switch {
-			case len(list) > 0 && list[0].line == c.next && !list[0].sure, !follows && !f.dates.Follows(c.line()):
-				settle()
-				if len(list) > 0 && list[0].line == c.next {
-					list = list[1:]
-				}
-				if err := look(); err != nil {
-					return err
-				}
-				from = c.next
-				if follows = false; !f.dates.Has(seen.form) {
-					seen = &Sightings{}
-				}
-			case len(list) == 0:
-				c.toEnd(seen)
-				follows = true
-			case list[0].line > c.next:
-				c.jump(&list[0])
-				follows = true
-			default:
-				x := &list[0]
-				line := c.line()
-				f.dates.Passed(c.next-from+1, line, &x.date, now)
-				f.note(&x.date, line, now)
-				follows, list = true, list[1:]
-				r := &f.result
-				*r = Result{Ignored: -1, Failures: r.Failures[:0], Logins: r.Logins[:0]}
-				if x.farewell {
-					f.whole(r, &x.date, line)
-				} else if r.Err = x.err; x.regex >= 0 {
-					f.catchUp()
-					r.Time, r.Dated = f.last, true
-					if x.found.stays {
-						// What is found is changed by what becomes of it, and others want it, too.
-						f.line = x.found
-						f.org = append(f.org[:0], x.text)
-						f.failure(x.regex, &f.line, f.org, r)
-					} else {
-						f.told(x.regex, &x.found, line[:x.date.Start], f.latelyText, line[x.date.End:], r)
-					}
-				}
-				var err error
-				if r.Tells() {
-					err = each(line, r)
-				}
-				c.step()
-				if from = c.next; err != nil {
-					return err
-				}
-			}
-			if !seen.form.Known() {
-				break // dates look otherwise by now
-			}
-		}
-		settle()
-	}
-	for c.more() {
-		if err := look(); err != nil {
-			return err
-		}
-	}
-	return nil
 }

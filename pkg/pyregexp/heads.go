@@ -60,11 +60,10 @@ func hashOf(text uint64, from uint32) uint64 {
 // heads are those of a DFA, from the beginning of a line on, which is mostly where
 // lines are turned away.
 type heads struct {
-	table  *[2 << dfaHeadsBits]head // two for each place: the last, and the one before; nil: none yet
-	pace   headsPace
-	number headsPace // of what comes behind a number
-	ends   int       // how well it goes with numbers: of how many lines nothing was left behind one
-	away   *Aways    // nil: none yet
+	table    *[2 << dfaHeadsBits]head // two for each place: the last, and the one before; nil: none yet
+	pace     headsPace
+	number   headsPace // of what comes behind a number
+	openings *Openings // nil: none yet
 }
 
 // head is where eight bytes lead to, from a state times stride. A state that is done
@@ -76,24 +75,7 @@ type head struct {
 }
 
 // forget is for when states get new numbers.
-func (h *heads) forget() { *h = heads{away: h.away} }
-
-// Aways are some of the first eight bytes of lines that are known to be turned away by them.
-type Aways [1 << awaysBits]uint64
-
-const awaysBits = 8
-
-// Has reports whether lines that begin with these eight bytes, the first one lowest, are turned
-// away.
-func (a *Aways) Has(text uint64) bool { return a[hashOf(text, 0)>>(64-awaysBits)] == text }
-
-func (a *Aways) add(text uint64) { a[hashOf(text, 0)>>(64-awaysBits)] = text }
-
-func newAways() *Aways {
-	a := new(Aways)
-	a[0] = 1 // whose place is another one; 0, whose place it is, is not there
-	return a
-}
+func (h *heads) forget() { *h = heads{openings: h.openings} }
 
 // look says where eight bytes lead to from a state; 0, if that is not remembered. Then, it is
 // from now on, if it is known.
@@ -123,24 +105,13 @@ func (h *heads) pass(d *dfa, c *dfaCache, line []byte, start uint32) (i int, at 
 	if h.table == nil {
 		h.table = new([2 << dfaHeadsBits]head)
 	}
-	if h.ends < headLow {
-		if h.ends++; h.ends == headLow {
-			h.ends = 0
-		}
-	}
 	at = int32(start)
 	for deep := range headsDeep {
 		if len(line)-i < headSize {
 			break
 		}
-		if deep > 0 && h.ends >= headLow && h.number.tries(0) && hasDigit(binary.LittleEndian.Uint64(line[i:])) {
-			i, at = h.behindNumber(d, c, line, i, at)
-			if at < unknown {
-				h.ends = min(h.ends+2, headMost)
-			} else if h.ends--; h.ends < headLow {
-				h.ends = headRest
-			}
-			return i, at
+		if deep > 0 && h.number.tries(0) && hasDigit(binary.LittleEndian.Uint64(line[i:])) {
+			return h.behindNumber(d, c, line, i, at)
 		}
 		if !h.pace.tries(deep) {
 			break

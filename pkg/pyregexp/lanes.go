@@ -1,9 +1,6 @@
 package pyregexp
 
-import (
-	"encoding/binary"
-	"slices"
-)
+import "slices"
 
 // Many lines at once. Most are turned away by what they begin with (heads.go), one by
 // one. For the others: the DFA waits for each look-up before it can begin the
@@ -70,21 +67,11 @@ func (v *Sieve) Light(member int) {
 	v.light[member>>6] = 1 << (member & 63)
 }
 
+// HasLight reports whether Light was told of a member.
+func (v *Sieve) HasLight() bool { return v.hasLight }
+
 // OnlyLight reports whether a mask names none but the member that Light was told.
 func (v *Sieve) OnlyLight(mask []uint64) bool { return v.hasLight && slices.Equal(mask, v.light) }
-
-// Aways are the beginnings of lines of which Passes is known to say that nobody has to look at
-// them further. They become more by and by.
-func (v *Sieve) Aways() *Aways {
-	if v.d == nil {
-		return newAways()
-	}
-	h := &v.c.heads
-	if h.away == nil {
-		h.away = newAways()
-	}
-	return h.away
-}
 
 // Passes reports whether a line, which is without its newline, has to be looked at
 // further. It then counts among those of which Masks tells, and must stay as it is until
@@ -102,14 +89,12 @@ func (v *Sieve) Passes(line []byte) (passes, light bool) {
 	}
 	i, at := v.c.heads.pass(v.d, v.c, line, v.start)
 	if at < unknown {
-		switch st := &v.c.states[doneAt(at)]; {
-		case !st.any:
-			if i == 0 && len(line) >= headSize {
-				v.Aways().add(binary.LittleEndian.Uint64(line))
-			}
-			return false, false
-		case v.hasLight && slices.Equal(st.mask, v.light):
-			return false, true
+		to := v.opening(at)
+		if to != OpeningUnknown && len(line) >= headSize {
+			v.Openings().learn(v, line, to)
+		}
+		if to == OpeningAway || to == OpeningLight {
+			return false, to == OpeningLight
 		}
 	}
 	v.left = append(v.left, left{line, i, at})
@@ -212,6 +197,19 @@ func (v *Sieve) Masks(dst []uint64) []uint64 {
 		}
 	}
 	return dst
+}
+
+// Mask is a mask, as those of Masks, for a line that has not passed; it is valid until the next
+// line is looked at.
+func (v *Sieve) Mask(line []byte) []uint64 {
+	if v.d != nil {
+		if mask := v.d.run(v.c, line, newline); mask != nil {
+			return mask
+		}
+	}
+	mask := make([]uint64, v.m.Words())
+	v.m.set.all(mask)
+	return mask
 }
 
 // MatchLines is MatchLine for many lines. It appends to dst[:0], for each line in turn,

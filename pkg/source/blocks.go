@@ -112,11 +112,11 @@ func (b *Block) Cut() {
 	}
 }
 
-// Text returns what was read, where lines stand in it as Cut would make them: all is ASCII,
-// and none is so long that it is cut. A carriage return at the end of a line is no part of
-// it. Else, it returns nil.
+// Text returns what was read, where lines stand in it as Cut would make them if all of it is
+// ASCII, which is for the caller to see: none is so long that it is cut. A carriage return at the
+// end of a line is no part of it. Else, it returns nil.
 func (b *Block) Text() []byte {
-	if len(b.data) > MaxLine || b.TellDamaged || !b.enc.plain() || !ascii(b.data) {
+	if len(b.data) > MaxLine || b.TellDamaged || !b.enc.plain() {
 		return nil
 	}
 	return b.data
