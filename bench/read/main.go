@@ -105,7 +105,7 @@ type program struct {
 	rows  [][]byte
 	times []time.Duration
 	cpu   []time.Duration // the processor's, user and system
-	peak  int64 // resident, in bytes
+	peak  int64           // resident, in bytes
 }
 
 func (p *program) run() error {
