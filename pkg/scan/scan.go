@@ -1,6 +1,6 @@
 // Package scan shows a whole log to a filter, as fast as it can be read. The log is read in
 // blocks, which several goroutines look at ahead of the filter where there is more than one
-// core; what they see is applied in order, by the goroutine that called Run.
+// core; what they see is applied in order, by one after the other.
 //
 //	log := scan.Log{From: file, Filter: f, Around: transport.New(def.Around()), Clock: time.Now}
 //	err := log.Run(scan.Listener{Each: func(line []byte, r *filter.Result) error { … }})
@@ -45,9 +45,7 @@ type task struct {
 	source.Block
 	text  []byte // what was looked at, where no lines were cut; nil: they were
 	seen  filter.Sightings
-	state state         // by which it was looked at
-	ready chan struct{} // has a value when the block was looked at
-	err   error
+	state state // by which it was looked at
 }
 
 // state is what is known of a log as far as lines were dealt with.
@@ -65,7 +63,7 @@ type reading struct {
 	to     Listener
 }
 
-// Listener is told of the lines of a log, in order.
+// Listener is told of the lines of a log, in order, by one goroutine at a time.
 type Listener struct {
 	// Each is called for every line that has failures or an error; where Missed is there,
 	// for all but those that that is called for. An error ends the reading.
@@ -242,68 +240,64 @@ func ended(err error) error {
 	return err
 }
 
+// sideBySide has each of some goroutines read a block, look at it, and deal with it when it is that
+// block's turn: who has looked at a block has it and what it says in his core's cache, and nobody is
+// woken where it is his turn already.
 func (in *reading) sideBySide(cores int) error {
-	inFlight := cores + 2
-	free, order := make(chan *task, inFlight), make(chan *task, inFlight)
-	for range inFlight {
-		free <- &task{ready: make(chan struct{}, 1)}
-	}
-	var next sync.Mutex // held by who reads a block
-	over := false
-	var wg sync.WaitGroup
-	stop := make(chan struct{})
-	defer wg.Wait()
-	defer close(stop)
+	var (
+		next   sync.Mutex // held by who reads a block
+		over   bool       // there is none any more
+		before = make(chan struct{}, 1)
+		failed error // of a block whose turn it was
+		wg     sync.WaitGroup
+	)
+	before <- struct{}{}
 	first := true
-	begun := make(chan struct{}) // the first block was looked at
+	begun := make(chan struct{}) // the first block was dealt with, or there is none
+	work := func(scout *filter.Scout) {
+		var t task
+		for {
+			next.Lock()
+			if over {
+				next.Unlock()
+				return
+			}
+			err := in.blocks.Next(&t.Block)
+			over = err != nil
+			own := first
+			first = false
+			turn, after := before, make(chan struct{}, 1)
+			before = after
+			next.Unlock()
+			if err == nil && !own {
+				<-begun
+				in.look(&t, scout)
+			}
+			<-turn
+			switch {
+			case failed != nil:
+			case err != nil:
+				failed = err
+			case own:
+				failed = in.first(&t, scout)
+			default:
+				failed = in.looked(&t)
+			}
+			if own {
+				close(begun)
+			}
+			if failed != nil {
+				next.Lock()
+				over = true
+				next.Unlock()
+			}
+			after <- struct{}{}
+		}
+	}
 	for range cores {
 		scout := in.Filter.NewScout()
-		wg.Go(func() {
-			for {
-				var t *task
-				select {
-				case t = <-free:
-				case <-stop:
-					return
-				}
-				next.Lock()
-				if over {
-					next.Unlock()
-					return
-				}
-				t.err = in.blocks.Next(&t.Block)
-				over = t.err != nil
-				own := first
-				first = false
-				order <- t
-				next.Unlock()
-				if t.err == nil && !own {
-					select {
-					case <-begun:
-					case <-stop:
-						return
-					}
-					in.look(t, scout)
-				}
-				t.ready <- struct{}{}
-			}
-		})
+		wg.Go(func() { work(scout) })
 	}
-	scout := in.Filter.NewScout()
-	for own := true; ; own = false {
-		t := <-order
-		<-t.ready
-		if t.err != nil {
-			return ended(t.err)
-		}
-		if own {
-			if err := in.first(t, scout); err != nil {
-				return err
-			}
-			close(begun)
-		} else if err := in.looked(t); err != nil {
-			return err
-		}
-		free <- t
-	}
+	wg.Wait()
+	return ended(failed)
 }
