@@ -28,6 +28,7 @@ const (
 	openingRootBits  = 8
 	openingPieceBits = 9
 	openingPlaces    = 1 << 12 // when so many are in use, all is forgotten
+	openingLast      = 1 << 31 // beyond that, nothing more is learned
 	openingDeep      = 6       // pieces
 	openingOrs       = 4       // so many ways of cutting at a place
 	// Lines that were seen before pay for those that are learned: that takes as long as some tens
@@ -41,7 +42,9 @@ const (
 type Openings struct {
 	roots  [1 << openingRootBits]openingRoot
 	pieces [1 << openingPieceBits]openingPiece
-	places []openingPlace // by what an Opening is above OpeningGoes
+	places []openingPlace // by what an Opening is above base
+	base   Opening        // that of the first place: a place that was forgotten has a lower one
+	most   int            // places
 	credit int            // how many may be learned
 	paid   int            // look-ups since that was one less
 }
@@ -67,7 +70,12 @@ type openingPlace struct {
 
 const openingPieceSize = 16
 
-func newOpenings() *Openings { return &Openings{credit: openingLearn} }
+func newOpenings() *Openings {
+	return &Openings{base: OpeningGoes, most: openingPlaces, credit: openingLearn}
+}
+
+// of is the place that an Opening is.
+func (o *Openings) of(at Opening) *openingPlace { return &o.places[at-o.base] }
 
 // First is what is known by the first eight bytes of a line.
 func (o *Openings) First(line []byte) Opening {
@@ -82,16 +90,16 @@ func (o *Openings) First(line []byte) Opening {
 
 // Further is what is known by more of a line, of which First has said this.
 func (o *Openings) Further(line []byte, to Opening) Opening {
-	for i := headSize; to >= OpeningGoes && len(line)-i >= openingPieceSize; {
+	for i := headSize; to >= o.base && len(line)-i >= openingPieceSize; {
 		a, b := binary.LittleEndian.Uint64(line[i:]), binary.LittleEndian.Uint64(line[i+8:])
-		p := &o.places[to-OpeningGoes]
+		p := o.of(to)
 		low, high := a&p.low, b&p.high
 		x := &o.pieces[pieceAt(low, high, to)]
 		for x.low != low || x.high != high || x.from != to {
 			if to = p.or; to == OpeningUnknown {
 				return OpeningUnknown
 			}
-			p = &o.places[to-OpeningGoes]
+			p = o.of(to)
 			low, high = a&p.low, b&p.high
 			x = &o.pieces[pieceAt(low, high, to)]
 		}
@@ -156,7 +164,7 @@ func (o *Openings) learn(v *Sieve, line []byte, to Opening) {
 		*root = openingRoot{first, to}
 		return
 	}
-	if at == unknown || o.credit == 0 {
+	if at == unknown || o.credit == 0 || o.base > openingLast {
 		return
 	}
 	o.credit--
@@ -165,7 +173,7 @@ func (o *Openings) learn(v *Sieve, line []byte, to Opening) {
 	if !ok {
 		return
 	}
-	if len(o.places)+2*n > openingPlaces {
+	if len(o.places)+2*n > o.most {
 		o.forget()
 	}
 	if root.text != first || root.to < OpeningGoes {
@@ -178,7 +186,7 @@ func (o *Openings) learn(v *Sieve, line []byte, to Opening) {
 			if from = o.cut(from, func(at int) bool { return last <= at }, openingPieceSize); from == OpeningUnknown {
 				return
 			}
-			p := &o.places[from-OpeningGoes]
+			p := o.of(from)
 			low, high := x.low&p.low, x.high&p.high
 			o.pieces[pieceAt(low, high, from)] = openingPiece{low, high, from, to}
 			return
@@ -186,7 +194,7 @@ func (o *Openings) learn(v *Sieve, line []byte, to Opening) {
 		if from = o.cut(from, func(at int) bool { return at == x.at }, x.at); from == OpeningUnknown {
 			return
 		}
-		p := &o.places[from-OpeningGoes]
+		p := o.of(from)
 		low, high := x.low&p.low, x.high&p.high
 		e := &o.pieces[pieceAt(low, high, from)]
 		if e.low != low || e.high != high || e.from != from || e.to < OpeningGoes {
@@ -200,7 +208,7 @@ func (o *Openings) learn(v *Sieve, line []byte, to Opening) {
 // none, a new one. OpeningUnknown: there are too many.
 func (o *Openings) cut(at Opening, wanted func(at int) bool, or int) Opening {
 	for n := 1; ; n++ {
-		p := &o.places[at-OpeningGoes]
+		p := o.of(at)
 		switch {
 		case wanted(p.at):
 			return at
@@ -208,7 +216,7 @@ func (o *Openings) cut(at Opening, wanted func(at int) bool, or int) Opening {
 			return OpeningUnknown
 		case p.or == OpeningUnknown:
 			more := o.place(or)
-			o.places[at-OpeningGoes].or = more
+			o.of(at).or = more
 			return more
 		}
 		at = p.or
@@ -263,11 +271,13 @@ func (o *Openings) place(at int) Opening {
 		p.high = 1<<(8*(at-8)) - 1
 	}
 	o.places = append(o.places, p)
-	return OpeningGoes + Opening(len(o.places)-1)
+	return o.base + Opening(len(o.places)-1)
 }
 
-// forget forgets all but what is known by eight bytes.
+// forget forgets all but what is known by eight bytes. Places get other numbers, for somebody may
+// have been told one and not asked further yet.
 func (o *Openings) forget() {
+	o.base += Opening(len(o.places))
 	o.places = o.places[:0]
 	clear(o.pieces[:])
 	for i := range o.roots {
