@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"net/netip"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"bailiff/pkg/fleet"
 	"bailiff/pkg/fleet/enrol"
 	"bailiff/pkg/fleet/link"
+	"bailiff/pkg/hosttest"
 )
 
 // shut is a host's firewall, as far as its agent is concerned.
@@ -60,15 +62,12 @@ func (s *shut) Clock(by time.Duration, _ bool) {
 // has waits until somebody is shut out, or is not.
 func (s *shut) has(t *testing.T, who string, want bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	hosttest.Until(t, fmt.Sprintf("%s: shut out is %v", who, want), func() bool {
 		s.mu.Lock()
+		defer s.mu.Unlock()
 		_, is := s.all[prefix(who)]
-		s.mu.Unlock()
-		if is == want {
-			return
-		}
-	}
-	t.Fatalf("%s: shut out is not %v", who, want)
+		return is == want
+	})
 }
 
 // agent is a host's, connected by its own link.

@@ -13,6 +13,7 @@ import (
 
 	"bailiff/pkg/fleet"
 	"bailiff/pkg/fleet/allow"
+	"bailiff/pkg/hosttest"
 )
 
 // operator is who signs the allow-list.
@@ -74,15 +75,16 @@ func TestAllowList(t *testing.T) {
 	}
 	until := func(want uint64) {
 		t.Helper()
-		for end := time.Now().Add(patience); version != want; time.Sleep(20 * time.Millisecond) {
+		if !hosttest.Soon(func() bool {
 			_, err := ask()
 			if err != nil && !errors.Is(err, fleet.ErrNoResponders) && !errors.Is(err, nats.ErrNoResponders) {
 				t.Fatal(err)
 			}
 			got, _ := held.Get()
-			if version = got.Version; time.Now().After(end) {
-				t.Fatalf("version %d is held, not %d", version, want)
-			}
+			version = got.Version
+			return version == want
+		}) {
+			t.Fatalf("version %d is held, not %d", version, want)
 		}
 	}
 	ban := func(who string) fleet.Answer {
@@ -95,14 +97,15 @@ func TestAllowList(t *testing.T) {
 		s.has(t, who, true)
 	}
 	// There is none yet.
-	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		if changed, err := ask(); changed {
+	var err error
+	if !hosttest.Soon(func() bool {
+		var changed bool
+		if changed, err = ask(); changed {
 			t.Fatal("there is a list already")
-		} else if err == nil {
-			break
-		} else if time.Now().After(end) {
-			t.Fatal(err)
 		}
+		return err == nil
+	}) {
+		t.Fatal(err)
 	}
 	two := o.sign(t, 2, "198.51.100.0/24")
 	if _, err := PublishAllow(dir, two); err != nil {
@@ -167,12 +170,11 @@ func TestAllowList(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.lookSoon()
-	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		if _, err := ask(); errors.Is(err, allow.ErrOlder) {
-			break
-		} else if time.Now().After(end) {
-			t.Fatalf("an old copy: %v", err)
-		}
+	if !hosttest.Soon(func() bool {
+		_, err = ask()
+		return errors.Is(err, allow.ErrOlder)
+	}) {
+		t.Fatalf("an old copy: %v", err)
 	}
 	s.has(t, "198.51.100.7", true)
 }

@@ -19,6 +19,7 @@ import (
 
 	"bailiff/pkg/eventlog"
 	"bailiff/pkg/fleet"
+	"bailiff/pkg/hosttest"
 )
 
 var cluster = flag.Bool("cluster", false, "run TestCluster")
@@ -93,12 +94,12 @@ func TestCluster(t *testing.T) {
 	await := func(but string, ok func(Status) bool) (s Status) {
 		t.Helper()
 		var err error
-		for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-			if s, err = status(but); err == nil && ok(s) {
-				return s
-			}
+		if !hosttest.Soon(func() bool {
+			s, err = status(but)
+			return err == nil && ok(s)
+		}) {
+			t.Fatalf("%+v, %v", s, err)
 		}
-		t.Fatalf("%+v, %v", s, err)
 		return s
 	}
 	s := await("", func(s Status) bool { return s.Missing == 0 && s.Leader != "" })
@@ -187,26 +188,25 @@ func TestCluster(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-			m, err := one.Request(fleet.FailSubject(host.name), data, 10*time.Second)
-			var a fleet.FailAnswer
-			if err == nil {
+		var a fleet.FailAnswer
+		if !hosttest.Soon(func() bool {
+			m, e := one.Request(fleet.FailSubject(host.name), data, 10*time.Second)
+			if err = e; err == nil {
 				a, err = fleet.DecodeFailAnswer(m.Data)
 			}
-			if err == nil && a.Reason == "" {
-				break
-			} else if time.Now().After(end) {
-				t.Fatalf("%s: %+v, %v", host.name, a, err)
-			}
+			return err == nil && a.Reason == ""
+		}) {
+			t.Fatalf("%s: %+v, %v", host.name, a, err)
 		}
 	}
-	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		data, rev, err := last(within(t), c.js, fleet.Stream, fleet.StreamSubjects+"hub.b.ssh.4c6336463")
-		if e, bad := fleet.DecodeEntry(fleet.Ban, data); err == nil && rev != 0 && bad == nil && e.Count == 2 && e.Jail == "web-1:1 web-2:1" {
-			break
-		} else if time.Now().After(end) {
-			t.Fatalf("not banned by what was counted at two hubs: %s, %v", data, err)
-		}
+	var data []byte
+	if !hosttest.Soon(func() bool {
+		var rev uint64
+		data, rev, err = last(within(t), c.js, fleet.Stream, fleet.StreamSubjects+"hub.b.ssh.4c6336463")
+		e, bad := fleet.DecodeEntry(fleet.Ban, data)
+		return err == nil && rev != 0 && bad == nil && e.Count == 2 && e.Jail == "web-1:1 web-2:1"
+	}) {
+		t.Fatalf("not banned by what was counted at two hubs: %s, %v", data, err)
 	}
 
 	// Taken out at one hub, out at each.
@@ -215,16 +215,14 @@ func TestCluster(t *testing.T) {
 	}
 	for _, m := range o.Cluster {
 		at := fmt.Sprintf("tls://127.0.0.1:%d", m.Port)
-		for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		if !hosttest.Soon(func() bool {
 			one, err := nats.Connect(at, nats.RootCAs(filepath.Join(files, "fleet-ca.pem")), nats.UserCredentials(filepath.Join(files, "fleet.creds")), nats.NoReconnect())
-			if err != nil {
-				break
+			if err == nil {
+				one.Close()
 			}
-			one.Close()
-			if time.Now().After(end) {
-				t.Errorf("hub %s lets in who was taken out", m.Name)
-				break
-			}
+			return err != nil
+		}) {
+			t.Errorf("hub %s lets in who was taken out", m.Name)
 		}
 	}
 }

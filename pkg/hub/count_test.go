@@ -12,6 +12,7 @@ import (
 
 	"bailiff/pkg/fleet"
 	"bailiff/pkg/fleet/link"
+	"bailiff/pkg/hosttest"
 )
 
 // counted adds a group in which failures are counted to a hub's configuration.
@@ -83,14 +84,11 @@ func TestCount(t *testing.T) {
 	}
 	until := func(l *link.Link, what string, is func(fleet.TallyStats) bool) {
 		t.Helper()
-		for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		hosttest.Until(t, what, func() bool {
 			got := make(chan fleet.TallyStats, 1)
 			l.Do(within(t), func(a *fleet.Agent, _ time.Time) { got <- a.Tally() })
-			if is(<-got) {
-				return
-			}
-		}
-		t.Fatalf("%s: it does not come to that", what)
+			return is(<-got)
+		})
 	}
 	for _, l := range links[:3] {
 		until(l, "all is told", func(s fleet.TallyStats) bool { return s.Waiting == 0 && s.Told > 0 })
@@ -246,28 +244,18 @@ func TestCountAttacks(t *testing.T) {
 	}
 	// What it can do: so much is bounded by its share. Two real failures of others are as good as five.
 	ask(other, "web-2", word("r", 2, "203.0.113.7"))
-	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		if _, is := holds(t, h)["hub.b.ssh."+fleet.Token(netip.MustParsePrefix("203.0.113.7/32"))]; is {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("two hosts together have nobody banned")
-		}
-	}
+	hosttest.Until(t, "two hosts together have somebody banned", func() bool {
+		_, is := holds(t, h)["hub.b.ssh."+fleet.Token(netip.MustParsePrefix("203.0.113.7/32"))]
+		return is
+	})
 	if err := client(t, dir).Distrust(within(t), "web-1"); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+	hosttest.Until(t, "none of its addresses is counted, since it was taken out", func() bool {
 		h.gate.counts.mu.Lock()
-		n := h.gate.counts.c.Held("web-1")
-		h.gate.counts.mu.Unlock()
-		if n == 0 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%d of its addresses are counted, though it was taken out", n)
-		}
-	}
+		defer h.gate.counts.mu.Unlock()
+		return h.gate.counts.c.Held("web-1") == 0
+	})
 }
 
 // TestCountTwice: what another hub has banned for the same count a moment ago is not banned again; a ban of long ago is replaced.

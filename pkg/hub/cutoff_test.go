@@ -19,6 +19,7 @@ import (
 
 	"bailiff/pkg/fleet"
 	"bailiff/pkg/fleet/link"
+	"bailiff/pkg/hosttest"
 	"bailiff/pkg/netlab"
 )
 
@@ -107,19 +108,6 @@ func stats(t *testing.T, l *link.Link) fleet.Stats {
 	return <-got
 }
 
-// eventually waits until something is so.
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	begun := time.Now()
-	for !is() {
-		if time.Since(begun) > patience {
-			t.Fatalf("after %v it is not so: %s", patience, what)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Logf("%s (%v)", what, time.Since(begun).Round(10*time.Millisecond))
-}
-
 func cutOff(t *testing.T, lab string) {
 	o := InitOptions{Address: "0.0.0.0"}
 	for i, name := range []string{"a", "b", "c"} {
@@ -162,7 +150,7 @@ func cutOff(t *testing.T, lab string) {
 		}
 		return true
 	}
-	eventually(t, "three hubs are one", whole)
+	hosttest.Until(t, "three hubs are one", whole)
 	url := func(names string) (out []string) {
 		for _, n := range names {
 			out = append(out, fmt.Sprintf("tls://203.0.113.%d:4222", n-'a'+1))
@@ -211,7 +199,7 @@ func cutOff(t *testing.T, lab string) {
 			return true
 		}
 	}
-	eventually(t, "all hold the same", same("moves", "stays", "other", "admin"))
+	hosttest.Until(t, "all hold the same", same("moves", "stays", "other", "admin"))
 
 	// c is cut off, and then asleep; one that comes then knows nothing of before.
 	for _, how := range []string{"cut off", "asleep"} {
@@ -223,7 +211,7 @@ func cutOff(t *testing.T, lab string) {
 			wires(t, lab, "down")
 		}
 		bans(5, "moves", "stays", "other")
-		eventually(t, how+": what is said elsewhere is stored, and who knows another hub has gone there", func() bool {
+		hosttest.Until(t, how+": what is said elsewhere is stored, and who knows another hub has gone there", func() bool {
 			s := stats(t, links["moves"])
 			return stats(t, links["other"]).Waiting == 0 && s.Waiting == 0 && s.Moves > 0
 		})
@@ -236,8 +224,8 @@ func cutOff(t *testing.T, lab string) {
 			}
 		})[:5]
 		lifts(first...)
-		eventually(t, how+": the lifts are stored", func() bool { return stats(t, links["admin"]).Waiting == 0 })
-		eventually(t, how+": who knows no other says that it hears of nothing, and keeps what it says", func() bool {
+		hosttest.Until(t, how+": the lifts are stored", func() bool { return stats(t, links["admin"]).Waiting == 0 })
+		hosttest.Until(t, how+": who knows no other says that it hears of nothing, and keeps what it says", func() bool {
 			s := stats(t, links["stays"])
 			return !s.Complete && !s.Quiet.IsZero() && s.Waiting == 5
 		})
@@ -267,13 +255,13 @@ func cutOff(t *testing.T, lab string) {
 			})
 		}
 		if how == "cut off" {
-			eventually(t, "who comes to it reads what it has", func() bool { s := stats(t, links["comes"]); return s.Cursor > 0 && s.Cursor < must })
+			hosttest.Until(t, "who comes to it reads what it has", func() bool { s := stats(t, links["comes"]); return s.Cursor > 0 && s.Cursor < must })
 			time.Sleep(3 * fleet.BeatEvery) // that is what is tried: it never is complete
 			wires(t, lab, "up")
 		} else if err := hubs["c"].Process.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "healed: all hold the same", same("moves", "stays", "other", "admin", "comes"))
+		hosttest.Until(t, "healed: all hold the same", same("moves", "stays", "other", "admin", "comes"))
 		stop()
 		watch.Wait()
 		for name, cursor := range early {
@@ -290,7 +278,7 @@ func cutOff(t *testing.T, lab string) {
 			}
 		}
 		t.Logf("a hub of three %s: %d acknowledged, %d lost, %d resurrected, %d too early complete", how, len(in)+len(out), len(lost), len(back), len(early))
-		eventually(t, "three hubs are one", whole)
+		hosttest.Until(t, "three hubs are one", whole)
 	}
 }
 

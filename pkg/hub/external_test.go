@@ -21,6 +21,7 @@ import (
 	"bailiff/pkg/eventlog"
 	"bailiff/pkg/fleet"
 	"bailiff/pkg/fleet/enrol"
+	"bailiff/pkg/hosttest"
 )
 
 var natsServer = flag.String("nats-server", "", "NATS' own program, 2.15.2 or newer (scripts/nats-server), which TestExternal runs in the place of the library")
@@ -115,11 +116,7 @@ func (n *notes) count(what string) (found int) {
 
 func (n *notes) await(what string) {
 	n.t.Helper()
-	for end := time.Now().Add(patience); n.count(what) == 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			n.t.Fatalf("the log does not say %q", what)
-		}
-	}
+	hosttest.Until(n.t, fmt.Sprintf("the log says %q", what), func() bool { return n.count(what) > 0 })
 }
 
 // keeping is a gatekeeper at work, which may wait for its server, and its log.

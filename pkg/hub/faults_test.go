@@ -160,19 +160,17 @@ func TestKilled(t *testing.T) {
 	hub := begin()
 	defer func() { _ = hub.Process.Kill(); _ = hub.Wait() }()
 	var c *Client
-	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		var err error
-		if c, err = Dial(dir, ""); err == nil {
-			if _, err = c.Token(within(t), TokenOptions{Valid: time.Hour}); err == nil {
-				break
-			}
-			c.Close()
+	var err error
+	if !hosttest.Soon(func() bool {
+		if c, err = Dial(dir, ""); err != nil {
+			return false
 		}
-		if time.Now().After(end) {
-			t.Fatal(err)
-		}
+		defer c.Close()
+		_, err = c.Token(within(t), TokenOptions{Valid: time.Hour})
+		return err == nil
+	}) {
+		t.Fatal(err)
 	}
-	c.Close()
 	nc, _ := joined(t, dir, "web-1", TokenOptions{})
 	revs, gone := map[string]uint64{}, map[string]bool{}
 	n := 0

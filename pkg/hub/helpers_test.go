@@ -19,6 +19,7 @@ import (
 	"bailiff/pkg/eventlog"
 	"bailiff/pkg/fleet"
 	"bailiff/pkg/fleet/enrol"
+	"bailiff/pkg/hosttest"
 )
 
 // patience is how long a test waits for what is to come: only a test that fails waits for so long.
@@ -147,18 +148,17 @@ func client(t *testing.T, dir string) *Client {
 func reported(t *testing.T, dir, what string, is func(Status) bool) (s Status) {
 	t.Helper()
 	var err error
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	if !hosttest.Soon(func() bool {
 		var c *Client
 		if c, err = Dial(dir, ""); err != nil {
-			continue
+			return false
 		}
+		defer c.Close()
 		s, err = c.Status(within(t))
-		c.Close()
-		if err == nil && is(s) {
-			return s
-		}
+		return err == nil && is(s)
+	}) {
+		t.Fatalf("no report of %s: %+v, %v", what, s, err)
 	}
-	t.Fatalf("no report of %s: %+v, %v", what, s, err)
 	return s
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"bailiff/pkg/fleet"
 	"bailiff/pkg/fleet/link"
+	"bailiff/pkg/hosttest"
 )
 
 // TestStreamLost: hosts' agents at a real hub whose stream is deleted, and then put back as it was before more was said: who was banned
@@ -39,19 +40,19 @@ func TestStreamLost(t *testing.T) {
 		t.Helper()
 		t.Run(name, func(t *testing.T) {
 			l, s := countingAgent(t, dir, name, TokenOptions{Lifts: true})
-			eventually(t, "who lifts knows whom", func() bool { lost, _ := s.differs(in, nil); return len(lost) == 0 })
+			hosttest.Until(t, "who lifts knows whom", func() bool { lost, _ := s.differs(in, nil); return len(lost) == 0 })
 			for _, i := range some {
 				who := fmt.Sprintf("203.0.113.%d", i)
 				tell(t, l, fleet.LiftKey(name, "ssh", prefix(who)), fleet.Entry{})
 				delete(in, who)
 				out[who] = true
 			}
-			eventually(t, "it is stored", func() bool { return stats(t, l).Waiting == 0 })
+			hosttest.Until(t, "it is stored", func() bool { return stats(t, l).Waiting == 0 })
 		})
 	}
 	same := func(what string) {
 		t.Helper()
-		eventually(t, what, func() bool {
+		hosttest.Until(t, what, func() bool {
 			for name, s := range shuts {
 				st := stats(t, links[name])
 				if lost, back := s.differs(in, out); len(lost)+len(back) > 0 || !st.Complete || st.Waiting > 0 {
@@ -89,7 +90,7 @@ func TestStreamLost(t *testing.T) {
 	if err := client(t, dir).js.DeleteStream(within(t), fleet.Stream); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "hosts know of another stream", func() bool {
+	hosttest.Until(t, "hosts know of another stream", func() bool {
 		return stats(t, links["web-1"]).Epochs > epochs && stats(t, links["web-2"]).Epochs > epochs
 	})
 	verdict("the stream was deleted")

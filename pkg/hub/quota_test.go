@@ -8,11 +8,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"bailiff/pkg/fleet"
+	"bailiff/pkg/hosttest"
 )
 
 // flood has a host say so many bans at once, and counts what is answered.
@@ -90,26 +91,22 @@ func TestQuota(t *testing.T) {
 		t.Errorf("an address that is allowed now: %+v", a)
 	}
 	var a fleet.Answer
-	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) { // who has its quota is counted anew every ten seconds
-		if a = say(t, few, fleet.BanKey("few", "ssh", prefix("203.0.113.201")), fleet.Put{Entry: entry(901)}); a.Status == fleet.Stored || time.Now().After(end) {
-			break
-		}
-	}
-	if a.Status != fleet.Stored {
+	if !hosttest.Soon(func() bool { // who has its quota is counted anew every ten seconds
+		a = say(t, few, fleet.BanKey("few", "ssh", prefix("203.0.113.201")), fleet.Put{Entry: entry(901)})
+		return a.Status == fleet.Stored
+	}) {
 		t.Errorf("with a larger quota: %+v", a)
 	}
 	s, err := h.js.Stream(within(t), fleet.Stream)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		info, err := s.Info(within(t))
-		if err == nil && info.Config.MaxMsgs == 5000 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("entries of the stream: %+v, %v", info, err)
-		}
+	var info *jetstream.StreamInfo
+	if !hosttest.Soon(func() bool {
+		info, err = s.Info(within(t))
+		return err == nil && info.Config.MaxMsgs == 5000
+	}) {
+		t.Fatalf("entries of the stream: %+v, %v", info, err)
 	}
 	if r, err := c.Reload(within(t)); err != nil || len(r.Changed) > 0 || !slices.Equal(r.Restart, []string{"store"}) {
 		t.Errorf("once more: %s, %v", r, err)
