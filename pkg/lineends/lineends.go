@@ -57,7 +57,7 @@ func Places(ends []uint64, dst []int32) []int32 {
 
 // markGo is mark without the processor's help.
 func markGo(text []byte, ends []uint64) bool {
-	if !ascii(text) {
+	if !ASCII(text) {
 		return false
 	}
 	clear(ends)
@@ -71,8 +71,8 @@ func markGo(text []byte, ends []uint64) bool {
 	}
 }
 
-// ascii reports whether a text is ASCII.
-func ascii(b []byte) bool {
+// ASCII reports whether a text is ASCII.
+func ASCII(b []byte) bool {
 	const high = 0x8080808080808080
 	for len(b) >= 32 {
 		x := binary.LittleEndian.Uint64(b) | binary.LittleEndian.Uint64(b[8:]) | binary.LittleEndian.Uint64(b[16:]) | binary.LittleEndian.Uint64(b[24:])

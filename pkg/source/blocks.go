@@ -2,9 +2,9 @@ package source
 
 import (
 	"bytes"
-	"encoding/binary"
 	"io"
-	"unicode/utf8"
+
+	"bailiff/pkg/lineends"
 )
 
 // Blocks reads a log from its beginning to its end, once, in blocks of whole lines.
@@ -91,7 +91,7 @@ func (r *Blocks) Next(b *Block) error {
 // Cut cuts what was read into lines.
 func (b *Block) Cut() {
 	w := int(b.enc.width())
-	plain := b.enc.plain() && ascii(b.data)
+	plain := b.enc.plain() && lineends.ASCII(b.data)
 	for data := b.data; len(data) > 0; {
 		i, next := b.enc.index(data), 0
 		if next = i + w; i < 0 {
@@ -125,24 +125,6 @@ func (b *Block) Text() []byte {
 // plain reports whether text in ASCII is what it is.
 func (e *Encoding) plain() bool {
 	return e == nil || e.kind == utf8Encoding || e.kind == asciiEncoding
-}
-
-// ascii reports whether a text is ASCII.
-func ascii(b []byte) bool {
-	const high = 0x8080808080808080
-	for len(b) >= 32 {
-		x := binary.LittleEndian.Uint64(b) | binary.LittleEndian.Uint64(b[8:]) | binary.LittleEndian.Uint64(b[16:]) | binary.LittleEndian.Uint64(b[24:])
-		if x&high != 0 {
-			return false
-		}
-		b = b[32:]
-	}
-	for _, c := range b {
-		if c >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
 }
 
 // lastIndex finds the last newline in a text that begins with a whole character.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"bailiff/pkg/lineends"
 )
 
 // blockSize is how much is read at once.
@@ -176,7 +178,7 @@ func (r *lineReader) read() ([][]byte, error) {
 		before, raw, begins := r.before, bytes.Clone(data[:n]), r.pending() == 0
 		if lines := r.split(raw); len(lines) > 0 {
 			r.apart.block = raw[:len(raw)-int(r.pending())]
-			bad := r.decode(lines, begins && r.enc.plain() && ascii(raw))
+			bad := r.decode(lines, begins && r.enc.plain() && lineends.ASCII(raw))
 			if fresh && begins { // else it is not all in raw
 				r.notes = shared.give(r.id, block{
 					enc: r.enc.name(), from: from, lines: lines, raw: raw[:r.offset-from], before: before, next: r.offset,
