@@ -109,7 +109,8 @@ func (s *Scout) count(line *looked, out *Sightings, show bool) (prefixed bool) {
 				return unsure()
 			}
 		}
-		seen := out.add()
+		out.list = oneMore(out.list)
+		seen := &out.list[len(out.list)-1]
 		seen.found.by(m.pref, &m.fail[x], caps, text, pre)
 		seen.found.groups, seen.found.order = nil, nil
 		seen.line, seen.in, seen.sure, seen.regex, seen.err, seen.text = line.line, line.in, true, x, nil, Line{}
@@ -121,13 +122,13 @@ func (s *Scout) count(line *looked, out *Sightings, show bool) (prefixed bool) {
 	return prefixed
 }
 
-// add makes room for one more, whose fields are left as they are.
-func (s *Sightings) add() *sighting {
-	if len(s.list) == cap(s.list) {
-		s.list = slices.Grow(s.list, 1)
+// oneMore makes room for one more at the end of a list, whose fields are left as they are: it is
+// written where it stays.
+func oneMore[T any](list []T) []T {
+	if len(list) == cap(list) {
+		list = slices.Grow(list, 1)
 	}
-	s.list = s.list[:len(s.list)+1]
-	return &s.list[len(s.list)-1]
+	return list[:len(list)+1]
 }
 
 // room makes room for marks of so many lines.

@@ -178,17 +178,9 @@ func (s *Scout) seeBye(b *bye, out *Sightings) {
 		s.see(&x, s.sieve.Mask(rest), out)
 		return
 	}
-	x := out.farewell()
+	out.farewells = oneMore(out.farewells)
+	x := &out.farewells[len(out.farewells)-1]
 	x.skimmed, x.end, x.name = b.skimmed, b.end, value{}
-}
-
-// farewell makes room for one more, whose fields are left as they are.
-func (s *Sightings) farewell() *farewell {
-	if len(s.farewells) == cap(s.farewells) {
-		s.farewells = slices.Grow(s.farewells, 1)
-	}
-	s.farewells = s.farewells[:len(s.farewells)+1]
-	return &s.farewells[len(s.farewells)-1]
 }
 
 // idsSeen holds the sums of some names of connections of which a Scout has seen more than
@@ -267,7 +259,8 @@ func (s *Scout) farewell(x *looked, in *inside, out *Sightings) bool {
 		}
 		name = value{view(id), true}
 	}
-	bye := out.farewell()
+	out.farewells = oneMore(out.farewells)
+	bye := &out.farewells[len(out.farewells)-1]
 	bye.skimmed = skimmed{from: x.in.from, to: x.in.to, last: lastLine{x.in.lastFrom, x.in.lastTo}, line: int32(x.line)}
 	bye.end, bye.sum, bye.name = x.end, sum, name
 	return true

@@ -251,10 +251,7 @@ func (s *Scout) see(x *looked, mask []uint64, out *Sightings) {
 			m.maybe = append(m.maybe, w*64+bits.TrailingZeros64(b))
 		}
 	}
-	if len(out.list) == cap(out.list) {
-		out.list = slices.Grow(out.list, 1)
-	}
-	list := out.list[:len(out.list)+1]
+	list := oneMore(out.list)
 	seen := &list[len(out.list)] // written where it stays: it is large
 	regex, err := m.confirm(&in, &seen.found)
 	if regex < 0 && err == nil {

@@ -2,7 +2,6 @@ package filter
 
 import (
 	"bytes"
-	"slices"
 
 	"bailiff/pkg/lineends"
 	"bailiff/pkg/logtime"
@@ -123,10 +122,7 @@ func (s *Scout) opened(x *skimmed, rest []byte, end int, out *Sightings) bool {
 	case opening == pyregexp.OpeningLight && s.sieve.HasLight():
 		out.setPrefixed(int(x.line))
 	case opening == pyregexp.OpeningMinor && s.lines.idFirst:
-		if len(s.byes) == cap(s.byes) {
-			s.byes = slices.Grow(s.byes, 1)
-		}
-		s.byes = s.byes[:len(s.byes)+1]
+		s.byes = oneMore(s.byes)
 		b := &s.byes[len(s.byes)-1]
 		b.skimmed, b.end, b.date = *x, int32(end), int32(s.date())
 	default:

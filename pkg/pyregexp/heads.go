@@ -151,12 +151,7 @@ func (h *heads) behindNumber(d *dfa, c *dfaCache, line []byte, i int, at int32) 
 		h.number.miss(0)
 		return i, at
 	}
-	for len(line)-i >= 8 {
-		n := digits(binary.LittleEndian.Uint64(line[i:]))
-		if i += n; n < 8 {
-			break
-		}
-	}
+	i, _ = pastDigits(line, i)
 	for deep := range headsDeep {
 		if len(line)-i < headSize || deep > 0 && !h.number.tries(deep) {
 			break

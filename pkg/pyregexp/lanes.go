@@ -2,7 +2,7 @@ package pyregexp
 
 import "slices"
 
-// Many lines at once. Most are turned away by what they begin with (heads.go), one by
+// Many lines at once. Most are turned away by what they begin with (openings.go, heads.go), one by
 // one. For the others: the DFA waits for each look-up before it can begin the
 // next, which is most of its time; with two lines side by side, one's look-up is
 // under way while the other waits.

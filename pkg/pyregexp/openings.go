@@ -74,6 +74,9 @@ func newOpenings() *Openings {
 	return &Openings{base: OpeningGoes, most: openingPlaces, credit: openingLearn}
 }
 
+// noOpenings are those where there is no DFA: none, and none is learned.
+var noOpenings Openings
+
 // of is the place that an Opening is.
 func (o *Openings) of(at Opening) *openingPlace { return &o.places[at-o.base] }
 
@@ -307,7 +310,7 @@ func (v *Sieve) opening(at int32) Opening {
 // by and by. They hold as long as the Sieve does: what Light is told is looked at.
 func (v *Sieve) Openings() *Openings {
 	if v.d == nil {
-		return newOpenings()
+		return &noOpenings
 	}
 	h := &v.c.heads
 	if h.openings == nil {
